@@ -1,0 +1,130 @@
+"""The map's grid: the one place that knows which nodes are neighbours and how far apart they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Topology = Literal["rectangular", "hexagonal"]
+
+# Offsets (row, column) of a node's neighbours, in slot order. Rectangular: up, down, right, left, where "up" is
+# row + 1 as in the published SOM-VAE code. Hexagonal (rows with an odd number are shifted right by half a node):
+# right, left, up-right, up-left, down-right, down-left; the column offsets depend on the row's parity.
+_RECTANGULAR = ((1, 0), (-1, 0), (0, 1), (0, -1))
+_HEXAGONAL_EVEN = ((0, 1), (0, -1), (1, 0), (1, -1), (-1, 0), (-1, -1))
+_HEXAGONAL_ODD = ((0, 1), (0, -1), (1, 1), (1, 0), (-1, 1), (-1, 0))
+_HEXAGON_ROW_SPACING = math.sqrt(3) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A map of ``rows * cols`` nodes, numbered in row-major order.
+
+    Args:
+        rows: number of rows R, at least 1.
+        cols: number of columns C, at least 1.
+        topology: ``"rectangular"`` (4 neighbours) or ``"hexagonal"`` (6 neighbours, all at distance 1).
+        periodic: whether the map wraps around on both axes (a torus). Periodic hexagons need an even number of
+            rows, because the rows are shifted by turns.
+
+    Raises:
+        ValueError: a size that is not a positive integer, an unknown topology, or a periodic hexagonal grid with
+            an odd number of rows.
+
+    Example:
+        >>> grid = Grid(2, 3)
+        >>> grid.neighbors()[0].tolist()  # up, down, right, left of node 0; -1: there is none
+        [3, -1, 1, -1]
+    """
+
+    rows: int
+    cols: int
+    topology: Topology = "rectangular"
+    periodic: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "cols"):
+            size = getattr(self, name)
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"Grid: {name} must be a positive integer, got {size!r}")
+        if self.topology not in ("rectangular", "hexagonal"):
+            raise ValueError(f"Grid: topology must be 'rectangular' or 'hexagonal', got {self.topology!r}")
+        if not isinstance(self.periodic, bool):
+            raise ValueError(f"Grid: periodic must be True or False, got {self.periodic!r}")
+        if self.periodic and self.topology == "hexagonal" and self.rows % 2:
+            raise ValueError(
+                f"Grid: rows must be even for a periodic hexagonal grid (its rows are shifted by turns), got {self.rows}"
+            )
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes K = R * C."""
+        return self.rows * self.cols
+
+    @property
+    def num_slots(self) -> int:
+        """Neighbour slots S per node: 4 or 6. At a border some stay empty."""
+        return 4 if self.topology == "rectangular" else 6
+
+    def neighbors(self, device: torch.device | str = "cpu") -> Tensor:
+        """Neighbour table, int64 ``[K, S]``: the node in each slot, or -1 where there is none.
+
+        The relation is symmetric. On periodic sides of 1 or 2 a slot that would repeat an earlier neighbour, or
+        the node itself, is empty, so that every neighbour counts once. The table is computed once per device: do not
+        write to it.
+        """
+        return _neighbor_table(self, torch.device(device))
+
+    def degree(self, device: torch.device | str = "cpu") -> Tensor:
+        """Number of neighbours of each node, int64 ``[K]``."""
+        return (self.neighbors(device) >= 0).sum(dim=1)
+
+    def coordinates(self) -> Tensor:
+        """Position of each node in the plane, float64 ``[K, 2]`` as (x, y); neighbours are at distance 1."""
+        row, col = self.row_col(torch.arange(self.num_nodes))
+        x, y = col.double(), row.double()
+        if self.topology == "hexagonal":
+            x, y = x + 0.5 * (row % 2), y * _HEXAGON_ROW_SPACING
+        return torch.stack([x, y], dim=1)
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Euclidean distance on the grid between nodes ``a`` and ``b`` (int64, broadcast together), float64.
+
+        On a periodic grid it is the shortest way around.
+        """
+        coordinates = self.coordinates().to(a.device)
+        difference = (coordinates[a] - coordinates[b]).abs()
+        if self.periodic:
+            spacing = _HEXAGON_ROW_SPACING if self.topology == "hexagonal" else 1.0
+            period = torch.tensor([self.cols, self.rows * spacing], dtype=torch.float64, device=a.device)
+            # Not abs().min(period - abs()) alone: x differences between shifted rows can exceed half a period.
+            difference = torch.minimum(difference, (period - difference).abs())
+        return difference.square().sum(dim=-1).sqrt()
+
+    def row_col(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and column of each node index (int64, any shape)."""
+        return torch.div(index, self.cols, rounding_mode="floor"), index % self.cols
+
+
+@functools.lru_cache(maxsize=64)
+def _neighbor_table(grid: Grid, device: torch.device) -> Tensor:
+    nodes = torch.arange(grid.num_nodes)
+    row, col = grid.row_col(nodes)
+    if grid.topology == "rectangular":
+        offsets = torch.tensor(_RECTANGULAR).expand(grid.num_nodes, -1, -1)
+    else:
+        offsets = torch.tensor([_HEXAGONAL_EVEN, _HEXAGONAL_ODD])[row % 2]
+    neighbor_row, neighbor_col = row[:, None] + offsets[..., 0], col[:, None] + offsets[..., 1]
+    if grid.periodic:
+        neighbor_row, neighbor_col = neighbor_row % grid.rows, neighbor_col % grid.cols
+    inside = (neighbor_row >= 0) & (neighbor_row < grid.rows) & (neighbor_col >= 0) & (neighbor_col < grid.cols)
+    table = torch.where(inside, neighbor_row * grid.cols + neighbor_col, -1)
+    repeated = table == nodes[:, None]
+    for slot in range(1, grid.num_slots):
+        repeated[:, slot] |= (table[:, :slot] == table[:, slot : slot + 1]).any(dim=1)
+    return table.masked_fill(repeated, -1).to(device)

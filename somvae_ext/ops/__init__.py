@@ -1,0 +1,51 @@
+"""Fused, differentiable operations on maps.
+
+| function | what it fuses |
+|---|---|
+| :func:`bmu` | squared distance and argmin |
+| :func:`som_gather` | the winner's code and those of its grid neighbours |
+| :func:`som_losses` | commitment and SOM loss over winner and neighbours |
+| :func:`segment_sum` | sums and counts of the rows that each unit won |
+| :func:`transition_log_prob` | row softmax of a transition table and lookup |
+| :func:`expected_distance` | row softmax, squared distances and their expectation |
+
+Each op has a ``*_reference`` beside it in pure torch, written for reading; it is what runs when the compiled library
+is absent. All ops are differentiable once, deterministic on a given device whatever the number of threads, and
+work under ``torch.compile(fullgraph=True)``. Needs only torch.
+"""
+
+from somvae_ext.ops.bmu import BestMatch, bmu, bmu_reference
+from somvae_ext.ops.neighborhood import (
+    SegmentSum,
+    SOMLosses,
+    segment_sum,
+    segment_sum_reference,
+    som_gather,
+    som_gather_reference,
+    som_losses,
+    som_losses_reference,
+)
+from somvae_ext.ops.transition import (
+    expected_distance,
+    expected_distance_reference,
+    transition_log_prob,
+    transition_log_prob_reference,
+)
+
+__all__ = [
+    "BestMatch",
+    "SOMLosses",
+    "SegmentSum",
+    "bmu",
+    "bmu_reference",
+    "expected_distance",
+    "expected_distance_reference",
+    "segment_sum",
+    "segment_sum_reference",
+    "som_gather",
+    "som_gather_reference",
+    "som_losses",
+    "som_losses_reference",
+    "transition_log_prob",
+    "transition_log_prob_reference",
+]

@@ -1,0 +1,77 @@
+"""Checks of the ops' arguments for the pure-torch path; the compiled path makes the same ones in C++.
+
+Every error is a ValueError that reads "<op>: <argument> must <expectation>, got <what came>".
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def check_floating(op: str, **tensors: Tensor) -> None:
+    """All tensors are of one supported floating dtype and on one device; the first one sets the expectation."""
+    first_name, first = next(iter(tensors.items()))
+    for name, tensor in tensors.items():
+        if tensor.dtype not in FLOATING:
+            raise ValueError(
+                f"{op}: {name} must be of dtype float32, float64, float16 or bfloat16, got {_dtype(tensor)}"
+            )
+        if tensor.dtype != first.dtype:
+            raise ValueError(
+                f"{op}: {name} must have the dtype of {first_name}, {_dtype(first)}, got {_dtype(tensor)}; "
+                "cast one of them"
+            )
+        check_device(op, name, tensor, first_name, first)
+
+
+def check_device(op: str, name: str, tensor: Tensor, first_name: str, first: Tensor) -> None:
+    if tensor.device != first.device:
+        raise ValueError(f"{op}: {name} must be on the device of {first_name}, {first.device}, got {tensor.device}")
+
+
+def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[str, int]) -> None:
+    """The shape is ``symbols``, a string such as ``"N D"``; ``sizes`` holds the sizes known so far and learns new ones."""
+    letters = symbols.split()
+    fits = tensor.dim() == len(letters) and all(
+        sizes.get(letter, size) == size for letter, size in zip(letters, tensor.shape, strict=True)
+    )
+    if not fits:
+        known = ", ".join(f"{letter} = {sizes[letter]}" for letter in dict.fromkeys(letters) if letter in sizes)
+        expected = f"[{', '.join(letters)}]" + (f" with {known}" if known else "")
+        raise ValueError(f"{op}: {name} must have shape {expected}, got {list(tensor.shape)}")
+    sizes.update(zip(letters, tensor.shape, strict=True))
+
+
+def check_index(op: str, name: str, index: Tensor, size: int) -> None:
+    """An int64 index whose values lie in [0, size)."""
+    if index.dtype != torch.int64:
+        raise ValueError(f"{op}: {name} must be of dtype int64, got {_dtype(index)}")
+    check_index_range(op, name, index, size)
+
+
+def check_index_range(op: str, name: str, index: Tensor, size: int) -> None:
+    if index.numel() == 0:
+        return
+    low, high = (int(bound) for bound in torch.aminmax(index))
+    if low < 0 or high >= size:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{op}: {name} must hold values from 0 to {size - 1}, got {wrong}")
+
+
+def full_precision(*tensors: Tensor) -> list[Tensor]:
+    """float16 and bfloat16 are computed in float32; under autocast every op runs in float32 too."""
+    return [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
+
+
+def autocast_inputs(*tensors: Tensor) -> list[Tensor]:
+    """What the compiled ops do under autocast: inputs of lower precision are cast up."""
+    if torch.is_autocast_enabled(tensors[0].device.type):
+        return full_precision(*tensors)
+    return list(tensors)
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,79 @@
+"""Best matching unit: the nearest code of each row."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from somvae_ext import _native
+from somvae_ext.ops import _arguments
+
+# The reference holds [rows, K, D] differences for a block of rows at a time; this bounds them to 64 MiB of float32.
+_REFERENCE_BLOCK_ELEMENTS = 1 << 24
+
+
+class BestMatch(NamedTuple):
+    """Squared distances to the best matching units, and their indices."""
+
+    distance: Tensor
+    index: Tensor
+
+
+def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
+    """Finds for each row of ``z`` the code at the smallest squared Euclidean distance (Kohonen 1990, eq. 1).
+
+    Args:
+        z: rows, ``[N, D]``; float32, float64, float16 or bfloat16. N may be 0.
+        codebook: codes, ``[K, D]``, same dtype and device as ``z``. K is at least ``k``.
+        k: 1 for the best unit, 2 for the best and the second best (which the topographic error needs).
+
+    Returns:
+        ``distance``, float32 (float64 for float64 inputs), and ``index``, int64; ``[N]`` for k = 1, ``[N, 2]`` sorted
+        for k = 2. ``distance`` is differentiable in ``z`` and ``codebook``; ``index`` is not.
+
+        The score of a pair is sum_d (z_d - e_d)^2, added up in the order of d whatever N, the blocking or the number
+        of threads, so the distance is never negative, and an offset shared by data and codes costs no accuracy. The
+        winner's true distance exceeds the true minimum by at most a factor of 1 + 2 (D + 2) eps. Equal scores go to
+        the smallest index. Code with a NaN never win; a row with a NaN has distance NaN and index 0.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or mismatched D; dtypes that differ; k other than 1 or 2; K < k.
+
+    Under autocast the search runs in float32. Memory beyond inputs and outputs is O(K * D), never N * K.
+
+    Example:
+        >>> import torch
+        >>> z, codebook = torch.tensor([[0.9], [4.0]]), torch.tensor([[0.0], [1.0], [5.0]])
+        >>> bmu(z, codebook).index.tolist()
+        [1, 2]
+    """
+    if _native.available:
+        return BestMatch(*torch.ops.somvae_ext.bmu(z, codebook, k))
+    return bmu_reference(*_arguments.autocast_inputs(z, codebook), k)
+
+
+def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
+    """The same in pure torch: all distances of a block of rows, then a stable sort (which puts NaN last)."""
+    sizes: dict[str, int] = {}
+    _arguments.check_floating("bmu", z=z, codebook=codebook)
+    _arguments.check_shape("bmu", "z", z, "N D", sizes)
+    _arguments.check_shape("bmu", "codebook", codebook, "K D", sizes)
+    if k not in (1, 2):
+        raise ValueError(f"bmu: k must be 1 or 2, got {k}")
+    if sizes["K"] < k:
+        raise ValueError(f"bmu: codebook must have at least k = {k} rows, got {sizes['K']}")
+
+    z, codebook = _arguments.full_precision(z, codebook)
+    block = max(1, _REFERENCE_BLOCK_ELEMENTS // max(1, codebook.numel()))
+    nearest = [
+        (rows[:, None] - codebook).square().sum(dim=2).sort(dim=1, stable=True) for rows in z.detach().split(block)
+    ]
+    score = torch.cat([values[:, :k] for values, _ in nearest])
+    index = torch.cat([order[:, :k] for _, order in nearest]).masked_fill(score.isnan(), 0)
+
+    # Recomputed for the winners alone, so that the gradient does not run through all K codes.
+    distance = (z[:, None] - codebook[index]).square().sum(dim=2)
+    distance = distance + torch.where(score.isnan(), torch.nan, 0.0)  # a slot that no code could win
+    return BestMatch(distance.squeeze(1), index.squeeze(1)) if k == 1 else BestMatch(distance, index)

@@ -1,0 +1,174 @@
+"""Operations over the winner and its grid neighbours."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from somvae_ext import _native
+from somvae_ext.grid import Grid
+from somvae_ext.ops import _arguments
+
+Border = Literal["zero", "mask"]
+
+
+class SOMLosses(NamedTuple):
+    """Per-row losses, summed over features."""
+
+    commitment: Tensor
+    som: Tensor
+
+
+class SegmentSum(NamedTuple):
+    """Sums and counts of the rows of each segment."""
+
+    sum: Tensor
+    count: Tensor
+
+
+def som_gather(codebook: Tensor, index: Tensor, grid: Grid, *, validate: bool = False) -> Tensor:
+    """Gathers the codes of winners and of their grid neighbours.
+
+    Args:
+        codebook: ``[K, D]``, K = ``grid.num_nodes``; float32, float64, float16 or bfloat16.
+        index: winners, int64 ``[N]``, same device.
+        grid: the map's grid; S = ``grid.num_slots``.
+        validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
+
+    Returns:
+        ``[N, 1 + S, D]`` in the codebook's dtype: the winner first, then the neighbours in the grid's slot order. Absent
+        neighbours are zeros and receive no gradient. Differentiable in ``codebook``. An index out of range on
+        CUDA gives NaN.
+
+    Raises:
+        ValueError: wrong rank, dtype, device, a codebook that does not have K rows, or an index out of range.
+    """
+    if validate and index.is_cuda:
+        _arguments.check_index_range("som_gather", "index", index, grid.num_nodes)
+    if _native.available:
+        return torch.ops.somvae_ext.som_gather(codebook, index, grid.neighbors(codebook.device))
+    return som_gather_reference(codebook, index, grid)
+
+
+def som_gather_reference(codebook: Tensor, index: Tensor, grid: Grid) -> Tensor:
+    """The same in pure torch: one padded gather."""
+    _check_codebook_and_index("som_gather", codebook, index, grid, {})
+    nodes, present = _winner_and_neighbors(index, grid)
+    return torch.where(present[..., None], codebook[nodes], 0)
+
+
+def som_losses(
+    z: Tensor, codebook: Tensor, index: Tensor, grid: Grid, *, border: Border = "zero", validate: bool = False
+) -> SOMLosses:
+    """Commitment and SOM loss of each row, without the ``[N, 1 + S, D]`` tensor of neighbours.
+
+    With w = ``index[n]`` (Fortuin et al. 2019, arXiv 1806.02199, eqs. 1 and 2; sums over features, not means)::
+
+        commitment[n] = |z_n - e_w|^2
+        som[n]        = |sg[z_n] - e_w|^2 + sum over neighbours j of w of |sg[z_n] - e_j|^2
+
+    sg is stop-gradient: the SOM term moves the codes, never ``z``. As in the published code, the winner is part of
+    the SOM term.
+
+    Args:
+        z: ``[N, D]``; float32, float64, float16 or bfloat16.
+        codebook: ``[K, D]``, K = ``grid.num_nodes``, same dtype and device.
+        index: winners, int64 ``[N]``.
+        grid: the map's grid.
+        border: what an absent neighbour adds to ``som``: ``"zero"``, the square of z as if its code were zero (the
+            published behaviour; no gradient), or ``"mask"``, nothing.
+        validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
+
+    Returns:
+        ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs). Differentiable in ``z`` and ``codebook``. An
+        index out of range on CUDA gives NaN.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or size, an index out of range, or an unknown ``border``.
+
+    Under autocast the losses are computed in float32.
+    """
+    if border not in ("zero", "mask"):
+        raise ValueError(f"som_losses: border must be 'zero' or 'mask', got {border!r}")
+    if validate and index.is_cuda:
+        _arguments.check_index_range("som_losses", "index", index, grid.num_nodes)
+    if _native.available:
+        neighbors = grid.neighbors(z.device)
+        return SOMLosses(*torch.ops.somvae_ext.som_losses(z, codebook, index, neighbors, border == "mask"))
+    return som_losses_reference(*_arguments.autocast_inputs(z, codebook), index, grid, border=border)
+
+
+def som_losses_reference(
+    z: Tensor, codebook: Tensor, index: Tensor, grid: Grid, *, border: Border = "zero"
+) -> SOMLosses:
+    """The same in pure torch, over the gathered neighbours."""
+    sizes: dict[str, int] = {}
+    _arguments.check_floating("som_losses", z=z, codebook=codebook)
+    _arguments.check_shape("som_losses", "z", z, "N D", sizes)
+    _check_codebook_and_index("som_losses", codebook, index, grid, sizes)
+    z, codebook = _arguments.full_precision(z, codebook)
+    nodes, present = _winner_and_neighbors(index, grid)
+    commitment = (z - codebook[index]).square().sum(dim=1)
+    codes = torch.where(present[..., None], codebook[nodes], 0)  # (N, 1 + S, D)
+    squares = (z.detach()[:, None] - codes).square().sum(dim=2)
+    if border == "mask":
+        squares = torch.where(present, squares, 0)
+    return SOMLosses(commitment, squares.sum(dim=1))
+
+
+def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool = False) -> SegmentSum:
+    """Sums the rows of each segment: those that a unit won.
+
+    Args:
+        x: rows, ``[N, D]``; float32, float64, float16 or bfloat16.
+        index: the segment of each row, int64 ``[N]``, values in [0, K).
+        num_segments: number of segments K, at least 1.
+        validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
+
+    Returns:
+        ``sum``, ``[K, D]``, float32 (float64 for float64 inputs), differentiable in ``x``, and ``count``, int64 ``[K]``. The rows
+        of a segment are added in ascending order in float64, so the result does not depend on threads or runs. On CUDA a
+        row whose index is out of range is left out.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or size, or an index out of range.
+    """
+    if validate and index.is_cuda:
+        _arguments.check_index_range("segment_sum", "index", index, num_segments)
+    if _native.available:
+        return SegmentSum(*torch.ops.somvae_ext.segment_sum(x, index, num_segments))
+    return segment_sum_reference(*_arguments.autocast_inputs(x), index, num_segments)
+
+
+def segment_sum_reference(x: Tensor, index: Tensor, num_segments: int) -> SegmentSum:
+    """The same in pure torch."""
+    sizes: dict[str, int] = {}
+    _arguments.check_floating("segment_sum", x=x)
+    _arguments.check_shape("segment_sum", "x", x, "N D", sizes)
+    _arguments.check_shape("segment_sum", "index", index, "N", sizes)
+    _arguments.check_device("segment_sum", "index", index, "x", x)
+    if num_segments < 1:
+        raise ValueError(f"segment_sum: num_segments must be at least 1, got {num_segments}")
+    _arguments.check_index("segment_sum", "index", index, num_segments)
+    (values,) = _arguments.full_precision(x)
+    total = torch.zeros(num_segments, x.shape[1], dtype=torch.float64, device=x.device)
+    total = total.index_add(0, index, values.double())
+    count = torch.zeros(num_segments, dtype=torch.int64, device=x.device)
+    return SegmentSum(total.to(values.dtype), count.index_add(0, index, torch.ones_like(index)))
+
+
+def _check_codebook_and_index(op: str, codebook: Tensor, index: Tensor, grid: Grid, sizes: dict[str, int]) -> None:
+    sizes["K"] = grid.num_nodes
+    _arguments.check_floating(op, codebook=codebook)
+    _arguments.check_shape(op, "codebook", codebook, "K D", sizes)
+    _arguments.check_shape(op, "index", index, "N", sizes)
+    _arguments.check_device(op, "index", index, "codebook", codebook)
+    _arguments.check_index(op, "index", index, sizes["K"])
+
+
+def _winner_and_neighbors(index: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Nodes in each slot, winner first, ``[N, 1 + S]`` (0 where absent), and which of them exist."""
+    nodes = torch.cat([index[:, None], grid.neighbors(index.device)[index]], dim=1)
+    return nodes.clamp_min(0), nodes >= 0

@@ -1,0 +1,117 @@
+"""Lookups in a table of transition logits, without soft-maxing the table."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from somvae_ext import _native
+from somvae_ext.ops import _arguments
+
+
+def transition_log_prob(
+    logits: Tensor, prev: Tensor, cur: Tensor, *, sparse_grad: bool = False, validate: bool = False
+) -> Tensor:
+    """Log-probability of the transitions ``prev[n] -> cur[n]`` under a row softmax of the table.
+
+    ``log P(cur | prev) = logits[prev, cur] - logsumexp_j logits[prev, j]``; only the rows in ``prev`` are read (Fortuin
+    et al. 2019, arXiv 1806.02199, section 2.3).
+
+    Args:
+        logits: table, ``[K, K]``, row = from, column = to; float32, float64, float16 or bfloat16.
+        prev: nodes at t - 1, int64 ``[N]``, same device.
+        cur: nodes at t, int64 ``[N]``.
+        sparse_grad: give the gradient of ``logits`` as a ``torch.sparse_coo`` tensor of rows (one per n; coalesce it to
+            add up repeated ones), so that a step costs O(N * K), not O(K * K). For ``torch.optim.SparseAdam``.
+        validate: check the indices on CUDA too, which waits for the device. On the CPU they are always checked.
+
+    Returns:
+        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``. Finite for any finite logits. An index out
+        of range on CUDA gives NaN.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or size, or an index out of range.
+
+    Under autocast it is computed in float32.
+    """
+    if validate and prev.is_cuda:
+        _arguments.check_index_range("transition_log_prob", "prev", prev, logits.shape[0])
+        _arguments.check_index_range("transition_log_prob", "cur", cur, logits.shape[0])
+    if _native.available:
+        log_prob, _ = torch.ops.somvae_ext.transition_log_prob(logits, prev, cur, sparse_grad)
+        return log_prob
+    return transition_log_prob_reference(*_arguments.autocast_inputs(logits), prev, cur, sparse_grad=sparse_grad)
+
+
+def transition_log_prob_reference(logits: Tensor, prev: Tensor, cur: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """The same in pure torch."""
+    sizes: dict[str, int] = {}
+    _check_table("transition_log_prob", logits, prev, sizes)
+    _arguments.check_shape("transition_log_prob", "cur", cur, "N", sizes)
+    _arguments.check_device("transition_log_prob", "cur", cur, "logits", logits)
+    _arguments.check_index("transition_log_prob", "cur", cur, sizes["K"])
+    (rows,) = _arguments.full_precision(F.embedding(prev, logits, sparse=sparse_grad))
+    return F.log_softmax(rows, dim=1).gather(1, cur[:, None]).squeeze(1)
+
+
+def expected_distance(
+    logits: Tensor,
+    prev: Tensor,
+    z: Tensor,
+    codebook: Tensor,
+    *,
+    sparse_grad: bool = False,
+    validate: bool = False,
+) -> Tensor:
+    """Expected squared distance of each row to the codes, under the transition row of its predecessor.
+
+    ``sum_j softmax(logits[prev[n]])_j * |z_n - e_j|^2``: the smoothness term of SOM-VAE (Fortuin et al. 2019, arXiv
+    1806.02199, eq. 6), summed over features and codes. Neither the softmaxed table nor ``[N, K]`` is stored.
+
+    Args:
+        logits: table, ``[K, K]``, row = from, column = to; float32, float64, float16 or bfloat16.
+        prev: nodes at t - 1, int64 ``[N]``, same device.
+        z: rows at t, ``[N, D]``, same dtype and device as ``logits``.
+        codebook: ``[K, D]``, same dtype and device.
+        sparse_grad: as in :func:`transition_log_prob`.
+        validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
+
+    Returns:
+        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``. An index out of range
+        on CUDA gives NaN.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or size, or an index out of range.
+
+    Under autocast it is computed in float32.
+    """
+    if validate and prev.is_cuda:
+        _arguments.check_index_range("expected_distance", "prev", prev, logits.shape[0])
+    if _native.available:
+        expectation, _ = torch.ops.somvae_ext.expected_distance(logits, prev, z, codebook, sparse_grad)
+        return expectation
+    logits, z, codebook = _arguments.autocast_inputs(logits, z, codebook)
+    return expected_distance_reference(logits, prev, z, codebook, sparse_grad=sparse_grad)
+
+
+def expected_distance_reference(
+    logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, *, sparse_grad: bool = False
+) -> Tensor:
+    """The same in pure torch, with all ``[N, K, D]`` differences."""
+    sizes: dict[str, int] = {}
+    _check_table("expected_distance", logits, prev, sizes)
+    _arguments.check_floating("expected_distance", logits=logits, z=z, codebook=codebook)
+    _arguments.check_shape("expected_distance", "z", z, "N D", sizes)
+    _arguments.check_shape("expected_distance", "codebook", codebook, "K D", sizes)
+    rows, z, codebook = _arguments.full_precision(F.embedding(prev, logits, sparse=sparse_grad), z, codebook)
+    distance = (z[:, None] - codebook).square().sum(dim=2)
+    return (F.softmax(rows, dim=1) * distance).sum(dim=1)
+
+
+def _check_table(op: str, logits: Tensor, prev: Tensor, sizes: dict[str, int]) -> None:
+    _arguments.check_floating(op, logits=logits)
+    _arguments.check_shape(op, "logits", logits, "K K", sizes)
+    _arguments.check_shape(op, "prev", prev, "N", sizes)
+    _arguments.check_device(op, "prev", prev, "logits", logits)
+    _arguments.check_index(op, "prev", prev, sizes["K"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any
 
@@ -9,7 +10,7 @@ from typing import Any
 import torch  # noqa: F401
 
 try:
-    from somvae_ext import _C  # type: ignore[attr-defined]
+    _C: Any = importlib.import_module("somvae_ext._C")
 except ImportError as error:
     _C = None
     warnings.warn(

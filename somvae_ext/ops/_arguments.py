@@ -35,14 +35,15 @@ def check_device(op: str, name: str, tensor: Tensor, first_name: str, first: Ten
 def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[str, int]) -> None:
     """The shape is ``symbols``, a string such as ``"N D"``; ``sizes`` holds the sizes known so far and learns new ones."""
     letters = symbols.split()
-    fits = tensor.dim() == len(letters) and all(
-        sizes.get(letter, size) == size for letter, size in zip(letters, tensor.shape, strict=True)
-    )
+    known = {letter: sizes[letter] for letter in letters if letter in sizes}
+    fits = tensor.dim() == len(letters)
+    if fits:
+        for letter, size in zip(letters, tensor.shape, strict=True):
+            fits = fits and sizes.setdefault(letter, size) == size
     if not fits:
-        known = ", ".join(f"{letter} = {sizes[letter]}" for letter in dict.fromkeys(letters) if letter in sizes)
-        expected = f"[{', '.join(letters)}]" + (f" with {known}" if known else "")
+        given = ", ".join(f"{letter} = {size}" for letter, size in known.items())
+        expected = f"[{', '.join(letters)}]" + (f" with {given}" if given else "")
         raise ValueError(f"{op}: {name} must have shape {expected}, got {list(tensor.shape)}")
-    sizes.update(zip(letters, tensor.shape, strict=True))
 
 
 def check_index(op: str, name: str, index: Tensor, size: int) -> None:

@@ -1,0 +1,57 @@
+// Best matching unit: squared distance and argmin. Launchers for both twins; no torch here.
+#pragma once
+#include <cstdint>
+
+#include "dtypes.h"
+
+namespace somvae {
+
+// The score of (row, code) is sum_d (z_d - e_d)^2 with one fused multiply-add per d, in ascending d. A NaN score never
+// wins; equal scores go to the smallest code. A slot without a winner gets distance NaN and index 0.
+template <class T>
+struct BmuArgs {
+  const T* z;            // [rows, dim]
+  const T* codebook;     // [units, dim]
+  Compute<T>* distance;  // [rows, k] out, ascending in k
+  int64_t* index;        // [rows, k] out
+  int64_t rows, units, dim;
+  int k;                 // 1 or 2; units >= k
+};
+
+// The winners' pairs (row = p / k, code = index[p]) of a forward pass, and grad = d loss / d distance.
+// grad_z[row] = sum over its pairs of 2 grad (z - e); grad_codebook[code] = sum over its pairs of 2 grad (e - z).
+template <class T>
+struct BmuBackwardArgs {
+  const Compute<T>* grad;  // [rows, k]
+  const T* z;              // [rows, dim]
+  const T* codebook;       // [units, dim]
+  const int64_t* index;    // [rows, k]
+  const int64_t* order;    // [rows * k] pairs sorted by code, ascending pair within a code
+  const int64_t* offsets;  // [units + 1] code j owns order[offsets[j]] .. order[offsets[j + 1] - 1]
+  T* grad_z;               // [rows, dim] out, or null when not wanted
+  T* grad_codebook;        // [units, dim] out, or null when not wanted
+  int64_t rows, units, dim;
+  int k;
+};
+
+// The codebook laid out for the CPU kernel, made once per call and shared by its threads.
+template <class T>
+int64_t bmu_cpu_workspace(int64_t units, int64_t dim);  // elements of Compute<T>
+template <class T>
+void bmu_cpu_pack(const BmuArgs<T>& args, Compute<T>* packed, int64_t first_panel, int64_t last_panel);
+int64_t bmu_cpu_panels(int64_t units);
+
+// Rows [first, last). Any split into ranges gives the same bits.
+template <class T>
+void bmu_cpu(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last);
+template <class T>
+void bmu_backward_z_cpu(const BmuBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
+template <class T>
+void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
+
+template <class T>
+void bmu_cuda(const BmuArgs<T>& args, void* stream);
+template <class T>
+void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream);
+
+}  // namespace somvae

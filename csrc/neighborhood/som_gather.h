@@ -1,0 +1,42 @@
+// Codes of the winner and its grid neighbours. Launchers for both twins; no torch here.
+#pragma once
+#include <cstdint>
+
+#include "dtypes.h"
+
+namespace somvae {
+
+// out[n, 0] = codebook[index[n]], out[n, 1 + s] = codebook[neighbors[index[n], s]], zeros where that is -1.
+// Everything of a row whose index is out of range is NaN.
+template <class T>
+struct SomGatherArgs {
+  const T* codebook;         // [units, dim]
+  const int64_t* index;      // [rows]
+  const int64_t* neighbors;  // [units, slots], -1: none
+  T* out;                    // [rows, 1 + slots, dim] out
+  int64_t rows, units, slots, dim;
+};
+
+// grad_codebook[j] = sum over the rows that j won, and over those that its neighbours won, of the matching slot of
+// grad. Needs a symmetric neighbour relation (j in neighbors[w] if and only if w in neighbors[j]) without repeats.
+template <class T>
+struct SomGatherBackwardArgs {
+  const T* grad;             // [rows, 1 + slots, dim]
+  const int64_t* neighbors;  // [units, slots]
+  const int64_t* order;      // [rows] rows sorted by winner, ascending row within a winner
+  const int64_t* offsets;    // [units + 1]
+  T* grad_codebook;          // [units, dim] out
+  int64_t rows, units, slots, dim;
+};
+
+template <class T>
+void som_gather_cpu(const SomGatherArgs<T>& args, int64_t first_row, int64_t last_row);
+template <class T>
+void som_gather_backward_cpu(const SomGatherBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
+
+template <class T>
+void som_gather_cuda(const SomGatherArgs<T>& args, void* stream);
+template <class T>
+void som_gather_backward_cuda(const SomGatherBackwardArgs<T>& args, void* stream);
+
+}  // namespace somvae

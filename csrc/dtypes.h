@@ -20,6 +20,9 @@ struct BFloat16 {
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+// The types every op is instantiated for.
+#define SOMVAE_FOR_EACH_DTYPE(macro) macro(float) macro(double) macro(::somvae::Float16) macro(::somvae::BFloat16)
+
 SOMVAE_HOST_DEVICE inline float bits_to_float(uint32_t bits) {
   float value;
   memcpy(&value, &bits, sizeof value);

@@ -6,8 +6,8 @@
 
 namespace somvae {
 
-// The score of (row, code) is sum_d (z_d - e_d)^2 with one fused multiply-add per d, in ascending d. A NaN score never
-// wins; equal scores go to the smallest code. A slot without a winner gets distance NaN and index 0.
+// The score of (row, code) is sum_d (z_d - e_d)^2 with one multiply-add per d, in ascending d (fused, except at the CPU's
+// baseline level, which has no such instruction). A NaN score never wins; equal scores go to the smallest code. A slot without a winner gets distance NaN and index 0.
 template <class T>
 struct BmuArgs {
   const T* z;            // [rows, dim]
@@ -34,14 +34,7 @@ struct BmuBackwardArgs {
   int k;
 };
 
-// The codebook laid out for the CPU kernel, made once per call and shared by its threads.
-template <class T>
-int64_t bmu_cpu_workspace(int64_t units, int64_t dim);  // elements of Compute<T>
-template <class T>
-void bmu_cpu_pack(const BmuArgs<T>& args, Compute<T>* packed, int64_t first_panel, int64_t last_panel);
-int64_t bmu_cpu_panels(int64_t units);
-
-// Rows [first, last). Any split into ranges gives the same bits.
+// Rows [first, last); packed is the codebook in panels (cpu/codebook_panels.h). Any split into ranges gives the same bits.
 template <class T>
 void bmu_cpu(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last);
 template <class T>

@@ -15,7 +15,7 @@ struct ExpectedDistanceArgs {
   const T* z;                  // [rows, dim]
   const T* codebook;           // [units, dim]
   Compute<T>* expectation;     // [rows] out
-  Compute<T>* log_normalizer;  // [rows] out
+  double* log_normalizer;      // [rows] out
   int64_t rows, units, dim;
 };
 
@@ -31,7 +31,7 @@ struct ExpectedDistanceBackwardArgs {
   const T* z;                        // [rows, dim]
   const T* codebook;                 // [units, dim]
   const Compute<T>* expectation;     // [rows]
-  const Compute<T>* log_normalizer;  // [rows]
+  const double* log_normalizer;      // [rows]
   const int64_t* order;              // [rows] rows sorted by prev, ascending row within a group, or null
   const int64_t* offsets;            // [units + 1], or null
   T* grad_logits;                    // [units, units] or [rows, units] out, or null when not wanted
@@ -40,8 +40,9 @@ struct ExpectedDistanceBackwardArgs {
   int64_t rows, units, dim;
 };
 
-template <class T>
-void expected_distance_cpu(const ExpectedDistanceArgs<T>& args, int64_t first_row, int64_t last_row);
+template <class T>  // packed is the codebook in panels (cpu/codebook_panels.h)
+void expected_distance_cpu(const ExpectedDistanceArgs<T>& args, const Compute<T>* packed, int64_t first_row,
+                           int64_t last_row);
 template <class T>  // rows of grad_logits
 void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>& args, int64_t first, int64_t last);
 template <class T>

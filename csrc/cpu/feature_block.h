@@ -1,0 +1,32 @@
+// Sums over rows of one unit, a block of features at a time, in double and in the order of the rows. Included once per
+// instruction level by kernel files (see cpu/foreach_level.h), so it has no include guard and includes nothing.
+
+constexpr int kFeatureBlock = 64;
+
+// Calls visit(d, n) for blocks of features [d, d + n) that cover [0, dim).
+template <class Visit>
+inline __attribute__((always_inline)) void for_each_feature_block(int64_t dim, Visit visit) {
+  for (int64_t d = 0; d < dim; d += kFeatureBlock) {
+    visit(d, static_cast<int>(dim - d < kFeatureBlock ? dim - d : kFeatureBlock));
+  }
+}
+
+struct FeatureSum {
+  double value[kFeatureBlock] = {};
+
+  template <class T>
+  inline __attribute__((always_inline)) void add(const T* x, int n) {
+    for (int i = 0; i < n; ++i) value[i] += double(load(x[i]));
+  }
+
+  // += weight * (center - x)
+  template <class T>
+  inline __attribute__((always_inline)) void add_difference(double weight, const T* center, const T* x, int n) {
+    for (int i = 0; i < n; ++i) value[i] += weight * (double(load(center[i])) - double(load(x[i])));
+  }
+
+  template <class T>
+  inline __attribute__((always_inline)) void write(T* out, int n) const {
+    for (int i = 0; i < n; ++i) out[i] = store<T>(value[i]);
+  }
+};

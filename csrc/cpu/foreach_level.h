@@ -1,0 +1,61 @@
+// Compiles one kernel file once per CPU instruction level, each in a namespace of its own.
+//
+//   #define SIMD_KERNELS "bmu/bmu_cpu_kernel.h"     // included in namespace somvae::v4, v3 and baseline
+//   #include "cpu/foreach_level.h"
+//   ... SIMD_DISPATCH(bmu<T>, args, first, last);   // calls the one that simd_level() names
+//
+// Include every standard header before this file: what the kernel file defines is compiled for its level, and an inline
+// function of the standard library must not be.
+#include "cpu/simd_level.h"
+
+#define SIMD_PRAGMA(text) _Pragma(#text)
+
+#if defined(__x86_64__) && defined(__clang__)
+#define SIMD_BEGIN(features) \
+  SIMD_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define SIMD_END SIMD_PRAGMA(clang attribute pop)
+#elif defined(__x86_64__)
+#define SIMD_BEGIN(features) SIMD_PRAGMA(GCC push_options) SIMD_PRAGMA(GCC target(features))
+#define SIMD_END SIMD_PRAGMA(GCC pop_options)
+#endif
+
+#if defined(__x86_64__)
+
+SIMD_BEGIN("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi,bmi2,f16c,lzcnt")
+#define SIMD_BYTES 64
+namespace somvae::v4 {
+#include SIMD_KERNELS
+}
+#undef SIMD_BYTES
+SIMD_END
+
+SIMD_BEGIN("avx2,fma,bmi,bmi2,f16c,lzcnt")
+#define SIMD_BYTES 32
+namespace somvae::v3 {
+#include SIMD_KERNELS
+}
+#undef SIMD_BYTES
+SIMD_END
+
+#define SIMD_DISPATCH(kernel, ...)                \
+  switch (::somvae::simd_level()) {               \
+    case ::somvae::SimdLevel::v4:                 \
+      return ::somvae::v4::kernel(__VA_ARGS__);   \
+    case ::somvae::SimdLevel::v3:                 \
+      return ::somvae::v3::kernel(__VA_ARGS__);   \
+    default:                                      \
+      return ::somvae::baseline::kernel(__VA_ARGS__); \
+  }
+
+#else
+
+#define SIMD_DISPATCH(kernel, ...) return ::somvae::baseline::kernel(__VA_ARGS__)
+
+#endif
+
+#define SIMD_BYTES 16
+namespace somvae::baseline {
+#include SIMD_KERNELS
+}
+#undef SIMD_BYTES
+#undef SIMD_KERNELS

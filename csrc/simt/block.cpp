@@ -1,0 +1,329 @@
+#include "simt/block.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "simt/fiber.h"
+#include "simt/sanitizers.h"
+
+// The linker's marks around the arrays that kernels declare __shared__; null when no kernel does.
+extern "C" char __start_simt_shared[] __attribute__((weak));
+extern "C" char __stop_simt_shared[] __attribute__((weak));
+
+namespace somvae::simt {
+
+const Position* position = nullptr;
+
+namespace {
+
+constexpr unsigned kWarpSize = 32;
+constexpr int kPoison = 0xff;  // NaN in every floating-point type
+
+struct Warp;
+
+struct Thread {
+  enum class State { kReady, kAtBlock, kAtWarp, kReturned };
+
+  Position position;
+  Warp* warp;
+  Fiber* fiber;
+  State state;
+
+  // What it waits for, and what it will get.
+  Collective operation;
+  CallSite site;
+  unsigned mask;
+  unsigned source;
+  uint64_t bits;
+  uint64_t result;
+};
+
+// An ordering edge for the race detector. Its users alternate between two tags: a thread that has already reached the
+// next barrier must not order its latest work before a thread that has not yet left this one.
+class Ordering {
+ public:
+  void* tag() { return &tags_[round_]; }
+  void next() { round_ ^= 1; }
+
+ private:
+  char tags_[2];
+  int round_ = 0;
+};
+
+struct Warp {
+  Thread* lanes;
+  unsigned alive;
+  Ordering orderings[kWarpSize];  // of a mask, at its lowest lane
+};
+
+struct Block {
+  const Launch* launch;
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  unsigned alive;
+  unsigned waiting;  // at a barrier of the block
+  std::unique_ptr<char[]> dynamic_shared;
+  Ordering ordering;
+};
+
+Block* block = nullptr;
+Thread* current = nullptr;
+Fiber* caller = nullptr;
+char launch_started, launch_finished;  // tags
+
+const char* name(Collective operation) {
+  switch (operation) {
+    case Collective::kSyncthreads: return "__syncthreads";
+    case Collective::kSyncthreadsCount: return "__syncthreads_count";
+    case Collective::kSyncthreadsAnd: return "__syncthreads_and";
+    case Collective::kSyncthreadsOr: return "__syncthreads_or";
+    case Collective::kSyncwarp: return "__syncwarp";
+    case Collective::kShuffle: return "a warp shuffle";
+    case Collective::kBallot: return "a warp vote";
+  }
+  return "";
+}
+
+std::string describe(const Thread& thread) {
+  return std::string(name(thread.operation)) + " (" + thread.site.file + ":" + std::to_string(thread.site.line) + ")";
+}
+
+std::string describe(const uint3& index) {
+  return "(" + std::to_string(index.x) + ", " + std::to_string(index.y) + ", " + std::to_string(index.z) + ")";
+}
+
+[[noreturn]] void fail(const std::string& what) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "simt: kernel %s, block %s: %s\n", block->launch->kernel,
+               describe(block->threads.front().position.block_index).c_str(), what.c_str());
+  std::abort();
+}
+
+[[noreturn]] void fail_deadlock() {
+  std::map<std::string, int> waiting;
+  for (const Thread& thread : block->threads) {
+    if (thread.state != Thread::State::kReturned) ++waiting[describe(thread)];
+  }
+  std::string what = "deadlock:";
+  for (const auto& [where, count] : waiting) what += " " + std::to_string(count) + " threads wait at " + where + ",";
+  fail(what + " " + std::to_string(block->threads.size() - block->alive) + " have returned");
+}
+
+void resume(Thread& thread) {
+  current = &thread;
+  position = &thread.position;
+  thread.fiber->resume();
+}
+
+// Leaves the current thread, which waits or has returned, for the next one that can run.
+void yield() {
+  const size_t count = block->threads.size();
+  const size_t self = current - block->threads.data();
+  for (size_t step = 1; step <= count; ++step) {
+    Thread& next = block->threads[self + step < count ? self + step : self + step - count];
+    if (next.state == Thread::State::kReady) return resume(next);
+  }
+  if (block->alive > 0) fail_deadlock();
+  caller->resume();
+}
+
+void complete_block() {
+  const Thread* first = nullptr;
+  int count = 0;
+  for (const Thread& thread : block->threads) {
+    if (thread.state == Thread::State::kReturned) continue;
+    if (first == nullptr) first = &thread;
+    if (thread.operation != first->operation || thread.site.line != first->site.line ||
+        std::string_view(thread.site.file) != first->site.file) {
+      fail("divergent barrier: thread " + describe(first->position.thread_index) + " waits at " + describe(*first) +
+           ", thread " + describe(thread.position.thread_index) + " at " + describe(thread));
+    }
+    count += thread.bits != 0;
+  }
+  const bool all = count == static_cast<int>(block->alive);
+  for (Thread& thread : block->threads) {
+    if (thread.state == Thread::State::kReturned) continue;
+    thread.state = Thread::State::kReady;
+    thread.result = thread.operation == Collective::kSyncthreadsCount ? count
+                    : thread.operation == Collective::kSyncthreadsAnd ? all
+                                                                      : count > 0;
+  }
+  block->waiting = 0;
+  block->ordering.next();
+}
+
+// Ends the exchange among the lanes of mask if the last of them has come.
+void complete_warp(Warp& warp, unsigned mask) {
+  const unsigned lanes = mask & warp.alive;
+  const Thread* first = nullptr;
+  unsigned ballot = 0;
+  for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
+    const unsigned lane = __builtin_ctz(rest);
+    const Thread& thread = warp.lanes[lane];
+    if (thread.state != Thread::State::kAtWarp) return;
+    if (first == nullptr) first = &thread;
+    if (thread.mask != first->mask || thread.operation != first->operation) {
+      fail("lanes of a warp disagree: lane " + std::to_string(first->position.lane) + " is at " + describe(*first) +
+           " with mask " + std::to_string(first->mask) + ", lane " + std::to_string(lane) + " at " + describe(thread) +
+           " with mask " + std::to_string(thread.mask));
+    }
+    if (thread.bits != 0) ballot |= 1u << lane;
+  }
+  for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
+    Thread& thread = warp.lanes[__builtin_ctz(rest)];
+    if (thread.operation == Collective::kShuffle) {
+      thread.result = lanes >> thread.source & 1 ? warp.lanes[thread.source].bits : ~uint64_t{0};
+    } else {
+      thread.result = ballot;
+    }
+    thread.state = Thread::State::kReady;
+  }
+  warp.orderings[__builtin_ctz(mask)].next();
+}
+
+// The life of a fiber: one thread after another, of one block after another.
+void run_threads() {
+  for (;;) {
+    acquire(&launch_started);
+    block->launch->body(block->launch->closure);
+    release(&launch_finished);
+
+    Thread& self = *current;
+    self.state = Thread::State::kReturned;
+    --block->alive;
+    self.warp->alive &= ~(1u << self.position.lane);
+    // Who waited only for this one may go on.
+    if (block->alive > 0 && block->waiting == block->alive) complete_block();
+    for (unsigned rest = self.warp->alive; rest != 0; rest &= rest - 1) {
+      const Thread& other = self.warp->lanes[__builtin_ctz(rest)];
+      if (other.state == Thread::State::kAtWarp) complete_warp(*self.warp, other.mask);
+    }
+    yield();
+  }
+}
+
+// Byte by byte and in assembly: the sanitizers' memset would object to the red zones in between.
+void poison(char* begin, char* end) {
+  size_t bytes = static_cast<size_t>(end - begin);
+  asm volatile("" ::: "memory");
+#if defined(__x86_64__)
+  asm volatile("rep stosb" : "+D"(begin), "+c"(bytes) : "a"(kPoison) : "memory");
+#else
+  for (volatile char* p = begin; p != end; ++p) *p = static_cast<char>(kPoison);
+#endif
+}
+
+void renew_shared_memory() {
+  const UntrackedAllocation untracked;
+  const size_t bytes = block->launch->dynamic_shared_bytes;
+  block->dynamic_shared.reset(new char[bytes]);  // of exact size, so that an overrun is one
+  poison(block->dynamic_shared.get(), block->dynamic_shared.get() + bytes);
+  if (__start_simt_shared != nullptr) {
+    poison(__start_simt_shared, __stop_simt_shared);
+    forget_accesses(__start_simt_shared, __stop_simt_shared);
+  }
+}
+
+void prepare(Block& b, const uint3& index, size_t number, std::deque<Fiber>& fibers) {
+  const dim3& size = b.launch->block;
+  const unsigned count = size.x * size.y * size.z;
+  b.threads.resize(count);
+  b.warps.resize((count + kWarpSize - 1) / kWarpSize);
+  for (Warp& warp : b.warps) {
+    warp.lanes = &b.threads[(&warp - b.warps.data()) * kWarpSize];
+    warp.alive = 0;
+  }
+  b.alive = count;
+  b.waiting = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    Thread& thread = b.threads[i];
+    thread.position = {{i % size.x, i / size.x % size.y, i / (size.x * size.y)}, index, size, b.launch->grid,
+                       i % kWarpSize};
+    thread.warp = &b.warps[i / kWarpSize];
+    thread.warp->alive |= 1u << thread.position.lane;
+    // The race detector takes a fiber's doings as ordered. Dealt out anew for each block, threads of the same number
+    // in two blocks are not.
+    thread.fiber = &fibers[(i + number) % (count + 1)];
+    thread.state = Thread::State::kReady;
+  }
+}
+
+}  // namespace
+
+void* dynamic_shared() { return block->dynamic_shared.get(); }
+
+int meet_block(Collective operation, int predicate, CallSite site) {
+  Thread& self = *current;
+  void* tag = block->ordering.tag();
+  self.operation = operation;
+  self.site = site;
+  self.bits = predicate != 0;
+  self.state = Thread::State::kAtBlock;
+  release(tag);
+  if (++block->waiting == block->alive) {
+    complete_block();
+  } else {
+    yield();
+  }
+  acquire(tag);
+  return static_cast<int>(self.result);
+}
+
+uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned source, CallSite site) {
+  Thread& self = *current;
+  self.operation = operation;
+  self.site = site;
+  self.mask = mask;
+  self.source = source;
+  self.bits = bits;
+  if ((mask >> self.position.lane & 1) == 0) {
+    fail("lane " + std::to_string(self.position.lane) + " is not in the mask " + std::to_string(mask) + " of " +
+         describe(self));
+  }
+  const bool orders_memory = operation == Collective::kSyncwarp;
+  void* tag = self.warp->orderings[__builtin_ctz(mask)].tag();
+  self.state = Thread::State::kAtWarp;
+  if (orders_memory) release(tag);
+  complete_warp(*self.warp, mask);
+  if (self.state != Thread::State::kReady) yield();
+  if (orders_memory) acquire(tag);
+  return self.result;
+}
+
+void run_blocks(const Launch& launch) {
+  static std::deque<Fiber> fibers;  // they and their stacks are kept for the next launch
+  const size_t wanted = size_t{launch.block.x} * launch.block.y * launch.block.z + 1;
+  while (fibers.size() < wanted) fibers.emplace_back(&run_threads);
+
+  Fiber self;
+  self.adopt_caller();
+  Block running;
+  running.launch = &launch;
+  block = &running;
+  caller = &self;
+  release(&launch_started);
+  size_t number = 0;
+  for (unsigned z = 0; z < launch.grid.z; ++z) {
+    for (unsigned y = 0; y < launch.grid.y; ++y) {
+      for (unsigned x = 0; x < launch.grid.x; ++x) {
+        prepare(running, {x, y, z}, number++, fibers);
+        renew_shared_memory();
+        resume(running.threads.front());
+      }
+    }
+  }
+  acquire(&launch_finished);
+  const UntrackedAllocation untracked;
+  running.dynamic_shared.reset();
+  block = nullptr;
+  current = nullptr;
+  position = nullptr;
+}
+
+}  // namespace somvae::simt

@@ -1,0 +1,55 @@
+// One block of threads: who runs, who waits for whom, and the barriers and exchanges between them.
+//
+// Threads run one at a time, each until it waits or returns, in ascending order; a kernel that is right gives the same
+// result in any order, and the race detector knows no order but the barriers'. What CUDA leaves undefined ends the
+// program with a sentence: a barrier that not all threads reach, threads that meet at different barriers, warps whose
+// lanes disagree about the mask or the operation.
+#pragma once
+#include <cstdint>
+
+#include "simt/language.h"
+
+namespace somvae::simt {
+
+enum class Collective { kSyncthreads, kSyncthreadsCount, kSyncthreadsAnd, kSyncthreadsOr, kSyncwarp, kShuffle, kBallot };
+
+struct CallSite {
+  const char* file;
+  int line;
+};
+
+// Waits for every thread of the block that has not returned; gives the number, conjunction or disjunction of their
+// predicates.
+int meet_block(Collective operation, int predicate, CallSite site);
+
+// Waits for every lane in mask that has not returned. A shuffle gives the bits that lane source passed (all ones where
+// that lane takes no part), a ballot the lanes that passed nonzero bits. Only kSyncwarp orders memory.
+uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned source, CallSite site);
+
+using Body = void (*)(const void* closure);
+
+struct Launch {
+  const char* kernel;
+  dim3 grid, block;
+  size_t dynamic_shared_bytes;
+  Body body;
+  const void* closure;
+};
+
+// Runs the blocks one after another on the calling thread.
+void run_blocks(const Launch& launch);
+
+}  // namespace somvae::simt
+
+inline void __syncthreads(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  ::somvae::simt::meet_block(::somvae::simt::Collective::kSyncthreads, 0, {file, line});
+}
+inline int __syncthreads_count(int predicate, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  return ::somvae::simt::meet_block(::somvae::simt::Collective::kSyncthreadsCount, predicate, {file, line});
+}
+inline int __syncthreads_and(int predicate, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  return ::somvae::simt::meet_block(::somvae::simt::Collective::kSyncthreadsAnd, predicate, {file, line});
+}
+inline int __syncthreads_or(int predicate, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  return ::somvae::simt::meet_block(::somvae::simt::Collective::kSyncthreadsOr, predicate, {file, line});
+}

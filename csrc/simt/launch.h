@@ -1,0 +1,30 @@
+// Launching: what <<<grid, block, bytes, stream>>> does.
+#pragma once
+#include <set>
+#include <string>
+
+#include "simt/block.h"
+
+namespace somvae::simt {
+
+// Runs the kernel to its end. Throws std::runtime_error for a launch that CUDA would refuse. kernel is its expression
+// in the source, "(name<arguments>)".
+void run_kernel(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, Body body, const void* closure);
+
+// The names, without template arguments, of the kernels that this program has launched so far.
+const std::set<std::string>& launched_kernels();
+
+template <class Closure>
+void launch(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, const Closure& closure) {
+  run_kernel(
+      kernel, grid, block, dynamic_shared_bytes, [](const void* c) { (*static_cast<const Closure*>(c))(); }, &closure);
+}
+
+}  // namespace somvae::simt
+
+#define SOMVAE_STRIP_PARENTHESES(...) __VA_ARGS__
+#define LAUNCH(kernel, grid, block, bytes, stream, ...)             \
+  ::somvae::simt::launch(#kernel, grid, block, bytes, [&] {         \
+    static_cast<void>(stream);                                      \
+    SOMVAE_STRIP_PARENTHESES kernel(__VA_ARGS__);                   \
+  })

@@ -1,0 +1,66 @@
+// What the sanitizers must be told about fibers and about memory that starts a new life. Empty without them.
+//
+// The twin itself is built without instrumentation: it is the machine, not the program under test. CMake says with
+// SOMVAE_SIMT_ASAN or SOMVAE_SIMT_TSAN which sanitizer watches the kernels.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#if defined(SOMVAE_SIMT_ASAN)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#if defined(SOMVAE_SIMT_TSAN)
+extern "C" {
+void* __tsan_get_current_fiber(void);
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+void __tsan_java_init(unsigned long heap_begin, unsigned long heap_size);
+void __tsan_java_alloc(unsigned long address, unsigned long size);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+#endif
+
+namespace somvae::simt {
+
+// All that happened before release(tag) happened before what follows a later acquire(tag).
+inline void release([[maybe_unused]] void* tag) {
+#if defined(SOMVAE_SIMT_TSAN)
+  __tsan_release(tag);
+#endif
+}
+inline void acquire([[maybe_unused]] void* tag) {
+#if defined(SOMVAE_SIMT_TSAN)
+  __tsan_acquire(tag);
+#endif
+}
+
+// Forgets who touched the static shared arrays: the next block's are new memory. The race detector offers this only
+// as the start of an object in a Java heap, so the section is declared to be one.
+inline void forget_accesses([[maybe_unused]] char* begin, [[maybe_unused]] char* end) {
+#if defined(SOMVAE_SIMT_TSAN)
+  const uintptr_t first = reinterpret_cast<uintptr_t>(begin) & ~uintptr_t{7};
+  const uintptr_t size = ((reinterpret_cast<uintptr_t>(end) + 7) & ~uintptr_t{7}) - first;
+  static bool declared = false;
+  if (!declared) __tsan_java_init(first, size);
+  declared = true;
+  __tsan_java_alloc(first, size);
+#endif
+}
+
+// Between these, allocating and freeing counts as no access, so that it orders and races with nothing.
+struct UntrackedAllocation {
+#if defined(SOMVAE_SIMT_TSAN)
+  UntrackedAllocation() { AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }
+  ~UntrackedAllocation() { AnnotateIgnoreWritesEnd(__FILE__, __LINE__); }
+#else
+  UntrackedAllocation() {}
+#endif
+  UntrackedAllocation(const UntrackedAllocation&) = delete;
+  UntrackedAllocation& operator=(const UntrackedAllocation&) = delete;
+};
+
+}  // namespace somvae::simt

@@ -1,0 +1,14 @@
+// A host twin of the CUDA thread model, for tests: kernels compiled as host C++ and run one thread at a time.
+//
+// device.h includes this in place of CUDA when SOMVAE_SIMT is defined. Each CUDA thread is a fiber; barriers and warp
+// exchanges switch between them; blocks run one after another. The address sanitizer then sees overruns of global,
+// static shared and dynamic shared memory, the thread sanitizer sees races between threads, between warps and between
+// blocks, and the twin itself reports deadlocks and launches that CUDA would refuse. Not modelled: memory other than
+// shared and global, textures, streams, the sum of static and dynamic shared memory (ptxas reports it).
+#pragma once
+
+#include "simt/arithmetic.h"
+#include "simt/block.h"
+#include "simt/language.h"
+#include "simt/launch.h"
+#include "simt/warp.h"

@@ -1,0 +1,28 @@
+#include <cmath>
+#include <cstdint>
+
+#include "index_range.h"
+#include "transition/transition_log_prob.h"
+
+#define SIMD_KERNELS "transition/transition_log_prob_cpu_kernel.h"
+#include "cpu/foreach_level.h"
+
+namespace somvae {
+
+template <class T>
+void transition_log_prob_cpu(const TransitionLogProbArgs<T>& args, int64_t first_row, int64_t last_row) {
+  SIMD_DISPATCH(transition_log_prob, args, first_row, last_row);
+}
+
+template <class T>
+void transition_log_prob_backward_cpu(const TransitionLogProbBackwardArgs<T>& args, int64_t first, int64_t last) {
+  SIMD_DISPATCH(transition_log_prob_backward, args, first, last);
+}
+
+#define INSTANTIATE(T)                                                                        \
+  template void transition_log_prob_cpu(const TransitionLogProbArgs<T>&, int64_t, int64_t);   \
+  template void transition_log_prob_backward_cpu(const TransitionLogProbBackwardArgs<T>&, int64_t, int64_t);
+SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
+#undef INSTANTIATE
+
+}  // namespace somvae

@@ -16,6 +16,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
@@ -43,8 +44,8 @@ def require_torch():
         import torch
     except ImportError:
         stop(
-            "it is built against the torch that you use, and this build finds none: install torch, setuptools and ninja, "
-            "then run 'pip install --no-build-isolation .' (a plain 'pip install .' hides your torch from the build)."
+            "it is built against the torch that you use, and this build finds none: install torch, setuptools and "
+            "ninja, then run 'pip install --no-build-isolation .' (a plain 'pip install .' hides torch from the build)."
         )
     if release(torch.__version__) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
@@ -130,8 +131,9 @@ def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], wish: str | N
         for nvcc, version in versions.items():
             if version and release(version)[0] == release(torch_cuda)[0]:
                 return nvcc
+        needed = f"torch was built with CUDA {torch_cuda}, which needs an nvcc {release(torch_cuda)[0]}.x"
         found = ", ".join(f"{nvcc} of CUDA {version}" for nvcc, version in versions.items()) or "no nvcc"
-        reason = f"torch was built with CUDA {torch_cuda}, which needs an nvcc {release(torch_cuda)[0]}.x, and {found} was found"
+        reason = f"{needed}, and {found} was found"
     if wish == "1":
         stop(f"SOMVAE_EXT_CUDA=1 asks for CUDA, but {reason}.")
     print(f"somvae_ext: building for the CPU only, because {reason}.")
@@ -157,8 +159,8 @@ def native_library():
     nvcc = choose_nvcc(torch.version.cuda, nvcc_candidates(), os.environ.get("SOMVAE_EXT_CUDA"))
     macros: list[tuple[str, str | None]] = []
     if nvcc:
-        # torch guesses both of these when it is imported or builds, the first from the folder above nvcc, which is wrong
-        # for a wrapper, the second from the GPUs in this machine, of which there may be none.
+        # torch would guess both: the toolkit from the folder above nvcc, which is wrong for a wrapper, and the
+        # architectures from the GPUs of this machine, which may have none.
         os.environ["CUDA_HOME"] = toolkit_of(nvcc)
         archs = arch_list(os.environ.get("TORCH_CUDA_ARCH_LIST"), known_archs(nvcc))
         os.environ["TORCH_CUDA_ARCH_LIST"] = archs
@@ -170,6 +172,12 @@ def native_library():
         print(f"somvae_ext: building with {nvcc} for {archs}.")
 
     from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
+
+    class BuildLibrary(BuildExtension):
+        def finalize_options(self) -> None:
+            super().finalize_options()
+            # An editable install would compile in a temporary folder, and so everything again each time.
+            self.build_temp = f"build/{sys.implementation.cache_tag}"
 
     # No contraction: a kernel says fma() where it means it, so that the CPU and the CUDA twin round alike.
     # OpenMP is how at::parallel_for runs on threads. Its runtime is torch's own, already loaded, hence no link flag;
@@ -188,7 +196,7 @@ def native_library():
         extra_compile_args={"cxx": cxx, "nvcc": cuda} if nvcc else {"cxx": cxx},
         extra_link_args=["-fopenmp"] if is_clang(compiler) else [],
     )
-    return extension, BuildExtension
+    return extension, BuildLibrary
 
 
 if __name__ == "__main__":

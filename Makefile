@@ -1,0 +1,62 @@
+# make demo and make test each set up everything on a fresh clone: .venv with the pinned packages and the extension in it.
+# Needed: Python >= 3.11 with headers and venv, a C++ compiler, make. With an nvcc that fits torch, CUDA is compiled too.
+#
+#   make demo PYTHON=python3.12    another Python
+#   SOMVAE_EXT_CUDA=0 make test    CPU only, though an nvcc is there
+
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+
+NATIVE := $(filter-out csrc/simt/%,$(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh'))
+FORMATTED = $(shell find csrc python_tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
+.PHONY: build demo test test-all lint bench clean
+
+build: .venv/built
+
+demo: build
+	$(BIN)/somvae fit --data digits
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
+
+bench: build
+	$(BIN)/python benchmarks/ops.py --json benchmarks/results/ops.json
+
+clean:
+	rm -rf .venv build demo runs *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/built: .venv/packages setup.py pyproject.toml $(NATIVE)
+	PATH="$(BIN):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/packages: constraints.txt
+	@$(MAKE) --no-print-directory prerequisites
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --requirement constraints.txt
+	touch $@
+
+# One sentence for whatever is missing, before anything is downloaded.
+define need
+	@( $(1) ) >/dev/null 2>&1 || { echo "somvae_ext: $(2)" >&2; exit 1; }
+endef
+
+.PHONY: prerequisites
+prerequisites:
+	$(call need,command -v $(PYTHON),Python 3.11 or newer is needed and '$(PYTHON)' was not found; name yours with 'make PYTHON=...'.)
+	$(call need,$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))',Python 3.11 or newer is needed and '$(PYTHON)' is older; name another with 'make PYTHON=...'.)
+	$(call need,$(PYTHON) -c 'import ensurepip$(comma) venv',$(PYTHON) lacks the venv module; on Debian 'apt install python3-venv' brings it.)
+	$(call need,test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h",$(PYTHON) lacks its headers (Python.h); on Debian 'apt install python3-dev' brings them.)
+	$(call need,for c in $${CXX:-c++ g++ clang++}; do command -v $$c && exit; done; exit 1,a C++ compiler is needed and none was found (CXX$(comma) c++$(comma) g++$(comma) clang++); on Debian 'apt install g++' brings one.)
+
+comma := ,

@@ -5,6 +5,7 @@
 #include "cpu/codebook_panels.h"
 #include "index_range.h"
 #include "transition/expected_distance.h"
+#include "transition/gradient_row.h"
 
 #define SIMD_KERNELS "transition/expected_distance_cpu_kernel.h"
 #include "cpu/foreach_level.h"

@@ -54,7 +54,7 @@ template <class T>
 void expected_distance_backward_logits(const ExpectedDistanceBackwardArgs<T>& args, int64_t first, int64_t last) {
   double* sum = new double[args.units];
   for (int64_t r = first; r < last; ++r) {
-    const GradientRow group = gradient_row(args, r, r);
+    const GradientRow group = gradient_row(args, r);
     T* out = args.grad_logits + r * args.units;
     if (group.count == 0 || !in_range(group.unit, args.units)) {
       for (int64_t j = 0; j < args.units; ++j) out[j] = store<T>(group.count == 0 ? 0.0 : NAN);
@@ -62,7 +62,7 @@ void expected_distance_backward_logits(const ExpectedDistanceBackwardArgs<T>& ar
     }
     for (int64_t j = 0; j < args.units; ++j) sum[j] = 0;
     for (int64_t i = 0; i < group.count; ++i) {
-      const int64_t row = group.members[i];
+      const int64_t row = group.member(i);
       const T* z = args.z + row * args.dim;
       const double grad = args.grad[row], expectation = args.expectation[row];
       for (int64_t j = 0; j < args.units; ++j) {
@@ -70,7 +70,7 @@ void expected_distance_backward_logits(const ExpectedDistanceBackwardArgs<T>& ar
       }
     }
     const T* logits = args.logits + group.unit * args.units;
-    const double log_normalizer = args.log_normalizer[group.members[0]];
+    const double log_normalizer = args.log_normalizer[group.member(0)];
     for (int64_t j = 0; j < args.units; ++j) {
       out[j] = store<T>(sum[j] * double(probability(logits[j], log_normalizer)));
     }

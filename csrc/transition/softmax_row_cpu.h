@@ -20,17 +20,3 @@ template <class T>
 inline Compute<T> probability(T logit, double log_normalizer) {
   return std::exp(static_cast<Compute<T>>(double(load(logit)) - log_normalizer));
 }
-
-// The rows of the batch that contribute to row r of a gradient of the logits: those with prev == r for a dense gradient,
-// row r itself for a sparse one.
-struct GradientRow {
-  const int64_t* members;
-  int64_t count;
-  int64_t unit;  // whose logits
-};
-
-template <class Args>
-inline GradientRow gradient_row(const Args& args, int64_t r, const int64_t& self) {
-  if (args.order == nullptr) return {&self, 1, args.prev[r]};
-  return {args.order + args.offsets[r], args.offsets[r + 1] - args.offsets[r], r};
-}

@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "index_range.h"
+#include "transition/gradient_row.h"
 #include "transition/transition_log_prob.h"
 
 #define SIMD_KERNELS "transition/transition_log_prob_cpu_kernel.h"

@@ -1,0 +1,63 @@
+// Squared distances of 64 rows to 64 codes by one block of 16 x 16 threads, 4 x 4 of them in the registers of each.
+#pragma once
+#include <cstdint>
+
+#include "device.h"
+#include "dtypes.h"
+
+namespace somvae {
+
+constexpr int kTile = 64;         // rows and codes of a tile
+constexpr int kTileDepth = 16;    // features brought to shared memory at a time
+constexpr int kTileThreads = 256;
+constexpr int kTileSide = 16;     // threads along each side; thread (x, y) has rows y + 16 i and codes x + 16 j
+constexpr int kPerThread = kTile / kTileSide;
+
+__device__ inline float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+__device__ inline double fused_multiply_add(double a, double b, double c) { return fma(a, b, c); }
+
+template <class C>
+struct DistanceTile {
+  // One column more than the tile, so that the transposing stores fall into different banks.
+  C rows[kTileDepth][kTile + 1];
+  C codes[kTileDepth][kTile + 1];
+};
+
+// distance[i][j] = sum_d (z[row0 + y + 16 i][d] - codebook[unit0 + x + 16 j][d])^2, one fused multiply-add per d in
+// ascending d. Features past `dim` are zeros in both, which adds nothing; so do rows and codes past the end, whose
+// distances mean nothing. Every thread of the block calls it.
+template <class T>
+__device__ inline void distance_tile(const T* __restrict__ z, int64_t rows, int64_t row0, const T* __restrict__ codebook,
+                                     int64_t units, int64_t unit0, int64_t dim, DistanceTile<Compute<T>>& tile,
+                                     Compute<T> (&distance)[kPerThread][kPerThread]) {
+  using C = Compute<T>;
+  const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
+  for (int i = 0; i < kPerThread; ++i) {
+    for (int j = 0; j < kPerThread; ++j) distance[i][j] = 0;
+  }
+  for (int64_t d0 = 0; d0 < dim; d0 += kTileDepth) {
+    for (int e = threadIdx.x; e < kTile * kTileDepth; e += kTileThreads) {
+      const int item = e / kTileDepth, depth = e % kTileDepth;
+      const int64_t d = d0 + depth;
+      tile.rows[depth][item] = row0 + item < rows && d < dim ? load(z[(row0 + item) * dim + d]) : C(0);
+      tile.codes[depth][item] = unit0 + item < units && d < dim ? load(codebook[(unit0 + item) * dim + d]) : C(0);
+    }
+    __syncthreads();
+    for (int depth = 0; depth < kTileDepth; ++depth) {
+      C row[kPerThread], code[kPerThread];
+      for (int i = 0; i < kPerThread; ++i) {
+        row[i] = tile.rows[depth][y + kTileSide * i];
+        code[i] = tile.codes[depth][x + kTileSide * i];
+      }
+      for (int i = 0; i < kPerThread; ++i) {
+        for (int j = 0; j < kPerThread; ++j) {
+          const C difference = row[i] - code[j];
+          distance[i][j] = fused_multiply_add(difference, difference, distance[i][j]);
+        }
+      }
+    }
+    __syncthreads();
+  }
+}
+
+}  // namespace somvae

@@ -1,0 +1,21 @@
+// How launchers cut work into blocks and threads find their share of it.
+#pragma once
+#include <cstdint>
+
+#include "device.h"
+
+namespace somvae {
+
+constexpr int kThreads = 256;  // of kernels with one thread per element
+constexpr int64_t kLargestGrid = 2147483647;
+
+inline unsigned blocks_for(int64_t elements, int64_t per_block) {
+  const int64_t blocks = (elements + per_block - 1) / per_block;
+  return static_cast<unsigned>(blocks < kLargestGrid ? blocks : kLargestGrid);
+}
+
+// Kernels loop `for (int64_t i = global_thread(); i < elements; i += total_threads())`, so any grid covers all elements.
+__device__ inline int64_t global_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ inline int64_t total_threads() { return int64_t(gridDim.x) * blockDim.x; }
+
+}  // namespace somvae

@@ -104,7 +104,7 @@ def known_archs(nvcc: str) -> set[str]:
 
 def arch_list(requested: str | None, known: Iterable[str]) -> str:
     """What to compile for: the requested list as it is, else the defaults that nvcc knows, the newest also as PTX."""
-    if requested and requested != "native":
+    if requested:
         return requested
     archs = [arch for arch in DEFAULT_ARCHS if arch in set(known)]
     if not archs:

@@ -1,0 +1,37 @@
+"""``somvae_ext.build_info()`` tells the truth about the library in use."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+import somvae_ext
+
+
+def test_the_library_was_built_against_the_torch_in_use() -> None:
+    info = somvae_ext.build_info()
+    assert info["native"] is True
+    assert info["torch_version"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+def test_simd_level_is_one_that_this_machine_has() -> None:
+    info = somvae_ext.build_info()
+    assert set(info["simd_available"]) <= {"v4", "v3", "baseline"}
+    assert "baseline" in info["simd_available"]
+    assert info["simd"] in info["simd_available"]
+
+
+def test_cuda_is_described_when_it_was_compiled_and_only_then() -> None:
+    info = somvae_ext.build_info()
+    if info["cuda"]:
+        assert re.fullmatch(r"\d+\.\d+", info["cuda_version"])
+        assert all(re.fullmatch(r"\d+\.\d+[af]?(\+PTX)?", arch) for arch in info["cuda_archs"])
+        assert info["cuda_archs"]
+    else:
+        assert info["cuda_version"] is None
+        assert info["cuda_archs"] == []
+
+
+def test_compiler_is_named() -> None:
+    assert re.match(r"(g\+\+|gcc|clang)", somvae_ext.build_info()["compiler"], re.IGNORECASE)

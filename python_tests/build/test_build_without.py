@@ -1,0 +1,136 @@
+"""What a user sees who lacks something that the build needs: one sentence, from pip, setup.py and make alike."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+NO_TORCH = (
+    "somvae_ext: it is built against the torch that you use, and this build finds none: install torch, setuptools and "
+    "ninja, then run 'pip install --no-build-isolation .' (a plain 'pip install .' hides torch from the build)."
+)
+
+
+@pytest.fixture(scope="module")
+def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the build reads, so that nothing is left behind in the repository."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(root / name, copy)
+    for folder in ("somvae_ext", "csrc"):
+        shutil.copytree(root / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel of the installed setuptools: what pip needs to build without a network."""
+    folder = tmp_path_factory.mktemp("wheels")
+    setuptools = importlib.metadata.distribution("setuptools")
+    with zipfile.ZipFile(folder / f"setuptools-{setuptools.version}-py3-none-any.whl", "w") as wheel:
+        for file in setuptools.files or []:
+            if file.suffix != ".pyc" and ".." not in file.parts:
+                wheel.write(file.locate(), str(file))
+    return folder
+
+
+def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def sentences(output: str) -> list[str]:
+    """The lines that are ours, free of pip's margin."""
+    return [line.strip() for line in output.splitlines() if line.strip().startswith("somvae_ext:")]
+
+
+def test_plain_pip_install_says_that_torch_is_needed(checkout: Path, wheels: Path, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(wheels), "--target", str(tmp_path)]
+    result = run([*pip, "."], checkout)
+    assert result.returncode != 0
+    assert sentences(result.stdout + result.stderr) == [NO_TORCH]
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_pip_install_without_isolation_says_that_torch_is_needed(checkout: Path, wheels: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path, with_pip=False, symlinks=True)
+    python = str(tmp_path / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--find-links", str(wheels)]
+    run([*pip, "setuptools"], checkout).check_returncode()
+    result = run([*pip, "--no-build-isolation", "."], checkout)
+    assert result.returncode != 0
+    assert sentences(result.stdout + result.stderr) == [NO_TORCH]
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_build_without_a_compiler_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
+    result = run([sys.executable, "setup.py", "build_ext"], checkout, PATH=str(tmp_path), CXX="")
+    assert result.returncode != 0
+    assert result.stderr == (
+        "somvae_ext: no C++ compiler was found (c++, g++ or clang++ on PATH): install one, on Debian with "
+        "'apt install g++'.\n"
+    )
+
+
+def test_build_with_a_compiler_that_is_not_there_names_it(checkout: Path) -> None:
+    result = run([sys.executable, "setup.py", "build_ext"], checkout, CXX="absent++")
+    assert result.returncode != 0
+    assert result.stderr == "somvae_ext: the C++ compiler that CXX names, 'absent++', was not found.\n"
+
+
+def make_prerequisites(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What ``make demo`` and ``make test`` check first on a fresh clone."""
+    return run(["make", "--no-print-directory", "prerequisites"], root, **environment)
+
+
+def write_python(folder: Path, fails_on: str) -> str:
+    """A stand-in for a Python that fails when the program it is given holds ``fails_on``."""
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\ncase "$2" in *{fails_on}*) exit 1 ;; esac\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_make_is_content_here(root: Path) -> None:
+    assert make_prerequisites(root, PYTHON=sys.executable).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("fails_on", "sentence"),
+    [
+        (
+            "version_info",
+            "Python 3.11 or newer is needed and '{python}' is older; name another with 'make PYTHON=...'.",
+        ),
+        ("ensurepip", "{python} lacks the venv module; on Debian 'apt install python3-venv' brings it."),
+        ("sysconfig", "{python} lacks its headers (Python.h); on Debian 'apt install python3-dev' brings them."),
+    ],
+)
+def test_make_says_what_python_lacks(root: Path, tmp_path: Path, fails_on: str, sentence: str) -> None:
+    python = write_python(tmp_path, fails_on)
+    result = make_prerequisites(root, PYTHON=python)
+    assert result.returncode != 0
+    assert sentences(result.stderr) == ["somvae_ext: " + sentence.format(python=python)]
+
+
+def test_make_says_that_there_is_no_python(root: Path) -> None:
+    result = make_prerequisites(root, PYTHON="absent-python")
+    assert sentences(result.stderr) == [
+        "somvae_ext: Python 3.11 or newer is needed and 'absent-python' was not found; name yours with "
+        "'make PYTHON=...'."
+    ]
+
+
+def test_make_says_that_there_is_no_compiler(root: Path) -> None:
+    result = make_prerequisites(root, PYTHON=sys.executable, CXX="absent++")
+    assert sentences(result.stderr) == [
+        "somvae_ext: a C++ compiler is needed and none was found (CXX, c++, g++, clang++); on Debian 'apt install g++' "
+        "brings one."
+    ]

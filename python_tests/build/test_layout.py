@@ -1,0 +1,59 @@
+"""Who may include what in csrc: kernels build without torch, and one file knows Python."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.MULTILINE)
+TORCH = ("torch/", "ATen/", "c10/", "caffe2/")
+PYTHON = ("Python.h", "pybind11/", "torch/extension.h", "torch/python.h", "torch/csrc/")
+
+
+def reached(file: Path, csrc: Path) -> dict[str, Path]:
+    """Every header that ``file`` includes, directly or through headers of ours, and the file that names it."""
+    found: dict[str, Path] = {}
+    waiting = [file]
+    while waiting:
+        current = waiting.pop()
+        for name in INCLUDE.findall(current.read_text()):
+            if name not in found:
+                found[name] = current
+                waiting += [path for path in (csrc / name, current.parent / name) if path.is_file()][:1]
+    return found
+
+
+def native_files(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "csrc").rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
+
+
+def test_kernels_reach_no_torch_and_no_python_header(root: Path) -> None:
+    kernels = [file for file in native_files(root) if file.suffix in (".cu", ".cuh") or file.stem.endswith("_cpu")]
+    assert kernels
+    wrong = [
+        f"{file.relative_to(root)}: {name} (in {where.relative_to(root)})"
+        for file in kernels
+        for name, where in reached(file, root / "csrc").items()
+        if name.startswith(TORCH + PYTHON)
+    ]
+    assert wrong == []
+
+
+def test_only_bindings_includes_python(root: Path) -> None:
+    naming = [
+        str(file.relative_to(root))
+        for file in native_files(root)
+        if any(name.startswith(PYTHON) for name in INCLUDE.findall(file.read_text()))
+    ]
+    assert naming == ["csrc/bindings.cpp"]
+
+
+@pytest.mark.parametrize("family", ["bmu", "neighborhood", "transition"])
+def test_every_cpu_twin_has_its_cuda_twin(root: Path, family: str) -> None:
+    folder = root / "csrc" / family
+    cpu = {file.name.removesuffix("_cpu.cpp") for file in folder.glob("*_cpu.cpp")}
+    cuda = {file.name.removesuffix("_cuda.cu") for file in folder.glob("*_cuda.cu")}
+    assert cpu
+    assert cpu == cuda

@@ -1,0 +1,165 @@
+"""What setup.py decides: which nvcc, which architectures, which sources, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+
+def write_nvcc(folder: Path, version: str, archs: tuple[str, ...] = ("75", "90")) -> str:
+    """A stand-in for nvcc in ``folder/bin`` that answers setup.py's questions the way nvcc does."""
+    script = folder / "bin" / "nvcc"
+    script.parent.mkdir(parents=True)
+    lines = " ".join(f"compute_{arch}" for arch in archs)
+    script.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        f'  --version) echo "Cuda compilation tools, release {version}, V{version}.88" ;;\n'
+        f"  --list-gpu-arch) printf '%s\\n' {lines} ;;\n"
+        f"  --dryrun) echo '#$ TOP={folder}/bin/..' >&2 ;;\n"
+        "esac\n"
+    )
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("2.14.1", (2, 14)), ("2.11.0+cu130", (2, 11)), ("2.12.0a0+git1234", (2, 12)), ("13.0", (13, 0))],
+)
+def test_a_version_is_compared_by_its_first_two_numbers(
+    setup_py: ModuleType, version: str, expected: tuple[int, int]
+) -> None:
+    assert setup_py.release(version) == expected
+
+
+def test_default_architectures_are_those_that_nvcc_knows_and_ptx_of_the_newest(setup_py: ModuleType) -> None:
+    assert setup_py.arch_list(None, {"9.0", "7.5", "5.2"}) == "7.5;9.0+PTX"
+
+
+def test_requested_architectures_are_left_alone(setup_py: ModuleType) -> None:
+    assert setup_py.arch_list("9.0a;6.1", {"7.5"}) == "9.0a;6.1"
+
+
+def test_an_nvcc_that_knows_no_default_architecture_is_one_sentence(setup_py: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"^somvae_ext: nvcc knows none of .* TORCH_CUDA_ARCH_LIST\.$"):
+        setup_py.arch_list(None, {"3.5"})
+
+
+def test_nvcc_is_asked_for_its_version_and_architectures(setup_py: ModuleType, tmp_path: Path) -> None:
+    nvcc = write_nvcc(tmp_path, "13.0", ("75", "90", "100", "121"))
+    assert setup_py.nvcc_version(nvcc) == "13.0"
+    assert setup_py.known_archs(nvcc) == {"7.5", "9.0", "10.0", "12.1"}
+
+
+def test_a_wrapper_script_leads_to_the_toolkit_behind_it(setup_py: ModuleType, tmp_path: Path) -> None:
+    nvcc = write_nvcc(tmp_path / "cuda", "13.0")
+    wrapper = tmp_path / "elsewhere" / "bin" / "nvcc"
+    wrapper.parent.mkdir(parents=True)
+    wrapper.write_text(f'#!/bin/sh\nexec {nvcc} "$@"\n')
+    wrapper.chmod(0o755)
+    assert setup_py.toolkit_of(str(wrapper)) == str(tmp_path / "cuda")
+
+
+def test_the_first_nvcc_of_torchs_major_version_is_chosen(setup_py: ModuleType, tmp_path: Path) -> None:
+    older, fitting, newer = (write_nvcc(tmp_path / version, version) for version in ("12.8", "13.0", "13.2"))
+    assert setup_py.choose_nvcc("13.1", [older, fitting, newer], wish=None) == fitting
+
+
+def test_cuda_home_comes_before_path(setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_home, on_path = write_nvcc(tmp_path / "home", "13.0"), write_nvcc(tmp_path / "path", "13.0")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "path" / "bin"))
+    assert setup_py.nvcc_candidates()[:2] == [in_home, on_path]
+
+
+def test_cuda_can_be_left_out(setup_py: ModuleType, tmp_path: Path) -> None:
+    assert setup_py.choose_nvcc("13.0", [write_nvcc(tmp_path, "13.0")], wish="0") is None
+
+
+def test_without_a_fitting_nvcc_the_build_is_for_the_cpu_and_says_why(
+    setup_py: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nvcc = write_nvcc(tmp_path, "12.8")
+    assert setup_py.choose_nvcc("13.0", [nvcc], wish=None) is None
+    assert capsys.readouterr().out == (
+        "somvae_ext: building for the CPU only, because torch was built with CUDA 13.0, which needs an nvcc 13.x, "
+        f"and {nvcc} of CUDA 12.8 was found.\n"
+    )
+
+
+def test_insisting_on_cuda_without_an_nvcc_is_one_sentence(
+    setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMVAE_EXT_CUDA", "1")
+    monkeypatch.setattr(setup_py, "nvcc_candidates", list)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.raises(SystemExit) as ended:
+        setup_py.native_library()
+    assert str(ended.value) == (
+        "somvae_ext: SOMVAE_EXT_CUDA=1 asks for CUDA, but torch was built with CUDA 13.0, which needs an nvcc 13.x, "
+        "and no nvcc was found."
+    )
+
+
+def test_insisting_on_cuda_with_an_nvcc_of_another_major_version_names_both(
+    setup_py: ModuleType, tmp_path: Path
+) -> None:
+    nvcc = write_nvcc(tmp_path, "12.8")
+    with pytest.raises(SystemExit, match=rf"needs an nvcc 13\.x, and {nvcc} of CUDA 12\.8 was found\.$"):
+        setup_py.choose_nvcc("13.0", [nvcc], wish="1")
+
+
+def test_insisting_on_cuda_with_a_cpu_only_torch_is_one_sentence(setup_py: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"but the installed torch is a build without CUDA\.$"):
+        setup_py.choose_nvcc(None, [write_nvcc(tmp_path, "13.0")], wish="1")
+
+
+def test_an_unknown_wish_is_one_sentence(setup_py: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"^somvae_ext: SOMVAE_EXT_CUDA must be 0 .*, 1 .* or unset, and is 'yes'\.$"):
+        setup_py.choose_nvcc("13.0", [], wish="yes")
+
+
+def test_a_torch_that_is_too_old_is_one_sentence(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch", SimpleNamespace(__version__="2.10.3+cpu"))
+    with pytest.raises(SystemExit) as ended:
+        setup_py.require_torch()
+    assert str(ended.value) == "somvae_ext: torch 2.11 or newer is needed, and torch 2.10.3+cpu is installed."
+
+
+def test_cxx_names_the_compiler_arguments_included(
+    setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my++").write_text("#!/bin/sh\n")
+    (tmp_path / "my++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "my++ -m64")
+    assert setup_py.find_compiler() == "my++ -m64"
+
+
+def test_gxx_will_do_where_there_is_no_cxx(
+    setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "g++").write_text("#!/bin/sh\n")
+    (tmp_path / "g++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert setup_py.find_compiler() == "g++"
+
+
+def test_every_source_but_those_of_simt_is_compiled(
+    setup_py: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    expected = sorted(
+        os.path.relpath(path, root)
+        for path in (root / "csrc").rglob("*")
+        if path.suffix in (".cpp", ".cu") and "simt" not in path.parts
+    )
+    assert setup_py.sources(with_cuda=True) == expected
+    assert setup_py.sources(with_cuda=False) == [path for path in expected if not path.endswith(".cu")]

@@ -1,0 +1,50 @@
+"""Data sets that are held in memory, with the names that models and the training loop know."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Samples(Dataset[dict[str, Tensor]]):
+    """Samples or series, as a torch data set whose items are dicts of the fields that are given.
+
+    Args:
+        x: samples ``[N, ...]`` or series ``[N, T, ...]``.
+        label: class of each sample, int64 ``[N]``.
+        mask: for series of different lengths, bool ``[N, T]``: which frames are real.
+
+    Raises:
+        ValueError: fields that differ in their number of rows, or a mask that does not fit the series.
+    """
+
+    x: Tensor
+    label: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.label.shape != self.x.shape[:1]:
+            raise ValueError(f"Samples: label must have shape [N] = [{len(self.x)}], got {list(self.label.shape)}")
+        if self.mask is not None and self.mask.shape != self.x.shape[:2]:
+            raise ValueError(
+                f"Samples: mask must have shape [N, T] = {list(self.x.shape[:2])}, got {list(self.mask.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        fields = {"x": self.x, "label": self.label, "mask": self.mask}
+        return {name: values[row] for name, values in fields.items() if values is not None}
+
+
+class Splits(NamedTuple):
+    """A data set in three parts: fit on ``train``, choose by ``validation``, report on ``test``."""
+
+    train: Samples
+    validation: Samples
+    test: Samples

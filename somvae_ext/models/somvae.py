@@ -1,0 +1,332 @@
+"""SOM-VAE: an autoencoder whose latent space is quantized by a self-organizing map.
+
+Fortuin et al., "SOM-VAE: Interpretable Discrete Representation Learning on Time Series", ICLR 2019, arXiv 1806.02199.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from somvae_ext.grid import Grid, Topology
+from somvae_ext.models.networks import DenseDecoder, DenseEncoder
+from somvae_ext.nn import SOMQuantizer, TransitionModel
+from somvae_ext.ops.neighborhood import Border
+
+
+@dataclasses.dataclass(frozen=True)
+class SOMVAEConfig:
+    """What a :class:`SOMVAE` is made of.
+
+    Args:
+        input_shape: shape of one sample, or of one frame of a series.
+        rows: rows of the map R.
+        cols: columns of the map C.
+        topology: ``"rectangular"`` or ``"hexagonal"``.
+        periodic: whether the map wraps around.
+        latent_dim: size of an encoding D.
+        hidden_sizes: widths of the dense encoder's hidden layers; the decoders have the same in reverse.
+        latent_relu: whether the dense encoder ends with a ReLU, as the published dense variant does.
+        border: how neighbours missing at the map's border count, see :class:`~somvae_ext.nn.SOMQuantizer`.
+        alpha: weight of the commitment loss.
+        beta: weight of the SOM loss.
+        gamma: weight of the transition loss. 0 for data without an order in time.
+        tau: weight of the smoothness loss. 0 for data without an order in time.
+        square_gamma: weigh the transition loss by gamma^2, as the published code does (it multiplies by gamma twice).
+
+    The first defaults of the loss are the published ones; gamma and tau are those for static data.
+
+    Raises:
+        ValueError: sizes below 1, weights that are negative or not finite, or what :class:`~somvae_ext.Grid` and
+            :class:`~somvae_ext.nn.SOMQuantizer` refuse.
+    """
+
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    rows: int = 8
+    cols: int = 8
+    topology: Topology = "rectangular"
+    periodic: bool = False
+    latent_dim: int = 64
+    hidden_sizes: tuple[int, ...] = (256, 128)
+    latent_relu: bool = False
+    border: Border = "zero"
+    alpha: float = 1.0
+    beta: float = 0.9
+    gamma: float = 0.0
+    tau: float = 0.0
+    square_gamma: bool = False
+
+    def __post_init__(self) -> None:
+        # A config read from JSON brings lists.
+        for name in ("input_shape", "hidden_sizes"):
+            sizes = tuple(getattr(self, name))
+            if any(size < 1 for size in sizes) or (name == "input_shape" and not sizes):
+                raise ValueError(f"SOMVAEConfig: {name} must hold sizes of at least 1, got {list(sizes)}")
+            object.__setattr__(self, name, sizes)
+        if self.latent_dim < 1:
+            raise ValueError(f"SOMVAEConfig: latent_dim must be at least 1, got {self.latent_dim}")
+        for name in ("alpha", "beta", "gamma", "tau"):
+            weight = getattr(self, name)
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"SOMVAEConfig: {name} must be a finite number of at least 0, got {weight}")
+        if self.border not in ("zero", "mask"):
+            raise ValueError(f"SOMVAEConfig: border must be 'zero' or 'mask', got {self.border!r}")
+        _ = self.grid
+
+    @classmethod
+    def published(cls) -> SOMVAEConfig:
+        """The published code's setting for series of 28 x 28 images, with its dense networks.
+
+        github.com/ratschlab/SOM-VAE: an 8 x 8 map, 64 latent values, alpha 1, beta 0.9, gamma 1.8 (which counts
+        squared) and tau 1.4, missing neighbours as zeros, ReLU on the encodings.
+        """
+        return cls(latent_relu=True, gamma=1.8, tau=1.4, square_gamma=True)
+
+    @property
+    def grid(self) -> Grid:
+        """The map's grid."""
+        return Grid(self.rows, self.cols, self.topology, self.periodic)
+
+    @property
+    def transition_weight(self) -> float:
+        """What the transition loss is multiplied by: gamma, or gamma^2."""
+        return self.gamma**2 if self.square_gamma else self.gamma
+
+
+class SOMVAEOutput(NamedTuple):
+    """What a forward pass gives. ``...`` is ``N`` for static samples and ``B, T`` for series.
+
+    ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are decoded from the winner's code and from
+    the encoding, ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``index`` int64
+    ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. What stands at masked frames
+    has no meaning.
+    """
+
+    reconstruction_q: Tensor
+    reconstruction_e: Tensor
+    z_e: Tensor
+    z_q: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    commitment: Tensor
+    som: Tensor
+
+
+class SOMVAELosses(NamedTuple):
+    """The weighted ``total`` and its terms before weighting: scalars, means over the frames that count."""
+
+    total: Tensor
+    reconstruction_q: Tensor
+    reconstruction_e: Tensor
+    commitment: Tensor
+    som: Tensor
+    transition: Tensor
+    smoothness: Tensor
+
+
+class SOMVAE(nn.Module):
+    """SOM-VAE for static samples ``[N, *input_shape]`` and for series ``[B, T, *input_shape]``.
+
+    Args:
+        config: sizes and weights.
+        encoder: module from ``[N, *input_shape]`` to ``[N, D]``; by default :class:`DenseEncoder`.
+        decoder_q: module from ``[N, D]`` to ``[N, *input_shape]`` that decodes codes; by default
+            :class:`DenseDecoder`.
+        decoder_e: the same for encodings, with weights of its own.
+
+    Attributes:
+        quantizer: the map, a :class:`~somvae_ext.nn.SOMQuantizer`.
+        transitions: a :class:`~somvae_ext.nn.TransitionModel`, or None where gamma = tau = 0, so that a large map
+            without transitions does not pay for a K x K table.
+
+    Example:
+        >>> import torch
+        >>> model = SOMVAE(SOMVAEConfig(input_shape=(1, 8, 8), rows=4, cols=4, latent_dim=8))
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> losses = model.loss(model(x), x)
+        >>> losses.total.backward()
+        >>> model.assign(x).shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        config: SOMVAEConfig,
+        encoder: nn.Module | None = None,
+        decoder_q: nn.Module | None = None,
+        decoder_e: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        shape, dim, hidden = config.input_shape, config.latent_dim, config.hidden_sizes
+        self.config = config
+        self.encoder = encoder or DenseEncoder(shape, dim, hidden, latent_relu=config.latent_relu)
+        self.decoder_q = decoder_q or DenseDecoder(dim, shape, hidden[::-1])
+        self.decoder_e = decoder_e or DenseDecoder(dim, shape, hidden[::-1])
+        self.quantizer = SOMQuantizer(config.grid, dim, border=config.border)
+        has_transitions = config.gamma > 0 or config.tau > 0
+        self.transitions = TransitionModel(config.grid.num_nodes) if has_transitions else None
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""
+        leading = self._leading_shape(x)
+        z: Tensor = self.encoder(x.reshape(-1, *self.config.input_shape))
+        self._check_network("encoder", z, math.prod(leading), [self.config.latent_dim])
+        return z.view(*leading, self.config.latent_dim)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Samples ``[..., *input_shape]`` decoded from codes ``[..., D]`` by the codes' decoder."""
+        return self._decode("decoder_q", z)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> SOMVAEOutput:
+        """Encodes, quantizes and decodes.
+
+        Args:
+            x: static samples ``[N, *input_shape]`` or series ``[B, T, *input_shape]``.
+            mask: for series of different lengths, bool ``[B, T]``: which frames are real. The others may hold anything,
+                NaN too.
+
+        Raises:
+            ValueError: shapes that do not fit, a mask that is not bool, or networks whose output does not fit.
+        """
+        z_e = self.encode(self._without_masked(x, mask))
+        quantized, index, commitment, som = self.quantizer(z_e)
+        return SOMVAEOutput(
+            reconstruction_q=self._decode("decoder_q", quantized),
+            reconstruction_e=self._decode("decoder_e", z_e),
+            z_e=z_e,
+            z_q=quantized,
+            index=index,
+            commitment=commitment,
+            som=som,
+        )
+
+    def loss(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAELosses:
+        """The loss of the published code, term by term.
+
+        Means over all frames, pixels, latent values and slots, where the paper writes sums of squared norms::
+
+            reconstruction_q = mean (x - decoder_q(z_q))^2     moves codes and decoder_q, never the encoder
+            reconstruction_e = mean (x - decoder_e(z_e))^2     moves encoder and decoder_e
+            commitment, som  = see SOMQuantizer
+            transition       = -mean log P(k_t | k_t-1)        moves the transition logits alone
+            smoothness       = mean of P(j | k_t-1) |z_e,t - e_j|^2 over frames and nodes j
+                                                               moves encoder, codes and logits
+            total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
+                    + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
+
+        The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
+        first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
+        nothing; where no frame is left the losses are zero.
+
+        Args:
+            output: what ``forward(x, mask)`` gave.
+            x: as in :meth:`forward`.
+            mask: as in :meth:`forward`.
+
+        Raises:
+            ValueError: shapes that do not fit, or static samples although gamma or tau are set: without an order in
+                time there are no transitions.
+        """
+        config = self.config
+        if self.transitions is not None and len(self._leading_shape(x)) == 1:
+            raise ValueError(
+                f"SOMVAE.loss: x must be series [B, T, ...] because gamma = {config.gamma} and tau = {config.tau} "
+                f"weigh transitions, got {list(x.shape)}; give one series as x[None]; for static samples set both to 0"
+            )
+        x = self._without_masked(x, mask)
+        sample_axes = tuple(range(-len(config.input_shape), 0))
+        reconstruction_q = _mean((x - output.reconstruction_q).square().mean(dim=sample_axes), mask)
+        reconstruction_e = _mean((x - output.reconstruction_e).square().mean(dim=sample_axes), mask)
+        commitment, som = _mean(output.commitment, mask), _mean(output.som, mask)
+        total = reconstruction_q + reconstruction_e + config.alpha * commitment + config.beta * som
+        transition = smoothness = total.new_zeros(())
+        if self.transitions is not None:
+            prev = _predecessors(output.index, mask)
+            transition = -_mean(self.transitions.log_prob(prev, output.index), mask)
+            expected = self.transitions.expected_distance(prev, output.z_e, self.quantizer.codebook)
+            smoothness = _mean(expected, mask) / self.quantizer.grid.num_nodes
+            total = total + config.transition_weight * transition + config.tau * smoothness
+        return SOMVAELosses(total, reconstruction_q, reconstruction_e, commitment, som, transition, smoothness)
+
+    @torch.no_grad()
+    def assign(self, x: Tensor) -> Tensor:
+        """Node of each sample or frame: int64 ``[N]`` or ``[B, T]``."""
+        return self.quantizer.assign(self.encode(x))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Samples as the map sees them, decoded from their winners' codes; the shape of ``x``."""
+        return self.decode(self.quantizer.codebook[self.assign(x)])
+
+    @torch.no_grad()
+    def decoded_map(self) -> Tensor:
+        """What each node stands for: all codes decoded, ``[R, C, *input_shape]``."""
+        return self.decode(self.quantizer.codebook.view(self.config.rows, self.config.cols, -1))
+
+    def parameter_groups(self, learning_rate: float, transition_rate_factor: float = 100.0) -> list[dict[str, Any]]:
+        """Parameter groups for an optimizer: the transition logits learn at a multiple of the rate.
+
+        The published code takes one Adam step on the whole loss and then one on the transition loss with the logits'
+        rate times 100. One step per batch does both here: the logits see the whole loss, in which the transition loss
+        outweighs the smoothness (that is divided by K), and Adam makes the weight of either irrelevant.
+        """
+        if self.transitions is None:
+            return [{"params": list(self.parameters()), "lr": learning_rate}]
+        logits = self.transitions.logits
+        others = [parameter for parameter in self.parameters() if parameter is not logits]
+        return [
+            {"params": others, "lr": learning_rate},
+            {"params": [logits], "lr": learning_rate * transition_rate_factor},
+        ]
+
+    def _decode(self, name: str, z: Tensor) -> Tensor:
+        leading, shape = z.shape[:-1], self.config.input_shape
+        x: Tensor = self.get_submodule(name)(z.reshape(-1, z.shape[-1]))
+        self._check_network(name, x, math.prod(leading), shape)
+        return x.view(*leading, *shape)
+
+    def _leading_shape(self, x: Tensor) -> torch.Size:
+        """[N] or [B, T]: the shape of x without that of a sample."""
+        shape = self.config.input_shape
+        leading = x.shape[: max(0, x.dim() - len(shape))]
+        if len(leading) not in (1, 2) or x.shape[len(leading) :] != shape:
+            sizes = ", ".join(str(size) for size in shape)
+            raise ValueError(f"SOMVAE: x must have shape [N, {sizes}] or [B, T, {sizes}], got {list(x.shape)}")
+        return leading
+
+    def _without_masked(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x with zeros in masked frames: a NaN there would reach the weights through 0 * NaN."""
+        leading = self._leading_shape(x)
+        if mask is None:
+            return x
+        if mask.dtype != torch.bool or len(leading) != 2 or mask.shape != leading:
+            expected = f"[B, T] = {list(leading)}" if len(leading) == 2 else "[B, T] for x of shape [B, T, ...]"
+            raise ValueError(
+                f"SOMVAE: mask must be of dtype bool and shape {expected}, got {mask.dtype} and {list(mask.shape)}"
+            )
+        return torch.where(mask.view(*leading, *(1 for _ in self.config.input_shape)), x, 0)
+
+    @staticmethod
+    def _check_network(name: str, result: Tensor, rows: int, shape: Sequence[int]) -> None:
+        if result.shape != (rows, *shape):
+            raise ValueError(f"SOMVAE: {name} must give shape {[rows, *shape]}, got {list(result.shape)}")
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the frames that count; zero where there are none."""
+    if mask is None:
+        return values.sum() / max(1, values.numel())
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
+
+
+def _predecessors(index: Tensor, mask: Tensor | None) -> Tensor:
+    """Node at t - 1 of each frame, int64 [B, T]; its own node where there is no frame before it."""
+    previous = torch.cat([index[:, :1], index[:, :-1]], dim=1)
+    if mask is None:
+        return previous
+    follows = torch.cat([torch.zeros_like(mask[:, :1]), mask[:, :-1]], dim=1)
+    return torch.where(follows, previous, index)

@@ -1,20 +1,19 @@
 #include "simt/block.h"
 
+#include <link.h>
+
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 #include "simt/fiber.h"
 #include "simt/sanitizers.h"
-
-// The linker's marks around the arrays that kernels declare __shared__; null when no kernel does.
-extern "C" char __start_simt_shared[] __attribute__((weak));
-extern "C" char __stop_simt_shared[] __attribute__((weak));
 
 namespace somvae::simt {
 
@@ -63,6 +62,11 @@ struct Warp {
 };
 
 struct Block {
+  explicit Block(const Launch& launch)
+      : launch(&launch),
+        threads(size_t{launch.block.x} * launch.block.y * launch.block.z),
+        warps((threads.size() + kWarpSize - 1) / kWarpSize) {}
+
   const Launch* launch;
   std::vector<Thread> threads;
   std::vector<Warp> warps;
@@ -208,47 +212,54 @@ void run_threads() {
   }
 }
 
-// Byte by byte and in assembly: the sanitizers' memset would object to the red zones in between.
-void poison(char* begin, char* end) {
-  size_t bytes = static_cast<size_t>(end - begin);
-  asm volatile("" ::: "memory");
-#if defined(__x86_64__)
-  asm volatile("rep stosb" : "+D"(begin), "+c"(bytes) : "a"(kPoison) : "memory");
-#else
-  for (volatile char* p = begin; p != end; ++p) *p = static_cast<char>(kPoison);
-#endif
+struct Memory {
+  char* begin;
+  size_t bytes;
+};
+
+// The program's thread-local variables: the arrays that its kernels declare __shared__.
+Memory find_static_shared() {
+  Memory found = {nullptr, 0};
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, size_t, void* result) {
+        for (int i = 0; i < object->dlpi_phnum; ++i) {
+          const ElfW(Phdr)& segment = object->dlpi_phdr[i];
+          if (segment.p_type != PT_TLS) continue;
+          *static_cast<Memory*>(result) = {static_cast<char*>(object->dlpi_tls_data), segment.p_memsz};
+        }
+        return 1;  // the first object is the program; its libraries keep their own
+      },
+      &found);
+  return found;
 }
 
 void renew_shared_memory() {
   const UntrackedAllocation untracked;
   const size_t bytes = block->launch->dynamic_shared_bytes;
   block->dynamic_shared.reset(new char[bytes]);  // of exact size, so that an overrun is one
-  poison(block->dynamic_shared.get(), block->dynamic_shared.get() + bytes);
-  if (__start_simt_shared != nullptr) {
-    poison(__start_simt_shared, __stop_simt_shared);
-    forget_accesses(__start_simt_shared, __stop_simt_shared);
-  }
+  memset(block->dynamic_shared.get(), kPoison, bytes);
+  static const Memory static_shared = find_static_shared();
+  if (static_shared.bytes > 0) memset(static_shared.begin, kPoison, static_shared.bytes);
+  forget_accesses(static_shared.begin, static_shared.bytes);
 }
 
-void prepare(Block& b, const uint3& index, size_t number, std::deque<Fiber>& fibers) {
-  const dim3& size = b.launch->block;
-  const unsigned count = size.x * size.y * size.z;
-  b.threads.resize(count);
-  b.warps.resize((count + kWarpSize - 1) / kWarpSize);
-  for (Warp& warp : b.warps) {
-    warp.lanes = &b.threads[(&warp - b.warps.data()) * kWarpSize];
-    warp.alive = 0;
+// The threads of block number, at index, ready to run. The race detector takes a fiber's doings as ordered; dealt out
+// anew for each block, threads of the same number in two blocks are not.
+void prepare(const uint3& index, size_t number, std::deque<Fiber>& fibers) {
+  const dim3& size = block->launch->block;
+  const unsigned count = static_cast<unsigned>(block->threads.size());
+  block->alive = count;
+  block->waiting = 0;
+  for (unsigned w = 0; w < block->warps.size(); ++w) {
+    block->warps[w].lanes = &block->threads[w * kWarpSize];
+    block->warps[w].alive = 0;
   }
-  b.alive = count;
-  b.waiting = 0;
   for (unsigned i = 0; i < count; ++i) {
-    Thread& thread = b.threads[i];
-    thread.position = {{i % size.x, i / size.x % size.y, i / (size.x * size.y)}, index, size, b.launch->grid,
-                       i % kWarpSize};
-    thread.warp = &b.warps[i / kWarpSize];
+    Thread& thread = block->threads[i];
+    const uint3 thread_index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
+    thread.position = {thread_index, index, size, block->launch->grid, i % kWarpSize};
+    thread.warp = &block->warps[i / kWarpSize];
     thread.warp->alive |= 1u << thread.position.lane;
-    // The race detector takes a fiber's doings as ordered. Dealt out anew for each block, threads of the same number
-    // in two blocks are not.
     thread.fiber = &fibers[(i + number) % (count + 1)];
     thread.state = Thread::State::kReady;
   }
@@ -298,13 +309,10 @@ uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned 
 
 void run_blocks(const Launch& launch) {
   static std::deque<Fiber> fibers;  // they and their stacks are kept for the next launch
-  const size_t wanted = size_t{launch.block.x} * launch.block.y * launch.block.z + 1;
-  while (fibers.size() < wanted) fibers.emplace_back(&run_threads);
-
+  Block running(launch);
+  while (fibers.size() < running.threads.size() + 1) fibers.emplace_back(&run_threads);
   Fiber self;
   self.adopt_caller();
-  Block running;
-  running.launch = &launch;
   block = &running;
   caller = &self;
   release(&launch_started);
@@ -312,7 +320,7 @@ void run_blocks(const Launch& launch) {
   for (unsigned z = 0; z < launch.grid.z; ++z) {
     for (unsigned y = 0; y < launch.grid.y; ++y) {
       for (unsigned x = 0; x < launch.grid.x; ++x) {
-        prepare(running, {x, y, z}, number++, fibers);
+        prepare({x, y, z}, number++, fibers);
         renew_shared_memory();
         resume(running.threads.front());
       }

@@ -39,15 +39,16 @@ inline void acquire([[maybe_unused]] void* tag) {
 }
 
 // Forgets who touched the static shared arrays: the next block's are new memory. The race detector offers this only
-// as the start of an object in a Java heap, so the section is declared to be one.
-inline void forget_accesses([[maybe_unused]] char* begin, [[maybe_unused]] char* end) {
+// for the start of an object in a Java heap, so they are declared to be one.
+inline void forget_accesses([[maybe_unused]] char* begin, [[maybe_unused]] size_t bytes) {
 #if defined(SOMVAE_SIMT_TSAN)
+  if (bytes == 0) return;
   const uintptr_t first = reinterpret_cast<uintptr_t>(begin) & ~uintptr_t{7};
-  const uintptr_t size = ((reinterpret_cast<uintptr_t>(end) + 7) & ~uintptr_t{7}) - first;
+  const uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + bytes + 7) & ~uintptr_t{7};
   static bool declared = false;
-  if (!declared) __tsan_java_init(first, size);
+  if (!declared) __tsan_java_init(first, last - first);
   declared = true;
-  __tsan_java_alloc(first, size);
+  __tsan_java_alloc(first, last - first);
 #endif
 }
 

@@ -33,7 +33,7 @@ def check_device(op: str, name: str, tensor: Tensor, first_name: str, first: Ten
 
 
 def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[str, int]) -> None:
-    """The shape is ``symbols``, a string such as ``"N D"``; ``sizes`` holds the sizes known so far and learns new ones."""
+    """The shape is ``symbols``, such as ``"N D"``; ``sizes`` holds the sizes known so far and learns new ones."""
     letters = symbols.split()
     known = {letter: sizes[letter] for letter in letters if letter in sizes}
     fits = tensor.dim() == len(letters)
@@ -62,16 +62,14 @@ def check_index_range(op: str, name: str, index: Tensor, size: int) -> None:
         raise ValueError(f"{op}: {name} must hold values from 0 to {size - 1}, got {wrong}")
 
 
-def full_precision(*tensors: Tensor) -> list[Tensor]:
-    """float16 and bfloat16 are computed in float32; under autocast every op runs in float32 too."""
-    return [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
+def full_precision(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 are computed in float32."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def autocast_inputs(*tensors: Tensor) -> list[Tensor]:
+def autocast(tensor: Tensor) -> Tensor:
     """What the compiled ops do under autocast: inputs of lower precision are cast up."""
-    if torch.is_autocast_enabled(tensors[0].device.type):
-        return full_precision(*tensors)
-    return list(tensors)
+    return full_precision(tensor) if torch.is_autocast_enabled(tensor.device.type) else tensor
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -18,7 +18,7 @@ class BestMatch(NamedTuple):
     """Squared distances to the best matching units, and their indices."""
 
     distance: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # tuple.index makes way
 
 
 def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
@@ -51,7 +51,7 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
     """
     if _native.available:
         return BestMatch(*torch.ops.somvae_ext.bmu(z, codebook, k))
-    return bmu_reference(*_arguments.autocast_inputs(z, codebook), k)
+    return bmu_reference(_arguments.autocast(z), _arguments.autocast(codebook), k)
 
 
 def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
@@ -65,7 +65,7 @@ def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
     if sizes["K"] < k:
         raise ValueError(f"bmu: codebook must have at least k = {k} rows, got {sizes['K']}")
 
-    z, codebook = _arguments.full_precision(z, codebook)
+    z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
     block = max(1, _REFERENCE_BLOCK_ELEMENTS // max(1, codebook.numel()))
     nearest = [
         (rows[:, None] - codebook).square().sum(dim=2).sort(dim=1, stable=True) for rows in z.detach().split(block)

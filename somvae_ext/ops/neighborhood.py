@@ -25,7 +25,7 @@ class SegmentSum(NamedTuple):
     """Sums and counts of the rows of each segment."""
 
     sum: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # tuple.count makes way
 
 
 def som_gather(codebook: Tensor, index: Tensor, grid: Grid, *, validate: bool = False) -> Tensor:
@@ -38,8 +38,8 @@ def som_gather(codebook: Tensor, index: Tensor, grid: Grid, *, validate: bool = 
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:
-        ``[N, 1 + S, D]`` in the codebook's dtype: the winner first, then the neighbours in the grid's slot order. Absent
-        neighbours are zeros and receive no gradient. Differentiable in ``codebook``. An index out of range on
+        ``[N, 1 + S, D]`` in the codebook's dtype: the winner first, then the neighbours in the grid's slot order.
+        Absent neighbours are zeros and receive no gradient. Differentiable in ``codebook``. An index out of range on
         CUDA gives NaN.
 
     Raises:
@@ -56,7 +56,8 @@ def som_gather_reference(codebook: Tensor, index: Tensor, grid: Grid) -> Tensor:
     """The same in pure torch: one padded gather."""
     _check_codebook_and_index("som_gather", codebook, index, grid, {})
     nodes, present = _winner_and_neighbors(index, grid)
-    return torch.where(present[..., None], codebook[nodes], 0)
+    codes = _arguments.full_precision(codebook)  # so that the gradient is added up in float32
+    return torch.where(present[..., None], codes[nodes], 0).to(codebook.dtype)
 
 
 def som_losses(
@@ -82,33 +83,33 @@ def som_losses(
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:
-        ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs). Differentiable in ``z`` and ``codebook``. An
-        index out of range on CUDA gives NaN.
+        ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs). Differentiable in ``z`` and
+        ``codebook``. An index out of range on CUDA gives NaN.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, an index out of range, or an unknown ``border``.
 
     Under autocast the losses are computed in float32.
     """
-    if border not in ("zero", "mask"):
-        raise ValueError(f"som_losses: border must be 'zero' or 'mask', got {border!r}")
+    _check_border(border)
     if validate and index.is_cuda:
         _arguments.check_index_range("som_losses", "index", index, grid.num_nodes)
     if _native.available:
         neighbors = grid.neighbors(z.device)
         return SOMLosses(*torch.ops.somvae_ext.som_losses(z, codebook, index, neighbors, border == "mask"))
-    return som_losses_reference(*_arguments.autocast_inputs(z, codebook), index, grid, border=border)
+    return som_losses_reference(_arguments.autocast(z), _arguments.autocast(codebook), index, grid, border=border)
 
 
 def som_losses_reference(
     z: Tensor, codebook: Tensor, index: Tensor, grid: Grid, *, border: Border = "zero"
 ) -> SOMLosses:
     """The same in pure torch, over the gathered neighbours."""
+    _check_border(border)
     sizes: dict[str, int] = {}
     _arguments.check_floating("som_losses", z=z, codebook=codebook)
     _arguments.check_shape("som_losses", "z", z, "N D", sizes)
     _check_codebook_and_index("som_losses", codebook, index, grid, sizes)
-    z, codebook = _arguments.full_precision(z, codebook)
+    z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
     nodes, present = _winner_and_neighbors(index, grid)
     commitment = (z - codebook[index]).square().sum(dim=1)
     codes = torch.where(present[..., None], codebook[nodes], 0)  # (N, 1 + S, D)
@@ -128,9 +129,9 @@ def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool =
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:
-        ``sum``, ``[K, D]``, float32 (float64 for float64 inputs), differentiable in ``x``, and ``count``, int64 ``[K]``. The rows
-        of a segment are added in ascending order in float64, so the result does not depend on threads or runs. On CUDA a
-        row whose index is out of range is left out.
+        ``sum``, ``[K, D]``, float32 (float64 for float64 inputs), differentiable in ``x``, and ``count``, int64
+        ``[K]``. The rows of a segment are added in ascending order in float64, so the result does not depend on threads
+        or runs. On CUDA a row whose index is out of range is left out.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.
@@ -139,7 +140,7 @@ def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool =
         _arguments.check_index_range("segment_sum", "index", index, num_segments)
     if _native.available:
         return SegmentSum(*torch.ops.somvae_ext.segment_sum(x, index, num_segments))
-    return segment_sum_reference(*_arguments.autocast_inputs(x), index, num_segments)
+    return segment_sum_reference(_arguments.autocast(x), index, num_segments)
 
 
 def segment_sum_reference(x: Tensor, index: Tensor, num_segments: int) -> SegmentSum:
@@ -152,11 +153,16 @@ def segment_sum_reference(x: Tensor, index: Tensor, num_segments: int) -> Segmen
     if num_segments < 1:
         raise ValueError(f"segment_sum: num_segments must be at least 1, got {num_segments}")
     _arguments.check_index("segment_sum", "index", index, num_segments)
-    (values,) = _arguments.full_precision(x)
+    values = _arguments.full_precision(x)
     total = torch.zeros(num_segments, x.shape[1], dtype=torch.float64, device=x.device)
     total = total.index_add(0, index, values.double())
     count = torch.zeros(num_segments, dtype=torch.int64, device=x.device)
     return SegmentSum(total.to(values.dtype), count.index_add(0, index, torch.ones_like(index)))
+
+
+def _check_border(border: str) -> None:
+    if border not in ("zero", "mask"):
+        raise ValueError(f"som_losses: border must be 'zero' or 'mask', got {border!r}")
 
 
 def _check_codebook_and_index(op: str, codebook: Tensor, index: Tensor, grid: Grid, sizes: dict[str, int]) -> None:

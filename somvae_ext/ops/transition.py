@@ -27,8 +27,8 @@ def transition_log_prob(
         validate: check the indices on CUDA too, which waits for the device. On the CPU they are always checked.
 
     Returns:
-        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``. Finite for any finite logits. An index out
-        of range on CUDA gives NaN.
+        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``. Finite for any finite logits. An
+        index out of range on CUDA gives NaN.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.
@@ -41,7 +41,7 @@ def transition_log_prob(
     if _native.available:
         log_prob, _ = torch.ops.somvae_ext.transition_log_prob(logits, prev, cur, sparse_grad)
         return log_prob
-    return transition_log_prob_reference(*_arguments.autocast_inputs(logits), prev, cur, sparse_grad=sparse_grad)
+    return transition_log_prob_reference(_arguments.autocast(logits), prev, cur, sparse_grad=sparse_grad)
 
 
 def transition_log_prob_reference(logits: Tensor, prev: Tensor, cur: Tensor, *, sparse_grad: bool = False) -> Tensor:
@@ -51,8 +51,7 @@ def transition_log_prob_reference(logits: Tensor, prev: Tensor, cur: Tensor, *, 
     _arguments.check_shape("transition_log_prob", "cur", cur, "N", sizes)
     _arguments.check_device("transition_log_prob", "cur", cur, "logits", logits)
     _arguments.check_index("transition_log_prob", "cur", cur, sizes["K"])
-    (rows,) = _arguments.full_precision(F.embedding(prev, logits, sparse=sparse_grad))
-    return F.log_softmax(rows, dim=1).gather(1, cur[:, None]).squeeze(1)
+    return F.log_softmax(_rows(logits, prev, sparse_grad), dim=1).gather(1, cur[:, None]).squeeze(1)
 
 
 def expected_distance(
@@ -78,8 +77,8 @@ def expected_distance(
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:
-        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``. An index out of range
-        on CUDA gives NaN.
+        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``. An index
+        out of range on CUDA gives NaN.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.
@@ -91,7 +90,7 @@ def expected_distance(
     if _native.available:
         expectation, _ = torch.ops.somvae_ext.expected_distance(logits, prev, z, codebook, sparse_grad)
         return expectation
-    logits, z, codebook = _arguments.autocast_inputs(logits, z, codebook)
+    logits, z, codebook = (_arguments.autocast(tensor) for tensor in (logits, z, codebook))
     return expected_distance_reference(logits, prev, z, codebook, sparse_grad=sparse_grad)
 
 
@@ -104,9 +103,9 @@ def expected_distance_reference(
     _arguments.check_floating("expected_distance", logits=logits, z=z, codebook=codebook)
     _arguments.check_shape("expected_distance", "z", z, "N D", sizes)
     _arguments.check_shape("expected_distance", "codebook", codebook, "K D", sizes)
-    rows, z, codebook = _arguments.full_precision(F.embedding(prev, logits, sparse=sparse_grad), z, codebook)
+    z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
     distance = (z[:, None] - codebook).square().sum(dim=2)
-    return (F.softmax(rows, dim=1) * distance).sum(dim=1)
+    return (F.softmax(_rows(logits, prev, sparse_grad), dim=1) * distance).sum(dim=1)
 
 
 def _check_table(op: str, logits: Tensor, prev: Tensor, sizes: dict[str, int]) -> None:
@@ -115,3 +114,11 @@ def _check_table(op: str, logits: Tensor, prev: Tensor, sizes: dict[str, int]) -
     _arguments.check_shape(op, "prev", prev, "N", sizes)
     _arguments.check_device(op, "prev", prev, "logits", logits)
     _arguments.check_index(op, "prev", prev, sizes["K"])
+
+
+def _rows(logits: Tensor, prev: Tensor, sparse_grad: bool) -> Tensor:
+    """Rows ``prev`` of the table in full precision, ``[N, K]``."""
+    if sparse_grad:  # casts of a sparse gradient have no backward, so look up first
+        return _arguments.full_precision(F.embedding(prev, logits, sparse=True))
+    # Cast first, so that the rows of the gradient are added up in full precision too.
+    return F.embedding(prev, _arguments.full_precision(logits))

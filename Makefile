@@ -15,13 +15,14 @@ FORMATTED = $(shell find csrc python_tests -name '*.h' -o -name '*.cpp' -o -name
 build: .venv/built
 
 demo: build
-	$(BIN)/somvae fit --data digits
+	$(BIN)/somvae fit --data digits --out demo --overwrite
 
+# PATH: the tests call cmake, and the build that they try out calls ninja.
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
 
 lint: build
 	$(BIN)/ruff check .

@@ -1,0 +1,342 @@
+"""Times every op against plain torch, forward and forward + backward, in one process.
+
+    python benchmarks/ops.py                                   on the CPU, 5 to 10 minutes
+    python benchmarks/ops.py --device cuda --json results.json
+    python benchmarks/ops.py --quick --ops bmu som_losses      small sizes, few repetitions
+
+Three contestants: ``somvae_ext``, ``torch`` (the vectorised formula that a user of torch would write) and
+``reference`` (the op's own ``*_reference``, written for reading; only at sizes that it can hold). They take turns, one
+repetition each, so that a machine that slows down slows all of them, and the medians are compared. A repetition calls
+a fast contestant many times over. On CUDA it is timed by events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from machine import describe
+from torch import Tensor
+
+from somvae_ext import Grid, build_info, ops
+
+SECONDS_PER_REPETITION = 0.02
+REFERENCE_ELEMENTS = 1 << 27  # of N * K * D: beyond this the references take seconds and gigabytes
+MM_SIZE = 2048  # of the square torch.mm that bmu's rate is compared with
+
+
+@dataclass(frozen=True)
+class Case:
+    """One op at one size: what each contestant computes from the same inputs."""
+
+    op: str
+    size: dict[str, int | bool]
+    inputs: tuple[Tensor, ...]  # those that receive gradients
+    contestants: dict[str, Callable[..., Tensor]]  # of the inputs; the result is differentiated
+    work: float  # floating-point operations or bytes of a forward pass
+    unit: str  # "GFLOP/s" or "GB/s"
+
+
+# --- What plain torch does -------------------------------------------------------------------------------------------
+
+
+def torch_bmu(z: Tensor, codebook: Tensor) -> Tensor:
+    """|e|^2 / 2 - z.e for a block of rows at a time, so never N x K, then the winners' distance."""
+    with torch.no_grad():
+        half_norms = codebook.square().sum(dim=1) / 2
+        index = torch.empty(len(z), dtype=torch.int64, device=z.device)
+        block = 256 if z.device.type == "cpu" else 8192
+        scores = torch.empty(block, len(codebook), dtype=z.dtype, device=z.device)
+        for start in range(0, len(z), block):
+            rows = z[start : start + block]
+            torch.addmm(half_norms, rows, codebook.T, alpha=-1, out=scores[: len(rows)])
+            index[start : start + block] = scores[: len(rows)].argmin(dim=1)
+    return (z - codebook[index]).square().sum(dim=1)
+
+
+def torch_gather(codebook: Tensor, index: Tensor, neighbors: Tensor) -> Tensor:
+    """Gathers from a codebook with a row of zeros at its end, which absent neighbours point to."""
+    nodes = torch.cat([index[:, None], neighbors[index]], dim=1)
+    return F.embedding(nodes.where(nodes >= 0, len(codebook)), F.pad(codebook, (0, 0, 0, 1)))
+
+
+def torch_losses(z: Tensor, codebook: Tensor, index: Tensor, neighbors: Tensor) -> Tensor:
+    codes = torch_gather(codebook, index, neighbors)
+    commitment = (z - codes[:, 0]).square().sum(dim=1)
+    return commitment + (z.detach()[:, None] - codes).square().sum(dim=(1, 2))
+
+
+def torch_transition(logits: Tensor, prev: Tensor, cur: Tensor) -> Tensor:
+    return F.log_softmax(logits[prev], dim=1).gather(1, cur[:, None]).squeeze(1)
+
+
+def torch_expected_distance(logits: Tensor, z: Tensor, codebook: Tensor, prev: Tensor) -> Tensor:
+    distances = torch.cdist(z, codebook).square()
+    return (F.softmax(logits[prev], dim=1) * distances).sum(dim=1)
+
+
+# --- The cases -------------------------------------------------------------------------------------------------------
+
+
+def cases(names: list[str], device: torch.device, quick: bool) -> Iterator[Case]:
+    """Every case of the named ops, built one at a time."""
+    makers = {
+        "bmu": (bmu_case, [(2048, 1024, 32)] if quick else [(4096, 1024, 64), (16384, 4096, 64), (4096, 4096, 784)]),
+        "som_gather": (som_gather_case, [(2048, 32, 32)] if quick else [(8192, 32, 64), (65536, 64, 64)]),
+        "som_losses": (som_losses_case, [(2048, 32, 32)] if quick else [(8192, 32, 64), (65536, 64, 64)]),
+        "segment_sum": (segment_sum_case, [(2048, 1024, 32)] if quick else [(65536, 4096, 64), (65536, 256, 784)]),
+        "transition_log_prob": (
+            transition_case,
+            [(512, 256, False), (512, 256, True)] if quick else [(2048, 1024, False), (512, 4096, True)],
+        ),
+        "expected_distance": (
+            expected_distance_case,
+            [(512, 256, 32, True)] if quick else [(2048, 1024, 64, False), (512, 4096, 64, True)],
+        ),
+    }
+    for name in names:
+        maker, sizes = makers[name]
+        for size in sizes:
+            yield maker(torch.Generator().manual_seed(0), device, *size)
+
+
+def bmu_case(generator: torch.Generator, device: torch.device, n: int, k: int, d: int) -> Case:
+    z, codebook = normal(generator, device, n, d), normal(generator, device, k, d)
+    contestants: dict[str, Callable[..., Tensor]] = {
+        "somvae_ext": lambda z, codebook: ops.bmu(z, codebook).distance,
+        "torch": torch_bmu,
+    }
+    if n * k * d <= REFERENCE_ELEMENTS:
+        contestants["reference"] = lambda z, codebook: ops.bmu_reference(z, codebook).distance
+    return Case("bmu", {"N": n, "K": k, "D": d}, (z, codebook), contestants, 2.0 * n * k * d, "GFLOP/s")
+
+
+def som_gather_case(generator: torch.Generator, device: torch.device, n: int, side: int, d: int) -> Case:
+    grid = Grid(side, side)
+    codebook, index = normal(generator, device, grid.num_nodes, d), nodes(generator, device, n, grid.num_nodes)
+    neighbors = grid.neighbors(device)
+    return Case(
+        "som_gather",
+        {"N": n, "K": grid.num_nodes, "D": d},
+        (codebook,),
+        {
+            "somvae_ext": lambda codebook: ops.som_gather(codebook, index, grid),
+            "torch": lambda codebook: torch_gather(codebook, index, neighbors),
+            "reference": lambda codebook: ops.som_gather_reference(codebook, index, grid),
+        },
+        work=2.0 * n * (1 + grid.num_slots) * d * codebook.element_size(),  # every code read and written
+        unit="GB/s",
+    )
+
+
+def som_losses_case(generator: torch.Generator, device: torch.device, n: int, side: int, d: int) -> Case:
+    grid = Grid(side, side)
+    z, codebook = normal(generator, device, n, d), normal(generator, device, grid.num_nodes, d)
+    index, neighbors = nodes(generator, device, n, grid.num_nodes), grid.neighbors(device)
+    return Case(
+        "som_losses",
+        {"N": n, "K": grid.num_nodes, "D": d},
+        (z, codebook),
+        {
+            "somvae_ext": lambda z, codebook: sum(ops.som_losses(z, codebook, index, grid)),
+            "torch": lambda z, codebook: torch_losses(z, codebook, index, neighbors),
+            "reference": lambda z, codebook: sum(ops.som_losses_reference(z, codebook, index, grid)),
+        },
+        work=1.0 * n * (2 + grid.num_slots) * d * z.element_size(),  # z and every code read
+        unit="GB/s",
+    )
+
+
+def segment_sum_case(generator: torch.Generator, device: torch.device, n: int, k: int, d: int) -> Case:
+    x, index = normal(generator, device, n, d), nodes(generator, device, n, k)
+    return Case(
+        "segment_sum",
+        {"N": n, "K": k, "D": d},
+        (x,),
+        {
+            "somvae_ext": lambda x: ops.segment_sum(x, index, k).sum,
+            "torch": lambda x: torch.zeros(k, d, device=device).index_add(0, index, x),
+            "reference": lambda x: ops.segment_sum_reference(x, index, k).sum,
+        },
+        work=1.0 * (n + k) * d * x.element_size(),
+        unit="GB/s",
+    )
+
+
+def transition_case(generator: torch.Generator, device: torch.device, n: int, k: int, sparse: bool) -> Case:
+    logits = normal(generator, device, k, k)
+    prev, cur = nodes(generator, device, n, k), nodes(generator, device, n, k)
+    return Case(
+        "transition_log_prob",
+        {"N": n, "K": k, "sparse_grad": sparse},
+        (logits,),
+        {
+            "somvae_ext": lambda logits: ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse),
+            "torch": lambda logits: torch_transition(logits, prev, cur),
+            "reference": lambda logits: ops.transition_log_prob_reference(logits, prev, cur, sparse_grad=sparse),
+        },
+        work=1.0 * n * k * logits.element_size(),
+        unit="GB/s",
+    )
+
+
+def expected_distance_case(
+    generator: torch.Generator, device: torch.device, n: int, k: int, d: int, sparse: bool
+) -> Case:
+    logits, prev = normal(generator, device, k, k), nodes(generator, device, n, k)
+    z, codebook = normal(generator, device, n, d), normal(generator, device, k, d)
+    contestants: dict[str, Callable[..., Tensor]] = {
+        "somvae_ext": lambda logits, z, codebook: ops.expected_distance(logits, prev, z, codebook, sparse_grad=sparse),
+        "torch": lambda logits, z, codebook: torch_expected_distance(logits, z, codebook, prev),
+    }
+    if n * k * d <= REFERENCE_ELEMENTS:
+        contestants["reference"] = lambda logits, z, codebook: ops.expected_distance_reference(
+            logits, prev, z, codebook, sparse_grad=sparse
+        )
+    size = {"N": n, "K": k, "D": d, "sparse_grad": sparse}
+    return Case("expected_distance", size, (logits, z, codebook), contestants, 2.0 * n * k * d, "GFLOP/s")
+
+
+def normal(generator: torch.Generator, device: torch.device, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator).to(device)
+
+
+def nodes(generator: torch.Generator, device: torch.device, n: int, k: int) -> Tensor:
+    return torch.randint(k, (n,), generator=generator).to(device)
+
+
+# --- Measuring -------------------------------------------------------------------------------------------------------
+
+
+def forward(contestant: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[[], Any]:
+    def run() -> Tensor:
+        with torch.no_grad():
+            return contestant(*inputs)
+
+    return run
+
+
+def forward_backward(contestant: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[[], Any]:
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+
+    def run() -> tuple[Tensor, ...]:
+        output = contestant(*leaves)
+        return torch.autograd.grad(output, leaves, torch.ones_like(output))
+
+    return run
+
+
+def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:
+    """Time of one of ``calls`` calls."""
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(calls):
+            run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3 / calls
+    begin = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - begin) / calls
+
+
+def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, repetitions: int) -> dict[str, list[float]]:
+    """Seconds per call of each, ``repetitions`` times, in turns. A warm-up sets how many calls are timed together."""
+    calls = {}
+    for name, run in runs.items():
+        seconds(run, 1, device)
+        calls[name] = max(1, min(1000, round(SECONDS_PER_REPETITION / max(seconds(run, 1, device), 1e-9))))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repetitions):
+        for name, run in runs.items():
+            times[name].append(seconds(run, calls[name], device))
+    return times
+
+
+def measure(case: Case, backward: bool, device: torch.device, repetitions: int) -> dict[str, Any]:
+    """One row of the result: medians in seconds, how many times faster somvae_ext is, and its rate."""
+    wrap = forward_backward if backward else forward
+    runs = {name: wrap(contestant, case.inputs) for name, contestant in case.contestants.items()}
+    if case.op == "bmu" and not backward:
+        square = torch.ones(MM_SIZE, MM_SIZE, device=device)
+        runs["mm"] = lambda: square @ square
+    times = interleaved(runs, device, repetitions)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    ours = medians["somvae_ext"]
+    result: dict[str, Any] = {
+        "op": case.op,
+        "size": case.size,
+        "pass": "forward+backward" if backward else "forward",
+        "seconds": medians,
+        "fastest_and_slowest": {name: [min(values), max(values)] for name, values in times.items()},
+        "speedup": {name: median / ours for name, median in medians.items() if name in ("torch", "reference")},
+    }
+    if not backward:
+        result["rate"], result["unit"] = case.work / ours / 1e9, case.unit
+    if "mm" in medians:
+        result["mm_rate"] = 2.0 * MM_SIZE**3 / medians["mm"] / 1e9
+        result["share_of_mm"] = result["rate"] / result["mm_rate"]
+    return result
+
+
+def line(result: dict[str, Any]) -> str:
+    size = " ".join(f"{name}={value}" for name, value in result["size"].items())
+    text = f"{result['op']:20} {size:34} {result['pass']:17} {result['seconds']['somvae_ext'] * 1e3:10.3f} ms"
+    text += "".join(f"   {ratio:6.2f}x {name}" for name, ratio in result["speedup"].items())
+    if "rate" in result:
+        text += f"   {result['rate']:8.1f} {result['unit']}"
+    if "share_of_mm" in result:
+        text += f" ({result['share_of_mm']:.0%} of torch.mm)"
+    return text
+
+
+def main() -> None:
+    names = ["bmu", "som_gather", "som_losses", "segment_sum", "transition_log_prob", "expected_distance"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--ops", nargs="+", choices=names, default=names, metavar="OP", help=f"of {', '.join(names)}")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--repeat", type=int, help="repetitions (default: 15, 5 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="one small size per op")
+    parser.add_argument("--json", type=Path, help="write everything there")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda needs a GPU, and torch sees none")
+    if not build_info()["native"]:
+        parser.error(
+            "the compiled library is missing, and it is what this measures: pip install --no-build-isolation ."
+        )
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    repetitions = arguments.repeat or (5 if arguments.quick else 15)
+
+    machine = describe(arguments.device)
+    where = machine["gpu"]["name"] if arguments.device == "cuda" else f"{machine['cpu']}, {machine['threads']} threads"
+    print(f"{where}, torch {machine['torch']}: median of {repetitions}, and how many times faster than the others")
+    results = []
+    for case in cases(arguments.ops, device, arguments.quick):
+        for backward in (False, True):
+            results.append(measure(case, backward, device, repetitions))
+            print(line(results[-1]), flush=True)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(
+            json.dumps({"machine": machine, "repetitions": repetitions, "results": results}, indent=1)
+        )
+        print(f"written to {arguments.json}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

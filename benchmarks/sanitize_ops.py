@@ -1,0 +1,51 @@
+"""Runs every op on a GPU, forward and backward, at a few awkward sizes: what gpu_check.sh puts under compute-sanitizer.
+
+Sizes are one element, odd ones, and one beyond a tile; the transition ops run with dense and with sparse gradients.
+Results are not compared here: the tests do that.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from somvae_ext import Grid, ops
+
+
+def backward(*outputs: Tensor) -> None:
+    torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+
+
+def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
+    """Every op once on ``n`` rows of ``d`` features and a map of ``grid``."""
+    k = grid.num_nodes
+    z, codebook, logits = (
+        torch.randn(shape, device="cuda").to(dtype).requires_grad_() for shape in ((n, d), (k, d), (k, k))
+    )
+    prev, cur = (torch.randint(k, (n,), device="cuda") for _ in range(2))
+    backward(ops.bmu(z, codebook).distance)
+    if k > 1:
+        backward(ops.bmu(z, codebook, k=2).distance)
+    backward(ops.som_gather(codebook, cur, grid))
+    for border in ("zero", "mask"):
+        backward(*ops.som_losses(z, codebook, cur, grid, border=border))
+    backward(ops.segment_sum(z, cur, k).sum)
+    for sparse_grad in (False, True):
+        logits.grad = None
+        backward(ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse_grad))
+        logits.grad = None
+        backward(ops.expected_distance(logits, prev, z, codebook, sparse_grad=sparse_grad))
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    hexagons = Grid(6, 5, topology="hexagonal", periodic=True)
+    for n, grid, d in [(1, Grid(1, 1), 1), (33, hexagons, 7), (130, Grid(9, 15), 40)]:
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            run_all(n, grid, d, dtype)
+    torch.cuda.synchronize()
+    print("every op ran")
+
+
+if __name__ == "__main__":
+    main()

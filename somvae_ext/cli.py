@@ -81,7 +81,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
         exit_on_error=False,
     )
     fit = ArgumentParser(
-        description="Trains a SOM-VAE, says how well its nodes agree with the classes of the test split, and draws the map.",
+        description="Trains a SOM-VAE, compares its nodes with the classes of the test split, and draws the map.",
         allow_abbrev=False,
         exit_on_error=False,
     )

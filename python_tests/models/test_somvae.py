@@ -1,0 +1,154 @@
+"""SOM-VAE's face: shapes, networks, parameter groups and errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from somvae_ext.models import SOMVAE, DenseDecoder, DenseEncoder, SOMVAEConfig
+
+CONFIG = SOMVAEConfig(input_shape=(1, 3, 3), rows=3, cols=2, latent_dim=4, hidden_sizes=(6, 5))
+
+
+def model(**options: object) -> SOMVAE:
+    torch.manual_seed(0)
+    return SOMVAE(dataclasses.replace(CONFIG, **options))
+
+
+@pytest.mark.parametrize("leading", [(5,), (2, 3)])
+def test_every_output_has_the_leading_shape_of_the_input(leading: tuple[int, ...]) -> None:
+    output = model()(torch.rand(*leading, 1, 3, 3))
+    sample, latent = (*leading, 1, 3, 3), (*leading, 4)
+    shapes = [tuple(field.shape) for field in output]
+    assert shapes == [sample, sample, latent, latent, leading, leading, leading]
+    assert output.index.dtype == torch.int64
+
+
+def test_the_quantized_encoding_is_the_winners_code() -> None:
+    somvae, x = model(), torch.rand(5, 1, 3, 3)
+    output = somvae(x)
+    assert output.z_q.equal(somvae.quantizer.codebook[output.index])
+    assert output.index.equal(somvae.assign(x))
+    assert output.reconstruction_q.equal(somvae.reconstruct(x))
+    assert output.z_e.equal(somvae.encode(x))
+
+
+def test_the_decoded_map_shows_each_node_at_its_place() -> None:
+    somvae = model()
+    images = somvae.decoded_map()
+    assert images.shape == (3, 2, 1, 3, 3)
+    assert not images.requires_grad
+    torch.testing.assert_close(images[2, 1], somvae.decode(somvae.quantizer.codebook[5:])[0])
+
+
+@pytest.mark.parametrize(("gamma", "tau", "exists"), [(0.0, 0.0, False), (1.0, 0.0, True), (0.0, 1.0, True)])
+def test_without_transitions_there_is_no_table(gamma: float, tau: float, exists: bool) -> None:
+    somvae = model(gamma=gamma, tau=tau)
+    assert (somvae.transitions is not None) == exists
+    assert any("logits" in name for name, _ in somvae.named_parameters()) == exists
+
+
+def test_the_logits_learn_at_a_hundred_times_the_rate_and_no_parameter_is_left_out() -> None:
+    somvae = model(gamma=1.0)
+    assert somvae.transitions is not None
+    others, logits = somvae.parameter_groups(0.01)
+    assert (others["lr"], logits["lr"]) == (0.01, 1.0)
+    assert logits["params"] == [somvae.transitions.logits]
+    assert len(others["params"]) + 1 == len(list(somvae.parameters()))
+    (only,) = model().parameter_groups(0.01)
+    assert len(only["params"]) == len(list(model().parameters()))
+
+
+def test_the_published_setting_has_the_published_numbers() -> None:
+    published = SOMVAEConfig.published()
+    assert (published.rows, published.cols, published.latent_dim, published.border) == (8, 8, 64, "zero")
+    assert (published.alpha, published.beta, published.gamma, published.tau) == (1.0, 0.9, 1.8, 1.4)
+    assert (SOMVAE(published)(torch.rand(2, 3, 1, 28, 28)).z_e >= 0).all()  # ReLU on the encodings
+
+
+def test_own_networks_take_the_place_of_the_dense_ones() -> None:
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten())
+    decoders = [nn.Sequential(nn.Linear(4, 9), nn.Unflatten(1, (1, 3, 3))) for _ in range(2)]
+    somvae = SOMVAE(CONFIG, encoder, *decoders)
+    x = torch.rand(5, 1, 3, 3)
+    somvae.loss(somvae(x), x).total.backward()
+    assert all(parameter.grad is not None for parameter in somvae.parameters())
+
+
+def test_dense_networks_have_the_layers_of_the_published_ones() -> None:
+    encoder, decoder = DenseEncoder((28, 28), 64), DenseDecoder(64, (28, 28))
+    sizes = [(layer.in_features, layer.out_features) for layer in encoder if isinstance(layer, nn.Linear)]
+    assert sizes == [(784, 256), (256, 128), (128, 64)]
+    sizes = [(layer.in_features, layer.out_features) for layer in decoder.layers if isinstance(layer, nn.Linear)]
+    assert sizes == [(64, 128), (128, 256), (256, 784)]
+    x = decoder(torch.randn(3, 64))
+    assert x.shape == (3, 28, 28)
+    assert ((x > 0) & (x < 1)).all()
+
+
+def test_a_config_survives_json() -> None:
+    config = SOMVAEConfig.published()
+    assert SOMVAEConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_shape": ()}, r"input_shape must hold sizes of at least 1, got \[\]"),
+        ({"input_shape": (1, 0)}, r"input_shape must hold sizes of at least 1, got \[1, 0\]"),
+        ({"hidden_sizes": (0,)}, r"hidden_sizes must hold sizes of at least 1, got \[0\]"),
+        ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
+        ({"alpha": -1.0}, "alpha must be a finite number of at least 0, got -1.0"),
+        ({"tau": float("nan")}, "tau must be a finite number of at least 0, got nan"),
+        ({"border": "wrap"}, "border must be 'zero' or 'mask', got 'wrap'"),
+        ({"rows": 0}, "rows must be a positive integer, got 0"),
+    ],
+)
+def test_a_config_refuses_what_cannot_be(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SOMVAEConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3), (5, 1, 3, 4), (1, 3, 3), (2, 2, 2, 1, 3, 3)])
+def test_samples_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x must have shape \[N, 1, 3, 3\] or \[B, T, 1, 3, 3\], got"):
+        model()(torch.rand(shape))
+
+
+@pytest.mark.parametrize(
+    ("leading", "mask"),
+    [
+        ((2, 3), torch.ones(2, 4, dtype=torch.bool)),
+        ((2, 3), torch.ones(2, 3)),
+        ((6,), torch.ones(6, dtype=torch.bool)),
+    ],
+)
+def test_a_mask_must_be_bool_and_fit_series(leading: tuple[int, ...], mask: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"mask must be of dtype bool and shape \[B, T\]"):
+        model()(torch.rand(*leading, 1, 3, 3), mask)
+
+
+def test_networks_whose_output_does_not_fit_are_refused() -> None:
+    x = torch.rand(5, 1, 3, 3)
+    with pytest.raises(ValueError, match=r"encoder must give shape \[5, 4\], got \[5, 9\]"):
+        SOMVAE(CONFIG, encoder=nn.Flatten())(x)
+    with pytest.raises(ValueError, match=r"decoder_q must give shape \[5, 1, 3, 3\], got \[5, 4\]"):
+        SOMVAE(CONFIG, decoder_q=nn.Identity())(x)
+
+
+def test_losses_stay_finite_where_the_logits_are_too_large_for_exp() -> None:
+    somvae = model(gamma=1.0, tau=1.0)
+    assert somvae.transitions is not None
+    x = torch.rand(2, 6, 1, 3, 3)
+    optimizer = torch.optim.SGD(somvae.parameter_groups(1e-3, 1e6))
+    for _ in range(50):
+        optimizer.zero_grad()
+        losses = somvae.loss(somvae(x), x)
+        losses.total.backward()
+        optimizer.step()
+        assert all(torch.isfinite(term) for term in losses)
+    assert somvae.transitions.logits.abs().max() > 100  # exp of it overflows

@@ -1,0 +1,301 @@
+"""SOM-VAE's losses and all gradients against formulas written out with loops, in float64.
+
+The oracle shares no code with the package: its own networks, grid, search, means and transitions, one frame, pixel axis
+and slot at a time, differentiated by autograd. Sums have at most a few hundred terms of size one, so that results agree
+to a few thousand roundings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import oracle
+import pytest
+import torch
+from torch import Tensor, nn
+
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+
+TOLERANCE = 1e4 * torch.finfo(torch.float64).eps
+SHAPE, LATENT, HIDDEN = (1, 3, 3), 4, (6, 5)
+TERMS = ["reconstruction_q", "reconstruction_e", "commitment", "som", "transition", "smoothness"]
+
+
+class Case(NamedTuple):
+    """A model and what it is fed."""
+
+    config: SOMVAEConfig
+    leading: tuple[int, ...]
+    mask: Tensor | None = None
+
+
+def config(**options: object) -> SOMVAEConfig:
+    base = SOMVAEConfig(input_shape=SHAPE, rows=3, cols=4, latent_dim=LATENT, hidden_sizes=HIDDEN, alpha=0.7, beta=0.4)
+    return dataclasses.replace(base, **options)
+
+
+def published() -> SOMVAEConfig:
+    return dataclasses.replace(
+        SOMVAEConfig.published(), input_shape=SHAPE, rows=3, cols=4, latent_dim=LATENT, hidden_sizes=HIDDEN
+    )
+
+
+HOLES = torch.tensor([[True, True, True, True, False], [True, True, False, True, True], [False] * 5])
+SERIES = {"gamma": 0.6, "tau": 0.9}
+CASES = {
+    "static": Case(config(), (7,)),
+    "static, mask at the border": Case(config(border="mask"), (7,)),
+    "static, hexagonal": Case(config(topology="hexagonal"), (7,)),
+    "static, hexagonal, mask at the border": Case(config(topology="hexagonal", border="mask"), (7,)),
+    "static, periodic": Case(config(periodic=True), (7,)),
+    "static, periodic hexagonal with few rows, mask": Case(
+        config(topology="hexagonal", periodic=True, rows=2, cols=2, border="mask"), (7,)
+    ),
+    "static, one row": Case(config(), (1,)),
+    "series without transitions": Case(config(), (3, 5)),
+    "series": Case(config(**SERIES), (3, 5)),
+    "series, mask at the border": Case(config(border="mask", **SERIES), (3, 5)),
+    "series, hexagonal": Case(config(topology="hexagonal", border="mask", **SERIES), (3, 5)),
+    "series of different lengths": Case(config(**SERIES), (3, 5), HOLES),
+    "series of different lengths, mask at the border": Case(config(border="mask", **SERIES), (3, 5), HOLES),
+    "series of one frame": Case(config(**SERIES), (4, 1)),
+    "transitions without smoothness": Case(config(gamma=0.6), (3, 5)),
+    "smoothness without transitions": Case(config(tau=0.9), (3, 5)),
+    "published": Case(published(), (3, 5)),
+}
+
+
+def dense(x: Tensor, parameters: dict[str, Tensor], prefix: str, *, last: str) -> Tensor:
+    """A stack of linear layers, from their weights alone."""
+    names = sorted(
+        {name.rpartition(".")[0] for name in parameters if name.startswith(prefix)}, key=lambda n: (len(n), n)
+    )
+    for layer, name in enumerate(names):
+        x = x @ parameters[f"{name}.weight"].T + parameters[f"{name}.bias"]
+        if layer < len(names) - 1 or last == "relu":
+            x = x.clamp(min=0)
+    return 1 / (1 + torch.exp(-x)) if last == "sigmoid" else x
+
+
+def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], mask: Tensor | None) -> dict[str, Tensor]:
+    """The losses of somvae-spec, from the definitions."""
+    c = model.config
+    codebook = parameters["quantizer.codebook"]
+    num_nodes, dim = codebook.shape
+    table = oracle.neighbor_table(c.rows, c.cols, c.topology, c.periodic)
+    series = x if x.dim() == 2 + len(SHAPE) else x[:, None]  # static samples: series of one frame
+    terms: dict[str, list[Tensor]] = {name: [] for name in TERMS}
+    for b, frames in enumerate(series):
+        previous = None
+        for t, frame in enumerate(frames):
+            if mask is not None and not mask[b, t]:
+                previous = None
+                continue
+            pixels = frame.reshape(-1)
+            z = dense(pixels, parameters, "encoder.", last="relu" if c.latent_relu else "none")
+            distances = [((z - code) ** 2).sum() for code in codebook]
+            k = min(range(num_nodes), key=lambda node: distances[node].item())
+            for name, latent in (("q", codebook[k]), ("e", z)):
+                decoded = dense(latent, parameters, f"decoder_{name}.", last="sigmoid")
+                terms[f"reconstruction_{name}"].append(sum((pixels - decoded) ** 2) / len(pixels))
+            terms["commitment"].append(distances[k] / dim)
+            slots = [((z.detach() - codebook[k]) ** 2).sum()]
+            for node in table[k]:
+                if node >= 0:
+                    slots.append(((z.detach() - codebook[node]) ** 2).sum())
+                elif c.border == "zero":
+                    slots.append((z.detach() ** 2).sum())
+            terms["som"].append(sum(slots) / (dim * len(slots)))
+            if c.gamma or c.tau:
+                weights = torch.exp(parameters["transitions.logits"][k if previous is None else previous])
+                row = weights / weights.sum()
+                terms["transition"].append(-torch.log(row[k]))
+                terms["smoothness"].append(sum(row[j] * distances[j] for j in range(num_nodes)) / num_nodes)
+            previous = k
+    means = {name: sum(values) / len(values) if values else x.new_zeros(()) for name, values in terms.items()}
+    gamma = c.gamma * c.gamma if c.square_gamma else c.gamma
+    weights = {"commitment": c.alpha, "som": c.beta, "transition": gamma, "smoothness": c.tau}
+    return {"total": sum(weights.get(name, 1.0) * mean for name, mean in means.items())} | means
+
+
+def make(case: Case, seed: int = 0) -> tuple[SOMVAE, Tensor]:
+    """A model in float64 whose codes lie among the encodings, so that many nodes win; and its input."""
+    torch.manual_seed(seed)
+    model = SOMVAE(case.config).double()
+    x = torch.rand(*case.leading, *SHAPE, dtype=torch.float64)
+    with torch.no_grad():
+        z = model.encode(x).reshape(-1, LATENT)
+        spread = 0.5 * z.std(dim=0, correction=0) + 0.01
+        codebook = model.quantizer.codebook
+        codebook.copy_(z[torch.arange(len(codebook)) % len(z)] + spread * torch.randn_like(codebook))
+        if model.transitions is not None:
+            model.transitions.logits.normal_()
+    return model, x
+
+
+def gradients(losses: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    grads = torch.autograd.grad(losses, list(leaves.values()), allow_unused=True, retain_graph=True)
+    pairs = zip(leaves.items(), grads, strict=True)
+    return {name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in pairs}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_losses_and_all_gradients_are_those_of_the_formulas(case: Case) -> None:
+    model, x = make(case)
+    x.requires_grad_()
+    leaves = {name: parameter.detach().clone().requires_grad_() for name, parameter in model.named_parameters()}
+    x_expected = x.detach().clone().requires_grad_()
+
+    losses = model.loss(model(x, case.mask), x, case.mask)._asdict()
+    expected = expected_losses(model, x_expected, leaves, case.mask)
+
+    assert losses.keys() == expected.keys()
+    for name in losses:
+        torch.testing.assert_close(losses[name], expected[name], rtol=TOLERANCE, atol=TOLERANCE, msg=f"value of {name}")
+    # Each term alone too: errors could cancel in the total. A term that is absent has no graph.
+    for name in [name for name in losses if expected[name].requires_grad]:
+        got = gradients(losses[name], dict(model.named_parameters()) | {"x": x})
+        want = gradients(expected[name], leaves | {"x": x_expected})
+        for leaf in want:
+            torch.testing.assert_close(
+                got[leaf], want[leaf], rtol=TOLERANCE, atol=TOLERANCE, msg=f"gradient of {name} for {leaf}"
+            )
+
+
+def test_the_cases_reach_several_nodes_and_the_border() -> None:
+    model, x = make(CASES["series"])
+    index = model.assign(x)
+    assert len(index.unique()) >= 4
+    assert (model.quantizer.grid.degree()[index] < 4).any()
+
+
+class Scalar(nn.Module):
+    """``z = weight * x`` for one value."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+
+def test_numbers_worked_out_by_hand() -> None:
+    """A map of 1 x 3 one-dimensional codes 0, 1, 3; a series whose two frames encode to 0.8 and 2.5."""
+    options = SOMVAEConfig(input_shape=(1,), rows=1, cols=3, latent_dim=1, alpha=1, beta=1, gamma=2, tau=3)
+    model = SOMVAE(options, encoder=Scalar(1.0), decoder_q=Scalar(1.0), decoder_e=Scalar(2.0)).double()
+    assert model.transitions is not None
+    with torch.no_grad():
+        model.quantizer.codebook.copy_(torch.tensor([[0.0], [1.0], [3.0]]))
+        model.transitions.logits[1].copy_(torch.tensor([0.0, math.log(2), 0.0]))  # P(. | 1) = 1/4, 1/2, 1/4
+    x = torch.tensor([[[0.8], [2.5]]], dtype=torch.float64)
+    output = model(x)
+    losses = model.loss(output, x)
+
+    assert output.index.tolist() == [[1, 2]]  # so the first frame steps 1 -> 1 and the second 1 -> 2
+    assert losses.reconstruction_q.item() == pytest.approx((0.2**2 + 0.5**2) / 2)
+    assert losses.reconstruction_e.item() == pytest.approx((0.8**2 + 2.5**2) / 2)
+    assert losses.commitment.item() == pytest.approx((0.2**2 + 0.5**2) / 2)
+    # Node 1: itself, up and down missing, right 3, left 0. Node 2: itself, up, down and right missing, left 1.
+    first = 0.2**2 + 0.8**2 + 0.8**2 + 2.2**2 + 0.8**2
+    second = 0.5**2 + 2.5**2 + 2.5**2 + 2.5**2 + 1.5**2
+    assert losses.som.item() == pytest.approx((first / 5 + second / 5) / 2)
+    assert losses.transition.item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    expected_first = 0.8**2 / 4 + 0.2**2 / 2 + 2.2**2 / 4
+    expected_second = 2.5**2 / 4 + 1.5**2 / 2 + 0.5**2 / 4
+    assert losses.smoothness.item() == pytest.approx((expected_first + expected_second) / 2 / 3)
+    terms = losses.reconstruction_q + losses.reconstruction_e + losses.commitment + losses.som
+    assert losses.total.item() == pytest.approx((terms + 2 * losses.transition + 3 * losses.smoothness).item())
+
+
+def test_gamma_counts_once_by_default_and_twice_in_the_published_setting() -> None:
+    assert SOMVAEConfig(gamma=1.8).transition_weight == 1.8
+    assert SOMVAEConfig.published().gamma == 1.8
+    assert SOMVAEConfig.published().transition_weight == 1.8**2
+
+
+# ---- what moves what -------------------------------------------------------------------------------------------------
+
+
+def moved(model: SOMVAE, loss: Tensor) -> set[str]:
+    """Parts of the model that get a gradient other than zero."""
+    grads = gradients(loss, dict(model.named_parameters()))
+    return {name.partition(".")[0] for name, grad in grads.items() if grad.abs().max() > 0}
+
+
+@pytest.mark.parametrize(
+    ("term", "parts"),
+    [
+        ("reconstruction_q", {"quantizer", "decoder_q"}),
+        ("reconstruction_e", {"encoder", "decoder_e"}),
+        ("commitment", {"encoder", "quantizer"}),
+        ("som", {"quantizer"}),
+        ("transition", {"transitions"}),
+        ("smoothness", {"encoder", "quantizer", "transitions"}),
+    ],
+)
+def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> None:
+    model, x = make(CASES["series"])
+    assert moved(model, getattr(model.loss(model(x), x), term)) == parts
+
+
+# ---- series ----------------------------------------------------------------------------------------------------------
+
+
+def test_transitions_never_cross_the_borders_of_series() -> None:
+    model, x = make(CASES["series"])
+    index = model.assign(x)
+    losses = model.loss(model(x), x)
+    logits_grad = gradients(losses.transition, dict(model.named_parameters()))["transitions.logits"]
+    stays = torch.stack([torch.cat([series[:1], series[:-1]]) for series in index])
+    left = torch.zeros(model.quantizer.grid.num_nodes, dtype=torch.bool)
+    left[stays.flatten()] = True
+    assert (logits_grad.abs().amax(dim=1) > 0).equal(left)
+    # The order of the series in a batch means nothing.
+    shuffled = x[[2, 0, 1]]
+    again = model.loss(model(shuffled), shuffled)
+    torch.testing.assert_close(again.total, losses.total, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_a_padded_batch_equals_its_series_one_by_one() -> None:
+    lengths = [5, 2, 4]
+    model, x = make(CASES["series"])
+    mask = torch.arange(5) < torch.tensor(lengths)[:, None]
+    padded = torch.where(mask[..., None, None, None], x, torch.nan)  # whatever stands there
+    parameters = dict(model.named_parameters())
+
+    together = model.loss(model(padded, mask), padded, mask)
+    alone = [model.loss(model(series[None, :n]), series[None, :n]) for series, n in zip(x, lengths, strict=True)]
+
+    for name in together._fields:
+        weighted = sum(n * getattr(losses, name) for n, losses in zip(lengths, alone, strict=True)) / sum(lengths)
+        got = getattr(together, name)
+        torch.testing.assert_close(got, weighted, rtol=TOLERANCE, atol=TOLERANCE, msg=f"value of {name}")
+        for (leaf, a), b in zip(
+            gradients(got, parameters).items(), gradients(weighted, parameters).values(), strict=True
+        ):
+            torch.testing.assert_close(a, b, rtol=TOLERANCE, atol=TOLERANCE, msg=f"gradient of {name} for {leaf}")
+
+
+def test_a_full_mask_changes_nothing() -> None:
+    model, x = make(CASES["series"])
+    mask = torch.ones(x.shape[:2], dtype=torch.bool)
+    with_mask, without = model.loss(model(x, mask), x, mask), model.loss(model(x), x)
+    torch.testing.assert_close(with_mask, without, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("series", [False, True])
+def test_where_no_frame_is_left_losses_and_gradients_are_zero(series: bool) -> None:
+    model, x = make(CASES["series"] if series else CASES["static"])
+    x, mask = (x, torch.zeros(x.shape[:2], dtype=torch.bool)) if series else (x[:0], None)
+    losses = model.loss(model(x, mask), x, mask)
+    assert all(term.item() == 0 for term in losses)
+    assert all((grad == 0).all() for grad in gradients(losses.total, dict(model.named_parameters())).values())
+
+
+def test_static_samples_have_no_transitions() -> None:
+    model, x = make(CASES["series"])
+    with pytest.raises(ValueError, match=r"must be series \[B, T, ...\] because gamma = 0.6 and tau = 0.9"):
+        model.loss(model(x[0]), x[0])

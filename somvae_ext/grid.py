@@ -58,7 +58,8 @@ class Grid:
             raise ValueError(f"Grid: periodic must be True or False, got {self.periodic!r}")
         if self.periodic and self.topology == "hexagonal" and self.rows % 2:
             raise ValueError(
-                f"Grid: rows must be even for a periodic hexagonal grid (its rows are shifted by turns), got {self.rows}"
+                "Grid: rows must be even for a periodic hexagonal grid (its rows are shifted by turns), "
+                f"got {self.rows}"
             )
 
     @property
@@ -111,8 +112,21 @@ class Grid:
         return torch.div(index, self.cols, rounding_mode="floor"), index % self.cols
 
 
-@functools.lru_cache(maxsize=64)
+@torch.compiler.assume_constant_result  # a compiled graph holds the table, it does not compute it at each step
 def _neighbor_table(grid: Grid, device: torch.device) -> Tensor:
+    probe = torch.empty(0, device=device)
+    if type(probe) is not Tensor:  # under FakeTensorMode and its like, whose tensors must not outlive them
+        return _build_neighbor_table(grid).to(probe.device)
+    return _cached_neighbor_table(grid, probe.device)  # with the index of the device, which "cuda" leaves open
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_neighbor_table(grid: Grid, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a table made in inference mode could never be saved for a backward pass
+        return _build_neighbor_table(grid).to(device)
+
+
+def _build_neighbor_table(grid: Grid) -> Tensor:
     nodes = torch.arange(grid.num_nodes)
     row, col = grid.row_col(nodes)
     if grid.topology == "rectangular":
@@ -127,4 +141,4 @@ def _neighbor_table(grid: Grid, device: torch.device) -> Tensor:
     repeated = table == nodes[:, None]
     for slot in range(1, grid.num_slots):
         repeated[:, slot] |= (table[:, :slot] == table[:, slot : slot + 1]).any(dim=1)
-    return table.masked_fill(repeated, -1).to(device)
+    return table.masked_fill(repeated, -1)

@@ -1,0 +1,197 @@
+"""The grid's neighbours and distances, against a search among coordinates."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from cases import GRIDS, grids
+from hypothesis import given, settings
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from somvae_ext import Grid
+
+SMALL_GRIDS = [
+    Grid(rows, cols, topology=topology, periodic=periodic)
+    for rows, cols in itertools.product(range(1, 6), range(1, 6))
+    for topology in ("rectangular", "hexagonal")
+    for periodic in (False, True)
+    if not (topology == "hexagonal" and periodic and rows % 2)
+]
+
+
+def check_grid(grid: Grid) -> None:
+    shape = grid.rows, grid.cols, grid.topology
+    table = oracle.neighbor_table(*shape, grid.periodic)
+    np.testing.assert_array_equal(grid.neighbors().numpy(), table)
+    np.testing.assert_array_equal(grid.degree().numpy(), (table >= 0).sum(axis=1))
+    np.testing.assert_allclose(grid.coordinates().numpy(), oracle.coordinates(*shape), rtol=0, atol=1e-12 * grid.rows)
+    nodes = torch.arange(grid.num_nodes)
+    distance = grid.distance(nodes[:, None], nodes)
+    # Coordinates up to rows + cols, a few roundings each.
+    atol = 8 * np.finfo(np.float64).eps * (grid.rows + grid.cols)
+    np.testing.assert_allclose(distance.numpy(), oracle.grid_distance(*shape, grid.periodic), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
+def test_neighbours_and_distances_of_small_grids(grid: Grid) -> None:
+    check_grid(grid)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, derandomize=False)
+@given(grids(most=10))
+def test_neighbours_and_distances_of_larger_grids(grid: Grid) -> None:
+    check_grid(grid)
+
+
+def test_rectangular_slots_are_up_down_right_left() -> None:
+    assert Grid(3, 3).neighbors()[4].tolist() == [7, 1, 5, 3]
+    assert Grid(3, 3).neighbors()[0].tolist() == [3, -1, 1, -1]
+    assert Grid(3, 3, periodic=True).neighbors()[0].tolist() == [3, 6, 1, 2]
+
+
+def test_hexagonal_slots_depend_on_the_parity_of_the_row() -> None:
+    neighbors = Grid(4, 4, topology="hexagonal").neighbors()
+    assert neighbors[5].tolist() == [6, 4, 10, 9, 2, 1]  # an odd row: shifted right
+    assert neighbors[9].tolist() == [10, 8, 13, 12, 5, 4]  # an even row
+
+
+@pytest.mark.parametrize("row", [1, 2])
+def test_all_six_hexagonal_neighbours_are_at_distance_one(row: int) -> None:
+    grid = Grid(4, 4, topology="hexagonal")
+    node = torch.tensor(row * 4 + 1)
+    neighbors = grid.neighbors()[node]
+    assert (neighbors >= 0).all()
+    np.testing.assert_allclose(grid.distance(node, neighbors), 1.0, rtol=4 * np.finfo(np.float64).eps)
+
+
+@pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
+def test_neighbour_relation_is_symmetric_and_without_repeats(grid: Grid) -> None:
+    pairs = [
+        (node, neighbor) for node, slots in enumerate(grid.neighbors().tolist()) for neighbor in slots if neighbor != -1
+    ]
+    assert len(pairs) == len(set(pairs))
+    assert {(b, a) for a, b in pairs} == set(pairs)
+    assert all(a != b for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("grid", "degree"),
+    [
+        (Grid(1, 1, periodic=True), 0),
+        (Grid(1, 2, periodic=True), 1),
+        (Grid(2, 2, periodic=True), 2),
+        (Grid(2, 3, periodic=True), 3),
+        (Grid(1, 3, periodic=True), 2),
+        (Grid(2, 1, topology="hexagonal", periodic=True), 1),
+        (Grid(2, 2, topology="hexagonal", periodic=True), 3),
+        (Grid(4, 4, topology="hexagonal", periodic=True), 6),
+    ],
+    ids=str,
+)
+def test_a_repeated_neighbour_on_a_short_periodic_side_counts_once(grid: Grid, degree: int) -> None:
+    assert grid.degree().tolist() == [degree] * grid.num_nodes
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_distance_is_a_metric(grid: Grid) -> None:
+    nodes = torch.arange(grid.num_nodes)
+    distance = grid.distance(nodes[:, None], nodes)
+    assert distance.dtype == torch.float64
+    assert torch.equal(distance, distance.T)
+    assert torch.equal(distance == 0, torch.eye(grid.num_nodes, dtype=torch.bool))
+    # The triangle inequality, up to the rounding of distances no longer than the grid.
+    atol = 8 * torch.finfo(torch.float64).eps * (grid.rows + grid.cols)
+    assert (distance[:, None] <= distance[:, :, None] + distance[None] + atol).all()
+
+
+def test_sizes() -> None:
+    assert (Grid(3, 5).num_nodes, Grid(3, 5).num_slots) == (15, 4)
+    assert Grid(3, 5, topology="hexagonal").num_slots == 6
+
+
+def test_row_col_inverts_row_major_order() -> None:
+    row, col = Grid(3, 5).row_col(torch.arange(15).reshape(5, 3))
+    assert torch.equal(row * 5 + col, torch.arange(15).reshape(5, 3))
+    assert (int(row.max()), int(col.max())) == (2, 4)
+
+
+def test_grids_are_values() -> None:
+    assert Grid(2, 3) == Grid(2, 3, topology="rectangular", periodic=False)
+    assert len({Grid(2, 3), Grid(2, 3), Grid(3, 2)}) == 2
+    with pytest.raises(AttributeError):
+        Grid(2, 3).rows = 4  # type: ignore[misc]
+
+
+def test_table_is_computed_once() -> None:
+    assert Grid(7, 11).neighbors() is Grid(7, 11).neighbors("cpu")
+
+
+def test_table_first_asked_for_in_inference_mode_can_be_saved_for_backward_later() -> None:
+    with torch.inference_mode():
+        Grid(13, 11).neighbors()
+    assert not Grid(13, 11).neighbors().is_inference()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_table_is_fake_under_fake_tensors_and_real_afterwards(device: str) -> None:
+    grid = Grid(11, 7)
+    for _ in range(2):  # before and after the real table is there
+        with FakeTensorMode():
+            table = grid.neighbors(device)
+        assert isinstance(table, FakeTensor)
+        assert table.device == torch.device(device)
+        assert grid.neighbors()[0].tolist() == [7, -1, 1, -1]
+
+
+def test_compiled_graph_holds_the_table() -> None:
+    operations = []
+
+    def record(module: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        operations.extend(node.name for node in module.graph.nodes if node.op.startswith("call"))
+        return module.forward
+
+    grid, index = Grid(3, 4), torch.tensor([0, 11])
+    compiled = torch.compile(lambda nodes: grid.neighbors(nodes.device)[nodes], fullgraph=True, backend=record)
+    assert torch.equal(compiled(index), grid.neighbors()[index])
+    assert len(operations) == 1  # the lookup
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rows": 0}, "rows must be a positive integer, got 0"),
+        ({"cols": -1}, "cols must be a positive integer, got -1"),
+        ({"rows": 2.0}, "rows must be a positive integer, got 2.0"),
+        ({"cols": True}, "cols must be a positive integer, got True"),
+        ({"topology": "ring"}, "topology must be 'rectangular' or 'hexagonal', got 'ring'"),
+        ({"periodic": 1}, "periodic must be True or False, got 1"),
+        (
+            {"rows": 3, "topology": "hexagonal", "periodic": True},
+            r"rows must be even for a periodic hexagonal grid .*, got 3",
+        ),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_errors_name_argument_expectation_and_what_came(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^Grid: {message}$"):
+        Grid(**{"rows": 2, "cols": 2, **arguments})
+
+
+@pytest.mark.parametrize("module", ["grid", "ops.bmu", "ops.neighborhood", "ops.transition"])
+def test_examples_in_docstrings(module: str) -> None:
+    failed, tried = doctest.testmod(importlib.import_module(f"somvae_ext.{module}"))
+    assert failed == 0
+    assert tried > 0 or module not in ("grid", "ops.bmu")
+
+
+def test_hexagonal_rows_are_half_the_root_of_three_apart() -> None:
+    assert Grid(2, 1, topology="hexagonal").coordinates().tolist() == [[0.0, 0.0], [0.5, math.sqrt(3) / 2]]

@@ -21,6 +21,8 @@ except ImportError as error:
     )
 
 available: bool = _C is not None
+if _C is not None:
+    _C.build_info()  # a wrong SOMVAE_EXT_SIMD is an error now, not in the middle of a computation
 
 
 def build_info() -> dict[str, Any]:

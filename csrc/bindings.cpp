@@ -1,0 +1,194 @@
+// The module somvae_ext._C and the registration of the ops with torch's dispatcher. The only file with Python headers.
+#include <ATen/autocast_mode.h>
+#include <pybind11/stl.h>
+#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
+#include <torch/extension.h>
+#include <torch/library.h>
+
+#include <limits>
+#include <sstream>
+
+#include "cpu/simd_level.h"
+#include "ops.h"
+
+namespace somvae {
+namespace {
+
+// Under autocast an op runs in float32: its reduced-precision inputs are cast up, then it is called again without autocast.
+void cast_to_float32(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  c10::DeviceType device = c10::DeviceType::CPU;
+  const size_t count = op.schema().arguments().size();
+  for (const c10::IValue& argument : torch::jit::last(*stack, count)) {
+    if (argument.isTensor() && argument.toTensor().defined()) device = argument.toTensor().device().type();
+  }
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(at::autocast::get_autocast_dispatch_key_from_device_type(device));
+  for (size_t i = stack->size() - count; i < stack->size(); ++i) {
+    c10::IValue& argument = (*stack)[i];
+    if (argument.isTensor()) argument = at::autocast::cached_cast(at::kFloat, argument.toTensor(), device);
+  }
+  op.callBoxed(stack);
+}
+
+void register_everywhere(torch::Library& library) {
+  library.impl("bmu", &bmu);
+  library.impl("bmu_backward", &bmu_backward);
+  library.impl("som_gather", &som_gather);
+  library.impl("som_gather_backward", &som_gather_backward);
+  library.impl("som_losses", &som_losses);
+  library.impl("som_losses_backward", &som_losses_backward);
+  library.impl("segment_sum", &segment_sum);
+  library.impl("segment_sum_backward", &segment_sum_backward);
+  library.impl("transition_log_prob", &transition_log_prob);
+  library.impl("transition_log_prob_backward", &transition_log_prob_backward);
+  library.impl("expected_distance", &expected_distance);
+  library.impl("expected_distance_backward", &expected_distance_backward);
+}
+
+void register_autocast(torch::Library& library) {
+  for (const char* name : {"bmu", "som_losses", "transition_log_prob", "expected_distance"}) {
+    library.impl(name, torch::CppFunction::makeFromBoxedFunction<&cast_to_float32>());
+  }
+}
+
+std::string compiler() {
+  std::ostringstream name;
+#if defined(__clang__)
+  name << "clang " << __clang_major__ << "." << __clang_minor__;
+#elif defined(__GNUC__)
+  name << "gcc " << __GNUC__ << "." << __GNUC_MINOR__;
+#endif
+  return name.str();
+}
+
+pybind11::dict build_info() {
+  pybind11::dict info;
+#ifdef SOMVAE_EXT_WITH_CUDA
+  info["cuda"] = true;
+  info["cuda_version"] = SOMVAE_EXT_CUDA_VERSION;
+  info["cuda_archs"] = pybind11::str(SOMVAE_EXT_CUDA_ARCHS).attr("split")(";");
+#else
+  info["cuda"] = false;
+  info["cuda_version"] = pybind11::none();
+  info["cuda_archs"] = pybind11::list();
+#endif
+  info["simd"] = simd_level_name(simd_level());
+  pybind11::list levels;
+  for (const SimdLevel level : simd_levels_available()) levels.append(simd_level_name(level));
+  info["simd_available"] = levels;
+  info["torch_version"] = TORCH_VERSION;
+  info["compiler"] = compiler();
+  return info;
+}
+
+pybind11::dict launch_limits() {
+  pybind11::dict limits;
+  limits["units"] = std::numeric_limits<int32_t>::max();  // bmu keeps indices of codes in 32 bits while it searches
+  return limits;
+}
+
+}  // namespace
+}  // namespace somvae
+
+TORCH_LIBRARY(somvae_ext, library) {
+  library.def("bmu(Tensor z, Tensor codebook, int k=1) -> (Tensor distance, Tensor index)");
+  library.def(
+      "bmu_backward(Tensor grad, Tensor z, Tensor codebook, Tensor index, bool[2] output_mask) -> (Tensor, Tensor)");
+  library.def("som_gather(Tensor codebook, Tensor index, Tensor neighbors) -> Tensor");
+  library.def("som_gather_backward(Tensor grad, Tensor index, Tensor neighbors) -> Tensor");
+  library.def(
+      "som_losses(Tensor z, Tensor codebook, Tensor index, Tensor neighbors, bool mask_border=False) "
+      "-> (Tensor commitment, Tensor som)");
+  library.def(
+      "som_losses_backward(Tensor grad_commitment, Tensor grad_som, Tensor z, Tensor codebook, Tensor index, "
+      "Tensor neighbors, bool[2] output_mask) -> (Tensor, Tensor)");
+  library.def("segment_sum(Tensor x, Tensor index, SymInt num_segments) -> (Tensor sum, Tensor count)");
+  library.def("segment_sum_backward(Tensor grad, Tensor index, ScalarType dtype) -> Tensor");
+  library.def(
+      "transition_log_prob(Tensor logits, Tensor prev, Tensor cur, bool sparse_grad=False) "
+      "-> (Tensor log_prob, Tensor log_normalizer)");
+  library.def(
+      "transition_log_prob_backward(Tensor grad, Tensor logits, Tensor prev, Tensor cur, Tensor log_normalizer, "
+      "bool sparse_grad) -> Tensor");
+  library.def(
+      "expected_distance(Tensor logits, Tensor prev, Tensor z, Tensor codebook, bool sparse_grad=False) "
+      "-> (Tensor expectation, Tensor log_normalizer)");
+  library.def(
+      "expected_distance_backward(Tensor grad, Tensor logits, Tensor prev, Tensor z, Tensor codebook, "
+      "Tensor expectation, Tensor log_normalizer, bool sparse_grad, bool[3] output_mask) -> (Tensor, Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(somvae_ext, CPU, library) { somvae::register_everywhere(library); }
+TORCH_LIBRARY_IMPL(somvae_ext, CUDA, library) { somvae::register_everywhere(library); }
+TORCH_LIBRARY_IMPL(somvae_ext, Meta, library) { somvae::register_everywhere(library); }
+
+TORCH_LIBRARY_IMPL(somvae_ext, AutocastCPU, library) { somvae::register_autocast(library); }
+TORCH_LIBRARY_IMPL(somvae_ext, AutocastCUDA, library) { somvae::register_autocast(library); }
+
+TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
+  library.impl("bmu", &somvae::differentiable::bmu);
+  library.impl("som_gather", &somvae::differentiable::som_gather);
+  library.impl("som_losses", &somvae::differentiable::som_losses);
+  library.impl("segment_sum", &somvae::differentiable::segment_sum);
+  library.impl("transition_log_prob", &somvae::differentiable::transition_log_prob);
+  library.impl("expected_distance", &somvae::differentiable::expected_distance);
+  for (const char* name : {"bmu_backward", "som_gather_backward", "som_losses_backward", "segment_sum_backward",
+                           "transition_log_prob_backward", "expected_distance_backward"}) {
+    library.impl(name, torch::autograd::autogradNotImplementedFallback());  // a second derivative raises a sentence
+  }
+}
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  namespace py = pybind11;
+  using release_gil = py::call_guard<py::gil_scoped_release>;
+  module.doc() = "Native ops of somvae_ext. `bmu` and so on are differentiable; `bmu_forward` and `bmu_backward` are raw.";
+  module.def("build_info", &somvae::build_info);
+  module.def("launch_limits", &somvae::launch_limits);
+
+  module.def("bmu", &somvae::differentiable::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
+  module.def("bmu_forward", &somvae::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
+  module.def("bmu_backward", &somvae::bmu_backward, py::arg("grad"), py::arg("z"), py::arg("codebook"),
+             py::arg("index"), py::arg("output_mask") = std::array<bool, 2>{true, true}, release_gil());
+
+  module.def("som_gather", &somvae::differentiable::som_gather, py::arg("codebook"), py::arg("index"),
+             py::arg("neighbors"), release_gil());
+  module.def("som_gather_forward", &somvae::som_gather, py::arg("codebook"), py::arg("index"), py::arg("neighbors"),
+             release_gil());
+  module.def("som_gather_backward", &somvae::som_gather_backward, py::arg("grad"), py::arg("index"),
+             py::arg("neighbors"), release_gil());
+
+  module.def("som_losses", &somvae::differentiable::som_losses, py::arg("z"), py::arg("codebook"), py::arg("index"),
+             py::arg("neighbors"), py::arg("mask_border") = false, release_gil());
+  module.def("som_losses_forward", &somvae::som_losses, py::arg("z"), py::arg("codebook"), py::arg("index"),
+             py::arg("neighbors"), py::arg("mask_border") = false, release_gil());
+  module.def("som_losses_backward", &somvae::som_losses_backward, py::arg("grad_commitment"), py::arg("grad_som"),
+             py::arg("z"), py::arg("codebook"), py::arg("index"), py::arg("neighbors"),
+             py::arg("output_mask") = std::array<bool, 2>{true, true}, release_gil());
+
+  const auto segment_sum = [](const at::Tensor& x, const at::Tensor& index, int64_t num_segments) {
+    return somvae::differentiable::segment_sum(x, index, num_segments);
+  };
+  const auto segment_sum_forward = [](const at::Tensor& x, const at::Tensor& index, int64_t num_segments) {
+    return somvae::segment_sum(x, index, num_segments);
+  };
+  module.def("segment_sum", segment_sum, py::arg("x"), py::arg("index"), py::arg("num_segments"), release_gil());
+  module.def("segment_sum_forward", segment_sum_forward, py::arg("x"), py::arg("index"), py::arg("num_segments"),
+             release_gil());
+  module.def("segment_sum_backward", &somvae::segment_sum_backward, py::arg("grad"), py::arg("index"),
+             py::arg("dtype"), release_gil());
+
+  module.def("transition_log_prob", &somvae::differentiable::transition_log_prob, py::arg("logits"), py::arg("prev"),
+             py::arg("cur"), py::arg("sparse_grad") = false, release_gil());
+  module.def("transition_log_prob_forward", &somvae::transition_log_prob, py::arg("logits"), py::arg("prev"),
+             py::arg("cur"), py::arg("sparse_grad") = false, release_gil());
+  module.def("transition_log_prob_backward", &somvae::transition_log_prob_backward, py::arg("grad"), py::arg("logits"),
+             py::arg("prev"), py::arg("cur"), py::arg("log_normalizer"), py::arg("sparse_grad") = false, release_gil());
+
+  module.def("expected_distance", &somvae::differentiable::expected_distance, py::arg("logits"), py::arg("prev"),
+             py::arg("z"), py::arg("codebook"), py::arg("sparse_grad") = false, release_gil());
+  module.def("expected_distance_forward", &somvae::expected_distance, py::arg("logits"), py::arg("prev"), py::arg("z"),
+             py::arg("codebook"), py::arg("sparse_grad") = false, release_gil());
+  module.def("expected_distance_backward", &somvae::expected_distance_backward, py::arg("grad"), py::arg("logits"),
+             py::arg("prev"), py::arg("z"), py::arg("codebook"), py::arg("expectation"), py::arg("log_normalizer"),
+             py::arg("sparse_grad") = false, py::arg("output_mask") = std::array<bool, 3>{true, true, true},
+             release_gil());
+}

@@ -1,0 +1,138 @@
+#include "bmu/bmu.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/empty.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <limits>
+
+#include "ops.h"
+#include "tensor/checks.h"
+#include "tensor/dispatch.h"
+#include "tensor/native_call.h"
+#include "tensor/row_groups.h"
+
+namespace somvae {
+
+std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
+  ArgumentChecks check("bmu");
+  check.floating("z", z);
+  check.floating("codebook", codebook);
+  check.shape("z", z, "ND");
+  check.shape("codebook", codebook, "KD");
+  if (k != 1 && k != 2) check.fail("k", "be 1 or 2", std::to_string(k));
+  if (check.size('K') < k) {
+    check.fail("codebook", "have at least k = " + std::to_string(k) + " rows", std::to_string(codebook.size(0)));
+  }
+  if (check.size('K') > std::numeric_limits<int32_t>::max()) {
+    check.fail("codebook", "have at most 2147483647 rows", std::to_string(codebook.size(0)));
+  }
+
+  std::vector<c10::SymInt> shape{check.size('N')};
+  if (k == 2) shape.emplace_back(2);
+  const Tensor distance = at::empty_symint(shape, z.options().dtype(compute_dtype(z.scalar_type())));
+  const Tensor index = at::empty_symint(shape, z.options().dtype(at::kLong));
+  if (z.is_meta()) return {distance, index};
+
+  const Tensor rows = z.contiguous(), codes = codebook.contiguous();
+  dispatch_floating(z.scalar_type(), [&]<class T>() {
+    const BmuArgs<T> args{elements<T>(rows),
+                          elements<T>(codes),
+                          mutable_elements<Compute<T>>(distance),
+                          mutable_elements<int64_t>(index),
+                          rows.size(0),
+                          codes.size(0),
+                          rows.size(1),
+                          static_cast<int>(k)};
+    if (z.is_cuda()) {
+      RUN_ON_CUDA(z, bmu_cuda(args, stream));
+      return;
+    }
+    const Tensor packed = packed_codebook<T>(codes);
+    parallel(args.rows, args.units * args.dim, [&](int64_t first, int64_t last) {
+      bmu_cpu(args, elements<Compute<T>>(packed), first, last);
+    });
+  });
+  return {distance, index};
+}
+
+std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,
+                                        const Tensor& index, std::array<bool, 2> output_mask) {
+  ArgumentChecks check("bmu_backward");
+  check.floating("z", z);
+  check.floating("codebook", codebook);
+  check.shape("z", z, "ND");
+  check.shape("codebook", codebook, "KD");
+  const char* pairs = index.dim() == 2 ? "Nk" : "N";
+  check.index("index", index, pairs, 'K');
+  check.shape("grad", grad, pairs);
+  check.dtype("grad", grad, compute_dtype(z.scalar_type()));
+
+  const Tensor grad_z = output_mask[0] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
+  const Tensor grad_codebook = output_mask[1] ? at::empty_symint(codebook.sym_sizes(), z.options()) : Tensor();
+  if (z.is_meta()) return {grad_z, grad_codebook};
+
+  const Tensor upstream = grad.contiguous(), rows = z.contiguous(), codes = codebook.contiguous();
+  const Tensor winners = index.contiguous();
+  const RowGroups groups = group_rows(winners, codes.size(0));
+  dispatch_floating(z.scalar_type(), [&]<class T>() {
+    const BmuBackwardArgs<T> args{elements<Compute<T>>(upstream),
+                                  elements<T>(rows),
+                                  elements<T>(codes),
+                                  elements<int64_t>(winners),
+                                  elements<int64_t>(groups.order),
+                                  elements<int64_t>(groups.offsets),
+                                  mutable_elements<T>(grad_z),
+                                  mutable_elements<T>(grad_codebook),
+                                  rows.size(0),
+                                  codes.size(0),
+                                  rows.size(1),
+                                  index.dim() == 2 ? static_cast<int>(index.size(1)) : 1};
+    if (z.is_cuda()) {
+      RUN_ON_CUDA(z, bmu_backward_cuda(args, stream));
+      return;
+    }
+    if (output_mask[0]) {
+      parallel(args.rows, args.k * args.dim, [&](int64_t first, int64_t last) { bmu_backward_z_cpu(args, first, last); });
+    }
+    if (output_mask[1]) {
+      parallel(args.units, (1 + args.rows / args.units) * args.dim,
+               [&](int64_t first, int64_t last) { bmu_backward_codebook_cpu(args, first, last); });
+    }
+  });
+  return {grad_z, grad_codebook};
+}
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+class BMUFunction : public torch::autograd::Function<BMUFunction> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const Tensor& z, const Tensor& codebook, int64_t k) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    static const auto op = native_op<&bmu>("bmu");
+    auto [distance, index] = op.call(z, codebook, k);
+    ctx->save_for_backward({z, codebook, index});
+    ctx->mark_non_differentiable({index});
+    return {distance, index};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    static const auto op = native_op<&bmu_backward>("bmu_backward");
+    const variable_list saved = ctx->get_saved_variables();
+    auto [grad_z, grad_codebook] =
+        op.call(grads[0], saved[0], saved[1], saved[2], {ctx->needs_input_grad(0), ctx->needs_input_grad(1)});
+    return {grad_z, grad_codebook, Tensor()};
+  }
+};
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> differentiable::bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
+  const variable_list outputs = BMUFunction::apply(z, codebook, k);
+  return {outputs[0], outputs[1]};
+}
+
+}  // namespace somvae

@@ -1,0 +1,75 @@
+// Every native op on one page. Each is registered as torch.ops.somvae_ext.<name> and exposed by the module _C.
+//
+// N rows, D features, K units of the map (codes, states), S neighbour slots. "floating" is float32, float64, float16 or
+// bfloat16, the same for all floating arguments of a call; "compute" is float64 for float64, otherwise float32; indices
+// are int64. The plain functions run below autograd, on CPU, CUDA and meta tensors (which gives shapes only). `bmu`
+// and so on in namespace `differentiable` are the autograd Functions.
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <c10/core/SymInt.h>
+
+#include <array>
+#include <cstdint>
+#include <tuple>
+
+namespace somvae {
+
+using at::Tensor;
+
+// z floating [N, D], codebook floating [K, D], k 1 or 2
+// -> distance compute [N] or [N, 2], index [N] or [N, 2]
+std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
+// grad compute, index as returned by bmu -> grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
+std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,
+                                        const Tensor& index, std::array<bool, 2> output_mask);
+
+// codebook floating [K, D], index [N], neighbors [K, S] (-1: none; symmetric, no repeats) -> floating [N, 1 + S, D]
+Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors);
+// grad floating [N, 1 + S, D] -> grad_codebook [K, D]
+Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor& neighbors);
+
+// z floating [N, D], codebook floating [K, D], index [N], neighbors [K, S] -> commitment, som compute [N]
+std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
+                                      const Tensor& neighbors, bool mask_border);
+std::tuple<Tensor, Tensor> som_losses_backward(const Tensor& grad_commitment, const Tensor& grad_som, const Tensor& z,
+                                               const Tensor& codebook, const Tensor& index, const Tensor& neighbors,
+                                               std::array<bool, 2> output_mask);
+
+// x floating [N, D], index [N] -> sum compute [num_segments, D], count int64 [num_segments]
+std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments);
+// grad compute [K, D], index [N] -> grad_x [N, D] of dtype
+Tensor segment_sum_backward(const Tensor& grad, const Tensor& index, at::ScalarType dtype);
+
+// logits floating [K, K], prev [N], cur [N] -> log_prob compute [N], log_normalizer float64 [N] (not differentiable)
+std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                               bool sparse_grad);
+// -> grad_logits: floating [K, K], or with sparse_grad the values [N, K] of rows prev
+Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                    const Tensor& log_normalizer, bool sparse_grad);
+
+// logits floating [K, K], prev [N], z floating [N, D], codebook floating [K, D]
+// -> expectation compute [N], log_normalizer float64 [N] (not differentiable)
+std::tuple<Tensor, Tensor> expected_distance(const Tensor& logits, const Tensor& prev, const Tensor& z,
+                                             const Tensor& codebook, bool sparse_grad);
+// -> grad_logits (as above), grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
+std::tuple<Tensor, Tensor, Tensor> expected_distance_backward(const Tensor& grad, const Tensor& logits,
+                                                              const Tensor& prev, const Tensor& z,
+                                                              const Tensor& codebook, const Tensor& expectation,
+                                                              const Tensor& log_normalizer, bool sparse_grad,
+                                                              std::array<bool, 3> output_mask);
+
+namespace differentiable {
+
+std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
+Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors);
+std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
+                                      const Tensor& neighbors, bool mask_border);
+std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments);
+std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                               bool sparse_grad);
+std::tuple<Tensor, Tensor> expected_distance(const Tensor& logits, const Tensor& prev, const Tensor& z,
+                                             const Tensor& codebook, bool sparse_grad);
+
+}  // namespace differentiable
+
+}  // namespace somvae

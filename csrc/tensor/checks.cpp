@@ -1,0 +1,125 @@
+#include "tensor/checks.h"
+
+#include <ATen/ops/aminmax.h>
+#include <c10/util/Exception.h>
+
+#include <cctype>
+#include <sstream>
+
+namespace somvae {
+
+namespace {
+
+template <class V>
+std::string text(const V& value) {
+  std::ostringstream stream;
+  stream << value;
+  return stream.str();
+}
+
+std::string dtype_name(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return "float32";
+    case at::kDouble:
+      return "float64";
+    case at::kHalf:
+      return "float16";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kLong:
+      return "int64";
+    case at::kInt:
+      return "int32";
+    default: {
+      std::string name = c10::toString(type);
+      for (char& letter : name) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+      return name;
+    }
+  }
+}
+
+}  // namespace
+
+void ArgumentChecks::fail(const char* name, const std::string& must, const std::string& got) const {
+  C10_THROW_ERROR(ValueError, std::string(op_) + ": " + name + " must " + must + ", got " + got);
+}
+
+void ArgumentChecks::device(const char* name, const Tensor& tensor) const {
+  if (tensor.device() != first_.device()) {
+    fail(name, "be on the device of " + first_name_ + ", " + text(first_.device()), text(tensor.device()));
+  }
+}
+
+void ArgumentChecks::floating(const char* name, const Tensor& tensor) {
+  const at::ScalarType type = tensor.scalar_type();
+  if (type != at::kFloat && type != at::kDouble && type != at::kHalf && type != at::kBFloat16) {
+    fail(name, "be of dtype float32, float64, float16 or bfloat16", dtype_name(type));
+  }
+  if (!first_.defined()) {
+    first_ = tensor;
+    first_name_ = name;
+  }
+  if (type != first_.scalar_type()) {
+    fail(name, "have the dtype of " + first_name_ + ", " + dtype_name(first_.scalar_type()),
+         dtype_name(type) + "; cast one of them");
+  }
+  device(name, tensor);
+}
+
+void ArgumentChecks::dtype(const char* name, const Tensor& tensor, at::ScalarType expected) const {
+  if (tensor.scalar_type() != expected) fail(name, "be of dtype " + dtype_name(expected), dtype_name(tensor.scalar_type()));
+  if (first_.defined()) device(name, tensor);
+}
+
+void ArgumentChecks::shape(const char* name, const Tensor& tensor, const std::string& letters) {
+  const size_t known = sizes_.size();
+  bool fits = tensor.dim() == static_cast<int64_t>(letters.size());
+  for (size_t i = 0; fits && i < letters.size(); ++i) {
+    const c10::SymInt& came = tensor.sym_size(static_cast<int64_t>(i));
+    bool seen = false;
+    for (const auto& [letter, expected] : sizes_) {
+      if (letter == letters[i]) {
+        seen = true;
+        fits = expected == came;
+      }
+    }
+    if (!seen) sizes_.emplace_back(letters[i], came);
+  }
+  if (fits) return;
+  std::string expected = "[", given;
+  for (size_t i = 0; i < letters.size(); ++i) {
+    expected += (i > 0 ? ", " : "") + std::string(1, letters[i]);
+    for (size_t j = 0; j < known; ++j) {
+      if (sizes_[j].first == letters[i] && letters.find(letters[i]) == i) {
+        given += (given.empty() ? " with " : ", ") + std::string(1, letters[i]) + " = " + text(sizes_[j].second);
+      }
+    }
+  }
+  fail(name, "have shape " + expected + "]" + given, text(tensor.sym_sizes()));
+}
+
+const c10::SymInt& ArgumentChecks::size(char letter) const {
+  for (const auto& [known, size] : sizes_) {
+    if (known == letter) return size;
+  }
+  TORCH_INTERNAL_ASSERT(false, "no size ", letter);
+}
+
+void ArgumentChecks::set_size(char letter, c10::SymInt size) { sizes_.emplace_back(letter, std::move(size)); }
+
+void ArgumentChecks::index(const char* name, const Tensor& tensor, const std::string& letters, char values_below,
+                           int64_t lowest) {
+  shape(name, tensor, letters);
+  device(name, tensor);
+  if (tensor.scalar_type() != at::kLong) fail(name, "be of dtype int64", dtype_name(tensor.scalar_type()));
+  if (!tensor.device().is_cpu() || tensor.numel() == 0) return;
+  const auto [low, high] = at::aminmax(tensor);
+  const int64_t smallest = low.item<int64_t>(), largest = high.item<int64_t>();
+  const int64_t last = size(values_below).expect_int() - 1;
+  if (smallest < lowest || largest > last) {
+    fail(name, "hold values from " + text(lowest) + " to " + text(last), text(smallest < lowest ? smallest : largest));
+  }
+}
+
+}  // namespace somvae

@@ -1,0 +1,44 @@
+// Checks of tensor arguments. Every error is a ValueError that reads "<op>: <argument> must <expectation>, got <what
+// came>", as in somvae_ext/ops/_arguments.py, which makes the same checks for the pure-torch path.
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <c10/core/SymInt.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace somvae {
+
+using at::Tensor;
+
+class ArgumentChecks {
+ public:
+  explicit ArgumentChecks(const char* op) : op_(op) {}
+
+  // A supported floating dtype; the first tensor checked sets dtype and device for the others.
+  void floating(const char* name, const Tensor& tensor);
+  void dtype(const char* name, const Tensor& tensor, at::ScalarType expected) const;
+
+  // One letter per dimension, such as "ND" for [N, D]. A letter seen before must have the same size again.
+  void shape(const char* name, const Tensor& tensor, const std::string& letters);
+  const c10::SymInt& size(char letter) const;
+  void set_size(char letter, c10::SymInt size);
+
+  // An int64 tensor on the device of the floating ones, with values in [lowest, size of a letter). The values are
+  // checked on the CPU only: elsewhere that would wait for the device, and the kernels guard themselves.
+  void index(const char* name, const Tensor& tensor, const std::string& letters, char values_below, int64_t lowest = 0);
+
+  [[noreturn]] void fail(const char* name, const std::string& must, const std::string& got) const;
+
+ private:
+  void device(const char* name, const Tensor& tensor) const;
+
+  const char* op_;
+  std::string first_name_;
+  Tensor first_;
+  std::vector<std::pair<char, c10::SymInt>> sizes_;
+};
+
+}  // namespace somvae

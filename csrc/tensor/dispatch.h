@@ -1,0 +1,86 @@
+// From tensors to kernels: element types, the threads of the CPU, the stream of a CUDA device.
+#pragma once
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "cpu/codebook_panels.h"
+#include "dtypes.h"
+
+#ifdef SOMVAE_EXT_WITH_CUDA
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+namespace somvae {
+
+using at::Tensor;
+
+inline at::ScalarType compute_dtype(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
+
+// Calls run.operator()<T>() with the kernels' type for a supported floating dtype.
+template <class Run>
+void dispatch_floating(at::ScalarType type, Run run) {
+  switch (type) {
+    case at::kFloat:
+      return run.template operator()<float>();
+    case at::kDouble:
+      return run.template operator()<double>();
+    case at::kHalf:
+      return run.template operator()<Float16>();
+    case at::kBFloat16:
+      return run.template operator()<BFloat16>();
+    default:
+      TORCH_INTERNAL_ASSERT(false, "unchecked dtype ", type);
+  }
+}
+
+// The elements of a contiguous tensor, as the kernels' type; null for an undefined one.
+template <class T>
+const T* elements(const Tensor& tensor) {
+  return tensor.defined() ? static_cast<const T*>(tensor.const_data_ptr()) : nullptr;
+}
+template <class T>
+T* mutable_elements(const Tensor& tensor) {
+  return tensor.defined() ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
+}
+
+// Runs `run(first, last)` over ranges that cover [0, items), on torch's CPU threads.
+template <class Run>
+void parallel(int64_t items, int64_t work_per_item, const Run& run) {
+  constexpr int64_t work_per_task = 1 << 15;  // about 10 microseconds: what a task must be worth
+  const int64_t grain = std::max<int64_t>(1, work_per_task / std::max<int64_t>(1, work_per_item));
+  at::parallel_for(0, items, grain, run);
+}
+
+// The codebook in panels, for the CPU's distance kernels.
+template <class T>
+Tensor packed_codebook(const Tensor& codebook) {
+  const int64_t units = codebook.size(0), dim = codebook.size(1), panels = panel_count(units);
+  const Tensor packed =
+      at::empty({panels * kPanelCodes * dim}, codebook.options().dtype(compute_dtype(codebook.scalar_type())));
+  parallel(panels, kPanelCodes * dim, [&](int64_t first, int64_t last) {
+    pack_panels(elements<T>(codebook), units, dim, mutable_elements<Compute<T>>(packed), first, last);
+  });
+  return packed;
+}
+
+// RUN_ON_CUDA(tensor, bmu_cuda(args, stream)): on the tensor's device, in torch's current stream there.
+#ifdef SOMVAE_EXT_WITH_CUDA
+#define RUN_ON_CUDA(tensor, call)                                                                        \
+  do {                                                                                                   \
+    const c10::cuda::CUDAGuard guard((tensor).device());                                                 \
+    void* const stream = c10::cuda::getCurrentCUDAStream((tensor).device().index()).stream();            \
+    call;                                                                                                \
+  } while (0)
+#else
+#define RUN_ON_CUDA(tensor, call)                                                                             \
+  TORCH_CHECK(false, "somvae_ext was built without CUDA, got a tensor on ", (tensor).device(), ": rebuild it with an ", \
+              "nvcc in reach (SOMVAE_EXT_CUDA=1), or move the tensors to the CPU")
+#endif
+
+}  // namespace somvae

@@ -69,7 +69,9 @@ def full_precision(tensor: Tensor) -> Tensor:
 
 def autocast(tensor: Tensor) -> Tensor:
     """What the compiled ops do under autocast: inputs of lower precision are cast up."""
-    return full_precision(tensor) if torch.is_autocast_enabled(tensor.device.type) else tensor
+    device = tensor.device.type
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return full_precision(tensor) if enabled else tensor
 
 
 def _dtype(tensor: Tensor) -> str:

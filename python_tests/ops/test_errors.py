@@ -1,0 +1,168 @@
+"""Every wrong argument is refused by a ValueError: "<op>: <argument> must <expectation>, got <what came>"."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from somvae_ext import Grid
+
+# Valid arguments for K = 6 codes on a 2 x 3 grid, D = 4 features, N = 5 rows.
+VALID = {
+    "bmu": {"z": (5, 4), "codebook": (6, 4)},
+    "som_gather": {"codebook": (6, 4), "index": [0, 5, 1, 1, 2], "grid": Grid(2, 3)},
+    "som_losses": {"z": (5, 4), "codebook": (6, 4), "index": [0, 5, 1, 1, 2], "grid": Grid(2, 3)},
+    "segment_sum": {"x": (5, 4), "index": [0, 5, 1, 1, 2], "num_segments": 6},
+    "transition_log_prob": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "cur": [5, 0, 0, 1, 2]},
+    "expected_distance": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "z": (5, 4), "codebook": (6, 4)},
+}
+
+
+def build(value: object, device: torch.device) -> object:
+    """A shape becomes zeros, a list an index, and the rest is taken as it is."""
+    if isinstance(value, tuple):
+        return torch.zeros(value, device=device)
+    return torch.tensor(value, device=device) if isinstance(value, list) else value
+
+
+def arguments(op: str, device: torch.device, **wrong: object) -> dict[str, object]:
+    return {name: build(value, device) for name, value in {**VALID[op], **wrong}.items()}
+
+
+def refuses(
+    ops: SimpleNamespace, device: torch.device, op: str, name: str, wrong: object, expectation: str, came: str
+) -> None:
+    pattern = rf"^{op}: {name} must {expectation}.*, got {re.escape(came)}"
+    with pytest.raises(ValueError, match=pattern):
+        getattr(ops, op)(**arguments(op, device, **{name: wrong}))
+
+
+@pytest.mark.parametrize("op", VALID)
+def test_valid_arguments_are_taken(ops: SimpleNamespace, device: torch.device, op: str) -> None:
+    getattr(ops, op)(**arguments(op, device))
+
+
+WRONG_SHAPES = [
+    ("bmu", "z", (4,), "[N, D]"),
+    ("bmu", "z", (5, 4, 1), "[N, D]"),
+    ("bmu", "codebook", (4,), "[K, D]"),
+    ("bmu", "codebook", (6, 3), "[K, D] with D = 4"),
+    ("som_gather", "codebook", (6,), "[K, D] with K = 6"),
+    ("som_gather", "codebook", (7, 4), "[K, D] with K = 6"),
+    ("som_gather", "index", [[0, 1]], "[N]"),
+    ("som_losses", "z", (5,), "[N, D]"),
+    ("som_losses", "codebook", (6, 3), "[K, D] with "),
+    ("som_losses", "codebook", (7, 4), "[K, D] with "),
+    ("som_losses", "index", [0, 1, 2, 3], "[N] with N = 5"),
+    ("som_losses", "index", [[0, 1, 2, 3, 4]], "[N]"),
+    ("segment_sum", "x", (5,), "[N, D]"),
+    ("segment_sum", "index", [0, 1, 2, 3], "[N] with N = 5"),
+    ("transition_log_prob", "logits", (6,), "[K, K]"),
+    ("transition_log_prob", "logits", (6, 5), "[K, K]"),
+    ("transition_log_prob", "prev", [[0, 1, 2, 3, 4]], "[N]"),
+    ("transition_log_prob", "cur", [0, 1, 2, 3], "[N] with N = 5"),
+    ("expected_distance", "logits", (5, 6), "[K, K]"),
+    ("expected_distance", "prev", [[0, 1, 2, 3, 4]], "[N]"),
+    ("expected_distance", "z", (4, 4), "[N, D] with N = 5"),
+    ("expected_distance", "z", (5,), "[N, D]"),
+    ("expected_distance", "codebook", (6, 3), "[K, D] with "),
+    ("expected_distance", "codebook", (5, 4), "[K, D] with "),
+]
+
+
+@pytest.mark.parametrize(("op", "name", "wrong", "shape"), WRONG_SHAPES, ids=str)
+def test_shape(ops: SimpleNamespace, device: torch.device, op: str, name: str, wrong: object, shape: str) -> None:
+    came = str(list(torch.tensor(wrong).shape if isinstance(wrong, list) else wrong))
+    refuses(ops, device, op, name, wrong, f"have shape {re.escape(shape)}", came)
+
+
+FLOATING_ARGUMENTS = [
+    (op, name) for op, valid in VALID.items() for name, value in valid.items() if isinstance(value, tuple)
+]
+INDEX_ARGUMENTS = [
+    (op, name) for op, valid in VALID.items() for name, value in valid.items() if isinstance(value, list)
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.bool], ids=str)
+@pytest.mark.parametrize(("op", "name"), FLOATING_ARGUMENTS)
+def test_dtype(ops: SimpleNamespace, device: torch.device, op: str, name: str, dtype: torch.dtype) -> None:
+    wrong = build(VALID[op][name], device).to(dtype)
+    refuses(ops, device, op, name, wrong, "be of dtype float32, float64, float16 or bfloat16", str(dtype)[6:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("op", "name"), [(op, name) for op, name in FLOATING_ARGUMENTS if len(VALID[op]) > 1])
+def test_mixed_dtypes(ops: SimpleNamespace, device: torch.device, op: str, name: str, dtype: torch.dtype) -> None:
+    first, *others = [argument for key, argument in FLOATING_ARGUMENTS if key == op]
+    wrong = {name: build(VALID[op][name], device).to(dtype)}
+    if not others:
+        getattr(ops, op)(**arguments(op, device, **wrong))  # the only one: any dtype will do
+        return
+    came, expected = ("float32", str(dtype)[6:]) if name == first else (str(dtype)[6:], "float32")
+    blamed = others[0] if name == first else name
+    with pytest.raises(ValueError, match=f"^{op}: {blamed} must have the dtype of {first}, {expected}, got {came}"):
+        getattr(ops, op)(**arguments(op, device, **wrong))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.bool], ids=str)
+@pytest.mark.parametrize(("op", "name"), INDEX_ARGUMENTS)
+def test_index_dtype(ops: SimpleNamespace, device: torch.device, op: str, name: str, dtype: torch.dtype) -> None:
+    wrong = build(VALID[op][name], device).to(dtype)
+    refuses(ops, device, op, name, wrong, "be of dtype int64", str(dtype)[6:])
+
+
+@pytest.mark.parametrize("wrong", [-1, 6, 2**40])
+@pytest.mark.parametrize(("op", "name"), INDEX_ARGUMENTS)
+def test_index_range(ops: SimpleNamespace, op: str, name: str, wrong: int) -> None:
+    index = [0, 1, wrong, 2, 3]
+    refuses(ops, torch.device("cpu"), op, name, index, "hold values from 0 to 5", str(wrong))
+
+
+@pytest.mark.parametrize(("op", "name"), [*FLOATING_ARGUMENTS, *INDEX_ARGUMENTS])
+def test_device(ops: SimpleNamespace, device: torch.device, op: str, name: str) -> None:
+    """The first tensor sets the expectation: where that one is elsewhere, the next is blamed."""
+    given = arguments(op, device)
+    tensors = [key for key, value in given.items() if isinstance(value, Tensor)]
+    if len(tensors) > 1:
+        given[name] = given[name].to("meta")
+        with pytest.raises(ValueError, match=rf"^{op}: \w+ must be on the device of \w+, .*, got (meta|{device})"):
+            getattr(ops, op)(**given)
+
+
+@pytest.mark.parametrize("wrong", [0, 3, -1])
+def test_bmu_k(ops: SimpleNamespace, device: torch.device, wrong: int) -> None:
+    refuses(ops, device, "bmu", "k", wrong, "be 1 or 2", str(wrong))
+
+
+@pytest.mark.parametrize(("units", "k"), [(0, 1), (0, 2), (1, 2)])
+def test_bmu_needs_k_codes(ops: SimpleNamespace, device: torch.device, units: int, k: int) -> None:
+    with pytest.raises(ValueError, match=rf"^bmu: codebook must have at least k = {k} rows, got {units}$"):
+        ops.bmu(torch.zeros(5, 4, device=device), torch.zeros(units, 4, device=device), k)
+
+
+@pytest.mark.parametrize("wrong", ["x", "Zero", None])
+def test_border(ops: SimpleNamespace, device: torch.device, wrong: object) -> None:
+    expectation = "be 'zero' or 'mask'"
+    refuses(ops, device, "som_losses", "border", wrong, expectation, repr(wrong))
+
+
+@pytest.mark.parametrize("wrong", [0, -3])
+def test_number_of_segments(ops: SimpleNamespace, device: torch.device, wrong: int) -> None:
+    refuses(ops, device, "segment_sum", "num_segments", wrong, "be at least 1", str(wrong))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("op", "name"), INDEX_ARGUMENTS)
+@pytest.mark.parametrize("wrong", [-1, 6, 2**40])
+def test_validate_checks_the_index_on_a_gpu(op: str, name: str, wrong: int) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    import somvae_ext.ops
+
+    with pytest.raises(ValueError, match=rf"^{op}: {name} must hold values from 0 to 5, got {wrong}$"):
+        getattr(somvae_ext.ops, op)(**arguments(op, torch.device("cuda"), **{name: [0, 1, wrong, 2, 3]}), validate=True)

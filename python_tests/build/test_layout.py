@@ -9,7 +9,7 @@ import pytest
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.MULTILINE)
 TORCH = ("torch/", "ATen/", "c10/", "caffe2/")
-PYTHON = ("Python.h", "pybind11/", "torch/extension.h", "torch/python.h", "torch/csrc/")
+PYTHON = ("Python.h", "pybind11/", "torch/extension.h", "torch/python.h", "torch/csrc/utils/pybind.h")
 
 
 def reached(file: Path, csrc: Path) -> dict[str, Path]:

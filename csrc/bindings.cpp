@@ -14,14 +14,16 @@
 namespace somvae {
 namespace {
 
-// Under autocast an op runs in float32: its reduced-precision inputs are cast up, then it is called again without autocast.
+// Under autocast an op runs in float32: its reduced-precision inputs are cast up, then it is called again without
+// autocast.
 void cast_to_float32(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   c10::DeviceType device = c10::DeviceType::CPU;
   const size_t count = op.schema().arguments().size();
   for (const c10::IValue& argument : torch::jit::last(*stack, count)) {
     if (argument.isTensor() && argument.toTensor().defined()) device = argument.toTensor().device().type();
   }
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(at::autocast::get_autocast_dispatch_key_from_device_type(device));
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+      at::autocast::get_autocast_dispatch_key_from_device_type(device));
   for (size_t i = stack->size() - count; i < stack->size(); ++i) {
     c10::IValue& argument = (*stack)[i];
     if (argument.isTensor()) argument = at::autocast::cached_cast(at::kFloat, argument.toTensor(), device);
@@ -140,7 +142,8 @@ TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   namespace py = pybind11;
   using release_gil = py::call_guard<py::gil_scoped_release>;
-  module.doc() = "Native ops of somvae_ext. `bmu` and so on are differentiable; `bmu_forward` and `bmu_backward` are raw.";
+  module.doc() =
+      "Native ops of somvae_ext. `bmu` and so on are differentiable; `bmu_forward` and `bmu_backward` are raw.";
   module.def("build_info", &somvae::build_info);
   module.def("launch_limits", &somvae::launch_limits);
 
@@ -173,8 +176,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("segment_sum", segment_sum, py::arg("x"), py::arg("index"), py::arg("num_segments"), release_gil());
   module.def("segment_sum_forward", segment_sum_forward, py::arg("x"), py::arg("index"), py::arg("num_segments"),
              release_gil());
-  module.def("segment_sum_backward", &somvae::segment_sum_backward, py::arg("grad"), py::arg("index"),
-             py::arg("dtype"), release_gil());
+  module.def("segment_sum_backward", &somvae::segment_sum_backward, py::arg("grad"), py::arg("index"), py::arg("dtype"),
+             release_gil());
 
   module.def("transition_log_prob", &somvae::differentiable::transition_log_prob, py::arg("logits"), py::arg("prev"),
              py::arg("cur"), py::arg("sparse_grad") = false, release_gil());

@@ -31,10 +31,10 @@ inline void check_launch(const char* kernel) {
 }  // namespace somvae
 
 #define SOMVAE_STRIP_PARENTHESES(...) __VA_ARGS__
-#define LAUNCH(kernel, grid, block, bytes, stream, ...)                                                       \
-  do {                                                                                                        \
-    SOMVAE_STRIP_PARENTHESES kernel<<<grid, block, bytes, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__);  \
-    ::somvae::check_launch(#kernel);                                                                          \
+#define LAUNCH(kernel, grid, block, bytes, stream, ...)                                                      \
+  do {                                                                                                       \
+    SOMVAE_STRIP_PARENTHESES kernel<<<grid, block, bytes, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__); \
+    ::somvae::check_launch(#kernel);                                                                         \
   } while (0)
 
 #elif defined(SOMVAE_SIMT)

@@ -49,9 +49,8 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
       return;
     }
     const Tensor packed = packed_codebook<T>(codes);
-    parallel(args.rows, args.units * args.dim, [&](int64_t first, int64_t last) {
-      bmu_cpu(args, elements<Compute<T>>(packed), first, last);
-    });
+    parallel(args.rows, args.units * args.dim,
+             [&](int64_t first, int64_t last) { bmu_cpu(args, elements<Compute<T>>(packed), first, last); });
   });
   return {distance, index};
 }
@@ -93,7 +92,8 @@ std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, con
       return;
     }
     if (output_mask[0]) {
-      parallel(args.rows, args.k * args.dim, [&](int64_t first, int64_t last) { bmu_backward_z_cpu(args, first, last); });
+      parallel(args.rows, args.k * args.dim,
+               [&](int64_t first, int64_t last) { bmu_backward_z_cpu(args, first, last); });
     }
     if (output_mask[1]) {
       parallel(args.units, (1 + args.rows / args.units) * args.dim,

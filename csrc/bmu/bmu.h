@@ -6,8 +6,9 @@
 
 namespace somvae {
 
-// The score of (row, code) is sum_d (z_d - e_d)^2 with one multiply-add per d, in ascending d (fused, except at the CPU's
-// baseline level, which has no such instruction). A NaN score never wins; equal scores go to the smallest code. A slot without a winner gets distance NaN and index 0.
+// The score of (row, code) is sum_d (z_d - e_d)^2 with one multiply-add per d, in ascending d (fused, except at the
+// CPU's baseline level, which has no such instruction). A NaN score never wins; equal scores go to the smallest code. A
+// slot without a winner gets distance NaN and index 0.
 template <class T>
 struct BmuArgs {
   const T* z;            // [rows, dim]
@@ -15,7 +16,7 @@ struct BmuArgs {
   Compute<T>* distance;  // [rows, k] out, ascending in k
   int64_t* index;        // [rows, k] out
   int64_t rows, units, dim;
-  int k;                 // 1 or 2; units >= k
+  int k;  // 1 or 2; units >= k
 };
 
 // The winners' pairs (row = p / k, code = index[p]) of a forward pass, and grad = d loss / d distance.
@@ -34,7 +35,8 @@ struct BmuBackwardArgs {
   int k;
 };
 
-// Rows [first, last); packed is the codebook in panels (cpu/codebook_panels.h). Any split into ranges gives the same bits.
+// Rows [first, last); packed is the codebook in panels (cpu/codebook_panels.h). Any split into ranges gives the same
+// bits.
 template <class T>
 void bmu_cpu(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last);
 template <class T>

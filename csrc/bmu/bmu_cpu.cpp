@@ -26,9 +26,9 @@ void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_uni
   SIMD_DISPATCH(bmu_backward_codebook, args, first_unit, last_unit);
 }
 
-#define INSTANTIATE(T)                                                                       \
-  template void bmu_cpu(const BmuArgs<T>&, const Compute<T>*, int64_t, int64_t);             \
-  template void bmu_backward_z_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t);             \
+#define INSTANTIATE(T)                                                           \
+  template void bmu_cpu(const BmuArgs<T>&, const Compute<T>*, int64_t, int64_t); \
+  template void bmu_backward_z_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t); \
   template void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

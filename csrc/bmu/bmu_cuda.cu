@@ -23,8 +23,8 @@ void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream) {
   }
 }
 
-#define INSTANTIATE(T)                                       \
-  template void bmu_cuda(const BmuArgs<T>&, void*);          \
+#define INSTANTIATE(T)                              \
+  template void bmu_cuda(const BmuArgs<T>&, void*); \
   template void bmu_backward_cuda(const BmuBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -11,8 +11,7 @@
 #define SIMD_PRAGMA(text) _Pragma(#text)
 
 #if defined(__x86_64__) && defined(__clang__)
-#define SIMD_BEGIN(features) \
-  SIMD_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define SIMD_BEGIN(features) SIMD_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define SIMD_END SIMD_PRAGMA(clang attribute pop)
 #elif defined(__x86_64__)
 #define SIMD_BEGIN(features) SIMD_PRAGMA(GCC push_options) SIMD_PRAGMA(GCC target(features))
@@ -37,13 +36,13 @@ namespace somvae::v3 {
 #undef SIMD_BYTES
 SIMD_END
 
-#define SIMD_DISPATCH(kernel, ...)                \
-  switch (::somvae::simd_level()) {               \
-    case ::somvae::SimdLevel::v4:                 \
-      return ::somvae::v4::kernel(__VA_ARGS__);   \
-    case ::somvae::SimdLevel::v3:                 \
-      return ::somvae::v3::kernel(__VA_ARGS__);   \
-    default:                                      \
+#define SIMD_DISPATCH(kernel, ...)                    \
+  switch (::somvae::simd_level()) {                   \
+    case ::somvae::SimdLevel::v4:                     \
+      return ::somvae::v4::kernel(__VA_ARGS__);       \
+    case ::somvae::SimdLevel::v3:                     \
+      return ::somvae::v3::kernel(__VA_ARGS__);       \
+    default:                                          \
       return ::somvae::baseline::kernel(__VA_ARGS__); \
   }
 

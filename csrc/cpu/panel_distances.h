@@ -1,5 +1,5 @@
-// Squared distances of a tile of rows to one panel of codes, in registers. Included once per instruction level by kernel
-// files (see cpu/foreach_level.h), so it has no include guard and includes nothing.
+// Squared distances of a tile of rows to one panel of codes, in registers. Included once per instruction level by
+// kernel files (see cpu/foreach_level.h), so it has no include guard and includes nothing.
 
 template <class C>
 struct Simd {
@@ -22,8 +22,8 @@ void load_rows(const T* x, int64_t row, int64_t dim, Compute<T>* out) {
 
 // score[r][v] = sum_d (rows[d][r] - panel[d][v])^2, one multiply-add per d in ascending d.
 template <int tile, class C>
-inline __attribute__((always_inline)) void panel_distances(const C* rows, const C* panel, int64_t dim,
-                                                           typename Simd<C>::Vector (&score)[tile][Simd<C>::per_panel]) {
+inline __attribute__((always_inline)) void panel_distances(
+    const C* rows, const C* panel, int64_t dim, typename Simd<C>::Vector (&score)[tile][Simd<C>::per_panel]) {
   using Vector = typename Simd<C>::Vector;
   constexpr int vectors = Simd<C>::per_panel;
   Vector sum[tile][vectors] = {};  // a local copy, so that it stays in registers

@@ -7,10 +7,10 @@
 
 namespace somvae {
 
-constexpr int kTile = 64;         // rows and codes of a tile
-constexpr int kTileDepth = 16;    // features brought to shared memory at a time
+constexpr int kTile = 64;       // rows and codes of a tile
+constexpr int kTileDepth = 16;  // features brought to shared memory at a time
 constexpr int kTileThreads = 256;
-constexpr int kTileSide = 16;     // threads along each side; thread (x, y) has rows y + 16 i and codes x + 16 j
+constexpr int kTileSide = 16;  // threads along each side; thread (x, y) has rows y + 16 i and codes x + 16 j
 constexpr int kPerThread = kTile / kTileSide;
 
 __device__ inline float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
@@ -27,9 +27,9 @@ struct DistanceTile {
 // ascending d. Features past `dim` are zeros in both, which adds nothing; so do rows and codes past the end, whose
 // distances mean nothing. Every thread of the block calls it.
 template <class T>
-__device__ inline void distance_tile(const T* __restrict__ z, int64_t rows, int64_t row0, const T* __restrict__ codebook,
-                                     int64_t units, int64_t unit0, int64_t dim, DistanceTile<Compute<T>>& tile,
-                                     Compute<T> (&distance)[kPerThread][kPerThread]) {
+__device__ inline void distance_tile(const T* __restrict__ z, int64_t rows, int64_t row0,
+                                     const T* __restrict__ codebook, int64_t units, int64_t unit0, int64_t dim,
+                                     DistanceTile<Compute<T>>& tile, Compute<T> (&distance)[kPerThread][kPerThread]) {
   using C = Compute<T>;
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
   for (int i = 0; i < kPerThread; ++i) {

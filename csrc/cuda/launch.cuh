@@ -14,7 +14,8 @@ inline unsigned blocks_for(int64_t elements, int64_t per_block) {
   return static_cast<unsigned>(blocks < kLargestGrid ? blocks : kLargestGrid);
 }
 
-// Kernels loop `for (int64_t i = global_thread(); i < elements; i += total_threads())`, so any grid covers all elements.
+// Kernels loop `for (int64_t i = global_thread(); i < elements; i += total_threads())`, so any grid covers all
+// elements.
 __device__ inline int64_t global_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t total_threads() { return int64_t(gridDim.x) * blockDim.x; }
 

@@ -22,7 +22,8 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
   check.set_size('K', num_segments);
   check.index("index", index, "N", 'K');
 
-  const Tensor sum = at::empty_symint({num_segments, check.size('D')}, x.options().dtype(compute_dtype(x.scalar_type())));
+  const Tensor sum =
+      at::empty_symint({num_segments, check.size('D')}, x.options().dtype(compute_dtype(x.scalar_type())));
   if (x.is_meta()) return {sum, at::empty_symint({num_segments}, index.options())};
 
   const Tensor rows = x.contiguous();
@@ -58,9 +59,12 @@ Tensor segment_sum_backward(const Tensor& grad, const Tensor& index, at::ScalarT
 
   const Tensor upstream = grad.contiguous(), segments = index.contiguous();
   dispatch_floating(dtype, [&]<class T>() {
-    const SegmentSumBackwardArgs<T> args{elements<Compute<T>>(upstream), elements<int64_t>(segments),
-                                         mutable_elements<T>(grad_x),    segments.size(0),
-                                         upstream.size(0),               upstream.size(1)};
+    const SegmentSumBackwardArgs<T> args{elements<Compute<T>>(upstream),
+                                         elements<int64_t>(segments),
+                                         mutable_elements<T>(grad_x),
+                                         segments.size(0),
+                                         upstream.size(0),
+                                         upstream.size(1)};
     if (grad.is_cuda()) {
       RUN_ON_CUDA(grad, segment_sum_backward_cuda(args, stream));
       return;

@@ -17,8 +17,8 @@ void segment_sum_backward_cpu(const SegmentSumBackwardArgs<T>& args, int64_t fir
   SIMD_DISPATCH(segment_sum_backward, args, first_row, last_row);
 }
 
-#define INSTANTIATE(T)                                                          \
-  template void segment_sum_cpu(const SegmentSumArgs<T>&, int64_t, int64_t);    \
+#define INSTANTIATE(T)                                                       \
+  template void segment_sum_cpu(const SegmentSumArgs<T>&, int64_t, int64_t); \
   template void segment_sum_backward_cpu(const SegmentSumBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

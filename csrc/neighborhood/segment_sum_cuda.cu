@@ -16,8 +16,8 @@ void segment_sum_backward_cuda(const SegmentSumBackwardArgs<T>& args, void* stre
   LAUNCH((segment_sum_backward_kernel<T>), blocks_for(elements, kThreads), kThreads, 0, stream, args);
 }
 
-#define INSTANTIATE(T)                                              \
-  template void segment_sum_cuda(const SegmentSumArgs<T>&, void*);  \
+#define INSTANTIATE(T)                                             \
+  template void segment_sum_cuda(const SegmentSumArgs<T>&, void*); \
   template void segment_sum_backward_cuda(const SegmentSumBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -19,8 +19,8 @@ void som_gather_backward_cpu(const SomGatherBackwardArgs<T>& args, int64_t first
   SIMD_DISPATCH(som_gather_backward, args, first_unit, last_unit);
 }
 
-#define INSTANTIATE(T)                                                       \
-  template void som_gather_cpu(const SomGatherArgs<T>&, int64_t, int64_t);   \
+#define INSTANTIATE(T)                                                     \
+  template void som_gather_cpu(const SomGatherArgs<T>&, int64_t, int64_t); \
   template void som_gather_backward_cpu(const SomGatherBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -16,8 +16,8 @@ void som_gather_backward_cuda(const SomGatherBackwardArgs<T>& args, void* stream
   LAUNCH((som_gather_backward_kernel<T>), blocks_for(elements, kThreads), kThreads, 0, stream, args);
 }
 
-#define INSTANTIATE(T)                                            \
-  template void som_gather_cuda(const SomGatherArgs<T>&, void*);  \
+#define INSTANTIATE(T)                                           \
+  template void som_gather_cuda(const SomGatherArgs<T>&, void*); \
   template void som_gather_backward_cuda(const SomGatherBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

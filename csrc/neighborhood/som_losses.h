@@ -22,8 +22,8 @@ struct SomLossesArgs {
 };
 
 // grad_z[n] = 2 gc (z - e_w): the SOM term does not move z.
-// grad_codebook[j] = sum over rows won by j of 2 (gc + gs) (e_j - z) + sum over rows won by its neighbours of 2 gs (e_j - z).
-// Needs a symmetric neighbour relation without repeats.
+// grad_codebook[j] = sum over rows won by j of 2 (gc + gs) (e_j - z) + sum over rows won by its neighbours of 2 gs (e_j
+// - z). Needs a symmetric neighbour relation without repeats.
 template <class T>
 struct SomLossesBackwardArgs {
   const Compute<T>* grad_commitment;  // [rows]

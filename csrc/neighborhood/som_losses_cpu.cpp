@@ -24,9 +24,9 @@ void som_losses_backward_codebook_cpu(const SomLossesBackwardArgs<T>& args, int6
   SIMD_DISPATCH(som_losses_backward_codebook, args, first_unit, last_unit);
 }
 
-#define INSTANTIATE(T)                                                                              \
-  template void som_losses_cpu(const SomLossesArgs<T>&, int64_t, int64_t);                          \
-  template void som_losses_backward_z_cpu(const SomLossesBackwardArgs<T>&, int64_t, int64_t);       \
+#define INSTANTIATE(T)                                                                        \
+  template void som_losses_cpu(const SomLossesArgs<T>&, int64_t, int64_t);                    \
+  template void som_losses_backward_z_cpu(const SomLossesBackwardArgs<T>&, int64_t, int64_t); \
   template void som_losses_backward_codebook_cpu(const SomLossesBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

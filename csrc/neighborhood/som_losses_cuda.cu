@@ -19,8 +19,8 @@ void som_losses_backward_cuda(const SomLossesBackwardArgs<T>& args, void* stream
   }
 }
 
-#define INSTANTIATE(T)                                            \
-  template void som_losses_cuda(const SomLossesArgs<T>&, void*);  \
+#define INSTANTIATE(T)                                           \
+  template void som_losses_cuda(const SomLossesArgs<T>&, void*); \
   template void som_losses_backward_cuda(const SomLossesBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -68,7 +68,8 @@ void ArgumentChecks::floating(const char* name, const Tensor& tensor) {
 }
 
 void ArgumentChecks::dtype(const char* name, const Tensor& tensor, at::ScalarType expected) const {
-  if (tensor.scalar_type() != expected) fail(name, "be of dtype " + dtype_name(expected), dtype_name(tensor.scalar_type()));
+  if (tensor.scalar_type() != expected)
+    fail(name, "be of dtype " + dtype_name(expected), dtype_name(tensor.scalar_type()));
   if (first_.defined()) device(name, tensor);
 }
 

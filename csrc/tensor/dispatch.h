@@ -71,16 +71,16 @@ Tensor packed_codebook(const Tensor& codebook) {
 
 // RUN_ON_CUDA(tensor, bmu_cuda(args, stream)): on the tensor's device, in torch's current stream there.
 #ifdef SOMVAE_EXT_WITH_CUDA
-#define RUN_ON_CUDA(tensor, call)                                                                        \
-  do {                                                                                                   \
-    const c10::cuda::CUDAGuard guard((tensor).device());                                                 \
-    void* const stream = c10::cuda::getCurrentCUDAStream((tensor).device().index()).stream();            \
-    call;                                                                                                \
+#define RUN_ON_CUDA(tensor, call)                                                             \
+  do {                                                                                        \
+    const c10::cuda::CUDAGuard guard((tensor).device());                                      \
+    void* const stream = c10::cuda::getCurrentCUDAStream((tensor).device().index()).stream(); \
+    call;                                                                                     \
   } while (0)
 #else
-#define RUN_ON_CUDA(tensor, call)                                                                             \
-  TORCH_CHECK(false, "somvae_ext was built without CUDA, got a tensor on ", (tensor).device(), ": rebuild it with an ", \
-              "nvcc in reach (SOMVAE_EXT_CUDA=1), or move the tensors to the CPU")
+#define RUN_ON_CUDA(tensor, call)                                                              \
+  TORCH_CHECK(false, "somvae_ext was built without CUDA, got a tensor on ", (tensor).device(), \
+              ": rebuild it with an ", "nvcc in reach (SOMVAE_EXT_CUDA=1), or move the tensors to the CPU")
 #endif
 
 }  // namespace somvae

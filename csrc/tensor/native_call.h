@@ -1,4 +1,5 @@
-// Calls a registered op through the dispatcher, so that torch.compile sees it and fake tensors reach its shape function.
+// Calls a registered op through the dispatcher, so that torch.compile sees it and fake tensors reach its shape
+// function.
 #pragma once
 #include <ATen/core/dispatch/Dispatcher.h>
 

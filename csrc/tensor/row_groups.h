@@ -1,4 +1,5 @@
-// Rows grouped by the unit they belong to: what turns every scatter into a sum per unit in a fixed order, without atomics.
+// Rows grouped by the unit they belong to: what turns every scatter into a sum per unit in a fixed order, without
+// atomics.
 #pragma once
 #include <ATen/core/Tensor.h>
 

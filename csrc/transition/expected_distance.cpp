@@ -109,9 +109,8 @@ std::tuple<Tensor, Tensor, Tensor> expected_distance_backward(const Tensor& grad
       return;
     }
     if (output_mask[0]) {
-      parallel(grad_logits.size(0), args.units * (20 + args.dim), [&](int64_t first, int64_t last) {
-        expected_distance_backward_logits_cpu(args, first, last);
-      });
+      parallel(grad_logits.size(0), args.units * (20 + args.dim),
+               [&](int64_t first, int64_t last) { expected_distance_backward_logits_cpu(args, first, last); });
     }
     if (output_mask[1]) {
       parallel(args.rows, args.units * (20 + args.dim),

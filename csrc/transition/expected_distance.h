@@ -10,12 +10,12 @@ namespace somvae {
 // NaN where prev is out of range.
 template <class T>
 struct ExpectedDistanceArgs {
-  const T* logits;             // [units, units]
-  const int64_t* prev;         // [rows]
-  const T* z;                  // [rows, dim]
-  const T* codebook;           // [units, dim]
-  Compute<T>* expectation;     // [rows] out
-  double* log_normalizer;      // [rows] out
+  const T* logits;          // [units, units]
+  const int64_t* prev;      // [rows]
+  const T* z;               // [rows, dim]
+  const T* codebook;        // [units, dim]
+  Compute<T>* expectation;  // [rows] out
+  double* log_normalizer;   // [rows] out
   int64_t rows, units, dim;
 };
 
@@ -25,18 +25,18 @@ struct ExpectedDistanceArgs {
 // Rows whose prev is out of range give NaN in grad_z and in a sparse gradient, and are left out of the others.
 template <class T>
 struct ExpectedDistanceBackwardArgs {
-  const Compute<T>* grad;            // [rows]
-  const T* logits;                   // [units, units]
-  const int64_t* prev;               // [rows]
-  const T* z;                        // [rows, dim]
-  const T* codebook;                 // [units, dim]
-  const Compute<T>* expectation;     // [rows]
-  const double* log_normalizer;      // [rows]
-  const int64_t* order;              // [rows] rows sorted by prev, ascending row within a group, or null
-  const int64_t* offsets;            // [units + 1], or null
-  T* grad_logits;                    // [units, units] or [rows, units] out, or null when not wanted
-  T* grad_z;                         // [rows, dim] out, or null when not wanted
-  T* grad_codebook;                  // [units, dim] out, or null when not wanted
+  const Compute<T>* grad;         // [rows]
+  const T* logits;                // [units, units]
+  const int64_t* prev;            // [rows]
+  const T* z;                     // [rows, dim]
+  const T* codebook;              // [units, dim]
+  const Compute<T>* expectation;  // [rows]
+  const double* log_normalizer;   // [rows]
+  const int64_t* order;           // [rows] rows sorted by prev, ascending row within a group, or null
+  const int64_t* offsets;         // [units + 1], or null
+  T* grad_logits;                 // [units, units] or [rows, units] out, or null when not wanted
+  T* grad_z;                      // [rows, dim] out, or null when not wanted
+  T* grad_codebook;               // [units, dim] out, or null when not wanted
   int64_t rows, units, dim;
 };
 

@@ -35,10 +35,10 @@ void expected_distance_backward_codebook_cpu(const ExpectedDistanceBackwardArgs<
   SIMD_DISPATCH(expected_distance_backward_codebook, args, first_unit, last_unit);
 }
 
-#define INSTANTIATE(T)                                                                                        \
-  template void expected_distance_cpu(const ExpectedDistanceArgs<T>&, const Compute<T>*, int64_t, int64_t);   \
+#define INSTANTIATE(T)                                                                                           \
+  template void expected_distance_cpu(const ExpectedDistanceArgs<T>&, const Compute<T>*, int64_t, int64_t);      \
   template void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>&, int64_t, int64_t); \
-  template void expected_distance_backward_z_cpu(const ExpectedDistanceBackwardArgs<T>&, int64_t, int64_t);   \
+  template void expected_distance_backward_z_cpu(const ExpectedDistanceBackwardArgs<T>&, int64_t, int64_t);      \
   template void expected_distance_backward_codebook_cpu(const ExpectedDistanceBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -20,14 +20,14 @@ void expected_distance_backward_cuda(const ExpectedDistanceBackwardArgs<T>& args
     LAUNCH((expected_distance_backward_z_kernel<T>), blocks_for(blocks, 1), kRowThreads, 0, stream, args);
   }
   if (args.grad_codebook != nullptr && args.units * args.dim > 0) {
-    const int64_t blocks = (args.units + kGradientCodes - 1) / kGradientCodes *
-                           ((args.dim + kGradientFeatures - 1) / kGradientFeatures);
+    const int64_t blocks =
+        (args.units + kGradientCodes - 1) / kGradientCodes * ((args.dim + kGradientFeatures - 1) / kGradientFeatures);
     LAUNCH((expected_distance_backward_codebook_kernel<T>), blocks_for(blocks, 1), kThreads, 0, stream, args);
   }
 }
 
-#define INSTANTIATE(T)                                                          \
-  template void expected_distance_cuda(const ExpectedDistanceArgs<T>&, void*);  \
+#define INSTANTIATE(T)                                                         \
+  template void expected_distance_cuda(const ExpectedDistanceArgs<T>&, void*); \
   template void expected_distance_backward_cuda(const ExpectedDistanceBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -105,7 +105,8 @@ __global__ void __launch_bounds__(kRowThreads)
 
 // A block has one row and 128 features, a thread each, and passes over the codes 128 at a time.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads) expected_distance_backward_z_kernel(ExpectedDistanceBackwardArgs<T> args) {
+__global__ void __launch_bounds__(kRowThreads)
+    expected_distance_backward_z_kernel(ExpectedDistanceBackwardArgs<T> args) {
   __shared__ double weights[kRowThreads];
   const int64_t chunks = (args.dim + kRowThreads - 1) / kRowThreads;
   for (int64_t block = blockIdx.x; block < args.rows * chunks; block += gridDim.x) {

@@ -1,5 +1,5 @@
-// The softmax of one row of logits. Included once per instruction level by kernel files (see cpu/foreach_level.h), so it
-// has no include guard and includes nothing.
+// The softmax of one row of logits. Included once per instruction level by kernel files (see cpu/foreach_level.h), so
+// it has no include guard and includes nothing.
 
 // log sum_j exp(row[j]), finite for finite logits of any size; -inf if all are -inf, NaN if one is NaN or +inf.
 template <class T>

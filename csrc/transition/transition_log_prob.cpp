@@ -39,7 +39,8 @@ std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tenso
       RUN_ON_CUDA(logits, transition_log_prob_cuda(args, stream));
       return;
     }
-    parallel(args.rows, 10 * args.units, [&](int64_t first, int64_t last) { transition_log_prob_cpu(args, first, last); });
+    parallel(args.rows, 10 * args.units,
+             [&](int64_t first, int64_t last) { transition_log_prob_cpu(args, first, last); });
   });
   return {log_prob, log_normalizer};
 }

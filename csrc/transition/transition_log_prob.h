@@ -7,15 +7,15 @@
 namespace somvae {
 
 // log_prob[n] = logits[prev, cur] - log_normalizer[n], log_normalizer[n] = logsumexp_j logits[prev, j].
-// NaN where prev or cur is out of range. The normalizer is double for all T: at logits of 1e4 a float one would cost the
-// probabilities three digits.
+// NaN where prev or cur is out of range. The normalizer is double for all T: at logits of 1e4 a float one would cost
+// the probabilities three digits.
 template <class T>
 struct TransitionLogProbArgs {
-  const T* logits;             // [units, units]
-  const int64_t* prev;         // [rows]
-  const int64_t* cur;          // [rows]
-  Compute<T>* log_prob;        // [rows] out
-  double* log_normalizer;      // [rows] out
+  const T* logits;         // [units, units]
+  const int64_t* prev;     // [rows]
+  const int64_t* cur;      // [rows]
+  Compute<T>* log_prob;    // [rows] out
+  double* log_normalizer;  // [rows] out
   int64_t rows, units;
 };
 
@@ -24,14 +24,14 @@ struct TransitionLogProbArgs {
 // Sparse: order and offsets are null and grad_logits is [rows, units], one row per n.
 template <class T>
 struct TransitionLogProbBackwardArgs {
-  const Compute<T>* grad;            // [rows]
-  const T* logits;                   // [units, units]
-  const int64_t* prev;               // [rows]
-  const int64_t* cur;                // [rows]
-  const double* log_normalizer;      // [rows]
-  const int64_t* order;              // [rows] rows sorted by prev, ascending row within a group, or null
-  const int64_t* offsets;            // [units + 1], or null
-  T* grad_logits;                    // [units, units] or [rows, units] out
+  const Compute<T>* grad;        // [rows]
+  const T* logits;               // [units, units]
+  const int64_t* prev;           // [rows]
+  const int64_t* cur;            // [rows]
+  const double* log_normalizer;  // [rows]
+  const int64_t* order;          // [rows] rows sorted by prev, ascending row within a group, or null
+  const int64_t* offsets;        // [units + 1], or null
+  T* grad_logits;                // [units, units] or [rows, units] out
   int64_t rows, units;
 };
 

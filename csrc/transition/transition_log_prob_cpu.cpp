@@ -20,8 +20,8 @@ void transition_log_prob_backward_cpu(const TransitionLogProbBackwardArgs<T>& ar
   SIMD_DISPATCH(transition_log_prob_backward, args, first, last);
 }
 
-#define INSTANTIATE(T)                                                                        \
-  template void transition_log_prob_cpu(const TransitionLogProbArgs<T>&, int64_t, int64_t);   \
+#define INSTANTIATE(T)                                                                      \
+  template void transition_log_prob_cpu(const TransitionLogProbArgs<T>&, int64_t, int64_t); \
   template void transition_log_prob_backward_cpu(const TransitionLogProbBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -26,7 +26,8 @@ __global__ void __launch_bounds__(kRowThreads) transition_log_prob_kernel(Transi
 }
 
 template <class T>
-__global__ void __launch_bounds__(kRowThreads) transition_log_prob_backward_kernel(TransitionLogProbBackwardArgs<T> args) {
+__global__ void __launch_bounds__(kRowThreads)
+    transition_log_prob_backward_kernel(TransitionLogProbBackwardArgs<T> args) {
   const int64_t rows = gradient_rows(args);
   for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
     const GradientRow group = gradient_row(args, r);

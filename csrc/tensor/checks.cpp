@@ -1,9 +1,9 @@
 #include "tensor/checks.h"
 
 #include <ATen/ops/aminmax.h>
+#include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 
-#include <cctype>
 #include <sstream>
 
 namespace somvae {
@@ -17,27 +17,8 @@ std::string text(const V& value) {
   return stream.str();
 }
 
-std::string dtype_name(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return "float32";
-    case at::kDouble:
-      return "float64";
-    case at::kHalf:
-      return "float16";
-    case at::kBFloat16:
-      return "bfloat16";
-    case at::kLong:
-      return "int64";
-    case at::kInt:
-      return "int32";
-    default: {
-      std::string name = c10::toString(type);
-      for (char& letter : name) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-      return name;
-    }
-  }
-}
+// As Python spells it.
+std::string dtype_name(at::ScalarType type) { return std::string(c10::getDtypeNames(type).first); }
 
 }  // namespace
 

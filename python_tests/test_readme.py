@@ -1,0 +1,44 @@
+"""The README's Python blocks run as they stand, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_readme_shows_three_uses() -> None:
+    assert len(BLOCKS) == 3
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["ops", "train", "benchmark"])
+def test_block_runs_without_a_warning_of_ours(block: str, tmp_path: Path) -> None:
+    search_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = subprocess.run(
+        [sys.executable, "-W", "error:somvae_ext", "-c", block],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": search_path},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_commands_of_make_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake ([a-z-]+)\b", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the README names 'make {target}'"
+
+
+def test_named_files_exist() -> None:
+    named = re.findall(r"`((?:benchmarks|csrc|python_tests|somvae_ext)/[\w./]*|constraints\.txt)`", README)
+    written_by_a_command = {"benchmarks/results/ops.json"}
+    assert [name for name in named if name not in written_by_a_command and not (ROOT / name).exists()] == []

@@ -38,14 +38,15 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/built: .venv/packages setup.py pyproject.toml $(NATIVE)
+	@echo "Building the extension, which takes a few minutes the first time."
 	PATH="$(BIN):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@touch $@
 
 .venv/packages: constraints.txt
 	@$(MAKE) --no-print-directory prerequisites
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --requirement constraints.txt
-	touch $@
+	@touch $@
 
 # One sentence for whatever is missing, before anything is downloaded.
 define need

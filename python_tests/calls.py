@@ -1,0 +1,106 @@
+"""Every public op in every mode, as a function of one dictionary of tensors: for claims that all ops share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from cases import integers, normal
+from torch import Tensor
+
+from somvae_ext import Grid, ops
+
+Tensors = dict[str, Tensor]
+
+GRID = Grid(3, 4, topology="hexagonal")
+
+
+class Call(NamedTuple):
+    """``function`` takes a dictionary that holds ``inputs``; some of them are ``differentiable``."""
+
+    function: Callable[[Tensors], tuple[Tensor, ...]]
+    inputs: tuple[str, ...]
+    differentiable: tuple[str, ...]
+
+
+def _bmu(k: int) -> Call:
+    return Call(lambda t: tuple(ops.bmu(t["z"], t["codebook"], k)), ("z", "codebook"), ("z", "codebook"))
+
+
+def _som_losses(border: ops.neighborhood.Border) -> Call:
+    return Call(
+        lambda t: tuple(ops.som_losses(t["z"], t["codebook"], t["index"], GRID, border=border)),
+        ("z", "codebook", "index"),
+        ("z", "codebook"),
+    )
+
+
+def _transition_log_prob(sparse_grad: bool) -> Call:
+    return Call(
+        lambda t: (ops.transition_log_prob(t["logits"], t["prev"], t["index"], sparse_grad=sparse_grad),),
+        ("logits", "prev", "index"),
+        ("logits",),
+    )
+
+
+def _expected_distance(sparse_grad: bool) -> Call:
+    return Call(
+        lambda t: (ops.expected_distance(t["logits"], t["prev"], t["z"], t["codebook"], sparse_grad=sparse_grad),),
+        ("logits", "prev", "z", "codebook"),
+        ("logits", "z", "codebook"),
+    )
+
+
+CALLS = {
+    "bmu": _bmu(1),
+    "bmu, two units": _bmu(2),
+    "som_gather": Call(
+        lambda t: (ops.som_gather(t["codebook"], t["index"], GRID),), ("codebook", "index"), ("codebook",)
+    ),
+    "som_losses, zero border": _som_losses("zero"),
+    "som_losses, masked border": _som_losses("mask"),
+    "segment_sum": Call(lambda t: tuple(ops.segment_sum(t["z"], t["index"], GRID.num_nodes)), ("z", "index"), ("z",)),
+    "transition_log_prob": _transition_log_prob(sparse_grad=False),
+    "transition_log_prob, sparse": _transition_log_prob(sparse_grad=True),
+    "expected_distance": _expected_distance(sparse_grad=False),
+    "expected_distance, sparse": _expected_distance(sparse_grad=True),
+}
+
+
+def make_inputs(
+    rows: int = 10, dim: int = 5, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Tensors:
+    units = GRID.num_nodes
+    return {
+        "z": normal(rows, dim, seed=1, dtype=dtype, device=device),
+        "codebook": normal(units, dim, seed=2, dtype=dtype, device=device),
+        "logits": normal(units, units, seed=3, dtype=dtype, device=device),
+        "index": integers(rows, seed=4, below=units, device=device),
+        "prev": integers(rows, seed=5, below=units, device=device),
+    }
+
+
+def run(
+    function: Callable[..., tuple[Tensor, ...]], inputs: dict[Any, Tensor], differentiable: Sequence[Any]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The outputs, and the gradients of their randomly weighted sum."""
+    leaves = {name: inputs[name].detach().requires_grad_() for name in differentiable}
+    outputs = function({**inputs, **leaves})
+    floating = [output for output in outputs if output.requires_grad]
+    weights = [
+        normal(*output.shape, seed=seed, dtype=output.dtype, device=output.device)
+        for seed, output in enumerate(floating)
+    ]
+    grads = torch.autograd.grad(floating, list(leaves.values()), weights)
+    return [output.detach() for output in outputs], list(grads)
+
+
+def assert_same_bits(first: Sequence[Tensor], second: Sequence[Tensor]) -> None:
+    """Equal layouts, dtypes and values; a sparse tensor's rows in the same order."""
+    for a, b in zip(first, second, strict=True):
+        assert a.layout == b.layout
+        if a.layout == torch.sparse_coo:
+            assert_same_bits([a._indices(), a._values()], [b._indices(), b._values()])
+        else:
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)

@@ -1,0 +1,98 @@
+"""The same bits whatever the run, the number of threads, and the other rows of the batch. Native only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from calls import CALLS, GRID, Call, assert_same_bits, make_inputs, run
+from cases import normal
+
+from somvae_ext import ops
+
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+# Enough work for several threads: ops run small inputs on one.
+ROWS, DIM = 4096, 48
+
+
+@pytest.fixture
+def _threads_restored() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@every_call
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_ten_runs(call: Call, device: torch.device, dtype: torch.dtype) -> None:
+    inputs = make_inputs(ROWS, DIM, dtype=dtype, device=device)
+    first = run(call.function, inputs, call.differentiable)
+    for _ in range(9):
+        for expected, actual in zip(first, run(call.function, inputs, call.differentiable), strict=True):
+            assert_same_bits(actual, expected)
+
+
+@every_call
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("_threads_restored")
+def test_any_number_of_threads(call: Call, dtype: torch.dtype) -> None:
+    inputs = make_inputs(ROWS, DIM, dtype=dtype)
+    torch.set_num_threads(1)
+    one = run(call.function, inputs, call.differentiable)
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        for expected, actual in zip(one, run(call.function, inputs, call.differentiable), strict=True):
+            assert_same_bits(actual, expected)
+
+
+@pytest.mark.usefixtures("_threads_restored")
+def test_many_codes_and_any_number_of_threads() -> None:
+    z, codebook = normal(700, 33, seed=1), normal(3001, 33, seed=2)
+    torch.set_num_threads(1)
+    one = ops.bmu(z, codebook, 2)
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        assert_same_bits(ops.bmu(z, codebook, 2), one)
+
+
+ROWWISE = {name: call for name, call in CALLS.items() if name != "segment_sum"}
+
+
+@pytest.mark.parametrize("call", ROWWISE.values(), ids=ROWWISE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16], ids=str)
+def test_result_of_a_row_does_not_depend_on_the_others(call: Call, device: torch.device, dtype: torch.dtype) -> None:
+    inputs = make_inputs(67, 19, dtype=dtype, device=device)
+    together = call.function(inputs)
+    order = torch.randperm(67, generator=torch.Generator().manual_seed(0)).to(device)
+    per_row = ("z", "index", "prev")
+
+    def of_rows(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return call.function({name: t[rows] if name in per_row else t for name, t in inputs.items()})
+
+    assert_same_bits(of_rows(order), [output[order] for output in together])
+    for row in range(0, 67, 11):
+        assert_same_bits(of_rows(order[row : row + 1]), [output[order[row : row + 1]] for output in together])
+
+
+@pytest.mark.parametrize("units", [1, 12, 130, 2050])
+def test_winner_does_not_depend_on_the_other_rows(device: torch.device, units: int) -> None:
+    z, codebook = normal(150, 37, seed=1, device=device), normal(units, 37, seed=2, device=device)
+    together = ops.bmu(z, codebook)
+    for rows in (slice(0, 1), slice(3, 4), slice(5, 12), slice(17, 82), slice(149, 150)):
+        assert_same_bits(ops.bmu(z[rows], codebook), [output[rows] for output in together])
+
+
+def test_winners_do_not_depend_on_the_order_of_the_codes(device: torch.device) -> None:
+    """Without ties; the distances are the same bits, because a score is one sum in the order of the features."""
+    z, codebook = normal(150, 37, seed=1, device=device), normal(300, 37, seed=2, device=device)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0)).to(device)
+    shuffled, straight = ops.bmu(z, codebook[order]), ops.bmu(z, codebook)
+    assert torch.equal(order[shuffled.index], straight.index)
+    assert torch.equal(shuffled.distance, straight.distance)
+
+
+def test_grid_of_these_tests_has_borders_and_both_parities() -> None:
+    assert (GRID.neighbors() == -1).any()
+    assert GRID.rows > 2

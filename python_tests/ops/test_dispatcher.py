@@ -1,0 +1,199 @@
+"""The native ops as torch sees them: registration, shapes of fake tensors, torch.compile, derivatives. Native only."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from calls import CALLS, GRID, Call, assert_same_bits, make_inputs, run
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from somvae_ext import _native
+
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dict[str, list[tuple[object, ...]]]:
+    """Arguments of each native op, in each of its modes."""
+    t = make_inputs(rows, dtype=dtype, device=device)
+    z, codebook, logits, index, prev = t["z"], t["codebook"], t["logits"], t["index"], t["prev"]
+    neighbors = GRID.neighbors(device)
+    return {
+        "bmu": [(z, codebook), (z, codebook, 2), (z.T.contiguous().T, codebook[::2])],
+        "som_gather": [(codebook, index, neighbors)],
+        "som_losses": [(z, codebook, index, neighbors, mask) for mask in (False, True)],
+        "segment_sum": [(z, index, GRID.num_nodes)],
+        "transition_log_prob": [(logits, prev, index, sparse) for sparse in (False, True)],
+        "expected_distance": [(logits, prev, z, codebook, sparse) for sparse in (False, True)],
+    }
+
+
+NATIVE_OPS = list(native_arguments(1, torch.float32, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("requires_grad", [False, True], ids=["without gradient", "with gradient"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rows", [0, 7])
+@pytest.mark.parametrize("name", NATIVE_OPS)
+def test_opcheck(name: str, rows: int, dtype: torch.dtype, requires_grad: bool, device: torch.device) -> None:
+    for arguments in native_arguments(rows, dtype, device)[name]:
+        inputs = tuple(
+            value.clone().requires_grad_(requires_grad)
+            if isinstance(value, Tensor) and value.is_floating_point()
+            else value
+            for value in arguments
+        )
+        torch.library.opcheck(getattr(torch.ops.somvae_ext, name).default, inputs)
+
+
+# ---- fake and meta tensors -------------------------------------------------------------------------------------------
+
+
+def check_same_shapes(fake: list[Tensor], real: list[Tensor], device: torch.device) -> None:
+    for a, b in zip(fake, real, strict=True):
+        assert (a.shape, a.dtype, a.device, a.layout) == (b.shape, b.dtype, device, b.layout)
+
+
+@every_call
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_shapes_of_fake_cuda_tensors(call: Call, dtype: torch.dtype) -> None:
+    """No GPU is needed, and none is asked for."""
+    inputs = make_inputs(dtype=dtype)
+    cuda = torch.device("cuda:0")
+    with FakeTensorMode():
+        outputs = call.function(
+            {name: torch.empty(tensor.shape, dtype=tensor.dtype, device=cuda) for name, tensor in inputs.items()}
+        )
+    check_same_shapes(list(outputs), list(call.function(inputs)), cuda)
+
+
+@every_call
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("fake_device", ["cpu", "meta", pytest.param("cuda:0", marks=pytest.mark.cuda)])
+def test_shapes_of_gradients_of_fake_tensors(call: Call, dtype: torch.dtype, fake_device: str) -> None:
+    """Not of fake CUDA tensors where there is no GPU: torch's autograd engine wants the device of a gradient."""
+    if fake_device.startswith("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    inputs = make_inputs(dtype=dtype)
+    with FakeTensorMode():
+        fakes = {
+            name: torch.empty(tensor.shape, dtype=tensor.dtype, device=fake_device).requires_grad_(
+                name in call.differentiable
+            )
+            for name, tensor in inputs.items()
+        }
+        outputs = [output for output in call.function(fakes) if output.requires_grad]
+        grads = torch.autograd.grad(
+            outputs, [fakes[name] for name in call.differentiable], [torch.empty_like(output) for output in outputs]
+        )
+    check_same_shapes(list(grads), run(call.function, inputs, call.differentiable)[1], torch.device(fake_device))
+
+
+# ---- torch.compile ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> None:
+    torch.compiler.reset()
+
+
+@every_call
+def test_compiled_equals_eager(call: Call, device: torch.device) -> None:
+    compiled = torch.compile(call.function, fullgraph=True, backend="aot_eager")
+    inputs = make_inputs(device=device)
+    eager = run(call.function, inputs, call.differentiable)
+    for expected, actual in zip(eager, run(compiled, inputs, call.differentiable), strict=True):
+        assert_same_bits(actual, expected)
+
+
+@every_call
+def test_one_graph_serves_any_number_of_rows(call: Call, device: torch.device) -> None:
+    graphs = []
+
+    def count(module: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        graphs.append(module)
+        return torch._dynamo.lookup_backend("aot_eager")(module, inputs)
+
+    compiled = torch.compile(call.function, fullgraph=True, backend=count, dynamic=True)
+    for rows in (10, 23, 31):
+        inputs = make_inputs(rows, dim=6, device=device)
+        eager = run(call.function, inputs, call.differentiable)
+        for expected, actual in zip(eager, run(compiled, inputs, call.differentiable), strict=True):
+            assert_same_bits(actual, expected)
+    assert len(graphs) == 1
+
+
+def test_all_ops_in_one_graph_of_the_default_compiler(device: torch.device) -> None:
+    """Each op has inputs of its own: the default compiler cannot add the sparse gradients of two ops up."""
+    inputs = {(op, name): tensor.clone() for op in CALLS for name, tensor in make_inputs(device=device).items()}
+    differentiable = [(op, name) for op, call in CALLS.items() for name in call.differentiable]
+
+    def everything(tensors: dict[tuple[str, str], Tensor]) -> tuple[Tensor, ...]:
+        return tuple(
+            output
+            for op, call in CALLS.items()
+            for output in call.function({name: tensors[op, name] for name in call.inputs})
+        )
+
+    eager = run(everything, inputs, differentiable)
+    compiled = run(torch.compile(everything, fullgraph=True), inputs, differentiable)
+    for expected, actual in zip(eager, compiled, strict=True):
+        assert_same_bits(actual, expected)
+
+
+# ---- derivatives -----------------------------------------------------------------------------------------------------
+
+
+@every_call
+def test_second_derivative_is_refused_with_a_sentence(call: Call, device: torch.device) -> None:
+    inputs = make_inputs(device=device)
+    leaves = [inputs[name].requires_grad_() for name in call.differentiable]
+    outputs = [output for output in call.function(inputs) if output.requires_grad]
+    weights = [torch.ones_like(output, requires_grad=True) for output in outputs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grads = torch.autograd.grad(outputs, leaves, weights, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"derivative for somvae_ext::\w+_backward is not implemented"):
+            torch.autograd.grad([grad.to_dense().sum() for grad in grads], leaves + weights, allow_unused=True)
+
+
+@every_call
+def test_nothing_is_saved_without_gradients(call: Call, device: torch.device) -> None:
+    inputs = make_inputs(device=device)
+    assert not any(output.requires_grad for output in call.function(inputs))
+    for name in call.differentiable:
+        inputs[name].requires_grad_()
+    with torch.no_grad():
+        assert not any(output.requires_grad for output in call.function(inputs))
+
+
+@every_call
+def test_inference_mode_gives_the_same_bits(call: Call, device: torch.device) -> None:
+    inputs = make_inputs(device=device)
+    with torch.inference_mode():
+        inferred = call.function(inputs)
+    assert_same_bits(inferred, call.function(inputs))
+
+
+@every_call
+def test_changing_an_input_in_place_before_the_backward_pass_is_noticed(call: Call, device: torch.device) -> None:
+    inputs = make_inputs(device=device)
+    leaves = {name: inputs[name].requires_grad_() for name in call.differentiable}
+    moved = {name: leaf * 1 for name, leaf in leaves.items()}
+    outputs = [output for output in call.function({**inputs, **moved}) if output.requires_grad]
+    changed = "prev" if "prev" in call.inputs else "index" if "index" in call.inputs else "z"
+    (moved if changed == "z" else inputs)[changed].detach().zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(outputs, list(leaves.values()), [torch.ones_like(output) for output in outputs])
+
+
+@pytest.mark.parametrize("name", NATIVE_OPS)
+def test_module_exposes_every_op_and_its_raw_halves(name: str) -> None:
+    for arguments in native_arguments(7, torch.float32, torch.device("cpu"))[name]:
+        registered = getattr(torch.ops.somvae_ext, name)(*arguments)
+        for function in (getattr(_native._C, name), getattr(_native._C, f"{name}_forward")):
+            actual = function(*arguments)
+            assert_same_bits(*([x] if isinstance(x, Tensor) else list(x) for x in (actual, registered)))
+    assert callable(getattr(_native._C, f"{name}_backward"))

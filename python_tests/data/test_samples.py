@@ -1,0 +1,25 @@
+"""Samples: items and errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from somvae_ext.data import Samples
+
+
+def test_items_hold_the_fields_that_are_given() -> None:
+    x, label, mask = torch.rand(3, 4, 2), torch.tensor([1, 0, 2]), torch.rand(3, 4) > 0.5
+    assert list(Samples(x)[0]) == ["x"]
+    item = Samples(x, label, mask)[1]
+    assert item["x"].equal(x[1])
+    assert item["label"].equal(label[1])
+    assert item["mask"].equal(mask[1])
+    assert len(Samples(x)) == 3
+
+
+def test_fields_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"label must have shape \[N\] = \[3\], got \[2\]"):
+        Samples(torch.rand(3, 4), label=torch.zeros(2))
+    with pytest.raises(ValueError, match=r"mask must have shape \[N, T\] = \[3, 4\], got \[3, 5\]"):
+        Samples(torch.rand(3, 4, 2), mask=torch.zeros(3, 5))

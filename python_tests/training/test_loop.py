@@ -1,0 +1,171 @@
+"""The training loop: it learns, repeats itself bit by bit, records, and stops at what is not finite."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from somvae_ext.data import Samples
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.training import RunFolder, TrainingConfig, fit
+
+CONFIG = SOMVAEConfig(input_shape=(6,), rows=3, cols=3, latent_dim=4, hidden_sizes=(8,))
+RECIPE = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-2)
+
+
+def make(**options: object) -> SOMVAE:
+    torch.manual_seed(0)
+    return SOMVAE(dataclasses.replace(CONFIG, **options))
+
+
+def blobs(rows: int = 50, seed: int = 0) -> Samples:
+    """Samples around three points."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(3, 6, generator=generator)
+    label = torch.arange(rows) % 3
+    return Samples((centres[label] + 0.05 * torch.randn(rows, 6, generator=generator)).clamp(0, 1), label)
+
+
+def series(rows: int = 12) -> Samples:
+    """Series of different lengths that walk through the blobs; NaN where they have ended."""
+    x = blobs(rows * 5).x.view(rows, 5, 6)
+    mask = torch.arange(5) < torch.arange(rows)[:, None] % 5 + 1
+    return Samples(torch.where(mask[..., None], x, torch.nan), mask=mask)
+
+
+def train(model: SOMVAE, data: Samples, recipe: TrainingConfig = RECIPE, **options: object) -> list[dict]:
+    return fit(model, data, recipe, accelerator="cpu", **options)  # type: ignore[arg-type]
+
+
+def test_the_losses_go_down() -> None:
+    history = train(make(), blobs(), dataclasses.replace(RECIPE, epochs=20))
+    first, last = history[0]["train"], history[-1]["train"]
+    for term in ("total", "reconstruction_q", "reconstruction_e"):
+        assert last[term] < 0.7 * first[term]
+
+
+def test_transitions_are_learned_from_series_of_different_lengths() -> None:
+    model = make(gamma=1.0, tau=0.5)
+    history = train(model, series(60), dataclasses.replace(RECIPE, epochs=20, learning_rate=2e-3))
+    assert history[-1]["train"]["transition"] < 0.8 * math.log(9)  # where all nodes are equally likely
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("options", "data"), [({}, blobs()), ({"gamma": 1.0, "tau": 0.5}, series())])
+def test_the_same_seed_gives_the_same_bits(options: dict[str, float], data: Samples) -> None:
+    runs = []
+    for _ in range(2):
+        model = make(**options)
+        torch.rand(7)  # whatever was drawn before does not matter
+        history = train(model, data, validation=data)
+        losses = [(record["train"], record["validation"]) for record in history]
+        runs.append((model.state_dict(), losses))
+    (state, losses), (state_again, losses_again) = runs
+    assert losses == losses_again
+    assert all(state[name].equal(state_again[name]) for name in state)
+
+
+def test_another_seed_takes_the_samples_in_another_order() -> None:
+    states = []
+    for seed in (0, 1):
+        model = make()
+        train(model, blobs(), dataclasses.replace(RECIPE, seed=seed))
+        states.append(model.quantizer.codebook.detach())
+    assert not states[0].equal(states[1])
+
+
+def test_the_rates_fall_by_steps_and_the_logits_learn_at_their_own() -> None:
+    model = make(gamma=1.0)
+    assert model.transitions is not None
+    data = Samples(series().x.nan_to_num())
+    recipe = TrainingConfig(
+        epochs=4, batch_size=12, learning_rate=1e-3, decay_factor=0.5, decay_steps=2
+    )  # a step an epoch
+    history = train(model, data, recipe)
+    assert [record["step"] for record in history] == [1, 2, 3, 4]
+    assert [record["learning_rate"] for record in history] == pytest.approx([1e-3, 5e-4, 5e-4, 2.5e-4])
+    # Adam's first steps are of the size of the rate wherever the gradient keeps its sign.
+    moved = model.transitions.logits.detach().abs().max().item()
+    assert moved == pytest.approx(100 * (1e-3 + 1e-3 + 5e-4 + 5e-4), rel=0.3)
+
+
+def test_validation_losses_are_means_over_all_samples_after_the_epoch() -> None:
+    model, held_out = make(), blobs(rows=21, seed=1)  # not a multiple of the batch
+    history = train(model, blobs(), validation=held_out)
+    with torch.no_grad():
+        expected = model.loss(model(held_out.x), held_out.x)._asdict()
+    for name, value in history[-1]["validation"].items():
+        assert value == pytest.approx(expected[name].item(), rel=1e-5)
+
+
+def test_validation_losses_count_frames_and_not_batches() -> None:
+    model, held_out = make(gamma=1.0, tau=0.5), series()
+    history = train(model, series(), validation=held_out)
+    with torch.no_grad():
+        expected = model.loss(model(held_out.x, held_out.mask), held_out.x, held_out.mask)._asdict()
+    for name, value in history[-1]["validation"].items():
+        assert value == pytest.approx(expected[name].item(), rel=1e-5)
+
+
+def test_the_run_folder_holds_the_history_and_a_checkpoint_that_gives_the_model_back(tmp_path: Path) -> None:
+    model, data = make(), blobs()
+    history = train(model, data, run_folder=RunFolder(tmp_path), metrics=lambda: {"answer": 42.0})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == history
+    assert [record["metrics"] for record in history] == [{"answer": 42.0}] * 3
+    checkpoint = torch.load(tmp_path / "checkpoint.pt")
+    assert checkpoint["epoch"] == 3
+    restored = make(rows=3)
+    restored.load_state_dict(checkpoint["model"])
+    assert restored.assign(data.x).equal(model.assign(data.x))
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_loss_that_is_not_finite_stops_training_before_it_reaches_the_weights(after: int) -> None:
+    model, data = make(), blobs(rows=8 * (after + 1))
+    calls = []
+
+    def break_encodings(module: nn.Module, inputs: tuple[Tensor, ...], z: Tensor) -> Tensor:
+        calls.append(module)
+        return z * torch.nan if len(calls) > after else z
+
+    model.encoder.register_forward_hook(break_encodings)
+    message = rf"the reconstruction_e loss is nan at step {after + 1} \(epoch 1\), so training stopped"
+    with pytest.raises(FloatingPointError, match=message):
+        train(model, data)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_an_infinite_sample_is_reported_with_its_term() -> None:
+    data = blobs()
+    data.x[:] = torch.inf
+    with pytest.raises(
+        FloatingPointError, match=r"the \w+ loss is (nan|inf) at step 1 \(epoch 1\), so training stopped"
+    ):
+        train(make(), data)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number, got 0.0"),
+        ({"transition_rate_factor": float("inf")}, "transition_rate_factor must be a positive number, got inf"),
+        ({"decay_factor": 1.5}, "decay_factor must be above 0 and at most 1, got 1.5"),
+    ],
+)
+def test_a_recipe_refuses_what_cannot_be(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**options)  # type: ignore[arg-type]
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="train must hold at least one sample, got none"):
+        train(make(), Samples(torch.zeros(0, 6)))

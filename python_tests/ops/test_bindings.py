@@ -1,0 +1,114 @@
+"""The pybind11 module ``_C``: the differentiable Functions, and every raw forward and backward."""
+
+import importlib
+
+import pytest
+import torch
+
+from somvae_ext import Grid
+
+native = importlib.import_module("somvae_ext._C")
+registered = torch.ops.somvae_ext
+
+GRID = Grid(3, 4)
+UNITS, ROWS, DIM = GRID.num_nodes, 7, 5
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(ROWS, DIM, generator=generator)
+    codebook = torch.randn(UNITS, DIM, generator=generator)
+    logits = torch.randn(UNITS, UNITS, generator=generator)
+    prev, cur = torch.randint(UNITS, (2, ROWS), generator=generator)
+    return z, codebook, logits, prev, cur
+
+
+def arguments(op):
+    z, codebook, logits, prev, cur = inputs()
+    return {
+        "bmu": (z, codebook),
+        "som_gather": (codebook, cur, GRID.neighbors()),
+        "som_losses": (z, codebook, cur, GRID.neighbors()),
+        "segment_sum": (z, cur, UNITS),
+        "transition_log_prob": (logits, prev, cur),
+        "expected_distance": (logits, prev, z, codebook),
+    }[op]
+
+
+OPS = ["bmu", "som_gather", "som_losses", "segment_sum", "transition_log_prob", "expected_distance"]
+
+
+def as_tuple(outputs):
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_function_and_the_raw_forward_give_what_the_registered_op_gives(op):
+    args = arguments(op)
+    expected = as_tuple(getattr(registered, op)(*args))
+    for name in (op, f"{op}_forward"):
+        outputs = as_tuple(getattr(native, name)(*args))
+        assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_function_is_differentiable_and_the_raw_forward_is_not(op):
+    args = [a.requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in arguments(op)]
+    assert as_tuple(getattr(native, op)(*args))[0].requires_grad
+    with torch.no_grad():
+        assert not as_tuple(getattr(native, f"{op}_forward")(*args))[0].requires_grad
+
+
+def test_raw_backwards_give_the_gradients_of_the_functions():
+    z, codebook, logits, prev, cur = inputs()
+    grad = torch.linspace(-1, 1, ROWS)
+
+    def gradients(function, *tensors):
+        leaves = [t.clone().requires_grad_() for t in tensors]
+        return torch.autograd.grad(as_tuple(function(*leaves))[0], leaves, grad)
+
+    index = native.bmu_forward(z, codebook)[1]
+    neighbors = GRID.neighbors()
+    _, normalizer = native.transition_log_prob_forward(logits, prev, cur)
+    expectation, _ = native.expected_distance_forward(logits, prev, z, codebook)
+    pairs = [
+        (gradients(native.bmu, z, codebook), native.bmu_backward(grad, z, codebook, index)),
+        (
+            gradients(lambda z, e: native.som_losses(z, e, cur, neighbors), z, codebook),
+            native.som_losses_backward(grad, torch.zeros(ROWS), z, codebook, cur, neighbors),
+        ),
+        (
+            gradients(lambda t: native.transition_log_prob(t, prev, cur), logits),
+            (native.transition_log_prob_backward(grad, logits, prev, cur, normalizer),),
+        ),
+        (
+            gradients(lambda t, z, e: native.expected_distance(t, prev, z, e), logits, z, codebook),
+            native.expected_distance_backward(grad, logits, prev, z, codebook, expectation, normalizer),
+        ),
+    ]
+    for expected, raw in pairs:
+        assert all(torch.equal(a, b) for a, b in zip(raw, expected, strict=True))
+
+    wide = torch.randn(ROWS, 1 + GRID.num_slots, DIM)
+    leaf = codebook.clone().requires_grad_()
+    (expected_gather,) = torch.autograd.grad(native.som_gather(leaf, cur, neighbors), leaf, wide)
+    assert torch.equal(native.som_gather_backward(wide, cur, neighbors), expected_gather)
+    sums = torch.randn(UNITS, DIM)
+    assert torch.equal(native.segment_sum_backward(sums, cur, torch.float32), sums[cur])
+
+
+def test_raw_ops_check_their_arguments_too():
+    z, codebook, _, _, cur = inputs()
+    grad = torch.ones(ROWS)
+    with pytest.raises(ValueError, match=r"bmu_backward: index must hold values from 0 to 11, got 12"):
+        native.bmu_backward(grad, z, codebook, torch.full((ROWS,), UNITS))
+    with pytest.raises(ValueError, match=r"som_gather_backward: index must hold values from 0 to 11, got -1"):
+        native.som_gather_backward(torch.zeros(ROWS, 5, DIM), cur - cur - 1, GRID.neighbors())
+    with pytest.raises(ValueError, match=r"som_gather: neighbors must hold values from -1 to 11, got 12"):
+        native.som_gather_forward(codebook, cur, torch.full((UNITS, 4), UNITS))
+    with pytest.raises(ValueError, match=r"bmu_backward: grad must be of dtype float32, got float64"):
+        native.bmu_backward(grad.double(), z, codebook, cur)
+
+
+def test_launch_limits():
+    assert native.launch_limits()["units"] == 2**31 - 1

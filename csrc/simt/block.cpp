@@ -47,12 +47,18 @@ struct Thread {
 // next barrier must not order its latest work before a thread that has not yet left this one.
 class Ordering {
  public:
-  void* tag() { return &tags_[round_]; }
+  static constexpr size_t kTags = 2;
+
+  void start(char* tags) {
+    tags_ = tags;
+    round_ = 0;
+  }
+  char* tag() const { return tags_ + round_; }
   void next() { round_ ^= 1; }
 
  private:
-  char tags_[2];
-  int round_ = 0;
+  char* tags_;
+  int round_;
 };
 
 struct Warp {
@@ -72,8 +78,8 @@ struct Block {
   std::vector<Warp> warps;
   unsigned alive;
   unsigned waiting;  // at a barrier of the block
-  std::unique_ptr<char[]> dynamic_shared;
   Ordering ordering;
+  std::unique_ptr<char[]> dynamic_shared, tags;
 };
 
 Block* block = nullptr;
@@ -233,8 +239,16 @@ Memory find_static_shared() {
   return found;
 }
 
-void renew_shared_memory() {
+// Gives the block memory that no earlier block has touched: shared, and the tags of its orderings, lest one block's
+// barrier order its work before another's.
+void renew_memory() {
   const UntrackedAllocation untracked;
+  block->tags.reset(new char[Ordering::kTags * (1 + block->warps.size() * kWarpSize)]);
+  char* tags = block->tags.get();
+  block->ordering.start(tags);
+  for (Warp& warp : block->warps) {
+    for (Ordering& ordering : warp.orderings) ordering.start(tags += Ordering::kTags);
+  }
   const size_t bytes = block->launch->dynamic_shared_bytes;
   block->dynamic_shared.reset(new char[bytes]);  // of exact size, so that an overrun is one
   memset(block->dynamic_shared.get(), kPoison, bytes);
@@ -321,7 +335,7 @@ void run_blocks(const Launch& launch) {
     for (unsigned y = 0; y < launch.grid.y; ++y) {
       for (unsigned x = 0; x < launch.grid.x; ++x) {
         prepare({x, y, z}, number++, fibers);
-        renew_shared_memory();
+        renew_memory();
         resume(running.threads.front());
       }
     }
@@ -329,6 +343,7 @@ void run_blocks(const Launch& launch) {
   acquire(&launch_finished);
   const UntrackedAllocation untracked;
   running.dynamic_shared.reset();
+  running.tags.reset();
   block = nullptr;
   current = nullptr;
   position = nullptr;

@@ -1,0 +1,156 @@
+// transition_log_prob: finite and right for logits of any size, gradients dense and as rows.
+#include "harness.h"
+#include "oracle.h"
+#include "softmax_oracle.h"
+#include "twins.h"
+
+using namespace somvae;
+using namespace somvae::test;
+
+namespace {
+
+template <class T>
+struct Problem {
+  int64_t rows, units;
+  std::vector<T> logits;
+  std::vector<int64_t> prev, cur;
+  std::string what;
+
+  bool valid(int64_t row) const { return in_range(prev[row]) && in_range(cur[row]); }
+  bool in_range(int64_t index) const { return index >= 0 && index < units; }
+  const T* row_of(int64_t row) const { return logits.data() + prev[row] * units; }
+};
+
+template <class T>
+Problem<T> random_problem(Random& random, int64_t rows, int64_t units, double scale, bool invalid) {
+  Problem<T> problem = {rows,
+                        units,
+                        random_logits<T>(random, units, scale),
+                        random_index(random, rows, units, invalid),
+                        random_index(random, rows, units),
+                        "rows " + std::to_string(rows) + " units " + std::to_string(units) + " logits of " +
+                            std::to_string(static_cast<int>(scale)) + (invalid ? ", some invalid" : "")};
+  return problem;
+}
+
+template <class T>
+void check_forward(Report& report, const Problem<T>& problem) {
+  using C = Compute<T>;
+  auto log_prob = poisoned<C>(problem.rows);
+  auto log_normalizer = poisoned<double>(problem.rows);
+  run(TransitionLogProbArgs<T>{problem.logits.data(), problem.prev.data(), problem.cur.data(), log_prob.data(),
+                               log_normalizer.data(), problem.rows, problem.units});
+
+  for (int64_t row = 0; row < problem.rows; ++row) {
+    const std::string where = problem.what + ", row " + std::to_string(row);
+    if (!problem.valid(row)) {
+      report.require(std::isnan(log_prob[row]), where + ": expected NaN");
+      continue;
+    }
+    const LogSumExp normalizer(problem.row_of(row), problem.units);
+    const Real want = Real(load(problem.row_of(row)[problem.cur[row]])) - normalizer.value;
+    require_near(report, log_normalizer[row], normalizer.value, normalizer.error, where + ", log_normalizer");
+    require_near(report, log_prob[row], want, normalizer.error + unit_roundoff<double>() * std::fabs(want),
+                 where + ", log_prob");
+  }
+}
+
+template <class T>
+void check_backward(Report& report, Random& random, const Problem<T>& problem) {
+  using C = Compute<T>;
+  const auto grad = random_values<C>(random, problem.rows);
+  std::vector<double> log_normalizer(problem.rows, NAN);
+  for (int64_t row = 0; row < problem.rows; ++row) {
+    if (problem.valid(row)) log_normalizer[row] = LogSumExp(problem.row_of(row), problem.units).value;
+  }
+  const Groups groups = group_by(problem.prev, problem.units);
+  auto dense = poisoned<T>(problem.units * problem.units), sparse = poisoned<T>(problem.rows * problem.units);
+  TransitionLogProbBackwardArgs<T> args = {grad.data(),         problem.logits.data(),  problem.prev.data(),
+                                           problem.cur.data(),  log_normalizer.data(),  groups.order.data(),
+                                           groups.offsets.data(), dense.data(),         problem.rows,
+                                           problem.units};
+  run(args);
+  args.order = args.offsets = nullptr;
+  args.grad_logits = sparse.data();
+  run(args);
+
+  const Real u64 = unit_roundoff<double>();
+  std::vector<Sum> want(problem.units * problem.units);
+  for (int64_t row = 0; row < problem.rows; ++row) {
+    for (int64_t j = 0; j < problem.units; ++j) {
+      const std::string where = problem.what + ", sparse gradient of row " + std::to_string(row);
+      const T got = sparse[row * problem.units + j];
+      if (!problem.valid(row)) {
+        report.require(std::isnan(load(got)), where + ": expected NaN");
+        continue;
+      }
+      const Probability p = probability_of(problem.row_of(row)[j], log_normalizer[row]);
+      const Real indicator = j == problem.cur[row], g = grad[row];
+      const Real error = std::fabs(g) * (p.error + 2 * u64 * (indicator + p.value));
+      require_near(report, got, g * (indicator - p.value), error, where);
+      want[problem.prev[row] * problem.units + j].add_uncertain(g * indicator, 0);
+      want[problem.prev[row] * problem.units + j].add_uncertain(-g * p.value, error);
+    }
+  }
+  for (size_t i = 0; i < want.size(); ++i) {
+    require_near(report, dense[i], want[i], u64, problem.what + ", dense gradient[" + std::to_string(i) + "]");
+  }
+}
+
+// Logits that are no numbers, or rows without a possible transition.
+template <class T>
+void check_special_logits(Report& report) {
+  constexpr int64_t units = 131;
+  for (const double special : {double(NAN), double(INFINITY), -double(INFINITY)}) {
+    std::vector<T> logits(units * units, store<T>(special));
+    for (int64_t j = 0; j < units; ++j) logits[j] = store<T>(j == units - 1 ? special : 0.25);
+    const std::vector<int64_t> prev = {0, 1}, cur = {0, 0};
+    auto log_prob = poisoned<Compute<T>>(2);
+    auto log_normalizer = poisoned<double>(2);
+    run(TransitionLogProbArgs<T>{logits.data(), prev.data(), cur.data(), log_prob.data(), log_normalizer.data(), 2,
+                                 units});
+    const std::string what = "a row with logit " + std::to_string(special);
+    if (special < 0) {
+      require_near(report, log_prob[0], -std::log(Real(units - 1)), units * unit_roundoff<Compute<T>>(), what);
+      report.require(log_normalizer[1] == special, what + " everywhere: expected log_normalizer -inf");
+    } else {
+      report.require(std::isnan(log_normalizer[0]) && std::isnan(log_prob[0]), what + ": expected NaN");
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Size size = parse_size(argc, argv);
+  Report report;
+  Random random(5);
+  std::vector<std::pair<int64_t, int64_t>> sizes = {{0, 1}, {1, 1}, {7, 5}, {3, 131}};  // rows, units
+  if (size != Size::kSmall) {
+    sizes.insert(sizes.end(), {{0, 7}, {1, 2}, {130, 3}, {20, 33}, {40, 128}, {13, 300}});
+  }
+  if (size == Size::kFull) {
+    for (const int64_t rows : {2, 65, 257}) {
+      for (const int64_t units : {2, 31, 32, 64, 129, 257, 600}) sizes.emplace_back(rows, units);
+    }
+  }
+  for_each_dtype([&]<class T>() {
+    report.group(kTwin + ", transition_log_prob, " + dtype_name<T>());
+    for (const auto& [rows, units] : sizes) {
+      for (const double scale : {1., 1000.}) {
+        for (const bool invalid : {false, true}) {
+          const auto problem = random_problem<T>(random, rows, units, scale, invalid);
+          check_forward(report, problem);
+          check_backward(report, random, problem);
+        }
+        auto problem = random_problem<T>(random, rows, units, scale, false);
+        problem.cur = random_index(random, rows, units, true);
+        problem.what += ", some cur invalid";
+        check_forward(report, problem);
+      }
+    }
+    report.group(kTwin + ", transition_log_prob, " + dtype_name<T>() + ", special logits");
+    check_special_logits<T>(report);
+  });
+  return report.finish(launched());
+}

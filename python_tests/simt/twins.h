@@ -1,0 +1,170 @@
+// The kernels under test: the CUDA ones on csrc/simt, or, without SOMVAE_SIMT, the CPU ones, each op in two ranges as
+// two threads would take it.
+#pragma once
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "bmu/bmu.h"
+#include "neighborhood/segment_sum.h"
+#include "neighborhood/som_gather.h"
+#include "neighborhood/som_losses.h"
+#include "transition/expected_distance.h"
+#include "transition/transition_log_prob.h"
+
+#if !defined(SOMVAE_SIMT)
+#include "cpu/codebook_panels.h"
+#include "cpu/simd_level.h"
+#endif
+
+namespace somvae::test {
+
+#if defined(SOMVAE_SIMT)
+
+inline const std::string kTwin = "cuda on simt";
+inline const std::set<std::string>& launched() { return simt::launched_kernels(); }
+
+// Whether scores are sums of fused multiply-adds.
+inline bool scores_are_fused() { return true; }
+
+template <class T>
+void run(const BmuArgs<T>& args) {
+  bmu_cuda(args, nullptr);
+}
+template <class T>
+void run(const BmuBackwardArgs<T>& args) {
+  bmu_backward_cuda(args, nullptr);
+}
+template <class T>
+void run(const SegmentSumArgs<T>& args) {
+  segment_sum_cuda(args, nullptr);
+}
+template <class T>
+void run(const SegmentSumBackwardArgs<T>& args) {
+  segment_sum_backward_cuda(args, nullptr);
+}
+template <class T>
+void run(const SomGatherArgs<T>& args) {
+  som_gather_cuda(args, nullptr);
+}
+template <class T>
+void run(const SomGatherBackwardArgs<T>& args) {
+  som_gather_backward_cuda(args, nullptr);
+}
+template <class T>
+void run(const SomLossesArgs<T>& args) {
+  som_losses_cuda(args, nullptr);
+}
+template <class T>
+void run(const SomLossesBackwardArgs<T>& args) {
+  som_losses_backward_cuda(args, nullptr);
+}
+template <class T>
+void run(const TransitionLogProbArgs<T>& args) {
+  transition_log_prob_cuda(args, nullptr);
+}
+template <class T>
+void run(const TransitionLogProbBackwardArgs<T>& args) {
+  transition_log_prob_backward_cuda(args, nullptr);
+}
+template <class T>
+void run(const ExpectedDistanceArgs<T>& args) {
+  expected_distance_cuda(args, nullptr);
+}
+template <class T>
+void run(const ExpectedDistanceBackwardArgs<T>& args) {
+  expected_distance_backward_cuda(args, nullptr);
+}
+
+#else
+
+inline const std::string kTwin = "cpu";
+inline std::set<std::string> launched() { return {}; }
+inline bool scores_are_fused() { return simd_level() != SimdLevel::baseline; }
+
+template <class Range>
+void in_two_ranges(int64_t count, Range range) {
+  const int64_t cut = count / 3;
+  range(0, cut);
+  range(cut, count);
+}
+
+template <class T>
+std::vector<Compute<T>> packed_codebook(const T* codebook, int64_t units, int64_t dim) {
+  const int64_t panels = panel_count(units);
+  std::vector<Compute<T>> packed(panels * kPanelCodes * dim);
+  in_two_ranges(panels, [&](int64_t a, int64_t b) { pack_panels(codebook, units, dim, packed.data(), a, b); });
+  return packed;
+}
+
+template <class T>
+void run(const BmuArgs<T>& args) {
+  const auto packed = packed_codebook(args.codebook, args.units, args.dim);
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { bmu_cpu(args, packed.data(), a, b); });
+}
+template <class T>
+void run(const BmuBackwardArgs<T>& args) {
+  if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { bmu_backward_z_cpu(args, a, b); });
+  if (args.grad_codebook) {
+    in_two_ranges(args.units, [&](int64_t a, int64_t b) { bmu_backward_codebook_cpu(args, a, b); });
+  }
+}
+template <class T>
+void run(const SegmentSumArgs<T>& args) {
+  in_two_ranges(args.segments, [&](int64_t a, int64_t b) { segment_sum_cpu(args, a, b); });
+}
+template <class T>
+void run(const SegmentSumBackwardArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { segment_sum_backward_cpu(args, a, b); });
+}
+template <class T>
+void run(const SomGatherArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_gather_cpu(args, a, b); });
+}
+template <class T>
+void run(const SomGatherBackwardArgs<T>& args) {
+  in_two_ranges(args.units, [&](int64_t a, int64_t b) { som_gather_backward_cpu(args, a, b); });
+}
+template <class T>
+void run(const SomLossesArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_losses_cpu(args, a, b); });
+}
+template <class T>
+void run(const SomLossesBackwardArgs<T>& args) {
+  if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_losses_backward_z_cpu(args, a, b); });
+  if (args.grad_codebook) {
+    in_two_ranges(args.units, [&](int64_t a, int64_t b) { som_losses_backward_codebook_cpu(args, a, b); });
+  }
+}
+template <class T>
+void run(const TransitionLogProbArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { transition_log_prob_cpu(args, a, b); });
+}
+template <class T>
+void run(const TransitionLogProbBackwardArgs<T>& args) {
+  in_two_ranges(args.offsets ? args.units : args.rows,
+                [&](int64_t a, int64_t b) { transition_log_prob_backward_cpu(args, a, b); });
+}
+template <class T>
+void run(const ExpectedDistanceArgs<T>& args) {
+  const auto packed = packed_codebook(args.codebook, args.units, args.dim);
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { expected_distance_cpu(args, packed.data(), a, b); });
+}
+template <class T>
+void run(const ExpectedDistanceBackwardArgs<T>& args) {
+  if (args.grad_logits) {
+    in_two_ranges(args.offsets ? args.units : args.rows,
+                  [&](int64_t a, int64_t b) { expected_distance_backward_logits_cpu(args, a, b); });
+  }
+  if (args.grad_z) {
+    in_two_ranges(args.rows, [&](int64_t a, int64_t b) { expected_distance_backward_z_cpu(args, a, b); });
+  }
+  if (args.grad_codebook) {
+    in_two_ranges(args.units, [&](int64_t a, int64_t b) { expected_distance_backward_codebook_cpu(args, a, b); });
+  }
+}
+
+#endif
+
+}  // namespace somvae::test

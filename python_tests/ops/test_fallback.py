@@ -1,0 +1,98 @@
+"""What happens without the compiled library, and which CPU instructions it uses when it is there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from somvae_ext import build_info
+
+ROOT = Path(__file__).parents[2]
+HIDE = "import sys; sys.modules['somvae_ext._C'] = None\n"  # makes the import of the compiled library fail
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # Only what a test asks for: this run may itself be forced to a level or to the fallback.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMVAE_EXT_")}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**inherited, "PYTHONPATH": path, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_tests(*files: str, **environment: str) -> None:
+    """Runs the tests of values, gradients and errors in a process of their own, without the searches by Hypothesis."""
+    paths = [f"python_tests/ops/{file}" for file in files]
+    options = ["-q", "-p", "no:cacheprovider", "-m", "not cuda and not slow and not hypothesis"]
+    result = python("-m", "pytest", *paths, *options, **environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+# ---- without the library ---------------------------------------------------------------------------------------------
+
+
+def test_import_without_the_library_warns_once_and_says_how_to_build() -> None:
+    result = python(
+        "-W", "always", "-c", HIDE + "import somvae_ext, somvae_ext.ops.bmu; print(somvae_ext.build_info()['native'])"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "False\n"
+    assert result.stderr.count("RuntimeWarning") == 1
+    assert "pip install --no-build-isolation ." in result.stderr
+
+
+def test_importing_it_with_the_library_is_silent() -> None:
+    result = python("-W", "error", "-c", "import somvae_ext")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_tests_do_not_start_without_the_library() -> None:
+    """Were it missing, the tests would otherwise pass on the fallback."""
+    probe = "import pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'python_tests/test_grid.py']))"
+    result = python("-c", HIDE + probe)
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "the compiled library somvae_ext._C is missing" in result.stdout + result.stderr
+
+
+def test_ops_keep_their_contract_without_the_library() -> None:
+    run_tests(
+        "test_bmu.py",
+        "test_neighborhood.py",
+        "test_transition.py",
+        "test_errors.py",
+        "test_autocast.py",
+        SOMVAE_EXT_TEST_FALLBACK="1",
+    )
+
+
+# ---- CPU instruction levels ------------------------------------------------------------------------------------------
+
+
+def test_highest_level_is_taken() -> None:
+    info = "import somvae_ext; info = somvae_ext.build_info(); print(info['simd'], info['simd_available'][-1])"
+    chosen, highest = python("-c", info).stdout.split()
+    assert chosen == highest
+
+
+@pytest.mark.parametrize("level", build_info()["simd_available"])
+def test_ops_keep_their_contract_at_each_level(level: str) -> None:
+    chosen = python("-c", "import somvae_ext; print(somvae_ext.build_info()['simd'])", SOMVAE_EXT_SIMD=level)
+    assert chosen.stdout.strip() == level, chosen.stderr
+    run_tests("test_bmu.py", "test_neighborhood.py", "test_transition.py", "test_determinism.py", SOMVAE_EXT_SIMD=level)
+
+
+def test_unknown_level_is_an_error_that_names_the_valid_ones() -> None:
+    result = python("-c", "import somvae_ext", SOMVAE_EXT_SIMD="sse9")
+    assert result.returncode != 0
+    sentence = result.stderr.splitlines()[-1]
+    for part in ("SOMVAE_EXT_SIMD", "sse9", *build_info()["simd_available"]):
+        assert part in sentence

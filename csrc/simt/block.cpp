@@ -257,8 +257,8 @@ void renew_memory() {
   forget_accesses(static_shared.begin, static_shared.bytes);
 }
 
-// The threads of block number, at index, ready to run. The race detector takes a fiber's doings as ordered; dealt out
-// anew for each block, threads of the same number in two blocks are not.
+// The threads of block number, at index, ready to run. The race detector takes all that a fiber does as ordered, so
+// that a block must not run on the fibers of the one before, whose barriers have told them everything.
 void prepare(const uint3& index, size_t number, std::deque<Fiber>& fibers) {
   const dim3& size = block->launch->block;
   const unsigned count = static_cast<unsigned>(block->threads.size());
@@ -274,7 +274,7 @@ void prepare(const uint3& index, size_t number, std::deque<Fiber>& fibers) {
     thread.position = {thread_index, index, size, block->launch->grid, i % kWarpSize};
     thread.warp = &block->warps[i / kWarpSize];
     thread.warp->alive |= 1u << thread.position.lane;
-    thread.fiber = &fibers[(i + number) % (count + 1)];
+    thread.fiber = &fibers[number % 2 * count + i];
     thread.state = Thread::State::kReady;
   }
 }
@@ -324,7 +324,7 @@ uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned 
 void run_blocks(const Launch& launch) {
   static std::deque<Fiber> fibers;  // they and their stacks are kept for the next launch
   Block running(launch);
-  while (fibers.size() < running.threads.size() + 1) fibers.emplace_back(&run_threads);
+  while (fibers.size() < 2 * running.threads.size()) fibers.emplace_back(&run_threads);
   Fiber self;
   self.adopt_caller();
   block = &running;

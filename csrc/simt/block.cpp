@@ -89,13 +89,20 @@ char launch_started, launch_finished;  // tags
 
 const char* name(Collective operation) {
   switch (operation) {
-    case Collective::kSyncthreads: return "__syncthreads";
-    case Collective::kSyncthreadsCount: return "__syncthreads_count";
-    case Collective::kSyncthreadsAnd: return "__syncthreads_and";
-    case Collective::kSyncthreadsOr: return "__syncthreads_or";
-    case Collective::kSyncwarp: return "__syncwarp";
-    case Collective::kShuffle: return "a warp shuffle";
-    case Collective::kBallot: return "a warp vote";
+    case Collective::kSyncthreads:
+      return "__syncthreads";
+    case Collective::kSyncthreadsCount:
+      return "__syncthreads_count";
+    case Collective::kSyncthreadsAnd:
+      return "__syncthreads_and";
+    case Collective::kSyncthreadsOr:
+      return "__syncthreads_or";
+    case Collective::kSyncwarp:
+      return "__syncwarp";
+    case Collective::kShuffle:
+      return "a warp shuffle";
+    case Collective::kBallot:
+      return "a warp vote";
   }
   return "";
 }
@@ -229,7 +236,7 @@ Memory find_static_shared() {
   dl_iterate_phdr(
       [](dl_phdr_info* object, size_t, void* result) {
         for (int i = 0; i < object->dlpi_phnum; ++i) {
-          const ElfW(Phdr)& segment = object->dlpi_phdr[i];
+          const ElfW(Phdr) & segment = object->dlpi_phdr[i];
           if (segment.p_type != PT_TLS) continue;
           *static_cast<Memory*>(result) = {static_cast<char*>(object->dlpi_tls_data), segment.p_memsz};
         }

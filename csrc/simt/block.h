@@ -11,7 +11,15 @@
 
 namespace somvae::simt {
 
-enum class Collective { kSyncthreads, kSyncthreadsCount, kSyncthreadsAnd, kSyncthreadsOr, kSyncwarp, kShuffle, kBallot };
+enum class Collective {
+  kSyncthreads,
+  kSyncthreadsCount,
+  kSyncthreadsAnd,
+  kSyncthreadsOr,
+  kSyncwarp,
+  kShuffle,
+  kBallot
+};
 
 struct CallSite {
   const char* file;

@@ -23,8 +23,8 @@ void launch(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_byt
 }  // namespace somvae::simt
 
 #define SOMVAE_STRIP_PARENTHESES(...) __VA_ARGS__
-#define LAUNCH(kernel, grid, block, bytes, stream, ...)             \
-  ::somvae::simt::launch(#kernel, grid, block, bytes, [&] {         \
-    static_cast<void>(stream);                                      \
-    SOMVAE_STRIP_PARENTHESES kernel(__VA_ARGS__);                   \
+#define LAUNCH(kernel, grid, block, bytes, stream, ...)     \
+  ::somvae::simt::launch(#kernel, grid, block, bytes, [&] { \
+    static_cast<void>(stream);                              \
+    SOMVAE_STRIP_PARENTHESES kernel(__VA_ARGS__);           \
   })

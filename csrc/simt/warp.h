@@ -61,8 +61,8 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, const c
 
 inline unsigned __ballot_sync(unsigned mask, int predicate, const char* file = __builtin_FILE(),
                               int line = __builtin_LINE()) {
-  return static_cast<unsigned>(::somvae::simt::meet_warp(::somvae::simt::Collective::kBallot, mask, predicate != 0, 0,
-                                                         {file, line}));
+  return static_cast<unsigned>(
+      ::somvae::simt::meet_warp(::somvae::simt::Collective::kBallot, mask, predicate != 0, 0, {file, line}));
 }
 
 inline int __any_sync(unsigned mask, int predicate, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {

@@ -143,8 +143,7 @@ inline Groups group_by(const std::vector<int64_t>& index, int64_t units) {
   Groups groups;
   groups.order.resize(index.size());
   std::iota(groups.order.begin(), groups.order.end(), 0);
-  std::stable_sort(groups.order.begin(), groups.order.end(),
-                   [&](int64_t a, int64_t b) { return index[a] < index[b]; });
+  std::stable_sort(groups.order.begin(), groups.order.end(), [&](int64_t a, int64_t b) { return index[a] < index[b]; });
   for (int64_t unit = 0; unit <= units; ++unit) {
     groups.offsets.push_back(std::count_if(index.begin(), index.end(), [&](int64_t i) { return i < unit; }));
   }
@@ -191,9 +190,9 @@ inline std::vector<Neighbors> grids(Size size) {
   std::vector<Neighbors> all = {make_neighbors(1, 1, false, false), make_neighbors(3, 4, false, false),
                                 make_neighbors(3, 4, true, false)};
   if (size == Size::kSmall) return all;
-  all.insert(all.end(), {make_neighbors(1, 2, false, true), make_neighbors(1, 5, false, false),
-                         make_neighbors(5, 13, false, true), make_neighbors(4, 5, true, true),
-                         make_neighbors(2, 2, true, true)});
+  all.insert(all.end(),
+             {make_neighbors(1, 2, false, true), make_neighbors(1, 5, false, false), make_neighbors(5, 13, false, true),
+              make_neighbors(4, 5, true, true), make_neighbors(2, 2, true, true)});
   return all;
 }
 

@@ -72,10 +72,10 @@ void check_forward(Report& report, const Problem<T>& problem, int k, const std::
         report.require(std::isnan(got) && winner == 0, where + ": expected distance NaN and index 0");
         continue;
       }
-      report.require(winner == scores[n].second, where + ": got code " + std::to_string(winner) + ", expected " +
-                                                     std::to_string(scores[n].second));
-      report.require(got == scores[n].first, where + ": got distance " + std::to_string(got) + ", expected " +
-                                                 std::to_string(scores[n].first));
+      report.require(winner == scores[n].second,
+                     where + ": got code " + std::to_string(winner) + ", expected " + std::to_string(scores[n].second));
+      report.require(got == scores[n].first,
+                     where + ": got distance " + std::to_string(got) + ", expected " + std::to_string(scores[n].first));
       if (n > 0 || winner < 0 || winner >= units || !std::isfinite(got)) continue;
       const Sum sum = true_distance(z, problem.codebook.data() + winner * dim, dim);
       const Real error = sum.error(unit_roundoff<C>());
@@ -95,8 +95,18 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, i
   const Groups groups = group_by(index, units);
   auto grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(units * dim);
   auto only_z = grad_z, only_codebook = grad_codebook;
-  BmuBackwardArgs<T> args = {grad.data(), problem.z.data(), problem.codebook.data(), index.data(), groups.order.data(),
-                             groups.offsets.data(), grad_z.data(), grad_codebook.data(), rows, units, dim, k};
+  BmuBackwardArgs<T> args = {grad.data(),
+                             problem.z.data(),
+                             problem.codebook.data(),
+                             index.data(),
+                             groups.order.data(),
+                             groups.offsets.data(),
+                             grad_z.data(),
+                             grad_codebook.data(),
+                             rows,
+                             units,
+                             dim,
+                             k};
   run(args);
   args.grad_z = only_z.data();
   args.grad_codebook = nullptr;

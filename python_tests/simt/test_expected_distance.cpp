@@ -32,13 +32,13 @@ struct Problem {
 
 template <class T>
 Problem<T> random_problem(Random& random, const Shape& shape, double scale, bool invalid) {
-  return {shape,
-          random_logits<T>(random, shape.units, scale),
-          random_values<T>(random, shape.rows * shape.dim),
-          random_values<T>(random, shape.units * shape.dim),
-          random_index(random, shape.rows, shape.units, invalid),
-          describe(shape) + ", logits of " + std::to_string(static_cast<int>(scale)) +
-              (invalid ? ", some invalid" : "")};
+  return {
+      shape,
+      random_logits<T>(random, shape.units, scale),
+      random_values<T>(random, shape.rows * shape.dim),
+      random_values<T>(random, shape.units * shape.dim),
+      random_index(random, shape.rows, shape.units, invalid),
+      describe(shape) + ", logits of " + std::to_string(static_cast<int>(scale)) + (invalid ? ", some invalid" : "")};
 }
 
 template <class T>
@@ -126,9 +126,9 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
       const Real g = grad[row], distance = problem.distance(row, unit), expectation = saved.expectation[row];
       const Real value = g * p.value * (distance - expectation);
       // Three more roundings in double: the difference, the two products.
-      const Real error = std::fabs(g) * (p.value * distance * problem.distance_error() +
-                                         p.error * std::fabs(distance - expectation)) +
-                         3 * u64 * std::fabs(value);
+      const Real error =
+          std::fabs(g) * (p.value * distance * problem.distance_error() + p.error * std::fabs(distance - expectation)) +
+          3 * u64 * std::fabs(value);
       require_near(report, got, value, error, where + ", sparse gradient of the logits");
       want_dense[problem.prev[row] * units + unit].add_uncertain(value, error);
       for (int64_t d = 0; d < dim; ++d) {

@@ -142,8 +142,8 @@ struct Defect {
   void (*clean)(int*);
 };
 
-#define DEFECT(kernel, blocks, detector, report)                                                    \
-  {#kernel, detector, report,                                                                       \
+#define DEFECT(kernel, blocks, detector, report)                                                     \
+  {#kernel, detector, report,                                                                        \
    [](int* out) { LAUNCH((kernel<true>), blocks, kThreads, kThreads * sizeof(int), nullptr, out); }, \
    [](int* out) { LAUNCH((kernel<false>), blocks, kThreads, kThreads * sizeof(int), nullptr, out); }}
 

@@ -65,11 +65,20 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
   const Groups groups = group_by(problem.index, grid.units);
   auto grad_z = poisoned<T>(problem.rows * problem.dim), grad_codebook = poisoned<T>(grid.units * problem.dim);
   auto only_z = grad_z, only_codebook = grad_codebook;
-  SomLossesBackwardArgs<T> args = {grad_commitment.data(), grad_som.data(),       problem.z.data(),
-                                   problem.codebook.data(), problem.index.data(), grid.table.data(),
-                                   groups.order.data(),    groups.offsets.data(), grad_z.data(),
-                                   grad_codebook.data(),   problem.rows,          grid.units,
-                                   grid.slots,             problem.dim};
+  SomLossesBackwardArgs<T> args = {grad_commitment.data(),
+                                   grad_som.data(),
+                                   problem.z.data(),
+                                   problem.codebook.data(),
+                                   problem.index.data(),
+                                   grid.table.data(),
+                                   groups.order.data(),
+                                   groups.offsets.data(),
+                                   grad_z.data(),
+                                   grad_codebook.data(),
+                                   problem.rows,
+                                   grid.units,
+                                   grid.slots,
+                                   problem.dim};
   run(args);
   args.grad_z = only_z.data();
   args.grad_codebook = nullptr;

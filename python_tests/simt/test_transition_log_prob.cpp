@@ -65,10 +65,9 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
   }
   const Groups groups = group_by(problem.prev, problem.units);
   auto dense = poisoned<T>(problem.units * problem.units), sparse = poisoned<T>(problem.rows * problem.units);
-  TransitionLogProbBackwardArgs<T> args = {grad.data(),         problem.logits.data(),  problem.prev.data(),
-                                           problem.cur.data(),  log_normalizer.data(),  groups.order.data(),
-                                           groups.offsets.data(), dense.data(),         problem.rows,
-                                           problem.units};
+  TransitionLogProbBackwardArgs<T> args = {
+      grad.data(),         problem.logits.data(), problem.prev.data(), problem.cur.data(), log_normalizer.data(),
+      groups.order.data(), groups.offsets.data(), dense.data(),        problem.rows,       problem.units};
   run(args);
   args.order = args.offsets = nullptr;
   args.grad_logits = sparse.data();

@@ -145,8 +145,8 @@ void check_partial_warps(Report& report) {
 __global__ void vote(unsigned* ballots, int* any_and_all) {
   const int lane = threadIdx.x % 32;
   ballots[threadIdx.x] = __ballot_sync(kAll, lane % 3 == 0);
-  any_and_all[threadIdx.x] = __any_sync(kAll, lane == 5) && !__any_sync(kAll, lane > 31) && __all_sync(kAll, lane < 32) &&
-                             !__all_sync(kAll, lane != 5);
+  any_and_all[threadIdx.x] = __any_sync(kAll, lane == 5) && !__any_sync(kAll, lane > 31) &&
+                             __all_sync(kAll, lane < 32) && !__all_sync(kAll, lane != 5);
 }
 
 void check_votes(Report& report) {
@@ -269,7 +269,8 @@ void check_launch_refusals(Report& report) {
   report.require(refused([&] { launch(dim3(1, 65536), 1, 0); }, blocks), "65536 blocks along y");
   report.require(refused([&] { launch(dim3(1, 1, 65536), 1, 0); }, blocks), "65536 blocks along z");
   report.require(refused([&] { launch(1LL << 32, 1, 0); }, "is no dim3 size"), "2^32 blocks, which are 0 in 32 bits");
-  report.require(refused([&] { launch(1, 1, 49153); }, "49152 bytes of dynamic shared memory"), "too much shared memory");
+  report.require(refused([&] { launch(1, 1, 49153); }, "49152 bytes of dynamic shared memory"),
+                 "too much shared memory");
   report.require(out == 0, "a refused kernel must not run");
   launch(1, 1024, 49152);
   report.require(out == 1, "the largest block must run");
@@ -285,7 +286,8 @@ void check_arithmetic(Report& report) {
   report.group("arithmetic");
   report.require(min(3, int64_t{-5}) == -5 && max(3u, int64_t{5}) == 5, "min and max of integers of different width");
   report.require(min(1.5f, NAN) == 1.5f && max(double(NAN), 2.5f) == 2.5, "min and max prefer a number to NaN");
-  report.require(__uint_as_float(__float_as_uint(-1.25f)) == -1.25f && __float_as_uint(1.f) == 0x3f800000u, "bit casts");
+  report.require(__uint_as_float(__float_as_uint(-1.25f)) == -1.25f && __float_as_uint(1.f) == 0x3f800000u,
+                 "bit casts");
 }
 
 }  // namespace

@@ -91,9 +91,9 @@ void in_two_ranges(int64_t count, Range range) {
 }
 
 template <class T>
-std::vector<Compute<T>> packed_codebook(const T* codebook, int64_t units, int64_t dim) {
+std::vector<Compute<T> > packed_codebook(const T* codebook, int64_t units, int64_t dim) {
   const int64_t panels = panel_count(units);
-  std::vector<Compute<T>> packed(panels * kPanelCodes * dim);
+  std::vector<Compute<T> > packed(panels * kPanelCodes * dim);
   in_two_ranges(panels, [&](int64_t a, int64_t b) { pack_panels(codebook, units, dim, packed.data(), a, b); });
   return packed;
 }

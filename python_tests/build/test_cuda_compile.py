@@ -1,0 +1,98 @@
+"""What nvcc makes of the CUDA kernels: they compile, nothing spills, and each stays within its registers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+SOURCES = sorted(Path(__file__).resolve().parents[2].glob("csrc/*/*.cu"))
+
+# Registers per thread. A multiprocessor has 65536: at 64 each it runs 1024 threads, at 128 it runs two of the blocks of
+# 256 threads that keep a 4 x 4 tile of distances in registers.
+BUDGET = {
+    "bmu_kernel": 128,
+    "bmu_backward_z_kernel": 64,
+    "bmu_backward_codebook_kernel": 64,
+    "segment_sum_kernel": 64,
+    "segment_sum_backward_kernel": 64,
+    "som_gather_kernel": 64,
+    "som_gather_backward_kernel": 64,
+    "som_losses_kernel": 64,
+    "som_losses_backward_z_kernel": 64,
+    "som_losses_backward_codebook_kernel": 64,
+    "transition_log_prob_kernel": 64,
+    "transition_log_prob_backward_kernel": 64,
+    "log_normalizer_kernel": 64,
+    "expected_distance_kernel": 128,
+    "expected_distance_backward_logits_kernel": 128,
+    "expected_distance_backward_z_kernel": 64,
+    "expected_distance_backward_codebook_kernel": 64,
+}
+
+
+class Usage(NamedTuple):
+    kernel: str
+    arch: str
+    registers: int
+    stack: int
+    spilled: int
+
+
+def usages(report: str) -> Iterator[Usage]:
+    """What ``ptxas -v`` says about each instance of each kernel."""
+    entries = re.split(r"Compiling entry function ", report)[1:]
+    for entry in entries:
+        symbol, arch = re.match(r"'(\S+)' for '(\w+)'", entry).groups()  # type: ignore[union-attr]
+        # _ZN6somvae10bmu_kernelI...: namespaces and names, each after its length
+        names, rest = [], symbol.removeprefix("_ZN")
+        while length := re.match(r"\d+", rest):
+            end = length.end() + int(length[0])
+            names.append(rest[length.end() : end])
+            rest = rest[end:]
+        stack, stores, loads = re.search(
+            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", entry
+        ).groups()  # type: ignore[union-attr]
+        registers = re.search(r"Used (\d+) registers", entry)[1]  # type: ignore[index]
+        yield Usage(names[-1], arch, int(registers), int(stack), int(stores) + int(loads))
+
+
+def check(setup_py: ModuleType, source: Path, archs: list[str] | None, folder: Path) -> None:
+    """Compiles as setup.py does and compares with the budget; archs: None for all that setup.py chooses."""
+    nvcc = next(iter(setup_py.nvcc_candidates()), None)
+    if nvcc is None:
+        pytest.skip("no nvcc on this machine")
+    known = setup_py.known_archs(nvcc)
+    numbers = [arch.replace(".", "") for arch in archs or setup_py.DEFAULT_ARCHS if arch in known]
+    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in numbers]
+    options = ["-std=c++20", "-O3", "-Xptxas", "-v", f"-I{source.parents[1]}"]
+    done = subprocess.run(
+        [nvcc, *options, *targets, "-c", source, "-o", folder / "kernels.o"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    found = list(usages(done.stdout + done.stderr))
+    assert {usage.arch for usage in found} == {f"sm_{number}" for number in numbers}
+    wasteful = [usage for usage in found if usage.spilled or usage.stack or usage.registers > BUDGET[usage.kernel]]
+    assert wasteful == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_kernels_stay_within_their_registers(setup_py: ModuleType, source: Path, tmp_path: Path) -> None:
+    check(setup_py, source, ["7.5", "9.0"], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_kernels_stay_within_their_registers_everywhere(setup_py: ModuleType, source: Path, tmp_path: Path) -> None:
+    check(setup_py, source, None, tmp_path)
+
+
+def test_every_kernel_has_a_budget(root: Path) -> None:
+    source = "".join(path.read_text() for path in root.glob("csrc/*/*.cuh"))
+    assert set(re.findall(r"\b(\w+_kernel)\(", source)) == set(BUDGET)

@@ -1,0 +1,137 @@
+"""The CUDA kernels run on the CPU, and the CPU kernels without torch, by the programs that CMakeLists.txt builds.
+
+Each program compares one op's forward and backward kernels with a reference in extended precision over a grid of shapes
+and data types. CUDA kernels run on csrc/simt in three variants: plain, under the address and undefined-behaviour
+sanitizers, and under the race detector, which is slow and gets small shapes; the long sweeps are marked slow.
+
+The build is kept in ``build/simt``, or where SOMVAE_EXT_SIMT_BUILD says.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("SOMVAE_EXT_SIMT_BUILD", ROOT / "build" / "simt"))
+
+OPS = ["bmu", "segment_sum", "som_gather", "som_losses", "transition_log_prob", "expected_distance"]
+VARIANTS = ["plain", "address", "thread"]
+SIZE = {"plain": "normal", "address": "normal", "thread": "small"}
+LONG_SIZE = {"plain": "full", "address": "full", "thread": "normal"}
+
+
+def need(command: str, reason: str) -> None:
+    if shutil.which(command) is None:
+        pytest.fail(f"the kernels' tests are built with {reason}, and '{command}' was not found on PATH", pytrace=False)
+
+
+def run_or_fail(command: list[str | Path], what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.fail(f"{what}:\n{done.stdout[-8000:]}{done.stderr[-8000:]}", pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def build() -> None:
+    """Compiles the programs, once and only what has changed."""
+    need("cmake", "CMake")
+    need(os.environ.get("CXX", "c++").split()[0], "a C++ compiler")
+    run_or_fail(["cmake", "-S", ROOT, "-B", BUILD], "CMake could not configure the kernels' tests")
+    jobs = os.environ.get("MAX_JOBS", str(len(os.sched_getaffinity(0))))
+    run_or_fail(["cmake", "--build", BUILD, "--parallel", jobs], "the kernels' tests do not compile")
+
+
+@functools.cache
+def output_of(program: str, size: str, simd: str | None = None) -> str:
+    """What the program printed; the test that asked first fails if the program did."""
+    environment = os.environ | ({"SOMVAE_EXT_SIMD": simd} if simd else {})
+    command = [str(BUILD / program), "--size", size]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if "unexpected memory mapping" in done.stderr:
+        # The race detector of older compilers cannot live with a kernel that randomises addresses widely.
+        command = ["setarch", "--addr-no-randomize", *command]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        output = done.stdout + done.stderr
+        pytest.fail(f"{program} ended with {done.returncode}:\n{output[:8000]}", pytrace=False)
+    return done.stdout
+
+
+def kernels_in_source() -> set[str]:
+    """The names of all ``__global__`` functions in csrc."""
+    names: set[str] = set()
+    for path in [*ROOT.glob("csrc/**/*.cu"), *ROOT.glob("csrc/**/*.cuh")]:
+        source = re.sub(r"//[^\n]*|/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        for declaration in re.findall(r"__global__([^;{]*)[;{]", source):
+            declaration = re.sub(r"__launch_bounds__\s*\([^)]*\)", "", declaration)
+            names.add(re.search(r"(\w+)\s*\(", declaration)[1])  # type: ignore[index]
+    return names
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_twin_keeps_what_cuda_promises(variant: str) -> None:
+    output_of(f"simt_{variant}_twin", "normal")
+
+
+def test_twin_works_without_assembly() -> None:
+    output_of("simt_ucontext_twin", "normal")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_planted_defects_are_reported_at_their_line(variant: str) -> None:
+    assert "planted" in output_of(f"simt_{variant}_planted", "normal")
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_cuda_kernels_equal_the_reference(variant: str, op: str) -> None:
+    output_of(f"simt_{variant}_{op}", SIZE[variant])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_cuda_kernels_equal_the_reference_on_many_shapes(variant: str, op: str) -> None:
+    output_of(f"simt_{variant}_{op}", LONG_SIZE[variant])
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("simd", [None, "baseline"], ids=["best", "baseline"])
+def test_cpu_kernels_equal_the_reference(op: str, simd: str | None) -> None:
+    output_of(f"cpu_{op}", "normal", simd)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", OPS)
+def test_cpu_kernels_equal_the_reference_on_many_shapes(op: str) -> None:
+    output_of(f"cpu_{op}", "full")
+
+
+def test_16_bit_types_round_as_they_must() -> None:
+    output_of("cpu_dtypes", "normal")
+
+
+def test_every_kernel_is_launched() -> None:
+    launched = {
+        name
+        for op in OPS
+        for name in re.findall(r"^launched: (\w+)$", output_of(f"simt_plain_{op}", SIZE["plain"]), re.MULTILINE)
+    }
+    assert launched == kernels_in_source()
+
+
+def test_ctest_runs_the_same_programs() -> None:
+    listing = subprocess.run(
+        ["ctest", "--test-dir", BUILD, "--show-only=json-v1"], capture_output=True, text=True, check=True
+    )
+    commands = {Path(test["command"][0]).name for test in json.loads(listing.stdout)["tests"]}
+    simt = {f"simt_{variant}_{test}" for variant in VARIANTS for test in ["twin", "planted", *OPS]}
+    assert commands == simt | {f"cpu_{op}" for op in OPS} | {"cpu_dtypes", "simt_ucontext_twin"}

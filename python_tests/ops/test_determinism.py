@@ -14,7 +14,7 @@ from somvae_ext import ops
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 # Enough work for several threads: ops run small inputs on one.
-ROWS, DIM = 4096, 48
+ROWS, DIM = 1024, 48
 
 
 @pytest.fixture

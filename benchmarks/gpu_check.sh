@@ -35,7 +35,7 @@ step() {
     124 | 137) record "$name" failed $((SECONDS - start)) "stopped after $((SECONDS - start)) seconds" ;;
     *) record "$name" failed $((SECONDS - start)) "exit status $status" ;;
   esac
-  tail -n 40 "$work/$name.log"
+  tail -n 20 "$work/$name.log" | cut -c1-160
   return $status
 }
 skip() {

@@ -60,11 +60,9 @@ def neighbor_table(rows: int, cols: int, topology: str, periodic: bool) -> Index
     table = np.full((len(points), len(DIRECTIONS[topology])), -1)
     for node, point in enumerate(points):
         for slot, direction in enumerate(DIRECTIONS[topology]):
-            for other, candidate in enumerate(points):
-                reached = any(
-                    math.dist(point + np.array(direction), candidate + np.array(shift)) < 1e-9 for shift in shifts
-                )
-                if reached and other != node and other not in table[node]:
+            gaps = [np.linalg.norm(points + shift - point - direction, axis=1) for shift in np.array(shifts)]
+            for other in np.flatnonzero(np.min(gaps, axis=0) < 1e-9):
+                if other != node and other not in table[node]:
                     table[node, slot] = other
     return table
 

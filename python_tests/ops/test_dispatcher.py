@@ -10,8 +10,6 @@ from calls import CALLS, GRID, Call, assert_same_bits, make_inputs, run
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from somvae_ext import _native
-
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
@@ -189,11 +187,31 @@ def test_changing_an_input_in_place_before_the_backward_pass_is_noticed(call: Ca
         torch.autograd.grad(outputs, list(leaves.values()), [torch.ones_like(output) for output in outputs])
 
 
-@pytest.mark.parametrize("name", NATIVE_OPS)
-def test_module_exposes_every_op_and_its_raw_halves(name: str) -> None:
-    for arguments in native_arguments(7, torch.float32, torch.device("cpu"))[name]:
-        registered = getattr(torch.ops.somvae_ext, name)(*arguments)
-        for function in (getattr(_native._C, name), getattr(_native._C, f"{name}_forward")):
-            actual = function(*arguments)
-            assert_same_bits(*([x] if isinstance(x, Tensor) else list(x) for x in (actual, registered)))
-    assert callable(getattr(_native._C, f"{name}_backward"))
+@pytest.mark.cuda
+@every_call
+def test_forward_and_backward_can_be_captured_in_a_cuda_graph(call: Call) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    inputs = make_inputs(device="cuda")
+    leaves = {name: inputs[name].requires_grad_() for name in call.differentiable}
+
+    def step() -> tuple[list[Tensor], list[Tensor]]:
+        outputs = call.function(inputs)
+        floating = [output for output in outputs if output.requires_grad]
+        grads = torch.autograd.grad(floating, list(leaves.values()), [torch.ones_like(x) for x in floating])
+        return [output.detach() for output in outputs], list(grads)
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        for leaf in leaves.values():
+            leaf.mul_(-0.5)
+    graph.replay()
+    for expected, actual in zip(step(), captured, strict=True):
+        assert_same_bits(actual, expected)

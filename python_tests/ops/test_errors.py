@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import somvae_ext
 from somvae_ext import Grid
 
 # Valid arguments for K = 6 codes on a 2 x 3 grid, D = 4 features, N = 5 rows.
@@ -156,13 +157,36 @@ def test_number_of_segments(ops: SimpleNamespace, device: torch.device, wrong: i
     refuses(ops, device, "segment_sum", "num_segments", wrong, "be at least 1", str(wrong))
 
 
+# ---- on a GPU an index is not checked unless asked for, because that would wait for the device -----------------------
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    return torch.device("cuda")
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize(("op", "name"), INDEX_ARGUMENTS)
 @pytest.mark.parametrize("wrong", [-1, 6, 2**40])
-def test_validate_checks_the_index_on_a_gpu(op: str, name: str, wrong: int) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA GPU")
-    import somvae_ext.ops
+def test_index_out_of_range_gives_nan_and_leaves_other_rows_alone(
+    cuda: torch.device, op: str, name: str, wrong: int
+) -> None:
+    function = getattr(somvae_ext.ops, op)
+    right = function(**arguments(op, cuda))
+    actual = function(**arguments(op, cuda, **{name: [*VALID[op][name][:4], wrong]}))
+    if op == "segment_sum":  # the row is left out
+        assert actual.count.tolist() == [1, 2, 0, 0, 0, 1]
+        return
+    for a, b in zip(*((x,) if isinstance(x, Tensor) else x for x in (actual, right)), strict=True):
+        assert a[4].isnan().all()
+        assert torch.equal(a[:4], b[:4])
 
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("op", "name"), INDEX_ARGUMENTS)
+@pytest.mark.parametrize("wrong", [-1, 6, 2**40])
+def test_validate_checks_the_index(cuda: torch.device, op: str, name: str, wrong: int) -> None:
     with pytest.raises(ValueError, match=rf"^{op}: {name} must hold values from 0 to 5, got {wrong}$"):
-        getattr(somvae_ext.ops, op)(**arguments(op, torch.device("cuda"), **{name: [0, 1, wrong, 2, 3]}), validate=True)
+        getattr(somvae_ext.ops, op)(**arguments(op, cuda, **{name: [0, 1, wrong, 2, 3]}), validate=True)

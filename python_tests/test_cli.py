@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ TINY = ["fit", "--rows", "3", "--cols", "4", "--epochs", "1", "--latent-dim", "8
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_num_threads(threads)  # the command sets them for its process
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -97,6 +101,7 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "--learning-rate", "fast"], "--learning-rate must be a number, got 'fast'"),
         (["fit", "--rows", "0"], "rows must be a positive integer, got 0"),
         (["fit", "--alpha", "-1"], "alpha must be a finite number of at least 0, got -1.0"),
+        (["fit", "--threads", "0"], "--threads must be at least 1, got 0"),
         (["fit", "--epochs", "0"], "epochs must be at least 1, got 0"),
         (["fit", "--topology", "hexagonal", "--periodic", "--rows", "3"], "rows must be even"),
         (["fit", "--data", "cifar"], "invalid choice: 'cifar' (choose from 'digits', 'digits-series')"),

@@ -42,9 +42,9 @@ def plot_decoded_map(images: Tensor, hits: Tensor | None = None, ax: Axes | None
     mosaic = images.detach().cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, cols * width, channels)
     ax.imshow(mosaic.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     for row in range(1, rows):
-        ax.axhline(row * height - 0.5, color="0.4", linewidth=0.5)
+        ax.axhline(row * height - 0.5, color="0.4", linewidth=2)
     for col in range(1, cols):
-        ax.axvline(col * width - 0.5, color="0.4", linewidth=0.5)
+        ax.axvline(col * width - 0.5, color="0.4", linewidth=2)
     if hits is not None:
         for row, col in torch.cartesian_prod(torch.arange(rows), torch.arange(cols)).tolist():
             ax.text(

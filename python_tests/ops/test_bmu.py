@@ -109,6 +109,7 @@ SPECIAL_CODEBOOKS = {
     "a NaN first code loses to an infinite one": [[NAN, 0.0], [INF, 0.0], [INF, 0.0], [INF, 0.0]],
     "an infinite code loses to a finite one": [[-INF, 0.0], [INF, INF], [5.0, 5.0], [0.0, INF]],
     "one code alone can win": [[NAN, 0.0], [NAN, 0.0], [1.0, 2.0], [NAN, 0.0]],
+    "the first code alone can win": [[1.0, 2.0], [NAN, 0.0], [0.0, NAN], [NAN, 0.0]],
     "no code can win": [[NAN, 0.0], [NAN, 0.0], [0.0, NAN], [NAN, 0.0]],
     "only ordinary codes": [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]],
     "squares overflow": [[1e30, 0.0], [-1e30, 1e30], [1e30, 1e30], [1e30, 0.0]],

@@ -49,7 +49,7 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
       return;
     }
     const Tensor packed = packed_codebook<T>(codes);
-    parallel(args.rows, args.units * args.dim,
+    parallel(args.rows, kTiledPair * args.units * args.dim,
              [&](int64_t first, int64_t last) { bmu_cpu(args, elements<Compute<T>>(packed), first, last); });
   });
   return {distance, index};
@@ -92,11 +92,11 @@ std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, con
       return;
     }
     if (output_mask[0]) {
-      parallel(args.rows, args.k * args.dim,
+      parallel(args.rows, kStreamedPair * args.k * args.dim,
                [&](int64_t first, int64_t last) { bmu_backward_z_cpu(args, first, last); });
     }
     if (output_mask[1]) {
-      parallel(args.units, (1 + args.rows / args.units) * args.dim,
+      parallel(args.units, kStreamedPair * (1 + args.rows / args.units) * args.dim,
                [&](int64_t first, int64_t last) { bmu_backward_codebook_cpu(args, first, last); });
     }
   });

@@ -41,7 +41,7 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
       RUN_ON_CUDA(x, segment_sum_cuda(args, stream));
       return;
     }
-    parallel(segments, (1 + args.rows / segments) * args.dim,
+    parallel(segments, kStreamedPair * (1 + args.rows / segments) * args.dim,
              [&](int64_t first, int64_t last) { segment_sum_cpu(args, first, last); });
   });
   return {sum, groups.offsets.slice(0, 1).sub(groups.offsets.slice(0, 0, segments))};
@@ -69,7 +69,8 @@ Tensor segment_sum_backward(const Tensor& grad, const Tensor& index, at::ScalarT
       RUN_ON_CUDA(grad, segment_sum_backward_cuda(args, stream));
       return;
     }
-    parallel(args.rows, args.dim, [&](int64_t first, int64_t last) { segment_sum_backward_cpu(args, first, last); });
+    parallel(args.rows, kStreamedPair * args.dim,
+             [&](int64_t first, int64_t last) { segment_sum_backward_cpu(args, first, last); });
   });
   return grad_x;
 }

@@ -37,7 +37,7 @@ Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& nei
       RUN_ON_CUDA(codebook, som_gather_cuda(args, stream));
       return;
     }
-    parallel(args.rows, (1 + args.slots) * args.dim,
+    parallel(args.rows, kStreamedPair * (1 + args.slots) * args.dim,
              [&](int64_t first, int64_t last) { som_gather_cpu(args, first, last); });
   });
   return out;
@@ -71,7 +71,7 @@ Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor
       RUN_ON_CUDA(grad, som_gather_backward_cuda(args, stream));
       return;
     }
-    parallel(args.units, (1 + args.rows / args.units) * (1 + args.slots) * args.dim,
+    parallel(args.units, kStreamedPair * (1 + args.rows / args.units) * (1 + args.slots) * args.dim,
              [&](int64_t first, int64_t last) { som_gather_backward_cpu(args, first, last); });
   });
   return grad_codebook;

@@ -54,7 +54,7 @@ std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, c
       RUN_ON_CUDA(z, som_losses_cuda(args, stream));
       return;
     }
-    parallel(args.rows, (1 + args.slots) * args.dim,
+    parallel(args.rows, kStreamedPair * (1 + args.slots) * args.dim,
              [&](int64_t first, int64_t last) { som_losses_cpu(args, first, last); });
   });
   return {commitment, som};
@@ -98,10 +98,11 @@ std::tuple<Tensor, Tensor> som_losses_backward(const Tensor& grad_commitment, co
       return;
     }
     if (output_mask[0]) {
-      parallel(args.rows, args.dim, [&](int64_t first, int64_t last) { som_losses_backward_z_cpu(args, first, last); });
+      parallel(args.rows, kStreamedPair * args.dim,
+               [&](int64_t first, int64_t last) { som_losses_backward_z_cpu(args, first, last); });
     }
     if (output_mask[1]) {
-      parallel(args.units, (1 + args.rows / args.units) * (1 + args.slots) * args.dim,
+      parallel(args.units, kStreamedPair * (1 + args.rows / args.units) * (1 + args.slots) * args.dim,
                [&](int64_t first, int64_t last) { som_losses_backward_codebook_cpu(args, first, last); });
     }
   });

@@ -49,13 +49,19 @@ T* mutable_elements(const Tensor& tensor) {
   return tensor.defined() ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
 }
 
-// Runs `run(first, last)` over ranges that cover [0, items), on torch's CPU threads.
+// Runs `run(first, last)` over ranges that cover [0, items), on torch's CPU threads. `nanoseconds` is a rough guess of
+// what an item takes; too little work for a thread is not worth waking it.
 template <class Run>
-void parallel(int64_t items, int64_t work_per_item, const Run& run) {
-  constexpr int64_t work_per_task = 1 << 15;  // about 10 microseconds: what a task must be worth
-  const int64_t grain = std::max<int64_t>(1, work_per_task / std::max<int64_t>(1, work_per_item));
-  at::parallel_for(0, items, grain, run);
+void parallel(int64_t items, double nanoseconds, const Run& run) {
+  constexpr double worth_a_thread = 50e3;
+  const double grain = worth_a_thread / std::max(nanoseconds, 1e-3);
+  at::parallel_for(0, items, std::max<int64_t>(1, static_cast<int64_t>(grain)), run);
 }
+
+// Guesses for `parallel`: of what kernels do per pair of features.
+constexpr double kTiledPair = 0.02;     // distances in register tiles
+constexpr double kStreamedPair = 0.25;  // distances and sums that stream from the cache
+constexpr double kExponential = 5;
 
 // The codebook in panels, for the CPU's distance kernels.
 template <class T>
@@ -63,7 +69,7 @@ Tensor packed_codebook(const Tensor& codebook) {
   const int64_t units = codebook.size(0), dim = codebook.size(1), panels = panel_count(units);
   const Tensor packed =
       at::empty({panels * kPanelCodes * dim}, codebook.options().dtype(compute_dtype(codebook.scalar_type())));
-  parallel(panels, kPanelCodes * dim, [&](int64_t first, int64_t last) {
+  parallel(panels, kPanelCodes * dim * kStreamedPair, [&](int64_t first, int64_t last) {
     pack_panels(elements<T>(codebook), units, dim, mutable_elements<Compute<T>>(packed), first, last);
   });
   return packed;

@@ -55,7 +55,7 @@ std::tuple<Tensor, Tensor> expected_distance(const Tensor& logits, const Tensor&
       return;
     }
     const Tensor packed = packed_codebook<T>(codes);
-    parallel(args.rows, args.units * (20 + args.dim), [&](int64_t first, int64_t last) {
+    parallel(args.rows, args.units * (2 * kExponential + kTiledPair * args.dim), [&](int64_t first, int64_t last) {
       expected_distance_cpu(args, elements<Compute<T>>(packed), first, last);
     });
   });
@@ -109,15 +109,15 @@ std::tuple<Tensor, Tensor, Tensor> expected_distance_backward(const Tensor& grad
       return;
     }
     if (output_mask[0]) {
-      parallel(grad_logits.size(0), args.units * (20 + args.dim),
+      parallel(grad_logits.size(0), args.units * (kExponential + kStreamedPair * args.dim),
                [&](int64_t first, int64_t last) { expected_distance_backward_logits_cpu(args, first, last); });
     }
     if (output_mask[1]) {
-      parallel(args.rows, args.units * (20 + args.dim),
+      parallel(args.rows, args.units * (kExponential + kStreamedPair * args.dim),
                [&](int64_t first, int64_t last) { expected_distance_backward_z_cpu(args, first, last); });
     }
     if (output_mask[2]) {
-      parallel(args.units, args.rows * (20 + args.dim),
+      parallel(args.units, args.rows * (kExponential + kStreamedPair * args.dim),
                [&](int64_t first, int64_t last) { expected_distance_backward_codebook_cpu(args, first, last); });
     }
   });

@@ -39,7 +39,7 @@ std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tenso
       RUN_ON_CUDA(logits, transition_log_prob_cuda(args, stream));
       return;
     }
-    parallel(args.rows, 10 * args.units,
+    parallel(args.rows, kExponential * args.units,
              [&](int64_t first, int64_t last) { transition_log_prob_cpu(args, first, last); });
   });
   return {log_prob, log_normalizer};
@@ -78,7 +78,7 @@ Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, co
       RUN_ON_CUDA(logits, transition_log_prob_backward_cuda(args, stream));
       return;
     }
-    parallel(grad_logits.size(0), 10 * args.units,
+    parallel(grad_logits.size(0), kExponential * args.units,
              [&](int64_t first, int64_t last) { transition_log_prob_backward_cpu(args, first, last); });
   });
   return grad_logits;

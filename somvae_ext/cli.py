@@ -33,6 +33,7 @@ _EXTRA_OF_MODULE = {
     "jsonargparse": "train",
     "lightning": "train",
     "sklearn": "train",
+    "torchvision": "train",
     "tqdm": "train",
     "matplotlib": "plot",
 }
@@ -176,7 +177,7 @@ def _fit(options: Namespace) -> None:
     # All imports first: a missing extra should be known before the training, not after it.
     import torch
 
-    from somvae_ext.data import digits, interpolated_series
+    from somvae_ext.data import InterpolatedSeries, digits
     from somvae_ext.models import SOMVAE, SOMVAEConfig
     from somvae_ext.plotting import plot_decoded_map
     from somvae_ext.training import RunFolder, TrainingConfig, fit
@@ -203,9 +204,11 @@ def _fit(options: Namespace) -> None:
         learning_rate=chosen["learning_rate"],
         seed=options.seed,
     )
-    train, validation = images.train, images.validation
+    train: Samples | InterpolatedSeries = images.train
+    validation: Samples | InterpolatedSeries = images.validation
     if options.data == "digits-series":
-        train, validation = (interpolated_series(part, seed=options.seed) for part in (train, validation))
+        train = InterpolatedSeries(images.train, seed=options.seed)
+        validation = InterpolatedSeries(images.validation, seed=options.seed)
     elif model_config.gamma or model_config.tau:
         raise ValueError(
             "--gamma and --tau must be 0 for digits, which have no order in time; try --data digits-series"

@@ -1,7 +1,27 @@
-"""Real data sets and series built from them. The digits need scikit-learn."""
+"""Real data sets, one's own data, and series built from images.
 
+The digits need scikit-learn, MNIST and Fashion-MNIST torchvision; everything else numpy and torch alone.
+"""
+
+from somvae_ext.data.catalog import NAMES, load
 from somvae_ext.data.digits import digits
-from somvae_ext.data.samples import Samples, Splits
-from somvae_ext.data.series import interpolated_series
+from somvae_ext.data.files import load_array
+from somvae_ext.data.mnist import mnist
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.scaling import Scaling
+from somvae_ext.data.series import InterpolatedSeries, Recipe
+from somvae_ext.data.splits import Kind, Splits
 
-__all__ = ["Samples", "Splits", "digits", "interpolated_series"]
+__all__ = [
+    "NAMES",
+    "InterpolatedSeries",
+    "Kind",
+    "Recipe",
+    "Samples",
+    "Scaling",
+    "Splits",
+    "digits",
+    "load",
+    "load_array",
+    "mnist",
+]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from somvae_ext.data.samples import Samples, Splits
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.splits import Splits
 
 _HELD_OUT = 270  # images each for validation and test: 15 %
 
 
-def digits(seed: int = 0) -> Splits:
+def digits(seed: int = 0) -> Splits[Samples]:
     """Images of the digits 0 to 9, split into 1257 for training, 270 for validation and 270 for the test.
 
     The UCI "Optical Recognition of Handwritten Digits" test set, as ``sklearn.datasets.load_digits`` has it, with its

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,7 +14,7 @@ class Samples(Dataset[dict[str, Tensor]]):
 
     Args:
         x: samples ``[N, ...]`` or series ``[N, T, ...]``.
-        label: class of each sample, int64 ``[N]``.
+        label: class of each sample or series, int64 ``[N]``, or of each frame, ``[N, T]``.
         mask: for series of different lengths, bool ``[N, T]``: which frames are real.
 
     Raises:
@@ -27,8 +26,11 @@ class Samples(Dataset[dict[str, Tensor]]):
     mask: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.label is not None and self.label.shape != self.x.shape[:1]:
-            raise ValueError(f"Samples: label must have shape [N] = [{len(self.x)}], got {list(self.label.shape)}")
+        if self.label is not None and self.label.shape not in (self.x.shape[:1], self.x.shape[:2]):
+            raise ValueError(
+                f"Samples: label must have shape [N] = [{len(self.x)}], got {list(self.label.shape)}; labels of "
+                "frames have shape [N, T]"
+            )
         if self.mask is not None and self.mask.shape != self.x.shape[:2]:
             raise ValueError(
                 f"Samples: mask must have shape [N, T] = {list(self.x.shape[:2])}, got {list(self.mask.shape)}"
@@ -41,10 +43,7 @@ class Samples(Dataset[dict[str, Tensor]]):
         fields = {"x": self.x, "label": self.label, "mask": self.mask}
         return {name: values[row] for name, values in fields.items() if values is not None}
 
-
-class Splits(NamedTuple):
-    """A data set in three parts: fit on ``train``, choose by ``validation``, report on ``test``."""
-
-    train: Samples
-    validation: Samples
-    test: Samples
+    def rows(self, index: Tensor) -> Samples:
+        """The samples at ``index`` (int64, or bool ``[N]``), as a copy."""
+        label = None if self.label is None else self.label[index]
+        return Samples(self.x[index], label, None if self.mask is None else self.mask[index])

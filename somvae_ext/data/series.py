@@ -2,59 +2,115 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from somvae_ext.data.samples import Samples
 
-# The published recipe (github.com/ratschlab/SOM-VAE, 32 frames): so many of the start image, the ramp, the end image.
-_START_FRAMES, _RAMP_FRAMES, _END_FRAMES = 9, 11, 12
+Recipe = Literal["published", "paper"]
+
 _NOISE_STD = 0.01
+# Seeds of torch's generators are 64-bit integers; these are drawn below 2**63 - 1, which randint's bound must fit.
+_SEEDS = 2**63 - 1
 
 
-def interpolated_series(images: Samples, *, num_series: int | None = None, seed: int = 0) -> Samples:
-    """Series in which one image turns into another of the next class, as in the published SOM-VAE code.
+def _positions(recipe: Recipe) -> Tensor:
+    """Where each frame lies on the way through the images: 0 is the first image, 1 the second, 1.5 half way on."""
+    if recipe == "published":  # github.com/ratschlab/SOM-VAE: 9 of the start image, a ramp of 11, 12 of the end image
+        return torch.cat([torch.zeros(9), torch.linspace(0, 1, 11), torch.ones(12)])
+    return torch.cat([torch.linspace(turn, turn + 1, 16) for turn in range(4)])
 
-    32 frames: 9 of the start image, a linear ramp of 11 whose ends are the two images, 12 of the end image; to all of
-    them normal noise of standard deviation 0.01 is added, so values can lie a little outside the images' range. The end
-    image is drawn from class (class of the start image + 1) mod number of classes.
+
+class InterpolatedSeries(Dataset[dict[str, Tensor]]):
+    """Series in which images turn into each other, as a torch data set that makes each series when it is asked for.
+
+    ``recipe="published"`` is that of the published SOM-VAE code: 32 frames, which are 9 of the start image, a linear
+    ramp of 11 whose ends are the two images, and 12 of the end image. ``recipe="paper"`` is that of Fortuin et al.
+    2019, 64 frames in which one image turns into four others in a row; the paper leaves the details open, and here they
+    are four linear ramps of 16 frames, the ends of each ramp being its two images.
+
+    In both, each image is followed by one of the next class, (class + 1) mod number of classes, drawn at random. Normal
+    noise of standard deviation 0.01 is added to every frame, so values can lie a little outside the images' range. A
+    series is the same whenever it is asked for: its noise has a seed of its own.
+
+    A frame's label is the class of the image that has the larger weight in it; half way it is that of the later one.
 
     Args:
         images: labelled images, ``x`` ``[N, ...]`` and ``label`` 0 to C - 1, each class present.
+        recipe: see above.
         num_series: how many series; start images are taken in a random order and again from its beginning when they
             run out. By default one per image.
         seed: draws images and noise.
 
-    Returns:
-        ``x`` ``[num_series, 32, ...]`` of the images' dtype, without labels.
+    Items are dicts with ``x`` ``[T, ...]`` of the images' dtype and ``label`` int64 ``[T]``.
 
     Raises:
-        ValueError: images without labels, a class without images, or ``num_series`` below 1.
+        ValueError: images without labels, a class without images, ``num_series`` below 1, or an unknown recipe.
 
     Example:
         >>> images = Samples(torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]))
-        >>> interpolated_series(images).x.shape
-        torch.Size([4, 32, 1, 8, 8])
+        >>> series = InterpolatedSeries(images)
+        >>> len(series), series[0]["x"].shape
+        (4, torch.Size([32, 1, 8, 8]))
     """
-    if images.label is None:
-        raise ValueError("interpolated_series: images must have labels, got none")
-    members = [(images.label == label).nonzero()[:, 0] for label in range(int(images.label.max()) + 1)]
-    for label, rows in enumerate(members):
-        if len(rows) == 0:
-            raise ValueError(f"interpolated_series: images must hold each class from 0 up, got none of class {label}")
-    num_series = len(images) if num_series is None else num_series
-    if num_series < 1:
-        raise ValueError(f"interpolated_series: num_series must be at least 1, got {num_series}")
 
-    generator = torch.Generator().manual_seed(seed)
-    start = torch.randperm(len(images), generator=generator)[torch.arange(num_series) % len(images)]
-    pick = torch.rand(num_series, generator=generator)
-    end = start.clone()
-    for label, rows in enumerate(members):
-        follows = images.label[start] == (label - 1) % len(members)
-        end[follows] = rows[(pick[follows] * len(rows)).long()]
+    mask: None = None
+    """All series are of one length, so none needs a mask."""
 
-    ramp = torch.linspace(0, 1, _RAMP_FRAMES, dtype=images.x.dtype)
-    weight = torch.cat([torch.zeros(_START_FRAMES), ramp, torch.ones(_END_FRAMES)]).to(images.x.dtype)
-    weight = weight.view(1, -1, *(1 for _ in images.x.shape[1:]))
-    x = torch.lerp(images.x[start][:, None], images.x[end][:, None], weight)
-    return Samples(x + _NOISE_STD * torch.randn(x.shape, generator=generator, dtype=x.dtype))
+    def __init__(
+        self, images: Samples, *, recipe: Recipe = "published", num_series: int | None = None, seed: int = 0
+    ) -> None:
+        if recipe not in ("published", "paper"):
+            raise ValueError(f"InterpolatedSeries: recipe must be 'published' or 'paper', got {recipe!r}")
+        if images.label is None:
+            raise ValueError("InterpolatedSeries: images must have labels, got none")
+        members = [(images.label == label).nonzero()[:, 0] for label in range(int(images.label.max()) + 1)]
+        for label, rows in enumerate(members):
+            if len(rows) == 0:
+                raise ValueError(
+                    f"InterpolatedSeries: images must hold each class from 0 up, got none of class {label}"
+                )
+        num_series = len(images) if num_series is None else num_series
+        if num_series < 1:
+            raise ValueError(f"InterpolatedSeries: num_series must be at least 1, got {num_series}")
+
+        generator = torch.Generator().manual_seed(seed)
+        self._images = images.x
+        self._position = _positions(recipe)
+        way = [torch.randperm(len(images), generator=generator)[torch.arange(num_series) % len(images)]]
+        for _ in range(int(self._position[-1])):
+            way.append(_next_image(images.label[way[-1]], members, generator))
+        self._way = torch.stack(way, dim=1)  # [num_series, images of a series]: rows of self._images
+        self._noise_seed = torch.randint(_SEEDS, (num_series,), generator=generator).tolist()
+        self.label = images.label[self._way][:, (self._position + 0.5).long()]
+        """Class of each frame, int64 ``[num_series, T]``."""
+
+    def __len__(self) -> int:
+        return len(self._way)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        images = self._images[self._way[row]]
+        before = self._position.long().clamp(max=len(images) - 2)
+        weight = (self._position - before).to(images.dtype).view(-1, *(1 for _ in images.shape[1:]))
+        x = torch.lerp(images[before], images[before + 1], weight)
+        generator = torch.Generator().manual_seed(self._noise_seed[row])
+        x += _NOISE_STD * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        return {"x": x, "label": self.label[row]}
+
+    @property
+    def x(self) -> Tensor:
+        """All series at once, ``[num_series, T, ...]``, made anew at each access: T times the memory of the images."""
+        return torch.stack([self[row]["x"] for row in range(len(self))])
+
+
+def _next_image(label: Tensor, members: list[Tensor], generator: torch.Generator) -> Tensor:
+    """For each class in ``label`` a random image of the class that follows it; ``members`` has each class's images."""
+    pick = torch.rand(len(label), generator=generator, dtype=torch.float64)
+    chosen = torch.empty_like(label)
+    for follower, rows in enumerate(members):
+        turn = label == (follower - 1) % len(members)
+        chosen[turn] = rows[(pick[turn] * len(rows)).long()]
+    return chosen

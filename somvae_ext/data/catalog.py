@@ -1,0 +1,111 @@
+"""One function that loads everything, by name or by path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+import torch
+
+from somvae_ext.data.digits import digits
+from somvae_ext.data.files import read
+from somvae_ext.data.mnist import mnist
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.scaling import Scaling
+from somvae_ext.data.series import InterpolatedSeries, Recipe
+from somvae_ext.data.splits import Kind, Splits
+
+NAMES = ("digits", "mnist", "fashion-mnist", "digits-series", "mnist-series", "fashion-mnist-series")
+"""The data sets that :func:`load` knows by name."""
+
+_SERIES = "-series"
+_HELD_OUT = 0.15  # share of one's own data for validation, and again for the test
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] = "data",
+    download: bool = False,
+    seed: int = 0,
+    recipe: Recipe = "published",
+    num_series: int | None = None,
+    kind: Kind | None = None,
+    label_column: str | None = None,
+) -> Splits[Samples] | Splits[InterpolatedSeries]:
+    """A data set, split into training, validation and test data and scaled to [0, 1].
+
+    - ``"digits"``, ``"mnist"``, ``"fashion-mnist"``: see :func:`digits` and :func:`mnist`.
+    - ``"digits-series"`` and so on: :class:`InterpolatedSeries`, each split from its own images only.
+    - a path: one's own data, as :func:`load_array` reads it. Rows, or whole series, are shuffled with ``seed`` and
+      split 70 : 15 : 15. Features are scaled one by one, images as a whole and only where values lie outside [0, 1]; in
+      both cases by the smallest and largest value of the training split.
+
+    Args:
+        name_or_path: see above; a name goes before a file of that name.
+        root: where MNIST and Fashion-MNIST are, see :func:`mnist`.
+        download: fetch MNIST or Fashion-MNIST if absent.
+        seed: draws the splits of the digits and of one's own data, and the interpolated series.
+        recipe: of the interpolated series.
+        num_series: how many of them for training; validation and test get as many in proportion to their images. By
+            default each image starts one.
+        kind: see :func:`load_array`.
+        label_column: see :func:`load_array`.
+
+    Raises:
+        FileNotFoundError: nothing at the path, or a named data set that is not there.
+        OSError: a failed download.
+        ValueError: an unknown name, or data that cannot be used; the message says what is wrong where.
+        ModuleNotFoundError: a library of the extra ``train`` that the data set needs is missing.
+    """
+    name = os.fspath(name_or_path)
+    if name not in NAMES:
+        return _own_data(Path(name), seed, kind, label_column)
+    image_name = name.removesuffix(_SERIES)
+    if image_name == "digits":
+        images = digits(seed)
+    else:
+        images = mnist(root, name="mnist" if image_name == "mnist" else "fashion-mnist", download=download)
+    return images if image_name == name else _interpolated(images, recipe, num_series, seed)
+
+
+def _interpolated(
+    images: Splits[Samples], recipe: Recipe, num_series: int | None, seed: int
+) -> Splits[InterpolatedSeries]:
+    # The splits draw from different seeds, or series of the same number would have the same noise.
+    seeds = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
+    parts = []
+    for part, part_seed in zip(images, seeds, strict=True):
+        count = num_series
+        if num_series is not None and part is not images.train:
+            count = max(1, round(num_series * len(part) / len(images.train)))
+        parts.append(InterpolatedSeries(part, recipe=recipe, num_series=count, seed=part_seed))
+    return Splits(*parts, kind="series", scaling=images.scaling)
+
+
+def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None) -> Splits[Samples]:
+    if not path.exists() and not path.suffix and path.name == str(path):  # looks like a name, not like a path
+        near = difflib.get_close_matches(str(path).lower(), NAMES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}"
+        raise ValueError(f"{path}: neither a file or folder nor the name of a data set; {hint}")
+    samples, kind = read(path, kind=kind, label_column=label_column)
+    if len(samples) < 3:
+        what = "series" if kind == "series" else "rows"
+        raise ValueError(
+            f"{path}: must hold at least 3 {what}, one for each of training, validation and test, got {len(samples)}"
+        )
+    held_out = max(1, round(_HELD_OUT * len(samples)))
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    sizes = [len(samples) - 2 * held_out, held_out, held_out]
+    train, validation, test = (samples.rows(rows) for rows in order.split(sizes))
+    tabular = samples.x.dim() == (3 if kind == "series" else 2)
+    if tabular or samples.x.amin() < 0 or samples.x.amax() > 1:
+        scaling = Scaling.fit(train, per_feature=tabular)
+    else:
+        scaling = Scaling()
+    return Splits(
+        *(Samples(scaling.apply(part.x), part.label, part.mask) for part in (train, validation, test)),
+        kind=kind,
+        scaling=scaling,
+    )

@@ -1,0 +1,348 @@
+"""One's own data: arrays, tables and folders of series."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.splits import Kind
+
+Array = NDArray[Any]
+
+_PADDING_LABEL = -1
+_NAMES = {"x": ("x",), "label": ("label", "y"), "mask": ("mask",)}  # of the arrays in an .npz file
+
+
+class _Table(NamedTuple):
+    """What a CSV file holds."""
+
+    x: Array  # [N, F]
+    label: Array | None  # [N], as text
+    columns: list[str]
+    lines: list[int]  # of the file, for each row
+
+
+def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_column: str | None = None) -> Samples:
+    """Reads samples or series from a file or a folder, without splitting or scaling them.
+
+    ========  =============================================  ===========================================
+    axes      ``kind="static"``                              ``kind="series"``
+    ========  =============================================  ===========================================
+    2         samples with features ``[N, F]``               one series of frames ``[T, F]``
+    3         grey images ``[N, H, W]``                      series ``[B, T, F]``
+    4         images ``[N, C, H, W]``                        series of grey images ``[B, T, H, W]``
+    5         -                                              series of images ``[B, T, C, H, W]``
+    ========  =============================================  ===========================================
+
+    Grey images get an axis of one channel. Images of dtype uint8 are divided by 255, as torchvision does; everything
+    else is converted to float32 as it is.
+
+    - ``.npy``: one array.
+    - ``.npz``: the array ``x``, and if there are any, ``label`` (or ``y``) ``[N]`` or, for frames, ``[B, T]``, and
+      ``mask`` ``[B, T]``, true for real frames.
+    - ``.csv``: rows of numbers, separated by commas, semicolons or tabs. A first line that is not all numbers is taken
+      for the columns' names.
+    - a folder: every ``.npy`` ``[T, ...]`` or ``.csv`` file in it is one series, in the order of their names. Shorter
+      ones are padded with zeros, and ``mask`` says where they end.
+
+    Labels that are not integers are numbered in their sorted order. Padding frames have label -1.
+
+    Args:
+        path: the file or folder.
+        kind: how the axes are read. By default a folder, an array with a mask and one of five axes hold series, all
+            others static samples.
+        label_column: name of the column of CSV files that holds labels. It needs a line of names.
+
+    Returns:
+        ``x`` float32, and where there are any, ``label`` int64 and ``mask``.
+
+    Raises:
+        FileNotFoundError: nothing is at ``path``, or no series in the folder.
+        ValueError: whatever is wrong with what is in there, such as a value that is not a finite number and its place.
+    """
+    return read(Path(path), kind, label_column)[0]
+
+
+def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Samples, Kind]:
+    """The same, and how the axes were read."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if path.is_dir():
+        if kind == "static":
+            raise ValueError(f"{path}: a folder holds series, so kind must be 'series', got 'static'")
+        return _read_folder(path, label_column), "series"
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        kind = kind or "static"
+        table = _read_csv(path, label_column)
+        x, label = _finite(_places_in_table(path, table), table.x), table.label
+        if kind == "series":
+            x, label = x[None], None if label is None else label[None]
+        return _samples(path, kind, x, label, None), kind
+    if label_column is not None:
+        raise ValueError(f"{path}: label_column (--label-column) names a column of CSV files, got a {path.suffix} file")
+    if suffix == ".npy":
+        arrays = {"x": _read_npy(path)}
+    elif suffix == ".npz":
+        arrays = _read_npz(path)
+    else:
+        raise ValueError(f"{path}: must be a .npy, .npz or .csv file or a folder of series, got '{path.suffix}'")
+    mask = arrays.get("mask")
+    if kind is None:
+        kind = "series" if mask is not None or arrays["x"].ndim == 5 else "static"
+    x = _with_sample_axes(path, arrays["x"], kind)
+    label = arrays.get("label")
+    if mask is not None:
+        if kind == "static":
+            raise ValueError(f"{path}: mask says which frames of series are real, so kind must be 'series'")
+        mask = _boolean(path, mask, x.shape[:2])
+        x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, 0)  # padding may be NaN
+    return _samples(path, kind, _finite(_places_in_array(path), x), label, mask), kind
+
+
+def _samples(path: Path, kind: Kind, x: Array, label: Array | None, mask: Array | None) -> Samples:
+    if len(x) == 0:
+        raise ValueError(f"{path}: must hold at least one row, got none")
+    shapes = (x.shape[:1], x.shape[:2]) if kind == "series" else (x.shape[:1],)
+    if label is not None and label.shape not in shapes:
+        raise ValueError(
+            f"{path}: labels must have shape {' or '.join(str(list(shape)) for shape in shapes)} for x of shape "
+            f"{list(x.shape)}, got {list(label.shape)}"
+        )
+    return Samples(
+        torch.from_numpy(np.ascontiguousarray(x)),
+        None if label is None else torch.from_numpy(_numbered(path, label)),
+        None if mask is None else torch.from_numpy(mask),
+    )
+
+
+def _numbered(path: Path, label: Array) -> NDArray[np.int64]:
+    if label.dtype.kind in "biu":
+        return label.astype(np.int64)
+    if label.dtype.kind == "f" and not np.isfinite(label).all():
+        raise ValueError(f"{path}: labels must be numbers or text, got {label[~np.isfinite(label)][0]}")
+    if label.dtype.kind not in "fSU":
+        raise ValueError(f"{path}: labels must be numbers or text, got dtype {label.dtype}")
+    return np.unique(label, return_inverse=True)[1].reshape(label.shape).astype(np.int64)
+
+
+def _boolean(path: Path, mask: Array, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if mask.shape != shape:
+        raise ValueError(f"{path}: mask must have shape [B, T] = {list(shape)}, got {list(mask.shape)}")
+    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+        raise ValueError(f"{path}: mask must hold true and false, or 1 and 0, got other values")
+    mask = mask.astype(bool)
+    if not mask.any(axis=1).all():
+        empty = (~mask.any(axis=1)).argmax()
+        raise ValueError(f"{path}: mask must leave every series at least one frame, got none in row {empty}")
+    return mask
+
+
+def _with_sample_axes(path: Path, x: Array, kind: Kind) -> Array:
+    """``[N, F]``, ``[N, C, H, W]`` or, for series, the same with ``[B, T]`` in place of N."""
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: must hold numbers, got dtype {x.dtype}")
+    if kind == "series" and x.ndim == 2:
+        x = x[None]
+    sample_axes = x.ndim - (2 if kind == "series" else 1)
+    if not 1 <= sample_axes <= 3:
+        expected = "2 axes [T, F] to 5 [B, T, C, H, W]" if kind == "series" else "2 axes [N, F] to 4 [N, C, H, W]"
+        raise ValueError(f"{path}: {kind} data must have {expected}, got shape {list(x.shape)}")
+    if 0 in x.shape[1:]:
+        raise ValueError(f"{path}: rows must hold at least one value, got shape {list(x.shape)}")
+    if sample_axes == 2:
+        x = np.expand_dims(x, -3)
+    if sample_axes > 1 and x.dtype == np.uint8:
+        x = x / np.float32(255)
+    return x
+
+
+class _Places:
+    """Says where in a file an entry of its array came from."""
+
+    def __init__(self, path: Path, columns: list[str] | None = None, lines: list[int] | None = None) -> None:
+        self.path, self.columns, self.lines = path, columns, lines
+
+    def name(self, entry: tuple[int, ...]) -> str:
+        if self.lines is not None and self.columns is not None:
+            return f"row {entry[0]} (line {self.lines[entry[0]]}), column {self.columns[entry[1]]!r}"
+        if len(entry) == 2:
+            return f"row {entry[0]}, column {entry[1]}"
+        return f"row {entry[0]}, at {list(entry[1:])} in it"
+
+
+def _places_in_table(path: Path, table: _Table) -> _Places:
+    return _Places(path, table.columns, table.lines)
+
+
+def _places_in_array(path: Path) -> _Places:
+    return _Places(path)
+
+
+def _finite(places: _Places, x: Array) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # to infinity, which is refused below
+        single = x.astype(np.float32)
+    broken = ~np.isfinite(single)
+    if broken.any():
+        entry = tuple(int(axis[0]) for axis in broken.nonzero())
+        value = x[entry]
+        what = "NaN" if np.isnan(value) else str(value)
+        raise ValueError(
+            f"{places.path}: values must be finite float32 numbers, got {what} in {places.name(entry)}, counted from 0"
+        )
+    return single
+
+
+def _read_npy(path: Path) -> Array:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: must be an array of numbers that numpy.save wrote, got something else") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: must be one array that numpy.save wrote, got an archive; name it .npz")
+    return array
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: must be an archive that numpy.savez wrote, got something else") from error
+    if isinstance(archive, np.ndarray):
+        raise ValueError(f"{path}: must be an archive that numpy.savez wrote, got a single array; name it .npy")
+    arrays = {}
+    with archive:
+        for field, names in _NAMES.items():
+            name = next((name for name in names if name in archive.files), None)
+            if name is None:
+                continue
+            try:
+                arrays[field] = archive[name]
+            except (ValueError, EOFError, zipfile.BadZipFile) as error:
+                raise ValueError(f"{path}: the array {name!r} could not be read: {error}") from error
+        if "x" not in arrays:
+            held = ", ".join(repr(name) for name in archive.files) or "none"
+            raise ValueError(f"{path}: must hold an array named 'x', got {held}")
+    return arrays
+
+
+def _read_folder(folder: Path, label_column: str | None) -> Samples:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".npy", ".csv") and path.is_file())
+    if not paths:
+        raise FileNotFoundError(f"{folder}: must hold a .npy or .csv file for each series, got neither")
+    series: list[Array] = []
+    labels: list[Array] = []
+    for path in paths:
+        if path.suffix.lower() == ".csv":
+            table = _read_csv(path, label_column)
+            x = _finite(_places_in_table(path, table), table.x)
+            if table.label is not None:
+                labels.append(table.label)
+        else:
+            frames = _read_npy(path)
+            frames = frames[:, None] if frames.ndim == 1 else frames
+            # One series without its axis B has the axes of static samples.
+            x = _finite(_places_in_array(path), _with_sample_axes(path, frames, "static"))
+        if len(x) == 0:
+            raise ValueError(f"{path}: must hold at least one frame, got none")
+        if series and x.shape[1:] != series[0].shape[1:]:
+            raise ValueError(
+                f"{path}: frames must have shape {list(series[0].shape[1:])} as in {paths[0].name}, got "
+                f"{list(x.shape[1:])}"
+            )
+        series.append(x)
+    if labels and len(labels) != len(series):
+        raise ValueError(
+            f"{folder}: labels must be in all {len(series)} series or in none, got {len(labels)} with them"
+        )
+
+    longest = max(len(frames) for frames in series)
+    padded = np.zeros((len(series), longest, *series[0].shape[1:]), dtype=np.float32)
+    mask = np.zeros((len(series), longest), dtype=bool)
+    for row, frames in enumerate(series):
+        padded[row, : len(frames)] = frames
+        mask[row, : len(frames)] = True
+    label = None
+    if labels:
+        label = np.full(mask.shape, _PADDING_LABEL, dtype=np.int64)
+        label[mask] = _numbered(folder, np.concatenate(labels))
+    return _samples(folder, "series", padded, label, None if mask.all() else mask)
+
+
+def _read_csv(path: Path, label_column: str | None) -> _Table:
+    lines: list[int] = []
+    cells: list[list[str]] = []
+    for line, row in _csv_rows(path):
+        if cells and len(row) != len(cells[0]):
+            raise ValueError(
+                f"{path}: every line must hold {len(cells[0])} values like the first one, got {len(row)} in line {line}"
+            )
+        lines.append(line)
+        cells.append(row)
+    if not cells:
+        raise ValueError(f"{path}: must hold at least one row, got an empty file")
+    columns = [str(column) for column in range(len(cells[0]))]
+    # Empty cells are missing values: a line of numbers and these is not one of names.
+    if label_column is not None or not all(_is_number(cell) or not cell.strip() for cell in cells[0]):
+        columns, cells, lines = [name.strip() for name in cells[0]], cells[1:], lines[1:]
+    if not cells:
+        raise ValueError(f"{path}: must hold at least one row, got only a line of names")
+
+    label = None
+    if label_column is not None:
+        if label_column not in columns:
+            raise ValueError(
+                f"{path}: label_column (--label-column) must be one of its columns {', '.join(columns)}, got "
+                f"{label_column!r}"
+            )
+        at = columns.index(label_column)
+        label = np.array([row.pop(at).strip() for row in cells])
+        del columns[at]
+        if not columns:
+            raise ValueError(f"{path}: must hold a column besides the labels, got only {label_column!r}")
+        with contextlib.suppress(ValueError, OverflowError):  # text stays text
+            label = label.astype(np.int64)
+    x = np.empty((len(cells), len(columns)))
+    for index, row in enumerate(cells):
+        try:
+            x[index] = [float(cell) for cell in row]
+        except ValueError:
+            at = next(at for at, cell in enumerate(row) if not _is_number(cell))
+            what = f"{row[at].strip()!r}" if row[at].strip() else "an empty cell"
+            raise ValueError(
+                f"{path}: column {columns[at]!r} must hold numbers, got {what} in row {index} (line {lines[index]}); "
+                "remove the column, or if it holds labels, name it with label_column (--label-column)"
+            ) from None
+    return _Table(x, label, columns, lines)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number, from 1, and cells of each line that is not blank."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets write a byte order mark
+            first = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t", key=first.count))
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield reader.line_num, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: must be a text file of comma-separated values in UTF-8, got {error}") from error
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""MNIST and Fashion-MNIST, read by torchvision."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.splits import Splits
+
+MNISTName = Literal["mnist", "fashion-mnist"]
+
+_FILES = 4  # images and labels, for training and test
+
+
+def mnist(
+    root: str | os.PathLike[str] = "data", *, name: MNISTName = "mnist", download: bool = False
+) -> Splits[Samples]:
+    """70,000 images of ten handwritten digits, or of ten kinds of clothing, in the splits of the SOM-VAE paper.
+
+    Of the 60,000 training images the published code (github.com/ratschlab/SOM-VAE) sees the last 55,000, which is what
+    the loader that it uses calls the training set. The first 45,000 of those are ``train`` and the last 10,000
+    ``validation``; the 5,000 images before them belong to no split. ``test`` is the 10,000 test images. A training file
+    of another size is cut in the same proportion.
+
+    Args:
+        root: the folder that holds ``MNIST/raw`` or ``FashionMNIST/raw`` with the unpacked IDX files, torchvision's
+            layout.
+        name: which of the two.
+        download: fetch the files into ``root`` if they are not there.
+
+    Returns:
+        ``x`` float32 ``[N, 1, 28, 28]`` in [0, 1], ``label`` int64 ``[N]``.
+
+    Raises:
+        FileNotFoundError: the files are not there, and ``download`` is not set.
+        OSError: the download failed.
+        ValueError: a file that is not in the IDX format, or images and labels that differ in number.
+        ModuleNotFoundError: torchvision is missing.
+    """
+    images, label = _read(name, Path(root), train=True, download=download)
+    unused = len(images) // 12
+    validation = len(images) - len(images) // 6
+    parts = (slice(unused, validation), slice(validation, None))
+    train_part, validation_part = (Samples(images[part], label[part]) for part in parts)
+    return Splits(train_part, validation_part, Samples(*_read(name, Path(root), train=False, download=download)))
+
+
+def _read(name: MNISTName, root: Path, *, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+    from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
+
+    reader = {"mnist": MNIST, "fashion-mnist": FashionMNIST}[name]
+    folder = root / reader.__name__ / "raw"
+    try:
+        read = reader(root, train=train, download=download)
+    except Exception as error:  # torchvision raises what comes: RuntimeError, ValueError, bare asserts
+        if len(list(folder.glob("*-ubyte"))) == _FILES:
+            raise ValueError(f"{name}: the files in {folder} must be in the unpacked IDX format, got others") from error
+        if download:
+            reason = " ".join(str(error).split())
+            raise OSError(f"{name} could not be downloaded to {folder}: {reason}") from error
+        raise FileNotFoundError(
+            f"{name} was not found in {folder}; say with root (--data-root) which folder holds {reader.__name__}/raw, "
+            "or allow the download with download (--download)"
+        ) from error
+    images, label = read.data, read.targets
+    if len(images) != len(label):
+        raise ValueError(
+            f"{name}: images and labels in {folder} must be equal in number, got {len(images)} and {len(label)}"
+        )
+    return images[:, None].to(torch.float32).div_(255), label

@@ -1,0 +1,42 @@
+"""A data set in three parts, with what it takes to treat other data alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Generic, Literal, TypeVar
+
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.scaling import Scaling
+from somvae_ext.data.series import InterpolatedSeries
+
+Kind = Literal["static", "series"]
+Part = TypeVar("Part", Samples, InterpolatedSeries)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Splits(Generic[Part]):
+    """A data set in three parts: fit on ``train``, choose by ``validation``, report on ``test``.
+
+    Iterating over it gives the three parts in this order.
+
+    Args:
+        train, validation, test: the parts, scaled.
+        kind: ``"static"`` for samples without an order in time, ``"series"`` for series of frames.
+        scaling: what was done to the values, and has to be done to those of other data.
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+    kind: Kind = dataclasses.field(default="static", kw_only=True)
+    scaling: Scaling = dataclasses.field(default=Scaling(), kw_only=True)
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter((self.train, self.validation, self.test))
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, or of one frame of a series: the ``input_shape`` of a model."""
+        shape = tuple(self.train[0]["x"].shape)
+        return shape[1:] if self.kind == "series" else shape

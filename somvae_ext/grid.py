@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 from typing import Literal
 
@@ -61,6 +62,12 @@ class Grid:
                 "Grid: rows must be even for a periodic hexagonal grid (its rows are shifted by turns), "
                 f"got {self.rows}"
             )
+        _ = self._key  # now, so that torch.compile finds it made
+
+    @functools.cached_property
+    def _key(self) -> str:
+        """The grid as a string: the one kind of attribute that torch.compile takes for a constant without fail."""
+        return json.dumps([self.rows, self.cols, self.topology, self.periodic])
 
     @property
     def num_nodes(self) -> int:
@@ -79,7 +86,7 @@ class Grid:
         the node itself, is empty, so that every neighbour counts once. The table is computed once per device: do not
         write to it.
         """
-        return _neighbor_table(self, torch.device(device))
+        return _neighbor_table(self._key, torch.device(device))
 
     def degree(self, device: torch.device | str = "cpu") -> Tensor:
         """Number of neighbours of each node, int64 ``[K]``."""
@@ -113,20 +120,21 @@ class Grid:
 
 
 @torch.compiler.assume_constant_result  # a compiled graph holds the table, it does not compute it at each step
-def _neighbor_table(grid: Grid, device: torch.device) -> Tensor:
+def _neighbor_table(key: str, device: torch.device) -> Tensor:
     probe = torch.empty(0, device=device)
     if type(probe) is not Tensor:  # under FakeTensorMode and its like, whose tensors must not outlive them
-        return _build_neighbor_table(grid).to(probe.device)
-    return _cached_neighbor_table(grid, probe.device)  # with the index of the device, which "cuda" leaves open
+        return _build_neighbor_table(key).to(probe.device)
+    return _cached_neighbor_table(key, probe.device)  # with the index of the device, which "cuda" leaves open
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_neighbor_table(grid: Grid, device: torch.device) -> Tensor:
+def _cached_neighbor_table(key: str, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # a table made in inference mode could never be saved for a backward pass
-        return _build_neighbor_table(grid).to(device)
+        return _build_neighbor_table(key).to(device)
 
 
-def _build_neighbor_table(grid: Grid) -> Tensor:
+def _build_neighbor_table(key: str) -> Tensor:
+    grid = Grid(*json.loads(key))
     nodes = torch.arange(grid.num_nodes)
     row, col = grid.row_col(nodes)
     if grid.topology == "rectangular":

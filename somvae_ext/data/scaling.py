@@ -26,6 +26,7 @@ class Scaling:
         ValueError: ends that differ in number, that are not finite, or a maximum below its minimum.
 
     Example:
+        >>> import torch
         >>> Scaling((0.0, 10.0), (4.0, 20.0)).apply(torch.tensor([[1.0, 20.0]]))
         tensor([[0.2500, 1.0000]])
     """

@@ -51,6 +51,7 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
         ValueError: images without labels, a class without images, ``num_series`` below 1, or an unknown recipe.
 
     Example:
+        >>> import torch
         >>> images = Samples(torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]))
         >>> series = InterpolatedSeries(images)
         >>> len(series), series[0]["x"].shape

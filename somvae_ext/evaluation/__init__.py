@@ -1,5 +1,21 @@
-"""How well a map clusters."""
+"""How well a map clusters, how evenly it uses its nodes, and how well it fits and orders the data.
 
-from somvae_ext.evaluation.clustering import NMIAverage, nmi, perplexity, purity, usage
+Normalized mutual information, adjusted Rand index and accuracy need scikit-learn, and what it brings.
+"""
 
-__all__ = ["NMIAverage", "nmi", "perplexity", "purity", "usage"]
+from somvae_ext.evaluation.clustering import NMIAverage, acc, ari, nmi, purity
+from somvae_ext.evaluation.map_quality import quantization_error, topographic_error
+from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, usage
+
+__all__ = [
+    "NMIAverage",
+    "NodeUsage",
+    "acc",
+    "ari",
+    "nmi",
+    "perplexity",
+    "purity",
+    "quantization_error",
+    "topographic_error",
+    "usage",
+]

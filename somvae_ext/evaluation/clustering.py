@@ -1,10 +1,13 @@
-"""Agreement of nodes with known classes, and how evenly the nodes are used."""
+"""Agreement of nodes with known classes.
+
+All four metrics look only at which samples share a class and which share a node, never at the numbers of either.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
+import numpy as np
 from torch import Tensor
 
 NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
@@ -13,7 +16,8 @@ NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
 def purity(label: Tensor, index: Tensor) -> float:
     """Share of samples that belong to the most frequent class of their node: sum_k max_c n_kc / N.
 
-    It grows with the number of nodes; compare it at equal numbers only.
+    n_kc samples of class c are at node k (Manning et al. 2008, "Introduction to Information Retrieval", eq. 16.1). It
+    grows with the number of nodes; compare it at equal numbers only.
 
     Args:
         label: class of each sample, integer ``[N]``.
@@ -23,19 +27,18 @@ def purity(label: Tensor, index: Tensor) -> float:
         ValueError: no samples, or shapes that differ.
 
     Example:
+        >>> import torch
         >>> purity(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 5, 7]))
         0.75
     """
     _check_pairs("purity", label, index)
-    classes = label.unique(return_inverse=True)[1]
-    nodes = index.unique(return_inverse=True)[1]
-    counts = torch.zeros(int(nodes.max()) + 1, int(classes.max()) + 1, dtype=torch.int64, device=index.device)
-    counts.index_put_((nodes, classes), torch.ones_like(nodes), accumulate=True)
-    return counts.amax(dim=1).sum().item() / len(label)
+    return _counts(label, index).amax(dim=1).sum().item() / len(label)
 
 
 def nmi(label: Tensor, index: Tensor, *, average: NMIAverage = "arithmetic") -> float:
     """Normalized mutual information I(class; node) / average(H(class), H(node)), by scikit-learn.
+
+    I = sum_kc n_kc / N log(N n_kc / (n_k n_c)) and H = -sum n / N log(n / N) (Manning et al. 2008, eq. 16.2 to 16.7).
 
     Args:
         label: class of each sample, integer ``[N]``.
@@ -54,35 +57,71 @@ def nmi(label: Tensor, index: Tensor, *, average: NMIAverage = "arithmetic") -> 
     return float(score)
 
 
-def usage(index: Tensor, num_nodes: int) -> float:
-    """Share of the nodes that won at least one sample.
+def ari(label: Tensor, index: Tensor) -> float:
+    """Adjusted Rand index, by scikit-learn (Hubert and Arabie 1985, eq. 5).
+
+    The share of pairs of samples on which classes and nodes agree (together in both, or apart in both), shifted and
+    scaled so that its expectation is 0 for random assignments of the same sizes, and its maximum 1. It can be negative.
 
     Args:
-        index: node of each sample, integer, any shape, values 0 to ``num_nodes - 1``.
-        num_nodes: number of nodes K.
+        label: class of each sample, integer ``[N]``.
+        index: node of each sample, integer ``[N]``.
 
     Raises:
-        ValueError: no samples, or a node out of range.
+        ValueError: no samples, or shapes that differ.
+        ModuleNotFoundError: scikit-learn is missing.
     """
-    _check_nodes("usage", index, num_nodes)
-    return len(index.unique()) / num_nodes
+    from sklearn.metrics import adjusted_rand_score
+
+    _check_pairs("ari", label, index)
+    return float(adjusted_rand_score(label.cpu().numpy(), index.cpu().numpy()))
 
 
-def perplexity(index: Tensor, num_nodes: int) -> float:
-    """Effective number of nodes in use: exp of the entropy of the nodes' shares.
+def acc(label: Tensor, index: Tensor, *, num_clusters: int | None = None) -> float:
+    """Clustering accuracy max_m sum_k n_k,m(k) / N over all one-to-one maps m of clusters to classes.
 
-    K when all nodes are used alike, 1 when one takes everything.
+    The best map is found by the Hungarian method (Kuhn 1955; as a metric: Xie et al. 2016, eq. 10). It exists only
+    where there are as many clusters as classes.
 
     Args:
-        index: node of each sample, integer, any shape, values 0 to ``num_nodes - 1``.
-        num_nodes: number of nodes K.
+        label: class of each sample, integer ``[N]``.
+        index: cluster of each sample, integer ``[N]``.
+        num_clusters: number of clusters, those without a sample included. By default those that have one.
 
     Raises:
-        ValueError: no samples, or a node out of range.
+        ValueError: no samples, shapes that differ, more clusters in ``index`` than ``num_clusters``, or a number of
+            clusters that is not that of the classes.
+        ModuleNotFoundError: scipy, which scikit-learn brings, is missing.
+
+    Example:
+        >>> import torch
+        >>> acc(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 1, 0]))
+        0.75
     """
-    _check_nodes("perplexity", index, num_nodes)
-    share = index.flatten().bincount(minlength=num_nodes).double() / index.numel()
-    return torch.special.entr(share).sum().exp().item()
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
+    _check_pairs("acc", label, index)
+    counts = _counts(label, index).cpu().numpy()
+    used, classes = counts.shape
+    num_clusters = used if num_clusters is None else num_clusters
+    if used > num_clusters:
+        raise ValueError(f"acc: index must hold at most num_clusters = {num_clusters} clusters, got {used}")
+    if num_clusters != classes:
+        raise ValueError(
+            f"acc: clusters must be as many as the {classes} classes in label, got {num_clusters}; purity and nmi "
+            "compare any numbers of them"
+        )
+    counts = np.concatenate([counts, np.zeros((classes - used, classes), dtype=counts.dtype)])
+    cluster, matched = linear_sum_assignment(counts, maximize=True)
+    return int(counts[cluster, matched].sum()) / len(label)
+
+
+def _counts(label: Tensor, index: Tensor) -> Tensor:
+    """Contingency table, int64 ``[nodes that occur, classes that occur]``."""
+    classes, column = label.unique(return_inverse=True)
+    nodes, row = index.unique(return_inverse=True)
+    cell = row * len(classes) + column.to(row.device)
+    return cell.bincount(minlength=len(nodes) * len(classes)).view(len(nodes), len(classes))
 
 
 def _check_pairs(metric: str, label: Tensor, index: Tensor) -> None:
@@ -91,11 +130,3 @@ def _check_pairs(metric: str, label: Tensor, index: Tensor) -> None:
             f"{metric}: label and index must have the same shape [N] with N of at least 1, got {list(label.shape)} and "
             f"{list(index.shape)}"
         )
-
-
-def _check_nodes(metric: str, index: Tensor, num_nodes: int) -> None:
-    if index.numel() == 0:
-        raise ValueError(f"{metric}: index must hold at least one sample, got shape {list(index.shape)}")
-    low, high = int(index.min()), int(index.max())
-    if low < 0 or high >= num_nodes:
-        raise ValueError(f"{metric}: index must hold values from 0 to {num_nodes - 1}, got {low if low < 0 else high}")

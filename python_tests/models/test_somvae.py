@@ -25,14 +25,14 @@ def test_every_output_has_the_leading_shape_of_the_input(leading: tuple[int, ...
     sample, latent = (*leading, 1, 3, 3), (*leading, 4)
     shapes = [tuple(field.shape) for field in output]
     assert shapes == [sample, sample, latent, latent, leading, leading, leading]
-    assert output.index.dtype == torch.int64
+    assert output.indices.dtype == torch.int64
 
 
 def test_the_quantized_encoding_is_the_winners_code() -> None:
     somvae, x = model(), torch.rand(5, 1, 3, 3)
     output = somvae(x)
-    assert output.z_q.equal(somvae.quantizer.codebook[output.index])
-    assert output.index.equal(somvae.assign(x))
+    assert output.z_q.equal(somvae.quantizer.codebook[output.indices])
+    assert output.indices.equal(somvae.assign(x))
     assert output.reconstruction_q.equal(somvae.reconstruct(x))
     assert output.z_e.equal(somvae.encode(x))
 
@@ -67,7 +67,8 @@ def test_the_published_setting_has_the_published_numbers() -> None:
     published = SOMVAEConfig.published()
     assert (published.rows, published.cols, published.latent_dim, published.border) == (8, 8, 64, "zero")
     assert (published.alpha, published.beta, published.gamma, published.tau) == (1.0, 0.9, 1.8, 1.4)
-    assert (SOMVAE(published)(torch.rand(2, 3, 1, 28, 28)).z_e >= 0).all()  # ReLU on the encodings
+    dense = dataclasses.replace(published, network="dense", latent_relu=True)
+    assert (SOMVAE(dense)(torch.rand(2, 3, 1, 28, 28)).z_e >= 0).all()  # ReLU on the encodings
 
 
 def test_own_networks_take_the_place_of_the_dense_ones() -> None:

@@ -37,8 +37,16 @@ def config(**options: object) -> SOMVAEConfig:
 
 
 def published() -> SOMVAEConfig:
+    """The published setting's dense variant, on a small map."""
     return dataclasses.replace(
-        SOMVAEConfig.published(), input_shape=SHAPE, rows=3, cols=4, latent_dim=LATENT, hidden_sizes=HIDDEN
+        SOMVAEConfig.published(),
+        input_shape=SHAPE,
+        rows=3,
+        cols=4,
+        latent_dim=LATENT,
+        network="dense",
+        hidden_sizes=HIDDEN,
+        latent_relu=True,
     )
 
 
@@ -64,6 +72,19 @@ CASES = {
     "transitions without smoothness": Case(config(gamma=0.6), (3, 5)),
     "smoothness without transitions": Case(config(tau=0.9), (3, 5)),
     "published": Case(published(), (3, 5)),
+    "linear decoders": Case(config(output="linear"), (7,)),
+    "cross entropy": Case(config(reconstruction="bce"), (7,)),
+    "cross entropy, series of different lengths": Case(config(reconstruction="bce", **SERIES), (3, 5), HOLES),
+    "copied gradient": Case(config(gradient="copy"), (7,)),
+    "copied gradient, series of different lengths": Case(config(gradient="copy", **SERIES), (3, 5), HOLES),
+    "copied gradient, cross entropy": Case(config(gradient="copy", reconstruction="bce"), (7,)),
+    "VQ-VAE": Case(config(gradient="copy", beta=0.0), (7,)),
+    "no gradient": Case(config(gradient="none"), (7,)),
+    "no gradient, series": Case(config(gradient="none", **SERIES), (3, 5)),
+    "identity networks": Case(config(network="identity", latent_dim=9), (7,)),
+    "identity networks, mask at the border, series": Case(
+        config(network="identity", latent_dim=9, border="mask", **SERIES), (3, 5)
+    ),
 }
 
 
@@ -97,9 +118,18 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], mas
             z = dense(pixels, parameters, "encoder.", last="relu" if c.latent_relu else "none")
             distances = [((z - code) ** 2).sum() for code in codebook]
             k = min(range(num_nodes), key=lambda node: distances[node].item())
-            for name, latent in (("q", codebook[k]), ("e", z)):
-                decoded = dense(latent, parameters, f"decoder_{name}.", last="sigmoid")
-                terms[f"reconstruction_{name}"].append(sum((pixels - decoded) ** 2) / len(pixels))
+            latents = {"q": codebook[k]}
+            if c.gradient == "copy":
+                latents["q"] = z + (codebook[k] - z).detach()
+            if c.gradient == "som":
+                latents["e"] = z
+            for name, latent in latents.items():
+                last = "none" if c.network == "identity" or c.output == "linear" else "sigmoid"
+                decoded = dense(latent, parameters, f"decoder_{name}.", last=last)
+                errors = (pixels - decoded) ** 2
+                if c.reconstruction == "bce":
+                    errors = -pixels * torch.log(decoded) - (1 - pixels) * torch.log(1 - decoded)
+                terms[f"reconstruction_{name}"].append(sum(errors) / len(pixels))
             terms["commitment"].append(distances[k] / dim)
             slots = [((z.detach() - codebook[k]) ** 2).sum()]
             for node in table[k]:
@@ -126,7 +156,7 @@ def make(case: Case, seed: int = 0) -> tuple[SOMVAE, Tensor]:
     model = SOMVAE(case.config).double()
     x = torch.rand(*case.leading, *SHAPE, dtype=torch.float64)
     with torch.no_grad():
-        z = model.encode(x).reshape(-1, LATENT)
+        z = model.encode(x).reshape(-1, case.config.latent_dim)
         spread = 0.5 * z.std(dim=0, correction=0) + 0.01
         codebook = model.quantizer.codebook
         codebook.copy_(z[torch.arange(len(codebook)) % len(z)] + spread * torch.randn_like(codebook))
@@ -194,7 +224,7 @@ def test_numbers_worked_out_by_hand() -> None:
     output = model(x)
     losses = model.loss(output, x)
 
-    assert output.index.tolist() == [[1, 2]]  # so the first frame steps 1 -> 1 and the second 1 -> 2
+    assert output.indices.tolist() == [[1, 2]]  # so the first frame steps 1 -> 1 and the second 1 -> 2
     assert losses.reconstruction_q.item() == pytest.approx((0.2**2 + 0.5**2) / 2)
     assert losses.reconstruction_e.item() == pytest.approx((0.8**2 + 2.5**2) / 2)
     assert losses.commitment.item() == pytest.approx((0.2**2 + 0.5**2) / 2)
@@ -239,6 +269,76 @@ def moved(model: SOMVAE, loss: Tensor) -> set[str]:
 def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> None:
     model, x = make(CASES["series"])
     assert moved(model, getattr(model.loss(model(x), x), term)) == parts
+
+
+@pytest.mark.parametrize(
+    ("gradient", "term", "parts"),
+    [
+        ("copy", "reconstruction_q", {"encoder", "decoder_q"}),
+        ("copy", "commitment", {"encoder", "quantizer"}),
+        ("none", "reconstruction_q", {"quantizer", "decoder_q"}),
+        ("none", "commitment", {"encoder", "quantizer"}),
+    ],
+)
+def test_in_the_ablations_each_term_moves_its_parts(gradient: str, term: str, parts: set[str]) -> None:
+    model, x = make(Case(config(gradient=gradient), (7,)))
+    assert moved(model, getattr(model.loss(model(x), x), term)) == parts
+
+
+@pytest.mark.parametrize("gradient", ["copy", "none"])
+def test_the_ablations_have_no_second_decoder(gradient: str) -> None:
+    model, x = make(Case(config(gradient=gradient), (7,)))
+    output = model(x)
+    assert model.decoder_e is None
+    assert output.reconstruction_e is None
+    assert model.loss(output, x).reconstruction_e.item() == 0
+
+
+def test_without_gradients_the_encoder_learns_from_the_commitment_alone() -> None:
+    """The paper's no_grads: whatever the reconstruction says, the encoder does not hear it."""
+    model, x = make(Case(config(gradient="none"), (7,)))
+    losses = model.loss(model(x), x)
+    encoder = {name: leaf for name, leaf in model.named_parameters() if name.startswith("encoder.")}
+    total, commitment = gradients(losses.total, encoder), gradients(losses.commitment, encoder)
+    for name, grad in total.items():
+        assert grad.abs().max() > 0
+        torch.testing.assert_close(grad, model.config.alpha * commitment[name], rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_the_encodings_get_the_gradient_of_the_code_when_it_is_copied() -> None:
+    """The paper's gradcopy: the gradient at the encoding is the one that decoder_q has at the code."""
+    model, x = make(Case(config(gradient="copy"), (7,)))
+    output = model(x)
+    (at_encoding,) = torch.autograd.grad(model.loss(output, x).reconstruction_q, output.z_e)
+    code = output.z_q.detach().requires_grad_()
+    (at_code,) = torch.autograd.grad((x - model.decoder_q(code)).square().mean(), code)
+    torch.testing.assert_close(at_encoding, at_code, rtol=TOLERANCE, atol=TOLERANCE)
+    assert output.z_q.equal(model.quantizer.codebook[output.indices])  # copied gradient, exact value
+
+
+def test_cross_entropy_is_finite_where_sigmoids_are_zero_or_one() -> None:
+    options = SOMVAEConfig(input_shape=(1,), rows=1, cols=1, latent_dim=1, reconstruction="bce")
+    model = SOMVAE(options, encoder=Scalar(1.0), decoder_q=Scalar(1.0), decoder_e=Scalar(1e4)).double()
+    x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    model.quantizer.codebook.data.fill_(-1e4)
+    losses = model.loss(model(x), x)
+    assert losses.reconstruction_q.item() == pytest.approx(1e4 / 2)  # -log(sigmoid(-1e4)) where x = 1, 0 where x = 0
+    assert all(grad.isfinite().all() for grad in gradients(losses.total, dict(model.named_parameters())).values())
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.1, "from -0.1 to 0.5"), (1.5, "from 0.5 to 1.5")])
+def test_cross_entropy_refuses_samples_outside_0_to_1(value: float, shown: str) -> None:
+    model, x = make(Case(config(reconstruction="bce"), (7,)))
+    x = torch.full_like(x, 0.5)
+    x[3, 0, 1, 1] = value
+    with pytest.raises(ValueError, match=rf"x must lie in \[0, 1\] for reconstruction 'bce', got values {shown}"):
+        model.loss(model(x), x)
+
+
+def test_cross_entropy_asks_nothing_of_masked_frames() -> None:
+    model, x = make(Case(config(reconstruction="bce", **SERIES), (3, 5)))
+    x = torch.where(HOLES[..., None, None, None], x, 7.0)
+    assert model.loss(model(x, HOLES), x, HOLES).total.isfinite()
 
 
 # ---- series ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ TOLERANCE = 64 * torch.finfo(torch.float32).eps
 @pytest.mark.parametrize("leading", [(), (0,), (5,), (2, 3, 4)])
 def test_any_leading_shape(leading: tuple[int, ...]) -> None:
     output = SOMQuantizer(Grid(3, 3), 2)(torch.randn(*leading, 2))
-    assert [tuple(field.shape) for field in output] == [(*leading, 2), leading, leading, leading]
+    fields = [output.quantized, output.indices, *output.losses]
+    assert [tuple(field.shape) for field in fields] == [(*leading, 2), leading, leading, leading]
 
 
 @pytest.mark.parametrize("border", ["zero", "mask"])
@@ -30,24 +31,24 @@ def test_losses_are_means_over_features_and_slots(topology: str, border: str) ->
     output = quantizer(z)
 
     table = oracle.neighbor_table(3, 4, topology, False)
-    codebook, index = quantizer.codebook.detach().double().numpy(), output.index.numpy()
+    codebook, index = quantizer.codebook.detach().double().numpy(), output.indices.numpy()
     commitment, som = oracle.losses(z.double().numpy(), codebook, index, table, border)
     present = 1 + (table[index] >= 0).sum(axis=1)
     slots = present if border == "mask" else np.full(20, 1 + table.shape[1])
     assert len(set(present)) > 1  # or the two borders would be alike
-    np.testing.assert_allclose(output.commitment.detach(), commitment / 3, rtol=TOLERANCE)
-    np.testing.assert_allclose(output.som.detach(), som / (3 * slots), rtol=TOLERANCE)
+    np.testing.assert_allclose(output.losses.commitment.detach(), commitment / 3, rtol=TOLERANCE)
+    np.testing.assert_allclose(output.losses.som.detach(), som / (3 * slots), rtol=TOLERANCE)
 
 
 def test_quantized_is_a_plain_gather_that_only_the_codebook_feels() -> None:
     quantizer = SOMQuantizer(Grid(2, 2), 3)
     z = torch.randn(6, 3, requires_grad=True)
     output = quantizer(z)
-    assert output.quantized.equal(quantizer.codebook[output.index])
+    assert output.quantized.equal(quantizer.codebook[output.indices])
     output.quantized.sum().backward()
     assert z.grad is None
     assert quantizer.codebook.grad is not None
-    wins = torch.bincount(output.index, minlength=4).float()
+    wins = torch.bincount(output.indices, minlength=4).float()
     assert quantizer.codebook.grad.equal(wins[:, None].expand(4, 3))
 
 
@@ -66,8 +67,8 @@ def test_lower_precision_is_searched_in_float32_under_autocast() -> None:
     z = torch.randn(6, 3).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = quantizer(z)
-    assert output.index.equal(quantizer.assign(z.float()))
-    assert output.som.dtype == torch.float32
+    assert output.indices.equal(quantizer.assign(z.float()))
+    assert output.losses.som.dtype == torch.float32
 
 
 @pytest.mark.parametrize("shape", [(), (5, 4)])

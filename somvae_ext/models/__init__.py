@@ -1,6 +1,24 @@
 """Deep models on maps, and their networks. Needs only torch."""
 
-from somvae_ext.models.networks import DenseDecoder, DenseEncoder
+from somvae_ext.models.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    DenseDecoder,
+    DenseEncoder,
+    NotebookDecoder,
+    NotebookEncoder,
+)
 from somvae_ext.models.somvae import SOMVAE, SOMVAEConfig, SOMVAELosses, SOMVAEOutput
 
-__all__ = ["SOMVAE", "DenseDecoder", "DenseEncoder", "SOMVAEConfig", "SOMVAELosses", "SOMVAEOutput"]
+__all__ = [
+    "SOMVAE",
+    "ConvDecoder",
+    "ConvEncoder",
+    "DenseDecoder",
+    "DenseEncoder",
+    "NotebookDecoder",
+    "NotebookEncoder",
+    "SOMVAEConfig",
+    "SOMVAELosses",
+    "SOMVAEOutput",
+]

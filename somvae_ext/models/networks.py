@@ -8,6 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+# Channels of the hidden layers.
+_CONV_CHANNELS = 256
+_NOTEBOOK_CHANNELS = (32, 128)
+
 
 class DenseEncoder(nn.Sequential):
     """Flatten, then linear layers with ReLU between them: ``[N, *input_shape]`` -> ``[N, latent_dim]``.
@@ -35,23 +39,151 @@ class DenseEncoder(nn.Sequential):
 
 
 class DenseDecoder(nn.Module):
-    """Linear layers with ReLU between them, then a sigmoid: ``[N, latent_dim]`` -> ``[N, *input_shape]`` in (0, 1).
+    """Linear layers with ReLU between them: ``[N, latent_dim]`` -> ``[N, *input_shape]``.
 
     Args:
         latent_dim: size of an encoding D.
         input_shape: shape of one sample.
         hidden_sizes: widths of the hidden layers, from the latent side; the mirror image of the encoder's.
+        sigmoid: end with a sigmoid, so that values lie in (0, 1).
     """
 
-    def __init__(self, latent_dim: int, input_shape: Sequence[int], hidden_sizes: Sequence[int] = (128, 256)) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        input_shape: Sequence[int],
+        hidden_sizes: Sequence[int] = (128, 256),
+        *,
+        sigmoid: bool = True,
+    ) -> None:
         super().__init__()
         self.input_shape = tuple(input_shape)
         sizes = [latent_dim, *hidden_sizes, math.prod(input_shape)]
-        self.layers = nn.Sequential(*_linear_stack(sizes), nn.Sigmoid())
+        self.layers = nn.Sequential(*_linear_stack(sizes), *([nn.Sigmoid()] if sigmoid else []))
 
     def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.layers(z)
         return x.view(-1, *self.input_shape)
+
+
+class ConvEncoder(nn.Sequential):
+    """The convolutional encoder of the published SOM-VAE code: ``[N, C, H, W]`` -> ``[N, latent_dim]``.
+
+    Twice a 4 x 4 convolution to 256 channels that keeps height and width, ReLU and 2 x 2 max pooling; then one linear
+    layer.
+
+    Args:
+        input_shape: shape of one image (C, H, W), H and W multiples of 4.
+        latent_dim: size of an encoding D.
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, input_shape: Sequence[int], latent_dim: int) -> None:
+        channels, height, width = _conv_shape("ConvEncoder", input_shape)
+        super().__init__(
+            *_same_conv(channels, _CONV_CHANNELS),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            *_same_conv(_CONV_CHANNELS, _CONV_CHANNELS),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(_CONV_CHANNELS * height // 4 * width // 4, latent_dim),
+        )
+
+
+class ConvDecoder(nn.Sequential):
+    """The convolutional decoder of the published SOM-VAE code: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
+
+    A linear layer to 256 channels of a quarter of height and width; then twice an upsampling by 2 and a 4 x 4
+    convolution that keeps the size, ReLU between them.
+
+    Args:
+        latent_dim: size of an encoding D.
+        input_shape: shape of one image (C, H, W), H and W multiples of 4.
+        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, latent_dim: int, input_shape: Sequence[int], *, sigmoid: bool = True) -> None:
+        channels, height, width = _conv_shape("ConvDecoder", input_shape)
+        super().__init__(
+            nn.Linear(latent_dim, _CONV_CHANNELS * height // 4 * width // 4),
+            nn.Unflatten(1, (_CONV_CHANNELS, height // 4, width // 4)),
+            nn.Upsample(scale_factor=2),
+            *_same_conv(_CONV_CHANNELS, _CONV_CHANNELS),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            *_same_conv(_CONV_CHANNELS, channels),
+            *([nn.Sigmoid()] if sigmoid else []),
+        )
+
+
+class NotebookEncoder(nn.Sequential):
+    """A smaller convolutional encoder: ``[N, C, H, W]`` -> ``[N, latent_dim]``.
+
+    4 x 4 convolutions without padding to 32 and then 128 channels, each with ReLU and 2 x 2 max pooling; then one
+    linear layer. At 28 x 28 the last pooling leaves 4 x 4.
+
+    Args:
+        input_shape: shape of one image (C, H, W), H and W at least 17.
+        latent_dim: size of an encoding D.
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, input_shape: Sequence[int], latent_dim: int) -> None:
+        channels, *size = _image_shape("NotebookEncoder", input_shape)
+        first, second = _NOTEBOOK_CHANNELS
+        super().__init__(
+            nn.Conv2d(channels, first, 4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(second * math.prod(_notebook_size("NotebookEncoder", input_shape, size)), latent_dim),
+        )
+
+
+class NotebookDecoder(nn.Sequential):
+    """The decoder beside :class:`NotebookEncoder`: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
+
+    A linear layer to 128 channels of the size of the encoder's last pooling, upsampling by 2, a 4 x 4 convolution
+    without padding and ReLU, upsampling to the image's size, a 3 x 3 convolution that keeps it and ReLU; a 1 x 1
+    convolution to the image's channels.
+
+    Args:
+        latent_dim: size of an encoding D.
+        input_shape: shape of one image (C, H, W), H and W at least 17.
+        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, latent_dim: int, input_shape: Sequence[int], *, sigmoid: bool = True) -> None:
+        channels, *size = _image_shape("NotebookDecoder", input_shape)
+        inner = _notebook_size("NotebookDecoder", input_shape, size)
+        width = _NOTEBOOK_CHANNELS[-1]
+        super().__init__(
+            nn.Linear(latent_dim, width * math.prod(inner)),
+            nn.Unflatten(1, (width, *inner)),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(width, width, 4),
+            nn.ReLU(),
+            nn.Upsample(size=tuple(size)),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, channels, 1),
+            *([nn.Sigmoid()] if sigmoid else []),
+        )
 
 
 def _linear_stack(sizes: Sequence[int]) -> Iterator[nn.Module]:
@@ -59,3 +191,35 @@ def _linear_stack(sizes: Sequence[int]) -> Iterator[nn.Module]:
         if layer:
             yield nn.ReLU()
         yield nn.Linear(fan_in, fan_out)
+
+
+def _same_conv(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:
+    """A 4 x 4 convolution that keeps the size, padded as TensorFlow does: one before, two after."""
+    return nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(channels_in, channels_out, 4)
+
+
+def _image_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
+    if len(input_shape) != 3:
+        raise ValueError(f"{network}: input_shape must be that of an image (C, H, W), got {tuple(input_shape)}")
+    return input_shape
+
+
+def _conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
+    _, height, width = _image_shape(network, input_shape)
+    if height % 4 or width % 4:
+        raise ValueError(
+            f"{network}: height and width of input_shape must be multiples of 4 (they are halved twice), "
+            f"got {tuple(input_shape)}"
+        )
+    return input_shape
+
+
+def _notebook_size(network: str, input_shape: Sequence[int], size: Sequence[int]) -> list[int]:
+    """Height and width that two unpadded 4 x 4 convolutions and poolings leave."""
+    inner = [((length - 3) // 2 - 3) // 2 for length in size]
+    if min(inner) < 2:  # doubled, it must hold the decoder's 4 x 4 window
+        raise ValueError(
+            f"{network}: height and width of input_shape must be at least 17, which two unpadded 4 x 4 convolutions "
+            f"and poolings need, got {tuple(input_shape)}"
+        )
+    return inner

@@ -8,15 +8,29 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext.grid import Grid, Topology
-from somvae_ext.models.networks import DenseDecoder, DenseEncoder
-from somvae_ext.nn import SOMQuantizer, TransitionModel
+from somvae_ext.models.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    DenseDecoder,
+    DenseEncoder,
+    NotebookDecoder,
+    NotebookEncoder,
+)
+from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
 from somvae_ext.ops.neighborhood import Border
+
+Network = Literal["dense", "conv", "notebook", "identity"]
+Output = Literal["sigmoid", "linear"]
+Reconstruction = Literal["mse", "bce"]
+Gradient = Literal["som", "copy", "none"]
+Init = Literal["normal", "kmeans"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,20 +44,35 @@ class SOMVAEConfig:
         topology: ``"rectangular"`` or ``"hexagonal"``.
         periodic: whether the map wraps around.
         latent_dim: size of an encoding D.
+        network: encoder and decoders, see :mod:`somvae_ext.models.networks`: ``"dense"``, ``"conv"`` (the published
+            convolutional ones), ``"notebook"`` (smaller convolutional ones), or ``"identity"``, where encodings are
+            the samples themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by gradients.
         hidden_sizes: widths of the dense encoder's hidden layers; the decoders have the same in reverse.
         latent_relu: whether the dense encoder ends with a ReLU, as the published dense variant does.
+        output: how the decoders end: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others. (Identity
+            decoders give back what they get.)
         border: how neighbours missing at the map's border count, see :class:`~somvae_ext.nn.SOMQuantizer`.
+        init: the codebook's start: ``"normal"`` as published, or ``"kmeans"`` of the first encodings, see
+            :meth:`SOMVAE.initialize`.
+        reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
+            in [0, 1] and the decoders' sigmoid.
+        gradient: what the encoder learns from besides commitment and smoothness. ``"som"``: the reconstruction from
+            the encoding, by a second decoder. The paper's ablations have no second decoder: ``"copy"`` copies the
+            gradient of the reconstruction from the code to the encoding (straight-through), ``"none"`` has nothing in
+            its place, and collapses.
         alpha: weight of the commitment loss.
         beta: weight of the SOM loss.
         gamma: weight of the transition loss. 0 for data without an order in time.
         tau: weight of the smoothness loss. 0 for data without an order in time.
         square_gamma: weigh the transition loss by gamma^2, as the published code does (it multiplies by gamma twice).
 
-    The first defaults of the loss are the published ones; gamma and tau are those for static data.
+    The first defaults of the loss are the published ones; gamma and tau are those for static data. ``gradient="copy"``
+    with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both
+    weigh alpha.
 
     Raises:
-        ValueError: sizes below 1, weights that are negative or not finite, or what :class:`~somvae_ext.Grid` and
-            :class:`~somvae_ext.nn.SOMQuantizer` refuse.
+        ValueError: sizes below 1, weights that are negative or not finite, unknown names, options that contradict each
+            other, or what :class:`~somvae_ext.Grid` and :class:`~somvae_ext.nn.SOMQuantizer` refuse.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -52,9 +81,14 @@ class SOMVAEConfig:
     topology: Topology = "rectangular"
     periodic: bool = False
     latent_dim: int = 64
+    network: Network = "dense"
     hidden_sizes: tuple[int, ...] = (256, 128)
     latent_relu: bool = False
+    output: Output = "sigmoid"
     border: Border = "zero"
+    init: Init = "normal"
+    reconstruction: Reconstruction = "mse"
+    gradient: Gradient = "som"
     alpha: float = 1.0
     beta: float = 0.9
     gamma: float = 0.0
@@ -74,18 +108,42 @@ class SOMVAEConfig:
             weight = getattr(self, name)
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"SOMVAEConfig: {name} must be a finite number of at least 0, got {weight}")
-        if self.border not in ("zero", "mask"):
-            raise ValueError(f"SOMVAEConfig: border must be 'zero' or 'mask', got {self.border!r}")
+        for name, kind in _CHOICES.items():
+            names, chosen = get_args(kind), getattr(self, name)
+            if chosen not in names:
+                listed = ", ".join(repr(choice) for choice in names[:-1]) + f" or {names[-1]!r}"
+                raise ValueError(f"SOMVAEConfig: {name} must be {listed}, got {chosen!r}")
+        if self.latent_relu and self.network != "dense":
+            raise ValueError(f"SOMVAEConfig: latent_relu must be False for network {self.network!r}, got True")
+        if self.network == "identity":
+            if self.latent_dim != math.prod(self.input_shape):
+                raise ValueError(
+                    "SOMVAEConfig: latent_dim must be the size of a sample for network 'identity', "
+                    f"{math.prod(self.input_shape)}, got {self.latent_dim}"
+                )
+            if self.reconstruction == "bce":
+                raise ValueError("SOMVAEConfig: reconstruction must be 'mse' for network 'identity', got 'bce'")
+        if self.reconstruction == "bce" and self.output == "linear":
+            raise ValueError("SOMVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
         _ = self.grid
 
     @classmethod
     def published(cls) -> SOMVAEConfig:
-        """The published code's setting for series of 28 x 28 images, with its dense networks.
+        """The published code's setting for series of 28 x 28 images: 5,600,834 trainable numbers.
 
-        github.com/ratschlab/SOM-VAE: an 8 x 8 map, 64 latent values, alpha 1, beta 0.9, gamma 1.8 (which counts
-        squared) and tau 1.4, missing neighbours as zeros, ReLU on the encodings.
+        github.com/ratschlab/SOM-VAE: convolutional networks, an 8 x 8 map, 64 latent values, alpha 1, beta 0.9,
+        gamma 1.8 (which counts squared) and tau 1.4, missing neighbours as zeros. Its dense variant is the same with
+        ``network="dense", latent_relu=True``; for static images gamma and tau are 0.
         """
-        return cls(latent_relu=True, gamma=1.8, tau=1.4, square_gamma=True)
+        return cls(network="conv", gamma=1.8, tau=1.4, square_gamma=True)
+
+    @classmethod
+    def notebook(cls) -> SOMVAEConfig:
+        """The published weights with smaller convolutional networks: 1,291,746 trainable numbers.
+
+        The setting of the PyTorch notebook that this project began with, without its defects.
+        """
+        return cls(network="notebook", gamma=1.8, tau=1.4, square_gamma=True)
 
     @property
     def grid(self) -> Grid:
@@ -98,20 +156,31 @@ class SOMVAEConfig:
         return self.gamma**2 if self.square_gamma else self.gamma
 
 
+_CHOICES: dict[str, Any] = {
+    "network": Network,
+    "output": Output,
+    "border": Border,
+    "init": Init,
+    "reconstruction": Reconstruction,
+    "gradient": Gradient,
+}
+
+
 class SOMVAEOutput(NamedTuple):
     """What a forward pass gives. ``...`` is ``N`` for static samples and ``B, T`` for series.
 
-    ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are decoded from the winner's code and from
-    the encoding, ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``index`` int64
-    ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. What stands at masked frames
-    has no meaning.
+    ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are what the decoders make of the winner's
+    code and of the encoding: samples, or, where the reconstruction loss is ``"bce"``, their logits. The second is None
+    without a second decoder. ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``indices``
+    int64 ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. What stands at masked
+    frames has no meaning.
     """
 
     reconstruction_q: Tensor
-    reconstruction_e: Tensor
+    reconstruction_e: Tensor | None
     z_e: Tensor
     z_q: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    indices: Tensor
     commitment: Tensor
     som: Tensor
 
@@ -132,16 +201,20 @@ class SOMVAE(nn.Module):
     """SOM-VAE for static samples ``[N, *input_shape]`` and for series ``[B, T, *input_shape]``.
 
     Args:
-        config: sizes and weights.
-        encoder: module from ``[N, *input_shape]`` to ``[N, D]``; by default :class:`DenseEncoder`.
-        decoder_q: module from ``[N, D]`` to ``[N, *input_shape]`` that decodes codes; by default
-            :class:`DenseDecoder`.
-        decoder_e: the same for encodings, with weights of its own.
+        config: sizes, weights and modes.
+        encoder: module from ``[N, *input_shape]`` to ``[N, D]``; by default that of ``config.network``.
+        decoder_q: module from ``[N, D]`` to ``[N, *input_shape]`` that decodes codes, likewise. Where the
+            reconstruction loss is ``"bce"`` it gives logits.
+        decoder_e: the same for encodings, with weights of its own; only where ``config.gradient`` is ``"som"``.
 
     Attributes:
         quantizer: the map, a :class:`~somvae_ext.nn.SOMQuantizer`.
         transitions: a :class:`~somvae_ext.nn.TransitionModel`, or None where gamma = tau = 0, so that a large map
             without transitions does not pay for a K x K table.
+        decoder_e: None unless ``config.gradient`` is ``"som"``.
+
+    Raises:
+        ValueError: a ``decoder_e`` that would not be used, or networks that do not suit ``config.input_shape``.
 
     Example:
         >>> import torch
@@ -161,12 +234,17 @@ class SOMVAE(nn.Module):
         decoder_e: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        shape, dim, hidden = config.input_shape, config.latent_dim, config.hidden_sizes
+        if decoder_e is not None and config.gradient != "som":
+            raise ValueError(
+                f"SOMVAE: decoder_e must be None for gradient {config.gradient!r}, which has no use for it"
+            )
         self.config = config
-        self.encoder = encoder or DenseEncoder(shape, dim, hidden, latent_relu=config.latent_relu)
-        self.decoder_q = decoder_q or DenseDecoder(dim, shape, hidden[::-1])
-        self.decoder_e = decoder_e or DenseDecoder(dim, shape, hidden[::-1])
-        self.quantizer = SOMQuantizer(config.grid, dim, border=config.border)
+        self.encoder = _encoder(config) if encoder is None else encoder
+        self.decoder_q = _decoder(config) if decoder_q is None else decoder_q
+        self.decoder_e = _decoder(config) if decoder_e is None and config.gradient == "som" else decoder_e
+        self.quantizer = SOMQuantizer(
+            config.grid, config.latent_dim, border=config.border, straight_through=config.gradient == "copy"
+        )
         has_transitions = config.gamma > 0 or config.tau > 0
         self.transitions = TransitionModel(config.grid.num_nodes) if has_transitions else None
 
@@ -179,7 +257,8 @@ class SOMVAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``[..., *input_shape]`` decoded from codes ``[..., D]`` by the codes' decoder."""
-        return self._decode("decoder_q", z)
+        x = self._decode("decoder_q", z)
+        return x.sigmoid() if self.config.reconstruction == "bce" else x
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> SOMVAEOutput:
         """Encodes, quantizes and decodes.
@@ -193,15 +272,15 @@ class SOMVAE(nn.Module):
             ValueError: shapes that do not fit, a mask that is not bool, or networks whose output does not fit.
         """
         z_e = self.encode(self._without_masked(x, mask))
-        quantized, index, commitment, som = self.quantizer(z_e)
+        z_q, indices, losses = self.quantizer(z_e)
         return SOMVAEOutput(
-            reconstruction_q=self._decode("decoder_q", quantized),
-            reconstruction_e=self._decode("decoder_e", z_e),
+            reconstruction_q=self._decode("decoder_q", z_q),
+            reconstruction_e=None if self.decoder_e is None else self._decode("decoder_e", z_e),
             z_e=z_e,
-            z_q=quantized,
-            index=index,
-            commitment=commitment,
-            som=som,
+            z_q=z_q,
+            indices=indices,
+            commitment=losses.commitment,
+            som=losses.som,
         )
 
     def loss(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAELosses:
@@ -218,6 +297,10 @@ class SOMVAE(nn.Module):
             total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
                     + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
 
+        With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q instead, never the codes; with it and with
+        ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` the squares of both are binary cross
+        entropies, -x log(y) - (1 - x) log(1 - y), computed from logits and so finite for any of them.
+
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
         first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
         nothing; where no frame is left the losses are zero.
@@ -228,8 +311,8 @@ class SOMVAE(nn.Module):
             mask: as in :meth:`forward`.
 
         Raises:
-            ValueError: shapes that do not fit, or static samples although gamma or tau are set: without an order in
-                time there are no transitions.
+            ValueError: shapes that do not fit; static samples although gamma or tau are set: without an order in
+                time there are no transitions; for ``"bce"`` samples outside [0, 1].
         """
         config = self.config
         if self.transitions is not None and len(self._leading_shape(x)) == 1:
@@ -238,15 +321,18 @@ class SOMVAE(nn.Module):
                 f"weigh transitions, got {list(x.shape)}; give one series as x[None]; for static samples set both to 0"
             )
         x = self._without_masked(x, mask)
-        sample_axes = tuple(range(-len(config.input_shape), 0))
-        reconstruction_q = _mean((x - output.reconstruction_q).square().mean(dim=sample_axes), mask)
-        reconstruction_e = _mean((x - output.reconstruction_e).square().mean(dim=sample_axes), mask)
+        if config.reconstruction == "bce":
+            self._check_unit_range(x)
+        reconstruction_q = _mean(self._reconstruction(output.reconstruction_q, x), mask)
+        reconstruction_e = reconstruction_q.new_zeros(())
+        if output.reconstruction_e is not None:
+            reconstruction_e = _mean(self._reconstruction(output.reconstruction_e, x), mask)
         commitment, som = _mean(output.commitment, mask), _mean(output.som, mask)
         total = reconstruction_q + reconstruction_e + config.alpha * commitment + config.beta * som
         transition = smoothness = total.new_zeros(())
         if self.transitions is not None:
-            prev = _predecessors(output.index, mask)
-            transition = -_mean(self.transitions.log_prob(prev, output.index), mask)
+            prev = predecessors(output.indices, mask)
+            transition = -_mean(self.transitions.log_prob(prev, output.indices), mask)
             expected = self.transitions.expected_distance(prev, output.z_e, self.quantizer.codebook)
             smoothness = _mean(expected, mask) / self.quantizer.grid.num_nodes
             total = total + config.transition_weight * transition + config.tau * smoothness
@@ -266,6 +352,46 @@ class SOMVAE(nn.Module):
     def decoded_map(self) -> Tensor:
         """What each node stands for: all codes decoded, ``[R, C, *input_shape]``."""
         return self.decode(self.quantizer.codebook.view(self.config.rows, self.config.cols, -1))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> None:
+        """Prepares the codebook before the first step, from the first samples.
+
+        With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings, laid out on the
+        map in order (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`). With ``"normal"`` nothing is to be done.
+
+        Args:
+            x: as in :meth:`forward`; at least K samples, or real frames, for k-means.
+            mask: as in :meth:`forward`.
+            seed: of k-means.
+
+        Raises:
+            ValueError: shapes that do not fit, too few samples, or encodings that are not finite.
+        """
+        if self.config.init == "kmeans":
+            self.quantizer.initialize_kmeans(self._real_encodings(x, mask), seed=seed)
+
+    @torch.no_grad()
+    def revive(
+        self, unused: Tensor, x: Tensor, generator: torch.Generator | None = None, *, mask: Tensor | None = None
+    ) -> list[tuple[nn.Parameter, Tensor]]:
+        """Replaces nodes that win nothing by encodings of random samples.
+
+        Args:
+            unused: nodes to replace, int64 ``[U]``, each once.
+            x: samples to draw from, as in :meth:`forward`.
+            generator: what to draw from, on the CPU; torch's global one by default.
+            mask: as in :meth:`forward`.
+
+        Returns:
+            What was overwritten, as (parameter, its rows): a training loop resets the optimizer's state there.
+            Transitions are left as they are: nothing is known about those of the new codes.
+
+        Raises:
+            ValueError: shapes that do not fit, a node out of range, or no sample to draw from.
+        """
+        rows = self.quantizer.revive(unused, self._real_encodings(x, mask), generator=generator)
+        return [(self.quantizer.codebook, rows)]
 
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float = 100.0) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the transition logits learn at a multiple of the rate.
@@ -288,6 +414,28 @@ class SOMVAE(nn.Module):
         x: Tensor = self.get_submodule(name)(z.reshape(-1, z.shape[-1]))
         self._check_network(name, x, math.prod(leading), shape)
         return x.view(*leading, *shape)
+
+    def _reconstruction(self, decoded: Tensor, x: Tensor) -> Tensor:
+        """The reconstruction loss of each frame, ``[...]``."""
+        if self.config.reconstruction == "bce":
+            error = F.binary_cross_entropy_with_logits(decoded, x, reduction="none")
+        else:
+            error = (x - decoded).square()
+        return error.mean(dim=tuple(range(-len(self.config.input_shape), 0)))
+
+    @staticmethod
+    def _check_unit_range(x: Tensor) -> None:
+        if ((x < 0) | (x > 1)).any():
+            low, high = (float(bound) for bound in torch.aminmax(x))
+            raise ValueError(
+                "SOMVAE.loss: x must lie in [0, 1] for reconstruction 'bce', "
+                f"got values from {low:.6g} to {high:.6g}; scale it, or use 'mse'"
+            )
+
+    def _real_encodings(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """``[M, D]`` of the frames that count."""
+        z = self.encode(self._without_masked(x, mask))
+        return z.reshape(-1, z.shape[-1]) if mask is None else z[mask]
 
     def _leading_shape(self, x: Tensor) -> torch.Size:
         """[N] or [B, T]: the shape of x without that of a sample."""
@@ -323,10 +471,21 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
 
 
-def _predecessors(index: Tensor, mask: Tensor | None) -> Tensor:
-    """Node at t - 1 of each frame, int64 [B, T]; its own node where there is no frame before it."""
-    previous = torch.cat([index[:, :1], index[:, :-1]], dim=1)
-    if mask is None:
-        return previous
-    follows = torch.cat([torch.zeros_like(mask[:, :1]), mask[:, :-1]], dim=1)
-    return torch.where(follows, previous, index)
+def _encoder(config: SOMVAEConfig) -> nn.Module:
+    shape, dim = config.input_shape, config.latent_dim
+    if config.network == "dense":
+        return DenseEncoder(shape, dim, config.hidden_sizes, latent_relu=config.latent_relu)
+    if config.network == "conv":
+        return ConvEncoder(shape, dim)
+    return NotebookEncoder(shape, dim) if config.network == "notebook" else nn.Flatten()
+
+
+def _decoder(config: SOMVAEConfig) -> nn.Module:
+    shape, dim = config.input_shape, config.latent_dim
+    # With "bce" the loss wants logits, and SOMVAE.decode applies the sigmoid.
+    sigmoid = config.output == "sigmoid" and config.reconstruction == "mse"
+    if config.network == "dense":
+        return DenseDecoder(dim, shape, config.hidden_sizes[::-1], sigmoid=sigmoid)
+    if config.network == "conv":
+        return ConvDecoder(dim, shape, sigmoid=sigmoid)
+    return NotebookDecoder(dim, shape, sigmoid=sigmoid) if config.network == "notebook" else nn.Unflatten(1, shape)

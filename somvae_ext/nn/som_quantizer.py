@@ -10,23 +10,30 @@ from torch import Tensor, nn
 
 from somvae_ext import ops
 from somvae_ext.grid import Grid
+from somvae_ext.nn.initialization import kmeans_centers, lay_out
 from somvae_ext.ops.neighborhood import Border
 
 # Spread of the initial codes, as in the published code (github.com/ratschlab/SOM-VAE), cut off at two of them.
 _INITIAL_STD = 0.05
 
 
-class QuantizerOutput(NamedTuple):
-    """What :class:`SOMQuantizer` gives for encodings ``[..., D]``.
+class QuantizerLosses(NamedTuple):
+    """Losses of each encoding, in the shape of ``indices``."""
 
-    ``quantized`` ``[..., D]`` are the winners' codes, ``index`` int64 ``[...]`` their nodes, ``commitment`` and ``som``
-    ``[...]`` the losses of each encoding.
+    commitment: Tensor
+    som: Tensor
+
+
+class QuantizerOutput(NamedTuple):
+    """What :class:`SOMQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
+
+    ``quantized`` are the winners' codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or
+    ``[N, *spatial]``) their nodes, ``losses`` what pulls codes and encodings together.
     """
 
     quantized: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    commitment: Tensor
-    som: Tensor
+    indices: Tensor
+    losses: QuantizerLosses
 
 
 class SOMQuantizer(nn.Module):
@@ -45,12 +52,16 @@ class SOMQuantizer(nn.Module):
       the border is a code of zeros: it counts in the value and has no gradient.
     - ``"mask"``: M is the number of slots that exist at this winner, itself included; a missing neighbour adds nothing.
 
-    ``quantized`` is a plain gather, without straight-through: its gradient reaches the codebook alone.
+    ``quantized`` is a plain gather: its gradient reaches the codebook alone. With ``straight_through`` it is
+    z + sg[e_w - z] (Bengio et al. 2013; van den Oord et al. 2017, section 3.2): its gradient reaches the encodings
+    alone, as if nothing had been quantized, and the codes learn from the losses.
 
     Args:
         grid: the map's grid, K = ``grid.num_nodes``.
         dim: size of a code D.
         border: ``"zero"`` or ``"mask"``.
+        straight_through: where the gradient of ``quantized`` goes.
+        channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
 
     Attributes:
         codebook: parameter ``[K, D]``, nodes in row-major order; at first normal with standard deviation 0.05,
@@ -63,13 +74,24 @@ class SOMQuantizer(nn.Module):
         >>> import torch
         >>> quantizer = SOMQuantizer(Grid(4, 4), dim=8)
         >>> output = quantizer(torch.randn(2, 5, 8))
-        >>> output.quantized.shape, output.index.shape
-        (torch.Size([2, 5, 8]), torch.Size([2, 5]))
+        >>> output.quantized.shape, output.indices.shape, output.losses.som.shape
+        (torch.Size([2, 5, 8]), torch.Size([2, 5]), torch.Size([2, 5]))
+        >>> image = SOMQuantizer(Grid(4, 4), dim=8, channel_first=True)(torch.randn(2, 8, 7, 7))
+        >>> image.quantized.shape, image.indices.shape
+        (torch.Size([2, 8, 7, 7]), torch.Size([2, 7, 7]))
     """
 
     codebook: nn.Parameter
 
-    def __init__(self, grid: Grid, dim: int, *, border: Border = "zero") -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        dim: int,
+        *,
+        border: Border = "zero",
+        straight_through: bool = False,
+        channel_first: bool = False,
+    ) -> None:
         super().__init__()
         if dim < 1:
             raise ValueError(f"SOMQuantizer: dim must be at least 1, got {dim}")
@@ -78,6 +100,8 @@ class SOMQuantizer(nn.Module):
         self.grid = grid
         self.dim = dim
         self.border: Border = border
+        self.straight_through = straight_through
+        self.channel_first = channel_first
         self.codebook = nn.Parameter(torch.empty(grid.num_nodes, dim))
         self.reset_parameters()
 
@@ -86,35 +110,110 @@ class SOMQuantizer(nn.Module):
         nn.init.trunc_normal_(self.codebook, std=_INITIAL_STD, a=-2 * _INITIAL_STD, b=2 * _INITIAL_STD)
 
     def assign(self, z: Tensor) -> Tensor:
-        """Nearest node of each encoding: int64 ``[...]`` for ``z`` of shape ``[..., D]``."""
-        self._check_shape(z)
-        # Detached: the index has no gradient, and the distances' would be computed for nothing.
-        return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
+        """Nearest node of each encoding: int64 ``[...]`` for ``z`` of shape ``[..., D]``, ``[N, *spatial]`` for
+        ``[N, D, *spatial]`` with ``channel_first``.
+        """
+        return self._assign(self._channel_last(z))
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantizes encodings.
 
         Args:
-            z: ``[..., D]``, of the codebook's dtype (any lower precision under autocast) and on its device.
+            z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; of the codebook's dtype (any lower
+                precision under autocast) and on its device.
 
         Raises:
-            ValueError: the last size is not D, or dtype or device differ from the codebook's.
+            ValueError: a size is not D where it must be, or dtype or device differ from the codebook's.
         """
-        index = self.assign(z)
-        winners = index.reshape(-1)
+        z = self._channel_last(z)
+        indices = self._assign(z)
+        winners = indices.reshape(-1)
         losses = ops.som_losses(z.reshape(-1, self.dim), self.codebook, winners, self.grid, border=self.border)
-        # F.embedding and not codebook[index]: on the CPU, indexing adds up its gradient in the threads' order.
-        quantized = F.embedding(index, self.codebook)
+        # F.embedding and not codebook[indices]: on the CPU, indexing adds up its gradient in the threads' order.
+        quantized = F.embedding(indices, self.codebook)
+        if self.straight_through:
+            # In this order the value is exactly that of the code: what is added to it is zero.
+            quantized = quantized.detach() + (z - z.detach())
+        if self.channel_first:
+            quantized = quantized.movedim(-1, 1)
         slots: Tensor | int = 1 + self.grid.num_slots
         if self.border == "mask":
             slots = 1 + self.grid.degree(z.device)[winners]
-        commitment = losses.commitment / self.dim
-        som = losses.som / (self.dim * slots)
-        return QuantizerOutput(quantized, index, commitment.view(index.shape), som.view(index.shape))
+        commitment = (losses.commitment / self.dim).view(indices.shape)
+        som = (losses.som / (self.dim * slots)).view(indices.shape)
+        return QuantizerOutput(quantized, indices, QuantizerLosses(commitment, som))
+
+    @torch.no_grad()
+    def initialize_kmeans(self, z: Tensor, *, seed: int = 0) -> None:
+        """Sets the codebook to k-means centres of encodings, laid out so that the map starts ordered.
+
+        See :func:`~somvae_ext.nn.kmeans_centers` and :func:`~somvae_ext.nn.lay_out`.
+
+        Args:
+            z: encodings as in :meth:`forward`, at least K of them.
+            seed: of the k-means++ seeding.
+
+        Raises:
+            ValueError: fewer than K encodings, values that are not finite, or a shape that does not fit.
+        """
+        rows = self._channel_last(z).reshape(-1, self.dim)
+        rows = rows if rows.dtype == torch.float64 else rows.float()
+        self.codebook.copy_(lay_out(kmeans_centers(rows, self.grid.num_nodes, seed=seed), self.grid))
+
+    @torch.no_grad()
+    def revive(self, unused: Tensor, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Replaces codes that win nothing by encodings, drawn at random.
+
+        An optimizer that keeps moments per parameter still pushes these rows as their old codes were pushed: reset its
+        state in the rows returned.
+
+        Args:
+            unused: nodes to replace, int64 ``[U]``, each once.
+            z: encodings to draw from, as in :meth:`forward`; without repetition where there are at least U.
+            generator: what to draw from, on the CPU wherever the codebook is; torch's global one by default.
+
+        Returns:
+            The rows of the codebook that were overwritten: ``unused`` on the codebook's device.
+
+        Raises:
+            ValueError: a wrong shape or dtype, a node out of range, or no encodings to draw from.
+        """
+        if unused.dtype != torch.int64 or unused.dim() != 1:
+            raise ValueError(
+                "SOMQuantizer.revive: unused must be of dtype int64 and shape [U], "
+                f"got {unused.dtype} and {list(unused.shape)}"
+            )
+        unused = unused.to(self.codebook.device)
+        if len(unused) == 0:
+            return unused
+        if not 0 <= int(unused.min()) <= int(unused.max()) < self.grid.num_nodes:
+            raise ValueError(
+                f"SOMQuantizer.revive: unused must hold nodes from 0 to {self.grid.num_nodes - 1}, "
+                f"got {int(unused.min())} to {int(unused.max())}"
+            )
+        rows = self._channel_last(z).reshape(-1, self.dim)
+        if len(rows) == 0:
+            raise ValueError("SOMQuantizer.revive: z must hold at least one encoding to draw from, got none")
+        if len(rows) >= len(unused):
+            drawn = torch.randperm(len(rows), generator=generator)[: len(unused)]
+        else:
+            drawn = torch.randint(len(rows), unused.shape, generator=generator)
+        self.codebook[unused] = rows[drawn.to(rows.device)].to(self.codebook)
+        return unused
 
     def extra_repr(self) -> str:
-        return f"{self.grid}, dim={self.dim}, border={self.border!r}"
+        layout = ", channel_first=True" if self.channel_first else ""
+        estimator = ", straight_through=True" if self.straight_through else ""
+        return f"{self.grid}, dim={self.dim}, border={self.border!r}{estimator}{layout}"
 
-    def _check_shape(self, z: Tensor) -> None:
-        if z.dim() == 0 or z.shape[-1] != self.dim:
-            raise ValueError(f"SOMQuantizer: z must have shape [..., D] with D = {self.dim}, got {list(z.shape)}")
+    def _assign(self, z: Tensor) -> Tensor:
+        # Detached: the indices have no gradient, and the distances' would be computed for nothing.
+        return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
+
+    def _channel_last(self, z: Tensor) -> Tensor:
+        """z as ``[..., D]``."""
+        axis = 1 if self.channel_first else -1
+        if z.dim() < (2 if self.channel_first else 1) or z.shape[axis] != self.dim:
+            shape = "[N, D, *spatial]" if self.channel_first else "[..., D]"
+            raise ValueError(f"SOMQuantizer: z must have shape {shape} with D = {self.dim}, got {list(z.shape)}")
+        return z.movedim(1, -1) if self.channel_first else z

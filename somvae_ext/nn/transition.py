@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from somvae_ext import ops
+
+# Probability of a restart where a chain has steps of probability zero, see TransitionModel.stationary. Far below any
+# probability that float64 counts give, far above the smallest normal number, so that its products do not underflow.
+_RESTART = 1e-280
+
+
+def predecessors(indices: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Node at t - 1 of each frame of some series.
+
+    Args:
+        indices: nodes, int64 ``[B, T]``.
+        mask: which frames are real, bool ``[B, T]``; all by default.
+
+    Returns:
+        int64 ``[B, T]``. A frame without a predecessor (the first of its series, or one that follows a masked frame)
+        is its own predecessor, as in the published SOM-VAE code; series are never joined.
+
+    Raises:
+        ValueError: ``indices`` are not int64 ``[B, T]``, or the mask is not bool of their shape.
+
+    Example:
+        >>> predecessors(torch.tensor([[3, 1, 2], [5, 5, 4]])).tolist()
+        [[3, 3, 1], [5, 5, 5]]
+    """
+    _check_series("predecessors", indices, mask)
+    previous = torch.cat([indices[:, :1], indices[:, :-1]], dim=1)
+    if mask is None:
+        return previous
+    follows = torch.cat([torch.zeros_like(mask[:, :1]), mask[:, :-1]], dim=1)
+    return torch.where(follows, previous, indices)
 
 
 class TransitionModel(nn.Module):
@@ -79,9 +111,163 @@ class TransitionModel(nn.Module):
         rows = z.reshape(-1, z.shape[-1])
         return ops.expected_distance(self.logits, prev.reshape(-1), rows, codebook).view(prev.shape)
 
+    def negative_log_likelihood(self, indices: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean of -log P(k_t | k_t-1) over the steps that series really make.
+
+        Unlike the transition loss of SOM-VAE, which counts a first frame as a step from its node to itself, this leaves
+        first frames out: it is the figure to compare with a maximum-likelihood estimate on held-out series.
+
+        Args:
+            indices: nodes, int64 ``[B, T]``.
+            mask: which frames are real, bool ``[B, T]``; a step needs two real frames in a row. All by default.
+
+        Returns:
+            A scalar in nats, differentiable in the logits.
+
+        Raises:
+            ValueError: shapes or dtypes that do not fit, an index out of range, or no step at all.
+        """
+        prev, cur = _steps("TransitionModel.negative_log_likelihood", indices, mask)
+        if len(cur) == 0:
+            raise ValueError(
+                "TransitionModel.negative_log_likelihood: indices must hold at least one step, that is two real frames "
+                f"in a row, got none in {list(indices.shape)}"
+            )
+        return -self.log_prob(prev, cur).mean()
+
+    @torch.no_grad()
+    def fit_counts(self, indices: Tensor, mask: Tensor | None = None, *, pseudocount: float) -> TransitionModel:
+        """Sets the probabilities from counted steps: P(j | i) = (n_ij + a) / (n_i + K a), the logits being its log.
+
+        Args:
+            indices: nodes, int64 ``[B, T]``. First frames are no steps; series are never joined.
+            mask: which frames are real, bool ``[B, T]``; all by default.
+            pseudocount: a, added to each count. 0 is the maximum-likelihood estimate: steps that never happened
+                are impossible (logits of minus infinity, on which held-out series have an infinite negative
+                log-likelihood); above 0 it is the posterior mean under a symmetric Dirichlet prior. A row without
+                counts is uniform in any case.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: shapes or dtypes that do not fit, an index out of range, a negative pseudocount.
+        """
+        if not (math.isfinite(pseudocount) and pseudocount >= 0):
+            raise ValueError(
+                f"TransitionModel.fit_counts: pseudocount must be a finite number of at least 0, got {pseudocount}"
+            )
+        prev, cur = _steps("TransitionModel.fit_counts", indices, mask)
+        self._check_range("fit_counts", "indices", indices if mask is None else indices[mask])
+        size = self.num_nodes
+        counts = torch.bincount(prev * size + cur, minlength=size * size).view(size, size).double()
+        counts += pseudocount
+        counts[counts.sum(dim=1) == 0] = 1
+        self.logits.copy_((counts / counts.sum(dim=1, keepdim=True)).log())
+        return self
+
     def matrix(self) -> Tensor:
         """The transition matrix P, ``[K, K]``; each row sums to one. Differentiable."""
         return self.logits.softmax(dim=1)
 
+    @torch.no_grad()
+    def stationary(self) -> Tensor:
+        """Share of time that the chain spends in each node in the long run: p with p P = p.
+
+        There is one such p where every node can be reached from every other, as with any finite logits (short of
+        underflow). Where steps of probability zero cut the chain into parts that it cannot leave, p depends on the
+        start, and this is the answer for a start at a uniformly random node; nodes that it leaves for ever have 0.
+
+        Computed in float64 by the elimination of Grassmann, Taksar and Heyman (1985), which never subtracts, so that
+        each entry is accurate even where the chain hardly ever leaves a node. O(K^3).
+
+        Returns:
+            float64 ``[K]``, sums to one.
+        """
+        chain = self.logits.double().softmax(dim=1)
+        reducible = bool((chain == 0).any())
+        if reducible:
+            # With a vanishing chance of a restart at a uniformly random node, the stationary distribution is unique and
+            # its limit is the one promised.
+            chain = chain + _RESTART / self.num_nodes
+        for n in range(self.num_nodes - 1, 0, -1):
+            # Watch the chain only while it is in nodes below n: detours through n become direct steps.
+            chain[:n, n] /= chain[n, :n].sum()
+            chain[:n, :n].addr_(chain[:n, n], chain[n, :n])
+        share = torch.zeros_like(chain[0])
+        share[0] = 1
+        for n in range(1, self.num_nodes):
+            share[n] = share[:n] @ chain[:n, n]
+            share[: n + 1] /= share[: n + 1].sum()
+        if reducible:  # what restarts alone keep alive
+            share = share.masked_fill(share < math.sqrt(_RESTART), 0)
+        return share / share.sum()
+
+    @torch.no_grad()
+    def sample(self, start: Tensor | int, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draws paths through the map.
+
+        Args:
+            start: first node of each path, int64 ``[...]``, or one number.
+            steps: how many steps to take, at least 0.
+            generator: what to draw from, on the CPU wherever the model is, so that paths do not depend on the device;
+                torch's global one by default.
+
+        Returns:
+            int64 ``[..., 1 + steps]`` on the model's device, the start first.
+
+        Raises:
+            ValueError: a start out of range or of another dtype, or a negative number of steps.
+        """
+        device = self.logits.device
+        node = torch.as_tensor(start, device=device)
+        if node.dtype != torch.int64:
+            raise ValueError(f"TransitionModel.sample: start must be of dtype int64, got {node.dtype}")
+        self._check_range("sample", "start", node)
+        if steps < 0:
+            raise ValueError(f"TransitionModel.sample: steps must be at least 0, got {steps}")
+        draws = torch.rand((*node.shape, steps), dtype=torch.float64, generator=generator).to(device)
+        cumulative = self.logits.double().softmax(dim=1).cumsum(dim=1)
+        path = [node]
+        for t in range(steps):
+            row = cumulative[path[-1]]
+            # The first node whose cumulative probability exceeds the draw: never one of probability zero. The last sum
+            # is one but for rounding, so the draw is scaled to it.
+            target = draws[..., t, None] * row[..., -1:]
+            path.append(torch.searchsorted(row, target, right=True).squeeze(-1).clamp_max(self.num_nodes - 1))
+        return torch.stack(path, dim=-1)
+
     def extra_repr(self) -> str:
         return f"num_nodes={self.num_nodes}"
+
+    def _check_range(self, method: str, name: str, nodes: Tensor) -> None:
+        if nodes.numel() == 0:
+            return
+        low, high = (int(bound) for bound in torch.aminmax(nodes))
+        if low < 0 or high >= self.num_nodes:
+            raise ValueError(
+                f"TransitionModel.{method}: {name} must hold nodes from 0 to {self.num_nodes - 1}, "
+                f"got {low if low < 0 else high}"
+            )
+
+
+def _steps(method: str, indices: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The nodes before and after each step between two real frames, ``[number of steps]`` each."""
+    _check_series(method, indices, mask)
+    prev, cur = indices[:, :-1], indices[:, 1:]
+    if mask is None:
+        return prev.reshape(-1), cur.reshape(-1)
+    real = mask[:, :-1] & mask[:, 1:]
+    return prev[real], cur[real]
+
+
+def _check_series(method: str, indices: Tensor, mask: Tensor | None) -> None:
+    if indices.dtype != torch.int64 or indices.dim() != 2:
+        raise ValueError(
+            f"{method}: indices must be of dtype int64 and shape [B, T], got {indices.dtype} and {list(indices.shape)}"
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != indices.shape):
+        raise ValueError(
+            f"{method}: mask must be of dtype bool and the shape of indices, {list(indices.shape)}, "
+            f"got {mask.dtype} and {list(mask.shape)}"
+        )

@@ -85,7 +85,7 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
     if suffix == ".csv":
         kind = kind or "static"
         table = _read_csv(path, label_column)
-        x, label = _finite(_places_in_table(path, table), table.x), table.label
+        x, label = _finite(path, table.x, table), table.label
         if kind == "series":
             x, label = x[None], None if label is None else label[None]
         return _samples(path, kind, x, label, None), kind
@@ -107,7 +107,7 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
             raise ValueError(f"{path}: mask says which frames of series are real, so kind must be 'series'")
         mask = _boolean(path, mask, x.shape[:2])
         x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, 0)  # padding may be NaN
-    return _samples(path, kind, _finite(_places_in_array(path), x), label, mask), kind
+    return _samples(path, kind, _finite(path, x), label, mask), kind
 
 
 def _samples(path: Path, kind: Kind, x: Array, label: Array | None, mask: Array | None) -> Samples:
@@ -167,39 +167,21 @@ def _with_sample_axes(path: Path, x: Array, kind: Kind) -> Array:
     return x
 
 
-class _Places:
-    """Says where in a file an entry of its array came from."""
-
-    def __init__(self, path: Path, columns: list[str] | None = None, lines: list[int] | None = None) -> None:
-        self.path, self.columns, self.lines = path, columns, lines
-
-    def name(self, entry: tuple[int, ...]) -> str:
-        if self.lines is not None and self.columns is not None:
-            return f"row {entry[0]} (line {self.lines[entry[0]]}), column {self.columns[entry[1]]!r}"
-        if len(entry) == 2:
-            return f"row {entry[0]}, column {entry[1]}"
-        return f"row {entry[0]}, at {list(entry[1:])} in it"
-
-
-def _places_in_table(path: Path, table: _Table) -> _Places:
-    return _Places(path, table.columns, table.lines)
-
-
-def _places_in_array(path: Path) -> _Places:
-    return _Places(path)
-
-
-def _finite(places: _Places, x: Array) -> NDArray[np.float32]:
+def _finite(path: Path, x: Array, table: _Table | None = None) -> NDArray[np.float32]:
+    """``x`` in float32; the error tells the place of the first value that is not finite."""
     with np.errstate(over="ignore"):  # to infinity, which is refused below
         single = x.astype(np.float32)
     broken = ~np.isfinite(single)
     if broken.any():
-        entry = tuple(int(axis[0]) for axis in broken.nonzero())
-        value = x[entry]
-        what = "NaN" if np.isnan(value) else str(value)
-        raise ValueError(
-            f"{places.path}: values must be finite float32 numbers, got {what} in {places.name(entry)}, counted from 0"
-        )
+        row, *place = entry = tuple(int(axis[0]) for axis in broken.nonzero())
+        if table is not None:
+            where = f"row {row} (line {table.lines[row]}), column {table.columns[place[0]]!r}"
+        elif len(place) == 1:
+            where = f"row {row}, column {place[0]}"
+        else:
+            where = f"row {row}, at {place} in it"
+        value = "NaN" if np.isnan(x[entry]) else str(x[entry])
+        raise ValueError(f"{path}: values must be finite float32 numbers, got {value} in {where}, counted from 0")
     return single
 
 
@@ -245,14 +227,14 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
     for path in paths:
         if path.suffix.lower() == ".csv":
             table = _read_csv(path, label_column)
-            x = _finite(_places_in_table(path, table), table.x)
+            x = _finite(path, table.x, table)
             if table.label is not None:
                 labels.append(table.label)
         else:
             frames = _read_npy(path)
             frames = frames[:, None] if frames.ndim == 1 else frames
             # One series without its axis B has the axes of static samples.
-            x = _finite(_places_in_array(path), _with_sample_axes(path, frames, "static"))
+            x = _finite(path, _with_sample_axes(path, frames, "static"))
         if len(x) == 0:
             raise ValueError(f"{path}: must hold at least one frame, got none")
         if series and x.shape[1:] != series[0].shape[1:]:

@@ -1,0 +1,298 @@
+"""One's own data: what is read from files and folders, and the sentences about what cannot be."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from somvae_ext.data import Samples, load_array
+
+RNG = np.random.default_rng(0)
+
+
+def written(path: Path, **arrays: np.ndarray) -> Path:
+    """An ``.npy`` file of the one array ``x``, or an ``.npz`` file of all."""
+    if path.suffix == ".npy":
+        np.save(path, arrays["x"])
+    else:
+        np.savez(path, **arrays)
+    return path
+
+
+def csv_file(folder: Path, text: str, name: str = "table.csv") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def refused(path: Path, sentence: str, **options: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {sentence}")):
+        load_array(path, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "read_as"),
+    [
+        (None, (5, 3), (5, 3)),
+        (None, (5, 4, 6), (5, 1, 4, 6)),
+        (None, (5, 2, 4, 6), (5, 2, 4, 6)),
+        (None, (5, 7, 2, 4, 6), (5, 7, 2, 4, 6)),
+        ("series", (7, 3), (1, 7, 3)),
+        ("series", (5, 7, 3), (5, 7, 3)),
+        ("series", (5, 7, 4, 6), (5, 7, 1, 4, 6)),
+        ("series", (5, 7, 2, 4, 6), (5, 7, 2, 4, 6)),
+    ],
+)
+def test_axes_of_arrays(kind: str | None, shape: tuple[int, ...], read_as: tuple[int, ...], tmp_path: Path) -> None:
+    array = RNG.standard_normal(shape)
+    samples = load_array(written(tmp_path / "x.npy", x=array), kind=kind)  # type: ignore[arg-type]
+    assert samples.x.dtype == torch.float32
+    assert samples.x.equal(torch.from_numpy(array).float().reshape(read_as))
+    assert (samples.label, samples.mask) == (None, None)
+
+
+def test_bytes_of_images_are_scaled_and_those_of_tables_are_not(tmp_path: Path) -> None:
+    array = np.array([[[0, 51], [255, 102]]], dtype=np.uint8)
+    assert (
+        load_array(written(tmp_path / "images.npy", x=array)).x.tolist()
+        == torch.tensor([[[[0, 0.2], [1, 0.4]]]]).tolist()
+    )
+    assert load_array(written(tmp_path / "table.npy", x=array[0])).x.tolist() == [[0, 51], [255, 102]]
+
+
+def test_an_archive_holds_labels_and_a_mask_beside_the_series(tmp_path: Path) -> None:
+    x, mask = RNG.random((2, 3, 4)), np.array([[1, 1, 0], [1, 1, 1]])
+    x[0, 2] = np.nan  # padding
+    for name, label in (("label", np.array([3, 1])), ("y", np.array([[0, 1, -1], [2, 2, 2]]))):
+        samples = load_array(written(tmp_path / f"{name}.npz", x=x, mask=mask, **{name: label}))
+        assert samples.x.shape == (2, 3, 4)
+        assert (samples.x[0, 2] == 0).all()
+        assert samples.label is not None
+        assert samples.label.equal(torch.from_numpy(label))
+        assert samples.mask is not None
+        assert samples.mask.equal(torch.from_numpy(mask).bool())
+
+
+def test_names_of_classes_are_numbered_in_their_order(tmp_path: Path) -> None:
+    x = RNG.random((4, 2))
+    text = load_array(written(tmp_path / "text.npz", x=x, label=np.array(["cat", "ant", "cat", "bee"]))).label
+    assert text is not None
+    assert text.tolist() == [2, 0, 2, 1]
+    halves = load_array(written(tmp_path / "halves.npz", x=x, label=np.array([2.5, -1, 2.5, 0]))).label
+    assert halves is not None
+    assert halves.tolist() == [2, 0, 2, 1]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_with_names_labels_and_blank_lines(delimiter: str, tmp_path: Path) -> None:
+    text = "a, kind ,b\n1,setosa,-2.5\n\n 3 , iris,1e2\n".replace(",", delimiter)
+    samples = load_array(csv_file(tmp_path, "\ufeff" + text), label_column="kind")
+    assert samples.x.tolist() == [[1, -2.5], [3, 100]]
+    assert samples.label is not None
+    assert samples.label.tolist() == [1, 0]
+
+
+def test_a_table_without_names(tmp_path: Path) -> None:
+    assert load_array(csv_file(tmp_path, "1,2\n3,4")).x.tolist() == [[1, 2], [3, 4]]
+
+
+def test_labels_that_are_integers_stay_what_they_are(tmp_path: Path) -> None:
+    samples = load_array(csv_file(tmp_path, "a,y\n1,7\n2,-3\n"), label_column="y")
+    assert samples.label is not None
+    assert samples.label.tolist() == [7, -3]
+
+
+def test_a_table_can_be_one_series(tmp_path: Path) -> None:
+    samples = load_array(csv_file(tmp_path, "a,y\n1,7\n2,8\n"), kind="series", label_column="y")
+    assert samples.x.tolist() == [[[1], [2]]]
+    assert samples.label is not None
+    assert samples.label.tolist() == [[7, 8]]
+
+
+@given(
+    st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1)
+)
+def test_what_a_table_says_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]]) -> None:
+    path = csv_file(tmp_path_factory.mktemp("table"), "\n".join(",".join(map(repr, row)) for row in rows))
+    assert load_array(path).x.tolist() == rows
+
+
+def test_a_folder_of_series_is_padded_and_masked(tmp_path: Path) -> None:
+    first, second = RNG.random((2, 3), dtype=np.float32), RNG.random((4, 3), dtype=np.float32)
+    np.save(tmp_path / "a.npy", first)
+    csv_file(tmp_path, "\n".join(",".join(map(repr, row)) for row in second.tolist()), "b.csv")
+    (tmp_path / "notes.txt").write_text("not a series")
+    samples = load_array(tmp_path)
+    assert samples.x.shape == (2, 4, 3)
+    assert samples.mask is not None
+    assert samples.mask.tolist() == [[True, True, False, False], [True] * 4]
+    assert samples.x[samples.mask].equal(torch.from_numpy(np.concatenate([first, second])))
+    assert (samples.x[~samples.mask] == 0).all()
+
+
+def test_a_folder_of_series_of_one_length_needs_no_mask(tmp_path: Path) -> None:
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.arange(5.0))  # one value per frame
+    samples = load_array(tmp_path)
+    assert (samples.x.shape, samples.mask) == ((2, 5, 1), None)
+
+
+def test_frames_of_a_folder_have_labels_and_padding_has_none(tmp_path: Path) -> None:
+    csv_file(tmp_path, "v,state\n1,up\n2,down\n", "a.csv")
+    csv_file(tmp_path, "v,state\n3,up\n", "b.csv")
+    samples = load_array(tmp_path, label_column="state")
+    assert samples.label is not None
+    assert samples.label.tolist() == [[1, 0], [1, -1]]
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.npy: no such file or folder"):
+        load_array(tmp_path / "gone.npy")
+    with pytest.raises(FileNotFoundError, match=r"must hold a \.npy or \.csv file for each series, got neither"):
+        load_array(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "must hold at least one row, got an empty file"),
+        ("\n \n", "must hold at least one row, got an empty file"),
+        ("a,b\n", "must hold at least one row, got only a line of names"),
+        ("a,b\n1,2\n\n3\n", "every line must hold 2 values like the first one, got 1 in line 4"),
+        ("a,b\n1,2\n3,x\n", "column 'b' must hold numbers, got 'x' in row 1 (line 3); remove the column, or if"),
+        ("a,b\n1,2\n,4\n", "column 'a' must hold numbers, got an empty cell in row 1 (line 3)"),
+        ("1,,3\n4,5,6\n", "column '1' must hold numbers, got an empty cell in row 0 (line 1)"),
+        ("a,b\n1,2\n\n3,nan\n", "values must be finite float32 numbers, got NaN in row 1 (line 4), column 'b'"),
+        ("1,2\n3,-inf\n", "values must be finite float32 numbers, got -inf in row 1 (line 2), column '1'"),
+        ("1,2\n3,1e39\n", "values must be finite float32 numbers, got 1e+39 in row 1 (line 2), column '1'"),
+        ("1,2\n3,\0\n", "column '1' must hold numbers"),
+    ],
+)
+def test_tables_that_are_refused(text: str, sentence: str, tmp_path: Path) -> None:
+    refused(csv_file(tmp_path, text), sentence)
+
+
+def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    refused(path, "must be a text file of comma-separated values in UTF-8, got")
+
+
+def test_label_columns_that_are_refused(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "a,b\n1,2\n")
+    refused(path, "label_column (--label-column) must be one of its columns a, b, got 'c'", label_column="c")
+    only = csv_file(tmp_path, "y\n1\n", "only.csv")
+    refused(only, "must hold a column besides the labels, got only 'y'", label_column="y")
+    array = written(tmp_path / "x.npy", x=np.zeros((2, 2)))
+    refused(array, "label_column (--label-column) names a column of CSV files, got a .npy file", label_column="y")
+
+
+@pytest.mark.parametrize(
+    ("shape", "place"), [((4, 3), "row 2, column 1"), ((4, 3, 2), "row 2, at [0, 1, 0] in it")], ids=["table", "images"]
+)
+def test_the_place_of_a_nan_in_an_array_is_named(shape: tuple[int, ...], place: str, tmp_path: Path) -> None:
+    x = np.zeros(shape)
+    x[2, 1] = np.nan
+    refused(
+        written(tmp_path / "x.npy", x=x), f"values must be finite float32 numbers, got NaN in {place}, counted from 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "sentence"),
+    [
+        ("static", (3,), "static data must have 2 axes [N, F] to 4 [N, C, H, W], got shape [3]"),
+        ("static", (1, 1, 1, 1, 1), "static data must have 2 axes [N, F] to 4 [N, C, H, W], got shape [1, 1, 1, 1, 1]"),
+        ("series", (1,) * 6, "series data must have 2 axes [T, F] to 5 [B, T, C, H, W], got shape [1, 1, 1, 1, 1, 1]"),
+        ("static", (0, 3), "must hold at least one row, got none"),
+        ("static", (3, 0), "rows must hold at least one value, got shape [3, 0]"),
+        ("series", (3, 0, 2), "rows must hold at least one value, got shape [3, 0, 2]"),
+    ],
+)
+def test_shapes_that_are_refused(kind: str, shape: tuple[int, ...], sentence: str, tmp_path: Path) -> None:
+    refused(written(tmp_path / "x.npy", x=np.zeros(shape)), sentence, kind=kind)
+
+
+def test_arrays_that_are_refused(tmp_path: Path) -> None:
+    refused(written(tmp_path / "text.npy", x=np.array([["a"]])), "must hold numbers, got dtype <U1")
+    refused(
+        written(tmp_path / "complex.npy", x=np.ones((2, 2), dtype=complex)), "must hold numbers, got dtype complex128"
+    )
+    objects = tmp_path / "objects.npy"
+    np.save(objects, np.array([[None]]), allow_pickle=True)
+    refused(objects, "must be an array of numbers that numpy.save wrote, got something else")
+    for name, kind in (
+        ("short.npy", "an array of numbers that numpy.save"),
+        ("text.npz", "an archive that numpy.savez"),
+    ):
+        path = tmp_path / name
+        path.write_text("no array")
+        refused(path, f"must be {kind} wrote, got something else")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    refused(tmp_path / "empty.npy", "must be an array of numbers that numpy.save wrote, got something else")
+    (tmp_path / "swapped.npz").write_bytes(written(tmp_path / "one.npy", x=np.zeros((2, 2))).read_bytes())
+    refused(tmp_path / "swapped.npz", "must be an archive that numpy.savez wrote, got a single array; name it .npy")
+    (tmp_path / "swapped.npy").write_bytes(written(tmp_path / "all.npz", x=np.zeros((2, 2))).read_bytes())
+    refused(tmp_path / "swapped.npy", "must be one array that numpy.save wrote, got an archive; name it .npz")
+    (tmp_path / "data.parquet").write_text("")
+    refused(tmp_path / "data.parquet", "must be a .npy, .npz or .csv file or a folder of series, got '.parquet'")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"data": (4, 3)}, "must hold an array named 'x', got 'data'"),
+        ({"x": (4, 3), "label": (5,)}, "labels must have shape [4] for x of shape [4, 3], got [5]"),
+        ({"x": (4, 3), "label": (4, 3)}, "labels must have shape [4] for x of shape [4, 3], got [4, 3]"),
+        (
+            {"x": (4, 3, 2), "mask": (4, 3), "y": (3,)},
+            "labels must have shape [4] or [4, 3] for x of shape [4, 3, 2], got",
+        ),
+        ({"x": (4, 3, 2), "mask": (4, 2)}, "mask must have shape [B, T] = [4, 3], got [4, 2]"),
+    ],
+)
+def test_archives_that_are_refused(arrays: dict[str, tuple[int, ...]], sentence: str, tmp_path: Path) -> None:
+    ones = {name: np.ones(shape, dtype=np.int64) for name, shape in arrays.items()}
+    refused(written(tmp_path / "data.npz", **ones), sentence)
+
+
+def test_masks_and_labels_that_are_refused(tmp_path: Path) -> None:
+    x, mask = np.zeros((2, 3, 1)), np.array([[1, 1, 0], [0, 0, 0]])
+    path = written(tmp_path / "a.npz", x=x, mask=mask)
+    refused(path, "mask must leave every series at least one frame, got none in row 1")
+    refused(path, "mask says which frames of series are real, so kind must be 'series'", kind="static")
+    refused(written(tmp_path / "b.npz", x=x, mask=mask + 1), "mask must hold true and false, or 1 and 0")
+    refused(written(tmp_path / "c.npz", x=x[0], y=np.array([0, 1, np.nan])), "labels must be numbers or text, got nan")
+    refused(
+        written(tmp_path / "d.npz", x=x[0], y=np.ones(3, dtype=complex)), "labels must be numbers or text, got dtype"
+    )
+
+
+def test_folders_that_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 2)))
+    refused(tmp_path, "a folder holds series, so kind must be 'series', got 'static'", kind="static")
+    np.save(tmp_path / "b.npy", np.zeros((4, 3)))
+    refused_file = tmp_path / "b.npy"
+    with pytest.raises(ValueError, match=re.escape(f"{refused_file}: frames must have shape [2] as in a.npy, got [3]")):
+        load_array(tmp_path)
+    np.save(tmp_path / "b.npy", np.zeros((0, 2)))
+    with pytest.raises(ValueError, match=re.escape(f"{refused_file}: must hold at least one frame, got none")):
+        load_array(tmp_path)
+    np.save(tmp_path / "b.npy", np.full((1, 2), np.nan))
+    with pytest.raises(ValueError, match=re.escape(f"{refused_file}: values must be finite float32 numbers, got NaN")):
+        load_array(tmp_path)
+    refused_file.unlink()
+    csv_file(tmp_path, "u,v,y\n1,2,3\n", "c.csv")
+    refused(tmp_path, "labels must be in all 2 series or in none, got 1 with them", label_column="y")
+
+
+def test_rows_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+    x = RNG.random((50, 2), dtype=np.float32)
+    samples: Samples = load_array(written(tmp_path / "x.npy", x=x))
+    assert samples.x.equal(torch.from_numpy(x))

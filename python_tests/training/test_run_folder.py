@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import somvae_ext
 from somvae_ext.training import RunFolder
 
 
@@ -17,7 +18,8 @@ def test_it_makes_the_folder_and_writes_its_files(tmp_path: Path) -> None:
     folder.append_metrics({"epoch": 1})
     folder.append_metrics({"epoch": 2})
     folder.save_checkpoint({"weight": torch.ones(2)})
-    assert json.loads((folder.path / "config.json").read_text()) == {"rows": 3}
+    config = json.loads((folder.path / "config.json").read_text())
+    assert config == {"format": RunFolder.FORMAT, "somvae_ext": somvae_ext.__version__, "rows": 3}
     assert (folder.path / "metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
     assert torch.load(folder.path / "checkpoint.pt")["weight"].equal(torch.ones(2))
 

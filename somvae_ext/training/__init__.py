@@ -1,6 +1,11 @@
-"""One training loop for all models, and the folder that keeps what a run produced. Needs the extra ``train``."""
+"""One training loop for all models, the folder that keeps what a run produced, and its evaluation.
 
+Needs the extra ``train``.
+"""
+
+from somvae_ext.training.assessment import Encodings, encode, evaluate
 from somvae_ext.training.loop import Trainable, TrainingConfig, fit
 from somvae_ext.training.run_folder import RunFolder
+from somvae_ext.training.saved_model import load_model
 
-__all__ = ["RunFolder", "Trainable", "TrainingConfig", "fit"]
+__all__ = ["Encodings", "RunFolder", "Trainable", "TrainingConfig", "encode", "evaluate", "fit", "load_model"]

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
+from somvae_ext._version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 class RunFolder:
-    """Keeps what a run produced: ``config.json``, ``metrics.jsonl`` (one record per line) and ``checkpoint.pt``.
+    """Keeps what a run produced.
+
+    ==================  ==================================================================================
+    ``config.json``     model, training and data, and the version that wrote it
+    ``metrics.jsonl``   one record per epoch and line, see :func:`~somvae_ext.training.fit`
+    ``checkpoint.pt``   all that it takes to use the model, or to go on training
+    ``evaluation.json`` the last evaluation
+    ``*.png``           pictures
+    ==================  ==================================================================================
 
     Every file is written beside its place and then renamed into it, so an interruption leaves the previous version,
     never a broken one.
@@ -26,9 +42,18 @@ class RunFolder:
         FileExistsError: the folder is not empty and ``overwrite`` is not set, or ``path`` is a file.
     """
 
+    FORMAT = 1
+    """Version of the files' layout. A folder of another one is refused."""
+
     CONFIG = "config.json"
     METRICS = "metrics.jsonl"
     CHECKPOINT = "checkpoint.pt"
+    EVALUATION = "evaluation.json"
+    MAP = "map.png"
+    CURVES = "curves.png"
+    TRANSITIONS = "transitions.png"
+
+    _FILES = (CONFIG, METRICS, CHECKPOINT, EVALUATION, MAP, CURVES, TRANSITIONS)
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.path = Path(path)
@@ -37,23 +62,101 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if any(self.path.iterdir()) and not overwrite:
             raise FileExistsError(f"RunFolder: {self.path} is not empty; choose another folder, or set overwrite")
-        for name in (self.CONFIG, self.METRICS, self.CHECKPOINT):
+        for name in self._FILES:
             (self.path / name).unlink(missing_ok=True)
         self._metrics = b""
 
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The folder of an earlier run, with all that is in it.
+
+        Raises:
+            FileNotFoundError: there is no run.
+            ValueError: its ``config.json`` is broken, or of a version that this one cannot read.
+        """
+        folder = cls.__new__(cls)
+        folder.path = Path(path)
+        if not (folder.path / cls.CONFIG).is_file():
+            raise FileNotFoundError(f"RunFolder: {folder.path} must be the folder of a run, but it has no {cls.CONFIG}")
+        config = folder.load_config()
+        if config.get("format") != cls.FORMAT:
+            raise ValueError(
+                f"RunFolder: {folder.path / cls.CONFIG} must have format {cls.FORMAT}, got {config.get('format')}, "
+                f"written by somvae_ext {config.get('somvae_ext', 'of unknown version')}; this is {__version__}"
+            )
+        folder._metrics = b""
+        with contextlib.suppress(FileNotFoundError):
+            folder._metrics = (folder.path / cls.METRICS).read_bytes()
+        return folder
+
     def save_config(self, config: dict[str, Any]) -> None:
-        """Writes ``config.json``; the values must be what JSON knows."""
-        text = json.dumps(config, indent=2) + "\n"
-        self._write(self.CONFIG, lambda file: file.write(text.encode()))
+        """Writes ``config.json``, with format and version; the values must be what JSON knows."""
+        self._save_json(self.CONFIG, {"format": self.FORMAT, "somvae_ext": __version__} | config)
+
+    def load_config(self) -> dict[str, Any]:
+        """What ``config.json`` holds.
+
+        Raises:
+            ValueError: it is not JSON, or not an object.
+        """
+        try:
+            config = json.loads((self.path / self.CONFIG).read_text())
+        except ValueError as error:
+            raise ValueError(f"RunFolder: {self.path / self.CONFIG} must be JSON, but it is not: {error}") from error
+        if not isinstance(config, dict):
+            raise ValueError(f"RunFolder: {self.path / self.CONFIG} must hold an object, got a {type(config).__name__}")
+        return config
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Adds a line to ``metrics.jsonl``."""
         self._metrics += json.dumps(record).encode() + b"\n"
         self._write(self.METRICS, lambda file: file.write(self._metrics))
 
+    def load_metrics(self) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl``."""
+        return [json.loads(line) for line in self._metrics.splitlines()]
+
+    def rewind_metrics(self, epoch: int) -> list[dict[str, Any]]:
+        """Drops the records after an epoch, which may be there without its checkpoint, and returns the others."""
+        records = [record for record in self.load_metrics() if record["epoch"] <= epoch]
+        self._metrics = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+        self._write(self.METRICS, lambda file: file.write(self._metrics))
+        return records
+
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes ``checkpoint.pt``, which ``torch.load`` reads with its default ``weights_only=True``."""
         self._write(self.CHECKPOINT, lambda file: torch.save(state, file))
+
+    def load_checkpoint(self) -> dict[str, Any]:
+        """What ``checkpoint.pt`` holds, on the CPU.
+
+        Raises:
+            FileNotFoundError: the run has none, because no epoch was completed.
+            ValueError: the file is broken.
+        """
+        path = self.path / self.CHECKPOINT
+        if not path.is_file():
+            raise FileNotFoundError(f"RunFolder: {path} does not exist, so no epoch of this run was completed")
+        try:
+            state = torch.load(path, map_location="cpu")
+        except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is broken") from error
+        if not isinstance(state, dict) or not {"epoch", "model"} <= state.keys():
+            raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is something else")
+        return state
+
+    def save_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """Writes ``evaluation.json``; the values must be what JSON knows."""
+        self._save_json(self.EVALUATION, evaluation)
+
+    def save_figure(self, name: str, figure: Figure) -> Path:
+        """Writes a picture as PNG and returns its path."""
+        self._write(name, lambda file: figure.savefig(file, dpi=150, format="png"))
+        return self.path / name
+
+    def _save_json(self, name: str, values: dict[str, Any]) -> None:
+        text = json.dumps(values, indent=2) + "\n"
+        self._write(name, lambda file: file.write(text.encode()))
 
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         # In the same folder, because a rename is atomic only within a file system.

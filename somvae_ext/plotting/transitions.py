@@ -1,0 +1,31 @@
+"""The transition matrix as a picture."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+_SIZE = (5, 4)  # inches
+
+
+def plot_transitions(matrix: Tensor, ax: Axes | None = None) -> Axes:
+    """Shows a transition matrix, from node (row) to node (column), with a colour bar for the probabilities.
+
+    Args:
+        matrix: probabilities ``[K, K]``, such as :meth:`somvae_ext.nn.TransitionModel.matrix` gives.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+
+    Raises:
+        ValueError: the matrix is not square.
+    """
+    if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"plot_transitions: matrix must have shape [K, K], got {list(matrix.shape)}")
+    if ax is None:
+        # A Figure of its own and not pyplot's: nothing global to close, no window system needed.
+        ax = Figure(figsize=_SIZE, layout="constrained").add_subplot()
+    image = ax.imshow(matrix.detach().cpu().numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    ax.figure.colorbar(image, ax=ax, label="probability")
+    ax.set_xlabel("to node")
+    ax.set_ylabel("from node")
+    return ax

@@ -1,0 +1,49 @@
+"""Trained models, back from their run folders."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.training.run_folder import RunFolder
+
+
+def load_model(run: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SOMVAE:
+    """The model of a run as of its last checkpoint, in evaluation mode.
+
+    Args:
+        run: the folder that ``somvae fit`` wrote.
+        device: where to put the model.
+
+    Raises:
+        FileNotFoundError: there is no run, or no epoch of it was completed.
+        ValueError: a broken or foreign config or checkpoint. Models with networks of their own, rather than one that
+            ``SOMVAEConfig.network`` names, are not rebuilt: make the model and load ``checkpoint.pt``'s ``"model"``.
+
+    Example:
+        >>> model = load_model("runs/digits")  # doctest: +SKIP
+        >>> model.assign(x)  # doctest: +SKIP
+    """
+    folder = RunFolder.open(run)
+    model = SOMVAE(_model_config(folder))
+    try:
+        model.load_state_dict(folder.load_checkpoint()["model"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"load_model: {folder.path / RunFolder.CHECKPOINT} must hold the model that {RunFolder.CONFIG} beside it "
+            "describes, got other parameters"
+        ) from error
+    return model.to(device).eval()
+
+
+def _model_config(folder: RunFolder) -> SOMVAEConfig:
+    values: dict[str, Any] | None = folder.load_config().get("model")
+    try:
+        return SOMVAEConfig(**values)  # type: ignore[arg-type]  # what is no dict is caught below
+    except TypeError as error:
+        raise ValueError(
+            f"load_model: {folder.path / RunFolder.CONFIG} must describe a SOMVAE under 'model', but {error}"
+        ) from error

@@ -34,7 +34,7 @@ bench: build
 	$(BIN)/python benchmarks/ops.py --json benchmarks/results/ops.json
 
 clean:
-	rm -rf .venv build demo runs *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv build demo *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/built: .venv/packages setup.py pyproject.toml $(NATIVE)

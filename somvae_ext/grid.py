@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import operator
 from typing import Literal
 
 import torch
@@ -51,8 +52,9 @@ class Grid:
     def __post_init__(self) -> None:
         for name in ("rows", "cols"):
             size = getattr(self, name)
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 1:
                 raise ValueError(f"Grid: {name} must be a positive integer, got {size!r}")
+            object.__setattr__(self, name, operator.index(size))  # numpy's integers become Python's
         if self.topology not in ("rectangular", "hexagonal"):
             raise ValueError(f"Grid: topology must be 'rectangular' or 'hexagonal', got {self.topology!r}")
         if not isinstance(self.periodic, bool):
@@ -94,7 +96,7 @@ class Grid:
 
     def coordinates(self) -> Tensor:
         """Position of each node in the plane, float64 ``[K, 2]`` as (x, y); neighbours are at distance 1."""
-        row, col = self.row_col(torch.arange(self.num_nodes))
+        row, col = self.row_col(torch.arange(self.num_nodes, device="cpu"))
         x, y = col.double(), row.double()
         if self.topology == "hexagonal":
             x, y = x + 0.5 * (row % 2), y * _HEXAGON_ROW_SPACING
@@ -110,8 +112,7 @@ class Grid:
         if self.periodic:
             spacing = _HEXAGON_ROW_SPACING if self.topology == "hexagonal" else 1.0
             period = torch.tensor([self.cols, self.rows * spacing], dtype=torch.float64, device=a.device)
-            # Not abs().min(period - abs()) alone: x differences between shifted rows can exceed half a period.
-            difference = torch.minimum(difference, (period - difference).abs())
+            difference = torch.minimum(difference, period - difference)
         return difference.square().sum(dim=-1).sqrt()
 
     def row_col(self, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,12 +136,12 @@ def _cached_neighbor_table(key: str, device: torch.device) -> Tensor:
 
 def _build_neighbor_table(key: str) -> Tensor:
     grid = Grid(*json.loads(key))
-    nodes = torch.arange(grid.num_nodes)
+    nodes = torch.arange(grid.num_nodes, device="cpu")  # whatever torch's default device is
     row, col = grid.row_col(nodes)
     if grid.topology == "rectangular":
-        offsets = torch.tensor(_RECTANGULAR).expand(grid.num_nodes, -1, -1)
+        offsets = torch.tensor(_RECTANGULAR, device="cpu").expand(grid.num_nodes, -1, -1)
     else:
-        offsets = torch.tensor([_HEXAGONAL_EVEN, _HEXAGONAL_ODD])[row % 2]
+        offsets = torch.tensor([_HEXAGONAL_EVEN, _HEXAGONAL_ODD], device="cpu")[row % 2]
     neighbor_row, neighbor_col = row[:, None] + offsets[..., 0], col[:, None] + offsets[..., 1]
     if grid.periodic:
         neighbor_row, neighbor_col = neighbor_row % grid.rows, neighbor_col % grid.cols

@@ -50,7 +50,9 @@ def check_index(op: str, name: str, index: Tensor, size: int) -> None:
     """An int64 index whose values lie in [0, size)."""
     if index.dtype != torch.int64:
         raise ValueError(f"{op}: {name} must be of dtype int64, got {_dtype(index)}")
-    check_index_range(op, name, index, size)
+    # Elsewhere the check would wait for the device or has no values to look at, and torch's own lookup refuses.
+    if index.device.type == "cpu" and not torch.compiler.is_compiling():
+        check_index_range(op, name, index, size)
 
 
 def check_index_range(op: str, name: str, index: Tensor, size: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import _native
@@ -36,7 +37,8 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
         The score of a pair is sum_d (z_d - e_d)^2, added up in the order of d whatever N, the blocking or the number
         of threads, so the distance is never negative, and an offset shared by data and codes costs no accuracy. The
         winner's true distance exceeds the true minimum by at most a factor of 1 + 2 (D + 2) eps. Equal scores go to
-        the smallest index. Code with a NaN never win; a row with a NaN has distance NaN and index 0.
+        the smallest index. A code with a NaN never wins. A row with a NaN has distance NaN
+        and index 0, and its gradient, NaN too, goes to code 0: leave such rows out before the call.
 
     Raises:
         ValueError: wrong rank, dtype, device or mismatched D; dtypes that differ; k other than 1 or 2; K < k.
@@ -73,7 +75,8 @@ def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
     score = torch.cat([values[:, :k] for values, _ in nearest])
     index = torch.cat([order[:, :k] for _, order in nearest]).masked_fill(score.isnan(), 0)
 
-    # Recomputed for the winners alone, so that the gradient does not run through all K codes.
-    distance = (z[:, None] - codebook[index]).square().sum(dim=2)
+    # Recomputed for the winners alone, so that the gradient does not run through all K codes. F.embedding and not
+    # codebook[index], whose gradient is added up in the threads' order on the CPU.
+    distance = (z[:, None] - F.embedding(index, codebook)).square().sum(dim=2)
     distance = distance + torch.where(score.isnan(), torch.nan, 0.0)  # a slot that no code could win
     return BestMatch(distance.squeeze(1), index.squeeze(1)) if k == 1 else BestMatch(distance, index)

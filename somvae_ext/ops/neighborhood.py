@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import _native
@@ -57,7 +58,7 @@ def som_gather_reference(codebook: Tensor, index: Tensor, grid: Grid) -> Tensor:
     _check_codebook_and_index("som_gather", codebook, index, grid, {})
     nodes, present = _winner_and_neighbors(index, grid)
     codes = _arguments.full_precision(codebook)  # so that the gradient is added up in float32
-    return torch.where(present[..., None], codes[nodes], 0).to(codebook.dtype)
+    return torch.where(present[..., None], F.embedding(nodes, codes), 0).to(codebook.dtype)
 
 
 def som_losses(
@@ -111,8 +112,8 @@ def som_losses_reference(
     _check_codebook_and_index("som_losses", codebook, index, grid, sizes)
     z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
     nodes, present = _winner_and_neighbors(index, grid)
-    commitment = (z - codebook[index]).square().sum(dim=1)
-    codes = torch.where(present[..., None], codebook[nodes], 0)  # (N, 1 + S, D)
+    commitment = (z - F.embedding(index, codebook)).square().sum(dim=1)
+    codes = torch.where(present[..., None], F.embedding(nodes, codebook), 0)  # (N, 1 + S, D)
     squares = (z.detach()[:, None] - codes).square().sum(dim=2)
     if border == "mask":
         squares = torch.where(present, squares, 0)

@@ -23,3 +23,19 @@ def test_fields_that_do_not_fit_are_refused() -> None:
         Samples(torch.rand(3, 4), label=torch.zeros(2))
     with pytest.raises(ValueError, match=r"mask must have shape \[N, T\] = \[3, 4\], got \[3, 5\]"):
         Samples(torch.rand(3, 4, 2), mask=torch.zeros(3, 5))
+
+
+def test_frames_can_have_labels_of_their_own() -> None:
+    label = torch.tensor([[0, 1], [1, 1], [2, 0]])
+    assert Samples(torch.rand(3, 2, 5), label)[2]["label"].equal(label[2])
+
+
+def test_rows_are_taken_from_every_field() -> None:
+    x, label, mask = torch.rand(3, 4, 2), torch.tensor([1, 0, 2]), torch.rand(3, 4) > 0.5
+    some = Samples(x, label, mask).rows(torch.tensor([2, 0]))
+    assert some.x.equal(x[[2, 0]])
+    assert some.label is not None
+    assert some.label.tolist() == [2, 1]
+    assert some.mask is not None
+    assert some.mask.equal(mask[[2, 0]])
+    assert Samples(x).rows(torch.tensor([1])).label is None

@@ -1,9 +1,10 @@
-"""Interpolated series: the published recipe, frame by frame."""
+"""Interpolated series: both recipes, frame by frame."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from somvae_ext.data import InterpolatedSeries, Samples
 
@@ -49,6 +50,61 @@ def test_the_seed_draws_the_series() -> None:
     assert not InterpolatedSeries(IMAGES, seed=1).x.equal(InterpolatedSeries(IMAGES, seed=2).x)
 
 
+def test_the_paper_turns_one_image_into_four_others_in_64_frames() -> None:
+    series = InterpolatedSeries(IMAGES, recipe="paper", num_series=60)
+    x = series.x
+    assert x.shape == (60, 64, 2, 2)
+    for turn in range(4):
+        ramp = x[:, 16 * turn : 16 * turn + 16]
+        for step in range(16):
+            assert ((ramp[:, step] - torch.lerp(ramp[:, 0], ramp[:, 15], step / 15)).abs() < 2 * NOISE).all()
+        if turn:  # it starts where the one before ended
+            assert ((ramp[:, 0] - x[:, 16 * turn - 1]).abs() < 2 * NOISE).all()
+    images = (x[:, [0, 15, 31, 47, 63]].mean(dim=(2, 3)) + 0.05).floor()
+    assert images[:, 1:].equal((images[:, :-1] + 1) % 3)
+
+
+@pytest.mark.parametrize(("recipe", "ramp"), [("published", slice(9, 20)), ("paper", slice(0, 16))])
+def test_a_frame_has_the_class_of_the_image_that_weighs_more(recipe: str, ramp: slice) -> None:
+    series = InterpolatedSeries(IMAGES, recipe=recipe, num_series=20)  # type: ignore[arg-type]
+    frames, label = series.x[:, ramp].mean(dim=(2, 3)), series.label[:, ramp]
+    start, end = frames[:, :1], frames[:, -1:]  # the ends of a ramp are its images
+    weight = (frames - start) / (end - start)
+    decided = (weight - 0.5).abs() > 0.03  # the noise, halved by the mean over an image, moves no weight by more
+    assert label.dtype == torch.int64
+    expected = torch.where(weight > 0.5, label[:, -1:], label[:, :1])
+    assert label[decided].equal(expected[decided])
+    assert label[:, -1].equal((label[:, 0] + 1) % 3)
+
+
+def test_half_way_the_later_image_gives_the_class() -> None:
+    label = InterpolatedSeries(IMAGES, num_series=20).label
+    assert (label[:, :14] == label[:, :1]).all()
+    assert (label[:, 14:] == (label[:, :1] + 1) % 3).all()  # frame 14 is half of each
+
+
+def test_items_are_made_when_asked_for_and_always_the_same() -> None:
+    series = InterpolatedSeries(IMAGES, num_series=7)
+    assert len(series) == 7
+    item = series[4]
+    assert list(item) == ["x", "label"]
+    assert item["x"].equal(series[4]["x"])
+    assert item["x"].equal(series.x[4])
+    assert item["label"].equal(series.label[4])
+    assert not item["x"].equal(series[5]["x"])
+
+
+def test_a_loader_makes_batches_of_series() -> None:
+    batch = next(iter(DataLoader(InterpolatedSeries(IMAGES), batch_size=5)))
+    assert {name: list(values.shape) for name, values in batch.items()} == {"x": [5, 32, 2, 2], "label": [5, 32]}
+
+
+def test_the_images_stay_as_they_are() -> None:
+    before = IMAGES.x.clone()
+    _ = InterpolatedSeries(IMAGES).x
+    assert IMAGES.x.equal(before)
+
+
 def test_what_cannot_be_built_is_refused() -> None:
     with pytest.raises(ValueError, match="images must have labels, got none"):
         InterpolatedSeries(Samples(torch.rand(3, 2)))
@@ -56,3 +112,5 @@ def test_what_cannot_be_built_is_refused() -> None:
         InterpolatedSeries(Samples(torch.rand(2, 2), torch.tensor([0, 2])))
     with pytest.raises(ValueError, match="num_series must be at least 1, got 0"):
         InterpolatedSeries(IMAGES, num_series=0)
+    with pytest.raises(ValueError, match="recipe must be 'published' or 'paper', got 'papr'"):
+        InterpolatedSeries(IMAGES, recipe="papr")  # type: ignore[arg-type]

@@ -1,0 +1,35 @@
+"""Small IDX files in torchvision's layout, so that the code that reads the real ones runs everywhere."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+IDXFiles = Callable[..., Path]
+
+
+def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
+    """The format of yann.lecun.com/exdb/mnist: two zeros, the type (8: bytes), the number of axes, sizes, values."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+@pytest.fixture
+def idx_files(tmp_path: Path) -> IDXFiles:
+    """Writes a data set of ``train`` + ``test`` images under ``tmp_path``: image n is all n, its class n mod 10."""
+
+    def write(folder: str = "MNIST", *, train: int = 120, test: int = 30, labels: int | None = None) -> Path:
+        raw = tmp_path / folder / "raw"
+        raw.mkdir(parents=True)
+        for part, start, count in (("train", 0, train), ("t10k", train, test)):
+            number = np.arange(start, start + count, dtype=np.uint8)
+            write_idx(raw / f"{part}-images-idx3-ubyte", number[:, None, None].repeat(28, axis=1).repeat(28, axis=2))
+            write_idx(raw / f"{part}-labels-idx1-ubyte", (number % 10)[:labels])
+        return tmp_path
+
+    return write

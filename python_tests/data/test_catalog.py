@@ -1,0 +1,158 @@
+"""load: names, paths, splits and scaling of one's own data."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from somvae_ext.data import NAMES, InterpolatedSeries, Samples, digits, load, load_array
+
+RNG = np.random.default_rng(0)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """100 rows; the first feature numbers them."""
+    path = tmp_path / "table.npz"
+    np.savez(path, x=np.column_stack([np.arange(100), RNG.normal(5, 100, 100)]), label=np.arange(100))
+    return path
+
+
+def test_the_digits_by_name() -> None:
+    for loaded, expected in zip(load("digits", seed=3), digits(3), strict=True):
+        assert isinstance(loaded, Samples)
+        assert loaded.x.equal(expected.x)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("-series")])
+@pytest.mark.parametrize(("recipe", "frames"), [("published", 32), ("paper", 64)])
+def test_series_of_each_split_come_from_its_own_images(
+    name: str, recipe: str, frames: int, idx_files: Callable[..., Path]
+) -> None:
+    root = idx_files("FashionMNIST" if name.startswith("fashion") else "MNIST")
+    images = load(name.removesuffix("-series"), root=root)
+    splits = load(name, root=root, recipe=recipe, num_series=30)  # type: ignore[arg-type]
+    assert splits.kind == "series"
+    assert splits.sample_shape == images.sample_shape
+    for series, own in zip(splits, images, strict=True):
+        assert isinstance(series, InterpolatedSeries)
+        assert len(series) == round(30 * len(own) / len(images.train))
+        assert isinstance(own, Samples)
+        for row in range(len(series)):
+            item = series[row]
+            assert item["x"].shape == (frames, *images.sample_shape)
+            for frame in (0, -1):  # plain images, but for noise of .01, of which the mean over an image is small
+                same = own.x[own.label == item["label"][frame]]
+                assert (same - item["x"][frame]).square().mean(dim=(1, 2, 3)).min() < 4e-4
+
+
+def test_each_image_starts_a_series_by_default() -> None:
+    assert [len(part) for part in load("digits-series")] == [len(part) for part in load("digits")]
+
+
+def test_the_seed_draws_the_series_and_each_split_has_its_own_noise(idx_files: Callable[..., Path]) -> None:
+    root = idx_files()
+    splits = load("mnist-series", root=root, seed=1)
+    assert splits.train[3]["x"].equal(load("mnist-series", root=root, seed=1).train[3]["x"])
+    assert not splits.train[3]["x"].equal(load("mnist-series", root=root, seed=2).train[3]["x"])
+    train, validation, _ = (part[0]["x"][0] - part[0]["x"][0].mean() for part in splits)  # the images are even
+    # The correlation of 784 independent pairs has a standard deviation of 1 / 28.
+    assert torch.corrcoef(torch.stack([train.flatten(), validation.flatten()]))[0, 1].abs() < 6 / 28
+
+
+def test_rows_of_ones_own_are_split_70_15_15_and_none_is_lost(table: Path) -> None:
+    splits = load(table)
+    labels = [part.label.tolist() for part in splits]
+    assert [len(part) for part in labels] == [70, 15, 15]
+    assert sorted(itertools.chain(*labels)) == list(range(100))
+    assert (splits.kind, splits.sample_shape) == ("static", (2,))
+
+
+def test_the_seed_draws_the_split(table: Path) -> None:
+    assert load(table, seed=1).test.label.equal(load(table, seed=1).test.label)
+    assert not load(table, seed=1).test.label.equal(load(table, seed=2).test.label)
+
+
+def test_features_are_scaled_by_the_training_split_alone(table: Path) -> None:
+    splits, raw = load(table), load_array(table)
+    low, high = raw.x[splits.train.label].aminmax(dim=0)
+    assert splits.train.x.amin(dim=0).tolist() == [0, 0]
+    assert splits.train.x.amax(dim=0).tolist() == [1, 1]
+    for part in splits:
+        expected = (raw.x[part.label].double() - low) / (high.double() - low)
+        assert part.x.equal(expected.float())
+        # What predict does with other data.
+        assert splits.scaling.apply(raw.x[part.label]).equal(part.x)
+
+
+def test_images_in_the_unit_interval_stay_as_they_are(tmp_path: Path) -> None:
+    images = RNG.random((20, 4, 4), dtype=np.float32)
+    np.save(tmp_path / "a.npy", images)
+    splits = load(tmp_path / "a.npy")
+    assert sorted(torch.cat([part.x for part in splits])[:, 0, 0, 0].tolist()) == sorted(images[:, 0, 0].tolist())
+    np.save(tmp_path / "b.npy", images * 7 - 3)
+    wide = load(tmp_path / "b.npy")
+    assert len(wide.scaling.minimum) == 1
+    assert (wide.train.x.min(), wide.train.x.max()) == (0, 1)
+
+
+def test_series_are_kept_whole(tmp_path: Path) -> None:
+    for number in range(20):  # series n has n + 1 frames, all of value n
+        np.save(tmp_path / f"{number:02}.npy", np.full((number + 1, 2), float(number)))
+    splits = load(tmp_path)
+    assert splits.kind == "series"
+    assert splits.sample_shape == (2,)
+    lengths = [part.mask.sum(dim=1).tolist() for part in splits]
+    assert [len(part) for part in lengths] == [14, 3, 3]
+    assert sorted(itertools.chain(*lengths)) == list(range(1, 21))
+    longest = max(lengths[0])
+    for part in splits:
+        frames = part.x[part.mask]
+        low, width = min(lengths[0]) - 1, longest - min(lengths[0])
+        own = part.mask.sum(dim=1).repeat_interleave(part.mask.sum(dim=1)) - 1
+        assert frames.equal(((own.double() - low) / width).float()[:, None].expand(-1, 2))
+
+
+@pytest.mark.parametrize(("kind", "what"), [("static", "3 rows"), ("series", "3 series")])
+def test_too_few_rows_are_refused(kind: str, what: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 4)))
+    with pytest.raises(ValueError, match=f"must hold at least {what}, one for each of .*, got 2"):
+        load(tmp_path / "x.npy", kind=kind)  # type: ignore[arg-type]
+    np.save(tmp_path / "x.npy", np.zeros((3, 4, 4)))
+    assert [len(part) for part in load(tmp_path / "x.npy", kind=kind)] == [1, 1, 1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("mnits", "mnist"), ("MNIST", "mnist"), ("fashion_mnist", "fashion-mnist"), ("digit", "digits")],
+)
+def test_an_unknown_name_gets_the_nearest_one(wrong: str, right: str) -> None:
+    with pytest.raises(ValueError, match=f"{wrong}: neither a file or folder nor the name .*; did you mean {right}"):
+        load(wrong)
+
+
+def test_a_name_like_no_other_gets_all(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"xyz: .*; known are digits, mnist, fashion-mnist, digits-series,"):
+        load("xyz")
+    with pytest.raises(FileNotFoundError, match=r"table\.csv: no such file or folder"):
+        load(tmp_path / "table.csv")
+
+
+def test_ones_own_data_need_neither_scikit_learn_nor_torchvision(table: Path) -> None:
+    code = f"""
+import sys
+for name in ("sklearn", "torchvision", "scipy", "pandas"):
+    sys.modules[name] = None
+from somvae_ext.data import load
+print(len(load({str(table)!r}).train))
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (run.stdout, run.returncode) == ("70\n", 0), run.stderr

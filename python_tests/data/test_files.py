@@ -187,6 +187,8 @@ def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
 def test_label_columns_that_are_refused(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "a,b\n1,2\n")
     refused(path, "label_column (--label-column) must be one of its columns a, b, got 'c'", label_column="c")
+    gap = csv_file(tmp_path, "a,y\n1,b\n2, \n", "gap.csv")
+    refused(gap, "every row must have a label, got none in row 1 (line 3)", label_column="y")
     only = csv_file(tmp_path, "y\n1\n", "only.csv")
     refused(only, "must hold a column besides the labels, got only 'y'", label_column="y")
     array = written(tmp_path / "x.npy", x=np.zeros((2, 2)))
@@ -217,6 +219,10 @@ def test_the_place_of_a_nan_in_an_array_is_named(shape: tuple[int, ...], place: 
 )
 def test_shapes_that_are_refused(kind: str, shape: tuple[int, ...], sentence: str, tmp_path: Path) -> None:
     refused(written(tmp_path / "x.npy", x=np.zeros(shape)), sentence, kind=kind)
+
+
+def test_a_kind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, "kind must be 'static' or 'series', got 'seires'", kind="seires")
 
 
 def test_arrays_that_are_refused(tmp_path: Path) -> None:

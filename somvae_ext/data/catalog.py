@@ -39,8 +39,8 @@ def load(
     - ``"digits"``, ``"mnist"``, ``"fashion-mnist"``: see :func:`digits` and :func:`mnist`.
     - ``"digits-series"`` and so on: :class:`InterpolatedSeries`, each split from its own images only.
     - a path: one's own data, as :func:`load_array` reads it. Rows, or whole series, are shuffled with ``seed`` and
-      split 70 : 15 : 15. Features are scaled one by one, images as a whole and only where values lie outside [0, 1]; in
-      both cases by the smallest and largest value of the training split.
+      split 70 : 15 : 15. Features are scaled one by one, images as a whole and only where some lie outside [0, 1]; in
+      both cases by the smallest and largest value of the training split, so that others may lie a little outside.
 
     Args:
         name_or_path: see above; a name goes before a file of that name.
@@ -100,7 +100,7 @@ def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None
     sizes = [len(samples) - 2 * held_out, held_out, held_out]
     train, validation, test = (samples.rows(rows) for rows in order.split(sizes))
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    if tabular or samples.x.amin() < 0 or samples.x.amax() > 1:
+    if tabular or train.x.amin() < 0 or train.x.amax() > 1:
         scaling = Scaling.fit(train, per_feature=tabular)
     else:
         scaling = Scaling()

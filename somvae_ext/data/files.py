@@ -75,6 +75,8 @@ def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_
 
 def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Samples, Kind]:
     """The same, and how the axes were read."""
+    if kind not in (None, "static", "series"):
+        raise ValueError(f"{path}: kind must be 'static' or 'series', got {kind!r}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -292,6 +294,9 @@ def _read_csv(path: Path, label_column: str | None) -> _Table:
         del columns[at]
         if not columns:
             raise ValueError(f"{path}: must hold a column besides the labels, got only {label_column!r}")
+        if "" in label:
+            row = label.tolist().index("")
+            raise ValueError(f"{path}: every row must have a label, got none in row {row} (line {lines[row]})")
         with contextlib.suppress(ValueError, OverflowError):  # text stays text
             label = label.astype(np.int64)
     x = np.empty((len(cells), len(columns)))

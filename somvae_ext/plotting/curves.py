@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _SIZE = (6, 3.5)  # inches
 
@@ -66,5 +67,5 @@ def _prepared(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> 
         # A Figure of its own and not pyplot's: nothing global to close, no window system needed.
         ax = Figure(figsize=_SIZE, layout="constrained").add_subplot()
     ax.set_xlabel("epoch")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax

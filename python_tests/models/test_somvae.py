@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from somvae_ext.models import SOMVAE, DenseDecoder, DenseEncoder, SOMVAEConfig
+from somvae_ext.nn import SOMQuantizer
 
 CONFIG = SOMVAEConfig(input_shape=(1, 3, 3), rows=3, cols=2, latent_dim=4, hidden_sizes=(6, 5))
 
@@ -153,3 +154,133 @@ def test_losses_stay_finite_where_the_logits_are_too_large_for_exp() -> None:
         optimizer.step()
         assert all(torch.isfinite(term) for term in losses)
     assert somvae.transitions.logits.abs().max() > 100  # exp of it overflows
+
+
+# ---- modes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "cnn"}, "network must be 'dense', 'conv', 'notebook' or 'identity', got 'cnn'"),
+        ({"gradient": "straight"}, "gradient must be 'som', 'copy' or 'none', got 'straight'"),
+        ({"reconstruction": "l1"}, "reconstruction must be 'mse' or 'bce', got 'l1'"),
+        ({"output": "tanh"}, "output must be 'sigmoid' or 'linear', got 'tanh'"),
+        ({"init": "pca"}, "init must be 'normal' or 'kmeans', got 'pca'"),
+        ({"network": "conv", "latent_relu": True}, "latent_relu must be False for network 'conv', got True"),
+        ({"network": "identity", "latent_dim": 4}, "latent_dim must be the size of a sample .*, 784, got 4"),
+        (
+            {"network": "identity", "latent_dim": 784, "reconstruction": "bce"},
+            "reconstruction must be 'mse' for network 'identity', got 'bce'",
+        ),
+        ({"reconstruction": "bce", "output": "linear"}, "output must be 'sigmoid' for reconstruction 'bce'"),
+    ],
+)
+def test_a_config_refuses_unknown_names_and_contradictions(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SOMVAEConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"network": "notebook", "gradient": "copy", "init": "kmeans"},
+        {"network": "identity", "latent_dim": 784, "output": "linear", "topology": "hexagonal", "periodic": True},
+        {"reconstruction": "bce", "gradient": "none", "border": "mask", "square_gamma": True, "gamma": 0.1},
+    ],
+)
+def test_every_option_survives_json(options: dict[str, object]) -> None:
+    config = SOMVAEConfig(**options)  # type: ignore[arg-type]
+    assert SOMVAEConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_a_second_decoder_that_nothing_would_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="decoder_e must be None for gradient 'copy'"):
+        SOMVAE(dataclasses.replace(CONFIG, gradient="copy"), decoder_e=nn.Identity())
+
+
+def test_with_cross_entropy_pictures_are_the_sigmoid_of_what_the_loss_sees() -> None:
+    somvae, x = model(reconstruction="bce"), torch.rand(5, 1, 3, 3)
+    output = somvae(x)
+    assert output.reconstruction_q.min() < 0  # logits
+    assert output.reconstruction_q.sigmoid().equal(somvae.reconstruct(x))
+    pictures = somvae.decoded_map()
+    assert ((pictures > 0) & (pictures < 1)).all()
+
+
+# ---- start and revival -----------------------------------------------------------------------------------------------
+
+
+def test_the_codebook_starts_at_k_means_of_the_first_encodings_where_asked() -> None:
+    x = torch.rand(40, 1, 3, 3)
+    plain, kmeans = model(), model(init="kmeans")
+    before = plain.quantizer.codebook.detach().clone()
+    plain.initialize(x)
+    assert plain.quantizer.codebook.equal(before)
+    kmeans.initialize(x, seed=3)
+    expected = SOMQuantizer(CONFIG.grid, 4)
+    expected.initialize_kmeans(kmeans.encode(x), seed=3)
+    assert kmeans.quantizer.codebook.equal(expected.codebook)
+    assert len(kmeans.assign(x).unique()) == 6  # each node is somebody's nearest
+
+
+def test_masked_frames_take_no_part_in_start_and_revival() -> None:
+    torch.manual_seed(0)
+    x, mask = torch.rand(8, 3, 1, 3, 3), torch.ones(8, 3, dtype=torch.bool)
+    mask[:, 2] = False
+    x[:, 2] = torch.nan
+    somvae = model(init="kmeans")
+    somvae.initialize(x, mask)
+    assert somvae.quantizer.codebook.isfinite().all()
+    ((parameter, rows),) = somvae.revive(torch.tensor([0, 5]), x, torch.Generator().manual_seed(0), mask=mask)
+    assert parameter is somvae.quantizer.codebook
+    assert rows.tolist() == [0, 5]
+    real = somvae.encode(x.nan_to_num())[mask]  # of the same batch: sums over another may round otherwise
+    assert all((somvae.quantizer.codebook[row] == real).all(dim=1).any() for row in rows)
+
+
+def test_a_start_from_too_few_samples_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least num_centers = 6 >= 1 rows, got 5"):
+        model(init="kmeans").initialize(torch.rand(5, 1, 3, 3))
+
+
+# ---- training on what is hardly data ---------------------------------------------------------------------------------
+
+MODES = {
+    "default": {},
+    "cross entropy": {"reconstruction": "bce"},
+    "copied gradient": {"gradient": "copy"},
+    "no gradient": {"gradient": "none"},
+    "GB-SOM": {"network": "identity", "latent_dim": 9},
+    "k-means start": {"init": "kmeans"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
+@pytest.mark.parametrize(
+    ("leading", "kind"),
+    [
+        ((12,), "constant"),
+        ((1,), "one row"),
+        ((6, 1), "series of one frame"),
+        ((3, 4), "constant"),
+        ((3, 4), "all masked"),
+        ((1, 1), "one frame of one series"),
+    ],
+)
+def test_training_on_what_is_hardly_data_stays_finite(
+    leading: tuple[int, ...], kind: str, mode: dict[str, object]
+) -> None:
+    somvae = model(**({"gamma": 1.8, "tau": 1.4} if len(leading) == 2 else {}), **mode)
+    x = torch.full((*leading, 1, 3, 3), 0.5) if kind == "constant" else torch.rand(*leading, 1, 3, 3)
+    mask = torch.zeros(leading, dtype=torch.bool) if kind == "all masked" else None
+    if x[..., 0, 0, 0].numel() >= 6 and mask is None:
+        somvae.initialize(x)
+    optimizer = torch.optim.Adam(somvae.parameter_groups(1e-2))
+    for _ in range(10):
+        optimizer.zero_grad()
+        losses = somvae.loss(somvae(x, mask), x, mask)
+        losses.total.backward()
+        optimizer.step()
+        assert all(term.isfinite() for term in losses)
+    assert all(parameter.isfinite().all() for parameter in somvae.parameters())

@@ -24,54 +24,60 @@ class Call(NamedTuple):
     differentiable: tuple[str, ...]
 
 
-def _bmu(k: int) -> Call:
-    return Call(lambda t: tuple(ops.bmu(t["z"], t["codebook"], k)), ("z", "codebook"), ("z", "codebook"))
+def make_calls(grid: Grid) -> dict[str, Call]:
+    def bmu(k: int) -> Call:
+        return Call(lambda t: tuple(ops.bmu(t["z"], t["codebook"], k)), ("z", "codebook"), ("z", "codebook"))
+
+    def som_losses(border: ops.neighborhood.Border) -> Call:
+        return Call(
+            lambda t: tuple(ops.som_losses(t["z"], t["codebook"], t["index"], grid, border=border)),
+            ("z", "codebook", "index"),
+            ("z", "codebook"),
+        )
+
+    def transition_log_prob(sparse_grad: bool) -> Call:
+        return Call(
+            lambda t: (ops.transition_log_prob(t["logits"], t["prev"], t["index"], sparse_grad=sparse_grad),),
+            ("logits", "prev", "index"),
+            ("logits",),
+        )
+
+    def expected_distance(sparse_grad: bool) -> Call:
+        return Call(
+            lambda t: (ops.expected_distance(t["logits"], t["prev"], t["z"], t["codebook"], sparse_grad=sparse_grad),),
+            ("logits", "prev", "z", "codebook"),
+            ("logits", "z", "codebook"),
+        )
+
+    return {
+        "bmu": bmu(1),
+        "bmu, two units": bmu(2),
+        "som_gather": Call(
+            lambda t: (ops.som_gather(t["codebook"], t["index"], grid),), ("codebook", "index"), ("codebook",)
+        ),
+        "som_losses, zero border": som_losses("zero"),
+        "som_losses, masked border": som_losses("mask"),
+        "segment_sum": Call(
+            lambda t: tuple(ops.segment_sum(t["z"], t["index"], grid.num_nodes)), ("z", "index"), ("z",)
+        ),
+        "transition_log_prob": transition_log_prob(sparse_grad=False),
+        "transition_log_prob, sparse": transition_log_prob(sparse_grad=True),
+        "expected_distance": expected_distance(sparse_grad=False),
+        "expected_distance, sparse": expected_distance(sparse_grad=True),
+    }
 
 
-def _som_losses(border: ops.neighborhood.Border) -> Call:
-    return Call(
-        lambda t: tuple(ops.som_losses(t["z"], t["codebook"], t["index"], GRID, border=border)),
-        ("z", "codebook", "index"),
-        ("z", "codebook"),
-    )
-
-
-def _transition_log_prob(sparse_grad: bool) -> Call:
-    return Call(
-        lambda t: (ops.transition_log_prob(t["logits"], t["prev"], t["index"], sparse_grad=sparse_grad),),
-        ("logits", "prev", "index"),
-        ("logits",),
-    )
-
-
-def _expected_distance(sparse_grad: bool) -> Call:
-    return Call(
-        lambda t: (ops.expected_distance(t["logits"], t["prev"], t["z"], t["codebook"], sparse_grad=sparse_grad),),
-        ("logits", "prev", "z", "codebook"),
-        ("logits", "z", "codebook"),
-    )
-
-
-CALLS = {
-    "bmu": _bmu(1),
-    "bmu, two units": _bmu(2),
-    "som_gather": Call(
-        lambda t: (ops.som_gather(t["codebook"], t["index"], GRID),), ("codebook", "index"), ("codebook",)
-    ),
-    "som_losses, zero border": _som_losses("zero"),
-    "som_losses, masked border": _som_losses("mask"),
-    "segment_sum": Call(lambda t: tuple(ops.segment_sum(t["z"], t["index"], GRID.num_nodes)), ("z", "index"), ("z",)),
-    "transition_log_prob": _transition_log_prob(sparse_grad=False),
-    "transition_log_prob, sparse": _transition_log_prob(sparse_grad=True),
-    "expected_distance": _expected_distance(sparse_grad=False),
-    "expected_distance, sparse": _expected_distance(sparse_grad=True),
-}
+CALLS = make_calls(GRID)
 
 
 def make_inputs(
-    rows: int = 10, dim: int = 5, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    rows: int = 10,
+    dim: int = 5,
+    grid: Grid = GRID,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Tensors:
-    units = GRID.num_nodes
+    units = grid.num_nodes
     return {
         "z": normal(rows, dim, seed=1, dtype=dtype, device=device),
         "codebook": normal(units, dim, seed=2, dtype=dtype, device=device),

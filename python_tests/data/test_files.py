@@ -202,7 +202,8 @@ def test_the_place_of_a_nan_in_an_array_is_named(shape: tuple[int, ...], place: 
     x = np.zeros(shape)
     x[2, 1] = np.nan
     refused(
-        written(tmp_path / "x.npy", x=x), f"values must be finite float32 numbers, got NaN in {place}, counted from 0"
+        written(tmp_path / "x.npy", x=x),
+        f"values must be finite float32 numbers, got NaN in {place} (rows count from 0)",
     )
 
 

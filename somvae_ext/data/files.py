@@ -183,7 +183,7 @@ def _finite(path: Path, x: Array, table: _Table | None = None) -> NDArray[np.flo
         else:
             where = f"row {row}, at {place} in it"
         value = "NaN" if np.isnan(x[entry]) else str(x[entry])
-        raise ValueError(f"{path}: values must be finite float32 numbers, got {value} in {where}, counted from 0")
+        raise ValueError(f"{path}: values must be finite float32 numbers, got {value} in {where} (rows count from 0)")
     return single
 
 

@@ -30,17 +30,10 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def run_tests(*files: str, **environment: str) -> None:
-    """Runs these tests of the public ops in a process of their own, without searches by Hypothesis and ten-fold runs."""
+    """Runs these tests of the public ops in a process of their own, without Hypothesis and ten-fold runs."""
     paths = [f"python_tests/ops/{file}" for file in files]
-    options = [
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not cuda and not slow and not hypothesis",
-        "-k",
-        "not reference and not ten_runs",
-    ]
+    marks, names = "not cuda and not slow and not hypothesis", "not reference and not ten_runs"
+    options = ["-q", "-p", "no:cacheprovider", "-m", marks, "-k", names]
     result = python("-m", "pytest", *paths, *options, **environment)
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -56,6 +56,17 @@ constexpr Real subnormal_spacing<BFloat16>() {
   return 0x1p-133L;
 }
 
+template <class T>
+constexpr Real smallest_normal();
+template <>
+constexpr Real smallest_normal<float>() {
+  return 0x1p-126L;
+}
+template <>
+constexpr Real smallest_normal<double>() {
+  return 0x1p-1022L;
+}
+
 // A sum with the error that its terms may carry.
 class Sum {
  public:

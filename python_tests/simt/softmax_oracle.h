@@ -36,7 +36,8 @@ struct LogSumExp {
 };
 
 // p = exp(logit - log_normalizer), and the absolute error of the kernels', given that of their normalizer: the
-// difference is rounded to the type they compute in, the exponential is good to two ulp, and may be subnormal.
+// difference is rounded to the type they compute in, the exponential is good to two ulp, and what is not far above the
+// smallest normal number may be taken for zero.
 struct Probability {
   Real value, error;
 };
@@ -46,9 +47,10 @@ Probability probability_of(T logit, Real log_normalizer, Real normalizer_error =
   using C = Compute<T>;
   const Real exponent = Real(load(logit)) - log_normalizer;
   const Real value = std::exp(exponent);
-  if (value == 0) return {0, subnormal_spacing<C>()};
+  const Real underflow = 2 * smallest_normal<C>();
+  if (value == 0) return {0, underflow};
   const Real of_exponent = (unit_roundoff<C>() + unit_roundoff<double>()) * std::fabs(exponent) + normalizer_error;
-  return {value, value * (of_exponent + 4 * unit_roundoff<C>()) + subnormal_spacing<C>()};
+  return {value, value * (of_exponent + 4 * unit_roundoff<C>()) + underflow};
 }
 
 // A table of logits. Large ones overflow a softmax that does not subtract their maximum; a forbidden transition has

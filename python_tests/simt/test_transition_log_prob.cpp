@@ -43,13 +43,15 @@ void check_forward(Report& report, const Problem<T>& problem) {
 
   for (int64_t row = 0; row < problem.rows; ++row) {
     const std::string where = problem.what + ", row " + std::to_string(row);
-    if (!problem.valid(row)) {
-      report.require(std::isnan(log_prob[row]), where + ": expected NaN");
+    report.require(problem.valid(row) || std::isnan(log_prob[row]), where + ", log_prob: expected NaN");
+    if (!problem.in_range(problem.prev[row])) {
+      report.require(std::isnan(log_normalizer[row]), where + ", log_normalizer: expected NaN");
       continue;
     }
     const LogSumExp normalizer(problem.row_of(row), problem.units);
-    const Real want = Real(load(problem.row_of(row)[problem.cur[row]])) - normalizer.value;
     require_near(report, log_normalizer[row], normalizer.value, normalizer.error, where + ", log_normalizer");
+    if (!problem.valid(row)) continue;
+    const Real want = Real(load(problem.row_of(row)[problem.cur[row]])) - normalizer.value;
     require_near(report, log_prob[row], want, normalizer.error + unit_roundoff<double>() * std::fabs(want),
                  where + ", log_prob");
   }
@@ -61,7 +63,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
   const auto grad = random_values<C>(random, problem.rows);
   std::vector<double> log_normalizer(problem.rows, NAN);
   for (int64_t row = 0; row < problem.rows; ++row) {
-    if (problem.valid(row)) log_normalizer[row] = LogSumExp(problem.row_of(row), problem.units).value;
+    if (problem.in_range(problem.prev[row])) log_normalizer[row] = LogSumExp(problem.row_of(row), problem.units).value;
   }
   const Groups groups = group_by(problem.prev, problem.units);
   auto dense = poisoned<T>(problem.units * problem.units), sparse = poisoned<T>(problem.rows * problem.units);
@@ -81,6 +83,8 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
       const T got = sparse[row * problem.units + j];
       if (!problem.valid(row)) {
         report.require(std::isnan(load(got)), where + ": expected NaN");
+        // Without a prev it touches no row of the dense gradient, without a cur it spoils that of prev.
+        if (problem.in_range(problem.prev[row])) want[problem.prev[row] * problem.units + j].add(NAN, 0);
         continue;
       }
       const Probability p = probability_of(problem.row_of(row)[j], log_normalizer[row]);
@@ -146,6 +150,7 @@ int main(int argc, char** argv) {
         problem.cur = random_index(random, rows, units, true);
         problem.what += ", some cur invalid";
         check_forward(report, problem);
+        check_backward(report, random, problem);
       }
     }
     report.group(kTwin + ", transition_log_prob, " + dtype_name<T>() + ", special logits");

@@ -154,8 +154,9 @@ void run(const ExpectedDistanceArgs<T>& args) {
 template <class T>
 void run(const ExpectedDistanceBackwardArgs<T>& args) {
   if (args.grad_logits) {
+    const auto packed = packed_codebook(args.codebook, args.units, args.dim);
     in_two_ranges(args.offsets ? args.units : args.rows,
-                  [&](int64_t a, int64_t b) { expected_distance_backward_logits_cpu(args, a, b); });
+                  [&](int64_t a, int64_t b) { expected_distance_backward_logits_cpu(args, packed.data(), a, b); });
   }
   if (args.grad_z) {
     in_two_ranges(args.rows, [&](int64_t a, int64_t b) { expected_distance_backward_z_cpu(args, a, b); });

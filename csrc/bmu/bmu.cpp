@@ -73,7 +73,7 @@ std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, con
 
   const Tensor upstream = grad.contiguous(), rows = z.contiguous(), codes = codebook.contiguous();
   const Tensor winners = index.contiguous();
-  const RowGroups groups = group_rows(winners, codes.size(0));
+  const RowGroups groups = output_mask[1] ? group_rows(winners, codes.size(0)) : RowGroups();
   dispatch_floating(z.scalar_type(), [&]<class T>() {
     const BmuBackwardArgs<T> args{elements<Compute<T>>(upstream),
                                   elements<T>(rows),

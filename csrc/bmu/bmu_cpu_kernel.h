@@ -1,5 +1,7 @@
 // CPU search over packed panels, and its backward. Compiled once per instruction level by bmu_cpu.cpp.
 
+#include "cpu/vector.h"
+//
 #include "cpu/feature_block.h"
 #include "cpu/panel_distances.h"
 
@@ -44,9 +46,9 @@ void search_panels(const C* rows, const C* packed, int64_t first_panel, int64_t 
   Mask lane;
   for (int l = 0; l < lanes; ++l) lane[l] = l;
   for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-    Vector score[tile][Simd<C>::per_panel];
+    Vector score[tile][kPanelVectors<C>];
     panel_distances<tile>(rows, packed + panel * dim * kPanelCodes, dim, score);
-    for (int v = 0; v < Simd<C>::per_panel; ++v) {
+    for (int v = 0; v < kPanelVectors<C>; ++v) {
       const Mask code = lane + static_cast<typename Simd<C>::Integer>(panel * kPanelCodes + v * lanes);
       for (int r = 0; r < tile; ++r) best.offer(r, score[r][v], code);
     }
@@ -79,7 +81,7 @@ void search(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int
   const int64_t panel_bytes = args.dim * kPanelCodes * int64_t(sizeof(C));
   const int64_t chunk = panel_bytes < chunk_bytes ? chunk_bytes / (panel_bytes > 0 ? panel_bytes : 1) : 1;
   const int64_t panels = panel_count(args.units);
-  C* rows = new C[Simd<C>::tile_rows * (args.dim > 0 ? args.dim : 1)];
+  C* rows = new C[kTileRows<C> * (args.dim > 0 ? args.dim : 1)];
   for (int64_t panel = 0; panel < panels; panel += chunk) {
     const int64_t last_panel = panel + chunk < panels ? panel + chunk : panels;
     for_each_tile<C>(first, last, [&]<int tile>(int64_t row) {
@@ -105,7 +107,7 @@ void bmu_backward_z(const BmuBackwardArgs<T>& args, int64_t first_row, int64_t l
   for (int64_t row = first_row; row < last_row; ++row) {
     const T* z = args.z + row * args.dim;
     T* out = args.grad_z + row * args.dim;
-    for_each_feature_block(args.dim, [&](int64_t d, int n) {
+    for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t pair = row * args.k; pair < (row + 1) * args.k; ++pair) {
         const T* code = args.codebook + args.index[pair] * args.dim;
@@ -120,7 +122,7 @@ template <class T>
 void bmu_backward_codebook(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit) {
   for (int64_t unit = first_unit; unit < last_unit; ++unit) {
     const T* code = args.codebook + unit * args.dim;
-    for_each_feature_block(args.dim, [&](int64_t d, int n) {
+    for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t i = args.offsets[unit]; i < args.offsets[unit + 1]; ++i) {
         const int64_t pair = args.order[i];

@@ -5,7 +5,8 @@
 //   ... SIMD_DISPATCH(bmu<T>, args, first, last);   // calls the one that simd_level() names
 //
 // Include every standard header before this file: what the kernel file defines is compiled for its level, and an inline
-// function of the standard library must not be.
+// function of the standard library must not be. For the same reason kernel files take scratch memory with new[], not
+// with std::vector.
 #include "cpu/simd_level.h"
 
 #define SIMD_PRAGMA(text) _Pragma(#text)

@@ -1,16 +1,12 @@
 // Squared distances of a tile of rows to one panel of codes, in registers. Included once per instruction level by
-// kernel files (see cpu/foreach_level.h), so it has no include guard and includes nothing.
+// kernel files (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
 
 template <class C>
-struct Simd {
-  typedef C Vector __attribute__((vector_size(SIMD_BYTES)));
-  using Integer = std::conditional_t<sizeof(C) == 8, int64_t, int32_t>;
-  typedef Integer Mask __attribute__((vector_size(SIMD_BYTES)));
-  static constexpr int lanes = SIMD_BYTES / sizeof(C);
-  static constexpr int per_panel = kPanelCodes / lanes;  // vectors that hold one value per code of a panel
-  // Rows per tile, so that its accumulators take half of the vector registers (32 with AVX-512, otherwise 16).
-  static constexpr int tile_rows = (SIMD_BYTES == 64 ? 16 : 8) / per_panel;
-};
+constexpr int kPanelVectors = kPanelCodes / Simd<C>::lanes;  // that hold one value per code of a panel
+
+// Rows per tile, so that its accumulators take half of the vector registers (32 with AVX-512, otherwise 16).
+template <class C>
+constexpr int kTileRows = (SIMD_BYTES == 64 ? 16 : 8) / kPanelVectors<C>;
 
 // Rows [row, row + tile) of x, transposed and converted: out[d][tile].
 template <int tile, class T>
@@ -22,10 +18,10 @@ void load_rows(const T* x, int64_t row, int64_t dim, Compute<T>* out) {
 
 // score[r][v] = sum_d (rows[d][r] - panel[d][v])^2, one multiply-add per d in ascending d.
 template <int tile, class C>
-inline __attribute__((always_inline)) void panel_distances(
-    const C* rows, const C* panel, int64_t dim, typename Simd<C>::Vector (&score)[tile][Simd<C>::per_panel]) {
+inline __attribute__((always_inline)) void panel_distances(const C* rows, const C* panel, int64_t dim,
+                                                           typename Simd<C>::Vector (&score)[tile][kPanelVectors<C>]) {
   using Vector = typename Simd<C>::Vector;
-  constexpr int vectors = Simd<C>::per_panel;
+  constexpr int vectors = kPanelVectors<C>;
   Vector sum[tile][vectors] = {};  // a local copy, so that it stays in registers
   for (int64_t d = 0; d < dim; ++d) {
     Vector codes[vectors];
@@ -52,7 +48,7 @@ inline __attribute__((always_inline)) void panel_distances(
 // Calls visit.template operator()<tile>(row) for tiles of rows that cover [first, last): full ones, then smaller ones.
 template <class C, class Visit>
 void for_each_tile(int64_t first, int64_t last, Visit visit) {
-  constexpr int full = Simd<C>::tile_rows;
+  constexpr int full = kTileRows<C>;
   constexpr int part = full >= 8 ? full / 4 : 1;
   int64_t row = first;
   for (; row + full <= last; row += full) visit.template operator()<full>(row);

@@ -1,5 +1,7 @@
 #include <cstdint>
+#include <type_traits>
 
+#include "index_range.h"
 #include "neighborhood/segment_sum.h"
 
 #define SIMD_KERNELS "neighborhood/segment_sum_cpu_kernel.h"

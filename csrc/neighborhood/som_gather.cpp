@@ -15,9 +15,9 @@ namespace somvae {
 Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors) {
   ArgumentChecks check("som_gather");
   check.floating("codebook", codebook);
-  check.set_size('K', neighbors.sym_size(0));  // the grid's
+  check.shape("neighbors", neighbors, "KS");  // first: the grid says what K is
+  check.dtype("neighbors", neighbors, at::kLong);
   check.shape("codebook", codebook, "KD");
-  check.index("neighbors", neighbors, "KS", 'K', -1);
   check.index("index", index, "N", 'K');
 
   const Tensor out = at::empty_symint({check.size('N'), check.size('S') + 1, check.size('D')}, codebook.options());
@@ -47,9 +47,9 @@ Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor
   ArgumentChecks check("som_gather_backward");
   check.floating("grad", grad);
   check.shape("grad", grad, "NWD");  // W = 1 + S
-  check.set_size('K', neighbors.sym_size(0));
   check.set_size('S', grad.sym_size(1) - 1);
-  check.index("neighbors", neighbors, "KS", 'K', -1);
+  check.shape("neighbors", neighbors, "KS");
+  check.dtype("neighbors", neighbors, at::kLong);
   check.index("index", index, "N", 'K');
 
   const Tensor grad_codebook = at::empty_symint({check.size('K'), check.size('D')}, grad.options());

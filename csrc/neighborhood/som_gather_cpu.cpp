@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "neighborhood/som_gather.h"
 #include "neighborhood/winners.h"

@@ -22,7 +22,7 @@ void som_gather(const SomGatherArgs<T>& args, int64_t first_row, int64_t last_ro
 template <class T>
 void som_gather_backward(const SomGatherBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit) {
   for (int64_t unit = first_unit; unit < last_unit; ++unit) {
-    for_each_feature_block(args.dim, [&](int64_t d, int n) {
+    for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t slot = 0; slot <= args.slots; ++slot) {
         // The relation is symmetric: those who see this unit as a neighbour are its neighbours.

@@ -19,9 +19,9 @@ void check_inputs(ArgumentChecks& check, const Tensor& z, const Tensor& codebook
   check.floating("z", z);
   check.floating("codebook", codebook);
   check.shape("z", z, "ND");
-  check.set_size('K', neighbors.sym_size(0));  // the grid's
+  check.shape("neighbors", neighbors, "KS");  // first: the grid says what K is
+  check.dtype("neighbors", neighbors, at::kLong);
   check.shape("codebook", codebook, "KD");
-  check.index("neighbors", neighbors, "KS", 'K', -1);
   check.index("index", index, "N", 'K');
 }
 
@@ -77,7 +77,7 @@ std::tuple<Tensor, Tensor> som_losses_backward(const Tensor& grad_commitment, co
   const Tensor upstream_commitment = grad_commitment.contiguous(), upstream_som = grad_som.contiguous();
   const Tensor rows = z.contiguous(), codes = codebook.contiguous();
   const Tensor winners = index.contiguous(), table = neighbors.contiguous();
-  const RowGroups groups = group_rows(winners, codes.size(0));
+  const RowGroups groups = output_mask[1] ? group_rows(winners, codes.size(0)) : RowGroups();
   dispatch_floating(z.scalar_type(), [&]<class T>() {
     const SomLossesBackwardArgs<T> args{elements<Compute<T>>(upstream_commitment),
                                         elements<Compute<T>>(upstream_som),

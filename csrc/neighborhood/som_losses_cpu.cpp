@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "neighborhood/som_losses.h"
 #include "neighborhood/winners.h"

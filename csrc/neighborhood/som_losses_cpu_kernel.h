@@ -35,7 +35,7 @@ void som_losses_backward_z(const SomLossesBackwardArgs<T>& args, int64_t first_r
     const bool valid = in_range(winner, args.units);
     const T* code = args.codebook + (valid ? winner : 0) * args.dim;
     const double weight = valid ? 2 * double(args.grad_commitment[row]) : NAN;
-    for_each_feature_block(args.dim, [&](int64_t d, int n) {
+    for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       sum.add_difference(weight, z + d, code + d, n);
       sum.write(args.grad_z + row * args.dim + d, n);
@@ -47,7 +47,7 @@ template <class T>
 void som_losses_backward_codebook(const SomLossesBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit) {
   for (int64_t unit = first_unit; unit < last_unit; ++unit) {
     const T* code = args.codebook + unit * args.dim;
-    for_each_feature_block(args.dim, [&](int64_t d, int n) {
+    for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t slot = 0; slot <= args.slots; ++slot) {
         // The relation is symmetric: those who see this unit as a neighbour are its neighbours.

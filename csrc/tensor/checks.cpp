@@ -90,8 +90,7 @@ const c10::SymInt& ArgumentChecks::size(char letter) const {
 
 void ArgumentChecks::set_size(char letter, c10::SymInt size) { sizes_.emplace_back(letter, std::move(size)); }
 
-void ArgumentChecks::index(const char* name, const Tensor& tensor, const std::string& letters, char values_below,
-                           int64_t lowest) {
+void ArgumentChecks::index(const char* name, const Tensor& tensor, const std::string& letters, char values_below) {
   shape(name, tensor, letters);
   device(name, tensor);
   if (tensor.scalar_type() != at::kLong) fail(name, "be of dtype int64", dtype_name(tensor.scalar_type()));
@@ -99,8 +98,8 @@ void ArgumentChecks::index(const char* name, const Tensor& tensor, const std::st
   const auto [low, high] = at::aminmax(tensor);
   const int64_t smallest = low.item<int64_t>(), largest = high.item<int64_t>();
   const int64_t last = size(values_below).expect_int() - 1;
-  if (smallest < lowest || largest > last) {
-    fail(name, "hold values from " + text(lowest) + " to " + text(last), text(smallest < lowest ? smallest : largest));
+  if (smallest < 0 || largest > last) {
+    fail(name, "hold values from 0 to " + text(last), text(smallest < 0 ? smallest : largest));
   }
 }
 

@@ -26,9 +26,9 @@ class ArgumentChecks {
   const c10::SymInt& size(char letter) const;
   void set_size(char letter, c10::SymInt size);
 
-  // An int64 tensor on the device of the floating ones, with values in [lowest, size of a letter). The values are
-  // checked on the CPU only: elsewhere that would wait for the device, and the kernels guard themselves.
-  void index(const char* name, const Tensor& tensor, const std::string& letters, char values_below, int64_t lowest = 0);
+  // An int64 tensor on the device of the floating ones, with values in [0, size of a letter). The values are checked on
+  // the CPU only: elsewhere that would wait for the device, and the kernels guard themselves.
+  void index(const char* name, const Tensor& tensor, const std::string& letters, char values_below);
 
   [[noreturn]] void fail(const char* name, const std::string& must, const std::string& got) const;
 

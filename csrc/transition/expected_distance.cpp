@@ -87,7 +87,7 @@ std::tuple<Tensor, Tensor, Tensor> expected_distance_backward(const Tensor& grad
   const Tensor upstream = grad.contiguous(), table = logits.contiguous(), from = prev.contiguous();
   const Tensor rows = z.contiguous(), codes = codebook.contiguous();
   const Tensor expected = expectation.contiguous(), normalizer = log_normalizer.contiguous();
-  const RowGroups groups = sparse_grad ? RowGroups() : group_rows(from, table.size(0));
+  const RowGroups groups = sparse_grad || !output_mask[0] ? RowGroups() : group_rows(from, table.size(0));
   dispatch_floating(z.scalar_type(), [&]<class T>() {
     const ExpectedDistanceBackwardArgs<T> args{elements<Compute<T>>(upstream),
                                                elements<T>(table),
@@ -109,8 +109,11 @@ std::tuple<Tensor, Tensor, Tensor> expected_distance_backward(const Tensor& grad
       return;
     }
     if (output_mask[0]) {
+      const Tensor packed = packed_codebook<T>(codes);
       parallel(grad_logits.size(0), args.units * (kExponential + kStreamedPair * args.dim),
-               [&](int64_t first, int64_t last) { expected_distance_backward_logits_cpu(args, first, last); });
+               [&](int64_t first, int64_t last) {
+                 expected_distance_backward_logits_cpu(args, elements<Compute<T>>(packed), first, last);
+               });
     }
     if (output_mask[1]) {
       parallel(args.rows, args.units * (kExponential + kStreamedPair * args.dim),

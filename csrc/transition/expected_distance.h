@@ -43,8 +43,9 @@ struct ExpectedDistanceBackwardArgs {
 template <class T>  // packed is the codebook in panels (cpu/codebook_panels.h)
 void expected_distance_cpu(const ExpectedDistanceArgs<T>& args, const Compute<T>* packed, int64_t first_row,
                            int64_t last_row);
-template <class T>  // rows of grad_logits
-void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>& args, int64_t first, int64_t last);
+template <class T>  // rows of grad_logits; packed as above
+void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>& args, const Compute<T>* packed,
+                                           int64_t first, int64_t last);
 template <class T>
 void expected_distance_backward_z_cpu(const ExpectedDistanceBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>

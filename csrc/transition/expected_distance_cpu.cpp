@@ -19,8 +19,9 @@ void expected_distance_cpu(const ExpectedDistanceArgs<T>& args, const Compute<T>
 }
 
 template <class T>
-void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>& args, int64_t first, int64_t last) {
-  SIMD_DISPATCH(expected_distance_backward_logits, args, first, last);
+void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>& args, const Compute<T>* packed,
+                                           int64_t first, int64_t last) {
+  SIMD_DISPATCH(expected_distance_backward_logits, args, packed, first, last);
 }
 
 template <class T>
@@ -37,7 +38,8 @@ void expected_distance_backward_codebook_cpu(const ExpectedDistanceBackwardArgs<
 
 #define INSTANTIATE(T)                                                                                           \
   template void expected_distance_cpu(const ExpectedDistanceArgs<T>&, const Compute<T>*, int64_t, int64_t);      \
-  template void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>&, int64_t, int64_t); \
+  template void expected_distance_backward_logits_cpu(const ExpectedDistanceBackwardArgs<T>&, const Compute<T>*, \
+                                                      int64_t, int64_t);                                         \
   template void expected_distance_backward_z_cpu(const ExpectedDistanceBackwardArgs<T>&, int64_t, int64_t);      \
   template void expected_distance_backward_codebook_cpu(const ExpectedDistanceBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)

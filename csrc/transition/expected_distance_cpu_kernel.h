@@ -1,35 +1,48 @@
 // CPU expected distances. Compiled once per instruction level by expected_distance_cpu.cpp.
 
+#include "cpu/vector.h"
+//
+#include "cpu/exponential.h"
 #include "cpu/feature_block.h"
 #include "cpu/panel_distances.h"
-#include "cpu/squared_distance.h"
+//
 #include "transition/softmax_row_cpu.h"
+
+static_assert(kLanes == kPanelCodes, "probabilities come in the panels' portions");
+
+// Distances of one row to the codes of a panel, in memory.
+template <int tile, class C>
+inline __attribute__((always_inline)) void panel_distances_of_row(
+    const typename Simd<C>::Vector (&distance)[tile][kPanelVectors<C>], int r, C (&out)[kLanes]) {
+  for (int v = 0; v < kPanelVectors<C>; ++v) {
+    __builtin_memcpy(out + v * Simd<C>::lanes, &distance[r][v], sizeof distance[r][v]);
+  }
+}
 
 // sum_j p_nj d_nj for a tile of rows, panel after panel; a row's sum has the same order in a tile of any size.
 template <int tile, class T>
 void expect_tile(const ExpectedDistanceArgs<T>& args, const Compute<T>* packed, const Compute<T>* rows, int64_t row) {
   using C = Compute<T>;
-  using Vector = typename Simd<C>::Vector;
-  double sum[tile] = {};
-  const int64_t panels = panel_count(args.units);
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    Vector distance[tile][Simd<C>::per_panel];
-    panel_distances<tile>(rows, packed + panel * args.dim * kPanelCodes, args.dim, distance);
+  double sum[tile][kLanes] = {};
+  for (int64_t panel = 0; panel < panel_count(args.units); ++panel) {
+    typename Simd<C>::Vector distances[tile][kPanelVectors<C>];
+    panel_distances<tile>(rows, packed + panel * args.dim * kPanelCodes, args.dim, distances);
     const int64_t unit = panel * kPanelCodes;
-    const int codes = args.units - unit < kPanelCodes ? args.units - unit : kPanelCodes;
     for (int r = 0; r < tile; ++r) {
       const int64_t prev = args.prev[row + r];
       if (!in_range(prev, args.units)) continue;
-      const T* logits = args.logits + prev * args.units + unit;
-      C values[kPanelCodes];
-      __builtin_memcpy(values, distance[r], sizeof values);
-      for (int j = 0; j < codes; ++j) {
-        sum[r] += double(probability(logits[j], args.log_normalizer[row + r])) * double(values[j]);
+      C p[kLanes], distance[kLanes];
+      probabilities(args.logits + prev * args.units, unit, args.units, args.log_normalizer[row + r], p);
+      panel_distances_of_row<tile, C>(distances, r, distance);
+      for (int l = 0; l < kLanes; ++l) {  // the last panel's missing codes are NaN
+        sum[r][l] += unit + l < args.units ? double(p[l]) * double(distance[l]) : 0.0;
       }
     }
   }
   for (int r = 0; r < tile; ++r) {
-    args.expectation[row + r] = in_range(args.prev[row + r], args.units) ? static_cast<C>(sum[r]) : C(NAN);
+    double total = in_range(args.prev[row + r], args.units) ? 0 : NAN;
+    for (const double part : sum[r]) total += part;
+    args.expectation[row + r] = static_cast<C>(total);
   }
 }
 
@@ -42,7 +55,7 @@ void expected_distance(const ExpectedDistanceArgs<T>& args, const Compute<T>* pa
     args.log_normalizer[row] =
         in_range(prev, args.units) ? log_sum_exp(args.logits + prev * args.units, args.units) : NAN;
   }
-  C* rows = new C[Simd<C>::tile_rows * (args.dim > 0 ? args.dim : 1)];
+  C* rows = new C[kTileRows<C> * (args.dim > 0 ? args.dim : 1)];
   for_each_tile<C>(first_row, last_row, [&]<int tile>(int64_t row) {
     load_rows<tile>(args.z, row, args.dim, rows);
     expect_tile<tile>(args, packed, rows, row);
@@ -51,78 +64,83 @@ void expected_distance(const ExpectedDistanceArgs<T>& args, const Compute<T>* pa
 }
 
 template <class T>
-void expected_distance_backward_logits(const ExpectedDistanceBackwardArgs<T>& args, int64_t first, int64_t last) {
-  double* sum = new double[args.units];
-  for (int64_t r = first; r < last; ++r) {
-    const GradientRow group = gradient_row(args, r);
-    T* out = args.grad_logits + r * args.units;
-    if (group.count == 0 || !in_range(group.unit, args.units)) {
-      for (int64_t j = 0; j < args.units; ++j) out[j] = store<T>(group.count == 0 ? 0.0 : NAN);
-      continue;
-    }
-    for (int64_t j = 0; j < args.units; ++j) sum[j] = 0;
+void expected_distance_backward_logits(const ExpectedDistanceBackwardArgs<T>& args, const Compute<T>* packed,
+                                       int64_t first, int64_t last) {
+  using C = Compute<T>;
+  C* z = new C[args.dim > 0 ? args.dim : 1];
+  for_each_gradient_row<T>(args, first, last, [&](const GradientRow& group, const T* logits, double* sum) {
+    for (int64_t unit = 0; unit < args.units; ++unit) sum[unit] = 0;
     for (int64_t i = 0; i < group.count; ++i) {
       const int64_t row = group.member(i);
-      const T* z = args.z + row * args.dim;
-      const double grad = args.grad[row], expectation = args.expectation[row];
-      for (int64_t j = 0; j < args.units; ++j) {
-        sum[j] += grad * (double(squared_distance(z, args.codebook + j * args.dim, args.dim)) - expectation);
+      load_rows<1>(args.z, row, args.dim, z);
+      for (int64_t unit = 0; unit < args.units; unit += kLanes) {
+        typename Simd<C>::Vector distances[1][kPanelVectors<C>];
+        panel_distances<1>(z, packed + unit * args.dim, args.dim, distances);
+        C p[kLanes], distance[kLanes];
+        probabilities(logits, unit, args.units, args.log_normalizer[row], p);
+        panel_distances_of_row<1, C>(distances, 0, distance);
+        const int64_t lanes = args.units - unit < kLanes ? args.units - unit : kLanes;
+        for (int64_t l = 0; l < lanes; ++l) {
+          sum[unit + l] +=
+              double(args.grad[row]) * double(p[l]) * (double(distance[l]) - double(args.expectation[row]));
+        }
       }
     }
-    const T* logits = args.logits + group.unit * args.units;
-    const double log_normalizer = args.log_normalizer[group.member(0)];
-    for (int64_t j = 0; j < args.units; ++j) {
-      out[j] = store<T>(sum[j] * double(probability(logits[j], log_normalizer)));
-    }
-  }
-  delete[] sum;
+  });
+  delete[] z;
 }
 
 template <class T>
 void expected_distance_backward_z(const ExpectedDistanceBackwardArgs<T>& args, int64_t first_row, int64_t last_row) {
-  double* weight = new double[args.units];
+  Compute<T>* p = new Compute<T>[panel_count(args.units) * kPanelCodes];
   for (int64_t row = first_row; row < last_row; ++row) {
     const int64_t prev = args.prev[row];
-    const bool valid = in_range(prev, args.units);
-    for (int64_t j = 0; j < args.units; ++j) {
-      weight[j] = valid ? 2 * double(args.grad[row]) *
-                              double(probability(args.logits[prev * args.units + j], args.log_normalizer[row]))
-                        : NAN;
+    const double grad = in_range(prev, args.units) ? 2 * double(args.grad[row]) : NAN;
+    for (int64_t unit = 0; unit < args.units; unit += kLanes) {
+      Compute<T> some[kLanes] = {};
+      if (in_range(prev, args.units)) {
+        probabilities(args.logits + prev * args.units, unit, args.units, args.log_normalizer[row], some);
+      }
+      __builtin_memcpy(p + unit, some, sizeof some);
     }
     const T* z = args.z + row * args.dim;
-    for_each_feature_block(args.dim, [&](int64_t d, int n) {
+    for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
-      for (int64_t j = 0; j < args.units; ++j) {
-        sum.add_difference(weight[j], z + d, args.codebook + j * args.dim + d, n);
+      for (int64_t unit = 0; unit < args.units; ++unit) {
+        sum.add_difference(grad * double(p[unit]), z + d, args.codebook + unit * args.dim + d, n);
       }
       sum.write(args.grad_z + row * args.dim + d, n);
     });
   }
-  delete[] weight;
+  delete[] p;
 }
 
 template <class T>
 void expected_distance_backward_codebook(const ExpectedDistanceBackwardArgs<T>& args, int64_t first_unit,
                                          int64_t last_unit) {
-  double* weight = new double[args.rows > 0 ? args.rows : 1];
-  for (int64_t unit = first_unit; unit < last_unit; ++unit) {
+  using C = Compute<T>;
+  C* p = new C[(args.rows > 0 ? args.rows : 1) * kLanes];  // [rows][16]: of 16 units at a time
+  for (int64_t unit0 = first_unit; unit0 < last_unit; unit0 += kLanes) {
     for (int64_t row = 0; row < args.rows; ++row) {
+      C some[kLanes] = {};
       const int64_t prev = args.prev[row];
-      weight[row] = in_range(prev, args.units)
-                        ? 2 * double(args.grad[row]) *
-                              double(probability(args.logits[prev * args.units + unit], args.log_normalizer[row]))
-                        : 0.0;
-    }
-    const T* code = args.codebook + unit * args.dim;
-    for_each_feature_block(args.dim, [&](int64_t d, int n) {
-      FeatureSum sum;
-      for (int64_t row = 0; row < args.rows; ++row) {
-        if (in_range(args.prev[row], args.units)) {
-          sum.add_difference(weight[row], code + d, args.z + row * args.dim + d, n);
-        }
+      if (in_range(prev, args.units)) {
+        probabilities(args.logits + prev * args.units, unit0, args.units, args.log_normalizer[row], some);
       }
-      sum.write(args.grad_codebook + unit * args.dim + d, n);
-    });
+      __builtin_memcpy(p + row * kLanes, some, sizeof some);
+    }
+    for (int64_t unit = unit0; unit < last_unit && unit < unit0 + kLanes; ++unit) {
+      const T* code = args.codebook + unit * args.dim;
+      for_each_feature_block(args.dim, [&](int64_t d, auto n) {
+        FeatureSum sum;
+        for (int64_t row = 0; row < args.rows; ++row) {
+          if (!in_range(args.prev[row], args.units)) continue;
+          const double weight = 2 * double(args.grad[row]) * double(p[row * kLanes + unit - unit0]);
+          sum.add_difference(weight, code + d, args.z + row * args.dim + d, n);
+        }
+        sum.write(args.grad_codebook + unit * args.dim + d, n);
+      });
+    }
   }
-  delete[] weight;
+  delete[] p;
 }

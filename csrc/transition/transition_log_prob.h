@@ -7,8 +7,8 @@
 namespace somvae {
 
 // log_prob[n] = logits[prev, cur] - log_normalizer[n], log_normalizer[n] = logsumexp_j logits[prev, j].
-// NaN where prev or cur is out of range. The normalizer is double for all T: at logits of 1e4 a float one would cost
-// the probabilities three digits.
+// NaN where prev (both) or cur (log_prob) is out of range. The normalizer is double for all T: at logits of 1e4 a float
+// one would cost the probabilities three digits.
 template <class T>
 struct TransitionLogProbArgs {
   const T* logits;         // [units, units]
@@ -21,6 +21,7 @@ struct TransitionLogProbArgs {
 
 // d loss / d logits[prev[n], j] = grad[n] ([j == cur[n]] - softmax_j), summed over the rows n that share prev.
 // Dense: grad_logits is the [units, units] table (all of it is written); order and offsets group the rows by prev.
+// A row n whose cur is out of range makes its row of the gradient NaN.
 // Sparse: order and offsets are null and grad_logits is [rows, units], one row per n.
 template <class T>
 struct TransitionLogProbBackwardArgs {

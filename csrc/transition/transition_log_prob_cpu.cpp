@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "index_range.h"
 #include "transition/gradient_row.h"

@@ -13,10 +13,10 @@ __global__ void __launch_bounds__(kRowThreads) transition_log_prob_kernel(Transi
   for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x) {
     const int64_t prev = args.prev[row], cur = args.cur[row];
     double log_normalizer = NAN, log_prob = NAN;
-    if (in_range(prev, args.units) && in_range(cur, args.units)) {  // the same for the whole block
+    if (in_range(prev, args.units)) {  // the same for the whole block
       const T* logits = args.logits + prev * args.units;
       log_normalizer = log_sum_exp(logits, args.units, scratch);
-      log_prob = double(load(logits[cur])) - log_normalizer;
+      if (in_range(cur, args.units)) log_prob = double(load(logits[cur])) - log_normalizer;
     }
     if (threadIdx.x == 0) {
       args.log_normalizer[row] = log_normalizer;
@@ -39,7 +39,8 @@ __global__ void __launch_bounds__(kRowThreads)
         const double p = valid ? double(probability(args.logits[group.unit * args.units + j], log_normalizer)) : NAN;
         for (int64_t i = 0; i < group.count; ++i) {
           const int64_t row = group.member(i);
-          sum += double(args.grad[row]) * ((args.cur[row] == j ? 1.0 : 0.0) - p);
+          const double indicator = !in_range(args.cur[row], args.units) ? NAN : args.cur[row] == j ? 1 : 0;
+          sum += double(args.grad[row]) * (indicator - p);
         }
       }
       args.grad_logits[r * args.units + j] = store<T>(sum);

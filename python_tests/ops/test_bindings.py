@@ -104,10 +104,17 @@ def test_raw_ops_check_their_arguments_too():
         native.bmu_backward(grad, z, codebook, torch.full((ROWS,), UNITS))
     with pytest.raises(ValueError, match=r"som_gather_backward: index must hold values from 0 to 11, got -1"):
         native.som_gather_backward(torch.zeros(ROWS, 5, DIM), cur - cur - 1, GRID.neighbors())
-    with pytest.raises(ValueError, match=r"som_gather: neighbors must hold values from -1 to 11, got 12"):
-        native.som_gather_forward(codebook, cur, torch.full((UNITS, 4), UNITS))
+    with pytest.raises(ValueError, match=r"som_gather: neighbors must have shape \[K, S\], got \[12\]"):
+        native.som_gather_forward(codebook, cur, torch.full((UNITS,), -1))
     with pytest.raises(ValueError, match=r"bmu_backward: grad must be of dtype float32, got float64"):
         native.bmu_backward(grad.double(), z, codebook, cur)
+
+
+def test_a_neighbor_out_of_range_is_none():
+    _, codebook, _, _, cur = inputs()
+    nobody, strangers = torch.full((UNITS, 4), -1), torch.full((UNITS, 4), UNITS)
+    expected = native.som_gather_forward(codebook, cur, nobody)
+    assert torch.equal(native.som_gather_forward(codebook, cur, strangers), expected)
 
 
 def test_launch_limits():

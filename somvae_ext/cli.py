@@ -246,9 +246,9 @@ def _parse_error_sentence(message: str, command: ArgumentParser | None, commands
     if choice:
         known = re.findall(r"[\w-]+", choice[2])
         return message + _nearest(choice[1], commands if set(known) == set(commands) else known)
-    missing = re.search(r"[Kk]ey \"(run|data)\" is required", message)
+    missing = re.search(r"arguments are required: \w+\.(\w+)", message)
     if missing:
-        return f"{missing[1].upper()} is missing; see the same command with --help"
+        return f"{missing[1].upper()} is missing; the same command with --help says what goes where"
     return message
 
 

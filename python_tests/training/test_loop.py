@@ -142,6 +142,24 @@ def test_a_loss_that_is_not_finite_stops_training_before_it_reaches_the_weights(
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
+def test_the_message_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    model, data = make(), blobs(rows=8)
+    calls = []
+
+    def break_encodings(module: nn.Module, inputs: tuple[Tensor, ...], z: Tensor) -> Tensor:
+        calls.append(module)
+        return z * torch.nan if len(calls) == 3 else z  # one step an epoch
+
+    model.encoder.register_forward_hook(break_encodings)
+    with pytest.raises(
+        FloatingPointError, match=r"at step 3 \(epoch 3\).*the last good checkpoint, of epoch 2, is .*pt"
+    ):
+        train(model, data, run_folder=RunFolder(tmp_path))
+    state = torch.load(tmp_path / "checkpoint.pt")
+    assert state["epoch"] == 2
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
 def test_an_infinite_sample_is_reported_with_its_term() -> None:
     data = blobs()
     data.x[:] = torch.inf

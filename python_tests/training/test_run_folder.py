@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import somvae_ext
 from somvae_ext.training import RunFolder
@@ -57,3 +58,61 @@ def test_an_interruption_leaves_the_previous_checkpoint_and_no_rest(tmp_path: Pa
         folder.save_checkpoint({"weight": torch.ones(1000), "epoch": Interrupted()})
     assert torch.load(tmp_path / "checkpoint.pt") == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_run_that_is_opened_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_config({"rows": 3})
+    folder.append_metrics({"epoch": 1})
+    folder.save_checkpoint({"epoch": 1, "model": {}})
+    opened = RunFolder.open(tmp_path)
+    assert opened.load_config()["rows"] == 3
+    assert opened.load_checkpoint() == {"epoch": 1, "model": {}}
+    opened.append_metrics({"epoch": 2})
+    assert opened.load_metrics() == [{"epoch": 1}, {"epoch": 2}]
+
+
+def test_pictures_and_evaluations_are_files_of_the_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    path = folder.save_figure(folder.MAP, Figure())
+    assert path.read_bytes().startswith(b"\x89PNG")
+    folder.save_evaluation({"nmi": 0.5})
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == {"nmi": 0.5}
+    RunFolder(tmp_path, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"must be the folder of a run, but it has no config\.json"):
+        RunFolder.open(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text('{"format": 1')
+    with pytest.raises(ValueError, match=r"config\.json must be JSON, but it is not"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"must hold an object, got a list"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": 99, "somvae_ext": "9.9"}')
+    with pytest.raises(ValueError, match=r"must have format 1, got 99, written by somvae_ext 9\.9; this is"):
+        RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 100, -100])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint({"epoch": 1, "model": {"weight": torch.ones(1000)}})
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt must be a checkpoint of this run, but it is broken"):
+        folder.load_checkpoint()
+
+
+def test_other_things_in_place_of_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist, so no epoch of this run was completed"):
+        folder.load_checkpoint()
+    (tmp_path / "checkpoint.pt").write_text("hello")
+    with pytest.raises(ValueError, match="but it is broken"):
+        folder.load_checkpoint()
+    folder.save_checkpoint({"weight": torch.ones(2)})
+    with pytest.raises(ValueError, match="but it is something else"):
+        folder.load_checkpoint()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -139,7 +137,9 @@ class RunFolder:
             raise FileNotFoundError(f"RunFolder: {path} does not exist, so no epoch of this run was completed")
         try:
             state = torch.load(path, map_location="cpu")
-        except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        except OSError:
+            raise
+        except Exception as error:  # torch.load raises whatever the broken bytes lead it to
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is broken") from error
         if not isinstance(state, dict) or not {"epoch", "model"} <= state.keys():
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is something else")

@@ -1,0 +1,140 @@
+"""What a map needs besides gradients: a start by k-means, usage, and revival of nodes that win nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from somvae_ext.data import Samples
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.training import TrainingConfig, fit
+from somvae_ext.training.codebook import initialize, reset_rows, revive
+
+CONFIG = SOMVAEConfig(input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,))
+RECIPE = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3)
+
+
+def make(**options: object) -> SOMVAE:
+    torch.manual_seed(0)
+    return SOMVAE(dataclasses.replace(CONFIG, **options))  # type: ignore[arg-type]
+
+
+def samples(rows: int = 60) -> Samples:
+    return Samples(torch.rand(rows, 3, generator=torch.Generator().manual_seed(0)))
+
+
+def far_from_the_data(model: SOMVAE, nodes: list[int]) -> None:
+    """Moves codes to where no encoding comes near."""
+    with torch.no_grad():
+        model.quantizer.codebook[nodes] = 1e3
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop])
+def test_exactly_the_state_of_the_rows_is_reset(optimizer: type[torch.optim.Optimizer]) -> None:
+    codes, other = (torch.nn.Parameter(torch.rand(5, 3)) for _ in range(2))
+    descent = optimizer([codes, other], lr=0.1)  # type: ignore[call-arg]
+    for _ in range(3):
+        descent.zero_grad()
+        ((codes - other) ** 2 + codes**3).sum().backward()
+        descent.step()
+    before = {
+        (name, key): value.clone()
+        for name, parameter in (("codes", codes), ("other", other))
+        for key, value in descent.state[parameter].items()
+    }
+    reset_rows(descent, codes, torch.tensor([1, 4]))
+    for (name, key), value in before.items():
+        after = descent.state[codes if name == "codes" else other][key]
+        if name == "codes" and value.shape == codes.shape:
+            assert value[[1, 4]].abs().min() > 0
+            assert (after[[1, 4]] == 0).all()
+            assert after[[0, 2, 3]].equal(value[[0, 2, 3]])
+        else:
+            assert after.equal(value)
+
+
+def test_revived_nodes_are_encodings_of_training_samples_and_the_others_stay() -> None:
+    model, train = make(), samples()
+    descent = torch.optim.Adam(model.parameters())
+    before = model.quantizer.codebook.detach().clone()
+    revive(model, descent, torch.tensor([2, 7]), train, seed=3)
+    after = model.quantizer.codebook.detach()
+    encodings = model.encode(train.x).detach()
+    for node in (2, 7):
+        assert (encodings - after[node]).abs().amax(dim=1).min() < 1e-6
+    others = [node for node in range(12) if node not in (2, 7)]
+    assert after[others].equal(before[others])
+
+
+def test_padding_is_never_revived_into() -> None:
+    model = make(gamma=1.0)
+    x, mask = torch.full((4, 6, 3), torch.nan), torch.zeros(4, 6, dtype=torch.bool)
+    x[:, :2], mask[:, :2] = torch.rand(4, 2, 3), True
+    revive(model, torch.optim.Adam(model.parameters()), torch.arange(5), Samples(x, mask=mask), seed=0)
+    encodings = model.encode(x[mask]).detach()
+    for code in model.quantizer.codebook.detach()[:5]:
+        assert (encodings - code).abs().amax(dim=1).min() < 1e-6
+
+
+def test_nodes_without_a_sample_over_a_whole_epoch_are_revived_before_the_next() -> None:
+    model = make()
+    far_from_the_data(model, [1, 5])
+    first, second = fit(model, samples(), dataclasses.replace(RECIPE, revive=True), accelerator="cpu")
+    assert first["revived"] == 0
+    assert second["revived"] == round(12 * (1 - first["usage"])) >= 2
+    assert model.quantizer.codebook.abs().max() < 100
+
+
+def test_without_revival_such_nodes_stay_where_they_are() -> None:
+    model = make()
+    far_from_the_data(model, [1, 5])
+    history = fit(model, samples(), RECIPE, accelerator="cpu")
+    assert [record["revived"] for record in history] == [0, 0]
+    assert model.quantizer.codebook[[1, 5]].min() > 900
+
+
+def test_usage_and_perplexity_are_those_of_the_winners_in_training() -> None:
+    won: list[Tensor] = []
+
+    class Watched(SOMVAE):
+        def forward(self, x: Tensor, mask: Tensor | None = None):  # type: ignore[no-untyped-def]
+            output = super().forward(x, mask)
+            if self.training:
+                won.append(output.indices)
+            return output
+
+    torch.manual_seed(0)
+    (record,) = fit(Watched(CONFIG), samples(), dataclasses.replace(RECIPE, epochs=1), accelerator="cpu")
+    share = torch.cat(won).bincount(minlength=12).double() / 60
+    assert record["usage"] == (share > 0).sum().item() / 12
+    assert record["perplexity"] == pytest.approx(torch.exp(-(share[share > 0] * share[share > 0].log()).sum()).item())
+
+
+def test_kmeans_start_lays_the_codes_over_the_encodings() -> None:
+    model, train = make(init="kmeans"), samples(400)
+    encodings = model.encode(train.x).detach()
+    initialize(model, train, seed=0)
+    error = torch.cdist(encodings, model.quantizer.codebook.detach()).amin(dim=1).square().mean()
+    spread = (encodings - encodings.mean(dim=0)).square().sum(dim=1).mean()
+    assert error < 0.25 * spread  # 12 centres in three dimensions leave less than a quarter of the variance
+
+
+def test_training_starts_from_kmeans_if_the_config_asks_for_it_and_else_from_the_given_codes() -> None:
+    for init, moved in (("kmeans", True), ("normal", False)):
+        model = make(init=init)
+        before = model.quantizer.codebook.detach().clone()
+        initialize(model, samples(), seed=0)
+        assert model.quantizer.codebook.equal(before) is not moved
+    history = fit(make(init="kmeans"), samples(), RECIPE, accelerator="cpu")
+    assert history[0]["usage"] > 0.9
+
+
+def test_kmeans_of_series_takes_their_real_frames() -> None:
+    model = make(init="kmeans", gamma=1.0)
+    x = torch.rand(30, 8, 3)
+    mask = torch.arange(8) < torch.arange(30)[:, None] % 8 + 1
+    initialize(model, Samples(torch.where(mask[..., None], x, torch.nan), mask=mask), seed=0)
+    assert torch.isfinite(model.quantizer.codebook).all()

@@ -1,0 +1,123 @@
+"""Resuming: an interrupted training ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from somvae_ext.data import Samples
+from somvae_ext.models import SOMVAE, SOMVAEConfig, SOMVAEOutput
+from somvae_ext.training import RunFolder, TrainingConfig, fit
+
+CONFIG = SOMVAEConfig(input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,), gamma=1.0, tau=0.5)
+RECIPE = TrainingConfig(epochs=4, batch_size=4, learning_rate=1e-2, decay_steps=3, revive=True)
+
+
+class NoisyEncoder(nn.Sequential):
+    """An encoder that draws from torch's global generator, as dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 4))
+
+
+def make(**options: object) -> SOMVAE:
+    torch.manual_seed(0)
+    return SOMVAE(dataclasses.replace(CONFIG, **options), encoder=NoisyEncoder())  # type: ignore[arg-type]
+
+
+def walks(num_series: int = 10, seed: int = 0) -> Samples:
+    generator = torch.Generator().manual_seed(seed)
+    return Samples(torch.rand(num_series, 6, 3, generator=generator).cumsum(dim=1) / 6)
+
+
+class InterruptedSOMVAE(SOMVAE):
+    """Breaks off at a given forward pass of the training, as Ctrl-C does."""
+
+    left = 0
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> SOMVAEOutput:
+        if self.training:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return super().forward(x, mask)
+
+
+def new_run(path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    folder.save_config({})
+    return folder
+
+
+def state_of(path: Path) -> dict:
+    state = torch.load(path / "checkpoint.pt")
+    moments = {
+        f"optimizer {parameter} {name}": value
+        for parameter, values in state["optimizer"]["state"].items()
+        for name, value in values.items()
+    }
+    generators = {name: state["generators"][name] for name in ("order", "cpu")}
+    return {**state["model"], **moments, **generators}
+
+
+@pytest.mark.parametrize("steps", [3, 7, 11])  # three steps an epoch: after one, in the middle of two others
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, steps: int) -> None:
+    def train(model: SOMVAE, folder: RunFolder, **options: bool) -> list[dict]:
+        options = {"validation": walks(seed=1), "run_folder": folder, "accelerator": "cpu", **options}
+        return fit(model, walks(), RECIPE, **options)
+
+    whole = train(make(), new_run(tmp_path / "a"))
+    torch.manual_seed(0)
+    interrupted = InterruptedSOMVAE(CONFIG, encoder=NoisyEncoder())
+    interrupted.left = steps
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, new_run(tmp_path / "b"))
+    torch.rand(13)  # a new process starts with other generators
+    resumed = train(make(), RunFolder.open(tmp_path / "b"), resume=True)
+
+    def without_time(history: list[dict]) -> list[dict]:
+        return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
+
+    assert without_time(resumed) == without_time(whole)
+    assert without_time(RunFolder.open(tmp_path / "b").load_metrics()) == without_time(whole)
+    expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_more_epochs_continue_a_completed_training(tmp_path: Path) -> None:
+    short = dataclasses.replace(RECIPE, epochs=2)
+    fit(make(), walks(), RECIPE, run_folder=RunFolder(tmp_path / "a"), accelerator="cpu")
+    fit(make(), walks(), short, run_folder=new_run(tmp_path / "b"), accelerator="cpu")
+    fit(make(), walks(), RECIPE, run_folder=RunFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
+    expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_record_without_its_checkpoint_is_dropped(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
+    folder.append_metrics({"epoch": 2, "seconds": 0.0})  # interrupted before its checkpoint was written
+    reopened = RunFolder.open(tmp_path)
+    fit(make(), walks(), dataclasses.replace(RECIPE, epochs=2), run_folder=reopened, resume=True, accelerator="cpu")
+    records = RunFolder.open(tmp_path).load_metrics()
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert "train" in records[1]
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
+    with pytest.raises(ValueError, match="the checkpoint must be one of this model, got another"):
+        fit(make(rows=4), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
+
+
+def test_resuming_needs_a_run_and_its_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="resume needs the run_folder"):
+        fit(make(), walks(), RECIPE, resume=True, accelerator="cpu")
+    with pytest.raises(FileNotFoundError, match="no epoch of this run was completed"):
+        fit(make(), walks(), RECIPE, run_folder=RunFolder(tmp_path), resume=True, accelerator="cpu")

@@ -1,0 +1,51 @@
+"""A model comes back from its run folder, or a sentence says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from somvae_ext.data import Samples
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.training import RunFolder, TrainingConfig, fit, load_model
+
+CONFIG = SOMVAEConfig(input_shape=(3,), rows=2, cols=3, latent_dim=4, hidden_sizes=(8,), gradient="copy")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.save_config({"model": dataclasses.asdict(CONFIG)})
+    return folder
+
+
+def test_the_model_of_the_last_epoch_comes_back(run: RunFolder) -> None:
+    torch.manual_seed(0)
+    model, x = SOMVAE(CONFIG), torch.rand(20, 3)
+    fit(model, Samples(x), TrainingConfig(epochs=2), run_folder=run, accelerator="cpu")
+    loaded = load_model(run.path)
+    assert loaded.config == CONFIG
+    assert not loaded.training
+    assert loaded.encode(x).equal(model.encode(x))
+    assert loaded.assign(x).equal(model.assign(x))
+
+
+def test_a_config_that_is_none_of_a_model_is_refused(run: RunFolder) -> None:
+    for values in (None, {"rowz": 3}):
+        run.save_config({"model": values})
+        with pytest.raises(ValueError, match=r"config\.json must describe a SOMVAE under 'model', but"):
+            load_model(run.path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(run: RunFolder) -> None:
+    run.save_checkpoint({"epoch": 1, "model": SOMVAE(dataclasses.replace(CONFIG, rows=5)).state_dict()})
+    with pytest.raises(ValueError, match=r"must hold the model that config\.json beside it describes"):
+        load_model(run.path)
+
+
+def test_config_json_holds_what_json_knows(run: RunFolder) -> None:
+    assert SOMVAEConfig(**json.loads((run.path / "config.json").read_text())["model"]) == CONFIG

@@ -75,6 +75,14 @@ def test_ties_and_nan_go_to_the_first_node(distance: object) -> None:
 
 
 @pytest.mark.parametrize("distance", ["euclidean", manhattan])
+def test_a_code_with_a_nan_never_wins(distance: object) -> None:
+    som, x = make(distance=distance), data()
+    row, col = som(x)[0].tolist()
+    som.codebook[row * 4 + col, 1] = torch.nan
+    assert [row, col] not in som(x).tolist()
+
+
+@pytest.mark.parametrize("distance", ["euclidean", manhattan])
 def test_no_samples_have_no_winners(distance: object) -> None:
     som = make(distance=distance)
     before = som.codebook.clone()

@@ -185,6 +185,11 @@ def test_paths_begin_at_their_start_and_take_possible_steps() -> None:
     assert ring.sample(start[:0], 3).shape == (0, 2, 4)
 
 
+def test_not_even_a_draw_of_zero_takes_an_impossible_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.rand", lambda shape, **options: torch.zeros(shape, dtype=torch.float64))
+    assert chain([[0, 1, 0], [0, 0, 1], [1, 0, 0]]).sample(0, 3).tolist() == [0, 1, 2, 0]
+
+
 def test_a_seed_repeats_a_path() -> None:
     transitions = TransitionModel(10)
     paths = [transitions.sample(0, 30, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]

@@ -253,7 +253,7 @@ class SOMVAE(nn.Module):
         leading = self._leading_shape(x)
         z: Tensor = self.encoder(x.reshape(-1, *self.config.input_shape))
         self._check_network("encoder", z, math.prod(leading), [self.config.latent_dim])
-        return z.view(*leading, self.config.latent_dim)
+        return z.reshape(*leading, self.config.latent_dim)
 
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``[..., *input_shape]`` decoded from codes ``[..., D]`` by the codes' decoder."""

@@ -3,7 +3,7 @@
 
 constexpr int kLanes = 16;
 
-// In place, within 2 units in the last place; 0 where the result would be below the smallest normal number. For x of at
+// In place, within 2 units in the last place; 0 below x = -87.336, where results leave the normal numbers. For x of at
 // most about 88, which softmaxes keep to by subtracting their maximum. NaN stays NaN.
 inline __attribute__((always_inline)) void exponentials(float (&x)[kLanes]) {
   using Vector = Simd<float>::Vector;
@@ -26,7 +26,7 @@ inline __attribute__((always_inline)) void exponentials(float (&x)[kLanes]) {
     p = p * r + 1.0f;
     const Mask power = (Mask)shifted << 23;  // n in the exponent's place; the rest falls out
     const Mask scaled = (Mask)p + power;
-    v = v < -87.0f ? Vector{} : (v == v ? (Vector)scaled : v);
+    v = v < -87.336f ? Vector{} : (v == v ? (Vector)scaled : v);
     __builtin_memcpy(x + i, &v, sizeof v);
   }
 }

@@ -6,45 +6,39 @@ namespace somvae {
 
 constexpr unsigned kFullWarp = 0xffffffffu;
 
-template <class V>
-__device__ inline V warp_sum(V value) {
-  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(kFullWarp, value, offset);
+struct Sum {
+  template <class V>
+  __device__ V operator()(V a, V b) const {
+    return a + b;
+  }
+};
+
+struct Maximum {
+  template <class V>
+  __device__ V operator()(V a, V b) const {
+    return b > a ? b : a;
+  }
+};
+
+template <class Combine, class V>
+__device__ inline V warp_reduce(V value) {
+  for (int offset = 16; offset > 0; offset /= 2) {
+    value = Combine()(value, __shfl_xor_sync(kFullWarp, value, offset));
+  }
   return value;
 }
 
-template <class V>
-__device__ inline V larger(V a, V b) {
-  return b > a ? b : a;
-}
-
-template <class V>
-__device__ inline V warp_max(V value) {
-  for (int offset = 16; offset > 0; offset /= 2) value = larger(value, __shfl_xor_sync(kFullWarp, value, offset));
-  return value;
-}
-
-// All threads of the block call these and all get the result. `scratch` holds one value per warp, and may be used again
+// All threads of the block call it and all get the result. `scratch` holds one value per warp, and may be used again
 // after the call.
-template <int threads, class V>
-__device__ inline V block_sum(V value, V* scratch) {
-  value = warp_sum(value);
+template <class Combine, int threads, class V>
+__device__ inline V block_reduce(V value, V* scratch) {
+  value = warp_reduce<Combine>(value);
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
   __syncthreads();
-  V sum = scratch[0];
-  for (int warp = 1; warp < threads / 32; ++warp) sum += scratch[warp];
+  V result = scratch[0];
+  for (int warp = 1; warp < threads / 32; ++warp) result = Combine()(result, scratch[warp]);
   __syncthreads();
-  return sum;
-}
-
-template <int threads, class V>
-__device__ inline V block_max(V value, V* scratch) {
-  value = warp_max(value);
-  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
-  __syncthreads();
-  V largest = scratch[0];
-  for (int warp = 1; warp < threads / 32; ++warp) largest = larger(largest, scratch[warp]);
-  __syncthreads();
-  return largest;
+  return result;
 }
 
 }  // namespace somvae

@@ -29,7 +29,7 @@ __global__ void som_losses_kernel(SomLossesArgs<T> args) {
           const C difference = C(load(args.z[row * args.dim + d])) - code;
           sum += difference * difference;
         }
-        sum = warp_sum(sum);
+        sum = warp_reduce<Sum>(sum);
         if (slot == 0) commitment = sum;
         som += sum;
       }

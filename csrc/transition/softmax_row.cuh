@@ -28,10 +28,10 @@ __device__ inline double log_sum_exp(const T* __restrict__ row, int64_t units, d
     }
     if (logit != C(-INFINITY)) sum += double(exponential(logit - largest));  // -inf adds 0, where -inf - -inf is NaN
   }
-  const double block_largest = block_max<kRowThreads>(double(largest), scratch);
-  if (block_largest == double(-INFINITY)) return block_sum<kRowThreads>(sum, scratch) + block_largest;
+  const double block_largest = block_reduce<Maximum, kRowThreads>(double(largest), scratch);
+  if (block_largest == double(-INFINITY)) return block_reduce<Sum, kRowThreads>(sum, scratch) + block_largest;
   const double scale = sum == 0 ? 0 : exp(double(largest) - block_largest);
-  return block_largest + log(block_sum<kRowThreads>(sum * scale, scratch));
+  return block_largest + log(block_reduce<Sum, kRowThreads>(sum * scale, scratch));
 }
 
 template <class T>

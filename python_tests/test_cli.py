@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -10,11 +11,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import somvae_ext
 from somvae_ext.cli import main
+from somvae_ext.data import Scaling
+from somvae_ext.training import load_model
 
 ROOT = Path(somvae_ext.__file__).parents[1]
 TINY = ["fit", "--rows", "3", "--cols", "4", "--epochs", "1", "--latent-dim", "8", "--accelerator", "cpu"]
@@ -43,23 +47,29 @@ def table(output: str) -> dict[str, str]:
 def test_fit_trains_evaluates_and_draws() -> None:
     run = python("-m", "somvae_ext", *TINY, "--out", "run")
     assert run.returncode == 0, run.stderr
-    assert "270 test images on 3 x 4 nodes" in run.stdout
+    assert "270 samples of the test split on 3 x 4 nodes" in run.stdout
     printed = table(run.stdout)
-    assert list(printed) == ["purity", "NMI", "usage", "perplexity", "training", "picture"]
+    assert {"purity", "NMI", "ARI", "quantization error", "topographic error", "usage", "perplexity"} <= printed.keys()
+    assert "ACC" not in printed  # twelve nodes, ten classes
     assert 0.1 <= float(printed["purity"]) <= 1
-    assert re.fullmatch(r"0\.\d{3} \(arithmetic mean of the entropies\)", printed["NMI"])
-    assert printed["picture"] == "run/map.png"
-    assert Path("run/map.png").read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"NMI +0\.\d{3} \(arithmetic mean of the entropies\)", run.stdout)
+    assert printed["pictures"] == "run/map.png, run/curves.png"
+    for picture in printed["pictures"].split(", "):
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
     config = json.loads(Path("run/config.json").read_text())
-    assert (config["data"], config["model"]["rows"], config["training"]["epochs"]) == ("digits", 3, 1)
+    assert (config["data"]["name"], config["model"]["rows"], config["training"]["epochs"]) == ("digits", 3, 1)
     (record,) = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    assert {"train", "validation", "metrics"} <= record.keys()
+    assert {"train", "validation", "metrics", "usage", "perplexity"} <= record.keys()
+    assert json.loads(Path("run/evaluation.json").read_text())["split"] == "test"
     assert "transitions.logits" not in torch.load("run/checkpoint.pt")["model"]
 
 
 def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*TINY, "--data", "digits-series", "--batch-size", "64"]) == 0
-    assert "270 test images" in capsys.readouterr().out
+    assert main([*TINY, "--data", "digits-series", "--batch-size", "16", "--num-series", "60"]) == 0
+    printed = capsys.readouterr().out
+    assert "416 frames of series of the test split" in printed  # 13 of 32 frames, in proportion to the images
+    assert {"transition NLL", "counted NLL", "lowest NLL"} <= table(printed).keys()
+    assert Path("runs/digits-series/transitions.png").is_file()
     logits = torch.load("runs/digits-series/checkpoint.pt")["model"]["transitions.logits"]
     assert (logits != 0).any()
 
@@ -83,6 +93,194 @@ def test_options_come_from_a_file_and_the_command_line_wins(capsys: pytest.Captu
     assert "on 2 x 2 nodes" in capsys.readouterr().out
 
 
+TABLE = [
+    "fit",
+    "--rows",
+    "2",
+    "--cols",
+    "3",
+    "--latent-dim",
+    "4",
+    "--epochs",
+    "2",
+    "--accelerator",
+    "cpu",
+    "--out",
+    "run",
+]
+
+
+def write_table(path: str, rows: int = 40) -> np.ndarray:
+    """Three features of very different sizes around two points, and their class, with a line of names."""
+    generator = np.random.default_rng(0)
+    label = np.arange(rows) % 2
+    values = np.array([[1, 200, -5000], [2, 100, 5000]])[label] + generator.normal(size=(rows, 3))
+    lines = [f"{','.join(map(repr, row.tolist()))},{'ab'[kind]}" for row, kind in zip(values, label, strict=True)]
+    Path(path).write_text("\n".join(["height,weight,depth,kind", *lines]) + "\n")
+    return values
+
+
+def predicted(path: str = "out.csv") -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_csv_is_fitted_evaluated_and_predicted_as_the_model_itself_would() -> None:
+    values = write_table("table.csv")
+    assert main([*TABLE, "--data", "table.csv", "--label-column", "kind"]) == 0
+    assert main(["evaluate", "run"]) == 0
+    assert json.loads(Path("run/evaluation.json").read_text())["samples"] == 6
+    assert main(["predict", "run", "table.csv", "-o", "out.csv"]) == 0
+    rows = predicted()
+    assert list(rows[0]) == ["index", "node", "row", "column", "distance"]
+    assert [int(row["index"]) for row in rows] == list(range(40))
+
+    model = load_model("run")
+    scaling = Scaling.from_dict(json.loads(Path("run/config.json").read_text())["data"]["scaling"])
+    x = scaling.apply(torch.from_numpy(values.astype(np.float32)))
+    node = model.assign(x)
+    assert [int(row["node"]) for row in rows] == node.tolist()
+    assert [(int(row["row"]), int(row["column"])) for row in rows] == [divmod(n, 3) for n in node.tolist()]
+    distance = (model.encode(x) - model.quantizer.codebook[node]).double().norm(dim=1)
+    # Printed with six digits; encodings of batches of another size may differ in their last bits.
+    assert [float(row["distance"]) for row in rows] == pytest.approx(distance.tolist(), rel=1e-5, abs=1e-6)
+
+    # The same rows as an array, and without the column of labels, land at the same nodes.
+    np.save("table.npy", values)
+    np.savetxt("bare.csv", values, delimiter=",")
+    for data in ("table.npy", "bare.csv"):
+        assert main(["predict", "run", data, "--output", "again.csv"]) == 0
+        assert predicted("again.csv") == rows
+
+
+def test_predictions_go_to_standard_output_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
+    capsys.readouterr()
+    assert main(["predict", "run", "table.csv"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("index,node,row,column,distance\n0,")
+    assert printed.count("\n") == 41
+
+
+def test_series_of_different_lengths_are_predicted_frame_by_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("series").mkdir()
+    lengths = [5, 3, 4, 2, 6, 1, 5, 5]
+    for row, length in enumerate(lengths):
+        np.save(f"series/{row}.npy", np.random.default_rng(row).random((length, 2)))
+    assert main([*TABLE, "--data", "series"]) == 0
+    printed = table(capsys.readouterr().out)
+    assert "purity" not in printed  # no labels
+    assert main(["predict", "run", "series", "-o", "out.csv"]) == 0
+    places = [(int(row["series"]), int(row["frame"])) for row in predicted()]
+    assert places == [(row, frame) for row, length in enumerate(lengths) for frame in range(length)]
+
+
+def test_bytes_of_images_are_scaled_in_prediction_as_in_training() -> None:
+    images = np.random.default_rng(0).integers(0, 256, size=(30, 6, 5), dtype=np.uint8)
+    np.save("bytes.npy", images)
+    np.save("floats.npy", (images / 255).astype(np.float32))
+    assert main([*TABLE, "--data", "bytes.npy"]) == 0
+    nodes = []
+    for data in ("bytes.npy", "floats.npy"):
+        assert main(["predict", "run", data, "-o", "out.csv"]) == 0
+        nodes.append([row["node"] for row in predicted()])
+    assert nodes[0] == nodes[1]
+
+
+def write_mnist(root: Path, name: str) -> None:
+    """Sixty and twenty images in MNIST's format."""
+    folder = root / name / "raw"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 60), ("t10k", 20)):
+        images = generator.integers(0, 256, size=(count, 28, 28), dtype=np.uint8)
+        header = b"".join(size.to_bytes(4, "big") for size in (2051, count, 28, 28))
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = b"".join(size.to_bytes(4, "big") for size in (2049, count))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(header + (np.arange(count) % 10).astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("data", "folder", "options"),
+    [
+        ("mnist", "MNIST", ["--revive", "--init", "kmeans", "--reconstruction", "bce"]),
+        ("fashion-mnist", "FashionMNIST", ["--gradient", "copy", "--network", "notebook"]),
+        (
+            "mnist-series",
+            "MNIST",
+            ["--preset", "published", "--network", "dense", "--latent-relu", "--num-series", "6"],
+        ),
+    ],
+)
+def test_mnist_is_found_under_its_root_and_its_test_images_are_evaluated(
+    data: str, folder: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_mnist(Path("images"), folder)
+    arguments = ["fit", "--model", "somvae", "--data", data, "--data-root", "images", "--rows", "2", "--cols", "5"]
+    assert main([*arguments, "--epochs", "1", "--threads", "1", "--accelerator", "cpu", *options]) == 0
+    printed = capsys.readouterr().out
+    if data.endswith("series"):
+        assert "96 frames of series of the test split on 2 x 5 nodes" in printed  # 3 of 32
+    else:
+        assert "20 samples of the test split on 2 x 5 nodes" in printed
+        assert "ACC" in table(printed)  # ten nodes, ten classes
+    assert main(["evaluate", f"runs/{data}"]) == 0
+    again = table(capsys.readouterr().out)
+    assert again == {name: value for name, value in table(printed).items() if name in again}
+
+
+def test_series_can_be_trained_without_transitions() -> None:
+    arguments = [*TINY, "--data", "digits-series", "--num-series", "8", "--gamma", "0", "--tau", "0", "--out", "run"]
+    assert main(arguments) == 0
+    assert load_model("run").transitions is None
+    assert not Path("run/transitions.png").exists()
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    arguments = [*TABLE, "--data", "table.csv", "--label-column", "kind", "--revive"]
+    assert main([*arguments, "--epochs", "3", "--out", "whole"]) == 0
+    assert main([*arguments, "--epochs", "1", "--out", "part"]) == 0
+    assert main(["fit", "--resume", "part", "--epochs", "3", "--accelerator", "cpu"]) == 0
+    whole, part = (torch.load(f"{run}/checkpoint.pt")["model"] for run in ("whole", "part"))
+    assert all(whole[name].equal(part[name]) for name in whole)
+    capsys.readouterr()
+    assert main(["fit", "--resume", "part"]) == 2
+    assert "part has completed its 3 epochs; for more of them, give a larger --epochs" in capsys.readouterr().err
+    assert main(["fit", "--resume", "part", "--epochs", "4", "--rows", "9"]) == 2
+    assert "so --rows must not be given" in capsys.readouterr().err
+
+
+def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
+    capsys.readouterr()
+    np.save("wide.npy", np.zeros((5, 4)))
+    broken = np.zeros((5, 3))
+    broken[2, 1] = np.nan
+    np.save("broken.npy", broken)
+    np.savez("unlike.npz", x=np.zeros((5, 3)), label=np.zeros(4, dtype=int))
+    for data, sentence in (
+        ("wide.npy", "wide.npy: samples must have shape [3], as those that run was trained on, got [4]"),
+        ("broken.npy", "got NaN in row 2, column 1"),
+        ("unlike.npz", "labels must have shape [5] for x of shape [5, 3], got [4]"),
+        ("nowhere.csv", "nowhere.csv: no such file or folder"),
+    ):
+        assert main(["predict", "run", data]) == 2
+        error = capsys.readouterr().err
+        assert sentence in error
+        assert error.count("\n") == 1
+    assert main(["predict", "run", "table.csv", "-o", "nowhere/out.csv"]) == 2
+    assert "a file in a folder that exists, but nowhere does not" in capsys.readouterr().err
+    write_table("table.csv", rows=30)
+    assert main(["evaluate", "run"]) == 2
+    assert "must be what run was trained on, but its values have changed" in capsys.readouterr().err
+    Path("run/checkpoint.pt").write_bytes(b"")
+    assert main(["predict", "run", "table.csv"]) == 2
+    assert "must be a checkpoint of this run, but it is broken" in capsys.readouterr().err
+
+
 def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     printed = table(capsys.readouterr().out)
@@ -104,12 +302,34 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "--threads", "0"], "--threads must be at least 1, got 0"),
         (["fit", "--epochs", "0"], "epochs must be at least 1, got 0"),
         (["fit", "--topology", "hexagonal", "--periodic", "--rows", "3"], "rows must be even"),
-        (["fit", "--data", "cifar"], "invalid choice: 'cifar' (choose from 'digits', 'digits-series')"),
-        (["fit", "--tau", "1"], "--gamma and --tau must be 0 for digits"),
+        (
+            ["fit", "--data", "cifar"],
+            "cifar: neither a file or folder nor the name of a data set; known are digits, mnist",
+        ),
+        (["fit", "--data", "mnits"], "did you mean mnist?"),
+        (["fit", "--data", "mnist"], "say with root (--data-root) which folder holds MNIST/raw"),
+        (["fit", "--data", "nowhere.csv"], "nowhere.csv: no such file or folder"),
+        (["fit", "--tau", "1"], "--gamma and --tau must be 0 for digits, whose samples have no order in time"),
+        (["fit", "--gradient", "sum"], "did you mean som?"),
+        (["fit", "--preset", "publishd"], "did you mean published?"),
+        (["fit", "--kind", "series"], "--kind is for one's own files, not for digits"),
+        (["fit", "--label-column", "y"], "--label-column is for one's own files, not for digits"),
+        (["fit", "--num-series", "3"], "--num-series is for series made of images"),
+        (["fit", "--data", "digits-series", "--gamma", "-1"], "gamma must be a finite number of at least 0, got -1.0"),
+        (["fit", "--data", "digits-series", "--num-series", "0"], "--num-series must be at least 1, got 0"),
+        (["fit", "--network", "identity", "--reconstruction", "bce"], "reconstruction must be 'mse'"),
+        (["fit", "extra"], "unexpected argument 'extra'"),
+        (["fit", "--resume", "nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["evaluate"], "RUN is missing"),
+        (["evaluate", "nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["evaluate", "run", "--splt", "test"], "unknown option --splt; did you mean --split?"),
+        (["predict", "run"], "DATA is missing"),
+        (["predict", "nowhere", "x.npy"], "nowhere must be the folder of a run"),
+        (["evalute"], "did you mean evaluate?"),
         (["fit", "--config", "nowhere.yaml"], "File does not exist"),
         (["fit", "--learning-rate", "1e30", "--accelerator", "cpu"], "so training stopped"),
         (["train"], "invalid choice: 'train'"),
-        ([], 'expected "command" to be one of {fit,info}'),
+        ([], 'expected "command" to be one of {fit,evaluate,predict,info}'),
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(

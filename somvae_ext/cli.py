@@ -79,7 +79,7 @@ _MODEL_OPTIONS = (
 )
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.
-_RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config"}
+_RESUME_OPTIONS = {"resume", "model", "epochs", "threads", "accelerator", "data_root", "download", "config"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -388,7 +388,7 @@ def _configure(
         recipe = _SERIES if splits.kind == "series" else _STATIC
 
     presets = {None: SOMVAEConfig, "published": SOMVAEConfig.published, "notebook": SOMVAEConfig.notebook}
-    asked = {name: options[name] for name in _MODEL_OPTIONS if options[name] not in (None, False)}
+    asked = {name: value for name, value in _given(options).items() if name in _MODEL_OPTIONS}
     if splits.kind == "static" and (asked.get("gamma") or asked.get("tau")):
         hint = f"; try --data {name}-series" if is_named else "; if they have, say --kind series"
         raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
@@ -410,9 +410,8 @@ def _configure_resumed(
     """The same of an earlier run."""
     from somvae_ext.training import TrainingConfig, load_model
 
-    given = {name for name, value in vars(options).items() if value not in (None, False) and name != "model"}
-    if given - _RESUME_OPTIONS:
-        option = min(given - _RESUME_OPTIONS).replace("_", "-")
+    if others := _given(options).keys() - _RESUME_OPTIONS:
+        option = min(others).replace("_", "-")
         raise ValueError(f"--resume goes on with the options of the run, so --{option} must not be given")
     config = folder.load_config()
     data, splits = _data_of_run(folder, options)
@@ -424,6 +423,11 @@ def _configure_resumed(
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
     model = load_model(folder.path).config
     return data, splits, model, training, options.threads or config.get("threads", 1)
+
+
+def _given(options: Namespace) -> dict[str, Any]:
+    """The options that the command line or a file has set."""
+    return {name: value for name, value in vars(options).items() if value is not None and value is not False}
 
 
 def _data_of_run(folder: RunFolder, options: Namespace) -> tuple[dict[str, Any], AnySplits]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import tempfile
@@ -135,11 +136,10 @@ class RunFolder:
         path = self.path / self.CHECKPOINT
         if not path.is_file():
             raise FileNotFoundError(f"RunFolder: {path} does not exist, so no epoch of this run was completed")
+        content = io.BytesIO(path.read_bytes())  # apart from the parsing, whose errors may be an OSError too
         try:
-            state = torch.load(path, map_location="cpu")
-        except OSError:
-            raise
-        except Exception as error:  # torch.load raises whatever the broken bytes lead it to
+            state = torch.load(content, map_location="cpu")
+        except Exception as error:  # whatever the broken bytes lead torch.load to
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is broken") from error
         if not isinstance(state, dict) or not {"epoch", "model"} <= state.keys():
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is something else")

@@ -1,4 +1,4 @@
-"""The README's Python blocks run as they stand, each in a process of its own."""
+"""The README's Python blocks and its shell example run as they stand, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
 def test_readme_shows_three_uses() -> None:
@@ -30,6 +31,21 @@ def test_block_runs_without_a_warning_of_ours(block: str, tmp_path: Path) -> Non
         text=True,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_shell_example_runs_in_a_fresh_shell(tmp_path: Path) -> None:
+    (example,) = [block for block in SHELL_BLOCKS if "somvae fit" in block]
+    command = tmp_path / "bin" / "somvae"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m somvae_ext "$@"\n')
+    command.chmod(0o755)
+    environment = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    result = subprocess.run(["sh", "-e", "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "45 samples of the test split on 4 x 4 nodes" in result.stdout
+    header, *rows = (tmp_path / "nodes.csv").read_text().splitlines()
+    assert header == "index,node,row,column,distance"
+    assert len(rows) == 300
 
 
 def test_commands_of_make_exist() -> None:

@@ -33,7 +33,7 @@ def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Ax
         if "validation" in history[0]:
             ax.plot(epochs, [record["validation"][term] for record in history], "--", color=line.get_color())
     ax.set_yscale("log")
-    ax.set_ylabel("loss")
+    ax.set_ylabel("loss (dashed: validation)" if "validation" in history[0] else "loss")
     ax.legend(fontsize="x-small")
     return ax
 

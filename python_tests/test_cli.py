@@ -74,6 +74,15 @@ def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) ->
     assert (logits != 0).any()
 
 
+def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main([*TINY, "--out", "run"]) == 0
+    before = Path("run/checkpoint.pt").read_bytes()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main([*TINY, "--out", "run", "--overwrite", "--accelerator", "cuda"]) == 2
+    assert main([*TINY, "--out", "run", "--overwrite", "--alpha", "-1"]) == 2
+    assert Path("run/checkpoint.pt").read_bytes() == before
+
+
 def test_a_run_is_not_overwritten_unasked_and_repeats_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(TINY) == 0
     first, weights = table(capsys.readouterr().out), torch.load("runs/digits/checkpoint.pt")["model"]

@@ -307,12 +307,17 @@ def _fit(options: Namespace) -> None:
     from somvae_ext.models import SOMVAE
     from somvae_ext.training import RunFolder, encode, evaluate, fit
 
+    if options.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--accelerator cuda needs a GPU that torch can use, got none")
     if options.resume is None:
         data, splits, model_config, training_config, threads = _configure(options)
         folder = RunFolder(options.out or Path("runs") / Path(data["name"]).stem, overwrite=options.overwrite)
     else:
         folder = RunFolder.open(options.resume)
         data, splits, model_config, training_config, threads = _configure_resumed(options, folder)
+    torch.set_num_threads(threads)
+    torch.manual_seed(training_config.seed)
+    model = SOMVAE(model_config)
     folder.save_config(
         {
             "model": dataclasses.asdict(model_config),
@@ -321,9 +326,6 @@ def _fit(options: Namespace) -> None:
             "threads": threads,
         }
     )
-    torch.set_num_threads(threads)
-    torch.manual_seed(training_config.seed)
-    model = SOMVAE(model_config)
 
     def validate() -> dict[str, float]:
         from somvae_ext.evaluation import nmi, purity

@@ -34,8 +34,10 @@ def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
 def test_overwriting_removes_an_earlier_run_and_nothing_else(tmp_path: Path) -> None:
     RunFolder(tmp_path).append_metrics({"epoch": 1})
     (tmp_path / "note.txt").write_text("mine")
-    RunFolder(tmp_path, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+    folder = RunFolder(tmp_path, overwrite=True)
+    assert (tmp_path / "metrics.jsonl").exists()  # a mistake before the first file of the new run costs nothing
+    folder.save_config({"rows": 3})
+    assert {path.name for path in tmp_path.iterdir()} == {"note.txt", "config.json"}
 
 
 def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
@@ -78,8 +80,8 @@ def test_pictures_and_evaluations_are_files_of_the_run(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
     folder.save_evaluation({"nmi": 0.5})
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"nmi": 0.5}
-    RunFolder(tmp_path, overwrite=True)
-    assert list(tmp_path.iterdir()) == []
+    RunFolder(tmp_path, overwrite=True).save_config({})
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

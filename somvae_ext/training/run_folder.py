@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -35,7 +34,8 @@ class RunFolder:
 
     Args:
         path: the folder; made if absent.
-        overwrite: take a folder that is not empty. Files of an earlier run are removed, anything else stays.
+        overwrite: take a folder that is not empty. Files of an earlier run are removed when the first one of this is
+            written, so that a mistake before the training costs nothing; anything else stays.
 
     Raises:
         FileExistsError: the folder is not empty and ``overwrite`` is not set, or ``path`` is a file.
@@ -61,8 +61,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if any(self.path.iterdir()) and not overwrite:
             raise FileExistsError(f"RunFolder: {self.path} is not empty; choose another folder, or set overwrite")
-        for name in self._FILES:
-            (self.path / name).unlink(missing_ok=True)
+        self._earlier = [self.path / name for name in self._FILES]
         self._metrics = b""
 
     @classmethod
@@ -83,6 +82,7 @@ class RunFolder:
                 f"RunFolder: {folder.path / cls.CONFIG} must have format {cls.FORMAT}, got {config.get('format')}, "
                 f"written by somvae_ext {config.get('somvae_ext', 'of unknown version')}; this is {__version__}"
             )
+        folder._earlier = []
         folder._metrics = b""
         with contextlib.suppress(FileNotFoundError):
             folder._metrics = (folder.path / cls.METRICS).read_bytes()
@@ -159,22 +159,16 @@ class RunFolder:
         self._write(name, lambda file: file.write(text.encode()))
 
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        while self._earlier:
+            self._earlier.pop().unlink(missing_ok=True)
         # In the same folder, because a rename is atomic only within a file system.
-        descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
+        temporary = self.path / f".{name}.{os.getpid()}"
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, self.path / name)
+            temporary.replace(self.path / name)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
-
-
-def _umask() -> int:
-    """The process's file creation mask (mkstemp ignores it and makes private files)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

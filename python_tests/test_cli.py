@@ -74,6 +74,15 @@ def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) ->
     assert (logits != 0).any()
 
 
+@pytest.mark.slow
+def test_the_demo_finds_the_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--data", "digits", "--accelerator", "cpu"]) == 0
+    printed = table(capsys.readouterr().out)
+    # Seeds 0 to 2 gave purity .89 to .95 and NMI .66 to .70; a map of chance gives .3 and .1.
+    assert float(printed["purity"]) > 0.85
+    assert float(printed["NMI"].split()[0]) > 0.6
+
+
 def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*TINY, "--out", "run"]) == 0
     before = Path("run/checkpoint.pt").read_bytes()

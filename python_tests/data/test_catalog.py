@@ -121,6 +121,12 @@ def test_series_are_kept_whole(tmp_path: Path) -> None:
         assert frames.equal(((own.double() - low) / width).float()[:, None].expand(-1, 2))
 
 
+def test_all_splits_of_a_table_know_the_names_of_its_features(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n" + "1,2\n" * 10)
+    assert [part.feature_names for part in load(tmp_path / "table.csv")] == [("a", "b")] * 3
+    assert load("digits-series", num_series=5).train.feature_names is None
+
+
 @pytest.mark.parametrize(("kind", "what"), [("static", "3 rows"), ("series", "3 series")])
 def test_too_few_rows_are_refused(kind: str, what: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 4, 4)))

@@ -99,7 +99,19 @@ def test_a_table_with_names_labels_and_blank_lines(delimiter: str, tmp_path: Pat
 
 
 def test_a_table_without_names(tmp_path: Path) -> None:
-    assert load_array(csv_file(tmp_path, "1,2\n3,4")).x.tolist() == [[1, 2], [3, 4]]
+    samples = load_array(csv_file(tmp_path, "1,2\n3,4"))
+    assert samples.x.tolist() == [[1, 2], [3, 4]]
+    assert samples.feature_names is None
+
+
+def test_the_names_of_the_features_are_those_of_the_columns_without_the_labels(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "width, y ,height\n1,0,2\n")
+    assert load_array(path, label_column="y").feature_names == ("width", "height")
+    csv_file(tmp_path, "width,y,height\n3,0,4\n", "unlike.csv")
+    assert load_array(tmp_path, label_column="y").feature_names == ("width", "height")
+    csv_file(tmp_path, "height,y,width\n3,0,4\n", "unlike.csv")
+    with pytest.raises(ValueError, match=r"unlike\.csv: columns must be width, height as in .*, got height, width"):
+        load_array(tmp_path, label_column="y")
 
 
 def test_labels_that_are_integers_stay_what_they_are(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ def test_fields_that_do_not_fit_are_refused() -> None:
         Samples(torch.rand(3, 4), label=torch.zeros(2))
     with pytest.raises(ValueError, match=r"mask must have shape \[N, T\] = \[3, 4\], got \[3, 5\]"):
         Samples(torch.rand(3, 4, 2), mask=torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="feature_names must name each of the 4 features, got 1 names"):
+        Samples(torch.rand(3, 4), feature_names=("a",))
 
 
 def test_frames_can_have_labels_of_their_own() -> None:
@@ -32,7 +34,8 @@ def test_frames_can_have_labels_of_their_own() -> None:
 
 def test_rows_are_taken_from_every_field() -> None:
     x, label, mask = torch.rand(3, 4, 2), torch.tensor([1, 0, 2]), torch.rand(3, 4) > 0.5
-    some = Samples(x, label, mask).rows(torch.tensor([2, 0]))
+    some = Samples(x, label, mask, ("a", "b")).rows(torch.tensor([2, 0]))
+    assert some.feature_names == ("a", "b")
     assert some.x.equal(x[[2, 0]])
     assert some.label is not None
     assert some.label.tolist() == [2, 1]

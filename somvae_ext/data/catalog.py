@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from pathlib import Path
@@ -105,7 +106,7 @@ def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None
     else:
         scaling = Scaling()
     return Splits(
-        *(Samples(scaling.apply(part.x), part.label, part.mask) for part in (train, validation, test)),
+        *(dataclasses.replace(part, x=scaling.apply(part.x)) for part in (train, validation, test)),
         kind=kind,
         scaling=scaling,
     )

@@ -30,6 +30,11 @@ class _Table(NamedTuple):
     label: Array | None  # [N], as text
     columns: list[str]
     lines: list[int]  # of the file, for each row
+    has_names: bool  # or the columns are numbered
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        return tuple(self.columns) if self.has_names else None
 
 
 def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_column: str | None = None) -> Samples:
@@ -64,7 +69,7 @@ def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_
         label_column: name of the column of CSV files that holds labels. It needs a line of names.
 
     Returns:
-        ``x`` float32, and where there are any, ``label`` int64 and ``mask``.
+        ``x`` float32, and where there are any, ``label`` int64, ``mask`` and, from CSV files, ``feature_names``.
 
     Raises:
         FileNotFoundError: nothing is at ``path``, or no series in the folder.
@@ -90,7 +95,7 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
         x, label = _finite(path, table.x, table), table.label
         if kind == "series":
             x, label = x[None], None if label is None else label[None]
-        return _samples(path, kind, x, label, None), kind
+        return _samples(path, kind, x, label, None, table.feature_names), kind
     if label_column is not None:
         raise ValueError(f"{path}: label_column (--label-column) names a column of CSV files, got a {path.suffix} file")
     if suffix == ".npy":
@@ -112,7 +117,14 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
     return _samples(path, kind, _finite(path, x), label, mask), kind
 
 
-def _samples(path: Path, kind: Kind, x: Array, label: Array | None, mask: Array | None) -> Samples:
+def _samples(
+    path: Path,
+    kind: Kind,
+    x: Array,
+    label: Array | None,
+    mask: Array | None,
+    feature_names: tuple[str, ...] | None = None,
+) -> Samples:
     if len(x) == 0:
         raise ValueError(f"{path}: must hold at least one row, got none")
     shapes = (x.shape[:1], x.shape[:2]) if kind == "series" else (x.shape[:1],)
@@ -125,6 +137,7 @@ def _samples(path: Path, kind: Kind, x: Array, label: Array | None, mask: Array 
         torch.from_numpy(np.ascontiguousarray(x)),
         None if label is None else torch.from_numpy(_numbered(path, label)),
         None if mask is None else torch.from_numpy(mask),
+        feature_names,
     )
 
 
@@ -225,6 +238,7 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
     if not paths:
         raise FileNotFoundError(f"{folder}: must hold a .npy or .csv file for each series, got neither")
     series: list[Array] = []
+    feature_names: tuple[str, ...] | None = None
     labels: list[Array] = []
     for path in paths:
         if path.suffix.lower() == ".csv":
@@ -232,6 +246,13 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
             x = _finite(path, table.x, table)
             if table.label is not None:
                 labels.append(table.label)
+            if feature_names is None:
+                feature_names = table.feature_names
+            elif table.feature_names not in (None, feature_names):
+                raise ValueError(
+                    f"{path}: columns must be {', '.join(feature_names)} as in the files before it, got "
+                    f"{', '.join(table.columns)}"
+                )
         else:
             frames = _read_npy(path)
             frames = frames[:, None] if frames.ndim == 1 else frames
@@ -260,7 +281,7 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
     if labels:
         label = np.full(mask.shape, _PADDING_LABEL, dtype=np.int64)
         label[mask] = _numbered(folder, np.concatenate(labels))
-    return _samples(folder, "series", padded, label, None if mask.all() else mask)
+    return _samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
 
 
 def _read_csv(path: Path, label_column: str | None) -> _Table:
@@ -277,7 +298,8 @@ def _read_csv(path: Path, label_column: str | None) -> _Table:
         raise ValueError(f"{path}: must hold at least one row, got an empty file")
     columns = [str(column) for column in range(len(cells[0]))]
     # Empty cells are missing values: a line of numbers and these is not one of names.
-    if label_column is not None or not all(_is_number(cell) or not cell.strip() for cell in cells[0]):
+    has_names = label_column is not None or not all(_is_number(cell) or not cell.strip() for cell in cells[0])
+    if has_names:
         columns, cells, lines = [name.strip() for name in cells[0]], cells[1:], lines[1:]
     if not cells:
         raise ValueError(f"{path}: must hold at least one row, got only a line of names")
@@ -310,7 +332,7 @@ def _read_csv(path: Path, label_column: str | None) -> _Table:
                 f"{path}: column {columns[at]!r} must hold numbers, got {what} in row {index} (line {lines[index]}); "
                 "remove the column, or if it holds labels, name it with label_column (--label-column)"
             ) from None
-    return _Table(x, label, columns, lines)
+    return _Table(x, label, columns, lines, has_names)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -16,14 +16,17 @@ class Samples(Dataset[dict[str, Tensor]]):
         x: samples ``[N, ...]`` or series ``[N, T, ...]``.
         label: class of each sample or series, int64 ``[N]``, or of each frame, ``[N, T]``.
         mask: for series of different lengths, bool ``[N, T]``: which frames are real.
+        feature_names: of the last axis of ``x``, where the data have any; not a part of the items.
 
     Raises:
-        ValueError: fields that differ in their number of rows, or a mask that does not fit the series.
+        ValueError: fields that differ in their number of rows, a mask that does not fit the series, or names that
+            differ in number from the features.
     """
 
     x: Tensor
     label: Tensor | None = None
     mask: Tensor | None = None
+    feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.label is not None and self.label.shape not in (self.x.shape[:1], self.x.shape[:2]):
@@ -34,6 +37,11 @@ class Samples(Dataset[dict[str, Tensor]]):
         if self.mask is not None and self.mask.shape != self.x.shape[:2]:
             raise ValueError(
                 f"Samples: mask must have shape [N, T] = {list(self.x.shape[:2])}, got {list(self.mask.shape)}"
+            )
+        if self.feature_names is not None and self.x.shape[-1:] != (len(self.feature_names),):
+            raise ValueError(
+                f"Samples: feature_names must name each of the {self.x.shape[-1]} features, got "
+                f"{len(self.feature_names)} names"
             )
 
     def __len__(self) -> int:
@@ -46,4 +54,5 @@ class Samples(Dataset[dict[str, Tensor]]):
     def rows(self, index: Tensor) -> Samples:
         """The samples at ``index`` (int64, or bool ``[N]``), as a copy."""
         label = None if self.label is None else self.label[index]
-        return Samples(self.x[index], label, None if self.mask is None else self.mask[index])
+        mask = None if self.mask is None else self.mask[index]
+        return Samples(self.x[index], label, mask, self.feature_names)

@@ -60,6 +60,8 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
 
     mask: None = None
     """All series are of one length, so none needs a mask."""
+    feature_names: None = None
+    """Pixels have no names."""
 
     def __init__(
         self, images: Samples, *, recipe: Recipe = "published", num_series: int | None = None, seed: int = 0

@@ -114,6 +114,13 @@ def test_the_names_of_the_features_are_those_of_the_columns_without_the_labels(t
         load_array(tmp_path, label_column="y")
 
 
+def test_names_can_be_those_of_missing_values_and_numbers_beside_the_labels(tmp_path: Path) -> None:
+    elements = load_array(csv_file(tmp_path, "Na,K\n1,2\n"))
+    assert elements.feature_names == ("Na", "K")
+    numbered = load_array(csv_file(tmp_path, "0,1,y\n1,2,7\n"), label_column="y")
+    assert (numbered.feature_names, numbered.x.tolist()) == (("0", "1"), [[1, 2]])
+
+
 def test_labels_that_are_integers_stay_what_they_are(tmp_path: Path) -> None:
     samples = load_array(csv_file(tmp_path, "a,y\n1,7\n2,-3\n"), label_column="y")
     assert samples.label is not None
@@ -178,8 +185,16 @@ def test_nothing_there(tmp_path: Path) -> None:
         ("a,b\n", "must hold at least one row, got only a line of names"),
         ("a,b\n1,2\n\n3\n", "every line must hold 2 values like the first one, got 1 in line 4"),
         ("a,b\n1,2\n3,x\n", "column 'b' must hold numbers, got 'x' in row 1 (line 3); remove the column, or if"),
-        ("a,b\n1,2\n,4\n", "column 'a' must hold numbers, got an empty cell in row 1 (line 3)"),
-        ("1,,3\n4,5,6\n", "column '1' must hold numbers, got an empty cell in row 0 (line 1)"),
+        ("a,b\n1,2\n,4\n", "values must be finite float32 numbers, got NaN in row 1 (line 3), column 'a'"),
+        ("1,,3\n4,5,6\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column '1'"),
+        ("1,NA,3\n4,5,6\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column '1'"),
+        ("n/a, Null\n4,5\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column '0'"),
+        ("1,2\n3,4\n5,None\n", "values must be finite float32 numbers, got NaN in row 2 (line 3), column '1'"),
+        (
+            "\n1,2.5,x\n4,5,6\n",
+            "the first line must hold names or numbers, got 'x' in row 0 (line 2), column '2', beside",
+        ),
+        ("a,0,1\n4,5,6\n", "the first line must hold names or numbers, got 'a' in row 0 (line 1), column '0', beside"),
         ("a,b\n1,2\n\n3,nan\n", "values must be finite float32 numbers, got NaN in row 1 (line 4), column 'b'"),
         ("1,2\n3,-inf\n", "values must be finite float32 numbers, got -inf in row 1 (line 2), column '1'"),
         ("1,2\n3,1e39\n", "values must be finite float32 numbers, got 1e+39 in row 1 (line 2), column '1'"),
@@ -199,6 +214,12 @@ def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
 def test_label_columns_that_are_refused(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "a,b\n1,2\n")
     refused(path, "label_column (--label-column) must be one of its columns a, b, got 'c'", label_column="c")
+    nameless = csv_file(tmp_path, "1,2\n1,3\n", "nameless.csv")
+    refused(
+        nameless,
+        "label_column (--label-column) needs a first line with the names of the columns, got numbers in line 1",
+        label_column="2",
+    )
     gap = csv_file(tmp_path, "a,y\n1,b\n2, \n", "gap.csv")
     refused(gap, "every row must have a label, got none in row 1 (line 3)", label_column="y")
     only = csv_file(tmp_path, "y\n1\n", "only.csv")

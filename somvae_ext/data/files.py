@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from somvae_ext.data.splits import Kind
 Array = NDArray[Any]
 
 _PADDING_LABEL = -1
+_MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none"}  # how programs write missing values, in any case
 _NAMES = {"x": ("x",), "label": ("label", "y"), "mask": ("mask",)}  # of the arrays in an .npz file
 
 
@@ -55,8 +57,9 @@ def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_
     - ``.npy``: one array.
     - ``.npz``: the array ``x``, and if there are any, ``label`` (or ``y``) ``[N]`` or, for frames, ``[B, T]``, and
       ``mask`` ``[B, T]``, true for real frames.
-    - ``.csv``: rows of numbers, separated by commas, semicolons or tabs. A first line that is not all numbers is taken
-      for the columns' names.
+    - ``.csv``: rows of numbers, separated by commas, semicolons or tabs, under a line of the columns' names or without
+      one. Names are not numbers, except beside a ``label_column``. Empty cells, NA, NaN, null and the like are missing
+      values, which are refused.
     - a folder: every ``.npy`` ``[T, ...]`` or ``.csv`` file in it is one series, in the order of their names. Shorter
       ones are padded with zeros, and ``mask`` says where they end.
 
@@ -297,8 +300,7 @@ def _read_csv(path: Path, label_column: str | None) -> _Table:
     if not cells:
         raise ValueError(f"{path}: must hold at least one row, got an empty file")
     columns = [str(column) for column in range(len(cells[0]))]
-    # Empty cells are missing values: a line of numbers and these is not one of names.
-    has_names = label_column is not None or not all(_is_number(cell) or not cell.strip() for cell in cells[0])
+    has_names = _is_header(path, lines[0], cells[0], label_column)
     if has_names:
         columns, cells, lines = [name.strip() for name in cells[0]], cells[1:], lines[1:]
     if not cells:
@@ -324,12 +326,12 @@ def _read_csv(path: Path, label_column: str | None) -> _Table:
     x = np.empty((len(cells), len(columns)))
     for index, row in enumerate(cells):
         try:
-            x[index] = [float(cell) for cell in row]
+            x[index] = [math.nan if _is_missing(cell) else float(cell) for cell in row]
         except ValueError:
-            at = next(at for at, cell in enumerate(row) if not _is_number(cell))
-            what = f"{row[at].strip()!r}" if row[at].strip() else "an empty cell"
+            at = next(at for at, cell in enumerate(row) if _is_text(cell))
             raise ValueError(
-                f"{path}: column {columns[at]!r} must hold numbers, got {what} in row {index} (line {lines[index]}); "
+                f"{path}: column {columns[at]!r} must hold numbers, got {row[at].strip()!r} in row {index} (line "
+                f"{lines[index]}); "
                 "remove the column, or if it holds labels, name it with label_column (--label-column)"
             ) from None
     return _Table(x, label, columns, lines, has_names)
@@ -349,9 +351,34 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}: must be a text file of comma-separated values in UTF-8, got {error}") from error
 
 
-def _is_number(cell: str) -> bool:
+def _is_header(path: Path, line: int, cells: list[str], label_column: str | None) -> bool:
+    """Whether the first line names the columns; one that may be a row of values just as well is refused."""
+    texts = [column for column, cell in enumerate(cells) if _is_text(cell)]
+    if label_column is not None:
+        if not texts:
+            raise ValueError(
+                f"{path}: label_column (--label-column) needs a first line with the names of the columns, got numbers "
+                f"in line {line}"
+            )
+        return True  # the caller looks for the name in it
+    number = next((cell.strip() for cell in cells if not _is_missing(cell) and not _is_text(cell)), None)
+    if texts and number is not None:
+        raise ValueError(
+            f"{path}: the first line must hold names or numbers, got {cells[texts[0]].strip()!r} in row 0 (line "
+            f"{line}), column '{texts[0]}', beside the number {number}; put a line of names above the "
+            "values, or give every column a name that is not a number"
+        )
+    return bool(texts)
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.strip().lower() in _MISSING
+
+
+def _is_text(cell: str) -> bool:
+    """Neither a number nor a missing value."""
     try:
         float(cell)
     except ValueError:
-        return False
-    return True
+        return not _is_missing(cell)
+    return False

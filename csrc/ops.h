@@ -23,7 +23,8 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
 std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,
                                         const Tensor& index, std::array<bool, 2> output_mask);
 
-// codebook floating [K, D], index [N], neighbors [K, S] (symmetric, no repeats; outside [0, K): none) -> floating [N, 1 + S, D]
+// codebook floating [K, D], index [N], neighbors [K, S] (symmetric, no repeats; outside [0, K): none) -> floating [N, 1
+// + S, D]
 Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors);
 // grad floating [N, 1 + S, D] -> grad_codebook [K, D]
 Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor& neighbors);

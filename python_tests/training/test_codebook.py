@@ -60,7 +60,7 @@ def test_revived_nodes_are_encodings_of_training_samples_and_the_others_stay() -
     model, train = make(), samples()
     descent = torch.optim.Adam(model.parameters())
     before = model.quantizer.codebook.detach().clone()
-    revive(model, descent, torch.tensor([2, 7]), train, seed=3)
+    revive(model, descent, torch.tensor([2, 7]), train, seed=3, epoch=2)
     after = model.quantizer.codebook.detach()
     encodings = model.encode(train.x).detach()
     for node in (2, 7):
@@ -73,10 +73,48 @@ def test_padding_is_never_revived_into() -> None:
     model = make(gamma=1.0)
     x, mask = torch.full((4, 6, 3), torch.nan), torch.zeros(4, 6, dtype=torch.bool)
     x[:, :2], mask[:, :2] = torch.rand(4, 2, 3), True
-    revive(model, torch.optim.Adam(model.parameters()), torch.arange(5), Samples(x, mask=mask), seed=0)
+    revive(model, torch.optim.Adam(model.parameters()), torch.arange(5), Samples(x, mask=mask), seed=0, epoch=2)
     encodings = model.encode(x[mask]).detach()
     for code in model.quantizer.codebook.detach()[:5]:
         assert (encodings - code).abs().amax(dim=1).min() < 1e-6
+
+
+@pytest.mark.parametrize(("num_series", "frames_of_each"), [(30, 1), (12, 1), (4, 3)])
+def test_series_take_turns_in_giving_frames_to_revived_nodes(num_series: int, frames_of_each: int) -> None:
+    model = make(network="identity", latent_dim=3, gamma=1.0)
+    mask = torch.arange(9) < torch.arange(num_series)[:, None] % 6 + 4  # 4 to 9 real frames
+    x = torch.rand(num_series, 9, 3)
+    x[..., 0] = torch.arange(num_series)[:, None]  # which series a frame comes from
+    train = Samples(torch.where(mask[..., None], x, torch.nan), mask=mask)
+    revive(model, torch.optim.Adam(model.parameters()), torch.arange(12), train, seed=0, epoch=2)
+    codes = model.quantizer.codebook.detach()
+    assert len(codes.unique(dim=0)) == 12
+    assert codes[:, 0].unique(return_counts=True)[1].tolist() == [frames_of_each] * (12 // frames_of_each)
+
+
+def test_short_series_leave_their_turns_to_longer_ones() -> None:
+    model = make(network="identity", latent_dim=3, gamma=1.0)
+    mask = torch.arange(40) < torch.tensor([1, 40, 1])[:, None]
+    train = Samples(torch.rand(3, 40, 3), mask=mask)
+    revive(model, torch.optim.Adam(model.parameters()), torch.arange(12), train, seed=0, epoch=2)
+    codes = model.quantizer.codebook.detach()
+    assert len(codes.unique(dim=0)) == 12
+    frames = train.x[mask]
+    assert (codes[:, None] == frames).all(dim=2).any(dim=1).all()
+    assert (codes[:, None] == train.x[[0, 2], 0]).all(dim=2).any(dim=0).all()
+
+
+def test_each_pair_of_seed_and_epoch_draws_its_own_samples() -> None:
+    train = samples(1000)
+
+    def revived(seed: int, epoch: int) -> Tensor:
+        model = make()
+        revive(model, torch.optim.Adam(model.parameters()), torch.arange(12), train, seed=seed, epoch=epoch)
+        return model.quantizer.codebook.detach()
+
+    assert revived(0, 2).equal(revived(0, 2))
+    assert not revived(0, 2).isclose(revived(1, 1)).any()
+    assert not revived(0, 2).isclose(revived(0, 3)).any()
 
 
 def test_nodes_without_a_sample_over_a_whole_epoch_are_revived_before_the_next() -> None:
@@ -130,6 +168,13 @@ def test_training_starts_from_kmeans_if_the_config_asks_for_it_and_else_from_the
         assert model.quantizer.codebook.equal(before) is not moved
     history = fit(make(init="kmeans"), samples(), RECIPE, accelerator="cpu")
     assert history[0]["usage"] > 0.9
+
+
+def test_kmeans_starts_from_frames_of_all_series_where_these_are_long() -> None:
+    model = make(init="kmeans", network="identity", latent_dim=3, gamma=1.0)
+    level = torch.arange(12.0)[:, None, None].expand(12, 500, 3)  # 500 frames are more than the start takes of all
+    initialize(model, Samples(level + 0.01 * torch.rand(12, 500, 3)), seed=0)
+    assert model.quantizer.codebook.detach()[:, 0].floor().sort().values.tolist() == list(range(12))
 
 
 def test_kmeans_of_series_takes_their_real_frames() -> None:

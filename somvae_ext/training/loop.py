@@ -155,9 +155,8 @@ def fit(
         if map_model is not None:
             usage = NodeUsage(map_model.quantizer.grid.num_nodes)
             if config.revive and progress.unused is not None:
-                # A seed for each epoch, so that a resumed training draws the same.
                 revived = len(progress.unused)
-                revive(map_model, optimizer, progress.unused, train, seed=config.seed + epoch)
+                revive(map_model, optimizer, progress.unused, train, seed=config.seed, epoch=epoch)
         module.train()
         means = _RunningMeans()
         # disable=None: no bar where stderr is not a terminal.

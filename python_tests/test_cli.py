@@ -138,6 +138,20 @@ def write_table(path: str, rows: int = 40) -> np.ndarray:
     return values
 
 
+def test_codes_start_among_the_encodings_of_ones_own_data_where_there_are_enough() -> None:
+    write_table("table.csv", rows=40)  # 28 for training
+    arguments = [*TABLE, "--data", "table.csv", "--label-column", "kind", "--overwrite"]
+    for options, init in (
+        ([], "kmeans"),
+        (["--rows", "4", "--cols", "7"], "kmeans"),
+        (["--rows", "1", "--cols", "29"], "normal"),
+        (["--init", "normal"], "normal"),
+        (["--preset", "published", "--network", "dense"], "normal"),
+    ):
+        assert main([*arguments, *options]) == 0
+        assert load_model("run").config.init == init
+
+
 def predicted(path: str = "out.csv") -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))

@@ -46,6 +46,10 @@ def test_shell_example_runs_in_a_fresh_shell(tmp_path: Path) -> None:
     header, *rows = (tmp_path / "nodes.csv").read_text().splitlines()
     assert header == "index,node,row,column,distance"
     assert len(rows) == 300
+    # Three kinds of flowers, six standard deviations apart: a map that works tells them apart.
+    purity = re.findall(r"^purity +(\S+)$", result.stdout, re.MULTILINE)
+    assert len(purity) == 2  # of fit and of evaluate
+    assert all(float(value) > 0.9 for value in purity)
 
 
 def test_commands_of_make_exist() -> None:

@@ -187,7 +187,11 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add_model("latent_dim", "size of an encoding", type=int)
     add_model("network", "encoder and decoders", choices=list(get_args(Network)))
     add("--latent-relu", "end the dense encoder with a ReLU, as the published one does", action="store_true")
-    add_model("init", "where the codes start", choices=list(get_args(Init)))
+    add(
+        "--init",
+        "where the codes start (default: kmeans for one's own data if it has a row for each node, else normal)",
+        choices=list(get_args(Init)),
+    )
     add_model("reconstruction", "squared errors, or binary cross entropy", choices=list(get_args(Reconstruction)))
     add_model("gradient", "what the encoder learns from", choices=list(get_args(Gradient)))
     add_model("alpha", "weight of the commitment loss", type=float)
@@ -398,6 +402,15 @@ def _configure(
     if asked.get("network") == "identity":
         changes.setdefault("latent_dim", _size(splits.sample_shape))
     model = dataclasses.replace(presets[options.preset](), **changes)
+    count = _num_samples(splits)
+    if not is_named and options.preset is None and "init" not in asked and count >= model.grid.num_nodes:
+        # A small file gives so few steps that codes which start beside all encodings stay there.
+        model = dataclasses.replace(model, init="kmeans")
+    if model.init == "kmeans" and count < model.grid.num_nodes:
+        raise ValueError(
+            f"--init kmeans needs a training {'frame' if splits.kind == 'series' else 'row'} for each of the "
+            f"{model.rows} x {model.cols} nodes, got {count}; choose smaller --rows and --cols, or --init normal"
+        )
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
         revive=options.revive,
@@ -425,6 +438,16 @@ def _configure_resumed(
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
     model = load_model(folder.path).config
     return data, splits, model, training, options.threads or config.get("threads", 1)
+
+
+def _num_samples(splits: AnySplits) -> int:
+    """Training samples, or real frames of training series."""
+    train = splits.train
+    if splits.kind == "static":
+        return len(train)
+    if train.mask is not None:
+        return int(train.mask.sum())
+    return len(train) * len(train[0]["x"])
 
 
 def _given(options: Namespace) -> dict[str, Any]:

@@ -30,6 +30,17 @@ def test_samples_are_encoded_in_their_order_whatever_the_batches() -> None:
     assert encodings.label.equal(torch.arange(5000))
 
 
+@pytest.mark.parametrize("shape", [(700, 3), (90, 8, 3), (2, 700, 3)], ids=["samples", "series", "long series"])
+def test_no_more_than_256_frames_are_encoded_at_once(shape: tuple[int, ...]) -> None:
+    model, x = make(), torch.rand(shape)
+    sizes: list[int] = []
+    model.encoder.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    encodings = encode(model, Samples(x))
+    assert max(sizes) <= 256
+    assert encodings.z.equal(x)
+    assert encodings.indices.shape == shape[:-1]
+
+
 def test_padding_counts_for_nothing_and_a_label_of_a_series_is_that_of_its_frames() -> None:
     model = make(gamma=1.0)
     x, mask = torch.rand(4, 6, 3), torch.arange(6) < torch.tensor([6, 1, 3, 4])[:, None]

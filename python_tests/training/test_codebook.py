@@ -177,6 +177,15 @@ def test_kmeans_starts_from_frames_of_all_series_where_these_are_long() -> None:
     assert model.quantizer.codebook.detach()[:, 0].floor().sort().values.tolist() == list(range(12))
 
 
+def test_kmeans_encodes_no_more_than_256_samples_at_once() -> None:
+    model = make(init="kmeans")
+    sizes: list[int] = []
+    model.encoder.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    initialize(model, samples(1000), seed=0)
+    assert sum(sizes) == 12 * 32
+    assert max(sizes) <= 256
+
+
 def test_kmeans_of_series_takes_their_real_frames() -> None:
     model = make(init="kmeans", gamma=1.0)
     x = torch.rand(30, 8, 3)

@@ -55,7 +55,7 @@ class SOMVAEConfig:
         init: the codebook's start: ``"normal"`` as published, or ``"kmeans"`` of the first encodings, see
             :meth:`SOMVAE.initialize`.
         reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
-            in [0, 1] and the decoders' sigmoid.
+            in [0, 1] and the decoders' sigmoid. Samples a little outside count as 0 and 1, see :meth:`SOMVAE.loss`.
         gradient: what the encoder learns from besides commitment and smoothness. ``"som"``: the reconstruction from
             the encoding, by a second decoder. The paper's ablations have no second decoder: ``"copy"`` copies the
             gradient of the reconstruction from the code to the encoding (straight-through), ``"none"`` has nothing in
@@ -155,6 +155,8 @@ class SOMVAEConfig:
         """What the transition loss is multiplied by: gamma, or gamma^2."""
         return self.gamma**2 if self.square_gamma else self.gamma
 
+
+_BATCH_FRAMES = 256  # encoded at once for the start: few enough for a convolution's memory
 
 _CHOICES: dict[str, Any] = {
     "network": Network,
@@ -299,7 +301,9 @@ class SOMVAE(nn.Module):
 
         With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q instead, never the codes; with it and with
         ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` the squares of both are binary cross
-        entropies, -x log(y) - (1 - x) log(1 - y), computed from logits and so finite for any of them.
+        entropies, -x log(y) - (1 - x) log(1 - y), computed from logits and so finite for any of them. There x is
+        clamped to [0, 1]: noise, or scaling by other data, brings values a little outside, where the entropy would
+        have no minimum. Values beyond [-0.5, 1.5] are refused as not scaled.
 
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
         first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
@@ -312,7 +316,7 @@ class SOMVAE(nn.Module):
 
         Raises:
             ValueError: shapes that do not fit; static samples although gamma or tau are set: without an order in
-                time there are no transitions; for ``"bce"`` samples outside [0, 1].
+                time there are no transitions; for ``"bce"`` samples outside [-0.5, 1.5].
         """
         config = self.config
         if self.transitions is not None and len(self._leading_shape(x)) == 1:
@@ -322,7 +326,8 @@ class SOMVAE(nn.Module):
             )
         x = self._without_masked(x, mask)
         if config.reconstruction == "bce":
-            self._check_unit_range(x)
+            check_cross_entropy_range(x, "SOMVAE.loss: x")
+            x = x.clamp(0, 1)
         reconstruction_q = _mean(self._reconstruction(output.reconstruction_q, x), mask)
         reconstruction_e = reconstruction_q.new_zeros(())
         if output.reconstruction_e is not None:
@@ -423,19 +428,11 @@ class SOMVAE(nn.Module):
             error = (x - decoded).square()
         return error.mean(dim=tuple(range(-len(self.config.input_shape), 0)))
 
-    @staticmethod
-    def _check_unit_range(x: Tensor) -> None:
-        if ((x < 0) | (x > 1)).any():
-            low, high = (float(bound) for bound in torch.aminmax(x))
-            raise ValueError(
-                "SOMVAE.loss: x must lie in [0, 1] for reconstruction 'bce', "
-                f"got values from {low:.6g} to {high:.6g}; scale it, or use 'mse'"
-            )
-
     def _real_encodings(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """``[M, D]`` of the frames that count."""
-        z = self.encode(self._without_masked(x, mask))
-        return z.reshape(-1, z.shape[-1]) if mask is None else z[mask]
+        frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
+        z = torch.cat([self.encode(part) for part in frames.split(_BATCH_FRAMES)])
+        return z if mask is None else z[mask.flatten()]
 
     def _leading_shape(self, x: Tensor) -> torch.Size:
         """[N] or [B, T]: the shape of x without that of a sample."""
@@ -462,6 +459,20 @@ class SOMVAE(nn.Module):
     def _check_network(name: str, result: Tensor, rows: int, shape: Sequence[int]) -> None:
         if result.shape != (rows, *shape):
             raise ValueError(f"SOMVAE: {name} must give shape {[rows, *shape]}, got {list(result.shape)}")
+
+
+def check_cross_entropy_range(x: Tensor, name: str) -> None:
+    """Refuses samples that are clearly not scaled to [0, 1]; ``name`` is what the message calls them.
+
+    Raises:
+        ValueError: a value outside [-0.5, 1.5].
+    """
+    if ((x < -0.5) | (x > 1.5)).any():
+        low, high = (float(bound) for bound in torch.aminmax(x))
+        raise ValueError(
+            f"{name} must be scaled to [0, 1] for reconstruction 'bce', where at most noise may leave it, "
+            f"got values from {low:.6g} to {high:.6g}; scale it, or use 'mse'"
+        )
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:

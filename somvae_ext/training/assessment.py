@@ -12,7 +12,7 @@ from somvae_ext import evaluation
 from somvae_ext.models import SOMVAE
 from somvae_ext.nn import TransitionModel
 
-_BATCH_FRAMES = 4096
+_BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
 
 
 class Encodings(NamedTuple):
@@ -48,12 +48,16 @@ def encode(model: SOMVAE, data: Dataset[dict[str, Tensor]]) -> Encodings:
         raise ValueError("encode: data must hold at least one sample, got none")
     device = model.quantizer.codebook.device
     first = data[0]["x"]
-    length = len(first) if first.dim() > len(model.config.input_shape) else 1
+    is_series = first.dim() == len(model.config.input_shape) + 1
+    length = max(1, len(first)) if is_series else 1
     encoded: list[Tensor] = []
     nodes: list[Tensor] = []
     given: dict[str, list[Tensor]] = {"label": [], "mask": []}
     for batch in DataLoader(data, batch_size=max(1, _BATCH_FRAMES // length)):
-        z = model.encode(batch["x"].to(device))
+        x = batch["x"].to(device)
+        frames = x.flatten(0, 1) if is_series else x  # a single series may be longer than a batch
+        z = torch.cat([model.encode(part) for part in frames.split(_BATCH_FRAMES)])
+        z = z.view(*x.shape[: 1 + is_series], -1)
         encoded.append(z.cpu())
         nodes.append(model.quantizer.assign(z).cpu())
         for name in given.keys() & batch.keys():

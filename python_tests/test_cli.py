@@ -17,7 +17,7 @@ import torch
 
 import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.data import Scaling
+from somvae_ext.data import Scaling, load
 from somvae_ext.training import load_model
 
 ROOT = Path(somvae_ext.__file__).parents[1]
@@ -88,7 +88,12 @@ def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(monkeypatch: pytest
     before = Path("run/checkpoint.pt").read_bytes()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main([*TINY, "--out", "run", "--overwrite", "--accelerator", "cuda"]) == 2
-    assert main([*TINY, "--out", "run", "--overwrite", "--alpha", "-1"]) == 2
+    for mistake in (
+        ["--alpha", "-1"],
+        ["--init", "kmeans", "--rows", "50", "--cols", "50"],
+        ["--learning-rate", "1e30", "--epochs", "2"],
+    ):
+        assert main([*TINY, "--out", "run", "--overwrite", *mistake]) == 2
     assert Path("run/checkpoint.pt").read_bytes() == before
 
 
@@ -260,6 +265,22 @@ def test_mnist_is_found_under_its_root_and_its_test_images_are_evaluated(
     assert main(["evaluate", f"runs/{data}"]) == 0
     again = table(capsys.readouterr().out)
     assert again == {name: value for name, value in table(printed).items() if name in again}
+
+
+def test_series_with_noise_are_trained_by_cross_entropy_and_unscaled_data_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bce = ["--reconstruction", "bce", "--out", "run", "--overwrite"]
+    assert main([*TINY, "--data", "digits-series", "--num-series", "8", *bce]) == 0
+    before = Path("run/checkpoint.pt").read_bytes()
+    values = np.random.default_rng(0).random((40, 3))
+    values[7] = 1e6
+    np.save("outlier.npy", values)
+    seed = next(seed for seed in range(100) if load("outlier.npy", seed=seed).validation.x.max() > 2)
+    capsys.readouterr()
+    assert main([*TINY, "--data", "outlier.npy", "--split-seed", str(seed), *bce]) == 2
+    assert "validation data, scaled by the training data, must be scaled to [0, 1]" in capsys.readouterr().err
+    assert Path("run/checkpoint.pt").read_bytes() == before
 
 
 def test_series_can_be_trained_without_transitions() -> None:

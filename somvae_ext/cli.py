@@ -311,6 +311,7 @@ def _fit(options: Namespace) -> None:
     from somvae_ext.models import SOMVAE
     from somvae_ext.training import RunFolder, encode, evaluate, fit
 
+    # Whatever can be known to fail is refused before the folder is touched.
     if options.accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError("--accelerator cuda needs a GPU that torch can use, got none")
     if options.resume is None:
@@ -411,6 +412,7 @@ def _configure(
             f"--init kmeans needs a training {'frame' if splits.kind == 'series' else 'row'} for each of the "
             f"{model.rows} x {model.cols} nodes, got {count}; choose smaller --rows and --cols, or --init normal"
         )
+    _check_range(model, splits)
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
         revive=options.revive,
@@ -438,6 +440,17 @@ def _configure_resumed(
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
     model = load_model(folder.path).config
     return data, splits, model, training, options.threads or config.get("threads", 1)
+
+
+def _check_range(model: SOMVAEConfig, splits: AnySplits) -> None:
+    from somvae_ext.data import Samples
+    from somvae_ext.models.somvae import check_cross_entropy_range
+
+    if model.reconstruction != "bce":
+        return
+    for name, part in (("training", splits.train), ("validation", splits.validation)):
+        if isinstance(part, Samples):  # series made of images are in range by their making
+            check_cross_entropy_range(part.x, f"--reconstruction bce: {name} data, scaled by the training data,")
 
 
 def _num_samples(splits: AnySplits) -> int:

@@ -326,12 +326,20 @@ def test_cross_entropy_is_finite_where_sigmoids_are_zero_or_one() -> None:
     assert all(grad.isfinite().all() for grad in gradients(losses.total, dict(model.named_parameters())).values())
 
 
-@pytest.mark.parametrize(("value", "shown"), [(-0.1, "from -0.1 to 0.5"), (1.5, "from 0.5 to 1.5")])
-def test_cross_entropy_refuses_samples_outside_0_to_1(value: float, shown: str) -> None:
+def test_cross_entropy_counts_noise_outside_0_to_1_as_0_and_1() -> None:
+    model, x = make(Case(config(reconstruction="bce"), (7,)))
+    output, noisy = model(x), x.clone()
+    noisy[:, 0, 0] = 1.3
+    noisy[:, 0, 1] = -0.4
+    assert model.loss(output, noisy).total.equal(model.loss(output, noisy.clamp(0, 1)).total)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.6, "from -0.6 to 0.5"), (255.0, "from 0.5 to 255")])
+def test_cross_entropy_refuses_samples_that_are_not_scaled(value: float, shown: str) -> None:
     model, x = make(Case(config(reconstruction="bce"), (7,)))
     x = torch.full_like(x, 0.5)
     x[3, 0, 1, 1] = value
-    with pytest.raises(ValueError, match=rf"x must lie in \[0, 1\] for reconstruction 'bce', got values {shown}"):
+    with pytest.raises(ValueError, match=rf"x must be scaled to \[0, 1\] for reconstruction 'bce'.*got values {shown};"):
         model.loss(model(x), x)
 
 

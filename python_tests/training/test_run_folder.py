@@ -32,12 +32,29 @@ def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_overwriting_removes_an_earlier_run_and_nothing_else(tmp_path: Path) -> None:
-    RunFolder(tmp_path).append_metrics({"epoch": 1})
+    earlier = RunFolder(tmp_path)
+    earlier.save_config({"rows": 2})
+    earlier.append_metrics({"epoch": 1})
+    earlier.save_checkpoint({"epoch": 1})
     (tmp_path / "note.txt").write_text("mine")
     folder = RunFolder(tmp_path, overwrite=True)
-    assert (tmp_path / "metrics.jsonl").exists()  # a mistake before the first file of the new run costs nothing
     folder.save_config({"rows": 3})
-    assert {path.name for path in tmp_path.iterdir()} == {"note.txt", "config.json"}
+    assert (tmp_path / "checkpoint.pt").exists()  # nothing is lost before the first epoch is done
+    assert RunFolder.open(tmp_path).load_config()["rows"] == 2
+    folder.append_metrics({"epoch": 1, "new": True})
+    assert {path.name for path in tmp_path.iterdir()} == {"note.txt", "config.json", "metrics.jsonl"}
+    opened = RunFolder.open(tmp_path)
+    assert (opened.load_config()["rows"], opened.load_metrics()) == (3, [{"epoch": 1, "new": True}])
+
+
+@pytest.mark.parametrize("config", [None, '{"name": "my app"}', "{", "[1]"])
+def test_files_of_others_are_not_overwritten(tmp_path: Path, config: str | None) -> None:
+    (tmp_path / "map.png").write_text("mine")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(FileExistsError, match=r"but no config\.json of a run, so it is not overwritten"):
+        RunFolder(tmp_path, overwrite=True)
+    assert (tmp_path / "map.png").read_text() == "mine"
 
 
 def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
@@ -76,12 +93,13 @@ def test_a_run_that_is_opened_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_pictures_and_evaluations_are_files_of_the_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
+    folder.save_config({})
     path = folder.save_figure(folder.MAP, Figure())
     assert path.read_bytes().startswith(b"\x89PNG")
     folder.save_evaluation({"nmi": 0.5})
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"nmi": 0.5}
-    RunFolder(tmp_path, overwrite=True).save_config({})
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    RunFolder(tmp_path, overwrite=True).append_metrics({})
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

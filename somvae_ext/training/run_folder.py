@@ -34,11 +34,12 @@ class RunFolder:
 
     Args:
         path: the folder; made if absent.
-        overwrite: take a folder that is not empty. Files of an earlier run are removed when the first one of this is
-            written, so that a mistake before the training costs nothing; anything else stays.
+        overwrite: take a folder that is not empty. Files of an earlier run are removed when this one has completed its
+            first epoch, so that whatever goes wrong before costs nothing; anything else stays.
 
     Raises:
-        FileExistsError: the folder is not empty and ``overwrite`` is not set, or ``path`` is a file.
+        FileExistsError: the folder is not empty and ``overwrite`` is not set, ``path`` is a file, or what would be
+            overwritten is no run: files of these names without our ``config.json``.
     """
 
     FORMAT = 1
@@ -61,8 +62,14 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if any(self.path.iterdir()) and not overwrite:
             raise FileExistsError(f"RunFolder: {self.path} is not empty; choose another folder, or set overwrite")
-        self._earlier = [self.path / name for name in self._FILES]
+        self._earlier = [self.path / name for name in self._FILES if (self.path / name).exists()]
+        self._config: dict[str, Any] | None = None  # held back until the earlier run is removed
         self._metrics = b""
+        if self._earlier and not self._is_run():
+            raise FileExistsError(
+                f"RunFolder: {self.path} holds {self._earlier[0].name} but no {self.CONFIG} of a run, so it is not "
+                "overwritten; choose another folder"
+            )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -83,14 +90,30 @@ class RunFolder:
                 f"written by somvae_ext {config.get('somvae_ext', 'of unknown version')}; this is {__version__}"
             )
         folder._earlier = []
+        folder._config = None
         folder._metrics = b""
         with contextlib.suppress(FileNotFoundError):
             folder._metrics = (folder.path / cls.METRICS).read_bytes()
         return folder
 
+    def _is_run(self) -> bool:
+        """Whether ``config.json`` is one of ours, of whatever version."""
+        try:
+            config = json.loads((self.path / self.CONFIG).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(config, dict) and "format" in config and "somvae_ext" in config
+
     def save_config(self, config: dict[str, Any]) -> None:
-        """Writes ``config.json``, with format and version; the values must be what JSON knows."""
-        self._save_json(self.CONFIG, {"format": self.FORMAT, "somvae_ext": __version__} | config)
+        """Writes ``config.json``, with format and version; the values must be what JSON knows.
+
+        Where an earlier run is overwritten, it waits for the first other file.
+        """
+        config = {"format": self.FORMAT, "somvae_ext": __version__} | config
+        if self._earlier:
+            self._config = config
+        else:
+            self._save_json(self.CONFIG, config)
 
     def load_config(self) -> dict[str, Any]:
         """What ``config.json`` holds.
@@ -161,6 +184,9 @@ class RunFolder:
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         while self._earlier:
             self._earlier.pop().unlink(missing_ok=True)
+        if self._config is not None:
+            config, self._config = self._config, None
+            self._save_json(self.CONFIG, config)
         # In the same folder, because a rename is atomic only within a file system.
         temporary = self.path / f".{name}.{os.getpid()}"
         try:

@@ -104,6 +104,19 @@ def test_images_in_the_unit_interval_stay_as_they_are(tmp_path: Path) -> None:
     assert (wide.train.x.min(), wide.train.x.max()) == (0, 1)
 
 
+def test_bytes_and_floats_of_the_same_images_are_treated_alike(tmp_path: Path) -> None:
+    images = RNG.integers(3, 200, (20, 4, 4), dtype=np.uint8)
+    np.save(tmp_path / "bytes.npy", images)
+    np.save(tmp_path / "floats.npy", images.astype(np.float32))
+    raw = [load_array(tmp_path / name).x for name in ("bytes.npy", "floats.npy")]
+    for name in ("bytes.npy", "floats.npy"):
+        scaling = load(tmp_path / name).scaling
+        assert scaling.apply(raw[0]).equal(scaling.apply(raw[1]))
+    splits = load(tmp_path / "bytes.npy")
+    unit = images.astype(np.float32) / np.float32(255)
+    assert sorted(torch.cat([part.x for part in splits])[:, 0, 0, 0].tolist()) == sorted(unit[:, 0, 0].tolist())
+
+
 def test_series_are_kept_whole(tmp_path: Path) -> None:
     for number in range(20):  # series n has n + 1 frames, all of value n
         np.save(tmp_path / f"{number:02}.npy", np.full((number + 1, 2), float(number)))

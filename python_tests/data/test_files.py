@@ -57,13 +57,22 @@ def test_axes_of_arrays(kind: str | None, shape: tuple[int, ...], read_as: tuple
     assert (samples.label, samples.mask) == (None, None)
 
 
-def test_bytes_of_images_are_scaled_and_those_of_tables_are_not(tmp_path: Path) -> None:
+def test_images_of_bytes_stay_bytes_and_tables_do_not(tmp_path: Path) -> None:
     array = np.array([[[0, 51], [255, 102]]], dtype=np.uint8)
-    assert (
-        load_array(written(tmp_path / "images.npy", x=array)).x.tolist()
-        == torch.tensor([[[[0, 0.2], [1, 0.4]]]]).tolist()
-    )
-    assert load_array(written(tmp_path / "table.npy", x=array[0])).x.tolist() == [[0, 51], [255, 102]]
+    images = torch.from_numpy(array)[:, None]
+    assert load_array(written(tmp_path / "images.npy", x=array)).x.equal(images)
+    masked = written(tmp_path / "masked.npz", x=array[None], mask=np.ones((1, 1)))
+    assert load_array(masked).x.equal(images[None])
+    table = load_array(written(tmp_path / "table.npy", x=array[0])).x
+    assert table.equal(torch.tensor([[0.0, 51], [255, 102]]))
+
+
+def test_bytes_beside_other_numbers_in_a_folder_keep_their_values(tmp_path: Path) -> None:
+    frames = np.array([[[0, 51], [255, 102]]], dtype=np.uint8)
+    np.save(tmp_path / "a.npy", frames)
+    assert load_array(tmp_path).x.equal(torch.from_numpy(frames)[None, :, None])
+    np.save(tmp_path / "b.npy", frames.astype(np.float64))
+    assert load_array(tmp_path).x.equal(torch.from_numpy(frames).float()[None, :, None].expand(2, -1, -1, -1, -1))
 
 
 def test_an_archive_holds_labels_and_a_mask_beside_the_series(tmp_path: Path) -> None:

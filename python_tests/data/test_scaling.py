@@ -37,6 +37,15 @@ def test_without_arguments_nothing_changes() -> None:
     assert Scaling().apply(x).equal(x)
 
 
+def test_bytes_are_values_from_0_to_255_and_only_a_scaling_that_does_nothing_brings_them_to_the_unit_interval() -> None:
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    from_torchvision = images.to(torch.float32).div(255)
+    for scaling in (Scaling(), Scaling((0.0,), (255.0,))):
+        assert scaling.apply(images).equal(from_torchvision)
+    fitted = Scaling((3.0,), (200.0,))
+    assert fitted.apply(images).equal(fitted.apply(images.float()))
+
+
 def test_a_constant_feature_becomes_zero() -> None:
     assert Scaling((5.0,), (5.0,)).apply(torch.full((3, 1), 5.0)).eq(0).all()
 

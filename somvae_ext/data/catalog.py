@@ -42,6 +42,7 @@ def load(
     - a path: one's own data, as :func:`load_array` reads it. Rows, or whole series, are shuffled with ``seed`` and
       split 70 : 15 : 15. Features are scaled one by one, images as a whole and only where some lie outside [0, 1]; in
       both cases by the smallest and largest value of the training split, so that others may lie a little outside.
+      Images of dtype uint8 are divided by 255, as torchvision does.
 
     Args:
         name_or_path: see above; a name goes before a file of that name.
@@ -101,7 +102,9 @@ def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None
     sizes = [len(samples) - 2 * held_out, held_out, held_out]
     train, validation, test = (samples.rows(rows) for rows in order.split(sizes))
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    if tabular or train.x.amin() < 0 or train.x.amax() > 1:
+    if train.x.dtype == torch.uint8:
+        scaling = Scaling((0.0,), (255.0,))
+    elif tabular or train.x.amin() < 0 or train.x.amax() > 1:
         scaling = Scaling.fit(train, per_feature=tabular)
     else:
         scaling = Scaling()

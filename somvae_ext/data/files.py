@@ -51,8 +51,8 @@ def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_
     5         -                                              series of images ``[B, T, C, H, W]``
     ========  =============================================  ===========================================
 
-    Grey images get an axis of one channel. Images of dtype uint8 are divided by 255, as torchvision does; everything
-    else is converted to float32 as it is.
+    Grey images get an axis of one channel. Images of dtype uint8 stay bytes, which :meth:`Scaling.apply` brings to the
+    scale of a model's training data; everything else is converted to float32 as it is.
 
     - ``.npy``: one array.
     - ``.npz``: the array ``x``, and if there are any, ``label`` (or ``y``) ``[N]`` or, for frames, ``[B, T]``, and
@@ -72,7 +72,8 @@ def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_
         label_column: name of the column of CSV files that holds labels. It needs a line of names.
 
     Returns:
-        ``x`` float32, and where there are any, ``label`` int64, ``mask`` and, from CSV files, ``feature_names``.
+        ``x`` float32, or uint8 for images of bytes, and where there are any, ``label`` int64, ``mask`` and, from CSV
+        files, ``feature_names``.
 
     Raises:
         FileNotFoundError: nothing is at ``path``, or no series in the folder.
@@ -116,7 +117,7 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
         if kind == "static":
             raise ValueError(f"{path}: mask says which frames of series are real, so kind must be 'series'")
         mask = _boolean(path, mask, x.shape[:2])
-        x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, 0)  # padding may be NaN
+        x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, x.dtype.type(0))  # padding may be NaN
     return _samples(path, kind, _finite(path, x), label, mask), kind
 
 
@@ -180,13 +181,15 @@ def _with_sample_axes(path: Path, x: Array, kind: Kind) -> Array:
         raise ValueError(f"{path}: rows must hold at least one value, got shape {list(x.shape)}")
     if sample_axes == 2:
         x = np.expand_dims(x, -3)
-    if sample_axes > 1 and x.dtype == np.uint8:
-        x = x / np.float32(255)
+    elif sample_axes == 1 and x.dtype == np.uint8:  # a table; only images stay bytes
+        x = x.astype(np.float32)
     return x
 
 
-def _finite(path: Path, x: Array, table: _Table | None = None) -> NDArray[np.float32]:
-    """``x`` in float32; the error tells the place of the first value that is not finite."""
+def _finite(path: Path, x: Array, table: _Table | None = None) -> NDArray[np.float32 | np.uint8]:
+    """``x`` in float32, unless it holds bytes; the error tells the place of the first value that is not finite."""
+    if x.dtype == np.uint8:
+        return x
     with np.errstate(over="ignore"):  # to infinity, which is refused below
         single = x.astype(np.float32)
     broken = ~np.isfinite(single)
@@ -275,7 +278,8 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
         )
 
     longest = max(len(frames) for frames in series)
-    padded = np.zeros((len(series), longest, *series[0].shape[1:]), dtype=np.float32)
+    dtype = np.result_type(*(frames.dtype for frames in series))
+    padded = np.zeros((len(series), longest, *series[0].shape[1:]), dtype=dtype)
     mask = np.zeros((len(series), longest), dtype=bool)
     for row, frames in enumerate(series):
         padded[row, : len(frames)] = frames

@@ -58,7 +58,10 @@ class Scaling:
         return cls(tuple(low.tolist()), tuple(high.tolist()))
 
     def apply(self, x: Tensor) -> Tensor:
-        """The scaled values, of the shape and dtype of ``x``.
+        """The scaled values, of the shape and dtype of ``x``, or float32 for bytes.
+
+        Bytes (uint8) are values from 0 to 255. Where nothing was done to the training data, as their images were in
+        [0, 1] already, bytes are divided by 255, as torchvision does.
 
         Raises:
             ValueError: the last axis of ``x`` has not as many features as the scaling.
@@ -68,6 +71,9 @@ class Scaling:
                 f"Scaling: x must have {len(self.minimum)} features like the data that the scaling was fitted to, "
                 f"got {x.shape[-1]}"
             )
+        if x.dtype == torch.uint8:
+            scaling = Scaling((0.0,), (255.0,)) if self == Scaling() else self
+            return scaling.apply(x.to(torch.float32))
         # In float64: the difference of two large ends may overflow float32.
         low = torch.tensor(self.minimum, dtype=torch.float64, device=x.device)
         width = torch.tensor(self.maximum, dtype=torch.float64, device=x.device) - low

@@ -88,6 +88,27 @@ def test_an_archive_holds_labels_and_a_mask_beside_the_series(tmp_path: Path) ->
         assert samples.mask.equal(torch.from_numpy(mask).bool())
 
 
+@pytest.mark.parametrize(
+    ("label", "padding", "read_as"),
+    [
+        ([2.5, 1.5, 2.5], np.nan, [1, 0, 1]),
+        ([2.5, 1.5, 2.5], -1.0, [1, 0, 1]),
+        ([7, 3, 7], -9, [7, 3, 7]),
+        (["b", "a", "b"], "", [1, 0, 1]),
+    ],
+)
+def test_labels_of_padding_count_for_nothing(
+    label: list[object], padding: object, read_as: list[int], tmp_path: Path
+) -> None:
+    mask = np.array([[True, True, False], [True, False, False]])
+    padded = np.full(mask.shape, padding, dtype=np.array(label).dtype)
+    padded[mask] = label
+    samples = load_array(written(tmp_path / "data.npz", x=np.zeros((2, 3, 1)), mask=mask, label=padded))
+    assert samples.label is not None
+    assert samples.label[mask].tolist() == read_as
+    assert samples.label[~mask].tolist() == [-1] * 3
+
+
 def test_names_of_classes_are_numbered_in_their_order(tmp_path: Path) -> None:
     x = RNG.random((4, 2))
     text = load_array(written(tmp_path / "text.npz", x=x, label=np.array(["cat", "ant", "cat", "bee"]))).label
@@ -318,6 +339,8 @@ def test_masks_and_labels_that_are_refused(tmp_path: Path) -> None:
     refused(path, "mask says which frames of series are real, so kind must be 'series'", kind="static")
     refused(written(tmp_path / "b.npz", x=x, mask=mask + 1), "mask must hold true and false, or 1 and 0")
     refused(written(tmp_path / "c.npz", x=x[0], y=np.array([0, 1, np.nan])), "labels must be numbers or text, got nan")
+    real = written(tmp_path / "real.npz", x=x, mask=mask[[0, 0]], y=np.array([[0, np.nan, 1], [0, 1, np.nan]]))
+    refused(real, "labels must be numbers or text, got nan")
     refused(
         written(tmp_path / "d.npz", x=x[0], y=np.ones(3, dtype=complex)), "labels must be numbers or text, got dtype"
     )

@@ -139,13 +139,17 @@ def _samples(
         )
     return Samples(
         torch.from_numpy(np.ascontiguousarray(x)),
-        None if label is None else torch.from_numpy(_numbered(path, label)),
+        None if label is None else torch.from_numpy(_numbered(path, label, mask)),
         None if mask is None else torch.from_numpy(mask),
         feature_names,
     )
 
 
-def _numbered(path: Path, label: Array) -> NDArray[np.int64]:
+def _numbered(path: Path, label: Array, mask: Array | None = None) -> NDArray[np.int64]:
+    if mask is not None and label.shape == mask.shape:  # padding may hold anything
+        numbered = np.full(label.shape, _PADDING_LABEL, dtype=np.int64)
+        numbered[mask] = _numbered(path, label[mask])
+        return numbered
     if label.dtype.kind in "biu":
         return label.astype(np.int64)
     if label.dtype.kind == "f" and not np.isfinite(label).all():

@@ -213,11 +213,12 @@ def test_series_of_different_lengths_are_predicted_frame_by_frame(capsys: pytest
     assert places == [(row, frame) for row, length in enumerate(lengths) for frame in range(length)]
 
 
-def test_bytes_of_images_are_scaled_in_prediction_as_in_training() -> None:
-    images = np.random.default_rng(0).integers(0, 256, size=(30, 6, 5), dtype=np.uint8)
+@pytest.mark.parametrize("trained_on", ["bytes.npy", "floats.npy"])
+def test_images_in_bytes_and_in_floats_are_predicted_alike(trained_on: str) -> None:
+    images = np.random.default_rng(0).integers(0, 200, size=(30, 6, 5), dtype=np.uint8)
     np.save("bytes.npy", images)
-    np.save("floats.npy", (images / 255).astype(np.float32))
-    assert main([*TABLE, "--data", "bytes.npy"]) == 0
+    np.save("floats.npy", images.astype(np.float32))
+    assert main([*TABLE, "--data", trained_on]) == 0
     nodes = []
     for data in ("bytes.npy", "floats.npy"):
         assert main(["predict", "run", data, "-o", "out.csv"]) == 0

@@ -149,6 +149,20 @@ def test_too_few_rows_are_refused(kind: str, what: str, tmp_path: Path) -> None:
     assert [len(part) for part in load(tmp_path / "x.npy", kind=kind)] == [1, 1, 1]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["table.csv", "broken.csv", "frames.npy", "series.npy", "folder"])
+def test_a_single_series_cannot_be_split_and_is_told_so_whatever_else_is_wrong(name: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n" + "1,2\n" * 20)
+    (tmp_path / "broken.csv").write_text("a,b\n1,x\n")
+    np.save(tmp_path / "frames.npy", np.zeros((20, 3)))
+    np.save(tmp_path / "series.npy", np.zeros((1, 20, 3)))
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "only.npy", np.zeros((20, 3)))
+    with pytest.raises(
+        ValueError, match=rf"{name}: must hold at least 3 series, .*; cut it into several and name a fold"
+    ):
+        load(tmp_path / name, kind="series")
+
+
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [("mnits", "mnist"), ("MNIST", "mnist"), ("fashion_mnist", "fashion-mnist"), ("digit", "digits")],

@@ -40,9 +40,9 @@ def load(
     - ``"digits"``, ``"mnist"``, ``"fashion-mnist"``: see :func:`digits` and :func:`mnist`.
     - ``"digits-series"`` and so on: :class:`InterpolatedSeries`, each split from its own images only.
     - a path: one's own data, as :func:`load_array` reads it. Rows, or whole series, are shuffled with ``seed`` and
-      split 70 : 15 : 15. Features are scaled one by one, images as a whole and only where some lie outside [0, 1]; in
-      both cases by the smallest and largest value of the training split, so that others may lie a little outside.
-      Images of dtype uint8 are divided by 255, as torchvision does.
+      split 70 : 15 : 15, so a single series is refused. Features are scaled one by one, images as a whole and only
+      where some lie outside [0, 1]; in both cases by the smallest and largest value of the training split, so that
+      others may lie a little outside. Images of dtype uint8 are divided by 255, as torchvision does.
 
     Args:
         name_or_path: see above; a name goes before a file of that name.
@@ -86,12 +86,24 @@ def _interpolated(
     return Splits(*parts, kind="series", scaling=images.scaling)
 
 
+def _one_series(path: Path) -> ValueError:
+    return ValueError(
+        f"{path}: must hold at least 3 series, one for each of training, validation and test, got a single one, which "
+        "is not split; cut it into several and name a folder that holds a .csv or .npy file for each"
+    )
+
+
 def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None) -> Splits[Samples]:
     if not path.exists() and not path.suffix and path.name == str(path):  # looks like a name, not like a path
         near = difflib.get_close_matches(str(path).lower(), NAMES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}"
         raise ValueError(f"{path}: neither a file or folder nor the name of a data set; {hint}")
+    # Said of a table before it is read: mending its values would be in vain.
+    if kind == "series" and path.is_file() and path.suffix.lower() == ".csv":
+        raise _one_series(path)
     samples, kind = read(path, kind=kind, label_column=label_column)
+    if kind == "series" and len(samples) == 1:
+        raise _one_series(path)
     if len(samples) < 3:
         what = "series" if kind == "series" else "rows"
         raise ValueError(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import torch
 import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.data import Scaling, load
+from somvae_ext.models import SOMVAE
 from somvae_ext.training import load_model
 
 ROOT = Path(somvae_ext.__file__).parents[1]
@@ -114,6 +116,10 @@ def test_options_come_from_a_file_and_the_command_line_wins(capsys: pytest.Captu
     Path("fit.json").write_text('{"rows": 2, "cols": 3, "epochs": 1, "accelerator": "cpu"}')
     assert main(["fit", "--config", "fit.json", "--cols", "2"]) == 0
     assert "on 2 x 2 nodes" in capsys.readouterr().out
+    Path("fit.json").write_text('{"learning_rat": 0.1}')
+    assert main(["fit", "--config", "fit.json"]) == 2
+    error = capsys.readouterr().err
+    assert error == "somvae: unknown option learning_rat in the --config file; did you mean learning_rate?\n"
 
 
 TABLE = [
@@ -327,12 +333,126 @@ def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: py
         assert error.count("\n") == 1
     assert main(["predict", "run", "table.csv", "-o", "nowhere/out.csv"]) == 2
     assert "a file in a folder that exists, but nowhere does not" in capsys.readouterr().err
+    Path("folder").mkdir()
+    assert main(["predict", "run", "table.csv", "-o", "folder"]) == 2
+    assert "--output must be a file, but folder is a folder" in capsys.readouterr().err
+    assert main(["predict", "run", "folder"]) == 2
+    assert "folder: must be a file, because run was trained on single samples" in capsys.readouterr().err
     write_table("table.csv", rows=30)
     assert main(["evaluate", "run"]) == 2
     assert "must be what run was trained on, but its values have changed" in capsys.readouterr().err
     Path("run/checkpoint.pt").write_bytes(b"")
     assert main(["predict", "run", "table.csv"]) == 2
     assert "must be a checkpoint of this run, but it is broken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["value", "label"])
+@pytest.mark.parametrize("command", [["evaluate", "run"], ["fit", "--resume", "run", "--epochs", "3"]])
+def test_a_run_knows_its_data_again(place: str, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    capsys.readouterr()
+    names, *lines = Path("table.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    cells.sort(key=lambda row: float(row[0]))
+    middle = len(cells) // 2  # within the range of the values, so that the scaling does not change
+    if place == "value":
+        cells[middle][0] = cells[middle + 1][0]
+    else:
+        cells[middle][-1] = "a" if cells[middle][-1] == "b" else "b"
+    changed = {",".join(row) for row in cells}
+    (odd,) = changed - set(lines)
+    (gone,) = set(lines) - changed
+    Path("table.csv").write_text("\n".join([names, *(odd if line == gone else line for line in lines)]) + "\n")
+    assert main(command) == 2
+    assert "must be what run was trained on, but its values have changed" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_series_of_other_images_are_not_taken_for_those_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    write_mnist(Path("images"), "MNIST")
+    options = ["--data", "mnist-series", "--num-series", "6", "--threads", "1", "--out", "run"]
+    assert main([*TINY, *options, "--data-root", "images"]) == 0
+    path = Path("images/MNIST/raw/train-images-idx3-ubyte")
+    images = bytearray(path.read_bytes())
+    images[-1] ^= 1
+    path.write_bytes(images)
+    capsys.readouterr()
+    assert main(["evaluate", "run"]) == 2
+    assert "mnist-series: must be what run was trained on" in capsys.readouterr().err
+
+
+def test_columns_in_another_order_are_put_into_that_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
+    assert main(["predict", "run", "table.csv", "-o", "out.csv"]) == 0
+    rows = [line.split(",") for line in Path("table.csv").read_text().splitlines()]
+    Path("turned.csv").write_text("".join(",".join(row[::-1]) + "\n" for row in rows))
+    assert main(["predict", "run", "turned.csv", "-o", "turned-out.csv"]) == 0
+    assert predicted("turned-out.csv") == predicted()
+    rows[0] = ["height", "weight", "width", "kind"]
+    Path("other.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert main(["predict", "run", "other.csv"]) == 2
+    assert "columns must be height, weight, depth, in any order, as" in capsys.readouterr().err
+
+
+def without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
+    config = json.loads(Path("run/config.json").read_text())
+    data, training = config["data"], config["training"]
+    capsys.readouterr()
+    resume, evaluate, predict = ["fit", "--resume", "run"], ["evaluate", "run"], ["predict", "run", "table.csv"]
+    for command, broken, reason in (
+        (resume, without(config, "training"), "under 'training' as fit wrote it, but there is nothing"),
+        (resume, config | {"training": training | {"speed": 3}}, "but 'speed' is not known to this version"),
+        (resume, config | {"training": training | {"epochs": 2.5}}, "'epochs' must be an integer, got 2.5"),
+        (resume, config | {"threads": "all"}, "'threads' must be a positive integer, got 'all'"),
+        (evaluate, config | {"data": without(data, "root")}, "under 'data' as fit wrote it, but 'root' is missing"),
+        (evaluate, config | {"data": data | {"name": 3}}, "'name' must be text, got 3"),
+        (predict, config | {"data": data | {"scaling": {}}}, "'scaling' must hold 'minimum' and 'maximum', got {}"),
+    ):
+        Path("run/config.json").write_text(json.dumps(broken))
+        assert main([*command, *(["--epochs", "3"] if command is resume and "epochs" not in reason else [])]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("somvae: run/config.json: ")
+        assert reason in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_interruption_promises_only_what_is_there(
+    overwrite: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table("table.csv")
+    arguments = [*TABLE, "--data", "table.csv", "--label-column", "kind"]
+    if overwrite:
+        assert main(arguments) == 0
+        arguments.append("--overwrite")
+    steps = iter(range(100))
+    last = 0
+    loss = SOMVAE.loss
+
+    def interrupted(self: SOMVAE, *inputs: Any) -> Any:
+        if self.training and next(steps) >= last:
+            raise KeyboardInterrupt
+        return loss(self, *inputs)
+
+    monkeypatch.setattr(SOMVAE, "loss", interrupted)
+    capsys.readouterr()
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "somvae: interrupted before an epoch was complete\n"
+    last = next(steps) + 2  # the second step from now: 28 rows are one step an epoch
+    assert main([*arguments, "--overwrite"]) == 130
+    assert "run keeps the last complete epoch, and somvae fit --resume run goes on" in capsys.readouterr().err
+    monkeypatch.setattr(SOMVAE, "loss", loss)
+    assert main(["fit", "--resume", "run", "--accelerator", "cpu"]) == 0
 
 
 def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,8 +502,17 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["evalute"], "did you mean evaluate?"),
         (["fit", "--config", "nowhere.yaml"], "File does not exist"),
         (["fit", "--learning-rate", "1e30", "--accelerator", "cpu"], "so training stopped"),
-        (["train"], "invalid choice: 'train'"),
-        ([], 'expected "command" to be one of {fit,evaluate,predict,info}'),
+        (["train"], "unknown command 'train'; known are evaluate, fit, info, predict"),
+        ([], "the command is missing; known are evaluate, fit, info, predict"),
+        (["fit", "--topology", "hexa"], "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa"),
+        (["fit", "--rows"], "--rows needs a value, got none"),
+        (["predict", "run", "x.npy", "-o"], "-o/--output needs a value, got none"),
+        (["fit", "--split-seed", "-1"], "--split-seed must be an integer from 0 to 4294967295, got -1"),
+        (["fit", "--seed", "9" * 30], "--seed must be an integer from 0 to 4294967295, got 999"),
+        (
+            ["fit", "--init", "kmeans", "--rows", "50", "--cols", "50"],
+            "--init kmeans needs a training row for each of the 50 x 50 nodes, got 1257; choose smaller --rows and",
+        ),
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     AnySplits = Splits[Samples] | Splits[InterpolatedSeries]
 
 _USER_ERROR = 2
+_LARGEST_SEED = 2**32 - 1  # as in numpy: leaves room for what is derived from it
 _INTERRUPTED = 130  # what a shell gives for a process that Ctrl-C ended
 
 # The extra that brings a module; distributions are named like the modules but for scikit-learn.
@@ -98,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (ValueError, OSError, FloatingPointError) as error:
         return _complain(str(error))
-    except KeyboardInterrupt:
-        _complain("interrupted; the run folder keeps the last complete epoch, and fit --resume goes on from there")
+    except KeyboardInterrupt as interrupt:
+        _complain(str(interrupt) or "interrupted")
         return _INTERRUPTED
     return 0
 
@@ -246,10 +247,22 @@ def _parse_error_sentence(message: str, command: ArgumentParser | None, commands
     if wrong_value:
         key, kind, value = wrong_value.groups()
         return f"--{key.replace('_', '-')} must be {'an integer' if kind == 'int' else 'a number'}, got {value!r}"
-    choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    choice = re.search(r"(?:argument (\S+): )?invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if choice:
-        known = re.findall(r"[\w-]+", choice[2])
-        return message + _nearest(choice[1], commands if set(known) == set(commands) else known)
+        option, value, listed = choice.groups()
+        known = re.findall(r"[\w-]+", listed)
+        if set(known) == set(commands):
+            return f"unknown command {value!r}" + (_nearest(value, commands) or f"; known are {', '.join(commands)}")
+        return f"{option or 'value'} must be {' or '.join(known)}, got {value!r}" + _nearest(value, known)
+    key = re.search(r"does not accept option '([^']*)'", message)
+    if key:
+        known = [] if command is None else [action.dest for action in command._actions]
+        return f"unknown option {key[1]} in the --config file" + _nearest(key[1], known)
+    empty = re.match(r"argument (\S+): expected one argument", message)
+    if empty:
+        return f"{empty[1]} needs a value, got none"
+    if message.startswith('expected "command"'):
+        return f"the command is missing; known are {', '.join(commands)}"
     missing = re.search(r"arguments are required: \w+\.(\w+)", message)
     if missing:
         return f"{missing[1].upper()} is missing; the same command with --help says what goes where"
@@ -310,6 +323,7 @@ def _fit(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401
     from somvae_ext.models import SOMVAE
     from somvae_ext.training import RunFolder, encode, evaluate, fit
+    from somvae_ext.training.run_config import fingerprint
 
     # Whatever can be known to fail is refused before the folder is touched.
     if options.accelerator == "cuda" and not torch.cuda.is_available():
@@ -327,7 +341,13 @@ def _fit(options: Namespace) -> None:
         {
             "model": dataclasses.asdict(model_config),
             "training": dataclasses.asdict(training_config),
-            "data": data | {"kind": splits.kind, "scaling": splits.scaling.to_dict()},
+            "data": data
+            | {
+                "kind": splits.kind,
+                "scaling": splits.scaling.to_dict(),
+                "feature_names": splits.train.feature_names,
+                "fingerprint": fingerprint(_loaded(data, splits)),
+            },
             "threads": threads,
         }
     )
@@ -341,16 +361,24 @@ def _fit(options: Namespace) -> None:
         return {"purity": purity(label, node), "nmi": nmi(label, node, average="arithmetic")}
 
     start = time.perf_counter()
-    history = fit(
-        model,
-        splits.train,
-        training_config,
-        validation=splits.validation,
-        metrics=None if splits.validation.label is None else validate,
-        run_folder=folder,
-        resume=options.resume is not None,
-        accelerator=options.accelerator or "auto",
-    )
+    try:
+        history = fit(
+            model,
+            splits.train,
+            training_config,
+            validation=splits.validation,
+            metrics=None if splits.validation.label is None else validate,
+            run_folder=folder,
+            resume=options.resume is not None,
+            accelerator=options.accelerator or "auto",
+        )
+    except KeyboardInterrupt:
+        if not folder.has_checkpoint:
+            raise KeyboardInterrupt("interrupted before an epoch was complete") from None
+        raise KeyboardInterrupt(
+            f"interrupted; {folder.path} keeps the last complete epoch, and somvae fit --resume {folder.path} goes on "
+            "from there"
+        ) from None
     seconds = time.perf_counter() - start
     evaluation = evaluate(model, splits.test, train=splits.train)
     folder.save_evaluation({"split": "test", **evaluation})
@@ -372,6 +400,11 @@ def _configure(
     recipe = _RECIPES.get(name, {})
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    for option in ("seed", "split_seed"):
+        if options[option] is not None and not 0 <= options[option] <= _LARGEST_SEED:
+            raise ValueError(
+                f"--{option.replace('_', '-')} must be an integer from 0 to {_LARGEST_SEED}, got {options[option]}"
+            )
     for option in ("recipe", "num_series"):
         if options[option] is not None and not (is_named and name.endswith("-series")):
             raise ValueError(f"--{option.replace('_', '-')} is for series made of images, such as mnist-series")
@@ -425,21 +458,19 @@ def _configure_resumed(
     options: Namespace, folder: RunFolder
 ) -> tuple[dict[str, Any], AnySplits, SOMVAEConfig, TrainingConfig, int]:
     """The same of an earlier run."""
-    from somvae_ext.training import TrainingConfig, load_model
+    from somvae_ext.training.run_config import model_config, num_threads, training_config
 
     if others := _given(options).keys() - _RESUME_OPTIONS:
         option = min(others).replace("_", "-")
         raise ValueError(f"--resume goes on with the options of the run, so --{option} must not be given")
-    config = folder.load_config()
-    data, splits = _data_of_run(folder, options)
-    training = TrainingConfig(**config["training"])
+    model, training = model_config(folder), training_config(folder)
     done = folder.load_checkpoint()["epoch"]
     if options.epochs is not None:
         training = dataclasses.replace(training, epochs=options.epochs)
     if training.epochs <= done:
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
-    model = load_model(folder.path).config
-    return data, splits, model, training, options.threads or config.get("threads", 1)
+    data, splits = _data_of_run(folder, options)
+    return data, splits, model, training, options.threads or num_threads(folder)
 
 
 def _check_range(model: SOMVAEConfig, splits: AnySplits) -> None:
@@ -471,24 +502,26 @@ def _given(options: Namespace) -> dict[str, Any]:
 def _data_of_run(folder: RunFolder, options: Namespace) -> tuple[dict[str, Any], AnySplits]:
     """The data that a run was trained on, split as they were then."""
     from somvae_ext.data import load
+    from somvae_ext.training.run_config import data_config, fingerprint
 
-    data = _data_config(folder)
-    scaling = data["scaling"]
+    data = data_config(folder)
     if options.data_root is not None:
         data["root"] = str(Path(options.data_root).resolve())
     splits = load(**_load_arguments(data), download=options.download)
-    if splits.scaling.to_dict() != scaling:
+    if fingerprint(_loaded(data, splits)) != data["fingerprint"]:
         raise ValueError(f"{data['name']}: must be what {folder.path} was trained on, but its values have changed")
     return data, splits
 
 
-def _data_config(folder: RunFolder) -> dict[str, Any]:
-    data = folder.load_config().get("data")
-    if not isinstance(data, dict) or not {"name", "kind", "scaling"} <= data.keys():
-        raise ValueError(
-            f"{folder.path / folder.CONFIG} must say under 'data' what the run was trained on, as fit does"
-        )
-    return data
+def _loaded(data: dict[str, Any], splits: AnySplits) -> list[Samples]:
+    """The parts of the splits, or, of series that are made of images, these images: series would take long to make."""
+    from somvae_ext.data import Samples, load
+
+    parts = [part for part in splits if isinstance(part, Samples)]
+    if not parts:
+        images = load(data["name"].removesuffix("-series"), root=data["root"], seed=data["seed"])
+        parts = [part for part in images if isinstance(part, Samples)]
+    return parts
 
 
 def _load_arguments(data: dict[str, Any]) -> dict[str, Any]:
@@ -576,12 +609,15 @@ def _print_evaluation(model: SOMVAE, evaluation: dict[str, float], split: str, k
 def _predict(options: Namespace) -> None:
     from somvae_ext.data import Samples, Scaling, load_array
     from somvae_ext.training import RunFolder, encode, load_model
+    from somvae_ext.training.run_config import data_config
 
     folder = RunFolder.open(options.run)
     model = load_model(folder.path)
-    data = _data_config(folder)
+    data = data_config(folder)
     path = Path(options.data)
-    label_column = data.get("label_column")
+    label_column = data["label_column"]
+    if data["kind"] == "static" and path.is_dir():
+        raise ValueError(f"{path}: must be a file, because {folder.path} was trained on single samples, got a folder")
     samples = load_array(
         path, kind=data["kind"], label_column=label_column if _has_column(path, label_column) else None
     )
@@ -591,7 +627,16 @@ def _predict(options: Namespace) -> None:
             f"{path}: {'frames' if data['kind'] == 'series' else 'samples'} must have shape "
             f"{list(model.config.input_shape)}, as those that {folder.path} was trained on, got {list(shape)}"
         )
-    scaled = Samples(Scaling.from_dict(data["scaling"]).apply(samples.x), mask=samples.mask)
+    x = samples.x
+    trained, given = data["feature_names"], samples.feature_names
+    if trained is not None and given is not None and list(given) != trained:
+        if sorted(given) != sorted(trained):
+            raise ValueError(
+                f"{path}: columns must be {', '.join(trained)}, in any order, as those that {folder.path} was trained "
+                f"on, got {', '.join(given)}"
+            )
+        x = x[..., [given.index(name) for name in trained]]
+    scaled = Samples(Scaling.from_dict(data["scaling"]).apply(x), mask=samples.mask)
     encodings = encode(model, scaled)
     codes = model.quantizer.codebook.detach()[encodings.indices]
     # As the quantization error: Euclidean, not squared, so that the mean of this column is that error.
@@ -624,5 +669,7 @@ def _output(path: str | None) -> Iterator[TextIO]:
         return
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"--output must be a file in a folder that exists, but {Path(path).parent} does not")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"--output must be a file, but {path} is a folder")
     with open(path, "w", newline="", encoding="utf-8") as file:
         yield file

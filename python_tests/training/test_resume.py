@@ -116,6 +116,20 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         fit(make(rows=4), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
 
 
+def test_a_checkpoint_without_what_resuming_needs_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
+    state = folder.load_checkpoint()
+    for broken, reason in (
+        ({name: value for name, value in state.items() if name != "optimizer"}, "must hold 'optimizer'"),
+        (state | {"optimizer": None}, "must be one of this model, got another"),
+        (state | {"generators": {}}, "must be one of this model, got another"),
+    ):
+        folder.save_checkpoint(broken)
+        with pytest.raises(ValueError, match=rf"checkpoint\.pt: the checkpoint {reason}"):
+            fit(make(), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
+
+
 def test_resuming_needs_a_run_and_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="resume needs the run_folder"):
         fit(make(), walks(), RECIPE, resume=True, accelerator="cpu")

@@ -116,6 +116,26 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         RunFolder.open(tmp_path)
 
 
+@pytest.mark.parametrize("line", ['{"epoch": 2', "[2]", '{"loss": 1}', '{"epoch": "2"}'])
+def test_broken_metrics_are_refused(tmp_path: Path, line: str) -> None:
+    RunFolder(tmp_path).save_config({})
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n' + line + "\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl must hold the record of an epoch .* but line 2 is none"):
+        RunFolder.open(tmp_path).load_metrics()
+
+
+def test_a_checkpoint_of_the_overwritten_run_is_none_of_the_new(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert not folder.has_checkpoint
+    folder.save_config({})
+    folder.save_checkpoint({"epoch": 1})
+    assert folder.has_checkpoint
+    again = RunFolder(tmp_path, overwrite=True)
+    assert not again.has_checkpoint
+    again.save_checkpoint({"epoch": 1})
+    assert again.has_checkpoint
+
+
 @pytest.mark.parametrize("keep", [0, 100, -100])
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
     folder = RunFolder(tmp_path)

@@ -35,14 +35,29 @@ def test_the_model_of_the_last_epoch_comes_back(run: RunFolder) -> None:
 
 
 def test_a_config_that_is_none_of_a_model_is_refused(run: RunFolder) -> None:
-    for values in (None, {"rowz": 3}):
+    for values, reason in (
+        (None, "there is nothing"),
+        ([3], r"there is \[3\]"),
+        ({"rowz": 3}, "'rowz' is not known to this version"),
+        ({"rows": "3"}, "'rows' must be an integer, got '3'"),
+        ({"periodic": 1}, "'periodic' must be true or false, got 1"),
+        ({"input_shape": [2.5]}, r"'input_shape' must be a list of integers, got \[2\.5\]"),
+        ({"rows": 0}, "rows must be a positive integer, got 0"),
+    ):
         run.save_config({"model": values})
-        with pytest.raises(ValueError, match=r"config\.json must describe a SOMVAE under 'model', but"):
+        message = r"config\.json: must describe the model of the run under 'model' as fit wrote it, but .*" + reason
+        with pytest.raises(ValueError, match=message):
             load_model(run.path)
 
 
 def test_a_checkpoint_of_another_model_is_refused(run: RunFolder) -> None:
     run.save_checkpoint({"epoch": 1, "model": SOMVAE(dataclasses.replace(CONFIG, rows=5)).state_dict()})
+    with pytest.raises(ValueError, match=r"must hold the model that config\.json beside it describes"):
+        load_model(run.path)
+
+
+def test_a_checkpoint_without_parameters_is_refused(run: RunFolder) -> None:
+    run.save_checkpoint({"epoch": 1, "model": 3})
     with pytest.raises(ValueError, match=r"must hold the model that config\.json beside it describes"):
         load_model(run.path)
 

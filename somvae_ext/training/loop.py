@@ -143,12 +143,15 @@ def fit(
 
     history: list[dict[str, Any]] = []
     if resume and run_folder is not None:
-        progress.load_state_dict(run_folder.load_checkpoint())
+        try:
+            progress.load_state_dict(run_folder.load_checkpoint())
+        except ValueError as error:
+            raise ValueError(f"fit: {run_folder.path / RunFolder.CHECKPOINT}: {error}") from error
         history = run_folder.rewind_metrics(progress.epoch)
     elif map_model is not None:
         initialize(map_model, train, seed=config.seed)
 
-    seconds_before = history[-1]["seconds"] if history else 0.0
+    seconds_before = history[-1].get("seconds", 0.0) if history else 0.0
     start = time.perf_counter()
     for epoch in range(progress.epoch + 1, config.epochs + 1):
         usage, revived = None, 0

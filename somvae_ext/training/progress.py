@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+_KEYS = {"epoch", "step", "unused", "model", "optimizer", "schedule", "generators"}
+
 
 class Progress:
     """How far a training has come: epoch, step, and the state of everything that the next step depends on.
@@ -47,18 +49,21 @@ class Progress:
         """Takes over what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: the state belongs to another model.
+            ValueError: the state belongs to another model, or is not such a state.
         """
+        missing = _KEYS - state.keys()
+        if missing:
+            raise ValueError(f"the checkpoint must hold {min(missing)!r}, as one of fit does, got none")
         try:
             self._model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            self._schedule.load_state_dict(state["schedule"])
+            generators = state["generators"]
+            self._order.set_state(generators["order"])
+            torch.set_rng_state(generators["cpu"])
+            if generators["cuda"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(generators["cuda"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:  # whatever torch meets in it
             reason = " ".join(str(error).split())
-            raise ValueError(f"fit: the checkpoint must be one of this model, got another: {reason}") from error
-        self._schedule.load_state_dict(state["schedule"])
-        generators = state["generators"]
-        self._order.set_state(generators["order"])
-        torch.set_rng_state(generators["cpu"])
-        if generators["cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(generators["cuda"])
+            raise ValueError(f"the checkpoint must be one of this model, got another: {reason}") from error
         self.epoch, self.step, self.unused = state["epoch"], state["step"], state["unused"]

@@ -135,8 +135,24 @@ class RunFolder:
         self._write(self.METRICS, lambda file: file.write(self._metrics))
 
     def load_metrics(self) -> list[dict[str, Any]]:
-        """The records of ``metrics.jsonl``."""
-        return [json.loads(line) for line in self._metrics.splitlines()]
+        """The records of ``metrics.jsonl``.
+
+        Raises:
+            ValueError: a line that is no record of an epoch.
+        """
+        records = []
+        for number, line in enumerate(self._metrics.splitlines(), start=1):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
+                raise ValueError(
+                    f"RunFolder: {self.path / self.METRICS} must hold the record of an epoch in each line, but line "
+                    f"{number} is none"
+                )
+            records.append(record)
+        return records
 
     def rewind_metrics(self, epoch: int) -> list[dict[str, Any]]:
         """Drops the records after an epoch, which may be there without its checkpoint, and returns the others."""
@@ -167,6 +183,11 @@ class RunFolder:
         if not isinstance(state, dict) or not {"epoch", "model"} <= state.keys():
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is something else")
         return state
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether an epoch of this run, not of one that it overwrites, was completed."""
+        return not self._earlier and (self.path / self.CHECKPOINT).is_file()
 
     def save_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Writes ``evaluation.json``; the values must be what JSON knows."""

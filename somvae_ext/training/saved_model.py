@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import torch
 
-from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.models import SOMVAE
+from somvae_ext.training.run_config import model_config
 from somvae_ext.training.run_folder import RunFolder
 
 
@@ -28,22 +28,12 @@ def load_model(run: str | os.PathLike[str], *, device: torch.device | str = "cpu
         >>> model.assign(x)  # doctest: +SKIP
     """
     folder = RunFolder.open(run)
-    model = SOMVAE(_model_config(folder))
+    model = SOMVAE(model_config(folder))
     try:
         model.load_state_dict(folder.load_checkpoint()["model"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:  # the latter two of what are no parameters
         raise ValueError(
             f"load_model: {folder.path / RunFolder.CHECKPOINT} must hold the model that {RunFolder.CONFIG} beside it "
             "describes, got other parameters"
         ) from error
     return model.to(device).eval()
-
-
-def _model_config(folder: RunFolder) -> SOMVAEConfig:
-    values: dict[str, Any] | None = folder.load_config().get("model")
-    try:
-        return SOMVAEConfig(**values)  # type: ignore[arg-type]  # what is no dict is caught below
-    except TypeError as error:
-        raise ValueError(
-            f"load_model: {folder.path / RunFolder.CONFIG} must describe a SOMVAE under 'model', but {error}"
-        ) from error

@@ -1,0 +1,140 @@
+"""What ``config.json`` of a run says, checked: the one place that trusts nothing in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from types import NoneType
+from typing import Any, TypeVar
+
+from somvae_ext.data import Samples, Scaling
+from somvae_ext.models import SOMVAEConfig
+from somvae_ext.training.loop import TrainingConfig
+from somvae_ext.training.run_folder import RunFolder
+
+Config = TypeVar("Config", SOMVAEConfig, TrainingConfig)
+
+_DATA: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "root": (str,),
+    "seed": (int,),
+    "recipe": (str,),
+    "num_series": (int, NoneType),
+    "kind": (str,),
+    "label_column": (str, NoneType),
+    "scaling": (dict,),
+    "feature_names": (list, NoneType),
+    "fingerprint": (str,),
+}
+_MEANINGS = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list of integers",
+    list: "a list",
+    dict: "an object",
+    NoneType: "null",
+}
+
+
+def model_config(folder: RunFolder) -> SOMVAEConfig:
+    """The model of a run.
+
+    Raises:
+        ValueError: the config describes none; the message names the file and what is wrong.
+    """
+    return _config(folder, "model", SOMVAEConfig)
+
+
+def training_config(folder: RunFolder) -> TrainingConfig:
+    """The recipe of a run.
+
+    Raises:
+        ValueError: the config describes none; the message names the file and what is wrong.
+    """
+    return _config(folder, "training", TrainingConfig)
+
+
+def data_config(folder: RunFolder) -> dict[str, Any]:
+    """What a run was trained on: the arguments of :func:`~somvae_ext.data.load` and what came of them.
+
+    Raises:
+        ValueError: the config does not tell; the message names the file and what is wrong.
+    """
+    values = _section(folder, "data")
+    for name, kinds in _DATA.items():
+        if name not in values:
+            raise _error(folder, "data", f"{name!r} is missing")
+        if not any(_is(values[name], kind) for kind in kinds):
+            expected = " or ".join(_MEANINGS[kind] for kind in kinds)
+            raise _error(folder, "data", f"{name!r} must be {expected}, got {values[name]!r}")
+    try:
+        Scaling.from_dict(values["scaling"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _error(folder, "data", f"'scaling' must hold 'minimum' and 'maximum', got {values['scaling']}") from error
+    return values
+
+
+def num_threads(folder: RunFolder) -> int:
+    """CPU threads of a run.
+
+    Raises:
+        ValueError: the config does not tell.
+    """
+    value: Any = folder.load_config().get("threads")
+    if not _is(value, int) or value < 1:
+        raise ValueError(f"{folder.path / RunFolder.CONFIG}: 'threads' must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def fingerprint(parts: Iterable[Samples]) -> str:
+    """A number, in hexadecimal digits, that other data sets do not have: a hash of all values, labels and masks."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for values in (part.x, part.label, part.mask):
+            if values is None:
+                digest.update(b"none")
+                continue
+            digest.update(f"{values.dtype} {list(values.shape)}".encode())
+            digest.update(values.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _config(folder: RunFolder, name: str, kind: type[Config]) -> Config:
+    values = _section(folder, name)
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            raise _error(folder, name, f"{key!r} is not known to this version")
+        expected = type(known[key].default)
+        if not _is(value, expected):
+            raise _error(folder, name, f"{key!r} must be {_MEANINGS[expected]}, got {value!r}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise _error(folder, name, str(error)) from error
+
+
+def _section(folder: RunFolder, name: str) -> dict[str, Any]:
+    values = folder.load_config().get(name)
+    if not isinstance(values, dict):
+        raise _error(folder, name, "there is nothing" if values is None else f"there is {values!r}")
+    return values
+
+
+def _error(folder: RunFolder, section: str, reason: str) -> ValueError:
+    return ValueError(
+        f"{folder.path / RunFolder.CONFIG}: must describe the {section} of the run under {section!r} as fit wrote it, "
+        f"but {reason}"
+    )
+
+
+def _is(value: object, kind: type) -> bool:
+    if kind is tuple:
+        return isinstance(value, list | tuple) and all(_is(item, int) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    # JSON's true is an int in Python.
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

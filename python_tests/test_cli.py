@@ -62,7 +62,7 @@ def test_fit_trains_evaluates_and_draws() -> None:
     assert (config["data"]["name"], config["model"]["rows"], config["training"]["epochs"]) == ("digits", 3, 1)
     (record,) = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert {"train", "validation", "metrics", "usage", "perplexity"} <= record.keys()
-    assert json.loads(Path("run/evaluation.json").read_text())["split"] == "test"
+    assert json.loads(Path("run/evaluation.json").read_text())["test"]["samples"] == 270
     assert "transitions.logits" not in torch.load("run/checkpoint.pt")["model"]
 
 
@@ -171,8 +171,9 @@ def predicted(path: str = "out.csv") -> list[dict[str, str]]:
 def test_a_csv_is_fitted_evaluated_and_predicted_as_the_model_itself_would() -> None:
     values = write_table("table.csv")
     assert main([*TABLE, "--data", "table.csv", "--label-column", "kind"]) == 0
-    assert main(["evaluate", "run"]) == 0
-    assert json.loads(Path("run/evaluation.json").read_text())["samples"] == 6
+    assert main(["evaluate", "run", "--split", "train"]) == 0
+    evaluations = json.loads(Path("run/evaluation.json").read_text())
+    assert {split: values["samples"] for split, values in evaluations.items()} == {"test": 6, "train": 28}
     assert main(["predict", "run", "table.csv", "-o", "out.csv"]) == 0
     rows = predicted()
     assert list(rows[0]) == ["index", "node", "row", "column", "distance"]

@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import difflib
 import importlib.metadata
+import math
 import platform
 import re
 import sys
@@ -381,7 +382,7 @@ def _fit(options: Namespace) -> None:
         ) from None
     seconds = time.perf_counter() - start
     evaluation = evaluate(model, splits.test, train=splits.train)
-    folder.save_evaluation({"split": "test", **evaluation})
+    folder.save_evaluation("test", evaluation)
     pictures = _draw(model, splits, history, folder)
     _print_evaluation(model, evaluation, "test", splits.kind)
     _print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
@@ -434,7 +435,7 @@ def _configure(
         raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
     changes = _TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
     if asked.get("network") == "identity":
-        changes.setdefault("latent_dim", _size(splits.sample_shape))
+        changes.setdefault("latent_dim", math.prod(splits.sample_shape))
     model = dataclasses.replace(presets[options.preset](), **changes)
     count = _num_samples(splits)
     if not is_named and options.preset is None and "init" not in asked and count >= model.grid.num_nodes:
@@ -529,13 +530,6 @@ def _load_arguments(data: dict[str, Any]) -> dict[str, Any]:
     return {"name_or_path": data["name"]} | {name: data[name] for name in names}
 
 
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
-
-
 def _draw(model: SOMVAE, splits: AnySplits, history: list[dict[str, Any]], folder: RunFolder) -> list[Path]:
     import torch
     from matplotlib.figure import Figure
@@ -575,7 +569,7 @@ def _evaluate(options: Namespace) -> None:
     model = load_model(folder.path)
     _, splits = _data_of_run(folder, options)
     evaluation = evaluate(model, getattr(splits, options.split), train=splits.train)
-    folder.save_evaluation({"split": options.split, **evaluation})
+    folder.save_evaluation(options.split, evaluation)
     _print_evaluation(model, evaluation, options.split, splits.kind)
 
 
@@ -630,7 +624,7 @@ def _predict(options: Namespace) -> None:
     x = samples.x
     trained, given = data["feature_names"], samples.feature_names
     if trained is not None and given is not None and list(given) != trained:
-        if sorted(given) != sorted(trained):
+        if sorted(given) != sorted(trained) or len(set(trained)) < len(trained):
             raise ValueError(
                 f"{path}: columns must be {', '.join(trained)}, in any order, as those that {folder.path} was trained "
                 f"on, got {', '.join(given)}"

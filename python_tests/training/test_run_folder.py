@@ -96,8 +96,13 @@ def test_pictures_and_evaluations_are_files_of_the_run(tmp_path: Path) -> None:
     folder.save_config({})
     path = folder.save_figure(folder.MAP, Figure())
     assert path.read_bytes().startswith(b"\x89PNG")
-    folder.save_evaluation({"nmi": 0.5})
-    assert json.loads((tmp_path / "evaluation.json").read_text()) == {"nmi": 0.5}
+    folder.save_evaluation("test", {"nmi": 0.5})
+    folder.save_evaluation("train", {"nmi": 0.7})
+    folder.save_evaluation("test", {"nmi": 0.6})
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == {"test": {"nmi": 0.6}, "train": {"nmi": 0.7}}
+    folder.save_checkpoint({"epoch": 2})  # nobody has evaluated it
+    assert not (tmp_path / "evaluation.json").exists()
+    folder.save_evaluation("test", {"nmi": 0.5})
     RunFolder(tmp_path, overwrite=True).append_metrics({})
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 

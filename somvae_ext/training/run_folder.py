@@ -25,7 +25,7 @@ class RunFolder:
     ``config.json``     model, training and data, and the version that wrote it
     ``metrics.jsonl``   one record per epoch and line, see :func:`~somvae_ext.training.fit`
     ``checkpoint.pt``   all that it takes to use the model, or to go on training
-    ``evaluation.json`` the last evaluation
+    ``evaluation.json`` the last evaluation of this checkpoint on each split, by the splits' names
     ``*.png``           pictures
     ==================  ==================================================================================
 
@@ -162,8 +162,12 @@ class RunFolder:
         return records
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Writes ``checkpoint.pt``, which ``torch.load`` reads with its default ``weights_only=True``."""
+        """Writes ``checkpoint.pt``, which ``torch.load`` reads with its default ``weights_only=True``.
+
+        Evaluations of an earlier checkpoint are removed.
+        """
         self._write(self.CHECKPOINT, lambda file: torch.save(state, file))
+        (self.path / self.EVALUATION).unlink(missing_ok=True)
 
     def load_checkpoint(self) -> dict[str, Any]:
         """What ``checkpoint.pt`` holds, on the CPU.
@@ -189,9 +193,14 @@ class RunFolder:
         """Whether an epoch of this run, not of one that it overwrites, was completed."""
         return not self._earlier and (self.path / self.CHECKPOINT).is_file()
 
-    def save_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """Writes ``evaluation.json``; the values must be what JSON knows."""
-        self._save_json(self.EVALUATION, evaluation)
+    def save_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
+        """Puts the evaluation on a split into ``evaluation.json``; the values must be what JSON knows."""
+        evaluations: Any = {}
+        if not self._earlier:
+            # Evaluations can be made again, so a broken file is not worth an error.
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                evaluations = json.loads((self.path / self.EVALUATION).read_bytes())
+        self._save_json(self.EVALUATION, (evaluations if isinstance(evaluations, dict) else {}) | {split: evaluation})
 
     def save_figure(self, name: str, figure: Figure) -> Path:
         """Writes a picture as PNG and returns its path."""

@@ -158,6 +158,7 @@ def test_other_things_in_place_of_a_checkpoint_are_refused(tmp_path: Path) -> No
     (tmp_path / "checkpoint.pt").write_text("hello")
     with pytest.raises(ValueError, match="but it is broken"):
         folder.load_checkpoint()
-    folder.save_checkpoint({"weight": torch.ones(2)})
-    with pytest.raises(ValueError, match="but it is something else"):
-        folder.load_checkpoint()
+    for other in ({"weight": torch.ones(2)}, {"epoch": "last", "model": {}}, [1, 2]):
+        folder.save_checkpoint(other)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="but it is something else"):
+            folder.load_checkpoint()

@@ -184,7 +184,7 @@ class RunFolder:
             state = torch.load(content, map_location="cpu")
         except Exception as error:  # whatever the broken bytes lead torch.load to
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is broken") from error
-        if not isinstance(state, dict) or not {"epoch", "model"} <= state.keys():
+        if not isinstance(state, dict) or not isinstance(state.get("epoch"), int) or "model" not in state:
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is something else")
         return state
 

@@ -1,0 +1,122 @@
+"""``somvae fit``: train, evaluate, draw."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from somvae_ext.cli.evaluate import print_evaluation
+from somvae_ext.cli.info import print_table
+from somvae_ext.cli.recipes import configure, configure_resumed
+from somvae_ext.cli.run_data import loaded
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from somvae_ext.cli.run_data import AnySplits
+    from somvae_ext.models import SOMVAE
+    from somvae_ext.training import RunFolder
+
+
+def run(options: Namespace) -> None:
+    # All imports first: a missing extra should be known before the training, not after it.
+    import torch
+
+    import somvae_ext.plotting  # noqa: F401
+    from somvae_ext.models import SOMVAE
+    from somvae_ext.training import RunFolder, encode, evaluate, fit
+    from somvae_ext.training.run_config import fingerprint
+
+    # Whatever can be known to fail is refused before the folder is touched.
+    if options.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--accelerator cuda needs a GPU that torch can use, got none")
+    if options.resume is None:
+        data, splits, model_config, training_config, threads = configure(options)
+        folder = RunFolder(options.out or Path("runs") / Path(data["name"]).stem, overwrite=options.overwrite)
+    else:
+        folder = RunFolder.open(options.resume)
+        data, splits, model_config, training_config, threads = configure_resumed(options, folder)
+    torch.set_num_threads(threads)
+    torch.manual_seed(training_config.seed)
+    model = SOMVAE(model_config)
+    folder.save_config(
+        {
+            "model": dataclasses.asdict(model_config),
+            "training": dataclasses.asdict(training_config),
+            "data": data
+            | {
+                "kind": splits.kind,
+                "scaling": splits.scaling.to_dict(),
+                "feature_names": splits.train.feature_names,
+                "fingerprint": fingerprint(loaded(data, splits)),
+            },
+            "threads": threads,
+        }
+    )
+
+    def validate() -> dict[str, float]:
+        from somvae_ext.evaluation import nmi, purity
+
+        held_out = encode(model, splits.validation)
+        assert held_out.label is not None
+        label, node = held_out.real(held_out.label), held_out.real(held_out.indices)
+        return {"purity": purity(label, node), "nmi": nmi(label, node, average="arithmetic")}
+
+    start = time.perf_counter()
+    try:
+        history = fit(
+            model,
+            splits.train,
+            training_config,
+            validation=splits.validation,
+            metrics=None if splits.validation.label is None else validate,
+            run_folder=folder,
+            resume=options.resume is not None,
+            accelerator=options.accelerator or "auto",
+        )
+    except KeyboardInterrupt:
+        if not folder.has_checkpoint:
+            raise KeyboardInterrupt("interrupted before an epoch was complete") from None
+        raise KeyboardInterrupt(
+            f"interrupted; {folder.path} keeps the last complete epoch, and somvae fit --resume {folder.path} goes on "
+            "from there"
+        ) from None
+    seconds = time.perf_counter() - start
+    evaluation = evaluate(model, splits.test, train=splits.train)
+    folder.save_evaluation("test", evaluation)
+    pictures = _draw(model, splits, history, folder)
+    print_evaluation(model, evaluation, "test", splits.kind)
+    print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
+
+
+def _draw(model: SOMVAE, splits: AnySplits, history: list[dict[str, Any]], folder: RunFolder) -> list[Path]:
+    import torch
+    from matplotlib.figure import Figure
+
+    from somvae_ext import plotting
+    from somvae_ext.training import encode
+
+    pictures = []
+    config = model.config
+    if len(config.input_shape) == 3 and config.input_shape[0] in (1, 3):
+        encodings = encode(model, splits.train)
+        hits = torch.bincount(encodings.real(encodings.indices), minlength=config.grid.num_nodes)
+        axes = plotting.plot_decoded_map(model.decoded_map(), hits.view(config.rows, config.cols))
+        pictures.append(folder.save_figure(folder.MAP, _figure(axes)))
+    curves = Figure(figsize=(10, 4), layout="constrained")
+    left, right = curves.subplots(1, 2)
+    plotting.plot_losses(history, ax=left)
+    plotting.plot_quality(history, ax=right)
+    pictures.append(folder.save_figure(folder.CURVES, curves))
+    if model.transitions is not None:
+        axes = plotting.plot_transitions(model.transitions.matrix())
+        pictures.append(folder.save_figure(folder.TRANSITIONS, _figure(axes)))
+    return pictures
+
+
+def _figure(axes: Axes) -> Figure:
+    return cast("Figure", axes.figure)

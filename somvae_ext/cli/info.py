@@ -1,0 +1,49 @@
+"""``somvae info``: what this installation can do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING, Any
+
+from somvae_ext._native import build_info
+from somvae_ext._version import __version__
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+
+def run(_: Namespace) -> None:
+    rows = {"somvae_ext": __version__, "python": platform.python_version()}
+    for distribution in (
+        "torch",
+        "torchvision",
+        "numpy",
+        "lightning",
+        "jsonargparse",
+        "scikit-learn",
+        "tqdm",
+        "matplotlib",
+    ):
+        try:
+            rows[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            rows[distribution] = "not installed"
+    build = build_info()
+    rows["compiled library"] = "in use" if build.pop("native") else "absent: the ops run on slow torch references"
+    rows |= {name.replace("_", " "): _readable(value) for name, value in build.items()}
+    print_table(rows)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value) or "-"
+    return "-" if value is None else str(value)
+
+
+def print_table(rows: dict[str, str]) -> None:
+    width = max(len(name) for name in rows)
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")

@@ -1,0 +1,176 @@
+"""What the command line may hold, and what is said where it holds something else."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from somvae_ext._version import __version__
+from somvae_ext.cli.recipes import RECIPES, SERIES, STATIC
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    from jsonargparse import ArgumentParser
+
+    def make(description: str) -> ArgumentParser:
+        return ArgumentParser(description=description, allow_abbrev=False, exit_on_error=False)
+
+    parser = ArgumentParser(
+        prog="somvae",
+        description="Self-organizing maps and SOM-VAEs.",
+        version=__version__,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    commands = {
+        "fit": make("Trains a SOM-VAE, evaluates it on the test split, and draws the map."),
+        "evaluate": make("Measures how well the map of a run clusters, and orders, data that it has not seen."),
+        "predict": make("Writes the node of each sample of one's own data as CSV."),
+        "info": make("Says what this installation can do."),
+    }
+    _add_fit_options(commands["fit"])
+    _add_evaluate_options(commands["evaluate"])
+    _add_predict_options(commands["predict"])
+    subcommands = parser.add_subcommands(dest="command")
+    for name, summary in (
+        ("fit", "train a SOM-VAE and evaluate it"),
+        ("evaluate", "evaluate a trained one"),
+        ("predict", "assign one's own data to the nodes"),
+        ("info", "what this installation can do"),
+    ):
+        subcommands.add_subcommand(name, commands[name], help=summary)
+    try:
+        return parser.parse_args(list(argv))
+    except argparse.ArgumentError as error:
+        known = commands.get(argv[0] if argv else "")
+        raise ValueError(_parse_error_sentence(str(error), known, sorted(commands))) from None
+
+
+def _add_fit_options(parser: ArgumentParser) -> None:
+    from somvae_ext.data import NAMES, Recipe
+    from somvae_ext.grid import Topology
+    from somvae_ext.models import SOMVAEConfig
+    from somvae_ext.models.somvae import Gradient, Init, Network, Reconstruction
+    from somvae_ext.ops.neighborhood import Border
+
+    default = SOMVAEConfig()
+
+    # No defaults in the parser, so that presets, recipes and resumed runs know what was asked for.
+    def add(name: str, help: str, **options: Any) -> None:
+        parser.add_argument(name, help=help, **options)
+
+    def add_model(name: str, help: str, **options: Any) -> None:
+        add(f"--{name.replace('_', '-')}", f"{help} (default: {getattr(default, name)})", **options)
+
+    add("--config", "YAML or JSON file with any of the options below", action="config")
+    add("--model", "what to train", choices=["somvae"], default="somvae")
+    add("--data", f"{', '.join(NAMES)}, or a .csv, .npy or .npz file or a folder of series (default: digits)", type=str)
+    add("--data-root", "folder that holds MNIST/raw or FashionMNIST/raw (default: data)", type=str)
+    add("--download", "fetch MNIST or Fashion-MNIST if it is not there", action="store_true")
+    add("--kind", "how to read one's own arrays (default: see the README)", choices=["static", "series"])
+    add("--label-column", "column of one's own CSV that holds classes", type=str)
+    add("--recipe", "how images become series (default: published)", choices=list(get_args(Recipe)))
+    add("--num-series", "training series made of images (default: 5000 of MNIST, else one per image)", type=int)
+    add("--split-seed", "draws the splits, and the series made of images (default: 0)", type=int)
+    add("--out", "run folder (default: runs/ and the name of the data)", type=str)
+    add("--overwrite", "replace an earlier run in that folder", action="store_true")
+    add("--resume", "run folder of an interrupted training that is to go on", type=str)
+    add("--preset", "start from the published setting, or from the notebook's", choices=["published", "notebook"])
+    add_model("rows", "rows of the map", type=int)
+    add_model("cols", "columns of the map", type=int)
+    add_model("topology", "shape of the grid", choices=list(get_args(Topology)))
+    add("--periodic", "let the map wrap around", action="store_true")
+    add_model("border", "missing neighbours: zeros, or left out", choices=list(get_args(Border)))
+    add_model("latent_dim", "size of an encoding", type=int)
+    add_model("network", "encoder and decoders", choices=list(get_args(Network)))
+    add("--latent-relu", "end the dense encoder with a ReLU, as the published one does", action="store_true")
+    add(
+        "--init",
+        "where the codes start (default: kmeans for one's own data if it has a row for each node, else normal)",
+        choices=list(get_args(Init)),
+    )
+    add_model("reconstruction", "squared errors, or binary cross entropy", choices=list(get_args(Reconstruction)))
+    add_model("gradient", "what the encoder learns from", choices=list(get_args(Gradient)))
+    add_model("alpha", "weight of the commitment loss", type=float)
+    add_model("beta", "weight of the SOM loss", type=float)
+    add("--gamma", "weight of the transition loss (default: 1.8 for series, else 0)", type=float)
+    add("--tau", "weight of the smoothness loss (default: 1.4 for series, else 0)", type=float)
+    for name, meaning in (
+        ("epochs", "passes over the training data"),
+        ("batch_size", "samples, or series, per step"),
+        ("learning_rate", "Adam's rate at the start"),
+        ("threads", "CPU threads"),
+    ):
+        values: dict[Any, list[str]] = {}
+        for data, recipe in (RECIPES | {"own data": STATIC, "own series": SERIES}).items():
+            values.setdefault(recipe[name], []).append(data)
+        listed = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
+        add(f"--{name.replace('_', '-')}", f"{meaning} (default: {listed})", type=type(STATIC[name]))
+    add("--revive", "before each epoch, move nodes that won nothing in the last one", action="store_true")
+    add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
+    add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])
+
+
+def _add_evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder that fit wrote")
+    parser.add_argument("--split", choices=["train", "validation", "test"], default="test", help="on which data")
+    _add_data_place(parser)
+
+
+def _add_data_place(parser: ArgumentParser) -> None:
+    parser.add_argument("--data-root", type=str, help="as in fit (default: that of the run)")
+    parser.add_argument("--download", action="store_true", help="as in fit")
+
+
+def _add_predict_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder that fit wrote")
+    parser.add_argument("data", type=str, help=".csv, .npy or .npz file, or folder of series, as in fit")
+    parser.add_argument("-o", "--output", type=str, help="CSV file to write (default: standard output)")
+
+
+def _parse_error_sentence(message: str, command: ArgumentParser | None, commands: Sequence[str]) -> str:
+    """One sentence out of jsonargparse's message, with the nearest name where one is unknown."""
+    message = " ".join(message.split())
+    unknown = re.match(r"unrecognized arguments: (\S+)", message)
+    if unknown:
+        option = unknown[1].partition("=")[0]
+        if not option.startswith("-"):
+            return f"unexpected argument {option!r}"
+        actions = [] if command is None else command._actions
+        known = [option for action in actions for option in action.option_strings]
+        return f"unknown option {option}" + _nearest(option, known)
+    wrong_value = re.match(r"Parser key \"(\w+)\": Expected an? <class '(\w+)'>\. Got value: (.*)", message)
+    if wrong_value:
+        key, kind, value = wrong_value.groups()
+        return f"--{key.replace('_', '-')} must be {'an integer' if kind == 'int' else 'a number'}, got {value!r}"
+    choice = re.search(r"(?:argument (\S+): )?invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if choice:
+        option, value, listed = choice.groups()
+        known = re.findall(r"[\w-]+", listed)
+        if set(known) == set(commands):
+            return f"unknown command {value!r}" + (_nearest(value, commands) or f"; known are {', '.join(commands)}")
+        return f"{option or 'value'} must be {' or '.join(known)}, got {value!r}" + _nearest(value, known)
+    key = re.search(r"does not accept option '([^']*)'", message)
+    if key:
+        known = [] if command is None else [action.dest for action in command._actions]
+        return f"unknown option {key[1]} in the --config file" + _nearest(key[1], known)
+    empty = re.match(r"argument (\S+): expected one argument", message)
+    if empty:
+        return f"{empty[1]} needs a value, got none"
+    if message.startswith('expected "command"'):
+        return f"the command is missing; known are {', '.join(commands)}"
+    missing = re.search(r"arguments are required: \w+\.(\w+)", message)
+    if missing:
+        return f"{missing[1].upper()} is missing; the same command with --help says what goes where"
+    return message
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -56,7 +56,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     from somvae_ext.data import NAMES, Recipe
     from somvae_ext.grid import Topology
     from somvae_ext.models import SOMVAEConfig
-    from somvae_ext.models.somvae import Gradient, Init, Network, Reconstruction
+    from somvae_ext.models.somvae_config import Gradient, Init, Network, Reconstruction
     from somvae_ext.ops.neighborhood import Border
 
     default = SOMVAEConfig()

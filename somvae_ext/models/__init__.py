@@ -8,7 +8,8 @@ from somvae_ext.models.networks import (
     NotebookDecoder,
     NotebookEncoder,
 )
-from somvae_ext.models.somvae import SOMVAE, SOMVAEConfig, SOMVAELosses, SOMVAEOutput
+from somvae_ext.models.somvae import SOMVAE, SOMVAELosses, SOMVAEOutput
+from somvae_ext.models.somvae_config import SOMVAEConfig
 
 __all__ = [
     "SOMVAE",

@@ -1,0 +1,148 @@
+"""What a SOM-VAE is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal, get_args
+
+from somvae_ext.grid import Grid, Topology
+from somvae_ext.ops.neighborhood import Border
+
+Network = Literal["dense", "conv", "notebook", "identity"]
+Output = Literal["sigmoid", "linear"]
+Reconstruction = Literal["mse", "bce"]
+Gradient = Literal["som", "copy", "none"]
+Init = Literal["normal", "kmeans"]
+
+_CHOICES: dict[str, Any] = {
+    "network": Network,
+    "output": Output,
+    "border": Border,
+    "init": Init,
+    "reconstruction": Reconstruction,
+    "gradient": Gradient,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SOMVAEConfig:
+    """What a :class:`SOMVAE` is made of.
+
+    Args:
+        input_shape: shape of one sample, or of one frame of a series.
+        rows: rows of the map R.
+        cols: columns of the map C.
+        topology: ``"rectangular"`` or ``"hexagonal"``.
+        periodic: whether the map wraps around.
+        latent_dim: size of an encoding D.
+        network: encoder and decoders, see :mod:`somvae_ext.models.networks`: ``"dense"``, ``"conv"`` (the published
+            convolutional ones), ``"notebook"`` (smaller convolutional ones), or ``"identity"``, where encodings are
+            the samples themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by gradients.
+        hidden_sizes: widths of the dense encoder's hidden layers; the decoders have the same in reverse.
+        latent_relu: whether the dense encoder ends with a ReLU, as the published dense variant does.
+        output: how the decoders end: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others. (Identity
+            decoders give back what they get.)
+        border: how neighbours missing at the map's border count, see :class:`~somvae_ext.nn.SOMQuantizer`.
+        init: the codebook's start: ``"normal"`` as published, or ``"kmeans"`` of the first encodings, see
+            :meth:`SOMVAE.initialize`.
+        reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
+            in [0, 1] and the decoders' sigmoid. Samples a little outside count as 0 and 1, see :meth:`SOMVAE.loss`.
+        gradient: what the encoder learns from besides commitment and smoothness. ``"som"``: the reconstruction from
+            the encoding, by a second decoder. The paper's ablations have no second decoder: ``"copy"`` copies the
+            gradient of the reconstruction from the code to the encoding (straight-through), ``"none"`` has nothing in
+            its place, and collapses.
+        alpha: weight of the commitment loss.
+        beta: weight of the SOM loss.
+        gamma: weight of the transition loss. 0 for data without an order in time.
+        tau: weight of the smoothness loss. 0 for data without an order in time.
+        square_gamma: weigh the transition loss by gamma^2, as the published code does (it multiplies by gamma twice).
+
+    The first defaults of the loss are the published ones; gamma and tau are those for static data. ``gradient="copy"``
+    with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both
+    weigh alpha.
+
+    Raises:
+        ValueError: sizes below 1, weights that are negative or not finite, unknown names, options that contradict each
+            other, or what :class:`~somvae_ext.Grid` and :class:`~somvae_ext.nn.SOMQuantizer` refuse.
+    """
+
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    rows: int = 8
+    cols: int = 8
+    topology: Topology = "rectangular"
+    periodic: bool = False
+    latent_dim: int = 64
+    network: Network = "dense"
+    hidden_sizes: tuple[int, ...] = (256, 128)
+    latent_relu: bool = False
+    output: Output = "sigmoid"
+    border: Border = "zero"
+    init: Init = "normal"
+    reconstruction: Reconstruction = "mse"
+    gradient: Gradient = "som"
+    alpha: float = 1.0
+    beta: float = 0.9
+    gamma: float = 0.0
+    tau: float = 0.0
+    square_gamma: bool = False
+
+    def __post_init__(self) -> None:
+        # A config read from JSON brings lists.
+        for name in ("input_shape", "hidden_sizes"):
+            sizes = tuple(getattr(self, name))
+            if any(size < 1 for size in sizes) or (name == "input_shape" and not sizes):
+                raise ValueError(f"SOMVAEConfig: {name} must hold sizes of at least 1, got {list(sizes)}")
+            object.__setattr__(self, name, sizes)
+        if self.latent_dim < 1:
+            raise ValueError(f"SOMVAEConfig: latent_dim must be at least 1, got {self.latent_dim}")
+        for name in ("alpha", "beta", "gamma", "tau"):
+            weight = getattr(self, name)
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"SOMVAEConfig: {name} must be a finite number of at least 0, got {weight}")
+        for name, kind in _CHOICES.items():
+            names, chosen = get_args(kind), getattr(self, name)
+            if chosen not in names:
+                listed = ", ".join(repr(choice) for choice in names[:-1]) + f" or {names[-1]!r}"
+                raise ValueError(f"SOMVAEConfig: {name} must be {listed}, got {chosen!r}")
+        if self.latent_relu and self.network != "dense":
+            raise ValueError(f"SOMVAEConfig: latent_relu must be False for network {self.network!r}, got True")
+        if self.network == "identity":
+            if self.latent_dim != math.prod(self.input_shape):
+                raise ValueError(
+                    "SOMVAEConfig: latent_dim must be the size of a sample for network 'identity', "
+                    f"{math.prod(self.input_shape)}, got {self.latent_dim}"
+                )
+            if self.reconstruction == "bce":
+                raise ValueError("SOMVAEConfig: reconstruction must be 'mse' for network 'identity', got 'bce'")
+        if self.reconstruction == "bce" and self.output == "linear":
+            raise ValueError("SOMVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
+        _ = self.grid
+
+    @classmethod
+    def published(cls) -> SOMVAEConfig:
+        """The published code's setting for series of 28 x 28 images: 5,600,834 trainable numbers.
+
+        github.com/ratschlab/SOM-VAE: convolutional networks, an 8 x 8 map, 64 latent values, alpha 1, beta 0.9,
+        gamma 1.8 (which counts squared) and tau 1.4, missing neighbours as zeros. Its dense variant is the same with
+        ``network="dense", latent_relu=True``; for static images gamma and tau are 0.
+        """
+        return cls(network="conv", gamma=1.8, tau=1.4, square_gamma=True)
+
+    @classmethod
+    def notebook(cls) -> SOMVAEConfig:
+        """The published weights with smaller convolutional networks: 1,291,746 trainable numbers.
+
+        The setting of the PyTorch notebook that this project began with, without its defects.
+        """
+        return cls(network="notebook", gamma=1.8, tau=1.4, square_gamma=True)
+
+    @property
+    def grid(self) -> Grid:
+        """The map's grid."""
+        return Grid(self.rows, self.cols, self.topology, self.periodic)
+
+    @property
+    def transition_weight(self) -> float:
+        """What the transition loss is multiplied by: gamma, or gamma^2."""
+        return self.gamma**2 if self.square_gamma else self.gamma

@@ -339,7 +339,9 @@ def test_cross_entropy_refuses_samples_that_are_not_scaled(value: float, shown: 
     model, x = make(Case(config(reconstruction="bce"), (7,)))
     x = torch.full_like(x, 0.5)
     x[3, 0, 1, 1] = value
-    with pytest.raises(ValueError, match=rf"x must be scaled to \[0, 1\] for reconstruction 'bce'.*got values {shown};"):
+    with pytest.raises(
+        ValueError, match=rf"x must be scaled to \[0, 1\] for reconstruction 'bce'.*got values {shown};"
+    ):
         model.loss(model(x), x)
 
 

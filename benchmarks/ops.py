@@ -16,7 +16,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +24,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from machine import describe
+from timing import MM_WORK, interleaved, square_mm
 from torch import Tensor
 
 from somvae_ext import Grid, build_info, ops
 
-SECONDS_PER_REPETITION = 0.02
 REFERENCE_ELEMENTS = 1 << 27  # of N * K * D: beyond this the references take seconds and gigabytes
-MM_SIZE = 2048  # of the square torch.mm that bmu's rate is compared with
 
 
 @dataclass(frozen=True)
@@ -235,42 +233,12 @@ def forward_backward(contestant: Callable[..., Tensor], inputs: tuple[Tensor, ..
     return run
 
 
-def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:
-    """Time of one of ``calls`` calls."""
-    if device.type == "cuda":
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        for _ in range(calls):
-            run()
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end) / 1e3 / calls
-    begin = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return (time.perf_counter() - begin) / calls
-
-
-def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, repetitions: int) -> dict[str, list[float]]:
-    """Seconds per call of each, ``repetitions`` times, in turns. A warm-up sets how many calls are timed together."""
-    calls = {}
-    for name, run in runs.items():
-        seconds(run, 1, device)
-        calls[name] = max(1, min(1000, round(SECONDS_PER_REPETITION / max(seconds(run, 1, device), 1e-9))))
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repetitions):
-        for name, run in runs.items():
-            times[name].append(seconds(run, calls[name], device))
-    return times
-
-
 def measure(case: Case, backward: bool, device: torch.device, repetitions: int) -> dict[str, Any]:
     """One row of the result: medians in seconds, how many times faster somvae_ext is, and its rate."""
     wrap = forward_backward if backward else forward
     runs = {name: wrap(contestant, case.inputs) for name, contestant in case.contestants.items()}
     if case.op == "bmu" and not backward:
-        square = torch.randn(MM_SIZE, MM_SIZE, generator=torch.Generator(device).manual_seed(0), device=device)
-        runs["mm"] = lambda: square @ square
+        runs["mm"] = square_mm(device)
     times = interleaved(runs, device, repetitions)
     medians = {name: statistics.median(values) for name, values in times.items()}
     ours = medians["somvae_ext"]
@@ -285,7 +253,7 @@ def measure(case: Case, backward: bool, device: torch.device, repetitions: int) 
     if not backward:
         result["rate"], result["unit"] = case.work / ours / 1e9, case.unit
     if "mm" in medians:
-        result["mm_rate"] = 2.0 * MM_SIZE**3 / medians["mm"] / 1e9
+        result["mm_rate"] = MM_WORK / medians["mm"] / 1e9
         result["share_of_mm"] = result["rate"] / result["mm_rate"]
     return result
 

@@ -548,9 +548,7 @@ def main() -> None:
 
     machine = describe(arguments.device)
     where = machine["gpu"]["name"] if device.type == "cuda" else machine["cpu"]
-    print(
-        f"{where}, torch {machine['torch']}: median of {repetitions}, our extra memory, how many times slower others are"
-    )
+    print(f"{where}, torch {machine['torch']}: median of {repetitions}, our extra memory, times of others over ours")
     if missing:
         print(f"not installed: {', '.join(missing)}")
     thread_counts = arguments.threads or sorted({1, torch.get_num_threads()})

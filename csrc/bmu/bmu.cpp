@@ -14,6 +14,36 @@
 
 namespace somvae {
 
+namespace {
+
+// Threads share the rows; or the codes, each for all rows, when there are too few rows to earn that every thread packs
+// the whole codebook.
+template <class T>
+void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor& index) {
+  constexpr int64_t many_rows = 512, many_panels = 8;  // per thread
+  const int64_t panels = panel_count(args.units), threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  const double nanoseconds = (kTiledPair * args.rows + kPackedFeature) * args.units * args.dim;
+  if (args.rows >= many_rows * threads || panels < many_panels * threads || nanoseconds < kWorthAThread) {
+    parallel(args.rows, nanoseconds / std::max<int64_t>(1, args.rows),
+             [&](int64_t first, int64_t last) { bmu_cpu(args, first, last, 0, panels); });
+    return;
+  }
+  const int64_t entries = args.rows * args.k;
+  const Tensor distances = at::empty({threads, entries}, distance.options());
+  const Tensor indices = at::empty({threads, entries}, index.options());
+  at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t thread = first; thread < last; ++thread) {
+      BmuArgs<T> share = args;
+      share.distance = mutable_elements<Compute<T>>(distances) + thread * entries;
+      share.index = mutable_elements<int64_t>(indices) + thread * entries;
+      bmu_cpu(share, 0, args.rows, thread * panels / threads, (thread + 1) * panels / threads);
+    }
+  });
+  bmu_join_cpu(args, elements<Compute<T>>(distances), elements<int64_t>(indices), threads);
+}
+
+}  // namespace
+
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
   ArgumentChecks check("bmu");
   check.floating("z", z);
@@ -45,12 +75,13 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
                           rows.size(1),
                           static_cast<int>(k)};
     if (z.is_cuda()) {
-      RUN_ON_CUDA(z, bmu_cuda(args, stream));
+      RUN_ON_CUDA(z, {
+        const Tensor workspace = at::empty({bmu_cuda_workspace_bytes(args)}, z.options().dtype(at::kByte));
+        bmu_cuda(args, workspace.mutable_data_ptr(), stream);
+      });
       return;
     }
-    const Tensor packed = packed_codebook<T>(codes);
-    parallel(args.rows, kTiledPair * args.units * args.dim,
-             [&](int64_t first, int64_t last) { bmu_cpu(args, elements<Compute<T>>(packed), first, last); });
+    search_on_cpu(args, distance, index);
   });
   return {distance, index};
 }

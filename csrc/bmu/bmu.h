@@ -35,17 +35,24 @@ struct BmuBackwardArgs {
   int k;
 };
 
-// Rows [first, last); packed is the codebook in panels (cpu/codebook_panels.h). Any split into ranges gives the same
-// bits.
+// The best of some panels of 16 codes (cpu/codebook_panels.h) for some rows. Any split into ranges of rows gives the
+// same bits, and so do ranges of panels whose results are joined by `better` (bmu/best_units.h).
 template <class T>
-void bmu_cpu(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last);
+void bmu_cpu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel);
+// Joins the results [shares, rows, k] that ranges of panels gave for all rows.
+template <class T>
+void bmu_join_cpu(const BmuArgs<T>& args, const Compute<T>* distance, const int64_t* index, int64_t shares);
 template <class T>
 void bmu_backward_z_cpu(const BmuBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>
 void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
 
+// On CUDA the search wants memory of its own, as much as the first function says for these arguments on the current
+// device.
 template <class T>
-void bmu_cuda(const BmuArgs<T>& args, void* stream);
+int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>& args);
+template <class T>
+void bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream);
 template <class T>
 void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream);
 

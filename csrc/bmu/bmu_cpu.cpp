@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "bmu/best_units.h"
 #include "bmu/bmu.h"
@@ -12,8 +14,39 @@
 namespace somvae {
 
 template <class T>
-void bmu_cpu(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last) {
-  SIMD_DISPATCH(bmu, args, packed, first, last);
+void bmu_cpu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel) {
+  SIMD_DISPATCH(bmu, args, first_row, last_row, first_panel, last_panel);
+}
+
+namespace {
+
+template <int k, class T>
+void join(const BmuArgs<T>& args, const Compute<T>* distance, const int64_t* index, int64_t shares) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    BestUnits<Compute<T>, int64_t, k> best;
+    best.reset();
+    for (int64_t share = 0; share < shares; ++share) {
+      for (int i = 0; i < k; ++i) {
+        const int64_t entry = (share * args.rows + row) * k + i;
+        best.offer(distance[entry], index[entry]);
+      }
+    }
+    for (int i = 0; i < k; ++i) {
+      args.distance[row * k + i] = best.score[i];
+      args.index[row * k + i] = best.index[i];
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void bmu_join_cpu(const BmuArgs<T>& args, const Compute<T>* distance, const int64_t* index, int64_t shares) {
+  if (args.k == 1) {
+    join<1>(args, distance, index, shares);
+  } else {
+    join<2>(args, distance, index, shares);
+  }
 }
 
 template <class T>
@@ -26,9 +59,10 @@ void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_uni
   SIMD_DISPATCH(bmu_backward_codebook, args, first_unit, last_unit);
 }
 
-#define INSTANTIATE(T)                                                           \
-  template void bmu_cpu(const BmuArgs<T>&, const Compute<T>*, int64_t, int64_t); \
-  template void bmu_backward_z_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t); \
+#define INSTANTIATE(T)                                                                       \
+  template void bmu_cpu(const BmuArgs<T>&, int64_t, int64_t, int64_t, int64_t);              \
+  template void bmu_join_cpu(const BmuArgs<T>&, const Compute<T>*, const int64_t*, int64_t); \
+  template void bmu_backward_z_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t);             \
   template void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -3,6 +3,7 @@
 #include "cpu/vector.h"
 //
 #include "cpu/feature_block.h"
+#include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 
 // The best k scores in each lane of a tile's rows, over the panels visited so far.
@@ -34,71 +35,90 @@ struct LaneBest {
     score[r][0] = first ? s : score[r][0];
     index[r][0] = first ? i : index[r][0];
   }
+
+  // Joins the lanes of row r with what earlier panels left in distance[k] and index[k], whose codes are all smaller.
+  void join(int r, C* distance, int64_t* best) const {
+    const Mask number = score[r][0] == score[r][0];
+    if (!any(~(distance[k - 1] <= score[r][0]) & number)) return;
+    BestUnits<C, int64_t, k> found;
+    for (int i = 0; i < k; ++i) {
+      found.score[i] = distance[i];
+      found.index[i] = best[i];
+    }
+    for (int i = 0; i < k; ++i) {
+      for (int l = 0; l < Simd<C>::lanes; ++l) found.offer(score[r][i][l], int64_t(index[r][i][l]));
+    }
+    for (int i = 0; i < k; ++i) {
+      distance[i] = found.score[i];
+      best[i] = found.index[i];
+    }
+  }
 };
 
-template <class C, int tile, int k>
-void search_panels(const C* rows, const C* packed, int64_t first_panel, int64_t last_panel, int64_t dim, C* distance,
-                   int64_t* index) {
-  using Vector = typename Simd<C>::Vector;
+// Scores of a tile of rows against some packed panels, of which the first has the number `first_panel`. `partial` has
+// room for one score per row of a full tile and code; it carries the sums from one block of features to the next.
+template <int tile, int k, class T>
+void search_panels(const BmuArgs<T>& args, int64_t row, const Compute<T>* packed, int64_t first_panel, int64_t panels,
+                   Compute<T>* partial) {
+  using C = Compute<T>;
   using Mask = typename Simd<C>::Mask;
   constexpr int lanes = Simd<C>::lanes;
   LaneBest<C, tile, k> best;
   Mask lane;
   for (int l = 0; l < lanes; ++l) lane[l] = l;
-  for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-    Vector score[tile][kPanelVectors<C>];
-    panel_distances<tile>(rows, packed + panel * dim * kPanelCodes, dim, score);
-    for (int v = 0; v < kPanelVectors<C>; ++v) {
-      const Mask code = lane + static_cast<typename Simd<C>::Integer>(panel * kPanelCodes + v * lanes);
-      for (int r = 0; r < tile; ++r) best.offer(r, score[r][v], code);
+  RowBlock<C, tile> rows;
+  for_each_depth(args.dim, [&](int64_t d, int64_t depth) {
+    for (int r = 0; r < tile; ++r) rows.load_row(r, args.z + (row + r) * args.dim, d, depth);
+    for (int64_t p = 0; p < panels; ++p) {
+      PanelScores<C, tile> score = {};
+      C* const carried = partial + p * tile * kPanelCodes;
+      if (d > 0) __builtin_memcpy(&score, carried, sizeof score);
+      score.accumulate(rows, packed + (p * args.dim + d) * kPanelCodes, depth);
+      if (d + depth < args.dim) {
+        __builtin_memcpy(carried, &score, sizeof score);
+        continue;
+      }
+      for (int v = 0; v < kPanelVectors<C>; ++v) {
+        const Mask code = lane + static_cast<typename Simd<C>::Integer>((first_panel + p) * kPanelCodes + v * lanes);
+        for (int r = 0; r < tile; ++r) best.offer(r, score.value[r][v], code);
+      }
     }
-  }
-  for (int r = 0; r < tile; ++r) {
-    BestUnits<C, int64_t, k> found;
-    for (int i = 0; i < k; ++i) {
-      found.score[i] = distance[r * k + i];
-      found.index[i] = index[r * k + i];
-    }
-    for (int i = 0; i < k; ++i) {
-      for (int l = 0; l < lanes; ++l) found.offer(best.score[r][i][l], int64_t(best.index[r][i][l]));
-    }
-    for (int i = 0; i < k; ++i) {
-      distance[r * k + i] = found.score[i];
-      index[r * k + i] = found.index[i];
-    }
-  }
+  });
+  for (int r = 0; r < tile; ++r) best.join(r, args.distance + (row + r) * k, args.index + (row + r) * k);
 }
 
 template <class T, int k>
-void search(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last) {
+void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel) {
   using C = Compute<T>;
-  for (int64_t i = first * k; i < last * k; ++i) {
+  for (int64_t i = first_row * k; i < last_row * k; ++i) {
     args.distance[i] = C(NAN);
     args.index[i] = 0;
   }
-  // Panels by the cacheful: a chunk stays in the second-level cache while all rows pass over it.
-  constexpr int64_t chunk_bytes = 512 << 10;
-  const int64_t panel_bytes = args.dim * kPanelCodes * int64_t(sizeof(C));
-  const int64_t chunk = panel_bytes < chunk_bytes ? chunk_bytes / (panel_bytes > 0 ? panel_bytes : 1) : 1;
-  const int64_t panels = panel_count(args.units);
-  C* rows = new C[kTileRows<C> * (args.dim > 0 ? args.dim : 1)];
-  for (int64_t panel = 0; panel < panels; panel += chunk) {
-    const int64_t last_panel = panel + chunk < panels ? panel + chunk : panels;
-    for_each_tile<C>(first, last, [&]<int tile>(int64_t row) {
-      load_rows<tile>(args.z, row, args.dim, rows);
-      search_panels<C, tile, k>(rows, packed, panel, last_panel, args.dim, args.distance + row * k,
-                                args.index + row * k);
-    });
+  // Panels are packed by the cacheful: a chunk stays in the second-level cache while all rows pass over it, or in the
+  // first-level cache when there are too few rows to earn the way to the second.
+  const int64_t panel_bytes = std::max<int64_t>(1, args.dim) * kPanelCodes * int64_t(sizeof(C));
+  const int64_t chunk_bytes = last_row - first_row > 4 * kTileRows<C> ? 512 << 10 : 16 << 10;
+  const int64_t chunk = std::max<int64_t>(1, chunk_bytes / panel_bytes);
+  C* const packed = new C[chunk * panel_bytes / sizeof(C)];
+  C* const partial = args.dim > kDepth ? new C[chunk * kTileRows<C> * kPanelCodes] : nullptr;
+  for (int64_t panel = first_panel; panel < last_panel; panel += chunk) {
+    const int64_t panels = std::min(chunk, last_panel - panel);
+    for (int64_t p = 0; p < panels; ++p) {
+      pack_panel(args.codebook, args.units, args.dim, panel + p, packed + p * args.dim * kPanelCodes);
+    }
+    for_each_tile<C>(first_row, last_row,
+                     [&]<int tile>(int64_t row) { search_panels<tile, k>(args, row, packed, panel, panels, partial); });
   }
-  delete[] rows;
+  delete[] partial;
+  delete[] packed;
 }
 
 template <class T>
-void bmu(const BmuArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last) {
+void bmu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel) {
   if (args.k == 1) {
-    search<T, 1>(args, packed, first, last);
+    search<T, 1>(args, first_row, last_row, first_panel, last_panel);
   } else {
-    search<T, 2>(args, packed, first, last);
+    search<T, 2>(args, first_row, last_row, first_panel, last_panel);
   }
 }
 

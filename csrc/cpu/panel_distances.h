@@ -8,41 +8,68 @@ constexpr int kPanelVectors = kPanelCodes / Simd<C>::lanes;  // that hold one va
 template <class C>
 constexpr int kTileRows = (SIMD_BYTES == 64 ? 16 : 8) / kPanelVectors<C>;
 
-// Rows [row, row + tile) of x, transposed and converted: out[d][tile].
-template <int tile, class T>
-void load_rows(const T* x, int64_t row, int64_t dim, Compute<T>* out) {
-  for (int r = 0; r < tile; ++r) {
-    for (int64_t d = 0; d < dim; ++d) out[d * tile + r] = load(x[(row + r) * dim + d]);
-  }
-}
+// Features of a tile that are worked on at a time: 16 rows of them and a panel's share fit into the first-level cache.
+constexpr int64_t kDepth = 256;
 
-// score[r][v] = sum_d (rows[d][r] - panel[d][v])^2, one multiply-add per d in ascending d.
-template <int tile, class C>
-inline __attribute__((always_inline)) void panel_distances(const C* rows, const C* panel, int64_t dim,
-                                                           typename Simd<C>::Vector (&score)[tile][kPanelVectors<C>]) {
-  using Vector = typename Simd<C>::Vector;
-  constexpr int vectors = kPanelVectors<C>;
-  Vector sum[tile][vectors] = {};  // a local copy, so that it stays in registers
-  for (int64_t d = 0; d < dim; ++d) {
-    Vector codes[vectors];
+// Some features of a tile's rows. The pitch is a constant, so that the kernel reads every row at a fixed offset from
+// one pointer, and no power of two, so that rows do not compete for the same lines of the cache.
+template <class C, int tile>
+struct RowBlock {
+  C values[tile][kDepth + 16];
+
+  // Features [first, first + depth) of a row, converted.
+  template <class T>
+  inline __attribute__((always_inline)) void load_row(int r, const T* row, int64_t first, int64_t depth) {
+    for (int64_t d = 0; d < depth; ++d) values[r][d] = load(row[first + d]);
+  }
+};
+
+// One distance per row of a tile and code of a panel.
+template <class C, int tile>
+struct PanelScores {
+  typename Simd<C>::Vector value[tile][kPanelVectors<C>];
+
+  // += the terms of features [0, depth) of `rows` and `panel`, one multiply-add per feature in ascending order.
+  inline __attribute__((always_inline)) void accumulate(const RowBlock<C, tile>& rows, const C* panel, int64_t depth) {
+    using Vector = typename Simd<C>::Vector;
+    constexpr int vectors = kPanelVectors<C>;
+    Vector sum[tile][vectors];  // a local copy, so that it stays in registers
 #pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) {  // one by one: a copy of the whole array would go through memory
-      __builtin_memcpy(&codes[v], panel + d * kPanelCodes + v * Simd<C>::lanes, sizeof(Vector));
+    for (int r = 0; r < tile; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < vectors; ++v) sum[r][v] = value[r][v];
+    }
+    for (int64_t d = 0; d < depth; ++d) {
+      Vector codes[vectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < vectors; ++v) {  // one by one: a copy of the whole array would go through memory
+        __builtin_memcpy(&codes[v], panel + d * kPanelCodes + v * Simd<C>::lanes, sizeof(Vector));
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < tile; ++r) {
+#pragma GCC unroll 16
+        for (int v = 0; v < vectors; ++v) {
+          const Vector difference = codes[v] - rows.values[r][d];
+          sum[r][v] += difference * difference;
+        }
+      }
     }
 #pragma GCC unroll 16
     for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16
-      for (int v = 0; v < vectors; ++v) {
-        const Vector difference = codes[v] - rows[d * tile + r];
-        sum[r][v] += difference * difference;
-      }
+      for (int v = 0; v < vectors; ++v) value[r][v] = sum[r][v];
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < tile; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) score[r][v] = sum[r][v];
-  }
+};
+
+// Calls visit(first, depth) for blocks of features that cover [0, dim), in ascending order; once when dim is 0.
+template <class Visit>
+inline __attribute__((always_inline)) void for_each_depth(int64_t dim, Visit visit) {
+  int64_t first = 0;
+  do {
+    visit(first, dim - first < kDepth ? dim - first : kDepth);
+    first += kDepth;
+  } while (first < dim);
 }
 
 // Calls visit.template operator()<tile>(row) for tiles of rows that cover [first, last): full ones, then smaller ones.

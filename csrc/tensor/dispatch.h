@@ -51,15 +51,16 @@ T* mutable_elements(const Tensor& tensor) {
 
 // Runs `run(first, last)` over ranges that cover [0, items), on torch's CPU threads. `nanoseconds` is a rough guess of
 // what an item takes; too little work for a thread is not worth waking it.
+constexpr double kWorthAThread = 50e3;
 template <class Run>
 void parallel(int64_t items, double nanoseconds, const Run& run) {
-  constexpr double worth_a_thread = 50e3;
-  const double grain = worth_a_thread / std::max(nanoseconds, 1e-3);
+  const double grain = kWorthAThread / std::max(nanoseconds, 1e-3);
   at::parallel_for(0, items, std::max<int64_t>(1, static_cast<int64_t>(grain)), run);
 }
 
 // Guesses for `parallel`: of what kernels do per pair of features.
 constexpr double kTiledPair = 0.02;     // distances in register tiles
+constexpr double kPackedFeature = 0.1;  // of a code that is packed into a panel
 constexpr double kStreamedPair = 0.25;  // distances and sums that stream from the cache
 constexpr double kExponential = 5;
 
@@ -69,8 +70,8 @@ Tensor packed_codebook(const Tensor& codebook) {
   const int64_t units = codebook.size(0), dim = codebook.size(1), panels = panel_count(units);
   const Tensor packed =
       at::empty({panels * kPanelCodes * dim}, codebook.options().dtype(compute_dtype(codebook.scalar_type())));
-  parallel(panels, kPanelCodes * dim * kStreamedPair, [&](int64_t first, int64_t last) {
-    pack_panels(elements<T>(codebook), units, dim, mutable_elements<Compute<T>>(packed), first, last);
+  parallel(panels, kPanelCodes * dim * kPackedFeature, [&](int64_t first, int64_t last) {
+    pack_panels_cpu(elements<T>(codebook), units, dim, mutable_elements<Compute<T>>(packed), first, last);
   });
   return packed;
 }

@@ -12,28 +12,49 @@ static_assert(kLanes == kPanelCodes, "probabilities come in the panels' portions
 
 // Distances of one row to the codes of a panel, in memory.
 template <int tile, class C>
-inline __attribute__((always_inline)) void panel_distances_of_row(
-    const typename Simd<C>::Vector (&distance)[tile][kPanelVectors<C>], int r, C (&out)[kLanes]) {
-  for (int v = 0; v < kPanelVectors<C>; ++v) {
-    __builtin_memcpy(out + v * Simd<C>::lanes, &distance[r][v], sizeof distance[r][v]);
-  }
+inline __attribute__((always_inline)) void scores_of_row(const PanelScores<C, tile>& scores, int r, C (&out)[kLanes]) {
+  static_assert(sizeof out == sizeof scores.value[r]);
+  __builtin_memcpy(out, scores.value[r], sizeof out);
 }
+
+// All features of a tile of rows, in blocks of kDepth.
+template <class C, int tile>
+struct LoadedRows {
+  int64_t dim;
+  RowBlock<C, tile>* blocks;
+
+  template <class T>
+  LoadedRows(const T* z, int64_t row, int64_t dim) : dim(dim), blocks(new RowBlock<C, tile>[dim / kDepth + 1]) {
+    for_each_depth(dim, [&](int64_t d, int64_t depth) {
+      for (int r = 0; r < tile; ++r) blocks[d / kDepth].load_row(r, z + (row + r) * dim, d, depth);
+    });
+  }
+  LoadedRows(const LoadedRows&) = delete;
+  ~LoadedRows() { delete[] blocks; }
+
+  inline __attribute__((always_inline)) PanelScores<C, tile> distances(const C* panel) const {
+    PanelScores<C, tile> scores = {};
+    for_each_depth(
+        dim, [&](int64_t d, int64_t depth) { scores.accumulate(blocks[d / kDepth], panel + d * kPanelCodes, depth); });
+    return scores;
+  }
+};
 
 // sum_j p_nj d_nj for a tile of rows, panel after panel; a row's sum has the same order in a tile of any size.
 template <int tile, class T>
-void expect_tile(const ExpectedDistanceArgs<T>& args, const Compute<T>* packed, const Compute<T>* rows, int64_t row) {
+void expect_tile(const ExpectedDistanceArgs<T>& args, const Compute<T>* packed,
+                 const LoadedRows<Compute<T>, tile>& rows, int64_t row) {
   using C = Compute<T>;
   double sum[tile][kLanes] = {};
   for (int64_t panel = 0; panel < panel_count(args.units); ++panel) {
-    typename Simd<C>::Vector distances[tile][kPanelVectors<C>];
-    panel_distances<tile>(rows, packed + panel * args.dim * kPanelCodes, args.dim, distances);
+    const PanelScores<C, tile> distances = rows.distances(packed + panel * args.dim * kPanelCodes);
     const int64_t unit = panel * kPanelCodes;
     for (int r = 0; r < tile; ++r) {
       const int64_t prev = args.prev[row + r];
       if (!in_range(prev, args.units)) continue;
       C p[kLanes], distance[kLanes];
       probabilities(args.logits + prev * args.units, unit, args.units, args.log_normalizer[row + r], p);
-      panel_distances_of_row<tile, C>(distances, r, distance);
+      scores_of_row(distances, r, distance);
       for (int l = 0; l < kLanes; ++l) {  // the last panel's missing codes are NaN
         sum[r][l] += unit + l < args.units ? double(p[l]) * double(distance[l]) : 0.0;
       }
@@ -49,36 +70,30 @@ void expect_tile(const ExpectedDistanceArgs<T>& args, const Compute<T>* packed, 
 template <class T>
 void expected_distance(const ExpectedDistanceArgs<T>& args, const Compute<T>* packed, int64_t first_row,
                        int64_t last_row) {
-  using C = Compute<T>;
   for (int64_t row = first_row; row < last_row; ++row) {
     const int64_t prev = args.prev[row];
     args.log_normalizer[row] =
         in_range(prev, args.units) ? log_sum_exp(args.logits + prev * args.units, args.units) : NAN;
   }
-  C* rows = new C[kTileRows<C> * (args.dim > 0 ? args.dim : 1)];
-  for_each_tile<C>(first_row, last_row, [&]<int tile>(int64_t row) {
-    load_rows<tile>(args.z, row, args.dim, rows);
-    expect_tile<tile>(args, packed, rows, row);
+  for_each_tile<Compute<T>>(first_row, last_row, [&]<int tile>(int64_t row) {
+    expect_tile<tile>(args, packed, LoadedRows<Compute<T>, tile>(args.z, row, args.dim), row);
   });
-  delete[] rows;
 }
 
 template <class T>
 void expected_distance_backward_logits(const ExpectedDistanceBackwardArgs<T>& args, const Compute<T>* packed,
                                        int64_t first, int64_t last) {
   using C = Compute<T>;
-  C* z = new C[args.dim > 0 ? args.dim : 1];
   for_each_gradient_row<T>(args, first, last, [&](const GradientRow& group, const T* logits, double* sum) {
     for (int64_t unit = 0; unit < args.units; ++unit) sum[unit] = 0;
     for (int64_t i = 0; i < group.count; ++i) {
       const int64_t row = group.member(i);
-      load_rows<1>(args.z, row, args.dim, z);
+      const LoadedRows<C, 1> z(args.z, row, args.dim);
       for (int64_t unit = 0; unit < args.units; unit += kLanes) {
-        typename Simd<C>::Vector distances[1][kPanelVectors<C>];
-        panel_distances<1>(z, packed + unit * args.dim, args.dim, distances);
+        const PanelScores<C, 1> distances = z.distances(packed + unit * args.dim);
         C p[kLanes], distance[kLanes];
         probabilities(logits, unit, args.units, args.log_normalizer[row], p);
-        panel_distances_of_row<1, C>(distances, 0, distance);
+        scores_of_row(distances, 0, distance);
         const int64_t lanes = args.units - unit < kLanes ? args.units - unit : kLanes;
         for (int64_t l = 0; l < lanes; ++l) {
           sum[unit + l] +=
@@ -87,7 +102,6 @@ void expected_distance_backward_logits(const ExpectedDistanceBackwardArgs<T>& ar
       }
     }
   });
-  delete[] z;
 }
 
 template <class T>

@@ -94,14 +94,24 @@ template <class T>
 std::vector<Compute<T> > packed_codebook(const T* codebook, int64_t units, int64_t dim) {
   const int64_t panels = panel_count(units);
   std::vector<Compute<T> > packed(panels * kPanelCodes * dim);
-  in_two_ranges(panels, [&](int64_t a, int64_t b) { pack_panels(codebook, units, dim, packed.data(), a, b); });
+  in_two_ranges(panels, [&](int64_t a, int64_t b) { pack_panels_cpu(codebook, units, dim, packed.data(), a, b); });
   return packed;
 }
 
 template <class T>
 void run(const BmuArgs<T>& args) {
-  const auto packed = packed_codebook(args.codebook, args.units, args.dim);
-  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { bmu_cpu(args, packed.data(), a, b); });
+  const int64_t panels = panel_count(args.units), entries = args.rows * args.k;
+  std::vector<Compute<T> > distance(2 * entries);
+  std::vector<int64_t> index(2 * entries);
+  BmuArgs<T> share = args;
+  share.distance = distance.data();
+  share.index = index.data();
+  in_two_ranges(panels, [&](int64_t first, int64_t last) {
+    in_two_ranges(args.rows, [&](int64_t a, int64_t b) { bmu_cpu(share, a, b, first, last); });
+    share.distance += entries;
+    share.index += entries;
+  });
+  bmu_join_cpu(args, distance.data(), index.data(), 2);
 }
 template <class T>
 void run(const BmuBackwardArgs<T>& args) {

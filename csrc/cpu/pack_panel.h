@@ -1,0 +1,72 @@
+// Packs one panel of codes. Included once per instruction level by kernel files (see cpu/foreach_level.h) after
+// cpu/vector.h, so it has no include guard and includes nothing.
+
+// Transposes a square of values: step by step, the bit `step` of row and column numbers changes places.
+template <class C>
+struct Square {
+  static constexpr int side = Simd<C>::lanes;
+  using Vector = typename Simd<C>::Vector;
+  Vector row[side];
+
+  template <int step, int... lane>
+  inline __attribute__((always_inline)) void exchange(std::integer_sequence<int, lane...>) {
+#pragma GCC unroll 16
+    for (int r = 0; r < side; ++r) {
+      if (r & step) continue;
+      const Vector a = row[r], b = row[r | step];
+      row[r] = __builtin_shufflevector(a, b, ((lane & step) ? side + lane - step : lane)...);
+      row[r | step] = __builtin_shufflevector(a, b, ((lane & step) ? side + lane : lane + step)...);
+    }
+  }
+
+  template <int step = 1>
+  inline __attribute__((always_inline)) void transpose() {
+    if constexpr (step < side) {
+      exchange<step>(std::make_integer_sequence<int, side>());
+      transpose<2 * step>();
+    }
+  }
+};
+
+// out[d][code] for the 16 codes that lie at the given addresses; null is a missing code, whose features are NaN.
+template <class T>
+inline __attribute__((always_inline)) void pack_codes(const T* const (&codes)[kPanelCodes], int64_t dim,
+                                                      Compute<T>* out) {
+  using C = Compute<T>;
+  constexpr int side = Square<C>::side;
+  bool complete = true;
+  for (const T* code : codes) complete = complete && code != nullptr;
+  int64_t d = 0;
+  for (; complete && d + side <= dim; d += side) {
+    for (int first = 0; first < kPanelCodes; first += side) {
+      Square<C> square;
+#pragma GCC unroll 16
+      for (int r = 0; r < side; ++r) {
+        C values[side];
+        for (int i = 0; i < side; ++i) values[i] = load(codes[first + r][d + i]);
+        __builtin_memcpy(&square.row[r], values, sizeof values);
+      }
+      square.transpose();
+#pragma GCC unroll 16
+      for (int r = 0; r < side; ++r) {
+        __builtin_memcpy(out + (d + r) * kPanelCodes + first, &square.row[r], sizeof square.row[r]);
+      }
+    }
+  }
+  for (; d < dim; ++d) {
+    for (int code = 0; code < kPanelCodes; ++code) {
+      out[d * kPanelCodes + code] = codes[code] != nullptr ? load(codes[code][d]) : C(NAN);
+    }
+  }
+}
+
+// Codes [16 panel, 16 panel + 16) of the codebook.
+template <class T>
+void pack_panel(const T* codebook, int64_t units, int64_t dim, int64_t panel, Compute<T>* out) {
+  const T* codes[kPanelCodes];
+  for (int code = 0; code < kPanelCodes; ++code) {
+    const int64_t unit = panel * kPanelCodes + code;
+    codes[code] = unit < units ? codebook + unit * dim : nullptr;
+  }
+  pack_codes(codes, dim, out);
+}

@@ -48,7 +48,7 @@ template <class T>
 void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
 
 // On CUDA the search wants memory of its own, as much as the first function says for these arguments on the current
-// device.
+// device. If the tensor cores searched, its first 8 bytes then hold the number of rows that had to be searched again.
 template <class T>
 int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>& args);
 template <class T>

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "cuda/fused_multiply_add.cuh"
 #include "device.h"
 #include "dtypes.h"
 
@@ -12,9 +13,6 @@ constexpr int kTileDepth = 16;  // features brought to shared memory at a time
 constexpr int kTileThreads = 256;
 constexpr int kTileSide = 16;  // threads along each side; thread (x, y) has rows y + 16 i and codes x + 16 j
 constexpr int kPerThread = kTile / kTileSide;
-
-__device__ inline float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
-__device__ inline double fused_multiply_add(double a, double b, double c) { return fma(a, b, c); }
 
 template <class C>
 struct DistanceTile {

@@ -7,11 +7,19 @@
 namespace somvae {
 
 constexpr int kThreads = 256;  // of kernels with one thread per element
-constexpr int64_t kLargestGrid = 2147483647;
+
+// Along x. The simt tests make it small, so that the loops over it go round more than once.
+inline int64_t largest_grid() {
+#if defined(SOMVAE_SIMT)
+  return simt::device().largest_grid;
+#else
+  return 2147483647;
+#endif
+}
 
 inline unsigned blocks_for(int64_t elements, int64_t per_block) {
   const int64_t blocks = (elements + per_block - 1) / per_block;
-  return static_cast<unsigned>(blocks < kLargestGrid ? blocks : kLargestGrid);
+  return static_cast<unsigned>(blocks < largest_grid() ? blocks : largest_grid());
 }
 
 // Kernels loop `for (int64_t i = global_thread(); i < elements; i += total_threads())`, so any grid covers all

@@ -41,6 +41,17 @@ struct Thread {
   unsigned source;
   uint64_t bits;
   uint64_t result;
+
+  // What it shows in exchanges: one may be written while the one before is still being read.
+  Operands operands[2];
+  unsigned exchanges;
+
+  // Begun copies, a ring, and how many of them had been begun at the end of each of the latest groups.
+  static constexpr unsigned kMaxCopies = 128, kMaxGroups = 8;
+  AsyncCopy copies[kMaxCopies];
+  unsigned begun, completed;
+  unsigned group_ends[kMaxGroups];
+  unsigned groups;
 };
 
 // An ordering edge for the race detector. Its users alternate between two tags: a thread that has already reached the
@@ -103,6 +114,8 @@ const char* name(Collective operation) {
       return "a warp shuffle";
     case Collective::kBallot:
       return "a warp vote";
+    case Collective::kExchange:
+      return "an instruction of the whole warp";
   }
   return "";
 }
@@ -283,6 +296,7 @@ void prepare(const uint3& index, size_t number, std::deque<Fiber>& fibers) {
     thread.warp->alive |= 1u << thread.position.lane;
     thread.fiber = &fibers[number % 2 * count + i];
     thread.state = Thread::State::kReady;
+    thread.exchanges = thread.begun = thread.completed = thread.groups = 0;
   }
 }
 
@@ -326,6 +340,38 @@ uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned 
   if (self.state != Thread::State::kReady) yield();
   if (orders_memory) acquire(tag);
   return self.result;
+}
+
+void exchange_operands(const Operands& own, CallSite site) {
+  Thread& self = *current;
+  constexpr unsigned kAllLanes = 0xffffffffu;
+  if (self.warp->alive != kAllLanes) fail("a lane has returned before an instruction of the whole warp");
+  self.operands[self.exchanges++ % 2] = own;
+  meet_warp(Collective::kExchange, kAllLanes, 0, 0, site);
+}
+
+Operands operands_of(unsigned lane) { return current->warp->lanes[lane].operands[(current->exchanges - 1) % 2]; }
+
+void begin_async_copy(const AsyncCopy& copy) {
+  Thread& self = *current;
+  if (self.begun - self.completed == Thread::kMaxCopies) fail("too many asynchronous copies that nothing waits for");
+  self.copies[self.begun++ % Thread::kMaxCopies] = copy;
+}
+
+void commit_async_copies() {
+  Thread& self = *current;
+  self.group_ends[self.groups++ % Thread::kMaxGroups] = self.begun;
+}
+
+bool complete_async_copy(unsigned pending, AsyncCopy* copy) {
+  Thread& self = *current;
+  if (pending >= Thread::kMaxGroups) fail("a wait for all but " + std::to_string(pending) + " groups of copies");
+  if (self.groups <= pending) return false;
+  // Unsigned counters may wrap, their differences do not.
+  const unsigned end = self.group_ends[(self.groups - 1 - pending) % Thread::kMaxGroups];
+  if (static_cast<int>(end - self.completed) <= 0) return false;
+  *copy = self.copies[self.completed++ % Thread::kMaxCopies];
+  return true;
 }
 
 void run_blocks(const Launch& launch) {

@@ -18,7 +18,8 @@ enum class Collective {
   kSyncthreadsOr,
   kSyncwarp,
   kShuffle,
-  kBallot
+  kBallot,
+  kExchange
 };
 
 struct CallSite {
@@ -33,6 +34,28 @@ int meet_block(Collective operation, int predicate, CallSite site);
 // Waits for every lane in mask that has not returned. A shuffle gives the bits that lane source passed (all ones where
 // that lane takes no part), a ballot the lanes that passed nonzero bits. Only kSyncwarp orders memory.
 uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned source, CallSite site);
+
+// What a lane shows the others in an exchange: the operands of an instruction that a whole warp executes together.
+struct Operands {
+  uint32_t words[8];
+};
+
+// Waits for all 32 lanes, none of which may have returned, each with its operands. Orders no memory. Until the lane's
+// next exchange, operands_of tells what another lane has shown.
+void exchange_operands(const Operands& own, CallSite site);
+Operands operands_of(unsigned lane);
+
+// Copies that a thread has begun and not waited for, in groups as cp.async has them. The launcher only keeps them:
+// cuda/async_copy.cuh reads the source at the start, and writes the destination when the wait returns them.
+struct AsyncCopy {
+  void* destination;
+  unsigned char bytes[16];
+  unsigned size;
+};
+void begin_async_copy(const AsyncCopy& copy);
+void commit_async_copies();
+// The next copy of the groups before the `pending` latest ones; false when there is none left.
+bool complete_async_copy(unsigned pending, AsyncCopy* copy);
 
 using Body = void (*)(const void* closure);
 

@@ -32,6 +32,11 @@ void require(bool satisfied, const std::string& kernel, const std::string& what)
 
 }  // namespace
 
+Device& device() {
+  static Device device;
+  return device;
+}
+
 const std::set<std::string>& launched_kernels() { return registry(); }
 
 void run_kernel(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, Body body,

@@ -11,6 +11,14 @@ namespace somvae::simt {
 // in the source, "(name<arguments>)".
 void run_kernel(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, Body body, const void* closure);
 
+// The device that kernels see, and what launchers may ask of it. Tests change it.
+struct Device {
+  int multiprocessors = 2;
+  int capability = 80;           // 10 * major + minor
+  int64_t largest_grid = 65536;  // blocks that launchers use before loops in the kernel take over
+};
+Device& device();
+
 // The names, without template arguments, of the kernels that this program has launched so far.
 const std::set<std::string>& launched_kernels();
 

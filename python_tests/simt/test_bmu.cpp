@@ -48,9 +48,27 @@ template <class T>
 void check_forward(Report& report, const Problem<T>& problem, int k, const std::string& what) {
   using C = Compute<T>;
   const auto [rows, units, dim] = problem.shape;
-  auto distance = poisoned<C>(rows * k);
-  auto index = poisoned<int64_t>(rows * k);
-  run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, k});
+  std::vector<C> distance;
+  std::vector<int64_t> index;
+  for (SearchWay way : search_ways()) {
+    auto found_distance = poisoned<C>(rows * k);
+    auto found_index = poisoned<int64_t>(rows * k);
+    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), found_distance.data(), found_index.data(), rows, units,
+                   dim, k},
+        way);
+    if (distance.empty()) {
+      distance = found_distance;
+      index = found_index;
+    }
+    for (int64_t i = 0; i < rows * k; ++i) {
+      const bool same = found_index[i] == index[i] && (found_distance[i] == distance[i] ||
+                                                       (std::isnan(found_distance[i]) && std::isnan(distance[i])));
+      report.require(same, what + ", row " + std::to_string(i / k) + ", winner " + std::to_string(i % k) + ": " +
+                               way.name + " has code " + std::to_string(found_index[i]) + " at " +
+                               std::to_string(found_distance[i]) + ", not " + std::to_string(index[i]) + " at " +
+                               std::to_string(distance[i]));
+    }
+  }
 
   for (int64_t row = 0; row < rows; ++row) {
     const T* z = problem.z.data() + row * dim;

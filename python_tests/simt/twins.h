@@ -2,6 +2,9 @@
 // two threads would take it.
 #pragma once
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,9 +31,38 @@ inline const std::set<std::string>& launched() { return simt::launched_kernels()
 // Whether scores are sums of fused multiply-adds.
 inline bool scores_are_fused() { return true; }
 
+// A way of the search: which kernel, on which GPU.
+struct SearchWay {
+  std::string name;
+  const char* kernel;   // what SOMVAE_EXT_BMU_KERNEL says
+  int multiprocessors;  // 0: any work fills it, so that there is one slice
+  int64_t largest_grid;
+  int64_t searched_again = 0;  // rows, by the tensor cores' latest search
+};
+
+inline std::vector<SearchWay> search_ways() {
+  return {{"FFMA", "ffma", 0, 65536},
+          {"FFMA in slices, looping", "ffma", 64, 1},
+          {"tensor cores", "tensor_core", 0, 65536},
+          {"tensor cores in slices, looping", "tensor_core", 64, 1}};
+}
+
 template <class T>
-void run(const BmuArgs<T>& args) {
-  bmu_cuda(args, nullptr);
+void run(const BmuArgs<T>& args, SearchWay& way) {
+  const simt::Device before = simt::device();
+  setenv("SOMVAE_EXT_BMU_KERNEL", way.kernel, 1);
+  simt::device().multiprocessors = way.multiprocessors;
+  simt::device().largest_grid = way.largest_grid;
+  const int64_t bytes = bmu_cuda_workspace_bytes(args);
+  constexpr std::align_val_t alignment{256};  // as torch's allocations
+  char* workspace = static_cast<char*>(operator new(bytes, alignment));
+  memset(workspace, 0xfb, bytes);
+  bmu_cuda(args, workspace, nullptr);
+  way.searched_again = 0;
+  if (bytes > 0) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
+  operator delete(workspace, alignment);
+  simt::device() = before;
+  unsetenv("SOMVAE_EXT_BMU_KERNEL");
 }
 template <class T>
 void run(const BmuBackwardArgs<T>& args) {
@@ -112,6 +144,16 @@ void run(const BmuArgs<T>& args) {
     share.index += entries;
   });
   bmu_join_cpu(args, distance.data(), index.data(), 2);
+}
+struct SearchWay {
+  std::string name;
+};
+
+inline std::vector<SearchWay> search_ways() { return {{"CPU"}}; }
+
+template <class T>
+void run(const BmuArgs<T>& args, SearchWay&) {
+  run(args);
 }
 template <class T>
 void run(const BmuBackwardArgs<T>& args) {

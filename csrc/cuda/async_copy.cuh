@@ -1,0 +1,56 @@
+// Copies from global to shared memory that run while the thread computes (cp.async, compute capability 8.0).
+//
+// Copies are committed in groups; await_copies<n>() waits for all groups of this thread but the latest n, and after a
+// barrier the others' copies are there too. Until then the destination is undefined. Older GPUs copy at once.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "device.h"
+
+namespace somvae {
+
+// Begins to copy `bytes` (4, 8 or 16, to which both addresses are aligned), or zeros unless `present`: then `from` is
+// not read, but must be a global address.
+template <int bytes>
+__device__ inline void async_copy(void* to_shared, const void* from_global, bool present) {
+  static_assert(bytes == 4 || bytes == 8 || bytes == 16, "cp.async copies 4, 8 or 16 bytes");
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(to_shared));
+  const int read = present ? bytes : 0;
+  if constexpr (bytes == 16) {  // .cg leaves the first-level cache alone
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global), "r"(read) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from_global), "n"(bytes), "r"(read)
+                 : "memory");
+  }
+#elif defined(__CUDA_ARCH__)
+  using Word = std::conditional_t<bytes == 4, unsigned, std::conditional_t<bytes == 8, uint2, uint4> >;
+  *static_cast<Word*>(to_shared) = present ? *static_cast<const Word*>(from_global) : Word{};
+#elif defined(SOMVAE_SIMT)
+  simt::AsyncCopy copy = {to_shared, {}, bytes};
+  if (present) memcpy(copy.bytes, from_global, bytes);
+  memset(to_shared, 0xff, bytes);  // NaN for who reads too early, and a write that the race detector sees
+  simt::begin_async_copy(copy);
+#endif
+}
+
+__device__ inline void commit_copies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#elif defined(SOMVAE_SIMT)
+  simt::commit_async_copies();
+#endif
+}
+
+template <int pending>
+__device__ inline void await_copies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+#elif defined(SOMVAE_SIMT)
+  simt::AsyncCopy copy;
+  while (simt::complete_async_copy(pending, &copy)) memcpy(copy.destination, copy.bytes, copy.size);
+#endif
+}
+
+}  // namespace somvae

@@ -1,0 +1,107 @@
+// Products of small matrices by the tensor cores (mma.sync, compute capability 8.0): d += a b, executed by a warp.
+//
+// a is 16 x depth, b is depth x 8, d is 16 x 8, with depth 8 for TF32 and 16 for the 16-bit types. A register holds a
+// "word": one TF32 number, or two consecutive 16-bit ones. With group = lane / 4 and member = lane % 4, a lane holds
+//   a[0], a[1]: words `member` of rows group and group + 8;  a[2], a[3]: words `member + 4` of the same rows
+//   b[0], b[1]: words `member` and `member + 4` of column `group`
+//   d[0], d[1]: columns 2 member and 2 member + 1 of row group;  d[2], d[3]: of row group + 8
+// so that any assignment of the depth's words to members will do, as long as a and b agree in it.
+#pragma once
+#include <cstdint>
+#include <type_traits>
+
+#include "device.h"
+#include "dtypes.h"
+
+namespace somvae {
+
+#if defined(SOMVAE_SIMT)
+namespace simt {
+
+// A sum as a tensor core may form it in the worst case: one term after another, each time cut off toward zero.
+inline float add_toward_zero(float sum, double term) {
+  const double exact = double(sum) + term;  // of floats, or of products of at most 11 x 11 bits
+  const float rounded = static_cast<float>(exact);
+  return std::fabs(double(rounded)) > std::fabs(exact) ? std::nextafterf(rounded, 0.0f) : rounded;
+}
+
+template <class T, int per_word>
+float element(uint32_t word, int e) {
+  if constexpr (per_word == 1) {
+    return bits_to_float(word & 0xffffe000u);  // the bits that TF32 has
+  } else {
+    return load(T{static_cast<uint16_t>(word >> 16 * e)});
+  }
+}
+
+template <class T>
+void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CallSite site) {
+  constexpr int per_word = std::is_same_v<T, float> ? 1 : 2;
+  exchange_operands({{a[0], a[1], a[2], a[3], b[0], b[1]}}, site);
+  const unsigned group = position->lane / 4, member = position->lane % 4;
+  for (unsigned half = 0; half < 2; ++half) {
+    for (unsigned m = 0; m < 4; ++m) {
+      const Operands row = operands_of(4 * group + m);
+      for (unsigned column = 0; column < 2; ++column) {
+        const Operands other = operands_of(4 * (2 * member + column) + m);
+        for (int e = 0; e < per_word; ++e) {
+          for (unsigned bottom = 0; bottom < 2; ++bottom) {
+            float& sum = d[2 * bottom + column];
+            const float x = element<T, per_word>(row.words[2 * half + bottom], e);
+            sum = add_toward_zero(sum, double(x) * element<T, per_word>(other.words[4 + half], e));
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace simt
+#endif
+
+// The nearest TF32 number, in a float; ties away from zero.
+__device__ inline uint32_t to_tf32(float value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  uint32_t word;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(value));
+  return word;
+#elif defined(SOMVAE_SIMT)
+  const uint32_t bits = float_to_bits(value);
+  return (bits & 0x7fffffffu) >= 0x7f800000u ? bits : (bits + 0x1000u) & 0xffffe000u;
+#else
+  return 0;
+#endif
+}
+
+#if defined(SOMVAE_SIMT)
+#define SOMVAE_MMA_SITE , const char *file = __builtin_FILE(), int line = __builtin_LINE()
+#else
+#define SOMVAE_MMA_SITE
+#endif
+
+// T is float (whose words are TF32 numbers), Float16 or BFloat16.
+template <class T>
+__device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4],
+                                           const uint32_t (&b)[2] SOMVAE_MMA_SITE) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#define SOMVAE_MMA(instruction)                                                               \
+  asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                               \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+  if constexpr (std::is_same_v<T, float>) {
+    SOMVAE_MMA("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
+  } else if constexpr (std::is_same_v<T, Float16>) {
+    SOMVAE_MMA("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32");
+  } else {
+    SOMVAE_MMA("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");
+  }
+#undef SOMVAE_MMA
+#elif defined(__CUDA_ARCH__)
+  __trap();  // no launcher comes here: see bmu/bmu_policy.h
+#elif defined(SOMVAE_SIMT)
+  simt::multiply_accumulate<T>(d, a, b, {file, line});
+#endif
+}
+#undef SOMVAE_MMA_SITE
+
+}  // namespace somvae

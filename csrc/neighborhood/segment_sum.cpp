@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "ops.h"
 #include "tensor/checks.h"
 #include "tensor/dispatch.h"
@@ -11,6 +13,87 @@
 #include "tensor/row_groups.h"
 
 namespace somvae {
+
+namespace {
+
+// Sums in double of up to 8 MiB stay in the caches, where adding to any of them costs less than fetching rows from
+// anywhere in memory.
+constexpr int64_t kCachedBytes = 8 << 20;
+
+bool fits_in_cache(const Tensor& sum) { return sum.numel() * static_cast<int64_t>(sizeof(double)) <= kCachedBytes; }
+
+// How many sums of their own the rows are cut into; depends on the sizes alone, so that the result does, too. Each
+// chunk has enough rows that adding up the chunks costs little.
+int64_t scatter_chunks(int64_t rows, const Tensor& sum) {
+  constexpr int64_t most = 16, least_rows = 16384, rows_per_segment = 8;
+  const int64_t bytes = std::max<int64_t>(1, sum.numel() * static_cast<int64_t>(sizeof(double)));
+  const int64_t worth = rows / std::max(least_rows, rows_per_segment * sum.size(0));
+  return std::clamp<int64_t>(worth, 1, std::min(most, std::max<int64_t>(1, kCachedBytes / bytes)));
+}
+
+std::tuple<Tensor, Tensor> scatter_rows(const Tensor& x, const Tensor& index, const Tensor& sum) {
+  const int64_t rows = x.size(0), segments = sum.size(0), dim = sum.size(1), chunks = scatter_chunks(rows, sum);
+  const Tensor count = at::empty({segments}, index.options());
+  // A single chunk's sums and counts are the result, where the types agree.
+  const Tensor chunk_sum = chunks == 1 && sum.scalar_type() == at::kDouble
+                               ? sum
+                               : at::empty({chunks, segments, dim}, sum.options().dtype(at::kDouble));
+  const Tensor chunk_count = chunks == 1 ? count : at::empty({chunks, segments}, count.options());
+  dispatch_floating(x.scalar_type(), [&]<class T>() {
+    const SegmentScatterArgs<T> args{elements<T>(x),
+                                     elements<int64_t>(index),
+                                     mutable_elements<double>(chunk_sum),
+                                     mutable_elements<int64_t>(chunk_count),
+                                     mutable_elements<Compute<T>>(sum),
+                                     mutable_elements<int64_t>(count),
+                                     rows,
+                                     segments,
+                                     dim,
+                                     chunks};
+    // Threads that no chunk is left for share the chunks' features, each at least a cache line of x.
+    constexpr int64_t least_features = 16;
+    const int64_t wanted = (at::get_num_threads() + chunks - 1) / chunks;
+    const int64_t slices = std::clamp<int64_t>(dim / least_features, 1, wanted);
+    const int64_t features = (dim + slices - 1) / slices;
+    const double work = (rows / chunks + segments) * (1 + kStreamedPair * features);
+    parallel(chunks * slices, work, [&](int64_t first, int64_t last) {
+      for (int64_t item = first; item < last; ++item) {
+        const int64_t feature = item % slices * features;
+        segment_scatter_cpu(args, item / slices, feature, std::min(dim, feature + features));
+      }
+    });
+    parallel(segments, kStreamedPair * chunks * (1 + dim),
+             [&](int64_t first, int64_t last) { segment_combine_cpu(args, first, last); });
+  });
+  return {sum, count};
+}
+
+std::tuple<Tensor, Tensor> gather_rows(const Tensor& x, const Tensor& index, const Tensor& sum) {
+  const int64_t rows = x.size(0), segments = sum.size(0), dim = sum.size(1);
+  const RowGroups groups = group_rows(index, segments);
+  const Tensor partial =
+      x.is_cuda() ? at::empty({2, segment_sum_tiles(rows), dim}, x.options().dtype(at::kDouble)) : Tensor();
+  dispatch_floating(x.scalar_type(), [&]<class T>() {
+    const SegmentSumArgs<T> args{elements<T>(x),
+                                 elements<int64_t>(index),
+                                 elements<int64_t>(groups.order),
+                                 elements<int64_t>(groups.offsets),
+                                 mutable_elements<double>(partial),
+                                 mutable_elements<Compute<T>>(sum),
+                                 rows,
+                                 segments,
+                                 dim};
+    if (x.is_cuda()) {
+      RUN_ON_CUDA(x, segment_sum_cuda(args, stream));
+      return;
+    }
+    parallel(segments, kStreamedPair * (1 + rows / segments) * dim,
+             [&](int64_t first, int64_t last) { segment_sum_cpu(args, first, last); });
+  });
+  return {sum, groups.offsets.slice(0, 1).sub(groups.offsets.slice(0, 0, segments))};
+}
+
+}  // namespace
 
 std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments) {
   ArgumentChecks check("segment_sum");
@@ -26,25 +109,9 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
       at::empty_symint({num_segments, check.size('D')}, x.options().dtype(compute_dtype(x.scalar_type())));
   if (x.is_meta()) return {sum, at::empty_symint({num_segments}, index.options())};
 
-  const Tensor rows = x.contiguous();
-  const int64_t segments = sum.size(0);
-  const RowGroups groups = group_rows(index, segments);
-  dispatch_floating(x.scalar_type(), [&]<class T>() {
-    const SegmentSumArgs<T> args{elements<T>(rows),
-                                 elements<int64_t>(groups.order),
-                                 elements<int64_t>(groups.offsets),
-                                 mutable_elements<Compute<T>>(sum),
-                                 rows.size(0),
-                                 segments,
-                                 rows.size(1)};
-    if (x.is_cuda()) {
-      RUN_ON_CUDA(x, segment_sum_cuda(args, stream));
-      return;
-    }
-    parallel(segments, kStreamedPair * (1 + args.rows / segments) * args.dim,
-             [&](int64_t first, int64_t last) { segment_sum_cpu(args, first, last); });
-  });
-  return {sum, groups.offsets.slice(0, 1).sub(groups.offsets.slice(0, 0, segments))};
+  const Tensor rows = x.contiguous(), segment_of = index.contiguous();
+  if (x.is_cpu() && fits_in_cache(sum)) return scatter_rows(rows, segment_of, sum);
+  return gather_rows(rows, segment_of, sum);
 }
 
 Tensor segment_sum_backward(const Tensor& grad, const Tensor& index, at::ScalarType dtype) {

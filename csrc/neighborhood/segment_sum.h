@@ -1,20 +1,45 @@
 // Sums of the rows that each unit won. Launchers for both twins; no torch here.
+//
+// Sums are added in double, in an order that the sizes and the index determine, whatever the threads. The CPU either
+// scatters the rows, in the order in which memory holds them, into sums that fit in its caches, or gathers the rows of
+// one segment after another; CUDA always gathers.
 #pragma once
 #include <cstdint>
 
+#include "device.h"
 #include "dtypes.h"
 
 namespace somvae {
 
-// Rows of a segment are added in ascending order, in double, whatever the threads.
+// The rows are cut into `chunks` ranges of the same length, of which each is added in ascending order into sums of its
+// own; the chunks' sums are then added in ascending order.
+template <class T>
+struct SegmentScatterArgs {
+  const T* x;            // [rows, dim]
+  const int64_t* index;  // [rows]; a row whose index is out of range is left out
+  double* chunk_sum;     // [chunks, segments, dim] scratch
+  int64_t* chunk_count;  // [chunks, segments] scratch
+  Compute<T>* sum;       // [segments, dim] out
+  int64_t* count;        // [segments] out
+  int64_t rows, segments, dim, chunks;
+};
+
 template <class T>
 struct SegmentSumArgs {
   const T* x;              // [rows, dim]
+  const int64_t* index;    // [rows]
   const int64_t* order;    // [rows] rows sorted by segment, ascending row within a segment
   const int64_t* offsets;  // [segments + 1] segment j owns order[offsets[j]] .. order[offsets[j + 1] - 1]
+  double* partial;         // [2, tiles, dim] scratch, on CUDA only; tiles = segment_sum_tiles(rows)
   Compute<T>* sum;         // [segments, dim] out
   int64_t rows, segments, dim;
 };
+
+// On CUDA, kSegmentTileRows consecutive places of `order` are added by one thread per feature.
+constexpr int64_t kSegmentTileRows = 64;
+SOMVAE_HOST_DEVICE inline int64_t segment_sum_tiles(int64_t rows) {
+  return (rows + kSegmentTileRows - 1) / kSegmentTileRows;
+}
 
 // grad_x[n] = grad[index[n]].
 template <class T>
@@ -25,6 +50,12 @@ struct SegmentSumBackwardArgs {
   int64_t rows, segments, dim;
 };
 
+// Fills chunk_sum of some features of one chunk, and with the first feature also chunk_count.
+template <class T>
+void segment_scatter_cpu(const SegmentScatterArgs<T>& args, int64_t chunk, int64_t first_feature, int64_t last_feature);
+// Adds the chunks, once all are filled.
+template <class T>
+void segment_combine_cpu(const SegmentScatterArgs<T>& args, int64_t first_segment, int64_t last_segment);
 template <class T>
 void segment_sum_cpu(const SegmentSumArgs<T>& args, int64_t first_segment, int64_t last_segment);
 template <class T>

@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <tuple>
 #include <type_traits>
 
 #include "index_range.h"
@@ -10,6 +13,17 @@
 namespace somvae {
 
 template <class T>
+void segment_scatter_cpu(const SegmentScatterArgs<T>& args, int64_t chunk, int64_t first_feature,
+                         int64_t last_feature) {
+  SIMD_DISPATCH(segment_scatter, args, chunk, first_feature, last_feature);
+}
+
+template <class T>
+void segment_combine_cpu(const SegmentScatterArgs<T>& args, int64_t first_segment, int64_t last_segment) {
+  SIMD_DISPATCH(segment_combine, args, first_segment, last_segment);
+}
+
+template <class T>
 void segment_sum_cpu(const SegmentSumArgs<T>& args, int64_t first_segment, int64_t last_segment) {
   SIMD_DISPATCH(segment_sum, args, first_segment, last_segment);
 }
@@ -19,8 +33,10 @@ void segment_sum_backward_cpu(const SegmentSumBackwardArgs<T>& args, int64_t fir
   SIMD_DISPATCH(segment_sum_backward, args, first_row, last_row);
 }
 
-#define INSTANTIATE(T)                                                       \
-  template void segment_sum_cpu(const SegmentSumArgs<T>&, int64_t, int64_t); \
+#define INSTANTIATE(T)                                                                        \
+  template void segment_scatter_cpu(const SegmentScatterArgs<T>&, int64_t, int64_t, int64_t); \
+  template void segment_combine_cpu(const SegmentScatterArgs<T>&, int64_t, int64_t);          \
+  template void segment_sum_cpu(const SegmentSumArgs<T>&, int64_t, int64_t);                  \
   template void segment_sum_backward_cpu(const SegmentSumBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -4,9 +4,12 @@ namespace somvae {
 
 template <class T>
 void segment_sum_cuda(const SegmentSumArgs<T>& args, void* stream) {
-  const int64_t elements = args.segments * args.dim;
-  if (elements == 0) return;
-  LAUNCH((segment_sum_kernel<T>), blocks_for(elements, kThreads), kThreads, 0, stream, args);
+  const int64_t results = args.segments * args.dim, tile_results = segment_sum_tiles(args.rows) * args.dim;
+  if (results == 0) return;
+  if (tile_results > 0) {
+    LAUNCH((segment_sum_tiles_kernel<T>), blocks_for(tile_results, kThreads), kThreads, 0, stream, args);
+  }
+  LAUNCH((segment_sum_combine_kernel<T>), blocks_for(results, kThreads), kThreads, 0, stream, args);
 }
 
 template <class T>

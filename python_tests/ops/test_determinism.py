@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from calls import CALLS, GRID, Call, assert_same_bits, make_calls, make_inputs, run
-from cases import normal
+from cases import integers, normal
 
 from somvae_ext import Grid, ops
 
@@ -56,6 +56,20 @@ def test_many_codes_and_any_number_of_threads() -> None:
     for threads in (2, 3):
         torch.set_num_threads(threads)
         assert_same_bits(ops.bmu(z, codebook, 2), one)
+
+
+@pytest.mark.parametrize(
+    ("rows", "segments", "dim"),
+    [(400_000, 64, 3), (5_000, 20, 130), (40_000, 70_000, 16)],  # chunks of rows, slices of features, sorted rows
+)
+@pytest.mark.usefixtures("_threads_restored")
+def test_segment_sum_and_any_number_of_threads(rows: int, segments: int, dim: int) -> None:
+    x, index = normal(rows, dim, seed=1), integers(rows, seed=2, below=segments)
+    torch.set_num_threads(1)
+    one = ops.segment_sum(x, index, segments)
+    for threads in (2, 3, 7):
+        torch.set_num_threads(threads)
+        assert_same_bits(ops.segment_sum(x, index, segments), one)
 
 
 ROWWISE = {name: call for name, call in CALLS.items() if name != "segment_sum"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -260,7 +261,10 @@ def test_losses_of_any_grid_and_layout(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("rows", "segments", "dim"), [(1, 1, 1), (7, 12, 3), (500, 9, 17)])
+@pytest.mark.parametrize(
+    ("rows", "segments", "dim"),
+    [(1, 1, 1), (7, 12, 3), (500, 9, 17), (50_000, 5, 3), (3000, 70_000, 17)],  # in chunks; sums larger than a cache
+)
 def test_segment_sum(
     ops: SimpleNamespace, device: torch.device, dtype: torch.dtype, rows: int, segments: int, dim: int
 ) -> None:
@@ -272,6 +276,17 @@ def test_segment_sum_does_not_lose_small_terms_to_cancellation(ops: SimpleNamesp
     x = torch.tensor([[1e8], [1.0], [-1e8], [1.0]], device=device)
     total, _ = ops.segment_sum(x, torch.zeros(4, dtype=torch.int64, device=device), 1)
     assert total.item() == 2.0
+
+
+def test_segment_sum_of_millions_of_rows_is_rounded_once(ops: SimpleNamespace, device: torch.device) -> None:
+    """Five million additions in float64 are off by less than 1e-9 of the sum, and float32 rounds to 6e-8 of it."""
+    rows = 5_000_000
+    x = torch.rand(rows, 1, generator=torch.Generator().manual_seed(1))
+    total, count = ops.segment_sum(x.to(device), torch.zeros(rows, dtype=torch.int64, device=device), 1)
+    exact = math.fsum(x[:, 0].tolist())
+    added, rounded = rows * torch.finfo(torch.float64).eps, torch.finfo(torch.float32).eps / 2
+    assert count.item() == rows
+    assert abs(total.item() - exact) <= (added + rounded + added * rounded) * exact
 
 
 @pytest.mark.parametrize("index_layout", INDEX_LAYOUTS)

@@ -167,6 +167,13 @@ void run(const SegmentSumArgs<T>& args) {
   in_two_ranges(args.segments, [&](int64_t a, int64_t b) { segment_sum_cpu(args, a, b); });
 }
 template <class T>
+void run(const SegmentScatterArgs<T>& args) {
+  for (int64_t chunk = 0; chunk < args.chunks; ++chunk) {
+    in_two_ranges(args.dim, [&](int64_t a, int64_t b) { segment_scatter_cpu(args, chunk, a, b); });
+  }
+  in_two_ranges(args.segments, [&](int64_t a, int64_t b) { segment_combine_cpu(args, a, b); });
+}
+template <class T>
 void run(const SegmentSumBackwardArgs<T>& args) {
   in_two_ranges(args.rows, [&](int64_t a, int64_t b) { segment_sum_backward_cpu(args, a, b); });
 }

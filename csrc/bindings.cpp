@@ -46,6 +46,11 @@ void register_everywhere(torch::Library& library) {
   library.impl("expected_distance_backward", &expected_distance_backward);
 }
 
+void register_on_cpu(torch::Library& library) {
+  register_everywhere(library);
+  library.impl("bmu_pruned", &bmu_pruned);
+}
+
 void register_autocast(torch::Library& library) {
   for (const char* name : {"bmu", "som_losses", "transition_log_prob", "expected_distance"}) {
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&cast_to_float32>());
@@ -94,6 +99,9 @@ pybind11::dict launch_limits() {
 TORCH_LIBRARY(somvae_ext, library) {
   library.def("bmu(Tensor z, Tensor codebook, int k=1) -> (Tensor distance, Tensor index)");
   library.def(
+      "bmu_pruned(Tensor z, Tensor codebook, Tensor[] index_parts, Tensor? hint=None, int k=1) "
+      "-> (Tensor distance, Tensor index, Tensor work)");
+  library.def(
       "bmu_backward(Tensor grad, Tensor z, Tensor codebook, Tensor index, bool[2] output_mask) -> (Tensor, Tensor)");
   library.def("som_gather(Tensor codebook, Tensor index, Tensor neighbors) -> Tensor");
   library.def("som_gather_backward(Tensor grad, Tensor index, Tensor neighbors) -> Tensor");
@@ -119,15 +127,16 @@ TORCH_LIBRARY(somvae_ext, library) {
       "Tensor expectation, Tensor log_normalizer, bool sparse_grad, bool[3] output_mask) -> (Tensor, Tensor, Tensor)");
 }
 
-TORCH_LIBRARY_IMPL(somvae_ext, CPU, library) { somvae::register_everywhere(library); }
+TORCH_LIBRARY_IMPL(somvae_ext, CPU, library) { somvae::register_on_cpu(library); }
 TORCH_LIBRARY_IMPL(somvae_ext, CUDA, library) { somvae::register_everywhere(library); }
-TORCH_LIBRARY_IMPL(somvae_ext, Meta, library) { somvae::register_everywhere(library); }
+TORCH_LIBRARY_IMPL(somvae_ext, Meta, library) { somvae::register_on_cpu(library); }
 
 TORCH_LIBRARY_IMPL(somvae_ext, AutocastCPU, library) { somvae::register_autocast(library); }
 TORCH_LIBRARY_IMPL(somvae_ext, AutocastCUDA, library) { somvae::register_autocast(library); }
 
 TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
   library.impl("bmu", &somvae::differentiable::bmu);
+  library.impl("bmu_pruned", &somvae::differentiable::bmu_pruned);
   library.impl("som_gather", &somvae::differentiable::som_gather);
   library.impl("som_losses", &somvae::differentiable::som_losses);
   library.impl("segment_sum", &somvae::differentiable::segment_sum);

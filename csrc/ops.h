@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <tuple>
 
 namespace somvae {
@@ -19,6 +20,10 @@ using at::Tensor;
 // z floating [N, D], codebook floating [K, D], k 1 or 2
 // -> distance compute [N] or [N, 2], index [N] or [N, 2]
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
+// The same with the help of a BMUIndex (somvae_ext/ops/bmu_index.py): its tensors, and hint [N] or none; CPU only.
+// -> distance, index, work int64 [3]: multiply-adds spent on projecting rows, on screening and on scores
+std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,
+                                              const std::optional<Tensor>& hint, int64_t k);
 // grad compute, index as returned by bmu -> grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
 std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,
                                         const Tensor& index, std::array<bool, 2> output_mask);
@@ -62,6 +67,8 @@ std::tuple<Tensor, Tensor, Tensor> expected_distance_backward(const Tensor& grad
 namespace differentiable {
 
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
+std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,
+                                              const std::optional<Tensor>& hint, int64_t k);
 Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors);
 std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
                                       const Tensor& neighbors, bool mask_border);

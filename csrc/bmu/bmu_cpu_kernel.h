@@ -5,55 +5,8 @@
 #include "cpu/feature_block.h"
 #include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
-
-// The best k scores in each lane of a tile's rows, over the panels visited so far.
-template <class C, int tile, int k>
-struct LaneBest {
-  using Vector = typename Simd<C>::Vector;
-  using Mask = typename Simd<C>::Mask;
-  Vector score[tile][k];
-  Mask index[tile][k];
-
-  LaneBest() {
-    for (int r = 0; r < tile; ++r) {
-      for (int i = 0; i < k; ++i) {
-        score[r][i] = Vector{} + C(NAN);
-        index[r][i] = Mask{};
-      }
-    }
-  }
-
-  // Codes come in ascending order within a lane, so equal scores keep the smaller index.
-  inline __attribute__((always_inline)) void offer(int r, Vector s, Mask i) {
-    const Mask number = s == s;
-    const Mask first = ~(score[r][0] <= s) & number;
-    if constexpr (k == 2) {
-      const Mask second = ~(score[r][1] <= s) & number;
-      score[r][1] = first ? score[r][0] : (second ? s : score[r][1]);
-      index[r][1] = first ? index[r][0] : (second ? i : index[r][1]);
-    }
-    score[r][0] = first ? s : score[r][0];
-    index[r][0] = first ? i : index[r][0];
-  }
-
-  // Joins the lanes of row r with what earlier panels left in distance[k] and index[k], whose codes are all smaller.
-  void join(int r, C* distance, int64_t* best) const {
-    const Mask number = score[r][0] == score[r][0];
-    if (!any(~(distance[k - 1] <= score[r][0]) & number)) return;
-    BestUnits<C, int64_t, k> found;
-    for (int i = 0; i < k; ++i) {
-      found.score[i] = distance[i];
-      found.index[i] = best[i];
-    }
-    for (int i = 0; i < k; ++i) {
-      for (int l = 0; l < Simd<C>::lanes; ++l) found.offer(score[r][i][l], int64_t(index[r][i][l]));
-    }
-    for (int i = 0; i < k; ++i) {
-      distance[i] = found.score[i];
-      best[i] = found.index[i];
-    }
-  }
-};
+//
+#include "bmu/lane_best.h"
 
 // Scores of a tile of rows against some packed panels, of which the first has the number `first_panel`. `partial` has
 // room for one score per row of a full tile and code; it carries the sums from one block of features to the next.

@@ -7,6 +7,10 @@
 // Include every standard header before this file: what the kernel file defines is compiled for its level, and an inline
 // function of the standard library must not be. For the same reason kernel files take scratch memory with new[], not
 // with std::vector.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "cpu/simd_level.h"
 
 #define SIMD_PRAGMA(text) _Pragma(#text)

@@ -24,13 +24,30 @@ struct RowBlock {
   }
 };
 
-// One distance per row of a tile and code of a panel.
+struct SquaredDifference {
+  template <class Vector, class C>
+  inline __attribute__((always_inline)) void operator()(Vector& sum, Vector codes, C row) const {
+    const Vector difference = codes - row;
+    sum += difference * difference;
+  }
+};
+
+struct Product {
+  template <class Vector, class C>
+  inline __attribute__((always_inline)) void operator()(Vector& sum, Vector codes, C row) const {
+    sum += codes * row;
+  }
+};
+
+// One sum per row of a tile and code of a panel: a squared distance, or a product of vectors.
 template <class C, int tile>
 struct PanelScores {
   typename Simd<C>::Vector value[tile][kPanelVectors<C>];
 
   // += the terms of features [0, depth) of `rows` and `panel`, one multiply-add per feature in ascending order.
-  inline __attribute__((always_inline)) void accumulate(const RowBlock<C, tile>& rows, const C* panel, int64_t depth) {
+  template <class Term = SquaredDifference>
+  inline __attribute__((always_inline)) void accumulate(const RowBlock<C, tile>& rows, const C* panel, int64_t depth,
+                                                        Term add = {}) {
     using Vector = typename Simd<C>::Vector;
     constexpr int vectors = kPanelVectors<C>;
     Vector sum[tile][vectors];  // a local copy, so that it stays in registers
@@ -48,10 +65,7 @@ struct PanelScores {
 #pragma GCC unroll 16
       for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16
-        for (int v = 0; v < vectors; ++v) {
-          const Vector difference = codes[v] - rows.values[r][d];
-          sum[r][v] += difference * difference;
-        }
+        for (int v = 0; v < vectors; ++v) add(sum[r][v], codes[v], rows.values[r][d]);
       }
     }
 #pragma GCC unroll 16

@@ -9,11 +9,34 @@ struct Simd {
   static constexpr int lanes = SIMD_BYTES / sizeof(C);
 };
 
-// Is any lane of a mask set?
+// One bit per lane of a mask, the first lane's lowest.
 template <class Mask>
-inline __attribute__((always_inline)) bool any(Mask mask) {
-  int64_t words[sizeof mask / sizeof(int64_t)], all = 0;
-  __builtin_memcpy(words, &mask, sizeof words);
-  for (const int64_t word : words) all |= word;
-  return all != 0;
+inline __attribute__((always_inline)) unsigned lane_bits(Mask mask) {
+  constexpr bool wide = sizeof mask[0] == 8;
+#if defined(__x86_64__) && SIMD_BYTES == 64
+  return wide ? _mm512_movepi64_mask((__m512i)mask) : _mm512_movepi32_mask((__m512i)mask);
+#elif defined(__x86_64__) && SIMD_BYTES == 32
+  return wide ? _mm256_movemask_pd((__m256d)mask) : _mm256_movemask_ps((__m256)mask);
+#elif defined(__x86_64__)
+  return wide ? _mm_movemask_pd((__m128d)mask) : _mm_movemask_ps((__m128)mask);
+#else
+  unsigned bits = 0;
+  for (size_t i = 0; i < sizeof mask / sizeof mask[0]; ++i) bits |= unsigned(mask[i] & 1) << i;
+  return bits;
+#endif
+}
+
+template <class Vector>
+inline __attribute__((always_inline)) Vector square_root(Vector x) {
+  constexpr bool wide = sizeof x[0] == 8;
+#if defined(__x86_64__) && SIMD_BYTES == 64
+  return wide ? (Vector)_mm512_maskz_sqrt_pd(0xff, (__m512d)x) : (Vector)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
+#elif defined(__x86_64__) && SIMD_BYTES == 32
+  return wide ? (Vector)_mm256_sqrt_pd((__m256d)x) : (Vector)_mm256_sqrt_ps((__m256)x);
+#elif defined(__x86_64__)
+  return wide ? (Vector)_mm_sqrt_pd((__m128d)x) : (Vector)_mm_sqrt_ps((__m128)x);
+#else
+  for (size_t i = 0; i < sizeof x / sizeof x[0]; ++i) x[i] = wide ? __builtin_sqrt(x[i]) : __builtin_sqrtf(x[i]);
+  return x;
+#endif
 }

@@ -5,6 +5,7 @@
 //
 //   DYNAMIC_SHARED(float, tile);                              the block's dynamic shared memory
 //   LAUNCH((kernel<float, 64>), grid, block, bytes, stream, arguments...);   launches, and throws if it was refused
+//   SOMVAE_CALL_SITE   ends the parameters of a wrapper for an instruction that the twin reports by `file` and `line`
 #pragma once
 
 #if defined(__CUDACC__)
@@ -37,9 +38,13 @@ inline void check_launch(const char* kernel) {
     ::somvae::check_launch(#kernel);                                                                         \
   } while (0)
 
+#define SOMVAE_CALL_SITE
+
 #elif defined(SOMVAE_SIMT)
 
 #include "simt/simt.h"
+
+#define SOMVAE_CALL_SITE , const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 #define SOMVAE_HOST_DEVICE
 

@@ -13,8 +13,8 @@
 // D features. To first order; the constant below has more than enough room for the rest.
 //   centring   z'_d and e'_d are rounded differences: |T - |z' - e'|^2| <= 2 u Q
 //   |e'|^2     summed in float64, rounded once: u Q
-//   splitting  hi = tf32(x), lo = tf32(x - hi) with unit roundoff 2^-11 leave out 2^-22 |x|, and the product lo lo is
-//              left out: 3 * 2^-22 S = 12 u S in the dot product
+//   splitting  hi = x cut off to 11 bits and lo = x - hi cut off to 11 bits leave out 2^-20 |x|, and the product lo lo
+//              is left out, as |lo| < 2^-10 |x|: 3 * 2^-20 S = 48 u S in the dot product
 //   tensor     NVIDIA documents no rounding for mma. Assumed: an instruction adds its 8 (TF32) or 16 products, exact,
 //   cores      to the sum, in any order or all aligned to the largest, each of these 9 or 17 terms at a loss of no more
 //              than 2^-22 of the largest intermediate magnitude (truncation to 24 bits is 2^-23, and published
@@ -22,8 +22,8 @@
 //              sum: 6 * 9 * 4 u S = 216 u S, or 2 * 17 * 4 u S = 136 u S
 //   stages     their sums are added with rounding to nearest: (D / 16 + 1) u S
 //   a          one more rounding: u Q
-// The dot product counts twice, S <= Q / 4: beta <= (4 + (229 + D / 16) / 2) u Q < (120 + D / 32) u Q, and with room
-//   beta = (128 + D / 16) u Q + D 2^-120,
+// The dot product counts twice, S <= Q / 4: beta <= (4 + (265 + D / 16) / 2) u Q < (137 + D / 32) u Q, and with room
+//   beta = (150 + D / 16) u Q + D 2^-120,
 // whose last term covers subnormal numbers that are flushed to zero.
 // A score s has D + 2 roundings in sequence: |s - T| <= g T, g = (D + 2) u. Let c be a candidate, j no candidate, and
 // m - a_c > 2 beta + delta. Then T_j > T_c + delta, and s_j >= (1 - g) T_j > (1 + g) T_c >= s_c if delta >= 2 g T_c /
@@ -197,10 +197,11 @@ __device__ inline void words_of(uint4 chunk, uint32_t (&word)[4]) {
   word[3] = chunk.w;
 }
 
-// value = hi + lo, up to 2^-22 of it.
+// value = hi + lo, up to 2^-20 of it. Cutting bits off is cheaper than rounding, which takes three instructions.
 __device__ inline void split(float value, uint32_t& hi, uint32_t& lo) {
-  hi = to_tf32(value);
-  lo = to_tf32(value - bits_to_float(hi));
+  const float part = truncate_to_tf32(value);
+  hi = float_to_bits(part);
+  lo = float_to_bits(truncate_to_tf32(value - part));
 }
 
 // A stage of a tile: 64 bytes of each row and code. Thread (group, member) of a warp reads chunk `member` of items
@@ -217,7 +218,7 @@ __device__ inline void copy_words(uint4 (&to)[kTensorCoreTile][kStageChunks], co
   constexpr int kSize = 16 / int(sizeof(T));
   const int chunk = threadIdx.x % kStageChunks;
   const int64_t d = d0 + chunk * kSize;
-#pragma unroll
+#pragma unroll 1
   for (int item = threadIdx.x / kStageChunks; item < kTensorCoreTile; item += kTensorCoreThreads / kStageChunks) {
     const bool present = first + item < count;
     const T* from = matrix + (present ? (first + item) * dim : 0);
@@ -435,7 +436,7 @@ __global__ void __launch_bounds__(kCertifyRows) certify_kernel(TensorCoreSearch<
     constexpr float u = 0x1p-24f;
     const float dim = static_cast<float>(args.dim);
     const float norms = sqrtf(row_norm * (1.0f + 0x1p-22f * dim)) + sqrtf(bits_to_float(*search.largest_norm));
-    const float beta = 1.01f * ((128.0f + dim / 16.0f) * u * (norms * norms) + dim * 0x1p-120f);
+    const float beta = 1.01f * ((150.0f + dim / 16.0f) * u * (norms * norms) + dim * 0x1p-120f);
     float worst = score[0];
     bool certain = key[k - 1] != kNoKey;
     for (int n = 0; n < k; ++n) {

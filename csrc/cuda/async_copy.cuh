@@ -13,7 +13,7 @@ namespace somvae {
 // Begins to copy `bytes` (4, 8 or 16, to which both addresses are aligned), or zeros unless `present`: then `from` is
 // not read, but must be a global address.
 template <int bytes>
-__device__ inline void async_copy(void* to_shared, const void* from_global, bool present) {
+__device__ inline void async_copy(void* to_shared, const void* from_global, bool present SOMVAE_CALL_SITE) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16, "cp.async copies 4, 8 or 16 bytes");
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(to_shared));
@@ -28,9 +28,11 @@ __device__ inline void async_copy(void* to_shared, const void* from_global, bool
   using Word = std::conditional_t<bytes == 4, unsigned, std::conditional_t<bytes == 8, uint2, uint4> >;
   *static_cast<Word*>(to_shared) = present ? *static_cast<const Word*>(from_global) : Word{};
 #elif defined(SOMVAE_SIMT)
-  simt::AsyncCopy copy = {to_shared, {}, bytes};
+  simt::AsyncCopy copy = {to_shared, {}, bytes, {file, line}};
   if (present) memcpy(copy.bytes, from_global, bytes);
-  memset(to_shared, 0xff, bytes);  // NaN for who reads too early, and a write that the race detector sees
+  // NaN for who reads too early, and a write for the race detector. (It does not see a memset that is compiled inline.)
+  using Word __attribute__((may_alias)) = uint32_t;
+  for (int w = 0; w < bytes / 4; ++w) static_cast<Word*>(to_shared)[w] = 0xffffffffu;
   simt::begin_async_copy(copy);
 #endif
 }

@@ -59,35 +59,21 @@ void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 }  // namespace simt
 #endif
 
-// The nearest TF32 number, in a float; ties away from zero.
-__device__ inline uint32_t to_tf32(float value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  uint32_t word;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(value));
-  return word;
-#elif defined(SOMVAE_SIMT)
-  const uint32_t bits = float_to_bits(value);
-  return (bits & 0x7fffffffu) >= 0x7f800000u ? bits : (bits + 0x1000u) & 0xffffe000u;
-#else
-  return 0;
-#endif
-}
-
-#if defined(SOMVAE_SIMT)
-#define SOMVAE_MMA_SITE , const char *file = __builtin_FILE(), int line = __builtin_LINE()
-#else
-#define SOMVAE_MMA_SITE
-#endif
+// The part of a float that TF32 has, the other bits cut off.
+__device__ inline float truncate_to_tf32(float value) { return bits_to_float(float_to_bits(value) & 0xffffe000u); }
 
 // T is float (whose words are TF32 numbers), Float16 or BFloat16.
 template <class T>
 __device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4],
-                                           const uint32_t (&b)[2] SOMVAE_MMA_SITE) {
+                                           const uint32_t (&b)[2] SOMVAE_CALL_SITE) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-#define SOMVAE_MMA(instruction)                                                               \
-  asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                               \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+  // Sums read and written by name: the compiler then knows of a sum that begins with zeros.
+  const float c[4] = {d[0], d[1], d[2], d[3]};
+#define SOMVAE_MMA(instruction)                                                                                     \
+  asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                   \
+               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                                     \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), \
+                 "f"(c[3]))
   if constexpr (std::is_same_v<T, float>) {
     SOMVAE_MMA("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
   } else if constexpr (std::is_same_v<T, Float16>) {
@@ -102,6 +88,5 @@ __device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4]
   simt::multiply_accumulate<T>(d, a, b, {file, line});
 #endif
 }
-#undef SOMVAE_MMA_SITE
 
 }  // namespace somvae

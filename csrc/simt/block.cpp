@@ -225,6 +225,11 @@ void run_threads() {
     release(&launch_finished);
 
     Thread& self = *current;
+    if (self.begun != self.completed) {
+      const CallSite site = self.copies[self.completed % Thread::kMaxCopies].site;
+      fail("thread " + describe(self.position.thread_index) + " returns without a wait for the copy that it began at " +
+           site.file + ":" + std::to_string(site.line));
+    }
     self.state = Thread::State::kReturned;
     --block->alive;
     self.warp->alive &= ~(1u << self.position.lane);

@@ -46,11 +46,13 @@ void exchange_operands(const Operands& own, CallSite site);
 Operands operands_of(unsigned lane);
 
 // Copies that a thread has begun and not waited for, in groups as cp.async has them. The launcher only keeps them:
-// cuda/async_copy.cuh reads the source at the start, and writes the destination when the wait returns them.
+// cuda/async_copy.cuh reads the source at the start, and writes the destination when the wait returns them. A thread
+// that returns without having waited ends the program.
 struct AsyncCopy {
   void* destination;
   unsigned char bytes[16];
   unsigned size;
+  CallSite site;
 };
 void begin_async_copy(const AsyncCopy& copy);
 void commit_async_copies();

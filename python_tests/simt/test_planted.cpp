@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/async_copy.cuh"
 #include "device.h"
 #include "harness.h"
 
@@ -134,6 +135,42 @@ __global__ void lanes_disagree(int* out) {
   out[threadIdx.x] = threadIdx.x % 32 < 16 ? __shfl_xor_sync(mask, 1, 2) : 0;  // PLANTED lanes_disagree
 }
 
+__device__ int kSource[kThreads];
+
+template <bool planted>
+__global__ void missing_wait(int* out) {
+  __shared__ int values[kThreads];
+  async_copy<4>(values + threadIdx.x, kSource + threadIdx.x, true);  // PLANTED missing_wait
+  commit_copies();
+  if constexpr (!planted) await_copies<0>();
+  out[threadIdx.x] = values[threadIdx.x];
+}
+
+// A thread has waited for its own copies only.
+template <bool planted>
+__global__ void wait_as_barrier(int* out) {
+  __shared__ int values[kThreads];
+  async_copy<4>(values + threadIdx.x, kSource + threadIdx.x, true);
+  commit_copies();
+  await_copies<0>();
+  if constexpr (!planted) __syncthreads();
+  out[threadIdx.x] = values[kThreads - 1 - threadIdx.x];  // PLANTED wait_as_barrier
+}
+
+// What others still read is copied over, though nobody waits for the copy yet.
+template <bool planted>
+__global__ void copy_over_readers(int* out) {
+  __shared__ int values[kThreads];
+  values[threadIdx.x] = threadIdx.x;
+  __syncthreads();
+  out[threadIdx.x] = values[kThreads - 1 - threadIdx.x];
+  if constexpr (!planted) __syncthreads();
+  async_copy<4>(values + threadIdx.x, kSource + threadIdx.x, true);  // PLANTED copy_over_readers
+  __syncthreads();
+  commit_copies();
+  await_copies<0>();
+}
+
 struct Defect {
   const char* name;
   const char* detector;  // the variant that must see it
@@ -153,6 +190,9 @@ const Defect kDefects[] = {
     DEFECT(shuffle_as_barrier, 1, "thread", "data race"),
     DEFECT(blocks_share_an_element, 2, "thread", "data race"),
     DEFECT(blocks_share_behind_barriers, 2, "thread", "data race"),
+    DEFECT(missing_wait, 1, "plain", "without a wait"),
+    DEFECT(wait_as_barrier, 1, "thread", "data race"),
+    DEFECT(copy_over_readers, 1, "thread", "data race"),
     DEFECT(static_shared_overrun, 1, "address", "global-buffer-overflow"),
     DEFECT(static_shared_row_overrun, 1, "address", "out of bounds"),
     DEFECT(dynamic_shared_overrun, 1, "address", "heap-buffer-overflow"),

@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "cuda/async_copy.cuh"
+#include "cuda/launch.cuh"
+#include "cuda/tensor_core.cuh"
 #include "device.h"
 #include "harness.h"
 
@@ -212,6 +215,111 @@ void check_atomics(Report& report) {
   report.require(totals.locked == 299 * 300 / 2, "atomicCAS");
 }
 
+// Two groups of copies: the first is there after a wait for all but one, the second after a wait for all.
+template <class T>
+__global__ void copy_in_groups(const T* in, T* early, T* late) {
+  __shared__ T values[2];
+  for (int group = 0; group < 2; ++group) {
+    async_copy<sizeof(T)>(values + group, in + group, true);
+    commit_copies();
+  }
+  await_copies<1>();
+  for (int group = 0; group < 2; ++group) early[group] = values[group];
+  await_copies<0>();
+  for (int group = 0; group < 2; ++group) late[group] = values[group];
+}
+
+// A copy that is not `present` brings zeros and does not read.
+__global__ void copy_nothing(const double2* nowhere, double2* out) {
+  __shared__ double2 value;
+  async_copy<16>(&value, nowhere, false);
+  commit_copies();
+  await_copies<0>();
+  *out = value;
+}
+
+template <class T>
+void check_copies_of(Report& report) {
+  const T in[2] = {T(1.5), T(2.5)};
+  T early[2] = {}, late[2] = {};
+  LAUNCH((copy_in_groups<T>), 1, 1, 0, nullptr, in, early, late);
+  report.require(early[0] == T(1.5) && std::isnan(early[1]), "a group that was not waited for must not be there");
+  report.require(late[0] == T(1.5) && late[1] == T(2.5), "groups that were waited for must be there");
+}
+
+void check_async_copies(Report& report) {
+  report.group("asynchronous copies");
+  check_copies_of<float>(report);
+  check_copies_of<double>(report);
+  double2 out = {1, 1};
+  LAUNCH((copy_nothing), 1, 1, 0, nullptr, nullptr, &out);
+  report.require(out.x == 0 && out.y == 0, "what is not present must be zeros");
+}
+
+// d += a b of 16 x depth and depth x 8 elements of T, each lane with the words that PTX assigns to it.
+template <class T>
+__global__ void multiply_matrices(const T* a, const T* b, float* d) {
+  constexpr int per_word = 4 / sizeof(T), depth = 8 * per_word;
+  const int group = threadIdx.x / 4, member = threadIdx.x % 4;
+  uint32_t a_words[4], b_words[2];
+  for (int i = 0; i < 4; ++i) {
+    memcpy(a_words + i, a + (group + i % 2 * 8) * depth + (member + i / 2 * 4) * per_word, 4);
+  }
+  for (int i = 0; i < 2; ++i) {
+    T pair[per_word];
+    for (int e = 0; e < per_word; ++e) pair[e] = b[((member + i * 4) * per_word + e) * 8 + group];
+    memcpy(b_words + i, pair, 4);
+  }
+  float sums[4];
+  for (int i = 0; i < 4; ++i) sums[i] = d[(group + i / 2 * 8) * 8 + 2 * member + i % 2];
+  multiply_accumulate<T>(sums, a_words, b_words);
+  for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + 2 * member + i % 2] = sums[i];
+}
+
+template <class T>
+void check_matrix_product(Report& report) {
+  report.group(std::string("tensor cores, ") + dtype_name<T>());
+  constexpr int depth = 8 * 4 / int(sizeof(T));
+  std::vector<T> a(16 * depth), b(depth * 8);
+  std::vector<float> d(16 * 8), expected(16 * 8);
+  for (int i = 0; i < static_cast<int>(a.size()); ++i) a[i] = store<T>(i * 7 % 31 - 15);  // small: all sums are exact
+  for (int i = 0; i < static_cast<int>(b.size()); ++i) b[i] = store<T>(i * 5 % 29 - 14);
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      float& sum = expected[row * 8 + column];
+      sum = d[row * 8 + column] = static_cast<float>(row - column);
+      for (int i = 0; i < depth; ++i) sum += load(a[row * depth + i]) * load(b[i * 8 + column]);
+    }
+  }
+  LAUNCH((multiply_matrices<T>), 1, 32, 0, nullptr, a.data(), b.data(), d.data());
+  for (int i = 0; i < 128; ++i) report.require(d[i] == expected[i], "element " + std::to_string(i));
+}
+
+// The worst that the search assumes of tensor cores: a sum is cut off, and a TF32 number has 11 bits.
+void check_rounding_of_tensor_cores(Report& report) {
+  report.group("tensor cores, rounding");
+  report.require(simt::add_toward_zero(1.0f, 0x1.8p-24) == 1.0f, "a sum must be cut off");
+  report.require(simt::add_toward_zero(-1.0f, -0x1.8p-24) == -1.0f, "a negative sum must be cut off");
+  report.require(simt::add_toward_zero(1.0f, -0x1p-26) == 0x1.fffffep-1f, "a difference must be cut off");
+  report.require(truncate_to_tf32(0x1.007ffep0f) == 0x1.004p0f, "TF32 must have 11 bits");
+}
+
+// Kernels that loop over a grid: the tests make it smaller than the work.
+__global__ void count_visits(int* visits, int64_t elements) {
+  for (int64_t i = global_thread(); i < elements; i += total_threads()) ++visits[i];
+}
+
+void check_small_grids(Report& report) {
+  report.group("grids smaller than the work");
+  const simt::Device before = simt::device();
+  simt::device().largest_grid = 2;
+  std::vector<int> visits(1000);
+  report.require(blocks_for(1000, 32) == 2, "launchers must keep to the largest grid");
+  LAUNCH((count_visits), blocks_for(1000, 32), 32, 0, nullptr, visits.data(), int64_t{1000});
+  simt::device() = before;
+  for (int i = 0; i < 1000; ++i) report.require(visits[i] == 1, "element " + std::to_string(i));
+}
+
 // Shared memory starts with nothing to rely on: not zeros, not what the previous block left.
 __global__ void read_unwritten(float* out, bool* fixed_is_fresh) {
   __shared__ float fixed[4];
@@ -305,6 +413,12 @@ int main(int argc, char** argv) {
   check_votes(report);
   check_early_returns(report);
   check_atomics(report);
+  check_async_copies(report);
+  check_matrix_product<float>(report);
+  check_matrix_product<Float16>(report);
+  check_matrix_product<BFloat16>(report);
+  check_rounding_of_tensor_cores(report);
+  check_small_grids(report);
   check_shared_memory_is_poisoned(report);
   check_launch_refusals(report);
   check_registry(report);

@@ -91,7 +91,12 @@ def cases(names: list[str], device: torch.device, quick: bool) -> Iterator[Case]
         "bmu": (bmu_case, [(2048, 1024, 32)] if quick else [(4096, 1024, 64), (16384, 4096, 64), (4096, 4096, 784)]),
         "som_gather": (som_gather_case, [(2048, 32, 32)] if quick else [(8192, 32, 64), (65536, 64, 64)]),
         "som_losses": (som_losses_case, [(2048, 32, 32)] if quick else [(8192, 32, 64), (65536, 64, 64)]),
-        "segment_sum": (segment_sum_case, [(2048, 1024, 32)] if quick else [(65536, 4096, 64), (65536, 256, 784)]),
+        "segment_sum": (
+            segment_sum_case,
+            [(2048, 1024, 32)]
+            if quick
+            else [(65536, 4096, 64), (65536, 256, 784), (1_000_000, 65536, 2), (1_000_000, 64, 16), (16384, 65536, 16)],
+        ),
         "transition_log_prob": (
             transition_case,
             [(512, 256, False), (512, 256, True)] if quick else [(2048, 1024, False), (512, 4096, True)],

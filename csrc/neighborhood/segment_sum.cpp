@@ -17,10 +17,14 @@ namespace somvae {
 namespace {
 
 // Sums in double of up to 8 MiB stay in the caches, where adding to any of them costs less than fetching rows from
-// anywhere in memory.
+// anywhere in memory; unless there are fewer rows than sums to fill, and these are not short.
 constexpr int64_t kCachedBytes = 8 << 20;
 
-bool fits_in_cache(const Tensor& sum) { return sum.numel() * static_cast<int64_t>(sizeof(double)) <= kCachedBytes; }
+bool scatter_is_faster(int64_t rows, const Tensor& sum) {
+  constexpr int64_t short_sum = 8;
+  const bool cached = sum.numel() * static_cast<int64_t>(sizeof(double)) <= kCachedBytes;
+  return cached && (rows >= sum.size(0) || sum.size(1) <= short_sum);
+}
 
 // How many sums of their own the rows are cut into; depends on the sizes alone, so that the result does, too. Each
 // chunk has enough rows that adding up the chunks costs little.
@@ -110,7 +114,7 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
   if (x.is_meta()) return {sum, at::empty_symint({num_segments}, index.options())};
 
   const Tensor rows = x.contiguous(), segment_of = index.contiguous();
-  if (x.is_cpu() && fits_in_cache(sum)) return scatter_rows(rows, segment_of, sum);
+  if (x.is_cpu() && scatter_is_faster(rows.size(0), sum)) return scatter_rows(rows, segment_of, sum);
   return gather_rows(rows, segment_of, sum);
 }
 

@@ -111,22 +111,33 @@ void segment_sum(const SegmentSumArgs<T>& args, int64_t first_segment, int64_t l
   double* const sum = new double[std::min(most, args.dim)];
   const int64_t* const order = args.order;
   const int64_t ahead = rows_ahead(std::min(most, args.dim) * sizeof(T));
+  const int64_t first_place = args.offsets[first_segment], last_place = args.offsets[last_segment];
+  const bool mostly_empty = args.rows < args.segments;
+  if (mostly_empty) {
+    // All at once: a large memset does not read what it overwrites.
+    memset(args.sum + first_segment * args.dim, 0, (last_segment - first_segment) * args.dim * sizeof *args.sum);
+  }
   for (int64_t first = 0; first < args.dim; first += most) {
-    const int64_t n = std::min(most, args.dim - first), last_place = args.offsets[last_segment];
-    const T* const x = args.x + first;
-    for (int64_t segment = first_segment; segment < last_segment; ++segment) {
-      Compute<T>* const out = args.sum + segment * args.dim + first;
-      const int64_t begin = args.offsets[segment], end = args.offsets[segment + 1];
-      if (begin == end) {
-        memset(out, 0, n * sizeof *out);
-        continue;
-      }
+    const int64_t n = std::min(most, args.dim - first);
+    const auto add_segment = [&](int64_t segment, int64_t begin, int64_t end) {
       memset(sum, 0, n * sizeof *sum);
       for (int64_t place = begin; place < end; ++place) {
-        if (place + ahead < last_place) prefetch(x + order[place + ahead] * args.dim, n * sizeof(T));
-        add_row(sum, x + order[place] * args.dim, n);
+        if (place + ahead < last_place) prefetch(args.x + order[place + ahead] * args.dim + first, n * sizeof(T));
+        add_row(sum, args.x + order[place] * args.dim + first, n);
       }
+      Compute<T>* const out = args.sum + segment * args.dim + first;
       for (int64_t d = 0; d < n; ++d) out[d] = static_cast<Compute<T>>(sum[d]);
+    };
+    if (mostly_empty) {
+      for (int64_t place = first_place; place < last_place;) {
+        const int64_t segment = args.index[order[place]], end = args.offsets[segment + 1];
+        add_segment(segment, place, end);
+        place = end;
+      }
+    } else {
+      for (int64_t segment = first_segment; segment < last_segment; ++segment) {
+        add_segment(segment, args.offsets[segment], args.offsets[segment + 1]);
+      }
     }
   }
   delete[] sum;

@@ -131,8 +131,9 @@ def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool =
 
     Returns:
         ``sum``, ``[K, D]``, float32 (float64 for float64 inputs), differentiable in ``x``, and ``count``, int64
-        ``[K]``. The rows of a segment are added in ascending order in float64, so the result does not depend on threads
-        or runs. On CUDA a row whose index is out of range is left out.
+        ``[K]``. Rows are added in float64, in an order that only the sizes and ``index`` determine, and the total is
+        rounded once: the result does not depend on threads or runs, and millions of rows lose no accuracy. On CUDA a
+        row whose index is out of range is left out.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.

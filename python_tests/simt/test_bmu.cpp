@@ -1,6 +1,8 @@
-// bmu: every score is the promised chain of multiply-adds, so winners and distances are known to the last bit.
+// bmu: every score is the promised chain of multiply-adds, so winners and distances are known to the last bit,
+// whichever kernel searches.
 #include <cmath>
 
+#include "bmu/bmu_policy.h"
 #include "harness.h"
 #include "oracle.h"
 #include "twins.h"
@@ -9,6 +11,18 @@ using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+// Besides the shapes for all ops: more codes than two tiles of 128 to a slice, rows for two blocks of them; MNIST's
+// width.
+std::vector<Shape> search_shapes(Size size) {
+  std::vector<Shape> all = shapes(size);
+  if (size == Size::kSmall) {
+    all.push_back({2, 520, 2});
+  } else {
+    all.insert(all.end(), {{3, 700, 3}, {70, 520, 20}, {130, 1100, 4}, {2, 5, 784}});
+  }
+  return all;
+}
 
 template <class T>
 struct Problem {
@@ -193,17 +207,120 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   }
 }
 
+// Matrices whose rows could be copied in large pieces, were it not for where they begin.
+template <class T>
+void check_odd_addresses(Report& report, Random& random, int k) {
+  const Shape shape = {5, 9, 32};
+  const auto [rows, units, dim] = shape;
+  const Problem<T> problem = random_problem<T>(random, shape);
+  std::vector<T> z(rows * dim + 1), codebook(units * dim + 1);
+  std::copy(problem.z.begin(), problem.z.end(), z.begin() + 1);
+  std::copy(problem.codebook.begin(), problem.codebook.end(), codebook.begin() + 1);
+  for (SearchWay way : search_ways()) {
+    std::vector<Compute<T>> distance(rows * k), moved_distance(rows * k);
+    std::vector<int64_t> index(rows * k), moved_index(rows * k);
+    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
+    run(BmuArgs<T>{z.data() + 1, codebook.data() + 1, moved_distance.data(), moved_index.data(), rows, units, dim, k},
+        way);
+    report.require(distance == moved_distance && index == moved_index, way.name);
+  }
+}
+
+#if defined(SOMVAE_SIMT)
+
+// The tensor cores prove all but few rows of ordinary data, and leave ties to the exact kernel.
+template <class T>
+void check_what_is_searched_again(Report& report, Random& random, int k) {
+  const Shape shape = {130, 300, 40};
+  const auto [rows, units, dim] = shape;
+  const auto searched_again = [&](const Problem<T>& problem) {
+    SearchWay way = {"tensor cores", "tensor_core", 4, 65536};
+    std::vector<Compute<T>> distance(rows * k);
+    std::vector<int64_t> index(rows * k);
+    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
+    return way.searched_again;
+  };
+  Problem<T> problem = random_problem<T>(random, shape);
+  const int64_t ordinary = searched_again(problem);
+  report.require(ordinary <= 2, "ordinary data: " + std::to_string(ordinary) + " of 130 rows");
+
+  problem.codebook[7] = store<T>(NAN);
+  const int64_t one_invalid = searched_again(problem);
+  report.require(one_invalid <= 2, "a NaN in a code: " + std::to_string(one_invalid) + " of 130 rows");
+
+  for (int64_t i = 0; i < units * dim; ++i) problem.codebook[i] = problem.codebook[i % (units / 3 * dim)];
+  report.require(searched_again(problem) == rows, "every code thrice: all rows have ties");
+
+  if constexpr (std::is_same_v<T, float>) {
+    problem = random_problem<T>(random, shape);
+    for (std::vector<T>* values : {&problem.z, &problem.codebook}) {
+      for (T& value : *values) value += 1e4f;
+    }
+    const int64_t offset = searched_again(problem);
+    report.require(offset <= 2, "data near 10000: " + std::to_string(offset) + " of 130 rows");
+  }
+}
+
+#endif
+
+void check_policy(Report& report) {
+  report.group("bmu, the choice of the CUDA kernel");
+  const auto chosen = [](int64_t rows, int64_t units, int64_t dim, BmuDtype dtype, int capability,
+                         const char* wanted = nullptr) {
+    return choose_bmu_kernel(rows, units, dim, dtype, capability, wanted) == BmuKernel::tensor_core;
+  };
+  for (const int capability : {75, 80, 86, 89, 90, 100, 103, 120}) {
+    const std::string where = ", capability " + std::to_string(capability);
+    const bool data_center = capability == 80 || capability == 90 || capability == 100 || capability == 103;
+    const auto large = [&](BmuDtype dtype) { return chosen(1 << 16, 1 << 12, 64, dtype, capability); };
+    report.require(large(BmuDtype::float32) == data_center, "float32" + where);
+    report.require(large(BmuDtype::half) == (capability >= 80), "16-bit types" + where);
+    report.require(!large(BmuDtype::float64), "float64" + where);
+  }
+  report.require(!chosen(32, 1 << 12, 64, BmuDtype::float32, 90), "few rows");
+  report.require(!chosen(1 << 16, 64, 64, BmuDtype::float32, 90), "few codes");
+  report.require(!chosen(1 << 16, 1 << 12, 3, BmuDtype::float32, 90), "few features");
+  report.require(!chosen(1 << 16, 1 << 12, 65537, BmuDtype::float32, 90), "more features than the bound holds for");
+  report.require(!chosen(1 << 16, 1 << 12, 64, BmuDtype::float32, 90, "ffma"), "ffma is wanted");
+  report.require(chosen(1, 1, 1, BmuDtype::float32, 120, "tensor_core"), "tensor_core is wanted");
+  report.require(!chosen(1, 1, 1, BmuDtype::float64, 90, "tensor_core"), "tensor_core is wanted for float64");
+  report.require(!chosen(1, 1, 1, BmuDtype::float32, 75, "tensor_core"), "tensor_core is wanted on a GPU without");
+  std::string sentence;
+  try {
+    chosen(1, 1, 1, BmuDtype::float32, 90, "fast");
+  } catch (const std::runtime_error& error) {
+    sentence = error.what();
+  }
+  report.require(sentence.find("must be ffma or tensor_core, got 'fast'") != std::string::npos, "a wrong wish");
+
+  report.group("bmu, slices of the codebook");
+  report.require(bmu_slices(400, 512, 396) == 1, "rows that fill the GPU leave the codebook whole");
+  report.require(bmu_slices(1, 512, 396) == 256, "a slice has at least two tiles of codes");
+  report.require(bmu_slices(100, 512, 396) == 8, "blocks are enough to fill the GPU twice");
+  report.require(bmu_slices(1, 3, 396) == 1, "few codes are not cut");
+  for (const int64_t rows : {1, 33, 4096, 1 << 20}) {
+    for (const BmuDtype dtype : {BmuDtype::float32, BmuDtype::float64, BmuDtype::half}) {
+      const BmuPlan plan = plan_bmu(rows, 1 << 16, 64, dtype, 132, 90, nullptr);
+      const std::string where = std::to_string(rows) + " rows: ";
+      report.require(plan.slices * rows <= 64 * (2 * 3 * 132 + rows / 64 + 1), where + "partial results stay few");
+      const bool second = plan.kernel == BmuKernel::tensor_core;
+      report.require((plan.second_rows > 0 && plan.second_slices > 0) == second, where + "a second search");
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const Size size = parse_size(argc, argv);
   Report report;
   Random random(1);
+  check_policy(report);
   for_each_dtype([&]<class T>() {
     for (const int k : {1, 2}) {
       const std::string name = kTwin + ", bmu, " + dtype_name<T>() + ", k = " + std::to_string(k);
       report.group(name + ", random data");
-      for (const Shape& shape : shapes(size)) {
+      for (const Shape& shape : search_shapes(size)) {
         if (shape.units < k) continue;
         const Problem<T> problem = random_problem<T>(random, shape);
         check_forward(report, problem, k, describe(shape));
@@ -211,7 +328,18 @@ int main(int argc, char** argv) {
       }
       report.group(name + ", special data");
       check_special_data<T>(report, random, {3, 5, 2}, k);
-      if (size != Size::kSmall) check_special_data<T>(report, random, {65, 67, 17}, k);
+      if (size != Size::kSmall) {
+        check_special_data<T>(report, random, {65, 67, 17}, k);
+        if (std::is_same_v<T, float>) check_special_data<T>(report, random, {5, 530, 4}, k);  // slices of the codebook
+      }
+      report.group(name + ", odd addresses");
+      check_odd_addresses<T>(report, random, k);
+#if defined(SOMVAE_SIMT)
+      if (size != Size::kSmall && !std::is_same_v<T, double>) {
+        report.group(name + ", rows searched again by the exact kernel");
+        check_what_is_searched_again<T>(report, random, k);
+      }
+#endif
     }
   });
   return report.finish(launched());

@@ -153,7 +153,7 @@ def all_scores_smallest(z: Tensor, codebook: Tensor, k: int) -> Tensor:
 def torch_cdist(z: Tensor, codebook: Tensor, k: int) -> Search:
     def search() -> Winners:
         codes = in_float(codebook)
-        blocks = z.split(max(1, (1 << 20) // len(codes)))
+        blocks = z.split(max(1, (1 << 20 if z.device.type == "cpu" else 1 << 26) // len(codes)))
         return (torch.cat([smallest(torch.cdist(in_float(rows), codes), k) for rows in blocks]),)
 
     return search

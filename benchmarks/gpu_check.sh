@@ -90,9 +90,13 @@ done
 
 if ((built != 0)); then
   skip benchmarks "$no_gpu"
+  skip search "$no_gpu"
 elif [[ $device == cuda ]]; then
+  step search 200 "$PYTHON" benchmarks/bmu.py --device cuda --memory --sweeps headline D K dtype growth \
+    --json "$work/bmu.json"
   step benchmarks 180 "$PYTHON" benchmarks/ops.py --device cuda --json "$work/ops.json"
 else
+  step search 120 "$PYTHON" benchmarks/bmu.py --quick --sweeps headline growth --json "$work/bmu.json"
   step benchmarks 120 "$PYTHON" benchmarks/ops.py --quick --json "$work/ops.json"
 fi
 
@@ -118,7 +122,7 @@ if (work / "tests.xml").exists():
     if steps["tests"]["outcome"] == "passed" and suite["tests"] == suite["skipped"]:
         steps["tests"].update(outcome="failed", reason="every test was skipped")
 
-report = {"machine": None, "steps": steps, "benchmarks": None}
+report = {"machine": None, "steps": steps, "search": None, "benchmarks": None}
 try:
     sys.path.insert(0, "benchmarks")
     from machine import describe
@@ -126,6 +130,9 @@ try:
     report["machine"] = describe(device)
 except Exception as error:  # a machine that cannot even be described still gets a report
     report["machine"] = {"error": repr(error)}
+if (work / "bmu.json").exists():
+    report["search"] = json.loads((work / "bmu.json").read_text())
+    del report["search"]["machine"]
 if (work / "ops.json").exists():
     report["benchmarks"] = json.loads((work / "ops.json").read_text())["results"]
 target.write_text(json.dumps(report, indent=1) + "\n")

@@ -204,8 +204,10 @@ __device__ inline void split(float value, uint32_t& hi, uint32_t& lo) {
   lo = float_to_bits(truncate_to_tf32(value - part));
 }
 
-// A stage of a tile: 64 bytes of each row and code. Thread (group, member) of a warp reads chunk `member` of items
-// group, group + 8, ...: two items for each eight threads, 128 consecutive bytes, without conflict.
+// A stage of a tile: 64 bytes of each row and code, in chunks of 16. Eight threads read at a time, either the chunks of
+// two consecutive items or the same chunk of eight; swapped about like this, no two of them are in the same banks.
+__device__ inline int place_of_chunk(int item, int chunk) { return chunk ^ (item / 2 % kStageChunks); }
+
 struct TensorCoreStage {
   uint4 rows[kTensorCoreTile][kStageChunks];
   uint4 codes[kTensorCoreTile][kStageChunks];
@@ -222,13 +224,14 @@ __device__ inline void copy_words(uint4 (&to)[kTensorCoreTile][kStageChunks], co
   for (int item = threadIdx.x / kStageChunks; item < kTensorCoreTile; item += kTensorCoreThreads / kStageChunks) {
     const bool present = first + item < count;
     const T* from = matrix + (present ? (first + item) * dim : 0);
+    uint4& place = to[item][place_of_chunk(item, chunk)];
     if (vectors) {
       const bool inside = present && d < dim;
-      async_copy<16>(&to[item][chunk], inside ? from + d : matrix, inside);
+      async_copy<16>(&place, inside ? from + d : matrix, inside);
     } else if constexpr (sizeof(T) == 4) {
       for (int e = 0; e < kSize; ++e) {
         const bool inside = present && d + e < dim;
-        async_copy<4>(reinterpret_cast<T*>(&to[item][chunk]) + e, inside ? from + d + e : matrix, inside);
+        async_copy<4>(reinterpret_cast<T*>(&place) + e, inside ? from + d + e : matrix, inside);
       }
     } else {  // rows may begin at any even address
       uint32_t word[4];
@@ -237,7 +240,7 @@ __device__ inline void copy_words(uint4 (&to)[kTensorCoreTile][kStageChunks], co
         const uint32_t high = present && d + 2 * w + 1 < dim ? from[d + 2 * w + 1].bits : 0;
         word[w] = high << 16 | low;
       }
-      to[item][chunk] = make_uint4(word[0], word[1], word[2], word[3]);
+      place = make_uint4(word[0], word[1], word[2], word[3]);
     }
   }
 }
@@ -302,34 +305,37 @@ __global__ void __launch_bounds__(kTensorCoreThreads) tensor_core_search_kernel(
         copy_next();
 
         const TensorCoreStage& from = stages[buffer];
-        // a[m][part][step]: words for the first and second instruction, from rows group and group + 8.
+        // a[m][part][step] and b[part][step]: the operands of the stage's two instructions.
         uint32_t a[kRowBlocks][kHalves][2][4];
         for (int m = 0; m < kRowBlocks; ++m) {
-          for (int half = 0; half < 2; ++half) {
-            uint32_t word[4];
-            words_of(from.rows[row_in_tile + 16 * m + 8 * half][member], word);
-            if constexpr (kSplit) {
-              uint32_t mean[4];
-              words_of(means[buffer][member], mean);
+          const int item = row_in_tile + 16 * m;
+          if constexpr (kSplit) {
+            uint32_t mean[4], word[4];
+            words_of(means[buffer][member], mean);
+            for (int half = 0; half < 2; ++half) {
+              words_of(from.rows[item + 8 * half][place_of_chunk(group, member)], word);
               for (int w = 0; w < 4; ++w) {
                 const float centred = bits_to_float(word[w]) - bits_to_float(mean[w]);
                 split(centred, a[m][0][w / 2][half + w % 2 * 2], a[m][1][w / 2][half + w % 2 * 2]);
               }
-            } else {
-              for (int w = 0; w < 4; ++w) a[m][0][w / 2][half + w % 2 * 2] = word[w];
+            }
+          } else {
+            const int mine = item - group + lane % 16;
+            for (int step = 0; step < 2; ++step) {
+              load_matrices(a[m][0][step], &from.rows[mine][place_of_chunk(lane % 8, 2 * step + lane / 16)]);
             }
           }
         }
 #pragma unroll
         for (int n = 0; n < kCodeBlocks; ++n) {
+          const int item = code_in_tile + 8 * n;
           uint32_t word[4], b[kHalves][2][2];
-          words_of(from.codes[code_in_tile + 8 * n][member], word);
-          for (int w = 0; w < 4; ++w) {
-            if constexpr (kSplit) {
-              split(bits_to_float(word[w]), b[0][w / 2][w % 2], b[1][w / 2][w % 2]);
-            } else {
-              b[0][w / 2][w % 2] = word[w];
-            }
+          if constexpr (kSplit) {
+            words_of(from.codes[item][place_of_chunk(group, member)], word);
+            for (int w = 0; w < 4; ++w) split(bits_to_float(word[w]), b[0][w / 2][w % 2], b[1][w / 2][w % 2]);
+          } else {
+            load_matrices(word, &from.codes[item - group + lane % 8][place_of_chunk(lane % 8, lane / 8)]);
+            for (int w = 0; w < 4; ++w) b[0][w / 2][w % 2] = word[w];
           }
           // A stage's sum begins afresh, which keeps the tensor cores' error from growing with the features.
           float sum[kRowBlocks][4] = {};

@@ -7,7 +7,9 @@
 //   d[0], d[1]: columns 2 member and 2 member + 1 of row group;  d[2], d[3]: of row group + 8
 // so that any assignment of the depth's words to members will do, as long as a and b agree in it.
 #pragma once
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "device.h"
@@ -61,6 +63,27 @@ void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 
 // The part of a float that TF32 has, the other bits cut off.
 __device__ inline float truncate_to_tf32(float value) { return bits_to_float(float_to_bits(value) & 0xffffe000u); }
+
+// Reads four matrices of 8 rows x 4 words from shared memory. Lane l gives the address of row l % 8 of matrix l / 8,
+// and gets word `member` of row `group` of each matrix: the registers of 16-bit operands in their order.
+__device__ inline void load_matrices(uint32_t (&words)[4], const uint4* row SOMVAE_CALL_SITE) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
+               : "memory");
+#elif defined(SOMVAE_SIMT)
+  simt::Operands own = {};
+  memcpy(own.words, &row, sizeof row);
+  simt::exchange_operands(own, {file, line});
+  for (unsigned i = 0; i < 4; ++i) {
+    const simt::Operands other = simt::operands_of(8 * i + simt::position->lane / 4);
+    const unsigned char* from;
+    memcpy(&from, other.words, sizeof from);
+    memcpy(words + i, from + 4 * (simt::position->lane % 4), 4);
+  }
+#endif
+}
 
 // T is float (whose words are TF32 numbers), Float16 or BFloat16.
 template <class T>

@@ -295,6 +295,29 @@ void check_matrix_product(Report& report) {
   for (int i = 0; i < 128; ++i) report.require(d[i] == expected[i], "element " + std::to_string(i));
 }
 
+// Four matrices of 8 x 4 words, rows in reverse order: a lane's words come from where its group's lanes point.
+__global__ void load_four_matrices(uint32_t* out) {
+  __shared__ uint4 rows[32];
+  const unsigned lane = threadIdx.x;
+  rows[31 - lane] = make_uint4(4 * lane, 4 * lane + 1, 4 * lane + 2, 4 * lane + 3);
+  __syncwarp();
+  uint32_t words[4];
+  load_matrices(words, rows + 31 - lane);
+  for (int i = 0; i < 4; ++i) out[4 * lane + i] = words[i];
+}
+
+void check_matrix_loads(Report& report) {
+  report.group("ldmatrix");
+  std::vector<uint32_t> out(128);
+  LAUNCH((load_four_matrices), 1, 32, 0, nullptr, out.data());
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    for (unsigned i = 0; i < 4; ++i) {
+      const uint32_t expected = 4 * (8 * i + lane / 4) + lane % 4;
+      report.require(out[4 * lane + i] == expected, "matrix " + std::to_string(i) + ", lane " + std::to_string(lane));
+    }
+  }
+}
+
 // The worst that the search assumes of tensor cores: a sum is cut off, and a TF32 number has 11 bits.
 void check_rounding_of_tensor_cores(Report& report) {
   report.group("tensor cores, rounding");
@@ -417,6 +440,7 @@ int main(int argc, char** argv) {
   check_matrix_product<float>(report);
   check_matrix_product<Float16>(report);
   check_matrix_product<BFloat16>(report);
+  check_matrix_loads(report);
   check_rounding_of_tensor_cores(report);
   check_small_grids(report);
   check_shared_memory_is_poisoned(report);

@@ -1,10 +1,12 @@
 """Runs every op on a GPU, forward and backward, at a few awkward sizes: what gpu_check.sh puts under compute-sanitizer.
 
-Sizes are one element, odd ones, and one beyond a tile; the transition ops run with dense and with sparse gradients.
-Results are not compared here: the tests do that.
+Sizes are one element, odd ones, one beyond a tile, and codes enough to be searched in slices. The search runs by both
+of its kernels, the transition ops with dense and with sparse gradients. Results are not compared: the tests do that.
 """
 
 from __future__ import annotations
+
+import os
 
 import torch
 from torch import Tensor
@@ -23,9 +25,12 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
         torch.randn(shape, device="cuda").to(dtype).requires_grad_() for shape in ((n, d), (k, d), (k, k))
     )
     prev, cur = (torch.randint(k, (n,), device="cuda") for _ in range(2))
-    backward(ops.bmu(z, codebook).distance)
-    if k > 1:
-        backward(ops.bmu(z, codebook, k=2).distance)
+    for kernel in ("ffma", "tensor_core"):
+        os.environ["SOMVAE_EXT_BMU_KERNEL"] = kernel
+        backward(ops.bmu(z, codebook).distance)
+        if k > 1:
+            backward(ops.bmu(z, codebook, k=2).distance)
+            ops.bmu(z, codebook[:1].expand(k, d), k=2)  # ties, which tensor cores leave to the exact kernel
     backward(ops.som_gather(codebook, cur, grid))
     for border in ("zero", "mask"):
         backward(*ops.som_losses(z, codebook, cur, grid, border=border))
@@ -40,7 +45,7 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
 def main() -> None:
     torch.manual_seed(0)
     hexagons = Grid(6, 5, topology="hexagonal", periodic=True)
-    for n, grid, d in [(1, Grid(1, 1), 1), (33, hexagons, 7), (130, Grid(9, 15), 40)]:
+    for n, grid, d in [(1, Grid(1, 1), 1), (33, hexagons, 7), (130, Grid(9, 15), 40), (20, Grid(23, 23), 3)]:
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
             run_all(n, grid, d, dtype)
     torch.cuda.synchronize()

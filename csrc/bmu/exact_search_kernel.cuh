@@ -178,13 +178,13 @@ __global__ void __launch_bounds__(kExactThreads, kExactBlocks) exact_search_kern
         }
         buffer ^= 1;
       }
-      const int unit0 = tile * kCodes + x, last = static_cast<int>(args.units);
+      const unsigned unit0 = static_cast<unsigned>(tile) * kCodes + x, last = static_cast<unsigned>(args.units);
       SmallestScores<C, k> of_tile[rows_per_thread];
       for (int i = 0; i < rows_per_thread; ++i) {
         of_tile[i].reset();
         for (int j = 0; j < codes_per_thread; ++j) {
-          const int unit = unit0 + kExactSide * j;
-          of_tile[i].offer_next(unit < last ? score_bits(distance[i][j]) : best.kNone, unit);
+          const unsigned unit = unit0 + kExactSide * j;
+          of_tile[i].offer_next(unit < last ? score_bits(distance[i][j]) : best.kNone, static_cast<int>(unit));
         }
       }
       best.offer(share_out<C, k>(of_tile, x));

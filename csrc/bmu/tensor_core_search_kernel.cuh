@@ -24,7 +24,7 @@
 //   a          one more rounding: u Q
 // The dot product counts twice, S <= Q / 4: beta <= (4 + (265 + D / 16) / 2) u Q < (137 + D / 32) u Q, and with room
 //   beta = (150 + D / 16) u Q + D 2^-120,
-// whose last term covers subnormal numbers that are flushed to zero.
+// whose last term covers subnormal floats that are flushed to zero. (Those of float16 are assumed not to be.)
 // A score s has D + 2 roundings in sequence: |s - T| <= g T, g = (D + 2) u. Let c be a candidate, j no candidate, and
 // m - a_c > 2 beta + delta. Then T_j > T_c + delta, and s_j >= (1 - g) T_j > (1 + g) T_c >= s_c if delta >= 2 g T_c /
 // (1 - g), for which 2.1 g s_c suffices up to D = 65536. A finite row scores a code with a NaN or infinity as NaN or
@@ -442,9 +442,10 @@ __global__ void __launch_bounds__(kCertifyRows) certify_kernel(TensorCoreSearch<
     constexpr float u = 0x1p-24f;
     const float dim = static_cast<float>(args.dim);
     const float norms = sqrtf(row_norm * (1.0f + 0x1p-22f * dim)) + sqrtf(bits_to_float(*search.largest_norm));
-    const float beta = 1.01f * ((150.0f + dim / 16.0f) * u * (norms * norms) + dim * 0x1p-120f);
+    const float q = norms * norms;
+    const float beta = 1.01f * ((150.0f + dim / 16.0f) * u * q + dim * 0x1p-120f);
     float worst = score[0];
-    bool certain = key[k - 1] != kNoKey;
+    bool certain = key[k - 1] != kNoKey && is_finite(4.0f * q);  // no approximate score has overflowed
     for (int n = 0; n < k; ++n) {
       certain = certain && is_finite(score[n]);
       worst = score[n] > worst ? score[n] : worst;

@@ -188,6 +188,12 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   }
   check_forward(report, offset, k, "data and codes near 10000");
 
+  for (const double scale : {1e-18, 1e18, 1e19}) {  // squares near the least float, near the largest, and beyond
+    Problem<T> scaled = {shape, random_values<T>(random, rows * dim, scale),
+                         random_values<T>(random, units * dim, scale)};
+    check_forward(report, scaled, k, "data of size " + std::to_string(scale));
+  }
+
   for (const double special : {double(NAN), double(INFINITY), -double(INFINITY)}) {
     const std::string name = std::to_string(special);
     Problem<T> bad_row = random_problem<T>(random, shape);

@@ -92,6 +92,7 @@ def problems(sweep: str, quick: bool) -> list[Problem]:
         "small N": [Problem("small N", n, units, 64) for n, units in small],
         "dtype": [Problem("dtype", rows(4096, 64), 4096, 64, dtype) for dtype in others],
         "two best": [Problem("two best", rows(4096, 64), 4096, 64, k=2)],
+        "growth": [],  # has problems of its own
     }[sweep]
 
 
@@ -245,13 +246,13 @@ class Contestant:
     make: Callable[[Tensor, Tensor, int], Search | None]
     package: str = "torch"
 
-    @property
-    def installed(self) -> bool:
-        try:
-            importlib.import_module(self.package)
-        except ImportError:
-            return False
-        return True
+
+def version(package: str) -> str | None:
+    """None if it is not installed."""
+    try:
+        return getattr(importlib.import_module(package), "__version__", "unknown")
+    except ImportError:
+        return None
 
 
 ON_CPU = {
@@ -445,43 +446,39 @@ class Claim:
     figure: str
 
 
-def claims(rows: list[Row], memory: list[dict[str, Any]], device: torch.device) -> list[Claim]:
-    """Every claim, for each number of threads that was measured."""
-    made = []
-    for threads in dict.fromkeys(row.threads for row in rows):
-        of = [row for row in rows if row.threads == threads]
-        headline = [row for row in of if row.problem.sweep == "headline"]
-        sweeps = [row for row in of if row.problem.sweep in ("headline", "D", "K")]
-        small = [row for row in of if row.problem.sweep == "small N"]
+def claims(rows: list[Row], device: torch.device, threads: int | None) -> list[Claim]:
+    """Every claim about time, from the rows measured with one number of threads."""
+    made: list[Claim] = []
+    headline = [row for row in rows if row.problem.sweep == "headline"]
+    sweeps = [row for row in rows if row.problem.sweep in ("headline", "D", "K")]
+    small = [row for row in rows if row.problem.sweep == "small N"]
 
-        def claim(text: str, held: bool | None, figure: str, threads: int | None = threads) -> None:
-            made.append(Claim(text, threads, held, figure))
+    def at_least(text: str, factor: float, among: list[Row], *peers: str) -> None:
+        """In each of these rows, ``factor`` times as fast as the fastest of the peers."""
+        found = [(*least, row.problem) for row in among if (least := row.least(*peers))]
+        if not found:
+            made.append(Claim(text, threads, None, "not measured"))
+            return
+        ratio, peer, problem = min(found, key=lambda entry: entry[0])
+        figure = f"{ratio:.2f}x {peer} at N={problem.n} K={problem.units} D={problem.dim}"
+        made.append(Claim(text, threads, ratio >= factor, figure))
 
-        def at_least(
-            text: str, factor: float, among: list[Row], *peers: str, claim: Callable[..., None] = claim
-        ) -> None:
-            """In each of these rows, ``factor`` times as fast as the fastest of the peers."""
-            found = [(*least, row.problem) for row in among if (least := row.least(*peers))]
-            if not found:
-                claim(text, None, "not measured")
-                return
-            ratio, peer, problem = min(found, key=lambda entry: entry[0])
-            claim(text, ratio >= factor, f"{ratio:.2f}x {peer} at N={problem.n} K={problem.units} D={problem.dim}")
-
-        if device.type == "cpu":
-            share = headline[0].rate / headline[0].mm_rate if headline else None
-            figure = f"{headline[0].rate:.0f} of {headline[0].mm_rate:.0f} GFLOP/s, {share:.0%}" if headline else ""
-            claim("headline: 90 % of torch.mm", share and share >= 0.9, figure or "not measured")
-            at_least("headline: 5x faiss", 5, headline, "faiss")
-            at_least("headline: 5x scikit-learn", 5, headline, "sklearn")
-            at_least("headline: 2.5x the best torch formula", 2.5, headline, "torch")
-        at_least("headline, D and K: never slower than the best peer", 1, sweeps)
-        at_least("small N: never slower than the best torch formula", 1, small, "torch")
-    for entry in memory:
-        peak, limit = (entry[name] / 2**20 for name in ("peak_extra_bytes", "limit_bytes"))
-        text = "N=1,000,000 K=65,536: extra memory below 64 MiB + 2x the codebook"
-        made.append(Claim(text, entry["threads"], peak < limit, f"{peak:.1f} of {limit:.0f} MiB"))
+    if device.type == "cpu":
+        for row in headline:
+            figure = f"{row.rate:.0f} of {row.mm_rate:.0f} GFLOP/s, {row.rate / row.mm_rate:.0%}"
+            made.append(Claim("headline: 90 % of torch.mm", threads, row.rate >= 0.9 * row.mm_rate, figure))
+        at_least("headline: 5x faiss", 5, headline, "faiss")
+        at_least("headline: 5x scikit-learn", 5, headline, "sklearn")
+        at_least("headline: 2.5x the best torch formula", 2.5, headline, "torch")
+    at_least("headline, D and K: never slower than the best peer", 1, sweeps)
+    at_least("small N: never slower than the best torch formula", 1, small, "torch")
     return made
+
+
+def memory_claim(memory: dict[str, Any]) -> Claim:
+    peak, limit = (memory[name] / 2**20 for name in ("peak_extra_bytes", "limit_bytes"))
+    text = "N=1,000,000 K=65,536: extra memory below 64 MiB + 2x the codebook"
+    return Claim(text, memory["threads"], peak < limit, f"{peak:.1f} of {limit:.0f} MiB")
 
 
 # --- Output ----------------------------------------------------------------------------------------------------------
@@ -502,6 +499,10 @@ def line(row: Row, peers: list[str]) -> str:
         figure = f"{row.speedup[peer]:.2f}x" if peer in row.speedup else "wrong" if peer in row.rejected else "-"
         text += f"{figure:>{len(peer) + 3}}"
     return text
+
+
+def threads_text(threads: int | None) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}" if threads else ""
 
 
 @contextmanager
@@ -541,56 +542,53 @@ def main() -> None:
     device = torch.device(arguments.device)
     repetitions = arguments.repeat or (3 if arguments.quick else 9)
     known = ON_CUDA if device.type == "cuda" else ON_CPU
-    contestants = {name: contestant for name, contestant in known.items() if contestant.installed}
-    missing = sorted({contestant.package for contestant in known.values()} - {c.package for c in contestants.values()})
-
+    versions = {contestant.package: version(contestant.package) for contestant in known.values()}
+    contestants = {name: contestant for name, contestant in known.items() if versions[contestant.package]}
     peers = [name for name in contestants if name != "somvae_ext"]
 
     machine = describe(arguments.device)
     where = machine["gpu"]["name"] if device.type == "cuda" else machine["cpu"]
-    print(f"{where}, torch {machine['torch']}: median of {repetitions}, our extra memory, times of others over ours")
-    if missing:
-        print(f"not installed: {', '.join(missing)}")
+    present = ", ".join(f"{package} {found or 'not installed'}" for package, found in versions.items())
+    print(f"{where}; {present}\nmedian of {repetitions}, our extra memory, times of the others over ours")
+    record: dict[str, Any] = {
+        "machine": machine,
+        "versions": versions,
+        "not_installed": [package for package, found in versions.items() if not found],
+        "repetitions": repetitions,
+        "quick": arguments.quick,
+        "results": [],
+        "growth": [],
+        "memory": [],
+    }
+    results: list[Claim] = []
     thread_counts = arguments.threads or sorted({1, torch.get_num_threads()})
-    rows: list[Row] = []
-    growths, memory = [], []
     for threads in [None] if device.type == "cuda" else thread_counts:
         with cpu_threads(threads or torch.get_num_threads()):
-            if threads:
-                print(f"\n{threads} thread{'s' if threads > 1 else ''}")
-            print(heading(peers))
-            for problem in [
-                p for name in arguments.sweeps if name != "growth" for p in problems(name, arguments.quick)
-            ]:
-                rows.append(measure(problem, contestants, device, repetitions, threads))
-                print(line(rows[-1], peers), flush=True)
+            print(f"\n{threads_text(threads)}\n{heading(peers)}")
+            rows = []
+            for sweep in arguments.sweeps:
+                for problem in problems(sweep, arguments.quick):
+                    rows.append(measure(problem, contestants, device, repetitions, threads))
+                    print(line(rows[-1], peers), flush=True)
+            record["results"] += [row.as_json() for row in rows]
+            results += claims(rows, device, threads)
             if "growth" in arguments.sweeps:
-                growths.append(growth(device, repetitions, threads, arguments.quick))
-                print("growth: " + ", ".join(f"{x} doubled {r:.2f}x" for x, r in growths[-1]["ratio"].items()))
+                grown = growth(device, repetitions, threads, arguments.quick)
+                record["growth"].append(grown)
+                print("growth: " + ", ".join(f"{size} doubled {ratio:.2f}x" for size, ratio in grown["ratio"].items()))
             if arguments.memory:
-                memory.append(memory_at_scale(device, threads))
-                print(
-                    f"memory: {memory[-1]['peak_extra_bytes'] / 2**20:.1f} MiB extra in {memory[-1]['seconds']:.0f} s"
-                )
+                memory = memory_at_scale(device, threads)
+                record["memory"].append(memory)
+                results.append(memory_claim(memory))
+                print(f"memory: {memory['peak_extra_bytes'] / 2**20:.1f} MiB extra in {memory['seconds']:.0f} s")
 
-    results = claims(rows, memory, device)
+    record["claims"] = [vars(claim) for claim in results]
     print("\nclaims")
     for claim in results:
         outcome = {True: "held", False: "MISSED", None: "-"}[claim.held]
-        with_threads = f"{claim.threads} thread{'s' if claim.threads > 1 else ''}" if claim.threads else ""
-        print(f"  {outcome:7} {with_threads:10} {claim.claim:70} {claim.figure}")
+        print(f"  {outcome:7} {threads_text(claim.threads):10} {claim.claim:70} {claim.figure}")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        record = {
-            "machine": machine,
-            "repetitions": repetitions,
-            "quick": arguments.quick,
-            "not_installed": missing,
-            "results": [row.as_json() for row in rows],
-            "growth": growths,
-            "memory": memory,
-            "claims": [vars(claim) for claim in results],
-        }
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
         print(f"written to {arguments.json}", file=sys.stderr)
 

@@ -29,7 +29,7 @@ bool scatter_is_faster(int64_t rows, const Tensor& sum) {
 // How many sums of their own the rows are cut into; depends on the sizes alone, so that the result does, too. Each
 // chunk has enough rows that adding up the chunks costs little.
 int64_t scatter_chunks(int64_t rows, const Tensor& sum) {
-  constexpr int64_t most = 16, least_rows = 16384, rows_per_segment = 8;
+  constexpr int64_t most = 16, least_rows = 4096, rows_per_segment = 8;
   const int64_t bytes = std::max<int64_t>(1, sum.numel() * static_cast<int64_t>(sizeof(double)));
   const int64_t worth = rows / std::max(least_rows, rows_per_segment * sum.size(0));
   return std::clamp<int64_t>(worth, 1, std::min(most, std::max<int64_t>(1, kCachedBytes / bytes)));

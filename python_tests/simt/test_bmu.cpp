@@ -182,6 +182,13 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   for (int64_t i = 0; i < units * dim; ++i) equal.codebook[i] = equal.codebook[i % dim];
   check_forward(report, equal, k, "all codes equal");
 
+  for (const double difference : {1e-7, 1e-6, 1e-5, 1e-4}) {  // about and beyond what rounding can tell apart
+    Problem<T> near = random_problem<T>(random, shape);
+    const auto noise = random_values<double>(random, units * dim, difference);
+    for (int64_t i = 0; i < units * dim; ++i) near.codebook[i] = store<T>(load(near.codebook[i % dim]) + noise[i]);
+    check_forward(report, near, k, "codes that differ by " + std::to_string(difference));
+  }
+
   Problem<T> offset = random_problem<T>(random, shape);
   for (std::vector<T>* values : {&offset.z, &offset.codebook}) {
     for (T& value : *values) value = store<T>(load(value) + 1e4);

@@ -11,11 +11,12 @@ namespace somvae::simt {
 // in the source, "(name<arguments>)".
 void run_kernel(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, Body body, const void* closure);
 
-// The device that kernels see, and what launchers may ask of it. Tests change it.
+// The device that launchers see. Tests change it. Few blocks by default, so that the loops with which a kernel covers
+// more work than its grid go round more than once.
 struct Device {
   int multiprocessors = 2;
-  int capability = 80;           // 10 * major + minor
-  int64_t largest_grid = 65536;  // blocks that launchers use before loops in the kernel take over
+  int capability = 80;       // 10 * major + minor
+  int64_t largest_grid = 3;  // blocks along x, where a launcher leaves the number to blocks_for
 };
 Device& device();
 

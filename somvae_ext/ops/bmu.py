@@ -43,7 +43,7 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
     Raises:
         ValueError: wrong rank, dtype, device or mismatched D; dtypes that differ; k other than 1 or 2; K < k.
 
-    Under autocast the search runs in float32. Memory beyond inputs and outputs is O(K * D), never N * K.
+    Under autocast the search runs in float32. Memory beyond inputs and outputs is O(N + K * D), never N * K.
 
     Example:
         >>> import torch

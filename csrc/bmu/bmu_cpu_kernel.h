@@ -23,12 +23,12 @@ void search_panels(const BmuArgs<T>& args, int64_t row, const Compute<T>* packed
   for_each_depth(args.dim, [&](int64_t d, int64_t depth) {
     for (int r = 0; r < tile; ++r) rows.load_row(r, args.z + (row + r) * args.dim, d, depth);
     for (int64_t p = 0; p < panels; ++p) {
-      PanelScores<C, tile> score = {};
+      PanelScores<C, tile> score;
       C* const carried = partial + p * tile * kPanelCodes;
-      if (d > 0) __builtin_memcpy(&score, carried, sizeof score);
+      if (d > 0) __builtin_memcpy(score.value, carried, sizeof score);
       score.accumulate(rows, packed + (p * args.dim + d) * kPanelCodes, depth);
       if (d + depth < args.dim) {
-        __builtin_memcpy(carried, &score, sizeof score);
+        __builtin_memcpy(carried, score.value, sizeof score);
         continue;
       }
       for (int v = 0; v < kPanelVectors<C>; ++v) {

@@ -18,7 +18,20 @@ namespace somvae {
 namespace {
 
 // The tensors of an index, in the order in which somvae_ext/ops/bmu_index.py builds them.
-enum Part { kTiles, kTileOf, kPacked, kMean, kBasis, kProjections, kTileBalls, kGroupBalls, kErrors, kParts };
+enum Part {
+  kTiles,
+  kTileOf,
+  kPacked,
+  kMean,
+  kBasis,
+  kProjections,
+  kTileBoxes,
+  kGroupBoxes,
+  kTileCenters,
+  kGroupCenters,
+  kErrors,
+  kParts
+};
 
 // Sizes and types are checked, so that nothing outside the tensors is read; what they hold is trusted.
 template <class C>
@@ -39,8 +52,10 @@ MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t
       holds(kTileOf, at::kInt, units) && holds(kPacked, floating, tiles * dim * kTileCodes) &&
       holds(kMean, floating, dim) && holds(kBasis, floating, panel_count(rank) * kPanelCodes * dim) &&
       holds(kProjections, floating, tiles * (2 + rank) * kTileCodes) &&
-      holds(kTileBalls, floating, groups * (3 + rank) * kGroupTiles) &&
-      holds(kGroupBalls, floating, panel_count(groups) * (3 + rank) * kPanelCodes) && holds(kErrors, at::kDouble, 3);
+      holds(kTileBoxes, floating, groups * (2 + 2 * rank) * kGroupTiles) &&
+      holds(kGroupBoxes, floating, panel_count(groups) * (2 + 2 * rank) * kPanelCodes) &&
+      holds(kTileCenters, floating, groups * rank * kGroupTiles) &&
+      holds(kGroupCenters, floating, panel_count(groups) * rank * kPanelCodes) && holds(kErrors, at::kDouble, 3);
   if (!fits) check.fail("index_parts", "be the tensors of a BMUIndex of this codebook's size and dtype", "others");
   const double* const errors = elements<double>(parts[kErrors]);
   return {elements<int32_t>(parts[kTiles]),
@@ -49,8 +64,10 @@ MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t
           elements<C>(parts[kMean]),
           elements<C>(parts[kBasis]),
           elements<C>(parts[kProjections]),
-          elements<C>(parts[kTileBalls]),
-          elements<C>(parts[kGroupBalls]),
+          elements<C>(parts[kTileBoxes]),
+          elements<C>(parts[kGroupBoxes]),
+          elements<C>(parts[kTileCenters]),
+          elements<C>(parts[kGroupCenters]),
           errors[0],
           errors[1],
           errors[2],

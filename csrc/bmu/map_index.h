@@ -23,8 +23,8 @@
 // y|^2.
 // - Projections. p is computed with an error of at most d = gamma_{terms + 1} sqrt(rank) (1 + n) |x|; q lies in an
 //   interval [q_lo, q_hi], computed in double from |x|^2 - |p|^2 with those errors.
-// - (1) compares squares: for a = 2^-11, (t - d)^2 >= (1 - a / 2) t^2 - 2 d^2 / a, and the other half of a pays for the
-//   rounding of t^2.
+// - Comparisons are of squares: if |p_x - p_y| is wrong by d, then for a = 2^-11 the true square is at least
+//   (1 - a / 2) t^2 - 2 d^2 / a where t is what came out, and the other half of a pays for the rounding of t^2.
 // Rows and codebooks with values that are not finite, or so large that squares may overflow, are not pruned.
 #pragma once
 #include <cstdint>
@@ -47,8 +47,10 @@ struct MapIndex {
   const C* mean;           // [dim]
   const C* basis;          // [panels of rank, dim, 16] columns of V, missing ones are zero
   const C* projections;    // [tile_count, 2 + rank, 16] q_lo, q_hi, p of each code
-  const C* tile_balls;     // [groups, 3 + rank, 16] q_lo, q_hi, r, c of each tile
-  const C* group_balls;    // [panels of groups, 3 + rank, 16] the same of each group of 16 tiles
+  const C* tile_boxes;     // [groups, 2 + 2 rank, 16] q_lo, q_hi, and for each direction lo, hi of each tile
+  const C* group_boxes;    // [panels of groups, 2 + 2 rank, 16] the same of each group of 16 tiles
+  const C* tile_centers;   // [groups, rank, 16] the mean of each tile's p
+  const C* group_centers;  // [panels of groups, rank, 16] and of each group's
   double basis_error;      // n = |V'V - I|
   double code_error;       // largest d of a code
   double largest_norm;     // above which |x|^2 might overflow
@@ -64,7 +66,7 @@ template <class T>
 struct PrunedSearchArgs {
   MapIndex<Compute<T>> map;
   const T* z;            // [rows, dim]
-  const int64_t* hint;   // [rows] codes that are likely to be near; outside [0, units): none. Null: none.
+  const int64_t* hint;   // [rows] codes that are likely to be near, in [0, units); or null
   Compute<T>* distance;  // [rows, k] out
   int64_t* index;        // [rows, k] out
   int64_t rows;

@@ -1,13 +1,13 @@
-// CPU pruned search: bounds and their proof are in map_index.h. Compiled once per instruction level by
+// CPU pruned search: the bounds and their proof are in map_index.h. Compiled once per instruction level by
 // pruned_search_cpu.cpp.
 //
 // A thread takes its rows through these steps:
-//   1. project them, and find for each a tile to begin with: its hint's, or the one nearest in the projection;
+//   1. project them, and find for each a tile to begin with: its hint's, or the one whose centre is nearest;
 //   2. sort them by that tile, so that rows close to each other on the map come together, and take them by the batch;
 //   3. score the first tile, which gives every row an upper bound of its best distance;
-//   4. screen the other tiles of the map against it, by bounds (2) and (1): what is left are candidates;
-//   5. score each row's most promising candidate, then all that the tighter bound still leaves, tile by tile, so that
-//      the rows that visit a tile share its way into the cache.
+//   4. list for every tile the rows that its box leaves, group after group;
+//   5. tile by tile, score the rows that also its codes' bounds leave. They share the tile's way into the cache, and
+//      their upper bounds sink as they go.
 
 #include "cpu/vector.h"
 //
@@ -42,9 +42,9 @@ struct Limits {
         tiny(4 * double(map.dim) * std::numeric_limits<C>::min()),
         basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
 
-  double ball(C best) const { return (double(best) * score + tiny) * basis; }
-  C code(double ball, double error) const {
-    return static_cast<C>((ball + 2 * error * error / kSlack) * (1 + 4 * kRoundoff<C>));
+  C operator()(C best, double error) const {
+    const double ours = (double(best) * score + tiny) * basis + 2 * error * error / kSlack;
+    return static_cast<C>(ours * (1 + 4 * kRoundoff<C>));
   }
 };
 
@@ -78,7 +78,7 @@ void project_rows(const MapIndex<Compute<T>>& map, const T* z, Compute<T>* p, do
   using C = Compute<T>;
   constexpr int lanes = 16;
   const int64_t panels = panel_count(map.rank);
-  PanelScores<C, tile> products[kLargestRank / kPanelCodes] = {};
+  PanelScores<C, tile> products[kLargestRank / kPanelCodes];
   double norms[tile][lanes] = {};
   RowBlock<C, tile> x;
   for_each_depth(map.dim, [&](int64_t d, int64_t depth) {
@@ -92,7 +92,7 @@ void project_rows(const MapIndex<Compute<T>>& map, const T* z, Compute<T>* p, do
       }
     }
     for (int64_t panel = 0; panel < panels; ++panel) {
-      PanelScores<C, tile> sum = {};
+      PanelScores<C, tile> sum;
       sum.accumulate(x, map.basis + (panel * map.dim + d) * kPanelCodes, depth, Product());
       for (int r = 0; r < tile; ++r) {
         for (int v = 0; v < kPanelVectors<C>; ++v) products[panel].value[r][v] += sum.value[r][v];
@@ -109,57 +109,119 @@ void project_rows(const MapIndex<Compute<T>>& map, const T* z, Compute<T>* p, do
   }
 }
 
-// A tile of rows in the projection, and what their bounds are compared with.
-template <class C, int tile>
-struct ProjectedRows {
+// Vector v of feature j of a panel.
+template <class C>
+inline __attribute__((always_inline)) typename Simd<C>::Vector panel_vector(const C* panel, int64_t j, int v) {
+  typename Simd<C>::Vector values;
+  __builtin_memcpy(&values, panel + j * kPanelCodes + v * Simd<C>::lanes, sizeof values);
+  return values;
+}
+
+// Squared distances of one row to the codes of several panels, so many that enough sums are under way.
+template <class C>
+constexpr int kPanelsAtOnce = kPanelVectors<C> < 8 ? 8 / kPanelVectors<C> : 1;
+
+template <class C>
+struct RowDistances {
   using Vector = typename Simd<C>::Vector;
-  using Mask = typename Simd<C>::Mask;
-  RowBlock<C, tile> p;
-  C q_lo[tile], q_hi[tile], error[tile], ball_limit[tile], code_limit[tile];
+  Vector value[kPanelsAtOnce<C>][kPanelVectors<C>];
 
-  static Vector at(const C* panel, int feature, int v) {
-    Vector values;
-    __builtin_memcpy(&values, panel + feature * kPanelCodes + v * Simd<C>::lanes, sizeof values);
-    return values;
+  inline __attribute__((always_inline)) RowDistances(const C* row, const C* const (&panels)[kPanelsAtOnce<C>],
+                                                     int64_t dim) {
+    Vector sum[kPanelsAtOnce<C>][kPanelVectors<C>];
+#pragma GCC unroll 16
+    for (int i = 0; i < kPanelsAtOnce<C>; ++i) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanelVectors<C>; ++v) sum[i][v] = Vector{};
+    }
+    for (int64_t d = 0; d < dim; ++d) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kPanelsAtOnce<C>; ++i) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kPanelVectors<C>; ++v) {
+          const Vector difference = panel_vector(panels[i], d, v) - row[d];
+          sum[i][v] += difference * difference;
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kPanelsAtOnce<C>; ++i) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanelVectors<C>; ++v) value[i][v] = sum[i][v];
+    }
   }
+};
 
-  // The square of the gap between row r's q and the intervals of a panel.
-  inline __attribute__((always_inline)) Vector gap(int r, const C* panel, int v) const {
-    const Vector below = at(panel, 0, v) - q_hi[r], above = q_lo[r] - at(panel, 1, v);
-    const Vector wider = below > above ? below : above;
-    const Vector distance = wider > C(0) ? wider : Vector{};
-    return distance * distance;
-  }
+// What a row's bounds are made of and compared with.
+template <class C>
+struct RowState {
+  C q_lo, q_hi, limit;
+  int32_t start;  // the tile that is scored first
+  double error;
 
-  // Bound (2): one bit per ball of a panel that row r must visit.
-  inline __attribute__((always_inline)) unsigned near_balls(int r, const C* panel,
-                                                            const PanelScores<C, tile>& distances) const {
+  // Bound (1): one bit per code of a panel that may win the row. `bounds` are their q_lo and q_hi.
+  inline __attribute__((always_inline)) unsigned near(
+      const C* bounds, const typename Simd<C>::Vector (&distances)[kPanelVectors<C>]) const {
+    using Vector = typename Simd<C>::Vector;
     unsigned bits = 0;
     for (int v = 0; v < kPanelVectors<C>; ++v) {
-      const Vector room = ball_limit[r] - gap(r, panel, v);
-      const Mask possible = room >= C(0);
-      const Vector reach = at(panel, 2, v) + error[r] + square_root(possible ? room : Vector{});
-      const Mask near = distances.value[r][v] <= reach * reach * C(1 + kSlack);
-      bits |= lane_bits(near & possible) << v * Simd<C>::lanes;
+      const Vector below = panel_vector(bounds, 0, v) - q_hi, above = q_lo - panel_vector(bounds, 1, v);
+      const Vector wider = below > above ? below : above;
+      const Vector gap = wider > C(0) ? wider : Vector{};
+      bits |= lane_bits(distances[v] * C(1 - kSlack) + gap * gap <= limit) << v * Simd<C>::lanes;
     }
     return bits;
   }
+};
 
-  // Bound (1): the smallest among a tile's codes, infinite if it leaves none of them to row r.
-  inline __attribute__((always_inline)) C nearest_code(int r, const C* panel,
-                                                       const PanelScores<C, tile>& distances) const {
-    Vector bound[kPanelVectors<C>];
-    unsigned bits = 0;
-    for (int v = 0; v < kPanelVectors<C>; ++v) {
-      bound[v] = distances.value[r][v] * C(1 - kSlack) + gap(r, panel, v);
-      bits |= lane_bits(bound[v] <= code_limit[r]) << v * Simd<C>::lanes;
+// Some rows, one per lane, against boxes.
+template <class C>
+struct LaneRows {
+  using Vector = typename Simd<C>::Vector;
+  static constexpr int rows = Simd<C>::lanes;
+  Vector p[kLargestRank], q_lo, q_hi, limit;
+  int64_t rank;
+
+  // The last row fills the places of missing ones.
+  LaneRows(const C* projections, const RowState<C>* states, int64_t count, int64_t rank) : rank(rank) {
+    for (int l = 0; l < rows; ++l) {
+      const int64_t row = std::min<int64_t>(l, count - 1);
+      for (int64_t j = 0; j < rank; ++j) p[j][l] = projections[row * rank + j];
+      q_lo[l] = states[row].q_lo;
+      q_hi[l] = states[row].q_hi;
+      limit[l] = states[row].limit;
     }
-    C nearest = std::numeric_limits<C>::infinity();
-    if (bits == 0) return nearest;
-    for (int v = 0; v < kPanelVectors<C>; ++v) {
-      for (int l = 0; l < Simd<C>::lanes; ++l) nearest = bound[v][l] < nearest ? bound[v][l] : nearest;
+  }
+
+  // Bound (2): near[b] has a bit for each row that must visit box b of a panel. Says which boxes any row must visit.
+  unsigned near(const C* boxes, unsigned (&near)[kPanelCodes]) const {
+    constexpr int some = SIMD_BYTES == 64 ? 16 : 8;
+    unsigned visited = 0;
+    for (int first = 0; first < kPanelCodes; first += some) {
+      Vector sum[some];
+#pragma GCC unroll 16
+      for (int b = 0; b < some; ++b) sum[b] = Vector{};
+      const C* feature = boxes + 2 * kPanelCodes + first;
+      for (int64_t j = 0; j < rank; ++j, feature += 2 * kPanelCodes) {
+        const Vector x = p[j];
+#pragma GCC unroll 16
+        for (int b = 0; b < some; ++b) {
+          const Vector lo = feature[b] - Vector{}, hi = feature[kPanelCodes + b] - Vector{};  // to all lanes
+          const Vector above = x > lo ? x : lo;
+          const Vector difference = x - (above < hi ? above : hi);
+          sum[b] += difference * difference;
+        }
+      }
+#pragma GCC unroll 16
+      for (int b = 0; b < some; ++b) {
+        const Vector below = boxes[first + b] - q_hi, above = q_lo - boxes[kPanelCodes + first + b];
+        const Vector wider = below > above ? below : above;
+        const Vector gap = wider > C(0) ? wider : Vector{};
+        near[first + b] = lane_bits(sum[b] * C(1 - kSlack) + gap * gap <= limit);
+        visited |= unsigned(near[first + b] != 0) << (first + b);
+      }
     }
-    return nearest;
+    return visited;
   }
 };
 
@@ -170,65 +232,63 @@ class Batch {
   using Vector = typename Simd<C>::Vector;
   using Mask = typename Simd<C>::Mask;
   using Integer = typename Simd<C>::Integer;
-  static constexpr int64_t kMostRows = 256, kMostCandidates = 1 << 20;
+  static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 22;
   static constexpr Integer kNoUnit = std::numeric_limits<int32_t>::max();
 
-  struct Candidate {
-    int32_t row, tile, next;
-    C bound;
-  };
   struct Lanes {  // the best k in each lane, of the tiles scored so far
     C score[k][kPanelCodes];
     Integer unit[k][kPanelCodes];
   };
 
  public:
-  explicit Batch(const PrunedSearchArgs<T>& args, SearchWork& work)
+  Batch(const PrunedSearchArgs<T>& args, SearchWork& work)
       : args_(args),
         map_(args.map),
         limits_(args.map),
         work_(work),
-        most_rows_(std::clamp<int64_t>(kMostCandidates / map_.tile_count, kTileRows<C>, kMostRows)),
+        most_rows_(std::clamp<int64_t>(kMostListed / map_.tile_count, kTileRows<C>, kMostRows)),
         best_(most_rows_),
-        ball_limit_(most_rows_),
-        members_(std::max(most_rows_, int64_t(1))),
-        nearest_(most_rows_),
-        candidates_(most_rows_ * map_.tile_count),
-        first_of_tile_(map_.tile_count),
+        state_(most_rows_),
+        p_(most_rows_ * map_.rank),
+        all_(most_rows_),
+        listed_(most_rows_ * map_.tile_count),
+        listed_count_(map_.tile_count),
         visited_(map_.tile_count) {
-    for (int64_t tile = 0; tile < map_.tile_count; ++tile) first_of_tile_[tile] = -1;
+    for (int64_t i = 0; i < most_rows_; ++i) all_[i] = static_cast<int16_t>(i);
+    for (int64_t tile = 0; tile < map_.tile_count; ++tile) listed_count_[tile] = 0;
   }
 
   int64_t most_rows() const { return most_rows_; }
 
-  // rows[i]: the row's number among those projected at p and bounds; start[i]: its first tile, in ascending order.
-  void search(int64_t first_row, const int32_t* rows, const int32_t* start, int64_t count, const C* p,
+  // rows[i] is a row's number among those at p, bounds and start; start, its first tile, must ascend with i.
+  void search(int64_t first_row, const int32_t* rows, int64_t count, const int32_t* start, const C* p,
               const RowBounds<C>* bounds) {
     begin(first_row, rows, count);
+    for (int64_t i = 0; i < count; ++i) {
+      const RowBounds<C>& bound = bounds[rows[i]];
+      constexpr C unknown = std::numeric_limits<C>::infinity();
+      state_[i] = {bound.q_lo, bound.q_hi, unknown, start[rows[i]], bound.error};
+      for (int64_t j = 0; j < map_.rank; ++j) p_[i * map_.rank + j] = p[rows[i] * map_.rank + j];
+    }
     for (int64_t i = 0; i < count;) {
       int64_t same = i;
-      for (; same < count && start[rows[same]] == start[rows[i]]; ++same) members_[same - i] = int32_t(same);
-      score_tile(start[rows[i]], same - i);
+      while (same < count && state_[same].start == state_[i].start) ++same;
+      score_tile(state_[i].start, all_.data + i, same - i);
       i = same;
     }
-    for (int64_t i = 0; i < count; ++i) ball_limit_[i] = limits_.ball(upper_bound(i));
-    candidate_count_ = 0;
-    for (int64_t i = 0; i < count; i += kTileRows<C>) {
-      screen(i, std::min<int64_t>(kTileRows<C>, count - i), start, p, bounds);
+    for (int64_t i = 0; i < count; i += Simd<C>::lanes) list_tiles(i, std::min<int64_t>(Simd<C>::lanes, count - i));
+    for (int64_t v = 0; v < visited_count_; ++v) {
+      score_near_rows(visited_[v], listed_.data + visited_[v] * most_rows_, listed_count_[visited_[v]]);
+      listed_count_[visited_[v]] = 0;
     }
-    score_nearest_candidates();
-    for (int64_t i = 0; i < count; ++i) ball_limit_[i] = limits_.ball(upper_bound(i));
-    score_candidates([&](const Candidate& candidate) {
-      return candidate.bound <= limits_.code(ball_limit_[candidate.row], bounds[rows_[candidate.row]].error);
-    });
+    visited_count_ = 0;
     finish();
   }
 
   // The same for rows that cannot be pruned: every tile is scored.
   void search_all(int64_t first_row, const int32_t* rows, int64_t count) {
     begin(first_row, rows, count);
-    for (int64_t i = 0; i < count; ++i) members_[i] = int32_t(i);
-    for (int64_t tile = 0; tile < map_.tile_count; ++tile) score_tile(tile, count);
+    for (int64_t tile = 0; tile < map_.tile_count; ++tile) score_tile(tile, all_.data, count);
     finish();
   }
 
@@ -247,40 +307,106 @@ class Batch {
     }
   }
 
-  // Scores a tile for the rows in members_[0, count).
-  void score_tile(int64_t tile, int64_t count) {
+  // Step 4 for rows [i, i + count) of the batch.
+  void list_tiles(int64_t i, int64_t count) {
+    const int64_t box_size = (2 + 2 * map_.rank) * kPanelCodes;
+    const LaneRows<C> rows(p_.data + i * map_.rank, state_.data + i, count, map_.rank);
+    const unsigned present = (1u << count) - 1;
+    int64_t panels = 0;
+    for (int64_t first_group = 0; first_group * kGroupTiles < map_.tile_count; first_group += kPanelCodes) {
+      unsigned near[kPanelCodes];
+      unsigned groups = rows.near(map_.group_boxes + first_group / kPanelCodes * box_size, near);
+      ++panels;
+      for (; groups != 0; groups &= groups - 1) {
+        const int64_t group = first_group + __builtin_ctz(groups);
+        unsigned tiles = rows.near(map_.tile_boxes + group * box_size, near);
+        ++panels;
+        for (; tiles != 0; tiles &= tiles - 1) {
+          const int in_group = __builtin_ctz(tiles);
+          list_rows(group * kGroupTiles + in_group, i, near[in_group] & present);
+        }
+      }
+    }
+    work_.screened += panels * kPanelCodes * map_.rank * Simd<C>::lanes;
+  }
+
+  void list_rows(int64_t tile, int64_t i, unsigned rows) {
+    int32_t& count = listed_count_[tile];
+    int16_t* const list = listed_.data + tile * most_rows_;
+    const bool was_empty = count == 0;
+    for (; rows != 0; rows &= rows - 1) {
+      const int64_t row = i + __builtin_ctz(rows);
+      list[count] = static_cast<int16_t>(row);
+      count += state_[row].start != tile;  // which is scored
+    }
+    if (was_empty && count != 0) visited_[visited_count_++] = static_cast<int32_t>(tile);
+  }
+
+  // Step 5 for one tile and the rows it is listed for.
+  void score_near_rows(int64_t tile, const int16_t* members, int64_t count) {
+    constexpr int rows = kTileRows<C>;
+    const C* const codes = map_.projections + tile * (2 + map_.rank) * kPanelCodes;
+    int16_t near[rows + kMostRows];
+    int64_t near_count = 0;
+    for (int64_t i = 0; i < count; i += rows) {
+      RowBlock<C, rows> block;
+      for (int r = 0; r < rows; ++r) {
+        block.load_row(r, p_.data + members[std::min(i + r, count - 1)] * map_.rank, 0, map_.rank);
+      }
+      PanelScores<C, rows> distances;
+      distances.accumulate(block, codes + 2 * kPanelCodes, map_.rank);
+      for (int64_t r = 0; r < rows && i + r < count; ++r) {
+        near[near_count] = members[i + r];
+        near_count += state_[members[i + r]].near(codes, distances.value[r]) != 0;
+      }
+      work_.screened += kPanelCodes * map_.rank * rows;
+    }
+    score_tile(tile, near, near_count);
+  }
+
+  // Scores a tile for some rows of the batch.
+  void score_tile(int64_t tile, const int16_t* members, int64_t count) {
     constexpr int full = kTileRows<C>, half = full > 1 ? full / 2 : 1;
     int64_t i = 0;
-    for (; count - i > half; i += full) score_rows<full>(tile, i, std::min<int64_t>(full, count - i));
-    for (; i < count; i += half) score_rows<half>(tile, i, std::min<int64_t>(half, count - i));
+    for (; count - i > half; i += full) score_rows<full>(tile, members + i, std::min<int64_t>(full, count - i));
+    for (; i < count; i += half) score_rows<half>(tile, members + i, std::min<int64_t>(half, count - i));
   }
 
   template <int rows>
-  void score_rows(int64_t tile, int64_t first, int64_t count) {
+  void score_rows(int64_t tile, const int16_t* members, int64_t count) {
     RowBlock<C, rows> block;
-    PanelScores<C, rows> scores = {};
+    PanelScores<C, rows> scores;
     for_each_depth(map_.dim, [&](int64_t d, int64_t depth) {
-      for (int r = 0; r < rows; ++r) {  // the last row fills the places of missing ones
-        block.load_row(r, row(members_[first + std::min<int64_t>(r, count - 1)]), d, depth);
+      for (int r = 0; r < rows; ++r) {
+        const int64_t row = first_row_ + rows_[members[std::min<int64_t>(r, count - 1)]];
+        block.load_row(r, args_.z + row * map_.dim, d, depth);
       }
       scores.accumulate(block, map_.packed + (tile * map_.dim + d) * kPanelCodes, depth);
     });
-    for (int v = 0; v < kPanelVectors<C>; ++v) {
-      Mask unit;
-      for (int l = 0; l < Simd<C>::lanes; ++l) unit[l] = map_.tiles[tile * kTileCodes + v * Simd<C>::lanes + l];
-      for (int r = 0; r < count; ++r) offer(best_[members_[first + r]], v, scores.value[r][v], unit);
+    Mask unit[kPanelVectors<C>];
+    for (int i = 0; i < kTileCodes; ++i)
+      unit[i / Simd<C>::lanes][i % Simd<C>::lanes] = map_.tiles[tile * kTileCodes + i];
+    for (int r = 0; r < count; ++r) {
+      const int16_t member = members[r];
+      bool improved = false;
+      for (int v = 0; v < kPanelVectors<C>; ++v) improved |= offer(best_[member], v, scores.value[r][v], unit[v]);
+      if (improved) state_[member].limit = limits_(upper_bound(best_[member]), state_[member].error);
     }
     work_.scored += rows * kTileCodes * map_.dim;
   }
 
-  // Scores are never NaN here but for missing codes and rows with NaN, and those compare false.
-  static inline __attribute__((always_inline)) void offer(Lanes& best, int v, Vector score, Mask unit) {
+  // Missing codes and rows with NaN score NaN, which compares false. Tiles come in any order, so ties look at the
+  // units.
+  // Says whether anything got better.
+  static inline __attribute__((always_inline)) bool offer(Lanes& best, int v, Vector score, Mask unit) {
+    bool improved = false;
     for (int n = 0; n < k; ++n) {
       Vector other;
       Mask other_unit;
       __builtin_memcpy(&other, best.score[n] + v * Simd<C>::lanes, sizeof other);
       __builtin_memcpy(&other_unit, best.unit[n] + v * Simd<C>::lanes, sizeof other_unit);
       const Mask better = (score < other) | ((score == other) & (unit < other_unit));
+      improved |= lane_bits(better) != 0;
       const Vector winner = better ? score : other;
       const Mask winning_unit = better ? unit : other_unit;
       __builtin_memcpy(best.score[n] + v * Simd<C>::lanes, &winner, sizeof winner);
@@ -288,6 +414,7 @@ class Batch {
       score = better ? other : score;  // goes on to the second place
       unit = better ? other_unit : unit;
     }
+    return improved;
   }
 
   BestUnits<C, int64_t, k> join(int64_t i) const {
@@ -302,118 +429,19 @@ class Batch {
   }
 
   // The k-th best score so far; infinite if there are fewer.
-  C upper_bound(int64_t i) const {
-    if constexpr (k == 1) {
-      C least = best_[i].score[0][0];
-      for (int l = 1; l < kPanelCodes; ++l) least = std::min(least, best_[i].score[0][l]);
-      return least;
-    } else {
-      const C second = join(i).score[1];
-      return second == second ? second : std::numeric_limits<C>::infinity();
-    }
-  }
-
-  // Steps down from groups over tiles to codes for rows [i, i + count) of the batch, and lists the candidates.
-  void screen(int64_t i, int64_t count, const int32_t* start, const C* p, const RowBounds<C>* bounds) {
-    constexpr int tile_rows = kTileRows<C>;
-    const int64_t rank = map_.rank, ball_size = (3 + rank) * kPanelCodes, code_size = (2 + rank) * kPanelCodes;
-    ProjectedRows<C, tile_rows> rows;
-    for (int r = 0; r < tile_rows; ++r) {
-      const int64_t member = i + std::min<int64_t>(r, count - 1);
-      const RowBounds<C>& bound = bounds[rows_[member]];
-      rows.p.load_row(r, p + rows_[member] * rank, 0, rank);
-      rows.q_lo[r] = bound.q_lo;
-      rows.q_hi[r] = bound.q_hi;
-      rows.error[r] = static_cast<C>(bound.error * (1 + 2 * kRoundoff<C>));
-      rows.ball_limit[r] = static_cast<C>(ball_limit_[member] * (1 + 2 * kRoundoff<C>));
-      rows.code_limit[r] = limits_.code(ball_limit_[member], bound.error);
-      nearest_[member] = -1;
-    }
-    int64_t panels = 0;
-    for (int64_t first_group = 0; first_group * kGroupTiles < map_.tile_count; first_group += kPanelCodes) {
-      const C* const group_balls = map_.group_balls + first_group / kPanelCodes * ball_size;
-      unsigned groups = near_any(rows, group_balls, count, nullptr);
-      ++panels;
-      for (; groups != 0; groups &= groups - 1) {
-        const int64_t group = first_group + __builtin_ctz(groups);
-        unsigned near[tile_rows];
-        unsigned tiles = near_any(rows, map_.tile_balls + group * ball_size, count, near);
-        ++panels;
-        for (; tiles != 0; tiles &= tiles - 1) {
-          const int in_group = __builtin_ctz(tiles);
-          const int64_t tile = group * kGroupTiles + in_group;
-          const C* const codes = map_.projections + tile * code_size;
-          PanelScores<C, tile_rows> distances = {};
-          distances.accumulate(rows.p, codes + 2 * kPanelCodes, rank);
-          ++panels;
-          for (int r = 0; r < count; ++r) {
-            if (!(near[r] >> in_group & 1) || start[rows_[i + r]] == tile) continue;
-            const C bound = rows.nearest_code(r, codes, distances);
-            if (bound <= rows.code_limit[r]) add_candidate(i + r, tile, bound);
-          }
+  static C upper_bound(const Lanes& best) {
+    C least[k][kPanelCodes];
+    __builtin_memcpy(least, best.score, sizeof least);
+    for (int half = kPanelCodes / 2; half > 0; half /= 2) {
+      for (int l = 0; l < half; ++l) {
+        if constexpr (k == 2) {
+          const C larger = std::max(least[0][l], least[0][l + half]);
+          least[1][l] = std::min(larger, std::min(least[1][l], least[1][l + half]));
         }
+        least[0][l] = std::min(least[0][l], least[0][l + half]);
       }
     }
-    work_.screened += panels * kPanelCodes * rank * tile_rows;
-  }
-
-  template <int tile_rows>
-  unsigned near_any(const ProjectedRows<C, tile_rows>& rows, const C* balls, int64_t count, unsigned* near) {
-    PanelScores<C, tile_rows> distances = {};
-    distances.accumulate(rows.p, balls + 3 * kPanelCodes, map_.rank);
-    unsigned any = 0;
-    for (int r = 0; r < count; ++r) {
-      const unsigned bits = rows.near_balls(r, balls, distances);
-      if (near != nullptr) near[r] = bits;
-      any |= bits;
-    }
-    return any;
-  }
-
-  void add_candidate(int64_t row, int64_t tile, C bound) {
-    if (nearest_[row] < 0 || bound < candidates_[nearest_[row]].bound) nearest_[row] = int32_t(candidate_count_);
-    candidates_[candidate_count_++] = {int32_t(row), int32_t(tile), -1, bound};
-  }
-
-  // Scores the candidates that `wanted` accepts, tile by tile.
-  template <class Wanted>
-  void score_candidates(Wanted wanted) {
-    int64_t visited = 0;
-    for (int64_t c = 0; c < candidate_count_; ++c) {
-      Candidate& candidate = candidates_[c];
-      if (candidate.row < 0 || !wanted(candidate)) continue;
-      enter(int32_t(c), visited);
-    }
-    score_entered(visited);
-  }
-
-  void score_nearest_candidates() {
-    int64_t visited = 0;
-    for (int64_t i = 0; i < count_; ++i) {
-      if (nearest_[i] >= 0) enter(nearest_[i], visited);
-    }
-    score_entered(visited);
-    for (int64_t i = 0; i < count_; ++i) {
-      if (nearest_[i] >= 0) candidates_[nearest_[i]].row = -1;  // done with
-    }
-  }
-
-  void enter(int32_t c, int64_t& visited) {
-    int32_t& first = first_of_tile_[candidates_[c].tile];
-    if (first < 0) visited_[visited++] = candidates_[c].tile;
-    candidates_[c].next = first;
-    first = c;
-  }
-
-  void score_entered(int64_t visited) {
-    for (int64_t v = 0; v < visited; ++v) {
-      int64_t count = 0;
-      for (int32_t c = first_of_tile_[visited_[v]]; c >= 0; c = candidates_[c].next) {
-        members_[count++] = candidates_[c].row;
-      }
-      first_of_tile_[visited_[v]] = -1;
-      score_tile(visited_[v], count);
-    }
+    return least[k - 1][0];
   }
 
   void finish() {
@@ -426,59 +454,88 @@ class Batch {
     }
   }
 
-  const T* row(int64_t i) const { return args_.z + (first_row_ + rows_[i]) * map_.dim; }
-
   const PrunedSearchArgs<T>& args_;
   const MapIndex<C>& map_;
   const Limits<C> limits_;
   SearchWork& work_;
   const int64_t most_rows_;
   Scratch<Lanes> best_;
-  Scratch<double> ball_limit_;
-  Scratch<int32_t> members_, nearest_;
-  Scratch<Candidate> candidates_;
-  Scratch<int32_t> first_of_tile_, visited_;
-  int64_t first_row_ = 0, count_ = 0, candidate_count_ = 0;
+  Scratch<RowState<C>> state_;
+  Scratch<C> p_;             // [most_rows, rank]
+  Scratch<int16_t> all_;     // 0, 1, 2, ...
+  Scratch<int16_t> listed_;  // [tile_count, most_rows] rows of the batch that must visit a tile
+  Scratch<int32_t> listed_count_, visited_;
+  int64_t first_row_ = 0, count_ = 0, visited_count_ = 0;
   const int32_t* rows_ = nullptr;
 };
 
-// The tile whose ball's centre is nearest, among those of the nearest group.
-template <int tile, class C>
-void nearest_tiles(const MapIndex<C>& map, const C* p, int32_t* start, SearchWork& work) {
-  using Mask = typename Simd<C>::Mask;
-  constexpr int lanes = Simd<C>::lanes;
-  const int64_t ball_size = (3 + map.rank) * kPanelCodes, groups = map.tile_count / kGroupTiles;
-  Mask lane;
-  for (int l = 0; l < lanes; ++l) lane[l] = l;
-  RowBlock<C, tile> rows;
-  for (int r = 0; r < tile; ++r) rows.load_row(r, p + r * map.rank, 0, map.rank);
-  LaneBest<C, tile, 1> best_group;
-  for (int64_t panel = 0; panel < panel_count(groups); ++panel) {
-    PanelScores<C, tile> distances = {};
-    distances.accumulate(rows, map.group_balls + panel * ball_size + 3 * kPanelCodes, map.rank);
-    for (int v = 0; v < kPanelVectors<C>; ++v) {
-      const Mask group = lane + static_cast<typename Simd<C>::Integer>(panel * kPanelCodes + v * lanes);
-      for (int r = 0; r < tile; ++r) best_group.offer(r, distances.value[r][v], group);
+// Each row's nearest center in each lane, among the centers of some panels.
+template <int rows, class C>
+struct NearestCenters {
+  LaneBest<C, rows, 1> best[kPanelVectors<C>];
+
+  NearestCenters(const MapIndex<C>& map, const RowBlock<C, rows>& block, const C* centers, int64_t panels) {
+    using Mask = typename Simd<C>::Mask;
+    constexpr int lanes = Simd<C>::lanes;
+    Mask lane;
+    for (int l = 0; l < lanes; ++l) lane[l] = l;
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      PanelScores<C, rows> distances;
+      distances.accumulate(block, centers + panel * map.rank * kPanelCodes, map.rank);
+      for (int v = 0; v < kPanelVectors<C>; ++v) {
+        const Mask number = lane + static_cast<typename Simd<C>::Integer>(panel * kPanelCodes + v * lanes);
+        for (int r = 0; r < rows; ++r) best[v].offer(r, distances.value[r][v], number);
+      }
     }
   }
-  for (int r = 0; r < tile; ++r) {
-    C distance = NAN;
-    int64_t group = 0;
-    best_group.join(r, &distance, &group);
-    RowBlock<C, 1> row;
-    row.load_row(0, p + r * map.rank, 0, map.rank);
-    PanelScores<C, 1> distances = {};
-    distances.accumulate(row, map.tile_balls + group * ball_size + 3 * kPanelCodes, map.rank);
-    LaneBest<C, 1, 1> best_tile;
-    for (int v = 0; v < kPanelVectors<C>; ++v) {
-      best_tile.offer(0, distances.value[0][v], lane + static_cast<typename Simd<C>::Integer>(v * lanes));
+};
+
+// A tile near each of some rows: the one with the nearest center. In maps of many groups, only in the groups whose own
+// centers are nearest, one group per lane.
+template <int rows, class C>
+void near_tiles(const MapIndex<C>& map, const C* p, int32_t* start, SearchWork& work) {
+  constexpr int lanes = Simd<C>::lanes, some = kPanelsAtOnce<C>;
+  constexpr int64_t few_groups = 64;
+  const int64_t size = map.rank * kPanelCodes, groups = map.tile_count / kGroupTiles;
+  RowBlock<C, rows> block;
+  for (int r = 0; r < rows; ++r) block.load_row(r, p + r * map.rank, 0, map.rank);
+  if (groups <= few_groups) {
+    const NearestCenters<rows, C> nearest(map, block, map.tile_centers, groups);
+    work.screened += groups * size * rows;
+    for (int r = 0; r < rows; ++r) {
+      C distance = NAN;
+      int64_t tile = 0;
+      for (const LaneBest<C, rows, 1>& best : nearest.best) best.join(r, &distance, &tile);
+      start[r] = static_cast<int32_t>(tile);
     }
-    distance = NAN;
-    int64_t in_group = 0;
-    best_tile.join(0, &distance, &in_group);
-    start[r] = static_cast<int32_t>(group * kGroupTiles + in_group);
+    return;
   }
-  work.screened += (panel_count(groups) + 1) * kPanelCodes * map.rank * tile;
+  const int64_t panels = panel_count(groups);
+  const NearestCenters<rows, C> nearest(map, block, map.group_centers, panels);
+  work.screened += (panels + kPanelCodes) * size * rows;
+  for (int r = 0; r < rows; ++r) {
+    C distance = std::numeric_limits<C>::infinity();
+    start[r] = 0;
+    for (int first = 0; first < kPanelCodes; first += some) {
+      int64_t group[some];
+      const C* centers[some];
+      for (int n = 0; n < some; ++n) {
+        group[n] = nearest.best[(first + n) / lanes].index[r][0][(first + n) % lanes];
+        centers[n] = map.tile_centers + group[n] * size;
+      }
+      const RowDistances<C> distances(p + r * map.rank, centers, map.rank);
+      for (int n = 0; n < some; ++n) {
+        for (int v = 0; v < kPanelVectors<C>; ++v) {
+          for (unsigned bits = lane_bits(distances.value[n][v] < distance); bits != 0; bits &= bits - 1) {
+            const int l = __builtin_ctz(bits);
+            if (!(distances.value[n][v][l] < distance)) continue;
+            distance = distances.value[n][v][l];
+            start[r] = static_cast<int32_t>(group[n] * kGroupTiles + v * lanes + l);
+          }
+        }
+      }
+    }
+  }
 }
 
 // Rows [first, last), as many as the scratch memory is made for.
@@ -493,12 +550,14 @@ void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t f
   for_each_tile<C>(0, count, [&]<int tile>(int64_t row) {
     double squared_norm[tile];
     project_rows<tile>(map, args.z + (first + row) * map.dim, p.data + row * map.rank, squared_norm);
-    nearest_tiles<tile>(map, p.data + row * map.rank, start.data + row, work);
+    if (args.hint == nullptr) {
+      near_tiles<tile>(map, p.data + row * map.rank, start.data + row, work);
+    }
     for (int r = 0; r < tile; ++r) {
       bounds[row + r] = row_bounds(map, squared_norm[r], p.data + (row + r) * map.rank);
-      if (args.hint != nullptr && in_range(args.hint[first + row + r], map.units)) {
+      if (args.hint != nullptr) {
         const int32_t hinted = map.tile_of[args.hint[first + row + r]];
-        if (in_range(hinted, map.tile_count)) start[row + r] = hinted;
+        start[row + r] = in_range(hinted, map.tile_count) ? hinted : 0;
       }
       if (!(squared_norm[r] <= map.largest_norm)) start[row + r] = int32_t(map.tile_count);  // cannot be pruned
     }
@@ -514,7 +573,7 @@ void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t f
   for (int64_t row = 0; row < count; ++row) order[next[start[row]]++] = int32_t(row);
 
   for (int64_t i = 0; i < prunable; i += batch.most_rows()) {
-    batch.search(first, order.data + i, start.data, std::min(batch.most_rows(), prunable - i), p.data, bounds.data);
+    batch.search(first, order.data + i, std::min(batch.most_rows(), prunable - i), start.data, p.data, bounds.data);
   }
   for (int64_t i = prunable; i < count; i += batch.most_rows()) {
     batch.search_all(first, order.data + i, std::min(batch.most_rows(), count - i));

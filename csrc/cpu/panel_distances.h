@@ -17,10 +17,19 @@ template <class C, int tile>
 struct RowBlock {
   C values[tile][kDepth + 16];
 
-  // Features [first, first + depth) of a row, converted.
+  // Features [first, first + depth) of a row, converted. In pieces of known size: for a loop of unknown length the
+  // compiler would call for a copy of bytes, which takes longer to start than these few take altogether.
   template <class T>
   inline __attribute__((always_inline)) void load_row(int r, const T* row, int64_t first, int64_t depth) {
-    for (int64_t d = 0; d < depth; ++d) values[r][d] = load(row[first + d]);
+    constexpr int piece = 16;
+    if (depth < piece) {
+      for (int i = 0; i < piece; ++i) values[r][i] = i < depth ? load(row[first + i]) : C(0);
+      return;
+    }
+    for (int64_t d = 0; d < depth; d += piece) {
+      const int64_t start = std::min(d, depth - piece);  // the last piece overlaps the one before
+      for (int i = 0; i < piece; ++i) values[r][start + i] = load(row[first + start + i]);
+    }
   }
 };
 
@@ -43,6 +52,14 @@ struct Product {
 template <class C, int tile>
 struct PanelScores {
   typename Simd<C>::Vector value[tile][kPanelVectors<C>];
+
+  inline __attribute__((always_inline)) PanelScores() {  // zeros, vector by vector
+#pragma GCC unroll 16
+    for (int r = 0; r < tile; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanelVectors<C>; ++v) value[r][v] = typename Simd<C>::Vector{};
+    }
+  }
 
   // += the terms of features [0, depth) of `rows` and `panel`, one multiply-add per feature in ascending order.
   template <class Term = SquaredDifference>

@@ -25,18 +25,3 @@ inline __attribute__((always_inline)) unsigned lane_bits(Mask mask) {
   return bits;
 #endif
 }
-
-template <class Vector>
-inline __attribute__((always_inline)) Vector square_root(Vector x) {
-  constexpr bool wide = sizeof x[0] == 8;
-#if defined(__x86_64__) && SIMD_BYTES == 64
-  return wide ? (Vector)_mm512_maskz_sqrt_pd(0xff, (__m512d)x) : (Vector)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
-#elif defined(__x86_64__) && SIMD_BYTES == 32
-  return wide ? (Vector)_mm256_sqrt_pd((__m256d)x) : (Vector)_mm256_sqrt_ps((__m256)x);
-#elif defined(__x86_64__)
-  return wide ? (Vector)_mm_sqrt_pd((__m128d)x) : (Vector)_mm_sqrt_ps((__m128)x);
-#else
-  for (size_t i = 0; i < sizeof x / sizeof x[0]; ++i) x[i] = wide ? __builtin_sqrt(x[i]) : __builtin_sqrtf(x[i]);
-  return x;
-#endif
-}

@@ -32,9 +32,8 @@ def build_parts(codebook: Tensor, grid: Grid) -> list[Tensor]:
     mean = codes.mean(dim=0, dtype=torch.float64).to(dtype)
     projection, q_lo, q_hi, code_error, largest = project(codes, mean, basis)
     projections = torch.cat([q_lo[:, None], q_hi[:, None], projection.to(dtype)], dim=1)
-    tile_balls = balls(tiles, projections)
-    groups = tiles.view(-1, _TILE * _TILE)
-    group_balls = balls(groups, projections)
+    tile_boxes, tile_centers = boxes(tiles, projections)
+    group_boxes, group_centers = boxes(tiles.view(-1, _TILE * _TILE), projections)
     V = basis.double()
     basis_error = torch.linalg.matrix_norm(V.T @ V - torch.eye(V.shape[1], dtype=torch.float64)).item() * (1 + 1e-6)
     limit = torch.finfo(dtype).max / 64
@@ -51,8 +50,10 @@ def build_parts(codebook: Tensor, grid: Grid) -> list[Tensor]:
         mean,
         padded.view(codes.shape[1], -1, _TILE).transpose(0, 1).contiguous(),
         panels(projections, tiles),
-        panels_of_balls(tile_balls),
-        panels_of_balls(group_balls),
+        in_panels(tile_boxes),
+        in_panels(group_boxes),
+        in_panels(tile_centers),
+        in_panels(group_centers),
         errors,
     ]
 
@@ -68,8 +69,10 @@ def tile_table(grid: Grid) -> Tensor:
         down, across = -(-rows // height), -(-cols // width)
         padded = torch.full((down * height, across * width, *ids.shape[2:]), -1, dtype=torch.int64)
         padded[:rows, :cols] = ids
-        return padded.view(down, height, across, width, *ids.shape[2:]).transpose(1, 2).reshape(
-            down, across, height * width, *ids.shape[2:]
+        return (
+            padded.view(down, height, across, width, *ids.shape[2:])
+            .transpose(1, 2)
+            .reshape(down, across, height * width, *ids.shape[2:])
         )
 
     ids = torch.arange(grid.num_nodes).view(grid.rows, grid.cols)
@@ -124,18 +127,18 @@ def panels(values: Tensor, tiles: Tensor) -> Tensor:
     return gather(values, tiles).transpose(1, 2).contiguous()
 
 
-def balls(tiles: Tensor, projections: Tensor) -> Tensor:
-    """[tiles, 3 + rank]: q_lo, q_hi, r, c."""
-    members = gather(projections.double(), tiles)
-    center = members[..., 2:].nanmean(dim=1).to(projections.dtype)
-    r = torch.linalg.vector_norm(members[..., 2:] - center.double()[:, None], dim=2).nan_to_num(-1).amax(dim=1)
-    lo = members[..., 0].nan_to_num(torch.inf).amin(dim=1)
-    hi = members[..., 1].nan_to_num(-torch.inf).amax(dim=1)
-    r = r * (1 + torch.finfo(projections.dtype).eps * 2)
-    return torch.cat([torch.stack([lo, hi, r], dim=1).to(projections.dtype), center], dim=1)
+def boxes(tiles: Tensor, projections: Tensor):
+    """[tiles, 2 + 2 rank]: q_lo, q_hi, lo_0, hi_0, ... and centers [tiles, rank]."""
+    members = gather(projections, tiles)
+    center = members[..., 2:].nanmean(dim=1)
+    empty = (tiles < 0).all(dim=1)
+    lo = members.nan_to_num(torch.inf).amin(dim=1)
+    hi = members.nan_to_num(-torch.inf).amax(dim=1)
+    box = torch.cat([lo[:, :1], hi[:, 1:2], torch.stack([lo[:, 2:], hi[:, 2:]], dim=2).flatten(1)], dim=1)
+    return box.masked_fill(empty[:, None], torch.nan), center
 
 
-def panels_of_balls(values: Tensor) -> Tensor:
+def in_panels(values: Tensor) -> Tensor:
     count = -(-len(values) // _TILE) * _TILE
     padded = torch.full((count, values.shape[1]), torch.nan, dtype=values.dtype)
     padded[: len(values)] = values

@@ -8,11 +8,11 @@
 //   otherwise                                                                                 ffma
 //
 // ffma forms every score in registers as bmu.h promises it: two instructions per row, code and feature. tensor_core
-// finds the winner by approximate scores and proves it (tensor_core_search_kernel.cuh). It pays where three TF32 products
-// are cheaper than those two instructions: on the data-centre GPUs, whose tensor cores are rated at about eight TF32
-// multiply-adds or more in the time of one on the FP32 units, but not on the others, which are rated at one or two. Its
-// three extra passes over rows and codes want enough work to hide in. The thresholds follow from these ratings; they
-// have not been measured yet.
+// finds the winner by approximate scores and proves it (tensor_core_search_kernel.cuh). It pays where three TF32
+// products are cheaper than those two instructions: on the data-centre GPUs, whose tensor cores are rated at about
+// eight TF32 multiply-adds or more in the time of one on the FP32 units, but not on the others, which are rated at one
+// or two. Its three extra passes over rows and codes want enough work to hide in. The thresholds follow from these
+// ratings; they have not been measured yet.
 //
 // The environment variable SOMVAE_EXT_BMU_KERNEL=ffma|tensor_core overrides the last column, so that tests can compare
 // the two; tensor_core still leaves to ffma what it cannot do (float64, D above 65536, GPUs below 8.0).

@@ -327,7 +327,7 @@ class Batch {
         }
       }
     }
-    work_.screened += panels * kPanelCodes * map_.rank * Simd<C>::lanes;
+    work_.screened += panels * kPanelCodes * map_.rank * count;
   }
 
   void list_rows(int64_t tile, int64_t i, unsigned rows) {
@@ -359,8 +359,8 @@ class Batch {
         near[near_count] = members[i + r];
         near_count += state_[members[i + r]].near(codes, distances.value[r]) != 0;
       }
-      work_.screened += kPanelCodes * map_.rank * rows;
     }
+    work_.screened += count * kPanelCodes * map_.rank;
     score_tile(tile, near, near_count);
   }
 
@@ -392,7 +392,7 @@ class Batch {
       for (int v = 0; v < kPanelVectors<C>; ++v) improved |= offer(best_[member], v, scores.value[r][v], unit[v]);
       if (improved) state_[member].limit = limits_(upper_bound(best_[member]), state_[member].error);
     }
-    work_.scored += rows * kTileCodes * map_.dim;
+    work_.scored += count * kTileCodes * map_.dim;
   }
 
   // Missing codes and rows with NaN score NaN, which compares false. Tiles come in any order, so ties look at the

@@ -3,6 +3,7 @@
 | function | what it fuses |
 |---|---|
 | :func:`bmu` | squared distance and argmin |
+| :class:`BMUIndex` | the same for many rows on a large map, which it mostly leaves out |
 | :func:`som_gather` | the winner's code and those of its grid neighbours |
 | :func:`som_losses` | commitment and SOM loss over winner and neighbours |
 | :func:`segment_sum` | sums and counts of the rows that each unit won |
@@ -15,6 +16,7 @@ work under ``torch.compile(fullgraph=True)``. Needs only torch.
 """
 
 from somvae_ext.ops.bmu import BestMatch, bmu, bmu_reference
+from somvae_ext.ops.bmu_index import BMUIndex
 from somvae_ext.ops.neighborhood import (
     SegmentSum,
     SOMLosses,
@@ -33,6 +35,7 @@ from somvae_ext.ops.transition import (
 )
 
 __all__ = [
+    "BMUIndex",
     "BestMatch",
     "SOMLosses",
     "SegmentSum",

@@ -26,9 +26,9 @@ _FEWEST_ROWS = 1 << 15
 _PROBE_ROWS = 256
 # A map whose neighbours are this far apart, compared with any two codes, is not smooth enough to try.
 _ROUGHEST = 0.5
-# Time per multiply-add of projecting, of screening and of scores, in those of a plain search; fitted to maps of MNIST and
-# Fashion-MNIST, where screening is mostly tests and lists.
-_COST = (2.0, 6.0, 5.0)
+# Time per multiply-add of projecting, of screening and of scores, in those of a plain search: fitted to maps of MNIST
+# and Fashion-MNIST, where screening is mostly tests and lists.
+_COST = (1.5, 4.0, 4.0)
 
 
 class BMUIndex:
@@ -36,12 +36,12 @@ class BMUIndex:
 
     On a trained map, whose neighbouring codes lie close to each other, most codes are ruled out by bounds: several
     times faster than :func:`~somvae_ext.ops.bmu` from 64 x 64 nodes on, and more so the larger the map. Results are
-    those of ``bmu`` to the last bit, ties included. Where pruning does not pay (small maps, few rows, codes that are not
-    smooth over the grid, CUDA, a build without the native library) searches go through ``bmu`` itself.
+    those of ``bmu`` to the last bit, ties included. Where pruning does not pay (small maps, few rows, codes that are
+    not smooth over the grid, CUDA, a build without the native library) searches go through ``bmu`` itself.
 
     Args:
-        codebook: codes in row-major order of the grid, ``[K, D]``; float32, float64, float16 or bfloat16. The index keeps
-            a packed copy, so it must not change afterwards: build a new index after every update.
+        codebook: codes in row-major order of the grid, ``[K, D]``; float32, float64, float16 or bfloat16. The index
+            keeps a packed copy, so it must not change afterwards: make a new index after every update.
         grid: the map's grid, of K nodes; only its rows and columns matter.
 
     Raises:
@@ -71,14 +71,14 @@ class BMUIndex:
         Args:
             z: rows, ``[N, D]``, dtype and device of the codebook.
             k: 1 for the best unit, 2 for the best and the second best.
-            hint: a unit that is likely to be near each row, such as its winner of the epoch before, int64 ``[N]``. Saves
-                looking for a place to begin; a wrong hint costs time, never the result.
+            hint: a unit that is likely to be near each row, such as its winner of the epoch before, int64 ``[N]``.
+                Saves looking for a place to begin; a wrong hint costs time, never the result.
             prune: True to prune, False not to; by default it is decided by how rough the map is and a trial on a few
                 rows, once per index.
 
         Raises:
-            ValueError: as :func:`~somvae_ext.ops.bmu`; a hint of another shape or dtype, or outside [0, K); ``prune=True``
-                where pruning is impossible.
+            ValueError: as :func:`~somvae_ext.ops.bmu`; a hint of another shape or dtype, or outside [0, K);
+                ``prune=True`` where pruning is impossible.
             RuntimeError: the codebook was changed in place since the index was made.
         """
         if self.codebook._version != self._version:
@@ -99,6 +99,10 @@ class BMUIndex:
             return BestMatch(distance, index)
         return bmu(z, self.codebook, k)
 
+    def prunes(self, k: int = 1) -> bool | None:
+        """Whether searches of the ``k`` best units are pruned; None while that is undecided."""
+        return self._pays.get(k)
+
     def _possible(self, z: Tensor) -> bool:
         return (
             _native.available
@@ -109,7 +113,7 @@ class BMUIndex:
         )
 
     def _decide(self, z: Tensor, k: int, hint: Tensor | None) -> bool:
-        """Whether pruning pays for these rows: never more than a twentieth of a plain search is spent on finding out."""
+        """Whether pruning pays. Finding out takes a twentieth of a plain search at most."""
         units = self.grid.num_nodes
         if k not in self._pays:
             self._rows_searched += len(z)

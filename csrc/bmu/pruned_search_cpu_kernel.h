@@ -232,7 +232,7 @@ class Batch {
   using Vector = typename Simd<C>::Vector;
   using Mask = typename Simd<C>::Mask;
   using Integer = typename Simd<C>::Integer;
-  static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 22;
+  static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 22, kMostValues = 1 << 20;
   static constexpr Integer kNoUnit = std::numeric_limits<int32_t>::max();
 
   struct Lanes {  // the best k in each lane, of the tiles scored so far
@@ -246,8 +246,11 @@ class Batch {
         map_(args.map),
         limits_(args.map),
         work_(work),
-        most_rows_(std::clamp<int64_t>(kMostListed / map_.tile_count, kTileRows<C>, kMostRows)),
+        most_rows_(
+            std::clamp<int64_t>(std::min(kMostListed / map_.tile_count, kMostValues / std::max<int64_t>(1, map_.dim)),
+                                kTileRows<C>, kMostRows)),
         best_(most_rows_),
+        z_(most_rows_ * map_.dim),
         state_(most_rows_),
         p_(most_rows_ * map_.rank),
         all_(most_rows_),
@@ -298,6 +301,12 @@ class Batch {
     rows_ = rows;
     count_ = count;
     for (int64_t i = 0; i < count; ++i) {
+      const T* const row = args_.z + (first_row + rows[i]) * map_.dim;
+      if (i + 4 < count) {
+        const char* const ahead = reinterpret_cast<const char*>(args_.z + (first_row + rows[i + 4]) * map_.dim);
+        for (int64_t byte = 0; byte < map_.dim * int64_t(sizeof(T)); byte += 64) __builtin_prefetch(ahead + byte);
+      }
+      for (int64_t d = 0; d < map_.dim; ++d) z_[i * map_.dim + d] = load(row[d]);
       for (int n = 0; n < k; ++n) {
         for (int l = 0; l < kPanelCodes; ++l) {
           best_[i].score[n][l] = std::numeric_limits<C>::infinity();
@@ -378,8 +387,7 @@ class Batch {
     PanelScores<C, rows> scores;
     for_each_depth(map_.dim, [&](int64_t d, int64_t depth) {
       for (int r = 0; r < rows; ++r) {
-        const int64_t row = first_row_ + rows_[members[std::min<int64_t>(r, count - 1)]];
-        block.load_row(r, args_.z + row * map_.dim, d, depth);
+        block.load_row(r, z_.data + members[std::min<int64_t>(r, count - 1)] * map_.dim, d, depth);
       }
       scores.accumulate(block, map_.packed + (tile * map_.dim + d) * kPanelCodes, depth);
     });
@@ -460,6 +468,7 @@ class Batch {
   SearchWork& work_;
   const int64_t most_rows_;
   Scratch<Lanes> best_;
+  Scratch<C> z_;  // [most_rows, dim]: rows of a batch are far apart in memory, and each is needed many times
   Scratch<RowState<C>> state_;
   Scratch<C> p_;             // [most_rows, rank]
   Scratch<int16_t> all_;     // 0, 1, 2, ...

@@ -19,10 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from somvae_ext import build_info
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("SOMVAE_EXT_SIMT_BUILD", ROOT / "build" / "simt"))
 
 OPS = ["bmu", "segment_sum", "som_gather", "som_losses", "transition_log_prob", "expected_distance"]
+PRUNED_SEARCH = ["cpu_pruned_search", "cpu_address_pruned_search"]
 VARIANTS = ["plain", "address", "thread"]
 SIZE = {"plain": "normal", "address": "normal", "thread": "small"}
 LONG_SIZE = {"plain": "full", "address": "full", "thread": "normal"}
@@ -115,6 +118,19 @@ def test_cpu_kernels_equal_the_reference_on_many_shapes(op: str) -> None:
     output_of(f"cpu_{op}", "full")
 
 
+@pytest.mark.parametrize("simd", build_info()["simd_available"])
+@pytest.mark.parametrize("program", PRUNED_SEARCH)
+def test_pruned_search_equals_the_search_of_all_codes(program: str, simd: str) -> None:
+    output_of(program, "normal", simd)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("simd", build_info()["simd_available"])
+@pytest.mark.parametrize("program", PRUNED_SEARCH)
+def test_pruned_search_equals_the_search_of_all_codes_on_many_shapes(program: str, simd: str) -> None:
+    output_of(program, "full", simd)
+
+
 def test_16_bit_types_round_as_they_must() -> None:
     output_of("cpu_dtypes", "normal")
 
@@ -134,4 +150,4 @@ def test_ctest_runs_the_same_programs() -> None:
     )
     commands = {Path(test["command"][0]).name for test in json.loads(listing.stdout)["tests"]}
     simt = {f"simt_{variant}_{test}" for variant in VARIANTS for test in ["twin", "planted", *OPS]}
-    assert commands == simt | {f"cpu_{op}" for op in OPS} | {"cpu_dtypes", "simt_ucontext_twin"}
+    assert commands == simt | {f"cpu_{op}" for op in OPS} | {*PRUNED_SEARCH, "cpu_dtypes", "simt_ucontext_twin"}

@@ -12,7 +12,7 @@ struct Simd {
 // One bit per lane of a mask, the first lane's lowest.
 template <class Mask>
 inline __attribute__((always_inline)) unsigned lane_bits(Mask mask) {
-  constexpr bool wide = sizeof mask[0] == 8;
+  [[maybe_unused]] constexpr bool wide = sizeof mask[0] == 8;
 #if defined(__x86_64__) && SIMD_BYTES == 64
   return wide ? _mm512_movepi64_mask((__m512i)mask) : _mm512_movepi32_mask((__m512i)mask);
 #elif defined(__x86_64__) && SIMD_BYTES == 32

@@ -33,7 +33,7 @@ struct LoadedRows {
   ~LoadedRows() { delete[] blocks; }
 
   inline __attribute__((always_inline)) PanelScores<C, tile> distances(const C* panel) const {
-    PanelScores<C, tile> scores = {};
+    PanelScores<C, tile> scores;
     for_each_depth(
         dim, [&](int64_t d, int64_t depth) { scores.accumulate(blocks[d / kDepth], panel + d * kPanelCodes, depth); });
     return scores;

@@ -158,6 +158,18 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
   module.def("bmu", &somvae::differentiable::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
   module.def("bmu_forward", &somvae::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
+  using Tensors = std::vector<at::Tensor>;
+  const auto bmu_pruned = [](const at::Tensor& z, const at::Tensor& codebook, const Tensors& index_parts,
+                             const std::optional<at::Tensor>& hint, int64_t k) {
+    return somvae::differentiable::bmu_pruned(z, codebook, index_parts, hint, k);
+  };
+  const auto bmu_pruned_forward = [](const at::Tensor& z, const at::Tensor& codebook, const Tensors& index_parts,
+                                     const std::optional<at::Tensor>& hint,
+                                     int64_t k) { return somvae::bmu_pruned(z, codebook, index_parts, hint, k); };
+  module.def("bmu_pruned", bmu_pruned, py::arg("z"), py::arg("codebook"), py::arg("index_parts"),
+             py::arg("hint") = py::none(), py::arg("k") = 1, release_gil());
+  module.def("bmu_pruned_forward", bmu_pruned_forward, py::arg("z"), py::arg("codebook"), py::arg("index_parts"),
+             py::arg("hint") = py::none(), py::arg("k") = 1, release_gil());
   module.def("bmu_backward", &somvae::bmu_backward, py::arg("grad"), py::arg("z"), py::arg("codebook"),
              py::arg("index"), py::arg("output_mask") = std::array<bool, 2>{true, true}, release_gil());
 

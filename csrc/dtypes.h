@@ -42,8 +42,9 @@ SOMVAE_HOST_DEVICE inline float load(Float16 value) {
   const uint32_t sign = uint32_t(value.bits & 0x8000u) << 16;
   const uint32_t magnitude = value.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);  // infinity, NaN
-  // A half's bits shifted into a float's place are the value times 2^-112, subnormals included.
-  return bits_to_float(sign | float_to_bits(bits_to_float(magnitude << 13) * 0x1p112f));
+  // A subnormal is made from its integer: as a float's bits it would be subnormal too, which some set to be zero.
+  if (magnitude < 0x400u) return bits_to_float(sign | float_to_bits(static_cast<float>(magnitude) * 0x1p-24f));
+  return bits_to_float(sign | ((magnitude << 13) + (112u << 23)));
 }
 
 // Round to nearest, ties to even, as torch does.

@@ -5,6 +5,7 @@
 #include "cpu/feature_block.h"
 #include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
+#include "cpu/scratch.h"
 //
 #include "bmu/lane_best.h"
 
@@ -52,18 +53,17 @@ void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t
   const int64_t panel_bytes = std::max<int64_t>(1, args.dim) * kPanelCodes * int64_t(sizeof(C));
   const int64_t chunk_bytes = last_row - first_row > 4 * kTileRows<C> ? 512 << 10 : 16 << 10;
   const int64_t chunk = std::max<int64_t>(1, chunk_bytes / panel_bytes);
-  C* const packed = new C[chunk * panel_bytes / sizeof(C)];
-  C* const partial = args.dim > kDepth ? new C[chunk * kTileRows<C> * kPanelCodes] : nullptr;
+  const Scratch<C> packed(chunk * panel_bytes / sizeof(C));
+  const Scratch<C> partial(args.dim > kDepth ? chunk * kTileRows<C> * kPanelCodes : 0);
   for (int64_t panel = first_panel; panel < last_panel; panel += chunk) {
     const int64_t panels = std::min(chunk, last_panel - panel);
     for (int64_t p = 0; p < panels; ++p) {
-      pack_panel(args.codebook, args.units, args.dim, panel + p, packed + p * args.dim * kPanelCodes);
+      pack_panel(args.codebook, args.units, args.dim, panel + p, packed.data + p * args.dim * kPanelCodes);
     }
-    for_each_tile<C>(first_row, last_row,
-                     [&]<int tile>(int64_t row) { search_panels<tile, k>(args, row, packed, panel, panels, partial); });
+    for_each_tile<C>(first_row, last_row, [&]<int tile>(int64_t row) {
+      search_panels<tile, k>(args, row, packed.data, panel, panels, partial.data);
+    });
   }
-  delete[] partial;
-  delete[] packed;
 }
 
 template <class T>

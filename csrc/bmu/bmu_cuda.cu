@@ -59,7 +59,7 @@ TensorCoreSearch<T> tensor_core_search(const BmuArgs<T>& args, Workspace& worksp
   };
   TensorCoreSearch<T> search = {};
   search.args = args;
-  search.vectors = aligned(args.z) && (std::is_same_v<T, float> || aligned(args.codebook));
+  search.vectors = aligned(args.z) && aligned(args.codebook);
   search.uncertain_count = workspace.take<Key>(1);
   search.keys = workspace.take<Key>(args.rows * (args.k + 1));
   search.uncertain = workspace.take<int64_t>(args.rows);

@@ -107,7 +107,8 @@ std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& cod
                                    mutable_elements<Compute<T>>(distance),
                                    mutable_elements<int64_t>(index),
                                    rows.size(0),
-                                   static_cast<int>(k)};
+                                   static_cast<int>(k),
+                                   at::in_parallel_region() ? 1 : at::get_num_threads()};
     std::mutex adding;
     SearchWork total;
     parallel(args.rows, kTiledPair * args.map.units * args.map.dim / 4, [&](int64_t first, int64_t last) {

@@ -12,218 +12,13 @@
 #include "cpu/vector.h"
 //
 #include "cpu/panel_distances.h"
+#include "cpu/scratch.h"
 //
 #include "bmu/lane_best.h"
-
-template <class V>
-struct Scratch {
-  V* const data;
-  explicit Scratch(int64_t count) : data(new V[count > 0 ? count : 1]) {}
-  Scratch(const Scratch&) = delete;
-  ~Scratch() { delete[] data; }
-  V& operator[](int64_t i) const { return data[i]; }
-};
-
-constexpr double kSlack = 0x1p-11;  // a of bound (1)
-
-template <class C>
-constexpr double kRoundoff = std::numeric_limits<C>::epsilon() / 2;
-
-// gamma_n = n u / (1 - n u), the relative error of n roundings.
-inline double rounding(double n, double u) { return n * u / (1 - n * u); }
-
-// What of a row's upper bound the bounds are compared with.
-template <class C>
-struct Limits {
-  double score, tiny, basis;
-
-  explicit Limits(const MapIndex<C>& map)
-      : score(1 + 3 * rounding(double(map.dim + 2), kRoundoff<C>)),
-        tiny(4 * double(map.dim) * std::numeric_limits<C>::min()),
-        basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
-
-  C operator()(C best, double error) const {
-    const double ours = (double(best) * score + tiny) * basis + 2 * error * error / kSlack;
-    return static_cast<C>(ours * (1 + 4 * kRoundoff<C>));
-  }
-};
-
-// What bounds need to know of a row besides its projection.
-template <class C>
-struct RowBounds {
-  C q_lo, q_hi;
-  double error;  // of a projected distance between the row and a code
-};
-
-template <class C>
-RowBounds<C> row_bounds(const MapIndex<C>& map, double squared_norm, const C* p) {
-  constexpr double u = kRoundoff<C>, exact = 0x1p-52;
-  double squared_projection = 0;
-  for (int64_t j = 0; j < map.rank; ++j) squared_projection += double(p[j]) * double(p[j]);
-  // Sums of at most kDepth terms, then of their sums, of differences that are rounded themselves.
-  const double terms = double(std::min(map.dim, kDepth) + map.dim / kDepth + 2);
-  const double error =
-      rounding(terms, u) * std::sqrt(double(map.rank)) * (1 + map.basis_error) * std::sqrt(squared_norm) * (1 + exact);
-  const double of_norm = (4 * u + double(map.dim + 4) * exact) * squared_norm;
-  const double of_projection =
-      2 * std::sqrt(squared_projection) * error + error * error + (map.basis_error + 128 * exact) * squared_projection;
-  const double q = squared_norm - squared_projection, uncertain = (of_norm + of_projection) * (1 + 16 * exact);
-  return {static_cast<C>(std::sqrt(std::max(0.0, q - uncertain)) * (1 - 2 * u)),
-          static_cast<C>(std::sqrt(std::max(0.0, q + uncertain)) * (1 + 2 * u)), error + map.code_error};
-}
-
-// p and bounds of `tile` rows; returns through `squared_norm` their |x|^2.
-template <int tile, class T>
-void project_rows(const MapIndex<Compute<T>>& map, const T* z, Compute<T>* p, double* squared_norm) {
-  using C = Compute<T>;
-  constexpr int lanes = 16;
-  const int64_t panels = panel_count(map.rank);
-  PanelScores<C, tile> products[kLargestRank / kPanelCodes];
-  double norms[tile][lanes] = {};
-  RowBlock<C, tile> x;
-  for_each_depth(map.dim, [&](int64_t d, int64_t depth) {
-    for (int r = 0; r < tile; ++r) {
-      x.load_row(r, z + r * map.dim, d, depth);
-      C* const values = x.values[r];
-      for (int64_t i = 0; i < depth; ++i) values[i] -= map.mean[d + i];
-      for (int64_t i = depth; i % lanes != 0; ++i) values[i] = 0;
-      for (int64_t i = 0; i < depth; i += lanes) {
-        for (int l = 0; l < lanes; ++l) norms[r][l] += double(values[i + l]) * double(values[i + l]);
-      }
-    }
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      PanelScores<C, tile> sum;
-      sum.accumulate(x, map.basis + (panel * map.dim + d) * kPanelCodes, depth, Product());
-      for (int r = 0; r < tile; ++r) {
-        for (int v = 0; v < kPanelVectors<C>; ++v) products[panel].value[r][v] += sum.value[r][v];
-      }
-    }
-  });
-  for (int r = 0; r < tile; ++r) {
-    for (int64_t j = 0; j < map.rank; ++j) {
-      const int in_panel = static_cast<int>(j % kPanelCodes);
-      p[r * map.rank + j] = products[j / kPanelCodes].value[r][in_panel / Simd<C>::lanes][in_panel % Simd<C>::lanes];
-    }
-    squared_norm[r] = 0;
-    for (const double part : norms[r]) squared_norm[r] += part;
-  }
-}
-
-// Vector v of feature j of a panel.
-template <class C>
-inline __attribute__((always_inline)) typename Simd<C>::Vector panel_vector(const C* panel, int64_t j, int v) {
-  typename Simd<C>::Vector values;
-  __builtin_memcpy(&values, panel + j * kPanelCodes + v * Simd<C>::lanes, sizeof values);
-  return values;
-}
-
-// Squared distances of one row to the codes of several panels, so many that enough sums are under way.
-template <class C>
-constexpr int kPanelsAtOnce = kPanelVectors<C> < 8 ? 8 / kPanelVectors<C> : 1;
-
-template <class C>
-struct RowDistances {
-  using Vector = typename Simd<C>::Vector;
-  Vector value[kPanelsAtOnce<C>][kPanelVectors<C>];
-
-  inline __attribute__((always_inline)) RowDistances(const C* row, const C* const (&panels)[kPanelsAtOnce<C>],
-                                                     int64_t dim) {
-    Vector sum[kPanelsAtOnce<C>][kPanelVectors<C>];
-#pragma GCC unroll 16
-    for (int i = 0; i < kPanelsAtOnce<C>; ++i) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors<C>; ++v) sum[i][v] = Vector{};
-    }
-    for (int64_t d = 0; d < dim; ++d) {
-#pragma GCC unroll 16
-      for (int i = 0; i < kPanelsAtOnce<C>; ++i) {
-#pragma GCC unroll 16
-        for (int v = 0; v < kPanelVectors<C>; ++v) {
-          const Vector difference = panel_vector(panels[i], d, v) - row[d];
-          sum[i][v] += difference * difference;
-        }
-      }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kPanelsAtOnce<C>; ++i) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors<C>; ++v) value[i][v] = sum[i][v];
-    }
-  }
-};
-
-// What a row's bounds are made of and compared with.
-template <class C>
-struct RowState {
-  C q_lo, q_hi, limit;
-  int32_t start;  // the tile that is scored first
-  double error;
-
-  // Bound (1): one bit per code of a panel that may win the row. `bounds` are their q_lo and q_hi.
-  inline __attribute__((always_inline)) unsigned near(
-      const C* bounds, const typename Simd<C>::Vector (&distances)[kPanelVectors<C>]) const {
-    using Vector = typename Simd<C>::Vector;
-    unsigned bits = 0;
-    for (int v = 0; v < kPanelVectors<C>; ++v) {
-      const Vector below = panel_vector(bounds, 0, v) - q_hi, above = q_lo - panel_vector(bounds, 1, v);
-      const Vector wider = below > above ? below : above;
-      const Vector gap = wider > C(0) ? wider : Vector{};
-      bits |= lane_bits(distances[v] * C(1 - kSlack) + gap * gap <= limit) << v * Simd<C>::lanes;
-    }
-    return bits;
-  }
-};
-
-// Some rows, one per lane, against boxes.
-template <class C>
-struct LaneRows {
-  using Vector = typename Simd<C>::Vector;
-  static constexpr int rows = Simd<C>::lanes;
-  Vector p[kLargestRank], q_lo, q_hi, limit;
-  int64_t rank;
-
-  // The last row fills the places of missing ones.
-  LaneRows(const C* projections, const RowState<C>* states, int64_t count, int64_t rank) : rank(rank) {
-    for (int l = 0; l < rows; ++l) {
-      const int64_t row = std::min<int64_t>(l, count - 1);
-      for (int64_t j = 0; j < rank; ++j) p[j][l] = projections[row * rank + j];
-      q_lo[l] = states[row].q_lo;
-      q_hi[l] = states[row].q_hi;
-      limit[l] = states[row].limit;
-    }
-  }
-
-  // Bound (2): near[b] has a bit for each row that must visit box b of a panel. Says which boxes any row must visit.
-  unsigned near(const C* boxes, unsigned (&near)[kPanelCodes]) const {
-    constexpr int some = SIMD_BYTES == 64 ? 16 : 8;
-    unsigned visited = 0;
-    for (int first = 0; first < kPanelCodes; first += some) {
-      Vector sum[some];
-#pragma GCC unroll 16
-      for (int b = 0; b < some; ++b) sum[b] = Vector{};
-      const C* feature = boxes + 2 * kPanelCodes + first;
-      for (int64_t j = 0; j < rank; ++j, feature += 2 * kPanelCodes) {
-        const Vector x = p[j];
-#pragma GCC unroll 16
-        for (int b = 0; b < some; ++b) {
-          const Vector lo = feature[b] - Vector{}, hi = feature[kPanelCodes + b] - Vector{};  // to all lanes
-          const Vector above = x > lo ? x : lo;
-          const Vector difference = x - (above < hi ? above : hi);
-          sum[b] += difference * difference;
-        }
-      }
-#pragma GCC unroll 16
-      for (int b = 0; b < some; ++b) {
-        const Vector below = boxes[first + b] - q_hi, above = q_lo - boxes[kPanelCodes + first + b];
-        const Vector wider = below > above ? below : above;
-        const Vector gap = wider > C(0) ? wider : Vector{};
-        near[first + b] = lane_bits(sum[b] * C(1 - kSlack) + gap * gap <= limit);
-        visited |= unsigned(near[first + b] != 0) << (first + b);
-      }
-    }
-    return visited;
-  }
-};
+#include "bmu/map_projection.h"
+//
+#include "bmu/map_bounds.h"
+#include "bmu/near_tiles.h"
 
 // Rows whose best units are looked for together.
 template <class T, int k>
@@ -232,7 +27,8 @@ class Batch {
   using Vector = typename Simd<C>::Vector;
   using Mask = typename Simd<C>::Mask;
   using Integer = typename Simd<C>::Integer;
-  static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 22, kMostValues = 1 << 20;
+  // Large enough for rows to share what they read, small enough for the cache and, in all threads together, 32 MiB.
+  static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 23, kMostValues = 1 << 21;
   static constexpr Integer kNoUnit = std::numeric_limits<int32_t>::max();
 
   struct Lanes {  // the best k in each lane, of the tiles scored so far
@@ -324,11 +120,11 @@ class Batch {
     int64_t panels = 0;
     for (int64_t first_group = 0; first_group * kGroupTiles < map_.tile_count; first_group += kPanelCodes) {
       unsigned near[kPanelCodes];
-      unsigned groups = rows.near(map_.group_boxes + first_group / kPanelCodes * box_size, near);
+      unsigned groups = rows.near_boxes(map_.group_boxes + first_group / kPanelCodes * box_size, near);
       ++panels;
       for (; groups != 0; groups &= groups - 1) {
         const int64_t group = first_group + __builtin_ctz(groups);
-        unsigned tiles = rows.near(map_.tile_boxes + group * box_size, near);
+        unsigned tiles = rows.near_boxes(map_.tile_boxes + group * box_size, near);
         ++panels;
         for (; tiles != 0; tiles &= tiles - 1) {
           const int in_group = __builtin_ctz(tiles);
@@ -366,7 +162,7 @@ class Batch {
       distances.accumulate(block, codes + 2 * kPanelCodes, map_.rank);
       for (int64_t r = 0; r < rows && i + r < count; ++r) {
         near[near_count] = members[i + r];
-        near_count += state_[members[i + r]].near(codes, distances.value[r]) != 0;
+        near_count += state_[members[i + r]].near_codes(codes, distances.value[r]) != 0;
       }
     }
     work_.screened += count * kPanelCodes * map_.rank;
@@ -478,75 +274,6 @@ class Batch {
   const int32_t* rows_ = nullptr;
 };
 
-// Each row's nearest center in each lane, among the centers of some panels.
-template <int rows, class C>
-struct NearestCenters {
-  LaneBest<C, rows, 1> best[kPanelVectors<C>];
-
-  NearestCenters(const MapIndex<C>& map, const RowBlock<C, rows>& block, const C* centers, int64_t panels) {
-    using Mask = typename Simd<C>::Mask;
-    constexpr int lanes = Simd<C>::lanes;
-    Mask lane;
-    for (int l = 0; l < lanes; ++l) lane[l] = l;
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      PanelScores<C, rows> distances;
-      distances.accumulate(block, centers + panel * map.rank * kPanelCodes, map.rank);
-      for (int v = 0; v < kPanelVectors<C>; ++v) {
-        const Mask number = lane + static_cast<typename Simd<C>::Integer>(panel * kPanelCodes + v * lanes);
-        for (int r = 0; r < rows; ++r) best[v].offer(r, distances.value[r][v], number);
-      }
-    }
-  }
-};
-
-// A tile near each of some rows: the one with the nearest center. In maps of many groups, only in the groups whose own
-// centers are nearest, one group per lane.
-template <int rows, class C>
-void near_tiles(const MapIndex<C>& map, const C* p, int32_t* start, SearchWork& work) {
-  constexpr int lanes = Simd<C>::lanes, some = kPanelsAtOnce<C>;
-  constexpr int64_t few_groups = 64;
-  const int64_t size = map.rank * kPanelCodes, groups = map.tile_count / kGroupTiles;
-  RowBlock<C, rows> block;
-  for (int r = 0; r < rows; ++r) block.load_row(r, p + r * map.rank, 0, map.rank);
-  if (groups <= few_groups) {
-    const NearestCenters<rows, C> nearest(map, block, map.tile_centers, groups);
-    work.screened += groups * size * rows;
-    for (int r = 0; r < rows; ++r) {
-      C distance = NAN;
-      int64_t tile = 0;
-      for (const LaneBest<C, rows, 1>& best : nearest.best) best.join(r, &distance, &tile);
-      start[r] = static_cast<int32_t>(tile);
-    }
-    return;
-  }
-  const int64_t panels = panel_count(groups);
-  const NearestCenters<rows, C> nearest(map, block, map.group_centers, panels);
-  work.screened += (panels + kPanelCodes) * size * rows;
-  for (int r = 0; r < rows; ++r) {
-    C distance = std::numeric_limits<C>::infinity();
-    start[r] = 0;
-    for (int first = 0; first < kPanelCodes; first += some) {
-      int64_t group[some];
-      const C* centers[some];
-      for (int n = 0; n < some; ++n) {
-        group[n] = nearest.best[(first + n) / lanes].index[r][0][(first + n) % lanes];
-        centers[n] = map.tile_centers + group[n] * size;
-      }
-      const RowDistances<C> distances(p + r * map.rank, centers, map.rank);
-      for (int n = 0; n < some; ++n) {
-        for (int v = 0; v < kPanelVectors<C>; ++v) {
-          for (unsigned bits = lane_bits(distances.value[n][v] < distance); bits != 0; bits &= bits - 1) {
-            const int l = __builtin_ctz(bits);
-            if (!(distances.value[n][v][l] < distance)) continue;
-            distance = distances.value[n][v][l];
-            start[r] = static_cast<int32_t>(group[n] * kGroupTiles + v * lanes + l);
-          }
-        }
-      }
-    }
-  }
-}
-
 // Rows [first, last), as many as the scratch memory is made for.
 template <class T, int k>
 void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t first, int64_t last, SearchWork& work) {
@@ -591,7 +318,8 @@ void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t f
 
 template <class T, int k>
 SearchWork search_map(const PrunedSearchArgs<T>& args, int64_t first, int64_t last) {
-  constexpr int64_t chunk = 1 << 16;  // rows: bounds the memory of their projections, and still groups them well
+  // Bounds the memory of the projections, and still brings many rows together that are close on the map.
+  const int64_t chunk = std::max<int64_t>(4096, (int64_t(1) << 16) / args.threads);
   SearchWork work;
   Batch<T, k> batch(args, work);
   for (; first < last; first += chunk) search_chunk(args, batch, first, std::min(last, first + chunk), work);

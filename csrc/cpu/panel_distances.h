@@ -33,6 +33,14 @@ struct RowBlock {
   }
 };
 
+// Vector v of feature j of a panel.
+template <class C>
+inline __attribute__((always_inline)) typename Simd<C>::Vector panel_vector(const C* panel, int64_t j, int v) {
+  typename Simd<C>::Vector values;
+  __builtin_memcpy(&values, panel + j * kPanelCodes + v * Simd<C>::lanes, sizeof values);
+  return values;
+}
+
 struct SquaredDifference {
   template <class Vector, class C>
   inline __attribute__((always_inline)) void operator()(Vector& sum, Vector codes, C row) const {
@@ -76,9 +84,7 @@ struct PanelScores {
     for (int64_t d = 0; d < depth; ++d) {
       Vector codes[vectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < vectors; ++v) {  // one by one: a copy of the whole array would go through memory
-        __builtin_memcpy(&codes[v], panel + d * kPanelCodes + v * Simd<C>::lanes, sizeof(Vector));
-      }
+      for (int v = 0; v < vectors; ++v) codes[v] = panel_vector(panel, d, v);
 #pragma GCC unroll 16
       for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16

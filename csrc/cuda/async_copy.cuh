@@ -28,6 +28,8 @@ __device__ inline void async_copy(void* to_shared, const void* from_global, bool
   using Word = std::conditional_t<bytes == 4, unsigned, std::conditional_t<bytes == 8, uint2, uint4> >;
   *static_cast<Word*>(to_shared) = present ? *static_cast<const Word*>(from_global) : Word{};
 #elif defined(SOMVAE_SIMT)
+  const uintptr_t addresses = reinterpret_cast<uintptr_t>(to_shared) | reinterpret_cast<uintptr_t>(from_global);
+  if (addresses % bytes != 0) simt::misaligned_copy(bytes, {file, line});
   simt::AsyncCopy copy = {to_shared, {}, bytes, {file, line}};
   if (present) memcpy(copy.bytes, from_global, bytes);
   // NaN for who reads too early, and a write for the race detector. (It does not see a memset that is compiled inline.)

@@ -57,8 +57,9 @@ std::tuple<Tensor, Tensor> scatter_rows(const Tensor& x, const Tensor& index, co
     // Threads that no chunk is left for share the chunks' features, each at least a cache line of x.
     constexpr int64_t least_features = 16;
     const int64_t wanted = (at::get_num_threads() + chunks - 1) / chunks;
-    const int64_t slices = std::clamp<int64_t>(dim / least_features, 1, wanted);
-    const int64_t features = (dim + slices - 1) / slices;
+    const int64_t most_slices = std::clamp<int64_t>(dim / least_features, 1, wanted);
+    const int64_t features = (dim + most_slices - 1) / most_slices;
+    const int64_t slices = features > 0 ? (dim + features - 1) / features : 1;  // none of them empty
     const double work = (rows / chunks + segments) * (1 + kStreamedPair * features);
     parallel(chunks * slices, work, [&](int64_t first, int64_t last) {
       for (int64_t item = first; item < last; ++item) {

@@ -363,6 +363,11 @@ void begin_async_copy(const AsyncCopy& copy) {
   self.copies[self.begun++ % Thread::kMaxCopies] = copy;
 }
 
+void misaligned_copy(int bytes, CallSite site) {
+  fail("an asynchronous copy of " + std::to_string(bytes) + " bytes with an address that they do not divide, at " +
+       site.file + ":" + std::to_string(site.line));
+}
+
 void commit_async_copies() {
   Thread& self = *current;
   self.group_ends[self.groups++ % Thread::kMaxGroups] = self.begun;

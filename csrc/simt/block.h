@@ -55,6 +55,7 @@ struct AsyncCopy {
   CallSite site;
 };
 void begin_async_copy(const AsyncCopy& copy);
+[[noreturn]] void misaligned_copy(int bytes, CallSite site);
 void commit_async_copies();
 // The next copy of the groups before the `pending` latest ones; false when there is none left.
 bool complete_async_copy(unsigned pending, AsyncCopy* copy);

@@ -111,3 +111,15 @@ def test_winners_do_not_depend_on_the_order_of_the_codes(device: torch.device) -
 def test_grid_of_these_tests_has_borders_and_both_parities() -> None:
     assert (GRID.neighbors() == -1).any()
     assert GRID.rows > 2
+
+
+@pytest.mark.usefixtures("_threads_restored")
+@pytest.mark.parametrize("dim", [481, 784])
+def test_more_threads_than_there_is_work_for(dim: int) -> None:
+    """Shares of features that come out empty are nobody's."""
+    x, index = torch.randn(1000, dim), torch.arange(1000) % 10
+    torch.set_num_threads(1)
+    expected = ops.segment_sum(x, index, 10)
+    torch.set_num_threads(48)
+    found = ops.segment_sum(x, index, 10)
+    assert torch.equal(found.sum, expected.sum) and torch.equal(found.count, expected.count)

@@ -238,9 +238,13 @@ void check_odd_addresses(Report& report, Random& random, int k) {
     std::vector<Compute<T>> distance(rows * k), moved_distance(rows * k);
     std::vector<int64_t> index(rows * k), moved_index(rows * k);
     run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
-    run(BmuArgs<T>{z.data() + 1, codebook.data() + 1, moved_distance.data(), moved_index.data(), rows, units, dim, k},
-        way);
-    report.require(distance == moved_distance && index == moved_index, way.name);
+    const T* const moved[][2] = {{z.data() + 1, codebook.data() + 1},
+                                 {z.data() + 1, problem.codebook.data()},
+                                 {problem.z.data(), codebook.data() + 1}};
+    for (const auto& [some_z, some_codebook] : moved) {
+      run(BmuArgs<T>{some_z, some_codebook, moved_distance.data(), moved_index.data(), rows, units, dim, k}, way);
+      report.require(distance == moved_distance && index == moved_index, way.name);
+    }
   }
 }
 

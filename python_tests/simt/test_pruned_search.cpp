@@ -252,7 +252,7 @@ double check(Report& report, Random& random, const Problem<T>& problem, int k, c
     auto found_distance = poisoned<C>(rows * k);
     auto found = poisoned<int64_t>(rows * k);
     const PrunedSearchArgs<T> args = {
-        index.view(), problem.z.data(), hint, found_distance.data(), found.data(), rows, k};
+        index.view(), problem.z.data(), hint, found_distance.data(), found.data(), rows, k, 2};
     work = {};
     in_two_ranges(rows,
                   [&](int64_t first, int64_t last) { work.scored += pruned_search_cpu(args, first, last).scored; });

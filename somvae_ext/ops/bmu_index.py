@@ -6,6 +6,7 @@ prepared for it, in float64, and it is decided whether it pays.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -19,11 +20,13 @@ from somvae_ext.ops.bmu import BestMatch, bmu
 
 _TILE = 16  # codes per tile and tiles per group; either fills one panel of the kernels
 _LARGEST_RANK = 64
+_BLOCK_VALUES = 1 << 20  # that are worked on at a time, in float64
 
 # Below these an index cannot earn what building it and trying it out costs, a twentieth of the search at most.
 _FEWEST_UNITS = 1024
-_FEWEST_ROWS = 1 << 15
+_FEWEST_SCORES = 200_000_000  # rows times units, of all searches so far
 _PROBE_ROWS = 256
+_LARGEST_DIM = 1 << 20  # rounding errors of longer sums are not bounded usefully
 # A map whose neighbours are this far apart, compared with any two codes, is not smooth enough to try.
 _ROUGHEST = 0.5
 # Time per multiply-add of projecting, of screening and of scores, in those of a plain search: fitted to maps of MNIST
@@ -60,7 +63,7 @@ class BMUIndex:
         _arguments.check_shape("BMUIndex", "codebook", codebook, "K D", {"K": grid.num_nodes})
         self.codebook = codebook
         self.grid = grid
-        self._version = codebook._version
+        self._version = _version(codebook)
         self._parts: list[Tensor] | None = None
         self._rows_searched = 0
         self._pays: dict[int, bool] = {}  # by k
@@ -81,17 +84,20 @@ class BMUIndex:
                 ``prune=True`` where pruning is impossible.
             RuntimeError: the codebook was changed in place since the index was made.
         """
-        if self.codebook._version != self._version:
+        if _version(self.codebook) != self._version:
             raise RuntimeError(
                 "BMUIndex: the codebook was changed in place since the index was made; make a new BMUIndex of it"
             )
+        sizes = {"D": self.codebook.shape[1]}
+        _arguments.check_shape("BMUIndex.search", "z", z, "N D", sizes)
         if hint is not None:
-            _arguments.check_shape("BMUIndex.search", "hint", hint, "N", {"N": len(z)})
+            _arguments.check_shape("BMUIndex.search", "hint", hint, "N", sizes)
             _arguments.check_index("BMUIndex.search", "hint", hint, self.grid.num_nodes)
         if prune and not self._possible(z):
             raise ValueError(
-                "BMUIndex.search: prune must not be True here; pruning needs the native library, a codebook on the "
-                f"CPU without NaN or infinite codes, and K and D of at least 1; got {list(self.codebook.shape)} on "
+                "BMUIndex.search: prune must not be True here; pruning needs the native library, z and a codebook of "
+                f"the same dtype on the CPU, no NaN, infinite or very large codes, and D from 1 to {_LARGEST_DIM}; got "
+                f"z {z.dtype} on {z.device}, codebook {self.codebook.dtype} {list(self.codebook.shape)} on "
                 f"{self.codebook.device}"
             )
         if prune if prune is not None else self._decide(z, k, hint):
@@ -104,22 +110,27 @@ class BMUIndex:
         return self._pays.get(k)
 
     def _possible(self, z: Tensor) -> bool:
+        return z.device == self.codebook.device and z.dtype == self.codebook.dtype and self._can_be_built
+
+    @functools.cached_property
+    def _can_be_built(self) -> bool:
         return (
             _native.available
-            and self.codebook.device.type == z.device.type == "cpu"
-            and self.codebook.dtype == z.dtype
-            and self.codebook.numel() > 0
-            and bool(self.codebook.detach().abs().amax() <= _largest_value(self.codebook))
+            and self.codebook.device.type == "cpu"
+            and 1 <= self.codebook.shape[1] <= _LARGEST_DIM
+            and self.codebook.detach().abs().amax().item() <= _largest_value(self.codebook)
         )
 
     def _decide(self, z: Tensor, k: int, hint: Tensor | None) -> bool:
         """Whether pruning pays. Finding out takes a twentieth of a plain search at most."""
         units = self.grid.num_nodes
+        if z.device != self.codebook.device or z.dtype != self.codebook.dtype:
+            return False  # bmu says what is wrong with them, or casts them under autocast
         if k not in self._pays:
             self._rows_searched += len(z)
-            if units < _FEWEST_UNITS or self._rows_searched < _FEWEST_ROWS or len(z) < _PROBE_ROWS:
+            if units < _FEWEST_UNITS or self._rows_searched * units < _FEWEST_SCORES or len(z) < _PROBE_ROWS:
                 return False
-            if not self._possible(z) or roughness(self.codebook.detach(), self.grid) > _ROUGHEST:
+            if not self._can_be_built or _roughness(self.codebook.detach(), self.grid) > _ROUGHEST:
                 self._pays[k] = False
             else:
                 some = slice(None, None, len(z) // _PROBE_ROWS)
@@ -156,119 +167,145 @@ class _IndexParts(NamedTuple):
 
 
 def _index_parts(codebook: Tensor, grid: Grid) -> _IndexParts:
-    codes = codebook.to(torch.promote_types(codebook.dtype, torch.float32)).contiguous()
-    tiles = tile_table(grid)
+    units, dim = codebook.shape
+    dtype = torch.promote_types(codebook.dtype, torch.float32)
+    tiles = _tile_table(grid)
     groups = tiles.view(-1, _TILE * _TILE)
-    tile_of = torch.empty(len(codes), dtype=torch.int32)
+    tile_of = torch.empty(units, dtype=torch.int32)
     present = tiles >= 0
     tile_of[tiles[present]] = torch.arange(len(tiles), dtype=torch.int32).repeat_interleave(present.sum(dim=1))
 
-    mean = codes.mean(dim=0, dtype=torch.float64).to(codes.dtype)
-    basis = principal_directions(codes, rank_of(codes.shape[1]))
+    mean = codebook.mean(dim=0, dtype=torch.float64).to(dtype)
+    basis = _principal_directions(codebook, _rank(dim)).to(dtype)
     rank = basis.shape[1]
-    projections, code_error = _project(codes, mean, basis)
-    gram = basis.double().T @ basis.double()
-    basis_error = torch.linalg.matrix_norm(gram - torch.eye(rank, dtype=torch.float64)).item() * (1 + 1e-6)
-    columns = torch.zeros(codes.shape[1], _padded(rank), dtype=codes.dtype)
+    basis_error = _basis_error(basis)
+    projections, code_error = _project(codebook, mean, basis, basis_error)
+    columns = torch.zeros(dim, _padded(rank), dtype=dtype)
     columns[:, :rank] = basis
     tile_boxes, tile_centers = _boxes(projections, tiles)
     group_boxes, group_centers = _boxes(projections, groups)
     return _IndexParts(
         tiles=tiles.int(),
         tile_of=tile_of,
-        packed=_panels(codes, tiles),
+        packed=_panels(codebook, tiles, dtype),
         mean=mean,
-        basis=columns.view(codes.shape[1], -1, _TILE).transpose(0, 1).contiguous(),
-        projections=_panels(projections, tiles),
+        basis=columns.view(dim, -1, _TILE).transpose(0, 1).contiguous(),
+        projections=_panels(projections, tiles, dtype),
         tile_boxes=_in_panels(tile_boxes),
         group_boxes=_in_panels(group_boxes),
         tile_centers=_in_panels(tile_centers),
         group_centers=_in_panels(group_centers),
-        errors=torch.tensor([basis_error, code_error, torch.finfo(codes.dtype).max / 64], dtype=torch.float64),
+        errors=torch.tensor([basis_error, code_error, torch.finfo(dtype).max / 64], dtype=torch.float64),
     )
 
 
-def rank_of(dim: int) -> int:
+def _rank(dim: int) -> int:
     """Directions to project on: enough for the bounds to be close, few enough to be cheap. All of a few features."""
     return dim if dim <= _TILE else min(_LARGEST_RANK, _padded(int(1.5 * math.sqrt(dim))))
 
 
-def tile_table(grid: Grid) -> Tensor:
-    """Nodes of tiles of grid neighbours, int64 ``[tiles, 16]``, -1 for none.
-
-    Tiles are 4 x 4 nodes, or longer in narrow grids; 16 tiles after each other are the 4 x 4 tiles of a group.
-    """
-    narrow = min(grid.rows, grid.cols)
-    short = 4 if narrow > 2 else narrow
-    shape = (short, _TILE // short) if grid.rows <= grid.cols else (_TILE // short, short)
+def _tile_table(grid: Grid) -> Tensor:
+    """Nodes of tiles of grid neighbours, int64 ``[tiles, 16]``, -1 for none; 16 tiles after each other are a group."""
     nodes = torch.arange(grid.num_nodes).view(grid.rows, grid.cols, 1)
-    return _blocks(_blocks(nodes, *shape), *shape).view(-1, _TILE)
+    return _blocks(_blocks(nodes)).view(-1, _TILE)
 
 
-def _blocks(items: Tensor, height: int, width: int) -> Tensor:
-    """[rows, cols, n] -> [rows / height, cols / width, height * width * n], missing ones -1."""
+def _blocks(items: Tensor) -> Tensor:
+    """Blocks of 16 neighbours, -1 where they jut out: 4 x 4, or 2 x 8, 1 x 16 where the grid is as narrow.
+
+    ``[rows, cols, n]`` -> ``[rows / height, cols / width, 16 n]``
+    """
     rows, cols, n = items.shape
+    short = 4 if min(rows, cols) > 2 else min(rows, cols)
+    height, width = (short, _TILE // short) if rows <= cols else (_TILE // short, short)
     down, across = -(-rows // height), -(-cols // width)
     padded = items.new_full((down * height, across * width, n), -1)
     padded[:rows, :cols] = items
     return padded.view(down, height, across, width, n).transpose(1, 2).reshape(down, across, height * width * n)
 
 
-def roughness(codebook: Tensor, grid: Grid) -> float:
-    """Mean squared distance of neighbouring codes over that of any two: 0 for a smooth map, 1 for a random one."""
-    map_of_codes = codebook.view(grid.rows, grid.cols, -1)
-    row_step, col_step = max(1, grid.rows // 32), max(1, grid.cols // 32)
-    here = map_of_codes[:-1:row_step, ::col_step] if grid.rows > 1 else map_of_codes[:, :-1:col_step]
-    there = map_of_codes[1::row_step, ::col_step] if grid.rows > 1 else map_of_codes[:, 1::col_step]
-    here, there = here.double(), there.double()
-    spread = 2 * here.flatten(0, 1).var(dim=0, correction=0).sum()
-    return (((there - here).square().sum(dim=2).mean()) / spread).nan_to_num(1.0).item()
+def _roughness(codebook: Tensor, grid: Grid) -> float:
+    """Mean squared distance of neighbouring codes over that of any two: 0 for a smooth map, 1 for a random one.
+
+    Of a few hundred pairs: it only has to tell the one from the other.
+    """
+    along_rows = grid.cols > 1
+    lines, starts = (grid.rows, grid.cols - 1) if along_rows else (grid.cols, grid.rows - 1)
+    if starts == 0:
+        return 1.0
+    pair = torch.arange(256) * (lines * starts) // 256
+    line, start = pair // starts, pair % starts
+    here = line * grid.cols + start if along_rows else start * grid.cols + line
+    codes = codebook[here].double()
+    neighbors = codebook[here + (1 if along_rows else grid.cols)].double()
+    spread = 2 * codes.var(dim=0, correction=0).sum()
+    return ((neighbors - codes).square().sum(dim=1).mean() / spread).nan_to_num(1.0).item()
 
 
-def principal_directions(codes: Tensor, rank: int) -> Tensor:
+def _principal_directions(codebook: Tensor, rank: int) -> Tensor:
     """Near enough the codebook's first principal directions, ``[D, rank]``, orthonormal: by subspace iteration.
 
     Any orthonormal basis is right; this one makes the bounds close. Of few features, simply all.
     """
-    dim = codes.shape[1]
+    dim = codebook.shape[1]
     if rank == dim:
-        return torch.eye(dim, dtype=codes.dtype)
-    some = codes[:: max(1, len(codes) // 1024)]
+        return torch.eye(dim, dtype=torch.float64)
+    some = codebook[:: max(1, len(codebook) // 1024)]
+    some = some.to(torch.promote_types(some.dtype, torch.float32))
+    some = some / some.abs().amax().clamp_min(torch.finfo(some.dtype).tiny)  # so that no square overflows
     some = some - some.mean(dim=0)
-    start = torch.randn(dim, rank + 8, dtype=codes.dtype, generator=torch.Generator().manual_seed(0))
+    start = torch.randn(dim, rank + 8, dtype=some.dtype, generator=torch.Generator().manual_seed(0))
     directions = torch.linalg.qr(start).Q
     for _ in range(3):
         directions = torch.linalg.qr(some.T @ (some @ directions)).Q
-    main = torch.linalg.eigh(torch.cov((some @ directions).T.double())).eigenvectors[:, -rank:].flip(1)
-    return torch.linalg.qr(directions.double() @ main).Q.to(codes.dtype)
+    reduced = (some @ directions).double()
+    main = torch.linalg.eigh(reduced.T @ reduced).eigenvectors[:, -rank:].flip(1)
+    return torch.linalg.qr(directions.double() @ main).Q
 
 
-def _project(codes: Tensor, mean: Tensor, basis: Tensor) -> tuple[Tensor, float]:
+def _basis_error(basis: Tensor) -> float:
+    """At least |V'V - I|: in float64, and its own rounding."""
+    dim, rank = basis.shape
+    columns = basis.double()
+    defect = torch.linalg.matrix_norm(columns.T @ columns - torch.eye(rank, dtype=torch.float64)).item()
+    return defect * (1 + 1e-6) + rank * (dim + 4) * 2.0**-52
+
+
+def _project(codebook: Tensor, mean: Tensor, basis: Tensor, basis_error: float) -> tuple[Tensor, float]:
     """``[K, 2 + rank]``: q_lo, q_hi and p of each code, and the largest error of a p (``map_index.h``).
 
-    In float64, whose own errors (of sums of D products, of |y|^2 - |p|^2) are bounded by ``exact`` times |y|, |y|^2.
+    In float64, whose own errors (of sums of D products, of |y|^2 - |p|^2) are bounded by ``exact`` times |y| or |y|^2,
+    and by ``tiny`` where squares underflow.
     """
     dim, rank = basis.shape
-    exact = 4 * (dim + rank + 8) * 2.0**-53
-    u = torch.finfo(codes.dtype).eps / 2
+    exact = 4 * (dim + rank + 8) * 2.0**-53 * math.sqrt(rank)
+    tiny = 4 * dim * torch.finfo(torch.float64).tiny
+    u = torch.finfo(mean.dtype).eps / 2
     directions, origin = basis.double(), mean.double()
-    defect = torch.linalg.matrix_norm(directions.T @ directions - torch.eye(rank, dtype=torch.float64))
-    projections = codes.new_empty(len(codes), 2 + rank)
+    projections = mean.new_empty(len(codebook), 2 + rank)
     error = 0.0
-    rows = max(1, (1 << 21) // dim)  # 16 MiB of float64 at a time
-    for block, out in zip(codes.split(rows), projections.split(rows), strict=True):
+    rows = max(1, _BLOCK_VALUES // dim)
+    for block, out in zip(codebook.split(rows), projections.split(rows), strict=True):
         y = block.double() - origin
         p = y @ directions
         squared_norm = torch.linalg.vector_norm(y, dim=1).square()
-        squared_p = torch.linalg.vector_norm(p, dim=1).square()
-        uncertain = (exact * math.sqrt(rank) + defect) * squared_norm
-        squared_q = squared_norm - squared_p
+        squared_q = squared_norm - torch.linalg.vector_norm(p, dim=1).square()
+        uncertain = (exact + basis_error) * squared_norm + tiny
         out[:, 0] = (squared_q - uncertain).clamp_min(0).sqrt() * (1 - 2 * u)
         out[:, 1] = (squared_q + uncertain).clamp_min(0).sqrt() * (1 + 2 * u)
         out[:, 2:] = p
         rounded = torch.linalg.vector_norm(p - out[:, 2:], dim=1)
-        error = max(error, (rounded + exact * math.sqrt(rank) * squared_norm.sqrt()).max().item())
+        error = max(error, (rounded + exact * squared_norm.sqrt()).max().item())
     return projections, error
+
+
+def _panels(values: Tensor, tiles: Tensor, dtype: torch.dtype) -> Tensor:
+    """A panel of 16 codes per tile: ``[tiles, features, 16]``."""
+    panels = torch.empty(len(tiles), values.shape[1], _TILE, dtype=dtype)
+    some = max(1, _BLOCK_VALUES // (_TILE * values.shape[1]))
+    for out, members in zip(panels.split(some), tiles.split(some), strict=True):
+        out.copy_(_gather(values, members).transpose(1, 2))
+    return panels
 
 
 def _gather(values: Tensor, tiles: Tensor) -> Tensor:
@@ -276,11 +313,6 @@ def _gather(values: Tensor, tiles: Tensor) -> Tensor:
     members = values[tiles.clamp_min(0)]
     missing = tiles < 0
     return members.masked_fill_(missing[..., None], torch.nan) if missing.any() else members
-
-
-def _panels(values: Tensor, tiles: Tensor) -> Tensor:
-    """A panel of 16 codes per tile: ``[tiles, features, 16]``."""
-    return _gather(values, tiles).transpose(1, 2).contiguous()
 
 
 def _in_panels(values: Tensor) -> Tensor:
@@ -303,6 +335,11 @@ def _boxes(projections: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
 
 def _padded(count: int) -> int:
     return -(-count // _TILE) * _TILE
+
+
+def _version(codebook: Tensor) -> int | None:
+    """Changes with every change in place, which only inference tensors do not count."""
+    return None if codebook.is_inference() else codebook._version
 
 
 def _largest_value(codebook: Tensor) -> float:

@@ -1,0 +1,89 @@
+// Rows in the projection of a map index, with bounds on their rounding (see bmu/map_index.h). Included once per
+// instruction level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
+
+constexpr double kSlack = 0x1p-11;  // a of bound (1)
+
+template <class C>
+constexpr double kRoundoff = std::numeric_limits<C>::epsilon() / 2;
+
+// gamma_n = n u / (1 - n u), the relative error of n roundings.
+inline double rounding(double n, double u) { return n * u / (1 - n * u); }
+
+// What of a row's upper bound the bounds are compared with.
+template <class C>
+struct Limits {
+  double score, tiny, basis;
+
+  explicit Limits(const MapIndex<C>& map)
+      : score(1 + 3 * rounding(double(map.dim + 2), kRoundoff<C>)),
+        tiny(4 * double(map.dim) * std::numeric_limits<C>::min()),
+        basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
+
+  C operator()(C best, double error) const {
+    const double ours = (double(best) * score + tiny) * basis + 2 * error * error / kSlack;
+    return static_cast<C>(ours * (1 + 4 * kRoundoff<C>));
+  }
+};
+
+// What bounds need to know of a row besides its projection.
+template <class C>
+struct RowBounds {
+  C q_lo, q_hi;
+  double error;  // of a projected distance between the row and a code
+};
+
+template <class C>
+RowBounds<C> row_bounds(const MapIndex<C>& map, double squared_norm, const C* p) {
+  constexpr double u = kRoundoff<C>, exact = 0x1p-52;
+  double squared_projection = 0;
+  for (int64_t j = 0; j < map.rank; ++j) squared_projection += double(p[j]) * double(p[j]);
+  // Sums of at most kDepth terms, then of their sums, of differences that are rounded themselves.
+  const double terms = double(std::min(map.dim, kDepth) + map.dim / kDepth + 2);
+  const double error =
+      rounding(terms, u) * std::sqrt(double(map.rank)) * (1 + map.basis_error) * std::sqrt(squared_norm) * (1 + exact);
+  const double of_norm = (4 * u + double(map.dim + 4) * exact) * squared_norm;
+  const double of_projection =
+      2 * std::sqrt(squared_projection) * error + error * error + (map.basis_error + 128 * exact) * squared_projection;
+  const double underflow = 4 * double(map.dim) * std::numeric_limits<double>::min();
+  const double q = squared_norm - squared_projection,
+               uncertain = (of_norm + of_projection) * (1 + 16 * exact) + underflow;
+  return {static_cast<C>(std::sqrt(std::max(0.0, q - uncertain)) * (1 - 2 * u)),
+          static_cast<C>(std::sqrt(std::max(0.0, q + uncertain)) * (1 + 2 * u)), error + map.code_error};
+}
+
+// p and bounds of `tile` rows; returns through `squared_norm` their |x|^2.
+template <int tile, class T>
+void project_rows(const MapIndex<Compute<T>>& map, const T* z, Compute<T>* p, double* squared_norm) {
+  using C = Compute<T>;
+  constexpr int lanes = 16;
+  const int64_t panels = panel_count(map.rank);
+  PanelScores<C, tile> products[kLargestRank / kPanelCodes];
+  double norms[tile][lanes] = {};
+  RowBlock<C, tile> x;
+  for_each_depth(map.dim, [&](int64_t d, int64_t depth) {
+    for (int r = 0; r < tile; ++r) {
+      x.load_row(r, z + r * map.dim, d, depth);
+      C* const values = x.values[r];
+      for (int64_t i = 0; i < depth; ++i) values[i] -= map.mean[d + i];
+      for (int64_t i = depth; i % lanes != 0; ++i) values[i] = 0;
+      for (int64_t i = 0; i < depth; i += lanes) {
+        for (int l = 0; l < lanes; ++l) norms[r][l] += double(values[i + l]) * double(values[i + l]);
+      }
+    }
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      PanelScores<C, tile> sum;
+      sum.accumulate(x, map.basis + (panel * map.dim + d) * kPanelCodes, depth, Product());
+      for (int r = 0; r < tile; ++r) {
+        for (int v = 0; v < kPanelVectors<C>; ++v) products[panel].value[r][v] += sum.value[r][v];
+      }
+    }
+  });
+  for (int r = 0; r < tile; ++r) {
+    for (int64_t j = 0; j < map.rank; ++j) {
+      const int in_panel = static_cast<int>(j % kPanelCodes);
+      p[r * map.rank + j] = products[j / kPanelCodes].value[r][in_panel / Simd<C>::lanes][in_panel % Simd<C>::lanes];
+    }
+    squared_norm[r] = 0;
+    for (const double part : norms[r]) squared_norm[r] += part;
+  }
+}

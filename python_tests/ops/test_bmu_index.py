@@ -358,7 +358,7 @@ def plain_searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize(
     ("data", "grid", "rows"),
-    [(smooth, Grid(8, 8), 40_000), (smooth, Grid(64, 64), 300), (random, Grid(64, 64), 60_000)],
+    [(smooth, Grid(8, 8), 40_000), (smooth, Grid(64, 64), 300), (random, Grid(64, 64), 80_000)],
     ids=["small map", "few rows", "random codebook"],
 )
 def test_where_pruning_does_not_pay_bmu_searches(plain_searches: list[int], data: Data, grid: Grid, rows: int) -> None:
@@ -370,7 +370,7 @@ def test_where_pruning_does_not_pay_bmu_searches(plain_searches: list[int], data
 
 @pytest.mark.parametrize("hinted", [False, True], ids=["no hint", "hint"])
 def test_many_rows_of_a_large_smooth_map_are_pruned(plain_searches: list[int], hinted: bool) -> None:
-    z, codebook = make(smooth, Grid(64, 64), 20, 60_000, torch.float32)
+    z, codebook = make(smooth, Grid(64, 64), 20, 80_000, torch.float32)
     expected = ops.bmu(z, codebook)
     found = BMUIndex(codebook, Grid(64, 64)).search(z, hint=expected.index if hinted else None)
     assert plain_searches == []
@@ -398,7 +398,7 @@ def test_prune_is_obeyed(plain_searches: list[int]) -> None:
 @pytest.mark.parametrize("prune", [None, False])
 @pytest.mark.parametrize("value", [NAN, INF, 1e30])
 def test_codes_that_cannot_be_pruned_are_searched_by_bmu(prune: bool | None, value: float) -> None:
-    z, codebook = make(smooth, Grid(64, 64), 3, 60_000, torch.float32)
+    z, codebook = make(smooth, Grid(64, 64), 3, 120_000, torch.float32)
     codebook[17, 1] = value
     assert_same_bits(BMUIndex(codebook, Grid(64, 64)).search(z, prune=prune), ops.bmu(z, codebook))
 
@@ -588,7 +588,7 @@ def test_where_pruning_is_impossible_it_cannot_be_asked_for(z: Tensor, codebook:
 
 @pytest.mark.cuda
 def test_cuda_is_searched_by_bmu() -> None:
-    z, codebook = (tensor.cuda() for tensor in make(smooth, Grid(64, 64), 20, 60_000, torch.float32))
+    z, codebook = (tensor.cuda() for tensor in make(smooth, Grid(64, 64), 20, 80_000, torch.float32))
     index = BMUIndex(codebook, Grid(64, 64))
     assert_same_bits(index.search(z, 2), ops.bmu(z, codebook, 2))
     with pytest.raises(ValueError, match="prune must not be True"):

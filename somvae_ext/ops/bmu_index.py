@@ -24,8 +24,8 @@ _BLOCK_VALUES = 1 << 20  # that are worked on at a time, in float64
 
 # Below these an index cannot earn what building it and trying it out costs, a twentieth of the search at most.
 _FEWEST_UNITS = 1024
-_FEWEST_SCORES = 200_000_000  # rows times units, of all searches so far
-_PROBE_ROWS = 256
+_LEAST_WORK = 1.6e10  # rows * units * (D + 32) of all searches so far; 32 for what a score costs besides its features
+_PROBE_ROWS = 128
 _LARGEST_DIM = 1 << 20  # rounding errors of longer sums are not bounded usefully
 # A map whose neighbours are this far apart, compared with any two codes, is not smooth enough to try.
 _ROUGHEST = 0.5
@@ -128,7 +128,8 @@ class BMUIndex:
             return False  # bmu says what is wrong with them, or casts them under autocast
         if k not in self._pays:
             self._rows_searched += len(z)
-            if units < _FEWEST_UNITS or self._rows_searched * units < _FEWEST_SCORES or len(z) < _PROBE_ROWS:
+            work = self._rows_searched * units * (self.codebook.shape[1] + 32)
+            if units < _FEWEST_UNITS or work < _LEAST_WORK or len(z) < _PROBE_ROWS:
                 return False
             if not self._can_be_built or _roughness(self.codebook.detach(), self.grid) > _ROUGHEST:
                 self._pays[k] = False

@@ -42,8 +42,8 @@ void register_everywhere(torch::Library& library) {
   library.impl("segment_sum_backward", &segment_sum_backward);
   library.impl("transition_log_prob", &transition_log_prob);
   library.impl("transition_log_prob_backward", &transition_log_prob_backward);
-  library.impl("expected_distance", &expected_distance);
-  library.impl("expected_distance_backward", &expected_distance_backward);
+  library.impl("transition_losses", &transition_losses);
+  library.impl("transition_losses_backward", &transition_losses_backward);
 }
 
 void register_on_cpu(torch::Library& library) {
@@ -52,7 +52,7 @@ void register_on_cpu(torch::Library& library) {
 }
 
 void register_autocast(torch::Library& library) {
-  for (const char* name : {"bmu", "som_losses", "transition_log_prob", "expected_distance"}) {
+  for (const char* name : {"bmu", "som_losses", "transition_log_prob", "transition_losses"}) {
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&cast_to_float32>());
   }
 }
@@ -115,16 +115,19 @@ TORCH_LIBRARY(somvae_ext, library) {
   library.def("segment_sum_backward(Tensor grad, Tensor index, ScalarType dtype) -> Tensor");
   library.def(
       "transition_log_prob(Tensor logits, Tensor prev, Tensor cur, bool sparse_grad=False) "
-      "-> (Tensor log_prob, Tensor log_normalizer)");
+      "-> (Tensor log_prob, Tensor log_normalizer, Tensor touched_unit, Tensor touched_order, Tensor touched_offsets)");
   library.def(
       "transition_log_prob_backward(Tensor grad, Tensor logits, Tensor prev, Tensor cur, Tensor log_normalizer, "
-      "bool sparse_grad) -> Tensor");
+      "Tensor touched_unit, Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows) -> Tensor");
   library.def(
-      "expected_distance(Tensor logits, Tensor prev, Tensor z, Tensor codebook, bool sparse_grad=False) "
-      "-> (Tensor expectation, Tensor log_normalizer)");
+      "transition_losses(Tensor logits, Tensor prev, Tensor cur, Tensor z, Tensor codebook, bool sparse_grad=False) "
+      "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor touched_unit, Tensor touched_order, "
+      "Tensor touched_offsets)");
   library.def(
-      "expected_distance_backward(Tensor grad, Tensor logits, Tensor prev, Tensor z, Tensor codebook, "
-      "Tensor expectation, Tensor log_normalizer, bool sparse_grad, bool[3] output_mask) -> (Tensor, Tensor, Tensor)");
+      "transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, Tensor prev, Tensor cur, "
+      "Tensor z, Tensor codebook, Tensor expectation, Tensor log_normalizer, Tensor touched_unit, "
+      "Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows, bool[3] output_mask) "
+      "-> (Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(somvae_ext, CPU, library) { somvae::register_on_cpu(library); }
@@ -141,9 +144,9 @@ TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
   library.impl("som_losses", &somvae::differentiable::som_losses);
   library.impl("segment_sum", &somvae::differentiable::segment_sum);
   library.impl("transition_log_prob", &somvae::differentiable::transition_log_prob);
-  library.impl("expected_distance", &somvae::differentiable::expected_distance);
+  library.impl("transition_losses", &somvae::differentiable::transition_losses);
   for (const char* name : {"bmu_backward", "som_gather_backward", "som_losses_backward", "segment_sum_backward",
-                           "transition_log_prob_backward", "expected_distance_backward"}) {
+                           "transition_log_prob_backward", "transition_losses_backward"}) {
     library.impl(name, torch::autograd::autogradNotImplementedFallback());  // a second derivative raises a sentence
   }
 }
@@ -205,14 +208,16 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("transition_log_prob_forward", &somvae::transition_log_prob, py::arg("logits"), py::arg("prev"),
              py::arg("cur"), py::arg("sparse_grad") = false, release_gil());
   module.def("transition_log_prob_backward", &somvae::transition_log_prob_backward, py::arg("grad"), py::arg("logits"),
-             py::arg("prev"), py::arg("cur"), py::arg("log_normalizer"), py::arg("sparse_grad") = false, release_gil());
+             py::arg("prev"), py::arg("cur"), py::arg("log_normalizer"), py::arg("touched_unit"),
+             py::arg("touched_order"), py::arg("touched_offsets"), py::arg("sparse_rows") = py::none(), release_gil());
 
-  module.def("expected_distance", &somvae::differentiable::expected_distance, py::arg("logits"), py::arg("prev"),
-             py::arg("z"), py::arg("codebook"), py::arg("sparse_grad") = false, release_gil());
-  module.def("expected_distance_forward", &somvae::expected_distance, py::arg("logits"), py::arg("prev"), py::arg("z"),
-             py::arg("codebook"), py::arg("sparse_grad") = false, release_gil());
-  module.def("expected_distance_backward", &somvae::expected_distance_backward, py::arg("grad"), py::arg("logits"),
-             py::arg("prev"), py::arg("z"), py::arg("codebook"), py::arg("expectation"), py::arg("log_normalizer"),
-             py::arg("sparse_grad") = false, py::arg("output_mask") = std::array<bool, 3>{true, true, true},
-             release_gil());
+  module.def("transition_losses", &somvae::differentiable::transition_losses, py::arg("logits"), py::arg("prev"),
+             py::arg("cur"), py::arg("z"), py::arg("codebook"), py::arg("sparse_grad") = false, release_gil());
+  module.def("transition_losses_forward", &somvae::transition_losses, py::arg("logits"), py::arg("prev"),
+             py::arg("cur"), py::arg("z"), py::arg("codebook"), py::arg("sparse_grad") = false, release_gil());
+  module.def("transition_losses_backward", &somvae::transition_losses_backward, py::arg("grad_log_prob"),
+             py::arg("grad_expectation"), py::arg("logits"), py::arg("prev"), py::arg("cur"), py::arg("z"),
+             py::arg("codebook"), py::arg("expectation"), py::arg("log_normalizer"), py::arg("touched_unit"),
+             py::arg("touched_order"), py::arg("touched_offsets"), py::arg("sparse_rows") = py::none(),
+             py::arg("output_mask") = std::array<bool, 3>{true, true, true}, release_gil());
 }

@@ -46,23 +46,31 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
 // grad compute [K, D], index [N] -> grad_x [N, D] of dtype
 Tensor segment_sum_backward(const Tensor& grad, const Tensor& index, at::ScalarType dtype);
 
-// logits floating [K, K], prev [N], cur [N] -> log_prob compute [N], log_normalizer float64 [N] (not differentiable)
-std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                               bool sparse_grad);
-// -> grad_logits: floating [K, K], or with sparse_grad the values [N, K] of rows prev
-Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                    const Tensor& log_normalizer, bool sparse_grad);
+// The rows of a table that an index prev [N] touches, as ops save them for their backward passes
+// (tensor/touched_rows.h): touched_unit [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass with
+// sparse_rows gives the values of the first so many touched rows, [sparse_rows, K], otherwise the whole table.
+using TransitionLogProb = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+using TransitionLosses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// logits floating [K, K], prev [N], z floating [N, D], codebook floating [K, D]
-// -> expectation compute [N], log_normalizer float64 [N] (not differentiable)
-std::tuple<Tensor, Tensor> expected_distance(const Tensor& logits, const Tensor& prev, const Tensor& z,
-                                             const Tensor& codebook, bool sparse_grad);
-// -> grad_logits (as above), grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
-std::tuple<Tensor, Tensor, Tensor> expected_distance_backward(const Tensor& grad, const Tensor& logits,
-                                                              const Tensor& prev, const Tensor& z,
-                                                              const Tensor& codebook, const Tensor& expectation,
-                                                              const Tensor& log_normalizer, bool sparse_grad,
-                                                              std::array<bool, 3> output_mask);
+// logits floating [K, K], prev [N], cur [N]
+// -> log_prob compute [N]; not differentiable: log_normalizer float64 [N], touched rows
+TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur, bool sparse_grad);
+// -> grad_logits
+Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                    const Tensor& log_normalizer, const Tensor& touched_unit,
+                                    const Tensor& touched_order, const Tensor& touched_offsets,
+                                    std::optional<c10::SymInt> sparse_rows);
+
+// logits floating [K, K], prev [N], cur [N], z floating [N, D], codebook floating [K, D]
+// -> log_prob, expectation compute [N]; not differentiable: log_normalizer float64 [N], touched rows
+TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur, const Tensor& z,
+                                   const Tensor& codebook, bool sparse_grad);
+// -> grad_logits, grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
+std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
+    const Tensor& grad_log_prob, const Tensor& grad_expectation, const Tensor& logits, const Tensor& prev,
+    const Tensor& cur, const Tensor& z, const Tensor& codebook, const Tensor& expectation, const Tensor& log_normalizer,
+    const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets,
+    std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask);
 
 namespace differentiable {
 
@@ -73,10 +81,9 @@ Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& nei
 std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
                                       const Tensor& neighbors, bool mask_border);
 std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments);
-std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                               bool sparse_grad);
-std::tuple<Tensor, Tensor> expected_distance(const Tensor& logits, const Tensor& prev, const Tensor& z,
-                                             const Tensor& codebook, bool sparse_grad);
+TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur, bool sparse_grad);
+TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur, const Tensor& z,
+                                   const Tensor& codebook, bool sparse_grad);
 
 }  // namespace differentiable
 

@@ -11,11 +11,16 @@ constexpr int kTileRows = (SIMD_BYTES == 64 ? 16 : 8) / kPanelVectors<C>;
 // Features of a tile that are worked on at a time: 16 rows of them and a panel's share fit into the first-level cache.
 constexpr int64_t kDepth = 256;
 
-// Some features of a tile's rows. The pitch is a constant, so that the kernel reads every row at a fixed offset from
-// one pointer, and no power of two, so that rows do not compete for the same lines of the cache.
+// Between rows of a block: a constant, so that the kernel reads every row at a fixed offset from one pointer, and no
+// power of two, so that rows do not compete for the same lines of the cache.
+constexpr int64_t kRowPitch = kDepth + 16;
+
+// Some features of a tile's rows.
 template <class C, int tile>
 struct RowBlock {
-  C values[tile][kDepth + 16];
+  C values[tile][kRowPitch];
+
+  inline __attribute__((always_inline)) C operator()(int r, int64_t d) const { return values[r][d]; }
 
   // Features [first, first + depth) of a row, converted. In pieces of known size: for a loop of unknown length the
   // compiler would call for a copy of bytes, which takes longer to start than these few take altogether.
@@ -69,9 +74,10 @@ struct PanelScores {
     }
   }
 
-  // += the terms of features [0, depth) of `rows` and `panel`, one multiply-add per feature in ascending order.
-  template <class Term = SquaredDifference>
-  inline __attribute__((always_inline)) void accumulate(const RowBlock<C, tile>& rows, const C* panel, int64_t depth,
+  // += the terms of features [0, depth) of `rows` (a RowBlock, or whatever gives feature d of row r as rows(r, d)) and
+  // `panel`, one multiply-add per feature in ascending order.
+  template <class Term = SquaredDifference, class Rows>
+  inline __attribute__((always_inline)) void accumulate(const Rows& rows, const C* panel, int64_t depth,
                                                         Term add = {}) {
     using Vector = typename Simd<C>::Vector;
     constexpr int vectors = kPanelVectors<C>;
@@ -88,7 +94,7 @@ struct PanelScores {
 #pragma GCC unroll 16
       for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16
-        for (int v = 0; v < vectors; ++v) add(sum[r][v], codes[v], rows.values[r][d]);
+        for (int v = 0; v < vectors; ++v) add(sum[r][v], codes[v], rows(r, d));
       }
     }
 #pragma GCC unroll 16

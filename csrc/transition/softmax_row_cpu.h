@@ -12,30 +12,69 @@ inline __attribute__((always_inline)) void load_logits(const T* row, int64_t j, 
   }
 }
 
+// sum_j exp(l_j) of a row of logits, and sums of it times something, as they come: in 16 lanes, each relative to the
+// largest logit that it has seen.
+template <class C>
+struct RunningSoftmax {
+  C largest[kLanes];
+  double sum[kLanes];
+
+  RunningSoftmax() {
+    for (int l = 0; l < kLanes; ++l) {
+      largest[l] = -INFINITY;
+      sum[l] = 0;
+    }
+  }
+
+  // Takes 16 logits, which become their exponentials. `rescale(factor)` is called, seldom, before the lanes' scale
+  // changes: sums that others keep must be multiplied by `factor`.
+  template <class Rescale>
+  inline __attribute__((always_inline)) void add(C (&logit)[kLanes], Rescale rescale) {
+    int raised = 0;
+    for (int l = 0; l < kLanes; ++l) raised += logit[l] > largest[l];
+    if (raised) {
+      C factor[kLanes];
+      for (int l = 0; l < kLanes; ++l) {
+        const C next = logit[l] > largest[l] ? logit[l] : largest[l];
+        factor[l] = next > largest[l] ? largest[l] - next : C(0);  // not -inf - -inf
+        largest[l] = next;
+      }
+      exponentials(factor);
+      for (int l = 0; l < kLanes; ++l) sum[l] *= double(factor[l]);
+      rescale(factor);
+    }
+    for (int l = 0; l < kLanes; ++l) logit[l] -= largest[l] == C(-INFINITY) ? C(0) : largest[l];
+    exponentials(logit);
+    for (int l = 0; l < kLanes; ++l) sum[l] += double(logit[l]);
+  }
+
+  // The lanes brought to one scale: their largest logit, the sum, and the factor of each lane.
+  struct Joined {
+    double largest, sum, factor[kLanes];
+    double log_normalizer() const { return largest + std::log(sum); }
+  };
+  Joined join() const {
+    Joined joined{-INFINITY, 0, {}};
+    for (const C candidate : largest) joined.largest = std::max(joined.largest, double(candidate));
+    for (int l = 0; l < kLanes; ++l) {
+      // A lane without a finite logit has the sum 0, or NaN to keep.
+      joined.factor[l] = double(largest[l]) == joined.largest ? 1.0 : std::exp(double(largest[l]) - joined.largest);
+      joined.sum += sum[l] * joined.factor[l];
+    }
+    return joined;
+  }
+};
+
 // log sum_j exp(row[j]), finite for finite logits of any size; -inf if all are -inf, NaN if one is NaN or +inf.
 template <class T>
 inline double log_sum_exp(const T* row, int64_t units) {
-  using C = Compute<T>;
-  C logit[kLanes], largest_in[kLanes];
-  for (C& largest : largest_in) largest = -INFINITY;
+  RunningSoftmax<Compute<T>> softmax;
   for (int64_t j = 0; j < units; j += kLanes) {
+    Compute<T> logit[kLanes];
     load_logits(row, j, units, logit);
-    for (int l = 0; l < kLanes; ++l) largest_in[l] = logit[l] > largest_in[l] ? logit[l] : largest_in[l];
+    softmax.add(logit, [](const auto&) {});
   }
-  C largest = -INFINITY;
-  for (const C candidate : largest_in) largest = candidate > largest ? candidate : largest;
-  const C shift = largest == C(-INFINITY) ? C(0) : largest;  // -inf - -inf would be NaN
-
-  double sum_of[kLanes] = {};
-  for (int64_t j = 0; j < units; j += kLanes) {
-    load_logits(row, j, units, logit);
-    for (C& value : logit) value -= shift;
-    exponentials(logit);
-    for (int l = 0; l < kLanes; ++l) sum_of[l] += logit[l];
-  }
-  double sum = 0;
-  for (const double part : sum_of) sum += part;
-  return double(shift) + std::log(sum);
+  return softmax.join().log_normalizer();
 }
 
 // Probabilities of units [j, j + 16), 0 past the end of the row.
@@ -45,22 +84,4 @@ inline __attribute__((always_inline)) void probabilities(const T* row, int64_t j
   load_logits(row, j, units, out);
   for (Compute<T>& value : out) value = static_cast<Compute<T>>(double(value) - log_normalizer);
   exponentials(out);
-}
-
-// Writes rows [first, last) of a gradient of the logits. For each row that has members, `fill(group, logits, sum)` puts
-// d loss / d logits[j] into sum[j]; rows without members are zeros.
-template <class T, class Args, class Fill>
-void for_each_gradient_row(const Args& args, int64_t first, int64_t last, Fill fill) {
-  double* sum = new double[args.units];
-  for (int64_t r = first; r < last; ++r) {
-    const GradientRow group = gradient_row(args, r);
-    T* out = args.grad_logits + r * args.units;
-    if (group.count == 0 || !in_range(group.unit, args.units)) {
-      for (int64_t j = 0; j < args.units; ++j) out[j] = store<T>(group.count == 0 ? 0.0 : NAN);
-      continue;
-    }
-    fill(group, args.logits + group.unit * args.units, sum);
-    for (int64_t j = 0; j < args.units; ++j) out[j] = store<T>(sum[j]);
-  }
-  delete[] sum;
 }

@@ -8,29 +8,34 @@
 #include "tensor/checks.h"
 #include "tensor/dispatch.h"
 #include "tensor/native_call.h"
-#include "tensor/row_groups.h"
-#include "transition/sparse_rows.h"
+#include "tensor/touched_rows.h"
+#include "transition/gradient_of_logits.h"
 
 namespace somvae {
 
-std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                               bool /*sparse_grad: of interest to the gradient alone*/) {
+TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                      bool /*sparse_grad: of interest to the gradient alone*/) {
   ArgumentChecks check("transition_log_prob");
   check.floating("logits", logits);
   check.shape("logits", logits, "KK");
   check.index("prev", prev, "N", 'K');
   check.index("cur", cur, "N", 'K');
 
-  const Tensor log_prob =
-      at::empty_symint({check.size('N')}, logits.options().dtype(compute_dtype(logits.scalar_type())));
-  const Tensor log_normalizer = at::empty_symint({check.size('N')}, logits.options().dtype(at::kDouble));
-  if (logits.is_meta()) return {log_prob, log_normalizer};
+  const auto rows_of = [&](at::ScalarType type, int64_t more = 0) {
+    return at::empty_symint({check.size('N') + more}, logits.options().dtype(type));
+  };
+  const Tensor log_prob = rows_of(compute_dtype(logits.scalar_type())), log_normalizer = rows_of(at::kDouble);
+  if (logits.is_meta()) {
+    return {log_prob, log_normalizer, rows_of(at::kLong), rows_of(at::kLong), rows_of(at::kLong, 1)};
+  }
 
   const Tensor table = logits.contiguous(), from = prev.contiguous(), to = cur.contiguous();
+  const TouchedRows touched = touched_rows(from, table.size(0));
   dispatch_floating(logits.scalar_type(), [&]<class T>() {
     const TransitionLogProbArgs<T> args{elements<T>(table),
                                         elements<int64_t>(from),
                                         elements<int64_t>(to),
+                                        elements<int64_t>(touched.order),
                                         mutable_elements<Compute<T>>(log_prob),
                                         mutable_elements<double>(log_normalizer),
                                         from.size(0),
@@ -42,11 +47,13 @@ std::tuple<Tensor, Tensor> transition_log_prob(const Tensor& logits, const Tenso
     parallel(args.rows, kExponential * args.units,
              [&](int64_t first, int64_t last) { transition_log_prob_cpu(args, first, last); });
   });
-  return {log_prob, log_normalizer};
+  return {log_prob, log_normalizer, touched.unit, touched.order, touched.offsets};
 }
 
 Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                    const Tensor& log_normalizer, bool sparse_grad) {
+                                    const Tensor& log_normalizer, const Tensor& touched_unit,
+                                    const Tensor& touched_order, const Tensor& touched_offsets,
+                                    std::optional<c10::SymInt> sparse_rows) {
   ArgumentChecks check("transition_log_prob_backward");
   check.floating("logits", logits);
   check.shape("logits", logits, "KK");
@@ -56,29 +63,30 @@ Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, co
   check.dtype("grad", grad, compute_dtype(logits.scalar_type()));
   check.shape("log_normalizer", log_normalizer, "N");
   check.dtype("log_normalizer", log_normalizer, at::kDouble);
+  check_touched(check, touched_unit, touched_order, touched_offsets);
 
-  const Tensor grad_logits = at::empty_symint({check.size(sparse_grad ? 'N' : 'K'), check.size('K')}, logits.options());
+  const Tensor grad_logits = empty_gradient_of_logits(logits, touched_offsets, sparse_rows);
   if (logits.is_meta()) return grad_logits;
 
   const Tensor upstream = grad.contiguous(), table = logits.contiguous(), from = prev.contiguous();
   const Tensor to = cur.contiguous(), normalizer = log_normalizer.contiguous();
-  const RowGroups groups = sparse_grad ? RowGroups() : group_rows(from, table.size(0));
   dispatch_floating(logits.scalar_type(), [&]<class T>() {
     const TransitionLogProbBackwardArgs<T> args{elements<Compute<T>>(upstream),
                                                 elements<T>(table),
                                                 elements<int64_t>(from),
                                                 elements<int64_t>(to),
                                                 elements<double>(normalizer),
-                                                elements<int64_t>(groups.order),
-                                                elements<int64_t>(groups.offsets),
+                                                touched_groups(touched_unit, touched_order, touched_offsets,
+                                                               sparse_rows),
                                                 mutable_elements<T>(grad_logits),
                                                 from.size(0),
-                                                table.size(0)};
+                                                table.size(0),
+                                                sparse_rows.has_value()};
     if (logits.is_cuda()) {
       RUN_ON_CUDA(logits, transition_log_prob_backward_cuda(args, stream));
       return;
     }
-    parallel(grad_logits.size(0), kExponential * args.units,
+    parallel(args.groups.count, kExponential * args.units,
              [&](int64_t first, int64_t last) { transition_log_prob_backward_cpu(args, first, last); });
   });
   return grad_logits;
@@ -95,28 +103,31 @@ class TransitionLogProbFunction : public torch::autograd::Function<TransitionLog
                                bool sparse_grad) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     static const auto op = native_op<&transition_log_prob>("transition_log_prob");
-    auto [log_prob, log_normalizer] = op.call(logits, prev, cur, sparse_grad);
-    ctx->save_for_backward({logits, prev, cur, log_normalizer});
+    auto [log_prob, log_normalizer, unit, order, offsets] = op.call(logits, prev, cur, sparse_grad);
+    ctx->save_for_backward({logits, prev, cur, log_normalizer, unit, order, offsets});
     ctx->saved_data["sparse_grad"] = sparse_grad;
-    ctx->mark_non_differentiable({log_normalizer});
-    return {log_prob, log_normalizer};
+    ctx->mark_non_differentiable({log_normalizer, unit, order, offsets});
+    return {log_prob, log_normalizer, unit, order, offsets};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static const auto op = native_op<&transition_log_prob_backward>("transition_log_prob_backward");
     const variable_list saved = ctx->get_saved_variables();
-    const bool sparse_grad = ctx->saved_data["sparse_grad"].toBool();
-    const Tensor grad_logits = op.call(grads[0], saved[0], saved[1], saved[2], saved[3], sparse_grad);
-    return {sparse_grad ? sparse_rows(saved[1], grad_logits, saved[0]) : grad_logits, Tensor(), Tensor(), Tensor()};
+    const Tensor &logits = saved[0], &unit = saved[4], &offsets = saved[6];
+    std::optional<SparseRows> sparse;
+    if (ctx->saved_data["sparse_grad"].toBool()) sparse.emplace(offsets);
+    const Tensor grad_logits = op.call(grads[0], logits, saved[1], saved[2], saved[3], unit, saved[5], offsets,
+                                       sparse ? std::optional(sparse->count) : std::nullopt);
+    return {sparse ? sparse->gradient(unit, grad_logits, logits) : grad_logits, Tensor(), Tensor(), Tensor()};
   }
 };
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> differentiable::transition_log_prob(const Tensor& logits, const Tensor& prev,
-                                                               const Tensor& cur, bool sparse_grad) {
+TransitionLogProb differentiable::transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                                      bool sparse_grad) {
   const variable_list outputs = TransitionLogProbFunction::apply(logits, prev, cur, sparse_grad);
-  return {outputs[0], outputs[1]};
+  return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4]};
 }
 
 }  // namespace somvae

@@ -3,26 +3,26 @@
 #include <cstdint>
 
 #include "dtypes.h"
+#include "transition/touched_groups.h"
 
 namespace somvae {
 
 // log_prob[n] = logits[prev, cur] - log_normalizer[n], log_normalizer[n] = logsumexp_j logits[prev, j].
-// NaN where prev (both) or cur (log_prob) is out of range. The normalizer is double for all T: at logits of 1e4 a float
-// one would cost the probabilities three digits.
+// NaN where prev (both) or cur (log_prob) is out of range. Rows that share their logits read them together.
 template <class T>
 struct TransitionLogProbArgs {
   const T* logits;         // [units, units]
   const int64_t* prev;     // [rows]
   const int64_t* cur;      // [rows]
+  const int64_t* order;    // [rows] rows sorted by prev
   Compute<T>* log_prob;    // [rows] out
   double* log_normalizer;  // [rows] out
   int64_t rows, units;
 };
 
-// d loss / d logits[prev[n], j] = grad[n] ([j == cur[n]] - softmax_j), summed over the rows n that share prev.
-// Dense: grad_logits is the [units, units] table (all of it is written); order and offsets group the rows by prev.
-// A row n whose cur is out of range makes its row of the gradient NaN.
-// Sparse: order and offsets are null and grad_logits is [rows, units], one row per n.
+// d loss / d logits[prev[n], j] = grad[n] ([j == cur[n]] - softmax_j), summed over the rows n that share prev. A row whose
+// prev is out of range gives NaN in its row of a sparse gradient and is left out of a dense one; one whose cur is out of
+// range makes its row of the gradient NaN.
 template <class T>
 struct TransitionLogProbBackwardArgs {
   const Compute<T>* grad;        // [rows]
@@ -30,16 +30,17 @@ struct TransitionLogProbBackwardArgs {
   const int64_t* prev;           // [rows]
   const int64_t* cur;            // [rows]
   const double* log_normalizer;  // [rows]
-  const int64_t* order;          // [rows] rows sorted by prev, ascending row within a group, or null
-  const int64_t* offsets;        // [units + 1], or null
-  T* grad_logits;                // [units, units] or [rows, units] out
+  TouchedGroups groups;
+  T* grad_logits;  // [groups.count, units] out if sparse, else [units, units] in (zeros) and out
   int64_t rows, units;
+  bool sparse;
 };
 
+template <class T>  // places in `order`
+void transition_log_prob_cpu(const TransitionLogProbArgs<T>& args, int64_t first, int64_t last);
 template <class T>
-void transition_log_prob_cpu(const TransitionLogProbArgs<T>& args, int64_t first_row, int64_t last_row);
-template <class T>  // rows of grad_logits
-void transition_log_prob_backward_cpu(const TransitionLogProbBackwardArgs<T>& args, int64_t first, int64_t last);
+void transition_log_prob_backward_cpu(const TransitionLogProbBackwardArgs<T>& args, int64_t first_group,
+                                      int64_t last_group);
 
 template <class T>
 void transition_log_prob_cuda(const TransitionLogProbArgs<T>& args, void* stream);

@@ -3,40 +3,55 @@
 #include "cpu/vector.h"
 //
 #include "cpu/exponential.h"
+#include "cpu/scratch.h"
 //
 #include "transition/softmax_row_cpu.h"
 
 template <class T>
-void transition_log_prob(const TransitionLogProbArgs<T>& args, int64_t first_row, int64_t last_row) {
-  for (int64_t row = first_row; row < last_row; ++row) {
-    const int64_t prev = args.prev[row], cur = args.cur[row];
-    args.log_normalizer[row] = args.log_prob[row] = NAN;
-    if (!in_range(prev, args.units)) continue;
-    const T* logits = args.logits + prev * args.units;
-    args.log_normalizer[row] = log_sum_exp(logits, args.units);
-    if (!in_range(cur, args.units)) continue;
-    args.log_prob[row] = static_cast<Compute<T>>(double(load(logits[cur])) - args.log_normalizer[row]);
+void transition_log_prob(const TransitionLogProbArgs<T>& args, int64_t first, int64_t last) {
+  double log_normalizer = NAN;
+  for (int64_t place = first; place < last; ++place) {
+    const int64_t row = args.order[place], prev = args.prev[row], cur = args.cur[row];
+    const bool valid = in_range(prev, args.units);
+    const T* logits = args.logits + (valid ? prev : 0) * args.units;
+    if (place == first || args.prev[args.order[place - 1]] != prev) {
+      log_normalizer = valid ? log_sum_exp(logits, args.units) : NAN;
+    }
+    args.log_normalizer[row] = log_normalizer;
+    args.log_prob[row] =
+        valid && in_range(cur, args.units) ? static_cast<Compute<T>>(double(load(logits[cur])) - log_normalizer) : NAN;
   }
 }
 
 template <class T>
-void transition_log_prob_backward(const TransitionLogProbBackwardArgs<T>& args, int64_t first, int64_t last) {
-  for_each_gradient_row<T>(args, first, last, [&](const GradientRow& group, const T* logits, double* sum) {
+void transition_log_prob_backward(const TransitionLogProbBackwardArgs<T>& args, int64_t first_group,
+                                  int64_t last_group) {
+  const TouchedGroups& groups = args.groups;
+  const Scratch<double> sum(args.units);
+  for (int64_t g = first_group; g < last_group; ++g) {
+    const int64_t begin = groups.offsets[g], end = groups.offsets[g + 1];
+    if (begin == end) continue;
+    const int64_t prev = args.prev[groups.order[begin]];
+    T* out = args.grad_logits + groups.gradient_row(g, args.sparse) * args.units;
+    if (!in_range(prev, args.units)) {
+      for (int64_t j = 0; args.sparse && j < args.units; ++j) out[j] = store<T>(NAN);
+      continue;
+    }
     double total = 0;
-    for (int64_t i = 0; i < group.count; ++i) {
-      const int64_t row = group.member(i);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = groups.order[i];
       total += in_range(args.cur[row], args.units) ? double(args.grad[row]) : NAN;
     }
-    const double log_normalizer = args.log_normalizer[group.member(0)];
     for (int64_t unit = 0; unit < args.units; unit += kLanes) {
       Compute<T> p[kLanes];
-      probabilities(logits, unit, args.units, log_normalizer, p);
-      const int64_t lanes = args.units - unit < kLanes ? args.units - unit : kLanes;
+      probabilities(args.logits + prev * args.units, unit, args.units, args.log_normalizer[groups.order[begin]], p);
+      const int64_t lanes = std::min<int64_t>(kLanes, args.units - unit);
       for (int64_t l = 0; l < lanes; ++l) sum[unit + l] = -total * double(p[l]);
     }
-    for (int64_t i = 0; i < group.count; ++i) {
-      const int64_t row = group.member(i);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = groups.order[i];
       if (in_range(args.cur[row], args.units)) sum[args.cur[row]] += double(args.grad[row]);
     }
-  });
+    for (int64_t j = 0; j < args.units; ++j) out[j] = store<T>(sum[j]);
+  }
 }

@@ -7,8 +7,8 @@
 | :func:`som_gather` | the winner's code and those of its grid neighbours |
 | :func:`som_losses` | commitment and SOM loss over winner and neighbours |
 | :func:`segment_sum` | sums and counts of the rows that each unit won |
-| :func:`transition_log_prob` | row softmax of a transition table and lookup |
-| :func:`expected_distance` | row softmax, squared distances and their expectation |
+| :func:`transition_losses` | row softmax of a transition table, lookup, and the expectation of squared distances |
+| :func:`transition_log_prob`, :func:`expected_distance` | each of these two alone |
 
 Each op has a ``*_reference`` beside it in pure torch, written for reading; it is what runs when the compiled library
 is absent. All ops are differentiable once, deterministic on a given device whatever the number of threads, and
@@ -28,10 +28,13 @@ from somvae_ext.ops.neighborhood import (
     som_losses_reference,
 )
 from somvae_ext.ops.transition import (
+    TransitionLosses,
     expected_distance,
     expected_distance_reference,
     transition_log_prob,
     transition_log_prob_reference,
+    transition_losses,
+    transition_losses_reference,
 )
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "BestMatch",
     "SOMLosses",
     "SegmentSum",
+    "TransitionLosses",
     "bmu",
     "bmu_reference",
     "expected_distance",
@@ -51,4 +55,6 @@ __all__ = [
     "som_losses_reference",
     "transition_log_prob",
     "transition_log_prob_reference",
+    "transition_losses",
+    "transition_losses_reference",
 ]

@@ -2,12 +2,84 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import _native
 from somvae_ext.ops import _arguments
+
+
+class TransitionLosses(NamedTuple):
+    """``log_prob`` and ``expected_distance`` of each row, ``[N]``."""
+
+    log_prob: Tensor
+    expected_distance: Tensor
+
+
+def transition_losses(
+    logits: Tensor,
+    prev: Tensor,
+    cur: Tensor,
+    z: Tensor,
+    codebook: Tensor,
+    *,
+    sparse_grad: bool = False,
+    validate: bool = False,
+) -> TransitionLosses:
+    """:func:`transition_log_prob` and :func:`expected_distance` in one pass over the rows of the table that ``prev``
+    names, and one gradient of the table for both.
+
+    A row that several n share is read once for all of them, up to 16 at a time. Neither the softmaxed table nor
+    ``[N, K]`` is stored.
+
+    Args:
+        logits: table, ``[K, K]``, row = from, column = to; float32, float64, float16 or bfloat16.
+        prev: nodes at t - 1, int64 ``[N]``, same device.
+        cur: nodes at t, int64 ``[N]``.
+        z: encodings at t, ``[N, D]``, same dtype and device as ``logits``.
+        codebook: ``[K, D]``, same dtype and device.
+        sparse_grad: give the gradient of ``logits`` as a ``torch.sparse_coo`` tensor of rows, so that a step costs
+            O(N * K), not O(K * K): for :class:`somvae_ext.optim.RowAdam` or ``torch.optim.SparseAdam``. On the CPU it
+            is coalesced, over the distinct nodes in ``prev``. On CUDA, and in compiled graphs, where their number is
+            not known without waiting, it has N rows, of which the last may repeat a node with zeros.
+        validate: check the indices on CUDA too, which waits for the device. On the CPU they are always checked.
+
+    Returns:
+        Two tensors ``[N]``, float32 (float64 for float64 inputs). ``log_prob`` is differentiable in ``logits``,
+        ``expected_distance`` in ``logits``, ``z`` and ``codebook``. Finite for any finite logits. An index out of range
+        on CUDA gives NaN.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or size, or an index out of range.
+
+    Under autocast it is computed in float32.
+    """
+    if validate and prev.is_cuda:
+        _arguments.check_index_range("transition_losses", "prev", prev, logits.shape[0])
+        _arguments.check_index_range("transition_losses", "cur", cur, logits.shape[0])
+    if _native.available:
+        return TransitionLosses(*torch.ops.somvae_ext.transition_losses(logits, prev, cur, z, codebook, sparse_grad)[:2])
+    logits, z, codebook = (_arguments.autocast(tensor) for tensor in (logits, z, codebook))
+    return transition_losses_reference(logits, prev, cur, z, codebook, sparse_grad=sparse_grad)
+
+
+def transition_losses_reference(
+    logits: Tensor, prev: Tensor, cur: Tensor, z: Tensor, codebook: Tensor, *, sparse_grad: bool = False
+) -> TransitionLosses:
+    """The same in pure torch, with all ``[N, K, D]`` differences."""
+    sizes: dict[str, int] = {}
+    _check_table("transition_losses", logits, prev, sizes)
+    _check_nodes("transition_losses", "cur", cur, logits, sizes)
+    _arguments.check_floating("transition_losses", logits=logits, z=z, codebook=codebook)
+    _arguments.check_shape("transition_losses", "z", z, "N D", sizes)
+    _arguments.check_shape("transition_losses", "codebook", codebook, "K D", sizes)
+    z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
+    log_prob = F.log_softmax(_rows(logits, prev, sparse_grad), dim=1)
+    distance = (z[:, None] - codebook).square().sum(dim=2)
+    return TransitionLosses(log_prob.gather(1, cur[:, None]).squeeze(1), (log_prob.exp() * distance).sum(dim=1))
 
 
 def transition_log_prob(
@@ -22,8 +94,7 @@ def transition_log_prob(
         logits: table, ``[K, K]``, row = from, column = to; float32, float64, float16 or bfloat16.
         prev: nodes at t - 1, int64 ``[N]``, same device.
         cur: nodes at t, int64 ``[N]``.
-        sparse_grad: give the gradient of ``logits`` as a ``torch.sparse_coo`` tensor of rows (one per n; coalesce it to
-            add up repeated ones), so that a step costs O(N * K), not O(K * K). For ``torch.optim.SparseAdam``.
+        sparse_grad: as in :func:`transition_losses`.
         validate: check the indices on CUDA too, which waits for the device. On the CPU they are always checked.
 
     Returns:
@@ -39,8 +110,7 @@ def transition_log_prob(
         _arguments.check_index_range("transition_log_prob", "prev", prev, logits.shape[0])
         _arguments.check_index_range("transition_log_prob", "cur", cur, logits.shape[0])
     if _native.available:
-        log_prob, _ = torch.ops.somvae_ext.transition_log_prob(logits, prev, cur, sparse_grad)
-        return log_prob
+        return cast(Tensor, torch.ops.somvae_ext.transition_log_prob(logits, prev, cur, sparse_grad)[0])
     return transition_log_prob_reference(_arguments.autocast(logits), prev, cur, sparse_grad=sparse_grad)
 
 
@@ -48,9 +118,7 @@ def transition_log_prob_reference(logits: Tensor, prev: Tensor, cur: Tensor, *, 
     """The same in pure torch."""
     sizes: dict[str, int] = {}
     _check_table("transition_log_prob", logits, prev, sizes)
-    _arguments.check_shape("transition_log_prob", "cur", cur, "N", sizes)
-    _arguments.check_device("transition_log_prob", "cur", cur, "logits", logits)
-    _arguments.check_index("transition_log_prob", "cur", cur, sizes["K"])
+    _check_nodes("transition_log_prob", "cur", cur, logits, sizes)
     return F.log_softmax(_rows(logits, prev, sparse_grad), dim=1).gather(1, cur[:, None]).squeeze(1)
 
 
@@ -73,7 +141,7 @@ def expected_distance(
         prev: nodes at t - 1, int64 ``[N]``, same device.
         z: rows at t, ``[N, D]``, same dtype and device as ``logits``.
         codebook: ``[K, D]``, same dtype and device.
-        sparse_grad: as in :func:`transition_log_prob`.
+        sparse_grad: as in :func:`transition_losses`.
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:
@@ -88,8 +156,9 @@ def expected_distance(
     if validate and prev.is_cuda:
         _arguments.check_index_range("expected_distance", "prev", prev, logits.shape[0])
     if _native.available:
-        expectation, _ = torch.ops.somvae_ext.expected_distance(logits, prev, z, codebook, sparse_grad)
-        return expectation
+        # The log-probability of staying costs a lookup; its gradient is zero.
+        losses = torch.ops.somvae_ext.transition_losses(logits, prev, prev, z, codebook, sparse_grad)
+        return cast(Tensor, losses[1])
     logits, z, codebook = (_arguments.autocast(tensor) for tensor in (logits, z, codebook))
     return expected_distance_reference(logits, prev, z, codebook, sparse_grad=sparse_grad)
 
@@ -111,9 +180,13 @@ def expected_distance_reference(
 def _check_table(op: str, logits: Tensor, prev: Tensor, sizes: dict[str, int]) -> None:
     _arguments.check_floating(op, logits=logits)
     _arguments.check_shape(op, "logits", logits, "K K", sizes)
-    _arguments.check_shape(op, "prev", prev, "N", sizes)
-    _arguments.check_device(op, "prev", prev, "logits", logits)
-    _arguments.check_index(op, "prev", prev, sizes["K"])
+    _check_nodes(op, "prev", prev, logits, sizes)
+
+
+def _check_nodes(op: str, name: str, nodes: Tensor, logits: Tensor, sizes: dict[str, int]) -> None:
+    _arguments.check_shape(op, name, nodes, "N", sizes)
+    _arguments.check_device(op, name, nodes, "logits", logits)
+    _arguments.check_index(op, name, nodes, sizes["K"])
 
 
 def _rows(logits: Tensor, prev: Tensor, sparse_grad: bool) -> Tensor:

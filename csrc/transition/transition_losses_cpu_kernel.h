@@ -1,0 +1,358 @@
+// CPU transition losses. Compiled once per instruction level by transition_losses_cpu.cpp.
+
+#include "cpu/vector.h"
+//
+#include "cpu/exponential.h"
+#include "cpu/pack_panel.h"
+#include "cpu/panel_distances.h"
+#include "cpu/scratch.h"
+//
+#include "transition/softmax_row_cpu.h"
+
+static_assert(kLanes == kPanelCodes, "probabilities come in the panels' portions");
+static_assert(kChunkStep == kDepth, "a block of codes is what sums of products add up at a time");
+
+// All features of a tile of rows, in blocks of kDepth.
+template <class C, int tile>
+struct LoadedRows {
+  int64_t dim;
+  Scratch<RowBlock<C, tile>> blocks;
+
+  template <class T>
+  LoadedRows(const T* z, const int64_t* rows, int64_t dim) : dim(dim), blocks(dim / kDepth + 1) {
+    for_each_depth(dim, [&](int64_t d, int64_t depth) {
+      for (int r = 0; r < tile; ++r) blocks[d / kDepth].load_row(r, z + rows[r] * dim, d, depth);
+    });
+  }
+
+  // distance[r][l] to code l of a panel. The codes that the last panel lacks are NaN: of them it is 0.
+  inline __attribute__((always_inline)) void distances(const C* panel, int64_t codes, C (&distance)[tile][kLanes]) const {
+    PanelScores<C, tile> scores;
+    for_each_depth(
+        dim, [&](int64_t d, int64_t depth) { scores.accumulate(blocks[d / kDepth], panel + d * kPanelCodes, depth); });
+    static_assert(sizeof distance == sizeof scores.value);
+    __builtin_memcpy(distance, scores.value, sizeof distance);
+    if (codes >= kLanes) return;
+    for (int r = 0; r < tile; ++r) {
+      for (int64_t l = codes; l < kLanes; ++l) distance[r][l] = 0;
+    }
+  }
+};
+
+// The losses of a tile of rows that stand side by side in `order`. What a row gets is the same in every tile.
+template <int tile, class T>
+void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packed, const int64_t* rows) {
+  using C = Compute<T>;
+  const LoadedRows<C, tile> z(args.z, rows, args.dim);
+  RunningSoftmax<C> softmax[tile];  // that of a group at its first row
+  double weighted[tile][kLanes] = {};
+  for (int64_t unit = 0; unit < args.units; unit += kLanes) {
+    C distance[tile][kLanes], exponential[kLanes];
+    z.distances(packed + unit * args.dim, args.units - unit, distance);
+    for (int first = 0, last; first < tile; first = last) {
+      const int64_t prev = args.prev[rows[first]];
+      last = first + 1;
+      while (last < tile && args.prev[rows[last]] == prev) ++last;
+      if (!in_range(prev, args.units)) continue;
+      load_logits(args.logits + prev * args.units, unit, args.units, exponential);
+      softmax[first].add(exponential, [&](const C(&factor)[kLanes]) {
+        for (int r = first; r < last; ++r) {
+          for (int l = 0; l < kLanes; ++l) weighted[r][l] *= double(factor[l]);
+        }
+      });
+      for (int r = first; r < last; ++r) {
+        for (int l = 0; l < kLanes; ++l) weighted[r][l] += double(exponential[l]) * double(distance[r][l]);
+      }
+    }
+  }
+  for (int r = 0, first = 0; r < tile; ++r) {
+    const int64_t row = rows[r], prev = args.prev[row], cur = args.cur[row];
+    args.log_normalizer[row] = args.log_prob[row] = args.expectation[row] = NAN;
+    if (!in_range(prev, args.units)) continue;
+    if (prev != args.prev[rows[first]]) first = r;
+    const auto joined = softmax[first].join();
+    double total = 0;
+    for (int l = 0; l < kLanes; ++l) total += weighted[r][l] * joined.factor[l];
+    args.expectation[row] = static_cast<C>(total / joined.sum);
+    args.log_normalizer[row] = joined.log_normalizer();
+    if (!in_range(cur, args.units)) continue;
+    args.log_prob[row] = static_cast<C>(double(load(args.logits[prev * args.units + cur])) - args.log_normalizer[row]);
+  }
+}
+
+template <class T>
+void transition_losses(const TransitionLossesArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last) {
+  for_each_tile<Compute<T>>(
+      first, last, [&]<int tile>(int64_t place) { losses_of_tile<tile>(args, packed, args.order + place); });
+}
+
+// Whether a group takes part in sums over the batch: it has rows, and logits.
+template <class T>
+inline bool takes_part(const TransitionLossesBackwardArgs<T>& args, int64_t group) {
+  const TouchedGroups& groups = args.groups;
+  return groups.offsets[group] < groups.offsets[group + 1] &&
+         in_range(args.prev[groups.order[groups.offsets[group]]], args.units);
+}
+
+template <class T>
+void transition_losses_backward_prepare(const TransitionLossesBackwardArgs<T>& args,
+                                        const TransitionBackwardWorkspace<Compute<T>>& workspace) {
+  for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] = 0;
+  for (int64_t unit = 0; unit < args.units; ++unit) {
+    for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] += double(load(args.codebook[unit * args.dim + d]));
+  }
+  for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] /= double(args.units);
+  const Scratch<double> pull(args.dim);
+  for (int64_t group = 0; group < args.groups.count; ++group) {
+    workspace.weight[group] = 0;
+    for (int64_t d = 0; d < args.dim; ++d) pull[d] = 0;
+    for (int64_t i = args.groups.offsets[group]; takes_part(args, group) && i < args.groups.offsets[group + 1]; ++i) {
+      const int64_t row = args.groups.order[i];
+      const double grad = args.grad_expectation[row];
+      workspace.weight[group] += grad;
+      for (int64_t d = 0; d < args.dim; ++d) {
+        pull[d] += grad * (double(load(args.z[row * args.dim + d])) - workspace.center[d]);
+      }
+    }
+    Compute<T>* out = workspace.pull + group * workspace.pitch;
+    for (int64_t d = 0; d < workspace.pitch; ++d) out[d] = d < args.dim ? static_cast<Compute<T>>(pull[d]) : 0;
+  }
+}
+
+// Code r of a block and group g of a block, of probabilities [groups][kRowPitch].
+template <class C>
+struct TransposedProbabilities {
+  const C* values;
+  inline __attribute__((always_inline)) C operator()(int r, int64_t g) const { return values[g * kRowPitch + r]; }
+};
+template <class C>
+struct Probabilities {
+  const C* values;
+  inline __attribute__((always_inline)) C operator()(int r, int64_t j) const { return values[r * kRowPitch + j]; }
+};
+
+// A block of at most kDepth codes, beginning at `unit0`, and what the batch has to do with them.
+template <class T>
+class CodeBlock {
+  using C = Compute<T>;
+  using Args = TransitionLossesBackwardArgs<T>;
+  static constexpr int lanes = kPanelCodes;
+
+ public:
+  CodeBlock(const Args& args, const TransitionBackwardWorkspace<C>& workspace)
+      : args_(args),
+        workspace_(workspace),
+        feature_panels_(workspace.pitch / lanes),
+        panels_(args.grad_logits ? kDepth * args.dim : 0),
+        centered_(kDepth * workspace.pitch),
+        probability_(kDepth * kRowPitch),
+        pull_(kDepth * workspace.pitch),
+        code_weight_(kDepth),
+        code_pull_(kDepth * workspace.pitch) {}
+
+  void load(int64_t unit0) {
+    unit0_ = unit0;
+    codes_ = std::min<int64_t>(kDepth, args_.units - unit0);
+    for (int64_t j = 0; args_.grad_logits && j < codes_; j += lanes) {
+      pack_panel(args_.codebook, args_.units, args_.dim, (unit0 + j) / lanes, panels_.data + j * args_.dim);
+    }
+    for (int64_t f = 0; f < feature_panels_; ++f) {
+      for (int64_t j = 0; j < codes_; ++j) {
+        for (int l = 0; l < lanes; ++l) centered_[(f * kDepth + j) * lanes + l] = centered_code(j, f * lanes + l);
+      }
+    }
+    for (int64_t j = 0; j < kDepth; ++j) code_weight_[j] = 0;
+    for (int64_t i = 0; i < kDepth * workspace_.pitch; ++i) code_pull_[i] = 0;
+  }
+
+  // Groups [first, last), at most kDepth, of which `mean` [pitch] of each receives this block's share.
+  void visit(int64_t first, int64_t last, double* mean) {
+    fill_probabilities(first, last);
+    if (args_.grad_codebook) pull_codes(first, last);
+    if (args_.grad_z) add_means(first, last, mean);
+  }
+
+  void write_codes() const {
+    for (int64_t j = 0; j < codes_; ++j) {
+      T* out = args_.grad_codebook + (unit0_ + j) * args_.dim;
+      for (int64_t d = 0; d < args_.dim; ++d) {
+        const double pull = code_pull_[(d / lanes * kDepth + j) * lanes + d % lanes];
+        out[d] = store<T>(2 * (exact_centered_code(j, d) * code_weight_[j] - pull));
+      }
+    }
+  }
+
+ private:
+  double exact_centered_code(int64_t j, int64_t d) const {
+    return double(somvae::load(args_.codebook[(unit0_ + j) * args_.dim + d])) - workspace_.center[d];
+  }
+  C centered_code(int64_t j, int64_t d) const { return d < args_.dim ? static_cast<C>(exact_centered_code(j, d)) : C(0); }
+
+  // p_gj of the block's codes; and the gradient of their logits, which the distances are for.
+  void fill_probabilities(int64_t first, int64_t last) {
+    for (int64_t g = first; g < last; ++g) {
+      C* p = probability_.data + (g - first) * kRowPitch;
+      if (!takes_part(args_, g)) {
+        for (int64_t j = 0; j < kDepth; ++j) p[j] = 0;
+        continue;
+      }
+      const int64_t row = args_.groups.order[args_.groups.offsets[g]];
+      for (int64_t j = 0; j < codes_; j += lanes) {
+        C some[lanes];
+        probabilities(args_.logits + args_.prev[row] * args_.units, unit0_ + j, args_.units, args_.log_normalizer[row],
+                      some);
+        __builtin_memcpy(p + j, some, sizeof some);
+      }
+    }
+    if (!args_.grad_logits) return;
+    GradientOfLogits gradient(*this, first);
+    for_each_tile<C>(args_.groups.offsets[first], args_.groups.offsets[last], [&]<int tile>(int64_t place) {
+      const int64_t* rows = args_.groups.order + place;
+      const LoadedRows<C, tile> z(args_.z, rows, args_.dim);
+      C distance[tile][kRowPitch];
+      for (int64_t j = 0; j < codes_; j += lanes) {
+        C some[tile][lanes];
+        z.distances(panels_.data + j * args_.dim, codes_ - j, some);
+        for (int r = 0; r < tile; ++r) __builtin_memcpy(&distance[r][j], some[r], sizeof some[r]);
+      }
+      for (int r = 0; r < tile; ++r) gradient.add_row(place + r, distance[r]);
+    });
+  }
+
+  // d loss / d logits of the block's codes, for one group after another, from its rows as they come.
+  struct GradientOfLogits {
+    const CodeBlock& block;
+    int64_t first_group, group;
+    double weighted[kDepth];  // sum over the group's rows of ge_n d_nj
+    double constant = 0;      // and of gl_n + ge_n expectation[n]
+
+    GradientOfLogits(const CodeBlock& block, int64_t first) : block(block), first_group(first), group(first) {}
+
+    void add_row(int64_t place, const C* distance) {
+      const Args& args = block.args_;
+      const int64_t* offsets = args.groups.offsets;
+      while (offsets[group + 1] <= place) ++group;
+      if (offsets[group] == place) {
+        constant = 0;
+        for (double& sum : weighted) sum = 0;
+      }
+      const int64_t row = args.groups.order[place];
+      const double grad = args.grad_expectation[row];
+      constant += in_range(args.cur[row], args.units) ? double(args.grad_log_prob[row]) : NAN;
+      constant += grad * double(args.expectation[row]);
+      for (int64_t j = 0; j < block.codes_; ++j) weighted[j] += grad * double(distance[j]);
+      if (offsets[group + 1] == place + 1) write();
+    }
+
+    void write() {
+      const Args& args = block.args_;
+      const TouchedGroups& groups = args.groups;
+      const bool valid = takes_part(args, group);
+      if (!valid && !args.sparse) return;
+      const C* p = block.probability_.data + (group - first_group) * kRowPitch;
+      for (int64_t j = 0; j < block.codes_; ++j) weighted[j] = double(p[j]) * (weighted[j] - constant);
+      for (int64_t i = groups.offsets[group]; i < groups.offsets[group + 1]; ++i) {
+        const int64_t row = groups.order[i], j = args.cur[row] - block.unit0_;
+        if (in_range(args.cur[row], args.units) && in_range(j, block.codes_)) weighted[j] += double(args.grad_log_prob[row]);
+      }
+      T* out = args.grad_logits + groups.gradient_row(group, args.sparse) * args.units + block.unit0_;
+      for (int64_t j = 0; j < block.codes_; ++j) out[j] = store<T>(valid ? weighted[j] : NAN);
+    }
+  };
+
+  // code_weight += sum over groups of p_gj W_g, code_pull += that of p_gj V_g.
+  void pull_codes(int64_t first, int64_t last) {
+    const int64_t groups = last - first;
+    for (int64_t g = 0; g < groups; ++g) {
+      const C* p = probability_.data + g * kRowPitch;
+      const double weight = workspace_.weight[first + g];
+      for (int64_t j = 0; j < codes_; ++j) code_weight_[j] += double(p[j]) * weight;
+      const C* pull = workspace_.pull + (first + g) * workspace_.pitch;
+      for (int64_t d = 0; d < workspace_.pitch; ++d) pull_[(d / lanes * kDepth + g) * lanes + d % lanes] = pull[d];
+    }
+    for_each_tile<C>(0, codes_, [&]<int tile>(int64_t j) {
+      for (int64_t f = 0; f < feature_panels_; ++f) {
+        PanelScores<C, tile> sum;
+        sum.accumulate(TransposedProbabilities<C>{probability_.data + j}, pull_.data + f * kDepth * lanes, groups,
+                       Product());
+        add_sums(sum, code_pull_.data + (f * kDepth + j) * lanes, lanes);
+      }
+    });
+  }
+
+  void add_means(int64_t first, int64_t last, double* mean) {
+    for_each_tile<C>(0, last - first, [&]<int tile>(int64_t g) {
+      for (int64_t f = 0; f < feature_panels_; ++f) {
+        PanelScores<C, tile> sum;
+        sum.accumulate(Probabilities<C>{probability_.data + g * kRowPitch}, centered_.data + f * kDepth * lanes, codes_,
+                       Product());
+        add_sums(sum, mean + g * workspace_.pitch + f * lanes, workspace_.pitch);
+      }
+    });
+  }
+
+  template <int tile>
+  static inline __attribute__((always_inline)) void add_sums(const PanelScores<C, tile>& sum, double* out,
+                                                             int64_t pitch) {
+    C values[tile][lanes];
+    static_assert(sizeof values == sizeof sum.value);
+    __builtin_memcpy(values, sum.value, sizeof values);
+    for (int r = 0; r < tile; ++r) {
+      for (int l = 0; l < lanes; ++l) out[r * pitch + l] += double(values[r][l]);
+    }
+  }
+
+  const Args& args_;
+  const TransitionBackwardWorkspace<C>& workspace_;
+  int64_t feature_panels_;
+  int64_t unit0_ = 0, codes_ = 0;
+  Scratch<C> panels_;            // as in cpu/codebook_panels.h, for distances
+  Scratch<C> centered_;          // [feature panel][code][16 features], less the center
+  Scratch<C> probability_;       // [group][kRowPitch]
+  Scratch<C> pull_;              // [feature panel][group][16 features]
+  Scratch<double> code_weight_;  // [code]
+  Scratch<double> code_pull_;    // [feature panel][code][16 features]
+};
+
+template <class T>
+void transition_losses_backward_codes(const TransitionLossesBackwardArgs<T>& args,
+                                      const TransitionBackwardWorkspace<Compute<T>>& workspace, int64_t first_chunk,
+                                      int64_t last_chunk) {
+  const int64_t blocks = (args.units + kDepth - 1) / kDepth, means = args.groups.count * workspace.pitch;
+  CodeBlock<T> block(args, workspace);
+  for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
+    double* mean = workspace.mean + chunk * means;
+    for (int64_t i = 0; args.grad_z && i < means; ++i) mean[i] = 0;
+    for (int64_t b = blocks * chunk / workspace.chunks; b < blocks * (chunk + 1) / workspace.chunks; ++b) {
+      block.load(b * kDepth);
+      for (int64_t g = 0; g < args.groups.count; g += kDepth) {
+        block.visit(g, std::min(g + kDepth, args.groups.count), mean + g * workspace.pitch);
+      }
+      if (args.grad_codebook) block.write_codes();
+    }
+  }
+}
+
+template <class T>
+void transition_losses_backward_z(const TransitionLossesBackwardArgs<T>& args,
+                                  const TransitionBackwardWorkspace<Compute<T>>& workspace, int64_t first_group,
+                                  int64_t last_group) {
+  const int64_t means = args.groups.count * workspace.pitch;
+  const Scratch<double> mean(args.dim);
+  for (int64_t g = first_group; g < last_group; ++g) {
+    for (int64_t d = 0; d < args.dim; ++d) mean[d] = 0;
+    for (int64_t chunk = 0; chunk < workspace.chunks; ++chunk) {
+      const double* share = workspace.mean + chunk * means + g * workspace.pitch;
+      for (int64_t d = 0; d < args.dim; ++d) mean[d] += share[d];
+    }
+    const bool valid = takes_part(args, g);
+    for (int64_t i = args.groups.offsets[g]; i < args.groups.offsets[g + 1]; ++i) {
+      const int64_t row = args.groups.order[i];
+      const double weight = valid ? 2 * double(args.grad_expectation[row]) : NAN;
+      for (int64_t d = 0; d < args.dim; ++d) {
+        const double z = double(load(args.z[row * args.dim + d])) - workspace.center[d];
+        args.grad_z[row * args.dim + d] = store<T>(weight * (z - mean[d]));
+      }
+    }
+  }
+}

@@ -124,7 +124,8 @@ TORCH_LIBRARY(somvae_ext, library) {
       "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor touched_unit, Tensor touched_order, "
       "Tensor touched_offsets)");
   library.def(
-      "transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, Tensor prev, Tensor cur, "
+      "transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, Tensor prev, Tensor "
+      "cur, "
       "Tensor z, Tensor codebook, Tensor expectation, Tensor log_normalizer, Tensor touched_unit, "
       "Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows, bool[3] output_mask) "
       "-> (Tensor, Tensor, Tensor)");

@@ -47,8 +47,8 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
 Tensor segment_sum_backward(const Tensor& grad, const Tensor& index, at::ScalarType dtype);
 
 // The rows of a table that an index prev [N] touches, as ops save them for their backward passes
-// (tensor/touched_rows.h): touched_unit [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass with
-// sparse_rows gives the values of the first so many touched rows, [sparse_rows, K], otherwise the whole table.
+// (tensor/touched_rows.h): touched_unit [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass
+// with sparse_rows gives the values of the first so many touched rows, [sparse_rows, K], otherwise the whole table.
 using TransitionLogProb = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 using TransitionLosses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 

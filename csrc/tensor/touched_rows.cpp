@@ -25,9 +25,8 @@ TouchedRows sorted_on_cpu(const at::Tensor& index, int64_t units) {
   int64_t* const offsets = touched.offsets.mutable_data_ptr<int64_t>();
 
   std::iota(order, order + rows, 0);
-  std::sort(order, order + rows, [&](int64_t a, int64_t b) {
-    return unit_of[a] != unit_of[b] ? unit_of[a] < unit_of[b] : a < b;
-  });
+  std::sort(order, order + rows,
+            [&](int64_t a, int64_t b) { return unit_of[a] != unit_of[b] ? unit_of[a] < unit_of[b] : a < b; });
   int64_t groups = 0;
   for (int64_t i = 0; i < rows; ++i) {
     if (i > 0 && unit_of[order[i]] == unit_of[order[i - 1]]) continue;

@@ -35,8 +35,8 @@ struct SparseRows {
   }
 };
 
-// For a kernel to fill: the whole table begins as zeros, of which the kernel overwrites the touched rows; of sparse rows
-// the CUDA kernels write all, the CPU's those of groups that are not empty.
+// For a kernel to fill: the whole table begins as zeros, of which the kernel overwrites the touched rows; of sparse
+// rows the CUDA kernels write all, the CPU's those of groups that are not empty.
 inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touched_offsets,
                                        const std::optional<c10::SymInt>& sparse_rows) {
   if (!sparse_rows) return at::zeros_symint(logits.sym_sizes(), logits.options());
@@ -47,8 +47,9 @@ inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touch
 
 inline void check_touched(ArgumentChecks& check, const Tensor& unit, const Tensor& order, const Tensor& offsets) {
   check.set_size('P', check.size('N') + 1);
-  for (const auto& [name, tensor, shape] : {std::tuple{"touched_unit", unit, "N"}, std::tuple{"touched_order", order, "N"},
-                                            std::tuple{"touched_offsets", offsets, "P"}}) {
+  for (const auto& [name, tensor, shape] :
+       {std::tuple{"touched_unit", unit, "N"}, std::tuple{"touched_order", order, "N"},
+        std::tuple{"touched_offsets", offsets, "P"}}) {
     check.shape(name, tensor, shape);
     check.dtype(name, tensor, at::kLong);
   }

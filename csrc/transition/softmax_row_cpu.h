@@ -12,57 +12,41 @@ inline __attribute__((always_inline)) void load_logits(const T* row, int64_t j, 
   }
 }
 
-// sum_j exp(l_j) of a row of logits, and sums of it times something, as they come: in 16 lanes, each relative to the
-// largest logit that it has seen.
+// sum_j exp(l_j) of a row of logits, and sums of it times something, as they come: relative to a shift, which follows
+// the largest logit at a distance, so that it seldom changes.
 template <class C>
 struct RunningSoftmax {
-  C largest[kLanes];
-  double sum[kLanes];
+  static constexpr C slack = 16;  // exponentials reach e^16
 
-  RunningSoftmax() {
-    for (int l = 0; l < kLanes; ++l) {
-      largest[l] = -INFINITY;
-      sum[l] = 0;
-    }
-  }
+  C shift = -INFINITY;
+  double sum[kLanes] = {};
 
-  // Takes 16 logits, which become their exponentials. `rescale(factor)` is called, seldom, before the lanes' scale
-  // changes: sums that others keep must be multiplied by `factor`.
+  // Takes 16 logits, which become exp(logit - shift). `rescale(factor)` is called before the shift changes: sums that
+  // others keep must be multiplied by `factor`.
   template <class Rescale>
   inline __attribute__((always_inline)) void add(C (&logit)[kLanes], Rescale rescale) {
-    int raised = 0;
-    for (int l = 0; l < kLanes; ++l) raised += logit[l] > largest[l];
-    if (raised) {
-      C factor[kLanes];
-      for (int l = 0; l < kLanes; ++l) {
-        const C next = logit[l] > largest[l] ? logit[l] : largest[l];
-        factor[l] = next > largest[l] ? largest[l] - next : C(0);  // not -inf - -inf
-        largest[l] = next;
-      }
-      exponentials(factor);
-      for (int l = 0; l < kLanes; ++l) sum[l] *= double(factor[l]);
+    int above = 0;
+    for (int l = 0; l < kLanes; ++l) above += logit[l] > shift + slack;
+    if (above) [[unlikely]] {
+      C largest = shift;
+      for (int l = 0; l < kLanes; ++l) largest = logit[l] > largest ? logit[l] : largest;
+      const double factor = std::exp(double(shift) - double(largest));
+      for (int l = 0; l < kLanes; ++l) sum[l] *= factor;
       rescale(factor);
+      shift = largest;
     }
-    for (int l = 0; l < kLanes; ++l) logit[l] -= largest[l] == C(-INFINITY) ? C(0) : largest[l];
+    const C subtracted = shift == C(-INFINITY) ? C(0) : shift;  // -inf - -inf would be NaN
+    for (int l = 0; l < kLanes; ++l) logit[l] -= subtracted;
     exponentials(logit);
     for (int l = 0; l < kLanes; ++l) sum[l] += double(logit[l]);
   }
 
-  // The lanes brought to one scale: their largest logit, the sum, and the factor of each lane.
-  struct Joined {
-    double largest, sum, factor[kLanes];
-    double log_normalizer() const { return largest + std::log(sum); }
-  };
-  Joined join() const {
-    Joined joined{-INFINITY, 0, {}};
-    for (const C candidate : largest) joined.largest = std::max(joined.largest, double(candidate));
-    for (int l = 0; l < kLanes; ++l) {
-      // A lane without a finite logit has the sum 0, or NaN to keep.
-      joined.factor[l] = double(largest[l]) == joined.largest ? 1.0 : std::exp(double(largest[l]) - joined.largest);
-      joined.sum += sum[l] * joined.factor[l];
-    }
-    return joined;
+  double total() const {
+    double total = 0;
+    for (const double part : sum) total += part;
+    return total;
   }
+  double log_normalizer() const { return double(shift) + std::log(total()); }
 };
 
 // log sum_j exp(row[j]), finite for finite logits of any size; -inf if all are -inf, NaN if one is NaN or +inf.
@@ -72,9 +56,9 @@ inline double log_sum_exp(const T* row, int64_t units) {
   for (int64_t j = 0; j < units; j += kLanes) {
     Compute<T> logit[kLanes];
     load_logits(row, j, units, logit);
-    softmax.add(logit, [](const auto&) {});
+    softmax.add(logit, [](double) {});
   }
-  return softmax.join().log_normalizer();
+  return softmax.log_normalizer();
 }
 
 // Probabilities of units [j, j + 16), 0 past the end of the row.

@@ -71,17 +71,17 @@ Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, co
   const Tensor upstream = grad.contiguous(), table = logits.contiguous(), from = prev.contiguous();
   const Tensor to = cur.contiguous(), normalizer = log_normalizer.contiguous();
   dispatch_floating(logits.scalar_type(), [&]<class T>() {
-    const TransitionLogProbBackwardArgs<T> args{elements<Compute<T>>(upstream),
-                                                elements<T>(table),
-                                                elements<int64_t>(from),
-                                                elements<int64_t>(to),
-                                                elements<double>(normalizer),
-                                                touched_groups(touched_unit, touched_order, touched_offsets,
-                                                               sparse_rows),
-                                                mutable_elements<T>(grad_logits),
-                                                from.size(0),
-                                                table.size(0),
-                                                sparse_rows.has_value()};
+    const TransitionLogProbBackwardArgs<T> args{
+        elements<Compute<T>>(upstream),
+        elements<T>(table),
+        elements<int64_t>(from),
+        elements<int64_t>(to),
+        elements<double>(normalizer),
+        touched_groups(touched_unit, touched_order, touched_offsets, sparse_rows),
+        mutable_elements<T>(grad_logits),
+        from.size(0),
+        table.size(0),
+        sparse_rows.has_value()};
     if (logits.is_cuda()) {
       RUN_ON_CUDA(logits, transition_log_prob_backward_cuda(args, stream));
       return;

@@ -20,9 +20,9 @@ struct TransitionLogProbArgs {
   int64_t rows, units;
 };
 
-// d loss / d logits[prev[n], j] = grad[n] ([j == cur[n]] - softmax_j), summed over the rows n that share prev. A row whose
-// prev is out of range gives NaN in its row of a sparse gradient and is left out of a dense one; one whose cur is out of
-// range makes its row of the gradient NaN.
+// d loss / d logits[prev[n], j] = grad[n] ([j == cur[n]] - softmax_j), summed over the rows n that share prev. A row
+// whose prev is out of range gives NaN in its row of a sparse gradient and is left out of a dense one; one whose cur is
+// out of range makes its row of the gradient NaN.
 template <class T>
 struct TransitionLogProbBackwardArgs {
   const Compute<T>* grad;        // [rows]

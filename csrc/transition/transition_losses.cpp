@@ -115,9 +115,9 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
     std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask) {
   ArgumentChecks check("transition_losses_backward");
   check_inputs(check, logits, prev, cur, z, codebook);
-  for (const auto& [name, tensor] : {std::pair{"grad_log_prob", grad_log_prob},
-                                     std::pair{"grad_expectation", grad_expectation},
-                                     std::pair{"expectation", expectation}}) {
+  for (const auto& [name, tensor] :
+       {std::pair{"grad_log_prob", grad_log_prob}, std::pair{"grad_expectation", grad_expectation},
+        std::pair{"expectation", expectation}}) {
     check.shape(name, tensor, "N");
     check.dtype(name, tensor, compute_dtype(z.scalar_type()));
   }
@@ -125,8 +125,7 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
   check.dtype("log_normalizer", log_normalizer, at::kDouble);
   check_touched(check, touched_unit, touched_order, touched_offsets);
 
-  const Tensor grad_logits =
-      output_mask[0] ? empty_gradient_of_logits(logits, touched_offsets, sparse_rows) : Tensor();
+  const Tensor grad_logits = output_mask[0] ? empty_gradient_of_logits(logits, touched_offsets, sparse_rows) : Tensor();
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
   const Tensor grad_codebook = output_mask[2] ? at::empty_symint(codebook.sym_sizes(), z.options()) : Tensor();
   if (logits.is_meta()) return {grad_logits, grad_z, grad_codebook};

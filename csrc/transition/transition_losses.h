@@ -11,8 +11,8 @@ namespace somvae {
 // With p_nj = exp(logits[prev[n], j] - log_normalizer[n]) and d_nj = |z_n - e_j|^2:
 //   log_prob[n] = log p_n,cur[n],  expectation[n] = sum_j p_nj d_nj
 // in one pass over the logits, with a running maximum and sum; rows that share their logits read them together. NaN
-// where prev is out of range, and in log_prob where cur is. The normalizer is double for all T: at logits of 1e4 a float
-// one would cost the probabilities three digits.
+// where prev is out of range, and in log_prob where cur is. The normalizer is double for all T: at logits of 1e4 a
+// float one would cost the probabilities three digits.
 template <class T>
 struct TransitionLossesArgs {
   const T* logits;          // [units, units]
@@ -32,8 +32,8 @@ struct TransitionLossesArgs {
 //   d/d z[n]         = 2 ge_n (z_n - sum_j p_nj e_j)
 //   d/d codebook[j]  = 2 sum_n ge_n p_nj (e_j - z_n)
 // The last two sum products with codes and rows from which the codes' mean was subtracted, so that an offset that all
-// share costs no digits. A row whose prev is out of range gives NaN in grad_z and in its row of a sparse gradient and is
-// left out of the others; one whose cur is out of range makes its row of the gradient of the logits NaN.
+// share costs no digits. A row whose prev is out of range gives NaN in grad_z and in its row of a sparse gradient and
+// is left out of the others; one whose cur is out of range makes its row of the gradient of the logits NaN.
 template <class T>
 struct TransitionLossesBackwardArgs {
   const Compute<T>* grad_log_prob;     // [rows]

@@ -37,13 +37,13 @@ void transition_losses_backward_z_cpu(const TransitionLossesBackwardArgs<T>& arg
   SIMD_DISPATCH(transition_losses_backward_z, args, workspace, first_group, last_group);
 }
 
-#define INSTANTIATE(T)                                                                                                \
-  template void transition_losses_cpu(const TransitionLossesArgs<T>&, const Compute<T>*, int64_t, int64_t);           \
-  template void transition_losses_backward_prepare_cpu(const TransitionLossesBackwardArgs<T>&,                        \
-                                                       const TransitionBackwardWorkspace<Compute<T>>&);               \
-  template void transition_losses_backward_codes_cpu(                                                                 \
-      const TransitionLossesBackwardArgs<T>&, const TransitionBackwardWorkspace<Compute<T>>&, int64_t, int64_t);      \
-  template void transition_losses_backward_z_cpu(const TransitionLossesBackwardArgs<T>&,                              \
+#define INSTANTIATE(T)                                                                                           \
+  template void transition_losses_cpu(const TransitionLossesArgs<T>&, const Compute<T>*, int64_t, int64_t);      \
+  template void transition_losses_backward_prepare_cpu(const TransitionLossesBackwardArgs<T>&,                   \
+                                                       const TransitionBackwardWorkspace<Compute<T>>&);          \
+  template void transition_losses_backward_codes_cpu(                                                            \
+      const TransitionLossesBackwardArgs<T>&, const TransitionBackwardWorkspace<Compute<T>>&, int64_t, int64_t); \
+  template void transition_losses_backward_z_cpu(const TransitionLossesBackwardArgs<T>&,                         \
                                                  const TransitionBackwardWorkspace<Compute<T>>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -26,7 +26,8 @@ struct LoadedRows {
   }
 
   // distance[r][l] to code l of a panel. The codes that the last panel lacks are NaN: of them it is 0.
-  inline __attribute__((always_inline)) void distances(const C* panel, int64_t codes, C (&distance)[tile][kLanes]) const {
+  inline __attribute__((always_inline)) void distances(const C* panel, int64_t codes,
+                                                       C (&distance)[tile][kLanes]) const {
     PanelScores<C, tile> scores;
     for_each_depth(
         dim, [&](int64_t d, int64_t depth) { scores.accumulate(blocks[d / kDepth], panel + d * kPanelCodes, depth); });
@@ -44,46 +45,65 @@ template <int tile, class T>
 void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packed, const int64_t* rows) {
   using C = Compute<T>;
   const LoadedRows<C, tile> z(args.z, rows, args.dim);
-  RunningSoftmax<C> softmax[tile];  // that of a group at its first row
+  struct Group {
+    int first, last;  // rows of the tile
+    const T* logits;
+    RunningSoftmax<C> softmax;
+  };
+  Group groups[tile];
+  int count = 0;
+  for (int first = 0, last; first < tile; first = last) {
+    const int64_t prev = args.prev[rows[first]];
+    last = first + 1;
+    while (last < tile && args.prev[rows[last]] == prev) ++last;
+    if (in_range(prev, args.units)) {
+      groups[count++] = {first, last, args.logits + prev * args.units, {}};
+      continue;
+    }
+    for (int r = first; r < last; ++r) {
+      args.log_normalizer[rows[r]] = args.log_prob[rows[r]] = args.expectation[rows[r]] = NAN;
+    }
+  }
+
   double weighted[tile][kLanes] = {};
   for (int64_t unit = 0; unit < args.units; unit += kLanes) {
-    C distance[tile][kLanes], exponential[kLanes];
+    C distance[tile][kLanes];
     z.distances(packed + unit * args.dim, args.units - unit, distance);
-    for (int first = 0, last; first < tile; first = last) {
-      const int64_t prev = args.prev[rows[first]];
-      last = first + 1;
-      while (last < tile && args.prev[rows[last]] == prev) ++last;
-      if (!in_range(prev, args.units)) continue;
-      load_logits(args.logits + prev * args.units, unit, args.units, exponential);
-      softmax[first].add(exponential, [&](const C(&factor)[kLanes]) {
-        for (int r = first; r < last; ++r) {
-          for (int l = 0; l < kLanes; ++l) weighted[r][l] *= double(factor[l]);
+    for (int g = 0; g < count; ++g) {
+      Group& group = groups[g];
+      __builtin_prefetch(group.logits + unit + 8 * kLanes);  // many streams are too many for the hardware's
+      C exponential[kLanes];
+      load_logits(group.logits, unit, args.units, exponential);
+      group.softmax.add(exponential, [&](double factor) {
+        for (int r = group.first; r < group.last; ++r) {
+          for (int l = 0; l < kLanes; ++l) weighted[r][l] *= factor;
         }
       });
-      for (int r = first; r < last; ++r) {
+      for (int r = group.first; r < group.last; ++r) {
         for (int l = 0; l < kLanes; ++l) weighted[r][l] += double(exponential[l]) * double(distance[r][l]);
       }
     }
   }
-  for (int r = 0, first = 0; r < tile; ++r) {
-    const int64_t row = rows[r], prev = args.prev[row], cur = args.cur[row];
-    args.log_normalizer[row] = args.log_prob[row] = args.expectation[row] = NAN;
-    if (!in_range(prev, args.units)) continue;
-    if (prev != args.prev[rows[first]]) first = r;
-    const auto joined = softmax[first].join();
-    double total = 0;
-    for (int l = 0; l < kLanes; ++l) total += weighted[r][l] * joined.factor[l];
-    args.expectation[row] = static_cast<C>(total / joined.sum);
-    args.log_normalizer[row] = joined.log_normalizer();
-    if (!in_range(cur, args.units)) continue;
-    args.log_prob[row] = static_cast<C>(double(load(args.logits[prev * args.units + cur])) - args.log_normalizer[row]);
+
+  for (int g = 0; g < count; ++g) {
+    const Group& group = groups[g];
+    const double sum = group.softmax.total(), log_normalizer = group.softmax.log_normalizer();
+    for (int r = group.first; r < group.last; ++r) {
+      const int64_t row = rows[r], cur = args.cur[row];
+      double total = 0;
+      for (const double part : weighted[r]) total += part;
+      args.expectation[row] = static_cast<C>(total / sum);
+      args.log_normalizer[row] = log_normalizer;
+      args.log_prob[row] =
+          in_range(cur, args.units) ? static_cast<C>(double(load(group.logits[cur])) - log_normalizer) : C(NAN);
+    }
   }
 }
 
 template <class T>
 void transition_losses(const TransitionLossesArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last) {
-  for_each_tile<Compute<T>>(
-      first, last, [&]<int tile>(int64_t place) { losses_of_tile<tile>(args, packed, args.order + place); });
+  for_each_tile<Compute<T>>(first, last,
+                            [&]<int tile>(int64_t place) { losses_of_tile<tile>(args, packed, args.order + place); });
 }
 
 // Whether a group takes part in sums over the batch: it has rows, and logits.
@@ -144,7 +164,7 @@ class CodeBlock {
         workspace_(workspace),
         feature_panels_(workspace.pitch / lanes),
         panels_(args.grad_logits ? kDepth * args.dim : 0),
-        centered_(kDepth * workspace.pitch),
+        centered_(args.grad_z ? kDepth * workspace.pitch : 0),
         probability_(kDepth * kRowPitch),
         pull_(kDepth * workspace.pitch),
         code_weight_(kDepth),
@@ -156,9 +176,13 @@ class CodeBlock {
     for (int64_t j = 0; args_.grad_logits && j < codes_; j += lanes) {
       pack_panel(args_.codebook, args_.units, args_.dim, (unit0 + j) / lanes, panels_.data + j * args_.dim);
     }
-    for (int64_t f = 0; f < feature_panels_; ++f) {
+    for (int64_t d = 0; args_.grad_z && d < args_.dim; d += lanes) {
+      const int n = static_cast<int>(std::min<int64_t>(lanes, args_.dim - d));
       for (int64_t j = 0; j < codes_; ++j) {
-        for (int l = 0; l < lanes; ++l) centered_[(f * kDepth + j) * lanes + l] = centered_code(j, f * lanes + l);
+        const T* code = args_.codebook + (unit0 + j) * args_.dim + d;
+        C* out = centered_.data + (d * kDepth + j * lanes);
+        for (int l = 0; l < n; ++l) out[l] = static_cast<C>(double(somvae::load(code[l])) - workspace_.center[d + l]);
+        for (int l = n; l < lanes; ++l) out[l] = 0;
       }
     }
     for (int64_t j = 0; j < kDepth; ++j) code_weight_[j] = 0;
@@ -173,21 +197,20 @@ class CodeBlock {
   }
 
   void write_codes() const {
-    for (int64_t j = 0; j < codes_; ++j) {
-      T* out = args_.grad_codebook + (unit0_ + j) * args_.dim;
-      for (int64_t d = 0; d < args_.dim; ++d) {
-        const double pull = code_pull_[(d / lanes * kDepth + j) * lanes + d % lanes];
-        out[d] = store<T>(2 * (exact_centered_code(j, d) * code_weight_[j] - pull));
+    for (int64_t d = 0; d < args_.dim; d += lanes) {
+      const int n = static_cast<int>(std::min<int64_t>(lanes, args_.dim - d));
+      for (int64_t j = 0; j < codes_; ++j) {
+        const int64_t place = (unit0_ + j) * args_.dim + d;
+        const double* pull = code_pull_.data + (d * kDepth + j * lanes);
+        for (int l = 0; l < n; ++l) {
+          const double code = double(somvae::load(args_.codebook[place + l])) - workspace_.center[d + l];
+          args_.grad_codebook[place + l] = store<T>(2 * (code * code_weight_[j] - pull[l]));
+        }
       }
     }
   }
 
  private:
-  double exact_centered_code(int64_t j, int64_t d) const {
-    return double(somvae::load(args_.codebook[(unit0_ + j) * args_.dim + d])) - workspace_.center[d];
-  }
-  C centered_code(int64_t j, int64_t d) const { return d < args_.dim ? static_cast<C>(exact_centered_code(j, d)) : C(0); }
-
   // p_gj of the block's codes; and the gradient of their logits, which the distances are for.
   void fill_probabilities(int64_t first, int64_t last) {
     for (int64_t g = first; g < last; ++g) {
@@ -205,7 +228,7 @@ class CodeBlock {
       }
     }
     if (!args_.grad_logits) return;
-    GradientOfLogits gradient(*this, first);
+    GradientOfLogits gradient{*this, first};
     for_each_tile<C>(args_.groups.offsets[first], args_.groups.offsets[last], [&]<int tile>(int64_t place) {
       const int64_t* rows = args_.groups.order + place;
       const LoadedRows<C, tile> z(args_.z, rows, args_.dim);
@@ -222,41 +245,39 @@ class CodeBlock {
   // d loss / d logits of the block's codes, for one group after another, from its rows as they come.
   struct GradientOfLogits {
     const CodeBlock& block;
-    int64_t first_group, group;
-    double weighted[kDepth];  // sum over the group's rows of ge_n d_nj
-    double constant = 0;      // and of gl_n + ge_n expectation[n]
-
-    GradientOfLogits(const CodeBlock& block, int64_t first) : block(block), first_group(first), group(first) {}
+    const int64_t first_group;
+    int64_t group = first_group;
+    double constant = 0;           // sum over the group's rows of gl_n + ge_n expectation[n]
+    double gradient[kDepth] = {};  // and of ge_n d_nj
 
     void add_row(int64_t place, const C* distance) {
       const Args& args = block.args_;
-      const int64_t* offsets = args.groups.offsets;
-      while (offsets[group + 1] <= place) ++group;
-      if (offsets[group] == place) {
-        constant = 0;
-        for (double& sum : weighted) sum = 0;
-      }
-      const int64_t row = args.groups.order[place];
-      const double grad = args.grad_expectation[row];
-      constant += in_range(args.cur[row], args.units) ? double(args.grad_log_prob[row]) : NAN;
-      constant += grad * double(args.expectation[row]);
-      for (int64_t j = 0; j < block.codes_; ++j) weighted[j] += grad * double(distance[j]);
-      if (offsets[group + 1] == place + 1) write();
-    }
-
-    void write() {
-      const Args& args = block.args_;
       const TouchedGroups& groups = args.groups;
+      while (groups.offsets[group + 1] <= place) ++group;
+      const int64_t row = groups.order[place], begin = groups.offsets[group], end = groups.offsets[group + 1];
+      const double grad = args.grad_expectation[row];
+      if (place == begin) constant = 0;
+      constant += grad * double(args.expectation[row]);
+      constant += in_range(args.cur[row], args.units) ? double(args.grad_log_prob[row]) : NAN;
+
+      const C* p = block.probability_.data + (group - first_group) * kRowPitch;
+      if (begin + 1 == end) {  // most groups
+        for (int64_t j = 0; j < kDepth; ++j) gradient[j] = double(p[j]) * (grad * double(distance[j]) - constant);
+      } else {
+        for (int64_t j = 0; j < kDepth; ++j) {
+          gradient[j] = (place == begin ? 0.0 : gradient[j]) + grad * double(distance[j]);
+        }
+        if (place + 1 < end) return;
+        for (int64_t j = 0; j < kDepth; ++j) gradient[j] = double(p[j]) * (gradient[j] - constant);
+      }
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t cur = args.cur[groups.order[i]], j = cur - block.unit0_;
+        if (in_range(j, block.codes_)) gradient[j] += double(args.grad_log_prob[groups.order[i]]);
+      }
       const bool valid = takes_part(args, group);
       if (!valid && !args.sparse) return;
-      const C* p = block.probability_.data + (group - first_group) * kRowPitch;
-      for (int64_t j = 0; j < block.codes_; ++j) weighted[j] = double(p[j]) * (weighted[j] - constant);
-      for (int64_t i = groups.offsets[group]; i < groups.offsets[group + 1]; ++i) {
-        const int64_t row = groups.order[i], j = args.cur[row] - block.unit0_;
-        if (in_range(args.cur[row], args.units) && in_range(j, block.codes_)) weighted[j] += double(args.grad_log_prob[row]);
-      }
       T* out = args.grad_logits + groups.gradient_row(group, args.sparse) * args.units + block.unit0_;
-      for (int64_t j = 0; j < block.codes_; ++j) out[j] = store<T>(valid ? weighted[j] : NAN);
+      for (int64_t j = 0; j < block.codes_; ++j) out[j] = store<T>(valid ? gradient[j] : NAN);
     }
   };
 

@@ -61,7 +61,9 @@ def transition_losses(
         _arguments.check_index_range("transition_losses", "prev", prev, logits.shape[0])
         _arguments.check_index_range("transition_losses", "cur", cur, logits.shape[0])
     if _native.available:
-        return TransitionLosses(*torch.ops.somvae_ext.transition_losses(logits, prev, cur, z, codebook, sparse_grad)[:2])
+        return TransitionLosses(
+            *torch.ops.somvae_ext.transition_losses(logits, prev, cur, z, codebook, sparse_grad)[:2]
+        )
     logits, z, codebook = (_arguments.autocast(tensor) for tensor in (logits, z, codebook))
     return transition_losses_reference(logits, prev, cur, z, codebook, sparse_grad=sparse_grad)
 

@@ -4,6 +4,7 @@
 #include "bmu/exact_search_kernel.cuh"
 #include "bmu/tensor_core_search_kernel.cuh"
 #include "cuda/device_properties.cuh"
+#include "cuda/workspace.h"
 
 namespace somvae {
 namespace {
@@ -13,26 +14,6 @@ BmuPlan plan_for(const BmuArgs<T>& args) {
   const DeviceProperties device = current_device_properties();
   return plan_bmu(args.rows, args.units, args.dim, kBmuDtype<T>, device.multiprocessors, device.capability);
 }
-
-// Cuts arrays from a block of memory. Without one (null) it only measures.
-class Workspace {
- public:
-  explicit Workspace(void* memory) : begin_(static_cast<char*>(memory)) {}
-
-  template <class V>
-  V* take(int64_t count) {
-    V* array = begin_ == nullptr ? nullptr : reinterpret_cast<V*>(begin_ + used_);
-    used_ += (count * int64_t(sizeof(V)) + kAlignment - 1) / kAlignment * kAlignment;
-    return array;
-  }
-
-  int64_t used() const { return used_; }
-
- private:
-  static constexpr int64_t kAlignment = 256;  // as torch's allocations
-  char* begin_;
-  int64_t used_ = 0;
-};
 
 template <class T>
 ExactSearch<T> exact_search(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspace) {

@@ -11,9 +11,8 @@ void transition_log_prob_cuda(const TransitionLogProbArgs<T>& args, void* stream
 
 template <class T>
 void transition_log_prob_backward_cuda(const TransitionLogProbBackwardArgs<T>& args, void* stream) {
-  const int64_t rows = gradient_rows(args);
-  if (rows == 0) return;
-  LAUNCH((transition_log_prob_backward_kernel<T>), blocks_for(rows, 1), kRowThreads, 0, stream, args);
+  if (args.groups.count == 0) return;
+  LAUNCH((transition_log_prob_backward_kernel<T>), blocks_for(args.groups.count, 1), kRowThreads, 0, stream, args);
 }
 
 #define INSTANTIATE(T)                                                            \

@@ -1,7 +1,6 @@
 // CUDA transition log-probabilities: one block per row of logits.
 #pragma once
 #include "index_range.h"
-#include "transition/gradient_row.h"
 #include "transition/softmax_row.cuh"
 #include "transition/transition_log_prob.h"
 
@@ -28,22 +27,26 @@ __global__ void __launch_bounds__(kRowThreads) transition_log_prob_kernel(Transi
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
     transition_log_prob_backward_kernel(TransitionLogProbBackwardArgs<T> args) {
-  const int64_t rows = gradient_rows(args);
-  for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
-    const GradientRow group = gradient_row(args, r);
-    const bool valid = in_range(group.unit, args.units);
-    const double log_normalizer = group.count > 0 ? args.log_normalizer[group.member(0)] : 0;
+  const TouchedGroups& groups = args.groups;
+  for (int64_t g = blockIdx.x; g < groups.count; g += gridDim.x) {
+    const int64_t begin = groups.offsets[g], end = groups.offsets[g + 1];
+    if (begin == end && !args.sparse) continue;
+    const int64_t prev = begin < end ? args.prev[groups.order[begin]] : 0;
+    const bool valid = in_range(prev, args.units);
+    if (!valid && !args.sparse) continue;
+    const double log_normalizer = begin < end ? args.log_normalizer[groups.order[begin]] : 0;
+    T* const out = args.grad_logits + groups.gradient_row(g, args.sparse) * args.units;
     for (int64_t j = threadIdx.x; j < args.units; j += kRowThreads) {
       double sum = 0;
-      if (group.count > 0) {
-        const double p = valid ? double(probability(args.logits[group.unit * args.units + j], log_normalizer)) : NAN;
-        for (int64_t i = 0; i < group.count; ++i) {
-          const int64_t row = group.member(i);
+      if (begin < end) {
+        const double p = valid ? double(probability(args.logits[prev * args.units + j], log_normalizer)) : NAN;
+        for (int64_t place = begin; place < end; ++place) {
+          const int64_t row = groups.order[place];
           const double indicator = !in_range(args.cur[row], args.units) ? NAN : args.cur[row] == j ? 1 : 0;
           sum += double(args.grad[row]) * (indicator - p);
         }
       }
-      args.grad_logits[r * args.units + j] = store<T>(sum);
+      out[j] = store<T>(sum);
     }
   }
 }

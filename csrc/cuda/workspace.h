@@ -1,0 +1,27 @@
+// How launchers share out the scratch memory that they are given.
+#pragma once
+#include <cstdint>
+
+namespace somvae {
+
+// Cuts arrays from a block of memory. Without one (null) it only measures.
+class Workspace {
+ public:
+  explicit Workspace(void* memory) : begin_(static_cast<char*>(memory)) {}
+
+  template <class V>
+  V* take(int64_t count) {
+    V* array = begin_ == nullptr ? nullptr : reinterpret_cast<V*>(begin_ + used_);
+    used_ += (count * int64_t(sizeof(V)) + kAlignment - 1) / kAlignment * kAlignment;
+    return array;
+  }
+
+  int64_t used() const { return used_; }
+
+ private:
+  static constexpr int64_t kAlignment = 256;  // as torch's allocations
+  char* begin_;
+  int64_t used_ = 0;
+};
+
+}  // namespace somvae

@@ -1,0 +1,423 @@
+// CUDA transition losses. The forward pass tiles places x codes, in slices of codes that are joined afterwards; the
+// backward passes recompute probabilities and distances instead of storing [rows, units].
+#pragma once
+#include "cuda/distance_tile.cuh"
+#include "cuda/launch.cuh"
+#include "index_range.h"
+#include "transition/softmax_row.cuh"
+#include "transition/transition_losses.h"
+
+namespace somvae {
+
+constexpr int64_t kSliceCodes = 256;
+
+// What a slice of codes has of a place: sums of exp(logit - largest), and of that times the distance.
+struct SoftmaxShare {
+  double largest, sum, weighted;
+};
+
+template <class T>
+struct TransitionLossesPlan {
+  TransitionLossesArgs<T> args;
+  SoftmaxShare* share;  // [slices, rows], by place
+  int64_t slices;
+};
+
+// A block has 64 places in `order` and a slice of codes.
+template <class T>
+__global__ void __launch_bounds__(kTileThreads) transition_losses_partial_kernel(TransitionLossesPlan<T> plan) {
+  using C = Compute<T>;
+  const TransitionLossesArgs<T>& args = plan.args;
+  __shared__ DistanceTile<C> tile;
+  const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
+  const int64_t tiles = (args.rows + kTile - 1) / kTile;
+  for (int64_t block = blockIdx.x; block < tiles * plan.slices; block += gridDim.x) {
+    const int64_t place0 = block % tiles * kTile, slice = block / tiles;
+    const int64_t end = (slice + 1) * kSliceCodes < args.units ? (slice + 1) * kSliceCodes : args.units;
+    C largest[kPerThread];
+    double sum[kPerThread] = {}, weighted[kPerThread] = {};  // of places y + 16 i, over codes x + 16 j
+    for (C& value : largest) value = -INFINITY;
+
+    for (int64_t unit0 = slice * kSliceCodes; unit0 < end; unit0 += kTile) {
+      C distance[kPerThread][kPerThread];
+      distance_tile(args.z, args.order, args.rows, place0, args.codebook, args.units, unit0, args.dim, tile, distance);
+#pragma unroll
+      for (int i = 0; i < kPerThread; ++i) {
+        const int64_t place = place0 + y + kTileSide * i;
+        if (place >= args.rows) continue;
+        const int64_t prev = args.prev[args.order[place]];
+        if (!in_range(prev, args.units)) continue;
+#pragma unroll
+        for (int j = 0; j < kPerThread; ++j) {
+          const int64_t unit = unit0 + x + kTileSide * j;
+          if (unit >= end) continue;
+          const C logit = load(args.logits[prev * args.units + unit]);
+          if (logit > largest[i]) {
+            // Before the first finite logit the sums are 0, or NaN to stay.
+            const double scale = largest[i] == C(-INFINITY) ? 1 : double(exponential(largest[i] - logit));
+            sum[i] *= scale;
+            weighted[i] *= scale;
+            largest[i] = logit;
+          }
+          if (logit == C(-INFINITY)) continue;  // -inf - -inf would be NaN
+          const C value = exponential(logit - largest[i]);
+          sum[i] += double(value);
+          weighted[i] += double(value) * double(distance[i][j]);
+        }
+      }
+    }
+
+    // The 16 threads of a place are half a warp.
+    for (int i = 0; i < kPerThread; ++i) {
+      SoftmaxShare share{double(largest[i]), sum[i], weighted[i]};
+      for (int offset = kTileSide / 2; offset > 0; offset /= 2) {
+        const double other = __shfl_xor_sync(kFullWarp, share.largest, offset);
+        if (other > share.largest) share.largest = other;
+      }
+      // Where no logit is finite, sums are 0 or NaN.
+      const double scale = share.sum == 0 ? 0 : exp(double(largest[i]) - share.largest);
+      const bool scaled = double(largest[i]) != share.largest;
+      share.sum = scaled ? share.sum * scale : share.sum;
+      share.weighted = scaled ? share.weighted * scale : share.weighted;
+      for (int offset = kTileSide / 2; offset > 0; offset /= 2) {
+        share.sum += __shfl_xor_sync(kFullWarp, share.sum, offset);
+        share.weighted += __shfl_xor_sync(kFullWarp, share.weighted, offset);
+      }
+      const int64_t place = place0 + y + kTileSide * i;
+      if (x == 0 && place < args.rows) plan.share[slice * args.rows + place] = share;
+    }
+  }
+}
+
+// One thread per place.
+template <class T>
+__global__ void transition_losses_join_kernel(TransitionLossesPlan<T> plan) {
+  using C = Compute<T>;
+  const TransitionLossesArgs<T>& args = plan.args;
+  for (int64_t place = global_thread(); place < args.rows; place += total_threads()) {
+    const int64_t row = args.order[place], prev = args.prev[row], cur = args.cur[row];
+    C log_prob = NAN, expectation = NAN;
+    double log_normalizer = NAN;
+    if (in_range(prev, args.units)) {
+      double largest = -INFINITY, sum = 0, weighted = 0;
+      for (int64_t slice = 0; slice < plan.slices; ++slice) {
+        const double candidate = plan.share[slice * args.rows + place].largest;
+        if (candidate > largest) largest = candidate;
+      }
+      for (int64_t slice = 0; slice < plan.slices; ++slice) {
+        const SoftmaxShare share = plan.share[slice * args.rows + place];
+        const double scale = share.largest == largest ? 1 : exp(share.largest - largest);
+        sum += share.sum * scale;
+        weighted += share.weighted * scale;
+      }
+      log_normalizer = largest + log(sum);
+      expectation = static_cast<C>(weighted / sum);
+      if (in_range(cur, args.units)) {
+        log_prob = static_cast<C>(double(load(args.logits[prev * args.units + cur])) - log_normalizer);
+      }
+    }
+    args.log_prob[row] = log_prob;
+    args.expectation[row] = expectation;
+    args.log_normalizer[row] = log_normalizer;
+  }
+}
+
+template <class T>
+struct TransitionLossesBackwardPlan {
+  TransitionLossesBackwardArgs<T> args;
+  double* center;    // [dim] mean of the codes
+  Compute<T>* pull;  // [groups, dim] sum over a group's rows of ge_n (z_n - center)
+  double* weight;    // [groups] and of ge_n
+  double* mean;      // [slices, groups, dim] sum over a slice's codes of p_gj (e_j - center)
+  int64_t slices;    // of blocks of kSliceCodes
+};
+
+// Whether a group takes part in sums over the batch: it has rows, and logits.
+template <class T>
+__device__ inline bool takes_part(const TransitionLossesBackwardArgs<T>& args, int64_t group) {
+  const TouchedGroups& groups = args.groups;
+  return groups.offsets[group] < groups.offsets[group + 1] &&
+         in_range(args.prev[groups.order[groups.offsets[group]]], args.units);
+}
+
+constexpr int kCenterFeatures = 32, kCenterShares = 8;
+static_assert(kCenterFeatures * kCenterShares == kThreads);
+
+// A block has 32 features, 8 threads each.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    transition_losses_backward_center_kernel(TransitionLossesBackwardPlan<T> plan) {
+  const TransitionLossesBackwardArgs<T>& args = plan.args;
+  __shared__ double sums[kCenterShares][kCenterFeatures];
+  const int x = threadIdx.x % kCenterFeatures, y = threadIdx.x / kCenterFeatures;
+  for (int64_t d0 = int64_t(blockIdx.x) * kCenterFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kCenterFeatures) {
+    double sum = 0;
+    for (int64_t unit = y; unit < args.units && d0 + x < args.dim; unit += kCenterShares) {
+      sum += double(load(args.codebook[unit * args.dim + d0 + x]));
+    }
+    sums[y][x] = sum;
+    __syncthreads();
+    if (y == 0 && d0 + x < args.dim) {
+      for (int share = 1; share < kCenterShares; ++share) sum += sums[share][x];
+      plan.center[d0 + x] = sum / double(args.units);
+    }
+    __syncthreads();
+  }
+}
+
+// One thread per group and feature.
+template <class T>
+__global__ void transition_losses_backward_pull_kernel(TransitionLossesBackwardPlan<T> plan) {
+  const TransitionLossesBackwardArgs<T>& args = plan.args;
+  for (int64_t i = global_thread(); i < args.groups.count * args.dim; i += total_threads()) {
+    const int64_t group = i / args.dim, d = i % args.dim;
+    double pull = 0, weight = 0;
+    if (takes_part(args, group)) {
+      for (int64_t place = args.groups.offsets[group]; place < args.groups.offsets[group + 1]; ++place) {
+        const int64_t row = args.groups.order[place];
+        const double grad = args.grad_expectation[row];
+        weight += grad;
+        pull += grad * (double(load(args.z[row * args.dim + d])) - plan.center[d]);
+      }
+    }
+    plan.pull[i] = static_cast<Compute<T>>(pull);
+    if (d == 0) plan.weight[group] = weight;
+  }
+}
+
+// The first group that begins at `place` or after it; the number of groups if none does.
+__device__ inline int64_t group_from(const TouchedGroups& groups, int64_t place) {
+  int64_t low = 0, high = groups.count;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (groups.offsets[middle] < place) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// A block has 64 codes, and those groups that begin in 64 places. Groups that begin after the last place are empty: of
+// a sparse gradient, the block that has such places of the list of groups writes their zeros.
+template <class T>
+__global__ void __launch_bounds__(kTileThreads)
+    transition_losses_backward_logits_kernel(TransitionLossesBackwardPlan<T> plan) {
+  using C = Compute<T>;
+  constexpr int shares = kTileThreads / kTile;  // threads of a code, which take turns at the groups
+  const TransitionLossesBackwardArgs<T>& args = plan.args;
+  const TouchedGroups& groups = args.groups;
+  __shared__ union {
+    DistanceTile<C> operands;
+    C distances[kTile][kTile + 1];  // when the operands are done with
+  } tile;
+  const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
+  const int code = threadIdx.x % kTile, share = threadIdx.x / kTile;
+  const int64_t place_tiles = (args.rows + kTile - 1) / kTile, code_tiles = (args.units + kTile - 1) / kTile;
+  for (int64_t block = blockIdx.x; block < place_tiles * code_tiles; block += gridDim.x) {
+    const int64_t begin = block % place_tiles * kTile, unit0 = block / place_tiles * kTile, unit = unit0 + code;
+    const int64_t first = group_from(groups, begin);
+    int64_t last = group_from(groups, begin + kTile);
+    while (last > first && groups.offsets[last - 1] == args.rows) --last;  // empty ones
+    const int64_t end = last > first ? groups.offsets[last] : begin;
+
+    int64_t group = first + share;  // the thread's next one
+    double gradient = 0;            // sum over its rows of ge_n d_nj, so far
+    for (int64_t place0 = last > first ? groups.offsets[first] : begin; place0 < end; place0 += kTile) {
+      C distance[kPerThread][kPerThread];
+      distance_tile(args.z, groups.order, args.rows, place0, args.codebook, args.units, unit0, args.dim, tile.operands,
+                    distance);
+      for (int i = 0; i < kPerThread; ++i) {
+        for (int j = 0; j < kPerThread; ++j) tile.distances[y + kTileSide * i][x + kTileSide * j] = distance[i][j];
+      }
+      __syncthreads();
+      for (; group < last && groups.offsets[group] < place0 + kTile; group += shares) {
+        const int64_t from = groups.offsets[group], to = groups.offsets[group + 1];
+        const int64_t tile_end = to < place0 + kTile ? to : place0 + kTile;
+        for (int64_t place = from > place0 ? from : place0; place < tile_end; ++place) {
+          gradient += double(args.grad_expectation[groups.order[place]]) * double(tile.distances[place - place0][code]);
+        }
+        if (to > place0 + kTile) break;  // goes on in the next tile
+        const int64_t prev = args.prev[groups.order[from]];
+        const bool valid = in_range(prev, args.units);
+        double went_there = 0;
+        for (int64_t place = from; place < to; ++place) {
+          const int64_t row = groups.order[place], cur = args.cur[row];
+          const double grad = in_range(cur, args.units) ? double(args.grad_log_prob[row]) : NAN;
+          gradient -= double(args.grad_expectation[row]) * double(args.expectation[row]) + grad;
+          if (cur == unit) went_there += grad;
+        }
+        if (unit < args.units && (valid || args.sparse)) {
+          const double p =
+              valid
+                  ? double(probability(args.logits[prev * args.units + unit], args.log_normalizer[groups.order[from]]))
+                  : NAN;
+          args.grad_logits[groups.gradient_row(group, args.sparse) * args.units + unit] =
+              store<T>(p * gradient + went_there);
+        }
+        gradient = 0;
+      }
+      __syncthreads();
+    }
+
+    const int64_t list_end = begin + kTile < groups.count ? begin + kTile : groups.count;
+    for (int64_t g = begin + share; args.sparse && g < list_end; g += shares) {
+      if (groups.offsets[g] == args.rows && unit < args.units) args.grad_logits[g * args.units + unit] = store<T>(0.0);
+    }
+  }
+}
+
+// Products of matrices below have 64 x 64 results per block, 4 x 4 of them in each thread, from so many terms at a
+// time.
+constexpr int kProductDepth = 32;
+static_assert(kSliceCodes % kProductDepth == 0);
+
+// Of a group and a code; 0 where the group takes no part.
+template <class T>
+__device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T>& args, int64_t group, int64_t unit) {
+  if (group >= args.groups.count || unit >= args.units || !takes_part(args, group)) return 0;
+  const int64_t row = args.groups.order[args.groups.offsets[group]];
+  return probability(args.logits[args.prev[row] * args.units + unit], args.log_normalizer[row]);
+}
+
+// A block has 64 groups, 64 features and a share of the codes.
+template <class T>
+__global__ void __launch_bounds__(kTileThreads)
+    transition_losses_backward_means_kernel(TransitionLossesBackwardPlan<T> plan) {
+  using C = Compute<T>;
+  const TransitionLossesBackwardArgs<T>& args = plan.args;
+  __shared__ C p[kTile][kProductDepth + 1];      // [group][code]
+  __shared__ C codes[kProductDepth][kTile + 1];  // [code][feature], less the center
+  const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
+  const int64_t group_tiles = (args.groups.count + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
+  const int64_t code_blocks = (args.units + kSliceCodes - 1) / kSliceCodes;
+  for (int64_t block = blockIdx.x; block < group_tiles * feature_tiles * plan.slices; block += gridDim.x) {
+    const int64_t group0 = block % group_tiles * kTile, slice = block / group_tiles / feature_tiles;
+    const int64_t d0 = block / group_tiles % feature_tiles * kTile;
+    double mean[kPerThread][kPerThread] = {};  // of groups y + 16 i and features x + 16 j
+    for (int64_t b = code_blocks * slice / plan.slices; b < code_blocks * (slice + 1) / plan.slices; ++b) {
+      C sum[kPerThread][kPerThread] = {};
+      for (int64_t unit0 = b * kSliceCodes; unit0 < (b + 1) * kSliceCodes; unit0 += kProductDepth) {
+        for (int e = threadIdx.x; e < kTile * kProductDepth; e += kTileThreads) {
+          p[e / kProductDepth][e % kProductDepth] =
+              probability_of(args, group0 + e / kProductDepth, unit0 + e % kProductDepth);
+          const int64_t unit = unit0 + e / kTile, d = d0 + e % kTile;
+          codes[e / kTile][e % kTile] =
+              unit < args.units && d < args.dim
+                  ? static_cast<C>(double(load(args.codebook[unit * args.dim + d])) - plan.center[d])
+                  : C(0);
+        }
+        __syncthreads();
+        for (int k = 0; k < kProductDepth; ++k) {
+#pragma unroll
+          for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+            for (int j = 0; j < kPerThread; ++j) {
+              sum[i][j] = fused_multiply_add(p[y + kTileSide * i][k], codes[k][x + kTileSide * j], sum[i][j]);
+            }
+          }
+        }
+        __syncthreads();
+      }
+#pragma unroll
+      for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+        for (int j = 0; j < kPerThread; ++j) mean[i][j] += double(sum[i][j]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+      for (int j = 0; j < kPerThread; ++j) {
+        const int64_t group = group0 + y + kTileSide * i, d = d0 + x + kTileSide * j;
+        if (group < args.groups.count && d < args.dim) {
+          plan.mean[(slice * args.groups.count + group) * args.dim + d] = mean[i][j];
+        }
+      }
+    }
+  }
+}
+
+// A block has 64 codes and 64 features, and passes over the groups.
+template <class T>
+__global__ void __launch_bounds__(kTileThreads)
+    transition_losses_backward_codebook_kernel(TransitionLossesBackwardPlan<T> plan) {
+  using C = Compute<T>;
+  const TransitionLossesBackwardArgs<T>& args = plan.args;
+  __shared__ C p[kProductDepth][kTile + 1];     // [group][code]
+  __shared__ C pull[kProductDepth][kTile + 1];  // [group][feature]
+  __shared__ double code_weight[kTile];         // sum over groups of p_gj W_g
+  const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
+  const int64_t code_tiles = (args.units + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
+  for (int64_t block = blockIdx.x; block < code_tiles * feature_tiles; block += gridDim.x) {
+    const int64_t unit0 = block / feature_tiles * kTile, d0 = block % feature_tiles * kTile;
+    double total[kPerThread][kPerThread] = {};  // of codes y + 16 i and features x + 16 j
+    double weight = 0;                          // of code threadIdx.x
+    for (int64_t begin = 0; begin < args.groups.count; begin += kSliceCodes) {
+      C sum[kPerThread][kPerThread] = {};
+      for (int64_t group0 = begin; group0 < begin + kSliceCodes && group0 < args.groups.count;
+           group0 += kProductDepth) {
+        for (int e = threadIdx.x; e < kTile * kProductDepth; e += kTileThreads) {
+          const int64_t group = group0 + e / kTile, d = d0 + e % kTile;
+          p[e / kTile][e % kTile] = probability_of(args, group, unit0 + e % kTile);
+          pull[e / kTile][e % kTile] =
+              group < args.groups.count && d < args.dim ? plan.pull[group * args.dim + d] : C(0);
+        }
+        __syncthreads();
+        for (int k = 0; k < kProductDepth; ++k) {
+#pragma unroll
+          for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+            for (int j = 0; j < kPerThread; ++j) {
+              sum[i][j] = fused_multiply_add(p[k][y + kTileSide * i], pull[k][x + kTileSide * j], sum[i][j]);
+            }
+          }
+          if (threadIdx.x < kTile && group0 + k < args.groups.count) {
+            weight += double(p[k][threadIdx.x]) * plan.weight[group0 + k];
+          }
+        }
+        __syncthreads();
+      }
+#pragma unroll
+      for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+        for (int j = 0; j < kPerThread; ++j) total[i][j] += double(sum[i][j]);
+      }
+    }
+    if (threadIdx.x < kTile) code_weight[threadIdx.x] = weight;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+#pragma unroll
+      for (int j = 0; j < kPerThread; ++j) {
+        const int64_t unit = unit0 + y + kTileSide * i, d = d0 + x + kTileSide * j;
+        if (unit >= args.units || d >= args.dim) continue;
+        const double centered = double(load(args.codebook[unit * args.dim + d])) - plan.center[d];
+        args.grad_codebook[unit * args.dim + d] =
+            store<T>(2 * (centered * code_weight[y + kTileSide * i] - total[i][j]));
+      }
+    }
+    __syncthreads();  // code_weight is read
+  }
+}
+
+// One thread per group and feature.
+template <class T>
+__global__ void transition_losses_backward_z_kernel(TransitionLossesBackwardPlan<T> plan) {
+  const TransitionLossesBackwardArgs<T>& args = plan.args;
+  for (int64_t i = global_thread(); i < args.groups.count * args.dim; i += total_threads()) {
+    const int64_t group = i / args.dim, d = i % args.dim;
+    double mean = 0;
+    for (int64_t slice = 0; slice < plan.slices; ++slice) mean += plan.mean[slice * args.groups.count * args.dim + i];
+    const bool valid = takes_part(args, group);
+    for (int64_t place = args.groups.offsets[group]; place < args.groups.offsets[group + 1]; ++place) {
+      const int64_t row = args.groups.order[place];
+      const double weight = valid ? 2 * double(args.grad_expectation[row]) : NAN;
+      const double z = double(load(args.z[row * args.dim + d])) - plan.center[d];
+      args.grad_z[row * args.dim + d] = store<T>(weight * (z - mean));
+    }
+  }
+}
+
+}  // namespace somvae

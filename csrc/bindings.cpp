@@ -36,8 +36,9 @@ void register_everywhere(torch::Library& library) {
   library.impl("bmu_backward", &bmu_backward);
   library.impl("som_gather", &som_gather);
   library.impl("som_gather_backward", &som_gather_backward);
+  library.impl("som_head", &som_head);
   library.impl("som_losses", &som_losses);
-  library.impl("som_losses_backward", &som_losses_backward);
+  library.impl("som_head_backward", &som_head_backward);
   library.impl("segment_sum", &segment_sum);
   library.impl("segment_sum_backward", &segment_sum_backward);
   library.impl("transition_log_prob", &transition_log_prob);
@@ -52,7 +53,7 @@ void register_on_cpu(torch::Library& library) {
 }
 
 void register_autocast(torch::Library& library) {
-  for (const char* name : {"bmu", "som_losses", "transition_log_prob", "transition_losses"}) {
+  for (const char* name : {"bmu", "som_head", "som_losses", "transition_log_prob", "transition_losses"}) {
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&cast_to_float32>());
   }
 }
@@ -106,11 +107,14 @@ TORCH_LIBRARY(somvae_ext, library) {
   library.def("som_gather(Tensor codebook, Tensor index, Tensor neighbors) -> Tensor");
   library.def("som_gather_backward(Tensor grad, Tensor index, Tensor neighbors) -> Tensor");
   library.def(
+      "som_head(Tensor z, Tensor codebook, Tensor neighbors, bool mask_border=False, bool straight_through=False) "
+      "-> (Tensor quantized, Tensor commitment, Tensor som, Tensor index)");
+  library.def(
       "som_losses(Tensor z, Tensor codebook, Tensor index, Tensor neighbors, bool mask_border=False) "
       "-> (Tensor commitment, Tensor som)");
   library.def(
-      "som_losses_backward(Tensor grad_commitment, Tensor grad_som, Tensor z, Tensor codebook, Tensor index, "
-      "Tensor neighbors, bool[2] output_mask) -> (Tensor, Tensor)");
+      "som_head_backward(Tensor? grad_quantized, Tensor? grad_commitment, Tensor? grad_som, Tensor z, Tensor codebook, "
+      "Tensor index, Tensor neighbors, bool straight_through, bool[2] output_mask) -> (Tensor, Tensor)");
   library.def("segment_sum(Tensor x, Tensor index, SymInt num_segments) -> (Tensor sum, Tensor count)");
   library.def("segment_sum_backward(Tensor grad, Tensor index, ScalarType dtype) -> Tensor");
   library.def(
@@ -142,11 +146,12 @@ TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
   library.impl("bmu", &somvae::differentiable::bmu);
   library.impl("bmu_pruned", &somvae::differentiable::bmu_pruned);
   library.impl("som_gather", &somvae::differentiable::som_gather);
+  library.impl("som_head", &somvae::differentiable::som_head);
   library.impl("som_losses", &somvae::differentiable::som_losses);
   library.impl("segment_sum", &somvae::differentiable::segment_sum);
   library.impl("transition_log_prob", &somvae::differentiable::transition_log_prob);
   library.impl("transition_losses", &somvae::differentiable::transition_losses);
-  for (const char* name : {"bmu_backward", "som_gather_backward", "som_losses_backward", "segment_sum_backward",
+  for (const char* name : {"bmu_backward", "som_gather_backward", "som_head_backward", "segment_sum_backward",
                            "transition_log_prob_backward", "transition_losses_backward"}) {
     library.impl(name, torch::autograd::autogradNotImplementedFallback());  // a second derivative raises a sentence
   }
@@ -184,13 +189,18 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("som_gather_backward", &somvae::som_gather_backward, py::arg("grad"), py::arg("index"),
              py::arg("neighbors"), release_gil());
 
+  module.def("som_head", &somvae::differentiable::som_head, py::arg("z"), py::arg("codebook"), py::arg("neighbors"),
+             py::arg("mask_border") = false, py::arg("straight_through") = false, release_gil());
+  module.def("som_head_forward", &somvae::som_head, py::arg("z"), py::arg("codebook"), py::arg("neighbors"),
+             py::arg("mask_border") = false, py::arg("straight_through") = false, release_gil());
   module.def("som_losses", &somvae::differentiable::som_losses, py::arg("z"), py::arg("codebook"), py::arg("index"),
              py::arg("neighbors"), py::arg("mask_border") = false, release_gil());
   module.def("som_losses_forward", &somvae::som_losses, py::arg("z"), py::arg("codebook"), py::arg("index"),
              py::arg("neighbors"), py::arg("mask_border") = false, release_gil());
-  module.def("som_losses_backward", &somvae::som_losses_backward, py::arg("grad_commitment"), py::arg("grad_som"),
-             py::arg("z"), py::arg("codebook"), py::arg("index"), py::arg("neighbors"),
-             py::arg("output_mask") = std::array<bool, 2>{true, true}, release_gil());
+  module.def("som_head_backward", &somvae::som_head_backward, py::arg("grad_quantized"), py::arg("grad_commitment"),
+             py::arg("grad_som"), py::arg("z"), py::arg("codebook"), py::arg("index"), py::arg("neighbors"),
+             py::arg("straight_through") = false, py::arg("output_mask") = std::array<bool, 2>{true, true},
+             release_gil());
 
   const auto segment_sum = [](const at::Tensor& x, const at::Tensor& index, int64_t num_segments) {
     return somvae::differentiable::segment_sum(x, index, num_segments);

@@ -34,12 +34,20 @@ Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& nei
 // grad floating [N, 1 + S, D] -> grad_codebook [K, D]
 Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor& neighbors);
 
-// z floating [N, D], codebook floating [K, D], index [N], neighbors [K, S] -> commitment, som compute [N]
+// z floating [N, D], codebook floating [K, D], neighbors [K, S]
+// -> quantized floating [N, D], commitment, som compute [N], index [N]
+std::tuple<Tensor, Tensor, Tensor, Tensor> som_head(const Tensor& z, const Tensor& codebook, const Tensor& neighbors,
+                                                    bool mask_border, bool straight_through);
+// The same for winners that are known. index [N] -> commitment, som compute [N]
 std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
                                       const Tensor& neighbors, bool mask_border);
-std::tuple<Tensor, Tensor> som_losses_backward(const Tensor& grad_commitment, const Tensor& grad_som, const Tensor& z,
-                                               const Tensor& codebook, const Tensor& index, const Tensor& neighbors,
-                                               std::array<bool, 2> output_mask);
+// Of both; none: a gradient of zeros. grad_quantized floating [N, D], grad_commitment, grad_som compute [N]
+// -> grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
+std::tuple<Tensor, Tensor> som_head_backward(const std::optional<Tensor>& grad_quantized,
+                                             const std::optional<Tensor>& grad_commitment,
+                                             const std::optional<Tensor>& grad_som, const Tensor& z,
+                                             const Tensor& codebook, const Tensor& index, const Tensor& neighbors,
+                                             bool straight_through, std::array<bool, 2> output_mask);
 
 // x floating [N, D], index [N] -> sum compute [num_segments, D], count int64 [num_segments]
 std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments);
@@ -78,6 +86,8 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
 std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,
                                               const std::optional<Tensor>& hint, int64_t k);
 Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors);
+std::tuple<Tensor, Tensor, Tensor, Tensor> som_head(const Tensor& z, const Tensor& codebook, const Tensor& neighbors,
+                                                    bool mask_border, bool straight_through);
 std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
                                       const Tensor& neighbors, bool mask_border);
 std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments);

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import operator
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -91,8 +92,8 @@ class Grid:
         return _neighbor_table(self._key, torch.device(device))
 
     def degree(self, device: torch.device | str = "cpu") -> Tensor:
-        """Number of neighbours of each node, int64 ``[K]``."""
-        return (self.neighbors(device) >= 0).sum(dim=1)
+        """Number of neighbours of each node, int64 ``[K]``, computed once per device: do not write to it."""
+        return _degree_table(self._key, torch.device(device))
 
     def coordinates(self) -> Tensor:
         """Position of each node in the plane, float64 ``[K, 2]`` as (x, y); neighbours are at distance 1."""
@@ -122,16 +123,29 @@ class Grid:
 
 @torch.compiler.assume_constant_result  # a compiled graph holds the table, it does not compute it at each step
 def _neighbor_table(key: str, device: torch.device) -> Tensor:
+    return _table(_build_neighbor_table, key, device)
+
+
+@torch.compiler.assume_constant_result
+def _degree_table(key: str, device: torch.device) -> Tensor:
+    return _table(_build_degree_table, key, device)
+
+
+def _table(build: Callable[[str], Tensor], key: str, device: torch.device) -> Tensor:
     probe = torch.empty(0, device=device)
     if type(probe) is not Tensor:  # under FakeTensorMode and its like, whose tensors must not outlive them
-        return _build_neighbor_table(key).to(probe.device)
-    return _cached_neighbor_table(key, probe.device)  # with the index of the device, which "cuda" leaves open
+        return build(key).to(probe.device)
+    return _cached_table(build, key, probe.device)  # with the index of the device, which "cuda" leaves open
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_neighbor_table(key: str, device: torch.device) -> Tensor:
+def _cached_table(build: Callable[[str], Tensor], key: str, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # a table made in inference mode could never be saved for a backward pass
-        return _build_neighbor_table(key).to(device)
+        return build(key).to(device)
+
+
+def _build_degree_table(key: str) -> Tensor:
+    return (_build_neighbor_table(key) >= 0).sum(dim=1)
 
 
 def _build_neighbor_table(key: str) -> Tensor:

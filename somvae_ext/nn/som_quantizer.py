@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext import ops
@@ -54,7 +53,8 @@ class SOMQuantizer(nn.Module):
 
     ``quantized`` is a plain gather: its gradient reaches the codebook alone. With ``straight_through`` it is
     z + sg[e_w - z] (Bengio et al. 2013; van den Oord et al. 2017, section 3.2): its gradient reaches the encodings
-    alone, as if nothing had been quantized, and the codes learn from the losses.
+    alone, as if nothing had been quantized, and the codes learn from the losses. All of it is one op,
+    :func:`~somvae_ext.ops.som_head`.
 
     Args:
         grid: the map's grid, K = ``grid.num_nodes``.
@@ -113,7 +113,9 @@ class SOMQuantizer(nn.Module):
         """Nearest node of each encoding: int64 ``[...]`` for ``z`` of shape ``[..., D]``, ``[N, *spatial]`` for
         ``[N, D, *spatial]`` with ``channel_first``.
         """
-        return self._assign(self._channel_last(z))
+        z = self._channel_last(z)
+        # Detached: the indices have no gradient, and the distances' would be computed for nothing.
+        return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantizes encodings.
@@ -126,22 +128,18 @@ class SOMQuantizer(nn.Module):
             ValueError: a size is not D where it must be, or dtype or device differ from the codebook's.
         """
         z = self._channel_last(z)
-        indices = self._assign(z)
-        winners = indices.reshape(-1)
-        losses = ops.som_losses(z.reshape(-1, self.dim), self.codebook, winners, self.grid, border=self.border)
-        # F.embedding and not codebook[indices]: on the CPU, indexing adds up its gradient in the threads' order.
-        quantized = F.embedding(indices, self.codebook)
-        if self.straight_through:
-            # In this order the value is exactly that of the code: what is added to it is zero.
-            quantized = quantized.detach() + (z - z.detach())
+        rows = z.reshape(-1, self.dim)
+        head = ops.som_head(rows, self.codebook, self.grid, border=self.border, straight_through=self.straight_through)
+        quantized = head.quantized.view(z.shape)
         if self.channel_first:
             quantized = quantized.movedim(-1, 1)
         slots: Tensor | int = 1 + self.grid.num_slots
         if self.border == "mask":
-            slots = 1 + self.grid.degree(z.device)[winners]
-        commitment = (losses.commitment / self.dim).view(indices.shape)
-        som = (losses.som / (self.dim * slots)).view(indices.shape)
-        return QuantizerOutput(quantized, indices, QuantizerLosses(commitment, som))
+            slots = 1 + self.grid.degree(z.device)[head.index]
+        shape = z.shape[:-1]
+        commitment = (head.commitment / self.dim).view(shape)
+        som = (head.som / (self.dim * slots)).view(shape)
+        return QuantizerOutput(quantized, head.index.view(shape), QuantizerLosses(commitment, som))
 
     @torch.no_grad()
     def initialize_kmeans(self, z: Tensor, *, seed: int = 0) -> None:
@@ -205,10 +203,6 @@ class SOMQuantizer(nn.Module):
         layout = ", channel_first=True" if self.channel_first else ""
         estimator = ", straight_through=True" if self.straight_through else ""
         return f"{self.grid}, dim={self.dim}, border={self.border!r}{estimator}{layout}"
-
-    def _assign(self, z: Tensor) -> Tensor:
-        # Detached: the indices have no gradient, and the distances' would be computed for nothing.
-        return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
 
     def _channel_last(self, z: Tensor) -> Tensor:
         """z as ``[..., D]``."""

@@ -6,6 +6,7 @@
 | :class:`BMUIndex` | the same for many rows on a large map, which it mostly leaves out |
 | :func:`som_gather` | the winner's code and those of its grid neighbours |
 | :func:`som_losses` | commitment and SOM loss over winner and neighbours |
+| :func:`som_head` | best matching unit, its code and both losses, with one gradient of the codebook |
 | :func:`segment_sum` | sums and counts of the rows that each unit won |
 | :func:`transition_losses` | row softmax of a transition table, lookup, and the expectation of squared distances |
 | :func:`transition_log_prob`, :func:`expected_distance` | each of these two alone |
@@ -19,11 +20,14 @@ from somvae_ext.ops.bmu import BestMatch, bmu, bmu_reference
 from somvae_ext.ops.bmu_index import BMUIndex
 from somvae_ext.ops.neighborhood import (
     SegmentSum,
+    SOMHead,
     SOMLosses,
     segment_sum,
     segment_sum_reference,
     som_gather,
     som_gather_reference,
+    som_head,
+    som_head_reference,
     som_losses,
     som_losses_reference,
 )
@@ -40,6 +44,7 @@ from somvae_ext.ops.transition import (
 __all__ = [
     "BMUIndex",
     "BestMatch",
+    "SOMHead",
     "SOMLosses",
     "SegmentSum",
     "TransitionLosses",
@@ -51,6 +56,8 @@ __all__ = [
     "segment_sum_reference",
     "som_gather",
     "som_gather_reference",
+    "som_head",
+    "som_head_reference",
     "som_losses",
     "som_losses_reference",
     "transition_log_prob",

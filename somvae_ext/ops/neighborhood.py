@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 from somvae_ext import _native
 from somvae_ext.grid import Grid
 from somvae_ext.ops import _arguments
+from somvae_ext.ops.bmu import bmu_reference
 
 Border = Literal["zero", "mask"]
 
@@ -20,6 +21,15 @@ class SOMLosses(NamedTuple):
 
     commitment: Tensor
     som: Tensor
+
+
+class SOMHead(NamedTuple):
+    """Winners of the rows, their codes, and the losses of :class:`SOMLosses`."""
+
+    quantized: Tensor
+    commitment: Tensor
+    som: Tensor
+    index: Tensor  # type: ignore[assignment]  # tuple.index makes way
 
 
 class SegmentSum(NamedTuple):
@@ -92,7 +102,7 @@ def som_losses(
 
     Under autocast the losses are computed in float32.
     """
-    _check_border(border)
+    _check_border("som_losses", border)
     if validate and index.is_cuda:
         _arguments.check_index_range("som_losses", "index", index, grid.num_nodes)
     if _native.available:
@@ -105,7 +115,7 @@ def som_losses_reference(
     z: Tensor, codebook: Tensor, index: Tensor, grid: Grid, *, border: Border = "zero"
 ) -> SOMLosses:
     """The same in pure torch, over the gathered neighbours."""
-    _check_border(border)
+    _check_border("som_losses", border)
     sizes: dict[str, int] = {}
     _arguments.check_floating("som_losses", z=z, codebook=codebook)
     _arguments.check_shape("som_losses", "z", z, "N D", sizes)
@@ -118,6 +128,69 @@ def som_losses_reference(
     if border == "mask":
         squares = torch.where(present, squares, 0)
     return SOMLosses(commitment, squares.sum(dim=1))
+
+
+def som_head(
+    z: Tensor, codebook: Tensor, grid: Grid, *, border: Border = "zero", straight_through: bool = False
+) -> SOMHead:
+    """What a SOM-VAE needs of its map, in one call: best matching units, their codes, commitment and SOM loss.
+
+    ``index`` is what :func:`~somvae_ext.ops.bmu` gives, ``commitment`` and ``som`` what :func:`som_losses` gives for
+    it, bit by bit. The backward pass writes one gradient of the codebook, from all three outputs, and looks at no unit
+    but those that a row moves.
+
+    Args:
+        z: ``[N, D]``; float32, float64, float16 or bfloat16. N may be 0.
+        codebook: ``[K, D]``, K = ``grid.num_nodes``, same dtype and device.
+        grid: the map's grid.
+        border: what an absent neighbour adds to ``som``, see :func:`som_losses`.
+        straight_through: where the gradient of ``quantized`` goes: to the winners' codes, as that of a gather, or to
+            ``z`` unchanged, as if nothing had been quantized (Bengio et al. 2013, arXiv 1308.3432).
+
+    Returns:
+        ``quantized``, ``[N, D]`` in the dtype of ``z``: the winner's code, with ``straight_through`` too;
+        ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs); ``index``, int64 ``[N]``, not
+        differentiable. ``commitment`` moves ``z`` and the winner, ``som`` the winner and its neighbours, never ``z``.
+        A row with a NaN has index 0 and losses NaN: leave such rows out before the call.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or size, dtypes that differ, or an unknown ``border``.
+
+    Under autocast everything runs in float32, and ``quantized`` is float32. Memory beyond inputs, outputs and gradients
+    is O(N + K * D).
+
+    Example:
+        >>> import torch
+        >>> codebook = torch.tensor([[0.0], [1.0], [5.0]])
+        >>> head = som_head(torch.tensor([[4.0]]), codebook, Grid(1, 3), border="mask")
+        >>> head.index.tolist(), head.quantized.tolist(), head.commitment.tolist(), head.som.tolist()
+        ([2], [[5.0]], [1.0], [10.0])
+    """
+    _check_border("som_head", border)
+    if _native.available:
+        neighbors = grid.neighbors(z.device)
+        return SOMHead(*torch.ops.somvae_ext.som_head(z, codebook, neighbors, border == "mask", straight_through))
+    return som_head_reference(
+        _arguments.autocast(z), _arguments.autocast(codebook), grid, border=border, straight_through=straight_through
+    )
+
+
+def som_head_reference(
+    z: Tensor, codebook: Tensor, grid: Grid, *, border: Border = "zero", straight_through: bool = False
+) -> SOMHead:
+    """The same in pure torch, of the references of its parts."""
+    _check_border("som_head", border)
+    sizes = {"K": grid.num_nodes}
+    _arguments.check_floating("som_head", z=z, codebook=codebook)
+    _arguments.check_shape("som_head", "z", z, "N D", sizes)
+    _arguments.check_shape("som_head", "codebook", codebook, "K D", sizes)
+    index = bmu_reference(z.detach(), codebook.detach()).index
+    losses = som_losses_reference(z, codebook, index, grid, border=border)
+    if straight_through:
+        quantized = _StraightThrough.apply(z, F.embedding(index, codebook.detach()))
+    else:  # gathered in full precision, so that the gradient is added up in float32
+        quantized = F.embedding(index, _arguments.full_precision(codebook)).to(z.dtype)
+    return SOMHead(quantized, losses.commitment, losses.som, index)
 
 
 def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool = False) -> SegmentSum:
@@ -162,9 +235,21 @@ def segment_sum_reference(x: Tensor, index: Tensor, num_segments: int) -> Segmen
     return SegmentSum(total.to(values.dtype), count.index_add(0, index, torch.ones_like(index)))
 
 
-def _check_border(border: str) -> None:
+class _StraightThrough(torch.autograd.Function):
+    """Gives the codes and takes their gradient for that of z; z + (codes - z) would round, and lose codes to NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, codes: Tensor) -> Tensor:
+        return codes
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+def _check_border(op: str, border: str) -> None:
     if border not in ("zero", "mask"):
-        raise ValueError(f"som_losses: border must be 'zero' or 'mask', got {border!r}")
+        raise ValueError(f"{op}: border must be 'zero' or 'mask', got {border!r}")
 
 
 def _check_codebook_and_index(op: str, codebook: Tensor, index: Tensor, grid: Grid, sizes: dict[str, int]) -> None:

@@ -35,6 +35,15 @@ def make_calls(grid: Grid) -> dict[str, Call]:
             ("z", "codebook"),
         )
 
+    def som_head(border: ops.neighborhood.Border, straight_through: bool) -> Call:
+        return Call(
+            lambda t: tuple(
+                ops.som_head(t["z"], t["codebook"], grid, border=border, straight_through=straight_through)
+            ),
+            ("z", "codebook"),
+            ("z", "codebook"),
+        )
+
     def transition_log_prob(sparse_grad: bool) -> Call:
         return Call(
             lambda t: (ops.transition_log_prob(t["logits"], t["prev"], t["index"], sparse_grad=sparse_grad),),
@@ -57,6 +66,8 @@ def make_calls(grid: Grid) -> dict[str, Call]:
         ),
         "som_losses, zero border": som_losses("zero"),
         "som_losses, masked border": som_losses("mask"),
+        "som_head": som_head("zero", straight_through=False),
+        "som_head, straight-through, masked border": som_head("mask", straight_through=True),
         "segment_sum": Call(
             lambda t: tuple(ops.segment_sum(t["z"], t["index"], grid.num_nodes)), ("z", "index"), ("z",)
         ),

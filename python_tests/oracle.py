@@ -157,6 +157,23 @@ def losses_gradients(
     return grads
 
 
+def head_gradients(
+    z: Array,
+    codebook: Array,
+    index: Index,
+    table: Index,
+    straight_through: bool,
+    grad_quantized: Array,
+    grad_commitment: Array,
+    grad_som: Array,
+) -> dict[str, tuple[Array, Array]]:
+    """Those of the losses, and that of the gathered codes: to the winners, or past them to z."""
+    grads = losses_gradients(z, codebook, index, table, grad_commitment, grad_som)
+    for n, winner in enumerate(index):
+        _add(*(grads["z"], n) if straight_through else (grads["codebook"], winner), grad_quantized[n])
+    return grads
+
+
 # ---- segment sums ----------------------------------------------------------------------------------------------------
 
 

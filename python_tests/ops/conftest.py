@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-NAMES = ["bmu", "som_gather", "som_losses", "segment_sum", "transition_log_prob", "expected_distance"]
+NAMES = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "expected_distance"]
 
 
 @pytest.fixture(scope="session", params=["public", "reference"])

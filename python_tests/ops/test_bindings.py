@@ -29,13 +29,14 @@ def arguments(op):
         "bmu": (z, codebook),
         "som_gather": (codebook, cur, GRID.neighbors()),
         "som_losses": (z, codebook, cur, GRID.neighbors()),
+        "som_head": (z, codebook, GRID.neighbors()),
         "segment_sum": (z, cur, UNITS),
         "transition_log_prob": (logits, prev, cur),
         "expected_distance": (logits, prev, z, codebook),
     }[op]
 
 
-OPS = ["bmu", "som_gather", "som_losses", "segment_sum", "transition_log_prob", "expected_distance"]
+OPS = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "expected_distance"]
 
 
 def as_tuple(outputs):
@@ -75,7 +76,7 @@ def test_raw_backwards_give_the_gradients_of_the_functions():
         (gradients(native.bmu, z, codebook), native.bmu_backward(grad, z, codebook, index)),
         (
             gradients(lambda z, e: native.som_losses(z, e, cur, neighbors), z, codebook),
-            native.som_losses_backward(grad, torch.zeros(ROWS), z, codebook, cur, neighbors),
+            native.som_head_backward(None, grad, None, z, codebook, cur, neighbors),
         ),
         (
             gradients(lambda t: native.transition_log_prob(t, prev, cur), logits),
@@ -88,6 +89,15 @@ def test_raw_backwards_give_the_gradients_of_the_functions():
     ]
     for expected, raw in pairs:
         assert all(torch.equal(a, b) for a, b in zip(raw, expected, strict=True))
+
+    wide = torch.randn(ROWS, DIM)
+    leaves = z.clone().requires_grad_(), codebook.clone().requires_grad_()
+    head = native.som_head(*leaves, neighbors)
+    expected = torch.autograd.grad(head[:3], leaves, (wide, grad, -grad))
+    raw = native.som_head_backward(wide, grad, -grad, z, codebook, index, neighbors)
+    assert all(torch.equal(a, b) for a, b in zip(raw, expected, strict=True))
+    absent = native.som_head_backward(None, None, None, z, codebook, index, neighbors)
+    assert all(torch.equal(a, torch.zeros_like(b)) for a, b in zip(absent, raw, strict=True))
 
     wide = torch.randn(ROWS, 1 + GRID.num_slots, DIM)
     leaf = codebook.clone().requires_grad_()
@@ -108,6 +118,12 @@ def test_raw_ops_check_their_arguments_too():
         native.som_gather_forward(codebook, cur, torch.full((UNITS,), -1))
     with pytest.raises(ValueError, match=r"bmu_backward: grad must be of dtype float32, got float64"):
         native.bmu_backward(grad.double(), z, codebook, cur)
+    with pytest.raises(ValueError, match=r"som_head_backward: grad_som must be of dtype float32, got float64"):
+        native.som_head_backward(None, grad, grad.double(), z, codebook, cur, GRID.neighbors())
+    with pytest.raises(ValueError, match=r"som_head_backward: grad_quantized must have shape \[N, D\] with N = 7"):
+        native.som_head_backward(z[:3], grad, grad, z, codebook, cur, GRID.neighbors())
+    with pytest.raises(ValueError, match=r"som_head: codebook must have at least one row, got none"):
+        native.som_head(z, codebook[:0], GRID.neighbors()[:0])
 
 
 def test_a_neighbor_out_of_range_is_none():

@@ -22,6 +22,7 @@ def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dic
         "bmu": [(z, codebook), (z, codebook, 2), (z.T.contiguous().T, codebook[::2])],
         "som_gather": [(codebook, index, neighbors)],
         "som_losses": [(z, codebook, index, neighbors, mask) for mask in (False, True)],
+        "som_head": [(z, codebook, neighbors), (z, codebook, neighbors, True, True)],
         "segment_sum": [(z, index, GRID.num_nodes)],
         "transition_log_prob": [(logits, prev, index, sparse) for sparse in (False, True)],
         "expected_distance": [(logits, prev, z, codebook, sparse) for sparse in (False, True)],

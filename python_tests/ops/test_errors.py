@@ -17,6 +17,7 @@ VALID = {
     "bmu": {"z": (5, 4), "codebook": (6, 4)},
     "som_gather": {"codebook": (6, 4), "index": [0, 5, 1, 1, 2], "grid": Grid(2, 3)},
     "som_losses": {"z": (5, 4), "codebook": (6, 4), "index": [0, 5, 1, 1, 2], "grid": Grid(2, 3)},
+    "som_head": {"z": (5, 4), "codebook": (6, 4), "grid": Grid(2, 3)},
     "segment_sum": {"x": (5, 4), "index": [0, 5, 1, 1, 2], "num_segments": 6},
     "transition_log_prob": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "cur": [5, 0, 0, 1, 2]},
     "expected_distance": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "z": (5, 4), "codebook": (6, 4)},
@@ -60,6 +61,10 @@ WRONG_SHAPES = [
     ("som_losses", "codebook", (7, 4), "[K, D] with "),
     ("som_losses", "index", [0, 1, 2, 3], "[N] with N = 5"),
     ("som_losses", "index", [[0, 1, 2, 3, 4]], "[N]"),
+    ("som_head", "z", (5,), "[N, D]"),
+    ("som_head", "codebook", (6,), "[K, D] with "),
+    ("som_head", "codebook", (6, 3), "[K, D] with "),
+    ("som_head", "codebook", (7, 4), "[K, D] with "),
     ("segment_sum", "x", (5,), "[N, D]"),
     ("segment_sum", "index", [0, 1, 2, 3], "[N] with N = 5"),
     ("transition_log_prob", "logits", (6,), "[K, K]"),
@@ -147,9 +152,9 @@ def test_bmu_needs_k_codes(ops: SimpleNamespace, device: torch.device, units: in
 
 
 @pytest.mark.parametrize("wrong", ["x", "Zero", None])
-def test_border(ops: SimpleNamespace, device: torch.device, wrong: object) -> None:
-    expectation = "be 'zero' or 'mask'"
-    refuses(ops, device, "som_losses", "border", wrong, expectation, repr(wrong))
+@pytest.mark.parametrize("op", ["som_losses", "som_head"])
+def test_border(ops: SimpleNamespace, device: torch.device, op: str, wrong: object) -> None:
+    refuses(ops, device, op, "border", wrong, "be 'zero' or 'mask'", repr(wrong))
 
 
 @pytest.mark.parametrize("wrong", [0, -3])

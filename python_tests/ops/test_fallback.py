@@ -68,6 +68,7 @@ def test_ops_keep_their_contract_without_the_library() -> None:
     run_tests(
         "test_bmu.py",
         "test_neighborhood.py",
+        "test_som_head.py",
         "test_transition.py",
         "test_errors.py",
         "test_autocast.py",
@@ -88,7 +89,14 @@ def test_highest_level_is_taken() -> None:
 def test_ops_keep_their_contract_at_each_level(level: str) -> None:
     chosen = python("-c", "import somvae_ext; print(somvae_ext.build_info()['simd'])", SOMVAE_EXT_SIMD=level)
     assert chosen.stdout.strip() == level, chosen.stderr
-    run_tests("test_bmu.py", "test_neighborhood.py", "test_transition.py", "test_determinism.py", SOMVAE_EXT_SIMD=level)
+    run_tests(
+        "test_bmu.py",
+        "test_neighborhood.py",
+        "test_som_head.py",
+        "test_transition.py",
+        "test_determinism.py",
+        SOMVAE_EXT_SIMD=level,
+    )
 
 
 def test_unknown_level_is_an_error_that_names_the_valid_ones() -> None:

@@ -184,13 +184,14 @@ def som_head_reference(
     _arguments.check_floating("som_head", z=z, codebook=codebook)
     _arguments.check_shape("som_head", "z", z, "N D", sizes)
     _arguments.check_shape("som_head", "codebook", codebook, "K D", sizes)
-    index = bmu_reference(z.detach(), codebook.detach()).index
-    losses = som_losses_reference(z, codebook, index, grid, border=border)
+    full_z, codes = _arguments.full_precision(z), _arguments.full_precision(codebook)  # all gradients meet in float32
+    index = bmu_reference(full_z.detach(), codes.detach()).index
+    losses = som_losses_reference(full_z, codes, index, grid, border=border)
     if straight_through:
-        quantized = _StraightThrough.apply(z, F.embedding(index, codebook.detach()))
-    else:  # gathered in full precision, so that the gradient is added up in float32
-        quantized = F.embedding(index, _arguments.full_precision(codebook)).to(z.dtype)
-    return SOMHead(quantized, losses.commitment, losses.som, index)
+        quantized = _StraightThrough.apply(full_z, F.embedding(index, codes.detach()))
+    else:
+        quantized = F.embedding(index, codes)
+    return SOMHead(quantized.to(z.dtype), losses.commitment, losses.som, index)
 
 
 def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool = False) -> SegmentSum:

@@ -47,8 +47,8 @@ class Case:
 # --- What plain torch does -------------------------------------------------------------------------------------------
 
 
-def torch_bmu(z: Tensor, codebook: Tensor) -> Tensor:
-    """|e|^2 / 2 - z.e for a block of rows at a time, so never N x K, then the winners' distance."""
+def torch_winners(z: Tensor, codebook: Tensor) -> Tensor:
+    """|e|^2 / 2 - z.e for a block of rows at a time, so never N x K."""
     with torch.no_grad():
         half_norms = codebook.square().sum(dim=1) / 2
         index = torch.empty(len(z), dtype=torch.int64, device=z.device)
@@ -58,7 +58,11 @@ def torch_bmu(z: Tensor, codebook: Tensor) -> Tensor:
             rows = z[start : start + block]
             torch.addmm(half_norms, rows, codebook.T, alpha=-1, out=scores[: len(rows)])
             index[start : start + block] = scores[: len(rows)].argmin(dim=1)
-    return (z - codebook[index]).square().sum(dim=1)
+    return index
+
+
+def torch_bmu(z: Tensor, codebook: Tensor) -> Tensor:
+    return (z - codebook[torch_winners(z, codebook)]).square().sum(dim=1)
 
 
 def torch_gather(codebook: Tensor, index: Tensor, neighbors: Tensor) -> Tensor:
@@ -71,6 +75,11 @@ def torch_losses(z: Tensor, codebook: Tensor, index: Tensor, neighbors: Tensor) 
     codes = torch_gather(codebook, index, neighbors)
     commitment = (z - codes[:, 0]).square().sum(dim=1)
     return commitment + (z.detach()[:, None] - codes).square().sum(dim=(1, 2))
+
+
+def torch_head(z: Tensor, codebook: Tensor, neighbors: Tensor) -> Tensor:
+    index = torch_winners(z, codebook)
+    return F.embedding(index, codebook).sum(dim=1) + torch_losses(z, codebook, index, neighbors)
 
 
 def torch_transition(logits: Tensor, prev: Tensor, cur: Tensor) -> Tensor:
@@ -91,6 +100,7 @@ def cases(names: list[str], device: torch.device, quick: bool) -> Iterator[Case]
         "bmu": (bmu_case, [(2048, 1024, 32)] if quick else [(4096, 1024, 64), (16384, 4096, 64), (4096, 4096, 784)]),
         "som_gather": (som_gather_case, [(2048, 32, 32)] if quick else [(8192, 32, 64), (65536, 64, 64)]),
         "som_losses": (som_losses_case, [(2048, 32, 32)] if quick else [(8192, 32, 64), (65536, 64, 64)]),
+        "som_head": (som_head_case, [(256, 16, 32)] if quick else [(256, 8, 64), (256, 64, 64), (4096, 128, 64)]),
         "segment_sum": (
             segment_sum_case,
             [(2048, 1024, 32)]
@@ -157,6 +167,24 @@ def som_losses_case(generator: torch.Generator, device: torch.device, n: int, si
         work=1.0 * n * (2 + grid.num_slots) * d * z.element_size(),  # z and every code read
         unit="GB/s",
     )
+
+
+def som_head_case(generator: torch.Generator, device: torch.device, n: int, side: int, d: int) -> Case:
+    grid = Grid(side, side)
+    z, codebook = normal(generator, device, n, d), normal(generator, device, grid.num_nodes, d)
+    neighbors = grid.neighbors(device)
+
+    def total(head: ops.SOMHead) -> Tensor:
+        return head.quantized.sum(dim=1) + head.commitment + head.som
+
+    contestants: dict[str, Callable[..., Tensor]] = {
+        "somvae_ext": lambda z, codebook: total(ops.som_head(z, codebook, grid)),
+        "torch": lambda z, codebook: torch_head(z, codebook, neighbors),
+    }
+    if n * grid.num_nodes * d <= REFERENCE_ELEMENTS:
+        contestants["reference"] = lambda z, codebook: total(ops.som_head_reference(z, codebook, grid))
+    size = {"N": n, "K": grid.num_nodes, "D": d}
+    return Case("som_head", size, (z, codebook), contestants, 2.0 * n * grid.num_nodes * d, "GFLOP/s")
 
 
 def segment_sum_case(generator: torch.Generator, device: torch.device, n: int, k: int, d: int) -> Case:
@@ -275,7 +303,7 @@ def line(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    names = ["bmu", "som_gather", "som_losses", "segment_sum", "transition_log_prob", "expected_distance"]
+    names = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "expected_distance"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--ops", nargs="+", choices=names, default=names, metavar="OP", help=f"of {', '.join(names)}")

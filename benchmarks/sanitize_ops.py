@@ -34,6 +34,8 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
     backward(ops.som_gather(codebook, cur, grid))
     for border in ("zero", "mask"):
         backward(*ops.som_losses(z, codebook, cur, grid, border=border))
+        for straight_through in (False, True):
+            backward(*ops.som_head(z, codebook, grid, border=border, straight_through=straight_through)[:3])
     backward(ops.segment_sum(z, cur, k).sum)
     for sparse_grad in (False, True):
         logits.grad = None

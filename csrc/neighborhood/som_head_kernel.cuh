@@ -69,9 +69,10 @@ __global__ void som_head_backward_z_kernel(SomHeadBackwardArgs<T> args) {
 SOMVAE_HOST_DEVICE inline int64_t warps_per_code(int64_t dim) { return (dim + 31) / 32; }
 
 // A warp per 32 features of a unit, over the unit's own rows and then its neighbours', which see it in some slot. First
-// its lanes look, a slot each, whether there is any row: of a large map a batch moves few units.
+// its lanes look, a slot each, whether there is any row: of a large map a batch moves few units. Four blocks fill the
+// smallest multiprocessor; without the bound its compiler takes 70 registers.
 template <class T>
-__global__ void som_head_backward_codebook_kernel(SomHeadBackwardArgs<T> args) {
+__global__ void __launch_bounds__(kThreads, 4) som_head_backward_codebook_kernel(SomHeadBackwardArgs<T> args) {
   const int lane = threadIdx.x % 32;
   const T* grad_gathered = args.grad_gathered();
   const int64_t slots = args.moving_slots(), parts = warps_per_code(args.dim);

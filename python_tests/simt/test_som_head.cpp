@@ -1,4 +1,5 @@
-// som_losses: both losses of every row and both gradients, borders as zeros and masked.
+// som_head and som_losses: winners' codes, both losses of every row and both gradients, borders as zeros and masked,
+// with every set of incoming gradients, gathered and straight through.
 #include "harness.h"
 #include "oracle.h"
 #include "twins.h"
@@ -31,16 +32,35 @@ void check_forward(Report& report, const Problem<T>& problem, bool mask_border) 
   using C = Compute<T>;
   const auto& grid = problem.grid;
   auto commitment = poisoned<C>(problem.rows), som = poisoned<C>(problem.rows);
-  run(SomLossesArgs<T>{problem.z.data(), problem.codebook.data(), problem.index.data(), grid.table.data(),
-                       commitment.data(), som.data(), problem.rows, grid.units, grid.slots, problem.dim, mask_border});
+  auto commitment_alone = commitment, som_alone = som;
+  auto quantized = poisoned<T>(problem.rows * problem.dim);
+  SomHeadArgs<T> args = {problem.z.data(),     problem.codebook.data(),
+                         problem.index.data(), grid.table.data(),
+                         quantized.data(),     commitment.data(),
+                         som.data(),           problem.rows,
+                         grid.units,           grid.slots,
+                         problem.dim,          mask_border};
+  run(args);
+  args.quantized = nullptr;
+  args.commitment = commitment_alone.data();
+  args.som = som_alone.data();
+  run(args);
 
   const Real u = unit_roundoff<C>();
   for (int64_t row = 0; row < problem.rows; ++row) {
     const std::string where = problem.what + (mask_border ? ", masked" : ", zeros") + ", row " + std::to_string(row);
+    for (int64_t d = 0; d < problem.dim; ++d) {
+      const auto code = load(quantized[row * problem.dim + d]);
+      const bool right =
+          problem.valid(row) ? code == load(problem.codebook[problem.index[row] * problem.dim + d]) : std::isnan(code);
+      report.require(right, where + ": not the winner's code");
+    }
     if (!problem.valid(row)) {
       report.require(std::isnan(commitment[row]) && std::isnan(som[row]), where + ": expected NaN");
+      report.require(std::isnan(commitment_alone[row]) && std::isnan(som_alone[row]), where + ", alone: expected NaN");
       continue;
     }
+    report.require(commitment_alone[row] == commitment[row] && som_alone[row] == som[row], where + ": alone differs");
     Sum want_commitment, want_som;
     for (int64_t slot = 0; slot <= grid.slots; ++slot) {
       const int64_t unit = problem.unit(row, slot);
@@ -56,29 +76,42 @@ void check_forward(Report& report, const Problem<T>& problem, bool mask_border) 
   }
 }
 
+// Which gradients come in, and where that of the codes goes.
+struct Incoming {
+  bool quantized, commitment, som, straight_through;
+
+  std::string name() const {
+    return std::string(quantized ? straight_through ? ", copied" : ", gathered" : "") +
+           (commitment ? ", commitment" : "") + (som ? ", som" : "");
+  }
+};
+
 template <class T>
-void check_backward(Report& report, Random& random, const Problem<T>& problem) {
+void check_backward(Report& report, Random& random, const Problem<T>& problem, const Incoming& incoming) {
   using C = Compute<T>;
   const auto& grid = problem.grid;
+  const auto grad_quantized = random_values<T>(random, problem.rows * problem.dim);
   const auto grad_commitment = random_values<C>(random, problem.rows);
   const auto grad_som = random_values<C>(random, problem.rows);
   const Groups groups = group_by(problem.index, grid.units);
   auto grad_z = poisoned<T>(problem.rows * problem.dim), grad_codebook = poisoned<T>(grid.units * problem.dim);
   auto only_z = grad_z, only_codebook = grad_codebook;
-  SomLossesBackwardArgs<T> args = {grad_commitment.data(),
-                                   grad_som.data(),
-                                   problem.z.data(),
-                                   problem.codebook.data(),
-                                   problem.index.data(),
-                                   grid.table.data(),
-                                   groups.order.data(),
-                                   groups.offsets.data(),
-                                   grad_z.data(),
-                                   grad_codebook.data(),
-                                   problem.rows,
-                                   grid.units,
-                                   grid.slots,
-                                   problem.dim};
+  SomHeadBackwardArgs<T> args = {incoming.quantized ? grad_quantized.data() : nullptr,
+                                 incoming.commitment ? grad_commitment.data() : nullptr,
+                                 incoming.som ? grad_som.data() : nullptr,
+                                 problem.z.data(),
+                                 problem.codebook.data(),
+                                 problem.index.data(),
+                                 grid.table.data(),
+                                 groups.order.data(),
+                                 groups.offsets.data(),
+                                 grad_z.data(),
+                                 grad_codebook.data(),
+                                 problem.rows,
+                                 grid.units,
+                                 grid.slots,
+                                 problem.dim,
+                                 incoming.straight_through};
   run(args);
   args.grad_z = only_z.data();
   args.grad_codebook = nullptr;
@@ -88,19 +121,26 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
   run(args);
 
   const Real u = unit_roundoff<C>();
+  const std::string what = problem.what + incoming.name();
   std::vector<Sum> want(grid.units * problem.dim);
   for (int64_t row = 0; row < problem.rows; ++row) {
     for (int64_t d = 0; d < problem.dim; ++d) {
       const int64_t at = row * problem.dim + d;
-      const std::string where = problem.what + ", grad_z of row " + std::to_string(row);
-      report.require(load(only_z[at]) == load(grad_z[at]) || !problem.valid(row), where + " alone differs");
-      if (!problem.valid(row)) {
+      const std::string where = what + ", grad_z of row " + std::to_string(row);
+      const bool valid = problem.valid(row) || !incoming.commitment;  // without a loss of its own, no code is looked at
+      report.require(load(only_z[at]) == load(grad_z[at]) || !valid, where + " alone differs");
+      const Real quantized = incoming.quantized ? Real(load(grad_quantized[at])) : 0;
+      const Real commitment = incoming.commitment ? 2 * Real(grad_commitment[row]) : 0;
+      const Real som = incoming.som ? 2 * Real(grad_som[row]) : 0;
+      Sum want_z;
+      if (incoming.straight_through) want_z.add(quantized, 0);
+      if (!valid) {
         report.require(std::isnan(load(grad_z[at])), where + ": expected NaN");
-        continue;
+      } else if (problem.valid(row)) {
+        want_z.add(commitment * problem.difference(row, problem.index[row], d), 2 * u);
       }
-      const Real commitment = 2 * Real(grad_commitment[row]), som = 2 * Real(grad_som[row]);
-      require_near(report, grad_z[at], commitment * problem.difference(row, problem.index[row], d),
-                   2 * u * std::fabs(commitment * problem.difference(row, problem.index[row], d)), where);
+      if (valid) require_near(report, grad_z[at], want_z, u, where);
+      if (!problem.valid(row)) continue;
       for (int64_t slot = 0; slot <= grid.slots; ++slot) {
         const int64_t unit = problem.unit(row, slot);
         if (unit < 0) continue;
@@ -108,11 +148,12 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
         const Real difference = problem.difference(row, unit, d);
         want[unit * problem.dim + d].add(-som * difference, 3 * u);
         if (slot == 0) want[unit * problem.dim + d].add(-commitment * difference, 3 * u);
+        if (slot == 0 && !incoming.straight_through) want[unit * problem.dim + d].add(quantized, 0);
       }
     }
   }
   for (size_t i = 0; i < want.size(); ++i) {
-    const std::string where = problem.what + ", grad_codebook[" + std::to_string(i) + "]";
+    const std::string where = what + ", grad_codebook[" + std::to_string(i) + "]";
     require_near(report, grad_codebook[i], want[i], u, where);
     report.require(load(only_codebook[i]) == load(grad_codebook[i]), where + " alone differs");
   }
@@ -124,8 +165,19 @@ int main(int argc, char** argv) {
   const Size size = parse_size(argc, argv);
   Report report;
   Random random(4);
+  std::vector<Incoming> incoming = {
+      {true, true, true, false}, {true, true, true, true}, {false, true, true, false}, {true, false, false, false}};
+  if (size != Size::kSmall) {
+    incoming.insert(incoming.end(), {{true, false, false, true},
+                                     {false, true, false, false},
+                                     {false, false, true, false},
+                                     {true, true, false, true},
+                                     {true, false, true, false},
+                                     {false, false, false, false}});
+  }
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", som_losses, " + dtype_name<T>());
+    report.group(kTwin + ", som_head, " + dtype_name<T>());
+    size_t turn = 0;
     for (const Neighbors& grid : grids(size)) {
       for (const auto& [rows, dim] : batches(size)) {
         for (const bool invalid : {false, true}) {
@@ -138,7 +190,8 @@ int main(int argc, char** argv) {
                                       grid.name + ", " + describe({rows, grid.units, dim})};
           check_forward(report, problem, false);
           check_forward(report, problem, true);
-          check_backward(report, random, problem);
+          check_backward(report, random, problem, incoming[0]);
+          check_backward(report, random, problem, incoming[1 + turn++ % (incoming.size() - 1)]);
         }
       }
     }

@@ -12,7 +12,7 @@
 #include "bmu/bmu.h"
 #include "neighborhood/segment_sum.h"
 #include "neighborhood/som_gather.h"
-#include "neighborhood/som_losses.h"
+#include "neighborhood/som_head.h"
 #include "transition/expected_distance.h"
 #include "transition/transition_log_prob.h"
 
@@ -85,12 +85,12 @@ void run(const SomGatherBackwardArgs<T>& args) {
   som_gather_backward_cuda(args, nullptr);
 }
 template <class T>
-void run(const SomLossesArgs<T>& args) {
-  som_losses_cuda(args, nullptr);
+void run(const SomHeadArgs<T>& args) {
+  som_head_cuda(args, nullptr);
 }
 template <class T>
-void run(const SomLossesBackwardArgs<T>& args) {
-  som_losses_backward_cuda(args, nullptr);
+void run(const SomHeadBackwardArgs<T>& args) {
+  som_head_backward_cuda(args, nullptr);
 }
 template <class T>
 void run(const TransitionLogProbArgs<T>& args) {
@@ -186,14 +186,17 @@ void run(const SomGatherBackwardArgs<T>& args) {
   in_two_ranges(args.units, [&](int64_t a, int64_t b) { som_gather_backward_cpu(args, a, b); });
 }
 template <class T>
-void run(const SomLossesArgs<T>& args) {
-  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_losses_cpu(args, a, b); });
+void run(const SomHeadArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_head_cpu(args, a, b); });
 }
 template <class T>
-void run(const SomLossesBackwardArgs<T>& args) {
-  if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_losses_backward_z_cpu(args, a, b); });
+void run(const SomHeadBackwardArgs<T>& args) {
+  if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_head_backward_z_cpu(args, a, b); });
   if (args.grad_codebook) {
-    in_two_ranges(args.units, [&](int64_t a, int64_t b) { som_losses_backward_codebook_cpu(args, a, b); });
+    memset(args.grad_codebook, 0, args.units * args.dim * sizeof(T));
+    const std::vector<int64_t> moved = moved_units(args);
+    in_two_ranges(moved.size(),
+                  [&](int64_t a, int64_t b) { som_head_backward_codebook_cpu(args, moved.data(), a, b); });
   }
 }
 template <class T>

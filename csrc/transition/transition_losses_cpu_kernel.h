@@ -71,7 +71,7 @@ void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packe
     z.distances(packed + unit * args.dim, args.units - unit, distance);
     for (int g = 0; g < count; ++g) {
       Group& group = groups[g];
-      __builtin_prefetch(group.logits + unit + 8 * kLanes);  // many streams are too many for the hardware's
+      __builtin_prefetch(group.logits + unit + 4 * kLanes);  // many streams are too many for the hardware's
       C exponential[kLanes];
       load_logits(group.logits, unit, args.units, exponential);
       group.softmax.add(exponential, [&](double factor) {
@@ -211,21 +211,29 @@ class CodeBlock {
   }
 
  private:
+  // The logits of the block's codes in a group's row; null if the group takes no part.
+  const T* logits_of(int64_t group) const {
+    if (!takes_part(args_, group)) return nullptr;
+    return args_.logits + args_.groups.unit[group] * args_.units + unit0_;
+  }
+  double log_normalizer_of(int64_t group) const {
+    return args_.log_normalizer[args_.groups.order[args_.groups.offsets[group]]];
+  }
+
   // p_gj of the block's codes; and the gradient of their logits, which the distances are for.
   void fill_probabilities(int64_t first, int64_t last) {
+    const T* logits = logits_of(first);
     for (int64_t g = first; g < last; ++g) {
+      // Another row is another place in memory, which the hardware does not see coming.
+      const T* const next = g + 1 < last ? logits_of(g + 1) : nullptr;
       C* p = probability_.data + (g - first) * kRowPitch;
-      if (!takes_part(args_, g)) {
-        for (int64_t j = 0; j < kDepth; ++j) p[j] = 0;
-        continue;
-      }
-      const int64_t row = args_.groups.order[args_.groups.offsets[g]];
       for (int64_t j = 0; j < codes_; j += lanes) {
-        C some[lanes];
-        probabilities(args_.logits + args_.prev[row] * args_.units, unit0_ + j, args_.units, args_.log_normalizer[row],
-                      some);
+        if (next != nullptr) __builtin_prefetch(next + j);
+        C some[lanes] = {};
+        if (logits != nullptr) probabilities(logits, j, codes_, log_normalizer_of(g), some);
         __builtin_memcpy(p + j, some, sizeof some);
       }
+      logits = next;
     }
     if (!args_.grad_logits) return;
     GradientOfLogits gradient{*this, first};

@@ -14,6 +14,7 @@ import pytest
 import torch
 from cases import GRIDS, grids
 from hypothesis import given, settings
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from somvae_ext import Grid
@@ -131,37 +132,45 @@ def test_grids_are_values() -> None:
         Grid(2, 3).rows = 4  # type: ignore[misc]
 
 
-def test_table_is_computed_once() -> None:
-    assert Grid(7, 11).neighbors() is Grid(7, 11).neighbors("cpu")
+TABLES = pytest.mark.parametrize("table", [Grid.neighbors, Grid.degree])
 
 
-def test_table_first_asked_for_in_inference_mode_can_be_saved_for_backward_later() -> None:
+@TABLES
+def test_table_is_computed_once(table: Callable[..., Tensor]) -> None:
+    assert table(Grid(7, 11)) is table(Grid(7, 11), "cpu")
+
+
+@TABLES
+def test_table_first_asked_for_in_inference_mode_can_be_saved_for_backward_later(table: Callable[..., Tensor]) -> None:
     with torch.inference_mode():
-        Grid(13, 11).neighbors()
-    assert not Grid(13, 11).neighbors().is_inference()
+        table(Grid(13, 11))
+    assert not table(Grid(13, 11)).is_inference()
 
 
+@TABLES
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
-def test_table_is_fake_under_fake_tensors_and_real_afterwards(device: str) -> None:
+def test_table_is_fake_under_fake_tensors_and_real_afterwards(device: str, table: Callable[..., Tensor]) -> None:
     grid = Grid(11, 7)
     for _ in range(2):  # before and after the real table is there
         with FakeTensorMode():
-            table = grid.neighbors(device)
-        assert isinstance(table, FakeTensor)
-        assert table.device == torch.device(device)
-        assert grid.neighbors()[0].tolist() == [7, -1, 1, -1]
+            fake = table(grid, device)
+        assert isinstance(fake, FakeTensor)
+        assert fake.device == torch.device(device)
+        assert table(grid)[0].tolist() == ([7, -1, 1, -1] if table is Grid.neighbors else 2)
 
 
-def test_compiled_graph_holds_the_table() -> None:
+@TABLES
+def test_compiled_graph_holds_the_table(table: Callable[..., Tensor]) -> None:
     operations = []
 
     def record(module: torch.fx.GraphModule, _: object) -> Callable[..., object]:
         operations.extend(node.name for node in module.graph.nodes if node.op.startswith("call"))
         return module.forward
 
+    torch.compiler.reset()
     grid, index = Grid(3, 4), torch.tensor([0, 11])
-    compiled = torch.compile(lambda nodes: grid.neighbors(nodes.device)[nodes], fullgraph=True, backend=record)
-    assert torch.equal(compiled(index), grid.neighbors()[index])
+    compiled = torch.compile(lambda nodes: table(grid, nodes.device)[nodes], fullgraph=True, backend=record)
+    assert torch.equal(compiled(index), table(grid)[index])
     assert len(operations) == 1  # the lookup
 
 

@@ -144,7 +144,7 @@ std::tuple<Tensor, Tensor> som_head_backward(const std::optional<Tensor>& grad_q
                [&](int64_t first, int64_t last) { som_head_backward_z_cpu(args, first, last); });
     }
     if (output_mask[1]) {
-      grad_codebook.zero_();
+      grad_codebook.zero_();  // all at once: on a large map that is what this pass costs
       const std::vector<int64_t> moved = moved_units(args);
       const double rows_of_each = double(args.rows) * (1 + args.moving_slots()) / std::max<size_t>(1, moved.size());
       parallel(moved.size(), kStreamedPair * (1 + rows_of_each) * args.dim,

@@ -62,7 +62,8 @@ template <class T>
 void som_head_cpu(const SomHeadArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>
 void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
-// The units whose gradient is not zero for want of rows, in no order. Of a large map a batch moves few.
+// The units that some row moves, in no order: those that won one, and their neighbours. The gradients of all others are
+// zero, and on a large map that is most of them.
 template <class T>
 std::vector<int64_t> moved_units(const SomHeadBackwardArgs<T>& args);
 // Writes the gradients of moved[first] .. moved[last - 1] alone: the others' are zeroed by the caller.

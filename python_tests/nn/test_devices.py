@@ -8,6 +8,7 @@ from torch import Tensor
 
 from somvae_ext import Grid
 from somvae_ext.nn import SOM, SOMQuantizer, TransitionModel
+from somvae_ext.ops.neighborhood import Border
 
 
 def fixed(*shape: int, seed: int = 0) -> Tensor:
@@ -49,9 +50,14 @@ def test_start_and_revival_draw_alike_everywhere(device: torch.device) -> None:
 
 @pytest.mark.parametrize("straight_through", [False, True])
 @pytest.mark.parametrize("channel_first", [False, True])
-def test_the_quantizer_compiles_to_one_graph(channel_first: bool, straight_through: bool, device: torch.device) -> None:
+@pytest.mark.parametrize("border", ["zero", "mask"])
+def test_the_quantizer_compiles_to_one_graph(
+    border: Border, channel_first: bool, straight_through: bool, device: torch.device
+) -> None:
     torch._dynamo.reset()
-    quantizer = SOMQuantizer(Grid(3, 4), 5, channel_first=channel_first, straight_through=straight_through).to(device)
+    quantizer = SOMQuantizer(
+        Grid(3, 4), 5, border=border, channel_first=channel_first, straight_through=straight_through
+    ).to(device)
     z = fixed(2, 5, 5, 5).float().to(device)
     gradients = []
     for function in (quantizer, torch.compile(quantizer, fullgraph=True, backend="aot_eager")):

@@ -150,8 +150,9 @@ def som_head(
     Returns:
         ``quantized``, ``[N, D]`` in the dtype of ``z``: the winner's code, with ``straight_through`` too;
         ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs); ``index``, int64 ``[N]``, not
-        differentiable. ``commitment`` moves ``z`` and the winner, ``som`` the winner and its neighbours, never ``z``.
-        A row with a NaN has index 0 and losses NaN: leave such rows out before the call.
+        differentiable. ``commitment`` moves ``z`` and the winner, ``som`` the winner and its neighbours, never ``z``;
+        what a backward pass does not move gets no gradient, not one of zeros. A row with a NaN has index 0 and losses
+        NaN: leave such rows out before the call.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, dtypes that differ, or an unknown ``border``.

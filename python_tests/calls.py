@@ -44,6 +44,16 @@ def make_calls(grid: Grid) -> dict[str, Call]:
             ("z", "codebook"),
         )
 
+    def transition_losses(sparse_grad: bool) -> Call:
+        def function(t: Tensors) -> tuple[Tensor, ...]:
+            return tuple(
+                ops.transition_losses(
+                    t["logits"], t["prev"], t["index"], t["z"], t["codebook"], sparse_grad=sparse_grad
+                )
+            )
+
+        return Call(function, ("logits", "prev", "index", "z", "codebook"), ("logits", "z", "codebook"))
+
     def transition_log_prob(sparse_grad: bool) -> Call:
         return Call(
             lambda t: (ops.transition_log_prob(t["logits"], t["prev"], t["index"], sparse_grad=sparse_grad),),
@@ -71,6 +81,8 @@ def make_calls(grid: Grid) -> dict[str, Call]:
         "segment_sum": Call(
             lambda t: tuple(ops.segment_sum(t["z"], t["index"], grid.num_nodes)), ("z", "index"), ("z",)
         ),
+        "transition_losses": transition_losses(sparse_grad=False),
+        "transition_losses, sparse": transition_losses(sparse_grad=True),
         "transition_log_prob": transition_log_prob(sparse_grad=False),
         "transition_log_prob, sparse": transition_log_prob(sparse_grad=True),
         "expected_distance": expected_distance(sparse_grad=False),

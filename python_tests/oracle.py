@@ -208,6 +208,11 @@ def softmax_operations(row: Array) -> float:
     return 4 * len(row) + 4 * span + 4 * size + 16
 
 
+# What the probabilities below float32's smallest normal number may lose, for they may be taken for zero; in its
+# epsilons. Float64 has no such losses worth a thought.
+UNDERFLOW = 2.0**-126 / 2.0**-23
+
+
 def transition_log_prob(logits: Array, prev: Index, cur: Index) -> tuple[Array, Array]:
     """Log-probabilities and their error bounds in epsilons, ``[N]`` each."""
     values = [log_softmax(logits[i])[j] for i, j in zip(prev, cur, strict=True)]
@@ -221,13 +226,14 @@ def transition_log_prob_gradient(logits: Array, prev: Index, cur: Index, grad: A
         probability = np.exp(log_softmax(logits[i]))
         hit = np.arange(len(logits)) == j
         operations = softmax_operations(logits[i]) + len(prev) + 4
-        _add(grads["logits"], n, grad[n] * (hit - probability), abs(grad[n]) * (hit + probability) * operations)
+        magnitude = (hit + probability) * operations + UNDERFLOW
+        _add(grads["logits"], n, grad[n] * (hit - probability), abs(grad[n]) * magnitude)
     return grads
 
 
-def scatter_rows(rows: tuple[Array, Array], prev: Index, units: int) -> tuple[Array, Array]:
-    """The dense gradient of the table, ``[K, K]``, of the rows ``[N, K]``."""
-    total = _zeros_like(np.empty((units, units)))
+def scatter_rows(rows: tuple[Array, Array], prev: Index, count: int) -> tuple[Array, Array]:
+    """The gradient of the ``count`` rows of a table that ``prev`` numbers, of the rows ``[N, K]``."""
+    total = _zeros_like(np.empty((count, rows[0].shape[1])))
     for n, i in enumerate(prev):
         _add(total, i, rows[0][n], rows[1][n])
     return total
@@ -238,16 +244,21 @@ def expected_distance(logits: Array, prev: Index, z: Array, codebook: Array) -> 
     distances = squared_distances(z, codebook)
     values = np.array([np.exp(log_softmax(logits[i])) @ distances[n] for n, i in enumerate(prev)])
     operations = np.array([softmax_operations(logits[i]) for i in prev]) + codebook.shape[1] + len(codebook) + 4
-    return values, values * operations
+    return values, values * operations + UNDERFLOW * distances.sum(axis=1)
 
 
 def expected_distance_gradients(
     logits: Array, prev: Index, z: Array, codebook: Array, grad: Array
 ) -> dict[str, tuple[Array, Array]]:
-    """That of the table as rows again."""
+    """That of the table as rows again.
+
+    The other two are sums of differences ``z_n - e_j``, or of products of codes and of rows from which the codes' mean
+    was subtracted: either way the terms are at most as large as these two together.
+    """
     grads = {"logits": _zeros_like(logits[prev]), "z": _zeros_like(z), "codebook": _zeros_like(codebook)}
     rows, (units, dim) = len(prev), codebook.shape
     distances = squared_distances(z, codebook)
+    center = codebook.mean(axis=0)
     for n, i in enumerate(prev):
         probability = np.exp(log_softmax(logits[i]))
         expectation = probability @ distances[n]
@@ -257,11 +268,23 @@ def expected_distance_gradients(
             grads["logits"],
             n,
             grad[n] * probability * (distances[n] - expectation),
-            abs(grad[n]) * probability * spread * (2 * operations + dim + rows),
+            abs(grad[n]) * spread * (probability * (2 * operations + dim + rows) + UNDERFLOW),
         )
         terms = 2 * grad[n] * probability[:, None] * (z[n] - codebook)  # [K, D]
-        _add(grads["z"], n, terms.sum(axis=0), np.abs(terms).sum(axis=0) * operations)
-        _add(grads["codebook"], slice(None), -terms, np.abs(terms) * (operations + rows))
+        sizes = 2 * abs(grad[n]) * (np.abs(z[n] - center) + np.abs(codebook - center))
+        weights = (probability * (operations + rows) + UNDERFLOW)[:, None]
+        _add(grads["z"], n, terms.sum(axis=0), (weights * sizes).sum(axis=0))
+        _add(grads["codebook"], slice(None), -terms, weights * sizes)
+    return grads
+
+
+def transition_losses_gradients(
+    logits: Array, prev: Index, cur: Index, z: Array, codebook: Array, grad_log_prob: Array, grad_expectation: Array
+) -> dict[str, tuple[Array, Array]]:
+    """Those of both losses together. Only the table has a part in both, and their sum is one more rounding."""
+    of_log_prob = transition_log_prob_gradient(logits, prev, cur, grad_log_prob)["logits"]
+    grads = expected_distance_gradients(logits, prev, z, codebook, grad_expectation)
+    _add(grads["logits"], slice(None), of_log_prob[0], of_log_prob[1] + np.abs(grads["logits"][0]))
     return grads
 
 

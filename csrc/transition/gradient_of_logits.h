@@ -7,6 +7,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/SymInt.h>
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 
@@ -55,11 +56,12 @@ inline void check_touched(ArgumentChecks& check, const Tensor& unit, const Tenso
   }
 }
 
-// For the kernels. A dense gradient takes all groups: those past the last one are empty.
+// For the kernels. Empty groups are left out where their number is known; elsewhere they come last.
 inline TouchedGroups touched_groups(const Tensor& unit, const Tensor& order, const Tensor& offsets,
                                     const std::optional<c10::SymInt>& sparse_rows) {
+  const int64_t rows = sparse_rows ? sparse_rows->expect_int() : unit.size(0);
   return {elements<int64_t>(unit), elements<int64_t>(order), elements<int64_t>(offsets),
-          sparse_rows ? sparse_rows->expect_int() : unit.size(0)};
+          std::min(rows, touched_row_count(offsets).value_or(rows))};
 }
 
 }  // namespace somvae

@@ -32,7 +32,7 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
 int64_t chunk_count(int64_t units, int64_t groups, int64_t pitch) {
   constexpr int64_t most = 16, elements = 1 << 22;
   const int64_t blocks = (units + kChunkStep - 1) / kChunkStep;
-  return std::clamp<int64_t>(elements / std::max<int64_t>(1, groups * pitch), 1, std::min(most, blocks));
+  return std::clamp<int64_t>(elements / std::max<int64_t>(1, groups * pitch), 1, std::clamp<int64_t>(blocks, 1, most));
 }
 
 template <class T>

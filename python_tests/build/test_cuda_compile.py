@@ -38,11 +38,12 @@ BUDGET = {
     "som_head_backward_codebook_kernel": 64,
     "transition_log_prob_kernel": 64,
     "transition_log_prob_backward_kernel": 64,
-    "log_normalizer_kernel": 64,
-    "expected_distance_kernel": 128,
-    "expected_distance_backward_logits_kernel": 128,
-    "expected_distance_backward_z_kernel": 64,
-    "expected_distance_backward_codebook_kernel": 64,
+    "transition_losses_partial_kernel": 128,
+    "transition_losses_join_kernel": 64,
+    "transition_losses_backward_logits_kernel": 128,
+    "transition_losses_backward_means_kernel": 64,
+    "transition_losses_backward_codebook_kernel": 64,
+    "transition_losses_backward_z_kernel": 64,
 }
 
 # Bytes of shared memory per block, where the default is too much. Three blocks of the search in 100 KiB, the least that

@@ -6,13 +6,26 @@ from types import SimpleNamespace
 
 import pytest
 
-NAMES = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "expected_distance"]
+NAMES = [
+    "bmu",
+    "som_gather",
+    "som_losses",
+    "som_head",
+    "segment_sum",
+    "transition_losses",
+    "transition_log_prob",
+    "expected_distance",
+]
 
 
 @pytest.fixture(scope="session", params=["public", "reference"])
 def ops(request: pytest.FixtureRequest) -> SimpleNamespace:
-    """The public functions, or their pure-torch references under the same names: both keep the same contract."""
+    """The public functions, or their pure-torch references under the same names: both keep the same contract.
+
+    ``native`` says whether the compiled library is behind them.
+    """
     import somvae_ext.ops  # not above: the session's own check comes first
 
-    suffix = "" if request.param == "public" else "_reference"
-    return SimpleNamespace(**{name: getattr(somvae_ext.ops, name + suffix) for name in NAMES})
+    public = request.param == "public"
+    functions = {name: getattr(somvae_ext.ops, name if public else f"{name}_reference") for name in NAMES}
+    return SimpleNamespace(native=public and somvae_ext.build_info()["native"], **functions)

@@ -32,11 +32,11 @@ def arguments(op):
         "som_head": (z, codebook, GRID.neighbors()),
         "segment_sum": (z, cur, UNITS),
         "transition_log_prob": (logits, prev, cur),
-        "expected_distance": (logits, prev, z, codebook),
+        "transition_losses": (logits, prev, cur, z, codebook),
     }[op]
 
 
-OPS = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "expected_distance"]
+OPS = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "transition_losses"]
 
 
 def as_tuple(outputs):
@@ -70,8 +70,8 @@ def test_raw_backwards_give_the_gradients_of_the_functions():
 
     index = native.bmu_forward(z, codebook)[1]
     neighbors = GRID.neighbors()
-    _, normalizer = native.transition_log_prob_forward(logits, prev, cur)
-    expectation, _ = native.expected_distance_forward(logits, prev, z, codebook)
+    _, normalizer, *touched = native.transition_log_prob_forward(logits, prev, cur)
+    _, expectation, _, *_ = native.transition_losses_forward(logits, prev, cur, z, codebook)
     pairs = [
         (gradients(native.bmu, z, codebook), native.bmu_backward(grad, z, codebook, index)),
         (
@@ -80,11 +80,13 @@ def test_raw_backwards_give_the_gradients_of_the_functions():
         ),
         (
             gradients(lambda t: native.transition_log_prob(t, prev, cur), logits),
-            (native.transition_log_prob_backward(grad, logits, prev, cur, normalizer),),
+            (native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, *touched),),
         ),
         (
-            gradients(lambda t, z, e: native.expected_distance(t, prev, z, e), logits, z, codebook),
-            native.expected_distance_backward(grad, logits, prev, z, codebook, expectation, normalizer),
+            gradients(lambda t, z, e: native.transition_losses(t, prev, cur, z, e)[1:], logits, z, codebook),
+            native.transition_losses_backward(
+                torch.zeros(ROWS), grad, logits, prev, cur, z, codebook, expectation, normalizer, *touched
+            ),
         ),
     ]
     for expected, raw in pairs:

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <string>
 #include <vector>
 
 #include "oracle.h"
+#include "twins.h"
 
 namespace somvae::test {
 
@@ -13,25 +17,35 @@ namespace somvae::test {
 template <class T>
 struct LogSumExp {
   Real value, error;
+  Real largest;  // logit
+  Real steps;    // how often a term may be rescaled, and two more
 
   LogSumExp(const T* row, int64_t units) {
-    const Real u = unit_roundoff<Compute<T>>();
-    Real largest = -INFINITY;
+    largest = -INFINITY;
     for (int64_t j = 0; j < units; ++j) largest = std::max(largest, Real(load(row[j])));
-    // In the one-pass form a term is rescaled whenever a larger logit comes, at most once per logit of its thread
-    // (of 128); each time an exponential (4 u: two ulp) is taken of a difference. The differences add up to the whole
-    // one, and rounding them shifts the exponent by u times it.
-    const Real steps = 2 + Real(units) / 128;
+    steps = 2 + Real(units) / (kFollowsAtDistance ? 16 : 128);
     Real sum = 0, weighted = 0;
     for (int64_t j = 0; j < units; ++j) {
       if (std::isinf(Real(load(row[j]))) && load(row[j]) < 0) continue;
       const Real term = std::exp(Real(load(row[j])) - largest);
       sum += term;
-      weighted += term * u * (largest - Real(load(row[j])) + 4 * steps);
+      weighted += term * term_error(row[j]);
     }
     value = largest + std::log(sum);
     const Real u64 = unit_roundoff<double>();
     error = weighted / sum + u64 * (units + 4) + 2 * u64 * std::fabs(value) + u64 * std::fabs(largest);
+  }
+
+  // Relative error of what a logit adds to the sum. In the one-pass form a term is rescaled whenever a larger logit
+  // comes, at most once per logit of its thread (of 128), or portion (of 16) on the CPU; each time an exponential (4 u:
+  // two ulp) is taken of a difference. The differences add up to the whole one, and rounding them shifts the exponent
+  // by u times it. On the CPU the shift stays up to 16 below the largest logit, which differences may be larger by, and
+  // rescaling is done in double.
+  Real term_error(T logit) const {
+    const Real u = unit_roundoff<Compute<T>>(), u64 = unit_roundoff<double>();
+    const Real difference = largest - Real(load(logit));
+    if (kFollowsAtDistance) return u * (difference + 17 + 4) + u64 * (difference + 17 + 4 * steps);
+    return u * (difference + 4 * steps);
   }
 };
 
@@ -51,6 +65,66 @@ Probability probability_of(T logit, Real log_normalizer, Real normalizer_error =
   if (value == 0) return {0, underflow};
   const Real of_exponent = (unit_roundoff<C>() + unit_roundoff<double>()) * std::fabs(exponent) + normalizer_error;
   return {value, value * (of_exponent + 4 * unit_roundoff<C>()) + underflow};
+}
+
+// The batch's rows by the row of the table that they share, as tensor/touched_rows.h has them: a unit out of range has
+// a group too, with a legal row of the table in its place. There are as many groups as rows; those that are left over
+// are empty.
+struct Touched {
+  std::vector<int64_t> unit, order, offsets;
+  int64_t count = 0;  // of groups that are not empty
+
+  Touched(const std::vector<int64_t>& index, int64_t units) : unit(index.size()), order(index.size()) {
+    const int64_t rows = index.size();
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return index[a] < index[b]; });
+    for (int64_t place = 0; place < rows; ++place) {
+      if (place > 0 && index[order[place]] == index[order[place - 1]]) continue;
+      unit[count++] = std::clamp<int64_t>(index[order[place]], 0, units - 1);
+      offsets.push_back(place);
+    }
+    offsets.resize(rows + 1, rows);
+    for (int64_t group = count; group < rows; ++group) unit[group] = unit[count - 1];
+  }
+
+  TouchedGroups groups() const { return {unit.data(), order.data(), offsets.data(), int64_t(unit.size())}; }
+};
+
+// Rows of a sparse gradient before a kernel writes them: only the CUDA kernels write those of empty groups.
+template <class T>
+std::vector<T> unwritten_rows(const Touched& touched, int64_t units) {
+  auto rows = poisoned<T>(touched.unit.size() * units);
+  if (!kWritesEmptyGroups) std::fill(rows.begin() + touched.count * units, rows.end(), store<T>(0));
+  return rows;
+}
+
+// Claims about both layouts of a gradient of the logits, of which `want` has all rows. An invalid unit's row is NaN in
+// the sparse one; in the dense one it has none.
+template <class T>
+void check_gradient_of_logits(Report& report, const std::vector<T>& dense, const std::vector<T>& sparse,
+                              const std::vector<Sum>& want, const Touched& touched, const std::vector<int64_t>& prev,
+                              int64_t units, const std::string& what) {
+  const Real u64 = unit_roundoff<double>();
+  for (size_t i = 0; i < want.size(); ++i) {
+    require_near(report, dense[i], want[i], u64, what + ", dense gradient[" + std::to_string(i) + "]");
+  }
+  for (size_t group = 0; group < touched.unit.size(); ++group) {
+    const std::string where = what + ", sparse gradient, group " + std::to_string(group);
+    const bool empty = int64_t(group) >= touched.count;
+    const int64_t unit = empty ? 0 : prev[touched.order[touched.offsets[group]]];
+    for (int64_t j = 0; j < units; ++j) {
+      const T got = sparse[group * units + j];
+      if (empty) {
+        report.require(load(got) == 0, where + ": expected zeros, having no rows");
+      } else if (unit < 0 || unit >= units) {
+        report.require(std::isnan(load(got)), where + ": expected NaN");
+      } else {
+        report.require(memcmp(&got, &dense[unit * units + j], sizeof got) == 0 ||
+                           (std::isnan(load(got)) && std::isnan(load(dense[unit * units + j]))),
+                       where + ": expected the bits of the dense one");
+      }
+    }
+  }
 }
 
 // A table of logits. Large ones overflow a softmax that does not subtract their maximum; a forbidden transition has

@@ -38,8 +38,9 @@ void check_forward(Report& report, const Problem<T>& problem) {
   using C = Compute<T>;
   auto log_prob = poisoned<C>(problem.rows);
   auto log_normalizer = poisoned<double>(problem.rows);
-  run(TransitionLogProbArgs<T>{problem.logits.data(), problem.prev.data(), problem.cur.data(), log_prob.data(),
-                               log_normalizer.data(), problem.rows, problem.units});
+  const Touched touched(problem.prev, problem.units);
+  run(TransitionLogProbArgs<T>{problem.logits.data(), problem.prev.data(), problem.cur.data(), touched.order.data(),
+                               log_prob.data(), log_normalizer.data(), problem.rows, problem.units});
 
   for (int64_t row = 0; row < problem.rows; ++row) {
     const std::string where = problem.what + ", row " + std::to_string(row);
@@ -65,39 +66,35 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
   for (int64_t row = 0; row < problem.rows; ++row) {
     if (problem.in_range(problem.prev[row])) log_normalizer[row] = LogSumExp(problem.row_of(row), problem.units).value;
   }
-  const Groups groups = group_by(problem.prev, problem.units);
-  auto dense = poisoned<T>(problem.units * problem.units), sparse = poisoned<T>(problem.rows * problem.units);
-  TransitionLogProbBackwardArgs<T> args = {
-      grad.data(),         problem.logits.data(), problem.prev.data(), problem.cur.data(), log_normalizer.data(),
-      groups.order.data(), groups.offsets.data(), dense.data(),        problem.rows,       problem.units};
+  const Touched touched(problem.prev, problem.units);
+  std::vector<T> dense(problem.units * problem.units, store<T>(0));
+  auto sparse = unwritten_rows<T>(touched, problem.units);
+  TransitionLogProbBackwardArgs<T> args = {grad.data(),        problem.logits.data(), problem.prev.data(),
+                                           problem.cur.data(), log_normalizer.data(), touched.groups(),
+                                           dense.data(),       problem.rows,          problem.units,
+                                           /*sparse=*/false};
   run(args);
-  args.order = args.offsets = nullptr;
+  args.sparse = true;
   args.grad_logits = sparse.data();
   run(args);
 
   const Real u64 = unit_roundoff<double>();
   std::vector<Sum> want(problem.units * problem.units);
   for (int64_t row = 0; row < problem.rows; ++row) {
+    if (!problem.in_range(problem.prev[row])) continue;  // touches no row
     for (int64_t j = 0; j < problem.units; ++j) {
-      const std::string where = problem.what + ", sparse gradient of row " + std::to_string(row);
-      const T got = sparse[row * problem.units + j];
+      Sum& sum = want[problem.prev[row] * problem.units + j];
       if (!problem.valid(row)) {
-        report.require(std::isnan(load(got)), where + ": expected NaN");
-        // Without a prev it touches no row of the dense gradient, without a cur it spoils that of prev.
-        if (problem.in_range(problem.prev[row])) want[problem.prev[row] * problem.units + j].add(NAN, 0);
+        sum.add(NAN, 0);
         continue;
       }
       const Probability p = probability_of(problem.row_of(row)[j], log_normalizer[row]);
       const Real indicator = j == problem.cur[row], g = grad[row];
-      const Real error = std::fabs(g) * (p.error + 2 * u64 * (indicator + p.value));
-      require_near(report, got, g * (indicator - p.value), error, where);
-      want[problem.prev[row] * problem.units + j].add_uncertain(g * indicator, 0);
-      want[problem.prev[row] * problem.units + j].add_uncertain(-g * p.value, error);
+      sum.add_uncertain(g * indicator, 0);
+      sum.add_uncertain(-g * p.value, std::fabs(g) * (p.error + 2 * u64 * (indicator + p.value)));
     }
   }
-  for (size_t i = 0; i < want.size(); ++i) {
-    require_near(report, dense[i], want[i], u64, problem.what + ", dense gradient[" + std::to_string(i) + "]");
-  }
+  check_gradient_of_logits(report, dense, sparse, want, touched, problem.prev, problem.units, problem.what);
 }
 
 // Logits that are no numbers, or rows without a possible transition.
@@ -110,8 +107,8 @@ void check_special_logits(Report& report) {
     const std::vector<int64_t> prev = {0, 1}, cur = {0, 0};
     auto log_prob = poisoned<Compute<T>>(2);
     auto log_normalizer = poisoned<double>(2);
-    run(TransitionLogProbArgs<T>{logits.data(), prev.data(), cur.data(), log_prob.data(), log_normalizer.data(), 2,
-                                 units});
+    run(TransitionLogProbArgs<T>{logits.data(), prev.data(), cur.data(), prev.data(), log_prob.data(),
+                                 log_normalizer.data(), 2, units});
     const std::string what = "a row with logit " + std::to_string(special);
     if (special < 0) {
       require_near(report, log_prob[0], -std::log(Real(units - 1)), units * unit_roundoff<Compute<T>>(), what);

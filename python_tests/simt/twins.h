@@ -1,6 +1,7 @@
 // The kernels under test: the CUDA ones on csrc/simt, or, without SOMVAE_SIMT, the CPU ones, each op in two ranges as
 // two threads would take it.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -13,8 +14,8 @@
 #include "neighborhood/segment_sum.h"
 #include "neighborhood/som_gather.h"
 #include "neighborhood/som_head.h"
-#include "transition/expected_distance.h"
 #include "transition/transition_log_prob.h"
+#include "transition/transition_losses.h"
 
 #if !defined(SOMVAE_SIMT)
 #include "cpu/codebook_panels.h"
@@ -30,6 +31,10 @@ inline const std::set<std::string>& launched() { return simt::launched_kernels()
 
 // Whether scores are sums of fused multiply-adds.
 inline bool scores_are_fused() { return true; }
+// Whether the exponentials of a running softmax are relative to a shift that follows the largest logit at a distance.
+constexpr bool kFollowsAtDistance = false;
+// Whether the kernels write those rows of a sparse gradient that no row of the batch has a part in.
+constexpr bool kWritesEmptyGroups = true;
 
 // A way of the search: which kernel, on which GPU.
 struct SearchWay {
@@ -100,13 +105,23 @@ template <class T>
 void run(const TransitionLogProbBackwardArgs<T>& args) {
   transition_log_prob_backward_cuda(args, nullptr);
 }
-template <class T>
-void run(const ExpectedDistanceArgs<T>& args) {
-  expected_distance_cuda(args, nullptr);
+template <class Launch>
+void with_workspace(int64_t bytes, Launch launch) {
+  constexpr std::align_val_t alignment{256};  // as torch's allocations
+  void* const workspace = operator new(bytes, alignment);
+  memset(workspace, 0xfb, bytes);
+  launch(workspace);
+  operator delete(workspace, alignment);
 }
 template <class T>
-void run(const ExpectedDistanceBackwardArgs<T>& args) {
-  expected_distance_backward_cuda(args, nullptr);
+void run(const TransitionLossesArgs<T>& args) {
+  with_workspace(transition_losses_cuda_workspace_bytes(args),
+                 [&](void* workspace) { transition_losses_cuda(args, workspace, nullptr); });
+}
+template <class T>
+void run(const TransitionLossesBackwardArgs<T>& args) {
+  with_workspace(transition_losses_backward_cuda_workspace_bytes(args),
+                 [&](void* workspace) { transition_losses_backward_cuda(args, workspace, nullptr); });
 }
 
 #else
@@ -114,6 +129,8 @@ void run(const ExpectedDistanceBackwardArgs<T>& args) {
 inline const std::string kTwin = "cpu";
 inline std::set<std::string> launched() { return {}; }
 inline bool scores_are_fused() { return simd_level() != SimdLevel::baseline; }
+constexpr bool kFollowsAtDistance = true;
+constexpr bool kWritesEmptyGroups = false;
 
 template <class Range>
 void in_two_ranges(int64_t count, Range range) {
@@ -205,26 +222,25 @@ void run(const TransitionLogProbArgs<T>& args) {
 }
 template <class T>
 void run(const TransitionLogProbBackwardArgs<T>& args) {
-  in_two_ranges(args.offsets ? args.units : args.rows,
-                [&](int64_t a, int64_t b) { transition_log_prob_backward_cpu(args, a, b); });
+  in_two_ranges(args.groups.count, [&](int64_t a, int64_t b) { transition_log_prob_backward_cpu(args, a, b); });
 }
 template <class T>
-void run(const ExpectedDistanceArgs<T>& args) {
+void run(const TransitionLossesArgs<T>& args) {
   const auto packed = packed_codebook(args.codebook, args.units, args.dim);
-  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { expected_distance_cpu(args, packed.data(), a, b); });
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { transition_losses_cpu(args, packed.data(), a, b); });
 }
 template <class T>
-void run(const ExpectedDistanceBackwardArgs<T>& args) {
-  if (args.grad_logits) {
-    const auto packed = packed_codebook(args.codebook, args.units, args.dim);
-    in_two_ranges(args.offsets ? args.units : args.rows,
-                  [&](int64_t a, int64_t b) { expected_distance_backward_logits_cpu(args, packed.data(), a, b); });
-  }
+void run(const TransitionLossesBackwardArgs<T>& args) {
+  const int64_t groups = args.groups.count, pitch = (args.dim + kPanelCodes - 1) / kPanelCodes * kPanelCodes;
+  const int64_t chunks = (args.units + kChunkStep - 1) / kChunkStep;
+  std::vector<double> center(args.dim, NAN), weight(groups, NAN), mean(args.grad_z ? chunks * groups * pitch : 0, NAN);
+  std::vector<Compute<T> > pull(groups * pitch, NAN);
+  const TransitionBackwardWorkspace<Compute<T> > workspace{center.data(), pull.data(), weight.data(),
+                                                           mean.data(),   pitch,       chunks};
+  transition_losses_backward_prepare_cpu(args, workspace);
+  in_two_ranges(chunks, [&](int64_t a, int64_t b) { transition_losses_backward_codes_cpu(args, workspace, a, b); });
   if (args.grad_z) {
-    in_two_ranges(args.rows, [&](int64_t a, int64_t b) { expected_distance_backward_z_cpu(args, a, b); });
-  }
-  if (args.grad_codebook) {
-    in_two_ranges(args.units, [&](int64_t a, int64_t b) { expected_distance_backward_codebook_cpu(args, a, b); });
+    in_two_ranges(groups, [&](int64_t a, int64_t b) { transition_losses_backward_z_cpu(args, workspace, a, b); });
   }
 }
 

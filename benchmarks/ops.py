@@ -111,6 +111,10 @@ def cases(names: list[str], device: torch.device, quick: bool) -> Iterator[Case]
             transition_case,
             [(512, 256, False), (512, 256, True)] if quick else [(2048, 1024, False), (512, 4096, True)],
         ),
+        "transition_losses": (
+            transition_losses_case,
+            [(512, 256, 32, True)] if quick else [(2048, 1024, 64, False), (512, 4096, 64, True)],
+        ),
         "expected_distance": (
             expected_distance_case,
             [(512, 256, 32, True)] if quick else [(2048, 1024, 64, False), (512, 4096, 64, True)],
@@ -237,6 +241,31 @@ def expected_distance_case(
     return Case("expected_distance", size, (logits, z, codebook), contestants, 2.0 * n * k * d, "GFLOP/s")
 
 
+def transition_losses_case(
+    generator: torch.Generator, device: torch.device, n: int, k: int, d: int, sparse: bool
+) -> Case:
+    logits, z, codebook = (normal(generator, device, *shape) for shape in ((k, k), (n, d), (k, d)))
+    prev, cur = nodes(generator, device, n, k), nodes(generator, device, n, k)
+
+    def fused(logits: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
+        losses = ops.transition_losses(logits, prev, cur, z, codebook, sparse_grad=sparse)
+        return losses.expected_distance - losses.log_prob
+
+    def plain(logits: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
+        expectation = torch_expected_distance(logits, z, codebook, prev)
+        return expectation - torch_transition(logits, prev, cur)
+
+    def reference(logits: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
+        losses = ops.transition_losses_reference(logits, prev, cur, z, codebook, sparse_grad=sparse)
+        return losses.expected_distance - losses.log_prob
+
+    contestants = {"somvae_ext": fused, "torch": plain}
+    if n * k * d <= REFERENCE_ELEMENTS:
+        contestants["reference"] = reference
+    size = {"N": n, "K": k, "D": d, "sparse_grad": sparse}
+    return Case("transition_losses", size, (logits, z, codebook), contestants, 2.0 * n * k * d, "GFLOP/s")
+
+
 def normal(generator: torch.Generator, device: torch.device, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator).to(device)
 
@@ -303,7 +332,16 @@ def line(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    names = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "expected_distance"]
+    names = [
+        "bmu",
+        "som_gather",
+        "som_losses",
+        "som_head",
+        "segment_sum",
+        "transition_log_prob",
+        "transition_losses",
+        "expected_distance",
+    ]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--ops", nargs="+", choices=names, default=names, metavar="OP", help=f"of {', '.join(names)}")

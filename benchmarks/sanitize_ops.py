@@ -41,6 +41,8 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
         logits.grad = None
         backward(ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse_grad))
         logits.grad = None
+        backward(*ops.transition_losses(logits, prev, cur, z, codebook, sparse_grad=sparse_grad))
+        logits.grad = None
         backward(ops.expected_distance(logits, prev, z, codebook, sparse_grad=sparse_grad))
 
 

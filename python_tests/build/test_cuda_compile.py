@@ -40,9 +40,11 @@ BUDGET = {
     "transition_log_prob_backward_kernel": 64,
     "transition_losses_partial_kernel": 128,
     "transition_losses_join_kernel": 64,
+    "transition_losses_backward_center_kernel": 64,
+    "transition_losses_backward_pull_kernel": 64,
     "transition_losses_backward_logits_kernel": 128,
-    "transition_losses_backward_means_kernel": 64,
-    "transition_losses_backward_codebook_kernel": 64,
+    "transition_losses_backward_means_kernel": 128,
+    "transition_losses_backward_codebook_kernel": 128,
     "transition_losses_backward_z_kernel": 64,
 }
 

@@ -23,7 +23,7 @@ struct LogSumExp {
   LogSumExp(const T* row, int64_t units) {
     largest = -INFINITY;
     for (int64_t j = 0; j < units; ++j) largest = std::max(largest, Real(load(row[j])));
-    steps = 2 + Real(units) / (kFollowsAtDistance ? 16 : 128);
+    steps = 3 + Real(units) / 16;
     Real sum = 0, weighted = 0;
     for (int64_t j = 0; j < units; ++j) {
       if (std::isinf(Real(load(row[j]))) && load(row[j]) < 0) continue;
@@ -37,9 +37,9 @@ struct LogSumExp {
   }
 
   // Relative error of what a logit adds to the sum. In the one-pass form a term is rescaled whenever a larger logit
-  // comes, at most once per logit of its thread (of 128), or portion (of 16) on the CPU; each time an exponential (4 u:
-  // two ulp) is taken of a difference. The differences add up to the whole one, and rounding them shifts the exponent
-  // by u times it. On the CPU the shift stays up to 16 below the largest logit, which differences may be larger by, and
+  // comes, at most once per 16 logits, or per logit of its thread, of at least 16; each time an exponential (4 u: two
+  // ulp) is taken of a difference. The differences add up to the whole one, and rounding them shifts the exponent by u
+  // times it. On the CPU the shift stays up to 16 below the largest logit, which differences may be larger by, and
   // rescaling is done in double.
   Real term_error(T logit) const {
     const Real u = unit_roundoff<Compute<T>>(), u64 = unit_roundoff<double>();

@@ -52,6 +52,15 @@ inline std::vector<SearchWay> search_ways() {
           {"tensor cores in slices, looping", "tensor_core", 64, 1}};
 }
 
+template <class Launch>
+void with_workspace(int64_t bytes, Launch launch) {
+  constexpr std::align_val_t alignment{256};  // as torch's allocations
+  void* const workspace = operator new(bytes, alignment);
+  memset(workspace, 0xfb, bytes);
+  launch(workspace);
+  operator delete(workspace, alignment);
+}
+
 template <class T>
 void run(const BmuArgs<T>& args, SearchWay& way) {
   const simt::Device before = simt::device();
@@ -59,13 +68,11 @@ void run(const BmuArgs<T>& args, SearchWay& way) {
   simt::device().multiprocessors = way.multiprocessors;
   simt::device().largest_grid = way.largest_grid;
   const int64_t bytes = bmu_cuda_workspace_bytes(args);
-  constexpr std::align_val_t alignment{256};  // as torch's allocations
-  char* workspace = static_cast<char*>(operator new(bytes, alignment));
-  memset(workspace, 0xfb, bytes);
-  bmu_cuda(args, workspace, nullptr);
   way.searched_again = 0;
-  if (bytes > 0) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
-  operator delete(workspace, alignment);
+  with_workspace(bytes, [&](void* workspace) {
+    bmu_cuda(args, workspace, nullptr);
+    if (bytes > 0) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
+  });
   simt::device() = before;
   unsetenv("SOMVAE_EXT_BMU_KERNEL");
 }
@@ -104,14 +111,6 @@ void run(const TransitionLogProbArgs<T>& args) {
 template <class T>
 void run(const TransitionLogProbBackwardArgs<T>& args) {
   transition_log_prob_backward_cuda(args, nullptr);
-}
-template <class Launch>
-void with_workspace(int64_t bytes, Launch launch) {
-  constexpr std::align_val_t alignment{256};  // as torch's allocations
-  void* const workspace = operator new(bytes, alignment);
-  memset(workspace, 0xfb, bytes);
-  launch(workspace);
-  operator delete(workspace, alignment);
 }
 template <class T>
 void run(const TransitionLossesArgs<T>& args) {

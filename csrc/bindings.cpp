@@ -45,6 +45,8 @@ void register_everywhere(torch::Library& library) {
   library.impl("transition_log_prob_backward", &transition_log_prob_backward);
   library.impl("transition_losses", &transition_losses);
   library.impl("transition_losses_backward", &transition_losses_backward);
+  library.impl("local_transition_losses", &local_transition_losses);
+  library.impl("local_transition_losses_backward", &local_transition_losses_backward);
 }
 
 void register_on_cpu(torch::Library& library) {
@@ -53,7 +55,8 @@ void register_on_cpu(torch::Library& library) {
 }
 
 void register_autocast(torch::Library& library) {
-  for (const char* name : {"bmu", "som_head", "som_losses", "transition_log_prob", "transition_losses"}) {
+  for (const char* name :
+       {"bmu", "som_head", "som_losses", "transition_log_prob", "transition_losses", "local_transition_losses"}) {
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&cast_to_float32>());
   }
 }
@@ -133,6 +136,17 @@ TORCH_LIBRARY(somvae_ext, library) {
       "Tensor z, Tensor codebook, Tensor expectation, Tensor log_normalizer, Tensor touched_unit, "
       "Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows, bool[3] output_mask) "
       "-> (Tensor, Tensor, Tensor)");
+  library.def(
+      "local_transition_losses(Tensor logits, Tensor prev, Tensor cur, Tensor z, Tensor codebook, Tensor offsets, "
+      "Tensor mirror, int rows, int cols, bool periodic, bool sparse_grad=False) -> (Tensor log_prob, "
+      "Tensor expectation, Tensor log_normalizer, Tensor outside, Tensor moments, "
+      "Tensor touched_unit, Tensor touched_order, Tensor touched_offsets)");
+  library.def(
+      "local_transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, Tensor prev, "
+      "Tensor cur, Tensor z, Tensor codebook, Tensor offsets, Tensor mirror, Tensor expectation, "
+      "Tensor log_normalizer, Tensor outside, Tensor moments, Tensor touched_unit, Tensor touched_order, "
+      "Tensor touched_offsets, int rows, int cols, bool periodic, SymInt? sparse_rows, bool[3] output_mask) "
+      "-> (Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(somvae_ext, CPU, library) { somvae::register_on_cpu(library); }
@@ -151,8 +165,10 @@ TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
   library.impl("segment_sum", &somvae::differentiable::segment_sum);
   library.impl("transition_log_prob", &somvae::differentiable::transition_log_prob);
   library.impl("transition_losses", &somvae::differentiable::transition_losses);
-  for (const char* name : {"bmu_backward", "som_gather_backward", "som_head_backward", "segment_sum_backward",
-                           "transition_log_prob_backward", "transition_losses_backward"}) {
+  library.impl("local_transition_losses", &somvae::differentiable::local_transition_losses);
+  for (const char* name :
+       {"bmu_backward", "som_gather_backward", "som_head_backward", "segment_sum_backward",
+        "transition_log_prob_backward", "transition_losses_backward", "local_transition_losses_backward"}) {
     library.impl(name, torch::autograd::autogradNotImplementedFallback());  // a second derivative raises a sentence
   }
 }
@@ -230,5 +246,32 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              py::arg("grad_expectation"), py::arg("logits"), py::arg("prev"), py::arg("cur"), py::arg("z"),
              py::arg("codebook"), py::arg("expectation"), py::arg("log_normalizer"), py::arg("touched_unit"),
              py::arg("touched_order"), py::arg("touched_offsets"), py::arg("sparse_rows") = py::none(),
+             py::arg("output_mask") = std::array<bool, 3>{true, true, true}, release_gil());
+
+  const auto local_transition_losses_backward =
+      [](const at::Tensor& grad_log_prob, const at::Tensor& grad_expectation, const at::Tensor& logits,
+         const at::Tensor& prev, const at::Tensor& cur, const at::Tensor& z, const at::Tensor& codebook,
+         const at::Tensor& offsets, const at::Tensor& mirror, const at::Tensor& expectation,
+         const at::Tensor& log_normalizer, const at::Tensor& outside, const at::Tensor& moments,
+         const at::Tensor& touched_unit, const at::Tensor& touched_order, const at::Tensor& touched_offsets,
+         int64_t rows, int64_t cols, bool periodic, std::optional<int64_t> sparse_rows,
+         std::array<bool, 3> output_mask) {
+        return somvae::local_transition_losses_backward(
+            grad_log_prob, grad_expectation, logits, prev, cur, z, codebook, offsets, mirror, expectation,
+            log_normalizer, outside, moments, touched_unit, touched_order, touched_offsets, rows, cols, periodic,
+            sparse_rows ? std::optional<c10::SymInt>(*sparse_rows) : std::nullopt, output_mask);
+      };
+  module.def("local_transition_losses", &somvae::differentiable::local_transition_losses, py::arg("logits"),
+             py::arg("prev"), py::arg("cur"), py::arg("z"), py::arg("codebook"), py::arg("offsets"), py::arg("mirror"),
+             py::arg("rows"), py::arg("cols"), py::arg("periodic"), py::arg("sparse_grad") = false, release_gil());
+  module.def("local_transition_losses_forward", &somvae::local_transition_losses, py::arg("logits"), py::arg("prev"),
+             py::arg("cur"), py::arg("z"), py::arg("codebook"), py::arg("offsets"), py::arg("mirror"), py::arg("rows"),
+             py::arg("cols"), py::arg("periodic"), py::arg("sparse_grad") = false, release_gil());
+  module.def("local_transition_losses_backward", local_transition_losses_backward, py::arg("grad_log_prob"),
+             py::arg("grad_expectation"), py::arg("logits"), py::arg("prev"), py::arg("cur"), py::arg("z"),
+             py::arg("codebook"), py::arg("offsets"), py::arg("mirror"), py::arg("expectation"),
+             py::arg("log_normalizer"), py::arg("outside"), py::arg("moments"), py::arg("touched_unit"),
+             py::arg("touched_order"), py::arg("touched_offsets"), py::arg("rows"), py::arg("cols"),
+             py::arg("periodic"), py::arg("sparse_rows") = py::none(),
              py::arg("output_mask") = std::array<bool, 3>{true, true, true}, release_gil());
 }

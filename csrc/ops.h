@@ -80,6 +80,23 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
     const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets,
     std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask);
 
+// logits floating [K, W + 1], prev [N], cur [N], z floating [N, D], codebook floating [K, D], K = rows * cols, and the
+// windows of the nodes (somvae_ext/grid.py): offsets int64 [2, W, 2], mirror int64 [W]
+// -> log_prob, expectation compute [N]; not differentiable: log_normalizer float64 [N], probability of each node
+// outside of the window float64 [N], moments of the codebook float64 [2 D + 1], touched rows
+using LocalTransitionLosses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                              const Tensor& z, const Tensor& codebook, const Tensor& offsets,
+                                              const Tensor& mirror, int64_t rows, int64_t cols, bool periodic,
+                                              bool sparse_grad);
+// -> grad_logits, grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
+std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
+    const Tensor& grad_log_prob, const Tensor& grad_expectation, const Tensor& logits, const Tensor& prev,
+    const Tensor& cur, const Tensor& z, const Tensor& codebook, const Tensor& offsets, const Tensor& mirror,
+    const Tensor& expectation, const Tensor& log_normalizer, const Tensor& outside, const Tensor& moments,
+    const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets, int64_t rows, int64_t cols,
+    bool periodic, std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask);
+
 namespace differentiable {
 
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
@@ -94,6 +111,10 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
 TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur, bool sparse_grad);
 TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur, const Tensor& z,
                                    const Tensor& codebook, bool sparse_grad);
+LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                              const Tensor& z, const Tensor& codebook, const Tensor& offsets,
+                                              const Tensor& mirror, int64_t rows, int64_t cols, bool periodic,
+                                              bool sparse_grad);
 
 }  // namespace differentiable
 

@@ -14,6 +14,7 @@ from somvae_ext import Grid, ops
 Tensors = dict[str, Tensor]
 
 GRID = Grid(3, 4, topology="hexagonal")
+RADIUS = 1  # of local transitions
 
 
 class Call(NamedTuple):
@@ -68,6 +69,18 @@ def make_calls(grid: Grid) -> dict[str, Call]:
             ("logits", "z", "codebook"),
         )
 
+    def local_transition_losses(sparse_grad: bool) -> Call:
+        return Call(
+            lambda t: tuple(
+                ops.local_transition_losses(
+                    *(t[name] for name in ("local_logits", "prev", "index", "z", "codebook")),
+                    grid, RADIUS, sparse_grad=sparse_grad,
+                )
+            ),
+            ("local_logits", "prev", "index", "z", "codebook"),
+            ("local_logits", "z", "codebook"),
+        )  # fmt: skip
+
     return {
         "bmu": bmu(1),
         "bmu, two units": bmu(2),
@@ -87,6 +100,8 @@ def make_calls(grid: Grid) -> dict[str, Call]:
         "transition_log_prob, sparse": transition_log_prob(sparse_grad=True),
         "expected_distance": expected_distance(sparse_grad=False),
         "expected_distance, sparse": expected_distance(sparse_grad=True),
+        "local_transition_losses": local_transition_losses(sparse_grad=False),
+        "local_transition_losses, sparse": local_transition_losses(sparse_grad=True),
     }
 
 
@@ -105,6 +120,7 @@ def make_inputs(
         "z": normal(rows, dim, seed=1, dtype=dtype, device=device),
         "codebook": normal(units, dim, seed=2, dtype=dtype, device=device),
         "logits": normal(units, units, seed=3, dtype=dtype, device=device),
+        "local_logits": normal(units, len(grid.window(RADIUS).mirror) + 1, seed=6, dtype=dtype, device=device),
         "index": integers(rows, seed=4, below=units, device=device),
         "prev": integers(rows, seed=5, below=units, device=device),
     }

@@ -288,6 +288,51 @@ def transition_losses_gradients(
     return grads
 
 
+# ---- local transitions -----------------------------------------------------------------------------------------------
+
+
+def windows(rows: int, cols: int, topology: str, periodic: bool, radius: int) -> list[set[int]]:
+    """The nodes in each node's window: by steps from neighbour to neighbour, or by rows and columns on rectangles."""
+    nodes = range(rows * cols)
+    if topology == "hexagonal":
+        table = neighbor_table(rows, cols, topology, periodic)
+        reached = [{node} for node in nodes]
+        for _ in range(radius):
+            reached = [near.union(*(set(table[node]) - {-1} for node in near)) for near in reached]
+        return reached
+
+    def apart(a: int, b: int, period: int) -> int:
+        return min(abs(a - b), period - abs(a - b)) if periodic else abs(a - b)
+
+    return [
+        {b for b in nodes if max(apart(a // cols, b // cols, rows), apart(a % cols, b % cols, cols)) <= radius}
+        for a in nodes
+    ]
+
+
+def dense_logits(logits: Array, near: Index) -> Array:
+    """The K x K table that a local one equals; ``near`` ``[K, W]``: the node in each slot, -1 where there is none."""
+    units = len(near)
+    dense = np.empty((units, units))
+    for i, window in enumerate(near):
+        inside = window[window >= 0]
+        outside = units - len(inside)
+        dense[i] = logits[i, -1] - np.log(outside) if outside else np.nan
+        dense[i, inside] = logits[i, :-1][window >= 0]
+    return dense
+
+
+def local_gradient(rows: tuple[Array, Array], nodes: Index, near: Index) -> tuple[Array, Array]:
+    """What gradients ``[N, K]`` of rows of that table are for the local one, ``[N, W + 1]``."""
+    total = _zeros_like(np.empty((len(nodes), near.shape[1] + 1)))
+    for n, i in enumerate(nodes):
+        present = near[i] >= 0
+        for out, row in zip(total, rows, strict=True):
+            out[n, :-1][present] = row[n, near[i][present]]
+            out[n, -1] = np.delete(row[n], near[i][present]).sum()
+    return total
+
+
 def _zeros_like(array: Array) -> tuple[Array, Array]:
     return np.zeros_like(array, dtype=np.float64), np.zeros_like(array, dtype=np.float64)
 

@@ -8,7 +8,7 @@ import json
 import math
 import operator
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,19 @@ _RECTANGULAR = ((1, 0), (-1, 0), (0, 1), (0, -1))
 _HEXAGONAL_EVEN = ((0, 1), (0, -1), (1, 0), (1, -1), (-1, 0), (-1, -1))
 _HEXAGONAL_ODD = ((0, 1), (0, -1), (1, 1), (1, 0), (-1, 1), (-1, 0))
 _HEXAGON_ROW_SPACING = math.sqrt(3) / 2
+
+
+class Window(NamedTuple):
+    """The nodes near a node, as one pattern for all nodes, see :meth:`Grid.window`. W slots.
+
+    ``offsets`` int64 ``[2, W, 2]``: row and column offset of each slot for nodes in even and in odd rows. On a periodic
+    grid they wrap around; on an open one a slot that would lie outside is absent. ``mirror`` int64 ``[W]``: the slot in
+    which the node in a slot has this node in turn. ``center``: the slot of the node itself.
+    """
+
+    offsets: Tensor
+    mirror: Tensor
+    center: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +104,35 @@ class Grid:
         """
         return _neighbor_table(self._key, torch.device(device))
 
+    def window(self, radius: int, device: torch.device | str = "cpu") -> Window:
+        """The nodes within ``radius`` of each node, itself included.
+
+        On rectangles these are the nodes whose row and column both differ by at most ``radius``, (2 radius + 1)^2 of
+        them; on hexagons those at most ``radius`` steps away, 3 radius (radius + 1) + 1. Slots go by row offset, then
+        by column, ascending. Steps longer than the map have no slot, nor, on a periodic grid, those that would repeat
+        a node, so that a radius of the map's size gives each node all nodes, once. The pattern is computed once per
+        device: do not write to it.
+
+        Raises:
+            ValueError: a radius that is not an integer of at least 0.
+
+        Example:
+            >>> Grid(5, 5).window(1).offsets[0].tolist()
+            [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 0], [0, 1], [1, -1], [1, 0], [1, 1]]
+        """
+        if isinstance(radius, bool) or not hasattr(radius, "__index__") or operator.index(radius) < 0:
+            raise ValueError(f"Grid.window: radius must be an integer of at least 0, got {radius!r}")
+        radius = operator.index(radius)  # a number that torch.compile takes for a constant
+        where = self._key, radius, torch.device(device)
+        return Window(_window_offsets(*where), _window_mirror(*where), _window_center(self._key, radius))
+
+    def window_nodes(self, radius: int, nodes: Tensor) -> Tensor:
+        """The windows of these nodes (int64 ``[...]``) written out: int64 ``[..., W]``, -1 where a slot is absent."""
+        offsets = self.window(radius, nodes.device).offsets
+        row, col = self.row_col(nodes)
+        near = offsets[row % 2]
+        return self._nodes_at(row[..., None] + near[..., 0], col[..., None] + near[..., 1])
+
     def degree(self, device: torch.device | str = "cpu") -> Tensor:
         """Number of neighbours of each node, int64 ``[K]``, computed once per device: do not write to it."""
         return _degree_table(self._key, torch.device(device))
@@ -120,28 +162,50 @@ class Grid:
         """Row and column of each node index (int64, any shape)."""
         return torch.div(index, self.cols, rounding_mode="floor"), index % self.cols
 
+    def _nodes_at(self, row: Tensor, col: Tensor) -> Tensor:
+        """The nodes at these places, around the edges of a periodic grid; -1 outside of an open one."""
+        if self.periodic:
+            row, col = row % self.rows, col % self.cols
+        inside = (row >= 0) & (row < self.rows) & (col >= 0) & (col < self.cols)
+        return torch.where(inside, row * self.cols + col, -1)
+
 
 @torch.compiler.assume_constant_result  # a compiled graph holds the table, it does not compute it at each step
 def _neighbor_table(key: str, device: torch.device) -> Tensor:
-    return _table(_build_neighbor_table, key, device)
+    return _table(device, _build_neighbor_table, key)
 
 
 @torch.compiler.assume_constant_result
 def _degree_table(key: str, device: torch.device) -> Tensor:
-    return _table(_build_degree_table, key, device)
+    return _table(device, _build_degree_table, key)
 
 
-def _table(build: Callable[[str], Tensor], key: str, device: torch.device) -> Tensor:
+@torch.compiler.assume_constant_result
+def _window_offsets(key: str, radius: int, device: torch.device) -> Tensor:
+    return _table(device, _build_window_offsets, key, radius)
+
+
+@torch.compiler.assume_constant_result
+def _window_mirror(key: str, radius: int, device: torch.device) -> Tensor:
+    return _table(device, _build_window_mirror, key, radius)
+
+
+@torch.compiler.assume_constant_result
+def _window_center(key: str, radius: int) -> int:
+    return _window_steps(key, radius).index((0, 0))
+
+
+def _table(device: torch.device, build: Callable[..., Tensor], *of: str | int) -> Tensor:
     probe = torch.empty(0, device=device)
     if type(probe) is not Tensor:  # under FakeTensorMode and its like, whose tensors must not outlive them
-        return build(key).to(probe.device)
-    return _cached_table(build, key, probe.device)  # with the index of the device, which "cuda" leaves open
+        return build(*of).to(probe.device)
+    return _cached_table(probe.device, build, *of)  # with the index of the device, which "cuda" leaves open
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_table(build: Callable[[str], Tensor], key: str, device: torch.device) -> Tensor:
+def _cached_table(device: torch.device, build: Callable[..., Tensor], *of: str | int) -> Tensor:
     with torch.inference_mode(False):  # a table made in inference mode could never be saved for a backward pass
-        return build(key).to(device)
+        return build(*of).to(device)
 
 
 def _build_degree_table(key: str) -> Tensor:
@@ -156,12 +220,60 @@ def _build_neighbor_table(key: str) -> Tensor:
         offsets = torch.tensor(_RECTANGULAR, device="cpu").expand(grid.num_nodes, -1, -1)
     else:
         offsets = torch.tensor([_HEXAGONAL_EVEN, _HEXAGONAL_ODD], device="cpu")[row % 2]
-    neighbor_row, neighbor_col = row[:, None] + offsets[..., 0], col[:, None] + offsets[..., 1]
-    if grid.periodic:
-        neighbor_row, neighbor_col = neighbor_row % grid.rows, neighbor_col % grid.cols
-    inside = (neighbor_row >= 0) & (neighbor_row < grid.rows) & (neighbor_col >= 0) & (neighbor_col < grid.cols)
-    table = torch.where(inside, neighbor_row * grid.cols + neighbor_col, -1)
+    table = grid._nodes_at(row[:, None] + offsets[..., 0], col[:, None] + offsets[..., 1])
     repeated = table == nodes[:, None]
     for slot in range(1, grid.num_slots):
         repeated[:, slot] |= (table[:, :slot] == table[:, slot : slot + 1]).any(dim=1)
     return table.masked_fill(repeated, -1)
+
+
+def _build_window_offsets(key: str, radius: int) -> Tensor:
+    steps = _window_steps(key, radius)
+    hexagonal = Grid(*json.loads(key)).topology == "hexagonal"
+
+    def offset(parity: int, up: int, along: int) -> tuple[int, int]:
+        # Half a column of a step is gained or lost where it leads to a row of the other shift.
+        shift = parity - (parity + up) % 2 if hexagonal else 0
+        return up, (along + shift) // 2
+
+    return torch.tensor([[offset(parity, *step) for step in steps] for parity in (0, 1)], device="cpu")
+
+
+def _build_window_mirror(key: str, radius: int) -> Tensor:
+    grid, steps = Grid(*json.loads(key)), _window_steps(key, radius)
+    slot_of = {step: slot for slot, step in enumerate(steps)}
+    return torch.tensor([slot_of[_nearest_image(grid, -up, -along)] for up, along in steps], device="cpu")
+
+
+@functools.lru_cache(maxsize=64)
+def _window_steps(key: str, radius: int) -> list[tuple[int, int]]:
+    """The steps to the nodes of a window, as (rows, half columns) in the plane, the same for all nodes; slot order."""
+    grid = Grid(*json.loads(key))
+    radius = min(radius, grid.rows + grid.cols)  # which is as far as nodes can be apart
+    steps = []
+    for up in range(-radius, radius + 1):
+        if grid.topology == "rectangular":
+            reach, first, last = 2 * radius, 2 * (1 - grid.cols), 2 * (grid.cols - 1)
+        else:  # each row further away is a step, and leads half a column to either side
+            reach = 2 * radius - abs(up)
+            first, last = 2 * (1 - grid.cols) - up % 2, 2 * (grid.cols - 1) + up % 2
+        for along in range(-reach, reach + 1, 2):
+            if grid.periodic:
+                kept = _nearest_image(grid, up, along) == (up, along)
+            else:
+                kept = abs(up) < grid.rows and first <= along <= last
+            if kept:
+                steps.append((up, along))
+    return steps
+
+
+def _nearest_image(grid: Grid, up: int, along: int) -> tuple[int, int]:
+    """The shortest of the steps (rows, half columns) that lead to the same node of a periodic grid.
+
+    The least rows and the least columns are also the least steps on hexagons. Of two opposite ways as short as each
+    other it is the one up, or right.
+    """
+    if not grid.periodic:
+        return up, along
+    rows, half_cols = grid.rows, 2 * grid.cols
+    return (up + (rows - 1) // 2) % rows - (rows - 1) // 2, (along + grid.cols - 1) % half_cols - (grid.cols - 1)

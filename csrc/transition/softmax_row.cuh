@@ -12,6 +12,15 @@ constexpr int kRowThreads = 128;  // of kernels with one block per row of logits
 __device__ inline float exponential(float x) { return expf(x); }
 __device__ inline double exponential(double x) { return exp(x); }
 
+// The logarithm of the sum over the threads of a block of sum * exp(largest), where a thread has seen a sum of
+// exp(logit - largest).
+__device__ inline double join_softmax(double largest, double sum, double* scratch) {
+  const double block_largest = block_reduce<Maximum, kRowThreads>(largest, scratch);
+  if (block_largest == double(-INFINITY)) return block_reduce<Sum, kRowThreads>(sum, scratch) + block_largest;
+  const double scale = sum == 0 ? 0 : exp(largest - block_largest);
+  return block_largest + log(block_reduce<Sum, kRowThreads>(sum * scale, scratch));
+}
+
 // log sum_j exp(row[j]) in one pass with a running maximum and sum; finite for finite logits of any size, -inf if all
 // are -inf, NaN if one is NaN or +inf. All threads of the block call it and get the result; `scratch` holds a value per
 // warp.
@@ -28,10 +37,7 @@ __device__ inline double log_sum_exp(const T* __restrict__ row, int64_t units, d
     }
     if (logit != C(-INFINITY)) sum += double(exponential(logit - largest));  // -inf adds 0, where -inf - -inf is NaN
   }
-  const double block_largest = block_reduce<Maximum, kRowThreads>(double(largest), scratch);
-  if (block_largest == double(-INFINITY)) return block_reduce<Sum, kRowThreads>(sum, scratch) + block_largest;
-  const double scale = sum == 0 ? 0 : exp(double(largest) - block_largest);
-  return block_largest + log(block_reduce<Sum, kRowThreads>(sum * scale, scratch));
+  return join_softmax(double(largest), sum, scratch);
 }
 
 template <class T>

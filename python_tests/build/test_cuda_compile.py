@@ -46,6 +46,15 @@ BUDGET = {
     "transition_losses_backward_means_kernel": 128,
     "transition_losses_backward_codebook_kernel": 128,
     "transition_losses_backward_z_kernel": 64,
+    "codebook_center_kernel": 64,
+    "codebook_moments_kernel": 64,
+    "codebook_moments_join_kernel": 64,
+    "local_transition_losses_kernel": 64,
+    "local_transition_losses_backward_logits_kernel": 128,
+    "local_transition_losses_backward_z_kernel": 64,
+    "local_transition_losses_backward_sums_kernel": 64,
+    "local_transition_losses_backward_total_kernel": 64,
+    "local_transition_losses_backward_codebook_kernel": 64,
 }
 
 # Bytes of shared memory per block, where the default is too much. Three blocks of the search in 100 KiB, the least that

@@ -15,6 +15,7 @@ NAMES = [
     "transition_losses",
     "transition_log_prob",
     "expected_distance",
+    "local_transition_losses",
 ]
 
 

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from calls import CALLS, GRID, Call, assert_same_bits, make_inputs, run
+from calls import CALLS, GRID, RADIUS, Call, assert_same_bits, make_inputs, run
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -17,7 +17,8 @@ def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dic
     """Arguments of each native op, in each of its modes."""
     t = make_inputs(rows, dtype=dtype, device=device)
     z, codebook, logits, index, prev = t["z"], t["codebook"], t["logits"], t["index"], t["prev"]
-    neighbors = GRID.neighbors(device)
+    neighbors, window = GRID.neighbors(device), GRID.window(RADIUS, device)
+    local = t["local_logits"], prev, index, z, codebook, window.offsets, window.mirror, GRID.rows, GRID.cols, False
     return {
         "bmu": [(z, codebook), (z, codebook, 2), (z.T.contiguous().T, codebook[::2])],
         "som_gather": [(codebook, index, neighbors)],
@@ -26,6 +27,7 @@ def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dic
         "segment_sum": [(z, index, GRID.num_nodes)],
         "transition_log_prob": [(logits, prev, index, sparse) for sparse in (False, True)],
         "transition_losses": [(logits, prev, index, z, codebook, sparse) for sparse in (False, True)],
+        "local_transition_losses": [(*local, sparse) for sparse in (False, True)],
     }
 
 

@@ -28,6 +28,15 @@ VALID = {
     },
     "transition_log_prob": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "cur": [5, 0, 0, 1, 2]},
     "expected_distance": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "z": (5, 4), "codebook": (6, 4)},
+    "local_transition_losses": {
+        "logits": (6, 10),
+        "prev": [0, 5, 1, 1, 2],
+        "cur": [5, 0, 0, 1, 2],
+        "z": (5, 4),
+        "codebook": (6, 4),
+        "grid": Grid(2, 3),
+        "radius": 1,
+    },
 }
 
 
@@ -97,6 +106,13 @@ WRONG_SHAPES = [
     ("expected_distance", "z", (5,), "[N, D]"),
     ("expected_distance", "codebook", (6, 3), "[K, D] with "),
     ("expected_distance", "codebook", (5, 4), "[K, D] with "),
+    ("local_transition_losses", "logits", (6,), "[K, W + 1] with K = 6, W = 9"),
+    ("local_transition_losses", "logits", (6, 9), "[K, W + 1] with K = 6, W = 9"),
+    ("local_transition_losses", "logits", (5, 10), "[K, W + 1] with K = 6, W = 9"),
+    ("local_transition_losses", "cur", [0, 1, 2, 3], "[N] with N = 5"),
+    ("local_transition_losses", "z", (4, 4), "[N, D] with N = 5"),
+    ("local_transition_losses", "codebook", (6, 3), "[K, D] with "),
+    ("local_transition_losses", "codebook", (5, 4), "[K, D] with "),
 ]
 
 
@@ -179,6 +195,12 @@ def test_border(ops: SimpleNamespace, device: torch.device, op: str, wrong: obje
     refuses(ops, device, op, "border", wrong, "be 'zero' or 'mask'", repr(wrong))
 
 
+@pytest.mark.parametrize("wrong", [-1, 1.0, True])
+def test_radius(ops: SimpleNamespace, device: torch.device, wrong: object) -> None:
+    with pytest.raises(ValueError, match=rf"^Grid\.window: radius must be an integer of at least 0, got {wrong!r}$"):
+        ops.local_transition_losses(**arguments("local_transition_losses", device, radius=wrong))
+
+
 @pytest.mark.parametrize("wrong", [0, -3])
 def test_number_of_segments(ops: SimpleNamespace, device: torch.device, wrong: int) -> None:
     refuses(ops, device, "segment_sum", "num_segments", wrong, "be at least 1", str(wrong))
@@ -204,6 +226,8 @@ def test_index_out_of_range_gives_nan_and_leaves_other_rows_alone(
     if op == "segment_sum":  # the row is left out
         assert actual.count.tolist() == [1, 2, 0, 0, 0, 1]
         return
+    if op == "local_transition_losses" and name == "cur":  # the expected distance does not depend on it
+        actual, right = actual.log_prob, right.log_prob
     for a, b in zip(*((x,) if isinstance(x, Tensor) else x for x in (actual, right)), strict=True):
         assert a[4].isnan().all()
         assert torch.equal(a[:4], b[:4])

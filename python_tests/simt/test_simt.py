@@ -24,7 +24,15 @@ from somvae_ext import build_info
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("SOMVAE_EXT_SIMT_BUILD", ROOT / "build" / "simt"))
 
-OPS = ["bmu", "segment_sum", "som_gather", "som_head", "transition_log_prob", "transition_losses"]
+OPS = [
+    "bmu",
+    "segment_sum",
+    "som_gather",
+    "som_head",
+    "transition_log_prob",
+    "transition_losses",
+    "local_transition_losses",
+]
 PRUNED_SEARCH = ["cpu_pruned_search", "cpu_address_pruned_search"]
 VARIANTS = ["plain", "address", "thread"]
 SIZE = {"plain": "normal", "address": "normal", "thread": "small"}

@@ -14,6 +14,7 @@
 #include "neighborhood/segment_sum.h"
 #include "neighborhood/som_gather.h"
 #include "neighborhood/som_head.h"
+#include "transition/local_transition_losses.h"
 #include "transition/transition_log_prob.h"
 #include "transition/transition_losses.h"
 
@@ -121,6 +122,19 @@ template <class T>
 void run(const TransitionLossesBackwardArgs<T>& args) {
   with_workspace(transition_losses_backward_cuda_workspace_bytes(args),
                  [&](void* workspace) { transition_losses_backward_cuda(args, workspace, nullptr); });
+}
+template <class T>
+void run(const CodebookMomentsArgs<T>& args) {
+  codebook_moments_cuda(args, nullptr);
+}
+template <class T>
+void run(const LocalTransitionLossesArgs<T>& args) {
+  local_transition_losses_cuda(args, nullptr);
+}
+template <class T>
+void run(const LocalTransitionLossesBackwardArgs<T>& args) {
+  std::vector<int64_t> group_of(args.in.units, -1);
+  local_transition_losses_backward_cuda(args, group_of.data(), nullptr);
 }
 
 #else
@@ -241,6 +255,38 @@ void run(const TransitionLossesBackwardArgs<T>& args) {
   if (args.grad_z) {
     in_two_ranges(groups, [&](int64_t a, int64_t b) { transition_losses_backward_z_cpu(args, workspace, a, b); });
   }
+}
+
+template <class T>
+void run(const CodebookMomentsArgs<T>& args) {
+  codebook_center_cpu(args);
+  in_two_ranges(moment_chunks(args.units), [&](int64_t a, int64_t b) { codebook_moments_cpu(args, a, b); });
+  codebook_moments_join_cpu(args);
+}
+template <class T>
+void run(const LocalTransitionLossesArgs<T>& args) {
+  in_two_ranges(args.in.groups.count, [&](int64_t a, int64_t b) { local_transition_losses_cpu(args, a, b); });
+}
+template <class T>
+void run(const LocalTransitionLossesBackwardArgs<T>& args) {
+  const int64_t places = args.in.groups.count * args.in.window.slots;
+  std::vector<int64_t> node(places), order, begin{0};
+  std::vector<Compute<T> > weight(places);
+  WindowPull<T> pull{node.data(), weight.data(), nullptr, nullptr};
+  in_two_ranges(args.in.groups.count,
+                [&](int64_t a, int64_t b) { local_transition_losses_backward_groups_cpu(args, pull, a, b); });
+  if (!args.grad_codebook) return;
+  local_transition_losses_backward_join_cpu(args);
+  for (int64_t unit = 0; unit < args.in.units; ++unit) {
+    for (int64_t place = 0; place < places; ++place) {
+      if (node[place] == unit) order.push_back(place);
+    }
+    begin.push_back(static_cast<int64_t>(order.size()));
+  }
+  pull.order = order.data();
+  pull.begin = begin.data();
+  in_two_ranges(args.in.units,
+                [&](int64_t a, int64_t b) { local_transition_losses_backward_codebook_cpu(args, pull, a, b); });
 }
 
 #endif

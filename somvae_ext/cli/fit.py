@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from somvae_ext.models import SOMVAE
     from somvae_ext.training import RunFolder
 
+# Nodes of the largest map whose K x K transition matrix is drawn: on a larger one a step is less than a pixel.
+_LARGEST_MATRIX = 4096
+
 
 def run(options: Namespace) -> None:
     # All imports first: a missing extra should be known before the training, not after it.
@@ -112,7 +115,7 @@ def _draw(model: SOMVAE, splits: AnySplits, history: list[dict[str, Any]], folde
     plotting.plot_losses(history, ax=left)
     plotting.plot_quality(history, ax=right)
     pictures.append(folder.save_figure(folder.CURVES, curves))
-    if model.transitions is not None:
+    if model.transitions is not None and model.transitions.num_nodes <= _LARGEST_MATRIX:
         axes = plotting.plot_transitions(model.transitions.matrix())
         pictures.append(folder.save_figure(folder.TRANSITIONS, _figure(axes)))
     return pictures

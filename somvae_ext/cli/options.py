@@ -56,7 +56,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     from somvae_ext.data import NAMES, Recipe
     from somvae_ext.grid import Topology
     from somvae_ext.models import SOMVAEConfig
-    from somvae_ext.models.somvae_config import Gradient, Init, Network, Reconstruction
+    from somvae_ext.models.somvae_config import Gradient, Init, Network, Reconstruction, Transitions
     from somvae_ext.ops.neighborhood import Border
 
     default = SOMVAEConfig()
@@ -101,6 +101,8 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add_model("beta", "weight of the SOM loss", type=float)
     add("--gamma", "weight of the transition loss (default: 1.8 for series, else 0)", type=float)
     add("--tau", "weight of the smoothness loss (default: 1.4 for series, else 0)", type=float)
+    add_model("transitions", "table of all pairs of nodes, or of near ones", choices=list(get_args(Transitions)))
+    add_model("transition_radius", "how many nodes away is near, for local transitions", type=int)
     for name, meaning in (
         ("epochs", "passes over the training data"),
         ("batch_size", "samples, or series, per step"),

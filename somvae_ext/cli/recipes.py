@@ -51,6 +51,8 @@ _MODEL_OPTIONS = (
     "beta",
     "gamma",
     "tau",
+    "transitions",
+    "transition_radius",
 )
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.

@@ -70,8 +70,8 @@ class SOMVAE(nn.Module):
 
     Attributes:
         quantizer: the map, a :class:`~somvae_ext.nn.SOMQuantizer`.
-        transitions: a :class:`~somvae_ext.nn.TransitionModel`, or None where gamma = tau = 0, so that a large map
-            without transitions does not pay for a K x K table.
+        transitions: a :class:`~somvae_ext.nn.TransitionModel` of the kind that the config names, or None where gamma =
+            tau = 0, so that a large map without transitions does not pay for a table.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
 
     Raises:
@@ -107,7 +107,7 @@ class SOMVAE(nn.Module):
             config.grid, config.latent_dim, border=config.border, straight_through=config.gradient == "copy"
         )
         has_transitions = config.gamma > 0 or config.tau > 0
-        self.transitions = TransitionModel(config.grid.num_nodes) if has_transitions else None
+        self.transitions = _transitions(config) if has_transitions else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""
@@ -196,9 +196,9 @@ class SOMVAE(nn.Module):
         transition = smoothness = total.new_zeros(())
         if self.transitions is not None:
             prev = predecessors(output.indices, mask)
-            transition = -_mean(self.transitions.log_prob(prev, output.indices), mask)
-            expected = self.transitions.expected_distance(prev, output.z_e, self.quantizer.codebook)
-            smoothness = _mean(expected, mask) / self.quantizer.grid.num_nodes
+            steps = self.transitions.losses(prev, output.indices, output.z_e, self.quantizer.codebook)
+            transition = -_mean(steps.log_prob, mask)
+            smoothness = _mean(steps.expected_distance, mask) / self.quantizer.grid.num_nodes
             total = total + config.transition_weight * transition + config.tau * smoothness
         return SOMVAELosses(total, reconstruction_q, reconstruction_e, commitment, som, transition, smoothness)
 
@@ -339,6 +339,11 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return values.sum() / max(1, values.numel())
     return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
+
+
+def _transitions(config: SOMVAEConfig) -> TransitionModel:
+    radius = config.transition_radius if config.transitions == "local" else None
+    return TransitionModel(config.grid, kind=config.transitions, radius=radius)
 
 
 def _encoder(config: SOMVAEConfig) -> nn.Module:

@@ -14,6 +14,9 @@ Output = Literal["sigmoid", "linear"]
 Reconstruction = Literal["mse", "bce"]
 Gradient = Literal["som", "copy", "none"]
 Init = Literal["normal", "kmeans"]
+Transitions = Literal["dense", "local"]
+
+_TRANSITION_RADIUS = 8
 
 _CHOICES: dict[str, Any] = {
     "network": Network,
@@ -22,6 +25,7 @@ _CHOICES: dict[str, Any] = {
     "init": Init,
     "reconstruction": Reconstruction,
     "gradient": Gradient,
+    "transitions": Transitions,
 }
 
 
@@ -56,6 +60,9 @@ class SOMVAEConfig:
         beta: weight of the SOM loss.
         gamma: weight of the transition loss. 0 for data without an order in time.
         tau: weight of the smoothness loss. 0 for data without an order in time.
+        transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
+            ``"local"``, the nodes near each node and a remainder, for large maps.
+        transition_radius: how far near is, for ``"local"``.
         square_gamma: weigh the transition loss by gamma^2, as the published code does (it multiplies by gamma twice).
 
     The first defaults of the loss are the published ones; gamma and tau are those for static data. ``gradient="copy"``
@@ -86,6 +93,8 @@ class SOMVAEConfig:
     gamma: float = 0.0
     tau: float = 0.0
     square_gamma: bool = False
+    transitions: Transitions = "dense"
+    transition_radius: int = _TRANSITION_RADIUS
 
     def __post_init__(self) -> None:
         # A config read from JSON brings lists.
@@ -105,6 +114,13 @@ class SOMVAEConfig:
             if chosen not in names:
                 listed = ", ".join(repr(choice) for choice in names[:-1]) + f" or {names[-1]!r}"
                 raise ValueError(f"SOMVAEConfig: {name} must be {listed}, got {chosen!r}")
+        if self.transition_radius < 0:
+            raise ValueError(f"SOMVAEConfig: transition_radius must be at least 0, got {self.transition_radius}")
+        if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
+            raise ValueError(
+                "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "
+                f"got 'dense' and {self.transition_radius}"
+            )
         if self.latent_relu and self.network != "dense":
             raise ValueError(f"SOMVAEConfig: latent_relu must be False for network {self.network!r}, got True")
         if self.network == "identity":

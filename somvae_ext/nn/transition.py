@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext import ops
+from somvae_ext.grid import Grid
+from somvae_ext.nn.transition_table import make_table
+
+Kind = Literal["dense", "local"]
 
 # Probability of a restart where a chain has steps of probability zero, see TransitionModel.stationary. Far below any
 # probability that float64 counts give, far above the smallest normal number, so that its products do not underflow.
@@ -43,32 +49,56 @@ def predecessors(indices: Tensor, mask: Tensor | None = None) -> Tensor:
 class TransitionModel(nn.Module):
     """First-order transition probabilities between nodes, learned with the map (Fortuin et al. 2019, section 2.3).
 
-    P(j | i) = softmax_j(logits[i]); all nodes are equally likely at the start.
+    ``"dense"``: P(j | i) = softmax_j(logits[i]), K x K numbers. ``"local"``, for maps too big for that: a logit for
+    each node in the window of radius r around i and one for all nodes outside together, each of which is as likely as
+    the others, K times (2r + 1)^2 + 1 numbers on rectangles; see :func:`~somvae_ext.ops.local_transition_losses`. All
+    nodes are equally likely at the start.
 
     Args:
-        num_nodes: number of nodes K.
+        nodes: number of nodes K, or the map's grid.
+        kind: ``"dense"`` or ``"local"``.
+        radius: of the windows, for ``"local"``, which needs the grid.
+        sparse_grad: give the logits' gradient as rows, see :func:`~somvae_ext.ops.transition_losses`.
 
     Attributes:
-        logits: parameter ``[K, K]``, row = from, column = to.
+        logits: parameter, row = from: ``[K, K]``, column = to, or ``[K, W + 1]``, columns = slots of
+            :meth:`Grid.window <somvae_ext.Grid.window>` and the remainder.
 
     Raises:
-        ValueError: ``num_nodes`` below 1.
+        ValueError: ``nodes`` below 1, an unknown ``kind``, ``"local"`` without a grid or a radius of at least 0, or
+            ``"dense"`` with a radius.
 
     Example:
         >>> import torch
         >>> transitions = TransitionModel(4)
         >>> transitions.log_prob(torch.tensor([0]), torch.tensor([3])).exp().item()
         0.25
+        >>> TransitionModel(Grid(256, 256), kind="local", radius=8).logits.shape
+        torch.Size([65536, 290])
     """
 
     logits: nn.Parameter
 
-    def __init__(self, num_nodes: int) -> None:
+    def __init__(
+        self, nodes: int | Grid, *, kind: Kind = "dense", radius: int | None = None, sparse_grad: bool = False
+    ) -> None:
         super().__init__()
-        if num_nodes < 1:
-            raise ValueError(f"TransitionModel: num_nodes must be at least 1, got {num_nodes}")
-        self.num_nodes = num_nodes
-        self.logits = nn.Parameter(torch.zeros(num_nodes, num_nodes))
+        self.table = make_table(nodes, kind, radius)
+        self.num_nodes = self.table.num_nodes
+        self.sparse_grad = sparse_grad
+        self.logits = nn.Parameter(self.table.uniform())
+
+    def losses(self, prev: Tensor, cur: Tensor, z: Tensor, codebook: Tensor) -> ops.TransitionLosses:
+        """:meth:`log_prob` and :meth:`expected_distance` in one pass, with one gradient of the logits for both.
+
+        Raises:
+            ValueError: shapes that do not fit, a wrong dtype, or an index out of range (on the CPU).
+        """
+        _check_same_shape("losses", prev, cur)
+        _check_leading_shape("losses", prev, z)
+        rows = z.reshape(-1, z.shape[-1])
+        both = self.table.losses(self.logits, prev.reshape(-1), cur.reshape(-1), rows, codebook, self.sparse_grad)
+        return ops.TransitionLosses(*(loss.view(prev.shape) for loss in both))
 
     def log_prob(self, prev: Tensor, cur: Tensor) -> Tensor:
         """Log-probability of each step ``prev -> cur``.
@@ -83,11 +113,8 @@ class TransitionModel(nn.Module):
         Raises:
             ValueError: shapes that differ, a wrong dtype, or an index out of range (on the CPU).
         """
-        if prev.shape != cur.shape:
-            raise ValueError(
-                f"TransitionModel.log_prob: cur must have the shape of prev, {list(prev.shape)}, got {list(cur.shape)}"
-            )
-        return ops.transition_log_prob(self.logits, prev.reshape(-1), cur.reshape(-1)).view(prev.shape)
+        _check_same_shape("log_prob", prev, cur)
+        return self.table.log_prob(self.logits, prev.reshape(-1), cur.reshape(-1), self.sparse_grad).view(prev.shape)
 
     def expected_distance(self, prev: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
         """Squared distance to the codes that is expected one step after ``prev``: sum_j P(j | prev) |z - e_j|^2.
@@ -103,13 +130,10 @@ class TransitionModel(nn.Module):
         Raises:
             ValueError: shapes that do not fit, a wrong dtype, or an index out of range (on the CPU).
         """
-        if prev.shape != z.shape[:-1]:
-            raise ValueError(
-                "TransitionModel.expected_distance: prev must have the leading shape of z, "
-                f"{list(z.shape[:-1])}, got {list(prev.shape)}"
-            )
+        _check_leading_shape("expected_distance", prev, z)
         rows = z.reshape(-1, z.shape[-1])
-        return ops.expected_distance(self.logits, prev.reshape(-1), rows, codebook).view(prev.shape)
+        expected = self.table.expected_distance(self.logits, prev.reshape(-1), rows, codebook, self.sparse_grad)
+        return expected.view(prev.shape)
 
     def negative_log_likelihood(self, indices: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean of -log P(k_t | k_t-1) over the steps that series really make.
@@ -139,6 +163,8 @@ class TransitionModel(nn.Module):
     def fit_counts(self, indices: Tensor, mask: Tensor | None = None, *, pseudocount: float) -> TransitionModel:
         """Sets the probabilities from counted steps: P(j | i) = (n_ij + a) / (n_i + K a), the logits being its log.
 
+        Where only near nodes have a logit, steps to the nodes outside are counted together, and shared out evenly.
+
         Args:
             indices: nodes, int64 ``[B, T]``. First frames are no steps; series are never joined.
             mask: which frames are real, bool ``[B, T]``; all by default.
@@ -159,16 +185,21 @@ class TransitionModel(nn.Module):
             )
         prev, cur = _steps("TransitionModel.fit_counts", indices, mask)
         self._check_range("fit_counts", "indices", indices if mask is None else indices[mask])
-        size = self.num_nodes
-        counts = torch.bincount(prev * size + cur, minlength=size * size).view(size, size).double()
-        counts += pseudocount
-        counts[counts.sum(dim=1) == 0] = 1
-        self.logits.copy_((counts / counts.sum(dim=1, keepdim=True)).log())
+        self.logits.copy_(self.table.fitted(prev, cur, pseudocount))
         return self
 
+    def rows(self, nodes: Tensor) -> Tensor:
+        """P(j | i) for all j, ``[..., K]``, of the nodes i = ``nodes``, int64 ``[...]``. Differentiable.
+
+        Raises:
+            ValueError: a dtype other than int64, or a node out of range.
+        """
+        self._check_nodes("rows", "nodes", nodes)
+        return self._rows(nodes)
+
     def matrix(self) -> Tensor:
-        """The transition matrix P, ``[K, K]``; each row sums to one. Differentiable."""
-        return self.logits.softmax(dim=1)
+        """The transition matrix P, ``[K, K]``, which must fit in memory; each row sums to one. Differentiable."""
+        return self.rows(torch.arange(self.num_nodes, device=self.logits.device))
 
     @torch.no_grad()
     def stationary(self) -> Tensor:
@@ -179,12 +210,13 @@ class TransitionModel(nn.Module):
         start, and this is the answer for a start at a uniformly random node; nodes that it leaves for ever have 0.
 
         Computed in float64 by the elimination of Grassmann, Taksar and Heyman (1985), which never subtracts, so that
-        each entry is accurate even where the chain hardly ever leaves a node. O(K^3).
+        each entry is accurate even where the chain hardly ever leaves a node. O(K^3), on a K x K matrix whatever the
+        kind.
 
         Returns:
             float64 ``[K]``, sums to one.
         """
-        chain = self.logits.double().softmax(dim=1)
+        chain = self._rows(torch.arange(self.num_nodes, device=self.logits.device), torch.float64)
         reducible = bool((chain == 0).any())
         if reducible:
             # With a vanishing chance of a restart at a uniformly random node, the stationary distribution is unique and
@@ -205,7 +237,7 @@ class TransitionModel(nn.Module):
 
     @torch.no_grad()
     def sample(self, start: Tensor | int, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draws paths through the map.
+        """Draws paths through the map. A step holds the rows of the paths' nodes, ``[..., K]``.
 
         Args:
             start: first node of each path, int64 ``[...]``, or one number.
@@ -221,16 +253,13 @@ class TransitionModel(nn.Module):
         """
         device = self.logits.device
         node = torch.as_tensor(start, device=device)
-        if node.dtype != torch.int64:
-            raise ValueError(f"TransitionModel.sample: start must be of dtype int64, got {node.dtype}")
-        self._check_range("sample", "start", node)
+        self._check_nodes("sample", "start", node)
         if steps < 0:
             raise ValueError(f"TransitionModel.sample: steps must be at least 0, got {steps}")
         draws = torch.rand((*node.shape, steps), dtype=torch.float64, generator=generator).to(device)
-        cumulative = self.logits.double().softmax(dim=1).cumsum(dim=1)
         path = [node]
         for t in range(steps):
-            row = cumulative[path[-1]]
+            row = self._rows(path[-1], torch.float64).cumsum(dim=-1)
             # The first node whose cumulative probability exceeds the draw: never one of probability zero. The last sum
             # is one but for rounding, so the draw is scaled to it.
             target = draws[..., t, None] * row[..., -1:]
@@ -238,7 +267,18 @@ class TransitionModel(nn.Module):
         return torch.stack(path, dim=-1)
 
     def extra_repr(self) -> str:
-        return f"num_nodes={self.num_nodes}"
+        return ", ".join([str(self.table)] + ["sparse_grad=True"] * self.sparse_grad)
+
+    def _rows(self, nodes: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        flat = nodes.reshape(-1)
+        # F.embedding and not logits[nodes]: on the CPU, indexing adds up its gradient in the threads' order.
+        rows = F.embedding(flat, self.logits).to(dtype)
+        return self.table.probabilities(rows, flat).view(*nodes.shape, self.num_nodes)
+
+    def _check_nodes(self, method: str, name: str, nodes: Tensor) -> None:
+        if nodes.dtype != torch.int64:
+            raise ValueError(f"TransitionModel.{method}: {name} must be of dtype int64, got {nodes.dtype}")
+        self._check_range(method, name, nodes)
 
     def _check_range(self, method: str, name: str, nodes: Tensor) -> None:
         if nodes.numel() == 0:
@@ -249,6 +289,21 @@ class TransitionModel(nn.Module):
                 f"TransitionModel.{method}: {name} must hold nodes from 0 to {self.num_nodes - 1}, "
                 f"got {low if low < 0 else high}"
             )
+
+
+def _check_same_shape(method: str, prev: Tensor, cur: Tensor) -> None:
+    if prev.shape != cur.shape:
+        raise ValueError(
+            f"TransitionModel.{method}: cur must have the shape of prev, {list(prev.shape)}, got {list(cur.shape)}"
+        )
+
+
+def _check_leading_shape(method: str, prev: Tensor, z: Tensor) -> None:
+    if prev.shape != z.shape[:-1]:
+        raise ValueError(
+            f"TransitionModel.{method}: prev must have the leading shape of z, {list(z.shape[:-1])}, "
+            f"got {list(prev.shape)}"
+        )
 
 
 def _steps(method: str, indices: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@
 | :func:`segment_sum` | sums and counts of the rows that each unit won |
 | :func:`transition_losses` | row softmax of a transition table, lookup, and the expectation of squared distances |
 | :func:`transition_log_prob`, :func:`expected_distance` | each of these two alone |
+| :func:`local_transition_losses` | both for a table that holds only the nodes near each node, and a remainder |
 
 Each op has a ``*_reference`` beside it in pure torch, written for reading; it is what runs when the compiled library
 is absent. All ops are differentiable once, deterministic on a given device whatever the number of threads, and
@@ -18,6 +19,10 @@ work under ``torch.compile(fullgraph=True)``. Needs only torch.
 
 from somvae_ext.ops.bmu import BestMatch, bmu, bmu_reference
 from somvae_ext.ops.bmu_index import BMUIndex
+from somvae_ext.ops.local_transition import (
+    local_transition_losses,
+    local_transition_losses_reference,
+)
 from somvae_ext.ops.neighborhood import (
     SegmentSum,
     SOMHead,
@@ -52,6 +57,8 @@ __all__ = [
     "bmu_reference",
     "expected_distance",
     "expected_distance_reference",
+    "local_transition_losses",
+    "local_transition_losses_reference",
     "segment_sum",
     "segment_sum_reference",
     "som_gather",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -87,7 +88,9 @@ def evaluate(
         - with transitions, in nats per step from frame to frame: ``transition_nll``, the negative log-likelihood of
           ``data`` under the learned matrix; ``counted_nll``, under one counted on ``train`` (with one step spread over
           each row beforehand, so that no step is impossible); ``lowest_nll``, under one counted on ``data`` itself, the
-          maximum-likelihood estimate that no matrix can beat there.
+          maximum-likelihood estimate that no matrix can beat there. Counted models are of the learned one's kind: with
+          local transitions they too share out evenly what leads to nodes outside of the windows, and no other local
+          model can beat the last.
 
     Raises:
         ValueError: see :func:`encode`.
@@ -123,9 +126,10 @@ def _transitions(learned: TransitionModel, held_out: Encodings, train: Encodings
     device = learned.logits.device
     indices = held_out.indices.to(device)
     mask = None if held_out.mask is None else held_out.mask.to(device)
-    counted = {"lowest_nll": TransitionModel(size).fit_counts(held_out.indices, held_out.mask, pseudocount=0)}
+    blank = copy.deepcopy(learned).cpu()  # a model of the same kind
+    counted = {"lowest_nll": copy.deepcopy(blank).fit_counts(held_out.indices, held_out.mask, pseudocount=0)}
     if train is not None:
-        counted["counted_nll"] = TransitionModel(size).fit_counts(train.indices, train.mask, pseudocount=1 / size)
+        counted["counted_nll"] = blank.fit_counts(train.indices, train.mask, pseudocount=1 / size)
     result = {"transition_nll": learned.negative_log_likelihood(indices, mask).item()}
     for name, model in sorted(counted.items()):
         result[name] = model.negative_log_likelihood(held_out.indices, held_out.mask).item()

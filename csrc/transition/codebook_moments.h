@@ -1,0 +1,45 @@
+// Sums over all codes, by which the sum of squared distances to all of them has a closed form:
+//
+//   sum_j |z - e_j|^2 = K |z - c|^2 - 2 (z - c) . sum_j (e_j - c) + sum_j |e_j - c|^2      for any center c
+//
+// With c amid the codes no digits are lost to an offset that data and codes share. It is the mean of at most
+// kCenterCodes evenly spaced codes, so that the codebook is passed over once.
+#pragma once
+#include <cstdint>
+
+#include "device.h"
+#include "dtypes.h"
+
+namespace somvae {
+
+constexpr int64_t kCenterCodes = 1024;
+constexpr int64_t kMomentCodes = 1024;  // summed up at a time, by one thread of the CPU or one block
+
+// Chunks of the codebook are summed up on their own, then the chunks' sums in ascending order.
+SOMVAE_HOST_DEVICE inline int64_t moment_chunks(int64_t units) { return (units + kMomentCodes - 1) / kMomentCodes; }
+
+// The codes that the center is the mean of: 0, stride, 2 stride, ...
+SOMVAE_HOST_DEVICE inline int64_t center_stride(int64_t units) { return (units + kCenterCodes - 1) / kCenterCodes; }
+SOMVAE_HOST_DEVICE inline int64_t center_count(int64_t units) {
+  return units == 0 ? 0 : (units - 1) / center_stride(units) + 1;
+}
+
+// As one array of 2 dim + 1 values.
+struct CodebookMoments {
+  const double* center;    // [dim]
+  const double* residual;  // [dim]: sum_j (e_j - center)
+  const double* spread;    // [1]: sum_j |e_j - center|^2
+
+  SOMVAE_HOST_DEVICE CodebookMoments(const double* values, int64_t dim)
+      : center(values), residual(values + dim), spread(values + 2 * dim) {}
+};
+
+template <class T>
+struct CodebookMomentsArgs {
+  const T* codebook;  // [units, dim]
+  double* partial;    // [moment_chunks(units), 2 dim] scratch: of each chunk, the residual and the squares by feature
+  double* moments;    // [2 dim + 1] out
+  int64_t units, dim;
+};
+
+}  // namespace somvae

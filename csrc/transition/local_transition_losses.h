@@ -1,0 +1,118 @@
+// Log-probability and expected squared distance under rows of a local transition table: logits for the nodes in a
+// window and one more, the remainder, which all nodes outside share. Launchers for both twins; no torch here.
+#pragma once
+#include <cstdint>
+
+#include "dtypes.h"
+#include "transition/codebook_moments.h"
+#include "transition/node_window.h"
+#include "transition/touched_groups.h"
+
+namespace somvae {
+
+// What both passes read. With the window W of i = prev[n] and K - |W| nodes outside,
+//
+//   p_j = exp(logits[i, slot of j] - log_normalizer[n])                       for j in W
+//   q   = exp(logits[i, slots] - log_normalizer[n]) / (K - |W|)               for any j outside; 0 if there is none
+//
+// where log_normalizer[n] = logsumexp over the slots that are present and, if a node is outside, the remainder. It is
+// double for all T: at logits of 1e4 a float one would cost the probabilities three digits.
+//
+// Samples with the same prev are a group, and share what is known of its row.
+template <class T>
+struct LocalTransition {
+  const T* logits;        // [units, slots + 1]
+  const int64_t* prev;    // [samples]
+  const int64_t* cur;     // [samples]
+  const T* z;             // [samples, dim]
+  const T* codebook;      // [units, dim]
+  const double* moments;  // [2 dim + 1], see codebook_moments.h
+  TouchedGroups groups;
+  NodeWindow window;
+  int64_t samples, units, dim;
+};
+
+// log_prob[n]    = log p_cur or log q
+// expectation[n] = sum_{j in W} p_j d_j + q sum_{j outside} d_j with d_j = |z_n - e_j|^2; the latter sum is that over
+//                  all nodes, in closed form, less that over W.
+// NaN where prev (all) or cur (log_prob) is out of range.
+template <class T>
+struct LocalTransitionLossesArgs {
+  LocalTransition<T> in;
+  Compute<T>* log_prob;     // [samples] out
+  Compute<T>* expectation;  // [samples] out
+  double* log_normalizer;   // [samples] out
+  double* outside;          // [samples] out: q
+};
+
+// With u and v the gradients of log_prob and expectation:
+//
+// d/d logits[i, slot of j] = sum over n with prev[n] = i of  u ([cur = j] - p_j) + v p_j (d_j - expectation)
+// d/d logits[i, slots]     = sum over those n of  u ([cur outside] - r) + v (q sum_{j outside} d_j - r expectation)
+//                            with r = (K - |W|) q; absent slots have no gradient
+// d/d z[n]                 = 2 v (sum_{j in W} (p_j - q) (z_n - e_j) + q sum_j (z_n - e_j)), the latter closed
+// d/d codebook[j]          = 2 sum_n v (q_n + [j in W_n] (p_nj - q_n)) (e_j - z_n)
+//
+// A cur out of range makes its row of the logits' gradient NaN; a sample whose prev is out of range gives NaN in grad_z
+// and in a sparse gradient, and is left out of the others.
+template <class T>
+struct LocalTransitionLossesBackwardArgs {
+  LocalTransition<T> in;
+  const Compute<T>* grad_log_prob;     // [samples]: u
+  const Compute<T>* grad_expectation;  // [samples]: v
+  const Compute<T>* expectation;       // [samples]
+  const double* log_normalizer;        // [samples]
+  const double* outside;               // [samples]
+  T* grad_logits;    // [units, slots + 1] in (zeros) and out or, if sparse, [groups, slots + 1] out; null: not wanted
+  T* grad_z;         // [samples, dim] out, or null
+  T* grad_codebook;  // [units, dim] out, or null
+  bool sparse;
+  // Scratch for grad_codebook, else null: of each group, and after the last of all groups weighed by q,
+  // sum_n 2 v (z_n - center) and sum_n 2 v.
+  double* group_sums;  // [groups + 1, dim + 1]
+};
+
+// ---- CPU: every prev and cur is in range
+// -----------------------------------------------------------------------------
+
+template <class T>
+void codebook_center_cpu(const CodebookMomentsArgs<T>& args);
+template <class T>
+void codebook_moments_cpu(const CodebookMomentsArgs<T>& args, int64_t first_chunk, int64_t last_chunk);
+template <class T>
+void codebook_moments_join_cpu(const CodebookMomentsArgs<T>& args);
+
+template <class T>
+void local_transition_losses_cpu(const LocalTransitionLossesArgs<T>& args, int64_t first_group, int64_t last_group);
+
+// Where and how much the groups pull at codes, beyond what they do to all.
+template <class T>
+struct WindowPull {
+  int64_t* node;         // [groups, slots]: the node in each slot of each group's window, -1 if absent
+  Compute<T>* weight;    // [groups, slots]: p - q there
+  const int64_t* order;  // [groups * slots]: places in the above sorted by node, ascending within a node
+  const int64_t* begin;  // [units + 1]: those of node j are order[begin[j]] .. order[begin[j + 1] - 1]
+};
+
+// grad_logits and grad_z, and for grad_codebook, if that is wanted, group_sums (but the last) and node and weight.
+template <class T>
+void local_transition_losses_backward_groups_cpu(const LocalTransitionLossesBackwardArgs<T>& args,
+                                                 const WindowPull<T>& pull, int64_t first_group, int64_t last_group);
+template <class T>  // the last of group_sums
+void local_transition_losses_backward_join_cpu(const LocalTransitionLossesBackwardArgs<T>& args);
+template <class T>
+void local_transition_losses_backward_codebook_cpu(const LocalTransitionLossesBackwardArgs<T>& args,
+                                                   const WindowPull<T>& pull, int64_t first_unit, int64_t last_unit);
+
+// ---- CUDA
+// ------------------------------------------------------------------------------------------------------------
+
+template <class T>
+void codebook_moments_cuda(const CodebookMomentsArgs<T>& args, void* stream);
+template <class T>
+void local_transition_losses_cuda(const LocalTransitionLossesArgs<T>& args, void* stream);
+template <class T>  // group_of [units] is scratch for grad_codebook, -1 at first
+void local_transition_losses_backward_cuda(const LocalTransitionLossesBackwardArgs<T>& args, int64_t* group_of,
+                                           void* stream);
+
+}  // namespace somvae

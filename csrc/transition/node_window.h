@@ -1,0 +1,32 @@
+// The nodes near a node of a map, by a pattern that Grid.window (somvae_ext/grid.py) gives: no kernel knows what a
+// hexagon is.
+#pragma once
+#include <cstdint>
+
+#include "device.h"
+#include "index_range.h"
+
+namespace somvae {
+
+struct NodeWindow {
+  const int64_t* offsets;  // [2, slots, 2]: row and column offset of each slot, for nodes in even and in odd rows
+  const int64_t* mirror;   // [slots]: the slot in which the node in a slot has this node in turn
+  int64_t slots, rows, cols;
+  bool periodic;
+};
+
+// The node in a slot of `unit`'s window, or -1 where the slot is absent. Offsets are at most the size of the map; what
+// longer ones lead to counts as absent, so that nothing outside is ever read.
+SOMVAE_HOST_DEVICE inline int64_t window_node(const NodeWindow& window, int64_t unit, int64_t slot) {
+  int64_t row = unit / window.cols, col = unit % window.cols;
+  const int64_t* offset = window.offsets + (row % 2 * window.slots + slot) * 2;
+  row += offset[0];
+  col += offset[1];
+  if (window.periodic) {
+    row += row < 0 ? window.rows : row >= window.rows ? -window.rows : 0;
+    col += col < 0 ? window.cols : col >= window.cols ? -window.cols : 0;
+  }
+  return in_range(row, window.rows) && in_range(col, window.cols) ? row * window.cols + col : -1;
+}
+
+}  // namespace somvae

@@ -1,0 +1,414 @@
+// local_transition_losses: both losses and the three gradients, that of the logits dense and as rows.
+#include "harness.h"
+#include "oracle.h"
+#include "softmax_oracle.h"
+#include "twins.h"
+
+using namespace somvae;
+using namespace somvae::test;
+
+namespace {
+
+// A grid and the pattern of its windows. Rectangular: rows and columns differ by at most the radius. Hexagonal, odd
+// rows shifted right by half a unit: at most the radius of steps away. Of a periodic grid at least as long as a window.
+struct Windows {
+  std::string name;
+  int64_t rows, cols, slots;
+  bool periodic;
+  std::vector<int64_t> offsets, mirror;
+
+  int64_t units() const { return rows * cols; }
+  NodeWindow pattern() const { return {offsets.data(), mirror.data(), slots, rows, cols, periodic}; }
+  // The unit in a slot, or -1.
+  int64_t unit_at(int64_t unit, int64_t slot) const {
+    const int64_t row = unit / cols, col = unit % cols, at = (row % 2 * slots + slot) * 2;
+    int64_t r = row + offsets[at], c = col + offsets[at + 1];
+    if (periodic) {
+      r = (r + rows) % rows;
+      c = (c + cols) % cols;
+    }
+    return r < 0 || r >= rows || c < 0 || c >= cols ? -1 : r * cols + c;
+  }
+};
+
+Windows make_windows(int64_t rows, int64_t cols, int64_t radius, bool hexagonal, bool periodic) {
+  Windows windows{std::to_string(rows) + "x" + std::to_string(cols) + (hexagonal ? " hexagonal" : " rectangular") +
+                      (periodic ? " periodic" : "") + ", radius " + std::to_string(radius),
+                  rows,
+                  cols,
+                  0,
+                  periodic,
+                  {},
+                  {}};
+  for (const int64_t parity : {0, 1}) {
+    windows.slots = 0;
+    for (int64_t down = -radius; down <= radius; ++down) {
+      for (int64_t half = -2 * radius; half <= 2 * radius; ++half) {  // half columns
+        const int64_t odd = hexagonal ? (down % 2 + 2) % 2 : 0;
+        if (((half % 2) + 2) % 2 != odd) continue;
+        if (hexagonal && std::abs(half) > 2 * radius - std::abs(down)) continue;
+        const int64_t shift = hexagonal ? parity - (parity + odd) % 2 : 0;
+        windows.offsets.push_back(down);
+        windows.offsets.push_back((half + shift) / 2);
+        ++windows.slots;
+      }
+    }
+  }
+  for (int64_t slot = 0; slot < windows.slots; ++slot) windows.mirror.push_back(windows.slots - 1 - slot);
+  return windows;
+}
+
+std::vector<Windows> all_windows(Size size) {
+  std::vector<Windows> all = {make_windows(1, 1, 0, false, false), make_windows(3, 4, 1, false, false),
+                              make_windows(4, 3, 1, true, true)};
+  if (size == Size::kSmall) return all;
+  all.insert(all.end(), {make_windows(1, 7, 2, false, false), make_windows(6, 5, 1, true, false),
+                         make_windows(7, 9, 3, false, true), make_windows(15, 13, 6, false, false)});
+  return all;
+}
+
+template <class T>
+struct Problem {
+  const Windows& windows;
+  Batch batch;
+  std::vector<T> logits, z, codebook;
+  std::vector<int64_t> prev, cur;
+  std::string what;
+
+  int64_t units() const { return windows.units(); }
+  bool valid(int64_t unit) const { return unit >= 0 && unit < units(); }
+  const T* row(int64_t sample) const { return logits.data() + prev[sample] * (windows.slots + 1); }
+  Real z_at(int64_t sample, int64_t d) const { return Real(load(z[sample * batch.dim + d])); }
+  Real code_at(int64_t unit, int64_t d) const { return Real(load(codebook[unit * batch.dim + d])); }
+  Real distance(int64_t sample, int64_t unit) const {
+    Real sum = 0;
+    for (int64_t d = 0; d < batch.dim; ++d) {
+      const Real difference = z_at(sample, d) - code_at(unit, d);
+      sum += difference * difference;
+    }
+    return sum;
+  }
+};
+
+// The rows of the table that a batch touches, as tensor/touched_rows.h defines them.
+struct Touched {
+  const std::vector<int64_t>& prev;
+  int64_t units;
+  std::vector<int64_t> unit, order, offsets{0};
+
+  Touched(const std::vector<int64_t>& prev, int64_t units) : prev(prev), units(units), order(prev.size()) {
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return prev[a] < prev[b]; });
+    for (size_t i = 1; i <= order.size(); ++i) {
+      if (i < order.size() && prev[order[i]] == prev[order[i - 1]]) continue;
+      unit.push_back(std::clamp<int64_t>(prev[order[i - 1]], 0, units - 1));
+      offsets.push_back(static_cast<int64_t>(i));
+    }
+    unit.resize(prev.size(), unit.empty() ? 0 : unit.back());  // then come empty groups
+    offsets.resize(prev.size() + 1, static_cast<int64_t>(prev.size()));
+  }
+
+  TouchedGroups groups() const {
+    return {unit.data(), order.data(), offsets.data(), static_cast<int64_t>(unit.size())};
+  }
+  bool empty(int64_t group) const { return offsets[group] == offsets[group + 1]; }
+  bool invalid(int64_t group) const {
+    return !empty(group) && (prev[order[offsets[group]]] < 0 || prev[order[offsets[group]]] >= units);
+  }
+  // The group of a unit, or -1.
+  int64_t group_of(int64_t wanted) const {
+    for (size_t group = 0; group < unit.size(); ++group) {
+      if (!empty(group) && prev[order[offsets[group]]] == wanted) return static_cast<int64_t>(group);
+    }
+    return -1;
+  }
+};
+
+// What is known of the row that a sample's prev names.
+struct Row {
+  std::vector<int64_t> slot_of;  // of each unit, -1 outside of the window
+  int64_t outside;
+  Real log_normalizer, error;
+};
+
+template <class T>
+Row row_of(const Problem<T>& problem, int64_t sample) {
+  const Windows& windows = problem.windows;
+  Row row{std::vector<int64_t>(problem.units(), -1), problem.units(), 0, 0};
+  std::vector<T> taking_part;
+  for (int64_t slot = 0; slot < windows.slots; ++slot) {
+    const int64_t unit = windows.unit_at(problem.prev[sample], slot);
+    if (unit < 0) continue;
+    row.slot_of[unit] = slot;
+    --row.outside;
+    taking_part.push_back(problem.row(sample)[slot]);
+  }
+  if (row.outside > 0) taking_part.push_back(problem.row(sample)[windows.slots]);
+  const LogSumExp<T> sum(taking_part.data(), static_cast<int64_t>(taking_part.size()));
+  row.log_normalizer = sum.value;
+  row.error = sum.error;
+  return row;
+}
+
+// That of a node outside, computed in double.
+template <class T>
+Probability outside_probability(const Problem<T>& problem, int64_t sample, const Row& row, Real log_normalizer,
+                                Real normalizer_error) {
+  if (row.outside == 0) return {0, 0};
+  const Real exponent = Real(load(problem.row(sample)[problem.windows.slots])) - log_normalizer;
+  const Real value = std::exp(exponent) / row.outside, u64 = unit_roundoff<double>();
+  return {value, value * (2 * u64 * std::fabs(exponent) + normalizer_error + 6 * u64) + 2 * smallest_normal<double>()};
+}
+
+// Of sums over all codes by their closed form about a center among them: the terms that are added up and taken away.
+template <class T>
+struct ClosedForm {
+  std::vector<Real> size;  // by feature: the largest |x - center| of codes and samples is below
+  Real square = 0;         // and of squares, over features
+
+  explicit ClosedForm(const Problem<T>& problem) {
+    for (int64_t d = 0; d < problem.batch.dim; ++d) {
+      Real largest = 0;
+      for (int64_t unit = 0; unit < problem.units(); ++unit) {
+        largest = std::max(largest, std::fabs(problem.code_at(unit, d)));
+      }
+      for (int64_t sample = 0; sample < problem.batch.rows; ++sample) {
+        largest = std::max(largest, std::fabs(problem.z_at(sample, d)));
+      }
+      size.push_back(2 * largest);
+      square += 4 * largest * largest;
+    }
+  }
+};
+
+template <class T>
+struct Saved {
+  std::vector<Compute<T>> expectation;
+  std::vector<double> log_normalizer, outside;
+};
+
+template <class T>
+LocalTransition<T> inputs_of(const Problem<T>& problem, const std::vector<double>& moments, const Touched& touched) {
+  const auto [rows, dim] = problem.batch;
+  return {problem.logits.data(),
+          problem.prev.data(),
+          problem.cur.data(),
+          problem.z.data(),
+          problem.codebook.data(),
+          moments.data(),
+          touched.groups(),
+          problem.windows.pattern(),
+          rows,
+          problem.units(),
+          dim};
+}
+
+template <class T>
+std::vector<double> moments_of(const Problem<T>& problem) {
+  const int64_t units = problem.units(), dim = problem.batch.dim;
+  auto partial = poisoned<double>(moment_chunks(units) * 2 * dim), moments = poisoned<double>(2 * dim + 1);
+  run(CodebookMomentsArgs<T>{problem.codebook.data(), partial.data(), moments.data(), units, dim});
+  return moments;
+}
+
+template <class T>
+Saved<T> check_forward(Report& report, const Problem<T>& problem, const ClosedForm<T>& closed) {
+  using C = Compute<T>;
+  const auto [rows, dim] = problem.batch;
+  const int64_t units = problem.units();
+  const auto moments = moments_of(problem);
+  const Touched touched(problem.prev, units);
+  auto log_prob = poisoned<C>(rows), expectation = poisoned<C>(rows);
+  auto log_normalizer = poisoned<double>(rows), outside = poisoned<double>(rows);
+  run(LocalTransitionLossesArgs<T>{inputs_of(problem, moments, touched), log_prob.data(), expectation.data(),
+                                   log_normalizer.data(), outside.data()});
+
+  const Real u64 = unit_roundoff<double>();
+  Saved<T> saved = {std::vector<C>(rows, C(NAN)), std::vector<double>(rows, NAN), std::vector<double>(rows, NAN)};
+  for (int64_t n = 0; n < rows; ++n) {
+    const std::string where = problem.what + ", row " + std::to_string(n);
+    if (!problem.valid(problem.prev[n])) {
+      report.require(std::isnan(log_prob[n]) && std::isnan(expectation[n]) && std::isnan(log_normalizer[n]) &&
+                         std::isnan(outside[n]),
+                     where + ": expected NaN");
+      continue;
+    }
+    const Row row = row_of(problem, n);
+    const Probability q = outside_probability(problem, n, row, row.log_normalizer, row.error);
+    const int64_t cur = problem.cur[n];
+    if (!problem.valid(cur)) {
+      report.require(std::isnan(log_prob[n]), where + ", log_prob: expected NaN");
+    } else {
+      const int64_t slot = row.slot_of[cur];
+      const Real logit = Real(load(problem.row(n)[slot >= 0 ? slot : problem.windows.slots]));
+      const Real shared = slot >= 0 ? 0 : std::log(Real(row.outside));
+      const Real value = logit - shared - row.log_normalizer;
+      require_near(report, log_prob[n], value,
+                   row.error + 3 * u64 * (std::fabs(value) + std::fabs(row.log_normalizer) + shared + std::fabs(logit)),
+                   where + ", log_prob");
+    }
+    Sum want;
+    for (int64_t unit = 0; unit < units; ++unit) {
+      const int64_t slot = row.slot_of[unit];
+      const Probability p = slot >= 0 ? probability_of(problem.row(n)[slot], row.log_normalizer, row.error) : q;
+      const Real distance = problem.distance(n, unit);
+      want.add_uncertain(p.value * distance, p.error * distance);
+    }
+    want.add_uncertain(0, (q.value + q.error) * 4 * units * (units + dim + 8) * u64 * closed.square);
+    require_near(report, expectation[n], want, (dim + 8) * u64, where + ", expectation");
+    require_near(report, log_normalizer[n], row.log_normalizer, row.error, where + ", log_normalizer");
+    require_near(report, outside[n], q.value, q.error, where + ", outside");
+    saved.expectation[n] = static_cast<C>(want.value());
+    saved.log_normalizer[n] = static_cast<double>(row.log_normalizer);
+    saved.outside[n] =
+        static_cast<double>(outside_probability(problem, n, row, Real(saved.log_normalizer[n]), 0).value);
+  }
+  return saved;
+}
+
+template <class T>
+void check_backward(Report& report, Random& random, const Problem<T>& problem, const ClosedForm<T>& closed,
+                    const Saved<T>& saved) {
+  using C = Compute<T>;
+  const auto [rows, dim] = problem.batch;
+  const int64_t units = problem.units(), columns = problem.windows.slots + 1;
+  const auto moments = moments_of(problem);
+  const Touched touched(problem.prev, units);
+  const auto u = random_values<C>(random, rows), v = random_values<C>(random, rows);
+  std::vector<T> dense(units * columns, store<T>(0));
+  auto sparse = poisoned<T>(rows * columns), grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(units * dim);
+  auto sums = poisoned<double>((rows + 1) * (dim + 1));
+  LocalTransitionLossesBackwardArgs<T> args = {inputs_of(problem, moments, touched),
+                                               u.data(),
+                                               v.data(),
+                                               saved.expectation.data(),
+                                               saved.log_normalizer.data(),
+                                               saved.outside.data(),
+                                               dense.data(),
+                                               nullptr,
+                                               nullptr,
+                                               false,
+                                               nullptr};
+  run(args);
+  args.grad_logits = sparse.data();
+  args.sparse = true;
+  args.grad_z = grad_z.data();
+  run(args);
+  args.grad_logits = args.grad_z = nullptr;
+  args.grad_codebook = grad_codebook.data();
+  args.group_sums = sums.data();
+  run(args);
+
+  const Real u64 = unit_roundoff<double>();
+  std::vector<Sum> want_logits(units * columns), want_codebook(units * dim);
+  std::vector<bool> spoilt(units, false);  // rows with a cur that is out of range
+  for (int64_t n = 0; n < rows; ++n) {
+    const std::string where = problem.what + ", row " + std::to_string(n);
+    if (!problem.valid(problem.prev[n])) {
+      for (int64_t d = 0; d < dim; ++d) {
+        report.require(std::isnan(load(grad_z[n * dim + d])), where + ", grad_z: expected NaN");
+      }
+      continue;
+    }
+    const int64_t prev = problem.prev[n], cur = problem.cur[n];
+    if (!problem.valid(cur)) spoilt[prev] = true;
+    const Row row = row_of(problem, n);
+    const Probability q = outside_probability(problem, n, row, Real(saved.log_normalizer[n]), 0);
+    const Real gu = u[n], gv = v[n], expectation = saved.expectation[n];
+    Sum& remainder = want_logits[prev * columns + columns - 1];
+    std::vector<Sum> want_z(dim);
+    for (int64_t unit = 0; unit < units; ++unit) {
+      const int64_t slot = row.slot_of[unit];
+      const Probability p = slot >= 0 ? probability_of(problem.row(n)[slot], Real(saved.log_normalizer[n])) : q;
+      Sum& logit = slot >= 0 ? want_logits[prev * columns + slot] : remainder;
+      const Real distance = problem.distance(n, unit);
+      if (unit == cur) logit.add(gu, 0);
+      logit.add_uncertain(-gu * p.value, std::fabs(gu) * p.error);
+      // A group's sums of v d and v expectation are taken before their difference.
+      const Real parts = std::fabs(gv) * p.value * (distance + std::fabs(expectation));
+      logit.add_uncertain(gv * p.value * (distance - expectation),
+                          std::fabs(gv) * p.error * std::fabs(distance - expectation) + (rows + dim + 8) * u64 * parts);
+      for (int64_t d = 0; d < dim; ++d) {
+        const Real term = 2 * gv * (problem.z_at(n, d) - problem.code_at(unit, d));
+        want_z[d].add_uncertain(term * p.value, std::fabs(term) * p.error);
+        want_codebook[unit * dim + d].add_uncertain(-term * p.value, std::fabs(term) * p.error);
+      }
+    }
+    const Real share = q.value + q.error, operations = 4 * (units + dim + rows + 8) * u64;
+    if (row.outside > 0) {
+      remainder.add_uncertain(
+          0, std::fabs(gv) * share * units * operations * closed.square + 2 * std::fabs(gu) * operations);
+    }
+    for (int64_t d = 0; d < dim; ++d) {
+      want_z[d].add_uncertain(0, 2 * std::fabs(gv) * share * units * operations * closed.size[d]);
+      require_near(report, grad_z[n * dim + d], want_z[d], 4 * u64, where + ", grad_z");
+      // Sums of (e - center) and (z - center) stand for sums of differences, with weights of any unit.
+      for (int64_t unit = 0; unit < units; ++unit) {
+        const int64_t slot = row.slot_of[unit];
+        const Real p = slot >= 0 ? std::exp(Real(load(problem.row(n)[slot])) - saved.log_normalizer[n]) : 0;
+        const Real rounding = slot >= 0 ? unit_roundoff<C>() * (p + share) + p * 8 * unit_roundoff<C>() : 0;
+        want_codebook[unit * dim + d].add_uncertain(
+            0, 2 * std::fabs(gv) * closed.size[d] * ((p + 2 * share) * operations + rounding));
+      }
+    }
+  }
+  for (int64_t unit = 0; unit < units; ++unit) {
+    for (int64_t column = 0; column < columns; ++column) {
+      const std::string where = problem.what + ", gradient of logits of unit " + std::to_string(unit);
+      const Sum& want = want_logits[unit * columns + column];
+      const bool absent = column + 1 < columns && problem.windows.unit_at(unit, column) < 0;
+      const int64_t group = touched.group_of(unit);
+      for (const T* got : {&dense[unit * columns + column], group < 0 ? nullptr : &sparse[group * columns + column]}) {
+        if (got == nullptr) continue;
+        if (spoilt[unit] && !absent && want.error(u64) > 0) {
+          report.require(std::isnan(load(*got)), where + ": expected NaN");
+        } else if (!spoilt[unit]) {
+          require_near(report, *got, want, 4 * u64, where);
+        }
+      }
+    }
+  }
+  for (int64_t group = 0; group < rows; ++group) {
+    if (!touched.invalid(group)) continue;
+    for (int64_t column = 0; column < columns; ++column) {
+      report.require(std::isnan(load(sparse[group * columns + column])), problem.what + ", sparse: expected NaN");
+    }
+  }
+  for (size_t i = 0; i < want_codebook.size(); ++i) {
+    require_near(report, grad_codebook[i], want_codebook[i], 4 * u64,
+                 problem.what + ", grad_codebook[" + std::to_string(i) + "]");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Size size = parse_size(argc, argv);
+  Report report;
+  Random random(7);
+  for_each_dtype([&]<class T>() {
+    report.group(kTwin + ", local_transition_losses, " + dtype_name<T>());
+    for (const Windows& windows : all_windows(size)) {
+      for (const Batch& batch : batches(size)) {
+        for (const double scale : {1., 1000.}) {
+          for (const bool invalid : {false, true}) {
+            const int64_t units = windows.units();
+            const Problem<T> problem = {windows,
+                                        batch,
+                                        random_values<T>(random, units * (windows.slots + 1), scale),
+                                        random_values<T>(random, batch.rows * batch.dim),
+                                        random_values<T>(random, units * batch.dim),
+                                        random_index(random, batch.rows, units, invalid),
+                                        random_index(random, batch.rows, units, invalid),
+                                        windows.name + ", rows " + std::to_string(batch.rows) + " dim " +
+                                            std::to_string(batch.dim) + (invalid ? ", some invalid" : "")};
+            const ClosedForm<T> closed(problem);
+            const auto saved = check_forward(report, problem, closed);
+            check_backward(report, random, problem, closed, saved);
+          }
+        }
+      }
+    }
+  });
+  return report.finish(launched());
+}

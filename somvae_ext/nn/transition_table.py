@@ -1,0 +1,164 @@
+"""What the logits of a transition model mean: a full table, or one of the nodes near each node."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from somvae_ext import ops
+from somvae_ext.grid import Grid
+from somvae_ext.ops.local_transition import local_probabilities
+from somvae_ext.ops.transition import TransitionLosses
+
+_CHUNK = 4096  # windows that are written out at a time
+
+
+class TransitionTable(Protocol):
+    """How rows of logits give the probabilities P(j | i); ``prev`` and ``cur`` are int64 ``[N]``."""
+
+    @property
+    def num_nodes(self) -> int: ...
+
+    def uniform(self) -> Tensor:
+        """Logits under which all nodes are equally likely, one row per node."""
+        ...
+
+    def losses(
+        self, logits: Tensor, prev: Tensor, cur: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool
+    ) -> TransitionLosses:
+        """Log-probability and expected distance of each step, ``[N]``."""
+        ...
+
+    def log_prob(self, logits: Tensor, prev: Tensor, cur: Tensor, sparse_grad: bool) -> Tensor:
+        """The former alone."""
+        ...
+
+    def expected_distance(self, logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool) -> Tensor:
+        """The latter alone."""
+        ...
+
+    def probabilities(self, logits: Tensor, nodes: Tensor) -> Tensor:
+        """P(j | i) for all j, ``[N, K]``, from the rows of logits ``[N, ...]`` of ``nodes``."""
+        ...
+
+    def fitted(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
+        """The logits, float64, under which the steps, with ``pseudocount`` more of each, are the likeliest."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseTable:
+    """P(j | i) = softmax_j(logits[i]), ``[K, K]``."""
+
+    num_nodes: int
+
+    def uniform(self) -> Tensor:
+        return torch.zeros(self.num_nodes, self.num_nodes)
+
+    def losses(
+        self, logits: Tensor, prev: Tensor, cur: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool
+    ) -> TransitionLosses:
+        return ops.transition_losses(logits, prev, cur, z, codebook, sparse_grad=sparse_grad)
+
+    def log_prob(self, logits: Tensor, prev: Tensor, cur: Tensor, sparse_grad: bool) -> Tensor:
+        return ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse_grad)
+
+    def expected_distance(self, logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool) -> Tensor:
+        return ops.expected_distance(logits, prev, z, codebook, sparse_grad=sparse_grad)
+
+    def probabilities(self, logits: Tensor, nodes: Tensor) -> Tensor:
+        return logits.softmax(dim=1)
+
+    def fitted(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
+        size = self.num_nodes
+        counts = torch.bincount(prev * size + cur, minlength=size * size).view(size, size).double()
+        counts += pseudocount
+        counts[counts.sum(dim=1) == 0] = 1
+        return (counts / counts.sum(dim=1, keepdim=True)).log()
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalTable:
+    """A logit for each node within ``radius`` on the grid, and one for the rest, ``[K, W + 1]``.
+
+    See :func:`~somvae_ext.ops.local_transition_losses`.
+    """
+
+    grid: Grid
+    radius: int
+
+    @property
+    def num_nodes(self) -> int:
+        return self.grid.num_nodes
+
+    @functools.cached_property
+    def _outside(self) -> Tensor:
+        """How many nodes are outside of each node's window, int64 ``[K]``."""
+        chunks = torch.arange(self.num_nodes, device="cpu").split(_CHUNK)
+        near = torch.cat([(self.grid.window_nodes(self.radius, nodes) >= 0).sum(dim=1) for nodes in chunks])
+        return self.num_nodes - near
+
+    def uniform(self) -> Tensor:
+        logits = torch.zeros(self.num_nodes, len(self.grid.window(self.radius).mirror) + 1)
+        logits[:, -1] = self._outside.clamp_min(1).log()
+        return logits
+
+    def losses(
+        self, logits: Tensor, prev: Tensor, cur: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool
+    ) -> TransitionLosses:
+        return ops.local_transition_losses(
+            logits, prev, cur, z, codebook, self.grid, self.radius, sparse_grad=sparse_grad
+        )
+
+    def log_prob(self, logits: Tensor, prev: Tensor, cur: Tensor, sparse_grad: bool) -> Tensor:
+        nowhere = logits.new_empty(len(prev), 0), logits.new_empty(self.num_nodes, 0)  # no features, no distances
+        return self.losses(logits, prev, cur, *nowhere, sparse_grad).log_prob
+
+    def expected_distance(self, logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool) -> Tensor:
+        # The log-probability of staying costs a lookup; its gradient is zero.
+        return self.losses(logits, prev, prev, z, codebook, sparse_grad).expected_distance
+
+    def probabilities(self, logits: Tensor, nodes: Tensor) -> Tensor:
+        return local_probabilities(logits, nodes, self.grid, self.radius)
+
+    def fitted(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
+        size, outside = self.num_nodes, self._outside.to(prev.device)
+        step, times = torch.unique(prev * size + cur, return_counts=True)
+        prev, cur = step // size, step % size
+        slots = len(self.grid.window(self.radius).mirror)
+        chunks = zip(prev.split(_CHUNK), cur.split(_CHUNK), strict=True)
+        place = prev * (slots + 1) + torch.cat([self._slot(*steps) for steps in chunks])
+        counts = torch.bincount(place, times.double(), minlength=size * (slots + 1)).view(size, slots + 1)
+        total = counts.sum(dim=1) + size * pseudocount
+        counts[:, :-1] += torch.where(total > 0, pseudocount, 1.0)[:, None]
+        counts[:, -1] += torch.where(total > 0, pseudocount, 1.0) * outside
+        logits = (counts / torch.where(total > 0, total, size)[:, None]).log()
+        logits[outside == 0, -1] = 0  # takes no part
+        return logits
+
+    def _slot(self, prev: Tensor, cur: Tensor) -> Tensor:
+        """The slot of ``cur`` in the window of ``prev``, that of the remainder if it is outside."""
+        found = self.grid.window_nodes(self.radius, prev) == cur[:, None]
+        return torch.where(found.any(dim=1), found.int().argmax(dim=1), found.shape[1])
+
+
+def make_table(nodes: int | Grid, kind: str, radius: int | None) -> TransitionTable:
+    """The table of a :class:`~somvae_ext.nn.TransitionModel`, which documents the arguments."""
+    if kind not in ("dense", "local"):
+        raise ValueError(f"TransitionModel: kind must be 'dense' or 'local', got {kind!r}")
+    if kind == "dense":
+        if radius is not None:
+            raise ValueError(f"TransitionModel: radius must be None for kind 'dense', got {radius!r}")
+        num_nodes = nodes.num_nodes if isinstance(nodes, Grid) else nodes
+        if num_nodes < 1:
+            raise ValueError(f"TransitionModel: nodes must be at least 1, got {num_nodes}")
+        return DenseTable(num_nodes)
+    if not isinstance(nodes, Grid):
+        raise ValueError(f"TransitionModel: nodes must be a Grid for kind 'local', got {nodes!r}")
+    if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
+        raise ValueError(f"TransitionModel: radius must be an integer of at least 0 for kind 'local', got {radius!r}")
+    return LocalTable(nodes, radius)

@@ -24,6 +24,7 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
     z, codebook, logits = (
         torch.randn(shape, device="cuda").to(dtype).requires_grad_() for shape in ((n, d), (k, d), (k, k))
     )
+    local = torch.randn(k, len(grid.window(2).mirror) + 1, device="cuda").to(dtype).requires_grad_()
     prev, cur = (torch.randint(k, (n,), device="cuda") for _ in range(2))
     for kernel in ("ffma", "tensor_core"):
         os.environ["SOMVAE_EXT_BMU_KERNEL"] = kernel
@@ -44,6 +45,8 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
         backward(*ops.transition_losses(logits, prev, cur, z, codebook, sparse_grad=sparse_grad))
         logits.grad = None
         backward(ops.expected_distance(logits, prev, z, codebook, sparse_grad=sparse_grad))
+        local.grad = None
+        backward(*ops.local_transition_losses(local, prev, cur, z, codebook, grid, 2, sparse_grad=sparse_grad))
 
 
 def main() -> None:

@@ -114,6 +114,51 @@ def test_distance_is_a_metric(grid: Grid) -> None:
     assert (distance[:, None] <= distance[:, :, None] + distance[None] + atol).all()
 
 
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
+def test_windows_hold_the_nodes_within_the_radius_once(grid: Grid, radius: int) -> None:
+    expected = oracle.windows(grid.rows, grid.cols, grid.topology, grid.periodic, radius)
+    windows = grid.window_nodes(radius, torch.arange(grid.num_nodes)).tolist()
+    found = [[node for node in window if node >= 0] for window in windows]
+    assert [sorted(window) for window in found] == [sorted(window) for window in expected]
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
+def test_a_window_is_seen_back_in_the_mirrored_slot(grid: Grid, radius: int) -> None:
+    window = grid.window(radius)
+    nodes = torch.arange(grid.num_nodes)
+    near = grid.window_nodes(radius, nodes)
+    assert torch.equal(near[:, window.center], nodes)
+    node, slot = (near >= 0).nonzero(as_tuple=True)
+    assert torch.equal(near[near[node, slot], window.mirror[slot]], node)
+
+
+def test_window_slots_go_by_row_then_column() -> None:
+    assert Grid(9, 9).window(2).offsets[1].tolist() == [
+        list(step) for step in itertools.product(range(-2, 3), repeat=2)
+    ]
+    even, odd = Grid(9, 9, topology="hexagonal").window(1).offsets.tolist()
+    assert even == [[-1, -1], [-1, 0], [0, -1], [0, 0], [0, 1], [1, -1], [1, 0]]
+    assert odd == [[-1, 0], [-1, 1], [0, -1], [0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("radius", [1, 3, 8])
+def test_window_sizes(radius: int) -> None:
+    assert len(Grid(30, 30).window(radius).mirror) == (2 * radius + 1) ** 2
+    assert len(Grid(30, 30, topology="hexagonal").window(radius).mirror) == 3 * radius * (radius + 1) + 1
+
+
+def test_window_is_computed_once() -> None:
+    assert Grid(7, 11).window(2).offsets is Grid(7, 11).window(2, "cpu").offsets
+
+
+@pytest.mark.parametrize("radius", [-1, 1.5, True, "2"])
+def test_window_radius_must_be_a_number_of_steps(radius: object) -> None:
+    with pytest.raises(ValueError, match=f"^Grid.window: radius must be an integer of at least 0, got {radius!r}$"):
+        Grid(2, 2).window(radius)  # type: ignore[arg-type]
+
+
 def test_sizes() -> None:
     assert (Grid(3, 5).num_nodes, Grid(3, 5).num_slots) == (15, 4)
     assert Grid(3, 5, topology="hexagonal").num_slots == 6

@@ -174,6 +174,9 @@ def test_losses_stay_finite_where_the_logits_are_too_large_for_exp() -> None:
             "reconstruction must be 'mse' for network 'identity', got 'bce'",
         ),
         ({"reconstruction": "bce", "output": "linear"}, "output must be 'sigmoid' for reconstruction 'bce'"),
+        ({"transitions": "sparse"}, "transitions must be 'dense' or 'local', got 'sparse'"),
+        ({"transitions": "local", "transition_radius": -1}, "transition_radius must be at least 0, got -1"),
+        ({"transition_radius": 3}, "transitions must be 'local' for a transition_radius .*, got 'dense' and 3"),
     ],
 )
 def test_a_config_refuses_unknown_names_and_contradictions(options: dict[str, object], message: str) -> None:
@@ -186,12 +189,26 @@ def test_a_config_refuses_unknown_names_and_contradictions(options: dict[str, ob
     [
         {"network": "notebook", "gradient": "copy", "init": "kmeans"},
         {"network": "identity", "latent_dim": 784, "output": "linear", "topology": "hexagonal", "periodic": True},
+        {"transitions": "local", "transition_radius": 3, "gamma": 0.1},
         {"reconstruction": "bce", "gradient": "none", "border": "mask", "square_gamma": True, "gamma": 0.1},
     ],
 )
 def test_every_option_survives_json(options: dict[str, object]) -> None:
     config = SOMVAEConfig(**options)  # type: ignore[arg-type]
     assert SOMVAEConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_local_transitions_of_a_window_of_all_nodes_give_the_losses_of_dense_ones() -> None:
+    x = torch.rand(2, 5, 1, 3, 3)
+    losses = []
+    for options in ({}, {"transitions": "local", "transition_radius": 9}):
+        torch.manual_seed(0)
+        somvae = model(gamma=1.0, tau=1.0, **options)
+        losses.append(somvae.loss(somvae(x), x))
+        losses[-1].total.backward()
+        assert somvae.transitions.logits.grad.any()
+    for local, dense in zip(losses[1], losses[0], strict=True):
+        torch.testing.assert_close(local, dense)
 
 
 def test_a_second_decoder_that_nothing_would_use_is_refused() -> None:

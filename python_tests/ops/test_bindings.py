@@ -11,6 +11,7 @@ native = importlib.import_module("somvae_ext._C")
 registered = torch.ops.somvae_ext
 
 GRID = Grid(3, 4)
+WINDOW = GRID.window(1)
 UNITS, ROWS, DIM = GRID.num_nodes, 7, 5
 
 
@@ -31,12 +32,33 @@ def arguments(op):
         "som_losses": (z, codebook, cur, GRID.neighbors()),
         "som_head": (z, codebook, GRID.neighbors()),
         "segment_sum": (z, cur, UNITS),
+        "local_transition_losses": (
+            logits[:, :10],
+            prev,
+            cur,
+            z,
+            codebook,
+            WINDOW.offsets,
+            WINDOW.mirror,
+            GRID.rows,
+            GRID.cols,
+            False,
+        ),
         "transition_log_prob": (logits, prev, cur),
         "transition_losses": (logits, prev, cur, z, codebook),
     }[op]
 
 
-OPS = ["bmu", "som_gather", "som_losses", "som_head", "segment_sum", "transition_log_prob", "transition_losses"]
+OPS = [
+    "bmu",
+    "som_gather",
+    "som_losses",
+    "som_head",
+    "segment_sum",
+    "transition_log_prob",
+    "transition_losses",
+    "local_transition_losses",
+]
 
 
 def as_tuple(outputs):

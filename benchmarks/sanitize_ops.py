@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext import Grid, ops
+from somvae_ext.optim import RowAdam
 
 
 def backward(*outputs: Tensor) -> None:
@@ -47,6 +48,7 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
         backward(ops.expected_distance(logits, prev, z, codebook, sparse_grad=sparse_grad))
         local.grad = None
         backward(*ops.local_transition_losses(local, prev, cur, z, codebook, grid, 2, sparse_grad=sparse_grad))
+    RowAdam([logits]).step()  # along the sparse gradient
 
 
 def main() -> None:

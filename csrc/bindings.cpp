@@ -47,6 +47,8 @@ void register_everywhere(torch::Library& library) {
   library.impl("transition_losses_backward", &transition_losses_backward);
   library.impl("local_transition_losses", &local_transition_losses);
   library.impl("local_transition_losses_backward", &local_transition_losses_backward);
+  library.impl("adam_rows_", &adam_rows_);
+  library.impl("adam_rows_.tensor_lr", &adam_rows_tensor_lr_);
 }
 
 void register_on_cpu(torch::Library& library) {
@@ -147,6 +149,12 @@ TORCH_LIBRARY(somvae_ext, library) {
       "Tensor log_normalizer, Tensor outside, Tensor moments, Tensor touched_unit, Tensor touched_order, "
       "Tensor touched_offsets, int rows, int cols, bool periodic, SymInt? sparse_rows, bool[3] output_mask) "
       "-> (Tensor, Tensor, Tensor)");
+  library.def(
+      "adam_rows_(Tensor(a!) param, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor step, Tensor index, Tensor grad, "
+      "float lr, float beta1, float beta2, float eps) -> ()");
+  library.def(
+      "adam_rows_.tensor_lr(Tensor(a!) param, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor step, Tensor index, "
+      "Tensor grad, Tensor lr, float beta1, float beta2, float eps) -> ()");
 }
 
 TORCH_LIBRARY_IMPL(somvae_ext, CPU, library) { somvae::register_on_cpu(library); }
@@ -274,4 +282,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              py::arg("touched_order"), py::arg("touched_offsets"), py::arg("rows"), py::arg("cols"),
              py::arg("periodic"), py::arg("sparse_rows") = py::none(),
              py::arg("output_mask") = std::array<bool, 3>{true, true, true}, release_gil());
+
+  module.def("adam_rows_", &somvae::adam_rows_, py::arg("param"), py::arg("exp_avg"), py::arg("exp_avg_sq"),
+             py::arg("step"), py::arg("index"), py::arg("grad"), py::arg("lr"), py::arg("beta1"), py::arg("beta2"),
+             py::arg("eps"), release_gil());
 }

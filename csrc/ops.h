@@ -96,6 +96,14 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     const Tensor& expectation, const Tensor& log_normalizer, const Tensor& outside, const Tensor& moments,
     const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets, int64_t rows, int64_t cols,
     bool periodic, std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask);
+// One step of Adam on rows index [M] of param floating [K, ...], in place, with their gradients grad [M, ...], which
+// are added up where a row repeats. exp_avg, exp_avg_sq compute [K, ...]; step int64 [], which is 1 in the first step
+void adam_rows_(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& step,
+                const Tensor& index, const Tensor& grad, double lr, double beta1, double beta2, double eps);
+// The same with lr floating []: what a captured graph reads anew each time
+void adam_rows_tensor_lr_(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& step,
+                          const Tensor& index, const Tensor& grad, const Tensor& lr, double beta1, double beta2,
+                          double eps);
 
 namespace differentiable {
 

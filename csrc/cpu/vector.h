@@ -25,3 +25,23 @@ inline __attribute__((always_inline)) unsigned lane_bits(Mask mask) {
   return bits;
 #endif
 }
+
+// Of each lane. A loop of std::sqrt would call the library for its errno, and the plain 512-bit intrinsics warn of what
+// they leave undefined.
+template <class Vector>
+inline __attribute__((always_inline)) Vector square_roots(Vector x) {
+  [[maybe_unused]] constexpr bool wide = sizeof x[0] == 8;
+#if defined(__x86_64__) && SIMD_BYTES == 64
+  if constexpr (wide) return (Vector)_mm512_maskz_sqrt_pd(0xff, (__m512d)x);
+  return (Vector)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
+#elif defined(__x86_64__) && SIMD_BYTES == 32
+  if constexpr (wide) return (Vector)_mm256_sqrt_pd((__m256d)x);
+  return (Vector)_mm256_sqrt_ps((__m256)x);
+#elif defined(__x86_64__)
+  if constexpr (wide) return (Vector)_mm_sqrt_pd((__m128d)x);
+  return (Vector)_mm_sqrt_ps((__m128)x);
+#else
+  for (size_t i = 0; i < sizeof x / sizeof x[0]; ++i) x[i] = std::sqrt(x[i]);
+  return x;
+#endif
+}

@@ -55,6 +55,7 @@ BUDGET = {
     "local_transition_losses_backward_sums_kernel": 64,
     "local_transition_losses_backward_total_kernel": 64,
     "local_transition_losses_backward_codebook_kernel": 64,
+    "adam_rows_kernel": 64,
 }
 
 # Bytes of shared memory per block, where the default is too much. Three blocks of the search in 100 KiB, the least that

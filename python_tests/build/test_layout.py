@@ -50,7 +50,7 @@ def test_only_bindings_includes_python(root: Path) -> None:
     assert naming == ["csrc/bindings.cpp"]
 
 
-@pytest.mark.parametrize("family", ["bmu", "neighborhood", "transition"])
+@pytest.mark.parametrize("family", ["bmu", "neighborhood", "optim", "transition"])
 def test_every_cpu_twin_has_its_cuda_twin(root: Path, family: str) -> None:
     folder = root / "csrc" / family
     cpu = {file.name.removesuffix("_cpu.cpp") for file in folder.glob("*_cpu.cpp")}

@@ -32,6 +32,7 @@ OPS = [
     "transition_log_prob",
     "transition_losses",
     "local_transition_losses",
+    "adam_rows",
 ]
 PRUNED_SEARCH = ["cpu_pruned_search", "cpu_address_pruned_search"]
 VARIANTS = ["plain", "address", "thread"]

@@ -14,6 +14,7 @@
 #include "neighborhood/segment_sum.h"
 #include "neighborhood/som_gather.h"
 #include "neighborhood/som_head.h"
+#include "optim/adam_rows.h"
 #include "transition/local_transition_losses.h"
 #include "transition/transition_log_prob.h"
 #include "transition/transition_losses.h"
@@ -135,6 +136,10 @@ template <class T>
 void run(const LocalTransitionLossesBackwardArgs<T>& args) {
   std::vector<int64_t> group_of(args.in.units, -1);
   local_transition_losses_backward_cuda(args, group_of.data(), nullptr);
+}
+template <class T>
+void run(const AdamRowsArgs<T>& args) {
+  adam_rows_cuda(args, nullptr);
 }
 
 #else
@@ -287,6 +292,10 @@ void run(const LocalTransitionLossesBackwardArgs<T>& args) {
   pull.begin = begin.data();
   in_two_ranges(args.in.units,
                 [&](int64_t a, int64_t b) { local_transition_losses_backward_codebook_cpu(args, pull, a, b); });
+}
+template <class T>
+void run(const AdamRowsArgs<T>& args) {
+  in_two_ranges(args.groups * adam_pieces(args.width), [&](int64_t a, int64_t b) { adam_rows_cpu(args, a, b); });
 }
 
 #endif

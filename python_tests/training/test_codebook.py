@@ -60,7 +60,7 @@ def test_revived_nodes_are_encodings_of_training_samples_and_the_others_stay() -
     model, train = make(), samples()
     descent = torch.optim.Adam(model.parameters())
     before = model.quantizer.codebook.detach().clone()
-    revive(model, descent, torch.tensor([2, 7]), train, seed=3, epoch=2)
+    revive(model, [descent], torch.tensor([2, 7]), train, seed=3, epoch=2)
     after = model.quantizer.codebook.detach()
     encodings = model.encode(train.x).detach()
     for node in (2, 7):
@@ -73,7 +73,7 @@ def test_padding_is_never_revived_into() -> None:
     model = make(gamma=1.0)
     x, mask = torch.full((4, 6, 3), torch.nan), torch.zeros(4, 6, dtype=torch.bool)
     x[:, :2], mask[:, :2] = torch.rand(4, 2, 3), True
-    revive(model, torch.optim.Adam(model.parameters()), torch.arange(5), Samples(x, mask=mask), seed=0, epoch=2)
+    revive(model, [torch.optim.Adam(model.parameters())], torch.arange(5), Samples(x, mask=mask), seed=0, epoch=2)
     encodings = model.encode(x[mask]).detach()
     for code in model.quantizer.codebook.detach()[:5]:
         assert (encodings - code).abs().amax(dim=1).min() < 1e-6
@@ -86,7 +86,7 @@ def test_series_take_turns_in_giving_frames_to_revived_nodes(num_series: int, fr
     x = torch.rand(num_series, 9, 3)
     x[..., 0] = torch.arange(num_series)[:, None]  # which series a frame comes from
     train = Samples(torch.where(mask[..., None], x, torch.nan), mask=mask)
-    revive(model, torch.optim.Adam(model.parameters()), torch.arange(12), train, seed=0, epoch=2)
+    revive(model, [torch.optim.Adam(model.parameters())], torch.arange(12), train, seed=0, epoch=2)
     codes = model.quantizer.codebook.detach()
     assert len(codes.unique(dim=0)) == 12
     assert codes[:, 0].unique(return_counts=True)[1].tolist() == [frames_of_each] * (12 // frames_of_each)
@@ -96,7 +96,7 @@ def test_short_series_leave_their_turns_to_longer_ones() -> None:
     model = make(network="identity", latent_dim=3, gamma=1.0)
     mask = torch.arange(40) < torch.tensor([1, 40, 1])[:, None]
     train = Samples(torch.rand(3, 40, 3), mask=mask)
-    revive(model, torch.optim.Adam(model.parameters()), torch.arange(12), train, seed=0, epoch=2)
+    revive(model, [torch.optim.Adam(model.parameters())], torch.arange(12), train, seed=0, epoch=2)
     codes = model.quantizer.codebook.detach()
     assert len(codes.unique(dim=0)) == 12
     frames = train.x[mask]
@@ -109,7 +109,7 @@ def test_each_pair_of_seed_and_epoch_draws_its_own_samples() -> None:
 
     def revived(seed: int, epoch: int) -> Tensor:
         model = make()
-        revive(model, torch.optim.Adam(model.parameters()), torch.arange(12), train, seed=seed, epoch=epoch)
+        revive(model, [torch.optim.Adam(model.parameters())], torch.arange(12), train, seed=seed, epoch=epoch)
         return model.quantizer.codebook.detach()
 
     assert revived(0, 2).equal(revived(0, 2))

@@ -95,6 +95,60 @@ def test_the_rates_fall_by_steps_and_the_logits_learn_at_their_own() -> None:
     assert moved == pytest.approx(100 * (1e-3 + 1e-3 + 5e-4 + 5e-4), rel=0.3)
 
 
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
+def test_rows_and_dense_updates_agree_where_every_node_is_visited(max_grad_norm: float) -> None:
+    states = []
+    for updates in ("rows", "dense"):
+        model = make(gamma=1.0, tau=0.5, rows=1, cols=2, init="kmeans", transition_updates=updates).double()
+        data = Samples(series(24).x.nan_to_num().double())
+        recipe = dataclasses.replace(RECIPE, batch_size=24, learning_rate=1e-3, max_grad_norm=max_grad_norm)
+        assert train(model, data, recipe)[0]["usage"] == 1.0
+        states.append(model.state_dict())
+    rows, dense = states
+    for name in dense:  # three steps in float64
+        torch.testing.assert_close(rows[name], dense[name], rtol=1e-9, atol=1e-9)
+
+
+def test_rows_that_no_sample_comes_from_keep_their_logits() -> None:
+    model = make(gamma=1.0, tau=0.5, transition_updates="rows")
+    assert model.transitions is not None
+    with torch.no_grad():
+        model.quantizer.codebook[[1, 5]] = 1e3  # far from all encodings
+    train(model, series())
+    moved = model.transitions.logits.detach().any(dim=1)
+    assert not moved[[1, 5]].any()
+    assert moved.any()
+
+
+def test_clipped_gradients_make_other_steps_and_a_wide_limit_none() -> None:
+    states = {}
+    for norm in (0.0, 1e6, 1e-9):  # the last so small that Adam's eps damps the steps
+        model = make(gamma=1.0, tau=0.5, transition_updates="rows")
+        start = model.quantizer.codebook.detach().clone()
+        train(model, series(), dataclasses.replace(RECIPE, epochs=1, max_grad_norm=norm))
+        states[norm] = (model.quantizer.codebook.detach() - start).abs().sum().item()
+    assert states[1e6] == pytest.approx(states[0.0], rel=1e-4)  # coalescing adds rows up in another order
+    assert states[1e-9] < 0.5 * states[0.0]
+
+
+@pytest.mark.parametrize("updates", ["dense", "rows"])
+@pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_stops_training_before_it_reaches_the_weights(
+    updates: str, max_grad_norm: float
+) -> None:
+    model = make(gamma=1.0, tau=0.5, transition_updates=updates)
+    assert model.transitions is not None
+    broken = model.transitions.logits
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    broken.register_hook(lambda grad: grad * torch.nan)
+    recipe = dataclasses.replace(RECIPE, max_grad_norm=max_grad_norm)
+    with pytest.raises(
+        FloatingPointError, match=r"the norm of the gradients is nan at step 1 \(epoch 1\), so training"
+    ):
+        train(model, series(), recipe)
+    assert all(a.equal(b) for a, b in zip(model.parameters(), before, strict=True))
+
+
 def test_validation_losses_are_means_over_all_samples_after_the_epoch() -> None:
     model, held_out = make(), blobs(rows=21, seed=1)  # not a multiple of the batch
     history = train(model, blobs(), validation=held_out)
@@ -176,6 +230,8 @@ def test_an_infinite_sample_is_reported_with_its_term() -> None:
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be a positive number, got 0.0"),
         ({"transition_rate_factor": float("inf")}, "transition_rate_factor must be a positive number, got inf"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be a finite number of at least 0, got -1.0"),
+        ({"max_grad_norm": math.inf}, "max_grad_norm must be a finite number of at least 0, got inf"),
         ({"decay_factor": 1.5}, "decay_factor must be above 0 and at most 1, got 1.5"),
     ],
 )

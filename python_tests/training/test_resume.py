@@ -56,28 +56,31 @@ def new_run(path: Path) -> RunFolder:
 def state_of(path: Path) -> dict:
     state = torch.load(path / "checkpoint.pt")
     moments = {
-        f"optimizer {parameter} {name}": value
-        for parameter, values in state["optimizer"]["state"].items()
+        f"optimizer {number}, {parameter} {name}": value
+        for number, optimizer in enumerate(state["optimizers"])
+        for parameter, values in optimizer["state"].items()
         for name, value in values.items()
     }
-    generators = {name: state["generators"][name] for name in ("order", "cpu")}
-    return {**state["model"], **moments, **generators}
+    order, (cpu,) = state["generators"]["order"], state["generators"]["cpu"]
+    return {**state["model"], **moments, "order": order, "cpu": cpu}
 
 
+@pytest.mark.parametrize("updates", ["dense", "rows"])
 @pytest.mark.parametrize("steps", [3, 7, 11])  # three steps an epoch: after one, in the middle of two others
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, steps: int) -> None:
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, steps: int, updates: str) -> None:
     def train(model: SOMVAE, folder: RunFolder, **options: bool) -> list[dict]:
         options = {"validation": walks(seed=1), "run_folder": folder, "accelerator": "cpu", **options}
         return fit(model, walks(), RECIPE, **options)
 
-    whole = train(make(), new_run(tmp_path / "a"))
+    whole = train(make(transition_updates=updates), new_run(tmp_path / "a"))
     torch.manual_seed(0)
-    interrupted = InterruptedSOMVAE(CONFIG, encoder=NoisyEncoder())
+    config = dataclasses.replace(CONFIG, transition_updates=updates)  # type: ignore[arg-type]
+    interrupted = InterruptedSOMVAE(config, encoder=NoisyEncoder())
     interrupted.left = steps
     with pytest.raises(KeyboardInterrupt):
         train(interrupted, new_run(tmp_path / "b"))
     torch.rand(13)  # a new process starts with other generators
-    resumed = train(make(), RunFolder.open(tmp_path / "b"), resume=True)
+    resumed = train(make(transition_updates=updates), RunFolder.open(tmp_path / "b"), resume=True)
 
     def without_time(history: list[dict]) -> list[dict]:
         return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
@@ -85,6 +88,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path,
     assert without_time(resumed) == without_time(whole)
     assert without_time(RunFolder.open(tmp_path / "b").load_metrics()) == without_time(whole)
     expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
+    assert ("optimizer 1, 0 exp_avg" in expected) is (updates == "rows")
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
@@ -112,7 +116,7 @@ def test_a_record_without_its_checkpoint_is_dropped(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
-    with pytest.raises(ValueError, match="the checkpoint must be one of this model, got another"):
+    with pytest.raises(ValueError, match="the checkpoint must be one of this training, got another"):
         fit(make(rows=4), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
 
 
@@ -121,9 +125,9 @@ def test_a_checkpoint_without_what_resuming_needs_is_refused(tmp_path: Path) -> 
     fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
     state = folder.load_checkpoint()
     for broken, reason in (
-        ({name: value for name, value in state.items() if name != "optimizer"}, "must hold 'optimizer'"),
-        (state | {"optimizer": None}, "must be one of this model, got another"),
-        (state | {"generators": {}}, "must be one of this model, got another"),
+        ({name: value for name, value in state.items() if name != "optimizers"}, "must hold 'optimizers'"),
+        (state | {"optimizers": None}, "must be one of this training, got another"),
+        (state | {"generators": {}}, "must be one of this training, got another"),
     ):
         folder.save_checkpoint(broken)
         with pytest.raises(ValueError, match=rf"checkpoint\.pt: the checkpoint {reason}"):

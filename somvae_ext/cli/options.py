@@ -56,7 +56,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     from somvae_ext.data import NAMES, Recipe
     from somvae_ext.grid import Topology
     from somvae_ext.models import SOMVAEConfig
-    from somvae_ext.models.somvae_config import Gradient, Init, Network, Reconstruction, Transitions
+    from somvae_ext.models.somvae_config import Gradient, Init, Network, Reconstruction, Transitions, TransitionUpdates
     from somvae_ext.ops.neighborhood import Border
 
     default = SOMVAEConfig()
@@ -103,6 +103,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--tau", "weight of the smoothness loss (default: 1.4 for series, else 0)", type=float)
     add_model("transitions", "table of all pairs of nodes, or of near ones", choices=list(get_args(Transitions)))
     add_model("transition_radius", "how many nodes away is near, for local transitions", type=int)
+    add_model("transition_updates", "what a step changes of them", choices=list(get_args(TransitionUpdates)))
     for name, meaning in (
         ("epochs", "passes over the training data"),
         ("batch_size", "samples, or series, per step"),
@@ -114,6 +115,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
             values.setdefault(recipe[name], []).append(data)
         listed = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
         add(f"--{name.replace('_', '-')}", f"{meaning} (default: {listed})", type=type(STATIC[name]))
+    add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
     add("--revive", "before each epoch, move nodes that won nothing in the last one", action="store_true")
     add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])

@@ -53,6 +53,7 @@ _MODEL_OPTIONS = (
     "tau",
     "transitions",
     "transition_radius",
+    "transition_updates",
 )
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.
@@ -124,6 +125,7 @@ def configure(
     _check_range(model, splits)
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
+        max_grad_norm=options.max_grad_norm or 0.0,
         revive=options.revive,
         seed=options.seed or 0,
     )

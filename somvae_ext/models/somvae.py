@@ -263,14 +263,22 @@ class SOMVAE(nn.Module):
         The published code takes one Adam step on the whole loss and then one on the transition loss with the logits'
         rate times 100. One step per batch does both here: the logits see the whole loss, in which the transition loss
         outweighs the smoothness (that is divided by K), and Adam makes the weight of either irrelevant.
+
+        Returns:
+            Groups with ``params``, ``lr`` and ``rows``: whether their gradients are sparse rows, which are for
+            :class:`~somvae_ext.optim.RowAdam`, or dense, for :class:`torch.optim.Adam`.
         """
         if self.transitions is None:
-            return [{"params": list(self.parameters()), "lr": learning_rate}]
-        logits = self.transitions.logits
-        others = [parameter for parameter in self.parameters() if parameter is not logits]
+            return [{"params": list(self.parameters()), "lr": learning_rate, "rows": False}]
+        table = list(self.transitions.parameters())
+        in_table = {id(parameter) for parameter in table}
         return [
-            {"params": others, "lr": learning_rate},
-            {"params": [logits], "lr": learning_rate * transition_rate_factor},
+            {
+                "params": [parameter for parameter in self.parameters() if id(parameter) not in in_table],
+                "lr": learning_rate,
+                "rows": False,
+            },
+            {"params": table, "lr": learning_rate * transition_rate_factor, "rows": self.transitions.sparse_grad},
         ]
 
     def _decode(self, name: str, z: Tensor) -> Tensor:
@@ -343,7 +351,8 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 def _transitions(config: SOMVAEConfig) -> TransitionModel:
     radius = config.transition_radius if config.transitions == "local" else None
-    return TransitionModel(config.grid, kind=config.transitions, radius=radius)
+    rows = config.updates_transition_rows
+    return TransitionModel(config.grid, kind=config.transitions, radius=radius, sparse_grad=rows)
 
 
 def _encoder(config: SOMVAEConfig) -> nn.Module:

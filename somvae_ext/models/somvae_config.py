@@ -15,8 +15,11 @@ Reconstruction = Literal["mse", "bce"]
 Gradient = Literal["som", "copy", "none"]
 Init = Literal["normal", "kmeans"]
 Transitions = Literal["dense", "local"]
+TransitionUpdates = Literal["auto", "dense", "rows"]
 
 _TRANSITION_RADIUS = 8
+# "auto" updates rows from this many nodes on.
+_ROWS_FROM_NODES = 1024
 
 _CHOICES: dict[str, Any] = {
     "network": Network,
@@ -26,6 +29,7 @@ _CHOICES: dict[str, Any] = {
     "reconstruction": Reconstruction,
     "gradient": Gradient,
     "transitions": Transitions,
+    "transition_updates": TransitionUpdates,
 }
 
 
@@ -64,6 +68,10 @@ class SOMVAEConfig:
             ``"local"``, the nodes near each node and a remainder, for large maps.
         transition_radius: how far near is, for ``"local"``.
         square_gamma: weigh the transition loss by gamma^2, as the published code does (it multiplies by gamma twice).
+        transition_updates: what a step changes in the table of transitions: ``"dense"``, all of it, as published, or
+            ``"rows"``, those of the nodes that the batch comes from, with sparse gradients and
+            :class:`~somvae_ext.optim.RowAdam`, whose documentation says what is different about it. ``"auto"`` takes
+            rows from 1024 nodes on, of which a batch visits few.
 
     The first defaults of the loss are the published ones; gamma and tau are those for static data. ``gradient="copy"``
     with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both
@@ -95,6 +103,7 @@ class SOMVAEConfig:
     square_gamma: bool = False
     transitions: Transitions = "dense"
     transition_radius: int = _TRANSITION_RADIUS
+    transition_updates: TransitionUpdates = "auto"
 
     def __post_init__(self) -> None:
         # A config read from JSON brings lists.
@@ -143,7 +152,7 @@ class SOMVAEConfig:
         gamma 1.8 (which counts squared) and tau 1.4, missing neighbours as zeros. Its dense variant is the same with
         ``network="dense", latent_relu=True``; for static images gamma and tau are 0.
         """
-        return cls(network="conv", gamma=1.8, tau=1.4, square_gamma=True)
+        return cls(network="conv", gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
 
     @classmethod
     def notebook(cls) -> SOMVAEConfig:
@@ -151,12 +160,19 @@ class SOMVAEConfig:
 
         The setting of the PyTorch notebook that this project began with, without its defects.
         """
-        return cls(network="notebook", gamma=1.8, tau=1.4, square_gamma=True)
+        return cls(network="notebook", gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
 
     @property
     def grid(self) -> Grid:
         """The map's grid."""
         return Grid(self.rows, self.cols, self.topology, self.periodic)
+
+    @property
+    def updates_transition_rows(self) -> bool:
+        """What ``transition_updates`` comes to on this map: rows, or the whole table."""
+        if self.transition_updates == "auto":
+            return self.grid.num_nodes >= _ROWS_FROM_NODES
+        return self.transition_updates == "rows"
 
     @property
     def transition_weight(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -48,7 +49,7 @@ def initialize(model: TrainableMap, train: Dataset[dict[str, Tensor]], *, seed: 
 
 def revive(
     model: TrainableMap,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     unused: Tensor,
     train: Dataset[dict[str, Tensor]],
     *,
@@ -59,7 +60,7 @@ def revive(
 
     Args:
         model: the model with the map.
-        optimizer: forgets what it knew about the codes that are replaced.
+        optimizers: forget what they knew about the codes that are replaced.
         unused: the nodes, int64 ``[U]``.
         train: where the samples come from; of series, each gives one frame before any gives a second.
         seed: of the training.
@@ -72,16 +73,17 @@ def revive(
     generator = torch.Generator().manual_seed(int(epoch_seeds[-1]))
     x = _random_samples(model, train, len(unused), generator)
     for parameter, rows in model.revive(unused, x, generator):
-        reset_rows(optimizer, parameter, rows)
+        for optimizer in optimizers:
+            reset_rows(optimizer, parameter, rows)
 
 
 def reset_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Tensor) -> None:
     """Zeroes the optimizer's state of some rows of a parameter, such as Adam's moments, and of nothing else.
 
     A code that was moved by hand would otherwise be pushed on as its predecessor was. Adam's number of steps, one for
-    the whole parameter, stays.
+    the whole parameter, stays. An optimizer that has no state of the parameter stays without.
     """
-    for value in optimizer.state[parameter].values():
+    for value in optimizer.state.get(parameter, {}).values():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             value[rows] = 0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, Protocol, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -15,7 +15,18 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from somvae_ext.evaluation import NodeUsage
+from somvae_ext.optim import RowAdam
 from somvae_ext.training.codebook import TrainableMap, initialize, revive
+from somvae_ext.training.gradients import clip_gradients, gradient_norm
+from somvae_ext.training.processes import (
+    ShuffledShare,
+    average_rows,
+    copy_from_first,
+    gather,
+    gather_numbers,
+    launch,
+    leave_to_rows,
+)
 from somvae_ext.training.progress import Progress
 from somvae_ext.training.run_folder import RunFolder
 
@@ -24,13 +35,16 @@ from somvae_ext.training.run_folder import RunFolder
 class TrainingConfig:
     """How a model is trained: Adam with a learning rate that falls in steps.
 
+    Parameters whose gradients are rows of a table learn by :class:`~somvae_ext.optim.RowAdam`, at the same rates.
+
     Args:
         epochs: passes over the training data.
-        batch_size: samples, or series, per step.
+        batch_size: samples, or series, per step and process.
         learning_rate: Adam's rate at the start.
         transition_rate_factor: the transition logits learn at this multiple of the rate.
         decay_factor: the rates are multiplied by this every ``decay_steps`` steps; 1 keeps them constant.
         decay_steps: see ``decay_factor``.
+        max_grad_norm: longer gradients, all of a step taken as one vector, are scaled to this norm; 0 leaves them.
         revive: before each epoch but the first, move the nodes that won nothing in the one before to encodings of
             random training samples, and forget what the optimizer knew about them. Not part of the published recipe.
         seed: order of the samples, and whatever the model draws.
@@ -38,7 +52,7 @@ class TrainingConfig:
     The defaults are the published recipe of SOM-VAE (Fortuin et al. 2019 and github.com/ratschlab/SOM-VAE).
 
     Raises:
-        ValueError: a number that is not positive, or a decay factor above 1.
+        ValueError: a number that is not positive, a decay factor above 1, or a negative norm.
     """
 
     epochs: int = 20
@@ -47,6 +61,7 @@ class TrainingConfig:
     transition_rate_factor: float = 100.0
     decay_factor: float = 0.9
     decay_steps: int = 500
+    max_grad_norm: float = 0.0
     revive: bool = False
     seed: int = 0
 
@@ -60,6 +75,10 @@ class TrainingConfig:
                 raise ValueError(f"TrainingConfig: {name} must be a positive number, got {rate}")
         if not 0 < self.decay_factor <= 1:
             raise ValueError(f"TrainingConfig: decay_factor must be above 0 and at most 1, got {self.decay_factor}")
+        if not (math.isfinite(self.max_grad_norm) and self.max_grad_norm >= 0):
+            raise ValueError(
+                f"TrainingConfig: max_grad_norm must be a finite number of at least 0, got {self.max_grad_norm}"
+            )
 
 
 class Trainable(Protocol):
@@ -72,7 +91,10 @@ class Trainable(Protocol):
         """Losses as a NamedTuple of scalars, one of them ``total``."""
 
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimizer, each with its ``lr``."""
+        """Parameter groups for the optimizers, each with its ``lr``.
+
+        ``rows`` is True in a group whose gradients are sparse rows of tables.
+        """
 
 
 def fit(
@@ -91,6 +113,11 @@ def fit(
     Seeds torch's global generators with ``config.seed``. On the CPU the same model, data and seed give the same bits,
     whether or not the training was interrupted and resumed between epochs. A progress bar with the losses and the
     share of nodes in use is shown where stderr is a terminal.
+
+    Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
+    of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
+    rows of tables too. The losses in the records are means over the frames of all processes. The first process alone
+    writes the run folder, calls ``metrics`` and shows the bar; the others may have no run folder.
 
     Args:
         model: the model; it ends on the device that it was trained on, in evaluation mode.
@@ -112,44 +139,55 @@ def fit(
         the records of the epochs before it too.
 
     Raises:
-        FloatingPointError: a loss that is not finite; the message names step, term and the last checkpoint. The
-            weights are those before that step.
+        FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
+            the last checkpoint. The weights are those before that step.
         ValueError: no training samples, no GPU although ``accelerator`` is ``"cuda"``, ``resume`` without a run folder,
-            or a checkpoint of another model.
+            or a checkpoint of another model, or of another number of processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
         raise ValueError("fit: train must hold at least one sample, got none")
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError("fit: accelerator 'cuda' needs a GPU that torch can use, got none")
-    if resume and run_folder is None:
+    fabric = launch(accelerator)
+    if not fabric.is_global_zero:
+        run_folder = None
+    elif resume and run_folder is None:
         raise ValueError("fit: resume needs the run_folder whose training is to go on, got none")
-    torch.manual_seed(config.seed)
-    fabric = Fabric(accelerator=accelerator, devices=1)
+    _seed(config.seed, fabric.global_rank)
     # The order has a generator of its own, so that it does not depend on what a model draws.
     order = torch.Generator().manual_seed(config.seed)
-    train_loader = fabric.setup_dataloaders(
-        DataLoader(train, batch_size=config.batch_size, shuffle=True, generator=order)
-    )
+
+    def load(data: Dataset[dict[str, Tensor]], sampler: Iterable[int], generator: torch.Generator | None = None) -> Any:
+        loader = DataLoader(data, batch_size=config.batch_size, sampler=sampler, generator=generator)
+        return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    train_loader = load(train, ShuffledShare(len(train), fabric, order), order)  # type: ignore[arg-type]
     validation_loader = None
     if validation is not None:
-        validation_loader = fabric.setup_dataloaders(DataLoader(validation, batch_size=config.batch_size))
-    optimizer = torch.optim.Adam(model.parameter_groups(config.learning_rate, config.transition_rate_factor))
-    cast(nn.Module, model).eval()  # until the first epoch: the codebook's initialization must not move a batch norm
-    module, fabric_optimizer = fabric.setup(cast(nn.Module, model), optimizer)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.decay_steps, gamma=config.decay_factor)
-    progress = Progress(cast(nn.Module, model), optimizer, schedule, order)
+        own = range(fabric.global_rank, len(validation), fabric.world_size)  # type: ignore[arg-type]
+        validation_loader = load(validation, own)
+
+    network = cast(nn.Module, model)
+    groups = model.parameter_groups(config.learning_rate, config.transition_rate_factor)
+    tables = [parameter for group in groups if group.get("rows", False) for parameter in group["params"]]
+    optimizers = _optimizers(groups)
+    network.eval()  # until the first epoch: the codebook's initialization must not move a batch norm
+    leave_to_rows(network, tables)
+    module, *fabric_optimizers = fabric.setup(network, *optimizers)
+    schedules = [
+        torch.optim.lr_scheduler.StepLR(optimizer, config.decay_steps, gamma=config.decay_factor)
+        for optimizer in optimizers
+    ]
+    progress = Progress(fabric, network, optimizers, schedules, order)
     map_model = model if isinstance(model, TrainableMap) else None
 
     history: list[dict[str, Any]] = []
-    if resume and run_folder is not None:
-        try:
-            progress.load_state_dict(run_folder.load_checkpoint())
-        except ValueError as error:
-            raise ValueError(f"fit: {run_folder.path / RunFolder.CHECKPOINT}: {error}") from error
-        history = run_folder.rewind_metrics(progress.epoch)
+    if resume:
+        history = _resume(fabric, progress, run_folder)
     elif map_model is not None:
         initialize(map_model, train, seed=config.seed)
+    copy_from_first(fabric, network.state_dict().values())
 
     seconds_before = history[-1].get("seconds", 0.0) if history else 0.0
     start = time.perf_counter()
@@ -159,19 +197,30 @@ def fit(
             usage = NodeUsage(map_model.quantizer.grid.num_nodes)
             if config.revive and progress.unused is not None:
                 revived = len(progress.unused)
-                revive(map_model, optimizer, progress.unused, train, seed=config.seed, epoch=epoch)
+                revive(map_model, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
+                copy_from_first(fabric, [map_model.quantizer.codebook])
         module.train()
         means = _RunningMeans()
         # disable=None: no bar where stderr is not a terminal.
-        bar = tqdm(train_loader, desc=f"epoch {epoch}/{config.epochs}", disable=None, leave=epoch == config.epochs)
+        hidden = None if fabric.is_global_zero else True
+        bar = tqdm(train_loader, desc=f"epoch {epoch}/{config.epochs}", disable=hidden, leave=epoch == config.epochs)
         for batch in bar:
             progress.step += 1
             output, losses, values, count = _losses(module, model, batch)
+            values, count = _over_processes(fabric, values, count)
             _check_finite(values, progress, run_folder)
-            fabric_optimizer.zero_grad()
+            for optimizer in fabric_optimizers:
+                optimizer.zero_grad()
             fabric.backward(losses.total)
-            fabric_optimizer.step()
-            schedule.step()
+            average_rows(fabric, tables)
+            parameters = network.parameters()
+            norm = (
+                clip_gradients(parameters, config.max_grad_norm) if config.max_grad_norm else gradient_norm(parameters)
+            )
+            _check_finite_norm(norm, progress, run_folder)
+            for optimizer, schedule in zip(fabric_optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
             means.add(values, count)
             if usage is not None:
                 usage.update(output.indices, batch.get("mask"))
@@ -180,28 +229,63 @@ def fit(
                 bar.set_postfix(shown | ({"usage": f"{usage.usage:.0%}"} if usage else {}), refresh=False)
 
         module.eval()
+        copy_from_first(fabric, network.buffers())  # the statistics of a batch norm are of each process's own samples
         record: dict[str, Any] = {
             "epoch": epoch,
             "step": progress.step,
             "seconds": round(seconds_before + time.perf_counter() - start, 3),
-            "learning_rate": schedule.get_last_lr()[0],
+            "learning_rate": schedules[0].get_last_lr()[0],
             "train": means.values(),
         }
         if usage is not None:
+            usage.counts = torch.stack(gather(fabric, usage.counts)).sum(dim=0)
             record |= {"usage": usage.usage, "perplexity": usage.perplexity, "revived": revived}
             progress.unused = usage.unused
         with torch.no_grad():
             if validation_loader is not None:
-                record["validation"] = _mean_losses(module, model, validation_loader)
+                record["validation"] = _mean_losses(fabric, model, validation_loader)
             if metrics is not None:
-                record["metrics"] = metrics()
+                record["metrics"] = fabric.broadcast(metrics() if fabric.is_global_zero else None)
+        record = fabric.broadcast(record)  # one clock for all
         history.append(record)
         progress.epoch = epoch
+        state = progress.state_dict()
         if run_folder is not None:
             run_folder.append_metrics(record)
-            run_folder.save_checkpoint(progress.state_dict())
+            run_folder.save_checkpoint(state)
     module.eval()
     return history
+
+
+def _seed(seed: int, rank: int) -> None:
+    """Seeds torch's global generators: the first process with the seed, the others with numbers drawn from it."""
+    torch.manual_seed(seed)
+    if rank > 0:
+        torch.manual_seed(int(torch.randint(2**63 - 1, (rank,))[-1]))
+
+
+def _optimizers(groups: Iterable[dict[str, Any]]) -> list[torch.optim.Optimizer]:
+    """Adam for the groups with dense gradients, RowAdam for those with rows; whichever has parameters."""
+    dense, rows = (
+        [
+            {name: value for name, value in group.items() if name != "rows"}
+            for group in groups
+            if group.get("rows", False) is kind
+        ]
+        for kind in (False, True)
+    )
+    return [kind(chosen) for kind, chosen in ((torch.optim.Adam, dense), (RowAdam, rows)) if chosen]
+
+
+def _resume(fabric: Fabric, progress: Progress, run_folder: RunFolder | None) -> list[dict[str, Any]]:
+    """Puts the progress where the run folder's checkpoint is, and returns the records so far."""
+    state = {} if run_folder is None else run_folder.load_checkpoint()
+    try:
+        progress.load_state_dict(fabric.broadcast(state))
+    except ValueError as error:
+        where = "" if run_folder is None else f"{run_folder.path / RunFolder.CHECKPOINT}: "
+        raise ValueError(f"fit: {where}{error}") from error
+    return fabric.broadcast([] if run_folder is None else run_folder.rewind_metrics(progress.epoch))
 
 
 class _RunningMeans:
@@ -210,6 +294,15 @@ class _RunningMeans:
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._count = 0
+
+    def over_processes(self, fabric: Fabric) -> _RunningMeans:
+        """The same over the batches of all processes."""
+        joined = _RunningMeans()
+        for sums, count in gather(fabric, (self._sums, self._count)):
+            for name, total in sums.items():
+                joined._sums[name] = joined._sums.get(name, 0.0) + total
+            joined._count += count
+        return joined
 
     def add(self, values: dict[str, float], count: int) -> None:
         for name, value in values.items():
@@ -230,12 +323,26 @@ def _losses(module: nn.Module, model: Trainable, batch: dict[str, Tensor]) -> tu
     return output, losses, values, len(x) if mask is None else int(mask.sum())
 
 
-def _mean_losses(module: nn.Module, model: Trainable, batches: Any) -> dict[str, float]:
+def _mean_losses(fabric: Fabric, model: Trainable, batches: Any) -> dict[str, float]:
     means = _RunningMeans()
     for batch in batches:
-        _, _, values, count = _losses(module, model, batch)
+        # Not through DDP, which expects every process to have as many batches.
+        _, _, values, count = _losses(cast(nn.Module, model), model, batch)
         means.add(values, count)
-    return means.values()
+    return means.over_processes(fabric).values()
+
+
+def _over_processes(fabric: Fabric, values: dict[str, float], count: int) -> tuple[dict[str, float], int]:
+    """Means over the frames of all processes, and their number."""
+    if fabric.world_size == 1:
+        return values, count
+    parts = gather_numbers(fabric, [*values.values(), count])
+    frames = [part[-1] for part in parts]
+    sums = (
+        math.fsum(value * n for value, n in zip(column, frames, strict=True)) for column in zip(*parts, strict=True)
+    )
+    means = {name: total / max(1, sum(frames)) for name, total in zip(values, sums, strict=False)}
+    return means, int(sum(frames))
 
 
 def _check_finite(values: dict[str, float], progress: Progress, run_folder: RunFolder | None) -> None:
@@ -244,8 +351,17 @@ def _check_finite(values: dict[str, float], progress: Progress, run_folder: RunF
         return
     # The total is broken whenever a term is; the term says more.
     name = next((name for name in broken if name != "total"), "total")
+    _stop(f"the {name} loss is {values[name]}", progress, run_folder)
+
+
+def _check_finite_norm(norm: float, progress: Progress, run_folder: RunFolder | None) -> None:
+    if not math.isfinite(norm):
+        _stop(f"the norm of the gradients is {norm}", progress, run_folder)
+
+
+def _stop(reason: str, progress: Progress, run_folder: RunFolder | None) -> NoReturn:
     message = (
-        f"fit: the {name} loss is {values[name]} at step {progress.step} (epoch {progress.epoch + 1}), so training "
+        f"fit: {reason} at step {progress.step} (epoch {progress.epoch + 1}), so training "
         "stopped; look for values in the data that are not finite, or lower the learning rate"
     )
     if run_folder is not None and progress.epoch > 0:

@@ -1,0 +1,41 @@
+// What one step of Adam multiplies by: the same numbers for all values of a table, computed in double.
+#pragma once
+#include <cmath>
+
+#include "optim/adam_rows.h"
+
+namespace somvae {
+
+template <class C>
+struct AdamStep {
+  C fresh;         // 1 - beta1, the share of the gradient in its average
+  C kept_square;   // beta2
+  C fresh_square;  // 1 - beta2
+  C rate;          // lr / (1 - beta1^step)
+  C correction;    // 1 / sqrt(1 - beta2^step)
+  C eps;
+};
+
+// base^exponent. On a GPU pow() is a function call with a stack.
+SOMVAE_HOST_DEVICE inline double power(double base, int64_t exponent) {
+  double result = 1;
+  for (; exponent > 0; exponent /= 2, base *= base) {
+    if (exponent % 2 == 1) result *= base;
+  }
+  return result;
+}
+
+template <class T>
+SOMVAE_HOST_DEVICE inline AdamStep<Compute<T>> adam_step(const AdamRowsArgs<T>& args) {
+  using C = Compute<T>;
+  const int64_t step = *args.step;
+  const double lr = args.lr_value != nullptr ? *args.lr_value : args.lr;
+  return {C(1 - args.beta1),
+          C(args.beta2),
+          C(1 - args.beta2),
+          C(lr / (1 - power(args.beta1, step))),
+          C(1 / sqrt(1 - power(args.beta2, step))),
+          C(args.eps)};
+}
+
+}  // namespace somvae

@@ -1,0 +1,95 @@
+"""Training with two processes under torchrun is the training that one process makes of their joined batches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from somvae_ext.training import RunFolder
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("two_processes.py")
+
+
+def run(*command: str | Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *command], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What both processes and the single one wrote."""
+    path = tmp_path_factory.mktemp("processes")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run(*torchrun, PROGRAM, path)
+    (path / "run").rename(path / "run_of_two")
+    run(PROGRAM, path)
+    return path
+
+
+def outcome(folder: Path, name: str, rank: int = 0, world_size: int = 2) -> Any:
+    return torch.load(folder / f"{world_size}_{rank}.pt")[name]
+
+
+def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+
+
+def test_both_processes_end_with_the_same_bits_the_table_too(folder: Path) -> None:
+    first, second = (outcome(folder, "train", rank) for rank in (0, 1))
+    assert first["model"]["transitions.logits"].any()
+    assert same_bits(first["model"], second["model"])
+    assert first["history"] == second["history"]
+
+
+def test_two_processes_train_like_one_on_their_joined_batches(folder: Path) -> None:
+    """In float64, where nine steps of Adam make less than 1e-9 of sums in another order."""
+    two, one = outcome(folder, "train"), outcome(folder, "train", world_size=1)
+    for name, value in one["model"].items():
+        torch.testing.assert_close(two["model"][name], value, rtol=1e-9, atol=1e-9)
+    for got, expected in zip(two["history"], one["history"], strict=True):
+        for part in ("train", "validation"):
+            assert got[part] == pytest.approx(expected[part], rel=1e-6, abs=1e-9)
+        for name in ("epoch", "step", "usage", "revived", "learning_rate"):
+            assert got[name] == expected[name]
+        assert got["perplexity"] == pytest.approx(expected["perplexity"])
+
+
+def test_the_first_process_alone_measures_and_writes(folder: Path) -> None:
+    (state,) = (folder / "run_of_two").glob("checkpoint.pt")
+    assert torch.load(state)["epoch"] == 3
+    records = (folder / "run_of_two" / RunFolder.METRICS).read_text().splitlines()
+    assert len(records) == 3
+    assert [entry["metrics"] for entry in outcome(folder, "train", rank=1)["history"]] == [{"rank": 0.0}] * 3
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(folder: Path, rank: int) -> None:
+    result = outcome(folder, "resume", rank)
+    assert same_bits(result["resumed"], result["whole"])
+    assert result["epochs"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("case", [0, 1], ids=["different numbers of rows", "rows of one process"])
+def test_the_gradient_of_a_table_is_the_mean_over_the_processes(folder: Path, case: int) -> None:
+    first, second = (outcome(folder, "rows", rank) for rank in (0, 1))
+    expected = (first["own"][case] + second["own"][case]) / 2
+    for result in (first, second):
+        torch.testing.assert_close(result["means"][case], expected)
+    assert first["means"][case].equal(second["means"][case])
+
+
+def test_both_processes_stop_at_a_loss_that_is_not_finite(folder: Path) -> None:
+    messages = [outcome(folder, "broken", rank) for rank in (0, 1)]
+    assert messages[0] == messages[1]
+    assert "loss is nan at step" in messages[0]

@@ -1,0 +1,118 @@
+"""What test_processes.py runs under torchrun, and once by itself: trainings whose outcome each process writes down.
+
+torchrun --nproc-per-node 2 two_processes.py FOLDER
+python two_processes.py FOLDER                          the same trainings by one process, on batches twice as large
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from somvae_ext.data import Samples
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.training.processes import average_rows, launch
+
+RANK, WORLD_SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+CONFIG = SOMVAEConfig(
+    input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,), gamma=1.0, tau=0.5, transition_updates="rows"
+)
+RECIPE = TrainingConfig(epochs=3, batch_size=4 // WORLD_SIZE, learning_rate=1e-3, revive=True, max_grad_norm=0.5)
+
+
+def model(seed: int, *, noisy: bool = False) -> SOMVAE:
+    """In float64, so that the order of sums does not show. A noisy encoder draws numbers of its own in each process."""
+    torch.manual_seed(seed)
+    encoder = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 4)) if noisy else None
+    return SOMVAE(CONFIG, encoder=encoder).double()
+
+
+def series(count: int, seed: int) -> Samples:
+    generator = torch.Generator().manual_seed(seed)
+    return Samples(torch.rand(count, 5, 3, generator=generator, dtype=torch.float64))
+
+
+def ragged(count: int) -> Samples:
+    return Samples(series(count, 1).x, mask=torch.arange(5) < torch.arange(count)[:, None] % 5 + 1)
+
+
+def run_folder(path: Path) -> RunFolder | None:
+    return RunFolder(path) if RANK == 0 else None
+
+
+def train(folder: Path) -> dict[str, object]:
+    """Series of one length, so that the mean over processes is that over the joined batch."""
+    trained = model(seed=0 if RANK == 0 else 17)  # the first process's weights count
+    history = fit(
+        trained,
+        series(12, seed=0),
+        RECIPE,
+        validation=ragged(7),
+        metrics=lambda: {"rank": float(RANK)},
+        run_folder=run_folder(folder / "run"),
+        accelerator="cpu",
+    )
+    return {"model": trained.state_dict(), "history": history}
+
+
+def resume(folder: Path) -> dict[str, object]:
+    """One training in one go, and one in two."""
+    whole, parts = (model(seed=1, noisy=True) for _ in range(2))
+    fit(whole, series(10, seed=2), RECIPE, accelerator="cpu")
+    path = folder / "interrupted"
+    first = TrainingConfig(**{**vars(RECIPE), "epochs": 1})
+    written = run_folder(path)
+    if written is not None:
+        written.save_config({})
+    fit(parts, series(10, seed=2), first, run_folder=written, accelerator="cpu")
+    again = model(seed=5, noisy=True)
+    opened = RunFolder.open(path) if RANK == 0 else None
+    history = fit(again, series(10, seed=2), RECIPE, run_folder=opened, resume=True, accelerator="cpu")
+    return {"whole": whole.state_dict(), "resumed": again.state_dict(), "epochs": [entry["epoch"] for entry in history]}
+
+
+def rows() -> dict[str, object]:
+    """Gradients of three rows here and two there, and of one process alone."""
+    fabric = launch("cpu")
+    own: list[torch.Tensor] = []
+    means: list[torch.Tensor] = []
+    for with_gradient in ((0, 1), (1,)):
+        table = nn.Parameter(torch.zeros(6, 2))
+        if RANK in with_gradient:
+            generator = torch.Generator().manual_seed(RANK)
+            index = torch.tensor([[4, 1, 4], [1, 0, 5]][RANK][: 3 - RANK])
+            values = torch.randn(len(index), 2, generator=generator)
+            table.grad = torch.sparse_coo_tensor(index[None], values, table.shape, check_invariants=True)
+        own.append(torch.zeros(6, 2) if table.grad is None else table.grad.to_dense())
+        average_rows(fabric, [table])
+        assert table.grad is not None
+        means.append(table.grad.to_dense())
+    return {"own": own, "means": means}
+
+
+def broken() -> str:
+    """A sample that is not a number, which one process meets."""
+    data = series(4, seed=0)
+    data.x[1] = torch.nan
+    try:
+        fit(model(seed=0), data, RECIPE, accelerator="cpu")
+    except FloatingPointError as error:
+        return str(error)
+    return "no error"
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    results: dict[str, object] = {"train": train(folder)}
+    if WORLD_SIZE > 1:
+        results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}
+    torch.save(results, folder / f"{WORLD_SIZE}_{RANK}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

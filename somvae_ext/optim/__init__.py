@@ -1,0 +1,5 @@
+"""Optimizers for tables of which a step touches few rows."""
+
+from somvae_ext.optim.row_adam import RowAdam
+
+__all__ = ["RowAdam"]

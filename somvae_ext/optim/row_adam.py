@@ -1,0 +1,217 @@
+"""Adam on the rows of a table that a step touches, in one pass over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from somvae_ext import _native
+from somvae_ext.ops import _arguments
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam (Kingma and Ba 2015) for large tables whose gradients are rows, such as those of ``sparse_grad=True``.
+
+    A step costs what the gradient's rows cost, not what the table costs: parameter and both moments of these rows are
+    read and written once, and nothing of the gradient's size is made beside it. The gradient need not be coalesced:
+    rows that occur several times in it are added up in the order in which they stand there, in float32 where the table
+    has 16 bits. The result has the same bits with any number of threads.
+
+    It differs from dense Adam (:class:`torch.optim.Adam`) in what happens to rows that a step does not touch. They
+    rest: dense Adam moves them on by their fading momentum and lets their moments decay. Both correct the bias of the
+    moments by the number of the optimizer's steps, not of a row's visits: by default, a row that is first visited late
+    starts with steps of 3.2 times the rate, and has some of up to 6.6 times. Where every row is touched in every step
+    the two are the same.
+
+    :class:`torch.optim.SparseAdam` lets rows rest likewise, but its ``eps`` is not corrected for bias, which makes it
+    1 / sqrt(1 - beta2^step) times larger than Adam's, 3e-7 in the first step: it damps such gradients, of which large
+    tables have many. Ours is Adam's.
+
+    Args:
+        params: parameters of any rank from 1, or parameter groups; a row is what one index of the first dimension
+            selects.
+        lr: learning rate; a 0-dimensional tensor on the parameters' device is read in every step anew, in a captured
+            CUDA graph too.
+        betas: how much the averages of gradients and of their squares keep in a step.
+        eps: added to the root of the averaged square.
+
+    The state of a parameter is ``step``, int64 on its device, and ``exp_avg`` and ``exp_avg_sq`` of its shape, in
+    float32 where it has 16 bits: there an average would lose each step's thousandth. On the CPU the operating system
+    gives out the moments' memory page by page when it is first written, so that the first step is quick, and rows that
+    are never touched need none.
+
+    A step never waits for a CUDA device and can be captured in a CUDA graph, after one step outside of it.
+
+    Raises:
+        ValueError: a rate, beta or eps out of range, or a parameter that is complex or has no dimension.
+
+    Example:
+        >>> import torch
+        >>> from somvae_ext import ops
+        >>> logits = torch.nn.Parameter(torch.zeros(100, 100))
+        >>> optimizer = RowAdam([logits], lr=0.1)
+        >>> log_prob = ops.transition_log_prob(logits, torch.tensor([7]), torch.tensor([8]), sparse_grad=True)
+        >>> (-log_prob).sum().backward()
+        >>> optimizer.step()
+        >>> logits.detach().any(dim=1).nonzero().tolist()
+        [[7]]
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters with a rate, betas or eps of their own; arguments and errors as in the class."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            _check(group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Takes one step on the rows that the gradients hold; parameters without a gradient rest.
+
+        Args:
+            closure: reevaluates the model and returns the loss, which is returned.
+
+        Raises:
+            ValueError: a gradient that is dense, or sparse in another way than by rows.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    _check_gradient(param)
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                state = self.state[param]
+                if not state:
+                    state["step"] = torch.zeros((), dtype=torch.int64, device=param.device)
+                    for name in _MOMENTS:
+                        state[name] = _zeros(param)
+                state["step"] += 1
+                _update(param, state, _rate(group["lr"], param), beta1, beta2, group["eps"])
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` gave, here or of a :class:`torch.optim.SparseAdam`."""
+        super().load_state_dict(state_dict)
+        # torch casts all state to the parameter's dtype, and leaves the step on the device where it was.
+        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            for param, key in zip(group["params"], saved["params"], strict=True):
+                state = state_dict["state"].get(key)
+                if state:
+                    self.state[param]["step"] = torch.tensor(int(state["step"]), device=param.device)
+                    for name in _MOMENTS:
+                        moment = state[name].to(param.device, _moment_dtype(param))
+                        self.state[param][name] = moment.contiguous()
+
+
+def adam_rows_reference(
+    param: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    step: Tensor,
+    grad: Tensor,
+    lr: float | Tensor,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """A step on one parameter in pure torch, from its sparse gradient; in place."""
+    values, index = grad._values().to(exp_avg.dtype), grad._indices()
+    rows = torch.sparse_coo_tensor(index, values, grad.shape, is_coalesced=grad.is_coalesced()).coalesce()
+    touched, total = rows.indices()[0], rows.values()
+    mean = exp_avg[touched].lerp_(total, 1 - beta1)
+    square = exp_avg_sq[touched].mul_(beta2).addcmul_(total, total, value=1 - beta2)
+    exp_avg[touched], exp_avg_sq[touched] = mean, square
+    # On the device, so that nothing waits for it; in float64, where 1 - beta2^step has all its digits.
+    count = step.double()
+    rate, correction = lr / (1 - beta1**count), (1 - beta2**count).rsqrt()
+    change = rate.to(mean.dtype) * mean / (square.sqrt() * correction.to(mean.dtype) + eps)
+    param[touched] = (param[touched].to(mean.dtype) - change).to(param.dtype)
+
+
+def _update(
+    param: Tensor, state: dict[str, Tensor], lr: float | Tensor, beta1: float, beta2: float, eps: float
+) -> None:
+    grad = cast(Tensor, param.grad)
+    mean, square, step = state["exp_avg"], state["exp_avg_sq"], state["step"]
+    if _native.available and param.is_contiguous():
+        op = torch.ops.somvae_ext.adam_rows_
+        update = op.tensor_lr if isinstance(lr, Tensor) else op.default
+        update(param, mean, square, step, grad._indices()[0], grad._values(), lr, beta1, beta2, eps)
+    else:
+        adam_rows_reference(param, mean, square, step, grad, lr, beta1, beta2, eps)
+
+
+def _rate(lr: float | Tensor, param: Tensor) -> float | Tensor:
+    """The rate as the update takes it: a number, or a tensor beside the parameter."""
+    return float(lr) if isinstance(lr, Tensor) and lr.device != param.device else lr
+
+
+def _zeros(param: Tensor) -> Tensor:
+    """A moment to start from."""
+    dtype = _moment_dtype(param)
+    if param.is_cpu:
+        # NumPy asks the system for zeros, where torch.zeros writes them, which for a table of 1 GiB takes seconds.
+        return torch.from_numpy(np.zeros(param.shape, dtype=str(dtype).removeprefix("torch.")))
+    return torch.zeros(param.shape, dtype=dtype, device=param.device)
+
+
+def _moment_dtype(param: Tensor) -> torch.dtype:
+    return torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
+
+
+def _check(group: dict[str, Any]) -> None:
+    lr, betas, eps = group["lr"], group["betas"], group["eps"]
+    if isinstance(lr, Tensor):
+        if lr.dim() != 0 or not lr.is_floating_point():
+            raise ValueError(f"RowAdam: lr must be a number or a 0-dimensional floating tensor, got {lr}")
+    elif not lr >= 0:
+        raise ValueError(f"RowAdam: lr must be at least 0, got {lr}")
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"RowAdam: betas must be two numbers from 0 to below 1, got {betas}")
+    if not eps >= 0:
+        raise ValueError(f"RowAdam: eps must be at least 0, got {eps}")
+    for param in group["params"]:
+        if param.dtype not in _arguments.FLOATING:
+            raise ValueError(
+                f"RowAdam: params must be of dtype float32, float64, float16 or bfloat16, got {param.dtype}"
+            )
+        if param.dim() == 0:
+            raise ValueError("RowAdam: params must have rows, that is at least one dimension, got a scalar")
+
+
+def _check_gradient(param: Tensor) -> None:
+    grad = cast(Tensor, param.grad)
+    if grad.layout != torch.sparse_coo:
+        raise ValueError(
+            "RowAdam: gradients must be sparse rows, got a dense one for a parameter of shape "
+            f"{list(param.shape)}; give this parameter to torch.optim.Adam, or set sparse_grad=True where it is used"
+        )
+    if grad.sparse_dim() != 1:
+        raise ValueError(
+            f"RowAdam: gradients must be sparse in the first dimension alone, got {grad.sparse_dim()} sparse dimensions"
+        )

@@ -19,26 +19,25 @@ flash-kmeans. Those that are not installed are named in the result.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import importlib
 import inspect
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from claims import Claim, show
 from machine import describe
-from timing import MM_WORK, interleaved, square_mm
+from memory import peak_memory
+from timing import MM_WORK, checked_device, cpu_threads, interleaved, square_mm, threads_text
 from torch import Tensor
 
-from somvae_ext import build_info, ops
+from somvae_ext import ops
 
 FLOP_PER_CALL = 2.0**33  # N shrinks so that a call takes no more; that is the headline's
 MOST_ROWS = 65536
@@ -302,30 +301,6 @@ def disagreement(theirs: Tensor, ours: Tensor, z: Tensor, codebook: Tensor) -> s
     return f"{len(differing[wrong].unique())} of {len(theirs)} rows have winners that rounding does not explain"
 
 
-def peak_memory(search: Search, device: torch.device) -> int:
-    """Bytes at the peak of one call, beyond what was there before and what it returns."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        returned = search()
-        torch.cuda.synchronize(device)
-        peak = torch.cuda.max_memory_allocated(device)
-    else:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what the allocator kept of earlier calls would hide this one's need
-        Path("/proc/self/clear_refs").write_text("5")  # lets the peak start again
-        before = resident("VmRSS")
-        returned = search()
-        peak = resident("VmHWM")
-    return max(0, peak - before - sum(part.nbytes for part in returned))
-
-
-def resident(field: str) -> int:
-    """A field of the kernel's account of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-
 @dataclass
 class Row:
     """What was measured of one problem; a line of the table and an entry of the JSON file."""
@@ -438,14 +413,6 @@ def memory_at_scale(device: torch.device, threads: int | None) -> dict[str, Any]
 # --- What was claimed, and what came of it ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Claim:
-    claim: str
-    threads: int | None
-    held: bool | None  # None: not measured
-    figure: str
-
-
 def claims(rows: list[Row], device: torch.device, threads: int | None) -> list[Claim]:
     """Every claim about time, from the rows measured with one number of threads."""
     made: list[Claim] = []
@@ -501,26 +468,6 @@ def line(row: Row, peers: list[str]) -> str:
     return text
 
 
-def threads_text(threads: int | None) -> str:
-    return f"{threads} thread{'s' if threads > 1 else ''}" if threads else ""
-
-
-@contextmanager
-def cpu_threads(number: int) -> Iterator[None]:
-    """Gives every contestant this many threads: torch, faiss and scikit-learn's OpenMP, and all of BLAS."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:  # comes with scikit-learn
-        yield
-    else:
-        with threadpool_limits(number):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -533,13 +480,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="also the peak memory of a large search: minutes")
     parser.add_argument("--json", type=Path, help="write everything there")
     arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda needs a GPU, and torch sees none")
-    if not build_info()["native"]:
-        parser.error(
-            "the compiled library is missing, and it is what this measures: pip install --no-build-isolation ."
-        )
-    device = torch.device(arguments.device)
+    device = checked_device(parser, arguments.device)
     repetitions = arguments.repeat or (3 if arguments.quick else 9)
     known = ON_CUDA if device.type == "cuda" else ON_CPU
     versions = {contestant.package: version(contestant.package) for contestant in known.values()}
@@ -583,10 +524,7 @@ def main() -> None:
                 print(f"memory: {memory['peak_extra_bytes'] / 2**20:.1f} MiB extra in {memory['seconds']:.0f} s")
 
     record["claims"] = [vars(claim) for claim in results]
-    print("\nclaims")
-    for claim in results:
-        outcome = {True: "held", False: "MISSED", None: "-"}[claim.held]
-        print(f"  {outcome:7} {threads_text(claim.threads):10} {claim.claim:70} {claim.figure}")
+    show(results)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")

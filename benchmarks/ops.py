@@ -24,10 +24,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from machine import describe
-from timing import MM_WORK, interleaved, square_mm
+from timing import MM_WORK, checked_device, interleaved, square_mm
 from torch import Tensor
 
-from somvae_ext import Grid, build_info, ops
+from somvae_ext import Grid, ops
 
 REFERENCE_ELEMENTS = 1 << 27  # of N * K * D: beyond this the references take seconds and gigabytes
 
@@ -350,15 +350,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small size per op")
     parser.add_argument("--json", type=Path, help="write everything there")
     arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda needs a GPU, and torch sees none")
-    if not build_info()["native"]:
-        parser.error(
-            "the compiled library is missing, and it is what this measures: pip install --no-build-isolation ."
-        )
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
+    device = checked_device(parser, arguments.device)
     repetitions = arguments.repeat or (5 if arguments.quick else 15)
 
     machine = describe(arguments.device)

@@ -3,14 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from somvae_ext import build_info
+
 SECONDS_PER_REPETITION = 0.02
 MM_SIZE = 2048  # of the square torch.mm that searches are compared with
 MM_WORK = 2.0 * MM_SIZE**3  # floating-point operations
+
+
+def checked_device(parser: ArgumentParser, name: str) -> torch.device:
+    """The device to measure on; ends the program where it, or the compiled library, is missing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda needs a GPU, and torch sees none")
+    if not build_info()["native"]:
+        parser.error(
+            "the compiled library is missing, and it is what this measures: pip install --no-build-isolation ."
+        )
+    return torch.device(name)
+
+
+@contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Gives every contestant this many threads: torch, faiss and scikit-learn's OpenMP, and all of BLAS."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:  # comes with scikit-learn
+        yield
+    else:
+        with threadpool_limits(number):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads_text(threads: int | None) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}" if threads else ""
 
 
 def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:

@@ -1,0 +1,46 @@
+"""How the benchmarks take memory: the peak of one call, beyond what was there before."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def peak_memory(run: Callable[[], Sequence[Tensor]], device: torch.device) -> int:
+    """Bytes at the peak of one call, beyond what was there before and the tensors that it returns."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        returned = run()
+        torch.cuda.synchronize(device)
+        peak = torch.cuda.max_memory_allocated(device)
+    else:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what the allocator kept of earlier calls would hide this one's need
+        Path("/proc/self/clear_refs").write_text("5")  # lets the peak start again
+        before = resident("VmRSS")
+        returned = run()
+        peak = resident("VmHWM")
+    return max(0, peak - before - sum(tensor.nbytes for tensor in returned))
+
+
+def resident(field: str) -> int:
+    """A field of the kernel's account of this process, in bytes."""
+    return _kilobytes("/proc/self/status", field)
+
+
+def available(device: torch.device) -> int:
+    """Bytes that the machine, or the device, has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return _kilobytes("/proc/meminfo", "MemAvailable")
+
+
+def _kilobytes(file: str, field: str) -> int:
+    lines = Path(file).read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))

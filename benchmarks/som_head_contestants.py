@@ -1,0 +1,354 @@
+"""What ``som_head.py`` measures: training steps of the SOM head and of a SOM-VAE, ours and those of plain torch."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from somvae_ext import Grid
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.models.networks import DenseDecoder, DenseEncoder
+from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
+from somvae_ext.optim import RowAdam
+
+FRAMES = 32  # of a series, as in the published code
+DIM = 64
+PIXELS = 784
+RADIUS = 8
+ALPHA, BETA, GAMMA, TAU = 1.0, 0.9, 1.8, 1.4
+LEARNING_RATE = 1e-6
+TABLE_LEARNING_RATE = 1e-4
+LARGEST_TABLE = 128  # side of a map whose table of all transitions and its moments fit into 4 GiB
+
+OURS = "somvae_ext"
+SPARSE_ADAM = "rows, SparseAdam"
+LOCAL = "local"
+ADAM, FUSED = VECTORISED = ("torch, Adam", "torch, fused Adam")
+COMPILED = "torch.compile"
+LOOPS = "notebook loops"
+TABLE = re.compile("table|transitions")  # what of a model's parameters is the transition table
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A step on ``batch`` frames and a map of ``side`` x ``side`` nodes, of the head alone or of the whole model."""
+
+    part: str
+    side: int
+    batch: int
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.side, self.side)
+
+    @property
+    def table_bytes(self) -> int:
+        """Of a table of all transitions."""
+        return 4 * self.grid.num_nodes**2
+
+
+@dataclass(frozen=True)
+class Data:
+    """What contestants start from and see: codes ``[K, D]``, batches ``[S, T, D]`` or ``[S, T, pixels]``, networks."""
+
+    codebook: Tensor
+    batches: list[Tensor]
+    networks: list[nn.Module]  # encoder, decoder of codes, decoder of encodings; none for the head alone
+
+
+def make_data(problem: Problem, device: torch.device) -> Data:
+    generator = torch.Generator(device).manual_seed(0)
+    nodes = problem.grid.num_nodes
+    count = max(3, min(16, 8192 // problem.batch))
+    shape = (count, math.ceil(problem.batch / FRAMES), min(problem.batch, FRAMES))
+    drawn = torch.randint(nodes, shape, generator=generator, device=device)
+    if problem.part == "head":
+        codebook = torch.randn(nodes, DIM, generator=generator, device=device)
+        noise = torch.randn(*shape, DIM, generator=generator, device=device)
+        return Data(codebook, list(codebook[drawn] + 0.1 * noise), [])
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        networks = [DenseEncoder((PIXELS,), DIM), DenseDecoder(DIM, (PIXELS,)), DenseDecoder(DIM, (PIXELS,))]
+        networks = [network.to(device) for network in networks]
+        images = torch.rand(nodes, PIXELS, generator=generator, device=device)
+        return Data(networks[0](images), list(images[drawn]), networks)
+
+
+# --- Plain torch, and the notebook -----------------------------------------------------------------------------------
+
+
+class TorchHead(nn.Module):
+    """The head in vectorised torch."""
+
+    def __init__(self, problem: Problem, codebook: Tensor) -> None:
+        super().__init__()
+        nodes = problem.grid.num_nodes
+        self.codebook = nn.Parameter(codebook.clone())
+        self.table = nn.Parameter(codebook.new_zeros(nodes, nodes))
+        neighbors = problem.grid.neighbors(codebook.device)
+        self.register_buffer("slots", neighbors.clamp_min(0))
+        self.register_buffer("present", (neighbors >= 0).to(codebook.dtype)[..., None])
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of the winners ``[S, T, D]`` and the weighted loss, of encodings ``[S, T, D]``."""
+        rows = z.flatten(0, 1)
+        norms = self.codebook.square().sum(dim=1)
+        distances = torch.addmm(norms, rows, self.codebook.T, alpha=-2) + rows.square().sum(dim=1, keepdim=True)
+        winners = distances.detach().min(dim=1).indices  # on the CPU faster than argmin
+        quantized = F.embedding(winners, self.codebook)
+        commitment = (rows - quantized).square().mean()
+        neighbors = F.embedding(self.slots[winners], self.codebook) * self.present[winners]
+        codes = torch.cat([quantized[:, None], neighbors], dim=1)  # [B, 5, D]
+        som = (rows.detach()[:, None] - codes).square().mean()
+        log_probs = F.log_softmax(F.embedding(previous(winners, z), self.table), dim=1)
+        transition = -log_probs.gather(1, winners[:, None]).mean()
+        smoothness = (log_probs.exp() * distances).mean()
+        loss = ALPHA * commitment + BETA * som + GAMMA * transition + TAU * smoothness
+        return quantized.view_as(z), loss
+
+
+class NotebookHead(nn.Module):
+    """The head as the notebook has it, with its errors mended: see the notes at each."""
+
+    def __init__(self, problem: Problem, codebook: Tensor) -> None:
+        super().__init__()
+        self.side = problem.side
+        self.codebook = nn.Parameter(codebook.clone().view(self.side, self.side, -1))
+        # Logits that stay a parameter. The notebook replaces them by new ones in each loss, so that none ever learns.
+        self.table = nn.Parameter(codebook.new_zeros(4 * (self.side,)))
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        rows = z.flatten(0, 1)
+        differences = (rows[:, None, None] - self.codebook) ** 2  # [B, R, C, D]
+        distances = differences.sum(dim=-1).flatten(1)
+        winners = torch.argmin(distances, dim=-1)
+        row, col = winners // self.side, winners % self.side
+        quantized = gathered(self.codebook, [row, col])
+        stack = [quantized]
+        for up, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            r, c = row + up, col + right
+            exists = (r >= 0) & (r < self.side) & (c >= 0) & (c < self.side)
+            codes = gathered(self.codebook, [torch.where(exists, r, row), torch.where(exists, c, col)])
+            slot = torch.zeros_like(rows)
+            slot[exists] = codes[exists]  # the notebook compares, where it should assign, for the right neighbour
+            stack.append(slot)
+        commitment = F.mse_loss(rows, quantized)
+        som = torch.mean((rows.detach()[:, None] - torch.stack(stack, dim=1)) ** 2)
+        before = previous(winners, z)  # of its own series: the notebook has one series in a batch
+        row_before, col_before = before // self.side, before % self.side
+        transition = -torch.mean(torch.log(gathered(self.probabilities(), [row_before, col_before, row, col])))
+        under = gathered(self.probabilities(), [row_before, col_before]).flatten(1)
+        smoothness = torch.mean(distances * under)
+        loss = ALPHA * commitment + BETA * som + GAMMA * transition + TAU * smoothness
+        return quantized.view_as(z), loss
+
+    def probabilities(self) -> Tensor:
+        return self.table.flatten(2).softmax(dim=-1).view_as(self.table)
+
+
+def gathered(table: Tensor, index: Sequence[Tensor]) -> Tensor:
+    """``table[index[0][b], index[1][b], ...]`` for each b, one after the other."""
+    return torch.stack([table[position] for position in zip(*(part.tolist() for part in index), strict=True)])
+
+
+def previous(winners: Tensor, z: Tensor) -> Tensor:
+    """The winner before each, in series; a first frame is its own predecessor."""
+    series = winners.view(z.shape[:2])
+    return torch.cat([series[:, :1], series[:, :-1]], dim=1).flatten()
+
+
+class HeadAlone(nn.Module):
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, z: Tensor) -> Tensor:
+        loss: Tensor = self.head(z)[1]
+        return loss
+
+
+class Autoencoder(nn.Module):
+    """A SOM-VAE around a head; gives its loss."""
+
+    def __init__(self, networks: Sequence[nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder_q, self.decoder_e = copy.deepcopy(networks)
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.encoder(x.flatten(0, 1)).view(*x.shape[:2], -1)
+        quantized, loss = self.head(z)
+        for decoder, codes in ((self.decoder_q, quantized), (self.decoder_e, z)):
+            loss = loss + F.mse_loss(decoder(codes.flatten(0, 1)), x.flatten(0, 1))
+        return loss
+
+
+# --- Ours ------------------------------------------------------------------------------------------------------------
+
+
+def our_config(problem: Problem, local: bool) -> SOMVAEConfig:
+    kind: dict[str, Any] = {"transitions": "local", "transition_radius": RADIUS} if local else {}
+    return SOMVAEConfig(
+        input_shape=(PIXELS,), rows=problem.side, cols=problem.side, latent_dim=DIM, gamma=GAMMA, tau=TAU, **kind
+    )
+
+
+class OurHead(nn.Module):
+    """The layers of a SOMVAE between its networks, and their losses."""
+
+    def __init__(self, problem: Problem, codebook: Tensor, local: bool) -> None:
+        super().__init__()
+        sparse = our_config(problem, local).updates_transition_rows
+        self.quantizer = SOMQuantizer(problem.grid, DIM).to(codebook.device)
+        self.quantizer.codebook.data.copy_(codebook)
+        kind: dict[str, Any] = {"kind": "local", "radius": RADIUS} if local else {}
+        self.transitions = TransitionModel(problem.grid, sparse_grad=sparse, **kind).to(codebook.device)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        quantized, winners, losses = self.quantizer(z)
+        commitment, som = losses.commitment.mean(), losses.som.mean()
+        steps = self.transitions.losses(predecessors(winners), winners, z, self.quantizer.codebook)
+        smoothness = steps.expected_distance.mean() / self.quantizer.grid.num_nodes
+        loss = ALPHA * commitment + BETA * som - GAMMA * steps.log_prob.mean() + TAU * smoothness
+        return quantized, loss
+
+
+class OurModel(nn.Module):
+    def __init__(self, problem: Problem, data: Data, local: bool) -> None:
+        super().__init__()
+        self.model = SOMVAE(our_config(problem, local), *copy.deepcopy(data.networks)).to(data.codebook.device)
+        self.model.quantizer.codebook.data.copy_(data.codebook)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.loss(self.model(x), x).total
+
+
+# --- Steps -----------------------------------------------------------------------------------------------------------
+
+
+class Step:
+    """Training steps, each on the next batch. A call takes one and gives its loss; gradients stay until the next."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        batches: Sequence[Tensor],
+        *,
+        wants_gradient: bool,
+    ) -> None:
+        self.module = module
+        self.optimizers = optimizers
+        self.batches = itertools.cycle(batches)
+        self.wants_gradient = wants_gradient
+
+    def __call__(self) -> Tensor:
+        self.release()
+        batch = next(self.batches).detach().requires_grad_(self.wants_gradient)
+        loss: Tensor = self.module(batch)
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.detach()
+
+    def release(self) -> None:
+        """Lets go of the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def allocate(self) -> None:
+        """Makes the moments, and writes to every page of them and of the parameters, as a long training does."""
+        for optimizer in self.optimizers:
+            rows = isinstance(optimizer, (RowAdam, torch.optim.SparseAdam))
+            for parameter in itertools.chain(*(group["params"] for group in optimizer.param_groups)):
+                parameter.grad = no_rows(parameter) if rows else torch.zeros_like(parameter)
+            optimizer.step()
+        self.release()
+        with torch.no_grad():
+            for optimizer in self.optimizers:
+                for parameter, state in optimizer.state.items():
+                    parameter.mul_(1)
+                    for moment in ("exp_avg", "exp_avg_sq"):
+                        state[moment].mul_(1)
+
+
+def no_rows(parameter: Tensor) -> Tensor:
+    """A gradient of rows that has none."""
+    index = torch.empty(1, 0, dtype=torch.int64, device=parameter.device)
+    values = parameter.new_empty(0, *parameter.shape[1:])
+    return torch.sparse_coo_tensor(index, values, parameter.shape, check_invariants=False)
+
+
+def kind(problem: Problem) -> str:
+    """What ``somvae_ext`` does at this size: a table updated whole or by rows, or local transitions."""
+    if problem.side > LARGEST_TABLE:
+        return "local"
+    return "rows" if our_config(problem, local=False).updates_transition_rows else "dense"
+
+
+def make_step(name: str, problem: Problem, data: Data) -> Step:
+    alone, ours = problem.part == "head", name in (OURS, SPARSE_ADAM, LOCAL)
+    if ours:
+        local = name == LOCAL or kind(problem) == "local"
+        module = HeadAlone(OurHead(problem, data.codebook, local)) if alone else OurModel(problem, data, local)
+    else:
+        head = (NotebookHead if name == LOOPS else TorchHead)(problem, data.codebook)
+        module = HeadAlone(head) if alone else Autoencoder(data.networks, head)
+    table = [parameter for path, parameter in module.named_parameters() if TABLE.search(path)]
+    others = [parameter for path, parameter in module.named_parameters() if not TABLE.search(path)]
+    rates = [{"params": others, "lr": LEARNING_RATE}, {"params": table, "lr": TABLE_LEARNING_RATE}]
+    if ours and kind(problem) != "dense":
+        for_rows = torch.optim.SparseAdam if name == SPARSE_ADAM else RowAdam
+        optimizers = [torch.optim.Adam(rates[:1], fused=True), for_rows(rates[1:])]
+    else:
+        optimizers = [torch.optim.Adam(rates, fused=name not in (ADAM, LOOPS))]
+    if name == COMPILED:
+        torch.compiler.reset()  # else the sizes seen before would make this one a dynamic one
+        module = torch.compile(module)
+    return Step(module, optimizers, data.batches, wants_gradient=alone)
+
+
+def compare_gradients(part: str, device: torch.device) -> None:
+    """Ends the program if the contestants' losses or gradients differ, on a small map with a random table."""
+    problem = Problem(part, 8, 64)
+    data = make_data(problem, device)
+    logits = torch.randn(problem.grid.num_nodes**2, generator=torch.Generator().manual_seed(0))
+    found: dict[str, list[Tensor]] = {}
+    for name in (OURS, ADAM, LOOPS):
+        step = make_step(name, problem, data)
+        parameters = dict(step.module.named_parameters())
+        for path, parameter in parameters.items():
+            if TABLE.search(path):
+                parameter.data.copy_(logits.view_as(parameter))
+        found[name] = [step()]
+        for wanted in (TABLE, re.compile("codebook"), re.compile(r"encoder\.")):
+            found[name] += [p.grad.flatten() for path, p in parameters.items() if wanted.search(path)]
+    for name in (ADAM, LOOPS):
+        for ours, theirs in zip(found[OURS], found[name], strict=True):
+            # Sums of a few thousand rounded terms, in other orders.
+            if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(ours.abs().max())):
+                sys.exit(f"{name}: loss or gradients of the {part} differ from ours: {theirs} and {ours}")
+
+
+def bytes_needed(name: str, problem: Problem) -> int:
+    """An estimate of what a contestant holds at the peak of a step: tables, and what else is large."""
+    nodes, batch = problem.grid.num_nodes, problem.batch
+    if kind(problem) == "local" and name in (OURS, LOCAL):
+        return 3 * 4 * nodes * ((2 * RADIUS + 1) ** 2 + 1)
+    if name in (OURS, SPARSE_ADAM, LOCAL):
+        return 3 * problem.table_bytes
+    if name == LOOPS:  # both softmaxes, their gradients, all differences and their squares
+        return 9 * problem.table_bytes + 3 * 4 * batch * nodes * DIM
+    # Parameter, gradient, moments, and in an Adam that is not fused the root of the second and what it divides.
+    tables = 6 if name == ADAM else 4
+    return tables * problem.table_bytes + 6 * 4 * batch * nodes

@@ -200,7 +200,7 @@ def added_up_in_order(gradient: Tensor) -> Tensor:
         sums[row] = sums[row] + value if row in sums else value
     index = torch.tensor(sorted(sums))
     total = torch.stack([sums[row] for row in index.tolist()])
-    return torch.sparse_coo_tensor(index[None], total, gradient.shape, is_coalesced=True)
+    return torch.sparse_coo_tensor(index[None], total, gradient.shape, check_invariants=True, is_coalesced=True)
 
 
 @pytest.mark.parametrize("width", WIDTHS, ids=str)

@@ -141,7 +141,9 @@ def adam_rows_reference(
 ) -> None:
     """A step on one parameter in pure torch, from its sparse gradient; in place."""
     values, index = grad._values().to(exp_avg.dtype), grad._indices()
-    rows = torch.sparse_coo_tensor(index, values, grad.shape, is_coalesced=grad.is_coalesced()).coalesce()
+    rows = torch.sparse_coo_tensor(
+        index, values, grad.shape, check_invariants=False, is_coalesced=grad.is_coalesced()
+    ).coalesce()
     touched, total = rows.indices()[0], rows.values()
     mean = exp_avg[touched].lerp_(total, 1 - beta1)
     square = exp_avg_sq[touched].mul_(beta2).addcmul_(total, total, value=1 - beta2)

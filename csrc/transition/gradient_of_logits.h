@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <tuple>
 
+#include "index_range.h"
 #include "tensor/checks.h"
 #include "tensor/dispatch.h"
 #include "tensor/touched_rows.h"
@@ -46,13 +48,31 @@ inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touch
   return values;
 }
 
-inline void check_touched(ArgumentChecks& check, const Tensor& unit, const Tensor& order, const Tensor& offsets) {
+// That a backward pass is given the touched rows of its forward pass; their values on the CPU only, as those of
+// indices.
+inline void check_touched(ArgumentChecks& check, const Tensor& unit, const Tensor& order, const Tensor& offsets,
+                          const std::optional<c10::SymInt>& sparse_rows) {
   check.set_size('P', check.size('N') + 1);
   for (const auto& [name, tensor, shape] :
        {std::tuple{"touched_unit", unit, "N"}, std::tuple{"touched_order", order, "N"},
         std::tuple{"touched_offsets", offsets, "P"}}) {
     check.shape(name, tensor, shape);
     check.dtype(name, tensor, at::kLong);
+    if (!tensor.is_contiguous()) check.fail(name, "be contiguous, as the forward pass gives it", "strides");
+  }
+  const std::optional<int64_t> touched = touched_row_count(offsets);
+  if (!touched) return;
+  const int64_t rows = offsets.numel() - 1, units = check.size('K').expect_int();
+  const int64_t *const u = elements<int64_t>(unit), *const o = elements<int64_t>(order);
+  const int64_t* const place = elements<int64_t>(offsets);
+  bool intact = place[0] == 0 && std::is_sorted(place, place + rows + 1) && place[rows] == rows;
+  for (int64_t i = 0; intact && i < rows; ++i) intact = in_range(u[i], units) && in_range(o[i], rows);
+  for (int64_t g = 1; intact && g < *touched; ++g) intact = u[g - 1] < u[g];
+  if (!intact) check.fail("touched_unit, touched_order and touched_offsets", "be what the forward pass gave", "others");
+  if (sparse_rows && (*sparse_rows < *touched || *sparse_rows > rows)) {
+    check.fail("sparse_rows",
+               "be from " + std::to_string(*touched) + ", the rows touched, to N = " + std::to_string(rows),
+               std::to_string(sparse_rows->expect_int()));
   }
 }
 

@@ -163,7 +163,7 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     check.shape(name, *tensor, letter);
     check.dtype(name, *tensor, dtype);
   }
-  check_touched(check, touched_unit, touched_order, touched_offsets);
+  check_touched(check, touched_unit, touched_order, touched_offsets, sparse_rows);
 
   const Tensor grad_logits = output_mask[0] ? empty_gradient_of_logits(logits, touched_offsets, sparse_rows) : Tensor();
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();

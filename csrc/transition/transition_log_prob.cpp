@@ -63,7 +63,7 @@ Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, co
   check.dtype("grad", grad, compute_dtype(logits.scalar_type()));
   check.shape("log_normalizer", log_normalizer, "N");
   check.dtype("log_normalizer", log_normalizer, at::kDouble);
-  check_touched(check, touched_unit, touched_order, touched_offsets);
+  check_touched(check, touched_unit, touched_order, touched_offsets, sparse_rows);
 
   const Tensor grad_logits = empty_gradient_of_logits(logits, touched_offsets, sparse_rows);
   if (logits.is_meta()) return grad_logits;

@@ -123,12 +123,16 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
   }
   check.shape("log_normalizer", log_normalizer, "N");
   check.dtype("log_normalizer", log_normalizer, at::kDouble);
-  check_touched(check, touched_unit, touched_order, touched_offsets);
+  check_touched(check, touched_unit, touched_order, touched_offsets, sparse_rows);
 
   const Tensor grad_logits = output_mask[0] ? empty_gradient_of_logits(logits, touched_offsets, sparse_rows) : Tensor();
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
   const Tensor grad_codebook = output_mask[2] ? at::empty_symint(codebook.sym_sizes(), z.options()) : Tensor();
   if (logits.is_meta()) return {grad_logits, grad_z, grad_codebook};
+  if (z.size(0) == 0) {  // nothing to add up, and of a broken codebook no mean to take
+    if (grad_codebook.defined()) grad_codebook.zero_();
+    return {grad_logits, grad_z, grad_codebook};
+  }
 
   const Tensor upstream_log_prob = grad_log_prob.contiguous(), upstream_expectation = grad_expectation.contiguous();
   const Tensor table = logits.contiguous(), from = prev.contiguous(), to = cur.contiguous(), rows = z.contiguous();

@@ -269,14 +269,15 @@ class CodeBlock {
       constant += in_range(args.cur[row], args.units) ? double(args.grad_log_prob[row]) : NAN;
 
       const C* p = block.probability_.data + (group - first_group) * kRowPitch;
-      if (begin + 1 == end) {  // most groups
-        for (int64_t j = 0; j < kDepth; ++j) gradient[j] = double(p[j]) * (grad * double(distance[j]) - constant);
+      const int64_t filled = (block.codes_ + lanes - 1) / lanes * lanes;  // whole panels
+      if (begin + 1 == end) {                                             // most groups
+        for (int64_t j = 0; j < filled; ++j) gradient[j] = double(p[j]) * (grad * double(distance[j]) - constant);
       } else {
-        for (int64_t j = 0; j < kDepth; ++j) {
+        for (int64_t j = 0; j < filled; ++j) {
           gradient[j] = (place == begin ? 0.0 : gradient[j]) + grad * double(distance[j]);
         }
         if (place + 1 < end) return;
-        for (int64_t j = 0; j < kDepth; ++j) gradient[j] = double(p[j]) * (gradient[j] - constant);
+        for (int64_t j = 0; j < filled; ++j) gradient[j] = double(p[j]) * (gradient[j] - constant);
       }
       for (int64_t i = begin; i < end; ++i) {
         const int64_t cur = args.cur[groups.order[i]], j = cur - block.unit0_;

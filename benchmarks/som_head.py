@@ -1,6 +1,6 @@
 """Times a training step (forward, backward, optimizer) of the SOM head, and of a whole SOM-VAE, against plain torch.
 
-    python benchmarks/som_head.py --json results.json --data-root DIR    on the CPU, with 1 thread and with torch's own
+    python benchmarks/som_head.py --json results.json --data-root DIR    on the CPU, about 10 minutes
     python benchmarks/som_head.py --threads 2 --sweeps nodes             one sweep
     python benchmarks/som_head.py --device cuda --json results.json
     python benchmarks/som_head.py --quick                                small maps, few repetitions
@@ -24,6 +24,9 @@ batch, so that the batch's predecessors are as many different nodes as they can 
 there were.) Learning rates are small enough for winners to stay where the data put them. Batches take turns, and all of
 them come once before the clock starts. Before that, all contestants' losses and gradients are compared. Each contestant
 takes turns with somvae_ext alone, since large tables do not fit into memory side by side; medians are compared.
+
+The sweep over sizes of the map (``nodes``) is repeated for each number of threads; those over batches (``batch``) and
+of the whole model (``model``) run with the last number alone.
 
 Memory is the peak of two steps beyond parameters, moments, data and what code needs: in a process of its own, which
 has taken a step on a small map and every page of the parameters and moments before.
@@ -85,7 +88,7 @@ from somvae_ext.optim import RowAdam
 
 SMALL_MAPS = {"dense": 8, "rows": 32, "local": 32}  # the side of a small map for each kind
 LONGEST_STEP = 3.0  # seconds; loops that take longer are extrapolated
-LONGEST_TURNS = 15.0  # seconds for all repetitions of two contestants, as far as three repetitions allow
+FROM_SIDE, FEWEST = 128, 3  # on maps from this side on, where dense steps take seconds, so many repetitions
 
 # --- Measuring -------------------------------------------------------------------------------------------------------
 
@@ -154,8 +157,8 @@ def measure(
         if name in (SPARSE_ADAM, LOCAL):  # all rows are new to it
             for _ in data.batches:
                 step()
-        turns = LONGEST_TURNS / (seconds(step, 1, device) + seconds(ours, 1, device))
-        times = interleaved({OURS: ours, name: step}, device, max(3, min(repetitions, int(turns))))
+        turns = min(FEWEST, repetitions) if problem.side >= FROM_SIDE else repetitions
+        times = interleaved({OURS: ours, name: step}, device, turns)
         own += times[OURS]
         row.seconds[name] = statistics.median(times[name])
         row.extremes[name] = (min(times[name]), max(times[name]))
@@ -188,7 +191,7 @@ def extrapolated_loops(problem: Problem, data: Data, device: torch.device) -> fl
         part = dataclasses.replace(data, batches=[batch[:1, :frames] for batch in data.batches])
         step = make_step(LOOPS, problem, part)
         step()
-        times.append(min(seconds(step, 1, device) for _ in range(3)))
+        times.append(min(seconds(step, 1, device) for _ in range(1 if problem.side >= FROM_SIDE else 3)))
     return times[0] + (times[1] - times[0]) / 2 * (problem.batch - 2)
 
 
@@ -291,10 +294,10 @@ def sweep_problems(sweep: str, quick: bool) -> Iterator[tuple[Problem, list[str]
             yield Problem("head", side, 256), everyone
     elif sweep == "batch":
         for side, batch in ((8, 32), (8, 4096), (64, 32), (64, 1024), (64, 4096), (128, 32), (128, 4096)):
-            yield Problem("head", side, batch), [ADAM, FUSED] + (loops if side < 128 else [])
+            yield Problem("head", side, batch), [FUSED] + (loops if side < 128 else [])
     else:
         for side in (8, 64, 128, 256):
-            yield Problem("model", side, 256), everyone if side < 128 else [ADAM, FUSED]
+            yield Problem("model", side, 256), everyone if side < 128 else [FUSED]
 
 
 SWEEPS = ["nodes", "batch", "model"]
@@ -443,6 +446,8 @@ def main() -> None:
             print(f"\n{threads_text(threads)}\n{heading(peers)}")
             rows = []
             for sweep in arguments.sweeps:
+                if sweep != "nodes" and threads not in (None, thread_counts[-1]):
+                    continue
                 for problem, others in sweep_problems(sweep, arguments.quick):
                     rows.append(measure(problem, [*variants(problem), *others], device, repetitions, threads))
                     print(line(rows[-1], peers), flush=True)

@@ -91,13 +91,16 @@ done
 if ((built != 0)); then
   skip benchmarks "$no_gpu"
   skip search "$no_gpu"
+  skip head "$no_gpu"
 elif [[ $device == cuda ]]; then
   step search 200 "$PYTHON" benchmarks/bmu.py --device cuda --memory --sweeps headline D K dtype growth \
     --json "$work/bmu.json"
   step benchmarks 180 "$PYTHON" benchmarks/ops.py --device cuda --json "$work/ops.json"
+  step head 150 "$PYTHON" benchmarks/som_head.py --device cuda --sweeps nodes --json "$work/head.json"
 else
   step search 120 "$PYTHON" benchmarks/bmu.py --quick --sweeps headline growth --json "$work/bmu.json"
   step benchmarks 120 "$PYTHON" benchmarks/ops.py --quick --json "$work/ops.json"
+  step head 120 "$PYTHON" benchmarks/som_head.py --quick --sweeps nodes --json "$work/head.json"
 fi
 
 "$PYTHON" - "$work" "$device" "$OUT/gpu_check.json" <<'PYTHON'
@@ -122,7 +125,7 @@ if (work / "tests.xml").exists():
     if steps["tests"]["outcome"] == "passed" and suite["tests"] == suite["skipped"]:
         steps["tests"].update(outcome="failed", reason="every test was skipped")
 
-report = {"machine": None, "steps": steps, "search": None, "benchmarks": None}
+report = {"machine": None, "steps": steps, "search": None, "benchmarks": None, "head": None}
 try:
     sys.path.insert(0, "benchmarks")
     from machine import describe
@@ -133,6 +136,8 @@ except Exception as error:  # a machine that cannot even be described still gets
 if (work / "bmu.json").exists():
     report["search"] = json.loads((work / "bmu.json").read_text())
     del report["search"]["machine"]
+if (work / "head.json").exists():
+    report["head"] = json.loads((work / "head.json").read_text())
 if (work / "ops.json").exists():
     report["benchmarks"] = json.loads((work / "ops.json").read_text())["results"]
 target.write_text(json.dumps(report, indent=1) + "\n")

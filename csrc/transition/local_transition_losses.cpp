@@ -169,6 +169,10 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
   const Tensor grad_codebook = output_mask[2] ? at::empty_symint(codebook.sym_sizes(), z.options()) : Tensor();
   if (logits.is_meta()) return {grad_logits, grad_z, grad_codebook};
+  if (z.size(0) == 0) {  // nothing to add up, and of a broken codebook no mean to take
+    if (grad_codebook.defined()) grad_codebook.zero_();
+    return {grad_logits, grad_z, grad_codebook};
+  }
 
   const Inputs inputs{logits.contiguous(),  prev.contiguous(),     cur.contiguous(),
                       z.contiguous(),       codebook.contiguous(), moments.contiguous(),

@@ -73,7 +73,6 @@ struct LocalTransitionLossesBackwardArgs {
 };
 
 // ---- CPU: every prev and cur is in range
-// -----------------------------------------------------------------------------
 
 template <class T>
 void codebook_center_cpu(const CodebookMomentsArgs<T>& args);
@@ -105,7 +104,6 @@ void local_transition_losses_backward_codebook_cpu(const LocalTransitionLossesBa
                                                    const WindowPull<T>& pull, int64_t first_unit, int64_t last_unit);
 
 // ---- CUDA
-// ------------------------------------------------------------------------------------------------------------
 
 template <class T>
 void codebook_moments_cuda(const CodebookMomentsArgs<T>& args, void* stream);

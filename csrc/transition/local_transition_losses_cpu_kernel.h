@@ -102,7 +102,6 @@ struct Encoding {
 };
 
 // ---- moments of the codebook
-// -----------------------------------------------------------------------------------------
 
 template <class T>
 void codebook_center(const CodebookMomentsArgs<T>& args) {
@@ -153,7 +152,6 @@ void codebook_moments_join(const CodebookMomentsArgs<T>& args) {
 }
 
 // ---- forward
-// ---------------------------------------------------------------------------------------------------------
 
 template <class T>
 void local_transition_losses(const LocalTransitionLossesArgs<T>& args, int64_t first_group, int64_t last_group) {
@@ -198,7 +196,6 @@ void local_transition_losses(const LocalTransitionLossesArgs<T>& args, int64_t f
 }
 
 // ---- backward
-// --------------------------------------------------------------------------------------------------------
 
 // What the samples of a group add to the gradient of their row of logits, the gradients of their encodings, and their
 // sums; each where it is wanted.

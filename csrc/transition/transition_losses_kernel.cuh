@@ -218,8 +218,7 @@ __global__ void __launch_bounds__(kTileThreads)
   for (int64_t block = blockIdx.x; block < place_tiles * code_tiles; block += gridDim.x) {
     const int64_t begin = block % place_tiles * kTile, unit0 = block / place_tiles * kTile, unit = unit0 + code;
     const int64_t first = group_from(groups, begin);
-    int64_t last = group_from(groups, begin + kTile);
-    while (last > first && groups.offsets[last - 1] == args.rows) --last;  // empty ones
+    const int64_t last = group_from(groups, begin + kTile < args.rows ? begin + kTile : args.rows);  // no empty ones
     const int64_t end = last > first ? groups.offsets[last] : begin;
 
     int64_t group = first + share;  // the thread's next one

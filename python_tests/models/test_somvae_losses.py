@@ -409,3 +409,25 @@ def test_static_samples_have_no_transitions() -> None:
     model, x = make(CASES["series"])
     with pytest.raises(ValueError, match=r"must be series \[B, T, ...\] because gamma = 0.6 and tau = 0.9"):
         model.loss(model(x[0]), x[0])
+
+
+def test_masked_frames_touch_no_row_of_the_transitions() -> None:
+    config = SOMVAEConfig(
+        input_shape=(3,),
+        latent_dim=3,
+        network="identity",
+        rows=4,
+        cols=4,
+        gamma=1.0,
+        tau=1.0,
+        transition_updates="rows",
+    )
+    model = SOMVAE(config)
+    x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(6) < torch.tensor([[4], [2]])
+    output = model(x, mask)
+    model.loss(output, x, mask).total.backward()
+    assert model.transitions is not None
+    assert model.transitions.logits.grad is not None
+    touched = set(model.transitions.logits.grad._indices()[0].tolist())
+    assert touched <= set(output.indices[mask].tolist())

@@ -159,3 +159,14 @@ def test_a_neighbor_out_of_range_is_none():
 
 def test_launch_limits():
     assert native.launch_limits()["units"] == 2**31 - 1
+
+
+def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:
+    logits, prev, cur = arguments("transition_log_prob")
+    _, normalizer, unit, order, offsets = native.transition_log_prob_forward(logits, prev, cur)
+    grad = torch.ones(len(prev))
+    for wrong in ((unit + UNITS, order, offsets), (unit, order + len(prev), offsets), (unit, order, offsets.flip(0))):
+        with pytest.raises(ValueError, match="must be what the forward pass gave"):
+            native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, *wrong)
+    with pytest.raises(ValueError, match="sparse_rows must be from"):
+        native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, unit, order, offsets, len(prev) + 1)

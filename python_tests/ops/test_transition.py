@@ -28,6 +28,9 @@ from numpy.typing import NDArray
 from rounding import assert_within, compute_dtype
 from torch import Tensor
 
+from somvae_ext import Grid
+from somvae_ext import ops as native
+
 SIZES = [(1, 1, 1), (5, 3, 2), (40, 9, 17), (3, 130, 33)]
 
 
@@ -676,3 +679,18 @@ def test_losses_of_any_larger_shape(
     z = normal(rows, dim, seed=seed + 2, dtype=dtype, device=device, layout=layout)
     codebook = normal(units, dim, seed=seed + 3, dtype=dtype, device=device, layout=layout)
     check_losses(ops, logits, prev, cur, z, codebook, sparse_grad=sparse_grad)
+
+
+@pytest.mark.parametrize("kind", ["dense", "local"])
+def test_no_rows_give_a_broken_codebook_no_gradient(device: torch.device, kind: str) -> None:
+    grid, nothing = Grid(3, 3), torch.zeros(0, dtype=torch.int64, device=device)
+    codebook = torch.full((9, 2), torch.nan, device=device, requires_grad=True)
+    z = torch.zeros(0, 2, device=device)
+    if kind == "dense":
+        losses = native.transition_losses(torch.zeros(9, 9, device=device), nothing, nothing, z, codebook)
+    else:
+        logits = torch.zeros(9, 10, device=device)
+        losses = native.local_transition_losses(logits, nothing, nothing, z, codebook, grid, 1)
+    losses.expected_distance.sum().backward()
+    assert codebook.grad is not None
+    assert not codebook.grad.any()

@@ -400,7 +400,8 @@ def resident():
         return int(file.read().split()[1]) * 4096
 
 table = torch.nn.Parameter(torch.empty(8192, 8192))  # 256 MiB, and its moments twice that
-table.grad = torch.sparse_coo_tensor(torch.tensor([[3, 4000]]), torch.ones(2, 8192), table.shape)
+rows = torch.arange(64)[None] * 128  # spread, so that no two are in the same 2 MiB of a moment
+table.grad = torch.sparse_coo_tensor(rows, torch.ones(64, 8192), table.shape)
 optimizer = RowAdam([table])
 before = resident()
 optimizer.step()
@@ -414,7 +415,8 @@ def test_rows_that_are_never_touched_need_no_memory_for_moments() -> None:
         [sys.executable, "-W", "ignore", "-c", MEMORY], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 64 << 20
+    # 64 rows of 32 KiB in parameter and both moments are 6 MiB; as much again for code that runs for the first time.
+    assert int(done.stdout) < 24 << 20
 
 
 # ---- what it refuses -------------------------------------------------------------------------------------------------

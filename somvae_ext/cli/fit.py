@@ -35,6 +35,8 @@ def run(options: Namespace) -> None:
     from somvae_ext.training.run_config import fingerprint
 
     # Whatever can be known to fail is refused before the folder is touched.
+    if torch.distributed.is_torchelastic_launched():
+        raise ValueError("somvae fit is one process and must not be started by torchrun; call training.fit in a script")
     if options.accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError("--accelerator cuda needs a GPU that torch can use, got none")
     if options.resume is None:

@@ -102,13 +102,16 @@ def configure(
 
     presets = {None: SOMVAEConfig, "published": SOMVAEConfig.published, "notebook": SOMVAEConfig.notebook}
     asked = {name: value for name, value in given(options).items() if name in _MODEL_OPTIONS}
-    if splits.kind == "static" and (asked.get("gamma") or asked.get("tau")):
+    if splits.kind == "static":
         hint = (
             f"; try --data {name}-series"
             if is_named
             else "; series are a folder of files, or an array with --kind series"
         )
-        raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
+        if asked.get("gamma") or asked.get("tau"):
+            raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
+        if asked.get("transitions") == "local":
+            raise ValueError(f"--transitions local is for series, and {name} has no order in time{hint}")
     changes = _TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
     if asked.get("network") == "identity":
         changes.setdefault("latent_dim", math.prod(splits.sample_shape))

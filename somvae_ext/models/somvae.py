@@ -196,6 +196,11 @@ class SOMVAE(nn.Module):
         transition = smoothness = total.new_zeros(())
         if self.transitions is not None:
             prev = predecessors(output.indices, mask)
+            if mask is not None and prev.numel() > 0:
+                # Masked frames count nowhere, but a row of the table that they named would be touched: by its
+                # optimizer's momentum. So they name one that a real frame does.
+                real = mask.flatten().long().argmax()
+                prev = torch.where(mask, prev, prev.flatten()[real])
             steps = self.transitions.losses(prev, output.indices, output.z_e, self.quantizer.codebook)
             transition = -_mean(steps.log_prob, mask)
             smoothness = _mean(steps.expected_distance, mask) / self.quantizer.grid.num_nodes
@@ -266,7 +271,9 @@ class SOMVAE(nn.Module):
 
         Returns:
             Groups with ``params``, ``lr`` and ``rows``: whether their gradients are sparse rows, which are for
-            :class:`~somvae_ext.optim.RowAdam`, or dense, for :class:`torch.optim.Adam`.
+            :class:`~somvae_ext.optim.RowAdam`, or dense, for :class:`torch.optim.Adam`;
+            :func:`~somvae_ext.optim.adam_and_rows` makes both optimizers from them. One optimizer for all parameters
+            needs ``SOMVAEConfig(transition_updates="dense")``: torch's refuse the other kind of gradient.
         """
         if self.transitions is None:
             return [{"params": list(self.parameters()), "lr": learning_rate, "rows": False}]

@@ -71,7 +71,8 @@ class SOMVAEConfig:
         transition_updates: what a step changes in the table of transitions: ``"dense"``, all of it, as published, or
             ``"rows"``, those of the nodes that the batch comes from, with sparse gradients and
             :class:`~somvae_ext.optim.RowAdam`, whose documentation says what is different about it. ``"auto"`` takes
-            rows from 1024 nodes on, of which a batch visits few.
+            rows from 1024 nodes on, of which a batch visits few. After the same number of epochs a table trained by
+            rows may be behind one trained densely, which moves a row on between its visits.
 
     The first defaults of the loss are the published ones; gamma and tau are those for static data. ``gradient="copy"``
     with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both
@@ -123,8 +124,10 @@ class SOMVAEConfig:
             if chosen not in names:
                 listed = ", ".join(repr(choice) for choice in names[:-1]) + f" or {names[-1]!r}"
                 raise ValueError(f"SOMVAEConfig: {name} must be {listed}, got {chosen!r}")
-        if self.transition_radius < 0:
-            raise ValueError(f"SOMVAEConfig: transition_radius must be at least 0, got {self.transition_radius}")
+        if not isinstance(self.transition_radius, int) or self.transition_radius < 0:
+            raise ValueError(
+                f"SOMVAEConfig: transition_radius must be an integer of at least 0, got {self.transition_radius!r}"
+            )
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(
                 "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "

@@ -75,10 +75,12 @@ class DenseTable:
 
     def fitted(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
         size = self.num_nodes
-        counts = torch.bincount(prev * size + cur, minlength=size * size).view(size, size).double()
-        counts += pseudocount
+        step, times = torch.unique(prev * size + cur, return_counts=True)
+        # In place from here on: a large table should exist once.
+        counts = torch.full((size * size,), pseudocount, dtype=torch.float64, device=prev.device)
+        counts = counts.index_add_(0, step, times.double()).view(size, size)
         counts[counts.sum(dim=1) == 0] = 1
-        return (counts / counts.sum(dim=1, keepdim=True)).log()
+        return counts.div_(counts.sum(dim=1, keepdim=True)).log_()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +136,9 @@ class LocalTable:
         place = prev * (slots + 1) + torch.cat([self._slot(*steps) for steps in chunks])
         counts = torch.bincount(place, times.double(), minlength=size * (slots + 1)).view(size, slots + 1)
         total = counts.sum(dim=1) + size * pseudocount
-        counts[:, :-1] += torch.where(total > 0, pseudocount, 1.0)[:, None]
-        counts[:, -1] += torch.where(total > 0, pseudocount, 1.0) * outside
+        more = torch.full_like(total, pseudocount).masked_fill(total == 0, 1.0)
+        counts[:, :-1] += more[:, None]
+        counts[:, -1] += more * outside
         logits = (counts / torch.where(total > 0, total, size)[:, None]).log()
         logits[outside == 0, -1] = 0  # takes no part
         return logits

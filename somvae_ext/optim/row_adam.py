@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -176,10 +176,14 @@ def _rate(lr: float | Tensor, param: Tensor) -> float | Tensor:
 def _zeros(param: Tensor) -> Tensor:
     """A moment to start from."""
     dtype = _moment_dtype(param)
-    if param.is_cpu:
-        # NumPy asks the system for zeros, where torch.zeros writes them, which for a table of 1 GiB takes seconds.
-        return torch.from_numpy(np.zeros(param.shape, dtype=str(dtype).removeprefix("torch.")))
-    return torch.zeros(param.shape, dtype=dtype, device=param.device)
+    if not param.is_cpu or param.numel() == 0 or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return torch.zeros(param.shape, dtype=dtype, device=param.device)
+    # torch.zeros writes its zeros, which for a table of 1 GiB takes seconds. The system's own come page by page, small
+    # ones: with huge pages, which numpy.zeros asks for, a row would take up 2 MiB.
+    memory = mmap.mmap(-1, param.numel() * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(param.shape)
 
 
 def _moment_dtype(param: Tensor) -> torch.dtype:
@@ -191,9 +195,9 @@ def _check(group: dict[str, Any]) -> None:
     if isinstance(lr, Tensor):
         if lr.dim() != 0 or not lr.is_floating_point():
             raise ValueError(f"RowAdam: lr must be a number or a 0-dimensional floating tensor, got {lr}")
-    elif not lr >= 0:
-        raise ValueError(f"RowAdam: lr must be at least 0, got {lr}")
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+    elif not (isinstance(lr, int | float) and lr >= 0):
+        raise ValueError(f"RowAdam: lr must be at least 0, got {lr!r}")
+    if not isinstance(betas, tuple | list) or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"RowAdam: betas must be two numbers from 0 to below 1, got {betas}")
     if not eps >= 0:
         raise ValueError(f"RowAdam: eps must be at least 0, got {eps}")

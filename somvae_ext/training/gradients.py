@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
-    """Euclidean norm of all gradients as one vector, finite if and only if every gradient is.
+    """Euclidean norm of all gradients as one vector; not finite where a gradient is not, or its squares overflow.
 
     Sparse gradients are taken as they are, because adding up their repeated rows would copy them (and wait for a CUDA
     device): where rows repeat, it is the norm of the summands, not of the sums. See :func:`clip_gradients` for those.

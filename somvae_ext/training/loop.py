@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from somvae_ext.evaluation import NodeUsage
-from somvae_ext.optim import RowAdam
+from somvae_ext.optim import adam_and_rows
 from somvae_ext.training.codebook import TrainableMap, initialize, revive
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
 from somvae_ext.training.processes import (
@@ -171,7 +171,7 @@ def fit(
     network = cast(nn.Module, model)
     groups = model.parameter_groups(config.learning_rate, config.transition_rate_factor)
     tables = [parameter for group in groups if group.get("rows", False) for parameter in group["params"]]
-    optimizers = _optimizers(groups)
+    optimizers = adam_and_rows(groups)
     network.eval()  # until the first epoch: the codebook's initialization must not move a batch norm
     leave_to_rows(network, tables)
     module, *fabric_optimizers = fabric.setup(network, *optimizers)
@@ -262,19 +262,6 @@ def _seed(seed: int, rank: int) -> None:
     torch.manual_seed(seed)
     if rank > 0:
         torch.manual_seed(int(torch.randint(2**63 - 1, (rank,))[-1]))
-
-
-def _optimizers(groups: Iterable[dict[str, Any]]) -> list[torch.optim.Optimizer]:
-    """Adam for the groups with dense gradients, RowAdam for those with rows; whichever has parameters."""
-    dense, rows = (
-        [
-            {name: value for name, value in group.items() if name != "rows"}
-            for group in groups
-            if group.get("rows", False) is kind
-        ]
-        for kind in (False, True)
-    )
-    return [kind(chosen) for kind, chosen in ((torch.optim.Adam, dense), (RowAdam, rows)) if chosen]
 
 
 def _resume(fabric: Fabric, progress: Progress, run_folder: RunFolder | None) -> list[dict[str, Any]]:

@@ -67,18 +67,18 @@ class Progress:
             raise ValueError(f"the checkpoint must hold {min(missing)!r}, as one of fit does, got none")
         rank = self._fabric.global_rank
         try:
+            generators = state["generators"]
+            if len(generators["cpu"]) != self._fabric.world_size:  # before anything is overwritten
+                raise ValueError(
+                    f"it is of a training by {len(generators['cpu'])} processes, and this one is by "
+                    f"{self._fabric.world_size}"
+                )
             self._model.load_state_dict(state["model"])
             for optimizer, values in zip(self._optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(values)
             for schedule, values in zip(self._schedules, state["schedules"], strict=True):
                 schedule.load_state_dict(values)
-            generators = state["generators"]
             self._order.set_state(generators["order"])
-            if len(generators["cpu"]) != self._fabric.world_size:
-                raise ValueError(
-                    f"it is of a training by {len(generators['cpu'])} processes, and this one is by "
-                    f"{self._fabric.world_size}"
-                )
             torch.set_rng_state(generators["cpu"][rank])
             if generators["cuda"][rank] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(generators["cuda"][rank])

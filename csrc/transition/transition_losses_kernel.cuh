@@ -280,9 +280,10 @@ __device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T
   return probability(args.logits[args.prev[row] * args.units + unit], args.log_normalizer[row]);
 }
 
-// A block has 64 groups, 64 features and a share of the codes.
+// A block has 64 groups, 64 features and a share of the codes. Two blocks fill a multiprocessor: for a third, ptxas
+// spills.
 template <class T>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     transition_losses_backward_means_kernel(TransitionLossesBackwardPlan<T> plan) {
   using C = Compute<T>;
   const TransitionLossesBackwardArgs<T>& args = plan.args;
@@ -338,9 +339,9 @@ __global__ void __launch_bounds__(kTileThreads)
   }
 }
 
-// A block has 64 codes and 64 features, and passes over the groups.
+// A block has 64 codes and 64 features, and passes over the groups. Two blocks, as above.
 template <class T>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     transition_losses_backward_codebook_kernel(TransitionLossesBackwardPlan<T> plan) {
   using C = Compute<T>;
   const TransitionLossesBackwardArgs<T>& args = plan.args;

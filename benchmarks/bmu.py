@@ -21,9 +21,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims import Claim, show
+from claims import Claim, conclude
 from machine import describe
 from memory import peak_memory
 from timing import MM_WORK, checked_device, cpu_threads, interleaved, square_mm, threads_text
@@ -523,12 +521,7 @@ def main() -> None:
                 results.append(memory_claim(memory))
                 print(f"memory: {memory['peak_extra_bytes'] / 2**20:.1f} MiB extra in {memory['seconds']:.0f} s")
 
-    record["claims"] = [vars(claim) for claim in results]
-    show(results)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"written to {arguments.json}", file=sys.stderr)
+    conclude(record, results, arguments.json)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import math
 import multiprocessing
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -53,7 +51,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims import Claim, show
+from claims import Claim, conclude
 from machine import describe
 from memory import available, peak_memory, resident
 from som_head_contestants import (
@@ -470,12 +468,7 @@ def main() -> None:
         record["digits"] = in_child(train_on_digits, arguments.data_root, arguments.steps, thread_counts[-1])
         print(f"\n{digits_text(record['digits'])}")
 
-    record["claims"] = [vars(claim) for claim in made]
-    show(made)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"written to {arguments.json}", file=sys.stderr)
+    conclude(record, made, arguments.json)
 
 
 if __name__ == "__main__":

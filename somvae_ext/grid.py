@@ -158,6 +158,36 @@ class Grid:
             difference = torch.minimum(difference, period - difference)
         return difference.square().sum(dim=-1).sqrt()
 
+    def axis_distances(self) -> tuple[Tensor, Tensor]:
+        """Distances along each axis of the plane, between rows and between columns, float64, on the CPU.
+
+        Their squares add up to that of :meth:`distance`. Between columns they depend on how the two rows are shifted.
+        Rows come in P kinds by turns, one on rectangles, two on hexagons; row r is of kind r % P.
+
+        Returns:
+            Between rows ``[R, R]``; between columns ``[P, P, C, C]``, from kind and column to kind and column.
+
+        Example:
+            >>> rows, columns = Grid(2, 2, "hexagonal").axis_distances()
+            >>> columns[0, 1].tolist()  # from columns of even rows to columns of odd rows
+            [[0.5, 1.5], [0.5, 0.5]]
+        """
+        hexagonal = self.topology == "hexagonal"
+        spacing = _HEXAGON_ROW_SPACING if hexagonal else 1.0
+        y = spacing * torch.arange(self.rows, dtype=torch.float64, device="cpu")
+        shifts = torch.tensor([0.0, 0.5] if hexagonal else [0.0], dtype=torch.float64, device="cpu")
+        x = shifts[:, None] + torch.arange(self.cols, dtype=torch.float64, device="cpu")
+        between_rows = (y[:, None] - y).abs()
+        between_columns = (x[:, None, :, None] - x[None, :, None, :]).abs()
+        if self.periodic:
+            between_rows = torch.minimum(between_rows, spacing * self.rows - between_rows)
+            between_columns = torch.minimum(between_columns, self.cols - between_columns)
+        return between_rows, between_columns
+
+    def adjacent(self, a: Tensor, b: Tensor) -> Tensor:
+        """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbours, bool."""
+        return (self.neighbors(a.device)[a] == b[..., None]).any(dim=-1)
+
     def row_col(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Row and column of each node index (int64, any shape)."""
         return torch.div(index, self.cols, rounding_mode="floor"), index % self.cols

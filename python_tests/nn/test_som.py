@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from somvae_ext.nn import SOM, fastsom_gaussian, gaussian
+from somvae_ext.nn import SOM
+from somvae_ext.som import fastsom_gaussian, gaussian
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -50,24 +51,25 @@ def test_a_distance_of_ones_own_sees_expanded_tensors_and_decides() -> None:
         shapes.append((tuple(x.shape), tuple(codebook.shape)))
         return manhattan(x, codebook)
 
-    som, x = make(distance=distance), data()
+    som, x = make(metric=distance), data()
     expected = [np.abs(som.codebook.numpy() - row).sum(axis=1).argmin() for row in x.numpy()]
     assert [row * 4 + col for row, col in som(x).tolist()] == expected
     assert shapes == [((20, 1, 5), (1, 12, 5))]
 
 
 def test_rows_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    som, x = make(distance=manhattan, neighborhood=bubble), data()
-    again = make(distance=manhattan, neighborhood=bubble)
+    som, x = make(metric=manhattan, neighborhood=bubble), data()
+    again = make(metric=manhattan, neighborhood=bubble)
     whole = som.update(x, 0.5, 1.5)
-    monkeypatch.setattr("somvae_ext.nn.som._BLOCK_ELEMENTS", 130)  # two rows of 12 x 5, ten winners of 12
+    monkeypatch.setattr("somvae_ext.som.metrics._TILE_VALUES", 130)  # two rows of 12 x 5
+    monkeypatch.setattr("somvae_ext.som.neighborhoods._TILE_VALUES", 30)  # a few nodes of up to 12 winners
     assert again.update(x, 0.5, 1.5).equal(whole)
     torch.testing.assert_close(again.codebook, som.codebook, rtol=20 * EPS, atol=20 * EPS)
 
 
 @pytest.mark.parametrize("distance", ["euclidean", manhattan])
 def test_ties_and_nan_go_to_the_first_node(distance: object) -> None:
-    som = make(distance=distance)
+    som = make(metric=distance)
     som.codebook[:] = som.codebook[0]
     x = data(3)
     x[1, 2] = torch.nan
@@ -76,7 +78,7 @@ def test_ties_and_nan_go_to_the_first_node(distance: object) -> None:
 
 @pytest.mark.parametrize("distance", ["euclidean", manhattan])
 def test_a_code_with_a_nan_never_wins(distance: object) -> None:
-    som, x = make(distance=distance), data()
+    som, x = make(metric=distance), data()
     row, col = som(x)[0].tolist()
     som.codebook[row * 4 + col, 1] = torch.nan
     assert [row, col] not in som(x).tolist()
@@ -84,7 +86,7 @@ def test_a_code_with_a_nan_never_wins(distance: object) -> None:
 
 @pytest.mark.parametrize("distance", ["euclidean", manhattan])
 def test_no_samples_have_no_winners(distance: object) -> None:
-    som = make(distance=distance)
+    som = make(metric=distance)
     before = som.codebook.clone()
     assert som.update(data(0), 0.5, 1.0).shape == (0, 2)
     assert som.codebook.equal(before)
@@ -163,9 +165,9 @@ def test_what_cannot_be_is_refused() -> None:
     som, x = make(), data()
     with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
         SOM(3, 3, 0)
-    with pytest.raises(ValueError, match="distance must be 'euclidean' or a function, got 'cosinus'"):
-        SOM(3, 3, 2, distance="cosinus")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="neighborhood must be one of 'gaussian', 'fastsom_gaussian' or a function"):
+    with pytest.raises(ValueError, match="metric must be one of 'euclidean', .* or a function, got 'cosinus'"):
+        SOM(3, 3, 2, metric="cosinus")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="neighborhood must be one of 'gaussian', .* or a function, got 'hat'"):
         SOM(3, 3, 2, neighborhood="hat")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"x must have shape \[N, D\] with D = 5, got \[20, 4\]"):
         som(x[:, :4])
@@ -173,9 +175,9 @@ def test_what_cannot_be_is_refused() -> None:
         som.update(x, -0.1, 1.0)
     with pytest.raises(ValueError, match="sigma must be a finite number above 0, got 0"):
         som.update(x, 0.1, 0)
-    with pytest.raises(ValueError, match=r"distance must give \[N, K\] = \[20, 12\], got \[20, 12, 5\]"):
-        make(distance=lambda x, codebook: x - codebook)(x)
-    with pytest.raises(ValueError, match=r"neighborhood must give \[U, K\] = \[\d+, 12\], got \[\d+\]"):
+    with pytest.raises(ValueError, match=r"metric must give \[N, K\] = \[20, 12\], got \[20, 12, 5\]"):
+        make(metric=lambda x, codebook: x - codebook)(x)
+    with pytest.raises(ValueError, match=r"neighborhood must give \[M, U\] = \[12, \d+\], got \[12\]"):
         make(neighborhood=lambda distance, sigma: distance[:, 0]).update(x, 0.1, 1.0)
     x[7, 2], before = torch.nan, som.codebook.clone()
     with pytest.raises(ValueError, match="x must hold finite values only, got NaN or infinity in row 7"):

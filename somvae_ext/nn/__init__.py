@@ -1,7 +1,6 @@
 """Layers that others build into their own models. Needs only torch."""
 
-from somvae_ext.nn.initialization import kmeans_centers, lay_out
-from somvae_ext.nn.som import SOM, fastsom_gaussian, gaussian
+from somvae_ext.nn.som import SOM
 from somvae_ext.nn.som_quantizer import QuantizerLosses, QuantizerOutput, SOMQuantizer
 from somvae_ext.nn.transition import TransitionModel, predecessors
 
@@ -11,9 +10,5 @@ __all__ = [
     "QuantizerOutput",
     "SOMQuantizer",
     "TransitionModel",
-    "fastsom_gaussian",
-    "gaussian",
-    "kmeans_centers",
-    "lay_out",
     "predecessors",
 ]

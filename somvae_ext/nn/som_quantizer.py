@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from somvae_ext import ops
 from somvae_ext.grid import Grid
-from somvae_ext.nn.initialization import kmeans_centers, lay_out
 from somvae_ext.ops.neighborhood import Border
+from somvae_ext.som import kmeans_centers, lay_out
 
 # Spread of the initial codes, as in the published code (github.com/ratschlab/SOM-VAE), cut off at two of them.
 _INITIAL_STD = 0.05
@@ -145,7 +145,7 @@ class SOMQuantizer(nn.Module):
     def initialize_kmeans(self, z: Tensor, *, seed: int = 0) -> None:
         """Sets the codebook to k-means centres of encodings, laid out so that the map starts ordered.
 
-        See :func:`~somvae_ext.nn.kmeans_centers` and :func:`~somvae_ext.nn.lay_out`.
+        See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`.
 
         Args:
             z: encodings as in :meth:`forward`, at least K of them.

@@ -36,6 +36,7 @@ from somvae_ext.ops.neighborhood import (
     som_losses,
     som_losses_reference,
 )
+from somvae_ext.ops.som_update import AxisWeights, som_update
 from somvae_ext.ops.transition import (
     TransitionLosses,
     expected_distance,

@@ -9,7 +9,8 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from somvae_ext import Grid
-from somvae_ext.nn import SOMQuantizer, kmeans_centers, lay_out
+from somvae_ext.nn import SOMQuantizer
+from somvae_ext.som import kmeans_centers, lay_out
 
 
 def blobs(centers: Tensor, each: int = 30, spread: float = 0.01) -> Tensor:

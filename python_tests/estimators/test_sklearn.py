@@ -1,0 +1,21 @@
+"""scikit-learn's own checks of an estimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from somvae_ext.estimators import SOM
+
+
+@parametrize_with_checks(
+    [
+        SOM(),
+        SOM(3, 2, algorithm="minibatch", n_epochs=3, random_state=0),
+        SOM(4, 3, topology="hexagonal", metric="cosine", missing="ignore"),
+    ]
+)
+def test_what_scikit_learn_expects(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)

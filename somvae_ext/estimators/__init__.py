@@ -1,0 +1,5 @@
+"""Maps with scikit-learn's interface. Needs scikit-learn, which the extra ``train`` brings."""
+
+from somvae_ext.estimators.som import SOM
+
+__all__ = ["SOM"]

@@ -1,0 +1,519 @@
+"""The self-organizing map as a scikit-learn estimator: a thin face of :mod:`somvae_ext.som`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin  # type: ignore[import-untyped]
+from sklearn.utils import Tags, check_random_state  # type: ignore[import-untyped]
+from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
+from torch import Tensor
+
+from somvae_ext import som
+from somvae_ext.estimators.progress import EpochBar
+from somvae_ext.grid import Grid, Topology
+from somvae_ext.som import (
+    ArrayRows,
+    Distance,
+    Init,
+    Metric,
+    MetricName,
+    Missing,
+    Neighborhood,
+    Processes,
+    Record,
+    Rows,
+    Schedule,
+    StreamRows,
+    Values,
+)
+from somvae_ext.som.neighborhoods import WITH_NEGATIVE_WEIGHTS, check_neighborhood
+from somvae_ext.som.schedules import check_schedule
+
+Array = NDArray[Any] | Tensor
+Data = ArrayLike | Tensor | Iterable[Any]
+
+_ORDERED_STARTS = ("pca", "kmeans")
+
+
+class SOM(TransformerMixin, BaseEstimator):
+    """A self-organizing map (Kohonen 1990): a grid of codes that comes to lie over the data like a sheet.
+
+    Data may be numpy arrays, pandas data frames, torch tensors on any device, numpy memmaps, or for :meth:`fit` any
+    iterable of batches such as a ``DataLoader``, which is gone through once per epoch in bounded memory. What goes in
+    as a tensor comes out as a tensor on the same device, all else as numpy arrays. float64 and 32- or 64-bit integers
+    are trained in float64, all else in float32, which is faster.
+
+    Parameters
+    ----------
+    n_rows, n_cols : int
+        Size of the map, R and C; K = R * C nodes in row-major order.
+    topology : {"rectangular", "hexagonal"}
+        On hexagons all six neighbours are at distance 1.
+    periodic : bool
+        Whether the map wraps around. Periodic hexagons need an even number of rows.
+    neighborhood : str or callable
+        How much a node takes of the rows that another won: ``"gaussian"`` exp(-d^2 / (2 sigma^2)),
+        ``"fastsom_gaussian"`` (without the 2), ``"square"`` (1 where the distances along both axes are at most sigma),
+        ``"bubble"`` (the same of the distance on the grid), ``"triangle"`` max(0, 1 - d / sigma), ``"mexican_hat"``
+        (for mini-batches only), or a function from distances on the grid ``[M, U]``, float64, and sigma to weights
+        ``[M, U]``. The first three separate along the axes and cost O(K (R + C) D) per epoch; the others up to O(K^2
+        D).
+    metric : str or callable
+        ``"euclidean"``, ``"cosine"``, ``"manhattan"``, ``"chebyshev"``, ``"minkowski"`` or a function of expanded
+        tensors, ``[N, 1, D]`` and ``[1, K, D]`` to ``[N, K]``. The first two go through the fused search.
+    p : float
+        Exponent of ``"minkowski"``.
+    init : {"pca", "random", "samples", "kmeans"} or array of shape (K, D) or (R, C, D)
+        Codes to start from, see :func:`somvae_ext.som.initial_codebook`; made of a sample of the rows where there are
+        many.
+    algorithm : {"batch", "minibatch"}
+        ``"batch"``: codes become weighted means of all rows, once per epoch. ``"minibatch"``: for every few rows a step
+        W_v += alpha * mean_b h(c(b), v) (x_b - W_v).
+    batch_size : int
+        Rows of a mini-batch. Iterables bring their own.
+    n_epochs : int
+        Passes over the data.
+    sigma_initial : float or None
+        Width of the neighbourhood at first, in units of the grid. By default a quarter of the map's longer side, or
+        half of it where the codes start without order (``"random"``, ``"samples"``).
+    sigma_final : float
+        Width in the last epoch.
+    sigma_schedule : str or callable
+        From the one to the other, by epoch: ``"linear"``, ``"exponential"``, ``"inverse"``, ``"asymptotic"``,
+        ``"two_phase"``, ``"three_phase"``, or a function of step, number of steps, initial and final value.
+    alpha_initial, alpha_final, alpha_schedule
+        The same for the learning rate of mini-batches and of :meth:`partial_fit`.
+    feature_weights : array of shape (D,) or None
+        How much each feature counts in distances, at least 0. A feature of weight 0 takes no part in them, and its
+        codes are still learnt.
+    missing : {"error", "ignore"}
+        What NaN means: an error that names row and column, or a value that is not there, which is left out of distances
+        and means.
+    tol : float or None
+        Ends training when the quantization error has not fallen by this share in ``patience`` epochs. By default all
+        epochs are run, because the error falls as the neighbourhood narrows.
+    patience : int
+        Epochs to wait.
+    track_topographic_error : bool
+        Also record the share of rows whose two best units are no neighbours, for which second best units are searched.
+    compute_labels : bool
+        Whether :meth:`fit` ends with a search of every row's node; iterables get no labels.
+    distributed : bool
+        Under ``torchrun`` each process gives its share of the rows, and all end with the same bits (batch algorithm).
+        The processes meet over gloo, or over NCCL where the rows are on GPUs.
+    random_state : int, RandomState or None
+        Draws the start and the mini-batches. The same seed gives the same bits.
+    device : str, torch.device or None
+        Where to train; by default where the data are.
+    verbose : bool
+        A progress bar with the quantization error (needs tqdm).
+
+    Attributes
+    ----------
+    codebook_ : array or tensor of shape (K, D)
+        The codes, nodes in row-major order.
+    grid_ : Grid
+        The map's geometry.
+    labels_ : array or tensor of shape (N,)
+        Node of each training row, int64, if ``compute_labels``.
+    quantization_error_ : float
+        Mean distance of the training rows to their codes, if ``compute_labels``.
+    history_ : list of dict
+        Per epoch ``epoch``, ``sigma``, ``quantization_error``, and ``topographic_error`` if tracked, of the codes at
+        the epoch's start (of mini-batches: before each step).
+    n_epochs_ : int
+        Epochs done.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from somvae_ext.estimators import SOM
+    >>> colors = np.random.default_rng(0).random((500, 3), dtype=np.float32)
+    >>> som = SOM(8, 8, topology="hexagonal", random_state=0).fit(colors)
+    >>> som.predict(colors[:2]).shape, som.transform(colors[:2]).shape
+    ((2,), (2, 2))
+    """
+
+    codebook_: Array
+    labels_: Array
+    grid_: Grid
+
+    def __init__(
+        self,
+        n_rows: int = 10,
+        n_cols: int = 10,
+        *,
+        topology: Topology = "rectangular",
+        periodic: bool = False,
+        neighborhood: str | Neighborhood = "gaussian",
+        metric: MetricName | Distance = "euclidean",
+        p: float = 2.0,
+        init: Init | ArrayLike | Tensor = "pca",
+        algorithm: Literal["batch", "minibatch"] = "batch",
+        batch_size: int = 256,
+        n_epochs: int = 20,
+        sigma_initial: float | None = None,
+        sigma_final: float = 0.5,
+        sigma_schedule: str | Schedule = "exponential",
+        alpha_initial: float = 0.5,
+        alpha_final: float = 0.01,
+        alpha_schedule: str | Schedule = "linear",
+        feature_weights: ArrayLike | Tensor | None = None,
+        missing: Missing = "error",
+        tol: float | None = None,
+        patience: int = 3,
+        track_topographic_error: bool = False,
+        compute_labels: bool = True,
+        distributed: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.n_rows = n_rows
+        self.n_cols = n_cols
+        self.topology = topology
+        self.periodic = periodic
+        self.neighborhood = neighborhood
+        self.metric = metric
+        self.p = p
+        self.init = init
+        self.algorithm = algorithm
+        self.batch_size = batch_size
+        self.n_epochs = n_epochs
+        self.sigma_initial = sigma_initial
+        self.sigma_final = sigma_final
+        self.sigma_schedule = sigma_schedule
+        self.alpha_initial = alpha_initial
+        self.alpha_final = alpha_final
+        self.alpha_schedule = alpha_schedule
+        self.feature_weights = feature_weights
+        self.missing = missing
+        self.tol = tol
+        self.patience = patience
+        self.track_topographic_error = track_topographic_error
+        self.compute_labels = compute_labels
+        self.distributed = distributed
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    # ---- training ----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
+        """Trains the map.
+
+        Parameters
+        ----------
+        X : array of shape (N, D), or iterable of batches (n, D)
+            At least one row. Batches may be tuples whose first item counts, as of a ``DataLoader``.
+        y : ignored
+        sample_weight : array of shape (N,), optional
+            How much each row counts, at least 0; a row of weight 2 counts like two rows. Not for iterables.
+
+        Raises
+        ------
+        ValueError
+            A parameter out of range, or data that cannot be trained on; the sentence says which row and column.
+        """
+        self._check_parameters()
+        rows = self._rows(X, sample_weight)
+        return self._train(rows, X)
+
+    def _train(self, rows: Rows, X: Data) -> Self:
+        metric = self._metric()
+        metric.on(torch.empty(0, rows.dim))  # says so now if there are too few or too many weights
+        processes = Processes(self.distributed, rows.values.device)
+        processes.agree(rows.dim, "the number of features")
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        codebook, grid = self._start(rows, processes, seed), self.grid_
+        shared: dict[str, Any] = {
+            "metric": metric,
+            "neighborhood": self.neighborhood,
+            "n_epochs": self.n_epochs,
+            "sigma": self._sigma,
+            "stop": None if self.tol is None else som.no_longer_better(self.tol, self.patience),
+        }
+        with EpochBar(self.n_epochs, shown=self.verbose and processes.rank == 0) as bar:
+            history: list[Record]
+            if self.algorithm == "batch":
+                codebook, history = som.train_batch(
+                    rows,
+                    codebook,
+                    grid,
+                    track_topographic_error=self.track_topographic_error,
+                    processes=processes,
+                    report=bar.show,
+                    **shared,
+                )
+            else:
+                generator = torch.Generator().manual_seed(seed)
+
+                def batches() -> Iterable[som.Chunk]:
+                    return rows.batches(self.batch_size, generator) if isinstance(rows, ArrayRows) else rows.batches()
+
+                codebook, history = som.train_minibatch(
+                    batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, report=bar.show, **shared
+                )
+        self.history_ = history
+        self.n_epochs_ = len(history)
+        self._steps = self.n_epochs
+        self.codebook_ = _like(codebook, X)
+        for stale in ("labels_", "quantization_error_"):
+            self.__dict__.pop(stale, None)
+        if self.compute_labels and isinstance(rows, ArrayRows):
+            found = som.assign(rows, codebook, grid, metric, processes)
+            self.labels_, self.quantization_error_ = _like(found.index, X), found.quantization_error
+        return self
+
+    def partial_fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
+        """One mini-batch step with these rows, which are not kept.
+
+        The first call starts the map from them. Learning rate and width go through their schedules in ``n_epochs``
+        calls and stay at their ends; after :meth:`fit` they are there already. ``labels_`` and ``history_`` stay as
+        they are.
+
+        Parameters
+        ----------
+        X : array of shape (N, D)
+        y : ignored
+        sample_weight : array of shape (N,), optional
+        """
+        self._check_parameters()
+        if self.distributed:
+            raise ValueError("SOM: distributed must be False for partial_fit; fit trains with several processes")
+        fresh = not hasattr(self, "codebook_")
+        if not _is_array(X):
+            raise ValueError("SOM: X must be an array of rows for partial_fit; give it one batch at a time")
+        rows = self._rows(X, sample_weight, reset=fresh)
+        assert isinstance(rows, ArrayRows)
+        if fresh:
+            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+            codebook = self._start(rows, Processes(False, rows.values.device), seed)
+            self._steps = 0
+        else:
+            codebook = rows.values.tensor(self.codebook_)
+        for x, weight in rows.chunks():
+            codebook = som.step(
+                codebook,
+                x,
+                self.grid_,
+                metric=self._metric(),
+                neighborhood=self.neighborhood,
+                alpha=self._alpha(self._steps),
+                sigma=self._sigma(self._steps),
+                weight=weight,
+                gaps=rows.gaps,
+            ).codebook
+        self._steps += 1
+        self.codebook_ = _like(codebook, X)
+        return self
+
+    def fit_predict(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Array:
+        """:meth:`fit`, and the node of each row, int64 ``(N,)``."""
+        self.fit(X, sample_weight=sample_weight)
+        return self.labels_ if hasattr(self, "labels_") else self.predict(X)
+
+    # ---- use ---------------------------------------------------------------------------------------------------------
+
+    def predict(self, X: Data) -> Array:
+        """The best matching unit of each row: its node, int64 ``(N,)``, from 0 to K - 1 in row-major order."""
+        return _like(self._assign(X).index, X)
+
+    def transform(self, X: ArrayLike | Tensor) -> Array:
+        """Row and column of each row's best matching unit, int64 ``(N, 2)``."""
+        return _like(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
+        check_is_fitted(self)
+        return np.array(["som_row", "som_column"], dtype=object)
+
+    def distances(self, X: ArrayLike | Tensor) -> Array:
+        """Distance of each row to each code in the map's metric, ``(N, K)``, which is large for a large map."""
+        rows = self._new_rows(X)
+        codebook = rows.values.tensor(self.codebook_)
+        parts = [self._metric().pairwise(chunk.x, codebook) for chunk in rows.chunks()]
+        return _like(torch.cat(parts), X)
+
+    def quantization_error(self, X: ArrayLike | Tensor, sample_weight: ArrayLike | Tensor | None = None) -> float:
+        """Mean distance of the rows to their best matching units, in the map's metric."""
+        return self._assign(X, sample_weight).quantization_error
+
+    def topographic_error(self, X: ArrayLike | Tensor) -> float:
+        """Share of the rows whose two best matching units are no neighbours on the grid (Kiviluoto 1996)."""
+        rows = self._new_rows(X)
+        if self.grid_.num_nodes < 2:
+            raise ValueError("SOM: the map must have at least 2 nodes for a topographic error, got 1")
+        search = som.WinnerSearch(rows.values.tensor(self.codebook_), self.grid_, self._metric())
+        misplaced = 0
+        for chunk in rows.chunks():
+            best, second = search.find(chunk.x, k=2, gaps=rows.gaps).index.unbind(dim=1)
+            misplaced += int((~self.grid_.adjacent(best, second)).sum())
+        return misplaced / rows.num_rows
+
+    def score(self, X: ArrayLike | Tensor, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> float:
+        """Minus the quantization error: more is better, as searches over parameters need it."""
+        return -self.quantization_error(X, sample_weight)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "codebook_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "ignore"
+        tags.transformer_tags.preserves_dtype = []  # coordinates are integers
+        return tags
+
+    # ---- what these are made of --------------------------------------------------------------------------------------
+
+    def _assign(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> Any:
+        rows = self._new_rows(X, sample_weight)
+        return som.assign(rows, rows.values.tensor(self.codebook_), self.grid_, self._metric())
+
+    def _new_rows(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
+        check_is_fitted(self)
+        if not _is_array(X):
+            raise ValueError("SOM: X must be an array of rows; give batches one at a time")
+        rows = self._rows(X, sample_weight, reset=False)
+        assert isinstance(rows, ArrayRows)
+        return rows
+
+    def _rows(self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True) -> Rows:
+        """The rows of X, checked, and what scikit-learn keeps about their features."""
+        if sample_weight is not None and not isinstance(sample_weight, Tensor):
+            sample_weight = np.asarray(sample_weight, dtype=np.float64)
+        if not _is_array(X):
+            if sample_weight is not None:
+                raise ValueError("SOM: sample_weight must be None where X is an iterable of batches")
+            batch = som.first_batch(X)  # type: ignore[arg-type]
+            self._check_width(batch.shape[1], reset)
+            return StreamRows(X, self._values(batch))  # type: ignore[arg-type]
+        if isinstance(X, Tensor):
+            if X.dim() != 2 or 0 in X.shape or X.is_complex():
+                raise ValueError(
+                    f"SOM: X must be real of shape [N, D] with at least one row and column, got {X.dtype} of "
+                    f"{list(X.shape)}"
+                )
+            self._check_width(X.shape[1], reset)
+            return ArrayRows(X, self._values(X), sample_weight)
+        checked = validate_data(self, X, reset=reset, ensure_all_finite=False)
+        if isinstance(X, np.memmap):
+            checked = X  # which knows its file
+        return ArrayRows(checked, self._values(checked), sample_weight)
+
+    def _values(self, x: Array) -> Values:
+        dtype = x.dtype if isinstance(x, Tensor) else torch.from_numpy(np.empty(0, _native(x.dtype))).dtype
+        precise = dtype in (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
+        device = torch.device(self.device) if self.device is not None else x.device if isinstance(x, Tensor) else "cpu"
+        return Values(
+            torch.float64 if precise else torch.float32,
+            torch.device(device),
+            self.missing,
+            getattr(self, "feature_names_in_", None),
+        )
+
+    def _check_width(self, dim: int, reset: bool) -> None:
+        if reset:
+            self.n_features_in_ = dim
+            self.__dict__.pop("feature_names_in_", None)
+        elif dim != self.n_features_in_:
+            raise ValueError(f"X has {dim} features, but SOM is expecting {self.n_features_in_} features as input")
+
+    def _start(self, rows: Rows, processes: Processes, seed: int) -> Tensor:
+        self.grid_ = Grid(self.n_rows, self.n_cols, self.topology, self.periodic)
+        if isinstance(self.init, str):
+            wanted = som.sample_rows(self.init, self.grid_.num_nodes, rows.dim)  # type: ignore[arg-type]
+            x, weight = rows.sample(wanted, processes)
+            return som.initial_codebook(x, self.grid_, self.init, weight=weight, seed=seed)  # type: ignore[arg-type]
+        given = self.init if isinstance(self.init, Tensor) else np.asarray(self.init)
+        shapes = [self.grid_.num_nodes, rows.dim], [self.n_rows, self.n_cols, rows.dim]
+        if list(given.shape) not in shapes:
+            raise ValueError(
+                f"SOM: init must be an array of shape [K, D] = {shapes[0]} or [R, C, D] = {shapes[1]}, got "
+                f"{list(given.shape)}"
+            )
+        codebook = rows.values.tensor(given.reshape(self.grid_.num_nodes, rows.dim)).clone()
+        if not codebook.isfinite().all():
+            raise ValueError("SOM: init must hold finite values, got NaN or infinity")
+        return codebook
+
+    def _metric(self) -> Metric:
+        weights = self.feature_weights
+        if weights is not None:
+            weights = torch.as_tensor(weights if isinstance(weights, Tensor) else np.asarray(weights, dtype=np.float64))
+        return Metric(self.metric, self.p, weights)
+
+    def _sigma(self, step: int) -> float:
+        initial = self.sigma_initial
+        if initial is None:
+            ordered = not isinstance(self.init, str) or self.init in _ORDERED_STARTS
+            initial = max(max(self.n_rows, self.n_cols) / (4 if ordered else 2), self.sigma_final)
+        return som.value_at(self.sigma_schedule, step, self.n_epochs, initial, self.sigma_final)
+
+    def _alpha(self, step: int) -> float:
+        return som.value_at(self.alpha_schedule, step, self.n_epochs, self.alpha_initial, self.alpha_final)
+
+    def _check_parameters(self) -> None:
+        Grid(self.n_rows, self.n_cols, self.topology, self.periodic)
+        check_neighborhood("SOM", self.neighborhood)
+        self._metric()
+        check_schedule("SOM", "sigma_schedule", self.sigma_schedule)
+        check_schedule("SOM", "alpha_schedule", self.alpha_schedule)
+        for name, choices in (
+            ("init", ("pca", "random", "samples", "kmeans")),
+            ("algorithm", ("batch", "minibatch")),
+            ("missing", ("error", "ignore")),
+        ):
+            value = getattr(self, name)
+            if (isinstance(value, str) and value not in choices) or value is None:
+                names = ", ".join(repr(choice) for choice in choices)
+                raise ValueError(f"SOM: {name} must be one of {names}, got {value!r}")
+        for name in ("n_epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+                raise ValueError(f"SOM: {name} must be an integer of at least 1, got {value!r}")
+        for name, optional in (
+            ("sigma_initial", True),
+            ("sigma_final", False),
+            ("alpha_initial", False),
+            ("alpha_final", False),
+        ):
+            value = getattr(self, name)
+            if not (optional and value is None) and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"SOM: {name} must be a finite number above 0, got {value!r}")
+        if self.tol is not None and not 0 <= self.tol < 1:
+            raise ValueError(f"SOM: tol must be None or a share from 0 to below 1, got {self.tol!r}")
+        if self.algorithm == "batch" and self.neighborhood in WITH_NEGATIVE_WEIGHTS:
+            raise ValueError(
+                f"SOM: neighborhood must not be {self.neighborhood!r} with algorithm='batch', because a mean has no "
+                "negative weights; take algorithm='minibatch'"
+            )
+        if self.track_topographic_error and self.n_rows * self.n_cols < 2:
+            raise ValueError("SOM: track_topographic_error must be False for a map of one node, got True")
+        if self.track_topographic_error and self.algorithm == "minibatch":
+            raise ValueError("SOM: track_topographic_error must be False with algorithm='minibatch', got True")
+        if self.distributed and self.algorithm == "minibatch":
+            raise ValueError("SOM: distributed must be False with algorithm='minibatch', got True; take 'batch'")
+
+
+def _is_array(X: Any) -> bool:
+    """Whether X holds rows, and not batches of rows: arrays, tables, and lists, which scikit-learn takes for arrays."""
+    return isinstance(X, (list, tuple)) or hasattr(X, "shape") or not hasattr(X, "__iter__")
+
+
+def _like(result: Tensor, X: Any) -> Array:
+    """The result where X lives."""
+    return result.to(X.device) if isinstance(X, Tensor) else result.cpu().numpy()
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """In this machine's order of bytes, which torch needs."""
+    return dtype.newbyteorder("=")

@@ -1,0 +1,67 @@
+"""The self-organizing map's algorithm as plain functions over the ops: what the estimator and the layer share.
+
+Grid and codebook go in, codes come out; nothing here keeps a state. Needs only torch and numpy.
+"""
+
+from somvae_ext.som.initialization import Init, initial_codebook, kmeans_centers, lay_out, sample_rows
+from somvae_ext.som.metrics import Distance, Metric, MetricName, WinnerSearch
+from somvae_ext.som.neighborhoods import (
+    Neighborhood,
+    bubble,
+    fastsom_gaussian,
+    gaussian,
+    mexican_hat,
+    pull,
+    triangle,
+)
+from somvae_ext.som.processes import Processes
+from somvae_ext.som.rows import ArrayRows, Chunk, Missing, Rows, StreamRows, Values, first_batch
+from somvae_ext.som.schedules import SCHEDULES, Schedule, value_at
+from somvae_ext.som.training import (
+    Record,
+    StepResult,
+    assign,
+    no_longer_better,
+    node_sums,
+    step,
+    train_batch,
+    train_minibatch,
+)
+
+__all__ = [
+    "SCHEDULES",
+    "ArrayRows",
+    "Chunk",
+    "Distance",
+    "Init",
+    "Metric",
+    "MetricName",
+    "Missing",
+    "Neighborhood",
+    "Processes",
+    "Record",
+    "Rows",
+    "Schedule",
+    "StepResult",
+    "StreamRows",
+    "Values",
+    "WinnerSearch",
+    "assign",
+    "bubble",
+    "fastsom_gaussian",
+    "first_batch",
+    "gaussian",
+    "initial_codebook",
+    "kmeans_centers",
+    "lay_out",
+    "mexican_hat",
+    "no_longer_better",
+    "node_sums",
+    "pull",
+    "sample_rows",
+    "step",
+    "train_batch",
+    "train_minibatch",
+    "triangle",
+    "value_at",
+]

@@ -1,0 +1,221 @@
+"""A codebook to start from: a plane through the data, random values, some rows, or k-means in the grid's order."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from somvae_ext import ops
+from somvae_ext.grid import Grid
+
+Init = Literal["pca", "random", "samples", "kmeans"]
+
+_SAMPLE_ROWS = 8192
+_SAMPLE_VALUES = 1 << 26
+_ROWS_PER_CENTER = 8
+# Up to so many features the covariance is decomposed exactly.
+_EXACT_DIM = 1024
+
+
+def sample_rows(init: Init, num_nodes: int, dim: int) -> int:
+    """Of how many rows a start is made: enough to know the data's shape, and few even of data that fill a disk."""
+    wanted = {"samples": num_nodes, "kmeans": _ROWS_PER_CENTER * num_nodes}.get(init, 0)
+    return max(min(max(wanted, _SAMPLE_ROWS), _SAMPLE_VALUES // max(1, dim)), num_nodes)
+
+
+def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None = None, seed: int = 0) -> Tensor:
+    """The codes to start a map from.
+
+    ``"pca"``: the plane of the first two principal components, the first along the grid's longer side, as wide as the
+    data (Kohonen 2001, section 3.7); ordered from the start, so that few epochs are needed. ``"random"``: uniform
+    between each feature's smallest and largest value. ``"samples"``: rows, each once where there are enough.
+    ``"kmeans"``: :func:`kmeans_centers` in the order of :func:`lay_out`.
+
+    Args:
+        x: some rows of the data, float32 or float64 ``[S, D]``; NaN where a value is missing, which counts as the
+            feature's mean.
+        grid: of K nodes.
+        init: one of the names above.
+        weight: of each row, ``[S]``, at least 0; rows of weight 0 are left out.
+        seed: draws values, rows, and where k-means begins.
+
+    Returns:
+        ``[K, D]``, dtype and device of ``x``.
+
+    Raises:
+        ValueError: for k-means, fewer rows than nodes; no row with a weight above 0.
+    """
+    if weight is not None:
+        x, weight = x[weight > 0], weight[weight > 0]
+    if len(x) == 0:
+        raise ValueError("SOM: sample_weight must be above 0 for at least one row, got only zeros")
+    x = _filled(x, weight)
+    if init == "pca":
+        return _plane(x, weight, grid)
+    generator = torch.Generator().manual_seed(seed)
+    if init == "random":
+        low, high = x.aminmax(dim=0)
+        draws = torch.rand(grid.num_nodes, x.shape[1], dtype=x.dtype, generator=generator).to(x.device)
+        return low + draws * (high - low)
+    if init == "samples":
+        if len(x) < grid.num_nodes:
+            chosen = torch.randint(len(x), (grid.num_nodes,), generator=generator)
+        else:
+            chosen = torch.randperm(len(x), generator=generator)[: grid.num_nodes]
+        return x[chosen.to(x.device)]
+    if len(x) < grid.num_nodes:
+        raise ValueError(
+            f"SOM: init must not be 'kmeans' for fewer rows than nodes, got {len(x)} rows for {grid.num_nodes} nodes; "
+            "take 'pca' or a smaller map"
+        )
+    return lay_out(kmeans_centers(x, grid.num_nodes, seed=seed), grid)
+
+
+def _filled(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Missing values replaced by the feature's mean, or 0 where it has no value at all."""
+    missing = x.isnan()
+    if not missing.any():
+        return x
+    weights = (~missing).double() if weight is None else (~missing) * weight.double()[:, None]
+    mean = (weights * x.nan_to_num(nan=0.0)).sum(dim=0) / weights.sum(dim=0)
+    return torch.where(missing, mean.nan_to_num(nan=0.0).to(x), x)
+
+
+def _plane(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
+    weights = (torch.ones_like(x[:, 0]) if weight is None else weight).double()[:, None]
+    weights = weights / weights.sum()
+    rows = x.double()
+    mean = (weights * rows).sum(dim=0)
+    rows = weights.sqrt() * (rows - mean)
+    directions, deviations = _principal_components(rows)
+    # A plane of width 2 sqrt(3) deviations has the data's variance.
+    steps = math.sqrt(3.0) * deviations[:, None] * directions
+    place = grid.coordinates().to(x.device)
+    low, high = place.aminmax(dim=0)
+    place = torch.where(high > low, 2 * (place - low) / (high - low).clamp_min(1e-300) - 1, 0.0)
+    if high[1] > low[1] and high[1] - low[1] > high[0] - low[0]:  # taller than wide
+        place = place.flip(1)
+    return (mean + place @ steps).to(x.dtype)
+
+
+def _principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """First two directions ``[2, D]`` of centred rows and the deviations ``[2]`` along them; 0 where there is none."""
+    dim = rows.shape[1]
+    if dim <= _EXACT_DIM:
+        values, vectors = torch.linalg.eigh(rows.T @ rows)
+        values, directions = values.flip(0)[:2], vectors.T.flip(0)[:2]
+        deviations = values.clamp_min(0).sqrt()
+    else:
+        with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
+            torch.manual_seed(0)
+            _, deviations, vectors = torch.svd_lowrank(rows, q=min(8, *rows.shape), niter=8)
+        deviations, directions = deviations[:2], vectors.T[:2]
+    # The sign of a direction is arbitrary; fixed, so that the same rows always give the same map.
+    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    directions = directions * largest.sign()
+    missing = 2 - len(directions)
+    return (
+        torch.cat([directions, directions.new_zeros(missing, dim)]),
+        torch.cat([deviations, deviations.new_zeros(missing)]),
+    )
+
+
+def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations: int = 50) -> Tensor:
+    """Centres of k-means: k-means++ seeding (Arthur and Vassilvitskii 2007), then Lloyd's iterations.
+
+    A centre that no row is nearest to moves to one of the rows that are farthest from their centres. Nothing of size
+    N * K is held.
+
+    Args:
+        z: rows, float32 or float64 ``[N, D]``, N at least K. They may repeat; where fewer than K are distinct, centres
+            repeat too.
+        num_centers: number of centres K.
+        seed: draws the rows to begin with.
+        max_iterations: Lloyd's iterations end when no row changes its centre, or here.
+
+    Returns:
+        ``[K, D]`` of the dtype of ``z``, in no particular order; without gradient.
+
+    Raises:
+        ValueError: a wrong shape or dtype, fewer rows than centres, or values that are not finite.
+
+    Example:
+        >>> z = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
+        >>> kmeans_centers(z, 2).sort(dim=0).values.flatten().tolist()
+        [0.10000000149011612, 5.099999904632568]
+    """
+    if z.dim() != 2 or z.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"kmeans_centers: z must be float32 or float64 of shape [N, D], got {z.dtype} of {list(z.shape)}"
+        )
+    if not 1 <= num_centers <= len(z):
+        raise ValueError(f"kmeans_centers: z must have at least num_centers = {num_centers} >= 1 rows, got {len(z)}")
+    z = z.detach()
+    if not z.isfinite().all():
+        raise ValueError("kmeans_centers: z must hold finite values only, got NaN or infinity")
+
+    centers = _plus_plus(z, num_centers, seed)
+    previous = None
+    for _ in range(max_iterations):
+        distance, nearest = ops.bmu(z, centers)
+        if previous is not None and nearest.equal(previous):
+            break
+        previous = nearest
+        total, count = ops.segment_sum(z, nearest, num_centers)
+        centers = total / count.clamp_min(1)[:, None]
+        empty = (count == 0).nonzero()[:, 0]
+        centers[empty] = z[distance.topk(len(empty)).indices]
+    return centers
+
+
+def lay_out(centers: Tensor, grid: Grid) -> Tensor:
+    """Puts centres on a map so that neighbours are alike: a sheet through them.
+
+    Sorted along their first principal component, the centres are cut into as many runs as the grid's longer side has
+    nodes, and each run is sorted along the second component. So the map starts as a flat sheet through the data, which
+    the SOM loss can then bend, and has no folds to undo. On a periodic grid opposite sides start far apart: no plane
+    closes to a torus.
+
+    Args:
+        centers: ``[K, D]``, K = ``grid.num_nodes``.
+        grid: the map's grid.
+
+    Returns:
+        The same rows, ``[K, D]``, in the row-major order of the grid.
+
+    Example:
+        >>> line = torch.tensor([[3.0], [1.0], [0.0], [2.0]])
+        >>> lay_out(line, Grid(1, 4)).flatten().tolist()
+        [0.0, 1.0, 2.0, 3.0]
+    """
+    centred = centers.double() - centers.double().mean(dim=0)
+    _, _, axes = torch.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2]
+    # The sign of a component is arbitrary; fixed, so that the same centres always give the same map.
+    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+    scores = centred @ (axes * largest.sign()).T
+    first, second = scores[:, 0], scores[:, -1]  # one and the same where D = 1
+    long, short = max(grid.rows, grid.cols), min(grid.rows, grid.cols)
+    runs = first.argsort(stable=True).view(long, short)
+    runs = runs.gather(1, second[runs].argsort(dim=1, stable=True))
+    return centers[(runs if grid.rows >= grid.cols else runs.T).reshape(-1)]
+
+
+def _plus_plus(z: Tensor, num_centers: int, seed: int) -> Tensor:
+    """Rows to begin with, each drawn with a chance proportional to its squared distance from those before it."""
+    draws = torch.rand(num_centers, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
+    centers = z.new_empty(num_centers, z.shape[1])
+    distance = torch.ones(len(z), dtype=z.dtype, device=z.device)
+    for k, draw in enumerate(draws):
+        # On the CPU, where a running sum has one order, so that the choice does not depend on the device's.
+        weight = distance.double().cpu().cumsum(dim=0)
+        if weight[-1] == 0:  # all rows are centres already
+            weight = torch.arange(1, len(z) + 1, dtype=torch.float64)
+        row = int(torch.searchsorted(weight, draw * weight[-1], right=True).clamp_max(len(z) - 1))
+        centers[k] = z[row]
+        to_new = ops.bmu(z, centers[k : k + 1]).distance
+        distance = to_new if k == 0 else torch.minimum(distance, to_new)
+    return centers

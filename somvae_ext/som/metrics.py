@@ -1,0 +1,281 @@
+"""Distances between rows and codes, and the search for the nearest codes under each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from somvae_ext import ops
+from somvae_ext.grid import Grid
+
+MetricName = Literal["euclidean", "cosine", "manhattan", "chebyshev", "minkowski"]
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+# Rows are taken in tiles whose temporaries have at most so many elements (64 MiB of float32).
+_TILE_VALUES = 1 << 24
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Metric:
+    """A distance between a row x and a code e.
+
+    ======================== ==================================================================================
+    ``"euclidean"``          sqrt(sum_d w_d (x_d - e_d)^2)
+    ``"cosine"``             1 - cos(x, e), from 0 to 2, of features times sqrt(w_d); 1 where either is zero
+    ``"manhattan"``          sum_d w_d abs(x_d - e_d)
+    ``"chebyshev"``          max_d w_d abs(x_d - e_d)
+    ``"minkowski"``          (sum_d w_d abs(x_d - e_d)^p)^(1/p)
+    a function               of tensors that are expanded already, ``[N, 1, D]`` and ``[1, K, D]`` to ``[N, K]``, so
+    that
+                             it never deals with the batch; any monotonic function of a distance finds the same nodes
+    ======================== ==================================================================================
+
+    Where values of a row are missing (NaN) its distances are those over the others; sums are scaled up by the share of
+    the weights that is there, as scikit-learn's ``nan_euclidean_distances`` does.
+
+    Args:
+        distance: one of these names, or a function.
+        p: exponent of ``"minkowski"``, at least 1.
+        feature_weights: w, ``[D]``, at least 0 and not all 0; all 1 by default. Not for functions, which weigh as they
+            like.
+
+    Raises:
+        ValueError: anything else.
+    """
+
+    distance: MetricName | Distance = "euclidean"
+    p: float = 2.0
+    feature_weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.distance, str) and self.distance not in get_args(MetricName):
+            names = ", ".join(repr(name) for name in get_args(MetricName))
+            raise ValueError(f"SOM: metric must be one of {names} or a function, got {self.distance!r}")
+        if not isinstance(self.distance, str) and not callable(self.distance):
+            raise ValueError(f"SOM: metric must be a name or a function, got {self.distance!r}")
+        if not (math.isfinite(self.p) and self.p >= 1):
+            raise ValueError(f"SOM: p must be a finite number of at least 1, got {self.p}")
+        weights = self.feature_weights
+        if weights is None:
+            return
+        if not isinstance(self.distance, str):
+            raise ValueError("SOM: feature_weights must be None where the metric is a function; weigh in the function")
+        if weights.dim() != 1 or not (weights.isfinite().all() and (weights >= 0).all() and weights.any()):
+            raise ValueError(
+                "SOM: feature_weights must hold one finite number of at least 0 for each feature, not all of them 0, "
+                f"got {weights.tolist() if weights.dim() == 1 else list(weights.shape)}"
+            )
+
+    def on(self, values: Tensor) -> Metric:
+        """The same with its weights in the dtype and on the device of these values, ``[N, D]``.
+
+        Raises:
+            ValueError: another number of weights than features.
+        """
+        if self.feature_weights is None:
+            return self
+        if len(self.feature_weights) != values.shape[1]:
+            raise ValueError(
+                f"SOM: feature_weights must hold one number for each of the {values.shape[1]} features, got "
+                f"{len(self.feature_weights)}"
+            )
+        return dataclasses.replace(self, feature_weights=self.feature_weights.to(values))
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """Values ``[N, D]`` in which the plain distance is the weighted one; of cosine also of length 1, or 0."""
+        weights = self.feature_weights
+        if weights is not None:
+            root = {"euclidean": 2.0, "cosine": 2.0, "minkowski": self.p}.get(str(self.distance), 1.0)
+            values = values * weights ** (1 / root)
+        if self.distance == "cosine":
+            # By the largest value first, whose square neither overflows nor vanishes.
+            largest = values.abs().amax(dim=1, keepdim=True)
+            values = torch.where(largest > 0, values / largest, values)
+            norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+            values = torch.where(norm > 0, values / norm, values)
+        return values
+
+    def pairwise(self, x: Tensor, codebook: Tensor) -> Tensor:
+        """All distances, ``[N, K]``.
+
+        Args:
+            x: rows ``[N, D]``; NaN where a value is missing.
+            codebook: codes ``[K, D]`` of the same dtype and device.
+
+        Raises:
+            ValueError: a function that does not give ``[N, K]``, or missing values that it would have to deal with.
+        """
+        metric = self.on(codebook)
+        result = x.new_empty(len(x), len(codebook))
+        complete = ~x.isnan().any(dim=1)
+        if complete.all():
+            for rows, out in zip(
+                _tiles(x, codebook, metric.distance), _tiles(result, codebook, metric.distance), strict=True
+            ):
+                out.copy_(metric._complete_distances(rows, codebook))
+            return result
+        if not isinstance(self.distance, str):
+            raise ValueError(
+                "SOM: a metric that is a function cannot leave out missing values; fill them, or use a name"
+            )
+        result[complete] = self.pairwise(x[complete], codebook)
+        gaps = (~complete).nonzero()[:, 0]
+        rows_at_once = max(1, _TILE_VALUES // max(1, codebook.numel()))
+        for some in gaps.split(rows_at_once):
+            result[some] = metric._masked_distances(x[some, None], codebook[None])
+        return result
+
+    def _complete_distances(self, x: Tensor, codebook: Tensor) -> Tensor:
+        if not isinstance(self.distance, str):
+            distances = self.distance(x[:, None], codebook[None])
+            if distances.shape != (len(x), len(codebook)):
+                raise ValueError(
+                    f"SOM: metric must give [N, K] = {[len(x), len(codebook)]}, got {list(distances.shape)}"
+                )
+            return distances
+        x, codebook = self.scaled(x), self.scaled(codebook)
+        if self.distance == "cosine":
+            return 1 - x @ codebook.T
+        order = {"euclidean": 2.0, "manhattan": 1.0, "chebyshev": math.inf, "minkowski": self.p}[self.distance]
+        # Not through products of matrices: what is close would come out as noise.
+        return torch.cdist(x, codebook, p=order, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def _masked_distances(self, x: Tensor, codebook: Tensor) -> Tensor:
+        """Over the last axis of tensors that broadcast to ``[N, K, D]``, without the values that are NaN in x."""
+        present = ~x.isnan()
+        weights = torch.ones_like(codebook) if self.feature_weights is None else self.feature_weights
+        weights = weights * present
+        x = x.nan_to_num(nan=0.0)
+        if self.distance == "cosine":
+            along, ours, theirs = x * codebook, x.square(), codebook.square()
+            product, length, other = ((weights * part).sum(dim=-1) for part in (along, ours, theirs))
+            norm = length.sqrt() * other.sqrt()
+            return torch.where(norm > 0, 1 - product / norm, 1.0)
+        difference = (x - codebook).abs()
+        if self.distance == "chebyshev":
+            return (weights * difference).amax(dim=-1)
+        order = {"euclidean": 2.0, "manhattan": 1.0}.get(str(self.distance), self.p)
+        all_weights = x.shape[-1] if self.feature_weights is None else self.feature_weights.sum()
+        scale = all_weights / weights.sum(dim=-1)
+        return (scale * (weights * difference**order).sum(dim=-1)) ** (1 / order)
+
+
+class WinnerSearch:
+    """A codebook prepared for the search of best matching units under a metric.
+
+    Euclidean and cosine distances go through :class:`~somvae_ext.ops.BMUIndex`, the fused and on large maps pruned
+    search: the nearest in angle among vectors of length 1 is the nearest in distance. All others go through tiles of
+    rows. Never holds ``[N, K]``.
+
+    Args:
+        codebook: ``[K, D]``, floating, in the grid's order; must not change while this is used.
+        grid: of K nodes.
+        metric: what is near.
+    """
+
+    def __init__(self, codebook: Tensor, grid: Grid, metric: Metric) -> None:
+        self._codebook = codebook
+        self._metric = metric.on(codebook)
+        self._index: ops.BMUIndex | None = None
+        if metric.distance in ("euclidean", "cosine"):
+            codes = self._metric.scaled(codebook)
+            if metric.distance == "cosine":
+                codes = codes.masked_fill(~codes.any(dim=1, keepdim=True), torch.nan)  # wins nothing, points nowhere
+            self._index = ops.BMUIndex(codes, grid)
+
+    @torch.no_grad()
+    def find(self, x: Tensor, k: int = 1, hint: Tensor | None = None, gaps: bool = False) -> ops.BestMatch:
+        """The k nearest codes of each row and their distances, in the metric itself: not squared.
+
+        Args:
+            x: ``[N, D]``, dtype and device of the codebook.
+            k: 1, or 2 for the second nearest too; then results are ``[N, 2]``.
+            hint: nodes that are likely to be near, int64 ``[N]``, as from the epoch before.
+            gaps: whether rows may hold NaN where a value is missing, though not in all of a row; needs a metric with a
+                name.
+
+        Returns:
+            ``(distance, index)``. Equal distances go to the smaller index.
+        """
+        if gaps:
+            complete = ~x.isnan().any(dim=1)
+            found = self._empty(len(x), k)
+            for rows, search in ((complete, self._find_complete), (~complete, self._find_with_gaps)):
+                if rows.any():
+                    part = search(x[rows], k, None if hint is None else hint[rows])
+                    found.distance[rows], found.index[rows] = part
+            return found
+        return self._find_complete(x, k, hint)
+
+    def _empty(self, rows: int, k: int) -> ops.BestMatch:
+        shape = (rows,) if k == 1 else (rows, k)
+        return ops.BestMatch(self._codebook.new_empty(shape), self._codebook.new_empty(shape, dtype=torch.int64))
+
+    def _find_complete(self, x: Tensor, k: int, hint: Tensor | None) -> ops.BestMatch:
+        if self._index is None:
+            return self._find_in_tiles(x, k, self._metric._complete_distances)
+        squared, index = self._index.search(self._metric.scaled(x), k, hint)
+        if self._metric.distance == "euclidean":
+            return ops.BestMatch(squared.sqrt(), index)
+        # |u - v|^2 = 2 (1 - cos) of vectors of length 1. A row of zeros is as far from all codes.
+        nowhere = ~x.any(dim=1).view(-1, *[1] * (k - 1))
+        return ops.BestMatch((squared / 2).nan_to_num(nan=1.0).masked_fill(nowhere, 1.0), index)
+
+    def _find_with_gaps(self, x: Tensor, k: int, hint: Tensor | None) -> ops.BestMatch:
+        if not isinstance(self._metric.distance, str):
+            raise ValueError(
+                "SOM: a metric that is a function cannot leave out missing values; fill them, or use a name"
+            )
+        score = self._scores_with_gaps if self._index is not None else self._metric.pairwise
+        _, index = self._find_in_tiles(x, k, score)
+        nearest = self._codebook[index]
+        distance = self._metric._masked_distances(x if k == 1 else x[:, None], nearest)
+        return ops.BestMatch(distance, index)
+
+    def _scores_with_gaps(self, x: Tensor, codebook: Tensor) -> Tensor:
+        """Scores that order the codes as distances over what is there do, by products of matrices, in float64.
+
+        Euclidean: sum_d w m (e^2 - 2 x e) with m = 1 where x is there. Cosine: -sum_d w m x e / sqrt(sum_d w m e^2).
+        """
+        present = ~x.isnan()
+        weights = present.double()
+        if self._metric.feature_weights is not None:
+            weights *= self._metric.feature_weights
+        codes = codebook.double()
+        if self._metric.distance == "euclidean":
+            middle = codes.mean(dim=0)  # an offset that all share would cost digits
+            codes = codes - middle
+            rows = (x.double() - middle).nan_to_num(nan=0.0)
+            return weights @ codes.square().T - 2 * (weights * rows) @ codes.T
+        rows = x.double().nan_to_num(nan=0.0)
+        length = (weights @ codes.square().T).sqrt()
+        return torch.where(length > 0, -((weights * rows) @ codes.T) / length, 0.0)
+
+    def _find_in_tiles(self, x: Tensor, k: int, distances: Distance) -> ops.BestMatch:
+        found = self._empty(len(x), k)
+        first = 0
+        for rows in _tiles(x, self._codebook, self._metric.distance):
+            # argmin takes a NaN for the smallest value.
+            scores = distances(rows, self._codebook)
+            scores = scores.masked_fill(scores.isnan(), torch.inf)
+            nearest = scores.min(dim=1)
+            here = slice(first, first + len(rows))
+            if k == 1:
+                found.distance[here], found.index[here] = nearest.values.to(found.distance), nearest.indices
+            else:
+                second = scores.scatter(1, nearest.indices[:, None], torch.inf).min(dim=1)
+                found.distance[here] = torch.stack([nearest.values, second.values], dim=1).to(found.distance)
+                found.index[here] = torch.stack([nearest.indices, second.indices], dim=1)
+            first += len(rows)
+        return found
+
+
+def _tiles(x: Tensor, codebook: Tensor, distance: str | Distance) -> tuple[Tensor, ...]:
+    """Rows in tiles: functions see ``[N, K, D]`` at a time, names ``[N, K]``."""
+    values = len(codebook) if isinstance(distance, str) else codebook.numel()
+    return x.split(max(1, _TILE_VALUES // max(1, values)))

@@ -1,0 +1,141 @@
+"""How much a node takes from the rows that another node won: functions of their distance on the grid and of sigma."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from somvae_ext import ops
+from somvae_ext.grid import Grid
+
+Neighborhood = Callable[[Tensor, float], Tensor]
+
+# Values of a tile of weights between nodes (32 MiB of float64).
+_TILE_VALUES = 1 << 22
+
+
+def gaussian(distance: Tensor, sigma: float) -> Tensor:
+    """exp(-d^2 / (2 sigma^2)): the usual Gaussian neighbourhood (Kohonen 1990)."""
+    return torch.exp(-distance.square() / (2 * sigma**2))
+
+
+def fastsom_gaussian(distance: Tensor, sigma: float) -> Tensor:
+    """exp(-d^2 / sigma^2), without the 2: the form of the PyPI library fastsom, narrower by a factor of sqrt(2)."""
+    return torch.exp(-distance.square() / sigma**2)
+
+
+def bubble(distance: Tensor, sigma: float) -> Tensor:
+    """1 up to a distance of sigma, 0 beyond: a disc of nodes that all count alike (Kohonen 1990)."""
+    return (distance <= sigma).to(distance)
+
+
+def triangle(distance: Tensor, sigma: float) -> Tensor:
+    """max(0, 1 - d / sigma): a cone."""
+    return (1 - distance / sigma).clamp_min(0)
+
+
+def mexican_hat(distance: Tensor, sigma: float) -> Tensor:
+    """(1 - d^2 / sigma^2) exp(-d^2 / (2 sigma^2)): pushes away what is farther than sigma; for steps, not for means."""
+    squared = distance.square() / sigma**2
+    return (1 - squared) * torch.exp(-squared / 2)
+
+
+def _within(distance: Tensor, sigma: float) -> Tensor:
+    return (distance <= sigma).to(distance)
+
+
+# Those that are a product of one function of the distance along the rows and the same along the columns. The square
+# bubble is one only of these two distances, not of the distance on the grid.
+_SEPARABLE: dict[str, Neighborhood] = {"gaussian": gaussian, "fastsom_gaussian": fastsom_gaussian, "square": _within}
+_RADIAL: dict[str, Neighborhood] = {"bubble": bubble, "triangle": triangle, "mexican_hat": mexican_hat}
+
+NAMES = (*_SEPARABLE, *_RADIAL)
+
+# Theirs are not weights of a mean.
+WITH_NEGATIVE_WEIGHTS = ("mexican_hat",)
+
+
+def check_neighborhood(owner: str, neighborhood: str | Neighborhood) -> None:
+    """
+    Raises:
+        ValueError: neither one of ``NAMES`` nor a function.
+    """
+    known = neighborhood in NAMES if isinstance(neighborhood, str) else callable(neighborhood)
+    if not known:
+        names = ", ".join(repr(name) for name in NAMES)
+        raise ValueError(f"{owner}: neighborhood must be one of {names} or a function, got {neighborhood!r}")
+
+
+def check_sigma(owner: str, sigma: float) -> None:
+    """
+    Raises:
+        ValueError: sigma is not a finite number above 0.
+    """
+    if not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"{owner}: sigma must be a finite number above 0, got {sigma}")
+
+
+def axis_weights(
+    grid: Grid, neighborhood: str | Neighborhood, sigma: float, device: torch.device | str = "cpu"
+) -> ops.AxisWeights | None:
+    """The neighbourhood as weights along the grid's two axes, if it separates; otherwise None.
+
+    exp(-(dx^2 + dy^2) / s) is exp(-dx^2 / s) exp(-dy^2 / s), on rectangles and, with dx from rows of either shift, on
+    hexagons, around the edges of periodic grids too.
+    """
+    if not isinstance(neighborhood, str) or neighborhood not in _SEPARABLE:
+        return None
+    along = _SEPARABLE[neighborhood]
+    rows, columns = grid.axis_distances()
+    return ops.AxisWeights(along(rows, sigma).to(device), along(columns, sigma).to(device))
+
+
+def pull(
+    codebook: Tensor,
+    total: Tensor,
+    count: Tensor,
+    grid: Grid,
+    neighborhood: str | Neighborhood,
+    sigma: float,
+    *,
+    rate: float | None = None,
+) -> Tensor:
+    """The codes after each has taken its share of the rows that all nodes won, see :func:`~somvae_ext.ops.som_update`.
+
+    Where the neighbourhood separates this costs O(K (R + C) D), otherwise O(K U D) for the U nodes that won rows, in
+    tiles of nodes; nothing of size K x K is held.
+
+    Args:
+        codebook: ``[K, D]`` in the grid's order.
+        total: sums of the rows that each node won, ``[K, D]``.
+        count: their number, ``[K]``, or where values are missing their number per feature, ``[K, D]``.
+        grid: of K nodes.
+        neighborhood: one of ``NAMES``, or a function from distances on the grid ``[M, U]``, of M nodes to U winners,
+        and
+            sigma to weights ``[M, U]``.
+        sigma: its width in units of the grid, above 0.
+        rate: as for :func:`~somvae_ext.ops.som_update`: None for the batch rule, alpha / N for a step of the seed's.
+
+    Raises:
+        ValueError: sigma out of range, or a function that does not give ``[M, U]``.
+    """
+    check_sigma("SOM", sigma)
+    axes = axis_weights(grid, neighborhood, sigma, codebook.device)
+    if axes is not None:
+        return ops.som_update(codebook, total, count, axes, rate=rate)
+    weigh = _RADIAL[neighborhood] if isinstance(neighborhood, str) else neighborhood
+    winners = count.reshape(len(count), -1).any(dim=1).nonzero()[:, 0]
+    total, count = total[winners], count[winners]
+    nodes = torch.arange(grid.num_nodes, device=codebook.device)
+    codes = torch.empty_like(codebook)
+    for some in nodes.split(max(1, _TILE_VALUES // max(1, len(winners)))):
+        weights = weigh(grid.distance(some[:, None], winners), sigma)
+        if weights.shape != (len(some), len(winners)):
+            raise ValueError(
+                f"SOM: neighborhood must give [M, U] = {[len(some), len(winners)]}, got {list(weights.shape)}"
+            )
+        codes[some] = ops.som_update(codebook[some], total, count, weights, rate=rate)
+    return codes

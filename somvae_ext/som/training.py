@@ -1,0 +1,307 @@
+"""Training a map: epochs of the batch rule, and steps of the seed's mini-batch rule.
+
+Batch rule (Kohonen 2013, "Essentials of the self-organizing map", eq. 8): every code becomes the mean of all rows,
+weighted by the neighbourhood h of their winners c(n),
+
+    W_v = sum_n h(c(n), v) x_n / sum_n h(c(n), v).
+
+Mini-batch rule, with a learning rate alpha: W_v += alpha mean_b h(c(b), v) (x_b - W_v).
+
+In both, rows are first added up by winner, so that the neighbourhood works on nodes and not on rows. An epoch costs the
+search, O(N D) for the sums and what :func:`~somvae_ext.som.neighborhoods.pull` does; nothing of size N x K or K x K is
+held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from somvae_ext import ops
+from somvae_ext.grid import Grid
+from somvae_ext.som.metrics import Metric, WinnerSearch
+from somvae_ext.som.neighborhoods import Neighborhood, pull
+from somvae_ext.som.processes import Processes
+from somvae_ext.som.rows import Chunk, Rows
+
+Record = dict[str, float]
+Report = Callable[[Record], None]
+
+
+class NodeSums(NamedTuple):
+    """``total`` ``[K, D]``, the sum of the rows that each node won; ``count``, their number or weight, ``[K]``, or
+    ``[K, D]`` where values are missing."""
+
+    total: Tensor
+    count: Tensor  # type: ignore[assignment]
+
+
+class Assignment(NamedTuple):
+    """What a pass over all rows found: the winner of each, int64 ``[N]`` on the CPU, and the mean distance to it."""
+
+    index: Tensor  # type: ignore[assignment]
+    quantization_error: float
+
+
+class StepResult(NamedTuple):
+    """``codebook`` after a step, ``[K, D]``; ``distance`` and ``index`` ``[N]`` of the winners before it."""
+
+    codebook: Tensor
+    distance: Tensor
+    index: Tensor  # type: ignore[assignment]
+
+
+def node_sums(x: Tensor, index: Tensor, num_nodes: int, weight: Tensor | None = None, gaps: bool = False) -> NodeSums:
+    """Adds up the rows that each node won.
+
+    Args:
+        x: ``[N, D]``; with ``gaps``, NaN where a value is missing.
+        index: winners, int64 ``[N]``.
+        num_nodes: K.
+        weight: of each row, float64 ``[N]``.
+        gaps: count the values of each feature apart.
+    """
+    mass = None if weight is None else weight[:, None]
+    if gaps:
+        present = (~x.isnan()).double()
+        x = x.nan_to_num(nan=0.0)
+        mass = present if mass is None else present * mass
+    if weight is not None:
+        x = x * weight.to(x.dtype)[:, None]
+    total, count = ops.segment_sum(x, index, num_nodes)
+    if mass is not None:
+        count = ops.segment_sum(mass, index, num_nodes).sum
+    return NodeSums(total, count if gaps else count.view(num_nodes))
+
+
+class _EpochSums:
+    """What an epoch adds up over chunks and processes."""
+
+    def __init__(self, codebook: Tensor) -> None:
+        self.sums: NodeSums | None = None
+        # weight of all rows, and of theirs: distances, and rows whose two best units are no neighbours
+        self.scalars = torch.zeros(3, dtype=torch.float64, device=codebook.device)
+
+    def add(self, sums: NodeSums) -> None:
+        if self.sums is None:
+            self.sums = sums
+        else:  # in float64, so that a chunk's sum is rounded once
+            self.sums = NodeSums(self.sums.total.double() + sums.total, self.sums.count + sums.count)
+
+    def add_errors(self, distance: Tensor, misplaced: Tensor | None, weight: Tensor | None) -> None:
+        mass = torch.ones_like(distance, dtype=torch.float64) if weight is None else weight
+        self.scalars[0] += mass.sum()
+        self.scalars[1] += mass @ distance.double()
+        if misplaced is not None:
+            self.scalars[2] += mass @ misplaced.double()
+
+    def over(self, processes: Processes) -> NodeSums:
+        assert self.sums is not None
+        if processes.number == 1:
+            return self.sums
+        total, count = self.sums.total.double(), self.sums.count
+        processes.add(total, count, self.scalars)
+        return NodeSums(total, count)
+
+
+def train_batch(
+    rows: Rows,
+    codebook: Tensor,
+    grid: Grid,
+    *,
+    metric: Metric,
+    neighborhood: str | Neighborhood,
+    n_epochs: int,
+    sigma: Callable[[int], float],
+    track_topographic_error: bool = False,
+    stop: Callable[[list[Record]], bool] | None = None,
+    processes: Processes | None = None,
+    report: Report | None = None,
+) -> tuple[Tensor, list[Record]]:
+    """Trains by the batch rule.
+
+    Args:
+        rows: of the data, or of this process's share.
+        codebook: to start from, ``[K, D]``, dtype and device of the rows.
+        grid: of K nodes.
+        metric: what is near.
+        neighborhood: as for :func:`~somvae_ext.som.neighborhoods.pull`.
+        n_epochs: passes over the rows, at least 1.
+        sigma: width of the neighbourhood in an epoch, from 0.
+        track_topographic_error: search the second best units, too.
+        stop: sees the records so far, after each epoch; True ends the training.
+        processes: that train this map together; by default this one alone.
+        report: called with each epoch's record.
+
+    Returns:
+        The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``quantization_error`` and, if
+        tracked, ``topographic_error``, both of the codes at the epoch's start.
+    """
+    processes = processes or Processes(False, codebook.device)
+    history: list[Record] = []
+    hints: dict[int, Tensor] = {}
+    for epoch in range(n_epochs):
+        search = WinnerSearch(codebook, grid, metric)
+        epoch_sums = _EpochSums(codebook)
+        for number, chunk in enumerate(rows.chunks()):
+            hint = hints.get(number)
+            if hint is not None and len(hint) != len(chunk.x):  # a stream that changed
+                hint = None
+            winners = _winners(search, grid, chunk, rows.gaps, track_topographic_error, hint, epoch_sums)
+            epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, rows.gaps))
+            hints[number] = winners
+        total, count = epoch_sums.over(processes)
+        width = sigma(epoch)
+        codebook = pull(codebook, total, count, grid, neighborhood, width)
+        history.append(_record(epoch, width, epoch_sums.scalars, track_topographic_error))
+        if report is not None:
+            report(history[-1])
+        if stop is not None and stop(history):
+            break
+    return codebook, history
+
+
+def _winners(
+    search: WinnerSearch,
+    grid: Grid,
+    chunk: Chunk,
+    gaps: bool,
+    second_best: bool,
+    hint: Tensor | None,
+    epoch_sums: _EpochSums,
+) -> Tensor:
+    """int64 ``[n]``, best units of a chunk, whose errors are added to the epoch's."""
+    distance, index = search.find(chunk.x, k=2 if second_best else 1, hint=hint, gaps=gaps)
+    misplaced = None
+    if second_best:
+        misplaced = ~grid.adjacent(index[:, 0], index[:, 1])
+        distance, index = distance[:, 0], index[:, 0].contiguous()
+    epoch_sums.add_errors(distance, misplaced, chunk.weight)
+    return index
+
+
+def step(
+    codebook: Tensor,
+    x: Tensor,
+    grid: Grid,
+    *,
+    metric: Metric,
+    neighborhood: str | Neighborhood,
+    alpha: float,
+    sigma: float,
+    weight: Tensor | None = None,
+    gaps: bool = False,
+) -> StepResult:
+    """One step of the mini-batch rule.
+
+    Args:
+        codebook: ``[K, D]``.
+        x: a batch ``[N, D]``, finite, but for NaN where a value is missing and ``gaps`` says so.
+        grid: of K nodes.
+        metric: what is near.
+        neighborhood: as for :func:`~somvae_ext.som.neighborhoods.pull`.
+        alpha: learning rate, at least 0; up to 1 a neighbourhood of at most 1 never overshoots.
+        sigma: width of the neighbourhood in units of the grid, above 0.
+        weight: of each row, float64 ``[N]``.
+        gaps: whether values may be missing.
+
+    Raises:
+        ValueError: ``alpha`` or ``sigma`` out of range.
+    """
+    if not (math.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"SOM: alpha must be a finite number of at least 0, got {alpha}")
+    distance, index = WinnerSearch(codebook, grid, metric).find(x, gaps=gaps)
+    mass = float(len(x)) if weight is None else float(weight.sum())
+    if mass > 0:
+        total, count = node_sums(x, index, grid.num_nodes, weight, gaps)
+        codebook = pull(codebook, total, count, grid, neighborhood, sigma, rate=alpha / mass)
+    return StepResult(codebook, distance, index)
+
+
+def train_minibatch(
+    batches: Callable[[], Iterable[Chunk]],
+    codebook: Tensor,
+    grid: Grid,
+    *,
+    metric: Metric,
+    neighborhood: str | Neighborhood,
+    n_epochs: int,
+    alpha: Callable[[int], float],
+    sigma: Callable[[int], float],
+    gaps: bool = False,
+    stop: Callable[[list[Record]], bool] | None = None,
+    report: Report | None = None,
+) -> tuple[Tensor, list[Record]]:
+    """Trains by the mini-batch rule.
+
+    Args:
+        batches: gives the batches of an epoch.
+        alpha: learning rate in an epoch, from 0.
+        sigma: width of the neighbourhood in an epoch.
+
+    The others are those of :func:`train_batch`.
+
+    Returns:
+        The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``alpha`` and ``quantization_error``,
+        the mean over the rows, each with the codes before its step.
+    """
+    history: list[Record] = []
+    for epoch in range(n_epochs):
+        rate, width = alpha(epoch), sigma(epoch)
+        errors = _EpochSums(codebook)
+        for x, weight in batches():
+            result = step(
+                codebook,
+                x,
+                grid,
+                metric=metric,
+                neighborhood=neighborhood,
+                alpha=rate,
+                sigma=width,
+                weight=weight,
+                gaps=gaps,
+            )
+            codebook = result.codebook
+            errors.add_errors(result.distance, None, weight)
+        history.append(_record(epoch, width, errors.scalars, False) | {"alpha": rate})
+        if report is not None:
+            report(history[-1])
+        if stop is not None and stop(history):
+            break
+    return codebook, history
+
+
+def assign(rows: Rows, codebook: Tensor, grid: Grid, metric: Metric, processes: Processes | None = None) -> Assignment:
+    """The winner of every row, and the mean distance to it, which counts the rows of all processes."""
+    search = WinnerSearch(codebook, grid, metric)
+    errors = _EpochSums(codebook)
+    index = [
+        _winners(search, grid, chunk, rows.gaps, False, None, errors).to("cpu", copy=False) for chunk in rows.chunks()
+    ]
+    (processes or Processes(False, codebook.device)).add(errors.scalars)
+    mass, distance, _ = errors.scalars.tolist()
+    return Assignment(torch.cat(index), distance / mass)
+
+
+def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool]:
+    """For ``stop``: the quantization error has not fallen by the share ``tol`` in the last ``patience`` epochs."""
+
+    def stop(history: list[Record]) -> bool:
+        errors = [record["quantization_error"] for record in history]
+        if len(errors) <= patience:
+            return False
+        return min(errors[-patience:]) > (1 - tol) * min(errors[:-patience])
+
+    return stop
+
+
+def _record(epoch: int, sigma: float, scalars: Tensor, topographic: bool) -> Record:
+    mass, distance, misplaced = scalars.tolist()
+    record: Record = {"epoch": epoch + 1, "sigma": sigma, "quantization_error": distance / mass if mass else math.nan}
+    if topographic:
+        record["topographic_error"] = misplaced / mass if mass else math.nan
+    return record

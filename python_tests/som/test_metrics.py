@@ -1,0 +1,164 @@
+"""Distances in every metric, and the search of the nearest codes under each."""
+
+from __future__ import annotations
+
+import map_oracle
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics.pairwise import nan_euclidean_distances
+from torch import Tensor
+
+from somvae_ext import Grid
+from somvae_ext.som import Metric, WinnerSearch
+
+NAMES = ["euclidean", "cosine", "manhattan", "chebyshev", "minkowski"]
+EPS = torch.finfo(torch.float64).eps
+# Of a distance over at most 8 features of size 4: terms, their sum, and a root of order 3.
+BOUND = {"rtol": 64 * EPS, "atol": 64 * EPS * 4}
+
+
+def some(rows: int, dim: int, seed: int, gaps: float = 0.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, dim, dtype=torch.float64, generator=generator)
+    missing = torch.rand(rows, dim, generator=generator) < gaps
+    missing[:, int(torch.randint(dim, (1,), generator=generator))] = False  # each row has a value
+    return x.masked_fill(missing, torch.nan)
+
+
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 4), st.integers(1, 8), st.integers(0, 999))
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+@given(shape=SHAPES)
+def test_distances_and_winners_are_those_of_the_definition(
+    name: str, weighted: bool, gaps: float, shape: tuple[int, int, int, int, int]
+) -> None:
+    n, rows, cols, dim, seed = shape
+    x, codebook = some(n, dim, seed, gaps), some(rows * cols, dim, seed + 1)
+    weights = torch.rand(dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.1
+    metric = Metric(name, p=3.0, feature_weights=weights if weighted else None)  # type: ignore[arg-type]
+    expected = torch.from_numpy(
+        map_oracle.distances(name, x.numpy(), codebook.numpy(), weights.numpy() if weighted else None, p=3.0)
+    )
+    torch.testing.assert_close(metric.pairwise(x, codebook), expected, **BOUND)
+    search = WinnerSearch(codebook, Grid(rows, cols), metric)
+    distance, index = search.find(x, gaps=gaps > 0)
+    torch.testing.assert_close(expected.gather(1, index[:, None])[:, 0], expected.amin(dim=1), **BOUND)
+    # The fused search squares, so that cosines of nearly parallel vectors keep half of their digits.
+    slack = {"rtol": 0, "atol": 1e-8} if name == "cosine" else BOUND
+    torch.testing.assert_close(distance, expected.amin(dim=1), **slack)
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.3])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_two_nearest_come_in_order(name: str, gaps: float) -> None:
+    x, codebook = some(50, 6, 0, gaps), some(12, 6, 1)
+    metric = Metric(name, p=3.0)  # type: ignore[arg-type]
+    found = WinnerSearch(codebook, Grid(3, 4), metric).find(x, k=2, gaps=gaps > 0)
+    nearest = torch.from_numpy(map_oracle.distances(name, x.numpy(), codebook.numpy(), p=3.0)).sort(dim=1)
+    assert found.index.equal(nearest.indices[:, :2])
+    torch.testing.assert_close(found.distance, nearest.values[:, :2], rtol=1e-7, atol=1e-8)
+
+
+def test_missing_values_are_treated_as_scikit_learn_does() -> None:
+    x, codebook = some(30, 5, 0, 0.4), some(6, 5, 1)
+    expected = nan_euclidean_distances(x.numpy(), codebook.numpy())
+    # It expands squares, and so loses half of the digits.
+    np.testing.assert_allclose(Metric().pairwise(x, codebook), expected, rtol=1e-6)
+
+
+def test_chebyshev_takes_the_absolute_value() -> None:
+    assert Metric("chebyshev").pairwise(torch.tensor([[0.0, 0.0]]), torch.tensor([[-5.0, 1.0]])).tolist() == [[5.0]]
+
+
+def test_negative_similarities_are_told_apart() -> None:
+    codebook = torch.tensor([[-1.0, 0.0], [-1.0, 1.0], [-1.0, 0.1]])
+    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).find(torch.tensor([[1.0, 0.0]]))
+    assert found.index.tolist() == [1]
+    assert found.distance.item() == pytest.approx(1 + 0.5**0.5, rel=1e-6)
+
+
+def test_the_length_of_a_vector_does_not_matter_to_cosine_even_where_squares_would_overflow() -> None:
+    codebook = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    x = torch.tensor([[3e30, 1e30], [1e-30, 3e-30]])
+    found = WinnerSearch(codebook, Grid(1, 2), Metric("cosine")).find(x)
+    assert found.index.tolist() == [0, 1]
+    torch.testing.assert_close(found.distance, torch.full((2,), 1 - 3 / 10**0.5), rtol=1e-5, atol=0)
+
+
+def test_zeros_point_nowhere() -> None:
+    codebook = torch.tensor([[0.0, 0.0], [-1.0, 0.0], [-1.0, 0.1]])
+    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).find(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    assert found.index.tolist()[0] == 2  # not the code of zeros, though all others point away
+    assert found.distance[1].item() == 1.0
+
+
+def test_features_of_weight_zero_take_no_part() -> None:
+    x, codebook = some(40, 3, 0).float(), some(9, 3, 1).float()
+    noisy, other = x.clone(), codebook.clone()
+    noisy[:, 1], other[:, 1] = 1e3 * noisy[:, 1], -1e3
+    for name in NAMES:
+        metric = Metric(name, 3.0, torch.tensor([1.0, 0.0, 2.0]))  # type: ignore[arg-type]
+        plain = WinnerSearch(codebook, Grid(3, 3), metric).find(x)
+        assert plain.index.equal(WinnerSearch(other, Grid(3, 3), metric).find(noisy).index), name
+
+
+def test_a_function_sees_expanded_tensors_and_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def canberra(x: Tensor, codebook: Tensor) -> Tensor:
+        shapes.append((tuple(x.shape), tuple(codebook.shape)))
+        return ((x - codebook).abs() / (x.abs() + codebook.abs())).sum(dim=-1)
+
+    monkeypatch.setattr("somvae_ext.som.metrics._TILE_VALUES", 60)
+    x, codebook = some(7, 5, 0), some(4, 5, 1)
+    expected = (x[:, None] - codebook).abs().div(x[:, None].abs() + codebook.abs()).sum(dim=2).min(dim=1)
+    found = WinnerSearch(codebook, Grid(2, 2), Metric(canberra)).find(x)
+    assert found.index.equal(expected.indices)
+    assert found.distance.equal(expected.values)
+    assert shapes == [((3, 1, 5), (1, 4, 5)), ((3, 1, 5), (1, 4, 5)), ((1, 1, 5), (1, 4, 5))]
+
+
+def test_a_shared_offset_does_not_cost_rows_with_gaps_their_winner() -> None:
+    x, codebook = (some(200, 6, 0, 0.3) + 1e6).float(), (some(20, 6, 1) + 1e6).float()
+    index = WinnerSearch(codebook, Grid(4, 5), Metric()).find(x, gaps=True).index
+    exact = torch.from_numpy(map_oracle.distances("euclidean", x.double().numpy(), codebook.double().numpy()))
+    # At 1e6 float32 counts in sixteenths, so that there are ties: any of them will do.
+    torch.testing.assert_close(exact.gather(1, index[:, None])[:, 0], exact.amin(dim=1), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"distance": "euclid"}, "metric must be one of 'euclidean', .*, got 'euclid'"),
+        ({"distance": 3}, "metric must be a name or a function, got 3"),
+        ({"p": 0.5}, "p must be a finite number of at least 1, got 0.5"),
+        ({"feature_weights": torch.tensor([1.0, -1.0])}, r"feature_weights must hold .* at least 0"),
+        ({"feature_weights": torch.zeros(2)}, r"feature_weights must hold .* not all of them 0"),
+        ({"distance": torch.cdist, "feature_weights": torch.ones(2)}, "feature_weights must be None where the metric"),
+    ],
+)
+def test_what_is_no_metric_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Metric(**arguments)  # type: ignore[arg-type]
+
+
+def test_weights_of_another_number_of_features_are_refused() -> None:
+    with pytest.raises(ValueError, match="feature_weights must hold one number for each of the 3 features, got 2"):
+        Metric(feature_weights=torch.ones(2)).pairwise(torch.ones(1, 3), torch.ones(1, 3))
+
+
+def test_a_function_cannot_leave_out_missing_values() -> None:
+    def squared(x: Tensor, codebook: Tensor) -> Tensor:
+        return (x - codebook).square().sum(dim=-1)
+
+    x = torch.tensor([[1.0, torch.nan]])
+    with pytest.raises(ValueError, match="a metric that is a function cannot leave out missing values"):
+        WinnerSearch(torch.ones(1, 2), Grid(1, 1), Metric(squared)).find(x, gaps=True)
+    with pytest.raises(ValueError, match="a metric that is a function cannot leave out missing values"):
+        Metric(squared).pairwise(x, torch.ones(1, 2))

@@ -1,0 +1,109 @@
+"""What a node takes of others' rows: each function, where it separates, and through the update."""
+
+from __future__ import annotations
+
+import map_oracle
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from somvae_ext import Grid
+from somvae_ext.som import Neighborhood, pull
+from somvae_ext.som.neighborhoods import NAMES, axis_weights
+
+EPS = torch.finfo(torch.float64).eps
+
+
+def grids(draw_rows: int, draw_cols: int, topology: str, periodic: bool) -> Grid:
+    if topology == "hexagonal" and periodic:
+        draw_rows += draw_rows % 2
+    return Grid(draw_rows, draw_cols, topology, periodic)  # type: ignore[arg-type]
+
+
+GRIDS = st.builds(
+    grids, st.integers(1, 6), st.integers(1, 6), st.sampled_from(["rectangular", "hexagonal"]), st.booleans()
+)
+SIGMAS = st.floats(0.3, 8)
+
+
+def weights_between_nodes(grid: Grid, neighborhood: str | Neighborhood, sigma: float) -> Tensor:
+    """``[K, K]`` from node to node, read off the mini-batch rule: rows are unit vectors, each won by one node."""
+    nodes = grid.num_nodes
+    one_each = torch.eye(nodes, dtype=torch.float64)
+    zeros = torch.zeros(nodes, nodes, dtype=torch.float64)
+    count = torch.ones(nodes, dtype=torch.int64)
+    return pull(zeros, one_each, count, grid, neighborhood, sigma, rate=1.0).T
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "square"])
+@given(grid=GRIDS, sigma=SIGMAS)
+def test_weights_are_the_function_of_the_distance_on_the_grid(name: str, grid: Grid, sigma: float) -> None:
+    distances = map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic)
+    if name == "bubble":  # a distance that is sigma but for rounding may fall on either side
+        distances[np.isclose(distances, sigma, rtol=1e-12)] = sigma
+    expected = map_oracle.neighborhood(name, distances, sigma)
+    if name == "bubble" and np.isclose(distances, sigma, rtol=1e-12).any():
+        sigma *= 1 + 1e-9
+    # d^2 / sigma^2 is at most 600, and wrong by a few roundings; so is its exponential, relative to it.
+    bound = 8 * EPS * (distances.max() / sigma) ** 2 + 8 * EPS
+    np.testing.assert_allclose(weights_between_nodes(grid, name, sigma), expected, rtol=0, atol=bound)
+
+
+@given(grid=GRIDS, sigma=SIGMAS)
+def test_a_square_reaches_as_far_along_either_axis(grid: Grid, sigma: float) -> None:
+    place = map_oracle.positions(grid.rows, grid.cols, grid.topology)
+    size = np.array([grid.cols, grid.rows * (3**0.5 / 2 if grid.topology == "hexagonal" else 1)])
+    along = abs(place[:, None] - place)
+    if grid.periodic:
+        along = np.minimum(along, size - along)
+    if np.isclose(along, sigma, rtol=1e-9).any():
+        sigma *= 1 + 1e-6
+    assert (weights_between_nodes(grid, "square", sigma).numpy() == (along <= sigma).all(axis=2)).all()
+
+
+def test_which_names_separate() -> None:
+    separate = [name for name in NAMES if axis_weights(Grid(3, 4), name, 1.0) is not None]
+    assert separate == ["gaussian", "fastsom_gaussian", "square"]
+    assert axis_weights(Grid(3, 4), lambda distance, sigma: distance, 1.0) is None
+
+
+@given(grid=GRIDS, sigma=SIGMAS)
+def test_the_separable_way_gives_what_the_general_one_does(grid: Grid, sigma: float) -> None:
+    def general(distance: Tensor, sigma: float) -> Tensor:
+        return torch.exp(-distance.square() / (2 * sigma**2))
+
+    generator = torch.Generator().manual_seed(0)
+    codebook, total = torch.randn(2, grid.num_nodes, 3, dtype=torch.float64, generator=generator)
+    count = torch.randint(0, 3, (grid.num_nodes,), generator=generator)
+    total = total * (count > 0)[:, None]
+    a, b = (pull(codebook, total, count, grid, h, sigma) for h in ("gaussian", general))
+    # Both divide sums of positive weights times values, of at most 36 terms; means of values of size up to 5.
+    reached = map_oracle.neighborhood(
+        "gaussian", map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic), sigma
+    )
+    faint = (reached @ count.numpy()) < 1e-200  # where weights are about to underflow, the ways may part
+    torch.testing.assert_close(a[~faint], b[~faint], rtol=1e-11, atol=1e-11)
+
+
+def test_a_function_sees_nodes_and_winners_and_may_be_of_any_shape() -> None:
+    seen = []
+
+    def only_itself(distance: Tensor, sigma: float) -> Tensor:
+        seen.append((tuple(distance.shape), sigma))
+        return (distance == 0).double()
+
+    count = torch.tensor([0, 2, 0, 1, 0, 0])
+    total = torch.tensor([[0.0], [4.0], [0.0], [7.0], [0.0], [0.0]])
+    codes = pull(torch.full((6, 1), 9.0), total, count, Grid(2, 3), only_itself, 1.5)
+    assert codes.flatten().tolist() == [9, 2, 9, 7, 9, 9]
+    assert seen == [((6, 2), 1.5)]
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_width_that_is_none_is_refused(sigma: float) -> None:
+    ones = torch.ones(4, 1)
+    with pytest.raises(ValueError, match="sigma must be a finite number above 0"):
+        pull(ones, ones, torch.ones(4, dtype=torch.int64), Grid(2, 2), "gaussian", sigma)

@@ -1,0 +1,72 @@
+"""Schedules: pure functions of the step that begin and end where they say."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from somvae_ext.som import SCHEDULES, value_at
+
+SIZES = st.floats(0.01, 100)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@given(n_steps=st.integers(1, 50), initial=SIZES, final=SIZES)
+def test_every_value_lies_between_the_ends_and_the_first_is_the_initial_one(
+    name: str, n_steps: int, initial: float, final: float
+) -> None:
+    values = [value_at(name, step, n_steps, initial, final) for step in range(n_steps)]
+    assert values[0] == initial
+    slack = 1e-12 * max(initial, final)
+    assert min(initial, final) - slack <= min(values)
+    assert max(values) <= max(initial, final) + slack
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@given(n_steps=st.integers(1, 50), initial=SIZES, final=SIZES)
+def test_values_never_turn_back(name: str, n_steps: int, initial: float, final: float) -> None:
+    values = [value_at(name, step, n_steps, initial, final) for step in range(n_steps)]
+    slack = 1e-12 * max(initial, final)
+    falls = [after - before for before, after in itertools.pairwise(values)]
+    assert all(fall <= slack for fall in falls) or all(fall >= -slack for fall in falls)
+
+
+@pytest.mark.parametrize("name", ["linear", "exponential", "inverse", "two_phase", "three_phase"])
+@pytest.mark.parametrize("n_steps", [3, 4, 20, 31])
+def test_the_last_step_has_the_final_value(name: str, n_steps: int) -> None:
+    assert value_at(name, n_steps - 1, n_steps, 8.0, 0.5) == pytest.approx(0.5, rel=1e-12)
+
+
+def test_values_in_between() -> None:
+    assert [value_at("linear", step, 5, 9.0, 1.0) for step in range(5)] == [9, 7, 5, 3, 1]
+    assert [value_at("exponential", step, 4, 8.0, 1.0) for step in range(4)] == pytest.approx([8, 4, 2, 1])
+    assert [value_at("inverse", step, 3, 6.0, 2.0) for step in range(3)] == pytest.approx([6, 3, 2])
+    assert [value_at("asymptotic", step, 4, 6.0, 1.0) for step in range(4)] == pytest.approx([6, 4, 3, 2.4])
+    two = [value_at("two_phase", step, 4, 12.0, 0.5) for step in range(4)]
+    assert two == pytest.approx([12, 2, 1, 0.5])
+    three = [value_at("three_phase", step, 20, 11.0, 1.0) for step in range(20)]
+    assert three == pytest.approx([11.0] * 3 + list(range(10, 0, -1)) + [1.0] * 7)
+
+
+def test_beyond_the_last_step_nothing_changes() -> None:
+    assert value_at("linear", 99, 5, 9.0, 1.0) == 1.0
+
+
+def test_a_function_of_ones_own_is_asked_with_all_four() -> None:
+    asked = []
+
+    def schedule(*given: float) -> float:
+        asked.append(given)
+        return 3.0
+
+    assert value_at(schedule, 2, 7, 5.0, 1.0) == 3.0
+    assert asked == [(2, 7, 5.0, 1.0)]
+
+
+def test_a_function_that_gives_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="a schedule must give finite numbers, got nan at step 1 of 3"):
+        value_at(lambda *_: math.nan, 1, 3, 1.0, 0.5)

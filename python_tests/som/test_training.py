@@ -1,0 +1,255 @@
+"""Epochs and steps against the rules written out in loops."""
+
+from __future__ import annotations
+
+import map_oracle
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from somvae_ext import Grid
+from somvae_ext.som import (
+    ArrayRows,
+    Chunk,
+    Metric,
+    Record,
+    Values,
+    assign,
+    no_longer_better,
+    node_sums,
+    step,
+    train_batch,
+    train_minibatch,
+)
+
+FLOAT64 = torch.float64
+
+
+def some(rows: int, dim: int, seed: int = 0, gaps: float = 0.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, dim, dtype=FLOAT64, generator=generator)
+    missing = torch.rand(rows, dim, generator=generator) < gaps
+    missing[:, 0] = False
+    return x.masked_fill(missing, torch.nan)
+
+
+def source(x: Tensor, weight: Tensor | None = None) -> ArrayRows:
+    values = Values(x.dtype, torch.device("cpu"), missing="ignore")
+    return ArrayRows(x, values, None if weight is None else weight.numpy())
+
+
+def neighborhood(grid: Grid, name: str, sigma: float) -> np.ndarray:
+    return map_oracle.neighborhood(
+        name, map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic), sigma
+    )
+
+
+GRIDS = st.sampled_from(
+    [
+        Grid(1, 1),
+        Grid(3, 4),
+        Grid(5, 2),
+        Grid(4, 3, "hexagonal"),
+        Grid(4, 3, "hexagonal", True),
+        Grid(2, 1, periodic=True),
+    ]
+)
+
+
+@given(
+    grid=GRIDS,
+    name=st.sampled_from(["gaussian", "fastsom_gaussian", "bubble", "triangle"]),
+    metric=st.sampled_from(["euclidean", "manhattan", "cosine"]),
+    rows=st.integers(1, 30),
+    gaps=st.sampled_from([0.0, 0.3]),
+    weighted=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_epochs_follow_the_batch_rule(
+    grid: Grid, name: str, metric: str, rows: int, gaps: float, weighted: bool, seed: int
+) -> None:
+    x, codebook = some(rows, 3, seed, gaps), some(grid.num_nodes, 3, seed + 1)
+    weight = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(seed)).double() if weighted else None
+    if weight is not None:
+        weight[0] = 1.0
+    trained, (record,) = train_batch(
+        source(x, weight),
+        codebook,
+        grid,
+        metric=Metric(metric),  # type: ignore[arg-type]
+        neighborhood=name,
+        n_epochs=1,
+        sigma=lambda _: 1.3,
+    )
+    mass = np.ones(rows) if weight is None else weight.numpy()
+    distances = map_oracle.distances(metric, x.numpy(), codebook.numpy())
+    winners = distances.argmin(axis=1)
+    expected = map_oracle.batch_epoch(x.numpy(), codebook.numpy(), winners, neighborhood(grid, name, 1.3), mass)
+    # Means of values of size 4 over at most 30 rows, whose weights may be as small as exp(-20).
+    np.testing.assert_allclose(trained, expected, rtol=1e-9, atol=1e-9)
+    assert record["quantization_error"] == pytest.approx(mass @ distances.min(axis=1) / mass.sum(), abs=1e-7)
+
+
+def test_each_epoch_goes_on_from_the_one_before_with_its_own_width() -> None:
+    x, codebook, grid = some(200, 3), some(12, 3, 1), Grid(3, 4)
+    sigmas = [2.0, 1.2, 0.6]
+    trained, history = train_batch(
+        source(x),
+        codebook,
+        grid,
+        metric=Metric(),
+        neighborhood="gaussian",
+        n_epochs=3,
+        sigma=sigmas.__getitem__,
+    )
+    expected = codebook.numpy()
+    for sigma in sigmas:
+        winners = map_oracle.distances("euclidean", x.numpy(), expected).argmin(axis=1)
+        expected = map_oracle.batch_epoch(x.numpy(), expected, winners, neighborhood(grid, "gaussian", sigma))
+    np.testing.assert_allclose(trained, expected, rtol=1e-10, atol=1e-10)
+    assert [record["sigma"] for record in history] == sigmas
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+
+
+@given(
+    grid=GRIDS,
+    name=st.sampled_from(["gaussian", "mexican_hat", "bubble", "triangle"]),
+    rows=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_a_step_follows_the_seeds_rule(grid: Grid, name: str, rows: int, seed: int) -> None:
+    x, codebook = some(rows, 3, seed), some(grid.num_nodes, 3, seed + 1)
+    result = step(codebook, x, grid, metric=Metric(), neighborhood=name, alpha=0.4, sigma=1.3)
+    winners = map_oracle.distances("euclidean", x.numpy(), codebook.numpy()).argmin(axis=1)
+    expected = map_oracle.step(x.numpy(), codebook.numpy(), winners, neighborhood(grid, name, 1.3), 0.4)
+    np.testing.assert_allclose(result.codebook, expected, rtol=1e-11, atol=1e-11)
+    assert result.index.tolist() == winners.tolist()
+
+
+def test_chunks_change_nothing_but_roundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, codebook, grid = some(500, 4), some(12, 4, 1), Grid(3, 4)
+
+    def trained() -> Tensor:
+        codes, _ = train_batch(
+            source(x), codebook, grid, metric=Metric(), neighborhood="gaussian", n_epochs=4, sigma=lambda _: 1.0
+        )
+        return codes
+
+    whole = trained()
+    monkeypatch.setattr("somvae_ext.som.rows._CHUNK_VALUES", 4 * 33)
+    torch.testing.assert_close(trained(), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_threads_change_no_bit(dtype: torch.dtype) -> None:
+    x, codebook, grid = some(3000, 20).to(dtype), some(48, 20, 1).to(dtype), Grid(8, 6, "hexagonal")
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            codes, history = train_batch(
+                source(x),
+                codebook,
+                grid,
+                metric=Metric(),
+                neighborhood="gaussian",
+                n_epochs=3,
+                sigma=lambda epoch: 3.0 - epoch,
+                track_topographic_error=True,
+            )
+            results.append((codes, history))
+    finally:
+        torch.set_num_threads(threads)
+    for codes, history in results[1:]:
+        assert codes.equal(results[0][0])
+        assert [r["topographic_error"] for r in history] == [r["topographic_error"] for r in results[0][1]]
+
+
+def test_topographic_error_counts_best_and_second_best_that_are_apart() -> None:
+    grid = Grid(1, 4)
+    codebook = torch.tensor([[0.0], [2.0], [1.0], [9.0]])
+    x = torch.tensor([[0.1], [1.9], [1.2], [8.0]])  # two best: 0 2, 1 2, 2 1, 3 1
+    _, (record,) = train_batch(
+        source(x),
+        codebook,
+        grid,
+        metric=Metric(),
+        neighborhood="gaussian",
+        n_epochs=1,
+        sigma=lambda _: 1.0,
+        track_topographic_error=True,
+    )
+    assert record["topographic_error"] == 0.5
+    assert record["quantization_error"] == pytest.approx((0.1 + 0.1 + 0.2 + 1.0) / 4)
+
+
+def test_sums_of_five_million_rows_are_exact_enough() -> None:
+    rows = 5_000_000
+    x = torch.full((rows, 1), 1.1)
+    total, count = node_sums(x, torch.zeros(rows, dtype=torch.int64), 2)
+    assert count.dtype == torch.int64
+    assert count.tolist() == [rows, 0]
+    # Rounded once: added up in float32 it would be wrong in the third digit.
+    exact = rows * torch.tensor(1.1).double().item()
+    assert abs(total[0, 0].item() - exact) <= exact * torch.finfo(torch.float32).eps / 2
+
+
+def test_counts_of_weights_and_gaps_stay_exact_beyond_what_float32_can_count() -> None:
+    rows = (1 << 24) + 1
+    x = torch.ones(rows, 1)
+    index = torch.zeros(rows, dtype=torch.int64)
+    weighted = node_sums(x, index, 1, weight=torch.ones(rows, dtype=FLOAT64))
+    with_gaps = node_sums(x, index, 1, gaps=True)
+    assert weighted.count.tolist() == [rows]
+    assert with_gaps.count.tolist() == [[rows]]
+
+
+def test_mini_batches_are_steps_one_after_the_other() -> None:
+    x, codebook, grid = some(30, 3), some(6, 3, 1), Grid(2, 3)
+    trained, history = train_minibatch(
+        lambda: [Chunk(part, None) for part in x.split(8)],
+        codebook,
+        grid,
+        metric=Metric(),
+        neighborhood="gaussian",
+        n_epochs=2,
+        alpha=[0.5, 0.1].__getitem__,
+        sigma=[1.0, 0.5].__getitem__,
+    )
+    expected, errors = codebook, []
+    for alpha, sigma in ((0.5, 1.0), (0.1, 0.5)):
+        distances = []
+        for part in x.split(8):
+            result = step(expected, part, grid, metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=sigma)
+            expected = result.codebook
+            distances.append(result.distance)
+        errors.append(torch.cat(distances).mean().item())
+    assert trained.equal(expected)
+    assert [record["quantization_error"] for record in history] == pytest.approx(errors)
+    assert [record["alpha"] for record in history] == [0.5, 0.1]
+
+
+def test_training_ends_when_the_error_falls_no_more() -> None:
+    errors = [9.0, 5.0, 4.0, 3.999, 3.998, 3.0]
+    history: list[Record] = [{"quantization_error": error} for error in errors]
+    stop = no_longer_better(tol=0.01, patience=2)
+    assert [stop(history[: n + 1]) for n in range(len(errors))] == [False, False, False, False, True, False]
+
+
+def test_assign_gives_every_winner_and_the_weighted_error() -> None:
+    x, codebook, grid = some(50, 3), some(6, 3, 1), Grid(2, 3)
+    weight = torch.arange(50).double()
+    found = assign(source(x, weight), codebook, grid, Metric("manhattan"))
+    distances = map_oracle.distances("manhattan", x.numpy(), codebook.numpy())
+    assert found.index.tolist() == distances.argmin(axis=1).tolist()
+    assert found.quantization_error == pytest.approx(weight.numpy() @ distances.min(axis=1) / weight.sum().item())
+
+
+@pytest.mark.parametrize("alpha", [-0.1, float("nan")])
+def test_a_rate_that_is_none_is_refused(alpha: float) -> None:
+    with pytest.raises(ValueError, match="alpha must be a finite number of at least 0"):
+        step(some(4, 2), some(3, 2), Grid(2, 2), metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=1.0)

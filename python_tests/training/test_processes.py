@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import launching
 import pytest
 import torch
 
 from somvae_ext.training import RunFolder
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("two_processes.py")
-
-
-def run(*command: str | Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *command], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What both processes and the single one wrote."""
     path = tmp_path_factory.mktemp("processes")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    run(*torchrun, PROGRAM, path)
+    launching.by_two(PROGRAM, path)
     (path / "run").rename(path / "run_of_two")
-    run(PROGRAM, path)
+    launching.alone(PROGRAM, path)
     return path
 
 

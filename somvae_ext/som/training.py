@@ -144,6 +144,7 @@ def train_batch(
     processes = processes or Processes(False, codebook.device)
     history: list[Record] = []
     hints: dict[int, Tensor] = {}
+    gaps = any(processes.gather(int(rows.gaps)))  # all count alike
     for epoch in range(n_epochs):
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
@@ -151,8 +152,8 @@ def train_batch(
             hint = hints.get(number)
             if hint is not None and len(hint) != len(chunk.x):  # a stream that changed
                 hint = None
-            winners = _winners(search, grid, chunk, rows.gaps, track_topographic_error, hint, epoch_sums)
-            epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, rows.gaps))
+            winners = _winners(search, grid, chunk, gaps, track_topographic_error, hint, epoch_sums)
+            epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, gaps))
             hints[number] = winners
         total, count = epoch_sums.over(processes)
         width = sigma(epoch)

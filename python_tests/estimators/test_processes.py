@@ -1,0 +1,69 @@
+"""Two processes under torchrun make the map that one makes of all their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import launching
+import numpy as np
+import pytest
+import torch
+
+from somvae_ext.estimators import SOM
+
+PROGRAM = Path(__file__).with_name("two_processes.py")
+CASES = ["pca", "samples", "kmeans", "gaps", "weights"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("maps")
+    launching.by_two(PROGRAM, path)
+    launching.alone(PROGRAM, path)
+    return path
+
+
+def outcome(folder: Path, case: str, world_size: int, rank: int = 0) -> dict[str, Any]:
+    return torch.load(folder / f"{case}_{world_size}_{rank}.pt", weights_only=False)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_end_with_the_same_bits(folder: Path, case: str) -> None:
+    first, second = (outcome(folder, case, 2, rank) for rank in (0, 1))
+    codebook, other = (torch.as_tensor(end["codebook"]) for end in (first, second))
+    assert codebook.isfinite().all()
+    assert codebook.equal(other)
+    assert first["history"] == second["history"]
+    assert first["error"] == second["error"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_their_map_is_that_of_one_process(folder: Path, case: str) -> None:
+    two, one = outcome(folder, case, 2), outcome(folder, case, 1)
+    # float32 sums of a share each, instead of one: a rounding in each of eight epochs, of codes of size 10.
+    bound = 8 * 8 * torch.finfo(torch.float32).eps
+    np.testing.assert_allclose(two["codebook"], one["codebook"], rtol=bound, atol=10 * bound)
+    for got, expected in zip(two["history"], one["history"], strict=True):
+        assert got == pytest.approx(expected, rel=1e-5)
+    labels = np.concatenate([outcome(folder, case, 2, rank)["labels"] for rank in (0, 1)])
+    np.testing.assert_array_equal(labels, one["labels"])
+
+
+def test_shares_that_do_not_fit_together_are_refused_by_both(folder: Path) -> None:
+    for rank in (0, 1):
+        assert (folder / f"refused_{rank}").read_text() == (
+            "SOM: the number of features must be the same in all processes, got 3, 4"
+        )
+
+
+def test_each_may_read_a_stream_of_its_own(folder: Path) -> None:
+    first, second = (torch.as_tensor(torch.load(folder / f"stream_{rank}.pt", weights_only=False)) for rank in (0, 1))
+    assert first.isfinite().all()
+    assert first.equal(second)
+
+
+def test_a_process_of_its_own_is_told_how_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ValueError, match="distributed must not be True in a process of its own; start the script by"):
+        SOM(2, 2, distributed=True).fit(np.random.default_rng(0).random((9, 3)))

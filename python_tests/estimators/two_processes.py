@@ -1,0 +1,77 @@
+"""What test_processes.py runs under torchrun, and once by itself: maps of shares of the rows, which each writes down.
+
+torchrun --nproc-per-node 2 two_processes.py FOLDER
+python two_processes.py FOLDER                          the same maps of all rows by one process
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from somvae_ext.estimators import SOM
+
+RANK, WORLD_SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+CASES: dict[str, dict[str, Any]] = {
+    "pca": {"topology": "hexagonal", "track_topographic_error": True},
+    "samples": {"init": "samples"},
+    "kmeans": {"init": "kmeans", "neighborhood": "bubble", "tol": 0.02},
+    "gaps": {"missing": "ignore"},
+    "weights": {"init": "random", "metric": "cosine"},
+}
+
+
+def rows(case: str) -> tuple[Tensor, Tensor | None]:
+    """All rows and weights; the shares differ in size, and only the second has gaps."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(700, 5, generator=generator) @ torch.randn(5, 5, generator=generator)
+    if case == "gaps":
+        x[600:650, 2] = torch.nan
+    weight = torch.rand(700, generator=generator).double() if case == "weights" else None
+    return x, weight
+
+
+def share(values: Tensor | None) -> Tensor | None:
+    if values is None or WORLD_SIZE == 1:
+        return values
+    return values[:300] if RANK == 0 else values[300:]
+
+
+def main(folder: Path) -> None:
+    for case, options in CASES.items():
+        x, weight = rows(case)
+        som = SOM(6, 4, n_epochs=8, random_state=3, distributed=WORLD_SIZE > 1, **options)
+        som.fit(share(x), sample_weight=share(weight))
+        outcome = {
+            "codebook": som.codebook_,
+            "history": som.history_,
+            "labels": som.labels_,
+            "error": som.quantization_error_,
+        }
+        torch.save(outcome, folder / f"{case}_{WORLD_SIZE}_{RANK}.pt")
+    if WORLD_SIZE > 1:
+        try:
+            SOM(2, 2, distributed=True).fit(torch.rand(9, 3 + RANK))
+        except ValueError as error:
+            (folder / f"refused_{RANK}").write_text(str(error))
+        stream = SOM(3, 3, n_epochs=2, distributed=True).fit(IterableBatches(share(rows("pca")[0])))
+        torch.save(stream.codebook_, folder / f"stream_{RANK}.pt")
+
+
+class IterableBatches:
+    def __init__(self, x: Tensor | None) -> None:
+        assert x is not None
+        self.x = x
+
+    def __iter__(self) -> Any:
+        return iter(self.x.split(64))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

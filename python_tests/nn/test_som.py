@@ -165,9 +165,9 @@ def test_what_cannot_be_is_refused() -> None:
     som, x = make(), data()
     with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
         SOM(3, 3, 0)
-    with pytest.raises(ValueError, match="metric must be one of 'euclidean', .* or a function, got 'cosinus'"):
+    with pytest.raises(ValueError, match=r"metric must be one of 'euclidean', .* or a function, got 'cosinus'"):
         SOM(3, 3, 2, metric="cosinus")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="neighborhood must be one of 'gaussian', .* or a function, got 'hat'"):
+    with pytest.raises(ValueError, match=r"neighborhood must be one of 'gaussian', .* or a function, got 'hat'"):
         SOM(3, 3, 2, neighborhood="hat")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"x must have shape \[N, D\] with D = 5, got \[20, 4\]"):
         som(x[:, :4])

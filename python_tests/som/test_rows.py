@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from somvae_ext.som import ArrayRows, Processes, StreamRows, Values
+from somvae_ext.som import ArrayRows, Processes, StreamRows, Values, first_batch
 
 FLOAT32 = Values(torch.float32, torch.device("cpu"))
 ALONE = Processes(False, torch.device("cpu"))
@@ -35,7 +35,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("batch", [1, 4, 7, 13, 20])
 def test_arrays_and_batches_of_any_size_come_in_the_same_chunks(batch: int) -> None:
     x = some()
-    stream = StreamRows(DataLoader(TensorDataset(x), batch_size=batch), FLOAT32)
+    stream = StreamRows(DataLoader(TensorDataset(x), batch_size=batch), 3, FLOAT32)
     for rows in (ArrayRows(x, FLOAT32), ArrayRows(x.numpy(), FLOAT32), stream):
         assert [len(chunk.x) for chunk in rows.chunks()] == [7, 7, 6]
         assert joined(rows).equal(x)
@@ -95,7 +95,7 @@ def test_a_sample_is_spread_over_all_rows() -> None:
     x = torch.arange(100.0)[:, None]
     assert ArrayRows(x, FLOAT32).sample(4, ALONE).x[:, 0].tolist() == [0, 25, 50, 75]
     assert ArrayRows(x, FLOAT32).sample(200, ALONE).x.equal(x)
-    stream = StreamRows(x.split(30), FLOAT32)
+    stream = StreamRows(x.split(30), 1, FLOAT32)
     assert stream.sample(40, ALONE).x.equal(x[:40])
 
 
@@ -113,7 +113,7 @@ def test_a_value_that_cannot_be_is_named_with_row_and_column(value: float) -> No
         with pytest.raises(ValueError, match=f"X must hold .*got {what} in row 16, column {column};"):
             ArrayRows(x, values)
         with pytest.raises(ValueError, match=f"got {what} in row 16, column {column};"):
-            list(StreamRows(x.split(5), values).chunks())
+            list(StreamRows(x.split(5), 3, values).chunks())
 
 
 def test_values_that_only_overflow_in_float32_are_refused_there() -> None:
@@ -154,14 +154,14 @@ def test_batches_that_cannot_be_trained_on_are_refused() -> None:
         yield some()
 
     with pytest.raises(ValueError, match="anew for every epoch, got an iterator"):
-        StreamRows(generator(), FLOAT32)
+        StreamRows(generator(), 3, FLOAT32)
     with pytest.raises(ValueError, match="at least one batch, got none"):
-        StreamRows([], FLOAT32)
+        first_batch([])
     with pytest.raises(ValueError, match=r"batches of shape \[n, D\], got \[3\]"):
-        StreamRows([torch.ones(3)], FLOAT32)
+        first_batch([torch.ones(3)])
     with pytest.raises(ValueError, match=r"batches of shape \[n, 3\], got \[2, 4\]"):
-        list(StreamRows([some(), torch.ones(2, 4)], FLOAT32).chunks())
+        list(StreamRows([some(), torch.ones(2, 4)], 3, FLOAT32).chunks())
     with pytest.raises(ValueError, match="batches of numbers, got dtype <U1"):
-        StreamRows([np.array([["a"]])], FLOAT32)
+        first_batch([np.array([["a"]])])
     with pytest.raises(ValueError, match="at least one row in every epoch, got none"):
-        list(StreamRows([some(0)], FLOAT32).chunks())
+        list(StreamRows([some(0)], 3, FLOAT32).chunks())

@@ -395,7 +395,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 raise ValueError("SOM: sample_weight must be None where X is an iterable of batches")
             batch = som.first_batch(X)  # type: ignore[arg-type]
             self._check_width(batch.shape[1], reset)
-            return StreamRows(X, self._values(batch))  # type: ignore[arg-type]
+            return StreamRows(X, batch.shape[1], self._values(batch))  # type: ignore[arg-type]
         if isinstance(X, Tensor):
             if X.dim() != 2 or 0 in X.shape or X.is_complex():
                 raise ValueError(

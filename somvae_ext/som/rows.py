@@ -175,17 +175,19 @@ class StreamRows:
     Args:
         batches: gives batches ``[n, D]`` (tensors, arrays, or tuples that begin with one, as of a ``DataLoader``) each
             time that it is iterated over.
+        dim: D, as :func:`first_batch` shows.
         values: what they become.
 
     Raises:
-        ValueError: an iterator, which could be read only once; no batch, or one of another shape; and while it is read
+        ValueError: an iterator, which could be read only once; and while it is read, a batch of another shape, no row,
+        and
             what :meth:`Values.check` refuses.
     """
 
     gaps: bool
 
-    def __init__(self, batches: Iterable[Any], values: Values) -> None:
-        if iter(batches) is batches:
+    def __init__(self, batches: Iterable[Any], dim: int, values: Values) -> None:
+        if hasattr(batches, "__next__"):
             raise ValueError(
                 "SOM: X must give its batches anew for every epoch, got an iterator, which can be read once; give a "
                 "DataLoader or another iterable, or call partial_fit with each batch"
@@ -193,7 +195,7 @@ class StreamRows:
         self._batches = batches
         self.values = values
         self.gaps = values.missing == "ignore"
-        self.dim = first_batch(batches).shape[1]
+        self.dim = dim
 
     def batches(self) -> Iterator[Chunk]:
         """The batches as they come."""

@@ -19,6 +19,8 @@ FALLBACK = os.environ.get("SOMVAE_EXT_TEST_FALLBACK") == "1"
 if FALLBACK:  # here, because the conftest files of the folders are read before any hook runs
     sys.modules["somvae_ext._C"] = None  # type: ignore[assignment]  # makes its import fail
 
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # or scikit-learn skips its check of estimators given such arrays
+
 # The same examples in every run, so that a commit either passes or does not; the slow sweeps look further.
 settings.register_profile("somvae_ext", deadline=None, max_examples=40, derandomize=True, print_blob=True)
 settings.load_profile("somvae_ext")

@@ -41,6 +41,8 @@ void register_everywhere(torch::Library& library) {
   library.impl("som_head_backward", &som_head_backward);
   library.impl("segment_sum", &segment_sum);
   library.impl("segment_sum_backward", &segment_sum_backward);
+  library.impl("som_update", &som_update);
+  library.impl("som_update_axes", &som_update_axes);
   library.impl("transition_log_prob", &transition_log_prob);
   library.impl("transition_log_prob_backward", &transition_log_prob_backward);
   library.impl("transition_losses", &transition_losses);
@@ -122,6 +124,10 @@ TORCH_LIBRARY(somvae_ext, library) {
       "Tensor index, Tensor neighbors, bool straight_through, bool[2] output_mask) -> (Tensor, Tensor)");
   library.def("segment_sum(Tensor x, Tensor index, SymInt num_segments) -> (Tensor sum, Tensor count)");
   library.def("segment_sum_backward(Tensor grad, Tensor index, ScalarType dtype) -> Tensor");
+  library.def("som_update(Tensor codebook, Tensor total, Tensor count, Tensor weights, float? rate=None) -> Tensor");
+  library.def(
+      "som_update_axes(Tensor codebook, Tensor total, Tensor count, Tensor rows, Tensor columns, float? rate=None) "
+      "-> Tensor");
   library.def(
       "transition_log_prob(Tensor logits, Tensor prev, Tensor cur, bool sparse_grad=False) "
       "-> (Tensor log_prob, Tensor log_normalizer, Tensor touched_unit, Tensor touched_order, Tensor touched_offsets)");
@@ -174,6 +180,9 @@ TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
   library.impl("transition_log_prob", &somvae::differentiable::transition_log_prob);
   library.impl("transition_losses", &somvae::differentiable::transition_losses);
   library.impl("local_transition_losses", &somvae::differentiable::local_transition_losses);
+  for (const char* name : {"som_update", "som_update_axes"}) {
+    library.impl(name, torch::CppFunction::makeFallthrough());  // without derivatives
+  }
   for (const char* name :
        {"bmu_backward", "som_gather_backward", "som_head_backward", "segment_sum_backward",
         "transition_log_prob_backward", "transition_losses_backward", "local_transition_losses_backward"}) {
@@ -237,6 +246,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              release_gil());
   module.def("segment_sum_backward", &somvae::segment_sum_backward, py::arg("grad"), py::arg("index"), py::arg("dtype"),
              release_gil());
+
+  module.def("som_update", &somvae::som_update, py::arg("codebook"), py::arg("total"), py::arg("count"),
+             py::arg("weights"), py::arg("rate") = py::none(), release_gil());
+  module.def("som_update_axes", &somvae::som_update_axes, py::arg("codebook"), py::arg("total"), py::arg("count"),
+             py::arg("rows"), py::arg("columns"), py::arg("rate") = py::none(), release_gil());
 
   module.def("transition_log_prob", &somvae::differentiable::transition_log_prob, py::arg("logits"), py::arg("prev"),
              py::arg("cur"), py::arg("sparse_grad") = false, release_gil());

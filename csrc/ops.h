@@ -54,6 +54,14 @@ std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10
 // grad compute [K, D], index [N] -> grad_x [N, D] of dtype
 Tensor segment_sum_backward(const Tensor& grad, const Tensor& index, at::ScalarType dtype);
 
+// codebook floating [M, D], total float32 or float64 [K, D], count int64, float32 or float64 [K] or [K, D], weights
+// float32 or float64 [M, K] -> new codes floating [M, D]; not differentiable
+Tensor som_update(const Tensor& codebook, const Tensor& total, const Tensor& count, const Tensor& weights,
+                  std::optional<double> rate);
+// The same with weights that separate along the axes of a grid: rows [R, R], columns [P, P, C, C], K = M = R * C
+Tensor som_update_axes(const Tensor& codebook, const Tensor& total, const Tensor& count, const Tensor& rows,
+                       const Tensor& columns, std::optional<double> rate);
+
 // The rows of a table that an index prev [N] touches, as ops save them for their backward passes
 // (tensor/touched_rows.h): touched_unit [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass
 // with sparse_rows gives the values of the first so many touched rows, [sparse_rows, K], otherwise the whole table.

@@ -4,6 +4,7 @@
 #include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace somvae {
@@ -48,9 +49,15 @@ void ArgumentChecks::floating(const char* name, const Tensor& tensor) {
   device(name, tensor);
 }
 
-void ArgumentChecks::dtype(const char* name, const Tensor& tensor, at::ScalarType expected) const {
-  if (tensor.scalar_type() != expected)
-    fail(name, "be of dtype " + dtype_name(expected), dtype_name(tensor.scalar_type()));
+void ArgumentChecks::dtype(const char* name, const Tensor& tensor, at::ArrayRef<at::ScalarType> expected) const {
+  if (std::find(expected.begin(), expected.end(), tensor.scalar_type()) == expected.end()) {
+    std::string names;
+    for (const at::ScalarType& type : expected) {
+      const bool last = &type + 1 == expected.end();
+      names += (names.empty() ? "" : last ? " or " : ", ") + dtype_name(type);
+    }
+    fail(name, "be of dtype " + names, dtype_name(tensor.scalar_type()));
+  }
   if (first_.defined()) device(name, tensor);
 }
 

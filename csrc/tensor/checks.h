@@ -19,7 +19,7 @@ class ArgumentChecks {
 
   // A supported floating dtype; the first tensor checked sets dtype and device for the others.
   void floating(const char* name, const Tensor& tensor);
-  void dtype(const char* name, const Tensor& tensor, at::ScalarType expected) const;
+  void dtype(const char* name, const Tensor& tensor, at::ArrayRef<at::ScalarType> expected) const;
 
   // One letter per dimension, such as "ND" for [N, D]. A letter seen before must have the same size again.
   void shape(const char* name, const Tensor& tensor, const std::string& letters);

@@ -8,13 +8,14 @@
 | :func:`som_losses` | commitment and SOM loss over winner and neighbours |
 | :func:`som_head` | best matching unit, its code and both losses, with one gradient of the codebook |
 | :func:`segment_sum` | sums and counts of the rows that each unit won |
+| :func:`som_update` | the batch map's new codes, or an on-line step, under any neighbourhood |
 | :func:`transition_losses` | row softmax of a transition table, lookup, and the expectation of squared distances |
 | :func:`transition_log_prob`, :func:`expected_distance` | each of these two alone |
 | :func:`local_transition_losses` | both for a table that holds only the nodes near each node, and a remainder |
 
 Each op has a ``*_reference`` beside it in pure torch, written for reading; it is what runs when the compiled library
-is absent. All ops are differentiable once, deterministic on a given device whatever the number of threads, and
-work under ``torch.compile(fullgraph=True)``. Needs only torch.
+is absent. All ops but :func:`som_update` are differentiable once; all are deterministic on a given device whatever the
+number of threads, and work under ``torch.compile(fullgraph=True)``. Needs only torch.
 """
 
 from somvae_ext.ops.bmu import BestMatch, bmu, bmu_reference
@@ -36,7 +37,7 @@ from somvae_ext.ops.neighborhood import (
     som_losses,
     som_losses_reference,
 )
-from somvae_ext.ops.som_update import AxisWeights, som_update
+from somvae_ext.ops.som_update import AxisWeights, som_update, som_update_reference
 from somvae_ext.ops.transition import (
     TransitionLosses,
     expected_distance,
@@ -48,6 +49,7 @@ from somvae_ext.ops.transition import (
 )
 
 __all__ = [
+    "AxisWeights",
     "BMUIndex",
     "BestMatch",
     "SOMHead",
@@ -68,6 +70,8 @@ __all__ = [
     "som_head_reference",
     "som_losses",
     "som_losses_reference",
+    "som_update",
+    "som_update_reference",
     "transition_log_prob",
     "transition_log_prob_reference",
     "transition_losses",

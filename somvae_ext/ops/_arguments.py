@@ -27,6 +27,13 @@ def check_floating(op: str, **tensors: Tensor) -> None:
         check_device(op, name, tensor, first_name, first)
 
 
+def check_dtype(op: str, name: str, tensor: Tensor, *expected: torch.dtype) -> None:
+    if tensor.dtype not in expected:
+        *others, last = (str(dtype).removeprefix("torch.") for dtype in expected)
+        names = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"{op}: {name} must be of dtype {names}, got {_dtype(tensor)}")
+
+
 def check_device(op: str, name: str, tensor: Tensor, first_name: str, first: Tensor) -> None:
     if tensor.device != first.device:
         raise ValueError(f"{op}: {name} must be on the device of {first_name}, {first.device}, got {tensor.device}")
@@ -48,8 +55,7 @@ def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[st
 
 def check_index(op: str, name: str, index: Tensor, size: int) -> None:
     """An int64 index whose values lie in [0, size)."""
-    if index.dtype != torch.int64:
-        raise ValueError(f"{op}: {name} must be of dtype int64, got {_dtype(index)}")
+    check_dtype(op, name, index, torch.int64)
     # Elsewhere the check would wait for the device or has no values to look at, and torch's own lookup refuses.
     if index.device.type == "cpu" and not torch.compiler.is_compiling():
         check_index_range(op, name, index, size)

@@ -1,0 +1,174 @@
+#include "neighborhood/som_update.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_to_copy.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "ops.h"
+#include "tensor/checks.h"
+#include "tensor/dispatch.h"
+
+namespace somvae {
+
+namespace {
+
+constexpr double kWeightedPair = 0.03;  // nanoseconds, for `parallel`: a multiply-add in double
+
+std::string text(const c10::SymInt& size) {
+  std::ostringstream stream;
+  stream << size;
+  return stream.str();
+}
+
+int64_t round_up(int64_t number, int64_t unit) { return (number + unit - 1) / unit * unit; }
+int64_t divide_up(int64_t number, int64_t unit) { return (number + unit - 1) / unit; }
+
+// How many features of a map an item of the CPU's work has: as many as its panels hold, unless that leaves threads
+// idle, or makes the sums between the two passes too large a share of the memory.
+int64_t axes_item_features(int64_t nodes, int64_t phases, int64_t dim) {
+  constexpr int64_t vector = 8, most_values = 2 << 20;
+  const int64_t most = nodes * phases * kSomUpdateFeatures <= most_values ? kSomUpdateFeatures : vector;
+  const int64_t items = round_up(divide_up(dim, most), at::get_num_threads());
+  return std::clamp(round_up(divide_up(dim, items), vector), vector, most);
+}
+
+// Targets of an item: a panel of values that is brought to the cache should serve many, but all threads have a share.
+int64_t item_targets(int64_t targets, int64_t dim) {
+  constexpr int64_t least = 32, most = 128;
+  const int64_t blocks = divide_up(dim, kSomUpdatePanels * kSomUpdateFeatures);
+  return std::clamp(round_up(divide_up(targets * blocks, at::get_num_threads()), least), least, most);
+}
+
+// Features of a map that CUDA works on at a time: sums between the two passes take at most 256 MiB, or one feature.
+int64_t features_at_a_time(int64_t nodes, int64_t phases, int64_t dim) {
+  constexpr int64_t most_values = 32 << 20;
+  return std::clamp<int64_t>(most_values / (nodes * phases), 1, dim);
+}
+
+template <class T, class B>
+void run(const SomUpdateArgs<T, B>& args, const Tensor& values) {
+  if (values.is_cuda()) {
+    RUN_ON_CUDA(values, som_update_cuda(args, stream));
+    return;
+  }
+  const int64_t targets = item_targets(args.targets, args.dim);
+  const int64_t features = std::min(args.dim, kSomUpdatePanels * kSomUpdateFeatures);
+  const int64_t items = divide_up(args.targets, targets) * divide_up(args.dim, kSomUpdatePanels * kSomUpdateFeatures);
+  parallel(items, kWeightedPair * targets * args.sources * features,
+           [&](int64_t first, int64_t last) { som_update_cpu(args, targets, first, last); });
+}
+
+template <class T, class B>
+void run(const SomUpdateAxesArgs<T, B>& args, const Tensor& values) {
+  const int64_t nodes = args.axes.rows * args.axes.columns;
+  if (values.is_cuda()) {
+    const int64_t count = features_at_a_time(nodes, args.axes.phases, args.dim);
+    const Tensor partial = at::empty({args.axes.phases * nodes * count}, values.options().dtype(at::kDouble));
+    for (int64_t first = 0; first < args.dim; first += count) {
+      RUN_ON_CUDA(values, som_update_axes_cuda(args, mutable_elements<double>(partial), first,
+                                               std::min(count, args.dim - first), stream));
+    }
+    return;
+  }
+  const int64_t features = axes_item_features(nodes, args.axes.phases, args.dim);
+  parallel(divide_up(args.dim, features),
+           kWeightedPair * nodes * (args.axes.phases * args.axes.columns + args.axes.rows) * features,
+           [&](int64_t first, int64_t last) { som_update_axes_cpu(args, features, first, last); });
+}
+
+// A neighbourhood, contiguous and in float64: one tensor of weights, or those of rows and of columns.
+struct Neighborhood {
+  Tensor weights, rows, columns;
+
+  // Runs the kernels over values [K, dim] with what becomes of the sums.
+  template <class T, class B>
+  void apply(const Tensor& values, const SomUpdateFinish<B>& finish) const {
+    const int64_t dim = finish.dim;
+    if (weights.defined()) {
+      run(SomUpdateArgs<T, B>{elements<T>(values), elements<double>(weights), finish, weights.size(0), weights.size(1),
+                              dim},
+          values);
+    } else {
+      const GridAxes axes{elements<double>(rows), elements<double>(columns), rows.size(0), columns.size(2),
+                          columns.size(0)};
+      run(SomUpdateAxesArgs<T, B>{elements<T>(values), axes, finish, dim}, values);
+    }
+  }
+};
+
+Tensor as_double(const Tensor& tensor) { return tensor.contiguous().to(at::kDouble); }
+
+// The same for both forms, once they have checked their weights.
+Tensor update(const Neighborhood& neighborhood, const Tensor& codebook, const Tensor& total, const Tensor& count,
+              std::optional<double> rate) {
+  const Tensor out = at::empty_symint(codebook.sym_sizes(), codebook.options());
+  if (codebook.is_meta() || out.numel() == 0) return out;
+
+  const Tensor codes = codebook.contiguous(), values = total.contiguous(), counts = as_double(count);
+  const int64_t width = counts.dim() == 1 ? 1 : counts.size(1);
+  const Tensor den = at::empty({codes.size(0), width}, counts.options());
+  neighborhood.apply<double, double>(
+      counts, SomUpdateFinish<double>{nullptr, nullptr, mutable_elements<double>(den), width, 1, false, 0});
+  dispatch_floating(codes.scalar_type(), [&]<class B>() {
+    const SomUpdateFinish<B> finish{
+        elements<B>(codes), elements<double>(den), mutable_elements<B>(out), codes.size(1), width,
+        rate.has_value(),   rate.value_or(0)};
+    if (values.scalar_type() == at::kDouble) {
+      neighborhood.apply<double, B>(values, finish);
+    } else {
+      neighborhood.apply<float, B>(values, finish);
+    }
+  });
+  return out;
+}
+
+void check_sums(ArgumentChecks& check, const Tensor& total, const Tensor& count, std::optional<double> rate) {
+  check.dtype("total", total, {at::kFloat, at::kDouble});
+  check.shape("total", total, "KD");
+  check.dtype("count", count, {at::kLong, at::kFloat, at::kDouble});
+  check.shape("count", count, count.dim() == 2 ? "KD" : "K");
+  if (rate.has_value() && !std::isfinite(*rate)) check.fail("rate", "be finite", std::to_string(*rate));
+}
+
+}  // namespace
+
+Tensor som_update(const Tensor& codebook, const Tensor& total, const Tensor& count, const Tensor& weights,
+                  std::optional<double> rate) {
+  const at::NoGradGuard no_grad;
+  ArgumentChecks check("som_update");
+  check.floating("codebook", codebook);
+  check.shape("codebook", codebook, "MD");
+  check_sums(check, total, count, rate);
+  check.dtype("weights", weights, {at::kFloat, at::kDouble});
+  check.shape("weights", weights, "MK");
+  const bool meta = codebook.is_meta();
+  return update({meta ? weights : as_double(weights), {}, {}}, codebook, total, count, rate);
+}
+
+Tensor som_update_axes(const Tensor& codebook, const Tensor& total, const Tensor& count, const Tensor& rows,
+                       const Tensor& columns, std::optional<double> rate) {
+  const at::NoGradGuard no_grad;
+  ArgumentChecks check("som_update");
+  check.floating("codebook", codebook);
+  check.shape("codebook", codebook, "KD");
+  check_sums(check, total, count, rate);
+  check.dtype("rows", rows, {at::kFloat, at::kDouble});
+  check.shape("rows", rows, "RR");
+  check.dtype("columns", columns, {at::kFloat, at::kDouble});
+  check.shape("columns", columns, "PPCC");
+  const c10::SymInt phases = check.size('P'), nodes = check.size('R') * check.size('C');
+  if (phases != 1 && phases != 2) check.fail("columns", "have 1 or 2 phases", text(phases));
+  if (nodes != check.size('K')) {
+    check.fail("codebook", "have a row for each node of the grid of rows and columns, " + text(nodes),
+               text(check.size('K')));
+  }
+  const bool meta = codebook.is_meta();
+  return update({{}, meta ? rows : as_double(rows), meta ? columns : as_double(columns)}, codebook, total, count, rate);
+}
+
+}  // namespace somvae

@@ -1,0 +1,162 @@
+"""New codes of a map from the sums of the rows that its nodes won."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from somvae_ext import _native
+from somvae_ext.ops import _arguments
+
+_SMALLEST_NORMAL = torch.finfo(torch.float64).smallest_normal
+
+
+class AxisWeights(NamedTuple):
+    """A neighbourhood that separates along the axes of a grid of R rows and C columns, as a Gaussian does.
+
+    The rows of the grid come in P phases, row r being of phase r mod P: 1, or 2 on hexagons, whose odd rows are shifted
+    by half a node, so that the distance along the columns depends on whether the rows are of the same kind. What node
+    (s, b) weighs at node (r, c) is ``rows[r, s] * columns[s % P, r % P, c, b]``.
+    """
+
+    rows: Tensor  # [R, R]: target row, source row
+    columns: Tensor  # [P, P, C, C]: phases of the source row and of the target row, target column, source column
+
+
+def som_update(
+    codebook: Tensor,
+    total: Tensor,
+    count: Tensor,
+    weights: Tensor | AxisWeights,
+    *,
+    rate: float | None = None,
+) -> Tensor:
+    """Moves the codes of a map towards the rows that their nodes and the nodes around them won.
+
+    With h the weights, S and n the sums and counts of the rows that each node won (:func:`segment_sum`)::
+
+        num[m] = sum over nodes k of h[m, k] S[k]
+        den[m] = sum over nodes k of h[m, k] n[k]
+
+    the batch map (Kohonen 2013, "Essentials of the self-organizing map", eq. 8) replaces each code by the weighted mean
+    of the rows, ``num / den``, and a code that no row reaches stays as it is. With a rate it takes a step towards that
+    mean instead, ``codebook + rate * (num - den * codebook)``, which is the on-line rule of a mini-batch where ``rate``
+    is alpha / B: each code moves by alpha times the mean over the B rows x of h[m, winner of x] (x - code).
+
+    Args:
+        codebook: the codes, ``[K, D]``; float32, float64, float16 or bfloat16. With dense weights also ``[M, D]``, the
+            codes of any M nodes, so that a general neighbourhood can go through in blocks of targets.
+        total: S, ``[K, D]``; float32 or float64, whatever the dtype of the codes.
+        count: n, ``[K]``; int64, or float32 or float64 where rows have weights. Where values were missing, floating or
+            int64 ``[K, D]``: how many (or what weight of) values there were of each feature.
+        weights: ``[M, K]``, what the rows of node k weigh at target m; or :class:`AxisWeights` with K = M = R * C, for
+            which the update takes O(K (R + C) D) operations instead of O(K^2 D), and nothing of K * K elements is held.
+            float32 or float64; float64 is used as it is, float32 is copied. A weight of exactly zero leaves the rows
+            of its node out, whatever they hold, and ranges of such weights cost nothing.
+        rate: the step of the on-line rule, or None for the batch map.
+
+    Returns:
+        The new codes, in the shape and dtype of ``codebook``. Sums are taken in float64, one multiply-add for each
+        weight in the order of the nodes (along the columns first, with :class:`AxisWeights`), and rounded once: the
+        result does not depend on the number of threads. ``den`` counts as zero below the smallest normal number, about
+        2.2e-308, where sums have lost the digits that a quotient would need. A NaN or infinity in ``total`` spoils the
+        codes that give its node weight, and no others.
+
+        Not differentiable: the result never requires a gradient, whatever the inputs do.
+
+    Raises:
+        ValueError: wrong rank, dtype, device or size, or a rate that is not finite.
+
+    Memory beyond inputs and output is O(K) for each CPU thread and O(K D) on CUDA.
+
+    Example:
+        >>> import torch
+        >>> codebook = torch.tensor([[0.0], [1.0], [9.0]])
+        >>> total, count = torch.tensor([[4.0], [0.0], [0.0]]), torch.tensor([2, 0, 0])
+        >>> weights = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.5], [0.0, 0.5, 1.0]])
+        >>> som_update(codebook, total, count, weights).flatten().tolist()
+        [2.0, 2.0, 9.0]
+        >>> som_update(codebook, total, count, weights, rate=0.25).flatten().tolist()
+        [1.0, 1.25, 9.0]
+    """
+    if _native.available:
+        if isinstance(weights, AxisWeights):
+            return torch.ops.somvae_ext.som_update_axes(codebook, total, count, *weights, rate)
+        return torch.ops.somvae_ext.som_update(codebook, total, count, weights, rate)
+    return som_update_reference(codebook, total, count, weights, rate=rate)
+
+
+@torch.no_grad()
+def som_update_reference(
+    codebook: Tensor,
+    total: Tensor,
+    count: Tensor,
+    weights: Tensor | AxisWeights,
+    *,
+    rate: float | None = None,
+) -> Tensor:
+    """The same in pure torch, as matrix products in float64."""
+    _check(codebook, total, count, weights, rate)
+    num = _neighborhood_sum(weights, total.double())  # (M, D)
+    den = _neighborhood_sum(weights, count.double().reshape(len(count), -1))  # (M, 1) or (M, D)
+    codes = codebook.double()
+    mean = torch.where(den >= _SMALLEST_NORMAL, num / den, codes)
+    new = mean if rate is None else codes + rate * (num - den * codes)
+    return new.to(codebook.dtype)
+
+
+def _neighborhood_sum(weights: Tensor | AxisWeights, values: Tensor) -> Tensor:
+    if isinstance(weights, Tensor):
+        return _weighted_sum(weights.double(), values)
+    rows, columns = weights.rows.double(), weights.columns.double()
+    phases, n_rows, n_cols = len(columns), len(rows), columns.shape[2]
+    values = values.reshape(n_rows, n_cols, -1)
+    out = torch.empty_like(values)
+    for target in range(min(phases, n_rows)):
+        along_columns = torch.empty_like(values)
+        for source in range(min(phases, n_rows)):
+            along_columns[source::phases] = _weighted_sum(columns[source, target], values[source::phases])
+        along_rows = _weighted_sum(rows[target::phases], along_columns.flatten(start_dim=1))
+        out[target::phases] = along_rows.reshape(-1, n_cols, values.shape[2])
+    return out.flatten(end_dim=1)
+
+
+def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    """``weights @ values``, but where a weight is zero what it is multiplied with may be NaN or infinite."""
+    finite = values.isfinite()
+    spoiled = (weights != 0).double() @ (~finite).double() > 0
+    return (weights @ values.where(finite, 0)).masked_fill(spoiled, torch.nan)
+
+
+def _check(codebook: Tensor, total: Tensor, count: Tensor, weights: Tensor | AxisWeights, rate: float | None) -> None:
+    op = "som_update"
+    wide = (torch.float32, torch.float64)
+    sizes: dict[str, int] = {}
+
+    def check(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...], symbols: str) -> None:
+        _arguments.check_dtype(op, name, tensor, *dtypes)
+        _arguments.check_device(op, name, tensor, "codebook", codebook)
+        _arguments.check_shape(op, name, tensor, symbols, sizes)
+
+    separable = isinstance(weights, AxisWeights)
+    _arguments.check_floating(op, codebook=codebook)
+    _arguments.check_shape(op, "codebook", codebook, "K D" if separable else "M D", sizes)
+    check("total", total, wide, "K D")
+    check("count", count, (torch.int64, *wide), "K D" if count.dim() == 2 else "K")
+    if rate is not None and not math.isfinite(rate):
+        raise ValueError(f"{op}: rate must be finite, got {rate}")
+    if not isinstance(weights, AxisWeights):
+        check("weights", weights, wide, "M K")
+        return
+    check("rows", weights.rows, wide, "R R")
+    check("columns", weights.columns, wide, "P P C C")
+    if sizes["P"] not in (1, 2):
+        raise ValueError(f"{op}: columns must have 1 or 2 phases, got {sizes['P']}")
+    if sizes["R"] * sizes["C"] != sizes["K"]:
+        raise ValueError(
+            f"{op}: codebook must have a row for each node of the grid of rows and columns, "
+            f"{sizes['R'] * sizes['C']}, got {sizes['K']}"
+        )

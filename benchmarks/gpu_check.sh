@@ -92,15 +92,18 @@ if ((built != 0)); then
   skip benchmarks "$no_gpu"
   skip search "$no_gpu"
   skip head "$no_gpu"
+  skip training "$no_gpu"
 elif [[ $device == cuda ]]; then
   step search 200 "$PYTHON" benchmarks/bmu.py --device cuda --memory --sweeps headline D K dtype growth \
     --json "$work/bmu.json"
   step benchmarks 180 "$PYTHON" benchmarks/ops.py --device cuda --json "$work/ops.json"
   step head 150 "$PYTHON" benchmarks/som_head.py --device cuda --sweeps nodes --json "$work/head.json"
+  step training 90 "$PYTHON" benchmarks/som_training.py --parts cuda --json "$work/training.json"
 else
   step search 120 "$PYTHON" benchmarks/bmu.py --quick --sweeps headline growth --json "$work/bmu.json"
   step benchmarks 120 "$PYTHON" benchmarks/ops.py --quick --json "$work/ops.json"
   step head 120 "$PYTHON" benchmarks/som_head.py --quick --sweeps nodes --json "$work/head.json"
+  step training 120 "$PYTHON" benchmarks/som_training.py --quick --parts blobs memmap --json "$work/training.json"
 fi
 
 "$PYTHON" - "$work" "$device" "$OUT/gpu_check.json" <<'PYTHON'
@@ -125,7 +128,7 @@ if (work / "tests.xml").exists():
     if steps["tests"]["outcome"] == "passed" and suite["tests"] == suite["skipped"]:
         steps["tests"].update(outcome="failed", reason="every test was skipped")
 
-report = {"machine": None, "steps": steps, "search": None, "benchmarks": None, "head": None}
+report = {"machine": None, "steps": steps, "search": None, "benchmarks": None, "head": None, "training": None}
 try:
     sys.path.insert(0, "benchmarks")
     from machine import describe
@@ -133,11 +136,10 @@ try:
     report["machine"] = describe(device)
 except Exception as error:  # a machine that cannot even be described still gets a report
     report["machine"] = {"error": repr(error)}
-if (work / "bmu.json").exists():
-    report["search"] = json.loads((work / "bmu.json").read_text())
-    del report["search"]["machine"]
-if (work / "head.json").exists():
-    report["head"] = json.loads((work / "head.json").read_text())
+for part, file in {"search": "bmu.json", "head": "head.json", "training": "training.json"}.items():
+    if (work / file).exists():
+        report[part] = json.loads((work / file).read_text())
+        del report[part]["machine"]
 if (work / "ops.json").exists():
     report["benchmarks"] = json.loads((work / "ops.json").read_text())["results"]
 target.write_text(json.dumps(report, indent=1) + "\n")

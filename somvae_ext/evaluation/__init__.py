@@ -6,10 +6,12 @@ Normalized mutual information, adjusted Rand index and accuracy need scikit-lear
 from somvae_ext.evaluation.clustering import NMIAverage, acc, ari, nmi, purity
 from somvae_ext.evaluation.map_quality import quantization_error, topographic_error
 from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, usage
+from somvae_ext.evaluation.u_matrix import UMatrix, u_matrix
 
 __all__ = [
     "NMIAverage",
     "NodeUsage",
+    "UMatrix",
     "acc",
     "ari",
     "nmi",
@@ -17,5 +19,6 @@ __all__ = [
     "purity",
     "quantization_error",
     "topographic_error",
+    "u_matrix",
     "usage",
 ]

@@ -1,7 +1,26 @@
 """Pictures: functions from data to matplotlib Axes, without state and without show(). Needs the extra ``plot``."""
 
+from somvae_ext.plotting.codebook_rgb import plot_codebook_rgb
+from somvae_ext.plotting.component_planes import plot_component_planes
 from somvae_ext.plotting.curves import plot_losses, plot_quality
-from somvae_ext.plotting.decoded_map import plot_decoded_map
+from somvae_ext.plotting.decoded_map import plot_codebook_images, plot_decoded_map
+from somvae_ext.plotting.map_clusters import plot_map_clusters
+from somvae_ext.plotting.node_labels import plot_labels
+from somvae_ext.plotting.node_values import plot_hits, plot_node_values
 from somvae_ext.plotting.transitions import plot_transitions
+from somvae_ext.plotting.u_matrix import plot_u_matrix
 
-__all__ = ["plot_decoded_map", "plot_losses", "plot_quality", "plot_transitions"]
+__all__ = [
+    "plot_codebook_images",
+    "plot_codebook_rgb",
+    "plot_component_planes",
+    "plot_decoded_map",
+    "plot_hits",
+    "plot_labels",
+    "plot_losses",
+    "plot_map_clusters",
+    "plot_node_values",
+    "plot_quality",
+    "plot_transitions",
+    "plot_u_matrix",
+]

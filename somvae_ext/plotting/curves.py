@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from somvae_ext.plotting._axes import axes_or_new
 
 _SIZE = (6, 3.5)  # inches
 
@@ -63,9 +64,7 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> A
 def _prepared(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> Axes:
     if len(history) == 0:
         raise ValueError(f"{name}: history must hold at least one record, got none")
-    if ax is None:
-        # A Figure of its own and not pyplot's: nothing global to close, no window system needed.
-        ax = Figure(figsize=_SIZE, layout="constrained").add_subplot()
+    ax = axes_or_new(ax, _SIZE)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax

@@ -1,60 +1,145 @@
-"""The decoded codebook as a mosaic."""
+"""A picture for each node: what a model decodes from its code, or the code itself."""
 
 from __future__ import annotations
 
-import torch
+import math
+from collections.abc import Sequence
+
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-_INCHES_PER_NODE = 0.6
+from somvae_ext.grid import Grid, Topology
+from somvae_ext.plotting._arguments import as_array, codes_of_nodes, values_of_nodes
+from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._cells import draw_outlines, fitting_letters, points_per_unit
+
+_INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
+_LINE = 2.0  # points
 
 
-def plot_decoded_map(images: Tensor, hits: Tensor | None = None, ax: Axes | None = None) -> Axes:
+def plot_decoded_map(
+    images: ArrayLike | Tensor,
+    hits: ArrayLike | Tensor | None = None,
+    ax: Axes | None = None,
+    *,
+    topology: Topology = "rectangular",
+) -> Axes:
     """Shows what each node stands for, at its place on the map, with row 0 on top.
 
     Args:
         images: decoded codes, ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; values in
-            [0, 1].
-        hits: how many samples each node won, ``[R, C]``; written into the corners.
+            [0, 1]; numpy or torch on any device.
+        hits: how many samples each node won, ``[R, C]``; written into the corners where these are large enough.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        topology: on a ``"hexagonal"`` map the odd rows are shifted right by half an image, like bricks.
 
     Raises:
         ValueError: images or hits of another shape.
 
     Example:
+        >>> import torch
         >>> ax = plot_decoded_map(torch.rand(4, 4, 8, 8))
         >>> ax.figure.savefig("map.png")  # doctest: +SKIP
     """
-    if images.dim() == 4:
-        images = images[:, :, None]
-    if images.dim() != 5 or images.shape[2] not in (1, 3):
+    pictures = as_array(images)
+    if pictures.ndim == 4:
+        pictures = pictures[:, :, None]
+    if pictures.ndim != 5 or pictures.shape[2] not in (1, 3):
         raise ValueError(
             "plot_decoded_map: images must have shape [R, C, H, W], [R, C, 1, H, W] or [R, C, 3, H, W], got "
-            f"{list(images.shape)}"
+            f"{list(as_array(images).shape)}"
         )
-    rows, cols, channels, height, width = images.shape
-    if hits is not None and hits.shape != (rows, cols):
-        raise ValueError(f"plot_decoded_map: hits must have shape [R, C] = {[rows, cols]}, got {list(hits.shape)}")
-    if ax is None:
-        # A Figure of its own and not pyplot's: nothing global to close, no window system needed.
-        ax = Figure(figsize=(cols * _INCHES_PER_NODE, rows * _INCHES_PER_NODE), layout="constrained").add_subplot()
-    mosaic = images.detach().cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, cols * width, channels)
-    ax.imshow(mosaic.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    for row in range(1, rows):
-        ax.axhline(row * height - 0.5, color="0.4", linewidth=2)
-    for col in range(1, cols):
-        ax.axvline(col * width - 0.5, color="0.4", linewidth=2)
-    if hits is not None:
-        for row, col in torch.cartesian_prod(torch.arange(rows), torch.arange(cols)).tolist():
-            ax.text(
-                col * width,
-                (row + 1) * height - 1,
-                str(int(hits[row, col])),
-                color="tab:orange",
-                fontsize="xx-small",
-                ha="left",
-                va="bottom",
-            )
+    rows, cols, _, height, width = pictures.shape
+    count = None if hits is None else as_array(hits)
+    if count is not None and count.shape != (rows, cols):
+        raise ValueError(f"plot_decoded_map: hits must have shape [R, C] = {[rows, cols]}, got {list(count.shape)}")
+
+    centers = Grid(rows, cols, topology).coordinates().numpy()
+    spacing = math.sqrt(3) / 2 if topology == "hexagonal" else 1.0
+    half = np.array([0.5, spacing / 2])
+    low, high = centers.min(axis=0) - half, centers.max(axis=0) + half
+    across, down = high[0] - low[0], rows * height / width  # in widths of an image
+    side = min(_INCHES_PER_NODE, _LARGEST_SIDE / max(across, down))
+    ax = axes_or_new(ax, (across * side, down * side))
+    ax.imshow(
+        _mosaic(pictures, shifted=topology == "hexagonal"),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        extent=(low[0], high[0], high[1], low[1]),
+        aspect=height / (width * spacing),  # the pixels are square
+    )
+    corner = half * [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    line = min(_LINE, 0.05 * points_per_unit(ax))
+    draw_outlines(ax, centers[:, None] + corner, color="0.4", width=line)
+    if count is not None:
+        texts = [str(int(value)) for value in count.ravel()]
+        size = fitting_letters(ax, texts, share=0.6)
+        for (x, y), text in zip(centers + corner[3], texts if size else [], strict=False):
+            ax.text(x + 0.05, y, text, color="tab:orange", fontsize=size, ha="left", va="bottom")
     ax.set_axis_off()
     return ax
+
+
+def plot_codebook_images(
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    image_shape: Sequence[int],
+    ax: Axes | None = None,
+    *,
+    hits: ArrayLike | Tensor | None = None,
+) -> Axes:
+    """Shows the codes themselves as images, as :func:`plot_decoded_map` does.
+
+    Codes within [0, 1] are drawn as they are; others are scaled, all alike, so that their least value is black and
+    their greatest white.
+
+    Args:
+        codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
+        grid: the map's grid, of K = R * C nodes.
+        image_shape: shape of the image that a code is, ``(H, W)`` or ``(1, H, W)`` in grey, ``(3, H, W)`` in colour,
+            with D values.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        hits: how many samples each node won, ``[K]``; written into the corners where these are large enough.
+
+    Raises:
+        ValueError: a codebook of another shape or with values that are not finite, or an image shape that does not fit.
+    """
+    codes = codes_of_nodes("plot_codebook_images", codebook, grid)
+    shape = tuple(image_shape)
+    is_image = len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
+    if not is_image or min(shape) < 1 or math.prod(shape) != codes.shape[1]:
+        raise ValueError(
+            "plot_codebook_images: image_shape must be (H, W), (1, H, W) or (3, H, W) with the codebook's "
+            f"{codes.shape[1]} values in all, got {shape}"
+        )
+    low, high = codes.min(), codes.max()
+    if low < 0 or high > 1:
+        codes = (codes - low) / ((high - low) or 1.0)
+    sheet = grid.rows, grid.cols
+    count = None if hits is None else values_of_nodes("plot_codebook_images", "hits", hits, grid).reshape(sheet)
+    return plot_decoded_map(codes.reshape(*sheet, *shape), count, ax, topology=grid.topology)
+
+
+def _mosaic(images: NDArray[np.floating], *, shifted: bool) -> NDArray[np.floating]:
+    """All images ``[R, C, 1 or 3, H, W]`` in one: ``[R * H, C * W]`` or with colours last.
+
+    ``shifted``: odd rows lie half an image further right, and what is then left over at the ends is transparent: NaN,
+    or an opacity of 0 in a fourth colour.
+    """
+    rows, cols, channels, height, width = images.shape
+    strips = images.transpose(0, 3, 1, 4, 2).reshape(rows, height, cols * width, channels)
+    if shifted and rows > 1:
+        if width % 2:  # half an image is a whole number of half pixels
+            strips = strips.repeat(2, axis=2)
+        half = strips.shape[2] // cols // 2
+        if channels == 3:
+            strips = np.concatenate([strips, np.ones_like(strips[..., :1])], axis=3)
+        wide = np.full((rows, height, strips.shape[2] + half, strips.shape[3]), np.nan if channels == 1 else 0.0)
+        wide[::2, :, :-half], wide[1::2, :, half:] = strips[::2], strips[1::2]
+        strips = wide
+    mosaic = strips.reshape(rows * height, *strips.shape[2:])
+    return mosaic[..., 0] if channels == 1 else mosaic

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
+
+from somvae_ext.plotting._axes import axes_or_new
 
 _SIZE = (5, 4)  # inches
 
@@ -21,9 +22,7 @@ def plot_transitions(matrix: Tensor, ax: Axes | None = None) -> Axes:
     """
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"plot_transitions: matrix must have shape [K, K], got {list(matrix.shape)}")
-    if ax is None:
-        # A Figure of its own and not pyplot's: nothing global to close, no window system needed.
-        ax = Figure(figsize=_SIZE, layout="constrained").add_subplot()
+    ax = axes_or_new(ax, _SIZE)
     image = ax.imshow(matrix.detach().cpu().numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label="probability")
     ax.set_xlabel("to node")

@@ -1,0 +1,56 @@
+"""Nodes that each belong to a category, and those that belong to none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
+from numpy.typing import NDArray
+
+from somvae_ext.plotting._cells import add_legend, draw_colors
+
+
+def draw_categories(
+    ax: Axes,
+    cells: NDArray[np.float64],
+    which: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    title: str | None = None,
+    strength: NDArray[np.float64] | None = None,
+) -> None:
+    """Cells in the colours of their categories, -1 for none, and a legend of those that occur.
+
+    ``strength [K]`` from 0 to 1 is how much of the colour is left beside white.
+    """
+    colors = category_colors(len(names))
+    drawn = np.zeros((len(which), 4))
+    drawn[which >= 0] = colors[which[which >= 0]]
+    if strength is not None:
+        drawn[:, :3] = 1 - strength[:, None] * (1 - drawn[:, :3])
+    draw_colors(ax, cells, drawn)
+    occurring = [category for category in np.unique(which).tolist() if category >= 0]
+    if occurring:
+        add_legend(ax, [names[category] for category in occurring], colors[occurring], title)
+
+
+def which_of(plot: str, name: str, values: NDArray[Any], count: int, *, empty: bool) -> NDArray[np.int64]:
+    """Whole numbers from 0 to ``count`` - 1; ``empty``: -1 and NaN are allowed, too, and both become -1."""
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{plot}: {name} must be whole numbers where names are given for them, got {values.dtype}")
+    numbers = np.where(np.isnan(values), -1.0, values) if empty and values.dtype.kind == "f" else values
+    least = -1 if empty else 0
+    if (wrong := ~((numbers >= least) & (numbers < count) & (numbers == np.floor(numbers)))).any():
+        raise ValueError(f"{plot}: {name} must be whole numbers from {least} to {count - 1}, got {values[wrong][0]}")
+    return numbers.astype(np.int64)
+
+
+def category_colors(count: int) -> NDArray[np.float64]:
+    """RGBA ``[count, 4]``: as different as so many can be."""
+    if count <= 20:
+        return to_rgba_array(mpl.colormaps["tab10" if count <= 10 else "tab20"].colors[:count])  # type: ignore[attr-defined]
+    return mpl.colormaps["turbo"](np.linspace(0, 1, count))

@@ -1,0 +1,54 @@
+"""The codebook as colours."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from somvae_ext.grid import Grid
+from somvae_ext.plotting._arguments import codes_of_nodes
+from somvae_ext.plotting._cells import centers_of, draw_colors, polygons, sheet_axes
+
+
+def plot_codebook_rgb(codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None) -> Axes:
+    """Shows each code as a colour: where colours change little the map is smooth.
+
+    Codes of three features within [0, 1] are taken for red, green and blue. Of others the colours are the first three
+    principal components of the codebook, each scaled to [0, 1] and with the sign that makes its farthest code positive;
+    components that do not vary are 0.5.
+
+    Args:
+        codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
+        grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+
+    Raises:
+        ValueError: a codebook of another shape or with values that are not finite.
+    """
+    codes = codes_of_nodes("plot_codebook_rgb", codebook, grid)
+    is_rgb = codes.shape[1] == 3 and codes.min() >= 0 and codes.max() <= 1
+    colors = codes if is_rgb else _principal_colors(codes)
+    cells = polygons(centers_of(grid), grid.topology)
+    ax = sheet_axes(ax, cells, beside=False)
+    draw_colors(ax, cells, np.concatenate([colors, np.ones((len(colors), 1))], axis=1))
+    return ax
+
+
+def _principal_colors(codes: NDArray[np.float64]) -> NDArray[np.float64]:
+    centered = codes - codes.mean(axis=0)
+    # The eigenvectors of the smaller of the two products: D x D, or K x K, whose vectors are the scores but for scale.
+    if codes.shape[1] <= len(codes):
+        scores = centered @ np.linalg.eigh(centered.T @ centered)[1][:, :-4:-1]
+    else:
+        values, vectors = np.linalg.eigh(centered @ centered.T)
+        scores = (vectors * np.sqrt(np.maximum(values, 0)))[:, :-4:-1]
+    colors = np.full((len(codes), 3), 0.5)
+    # Roundings of as many additions as there are values: less is noise and must not be stretched into colour.
+    noise = np.finfo(np.float64).eps * centered.size * np.abs(codes).max()
+    for component, score in enumerate(scores.T):
+        if np.ptp(score) > noise:
+            score = score * np.sign(score[np.abs(score).argmax()])
+            colors[:, component] = (score - score.min()) / np.ptp(score)
+    return colors

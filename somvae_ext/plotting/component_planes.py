@@ -1,0 +1,95 @@
+"""The codebook, feature by feature."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from somvae_ext.grid import Grid
+from somvae_ext.plotting._arguments import codes_of_nodes
+from somvae_ext.plotting._cells import add_colorbar, centers_of, draw_values, polygons, sheet_axes
+
+_PANEL = 1.9  # inches
+_LARGEST_PAGE = 16.0
+_LETTERS_PER_LINE = 26
+_MOST_PANELS = 144
+
+
+def plot_component_planes(
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    *,
+    names: Sequence[str] | None = None,
+    features: Sequence[int | str] | None = None,
+) -> NDArray[np.object_]:
+    """Shows the map once for each feature, coloured by the codes' values in it, in one new figure.
+
+    Features whose planes look alike go together in the data; what is low in one plane where the other is high is
+    opposed to it. Each plane has a scale of its own.
+
+    Args:
+        codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
+        grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
+        names: names of the D features; by default their numbers.
+        features: which of them to show, in this order, by name or number; by default all.
+
+    Returns:
+        the panels' Axes, one for each feature shown, ``[F]``. The figure is ``axes[0].figure``.
+
+    Raises:
+        ValueError: a codebook of another shape or with values that are not finite, another number of names, unknown
+            features, none of them, or more than 144.
+    """
+    codes = codes_of_nodes("plot_component_planes", codebook, grid)
+    names = (
+        [f"feature {number}" for number in range(codes.shape[1])] if names is None else [str(name) for name in names]
+    )
+    if len(names) != codes.shape[1]:
+        raise ValueError(
+            f"plot_component_planes: names must hold a name for each of the codebook's {codes.shape[1]} features, got "
+            f"{len(names)}"
+        )
+    shown = range(len(names)) if features is None else [_number(feature, names) for feature in features]
+    if not 1 <= len(shown) <= _MOST_PANELS:
+        raise ValueError(
+            f"plot_component_planes: features must name 1 to {_MOST_PANELS} of the {len(names)} features, got "
+            f"{len(shown)}"
+        )
+    cells = polygons(centers_of(grid), grid.topology)
+    width, height = np.ptp(cells, axis=(0, 1))
+    # Panels with room for bar and title, in so many columns that the page is a little wider than high.
+    panel = np.array([width, height]) * _PANEL / max(width, height) + (0.5, 0.35)
+    cols = min(max(round(math.sqrt(len(shown) * 1.5 * panel[1] / panel[0])), 1), len(shown))
+    rows = math.ceil(len(shown) / cols)
+    page = panel * (cols, rows)
+    figure = Figure(figsize=tuple(page * min(1.0, _LARGEST_PAGE / max(page))), layout="constrained")
+    axes = figure.subplots(rows, cols, squeeze=False).ravel()
+    for ax, feature in zip(axes, shown, strict=False):
+        sheet_axes(ax, cells)
+        add_colorbar(ax, draw_values(ax, cells, codes[:, feature], cmap="viridis"))
+        ax.set_title(textwrap.fill(names[feature], _LETTERS_PER_LINE), fontsize="small")
+    for ax in axes[len(shown) :]:
+        ax.remove()
+    return axes[: len(shown)]
+
+
+def _number(feature: Any, names: Sequence[str]) -> int:
+    if isinstance(feature, str):
+        if feature in names:
+            return names.index(feature)
+        near = difflib.get_close_matches(feature, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"plot_component_planes: features must be among the names, got {feature!r}{hint}")
+    if isinstance(feature, bool) or not hasattr(feature, "__index__") or not 0 <= feature < len(names):
+        raise ValueError(
+            f"plot_component_planes: features must be names or numbers from 0 to {len(names) - 1}, got {feature!r}"
+        )
+    return int(feature)

@@ -1,0 +1,72 @@
+"""The map with the labels of the data on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from somvae_ext.grid import Grid
+from somvae_ext.plotting._arguments import as_array
+from somvae_ext.plotting._categories import draw_categories, which_of
+from somvae_ext.plotting._cells import centers_of, polygons, sheet_axes
+
+_PALEST = 0.2  # strength of the colour at purity 0, which none has
+
+
+def plot_labels(
+    labels: ArrayLike | Tensor,
+    nodes: ArrayLike | Tensor,
+    grid: Grid,
+    ax: Axes | None = None,
+    *,
+    names: Sequence[Any] | None = None,
+) -> Axes:
+    """Shows the most frequent label of the samples that each node won, the paler the more others there are.
+
+    Of labels as frequent as each other it is the first in order. Nodes that won no sample are empty.
+
+    Args:
+        labels: label of each sample, ``[N]``: numbers or strings, numpy or torch on any device.
+        nodes: the node that each sample is assigned to, integer ``[N]``, 0 to K - 1.
+        grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        names: names of the labels 0, 1, ..., whose colours are then the same whichever occur.
+
+    Raises:
+        ValueError: no samples, shapes that differ, missing labels, nodes outside of the grid, or labels without a name.
+    """
+    label, node = as_array(labels), as_array(nodes)
+    if label.ndim != 1 or label.shape != node.shape or len(label) == 0:
+        raise ValueError(
+            "plot_labels: labels and nodes must have the same shape [N] with N of at least 1, got "
+            f"{list(label.shape)} and {list(node.shape)}"
+        )
+    if node.dtype.kind not in "iu":
+        raise ValueError(f"plot_labels: nodes must be integers, got {node.dtype}")
+    node = which_of("plot_labels", "nodes", node, grid.num_nodes, empty=False)
+    if missing := [sample for sample, value in enumerate(label.tolist()) if value is None or value != value]:
+        raise ValueError(f"plot_labels: labels must not be missing, got {label[missing[0]]} at sample {missing[0]}")
+    if names is None:
+        kinds, which = np.unique(label.astype(str) if label.dtype.kind == "O" else label, return_inverse=True)
+        names = kinds.tolist()
+    else:
+        which = which_of("plot_labels", "labels", label, len(names), empty=False)
+    count = np.bincount(node * len(names) + which, minlength=grid.num_nodes * len(names))
+    count = count.reshape(grid.num_nodes, len(names))
+    total = count.sum(axis=1)
+    purity = count.max(axis=1) / np.maximum(total, 1)
+    cells = polygons(centers_of(grid), grid.topology)
+    ax = sheet_axes(ax, cells)
+    draw_categories(
+        ax,
+        cells,
+        np.where(total > 0, count.argmax(axis=1), -1),
+        [str(name) for name in names],
+        strength=_PALEST + (1 - _PALEST) * purity,
+    )
+    return ax

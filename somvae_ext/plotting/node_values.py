@@ -1,0 +1,141 @@
+"""Any value per node, and the hits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from somvae_ext.grid import Grid
+from somvae_ext.plotting._arguments import values_of_nodes
+from somvae_ext.plotting._categories import draw_categories, which_of
+from somvae_ext.plotting._cells import (
+    add_colorbar,
+    centers_of,
+    draw_colors,
+    draw_outlines,
+    draw_values,
+    polygons,
+    sheet_axes,
+    write_in_cells,
+)
+
+HitStyle = Literal["color", "area"]
+
+
+def plot_node_values(
+    values: ArrayLike | Tensor,
+    grid: Grid,
+    ax: Axes | None = None,
+    *,
+    categories: Sequence[Any] | None = None,
+    label: str | None = None,
+    cmap: str = "viridis",
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> Axes:
+    """Shows a number or a category of each node, such as a model's prediction for its code.
+
+    Numbers get a colour bar, categories a legend. Nodes lie at ``grid.coordinates()``, row 0 on top, as in all pictures
+    of a map, so that they can be drawn over each other.
+
+    Args:
+        values: ``[K]``, numpy or torch on any device. Numbers; NaN leaves a node empty. Or strings or booleans: each is
+            a category; None and NaN leave a node empty. Or, with ``categories``, which of them, whole numbers; -1 and
+            NaN leave a node empty.
+        grid: the map's grid, of K = R * C nodes.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        categories: names of the values 0, 1, ..., whose colours are then the same whichever occur.
+        label: what the values are, written beside the colour bar or over the legend.
+        cmap: a colour map of matplotlib, for numbers.
+        vmin: number at the lower end of the colour map; by default the least.
+        vmax: number at its upper end; by default the greatest.
+
+    Raises:
+        ValueError: values of another shape, infinite, or not among the categories.
+
+    Example:
+        >>> import torch
+        >>> ax = plot_node_values(torch.arange(6.0), Grid(2, 3, topology="hexagonal"))
+        >>> ax.figure.savefig("map.png")  # doctest: +SKIP
+    """
+    array = values_of_nodes("plot_node_values", "values", values, grid)
+    cells = polygons(centers_of(grid), grid.topology)
+    if categories is not None or array.dtype.kind in "bOSTU":
+        which, names = _categories(array, categories)
+        ax = sheet_axes(ax, cells)
+        draw_categories(ax, cells, which, names, title=label)
+        return ax
+    array = array.astype(np.float64)
+    if np.isinf(array).any():
+        node = int(np.flatnonzero(np.isinf(array))[0])
+        raise ValueError(
+            f"plot_node_values: values must be finite, or NaN for no value, got {array[node]} at node {node}"
+        )
+    ax = sheet_axes(ax, cells)
+    drawn = draw_values(ax, cells, array, cmap=cmap, vmin=vmin, vmax=vmax)
+    if not np.isnan(array).all():
+        add_colorbar(ax, drawn, label)
+    return ax
+
+
+def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, by: HitStyle = "color") -> Axes:
+    """Shows how many samples each node won. Nodes that won none are empty.
+
+    By colour, the numbers are written into the cells where these are large enough. By area, a cell that is filled whole
+    won most, and the others are filled in proportion; this can be drawn over another picture of the map:
+
+        >>> import torch
+        >>> from somvae_ext.plotting import plot_u_matrix
+        >>> ax = plot_u_matrix(torch.rand(12, 2), Grid(3, 4))
+        >>> ax = plot_hits(torch.arange(12), Grid(3, 4), ax, by="area")
+
+    Args:
+        count: ``[K]``, numpy or torch on any device: counts, or sums of weights, as ``torch.bincount(nodes,
+            minlength=K)`` gives them.
+        grid: the map's grid, of K = R * C nodes.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        by: ``"color"`` or ``"area"``.
+
+    Raises:
+        ValueError: counts of another shape, negative or not finite, or another ``by``.
+    """
+    if by not in get_args(HitStyle):
+        raise ValueError(f"plot_hits: by must be 'color' or 'area', got {by!r}")
+    array = values_of_nodes("plot_hits", "count", count, grid).astype(np.float64)
+    if wrong := np.flatnonzero(~(np.isfinite(array) & (array >= 0))).tolist():
+        raise ValueError(f"plot_hits: count must be finite and not negative, got {array[wrong[0]]} at node {wrong[0]}")
+    centers = centers_of(grid)
+    cells = polygons(centers, grid.topology)
+    most = array.max() or 1.0
+    if by == "area":
+        ax = sheet_axes(ax, cells, beside=False)
+        draw_outlines(ax, cells)
+        won = array > 0
+        filled = polygons(centers[won], grid.topology, np.sqrt(array[won] / most))
+        draw_colors(ax, filled, np.tile(to_rgba("tab:orange"), (len(filled), 1)))
+        return ax
+    ax = sheet_axes(ax, cells)
+    won = array > 0
+    whole = bool((array == np.floor(array)).all())
+    drawn = draw_values(ax, cells, np.where(won, array, np.nan), cmap="viridis", vmin=0, vmax=most)
+    add_colorbar(ax, drawn, "hits", whole=whole)
+    texts = [f"{value:.0f}" if whole else f"{value:.3g}" for value in array[won].tolist()]
+    write_in_cells(ax, centers[won], texts, drawn.to_rgba(array[won]))
+    return ax
+
+
+def _categories(values: NDArray[Any], categories: Sequence[Any] | None) -> tuple[NDArray[np.int64], list[str]]:
+    """Which category each value is, -1 for none, and their names."""
+    if categories is None:
+        missing = np.array([value is None or value != value for value in values.tolist()])
+        names, which = np.unique(values.astype(str), return_inverse=True)
+        return np.where(missing, -1, which), names.tolist()
+    return which_of("plot_node_values", "values", values, len(categories), empty=True), [
+        str(name) for name in categories
+    ]

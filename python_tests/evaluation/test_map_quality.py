@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import map_oracle
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 
 from somvae_ext import Grid
-from somvae_ext.evaluation import quantization_error, topographic_error
+from somvae_ext.estimators import SOM
+from somvae_ext.evaluation import distortion, quantization_error, topographic_error, trustworthiness
 
 EPS = torch.finfo(torch.float32).eps
 
@@ -84,3 +88,57 @@ def test_what_cannot_be_measured_is_refused() -> None:
         topographic_error(LADDER, LADDER[:1], Grid(1, 1))
     with pytest.raises(ValueError, match="codebook must hold a code for each of the grid's 6 nodes, got 5"):
         topographic_error(LADDER, LADDER, Grid(2, 3))
+
+
+# ---- other metrics, distortion, trustworthiness ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["cosine", "manhattan", "chebyshev"])
+def test_errors_are_in_the_metric_that_is_asked_for(metric: Any) -> None:
+    x = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    codebook = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    distances = map_oracle.distances(metric, x.numpy(), codebook.numpy())
+    assert quantization_error(x, codebook, metric) == pytest.approx(distances.min(axis=1).mean(), rel=1e-7)
+    two = distances.argsort(axis=1)
+    apart = map_oracle.grid_distances(3, 4)[two[:, 0], two[:, 1]] > 1.5
+    corner = np.isclose(map_oracle.grid_distances(3, 4)[two[:, 0], two[:, 1]], 2**0.5)
+    assert topographic_error(x, codebook, Grid(3, 4), metric) == pytest.approx((apart | corner).mean())
+
+
+@pytest.mark.parametrize("neighborhood", ["gaussian", "bubble"])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_distortion_is_the_sum_of_its_definition(neighborhood: str, offset: float) -> None:
+    x = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + offset
+    codebook = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + offset
+    squared = map_oracle.distances("euclidean", x.numpy(), codebook.numpy()) ** 2
+    h = map_oracle.neighborhood(neighborhood, map_oracle.grid_distances(3, 4, "hexagonal"), 1.2)
+    expected = (h[squared.argmin(axis=1)] * squared).sum() / 40
+    assert distortion(x, codebook, Grid(3, 4, "hexagonal"), 1.2, neighborhood) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_batch_rule_lowers_the_distortion() -> None:
+    x = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    som = SOM(5, 5, sigma_initial=1.0, sigma_final=1.0, n_epochs=15).fit(x)
+    start = SOM(5, 5, sigma_initial=1.0, sigma_final=1.0, n_epochs=1).fit(x)
+    before, after = (distortion(x, torch.as_tensor(m.codebook_), Grid(5, 5), 1.0) for m in (start, som))
+    assert after < before
+
+
+def test_trustworthiness_is_one_where_the_map_is_the_data_and_lower_where_it_is_shuffled() -> None:
+    grid = Grid(6, 6, "hexagonal")
+    x, index = grid.coordinates(), torch.arange(36)
+    assert trustworthiness(x, index, grid) > 0.99  # equal distances are ranked one way or the other
+    shuffled = torch.randperm(36, generator=torch.Generator().manual_seed(0))
+    assert trustworthiness(x, shuffled, grid) < 0.7
+
+
+def test_what_has_no_trustworthiness_is_refused() -> None:
+    x, index = torch.ones(36, 2), torch.arange(36)
+    with pytest.raises(ValueError, match="grid must not be periodic"):
+        trustworthiness(x, index, Grid(6, 6, periodic=True))
+    with pytest.raises(ValueError, match=r"index must have shape \[N\] = \[36\], got \[35\]"):
+        trustworthiness(x, index[1:], Grid(6, 6))
+    with pytest.raises(ValueError, match="num_neighbors must be at least 1 and below N / 2, got 18"):
+        trustworthiness(x, index, Grid(6, 6), num_neighbors=18)
+    with pytest.raises(ValueError, match="codebook must hold a code for each of the grid's 36 nodes, got 35"):
+        distortion(x, x[1:], Grid(6, 6), 1.0)

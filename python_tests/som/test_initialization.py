@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from somvae_ext import Grid
 from somvae_ext.nn import SOMQuantizer
-from somvae_ext.som import kmeans_centers, lay_out
+from somvae_ext.som import initial_codebook, kmeans_centers, lay_out
 
 
 def blobs(centers: Tensor, each: int = 30, spread: float = 0.01) -> Tensor:
@@ -112,3 +114,74 @@ def test_the_map_starts_ordered() -> None:
 def test_what_has_no_centres_is_refused(z: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kmeans_centers(z, 4)
+
+
+# ---- the other starts ------------------------------------------------------------------------------------------------
+
+
+def stretched(rows: int = 3000) -> Tensor:
+    """Along (3, 4) / 5 with deviation 10, across with 2, about (100, -50)."""
+    generator = torch.Generator().manual_seed(0)
+    along, across = torch.randn(2, rows, 1, dtype=torch.float64, generator=generator)
+    axes = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    return 10 * along * axes[0] + 2 * across * axes[1] + torch.tensor([100.0, -50.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(3, 9), (9, 3)])
+def test_a_plane_has_its_long_side_along_the_data_and_their_mean_and_width(rows: int, cols: int) -> None:
+    x = stretched()
+    codebook = initial_codebook(x, Grid(rows, cols), "pca").view(rows, cols, 2)
+    steps = codebook.diff(dim=1 if cols > rows else 0)
+    along = steps / steps.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(along[..., 0].abs(), torch.full_like(along[..., 0], 0.6), rtol=0, atol=0.02)
+    torch.testing.assert_close(codebook.mean(dim=(0, 1)), x.mean(dim=0), rtol=1e-9, atol=1e-9)
+    reach = (codebook[-1, -1] - codebook[0, 0]).norm() / 2
+    assert reach.item() == pytest.approx((3 * (10**2 + 2**2)) ** 0.5, rel=0.05)
+
+
+def test_a_plane_of_many_features_is_that_of_few() -> None:
+    x = torch.zeros(400, 1500, dtype=torch.float64)
+    x[:, [700, 20]] = stretched(400)
+    wide = initial_codebook(x, Grid(4, 6), "pca")
+    narrow = initial_codebook(x[:, [700, 20]], Grid(4, 6), "pca")
+    # The sign of a direction is taken from its largest part, which is the same one.
+    torch.testing.assert_close(wide[:, [700, 20]], narrow, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_plane_through_few_rows_or_one_feature(rows: int) -> None:
+    for x in (torch.randn(rows, 3), torch.randn(5, 1), torch.full((4, 2), 3.0)):
+        assert initial_codebook(x, Grid(3, 4, "hexagonal"), "pca").isfinite().all()
+
+
+def test_random_codes_lie_within_the_data_and_the_seed_draws_them() -> None:
+    x = stretched()
+    first, again, other = (initial_codebook(x, Grid(5, 5), "random", seed=seed) for seed in (1, 1, 2))
+    assert first.equal(again)
+    assert not first.equal(other)
+    assert (first >= x.amin(dim=0)).all()
+    assert (first <= x.amax(dim=0)).all()
+
+
+def test_samples_are_rows_each_once_where_there_are_enough() -> None:
+    x = torch.arange(12.0)[:, None]
+    assert initial_codebook(x, Grid(3, 4), "samples")[:, 0].sort().values.equal(x[:, 0])
+    few = initial_codebook(x[:2], Grid(3, 4), "samples")
+    assert set(few[:, 0].tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("init", ["pca", "random", "samples", "kmeans"])
+def test_rows_of_weight_zero_and_missing_values_take_no_part(init: Any) -> None:
+    x = torch.cat([stretched(300), torch.full((300, 2), 1e6, dtype=torch.float64)])
+    weight = (torch.arange(600) < 300).double()
+    assert initial_codebook(x, Grid(3, 3), init, weight=weight).equal(initial_codebook(x[:300], Grid(3, 3), init))
+    holes = stretched(300)
+    holes[::3, 1] = torch.nan
+    codebook = initial_codebook(holes, Grid(3, 3), init)
+    assert codebook.isfinite().all()
+    assert codebook[:, 1].mean().item() == pytest.approx(-50, abs=8)
+
+
+def test_weights_of_zero_only_are_refused() -> None:
+    with pytest.raises(ValueError, match="sample_weight must be above 0 for at least one row"):
+        initial_codebook(torch.ones(3, 2), Grid(2, 2), "pca", weight=torch.zeros(3))

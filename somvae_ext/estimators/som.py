@@ -269,7 +269,7 @@ class SOM(TransformerMixin, BaseEstimator):
         for stale in ("labels_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
-            found = som.assign(rows, codebook, grid, metric, processes)
+            found = som.assign(rows, codebook, grid, metric, processes=processes)
             self.labels_, self.quantization_error_ = _like(found.index, X), found.quantization_error
         return self
 
@@ -349,15 +349,10 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def topographic_error(self, X: ArrayLike | Tensor) -> float:
         """Share of the rows whose two best matching units are no neighbours on the grid (Kiviluoto 1996)."""
-        rows = self._new_rows(X)
+        check_is_fitted(self)
         if self.grid_.num_nodes < 2:
             raise ValueError("SOM: the map must have at least 2 nodes for a topographic error, got 1")
-        search = som.WinnerSearch(rows.values.tensor(self.codebook_), self.grid_, self._metric())
-        misplaced = 0
-        for chunk in rows.chunks():
-            best, second = search.find(chunk.x, k=2, gaps=rows.gaps).index.unbind(dim=1)
-            misplaced += int((~self.grid_.adjacent(best, second)).sum())
-        return misplaced / rows.num_rows
+        return self._assign(X, second_best=True).topographic_error
 
     def score(self, X: ArrayLike | Tensor, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> float:
         """Minus the quantization error: more is better, as searches over parameters need it."""
@@ -374,9 +369,12 @@ class SOM(TransformerMixin, BaseEstimator):
 
     # ---- what these are made of --------------------------------------------------------------------------------------
 
-    def _assign(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> Any:
+    def _assign(
+        self, X: Data, sample_weight: ArrayLike | Tensor | None = None, second_best: bool = False
+    ) -> som.Assignment:
         rows = self._new_rows(X, sample_weight)
-        return som.assign(rows, rows.values.tensor(self.codebook_), self.grid_, self._metric())
+        codebook = rows.values.tensor(self.codebook_)
+        return som.assign(rows, codebook, self.grid_, self._metric(), second_best=second_best)
 
     def _new_rows(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
         check_is_fitted(self)

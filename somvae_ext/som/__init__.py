@@ -12,12 +12,14 @@ from somvae_ext.som.neighborhoods import (
     gaussian,
     mexican_hat,
     pull,
+    smoothed,
     triangle,
 )
 from somvae_ext.som.processes import Processes
 from somvae_ext.som.rows import ArrayRows, Chunk, Missing, Rows, StreamRows, Values, first_batch
 from somvae_ext.som.schedules import SCHEDULES, Schedule, value_at
 from somvae_ext.som.training import (
+    Assignment,
     Record,
     StepResult,
     assign,
@@ -31,6 +33,7 @@ from somvae_ext.som.training import (
 __all__ = [
     "SCHEDULES",
     "ArrayRows",
+    "Assignment",
     "Chunk",
     "Distance",
     "Init",
@@ -59,6 +62,7 @@ __all__ = [
     "node_sums",
     "pull",
     "sample_rows",
+    "smoothed",
     "step",
     "train_batch",
     "train_minibatch",

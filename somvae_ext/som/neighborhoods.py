@@ -90,7 +90,13 @@ def axis_weights(
         return None
     along = _SEPARABLE[neighborhood]
     rows, columns = grid.axis_distances()
-    return ops.AxisWeights(along(rows, sigma).to(device), along(columns, sigma).to(device))
+    # The op has the kind of the source row first; the distance to and from is the same.
+    return ops.AxisWeights(along(rows, sigma).to(device), along(columns, sigma).transpose(0, 1).to(device))
+
+
+def smoothed(values: Tensor, count: Tensor, grid: Grid, neighborhood: str | Neighborhood, sigma: float) -> Tensor:
+    """sum_u h(u, v) values_u for each node v, ``[K, J]``; nodes u whose ``count`` is 0 hold zeros and are left out."""
+    return pull(torch.zeros_like(values), values, count, grid, neighborhood, sigma, rate=1.0)
 
 
 def pull(

@@ -41,10 +41,12 @@ class NodeSums(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """What a pass over all rows found: the winner of each, int64 ``[N]`` on the CPU, and the mean distance to it."""
+    """What a pass over all rows found: the winner of each, int64 ``[N]`` on the CPU, the mean distance to it, and the
+    share of rows whose two best units are no neighbours (0 unless asked for)."""
 
     index: Tensor  # type: ignore[assignment]
     quantization_error: float
+    topographic_error: float
 
 
 class StepResult(NamedTuple):
@@ -276,16 +278,25 @@ def train_minibatch(
     return codebook, history
 
 
-def assign(rows: Rows, codebook: Tensor, grid: Grid, metric: Metric, processes: Processes | None = None) -> Assignment:
-    """The winner of every row, and the mean distance to it, which counts the rows of all processes."""
+def assign(
+    rows: Rows,
+    codebook: Tensor,
+    grid: Grid,
+    metric: Metric,
+    *,
+    second_best: bool = False,
+    processes: Processes | None = None,
+) -> Assignment:
+    """The winner of every row, and errors, which count the rows of all processes; the topographic one costs more."""
     search = WinnerSearch(codebook, grid, metric)
     errors = _EpochSums(codebook)
     index = [
-        _winners(search, grid, chunk, rows.gaps, False, None, errors).to("cpu", copy=False) for chunk in rows.chunks()
+        _winners(search, grid, chunk, rows.gaps, second_best, None, errors).to("cpu", copy=False)
+        for chunk in rows.chunks()
     ]
     (processes or Processes(False, codebook.device)).add(errors.scalars)
-    mass, distance, _ = errors.scalars.tolist()
-    return Assignment(torch.cat(index), distance / mass)
+    mass, distance, misplaced = errors.scalars.tolist()
+    return Assignment(torch.cat(index), distance / mass, misplaced / mass)
 
 
 def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool]:

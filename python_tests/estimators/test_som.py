@@ -23,6 +23,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from somvae_ext import Grid
 from somvae_ext.estimators import SOM
+from somvae_ext.ops import BestMatch
+from somvae_ext.som import WinnerSearch
 
 
 def blobs(rows: int = 300, dim: int = 4, seed: int = 0) -> NDArray[np.float32]:
@@ -426,6 +428,49 @@ def test_a_failed_fit_leaves_the_map_as_it_was() -> None:
     with pytest.raises(ValueError, match="infinity in row 0, column 0"):
         som.partial_fit(broken)
     np.testing.assert_array_equal(som.codebook_, before)
+
+
+def test_a_fit_that_fails_half_way_leaves_a_map_that_works() -> None:
+    x = blobs()
+    som = SOM(3, 3).fit(x)
+    nodes = som.predict(x)
+
+    def broken(distance: Tensor, sigma: float) -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        som.set_params(n_rows=5, neighborhood=broken).fit(x)
+    np.testing.assert_array_equal(som.predict(x), nodes)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="device must be one that torch can use, got 'cuda' where it finds no GPU"):
+        SOM(device="cuda").fit(blobs())
+
+
+def test_a_row_with_values_of_weightless_features_only_is_refused() -> None:
+    x = blobs()
+    x[3, 1:] = np.nan
+    with pytest.raises(ValueError, match="a value of a feature with a weight above 0 in each row"):
+        SOM(3, 3, missing="ignore", feature_weights=[0, 1, 1, 1]).fit(x)
+
+
+def test_batches_leave_no_trace_per_row() -> None:
+    """The winners of an epoch are hints for the next one, but only where rows come again in the same order."""
+    x = blobs()
+    calls: list[object] = []
+
+    def find(self: WinnerSearch, rows: Tensor, k: int = 1, hint: Tensor | None = None, gaps: bool = False) -> BestMatch:
+        calls.append(hint)
+        return original(self, rows, k, hint, gaps)
+
+    original = WinnerSearch.find
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WinnerSearch, "find", find)
+        SOM(3, 3, n_epochs=3, compute_labels=False).fit(x)
+        SOM(3, 3, n_epochs=3, compute_labels=False).fit(DataLoader(TensorDataset(torch.from_numpy(x)), batch_size=64))
+    assert [hint is None for hint in calls] == [True, False, False, True, True, True]
 
 
 def test_weights_for_batches_are_refused() -> None:

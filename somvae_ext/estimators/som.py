@@ -233,7 +233,7 @@ class SOM(TransformerMixin, BaseEstimator):
         processes = Processes(self.distributed, rows.values.device)
         processes.agree(rows.dim, "the number of features")
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        codebook, grid = self._start(rows, processes, seed), self.grid_
+        codebook, grid = self._start(rows, processes, seed)
         shared: dict[str, Any] = {
             "metric": metric,
             "neighborhood": self.neighborhood,
@@ -262,6 +262,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 codebook, history = som.train_minibatch(
                     batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, report=bar.show, **shared
                 )
+        self.grid_ = grid
         self.history_ = history
         self.n_epochs_ = len(history)
         self._steps = self.n_epochs
@@ -296,23 +297,24 @@ class SOM(TransformerMixin, BaseEstimator):
         assert isinstance(rows, ArrayRows)
         if fresh:
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-            codebook = self._start(rows, Processes(False, rows.values.device), seed)
-            self._steps = 0
+            codebook, grid = self._start(rows, Processes(False, rows.values.device), seed)
+            steps = 0
         else:
-            codebook = rows.values.tensor(self.codebook_)
+            codebook, grid, steps = rows.values.tensor(self.codebook_), self.grid_, self._steps
         for x, weight in rows.chunks():
             codebook = som.step(
                 codebook,
                 x,
-                self.grid_,
+                grid,
                 metric=self._metric(),
                 neighborhood=self.neighborhood,
-                alpha=self._alpha(self._steps),
-                sigma=self._sigma(self._steps),
+                alpha=self._alpha(steps),
+                sigma=self._sigma(steps),
                 weight=weight,
                 gaps=rows.gaps,
             ).codebook
-        self._steps += 1
+        self.grid_ = grid
+        self._steps = steps + 1
         self.codebook_ = _like(codebook, X)
         return self
 
@@ -410,10 +412,13 @@ class SOM(TransformerMixin, BaseEstimator):
     def _values(self, x: Array) -> Values:
         dtype = x.dtype if isinstance(x, Tensor) else torch.from_numpy(np.empty(0, _native(x.dtype))).dtype
         precise = dtype in (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
-        device = torch.device(self.device) if self.device is not None else x.device if isinstance(x, Tensor) else "cpu"
+        where = self.device if self.device is not None else x.device if isinstance(x, Tensor) else "cpu"
+        device = torch.device(where)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"SOM: device must be one that torch can use, got {str(device)!r} where it finds no GPU")
         return Values(
             torch.float64 if precise else torch.float32,
-            torch.device(device),
+            device,
             self.missing,
             getattr(self, "feature_names_in_", None),
         )
@@ -425,23 +430,24 @@ class SOM(TransformerMixin, BaseEstimator):
         elif dim != self.n_features_in_:
             raise ValueError(f"X has {dim} features, but SOM is expecting {self.n_features_in_} features as input")
 
-    def _start(self, rows: Rows, processes: Processes, seed: int) -> Tensor:
-        self.grid_ = Grid(self.n_rows, self.n_cols, self.topology, self.periodic)
+    def _start(self, rows: Rows, processes: Processes, seed: int) -> tuple[Tensor, Grid]:
+        grid = Grid(self.n_rows, self.n_cols, self.topology, self.periodic)
         if isinstance(self.init, str):
-            wanted = som.sample_rows(self.init, self.grid_.num_nodes, rows.dim)  # type: ignore[arg-type]
+            wanted = som.sample_rows(self.init, grid.num_nodes, rows.dim)  # type: ignore[arg-type]
             x, weight = rows.sample(wanted, processes)
-            return som.initial_codebook(x, self.grid_, self.init, weight=weight, seed=seed)  # type: ignore[arg-type]
+            codebook = som.initial_codebook(x, grid, self.init, weight=weight, seed=seed)  # type: ignore[arg-type]
+            return codebook, grid
         given = self.init if isinstance(self.init, Tensor) else np.asarray(self.init)
-        shapes = [self.grid_.num_nodes, rows.dim], [self.n_rows, self.n_cols, rows.dim]
+        shapes = [grid.num_nodes, rows.dim], [self.n_rows, self.n_cols, rows.dim]
         if list(given.shape) not in shapes:
             raise ValueError(
                 f"SOM: init must be an array of shape [K, D] = {shapes[0]} or [R, C, D] = {shapes[1]}, got "
                 f"{list(given.shape)}"
             )
-        codebook = rows.values.tensor(given.reshape(self.grid_.num_nodes, rows.dim)).clone()
+        codebook = rows.values.tensor(given.reshape(grid.num_nodes, rows.dim)).clone()
         if not codebook.isfinite().all():
             raise ValueError("SOM: init must hold finite values, got NaN or infinity")
-        return codebook
+        return codebook, grid
 
     def _metric(self) -> Metric:
         weights = self.feature_weights

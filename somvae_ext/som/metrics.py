@@ -160,8 +160,11 @@ class Metric:
         if self.distance == "chebyshev":
             return (weights * difference).amax(dim=-1)
         order = {"euclidean": 2.0, "manhattan": 1.0}.get(str(self.distance), self.p)
+        there = weights.sum(dim=-1)
+        if not there.all():
+            raise ValueError("SOM: X must hold a value of a feature with a weight above 0 in each row, got one without")
         all_weights = x.shape[-1] if self.feature_weights is None else self.feature_weights.sum()
-        scale = all_weights / weights.sum(dim=-1)
+        scale = all_weights / there
         return (scale * (weights * difference**order).sum(dim=-1)) ** (1 / order)
 
 

@@ -118,6 +118,7 @@ class ArrayRows:
     def __init__(self, x: Array, values: Values, weight: Array | None = None) -> None:
         self._x = x
         self.values = values
+        self.in_order = True
         self._weight: Tensor | None = None
         if weight is not None:
             self._weight = _checked_weight(weight, len(x))
@@ -194,6 +195,7 @@ class StreamRows:
             )
         self._batches = batches
         self.values = values
+        self.in_order = False  # a loader may shuffle
         self.gaps = values.missing == "ignore"
         self.dim = dim
 

@@ -151,12 +151,10 @@ def train_batch(
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
         for number, chunk in enumerate(rows.chunks()):
-            hint = hints.get(number)
-            if hint is not None and len(hint) != len(chunk.x):  # a stream that changed
-                hint = None
-            winners = _winners(search, grid, chunk, gaps, track_topographic_error, hint, epoch_sums)
+            winners = _winners(search, grid, chunk, gaps, track_topographic_error, hints.get(number), epoch_sums)
             epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, gaps))
-            hints[number] = winners
+            if rows.in_order:
+                hints[number] = winners
         total, count = epoch_sums.over(processes)
         width = sigma(epoch)
         codebook = pull(codebook, total, count, grid, neighborhood, width)

@@ -72,17 +72,6 @@ def test_missing_values_are_treated_as_scikit_learn_does() -> None:
     np.testing.assert_allclose(Metric().pairwise(x, codebook), expected, rtol=1e-6)
 
 
-def test_chebyshev_takes_the_absolute_value() -> None:
-    assert Metric("chebyshev").pairwise(torch.tensor([[0.0, 0.0]]), torch.tensor([[-5.0, 1.0]])).tolist() == [[5.0]]
-
-
-def test_negative_similarities_are_told_apart() -> None:
-    codebook = torch.tensor([[-1.0, 0.0], [-1.0, 1.0], [-1.0, 0.1]])
-    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).find(torch.tensor([[1.0, 0.0]]))
-    assert found.index.tolist() == [1]
-    assert found.distance.item() == pytest.approx(1 + 0.5**0.5, rel=1e-6)
-
-
 def test_the_length_of_a_vector_does_not_matter_to_cosine_even_where_squares_would_overflow() -> None:
     codebook = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     x = torch.tensor([[3e30, 1e30], [1e-30, 3e-30]])

@@ -1,0 +1,163 @@
+"""What was found wrong in other libraries of self-organizing maps, one test for each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import map_oracle
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from somvae_ext import Grid, nn
+from somvae_ext.estimators import SOM
+from somvae_ext.ops import BestMatch
+from somvae_ext.som import Metric, WinnerSearch
+from somvae_ext.som.neighborhoods import axis_weights
+
+ROOT = Path(__file__).parents[2]
+X = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from somvae_ext.estimators import SOM
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+x = np.random.default_rng(0).random((100_000, 2), dtype=np.float32)
+SOM(32, 32, n_epochs=1).fit(x[:100]).quantization_error(x[:100])
+before = peak()
+som = SOM(32, 32, n_epochs=1, metric=sys.argv[1]).fit(x)
+som.quantization_error(x), som.topographic_error(x)
+print(peak() - before)
+"""
+
+
+def test_chebyshev_takes_absolute_values() -> None:
+    """minisom takes the largest difference, so that a large negative one counts as small."""
+    assert Metric("chebyshev").pairwise(torch.tensor([[0.0, 0.0]]), torch.tensor([[-5.0, 1.0]])).tolist() == [[5.0]]
+
+
+def test_the_quantization_error_is_in_the_maps_metric() -> None:
+    """minisom's is Euclidean whatever the metric."""
+    som = SOM(3, 3, metric="manhattan", n_epochs=3).fit(X)
+    expected = map_oracle.distances("manhattan", X.astype(float), som.codebook_.astype(float)).min(axis=1).mean()
+    assert som.quantization_error_ == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_all_six_neighbours_of_a_hexagon_are_at_distance_one(periodic: bool) -> None:
+    """somoclu truncates to .866 and 1.323, xpysom's hexagons are not equilateral."""
+    grid = Grid(6, 5, "hexagonal", periodic)
+    neighbors = grid.neighbors()
+    node, slot = (neighbors >= 0).nonzero(as_tuple=True)
+    distance = grid.distance(node, neighbors[node, slot])
+    torch.testing.assert_close(distance, torch.ones_like(distance), rtol=1e-12, atol=0)
+    assert (neighbors >= 0).sum(dim=1).max() == 6
+    rows, columns = grid.axis_distances()  # which the smoothing goes by
+    (row, col), (other_row, other_col) = grid.row_col(node), grid.row_col(neighbors[node, slot])
+    along = columns[row % 2, other_row % 2, col, other_col].square() + rows[row, other_row].square()
+    torch.testing.assert_close(along, torch.ones_like(along), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "exponential"])
+def test_one_epoch_gives_a_codebook_of_numbers(schedule: str) -> None:
+    """somoclu's linear cooling divides by zero, fastsom's fit(1) crashes."""
+    assert np.isfinite(SOM(4, 3, n_epochs=1, sigma_schedule=schedule).fit(X).codebook_).all()
+    layer = nn.SOM(4, 3, dim=3)
+    layer.fit(DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=50), n_epochs=1, sigma_schedule=schedule)
+    assert layer.codebook.isfinite().all()
+
+
+def test_a_missing_library_is_told() -> None:
+    """somoclu installs, and imports, silently without its extension."""
+    hidden = "import sys; sys.modules['somvae_ext._C'] = None; from somvae_ext.estimators import SOM"
+    result = subprocess.run([sys.executable, "-c", hidden], cwd=ROOT, capture_output=True, text=True)
+    assert "RuntimeWarning: somvae_ext: the compiled library could not be loaded" in result.stderr
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_neither_training_nor_errors_hold_all_distances(metric: str) -> None:
+    """xpysom's errors build the whole N x K, 400 MB here."""
+    result = subprocess.run(
+        [sys.executable, "-c", MEMORY, metric], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    # A tile of 64 MiB, its copy without NaN and its mask, of other metrics; less of the fused search.
+    assert int(result.stdout) < 200e6
+
+
+def test_nan_is_refused_or_left_out_and_never_learnt() -> None:
+    """xpysom's codebook turns into NaN, silently."""
+    x = X.copy()
+    x[7, 1] = np.nan
+    with pytest.raises(ValueError, match="got NaN in row 7, column 1"):
+        SOM(3, 3).fit(x)
+    assert np.isfinite(SOM(3, 3, missing="ignore").fit(x).codebook_).all()
+
+
+def test_negative_similarities_are_told_apart() -> None:
+    """torchsom clamps the cosine at zero, so that all that point away tie."""
+    codebook = torch.tensor([[-1.0, 0.0], [-1.0, 1.0], [-1.0, 0.1]])
+    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).find(torch.tensor([[1.0, 0.0]]))
+    assert found.index.tolist() == [1]
+    assert found.distance.item() == pytest.approx(1 + 0.5**0.5, rel=1e-6)
+
+
+def test_quality_is_measured_once_per_epoch_by_the_search_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchsom, whose batches are of five rows by default, measures quality anew with each of them."""
+    searches = []
+    find = WinnerSearch.find
+
+    def counted(self: WinnerSearch, x: Tensor, *rest: Any, **named: Any) -> BestMatch:
+        searches.append(len(x))
+        return find(self, x, *rest, **named)
+
+    monkeypatch.setattr(WinnerSearch, "find", counted)
+    som = SOM(3, 3, n_epochs=4, compute_labels=False).fit(X)
+    assert searches == [300] * 4
+    assert all("quantization_error" in record for record in som.history_)
+
+
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+@pytest.mark.parametrize(("rows", "cols"), [(4, 7), (6, 3), (2, 5)])
+def test_distances_around_a_torus_that_is_not_square(topology: str, rows: int, cols: int) -> None:
+    """quicksom's are wrong there."""
+    grid = Grid(rows, cols, topology, periodic=True)  # type: ignore[arg-type]
+    nodes = torch.arange(grid.num_nodes)
+    expected = map_oracle.grid_distances(rows, cols, topology, periodic=True)
+    np.testing.assert_allclose(grid.distance(nodes[:, None], nodes), expected, rtol=1e-12, atol=1e-12)
+    weights = axis_weights(grid, "gaussian", 1.0)
+    assert weights is not None
+    assert weights.rows.shape == (rows, rows)
+    assert weights.columns.shape[2:] == (cols, cols)
+
+
+def test_manhattan_is_the_sum_of_absolute_differences() -> None:
+    """susi's is wrong."""
+    assert Metric("manhattan").pairwise(torch.tensor([[1.0, -2.0]]), torch.tensor([[4.0, 2.0]])).tolist() == [[7.0]]
+
+
+def test_the_codes_are_part_of_a_layers_state() -> None:
+    """fastsom's are not, and are lost when a model is saved."""
+    layer = nn.SOM(2, 3, dim=4)
+    other = nn.SOM(2, 3, dim=4)
+    other.load_state_dict(layer.state_dict())
+    assert other.codebook.equal(layer.codebook)
+
+
+def test_maps_that_are_not_square_keep_rows_and_columns_apart() -> None:
+    """fastsom mis-indexes them: here each row is won by its own node, whose row and column come back."""
+    grid = Grid(3, 5)
+    layer = nn.SOM(3, 5, dim=15)
+    layer.codebook.copy_(torch.eye(15))
+    assert layer(torch.eye(15)).tolist() == [[node // 5, node % 5] for node in range(15)]
+    som = SOM(3, 5, init=np.eye(15), sigma_initial=0.1, sigma_final=0.1, n_epochs=1).fit(np.eye(15))
+    np.testing.assert_array_equal(som.transform(np.eye(15)), np.stack([np.arange(15) // 5, np.arange(15) % 5], axis=1))
+    assert grid == som.grid_

@@ -37,8 +37,8 @@ class Case:
     """One op at one size: what each contestant computes from the same inputs."""
 
     op: str
-    size: dict[str, int | bool]
-    inputs: tuple[Tensor, ...]  # those that receive gradients
+    size: dict[str, int | float | bool]
+    inputs: tuple[Tensor, ...]  # those that receive gradients, if any
     contestants: dict[str, Callable[..., Tensor]]  # of the inputs; the result is differentiated
     work: float  # floating-point operations or bytes of a forward pass
     unit: str  # "GFLOP/s" or "GB/s"
@@ -106,6 +106,12 @@ def cases(names: list[str], device: torch.device, quick: bool) -> Iterator[Case]
             [(2048, 1024, 32)]
             if quick
             else [(65536, 4096, 64), (65536, 256, 784), (1_000_000, 65536, 2), (1_000_000, 64, 16), (16384, 65536, 16)],
+        ),
+        "som_update": (
+            som_update_case,
+            [(16, 32, 4.0, True), (16, 32, 4.0, False)]
+            if quick
+            else [(32, 64, 8.0, True), (128, 784, 32.0, True), (128, 784, 0.7, True), (64, 64, 16.0, False)],
         ),
         "transition_log_prob": (
             transition_case,
@@ -204,6 +210,47 @@ def segment_sum_case(generator: torch.Generator, device: torch.device, n: int, k
         },
         work=1.0 * (n + k) * d * x.element_size(),
         unit="GB/s",
+    )
+
+
+def som_update_case(
+    generator: torch.Generator, device: torch.device, side: int, d: int, sigma: float, separable: bool
+) -> Case:
+    """The batch map under a Gaussian; plain torch in float32, where it is fastest, and in float64, as the op sums."""
+    k = side * side
+    codebook, total = normal(generator, device, k, d), normal(generator, device, k, d)
+    count = torch.randint(1, 100, (k,), generator=generator).to(device)
+    steps = torch.arange(side, dtype=torch.float64, device=device)
+    axis = torch.exp(-(steps[:, None] - steps).square() / (2 * sigma**2))
+    if separable:
+        weights: Tensor | ops.AxisWeights = ops.AxisWeights(axis, axis[None, None])
+    else:
+        weights = torch.kron(axis, axis)
+
+    def smoothed(values: Tensor, dtype: torch.dtype) -> Tensor:
+        values = values.to(dtype)
+        if isinstance(weights, Tensor):
+            return weights.to(dtype) @ values
+        h = axis.to(dtype)
+        along_rows = (h @ values.view(side, -1)).view(side, side, -1)
+        return (h @ along_rows).view(k, -1)  # for each row, along its columns
+
+    def plain(dtype: torch.dtype) -> Tensor:
+        num, den = smoothed(total, dtype), smoothed(count[:, None], dtype)
+        return torch.where(den > 0, num / den, codebook).to(codebook.dtype)
+
+    return Case(
+        "som_update",
+        {"K": k, "D": d, "sigma": sigma, "separable": separable},
+        (),
+        {
+            "somvae_ext": lambda: ops.som_update(codebook, total, count, weights),
+            "torch": lambda: plain(torch.float32),
+            "torch in float64": lambda: plain(torch.float64),
+            "reference": lambda: ops.som_update_reference(codebook, total, count, weights),
+        },
+        work=2.0 * k * (2 * side if separable else k) * d,
+        unit="GFLOP/s",
     )
 
 
@@ -310,7 +357,7 @@ def measure(case: Case, backward: bool, device: torch.device, repetitions: int) 
         "pass": "forward+backward" if backward else "forward",
         "seconds": medians,
         "fastest_and_slowest": {name: [min(values), max(values)] for name, values in times.items()},
-        "speedup": {name: median / ours for name, median in medians.items() if name in ("torch", "reference")},
+        "speedup": {name: median / ours for name, median in medians.items() if name not in ("somvae_ext", "mm")},
     }
     if not backward:
         result["rate"], result["unit"] = case.work / ours / 1e9, case.unit
@@ -338,6 +385,7 @@ def main() -> None:
         "som_losses",
         "som_head",
         "segment_sum",
+        "som_update",
         "transition_log_prob",
         "transition_losses",
         "expected_distance",
@@ -360,7 +408,7 @@ def main() -> None:
     print(f"{where}, torch {machine['torch']}: median of {repetitions}, and how many times faster than the others")
     results = []
     for case in cases(arguments.ops, device, arguments.quick):
-        for backward in (False, True):
+        for backward in (False, True) if case.inputs else (False,):
             results.append(measure(case, backward, device, repetitions))
             print(line(results[-1]), flush=True)
     if arguments.json:

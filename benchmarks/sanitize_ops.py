@@ -39,6 +39,13 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
         for straight_through in (False, True):
             backward(*ops.som_head(z, codebook, grid, border=border, straight_through=straight_through)[:3])
     backward(ops.segment_sum(z, cur, k).sum)
+    total, count = torch.randn(k, d, device="cuda"), torch.randint(5, (k, d), device="cuda")
+    axes = ops.AxisWeights(
+        torch.rand(grid.rows, grid.rows, device="cuda"), torch.rand(2, 2, grid.cols, grid.cols, device="cuda")
+    )
+    for weights in (torch.rand(k, k, device="cuda"), axes):
+        ops.som_update(codebook, total, count, weights)
+        ops.som_update(codebook, total.double(), count[:, 0], weights, rate=0.1)
     for sparse_grad in (False, True):
         logits.grad = None
         backward(ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse_grad))

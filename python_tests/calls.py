@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from cases import integers, normal
+from rounding import compute_dtype
 from torch import Tensor
 
 from somvae_ext import Grid, ops
@@ -18,7 +19,7 @@ RADIUS = 1  # of local transitions
 
 
 class Call(NamedTuple):
-    """``function`` takes a dictionary that holds ``inputs``; some of them are ``differentiable``."""
+    """``function`` takes a dictionary that holds ``inputs``; some of them, or none, are ``differentiable``."""
 
     function: Callable[[Tensors], tuple[Tensor, ...]]
     inputs: tuple[str, ...]
@@ -94,6 +95,24 @@ def make_calls(grid: Grid) -> dict[str, Call]:
         "segment_sum": Call(
             lambda t: tuple(ops.segment_sum(t["z"], t["index"], grid.num_nodes)), ("z", "index"), ("z",)
         ),
+        "som_update": Call(
+            lambda t: (ops.som_update(t["codebook"], t["total"], t["count"], t["weights"]),),
+            ("codebook", "total", "count", "weights"),
+            (),
+        ),
+        "som_update, along the axes, by a rate": Call(
+            lambda t: (
+                ops.som_update(
+                    t["codebook"],
+                    t["total"],
+                    t["count"],
+                    ops.AxisWeights(t["row_weights"], t["column_weights"]),
+                    rate=0.01,
+                ),
+            ),
+            ("codebook", "total", "count", "row_weights", "column_weights"),
+            (),
+        ),
         "transition_losses": transition_losses(sparse_grad=False),
         "transition_losses, sparse": transition_losses(sparse_grad=True),
         "transition_log_prob": transition_log_prob(sparse_grad=False),
@@ -106,6 +125,7 @@ def make_calls(grid: Grid) -> dict[str, Call]:
 
 
 CALLS = make_calls(GRID)
+DIFFERENTIABLE_CALLS = {name: call for name, call in CALLS.items() if call.differentiable}
 
 
 def make_inputs(
@@ -123,6 +143,11 @@ def make_inputs(
         "local_logits": normal(units, len(grid.window(RADIUS).mirror) + 1, seed=6, dtype=dtype, device=device),
         "index": integers(rows, seed=4, below=units, device=device),
         "prev": integers(rows, seed=5, below=units, device=device),
+        "total": normal(units, dim, seed=7, dtype=compute_dtype(dtype), device=device),
+        "count": integers(units, seed=8, below=9, device=device),
+        "weights": normal(units, units, seed=9, dtype=torch.float64, device=device).abs(),
+        "row_weights": normal(grid.rows, grid.rows, seed=10, dtype=torch.float64, device=device).abs(),
+        "column_weights": normal(2, 2, grid.cols, grid.cols, seed=11, dtype=torch.float64, device=device).abs(),
     }
 
 
@@ -137,7 +162,7 @@ def run(
         normal(*output.shape, seed=seed, dtype=output.dtype, device=output.device)
         for seed, output in enumerate(floating)
     ]
-    grads = torch.autograd.grad(floating, list(leaves.values()), weights)
+    grads = torch.autograd.grad(floating, list(leaves.values()), weights) if leaves else ()
     return [output.detach() for output in outputs], list(grads)
 
 

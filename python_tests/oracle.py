@@ -186,6 +186,29 @@ def segment_sum(x: Array, index: Index, num_segments: int) -> tuple[tuple[Array,
     return total, count
 
 
+def som_update(codebook: Array, total: Array, count: Array, weights: Array, rate: float | None) -> tuple[Array, Array]:
+    """New codes, and how far float64 arithmetic may be off.
+
+    A sum of products, in one pass over the nodes or in two, over rows and columns, has at most one rounding for each
+    node and one more.
+    """
+    eps = np.finfo(np.float64).eps
+    count = np.broadcast_to(count if count.ndim == 2 else count[:, None], total.shape)
+    num, den = weights @ total, weights @ count
+    roundings = (total.shape[0] + 1) * eps
+    num_error, den_error = roundings * (np.abs(weights) @ np.abs(total)), roundings * (np.abs(weights) @ np.abs(count))
+    if rate is not None:
+        step = rate * (num - den * codebook)
+        error = abs(rate) * (num_error + den_error * np.abs(codebook))
+        return codebook + step, error + 4 * eps * (
+            np.abs(codebook) + abs(rate) * (np.abs(num) + np.abs(den * codebook))
+        )
+    reached = den > 0
+    mean = np.divide(num, den, out=codebook.copy(), where=reached)
+    error = np.divide(num_error + np.abs(mean) * den_error, den, out=np.zeros_like(mean), where=reached)
+    return mean, np.where(reached, error + 2 * eps * np.abs(mean), 0)
+
+
 # ---- transitions -----------------------------------------------------------------------------------------------------
 
 

@@ -14,8 +14,9 @@ import pytest
 SOURCES = sorted(Path(__file__).resolve().parents[2].glob("csrc/*/*.cu"))
 
 # Registers per thread. A multiprocessor has 65536: at 64 each it runs 1024 threads, at 128 two of the blocks of 256
-# threads that keep a 4 x 4 tile of distances in registers, at 168 three of the blocks of 128 threads that keep an 8 x 8
-# tile, at 192 one block of 256 threads that keeps 64 sums of the tensor cores and their operands.
+# threads that keep a 4 x 4 tile of distances, or of sums in double, in registers, at 168 three of the blocks of 128
+# threads that keep an 8 x 8 tile, at 192 one block of 256 threads that keeps 64 sums of the tensor cores and their
+# operands.
 BUDGET = {
     "exact_search_kernel": 168,
     "tensor_core_search_kernel": 192,
@@ -31,6 +32,7 @@ BUDGET = {
     "segment_sum_tiles_kernel": 64,
     "segment_sum_combine_kernel": 64,
     "segment_sum_backward_kernel": 64,
+    "weighted_sum_kernel": 128,
     "som_gather_kernel": 64,
     "som_gather_backward_kernel": 64,
     "som_head_kernel": 64,

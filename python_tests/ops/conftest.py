@@ -12,6 +12,7 @@ NAMES = [
     "som_losses",
     "som_head",
     "segment_sum",
+    "som_update",
     "transition_losses",
     "transition_log_prob",
     "expected_distance",

@@ -150,6 +150,17 @@ def test_raw_ops_check_their_arguments_too():
         native.som_head(z, codebook[:0], GRID.neighbors()[:0])
 
 
+def test_the_raw_update_gives_what_the_registered_op_gives():
+    codebook = inputs()[1]
+    total, count = torch.randn(UNITS, DIM), torch.arange(UNITS)
+    weights, rows, columns = torch.rand(UNITS, UNITS), torch.rand(3, 3), torch.rand(1, 1, 4, 4)
+    for rate in (None, 0.1):
+        expected = registered.som_update(codebook, total, count, weights, rate)
+        assert torch.equal(native.som_update(codebook, total, count, weights, rate), expected)
+        expected = registered.som_update_axes(codebook, total, count, rows, columns, rate)
+        assert torch.equal(native.som_update_axes(codebook, total, count, rows, columns, rate), expected)
+
+
 def test_a_neighbor_out_of_range_is_none():
     _, codebook, _, _, cur = inputs()
     nobody, strangers = torch.full((UNITS, 4), -1), torch.full((UNITS, 4), UNITS)

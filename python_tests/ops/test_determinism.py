@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from calls import CALLS, GRID, Call, assert_same_bits, make_calls, make_inputs, run
+from calls import DIFFERENTIABLE_CALLS, GRID, Call, assert_same_bits, make_calls, make_inputs, run
 from cases import integers, normal
 
 from somvae_ext import Grid, ops
@@ -72,7 +72,54 @@ def test_segment_sum_and_any_number_of_threads(rows: int, segments: int, dim: in
         assert_same_bits(ops.segment_sum(x, index, segments), one)
 
 
-ROWWISE = {name: call for name, call in CALLS.items() if name != "segment_sum"}
+@pytest.mark.parametrize("dim", [3, 65, 200])  # less than a vector, items of unequal size, several panels
+@pytest.mark.usefixtures("_threads_restored")
+def test_som_update_and_any_number_of_threads(dim: int) -> None:
+    nodes, side = 48 * 48, 48
+    codebook, total = normal(nodes, dim, seed=1), normal(nodes, dim, seed=2)
+    count = integers(nodes, seed=3, below=9)
+    dense = normal(600, nodes, seed=4, dtype=torch.float64).abs()
+    axes = ops.AxisWeights(
+        normal(side, side, seed=5, dtype=torch.float64).abs(),
+        normal(2, 2, side, side, seed=6, dtype=torch.float64).abs(),
+    )
+
+    def update() -> list[torch.Tensor]:
+        return [ops.som_update(codebook[:600], total, count, dense), ops.som_update(codebook, total, count, axes)]
+
+    torch.set_num_threads(1)
+    one = update()
+    for threads in (2, 3, 7):
+        torch.set_num_threads(threads)
+        assert_same_bits(update(), one)
+
+
+def test_som_update_of_blocks_of_targets_is_that_of_all(device: torch.device) -> None:
+    codebook, total = normal(700, 37, seed=1, device=device), normal(300, 37, seed=2, device=device)
+    count = integers(300, seed=3, below=9, device=device)
+    weights = normal(700, 300, seed=4, dtype=torch.float64, device=device).abs()
+    together = ops.som_update(codebook, total, count, weights)
+    for start, stop in ((0, 1), (1, 4), (5, 72), (72, 700)):
+        part = ops.som_update(codebook[start:stop], total, count, weights[start:stop])
+        assert_same_bits([part], [together[start:stop]])
+
+
+def test_som_update_with_a_count_for_each_feature_that_is_the_same_for_all(device: torch.device) -> None:
+    inputs = make_inputs(device=device)
+    codebook, total, count = inputs["codebook"], inputs["total"], inputs["count"]
+    axes = ops.AxisWeights(inputs["row_weights"], inputs["column_weights"])
+    for weights in (inputs["weights"], axes):
+        expected = ops.som_update(codebook, total, count, weights)
+        for form in (
+            count.float(),
+            count.double(),
+            count[:, None].expand_as(total),
+            count[:, None].expand_as(total) * 1.0,
+        ):
+            assert_same_bits([ops.som_update(codebook, total, form, weights)], [expected])
+
+
+ROWWISE = {name: call for name, call in DIFFERENTIABLE_CALLS.items() if name != "segment_sum"}
 
 
 @pytest.mark.parametrize("call", ROWWISE.values(), ids=ROWWISE)

@@ -6,11 +6,12 @@ import warnings
 
 import pytest
 import torch
-from calls import CALLS, GRID, RADIUS, Call, assert_same_bits, make_inputs, run
+from calls import CALLS, DIFFERENTIABLE_CALLS, GRID, RADIUS, Call, assert_same_bits, make_inputs, run
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+every_differentiable_call = pytest.mark.parametrize("call", DIFFERENTIABLE_CALLS.values(), ids=DIFFERENTIABLE_CALLS)
 
 
 def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dict[str, list[tuple[object, ...]]]:
@@ -18,6 +19,7 @@ def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dic
     t = make_inputs(rows, dtype=dtype, device=device)
     z, codebook, logits, index, prev = t["z"], t["codebook"], t["logits"], t["index"], t["prev"]
     neighbors, window = GRID.neighbors(device), GRID.window(RADIUS, device)
+    sums = codebook, t["total"], t["count"]
     local = t["local_logits"], prev, index, z, codebook, window.offsets, window.mirror, GRID.rows, GRID.cols, False
     return {
         "bmu": [(z, codebook), (z, codebook, 2), (z.T.contiguous().T, codebook[::2])],
@@ -25,6 +27,8 @@ def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dic
         "som_losses": [(z, codebook, index, neighbors, mask) for mask in (False, True)],
         "som_head": [(z, codebook, neighbors), (z, codebook, neighbors, True, True)],
         "segment_sum": [(z, index, GRID.num_nodes)],
+        "som_update": [(*sums, t["weights"]), (*sums, t["weights"], 0.01)],
+        "som_update_axes": [(*sums, t["row_weights"], t["column_weights"])],
         "transition_log_prob": [(logits, prev, index, sparse) for sparse in (False, True)],
         "transition_losses": [(logits, prev, index, z, codebook, sparse) for sparse in (False, True)],
         "local_transition_losses": [(*local, sparse) for sparse in (False, True)],
@@ -70,7 +74,7 @@ def test_shapes_of_fake_cuda_tensors(call: Call, dtype: torch.dtype) -> None:
     check_same_shapes(list(outputs), list(call.function(inputs)), cuda)
 
 
-@every_call
+@every_differentiable_call
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("fake_device", ["cpu", "meta", pytest.param("cuda:0", marks=pytest.mark.cuda)])
 def test_shapes_of_gradients_of_fake_tensors(call: Call, dtype: torch.dtype, fake_device: str) -> None:
@@ -158,7 +162,7 @@ def test_all_ops_in_one_graph_of_the_default_compiler(device: torch.device) -> N
 # ---- derivatives -----------------------------------------------------------------------------------------------------
 
 
-@every_call
+@every_differentiable_call
 def test_second_derivative_is_refused_with_a_sentence(call: Call, device: torch.device) -> None:
     inputs = make_inputs(device=device)
     leaves = [inputs[name].requires_grad_() for name in call.differentiable]
@@ -181,6 +185,18 @@ def test_nothing_is_saved_without_gradients(call: Call, device: torch.device) ->
         assert not any(output.requires_grad for output in call.function(inputs))
 
 
+@pytest.mark.parametrize("call", [call for call in CALLS.values() if not call.differentiable])
+def test_an_op_without_derivatives_requires_no_gradient(call: Call, device: torch.device) -> None:
+    inputs = make_inputs(device=device)
+    expected = call.function(inputs)
+    for tensor in inputs.values():
+        if tensor.is_floating_point():
+            tensor.requires_grad_()
+    outputs = call.function(inputs)
+    assert not any(output.requires_grad for output in outputs)
+    assert_same_bits(outputs, expected)
+
+
 @every_call
 def test_inference_mode_gives_the_same_bits(call: Call, device: torch.device) -> None:
     inputs = make_inputs(device=device)
@@ -189,7 +205,7 @@ def test_inference_mode_gives_the_same_bits(call: Call, device: torch.device) ->
     assert_same_bits(inferred, call.function(inputs))
 
 
-@every_call
+@every_differentiable_call
 def test_changing_an_input_in_place_before_the_backward_pass_is_noticed(call: Call, device: torch.device) -> None:
     inputs = make_inputs(device=device)
     leaves = {name: inputs[name].requires_grad_() for name in call.differentiable}
@@ -202,7 +218,7 @@ def test_changing_an_input_in_place_before_the_backward_pass_is_noticed(call: Ca
 
 
 @pytest.mark.cuda
-@every_call
+@every_differentiable_call
 def test_forward_and_backward_can_be_captured_in_a_cuda_graph(call: Call) -> None:
     inputs = make_inputs(device="cuda")
     leaves = {name: inputs[name].requires_grad_() for name in call.differentiable}
@@ -227,3 +243,21 @@ def test_forward_and_backward_can_be_captured_in_a_cuda_graph(call: Call) -> Non
     graph.replay()
     for expected, actual in zip(step(), captured, strict=True):
         assert_same_bits(actual, expected)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("call", [call for call in CALLS.values() if not call.differentiable])
+def test_an_op_without_derivatives_can_be_captured_in_a_cuda_graph(call: Call) -> None:
+    inputs = make_inputs(device="cuda")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        call.function(inputs)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = call.function(inputs)
+    inputs["codebook"].mul_(-0.5)
+    inputs["total"].add_(1)
+    graph.replay()
+    assert_same_bits(captured, call.function(inputs))

@@ -29,6 +29,7 @@ OPS = [
     "segment_sum",
     "som_gather",
     "som_head",
+    "som_update",
     "transition_log_prob",
     "transition_losses",
     "local_transition_losses",

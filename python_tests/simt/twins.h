@@ -1,6 +1,7 @@
 // The kernels under test: the CUDA ones on csrc/simt, or, without SOMVAE_SIMT, the CPU ones, each op in two ranges as
 // two threads would take it.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include "neighborhood/segment_sum.h"
 #include "neighborhood/som_gather.h"
 #include "neighborhood/som_head.h"
+#include "neighborhood/som_update.h"
 #include "optim/adam_rows.h"
 #include "transition/local_transition_losses.h"
 #include "transition/transition_log_prob.h"
@@ -105,6 +107,19 @@ void run(const SomHeadArgs<T>& args) {
 template <class T>
 void run(const SomHeadBackwardArgs<T>& args) {
   som_head_backward_cuda(args, nullptr);
+}
+template <class T, class B>
+void run(const SomUpdateArgs<T, B>& args) {
+  som_update_cuda(args, nullptr);
+}
+// Features in two shares, of which the scratch memory holds one.
+template <class T, class B>
+void run(const SomUpdateAxesArgs<T, B>& args) {
+  const int64_t share = (args.dim + 1) / 2;
+  std::vector<double> partial(args.axes.phases * args.axes.rows * args.axes.columns * share, NAN);
+  for (int64_t first = 0; first < args.dim; first += share) {
+    som_update_axes_cuda(args, partial.data(), first, std::min(share, args.dim - first), nullptr);
+  }
 }
 template <class T>
 void run(const TransitionLogProbArgs<T>& args) {
@@ -233,6 +248,18 @@ void run(const SomHeadBackwardArgs<T>& args) {
     in_two_ranges(moved.size(),
                   [&](int64_t a, int64_t b) { som_head_backward_codebook_cpu(args, moved.data(), a, b); });
   }
+}
+template <class T, class B>
+void run(const SomUpdateArgs<T, B>& args) {
+  constexpr int64_t targets = 32, features = kSomUpdatePanels * kSomUpdateFeatures;
+  const int64_t items = (args.targets + targets - 1) / targets * ((args.dim + features - 1) / features);
+  in_two_ranges(items, [&](int64_t a, int64_t b) { som_update_cpu(args, targets, a, b); });
+}
+template <class T, class B>
+void run(const SomUpdateAxesArgs<T, B>& args) {
+  constexpr int64_t features = 16;
+  in_two_ranges((args.dim + features - 1) / features,
+                [&](int64_t a, int64_t b) { som_update_axes_cpu(args, features, a, b); });
 }
 template <class T>
 void run(const TransitionLogProbArgs<T>& args) {

@@ -101,8 +101,8 @@ def som_update_reference(
     """The same in pure torch, as matrix products in float64."""
     _check(codebook, total, count, weights, rate)
     num = _neighborhood_sum(weights, total.double())  # (M, D)
-    den = _neighborhood_sum(weights, count.double().reshape(len(count), -1))  # (M, 1) or (M, D)
-    codes = codebook.double()
+    codes, n = codebook.double(), count.double()
+    den = _neighborhood_sum(weights, n if n.dim() == 2 else n[:, None])  # (M, D) or (M, 1)
     mean = torch.where(den >= _SMALLEST_NORMAL, num / den, codes)
     new = mean if rate is None else codes + rate * (num - den * codes)
     return new.to(codebook.dtype)
@@ -113,14 +113,14 @@ def _neighborhood_sum(weights: Tensor | AxisWeights, values: Tensor) -> Tensor:
         return _weighted_sum(weights.double(), values)
     rows, columns = weights.rows.double(), weights.columns.double()
     phases, n_rows, n_cols = len(columns), len(rows), columns.shape[2]
-    values = values.reshape(n_rows, n_cols, -1)
+    values = values.unflatten(0, (n_rows, n_cols))
     out = torch.empty_like(values)
     for target in range(min(phases, n_rows)):
         along_columns = torch.empty_like(values)
         for source in range(min(phases, n_rows)):
             along_columns[source::phases] = _weighted_sum(columns[source, target], values[source::phases])
         along_rows = _weighted_sum(rows[target::phases], along_columns.flatten(start_dim=1))
-        out[target::phases] = along_rows.reshape(-1, n_cols, values.shape[2])
+        out[target::phases] = along_rows.unflatten(1, values.shape[1:])
     return out.flatten(end_dim=1)
 
 

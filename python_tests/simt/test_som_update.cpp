@@ -1,0 +1,166 @@
+// som_update: weighted sums of the rows of total, with weights in full and along the axes of a grid, and what becomes
+// of them.
+#include "harness.h"
+#include "oracle.h"
+#include "twins.h"
+
+using namespace somvae;
+using namespace somvae::test;
+
+namespace {
+
+// Positive, with zeros at the ends of rows, within them and all over some.
+std::vector<double> random_weights(Random& random, int64_t targets, int64_t sources) {
+  auto weights = random_values<double>(random, targets * sources);
+  for (int64_t t = 0; t < targets; ++t) {
+    const int64_t first = random() % (sources + 1), last = first + random() % (sources + 1);
+    for (int64_t s = 0; s < sources; ++s) {
+      double& weight = weights[t * sources + s];
+      weight = s < first || s >= last || random() % 4 == 0 ? 0 : std::fabs(weight);
+    }
+  }
+  return weights;
+}
+
+struct Counts {
+  int64_t width;  // 1, or as many as there are features
+  bool by_rate;
+};
+constexpr Counts kCounts[] = {{1, false}, {1, true}, {0, false}, {0, true}};
+constexpr double kRate = 0.03;
+
+// One problem with weights in full, [targets, sources]; `kernel` computes new codes by one of the forms.
+template <class T, class B, class Kernel>
+void check(Report& report, Random& random, const std::vector<double>& weights, int64_t targets, int64_t sources,
+           int64_t dim, Counts counts, bool spoiled, const std::string& what, Kernel kernel) {
+  const int64_t width = counts.width == 1 ? 1 : dim;
+  auto total = random_values<T>(random, sources * dim);
+  if (spoiled) total[random() % total.size()] = NAN;
+  auto count = random_values<double>(random, sources * width);
+  for (double& n : count) n = random() % 3 == 0 ? 0 : std::fabs(n);
+  const auto codebook = random_values<B>(random, targets * dim);
+
+  const auto weighted = [&](const auto& values, int64_t columns, int64_t target, int64_t column) {
+    Sum sum;
+    for (int64_t s = 0; s < sources; ++s) {
+      const double weight = weights[target * sources + s];
+      if (weight != 0) sum.add(Real(weight) * Real(values[s * columns + column]), 2 * unit_roundoff<double>());
+    }
+    return sum;
+  };
+
+  auto den = poisoned<double>(targets * width);
+  kernel(count.data(), SomUpdateFinish<double>{nullptr, nullptr, den.data(), width, 1, false, 0}, width);
+  for (int64_t i = 0; i < targets * width; ++i) {
+    require_near(report, den[i], weighted(count, width, i / width, i % width), unit_roundoff<double>(), what + ", den");
+  }
+
+  auto out = poisoned<B>(targets * dim);
+  kernel(total.data(), SomUpdateFinish<B>{codebook.data(), den.data(), out.data(), dim, width, counts.by_rate, kRate},
+         dim);
+  for (int64_t i = 0; i < targets * dim; ++i) {
+    const Real n = den[i / dim * width + (width == 1 ? 0 : i % dim)], code = load(codebook[i]);
+    const Sum num = weighted(total, dim, i / dim, i % dim);
+    const Real error = num.error(unit_roundoff<double>()), u = unit_roundoff<double>();
+    const std::string where = what + ", new code " + std::to_string(i);
+    if (counts.by_rate) {
+      const Real value = code + kRate * (num.value() - n * code);
+      const Real terms = std::fabs(code) + kRate * (std::fabs(num.value()) + n * std::fabs(code));
+      require_near(report, out[i], value, kRate * error + 4 * u * terms, where);
+    } else if (n > 0) {
+      require_near(report, out[i], num.value() / n, error / n + u * std::fabs(num.value() / n), where);
+    } else {
+      require_near(report, out[i], code, 0, where);
+    }
+  }
+}
+
+template <class T, class B>
+void check_full(Report& report, Random& random, const Shape& shape) {
+  const auto [targets, sources, dim] = shape;
+  const auto weights = random_weights(random, targets, sources);
+  for (const Counts& counts : kCounts) {
+    for (const bool spoiled : {false, true}) {
+      const std::string what = describe(shape) + (counts.by_rate ? ", by rate" : "") +
+                               (counts.width == 1 ? "" : ", counts of each feature") + (spoiled ? ", a NaN" : "");
+      check<T, B>(report, random, weights, targets, sources, dim, counts, spoiled, what,
+                  [&]<class V, class O>(const V* values, const SomUpdateFinish<O>& finish, int64_t width) {
+                    run(SomUpdateArgs<V, O>{values, weights.data(), finish, targets, sources, width});
+                  });
+    }
+  }
+}
+
+struct Map {
+  int64_t rows, columns, phases, dim;
+};
+
+template <class T, class B>
+void check_axes(Report& report, Random& random, const Map& map) {
+  const auto [rows, columns, phases, dim] = map;
+  const auto row_weights = random_weights(random, rows, rows);
+  const auto column_weights = random_weights(random, phases * phases * columns, columns);
+  const int64_t nodes = rows * columns;
+  std::vector<double> weights(nodes * nodes);
+  for (int64_t m = 0; m < nodes; ++m) {
+    for (int64_t k = 0; k < nodes; ++k) {
+      const int64_t r = m / columns, s = k / columns, pair = s % phases * phases + r % phases;
+      weights[m * nodes + k] =
+          row_weights[r * rows + s] * column_weights[(pair * columns + m % columns) * columns + k % columns];
+    }
+  }
+  const GridAxes axes{row_weights.data(), column_weights.data(), rows, columns, phases};
+  for (const Counts& counts : kCounts) {
+    for (const bool spoiled : {false, true}) {
+      const std::string what = std::to_string(rows) + "x" + std::to_string(columns) + " map of " +
+                               std::to_string(phases) + " phases, dim " + std::to_string(dim) +
+                               (counts.by_rate ? ", by rate" : "") +
+                               (counts.width == 1 ? "" : ", counts of each feature") + (spoiled ? ", a NaN" : "");
+      check<T, B>(report, random, weights, nodes, nodes, dim, counts, spoiled, what,
+                  [&]<class V, class O>(const V* values, const SomUpdateFinish<O>& finish, int64_t width) {
+                    run(SomUpdateAxesArgs<V, O>{values, axes, finish, width});
+                  });
+    }
+  }
+}
+
+std::vector<Map> maps(Size size) {
+  std::vector<Map> all = {{1, 1, 1, 1}, {1, 5, 2, 3}, {5, 1, 1, 2}, {3, 4, 2, 17}};
+  if (size == Size::kSmall) return all;
+  all.insert(all.end(), {{9, 17, 1, 24}, {8, 8, 2, 25}, {17, 3, 2, 50}, {1, 70, 1, 7}, {66, 2, 2, 5}});
+  if (size == Size::kNormal) return all;
+  for (const int64_t rows : {2, 7, 20}) {
+    for (const int64_t columns : {1, 16, 33}) {
+      for (const int64_t dim : {1, 8, 23, 65}) all.push_back({rows, columns, 1 + rows % 2, dim});
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Size size = parse_size(argc, argv);
+  Report report;
+  Random random(7);
+  for_each_dtype([&]<class B>() {
+    report.group(kTwin + ", som_update, " + dtype_name<B>());
+    for (const Shape& shape : shapes(size)) {
+      if (shape.rows == 0) continue;
+      check_full<float, B>(report, random, shape);
+      check_full<double, B>(report, random, shape);
+    }
+    report.group(kTwin + ", som_update along the axes, " + dtype_name<B>());
+    for (const Map& map : maps(size)) {
+      check_axes<float, B>(report, random, map);
+      check_axes<double, B>(report, random, map);
+    }
+  });
+#if defined(SOMVAE_SIMT)
+  report.group(kTwin + ", som_update on a small grid");
+  simt::device().largest_grid = 1;
+  check_full<float, float>(report, random, {70, 40, 70});
+  check_axes<float, float>(report, random, {9, 17, 2, 24});
+#endif
+  return report.finish(launched());
+}

@@ -16,7 +16,7 @@ from somvae_ext.plotting._cells import add_legend, draw_colors
 
 def draw_categories(
     ax: Axes,
-    cells: NDArray[np.float64],
+    cells: NDArray[np.floating],
     which: NDArray[np.int64],
     names: Sequence[str],
     *,

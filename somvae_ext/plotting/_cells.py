@@ -29,7 +29,7 @@ _ROOM_BESIDE = 1.0  # for a colour bar or a legend
 _MARGIN = 0.2
 
 # Widths of lines, and sizes of letters, in points. The seam covers what antialiasing lets through between two cells.
-_SEAM, _OUTLINE, _BORDER = 0.3, 0.5, 2.0
+_SEAM, _OUTLINE, _BORDER = 0.7, 0.5, 2.0
 _SMALLEST_LETTER, _LARGEST_LETTER = 5.0, 10.0
 
 _LEGEND_ROWS = 20

@@ -19,7 +19,7 @@ from somvae_ext.plotting._cells import add_colorbar, centers_of, draw_values, po
 
 _PANEL = 1.9  # inches
 _LARGEST_PAGE = 16.0
-_LETTERS_PER_LINE = 26
+_LETTERS_PER_LINE = 30
 _MOST_PANELS = 144
 
 
@@ -65,9 +65,9 @@ def plot_component_planes(
         )
     cells = polygons(centers_of(grid), grid.topology)
     width, height = np.ptp(cells, axis=(0, 1))
-    # Panels with room for bar and title, in so many columns that the page is a little wider than high.
+    # Panels with room for bar and title, in so many columns that the page is wider than high.
     panel = np.array([width, height]) * _PANEL / max(width, height) + (0.5, 0.35)
-    cols = min(max(round(math.sqrt(len(shown) * 1.5 * panel[1] / panel[0])), 1), len(shown))
+    cols = min(max(round(math.sqrt(len(shown) * 2 * panel[1] / panel[0])), 1), len(shown))
     rows = math.ceil(len(shown) / cols)
     page = panel * (cols, rows)
     figure = Figure(figsize=tuple(page * min(1.0, _LARGEST_PAGE / max(page))), layout="constrained")

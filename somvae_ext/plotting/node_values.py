@@ -25,6 +25,8 @@ from somvae_ext.plotting._cells import (
     write_in_cells,
 )
 
+_LARGEST_HIT = 0.7  # of a cell's side, so that something of a picture below is seen
+
 HitStyle = Literal["color", "area"]
 
 
@@ -87,8 +89,8 @@ def plot_node_values(
 def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, by: HitStyle = "color") -> Axes:
     """Shows how many samples each node won. Nodes that won none are empty.
 
-    By colour, the numbers are written into the cells where these are large enough. By area, a cell that is filled whole
-    won most, and the others are filled in proportion; this can be drawn over another picture of the map:
+    By colour, the numbers are written into the cells where these are large enough. By area, a
+    smaller cell in each shows them in proportion; this can be drawn over another picture of the map:
 
         >>> import torch
         >>> from somvae_ext.plotting import plot_u_matrix
@@ -114,10 +116,12 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
     cells = polygons(centers, grid.topology)
     most = array.max() or 1.0
     if by == "area":
+        alone = ax is None or not ax.has_data()
         ax = sheet_axes(ax, cells, beside=False)
-        draw_outlines(ax, cells)
+        if alone:
+            draw_outlines(ax, cells)
         won = array > 0
-        filled = polygons(centers[won], grid.topology, np.sqrt(array[won] / most))
+        filled = polygons(centers[won], grid.topology, _LARGEST_HIT * np.sqrt(array[won] / most))
         draw_colors(ax, filled, np.tile(to_rgba("tab:orange"), (len(filled), 1)))
         return ax
     ax = sheet_axes(ax, cells)

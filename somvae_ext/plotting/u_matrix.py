@@ -45,6 +45,6 @@ def plot_u_matrix(
         size = 0.5
     cells = polygons(centers, grid.topology, size)
     ax = sheet_axes(ax, cells)
-    drawn = draw_values(ax, cells, values, cmap="bone_r", vmin=0, vmax=values.max() or 1.0)
+    drawn = draw_values(ax, cells, values, cmap="bone_r")
     add_colorbar(ax, drawn, "distance")
     return ax

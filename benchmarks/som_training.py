@@ -458,9 +458,9 @@ def show(row: Row) -> None:
     for name, measured in row.measured.items():
         ratio, mark = row.speedup(name), "" if measured.is_complete(problem) else "~"
         figures = "".join(f"{name.split('_')[0]:>16} error {value:.5g}" for name, value in measured.errors.items())
-        print(f"  {name:16}{mark + f'{row.median(name) * 1e3:.1f}':>12} ms an epoch {ratio:8.2f}x{figures}")
+        print(f"  {name:16}{mark + f'{row.median(name) * 1e3:.1f}':>12} ms an epoch {ratio:8.2f}x{figures}", flush=True)
     for name, reason in row.absent.items():
-        print(f"  {name:16} {reason}")
+        print(f"  {name:16} {reason}", flush=True)
 
 
 def show_cuda(problem: Problem, found: dict[str, Any]) -> None:

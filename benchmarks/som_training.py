@@ -55,9 +55,11 @@ from torch import Tensor
 from somvae_ext import Grid
 from somvae_ext.estimators import SOM
 from somvae_ext.evaluation import quantization_error, topographic_error
+from somvae_ext.som import initial_codebook
 
 CPU = torch.device("cpu")
 CENTRES = 50
+FIRST_ROWS = 1 << 16  # that the principal components are computed of
 LONGEST_FIT = 60.0  # seconds; who takes longer is extrapolated
 LONGEST_FOR_ERRORS = 240.0  # seconds of the one fit to the end of such a contestant
 SECONDS_EACH = 90.0  # of one contestant on one problem: fewer repetitions where fits take long
@@ -105,7 +107,7 @@ def make_data(problem: Problem, root: Path | None, device: torch.device = CPU) -
         generator = torch.Generator(device).manual_seed(0)
         centres = torch.randn(CENTRES, problem.dim, generator=generator, device=device)
         x = blobs(problem.rows, centres, generator) if problem.part != "noise" else noise(problem, generator)
-    return Data(x, plane(x, problem.side))
+    return Data(x, start(x, problem.side))
 
 
 def blobs(rows: int, centres: Tensor, generator: torch.Generator) -> Tensor:
@@ -118,14 +120,9 @@ def noise(problem: Problem, generator: torch.Generator) -> Tensor:
     return torch.randn(problem.rows, problem.dim, generator=generator, device=generator.device)
 
 
-def plane(x: Tensor, side: int) -> Tensor:
-    """A map laid along the two first principal directions of rows, ``[side * side, D]``."""
-    mean = x.mean(dim=0)
-    covariance = sum((part - mean).T @ (part - mean) for part in x.split(1 << 18)) / len(x)
-    values, vectors = torch.linalg.eigh(covariance)
-    first, second = (vectors[:, -n] * values[-n].sqrt() for n in (1, 2))
-    steps = torch.linspace(-1.5, 1.5, side, device=x.device)[:, None]
-    return (mean + steps[:, None] * first + steps * second).flatten(0, 1)
+def start(x: Tensor, side: int) -> Tensor:
+    """The codebook that everyone starts from, ``[side * side, D]``."""
+    return initial_codebook(x[:FIRST_ROWS], Grid(side, side), "pca")
 
 
 # --- Measuring -------------------------------------------------------------------------------------------------------
@@ -269,7 +266,7 @@ def training_memory(name: str, problem: Problem, root: Path | None, threads: int
     data = make_data(problem, root)
     with cpu_threads(threads):
         small = data.x[:500].clone()
-        kind(small, plane(small, 8), 8, [2.0, 1.0]).fit()  # brings in libraries and threads
+        kind(small, start(small, 8), 8, [2.0, 1.0]).fit()  # brings in libraries and threads
 
         def run() -> Sequence[Tensor]:
             kind(data.x, data.codebook, problem.side, problem.sigmas[:2]).fit()
@@ -461,9 +458,9 @@ def show(row: Row) -> None:
     for name, measured in row.measured.items():
         ratio, mark = row.speedup(name), "" if measured.is_complete(problem) else "~"
         figures = "".join(f"{name.split('_')[0]:>16} error {value:.5g}" for name, value in measured.errors.items())
-        print(f"  {name:16}{mark + f'{row.median(name) * 1e3:.1f}':>12} ms an epoch {ratio:8.2f}x{figures}")
+        print(f"  {name:16}{mark + f'{row.median(name) * 1e3:.1f}':>12} ms an epoch {ratio:8.2f}x{figures}", flush=True)
     for name, reason in row.absent.items():
-        print(f"  {name:16} {reason}")
+        print(f"  {name:16} {reason}", flush=True)
 
 
 def show_cuda(problem: Problem, found: dict[str, Any]) -> None:

@@ -240,7 +240,7 @@ def test_errors_name_argument_expectation_and_what_came(arguments: dict[str, obj
         Grid(**{"rows": 2, "cols": 2, **arguments})
 
 
-@pytest.mark.parametrize("module", ["grid", "ops.bmu", "ops.neighborhood", "ops.transition"])
+@pytest.mark.parametrize("module", ["evaluation.u_matrix", "grid", "ops.bmu", "ops.neighborhood", "ops.transition"])
 def test_examples_in_docstrings(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(f"somvae_ext.{module}"))
     assert failed == 0

@@ -77,6 +77,15 @@ class KnownClusters:
         return self.cluster
 
 
+def check_nothing_is_cut_off(figure: Any) -> None:
+    """All that is drawn, colour bars and legends with their texts, lies on the page."""
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 >= 0
+    assert drawn.y0 >= 0
+    assert drawn.x1 <= width
+    assert drawn.y1 <= height
+
+
 # ---- cells -----------------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +323,16 @@ def test_panels_of_component_planes_are_in_several_columns() -> None:
     assert 3 <= cols <= 6
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("grid", SHEETS, ids=str)
+def test_panels_of_component_planes_fit_on_the_page(grid: Grid) -> None:
+    axes = plot_component_planes(blobs(grid, 7), grid)
+    axes[0].figure.draw_without_rendering()
+    check_nothing_is_cut_off(axes[0].figure)
+    boxes = [ax.get_tightbbox() for ax in axes]
+    assert not any(a.overlaps(b) for at, a in enumerate(boxes) for b in boxes[:at])
+
+
 # ---- the codes themselves --------------------------------------------------------------------------------------------
 
 
@@ -486,6 +505,7 @@ def test_every_picture_of_every_sheet_can_be_saved(picture: str, grid: Grid, tmp
     ax = PICTURES[picture](grid, None)
     ax.figure.savefig(tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    check_nothing_is_cut_off(ax.figure)
 
 
 @pytest.mark.parametrize("picture", PICTURES)

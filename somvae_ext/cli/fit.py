@@ -110,7 +110,8 @@ def _draw(model: SOMVAE, splits: AnySplits, history: list[dict[str, Any]], folde
     if len(config.input_shape) == 3 and config.input_shape[0] in (1, 3):
         encodings = encode(model, splits.train)
         hits = torch.bincount(encodings.real(encodings.indices), minlength=config.grid.num_nodes)
-        axes = plotting.plot_decoded_map(model.decoded_map(), hits.view(config.rows, config.cols))
+        hits = hits.view(config.rows, config.cols)
+        axes = plotting.plot_decoded_map(model.decoded_map(), hits, topology=config.topology)
         pictures.append(folder.save_figure(folder.MAP, _figure(axes)))
     curves = Figure(figsize=(10, 4), layout="constrained")
     left, right = curves.subplots(1, 2)

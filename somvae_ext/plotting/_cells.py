@@ -72,7 +72,7 @@ def sheet_axes(ax: Axes | None, cells: Array, *, beside: bool = True) -> Axes:
     if ax is None:
         side = min(max(_CELL * max(width, height), _SMALLEST_SHEET), _LARGEST_SHEET) / max(width, height)
         room = _ROOM_BESIDE if beside else 0.0
-        wide = _is_wide(width, height)
+        wide = is_wide(width, height)
         size = side * width + _MARGIN + room * (not wide), side * height + _MARGIN + room * wide
         ax = axes_or_new(ax, size)
     pad = 0.02  # so that lines at the edge are drawn in their full width
@@ -146,7 +146,7 @@ def add_colorbar(ax: Axes, drawn: PolyCollection, label: str | None = None, *, w
     """A colour bar as long as the sheet: beside it, or below where the sheet is wide. ``whole``: no fractions."""
     width, height = _span(ax)
     thickness, gap = 0.035 * max(width, height), 0.03 * max(width, height)
-    wide = _is_wide(width, height)
+    wide = is_wide(width, height)
     if wide:
         bounds = 0.0, -(gap + thickness) / height, 1.0, thickness / height
     else:
@@ -168,7 +168,7 @@ def add_legend(ax: Axes, names: Sequence[str], colors: Array, title: str | None 
     handles = [Patch(color=tuple(color), label=name) for name, color in zip(names, colors, strict=True)]
     style: dict[str, Any] = {"handles": handles, "title": title, "frameon": False, "fontsize": "small"}
     width, height = _span(ax)
-    if _is_wide(width, height):
+    if is_wide(width, height):
         across = int(ax.figure.bbox.width / ax.figure.dpi / (0.5 + 0.08 * max(map(len, names))))  # inches each
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(max(across, 1), len(names)), **style)
     else:
@@ -180,7 +180,8 @@ def _span(ax: Axes) -> tuple[float, float]:
     return abs(right - left), abs(top - bottom)
 
 
-def _is_wide(width: float, height: float) -> bool:
+def is_wide(width: float, height: float) -> bool:
+    """Whether what belongs to the sheet stands below it, and not beside it."""
     return width > 2 * height
 
 

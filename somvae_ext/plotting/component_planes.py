@@ -15,9 +15,12 @@ from torch import Tensor
 
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._arguments import codes_of_nodes
-from somvae_ext.plotting._cells import add_colorbar, centers_of, draw_values, polygons, sheet_axes
+from somvae_ext.plotting._cells import add_colorbar, centers_of, draw_values, is_wide, polygons, sheet_axes
 
-_PANEL = 1.9  # inches
+# Sizes in inches. Beside a sheet, or below a wide one, is room for the colour bar; above it for the title.
+_PANEL = 1.9
+_ROOM_BESIDE, _ROOM_BELOW = (0.5, 0.35), (0.1, 0.75)
+_SMALLEST_PANEL = (1.5, 0.0)
 _LARGEST_PAGE = 16.0
 _LETTERS_PER_LINE = 30
 _MOST_PANELS = 144
@@ -65,8 +68,10 @@ def plot_component_planes(
         )
     cells = polygons(centers_of(grid), grid.topology)
     width, height = np.ptp(cells, axis=(0, 1))
-    # Panels with room for bar and title, in so many columns that the page is wider than high.
-    panel = np.array([width, height]) * _PANEL / max(width, height) + (0.5, 0.35)
+    wide = is_wide(width, height)
+    panel = np.array([width, height]) * _PANEL * (2 if wide else 1) / max(width, height)
+    panel = np.maximum(panel + (_ROOM_BELOW if wide else _ROOM_BESIDE), _SMALLEST_PANEL)
+    # In so many columns that the page is wider than high.
     cols = min(max(round(math.sqrt(len(shown) * 2 * panel[1] / panel[0])), 1), len(shown))
     rows = math.ceil(len(shown) / cols)
     page = panel * (cols, rows)

@@ -16,6 +16,7 @@ from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import draw_outlines, fitting_letters, points_per_unit
 
 _INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
+_MARGIN = 0.1
 _LINE = 2.0  # points
 
 
@@ -62,7 +63,7 @@ def plot_decoded_map(
     low, high = centers.min(axis=0) - half, centers.max(axis=0) + half
     across, down = high[0] - low[0], rows * height / width  # in widths of an image
     side = min(_INCHES_PER_NODE, _LARGEST_SIDE / max(across, down))
-    ax = axes_or_new(ax, (across * side, down * side))
+    ax = axes_or_new(ax, (across * side + _MARGIN, down * side + _MARGIN))
     ax.imshow(
         _mosaic(pictures, shifted=topology == "hexagonal"),
         cmap="gray",

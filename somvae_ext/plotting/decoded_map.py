@@ -17,7 +17,7 @@ from somvae_ext.plotting._cells import draw_outlines, fitting_letters, points_pe
 
 _INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
 _MARGIN = 0.1
-_LINE = 2.0  # points
+_LINE, _LARGEST_LETTER = 2.0, 7.0  # points
 
 
 def plot_decoded_map(
@@ -79,8 +79,10 @@ def plot_decoded_map(
     if count is not None:
         texts = [str(int(value)) for value in count.ravel()]
         size = fitting_letters(ax, texts, share=0.6)
-        for (x, y), text in zip(centers + corner[3], texts if size else [], strict=False):
-            ax.text(x + 0.05, y, text, color="tab:orange", fontsize=size, ha="left", va="bottom")
+        if size is not None:
+            size = min(size, _LARGEST_LETTER)
+            for (x, y), text in zip(centers + corner[3], texts, strict=True):
+                ax.text(x + 0.05, y, text, color="tab:orange", fontsize=size, ha="left", va="bottom")
     ax.set_axis_off()
     return ax
 

@@ -41,7 +41,7 @@ def som_update(
         num[m] = sum over nodes k of h[m, k] S[k]
         den[m] = sum over nodes k of h[m, k] n[k]
 
-    the batch map (Kohonen 2013, "Essentials of the self-organizing map", eq. 8) replaces each code by the weighted mean
+    the batch map (Kohonen 2013, "Essentials of the self-organizing map") replaces each code by the weighted mean
     of the rows, ``num / den``, and a code that no row reaches stays as it is. With a rate it takes a step towards that
     mean instead, ``codebook + rate * (num - den * codebook)``, which is the on-line rule of a mini-batch where ``rate``
     is alpha / B: each code moves by alpha times the mean over the B rows x of h[m, winner of x] (x - code).

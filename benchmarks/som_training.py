@@ -23,8 +23,8 @@ The parts:
 Fits take turns, and everyone has trained before the clock starts; medians are compared. A fit's seconds are divided by
 its epochs. Two libraries search once more after the last epoch; that is timed by itself and taken off. Building a
 library's map is not counted. A contestant whose fit would take longer than a minute trains for one epoch, on fewer rows
-if that takes as long, and is marked ``~``; on the largest number of threads it then trains once to the end, if that is
-a matter of minutes, for its errors.
+if that takes as long and grows with the rows alone, and is marked ``~``; on the largest number of threads it then
+trains once to the end, if that is a matter of minutes, for its errors.
 
 Memory is the peak of building and training a map for two epochs, beyond data and initial codebook: in a process of its
 own, which has trained a small map before.
@@ -227,7 +227,8 @@ def plan(name: str, problem: Problem, data: Data, repetitions: int) -> Measured:
     rows, epochs = problem.rows, problem.epochs
     if name != OURS and epoch * epochs > LONGEST_FIT:
         epochs = 1
-        rows = min(rows, max(few.rows, int(rows * LONGEST_FIT / 4 / epoch))) if epoch > LONGEST_FIT else rows
+        if epoch > LONGEST_FIT and not CONTESTANTS[name].quadratic_bytes:  # pairs of nodes cost the same for any rows
+            rows = min(rows, max(few.rows, int(rows * LONGEST_FIT / 4 / epoch)))
     long = epoch * epochs * rows / problem.rows
     return Measured(rows, epochs, max(1, min(repetitions, int(SECONDS_EACH / long))))
 

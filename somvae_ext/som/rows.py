@@ -24,6 +24,9 @@ Array = Tensor | NDArray[Any]
 # Values of a chunk (256 MiB of float32): many rows for one pass over a large map, few enough to copy.
 _CHUNK_VALUES = 1 << 26
 
+# Rows that are fetched at a time from all over a file: each maps a whole stretch of it around itself.
+_SCATTERED_ROWS = 1024
+
 
 class Chunk(NamedTuple):
     """Rows ``x`` ``[n, D]``, dtype and device of the training, and their weights ``[n]`` in float64, or None."""
@@ -134,9 +137,7 @@ class ArrayRows:
         rows = _chunk_rows(self.dim)
         for first in range(0, self.num_rows, rows):
             yield self._chunk(slice(first, first + rows))
-            if self._file is not None:
-                # Its pages stay in the system's cache, but count for this process no longer.
-                self._file.madvise(mmap.MADV_DONTNEED)
+            self._release()
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """All rows in a new order, ``size`` at a time."""
@@ -160,14 +161,24 @@ class ArrayRows:
         return Chunk(x, weight)
 
     def _chunk(self, rows: slice | Tensor) -> Chunk:
-        if isinstance(rows, Tensor) and isinstance(self._x, np.ndarray):
-            x = self._x[rows.numpy()]
-        elif isinstance(rows, Tensor):
-            x = self._x[rows.to(self._x.device)]
+        if isinstance(rows, slice):
+            x = self.values.tensor(self._x[rows])
+        elif isinstance(self._x, Tensor):
+            x = self.values.tensor(self._x[rows.to(self._x.device)])
         else:
-            x = self._x[rows]
+            x = torch.cat([self._rows_from_anywhere(some) for some in rows.split(_SCATTERED_ROWS)])
         weight = None if self._weight is None else self._weight[rows].to(self.values.device)
-        return Chunk(self.values.tensor(x), weight)
+        return Chunk(x, weight)
+
+    def _rows_from_anywhere(self, rows: Tensor) -> Tensor:
+        x = self.values.tensor(self._x[rows.numpy()])
+        self._release()
+        return x
+
+    def _release(self) -> None:
+        """Drops the pages of a mapped file: they stay in the system's cache, but count for this process no longer."""
+        if self._file is not None:
+            self._file.madvise(mmap.MADV_DONTNEED)
 
 
 class StreamRows:

@@ -24,6 +24,8 @@ def run(_: Namespace) -> None:
         "scikit-learn",
         "tqdm",
         "matplotlib",
+        "pandas",
+        "pyarrow",
     ):
         try:
             rows[distribution] = importlib.metadata.version(distribution)

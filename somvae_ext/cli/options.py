@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from somvae_ext._version import __version__
 from somvae_ext.cli.recipes import RECIPES, SERIES, STATIC
+from somvae_ext.cli.som.options import add_som_commands
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -32,6 +33,7 @@ def parse(argv: Sequence[str]) -> Namespace:
         "fit": make("Trains a SOM-VAE, evaluates it on the test split, and draws the map."),
         "evaluate": make("Measures how well the map of a run clusters, and orders, data that it has not seen."),
         "predict": make("Writes the node of each sample of one's own data as CSV."),
+        "som": make("Self-organizing maps of tables: trains them, assigns rows to their nodes, and draws them."),
         "info": make("Says what this installation can do."),
     }
     _add_fit_options(commands["fit"])
@@ -42,14 +44,17 @@ def parse(argv: Sequence[str]) -> Namespace:
         ("fit", "train a SOM-VAE and evaluate it"),
         ("evaluate", "evaluate a trained one"),
         ("predict", "assign one's own data to the nodes"),
+        ("som", "self-organizing maps of tables, without a network"),
         ("info", "what this installation can do"),
     ):
         subcommands.add_subcommand(name, commands[name], help=summary)
+    level, name = commands, argv[0] if argv else ""
+    if name == "som":  # only then: its options come from the estimator, which needs scikit-learn
+        level, name = add_som_commands(commands["som"], make), argv[1] if len(argv) > 1 else ""
     try:
         return parser.parse_args(list(argv))
     except argparse.ArgumentError as error:
-        known = commands.get(argv[0] if argv else "")
-        raise ValueError(_parse_error_sentence(str(error), known, sorted(commands))) from None
+        raise ValueError(_parse_error_sentence(str(error), level.get(name), sorted(level))) from None
 
 
 def _add_fit_options(parser: ArgumentParser) -> None:
@@ -149,7 +154,9 @@ def _parse_error_sentence(message: str, command: ArgumentParser | None, commands
         actions = [] if command is None else command._actions
         known = [option for action in actions for option in action.option_strings]
         return f"unknown option {option}" + _nearest(option, known)
-    wrong_value = re.match(r"Parser key \"(\w+)\": Expected an? <class '(\w+)'>\. Got value: (.*)", message)
+    wrong_value = re.match(
+        r"Parser key \"(\w+)\"(?: element \d+)?: Expected an? <class '(\w+)'>\. Got value: (.*)", message
+    )
     if wrong_value:
         key, kind, value = wrong_value.groups()
         return f"--{key.replace('_', '-')} must be {'an integer' if kind == 'int' else 'a number'}, got {value!r}"
@@ -164,12 +171,12 @@ def _parse_error_sentence(message: str, command: ArgumentParser | None, commands
     if key:
         known = [] if command is None else [action.dest for action in command._actions]
         return f"unknown option {key[1]} in the --config file" + _nearest(key[1], known)
-    empty = re.match(r"argument (\S+): expected one argument", message)
+    empty = re.match(r"argument (\S+): expected (?:at least )?one argument", message)
     if empty:
         return f"{empty[1]} needs a value, got none"
-    if message.startswith('expected "command"'):
+    if re.match(r'expected "(som\.)?command"', message):
         return f"the command is missing; known are {', '.join(commands)}"
-    missing = re.search(r"arguments are required: \w+\.(\w+)", message)
+    missing = re.search(r"arguments are required: (?:\w+\.)+(\w+)", message)
     if missing:
         return f"{missing[1].upper()} is missing; the same command with --help says what goes where"
     return message

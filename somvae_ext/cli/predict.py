@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
+
+from somvae_ext.cli.output import check_output, output
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -19,6 +18,7 @@ def run(options: Namespace) -> None:
     from somvae_ext.training import RunFolder, encode, load_model
     from somvae_ext.training.run_config import data_config
 
+    check_output(options.output)
     folder = RunFolder.open(options.run)
     model = load_model(folder.path)
     data = data_config(folder)
@@ -50,7 +50,7 @@ def run(options: Namespace) -> None:
     # As the quantization error: Euclidean, not squared, so that the mean of this column is that error.
     distances = (encodings.z - codes).double().norm(dim=-1)
     real = scaled.mask if scaled.mask is not None else encodings.indices >= 0
-    with _output(options.output) as file:
+    with output(options.output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*(["index"] if real.dim() == 1 else ["series", "frame"]), "node", "row", "column", "distance"])
         for place in real.nonzero().tolist():
@@ -68,16 +68,3 @@ def _has_column(path: Path, column: str | None) -> bool:
         return False
     with files[0].open(encoding="utf-8-sig", errors="replace") as file:
         return column in [name.strip().strip('"') for name in re.split("[,;\t]", file.readline())]
-
-
-@contextlib.contextmanager
-def _output(path: str | None) -> Iterator[TextIO]:
-    if path is None:
-        yield sys.stdout
-        return
-    if not Path(path).parent.is_dir():
-        raise FileNotFoundError(f"--output must be a file in a folder that exists, but {Path(path).parent} does not")
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"--output must be a file, but {path} is a folder")
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        yield file

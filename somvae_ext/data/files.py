@@ -25,7 +25,7 @@ _MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none"}  # how programs writ
 _NAMES = {"x": ("x",), "label": ("label", "y"), "mask": ("mask",)}  # of the arrays in an .npz file
 
 
-class _Table(NamedTuple):
+class CsvTable(NamedTuple):
     """What a CSV file holds."""
 
     x: Array  # [N, F]
@@ -95,7 +95,7 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
     suffix = path.suffix.lower()
     if suffix == ".csv":
         kind = kind or "static"
-        table = _read_csv(path, label_column)
+        table = read_csv(path, label_column)
         x, label = _finite(path, table.x, table), table.label
         if kind == "series":
             x, label = x[None], None if label is None else label[None]
@@ -190,7 +190,7 @@ def _with_sample_axes(path: Path, x: Array, kind: Kind) -> Array:
     return x
 
 
-def _finite(path: Path, x: Array, table: _Table | None = None) -> NDArray[np.float32 | np.uint8]:
+def _finite(path: Path, x: Array, table: CsvTable | None = None) -> NDArray[np.float32 | np.uint8]:
     """``x`` in float32, unless it holds bytes; the error tells the place of the first value that is not finite."""
     if x.dtype == np.uint8:
         return x
@@ -252,7 +252,7 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
     labels: list[Array] = []
     for path in paths:
         if path.suffix.lower() == ".csv":
-            table = _read_csv(path, label_column)
+            table = read_csv(path, label_column)
             x = _finite(path, table.x, table)
             if table.label is not None:
                 labels.append(table.label)
@@ -295,7 +295,8 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
     return _samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
 
 
-def _read_csv(path: Path, label_column: str | None) -> _Table:
+def read_csv(path: Path, label_column: str | None, ignored_column: str | None = None) -> CsvTable:
+    """All rows of a CSV file, NaN for missing values; ``ignored_column`` may hold anything, or not be there."""
     lines: list[int] = []
     cells: list[list[str]] = []
     for line, row in _csv_rows(path):
@@ -308,12 +309,19 @@ def _read_csv(path: Path, label_column: str | None) -> _Table:
     if not cells:
         raise ValueError(f"{path}: must hold at least one row, got an empty file")
     columns = [str(column) for column in range(len(cells[0]))]
-    has_names = _is_header(path, lines[0], cells[0], label_column)
+    is_named = ignored_column in [cell.strip() for cell in cells[0]]
+    has_names = is_named or _is_header(path, lines[0], cells[0], label_column)
     if has_names:
         columns, cells, lines = [name.strip() for name in cells[0]], cells[1:], lines[1:]
     if not cells:
         raise ValueError(f"{path}: must hold at least one row, got only a line of names")
 
+    if ignored_column in columns:
+        at = columns.index(ignored_column)
+        cells = [[*row[:at], *row[at + 1 :]] for row in cells]
+        del columns[at]
+        if not columns:
+            raise ValueError(f"{path}: must hold a column besides {ignored_column!r}, got only that")
     label = None
     if label_column is not None:
         if label_column not in columns:
@@ -342,7 +350,7 @@ def _read_csv(path: Path, label_column: str | None) -> _Table:
                 f"{lines[index]}); "
                 "remove the column, or if it holds labels, name it with label_column (--label-column)"
             ) from None
-    return _Table(x, label, columns, lines, has_names)
+    return CsvTable(x, label, columns, lines, has_names)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -125,7 +125,7 @@ class ArrayRows:
         self._weight: Tensor | None = None
         if weight is not None:
             self._weight = _checked_weight(weight, len(x))
-        self._file = _mapped_file(x)
+        self._file = mapped_file(x)
         self.num_rows, self.dim = int(x.shape[0]), int(x.shape[1])
         self.gaps = False
         first = 0
@@ -300,7 +300,7 @@ def _size(x: Tensor) -> Tensor:
     return torch.maximum(-low, high)
 
 
-def _mapped_file(x: Array) -> mmap.mmap | None:
+def mapped_file(x: Array) -> mmap.mmap | None:
     """The file behind an array that is mapped for reading only, whose pages may be dropped and read again."""
     if not isinstance(x, np.memmap) or x.mode != "r":
         return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 from somvae_ext._version import __version__
+from somvae_ext.atomic_file import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,13 +78,18 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: there is no run.
-            ValueError: its ``config.json`` is broken, or of a version that this one cannot read.
+            ValueError: its ``config.json`` is broken, or of a map or of a version that this one cannot read.
         """
         folder = cls.__new__(cls)
         folder.path = Path(path)
         if not (folder.path / cls.CONFIG).is_file():
             raise FileNotFoundError(f"RunFolder: {folder.path} must be the folder of a run, but it has no {cls.CONFIG}")
         config = folder.load_config()
+        if "map_format" in config:
+            raise ValueError(
+                f"RunFolder: {folder.path} must be the folder of a run of somvae fit, but it is a map of somvae som "
+                "fit; use somvae som"
+            )
         if config.get("format") != cls.FORMAT:
             raise ValueError(
                 f"RunFolder: {folder.path / cls.CONFIG} must have format {cls.FORMAT}, got {config.get('format')}, "
@@ -217,14 +223,5 @@ class RunFolder:
         if self._config is not None:
             config, self._config = self._config, None
             self._save_json(self.CONFIG, config)
-        # In the same folder, because a rename is atomic only within a file system.
-        temporary = self.path / f".{name}.{os.getpid()}"
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / name)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic_file(self.path / name) as file:
+            write(file)

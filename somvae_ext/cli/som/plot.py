@@ -1,0 +1,175 @@
+"""``somvae som plot``: pictures of a map."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from somvae_ext.cli.som.options import KINDS
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from somvae_ext.estimators import SavedMap
+
+_MOST_PLANES = 64
+_MOST_CLASSES = 100
+
+
+def run(options: Namespace) -> None:
+    import somvae_ext.plotting  # noqa: F401  # a missing extra first
+    from somvae_ext.estimators import load_som
+
+    saved = load_som(options.map)
+    folder = Path(options.out or options.map)
+    kinds = _kinds(saved, options)
+    _check(saved, options, kinds)
+    _check_folder(folder, kinds, may_replace=options.overwrite or folder.resolve() == Path(options.map).resolve())
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in draw(
+        saved,
+        kinds,
+        folder,
+        features=options.features,
+        clusters=options.clusters,
+        image_shape=options.image_shape,
+    ):
+        print(picture)
+
+
+def draw(
+    saved: SavedMap,
+    kinds: Sequence[str],
+    folder: Path,
+    *,
+    features: Sequence[str] | None = None,
+    clusters: int | None = None,
+    image_shape: Sequence[int] | None = None,
+) -> list[Path]:
+    """Writes pictures, named by their kinds, and returns their paths. All are made before the first is written."""
+    from somvae_ext.atomic_file import atomic_file
+
+    figures = {kind: _figure(saved, kind, features, clusters, image_shape) for kind in kinds}
+    for kind, figure in figures.items():
+        with atomic_file(folder / f"{kind}.png") as file:
+            figure.savefig(file, dpi=150, format="png")
+    return [folder / f"{kind}.png" for kind in kinds]
+
+
+def _figure(
+    saved: SavedMap,
+    kind: str,
+    features: Sequence[str] | None,
+    clusters: int | None,
+    image_shape: Sequence[int] | None,
+) -> Figure:
+    import numpy as np
+
+    from somvae_ext import plotting
+
+    scaled, grid = np.asarray(saved.som.codebook_), saved.grid
+    axes: Axes
+    if kind == "hits":
+        axes = plotting.plot_hits(saved.hits, grid)
+    elif kind == "u_matrix":
+        axes = plotting.plot_u_matrix(scaled, grid)
+    elif kind == "rgb":
+        axes = plotting.plot_codebook_rgb(scaled, grid)
+    elif kind == "component_planes":
+        shown = None if features is None else [_feature(saved, name) for name in features]
+        axes = plotting.plot_component_planes(saved.codebook, grid, names=saved.feature_names, features=shown)[0]
+    elif kind == "labels":
+        assert saved.labels is not None
+        node, label, count = saved.labels.T
+        axes = plotting.plot_labels(label.repeat(count), node.repeat(count), grid, names=saved.classes)
+    elif kind == "clusters":
+        from sklearn.cluster import AgglomerativeClustering  # type: ignore[import-untyped]
+
+        axes = plotting.plot_map_clusters(scaled, grid, AgglomerativeClustering(n_clusters=clusters))
+    else:
+        assert image_shape is not None
+        height, width, *colors = image_shape
+        images = saved.codebook.reshape(len(scaled), height, width, *colors)
+        if colors:  # which our pictures have first
+            images = np.moveaxis(images, -1, 1)
+        axes = plotting.plot_codebook_images(images.reshape(len(scaled), -1), grid, images.shape[1:], hits=saved.hits)
+    return cast("Figure", axes.figure)
+
+
+def _kinds(saved: SavedMap, options: Namespace) -> tuple[str, ...]:
+    """The pictures that are asked for, or all that the map and the options allow."""
+    if options.kind is not None:
+        return tuple(dict.fromkeys(options.kind))
+    allowed = {
+        "component_planes": options.features is not None or saved.som.n_features_in_ <= _MOST_PLANES,
+        "labels": saved.classes is not None and len(saved.classes) <= _MOST_CLASSES,
+        "clusters": options.clusters is not None,
+        "codebook_images": options.image_shape is not None,
+    }
+    return tuple(kind for kind in KINDS if allowed.get(kind, True))
+
+
+def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
+    """Whether the map has what the pictures need."""
+    for kind, option, value in (
+        ("component_planes", "--features", options.features),
+        ("clusters", "--clusters", options.clusters),
+        ("codebook_images", "--image-shape", options.image_shape),
+    ):
+        if value is not None and kind not in kinds:
+            raise ValueError(f"{option} is for --kind {kind}, which is not among those asked for")
+    dim, nodes = saved.som.n_features_in_, saved.grid.num_nodes
+    if "component_planes" in kinds:
+        if options.features is None and dim > _MOST_PLANES:
+            raise ValueError(
+                f"--kind component_planes needs --features for more than {_MOST_PLANES} features, got {dim}"
+            )
+        for name in options.features or ():
+            _feature(saved, name)
+    if "labels" in kinds:
+        if saved.classes is None:
+            raise ValueError(f"--kind labels needs a map trained with --label-column, but {options.map} has no labels")
+        if len(saved.classes) > _MOST_CLASSES:
+            raise ValueError(
+                f"--kind labels can show {_MOST_CLASSES} classes at most, got the {len(saved.classes)} of column "
+                f"{saved.label_column!r}"
+            )
+    if "clusters" in kinds and (options.clusters is None or not 2 <= options.clusters <= nodes):
+        raise ValueError(f"--clusters must be from 2 to the map's {nodes} nodes, got {options.clusters or 'none'}")
+    if "codebook_images" in kinds:
+        shape = options.image_shape or []
+        is_image = len(shape) in (2, 3) and shape[2:] in ([], [1], [3]) and min(shape) > 0
+        size = 1
+        for side in shape:
+            size *= side
+        if not is_image or size != dim:
+            raise ValueError(
+                f"--image-shape must be H W, or H W 3 for colours, with the {dim} features of the map in all, got "
+                f"{' '.join(map(str, shape)) or 'none'}"
+            )
+
+
+def _check_folder(folder: Path, kinds: Sequence[str], *, may_replace: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"--out must be a folder, but {folder} is a file")
+    there = [folder / f"{kind}.png" for kind in kinds if (folder / f"{kind}.png").exists()]
+    if there and not may_replace:
+        raise FileExistsError(f"{there[0]} is there already; choose another --out, or set --overwrite")
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(f"--out must be a folder to write to, but {place} does not allow it")
+
+
+def _feature(saved: SavedMap, name: str) -> int | str:
+    """A feature by its name, or by its number where no name is alike."""
+    names, dim = saved.feature_names or [], saved.som.n_features_in_
+    if name in names:
+        return name
+    if name.isdecimal() and int(name) < dim:
+        return int(name)
+    known = f"{', '.join(names)}, or a number from 0 to {dim - 1}" if names else f"a number from 0 to {dim - 1}"
+    raise ValueError(f"--features must be {known}, got {name!r}")

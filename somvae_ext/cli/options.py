@@ -17,14 +17,23 @@ if TYPE_CHECKING:
 
 
 def parse(argv: Sequence[str]) -> Namespace:
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+    class HelpFormatter(DefaultHelpFormatter):  # type: ignore[misc]
+        """Without types and defaults, which our help tells in words."""
+
+        def _get_help_string(self, action: argparse.Action) -> str:
+            return action.help or ""
 
     def make(description: str) -> ArgumentParser:
-        return ArgumentParser(description=description, allow_abbrev=False, exit_on_error=False)
+        return ArgumentParser(
+            description=description, formatter_class=HelpFormatter, allow_abbrev=False, exit_on_error=False
+        )
 
     parser = ArgumentParser(
         prog="somvae",
         description="Self-organizing maps and SOM-VAEs.",
+        formatter_class=HelpFormatter,
         version=__version__,
         allow_abbrev=False,
         exit_on_error=False,
@@ -128,7 +137,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder that fit wrote")
-    parser.add_argument("--split", choices=["train", "validation", "test"], default="test", help="on which data")
+    parser.add_argument("--split", choices=["train", "validation", "test"], default="test", help="on which data (default: test)")
     _add_data_place(parser)
 
 

@@ -124,13 +124,26 @@ def _add_plot_options(parser: ArgumentParser) -> None:
 
     add("map", "folder that fit wrote", type=str)
     add("--out", "folder for the pictures (default: that of the map)", type=str)
-    add("--overwrite", "replace pictures in another folder than that of the map", action="store_true")
-    add("--kind", "which pictures (default: all that the map and the options allow)", nargs="+", choices=list(KINDS))
-    add("--features", "which component planes, by name or number (default: all, if at most 64)", type=str, nargs="+")
-    add("--clusters", "into how many clusters to part the map", type=int)
+    add("--overwrite", "replace pictures in a folder given by --out", action="store_true")
+    add(
+        "--kind",
+        f"which pictures, of {', '.join(KINDS)} (default: all that the map and the options allow)",
+        nargs="+",
+        choices=list(KINDS),
+        metavar="KIND",
+    )
+    add(
+        "--features",
+        "which component planes, by name or number (default: all, if at most 64)",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+    )
+    add("--clusters", "into how many clusters to part the map", type=int, metavar="N")
     add(
         "--image-shape",
         "height and width of the images that the rows are, and 3 for colours, which come last",
         type=int,
         nargs="+",
+        metavar="SIDE",
     )

@@ -1,0 +1,489 @@
+"""``somvae som``: what it makes of files, what it leaves behind, and what it says about mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.image import imread
+
+import somvae_ext
+from somvae_ext.cli import main
+from somvae_ext.data import tables
+from somvae_ext.estimators import SOM, load_som
+
+ROOT = Path(somvae_ext.__file__).parents[1]
+SMALL = ["--rows", "3", "--cols", "4", "--epochs", "3", "--quiet", "--overwrite", "--out", "map"]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_num_threads(threads)  # --threads sets them for its process
+
+
+def fit(data: str, *options: str) -> int:
+    return main(["som", "fit", data, *SMALL, *options])
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Three features of very different sizes around two points, and their class."""
+    generator = np.random.default_rng(0)
+    label = np.arange(60) % 2
+    values = np.array([[1, 200, -5000], [2, 100, 5000]])[label] + generator.normal(size=(60, 3))
+    return pd.DataFrame(values, columns=["height", "weight", "depth"]).assign(kind=np.array(["a", "b"])[label])
+
+
+def write(frame: pd.DataFrame, path: str) -> str:
+    if path.endswith(".csv"):
+        frame.to_csv(path, index=False)
+    elif path.endswith(".parquet"):
+        frame.to_parquet(path)
+    else:
+        np.save(path, frame.drop(columns="kind", errors="ignore").to_numpy())
+    return path
+
+
+def predicted(path: str = "out.csv") -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def nodes(data: str) -> list[int]:
+    assert main(["som", "predict", "map", data, "-o", "out.csv"]) == 0
+    return [int(row["node"]) for row in predicted()]
+
+
+def table(output: str) -> dict[str, str]:
+    lines = [re.split(r"\s{2,}", line, maxsplit=1) for line in output.splitlines()]
+    return {line[0]: line[1] for line in lines if len(line) == 2}
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.npy", "table.parquet"])
+def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
+    name: str, frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [] if name.endswith(".npy") else ["--label-column", "kind"]
+    assert fit(write(frame, name), *labels) == 0
+    printed = table(capsys.readouterr().out)
+    values = frame.drop(columns="kind").to_numpy()
+    scaled = ((values - values.mean(axis=0)) / values.std(axis=0)).astype(np.float32)
+    som = SOM(3, 4, n_epochs=3, random_state=0).fit(scaled)
+    assert nodes(name) == som.labels_.tolist()
+    rows = predicted()
+    assert list(rows[0]) == ["index", "node", "row", "column", "distance"]
+    assert [int(row["index"]) for row in rows] == list(range(60))
+    assert [[int(row["row"]), int(row["column"])] for row in rows] == som.transform(scaled).tolist()
+    mean = np.mean([float(row["distance"]) for row in rows])
+    assert mean == pytest.approx(som.quantization_error_, rel=1e-5)  # six digits are written
+    assert printed["quantization error"] == f"{som.quantization_error_:.4g} (of the scaled data)"
+    assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f}"
+    assert printed["nodes used"] == f"{len(set(som.labels_.tolist()))} of 12"
+    assert printed["map"] == "map"
+
+
+def test_a_saved_map_is_the_estimator_with_the_scaling_of_its_data(frame: pd.DataFrame) -> None:
+    fit(write(frame, "table.csv"), "--label-column", "kind", "--topographic-error", "--scaling", "minmax")
+    saved = load_som("map")
+    values = frame.drop(columns="kind").to_numpy()
+    scaled = saved.scaling.apply(values)
+    assert np.allclose(scaled.min(axis=0), 0)
+    assert np.allclose(scaled.max(axis=0), 1)
+    assert saved.som.get_params()["n_cols"] == 4
+    node = saved.som.predict(scaled)
+    assert saved.hits.tolist() == np.bincount(node, minlength=12).tolist()
+    assert saved.classes == ["a", "b"]
+    assert saved.labels is not None
+    for winner, label, count in saved.labels.tolist():
+        assert count == ((node == winner) & (frame["kind"] == saved.classes[label])).sum()
+    assert saved.labels[:, 2].sum() == 60
+    assert saved.som.quantization_error_ == saved.som.quantization_error(scaled)
+    # In the data's units a code lies among the rows around it.
+    assert (saved.codebook >= values.min(axis=0) - 1e-3).all()
+    assert (saved.codebook <= values.max(axis=0) + 1e-3).all()
+    history = [json.loads(line) for line in Path("map/metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    assert all({"sigma", "quantization_error", "topographic_error"} <= record.keys() for record in history)
+    assert saved.som.partial_fit(scaled).codebook_.shape == (12, 3)
+
+
+def test_features_that_do_not_vary_are_shifted_to_zero(frame: pd.DataFrame) -> None:
+    # A sum of sixty tenths is not six, so that a variance by floats is not zero.
+    fit(write(frame.drop(columns="kind").assign(same=0.1), "table.csv"))
+    saved = load_som("map")
+    assert saved.som.codebook_[:, 3].tolist() == [0.0] * 12
+    assert saved.codebook[:, 3].tolist() == [0.1] * 12
+
+
+@pytest.mark.parametrize("scaling", ["none", "standard"])
+def test_an_array_larger_than_a_chunk_gives_the_map_of_one_in_memory(
+    scaling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).normal(3, 2, size=(1000, 3)).astype(np.float32)
+    np.save("rows.npy", x)
+    assert fit("rows.npy", "--scaling", scaling) == 0
+    whole = np.load("map/codebook.npy")
+    expected = nodes("rows.npy")
+    # Of 7 rows: the merged moments are rounded otherwise, and nothing else changes.
+    monkeypatch.setattr(tables, "_CHUNK_VALUES", 21)
+    monkeypatch.setattr("somvae_ext.som.rows._CHUNK_VALUES", 300)
+    assert fit("rows.npy", "--scaling", scaling) == 0
+    assert np.allclose(np.load("map/codebook.npy"), whole, rtol=0, atol=1e-5)
+    assert nodes("rows.npy") == load_som("map").som.predict(load_som("map").scaling.apply(x)).tolist()
+    assert np.mean(np.equal(nodes("rows.npy"), expected)) > 0.99
+    if scaling == "standard":
+        assert load_som("map").scaling.shift == pytest.approx(x.astype(np.float64).mean(axis=0).tolist())
+        assert load_som("map").scaling.width == pytest.approx(x.astype(np.float64).std(axis=0).tolist())
+
+
+@pytest.mark.parametrize("name", ["gaps.csv", "gaps.npy", "gaps.parquet"])
+def test_missing_values_are_left_out_where_that_is_asked_for(
+    name: str, frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = frame.drop(columns="kind")
+    values = frame.to_numpy()
+    values[[3, 17], [1, 2]] = np.nan
+    write(pd.DataFrame(values, columns=frame.columns), name)
+    assert fit(name) == 2
+    column = "1" if name.endswith(".npy") else "'weight'"
+    line = " (line 5)" if name.endswith(".csv") else ""
+    assert capsys.readouterr().err == (
+        f"somvae: {name}: values must be finite float32 numbers, got NaN in row 3{line}, column {column} (rows count "
+        "from 0); fill the gap, or set --missing ignore\n"
+    )
+    assert not Path("map").exists()
+    assert fit(name, "--missing", "ignore") == 0
+    saved = load_som("map")
+    assert saved.scaling.shift == pytest.approx(np.nanmean(values, axis=0).tolist())
+    assert saved.scaling.width == pytest.approx(np.nanstd(values, axis=0).tolist())
+    assert nodes(name) == saved.som.predict(saved.scaling.apply(values)).tolist()
+
+
+def test_columns_are_known_by_their_names_and_labels_may_be_absent_or_empty(
+    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(write(frame, "table.csv"), "--label-column", "kind")
+    expected = nodes("table.csv")
+    for other in (
+        frame[["kind", "depth", "weight", "height"]],
+        frame[["depth", "height", "weight"]],
+        frame.assign(kind=""),
+    ):
+        assert nodes(write(other, "other.csv")) == expected
+        assert nodes(write(other, "other.parquet")) == expected
+    assert nodes(write(frame, "table.npy")) == expected
+    capsys.readouterr()
+    write(frame.rename(columns={"depth": "deepness"}).assign(extra=1), "other.csv")
+    assert main(["som", "predict", "map", "other.csv"]) == 2
+    assert capsys.readouterr().err == (
+        "somvae: other.csv: columns must be those that map was trained on, in any order, got a table without 'depth' "
+        "and with the unknown 'deepness', 'extra'\n"
+    )
+    np.save("wide.npy", np.zeros((5, 4)))
+    assert main(["som", "predict", "map", "wide.npy"]) == 2
+    assert "wide.npy: rows must have 3 features, as those that map was trained on, got 4" in capsys.readouterr().err
+
+
+def test_predictions_go_to_standard_output_or_replace_a_file_only_when_complete(
+    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(write(frame, "table.csv"), "--label-column", "kind")
+    capsys.readouterr()
+    assert main(["som", "predict", "map", "table.csv"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("index,node,row,column,distance\n0,")
+    assert printed.count("\n") == 61
+    Path("out.csv").write_text("earlier")
+    write(frame.assign(depth=np.nan), "broken.csv")
+    assert main(["som", "predict", "map", "broken.csv", "-o", "out.csv"]) == 2
+    assert "map was trained with --missing error, so fill the gap" in capsys.readouterr().err
+    assert Path("out.csv").read_text() == "earlier"
+    assert main(["som", "predict", "map", "table.csv", "-o", "nowhere/out.csv"]) == 2
+    assert "a file in a folder that exists, but nowhere does not" in capsys.readouterr().err
+
+
+def is_a_picture(path: str) -> bool:
+    pixels = imread(path)
+    return min(pixels.shape[:2]) > 50 and len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 5
+
+
+@pytest.mark.parametrize("topology", [["--topology", "hexagonal", "--rows", "4"], ["--periodic"]])
+def test_every_picture_that_map_and_options_allow_is_drawn(
+    topology: list[str], frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(write(frame, "table.csv"), "--label-column", "kind", *topology)
+    assert table(capsys.readouterr().out)["pictures"] == "map/hits.png, map/u_matrix.png"
+    assert all(is_a_picture(f"map/{name}.png") for name in ("hits", "u_matrix"))
+    assert main(["som", "plot", "map"]) == 0
+    plain = ["hits", "u_matrix", "component_planes", "labels", "rgb"]
+    assert capsys.readouterr().out.split() == [f"map/{name}.png" for name in plain]
+    options = ["--clusters", "3", "--image-shape", "1", "3", "--features", "depth", "0"]
+    assert main(["som", "plot", "map", "--out", "pictures", *options]) == 0
+    assert {path.stem for path in Path("pictures").iterdir()} == {*plain, "clusters", "codebook_images"}
+    assert all(is_a_picture(str(path)) for path in Path("pictures").iterdir())
+    assert main(["som", "plot", "map", "--out", "pictures", "--kind", "rgb"]) == 2
+    assert "pictures/rgb.png is there already" in capsys.readouterr().err
+    assert main(["som", "plot", "map", "--out", "pictures", "--kind", "rgb", "hits", "--overwrite"]) == 0
+
+
+def test_colours_of_images_come_last() -> None:
+    red = np.zeros((20, 2, 2, 3))
+    red[:10, ..., 0] = 1  # half of the images are red, the others green
+    red[10:, ..., 1] = 1
+    np.save("images.npy", red.reshape(20, -1))
+    assert fit("images.npy", "--scaling", "none", "--rows", "1", "--cols", "2", "--init", "kmeans") == 0
+    assert main(["som", "plot", "map", "--kind", "codebook_images", "--image-shape", "2", "2", "3"]) == 0
+    pixels = imread("map/codebook_images.png")[..., :3].reshape(-1, 3)
+    pure = [bool((np.abs(pixels - color) < 0.01).all(axis=1).mean() > 0.2) for color in ((1, 0, 0), (0, 1, 0))]
+    assert pure == [True, True]
+    assert not (np.abs(pixels - (0, 0, 1)) < 0.2).all(axis=1).any()
+
+
+def test_a_map_is_not_overwritten_unasked_and_repeats_itself(
+    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(frame, "table.csv")
+    command = ["som", "fit", "table.csv", "--label-column", "kind", "--epochs", "2", "--quiet", "--algorithm"]
+    assert main([*command, "minibatch"]) == 0
+    first = Path("runs/som-table/codebook.npy").read_bytes()
+    assert main([*command, "batch"]) == 2
+    assert "runs/som-table is not empty" in capsys.readouterr().err
+    assert main([*command, "minibatch", "--overwrite"]) == 0
+    assert Path("runs/som-table/codebook.npy").read_bytes() == first
+    main(["som", "plot", "runs/som-table"])
+    before = {path: path.read_bytes() for path in Path("runs/som-table").iterdir()}
+    for mistake in (["--sigma-final", "0"], ["--init", "kmeans"], ["--missing", "ignore", "--rows", "0"]):
+        assert main([*command, "batch", "--overwrite", *mistake]) == 2
+    assert {path: path.read_bytes() for path in Path("runs/som-table").iterdir()} == before
+    assert main([*command, "batch", "--overwrite"]) == 0
+    assert not Path("runs/som-table/labels.png").exists()  # of the earlier map
+
+
+def test_maps_and_runs_do_not_overwrite_each_other_and_are_told_apart(
+    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(frame, "table.csv")
+    run = ["fit", "--data", "table.csv", "--label-column", "kind", "--rows", "2", "--cols", "2", "--epochs", "1"]
+    run += ["--latent-dim", "4", "--accelerator", "cpu", "--overwrite", "--out"]
+    assert main([*run, "run"]) == 0
+    assert fit("table.csv", "--label-column", "kind") == 0
+    capsys.readouterr()
+    for command, sentence in (
+        ([*run, "map"], "map holds config.json but no config.json of a run, so it is not overwritten"),
+        (["evaluate", "map"], "map must be the folder of a run of somvae fit, but it is a map of somvae som fit"),
+        (
+            ["som", "fit", "table.csv", "--label-column", "kind", "--quiet", "--overwrite", "--out", "run"],
+            "run holds config.json but no config.json of a map, so it is not overwritten",
+        ),
+        (["som", "plot", "run"], "but it is a run of somvae fit; use it without som"),
+    ):
+        assert main(command) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
+    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(frame, "table.csv")
+    fit("table.csv", "--label-column", "kind")
+    capsys.readouterr()
+    config = json.loads(Path("map/config.json").read_text())
+    estimator, scaling = config["estimator"], config["scaling"]
+    whole = {path: path.read_bytes() for path in Path("map").iterdir()}
+    for name, content, reason in (
+        ("config.json", b"{", "map/config.json must be JSON"),
+        ("config.json", b"{}", "map must be the folder of a map that somvae som fit wrote, but it is none"),
+        ("config.json", config | {"map_format": 2}, "must have map_format 1, got 2, written by somvae_ext"),
+        ("config.json", config | {"estimator": estimator | {"speed": 1}}, "unexpected keyword argument 'speed'"),
+        ("config.json", config | {"estimator": estimator | {"sigma_final": 0}}, "sigma_final must be a finite number"),
+        ("config.json", config | {"scaling": scaling | {"width": [1, 0, 1]}}, "width above 0, got"),
+        ("config.json", config | {"feature_names": ["one"]}, "must describe the 3 features of codebook.npy"),
+        ("config.json", config | {"estimator": estimator | {"n_rows": 5}}, "an array of floats of shape [20, any]"),
+        ("codebook.npy", b"\x93NUMPY", "map/codebook.npy must be an array of floats of shape [12, any], but it is"),
+        ("hits.npy", b"", "map/hits.npy must be an array of integers of shape [12], but it is broken"),
+        ("metrics.jsonl", b"?", "map/metrics.jsonl must hold the record of an epoch in each line, but line 1 is none"),
+        ("labels.npy", None, "map/labels.npy must be there for a map, but it is not"),
+        ("config.json", None, "map must be the folder of a map, but it has no config.json"),
+    ):
+        path = Path("map") / name
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        for command in (["som", "predict", "map", "table.csv"], ["som", "plot", "map"]):
+            assert main(command) == 2
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert reason in printed.err
+            assert printed.err.count("\n") == 1
+        path.write_bytes(whole[path])
+
+
+FILES = {
+    "text.csv": "height,name\n1,anna\n2,otto\n",
+    "kinds.csv": "height,weight,kind\n" + "1,2,a\n2,3,b\n" * 4,
+    "empty.csv": "",
+    "names.csv": "height,weight\n",
+    "index.csv": ",height\n0,1\n1,2\n",
+    "twice.csv": "height,height\n0,1\n1,2\n",
+    "hollow.csv": "height,weight\n1,\n2,\n",
+    "barren.csv": "height,weight\n1,2\n,NaN\n",
+    "huge.csv": "height,weight\n1,1e300\n2,3\n",
+    "rows.txt": "1,2\n",
+    "rows.parquet": "no parquet",
+    "rows.npy": "no array",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.csv"], "nowhere.csv: no such file"),
+        (["rows.txt"], "rows.txt: must be a .csv, .npy or .parquet file, got '.txt'"),
+        (["."], "must be a .csv, .npy or .parquet file, got a folder"),
+        (["text.csv"], "column 'name' must hold numbers, got 'anna' in row 0 (line 2)"),
+        (["text.parquet"], "column 'name' must hold numbers, got str"),
+        (["kinds.csv", "--label-column", "sort"], "must be one of its columns height, weight, kind, got 'sort'"),
+        (["text.parquet", "--label-column", "sort"], "must be one of its columns height, name, got 'sort'"),
+        (["ok.npy", "--label-column", "sort"], "--label-column names a column of .csv and .parquet files, got a .npy"),
+        (["empty.csv"], "must hold at least one row, got an empty file"),
+        (["names.csv"], "must hold at least one row, got only a line of names"),
+        (["empty.parquet"], "must hold at least one row and one column of numbers, got 0 rows and 1 columns"),
+        (["empty.npy"], "with at least one row that numpy.save wrote, got shape [0, 3]"),
+        (["rows.npy"], "rows.npy: must be an array of numbers [N, D]"),
+        (["rows.parquet"], "rows.parquet: must be a Parquet file, got something else"),
+        (["cube.npy"], "got [4, 2, 2]; flatten images with x.reshape(len(x), -1)"),
+        (["text.npy"], "text.npy: must hold numbers, got dtype <U1"),
+        (["index.csv"], "every column must have a name, got none for column 0"),
+        (["twice.csv"], "columns must have different names, got 'height' 2 times"),
+        (["hollow.csv", "--missing", "ignore"], "every column must hold at least one value, got none in column"),
+        (["barren.csv", "--missing", "ignore"], "every row must hold at least one value, got none in row 1 (line 3)"),
+        (["huge.csv", "--missing", "ignore"], "got 1e+300 in row 0 (line 2), column 'weight'"),
+        (["ok.npy", "--init", "kmeans"], "--init kmeans needs a row for each of the 10 x 10 nodes, got 4"),
+        (["ok.npy", "--rows", "0"], "rows must be a positive integer, got 0"),
+        (["ok.npy", "--epochs", "-1"], "n_epochs must be an integer of at least 1, got -1"),
+        (["ok.npy", "--batch-size", "0"], "batch_size must be an integer of at least 1, got 0"),
+        (["ok.npy", "--topology", "hexagonal", "--periodic", "--rows", "3"], "rows must be even"),
+        (["ok.npy", "--neighborhood", "mexican_hat"], "neighborhood must not be 'mexican_hat' with algorithm='batch'"),
+        (["ok.npy", "--metric", "minkowski", "--p", "0.5"], "p must be a finite number of at least 1, got 0.5"),
+        (["ok.npy", "--metric", "euclid"], "did you mean euclidean?"),
+        (["ok.npy", "--rowz", "1"], "unknown option --rowz; did you mean --rows?"),
+        (["ok.npy", "--rows", "many"], "--rows must be an integer, got 'many'"),
+        (["ok.npy", "--seed", "-1"], "--seed must be an integer from 0 to 4294967295, got -1"),
+        (["ok.npy", "--threads", "0"], "--threads must be at least 1, got 0"),
+        (["ok.npy", "--device", "tpu"], "--device must be cpu, cuda or cuda:N, got 'tpu'"),
+        (["ok.npy", "--device", "cuda:99"], "--device cuda:99 needs a GPU that torch can use, got"),
+        (["ok.npy", "--out", "text.csv"], "text.csv must be a folder, but a file is there"),
+        (["ok.npy", "--out", "text.csv/map"], "text.csv/map must be in a folder, but"),
+        (["ok.npy", "more.npy"], "unexpected argument 'more.npy'"),
+        ([], "DATA is missing"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence_before_anything_is_written(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in FILES.items():
+        Path(name).write_text(content)
+    np.save("ok.npy", np.random.default_rng(0).normal(size=(4, 3)))
+    np.save("empty.npy", np.zeros((0, 3)))
+    np.save("cube.npy", np.zeros((4, 2, 2)))
+    np.save("text.npy", np.array([["a"]]))
+    pd.DataFrame({"height": [1, 2], "name": ["anna", "otto"]}).to_parquet("text.parquet")
+    pd.DataFrame({"height": np.zeros(0)}).to_parquet("empty.parquet")
+    before = set(Path().iterdir())
+    assert main(["som", "fit", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("somvae: ")
+    assert printed.err.count("\n") == 1
+    assert sentence in printed.err
+    assert set(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["som"], "the command is missing; known are fit, plot, predict"),
+        (["som", "fitt"], "did you mean fit?"),
+        (["som", "plot"], "MAP is missing"),
+        (["som", "predict", "map"], "DATA is missing"),
+        (["som", "predict", "nowhere", "x.npy"], "nowhere must be the folder of a map, but it has no config.json"),
+        (["som", "plot", "map", "--kind", "hit"], "did you mean hits?"),
+        (["som", "plot", "map", "--kind", "labels"], "needs a map trained with --label-column, but map has no labels"),
+        (["som", "plot", "map", "--kind", "clusters"], "--clusters must be from 2 to the map's 12 nodes, got none"),
+        (["som", "plot", "map", "--clusters", "13"], "--clusters must be from 2 to the map's 12 nodes, got 13"),
+        (["som", "plot", "map", "--clusters", "2", "--kind", "rgb"], "--clusters is for --kind clusters"),
+        (["som", "plot", "map", "--image-shape", "8", "8"], "with the 70 features of the map in all, got 8 8"),
+        (["som", "plot", "map", "--image-shape", "8", "x"], "--image-shape must be an integer, got 'x'"),
+        (["som", "plot", "map", "--image-shape"], "--image-shape needs a value, got none"),
+        (["som", "plot", "map", "--features", "70"], "--features must be a number from 0 to 69, got '70'"),
+        (["som", "plot", "map", "--kind", "component_planes"], "needs --features for more than 64 features, got 70"),
+        (["som", "plot", "map", "--out", "rows.npy"], "--out must be a folder, but rows.npy is a file"),
+    ],
+)
+def test_a_mistake_with_a_map_is_answered_with_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("rows.npy", np.random.default_rng(0).normal(size=(30, 70)))
+    fit("rows.npy")
+    capsys.readouterr()
+    before = {path: path.read_bytes() for path in Path("map").iterdir()}
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("somvae: ")
+    assert printed.err.count("\n") == 1
+    assert sentence in printed.err
+    assert {path: path.read_bytes() for path in Path("map").iterdir()} == before
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame: pd.DataFrame) -> None:
+    write(frame, "table.csv")
+    run = python("-m", "somvae_ext", "som", "fit", "table.csv", "--label-column", "kind", "--epochs", "4")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("60 rows of 3 features on 10 x 10 nodes\n")
+    assert "4/4" in run.stderr
+    assert "quantization_error=" in run.stderr
+    wrong = python("-m", "somvae_ext", "som", "fit", "table.csv")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "data"),
+    [
+        ("pandas", "table", "table.parquet"),
+        ("pyarrow", "table", "table.parquet"),
+        ("matplotlib", "plot", "table.csv"),
+        ("sklearn", "train", "table.csv"),
+        ("tqdm", "train", "table.csv"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_is_written(
+    module: str, extra: str, data: str, frame: pd.DataFrame
+) -> None:
+    write(frame.drop(columns="kind"), data)
+    code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
+    run = python("-c", code, "som", "fit", data)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[{extra}]'\n"
+    assert [path.name for path in Path().iterdir()] == [data]

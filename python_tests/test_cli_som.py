@@ -154,7 +154,7 @@ def test_missing_values_are_left_out_where_that_is_asked_for(
     name: str, frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frame = frame.drop(columns="kind")
-    values = frame.to_numpy()
+    values = frame.to_numpy(copy=True)
     values[[3, 17], [1, 2]] = np.nan
     write(pd.DataFrame(values, columns=frame.columns), name)
     assert fit(name) == 2
@@ -244,7 +244,7 @@ def test_colours_of_images_come_last() -> None:
     red[:10, ..., 0] = 1  # half of the images are red, the others green
     red[10:, ..., 1] = 1
     np.save("images.npy", red.reshape(20, -1))
-    assert fit("images.npy", "--scaling", "none", "--rows", "1", "--cols", "2", "--init", "kmeans") == 0
+    assert fit("images.npy", "--scaling", "none", "--rows", "1", "--cols", "2", "--sigma-final", "0.1") == 0
     assert main(["som", "plot", "map", "--kind", "codebook_images", "--image-shape", "2", "2", "3"]) == 0
     pixels = imread("map/codebook_images.png")[..., :3].reshape(-1, 3)
     pure = [bool((np.abs(pixels - color) < 0.01).all(axis=1).mean() > 0.2) for color in ((1, 0, 0), (0, 1, 0))]
@@ -362,8 +362,8 @@ FILES = {
         (["empty.csv"], "must hold at least one row, got an empty file"),
         (["names.csv"], "must hold at least one row, got only a line of names"),
         (["empty.parquet"], "must hold at least one row and one column of numbers, got 0 rows and 1 columns"),
-        (["empty.npy"], "with at least one row that numpy.save wrote, got shape [0, 3]"),
-        (["rows.npy"], "rows.npy: must be an array of numbers [N, D]"),
+        (["empty.npy"], "must have shape [N, D] with at least one row and one feature, got [0, 3]"),
+        (["rows.npy"], "rows.npy: must be an array of numbers that numpy.save wrote, got something else"),
         (["rows.parquet"], "rows.parquet: must be a Parquet file, got something else"),
         (["cube.npy"], "got [4, 2, 2]; flatten images with x.reshape(len(x), -1)"),
         (["text.npy"], "text.npy: must hold numbers, got dtype <U1"),

@@ -1,4 +1,4 @@
-"""The README's Python blocks and its shell example run as they stand, each in a process of its own."""
+"""The README's Python blocks and its shell examples run as they stand, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def test_block_runs_without_a_warning_of_ours(block: str, tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
 
 
-def test_shell_example_runs_in_a_fresh_shell(tmp_path: Path) -> None:
-    (example,) = [block for block in SHELL_BLOCKS if "somvae fit" in block]
+def run_in_a_fresh_shell(command_in_it: str, tmp_path: Path) -> str:
+    """What the one shell example with this command prints."""
+    (example,) = [block for block in SHELL_BLOCKS if command_in_it in block]
     command = tmp_path / "bin" / "somvae"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m somvae_ext "$@"\n')
@@ -45,14 +46,29 @@ def test_shell_example_runs_in_a_fresh_shell(tmp_path: Path) -> None:
     environment = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     result = subprocess.run(["sh", "-e", "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "45 samples of the test split on 4 x 4 nodes" in result.stdout
+    return result.stdout
+
+
+def test_training_from_the_shell_runs_as_shown(tmp_path: Path) -> None:
+    printed = run_in_a_fresh_shell("somvae fit", tmp_path)
+    assert "45 samples of the test split on 4 x 4 nodes" in printed
     header, *rows = (tmp_path / "nodes.csv").read_text().splitlines()
     assert header == "index,node,row,column,distance"
     assert len(rows) == 300
     # Three kinds of flowers, six standard deviations apart: a map that works tells them apart.
-    purity = re.findall(r"^purity +(\S+)$", result.stdout, re.MULTILINE)
+    purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)
     assert len(purity) == 2  # of fit and of evaluate
     assert all(float(value) > 0.9 for value in purity)
+
+
+def test_a_map_from_the_shell_runs_as_shown(tmp_path: Path) -> None:
+    printed = run_in_a_fresh_shell("somvae som fit", tmp_path)
+    assert "300 rows of 3 features on 8 x 10 nodes" in printed
+    header, *rows = (tmp_path / "plant_nodes.csv").read_text().splitlines()
+    assert header == "index,node,row,column,distance"
+    assert len(rows) == 300
+    pictures = {path.stem for path in (tmp_path / "runs" / "plants").glob("*.png")}
+    assert pictures == {"hits", "u_matrix", "component_planes", "labels", "rgb", "clusters"}
 
 
 def test_commands_of_make_exist() -> None:

@@ -137,7 +137,9 @@ def _add_fit_options(parser: ArgumentParser) -> None:
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder that fit wrote")
-    parser.add_argument("--split", choices=["train", "validation", "test"], default="test", help="on which data (default: test)")
+    parser.add_argument(
+        "--split", choices=["train", "validation", "test"], default="test", help="on which data (default: test)"
+    )
     _add_data_place(parser)
 
 

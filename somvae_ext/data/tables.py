@@ -193,11 +193,7 @@ def _map_npy(path: Path) -> Table:
     try:
         x = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        # An empty array cannot be mapped, nor can one of Python objects.
-        raise ValueError(
-            f"{path}: must be an array of numbers [N, D] with at least one row that numpy.save wrote, got "
-            f"{_unmapped(path)}"
-        ) from error
+        raise ValueError(f"{path}: must be an array of numbers that numpy.save wrote, got something else") from error
     if not isinstance(x, np.ndarray):
         raise ValueError(f"{path}: must be one array that numpy.save wrote, got an archive of several")
     if x.dtype.kind not in "biuf":
@@ -208,14 +204,6 @@ def _map_npy(path: Path) -> Table:
             f"{path}: must have shape [N, D] with at least one row and one feature, got {list(x.shape)}{remedy}"
         )
     return Table(path, x)
-
-
-def _unmapped(path: Path) -> str:
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
-        return "something else"
-    return f"shape {list(x.shape)}"
 
 
 def _read_parquet(path: Path, label_column: str | None, ignored_column: str | None) -> Table:

@@ -29,6 +29,7 @@ def run(options: Namespace) -> None:
     import numpy as np
     import torch
 
+    import somvae_ext.plotting  # noqa: F401
     from somvae_ext.cli.som.plot import draw
     from somvae_ext.data.feature_scaling import FeatureScaling
     from somvae_ext.data.tables import read_table

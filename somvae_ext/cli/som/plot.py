@@ -56,7 +56,7 @@ def draw(
     figures = {kind: _figure(saved, kind, features, clusters, image_shape) for kind in kinds}
     for kind, figure in figures.items():
         with atomic_file(folder / f"{kind}.png") as file:
-            figure.savefig(file, dpi=150, format="png")
+            figure.savefig(file, dpi=150, format="png", bbox_inches="tight")  # long names make wide legends
     return [folder / f"{kind}.png" for kind in kinds]
 
 

@@ -450,6 +450,22 @@ def test_a_mistake_with_a_map_is_answered_with_one_sentence(
     assert {path: path.read_bytes() for path in Path("map").iterdir()} == before
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_answered_with_one_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: SOM, x: np.ndarray) -> None:
+        raise error
+
+    monkeypatch.setattr(SOM, "fit", fail)
+    np.save("rows.npy", np.zeros((30, 2)))
+    assert fit("rows.npy") == 2
+    assert capsys.readouterr().err == (
+        "somvae: a map of 3 x 4 nodes of this data does not fit into memory; choose smaller --rows and --cols\n"
+    )
+    assert not Path("map").exists()
+
+
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "ignore", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

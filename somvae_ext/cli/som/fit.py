@@ -55,7 +55,8 @@ def run(options: Namespace) -> None:
     scaling = FeatureScaling.fit(options.scaling, (block.x for block in table.blocks()), table.dim)
     start = time.perf_counter()
     with _scaled(table, scaling) as x:
-        som.fit(x)
+        with _memory_errors_of(som):
+            som.fit(x)
         seconds = time.perf_counter() - start
         nodes = som.grid_.num_nodes
         evaluation = {"quantization_error": som.quantization_error_}
@@ -108,6 +109,22 @@ def _check_number_of_rows(som: SOM, table: Table) -> None:
             f"{table.path}: --init kmeans needs a row for each of the {som.n_rows} x {som.n_cols} nodes, got "
             f"{table.num_rows}; choose smaller --rows and --cols, or --init pca"
         )
+
+
+@contextlib.contextmanager
+def _memory_errors_of(som: SOM) -> Iterator[None]:
+    """Says in a sentence that there is too little memory, which torch does by a RuntimeError."""
+    import torch
+
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        raise ValueError(
+            f"a map of {som.n_rows} x {som.n_cols} nodes of this data does not fit into memory; choose smaller --rows "
+            "and --cols"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def parse(argv: Sequence[str]) -> Namespace:
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-    class HelpFormatter(DefaultHelpFormatter):  # type: ignore[misc]
+    class HelpFormatter(DefaultHelpFormatter):
         """Without types and defaults, which our help tells in words."""
 
         def _get_help_string(self, action: argparse.Action) -> str:

@@ -378,7 +378,7 @@ FILES = {
         (["ok.npy", "--batch-size", "0"], "batch_size must be an integer of at least 1, got 0"),
         (["ok.npy", "--topology", "hexagonal", "--periodic", "--rows", "3"], "rows must be even"),
         (["ok.npy", "--neighborhood", "mexican_hat"], "neighborhood must not be 'mexican_hat' with algorithm='batch'"),
-        (["ok.npy", "--metric", "minkowski", "--p", "0.5"], "p must be a finite number of at least 1, got 0.5"),
+        (["ok.npy", "--metric", "minkowski", "--p", "0.5"], "p must be from 1 to 64, got 0.5"),
         (["ok.npy", "--metric", "euclid"], "did you mean euclidean?"),
         (["ok.npy", "--rowz", "1"], "unknown option --rowz; did you mean --rows?"),
         (["ok.npy", "--rows", "many"], "--rows must be an integer, got 'many'"),

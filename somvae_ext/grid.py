@@ -150,13 +150,15 @@ class Grid:
 
         On a periodic grid it is the shortest way around.
         """
-        coordinates = self.coordinates().to(a.device)
-        difference = (coordinates[a] - coordinates[b]).abs()
+        # In whole rows and half columns, so that the distance of neighbours is 1 and not nearly so.
+        (row, col), (other_row, other_col) = self.row_col(a), self.row_col(b)
+        hexagonal = self.topology == "hexagonal"
+        shift = (row % 2 - other_row % 2) if hexagonal else 0
+        rows, half_cols = (row - other_row).abs(), (2 * (col - other_col) + shift).abs()
         if self.periodic:
-            spacing = _HEXAGON_ROW_SPACING if self.topology == "hexagonal" else 1.0
-            period = torch.tensor([self.cols, self.rows * spacing], dtype=torch.float64, device=a.device)
-            difference = torch.minimum(difference, period - difference)
-        return difference.square().sum(dim=-1).sqrt()
+            rows, half_cols = torch.minimum(rows, self.rows - rows), torch.minimum(half_cols, 2 * self.cols - half_cols)
+        squared_spacing = 0.75 if hexagonal else 1.0
+        return (squared_spacing * rows.double().square() + 0.25 * half_cols.double().square()).sqrt()
 
     def axis_distances(self) -> tuple[Tensor, Tensor]:
         """Distances along each axis of the plane, between rows and between columns, float64, on the CPU.

@@ -89,8 +89,9 @@ def test_neither_training_nor_errors_hold_all_distances(metric: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", MEMORY, metric], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    # A tile of 64 MiB, its copy without NaN and its mask, of other metrics; less of the fused search.
-    assert int(result.stdout) < 200e6
+    # Of other metrics three tiles of 64 MiB, and a mask: distances, without NaN, without the winner. The fused search
+    # takes less.
+    assert int(result.stdout) < 300e6
 
 
 def test_nan_is_refused_or_left_out_and_never_learnt() -> None:

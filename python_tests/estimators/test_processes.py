@@ -57,6 +57,18 @@ def test_shares_that_do_not_fit_together_are_refused_by_both(folder: Path) -> No
         )
 
 
+def test_data_that_one_process_refuses_are_refused_by_both(folder: Path) -> None:
+    assert "the dtype of the rows must be the same in all processes" in (folder / "refused_dtype_0").read_text()
+    assert (folder / "refused_dtype_0").read_text() == (folder / "refused_dtype_1").read_text()
+    assert "got NaN in row 0, column 0" in (folder / "refused_nan_1").read_text()
+    assert "got an error in process 1" in (folder / "refused_nan_0").read_text()
+
+
+def test_without_a_seed_both_start_alike(folder: Path) -> None:
+    first, second = (torch.as_tensor(torch.load(folder / f"unseeded_{rank}.pt")) for rank in (0, 1))
+    assert first.equal(second)
+
+
 def test_each_may_read_a_stream_of_its_own(folder: Path) -> None:
     first, second = (torch.as_tensor(torch.load(folder / f"stream_{rank}.pt", weights_only=False)) for rank in (0, 1))
     assert first.isfinite().all()

@@ -177,6 +177,39 @@ def test_training_stops_when_nothing_gets_better() -> None:
     assert som.n_epochs_ == len(som.history_) < 50
 
 
+@pytest.mark.parametrize("init", ["pca", "random", "samples", "kmeans"])
+def test_waiting_for_a_better_error_does_not_end_training_while_the_neighborhood_narrows(init: Any) -> None:
+    x = blobs()
+    whole = SOM(8, 8, init=init, n_epochs=30, random_state=0).fit(x)
+    watched = SOM(8, 8, init=init, n_epochs=30, random_state=0, tol=1e-3).fit(x)
+    assert watched.n_epochs_ > 20
+    assert watched.quantization_error_ < 1.05 * whole.quantization_error_
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e-42, 1.0, 1e37, 1e300])
+def test_only_the_ratio_of_weights_matters(weight: float) -> None:
+    x = blobs()
+    plain, weighted = SOM(3, 3).fit(x), SOM(3, 3).fit(x, sample_weight=np.full(300, weight))
+    np.testing.assert_allclose(weighted.codebook_, plain.codebook_, rtol=1e-5, atol=1e-5)
+    assert weighted.score(x, sample_weight=np.full(300, weight)) == pytest.approx(plain.score(x))
+
+
+def test_weights_that_are_all_zero_are_refused() -> None:
+    x, zeros = blobs(), np.zeros(300)
+    som = SOM(3, 3).fit(x)
+    for use in (som.score, som.fit, som.partial_fit, SOM(3, 3, init=blobs(9)).fit):
+        with pytest.raises(ValueError, match="sample_weight must be above 0 for at least one row, got only zeros"):
+            use(x, sample_weight=zeros)
+
+
+def test_values_whose_squares_would_vanish_are_refused_in_float32_and_trained_in_float64() -> None:
+    x = blobs()
+    with pytest.raises(ValueError, match=r"X must hold values above .* so that their squares do not vanish in float32"):
+        SOM(3, 3).fit(x * np.float32(1e-20))
+    small, plain = SOM(3, 3).fit(x.astype(np.float64) * 1e-20), SOM(3, 3).fit(x.astype(np.float64))
+    np.testing.assert_allclose(small.codebook_, 1e-20 * plain.codebook_, rtol=1e-6, atol=1e-26)
+
+
 def test_weights_count_like_repeated_rows() -> None:
     x, times = blobs(100), np.random.default_rng(0).integers(0, 4, 100)
     weighted = SOM(3, 4).fit(x, sample_weight=times)
@@ -296,6 +329,22 @@ def test_clones_and_pickles() -> None:
     assert not hasattr(clone(som), "codebook_")
 
 
+def test_parameters_may_be_numpys_numbers() -> None:
+    x = blobs()
+    som = SOM(np.int64(3), np.int32(4), batch_size=np.int64(32), n_epochs=np.int64(2), periodic=np.bool_(True))
+    assert som.set_params(algorithm="minibatch").fit(x).codebook_.shape == (12, 4)
+
+
+@pytest.mark.parametrize("column", ["kind", "when", "name"])
+def test_a_column_that_holds_no_numbers_is_named(column: str) -> None:
+    frame = pandas.DataFrame(blobs(10), columns=list("abcd"))
+    frame["kind"] = pandas.Categorical(["x", "y"] * 5)
+    frame["when"] = pandas.date_range("2020-01-01", periods=10)
+    frame["name"] = ["p", "q"] * 5
+    with pytest.raises(ValueError, match=f"X must hold numbers, got .* in column '{column}'"):
+        SOM(2, 2).fit(frame[["a", "b", column]])
+
+
 def test_columns_of_a_table_are_known_by_name() -> None:
     frame = pandas.DataFrame(blobs(), columns=list("abcd"))
     som = SOM(3, 3).fit(frame)
@@ -383,7 +432,7 @@ def test_an_offset_that_all_share_does_not_show() -> None:
         ({"n_rows": 3, "topology": "hexagonal", "periodic": True}, "rows must be even for a periodic hexagonal grid"),
         ({"neighborhood": "gauss"}, "neighborhood must be one of 'gaussian', .*, got 'gauss'"),
         ({"metric": "euclid"}, "metric must be one of 'euclidean', .*, got 'euclid'"),
-        ({"metric": "minkowski", "p": 0.0}, "p must be a finite number of at least 1, got 0.0"),
+        ({"metric": "minkowski", "p": 0.0}, "p must be from 1 to 64, got 0.0"),
         ({"init": "svd"}, "init must be one of 'pca', 'random', 'samples', 'kmeans', got 'svd'"),
         ({"init": np.ones((3, 4))}, r"init must be an array of shape \[K, D\] = \[100, 4\] or .*, got \[3, 4\]"),
         ({"init": np.full((100, 4), np.nan)}, "init must hold finite values, got NaN"),
@@ -441,6 +490,46 @@ def test_a_fit_that_fails_half_way_leaves_a_map_that_works() -> None:
     with pytest.raises(KeyboardInterrupt):
         som.set_params(n_rows=5, neighborhood=broken).fit(x)
     np.testing.assert_array_equal(som.predict(x), nodes)
+
+
+def test_data_of_another_width_that_fail_leave_the_map_to_its_own() -> None:
+    frame = pandas.DataFrame(blobs(), columns=list("abcd"))
+    som = SOM(3, 3).fit(frame)
+    with pytest.raises(ValueError, match="got NaN"):
+        som.fit(np.full((5, 6), np.nan))
+    np.testing.assert_array_equal(som.predict(frame), som.labels_)
+    assert som.n_features_in_ == 4
+
+
+def test_learning_rate_and_width_of_single_steps_go_through_their_schedules() -> None:
+    x, seen = blobs(), []
+
+    def schedule(step: int, n_steps: int, initial: float, final: float) -> float:
+        seen.append((step, n_steps, initial, final))
+        return final
+
+    som = SOM(3, 3, n_epochs=3, alpha_schedule=schedule)
+    for _ in range(5):
+        som.partial_fit(x)
+    assert seen == [(step, 3, 0.5, 0.01) for step in (0, 1, 2, 2, 2)]
+
+
+def test_another_default_device_changes_nothing() -> None:
+    x = torch.from_numpy(blobs())
+    for init in ("pca", "random", "samples", "kmeans"):
+        expected = SOM(3, 3, init=init, n_epochs=3, random_state=0).fit(x).codebook_  # type: ignore[arg-type]
+        with torch.device("meta"):
+            codebook = SOM(3, 3, init=init, n_epochs=3, random_state=0).fit(x).codebook_  # type: ignore[arg-type]
+        assert torch.as_tensor(codebook).equal(torch.as_tensor(expected)), init
+
+
+def test_what_can_be_read_once_is_refused_before_it_is_read() -> None:
+    batches = iter([blobs(10), blobs(10)])
+    with pytest.raises(ValueError, match="got an iterator, which can be read once"):
+        SOM().fit(batches)
+    assert len(list(batches)) == 2
+    with pytest.raises(ValueError, match="X must be an array of rows for fit_predict"):
+        SOM().fit_predict(DataLoader(TensorDataset(torch.ones(4, 2))))
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

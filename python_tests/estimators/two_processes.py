@@ -60,6 +60,17 @@ def main(folder: Path) -> None:
             SOM(2, 2, distributed=True).fit(torch.rand(9, 3 + RANK))
         except ValueError as error:
             (folder / f"refused_{RANK}").write_text(str(error))
+        for name, x in {
+            "dtype": torch.rand(9, 3, dtype=torch.float64 if RANK else torch.float32),
+            "nan": torch.full((9, 3), torch.nan) if RANK else torch.rand(9, 3),
+        }.items():
+            try:
+                SOM(2, 2, distributed=True).fit(x)
+            except ValueError as error:
+                (folder / f"refused_{name}_{RANK}").write_text(str(error))
+        options: dict[str, Any] = {"init": "samples", "neighborhood": "bubble", "sigma_initial": 0.5}
+        unseeded = SOM(20, 20, n_epochs=2, distributed=True, **options).fit(share(rows("pca")[0]))
+        torch.save(unseeded.codebook_, folder / f"unseeded_{RANK}.pt")
         stream = SOM(3, 3, n_epochs=2, distributed=True).fit(IterableBatches(share(rows("pca")[0])))
         torch.save(stream.codebook_, folder / f"stream_{RANK}.pt")
 
@@ -75,3 +86,5 @@ class IterableBatches:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    if WORLD_SIZE > 1:
+        torch.distributed.barrier()  # none leaves while the other still waits for an answer

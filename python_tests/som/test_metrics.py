@@ -113,6 +113,25 @@ def test_a_function_sees_expanded_tensors_and_decides(monkeypatch: pytest.Monkey
     assert shapes == [((3, 1, 5), (1, 4, 5)), ((3, 1, 5), (1, 4, 5)), ((1, 1, 5), (1, 4, 5))]
 
 
+def test_a_large_exponent_of_small_differences_keeps_its_digits() -> None:
+    x, codebook = (0.01 * some(40, 4, seed).float() for seed in (0, 1))
+    metric = Metric("minkowski", p=60.0)
+    exact = map_oracle.distances("minkowski", x.double().numpy(), codebook.double().numpy(), p=60.0)
+    np.testing.assert_allclose(metric.pairwise(x, codebook), exact, rtol=1e-5)
+    found = WinnerSearch(codebook, Grid(5, 8), metric).find(x)
+    np.testing.assert_allclose(found.distance, exact.min(axis=1), rtol=1e-5)
+
+
+def test_a_function_may_count() -> None:
+    x, codebook = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 2.0, 1.0], [1.0, 2.0, 0.0]])
+
+    def hamming(rows: Tensor, codes: Tensor) -> Tensor:
+        return (rows != codes).sum(dim=-1)
+
+    found = WinnerSearch(codebook, Grid(1, 2), Metric(hamming)).find(x)
+    assert (found.index.item(), found.distance.item()) == (1, 1.0)
+
+
 def test_a_shared_offset_does_not_cost_rows_with_gaps_their_winner() -> None:
     x, codebook = (some(200, 6, 0, 0.3) + 1e6).float(), (some(20, 6, 1) + 1e6).float()
     index = WinnerSearch(codebook, Grid(4, 5), Metric()).find(x, gaps=True).index
@@ -126,8 +145,12 @@ def test_a_shared_offset_does_not_cost_rows_with_gaps_their_winner() -> None:
     [
         ({"distance": "euclid"}, "metric must be one of 'euclidean', .*, got 'euclid'"),
         ({"distance": 3}, "metric must be a name or a function, got 3"),
-        ({"p": 0.5}, "p must be a finite number of at least 1, got 0.5"),
+        ({"p": 0.5}, "p must be from 1 to 64, got 0.5"),
         ({"feature_weights": torch.tensor([1.0, -1.0])}, r"feature_weights must hold .* at least 0"),
+        (
+            {"feature_weights": torch.tensor([1.0, 1e9])},
+            r"feature_weights must be 0 or from 1e-06 to 1e\+06",
+        ),
         ({"feature_weights": torch.zeros(2)}, r"feature_weights must hold .* not all of them 0"),
         ({"distance": torch.cdist, "feature_weights": torch.ones(2)}, "feature_weights must be None where the metric"),
     ],

@@ -64,6 +64,24 @@ def test_a_square_reaches_as_far_along_either_axis(grid: Grid, sigma: float) -> 
     assert (weights_between_nodes(grid, "square", sigma).numpy() == (along <= sigma).all(axis=2)).all()
 
 
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("radius", [1, 2])
+def test_a_bubble_of_hexagons_ends_exactly_at_its_radius(radius: int, periodic: bool) -> None:
+    """Distances on hexagons have square roots in them: none of the nodes at the edge may be lost to rounding."""
+    grid = Grid(8, 7, "hexagonal", periodic)
+    reached = (weights_between_nodes(grid, "bubble", float(radius)) > 0).sum(dim=1)
+    inside = (grid.window_nodes(radius, torch.arange(grid.num_nodes)) >= 0).sum(dim=1)
+    assert reached.equal(inside)
+
+
+def test_a_function_that_gives_booleans_is_taken_and_one_that_gives_no_numbers_is_not() -> None:
+    count, total = torch.tensor([2, 0, 0, 0]), torch.tensor([[4.0], [0.0], [0.0], [0.0]])
+    codes = pull(torch.full((4, 1), 9.0), total, count, Grid(2, 2), lambda distance, sigma: distance <= sigma, 1.0)
+    assert codes.flatten().tolist() == [2, 2, 2, 9]
+    with pytest.raises(ValueError, match="neighborhood must give finite weights, got NaN or infinity"):
+        pull(codes, total, count, Grid(2, 2), lambda distance, sigma: distance / distance, 1.0)
+
+
 def test_which_names_separate() -> None:
     separate = [name for name in NAMES if axis_weights(Grid(3, 4), name, 1.0) is not None]
     assert separate == ["gaussian", "fastsom_gaussian", "square"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,12 +152,35 @@ def test_weights_that_are_none_are_refused(weight: list[float], message: str) ->
         ArrayRows(some(), FLOAT32, weight=np.array(weight))
 
 
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_a_mapped_file_is_let_go_of_as_it_is_read(tmp_path: Path, mode: str) -> None:
+    np.save(tmp_path / "x.npy", np.ones((1_000_000, 32), dtype=np.float32))  # 122 MiB
+    program = f"""
+import numpy as np, resource, torch
+import somvae_ext.som.rows as rows
+from somvae_ext.som import ArrayRows, Processes, Values
+rows._CHUNK_VALUES = 1 << 21  # 8 MiB
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+source = ArrayRows(np.load("x.npy", mmap_mode={mode!r}), Values(torch.float32, torch.device("cpu")))
+source.sample(8192, Processes(False, torch.device("cpu")))
+assert sum(chunk.x.sum().item() for chunk in source.chunks()) == 32e6
+print(peak() - before)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    # A sample of 1 MiB whose pieces map 64 KiB around each of 1,024 rows, or a chunk; not the file.
+    assert int(done.stdout) < 90e6
+
+
 def test_batches_that_cannot_be_trained_on_are_refused() -> None:
     def generator() -> Iterator[Tensor]:
         yield some()
 
     with pytest.raises(ValueError, match="anew for every epoch, got an iterator"):
-        StreamRows(generator(), 3, FLOAT32)
+        first_batch(generator())
     with pytest.raises(ValueError, match="at least one batch, got none"):
         first_batch([])
     with pytest.raises(ValueError, match=r"batches of shape \[n, D\], got \[3\]"):

@@ -240,6 +240,29 @@ def test_training_ends_when_the_error_falls_no_more() -> None:
     assert [stop(history[: n + 1]) for n in range(len(errors))] == [False, False, False, False, True, False]
 
 
+def test_an_error_that_never_changes_ends_training_and_the_start_is_not_compared_with() -> None:
+    stop = no_longer_better(tol=0.0, patience=2)
+    assert stop([{"quantization_error": 1.0}] * 4)
+    assert not stop([{"quantization_error": error} for error in (0.1, 5.0, 4.0, 3.0, 2.0)])
+
+
+def test_chunks_are_added_up_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of 2^24 in the first chunk, and ones that float32 would lose beside it."""
+    monkeypatch.setattr("somvae_ext.som.rows._CHUNK_VALUES_WITH_GAPS", 1)
+    x = torch.ones(1001, 1)
+    x[0] = 2.0**24
+    codes, _ = train_batch(
+        source(x),
+        torch.zeros(1, 1),
+        Grid(1, 1),
+        metric=Metric(),
+        neighborhood="gaussian",
+        n_epochs=1,
+        sigma=lambda _: 1.0,
+    )
+    assert codes.item() == pytest.approx((2.0**24 + 1000) / 1001, rel=1e-7)
+
+
 def test_assign_gives_every_winner_and_the_weighted_error() -> None:
     x, codebook, grid = some(50, 3), some(6, 3, 1), Grid(2, 3)
     weight = torch.arange(50).double()

@@ -98,7 +98,7 @@ class SavedMap:
         first = 0
         for block in blocks:
             x = values.tensor(self.scaling.apply(block))
-            distance, index = search.find(x, gaps=values.check(x, first))
+            distance, index = search.find(x, gaps=values.check(x, first)[0])
             first += len(x)
             yield Winners(index.numpy(), distance.numpy())
 
@@ -155,7 +155,7 @@ class SavedMap:
         config = _config(folder)
         try:
             som = SOM(**config["estimator"])
-            som._check_parameters()
+            som.check_parameters()
             scaling = FeatureScaling.from_dict(config["scaling"])
             names, label_column, classes = (config[name] for name in ("feature_names", "label_column", "classes"))
             evaluation = dict(config["evaluation"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+import numbers
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -108,7 +110,7 @@ class SOM(TransformerMixin, BaseEstimator):
         Under ``torchrun`` each process gives its share of the rows, and all end with the same bits (batch algorithm).
         The processes meet over gloo, or over NCCL where the rows are on GPUs.
     random_state : int, RandomState or None
-        Draws the start and the mini-batches. The same seed gives the same bits.
+        Draws the start and the mini-batches. The same seed gives the same bits, if a loader gives the same batches.
     device : str, torch.device or None
         Where to train; by default where the data are.
     verbose : bool
@@ -223,17 +225,32 @@ class SOM(TransformerMixin, BaseEstimator):
         ValueError
             A parameter out of range, or data that cannot be trained on; the sentence says which row and column.
         """
-        self._check_parameters()
-        rows = self._rows(X, sample_weight)
-        return self._train(rows, X)
+        self.check_parameters()
+        processes = Processes(self.distributed, self._device(X))
+        with self._as_it_was_on_failure():
+            error, rows = None, None
+            try:
+                rows = self._rows(X, sample_weight)
+                if isinstance(rows, ArrayRows):
+                    _check_squares(rows)
+                self._metric().on(torch.empty(0, rows.dim))  # says so now if there are too few or too many weights
+            except ValueError as refused:
+                error = refused
+            processes.only_if_all(error)
+            assert rows is not None
+            return self._train(rows, X, processes)
 
-    def _train(self, rows: Rows, X: Data) -> Self:
+    def _train(self, rows: Rows, X: Data, processes: Processes) -> Self:
         metric = self._metric()
-        metric.on(torch.empty(0, rows.dim))  # says so now if there are too few or too many weights
-        processes = Processes(self.distributed, rows.values.device)
-        processes.agree(rows.dim, "the number of features")
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        processes.agree("the number of features", rows.dim)
+        processes.agree("the dtype of the rows", str(rows.values.dtype))
+        init = self.init if isinstance(self.init, str) else "an array"
+        processes.agree("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
+        if isinstance(rows, ArrayRows):
+            rows.normalize_weights(processes)
+        seed = processes.gather(self._seed())[0]
         codebook, grid = self._start(rows, processes, seed)
+        processes.share(codebook)
         shared: dict[str, Any] = {
             "metric": metric,
             "neighborhood": self.neighborhood,
@@ -257,7 +274,9 @@ class SOM(TransformerMixin, BaseEstimator):
                 generator = torch.Generator().manual_seed(seed)
 
                 def batches() -> Iterable[som.Chunk]:
-                    return rows.batches(self.batch_size, generator) if isinstance(rows, ArrayRows) else rows.batches()
+                    if isinstance(rows, StreamRows):
+                        return rows.batches()
+                    return rows.batches(int(self.batch_size), generator)
 
                 codebook, history = som.train_minibatch(
                     batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, report=bar.show, **shared
@@ -287,17 +306,22 @@ class SOM(TransformerMixin, BaseEstimator):
         y : ignored
         sample_weight : array of shape (N,), optional
         """
-        self._check_parameters()
+        self.check_parameters()
         if self.distributed:
             raise ValueError("SOM: distributed must be False for partial_fit; fit trains with several processes")
         fresh = not hasattr(self, "codebook_")
         if not _is_array(X):
             raise ValueError("SOM: X must be an array of rows for partial_fit; give it one batch at a time")
-        rows = self._rows(X, sample_weight, reset=fresh)
-        assert isinstance(rows, ArrayRows)
-        if fresh:
-            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-            codebook, grid = self._start(rows, Processes(False, rows.values.device), seed)
+        with self._as_it_was_on_failure():
+            rows = self._rows(X, sample_weight, reset=fresh)
+            assert isinstance(rows, ArrayRows)
+            alone = Processes(False, rows.values.device)
+            rows.normalize_weights(alone)
+            return self._go_on(rows, X, alone)
+
+    def _go_on(self, rows: ArrayRows, X: Data, alone: Processes) -> Self:
+        if not hasattr(self, "codebook_"):
+            codebook, grid = self._start(rows, alone, self._seed())
             steps = 0
         else:
             codebook, grid, steps = rows.values.tensor(self.codebook_), self.grid_, self._steps
@@ -320,6 +344,8 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def fit_predict(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Array:
         """:meth:`fit`, and the node of each row, int64 ``(N,)``."""
+        if not _is_array(X):
+            raise ValueError("SOM: X must be an array of rows for fit_predict; fit takes batches, and predict arrays")
         self.fit(X, sample_weight=sample_weight)
         return self.labels_ if hasattr(self, "labels_") else self.predict(X)
 
@@ -375,6 +401,7 @@ class SOM(TransformerMixin, BaseEstimator):
         self, X: Data, sample_weight: ArrayLike | Tensor | None = None, second_best: bool = False
     ) -> som.Assignment:
         rows = self._new_rows(X, sample_weight)
+        rows.normalize_weights(Processes(False, rows.values.device))
         codebook = rows.values.tensor(self.codebook_)
         return som.assign(rows, codebook, self.grid_, self._metric(), second_best=second_best)
 
@@ -389,7 +416,7 @@ class SOM(TransformerMixin, BaseEstimator):
     def _rows(self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True) -> Rows:
         """The rows of X, checked, and what scikit-learn keeps about their features."""
         if sample_weight is not None and not isinstance(sample_weight, Tensor):
-            sample_weight = np.asarray(sample_weight, dtype=np.float64)
+            sample_weight = np.array(sample_weight, dtype=np.float64)  # a copy: tables lend theirs for reading
         if not _is_array(X):
             if sample_weight is not None:
                 raise ValueError("SOM: sample_weight must be None where X is an iterable of batches")
@@ -404,24 +431,45 @@ class SOM(TransformerMixin, BaseEstimator):
                 )
             self._check_width(X.shape[1], reset)
             return ArrayRows(X, self._values(X), sample_weight)
+        _check_columns(X)
         checked = validate_data(self, X, reset=reset, ensure_all_finite=False)
+        if checked.dtype.kind not in "fiub":
+            raise ValueError(f"SOM: X must hold numbers, got dtype {checked.dtype}")
         if isinstance(X, np.memmap):
             checked = X  # which knows its file
         return ArrayRows(checked, self._values(checked), sample_weight)
 
     def _values(self, x: Array) -> Values:
-        dtype = x.dtype if isinstance(x, Tensor) else torch.from_numpy(np.empty(0, _native(x.dtype))).dtype
-        precise = dtype in (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
-        where = self.device if self.device is not None else x.device if isinstance(x, Tensor) else "cpu"
-        device = torch.device(where)
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"SOM: device must be one that torch can use, got {str(device)!r} where it finds no GPU")
+        whole = not (x.dtype.is_floating_point if isinstance(x, Tensor) else x.dtype.kind == "f")
         return Values(
-            torch.float64 if precise else torch.float32,
-            device,
+            torch.float64 if x.dtype.itemsize > (2 if whole else 4) else torch.float32,
+            self._device(x),
             self.missing,
             getattr(self, "feature_names_in_", None),
         )
+
+    def _device(self, X: Any) -> torch.device:
+        where = self.device if self.device is not None else X.device if isinstance(X, Tensor) else "cpu"
+        device = torch.device(where)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"SOM: device must be one that torch can use, got {str(device)!r} where it finds no GPU")
+        return device
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    @contextlib.contextmanager
+    def _as_it_was_on_failure(self) -> Iterator[None]:
+        """What is known of the features is set as data are checked; if they fail, that of the map's own comes back."""
+        names = ("n_features_in_", "feature_names_in_")
+        before = {name: self.__dict__[name] for name in names if name in self.__dict__}
+        try:
+            yield
+        except BaseException:
+            for name in names:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
 
     def _check_width(self, dim: int, reset: bool) -> None:
         if reset:
@@ -431,7 +479,7 @@ class SOM(TransformerMixin, BaseEstimator):
             raise ValueError(f"X has {dim} features, but SOM is expecting {self.n_features_in_} features as input")
 
     def _start(self, rows: Rows, processes: Processes, seed: int) -> tuple[Tensor, Grid]:
-        grid = Grid(self.n_rows, self.n_cols, self.topology, self.periodic)
+        grid = self._grid()
         if isinstance(self.init, str):
             wanted = som.sample_rows(self.init, grid.num_nodes, rows.dim)  # type: ignore[arg-type]
             x, weight = rows.sample(wanted, processes)
@@ -449,6 +497,10 @@ class SOM(TransformerMixin, BaseEstimator):
             raise ValueError("SOM: init must hold finite values, got NaN or infinity")
         return codebook, grid
 
+    def _grid(self) -> Grid:
+        periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic
+        return Grid(self.n_rows, self.n_cols, self.topology, periodic)
+
     def _metric(self) -> Metric:
         weights = self.feature_weights
         if weights is not None:
@@ -465,8 +517,15 @@ class SOM(TransformerMixin, BaseEstimator):
     def _alpha(self, step: int) -> float:
         return som.value_at(self.alpha_schedule, step, self.n_epochs, self.alpha_initial, self.alpha_final)
 
-    def _check_parameters(self) -> None:
-        Grid(self.n_rows, self.n_cols, self.topology, self.periodic)
+    def check_parameters(self) -> None:
+        """What :meth:`fit` checks before it looks at data.
+
+        Raises
+        ------
+        ValueError
+            A parameter out of range, or one that does not go with another.
+        """
+        self._grid()
         check_neighborhood("SOM", self.neighborhood)
         self._metric()
         check_schedule("SOM", "sigma_schedule", self.sigma_schedule)
@@ -482,7 +541,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 raise ValueError(f"SOM: {name} must be one of {names}, got {value!r}")
         for name in ("n_epochs", "batch_size", "patience"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(f"SOM: {name} must be an integer of at least 1, got {value!r}")
         for name, optional in (
             ("sigma_initial", True),
@@ -491,9 +550,9 @@ class SOM(TransformerMixin, BaseEstimator):
             ("alpha_final", False),
         ):
             value = getattr(self, name)
-            if not (optional and value is None) and not (math.isfinite(value) and value > 0):
+            if not (optional and value is None) and not (_is_number(value) and value > 0):
                 raise ValueError(f"SOM: {name} must be a finite number above 0, got {value!r}")
-        if self.tol is not None and not 0 <= self.tol < 1:
+        if self.tol is not None and not (_is_number(self.tol) and 0 <= self.tol < 1):
             raise ValueError(f"SOM: tol must be None or a share from 0 to below 1, got {self.tol!r}")
         if self.algorithm == "batch" and self.neighborhood in WITH_NEGATIVE_WEIGHTS:
             raise ValueError(
@@ -518,6 +577,28 @@ def _like(result: Tensor, X: Any) -> Array:
     return result.to(X.device) if isinstance(X, Tensor) else result.cpu().numpy()
 
 
-def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """In this machine's order of bytes, which torch needs."""
-    return dtype.newbyteorder("=")
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _check_columns(X: Any) -> None:
+    """
+    Raises:
+        ValueError: a column of a table that holds no numbers, where the table says so.
+    """
+    for name, dtype in getattr(X, "dtypes", {}).items() if hasattr(X, "columns") else ():
+        if getattr(dtype, "kind", "O") in "mM" or str(dtype) in ("category", "string", "str"):
+            raise ValueError(f"SOM: X must hold numbers, got {dtype} in column {name!r}; leave it out or encode it")
+
+
+def _check_squares(rows: ArrayRows) -> None:
+    """
+    Raises:
+        ValueError: the squares of differences of such values would vanish.
+    """
+    least = 1e4 * torch.finfo(rows.values.dtype).tiny ** 0.5
+    if 0 < rows.largest < least:
+        raise ValueError(
+            f"SOM: X must hold values above {least:.1e} in size, so that their squares do not vanish in "
+            f"{str(rows.values.dtype).removeprefix('torch.')}, got at most {rows.largest:.3e}; rescale the data"
+        )

@@ -37,12 +37,11 @@ class SOM(nn.Module):
         dim: size of a code D.
         topology: ``"rectangular"`` or ``"hexagonal"``.
         periodic: whether the map wraps around.
-        metric: a name that :class:`~somvae_ext.som.Metric` knows, or a function as above; any monotonic function of a
-            distance finds the same winners.
+        metric: a :class:`~somvae_ext.som.Metric`, a name that it knows, or a function as above; any monotonic function
+            of a distance finds the same winners.
         neighborhood: a name that :func:`~somvae_ext.som.pull` knows, such as ``"gaussian"`` (exp(-d^2 / (2 sigma^2)))
-        and
-            ``"fastsom_gaussian"`` (without the 2), or a function as above, of distances on the grid and of sigma, one
-            element at a time.
+            and ``"fastsom_gaussian"`` (without the 2), or a function as above, of distances on the grid and of sigma,
+            one element at a time.
 
     Attributes:
         codebook: buffer ``[K, D]``, nodes in row-major order; at first uniform in [0, 1).
@@ -71,7 +70,7 @@ class SOM(nn.Module):
         *,
         topology: Topology = "rectangular",
         periodic: bool = False,
-        metric: MetricName | Distance = "euclidean",
+        metric: MetricName | Distance | Metric = "euclidean",
         neighborhood: str | Neighborhood = "gaussian",
     ) -> None:
         super().__init__()
@@ -80,7 +79,7 @@ class SOM(nn.Module):
         check_neighborhood("SOM", neighborhood)
         self.grid = Grid(rows, cols, topology, periodic)
         self.dim = dim
-        self.metric = Metric(metric)
+        self.metric = metric if isinstance(metric, Metric) else Metric(metric)
         self.neighborhood = neighborhood
         self.register_buffer("codebook", torch.empty(self.grid.num_nodes, dim))
         self.reset_parameters()
@@ -153,9 +152,11 @@ class SOM(nn.Module):
 
         Args:
             batches: such as a ``DataLoader``: gives tensors ``[N, D]``, or tuples that begin with one, anew in each
-            epoch. n_epochs: at least 1. alpha: learning rate in the first and in the last epoch. sigma: width of the
-            neighbourhood in the first and in the last epoch; by default from half of the map's longer
-                side to 0.5.
+                epoch.
+            n_epochs: at least 1.
+            alpha: learning rate in the first and in the last epoch.
+            sigma: width of the neighbourhood in the first and in the last epoch; by default from half of the map's
+                longer side to 0.5.
             alpha_schedule: from the first to the last value: one of :data:`somvae_ext.som.SCHEDULES`, or a function of
                 step, number of steps, initial and final value.
             sigma_schedule: the same for the width.
@@ -206,6 +207,11 @@ class SOM(nn.Module):
     def _check_shape(self, x: Tensor) -> None:
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"SOM: x must have shape [N, D] with D = {self.dim}, got {list(x.shape)}")
+        ours = self.codebook
+        if x.dtype != ours.dtype or x.device != ours.device:
+            raise ValueError(
+                f"SOM: x must be {ours.dtype} on {ours.device} as the codebook is, got {x.dtype} on {x.device}"
+            )
 
     def _check_batch(self, owner: str, x: Tensor) -> None:
         self._check_shape(x)

@@ -58,13 +58,13 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
     generator = torch.Generator().manual_seed(seed)
     if init == "random":
         low, high = x.aminmax(dim=0)
-        draws = torch.rand(grid.num_nodes, x.shape[1], dtype=x.dtype, generator=generator).to(x.device)
+        draws = torch.rand(grid.num_nodes, x.shape[1], dtype=x.dtype, generator=generator, device="cpu").to(x.device)
         return low + draws * (high - low)
     if init == "samples":
         if len(x) < grid.num_nodes:
-            chosen = torch.randint(len(x), (grid.num_nodes,), generator=generator)
+            chosen = torch.randint(len(x), (grid.num_nodes,), generator=generator, device="cpu")
         else:
-            chosen = torch.randperm(len(x), generator=generator)[: grid.num_nodes]
+            chosen = torch.randperm(len(x), generator=generator, device="cpu")[: grid.num_nodes]
         return x[chosen.to(x.device)]
     if len(x) < grid.num_nodes:
         raise ValueError(
@@ -206,14 +206,15 @@ def lay_out(centers: Tensor, grid: Grid) -> Tensor:
 
 def _plus_plus(z: Tensor, num_centers: int, seed: int) -> Tensor:
     """Rows to begin with, each drawn with a chance proportional to its squared distance from those before it."""
-    draws = torch.rand(num_centers, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(num_centers, dtype=torch.float64, generator=generator, device="cpu").tolist()
     centers = z.new_empty(num_centers, z.shape[1])
     distance = torch.ones(len(z), dtype=z.dtype, device=z.device)
     for k, draw in enumerate(draws):
         # On the CPU, where a running sum has one order, so that the choice does not depend on the device's.
         weight = distance.double().cpu().cumsum(dim=0)
         if weight[-1] == 0:  # all rows are centres already
-            weight = torch.arange(1, len(z) + 1, dtype=torch.float64)
+            weight = torch.arange(1, len(z) + 1, dtype=torch.float64, device="cpu")
         row = int(torch.searchsorted(weight, draw * weight[-1], right=True).clamp_max(len(z) - 1))
         centers[k] = z[row]
         to_new = ops.bmu(z, centers[k : k + 1]).distance

@@ -20,6 +20,12 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 _TILE_VALUES = 1 << 24
 
 
+# Whose powers of differences of 1e-4 of the largest still count in float64.
+_LARGEST_EXPONENT = 64
+# And the smallest is its inverse: squares of neither are lost in float32.
+_LARGEST_WEIGHT = 1e6
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Metric:
     """A distance between a row x and a code e.
@@ -30,17 +36,17 @@ class Metric:
     ``"manhattan"``          sum_d w_d abs(x_d - e_d)
     ``"chebyshev"``          max_d w_d abs(x_d - e_d)
     ``"minkowski"``          (sum_d w_d abs(x_d - e_d)^p)^(1/p)
-    a function               of tensors that are expanded already, ``[N, 1, D]`` and ``[1, K, D]`` to ``[N, K]``, so
-    that
-                             it never deals with the batch; any monotonic function of a distance finds the same nodes
+    a function               of expanded tensors, ``[N, 1, D]`` and ``[1, K, D]`` to ``[N, K]``
     ======================== ==================================================================================
+
+    A function never deals with the batch; any monotonic function of a distance finds the same nodes.
 
     Where values of a row are missing (NaN) its distances are those over the others; sums are scaled up by the share of
     the weights that is there, as scikit-learn's ``nan_euclidean_distances`` does.
 
     Args:
         distance: one of these names, or a function.
-        p: exponent of ``"minkowski"``, at least 1.
+        p: exponent of ``"minkowski"``, from 1 to 64.
         feature_weights: w, ``[D]``, at least 0 and not all 0; all 1 by default. Not for functions, which weigh as they
             like.
 
@@ -58,8 +64,8 @@ class Metric:
             raise ValueError(f"SOM: metric must be one of {names} or a function, got {self.distance!r}")
         if not isinstance(self.distance, str) and not callable(self.distance):
             raise ValueError(f"SOM: metric must be a name or a function, got {self.distance!r}")
-        if not (math.isfinite(self.p) and self.p >= 1):
-            raise ValueError(f"SOM: p must be a finite number of at least 1, got {self.p}")
+        if not 1 <= self.p <= _LARGEST_EXPONENT:
+            raise ValueError(f"SOM: p must be from 1 to {_LARGEST_EXPONENT}, got {self.p}; 'chebyshev' is its limit")
         weights = self.feature_weights
         if weights is None:
             return
@@ -70,6 +76,13 @@ class Metric:
                 "SOM: feature_weights must hold one finite number of at least 0 for each feature, not all of them 0, "
                 f"got {weights.tolist() if weights.dim() == 1 else list(weights.shape)}"
             )
+        used = weights[weights > 0]
+        if used.min() < 1 / _LARGEST_WEIGHT or used.max() > _LARGEST_WEIGHT:
+            raise ValueError(
+                f"SOM: feature_weights must be 0 or from {1 / _LARGEST_WEIGHT:.0e} to {_LARGEST_WEIGHT:.0e}, got "
+                f"{used.min().item()} to {used.max().item()}"
+            )
+        object.__setattr__(self, "feature_weights", weights.detach())
 
     def on(self, values: Tensor) -> Metric:
         """The same with its weights in the dtype and on the device of these values, ``[N, D]``.
@@ -137,19 +150,35 @@ class Metric:
                 raise ValueError(
                     f"SOM: metric must give [N, K] = {[len(x), len(codebook)]}, got {list(distances.shape)}"
                 )
-            return distances
+            return distances.to(codebook.dtype)
+        if codebook.dtype in (torch.float16, torch.bfloat16):
+            x, codebook = x.float(), codebook.float()
         x, codebook = self.scaled(x), self.scaled(codebook)
         if self.distance == "cosine":
-            return 1 - x @ codebook.T
-        order = {"euclidean": 2.0, "manhattan": 1.0, "chebyshev": math.inf, "minkowski": self.p}[self.distance]
+            return (1 - x @ codebook.T).clamp_min(0)  # rounding may lead below
+        if self.distance == "minkowski":
+            return self._minkowski(x, codebook)
+        order = {"euclidean": 2.0, "manhattan": 1.0, "chebyshev": math.inf}[self.distance]
         # Not through products of matrices: what is close would come out as noise.
         return torch.cdist(x, codebook, p=order, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def _minkowski(self, x: Tensor, codebook: Tensor) -> Tensor:
+        """Powers in float64 and of values of about 1, which neither overflow nor vanish."""
+        size = max(float(values.abs().amax()) if values.numel() else 0.0 for values in (x, codebook)) or 1.0
+        return (size * torch.cdist(x.double() / size, codebook.double() / size, p=self.p)).to(x.dtype)
 
     def _masked_distances(self, x: Tensor, codebook: Tensor) -> Tensor:
         """Over the last axis of tensors that broadcast to ``[N, K, D]``, without the values that are NaN in x."""
         present = ~x.isnan()
         weights = torch.ones_like(codebook) if self.feature_weights is None else self.feature_weights
         weights = weights * present
+        there = weights.sum(dim=-1)
+        if not there.all():
+            row = int((there.reshape(len(x), -1) == 0).any(dim=1).nonzero()[0])
+            raise ValueError(
+                "SOM: X must hold a value of a feature with a weight above 0 in each row, got none in row "
+                f"{row} of those with gaps"
+            )
         x = x.nan_to_num(nan=0.0)
         if self.distance == "cosine":
             along, ours, theirs = x * codebook, x.square(), codebook.square()
@@ -160,12 +189,10 @@ class Metric:
         if self.distance == "chebyshev":
             return (weights * difference).amax(dim=-1)
         order = {"euclidean": 2.0, "manhattan": 1.0}.get(str(self.distance), self.p)
-        there = weights.sum(dim=-1)
-        if not there.all():
-            raise ValueError("SOM: X must hold a value of a feature with a weight above 0 in each row, got one without")
         all_weights = x.shape[-1] if self.feature_weights is None else self.feature_weights.sum()
         scale = all_weights / there
-        return (scale * (weights * difference**order).sum(dim=-1)) ** (1 / order)
+        size = difference.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # whose powers are safe
+        return size[..., 0] * (scale * (weights * (difference / size) ** order).sum(dim=-1)) ** (1 / order)
 
 
 class WinnerSearch:

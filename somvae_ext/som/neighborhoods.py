@@ -13,6 +13,8 @@ from somvae_ext.grid import Grid
 
 Neighborhood = Callable[[Tensor, float], Tensor]
 
+_LARGEST_SIGMA = 1e100
+
 # Values of a tile of weights between nodes (32 MiB of float64).
 _TILE_VALUES = 1 << 22
 
@@ -76,6 +78,8 @@ def check_sigma(owner: str, sigma: float) -> None:
     """
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"{owner}: sigma must be a finite number above 0, got {sigma}")
+    if not 1 / _LARGEST_SIGMA <= sigma <= _LARGEST_SIGMA:  # its square is a number, too
+        raise ValueError(f"{owner}: sigma must be from {1 / _LARGEST_SIGMA} to {_LARGEST_SIGMA}, got {sigma}")
 
 
 def axis_weights(
@@ -119,14 +123,13 @@ def pull(
         total: sums of the rows that each node won, ``[K, D]``.
         count: their number, ``[K]``, or where values are missing their number per feature, ``[K, D]``.
         grid: of K nodes.
-        neighborhood: one of ``NAMES``, or a function from distances on the grid ``[M, U]``, of M nodes to U winners,
-        and
-            sigma to weights ``[M, U]``.
+        neighborhood: one of ``NAMES``, or a function from distances on the grid ``[M, U]``, float64, of M nodes to U
+            winners, and sigma to weights ``[M, U]``.
         sigma: its width in units of the grid, above 0.
         rate: as for :func:`~somvae_ext.ops.som_update`: None for the batch rule, alpha / N for a step of the seed's.
 
     Raises:
-        ValueError: sigma out of range, or a function that does not give ``[M, U]``.
+        ValueError: sigma out of range, or a function that does not give finite weights ``[M, U]``.
     """
     check_sigma("SOM", sigma)
     axes = axis_weights(grid, neighborhood, sigma, codebook.device)
@@ -143,5 +146,8 @@ def pull(
             raise ValueError(
                 f"SOM: neighborhood must give [M, U] = {[len(some), len(winners)]}, got {list(weights.shape)}"
             )
+        weights = weights.double()
+        if not weights.isfinite().all():
+            raise ValueError(f"SOM: neighborhood must give finite weights, got NaN or infinity at sigma = {sigma}")
         codes[some] = ops.som_update(codebook[some], total, count, weights, rate=rate)
     return codes

@@ -6,11 +6,21 @@ sum is made in one place and sent around.
 
 from __future__ import annotations
 
+import atexit
 import os
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
+
+
+def _leave() -> None:
+    """Before the interpreter is taken down: a group that is left to it may abort when another process is gone first."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class Processes:
@@ -34,8 +44,11 @@ class Processes:
                 "SOM: distributed must not be True in a process of its own; start the script by torchrun, or make a "
                 "process group with torch.distributed.init_process_group"
             )
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where NCCL meets the others
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(_leave)
         self.rank, self.number = dist.get_rank(), dist.get_world_size()
 
     def add(self, *tensors: Tensor) -> None:
@@ -45,19 +58,35 @@ class Processes:
                 dist.reduce(tensor, dst=0)
                 dist.broadcast(tensor, src=0)
 
-    def agree(self, value: int, what: str) -> None:
+    def share(self, tensor: Tensor) -> None:
+        """Overwrites the tensor with that of the first process."""
+        if self.number > 1:
+            dist.broadcast(tensor, src=0)
+
+    def agree(self, what: str, value: object) -> None:
         """
         Raises:
             ValueError: in all processes, where the value is not the same in all.
         """
         values = self.gather(value)
-        if len(set(values)) > 1:
+        if any(other != value for other in values):
             raise ValueError(f"SOM: {what} must be the same in all processes, got {', '.join(map(str, values))}")
 
-    def gather(self, value: int) -> list[int]:
+    def gather(self, value: T) -> list[T]:
         """The value of each process, by rank."""
         if self.number == 1:
             return [value]
-        gathered: list[int] = [0] * self.number
+        gathered: list[T | None] = [None] * self.number
         dist.all_gather_object(gathered, value)
-        return gathered
+        return cast(list[T], gathered)
+
+    def only_if_all(self, error: ValueError | None) -> None:
+        """
+        Raises:
+            ValueError: this process's error, or that another one has one, so that none waits for the others in vain.
+        """
+        failed = [rank for rank, has_failed in enumerate(self.gather(error is not None)) if has_failed]
+        if error is not None:
+            raise error
+        if failed:
+            raise ValueError(f"SOM: the data must be in order in all processes, got an error in process {failed[0]}")

@@ -1,7 +1,7 @@
 """Where the rows of a training come from: arrays in memory or on disk, or batches that arrive one by one.
 
-Either gives chunks of the same lengths, so that a map does not depend on where its rows were. All values are checked
-before they reach a kernel, in a sentence that names row and column.
+Either gives chunks of the same lengths, so that from the same start the same rows make the same map, wherever they are.
+All values are checked before they reach a kernel, in a sentence that names row and column.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ Array = Tensor | NDArray[Any]
 
 # Values of a chunk (256 MiB of float32): many rows for one pass over a large map, few enough to copy.
 _CHUNK_VALUES = 1 << 26
+# Of one in which values may be missing, which takes copies and masks in float64.
+_CHUNK_VALUES_WITH_GAPS = 1 << 23
 
 # Rows that are fetched at a time from all over a file: each maps a whole stretch of it around itself.
 _SCATTERED_ROWS = 1024
+
+# Of the largest: a row that counts less would only cost digits.
+_LEAST_WEIGHT = 1e-18
 
 
 class Chunk(NamedTuple):
@@ -67,14 +72,14 @@ class Values:
                 x = torch.from_numpy(np.ascontiguousarray(x, dtype=wanted))
         return x.detach().to(self.device, self.dtype)
 
-    def check(self, x: Tensor, first_row: int) -> bool:
-        """Whether any value is missing.
+    def check(self, x: Tensor, first_row: int) -> tuple[bool, float]:
+        """Whether any value is missing, and the largest absolute value.
 
         Raises:
             ValueError: NaN where it is refused, a row of nothing else, infinity, or values whose squares overflow.
         """
         if x.numel() == 0:
-            return False
+            return False, 0.0
         size = _size(x)
         gaps = bool(size.isnan())
         if gaps:
@@ -95,7 +100,7 @@ class Values:
         if float(size) > largest:
             expected = f"hold values of at most {largest:.1e} in size, so that their squares add up in {self._name()}"
             self._refuse(x, x.abs() > largest, first_row, expected, f"{float(size):.3e}", "rescale the feature")
-        return gaps
+        return gaps, float(size)
 
     def _refuse(self, x: Tensor, where: Tensor, first_row: int, expected: str, got: str, remedy: str) -> None:
         row, column = where.nonzero()[0].tolist()
@@ -128,27 +133,47 @@ class ArrayRows:
         self._file = mapped_file(x)
         self.num_rows, self.dim = int(x.shape[0]), int(x.shape[1])
         self.gaps = False
+        self.largest = 0.0  # absolute value
         first = 0
         for chunk in self.chunks():
-            self.gaps |= values.check(chunk.x, first)
+            gaps, largest = values.check(chunk.x, first)
+            self.gaps |= gaps
+            self.largest = max(self.largest, largest)
             first += len(chunk.x)
 
+    def normalize_weights(self, processes: Processes) -> None:
+        """Divides the weights by the largest one of all processes, so that products with them keep their digits.
+
+        What is below 1e-18 of it becomes 0.
+
+        Raises:
+            ValueError: they are all 0.
+        """
+        largest = max(processes.gather(1.0 if self._weight is None else float(self._weight.max())))
+        if largest == 0:
+            raise ValueError("SOM: sample_weight must be above 0 for at least one row, got only zeros")
+        if self._weight is None and largest == 1.0:
+            return
+        weight = torch.ones(self.num_rows, dtype=torch.float64) if self._weight is None else self._weight
+        weight = weight / largest
+        self._weight = weight.masked_fill(weight < _LEAST_WEIGHT, 0.0)
+
     def chunks(self) -> Iterator[Chunk]:
-        rows = _chunk_rows(self.dim)
+        rows = _chunk_rows(self.dim, self.values)
         for first in range(0, self.num_rows, rows):
             yield self._chunk(slice(first, first + rows))
             self._release()
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """All rows in a new order, ``size`` at a time."""
-        for some in torch.randperm(self.num_rows, generator=generator).split(size):
+        for some in torch.randperm(self.num_rows, generator=generator, device="cpu").split(size):
             yield self._chunk(some)
 
     def sample(self, rows: int, processes: Processes) -> Chunk:
         """At most so many rows, spread evenly over the rows of all processes, which all get the same."""
         numbers = processes.gather(self.num_rows)
         first, all_rows = sum(numbers[: processes.rank]), sum(numbers)
-        chosen = torch.arange(min(rows, all_rows)) * all_rows // min(rows, all_rows)
+        chosen = torch.arange(min(rows, all_rows), device="cpu") * all_rows // min(rows, all_rows)
         here = (chosen >= first) & (chosen < first + self.num_rows)
         own = self._chunk(chosen[here] - first)
         if processes.number == 1:
@@ -191,19 +216,12 @@ class StreamRows:
         values: what they become.
 
     Raises:
-        ValueError: an iterator, which could be read only once; and while it is read, a batch of another shape, no row,
-        and
-            what :meth:`Values.check` refuses.
+        ValueError: while it is read, a batch of another shape, no row, and what :meth:`Values.check` refuses.
     """
 
     gaps: bool
 
     def __init__(self, batches: Iterable[Any], dim: int, values: Values) -> None:
-        if hasattr(batches, "__next__"):
-            raise ValueError(
-                "SOM: X must give its batches anew for every epoch, got an iterator, which can be read once; give a "
-                "DataLoader or another iterable, or call partial_fit with each batch"
-            )
         self._batches = batches
         self.values = values
         self.in_order = False  # a loader may shuffle
@@ -224,7 +242,7 @@ class StreamRows:
 
     def chunks(self) -> Iterator[Chunk]:
         """The same rows in chunks of the length that arrays come in."""
-        rows, waiting, count = _chunk_rows(self.dim), [], 0
+        rows, waiting, count = _chunk_rows(self.dim, self.values), [], 0
         for batch in self.batches():
             waiting.append(batch.x)
             count += len(batch.x)
@@ -258,8 +276,13 @@ Rows = ArrayRows | StreamRows
 def first_batch(batches: Iterable[Any]) -> Array:
     """
     Raises:
-        ValueError: there is none, or it is not an array ``[n, D]``.
+        ValueError: an iterator, which could be read only once; no batch, or one that is no array ``[n, D]``.
     """
+    if hasattr(batches, "__next__"):
+        raise ValueError(
+            "SOM: X must give its batches anew for every epoch, got an iterator, which can be read once; give a "
+            "DataLoader or another iterable, or call partial_fit with each batch"
+        )
     for item in batches:
         return _batch(item, None)
     raise ValueError("SOM: X must give at least one batch, got none")
@@ -277,12 +300,12 @@ def _batch(item: Any, dim: int | None) -> Array:
     return x
 
 
-def _chunk_rows(dim: int) -> int:
-    return max(1, _CHUNK_VALUES // dim)
+def _chunk_rows(dim: int, values: Values) -> int:
+    return max(1, (_CHUNK_VALUES_WITH_GAPS if values.missing == "ignore" else _CHUNK_VALUES) // dim)
 
 
 def _checked_weight(weight: Array, rows: int) -> Tensor:
-    checked = torch.as_tensor(weight, dtype=torch.float64)
+    checked = torch.as_tensor(weight, dtype=torch.float64, device="cpu")
     if checked.shape != (rows,):
         raise ValueError(f"SOM: sample_weight must have shape [N] = {[rows]}, got {list(checked.shape)}")
     wrong = ~(checked.isfinite() & (checked >= 0))
@@ -301,8 +324,8 @@ def _size(x: Tensor) -> Tensor:
 
 
 def mapped_file(x: Array) -> mmap.mmap | None:
-    """The file behind an array that is mapped for reading only, whose pages may be dropped and read again."""
-    if not isinstance(x, np.memmap) or x.mode != "r":
+    """The file behind an array that is mapped, whose pages may be dropped and read again."""
+    if not isinstance(x, np.memmap) or x.mode == "c":  # whose pages may hold what no file does
         return None
     base: object = x
     while isinstance(base, np.ndarray):

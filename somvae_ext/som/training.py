@@ -298,13 +298,14 @@ def assign(
 
 
 def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool]:
-    """For ``stop``: the quantization error has not fallen by the share ``tol`` in the last ``patience`` epochs."""
+    """For ``stop``: the quantization error has not fallen by the share ``tol`` in the last ``patience`` epochs.
+
+    The first record is left out: codes that begin as rows of the data fit them better than a wide neighbourhood does.
+    """
 
     def stop(history: list[Record]) -> bool:
-        errors = [record["quantization_error"] for record in history]
-        if len(errors) <= patience:
-            return False
-        return min(errors[-patience:]) > (1 - tol) * min(errors[:-patience])
+        errors = [record["quantization_error"] for record in history[1:]]
+        return len(errors) > patience and errors[-1] >= (1 - tol) * errors[-1 - patience]
 
     return stop
 

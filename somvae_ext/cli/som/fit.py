@@ -40,7 +40,7 @@ def run(options: Namespace) -> None:
     _check(options)
     given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
     som = SOM(**estimator_parameters(given), verbose=not options.quiet)
-    som._check_parameters()
+    som.check_parameters()
     path = Path(options.data)
     folder = Path(options.out or Path("runs") / f"som-{path.stem}")
     check_folder(folder, overwrite=options.overwrite)

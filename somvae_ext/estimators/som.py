@@ -218,8 +218,8 @@ class SOM(TransformerMixin, BaseEstimator):
             At least one row. Batches may be tuples whose first item counts, as of a ``DataLoader``.
         y : ignored
         sample_weight : array of shape (N,), optional
-            How much each row counts, at least 0; a row of weight 2 counts like two rows. Only their ratios matter; what is
-            below 1e-18 of the largest counts as 0. Not for iterables.
+            How much each row counts, at least 0; a row of weight 2 counts like two rows. Only their ratios matter;
+            below 1e-18 of the largest they count as 0. Not for iterables.
 
         Raises
         ------

@@ -1,5 +1,29 @@
-"""Deep models on maps, and their networks. Needs only torch."""
+"""Deep models: SOM-VAE and its relatives, and their networks. Needs only torch.
 
+All share one face: a config dataclass, ``encode``, ``decode``, ``forward`` to a named tuple, ``terms`` of each sample
+and ``loss``, their weighted means with a ``total``; ``reconstruct``, ``sample``, and ``assign`` where they cluster.
+"""
+
+from typing import get_args
+
+from somvae_ext.models.conditional_vae import ConditionalVAE, ConditionalVAEConfig, ConditionalVAEOutput
+from somvae_ext.models.gaussian_autoencoder import Gaussian
+from somvae_ext.models.gumbel_vae import (
+    GumbelVAE,
+    GumbelVAEConfig,
+    GumbelVAELosses,
+    GumbelVAEOutput,
+    GumbelVAETerms,
+    JointPosterior,
+)
+from somvae_ext.models.moe_vae import (
+    ExpertPosteriors,
+    MoEVAE,
+    MoEVAEConfig,
+    MoEVAELosses,
+    MoEVAEOutput,
+    MoEVAETerms,
+)
 from somvae_ext.models.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -7,19 +31,52 @@ from somvae_ext.models.networks import (
     DenseEncoder,
     NotebookDecoder,
     NotebookEncoder,
+    StridedConvDecoder,
+    StridedConvEncoder,
 )
 from somvae_ext.models.somvae import SOMVAE, SOMVAELosses, SOMVAEOutput
 from somvae_ext.models.somvae_config import SOMVAEConfig
+from somvae_ext.models.vae import VAE, VAEConfig, VAELosses, VAEOutput, VAETerms
+
+Model = SOMVAE | VAE | ConditionalVAE | GumbelVAE | MoEVAE
+
+MODELS: dict[str, type[Model]] = {model.name: model for model in get_args(Model)}
+"""All models by name. Each is made from an instance of its ``config_type``."""
 
 __all__ = [
+    "MODELS",
     "SOMVAE",
+    "VAE",
+    "ConditionalVAE",
+    "ConditionalVAEConfig",
+    "ConditionalVAEOutput",
     "ConvDecoder",
     "ConvEncoder",
     "DenseDecoder",
     "DenseEncoder",
+    "ExpertPosteriors",
+    "Gaussian",
+    "GumbelVAE",
+    "GumbelVAEConfig",
+    "GumbelVAELosses",
+    "GumbelVAEOutput",
+    "GumbelVAETerms",
+    "JointPosterior",
+    "Model",
+    "MoEVAE",
+    "MoEVAEConfig",
+    "MoEVAELosses",
+    "MoEVAEOutput",
+    "MoEVAETerms",
     "NotebookDecoder",
     "NotebookEncoder",
     "SOMVAEConfig",
     "SOMVAELosses",
     "SOMVAEOutput",
+    "StridedConvDecoder",
+    "StridedConvEncoder",
+    "VAEConfig",
+    "VAELosses",
+    "VAEOutput",
+    "VAETerms",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 # Channels of the hidden layers.
 _CONV_CHANNELS = 256
 _NOTEBOOK_CHANNELS = (32, 128)
+_STRIDED_CHANNELS = (32, 32, 64, 64)
 
 
 class DenseEncoder(nn.Sequential):
@@ -186,6 +187,56 @@ class NotebookDecoder(nn.Sequential):
         )
 
 
+class StridedConvEncoder(nn.Sequential):
+    """The convolutional encoder of the joint VAE (Dupont 2018, arXiv 1804.00104): ``[N, C, H, W]`` -> ``[N, H']``.
+
+    4 x 4 convolutions of stride 2 to 32, 32, 64 and 64 channels, then one linear layer, each with ReLU.
+
+    Args:
+        input_shape: shape of one image (C, H, W), H and W multiples of 16.
+        hidden_size: width of the linear layer H'.
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, input_shape: Sequence[int], hidden_size: int = 256) -> None:
+        channels, inner = _strided_shape("StridedConvEncoder", input_shape)
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise((channels, *_STRIDED_CHANNELS)):
+            layers += [nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1), nn.ReLU()]
+        super().__init__(*layers, nn.Flatten(), nn.Linear(math.prod(inner), hidden_size), nn.ReLU())
+
+
+class StridedConvDecoder(nn.Sequential):
+    """The mirror image of :class:`StridedConvEncoder`: ``[N, code_size]`` -> logits ``[N, C, H, W]``.
+
+    Linear layers to H' and to 64 channels of a sixteenth of height and width, then transposed 4 x 4 convolutions of
+    stride 2; ReLU between all of them.
+
+    Args:
+        code_size: size of what is decoded.
+        input_shape: shape of one image (C, H, W), H and W multiples of 16.
+        hidden_size: width of the first linear layer H'.
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, code_size: int, input_shape: Sequence[int], hidden_size: int = 256) -> None:
+        channels, inner = _strided_shape("StridedConvDecoder", input_shape)
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise((*_STRIDED_CHANNELS[::-1], channels)):
+            layers += [nn.ReLU(), nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1)]
+        super().__init__(
+            nn.Linear(code_size, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, math.prod(inner)),
+            nn.Unflatten(1, inner),
+            *layers,
+        )
+
+
 def _linear_stack(sizes: Sequence[int]) -> Iterator[nn.Module]:
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         if layer:
@@ -212,6 +263,17 @@ def _conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
             f"got {tuple(input_shape)}"
         )
     return input_shape
+
+
+def _strided_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[int, int, int]]:
+    """Channels of an image, and the shape (C, H, W) that the strided convolutions leave of it."""
+    channels, height, width = _image_shape(network, input_shape)
+    if height % 16 or width % 16:
+        raise ValueError(
+            f"{network}: height and width of input_shape must be multiples of 16 (they are halved four times), "
+            f"got {tuple(input_shape)}"
+        )
+    return channels, (_STRIDED_CHANNELS[-1], height // 16, width // 16)
 
 
 def _notebook_size(network: str, input_shape: Sequence[int], size: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +87,10 @@ class SOMVAE(nn.Module):
         torch.Size([5])
     """
 
+    name: ClassVar[str] = "somvae"
+    config_type: ClassVar[type] = SOMVAEConfig
+    batch_fields: ClassVar[tuple[str, ...]] = ("x", "mask")
+
     def __init__(
         self,
         config: SOMVAEConfig,
@@ -108,6 +112,11 @@ class SOMVAE(nn.Module):
         )
         has_transitions = config.gamma > 0 or config.tau > 0
         self.transitions = _transitions(config) if has_transitions else None
+
+    @property
+    def num_clusters(self) -> int:
+        """What :meth:`assign` can give: the nodes K."""
+        return self.config.grid.num_nodes
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""

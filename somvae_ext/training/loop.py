@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, Protocol, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, NoReturn, Protocol, cast, runtime_checkable
 
 import torch
 from lightning.fabric import Fabric
@@ -82,19 +83,47 @@ class TrainingConfig:
 
 
 class Trainable(Protocol):
-    """What the loop asks of a model, which is a ``torch.nn.Module`` as well."""
+    """What the loop asks of a model, which is a ``torch.nn.Module`` as well.
 
-    def __call__(self, x: Tensor, mask: Tensor | None = None) -> Any:
+    ``batch_fields`` names the items of a batch, ``x`` first, that forward pass and loss take by keyword. A model that
+    clusters gives the clusters of the samples as its output's ``indices`` and has a ``num_clusters``.
+    """
+
+    batch_fields: ClassVar[tuple[str, ...]]
+
+    def __call__(self, x: Tensor, **fields: Tensor) -> Any:
         """Forward pass; what it returns is handed to ``loss``."""
 
-    def loss(self, output: Any, x: Tensor, mask: Tensor | None = None) -> Any:
+    def loss(self, output: Any, x: Tensor, **fields: Tensor) -> Any:
         """Losses as a NamedTuple of scalars, one of them ``total``."""
+
+
+@runtime_checkable
+class InParameterGroups(Protocol):
+    """A model whose parameters do not all learn alike."""
 
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float) -> list[dict[str, Any]]:
         """Parameter groups for the optimizers, each with its ``lr``.
 
         ``rows`` is True in a group whose gradients are sparse rows of tables.
         """
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A model whose loss changes in the course of a training."""
+
+    def set_progress(self, step: int, epoch: int) -> None:
+        """Called before each step with its number and that of its epoch, both from 1."""
+
+
+@runtime_checkable
+class Clusters(Protocol):
+    """A model whose output says as ``indices`` which cluster each sample belongs to."""
+
+    @property
+    def num_clusters(self) -> int:
+        """How many clusters there are."""
 
 
 def fit(
@@ -133,8 +162,8 @@ def fit(
 
     Returns:
         One record per epoch: ``epoch``, ``step``, ``seconds`` since the start, ``learning_rate``, ``train`` (mean
-        losses while training), for models with a map ``usage`` and ``perplexity`` (of the nodes that won while
-        training, see :class:`~somvae_ext.evaluation.NodeUsage`) and ``revived`` (number of nodes, before the epoch),
+        losses while training), for models that cluster ``usage`` and ``perplexity`` (of the clusters while training, see
+        :class:`~somvae_ext.evaluation.NodeUsage`), for those with a codebook ``revived`` (codes, before the epoch),
         and, where asked for, ``validation`` (mean losses after the epoch) and ``metrics``. A resumed training returns
         the records of the epochs before it too.
 
@@ -169,7 +198,7 @@ def fit(
         validation_loader = load(validation, own)
 
     network = cast(nn.Module, model)
-    groups = model.parameter_groups(config.learning_rate, config.transition_rate_factor)
+    groups = _parameter_groups(network, config)
     tables = [parameter for group in groups if group.get("rows", False) for parameter in group["params"]]
     optimizers = adam_and_rows(groups)
     network.eval()  # until the first epoch: the codebook's initialization must not move a batch norm
@@ -192,22 +221,24 @@ def fit(
     seconds_before = history[-1].get("seconds", 0.0) if history else 0.0
     start = time.perf_counter()
     for epoch in range(progress.epoch + 1, config.epochs + 1):
-        usage, revived = None, 0
-        if map_model is not None:
-            usage = NodeUsage(map_model.quantizer.grid.num_nodes)
-            if config.revive and progress.unused is not None:
-                revived = len(progress.unused)
-                revive(map_model, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
-                copy_from_first(fabric, [map_model.quantizer.codebook])
+        usage = NodeUsage(model.num_clusters) if isinstance(model, Clusters) else None
+        revived = 0
+        if map_model is not None and config.revive and progress.unused is not None:
+            revived = len(progress.unused)
+            revive(map_model, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
+            copy_from_first(fabric, [map_model.quantizer.codebook])
         module.train()
-        means = _RunningMeans()
+        means, iterations = _RunningMeans(), _Iterations(epoch, first_step=progress.step + 1)
         # disable=None: no bar where stderr is not a terminal.
         hidden = None if fabric.is_global_zero else True
         bar = tqdm(train_loader, desc=f"epoch {epoch}/{config.epochs}", disable=hidden, leave=epoch == config.epochs)
         for batch in bar:
             progress.step += 1
+            if isinstance(model, Scheduled):
+                model.set_progress(progress.step, epoch)
             output, losses, values, count = _losses(module, model, batch)
             values, count = _over_processes(fabric, values, count)
+            iterations.add(values)
             _check_finite(values, progress, run_folder)
             for optimizer in fabric_optimizers:
                 optimizer.zero_grad()
@@ -239,9 +270,11 @@ def fit(
         }
         if usage is not None:
             usage.counts = torch.stack(gather(fabric, usage.counts)).sum(dim=0)
-            record |= {"usage": usage.usage, "perplexity": usage.perplexity, "revived": revived}
+            record |= {"usage": usage.usage, "perplexity": usage.perplexity}
+        if usage is not None and map_model is not None:
+            record["revived"] = revived
             progress.unused = usage.unused
-        with torch.no_grad():
+        with torch.no_grad(), _undisturbed(fabric, config.seed):
             if validation_loader is not None:
                 record["validation"] = _mean_losses(fabric, model, validation_loader)
             if metrics is not None:
@@ -252,6 +285,7 @@ def fit(
         state = progress.state_dict()
         if run_folder is not None:
             run_folder.append_metrics(record)
+            run_folder.append_iterations(iterations.record())
             run_folder.save_checkpoint(state)
     module.eval()
     return history
@@ -273,6 +307,41 @@ def _resume(fabric: Fabric, progress: Progress, run_folder: RunFolder | None) ->
         where = "" if run_folder is None else f"{run_folder.path / RunFolder.CHECKPOINT}: "
         raise ValueError(f"fit: {where}{error}") from error
     return fabric.broadcast([] if run_folder is None else run_folder.rewind_metrics(progress.epoch))
+
+
+def _parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    if isinstance(network, InParameterGroups):
+        return network.parameter_groups(config.learning_rate, config.transition_rate_factor)
+    return [{"params": list(network.parameters()), "lr": config.learning_rate, "rows": False}]
+
+
+@contextlib.contextmanager
+def _undisturbed(fabric: Fabric, seed: int) -> Iterator[None]:
+    """Random numbers of their own, the same after each epoch, that leave those of the training where they are.
+
+    So the losses of a model that draws can be compared between epochs, and a training learns the same whether or not
+    it is watched.
+    """
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        _seed(seed, fabric.global_rank)
+        yield
+
+
+class _Iterations:
+    """The losses of each step of an epoch."""
+
+    def __init__(self, epoch: int, first_step: int) -> None:
+        self._epoch = epoch
+        self._first_step = first_step
+        self._losses: dict[str, list[float]] = {}
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._losses.setdefault(name, []).append(float(f"{value:.6g}"))
+
+    def record(self) -> dict[str, Any]:
+        return {"epoch": self._epoch, "step": self._first_step, "losses": self._losses}
 
 
 class _RunningMeans:
@@ -302,12 +371,13 @@ class _RunningMeans:
 
 def _losses(module: nn.Module, model: Trainable, batch: dict[str, Tensor]) -> tuple[Any, Any, dict[str, float], int]:
     """The output for a batch, its losses, the same as numbers, and how many frames they are means over."""
-    x, mask = batch["x"], batch.get("mask")
-    output = module(x, mask)
-    losses = model.loss(output, x, mask)
+    fields = {name: batch[name] for name in model.batch_fields if name in batch}
+    output = module(**fields)
+    losses = model.loss(output, **fields)
     # One copy from the device for all terms.
     values = dict(zip(losses._fields, torch.stack([term.detach() for term in losses]).tolist(), strict=True))
-    return output, losses, values, len(x) if mask is None else int(mask.sum())
+    mask = fields.get("mask")
+    return output, losses, values, len(batch["x"]) if mask is None else int(mask.sum())
 
 
 def _mean_losses(fabric: Fabric, model: Trainable, batches: Any) -> dict[str, float]:

@@ -6,14 +6,14 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from somvae_ext.data import Samples, Scaling
-from somvae_ext.models import SOMVAEConfig
+from somvae_ext.models import MODELS, Model
 from somvae_ext.training.loop import TrainingConfig
 from somvae_ext.training.run_folder import RunFolder
 
-Config = TypeVar("Config", SOMVAEConfig, TrainingConfig)
+Config = TypeVar("Config")
 
 _DATA: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -39,13 +39,23 @@ _MEANINGS = {
 }
 
 
-def model_config(folder: RunFolder) -> SOMVAEConfig:
-    """The model of a run.
+def model_section(model: Model) -> dict[str, Any]:
+    """What ``config.json`` says of a model of :data:`~somvae_ext.models.MODELS`: its name and its config."""
+    return {"name": model.name} | dataclasses.asdict(model.config)
+
+
+def model_of(folder: RunFolder) -> Model:
+    """The model of a run, as it was before its training.
 
     Raises:
         ValueError: the config describes none; the message names the file and what is wrong.
     """
-    return _config(folder, "model", SOMVAEConfig)
+    values = _section(folder, "model")
+    name = values.pop("name", "somvae")  # before there were others, the name was left out
+    if name not in MODELS:
+        raise _error(folder, "model", f"'name' must be {' or '.join(MODELS)}, got {name!r}")
+    make: Any = MODELS[name]  # to mypy, each takes the configs of all
+    return cast(Model, make(_config(folder, "model", values, make.config_type)))
 
 
 def training_config(folder: RunFolder) -> TrainingConfig:
@@ -54,7 +64,7 @@ def training_config(folder: RunFolder) -> TrainingConfig:
     Raises:
         ValueError: the config describes none; the message names the file and what is wrong.
     """
-    return _config(folder, "training", TrainingConfig)
+    return _config(folder, "training", _section(folder, "training"), TrainingConfig)
 
 
 def data_config(folder: RunFolder) -> dict[str, Any]:
@@ -102,9 +112,8 @@ def fingerprint(parts: Iterable[Samples]) -> str:
     return digest.hexdigest()
 
 
-def _config(folder: RunFolder, name: str, kind: type[Config]) -> Config:
-    values = _section(folder, name)
-    known = {field.name: field for field in dataclasses.fields(kind)}
+def _config(folder: RunFolder, name: str, values: dict[str, Any], kind: type[Config]) -> Config:
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # all kinds are dataclasses
     for key, value in values.items():
         if key not in known:
             raise _error(folder, name, f"{key!r} is not known to this version")

@@ -6,12 +6,12 @@ import os
 
 import torch
 
-from somvae_ext.models import SOMVAE
-from somvae_ext.training.run_config import model_config
+from somvae_ext.models import Model
+from somvae_ext.training.run_config import model_of
 from somvae_ext.training.run_folder import RunFolder
 
 
-def load_model(run: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SOMVAE:
+def load_model(run: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Model:
     """The model of a run as of its last checkpoint, in evaluation mode.
 
     Args:
@@ -21,14 +21,14 @@ def load_model(run: str | os.PathLike[str], *, device: torch.device | str = "cpu
     Raises:
         FileNotFoundError: there is no run, or no epoch of it was completed.
         ValueError: a broken or foreign config or checkpoint. Models with networks of their own, rather than one that
-            ``SOMVAEConfig.network`` names, are not rebuilt: make the model and load ``checkpoint.pt``'s ``"model"``.
+            their config names, are not rebuilt: make the model and load ``checkpoint.pt``'s ``"model"``.
 
     Example:
         >>> model = load_model("runs/digits")  # doctest: +SKIP
         >>> model.assign(x)  # doctest: +SKIP
     """
     folder = RunFolder.open(run)
-    model = SOMVAE(model_config(folder))
+    model = model_of(folder)
     try:
         model.load_state_dict(folder.load_checkpoint()["model"])
     except (RuntimeError, TypeError, AttributeError) as error:  # the latter two of what are no parameters

@@ -1,0 +1,70 @@
+"""What the models' methods check alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_sample_shape(model: str, x: Tensor, input_shape: Sequence[int]) -> None:
+    """
+    Raises:
+        ValueError: x is not ``[N, *input_shape]``.
+    """
+    if x.dim() == 0 or x.shape[1:] != tuple(input_shape):
+        sizes = ", ".join(str(size) for size in input_shape)
+        raise ValueError(f"{model}: x must have shape [N, {sizes}], got {list(x.shape)}")
+
+
+def check_unit_range(name: str, x: Tensor) -> None:
+    """Refuses what is not scaled to [0, 1]. A NaN passes: the training that meets it says where it was.
+
+    Raises:
+        ValueError: a value outside [0, 1].
+    """
+    if ((x < 0) | (x > 1)).any():
+        numbers = x[~x.isnan()]
+        low, high = (float(end) for end in numbers.aminmax())
+        raise ValueError(f"{name} must hold values in [0, 1], got values from {low:.6g} to {high:.6g}; scale them")
+
+
+def check_labels(model: str, label: Tensor, n: int, count: int) -> None:
+    """
+    Raises:
+        ValueError: ``label`` is not int64 ``[n]`` with values from 0 to ``count - 1``.
+    """
+    if label.dtype != torch.int64 or label.shape != (n,):
+        raise ValueError(
+            f"{model}: label must be of dtype int64 and shape [N] = [{n}], got {label.dtype} and {list(label.shape)}"
+        )
+    if n == 0:
+        return
+    low, high = (int(end) for end in label.aminmax())
+    if low < 0 or high >= count:
+        raise ValueError(f"{model}: label must hold classes from 0 to {count - 1}, got {low if low < 0 else high}")
+
+
+def draw_prior(model: str, n: int, latent_dim: int, generator: torch.Generator | None) -> Tensor:
+    """``n`` points ``[n, D]`` of N(0, 1), drawn on the CPU, so that a seed means the same on all devices.
+
+    Raises:
+        ValueError: ``n`` below 1.
+    """
+    if n < 1:
+        raise ValueError(f"{model}: n must be at least 1, got {n}")
+    return torch.randn(n, latent_dim, generator=generator)
+
+
+def draw_categories(model: str, n: int, category: int | None, count: int, generator: torch.Generator | None) -> Tensor:
+    """``n`` times the category, or as many drawn uniformly, int64 ``[n]`` on the CPU.
+
+    Raises:
+        ValueError: a category that there is not.
+    """
+    if category is None:
+        return torch.randint(count, (n,), generator=generator)
+    if not 0 <= category < count:
+        raise ValueError(f"{model}: category must be from 0 to {count - 1}, or None for any, got {category}")
+    return torch.full((n,), category)

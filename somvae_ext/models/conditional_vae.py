@@ -1,0 +1,175 @@
+"""The conditional VAE: a decoder that is told the class.
+
+Sohn et al., "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS 2015, in the
+simple form of the notebook that this project began with: the encoder does not see the class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from somvae_ext.models import _config, elbo
+from somvae_ext.models._arguments import check_labels, draw_categories
+from somvae_ext.models._config import Network
+from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
+from somvae_ext.models.vae import VAELosses, VAETerms
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalVAEConfig:
+    """What a :class:`ConditionalVAE` is made of. The defaults are those of the notebook that this project began with.
+
+    Args:
+        input_shape: shape of one sample.
+        num_classes: classes that a label may name.
+        network, hidden_sizes, latent_dim: as in :class:`~somvae_ext.models.VAEConfig`.
+        beta: weight of the KL divergence. With 10, the latent space has little left to say but what the class does
+            not: style.
+
+    Raises:
+        ValueError: sizes below 1, a weight that is negative or not finite, or an unknown network.
+    """
+
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    num_classes: int = 10
+    network: Network = "dense"
+    hidden_sizes: tuple[int, ...] = (400,)
+    latent_dim: int = 20
+    beta: float = 10.0
+
+    def __post_init__(self) -> None:
+        _config.autoencoder(self)
+        _config.at_least(self, 1, "num_classes")
+        _config.not_negative(self, "beta")
+
+
+class ConditionalVAEOutput(NamedTuple):
+    """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posterior's ``mu`` and ``logvar``
+    and the point ``z`` drawn from it, each ``[N, D]``.
+    """
+
+    logits: Tensor
+    mu: Tensor
+    logvar: Tensor
+    z: Tensor
+
+
+class ConditionalVAE(GaussianAutoencoder):
+    """VAE of samples in [0, 1] whose decoder is told the class of what it decodes.
+
+    Args:
+        config: sizes and weight.
+
+    Example:
+        >>> import torch
+        >>> model = ConditionalVAE(ConditionalVAEConfig(input_shape=(1, 8, 8)))
+        >>> x, label = torch.rand(5, 1, 8, 8), torch.tensor([3, 1, 4, 1, 5])
+        >>> losses = model.loss(model(x, label), x)
+        >>> losses.total.backward()
+        >>> model.sample(2, category=7).shape, model.sample_rows(8).shape
+        (torch.Size([2, 1, 8, 8]), torch.Size([10, 8, 1, 8, 8]))
+    """
+
+    name: ClassVar[str] = "conditional-vae"
+    config_type: ClassVar[type] = ConditionalVAEConfig
+    batch_fields: ClassVar[tuple[str, ...]] = ("x", "label")
+    config: ConditionalVAEConfig
+
+    def __init__(self, config: ConditionalVAEConfig) -> None:
+        super().__init__(config, condition_size=config.num_classes)
+
+    @property
+    def num_categories(self) -> int:
+        """What :meth:`sample` can choose from: the classes."""
+        return self.config.num_classes
+
+    def encode(self, x: Tensor) -> Gaussian:
+        """Posteriors of samples ``[N, *input_shape]``, whatever their classes."""
+        return self._posterior(self._hidden(x))
+
+    def decode(self, z: Tensor, label: Tensor) -> Tensor:
+        """Samples ``[N, *input_shape]`` in [0, 1] of latent points ``[N, D]`` and classes, int64 ``[N]``.
+
+        Raises:
+            ValueError: labels of another shape, dtype or range.
+        """
+        return self._conditioned(z, label).sigmoid()
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> ConditionalVAEOutput:
+        """Encodes, draws a latent point for each sample, in evaluation mode too, and decodes it with the class.
+
+        Args:
+            x: samples ``[N, *input_shape]``.
+            label: their classes, int64 ``[N]``.
+
+        Raises:
+            ValueError: samples of another shape, no labels, or labels of another shape, dtype or range.
+        """
+        if label is None:
+            raise ValueError("ConditionalVAE: label must be given, the class of each sample, got none")
+        mu, logvar = self.encode(x)
+        z = elbo.draw_gaussian(mu, (0.5 * logvar).exp())
+        return ConditionalVAEOutput(self._conditioned(z, label), mu, logvar, z)
+
+    def terms(self, output: ConditionalVAEOutput, x: Tensor, label: Tensor | None = None) -> VAETerms:
+        """The terms of each sample, as :meth:`VAE.terms <somvae_ext.models.VAE.terms>`; the label plays no part."""
+        return VAETerms(*self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x))
+
+    def loss(self, output: ConditionalVAEOutput, x: Tensor, label: Tensor | None = None) -> VAELosses:
+        """The means of :meth:`terms`, and total = reconstruction + beta * kl.
+
+        Args:
+            output: what ``forward(x, label)`` gave.
+            x: samples ``[N, *input_shape]`` in [0, 1].
+            label: may be given, like all of a batch; what it says is in ``output`` already.
+
+        Raises:
+            ValueError: samples outside [0, 1].
+        """
+        reconstruction, kl = (term.mean() for term in self.terms(output, x))
+        return VAELosses(reconstruction + self.config.beta * kl, reconstruction, kl)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, label: Tensor) -> Tensor:
+        """Samples decoded from the means of their posteriors and their classes, in the shape of ``x``."""
+        return self.decode(self.encode(x).mu, label)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, category: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+
+        Args:
+            n: their number, at least 1.
+            category: their class; by default each has one drawn uniformly.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1, or a class that there is not.
+        """
+        z = self._prior(n, generator)
+        label = draw_categories("ConditionalVAE", n, category, self.num_categories, generator)
+        return self.decode(z, label.to(z.device))
+
+    @torch.no_grad()
+    def sample_rows(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """The same ``n`` latent points decoded as each class, ``[classes, n, *input_shape]``.
+
+        Args:
+            n: their number, at least 1.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1.
+        """
+        z = self._prior(n, generator)
+        label = torch.arange(self.num_categories, device=z.device).repeat_interleave(n)
+        return self.decode(z.repeat(self.num_categories, 1), label).unflatten(0, (-1, n))
+
+    def _conditioned(self, z: Tensor, label: Tensor) -> Tensor:
+        check_labels("ConditionalVAE", label, len(z), self.config.num_classes)
+        return self._logits(z, F.one_hot(label, self.config.num_classes).to(z.dtype))

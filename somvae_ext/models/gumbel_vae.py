@@ -1,0 +1,308 @@
+"""The VAE with a continuous and a categorical latent variable: it clusters without labels.
+
+Dupont, "Learning Disentangled Joint Continuous and Discrete Representations", NeurIPS 2018, arXiv 1804.00104; the
+relaxation of the categorical variable is that of Jang et al., ICLR 2017, arXiv 1611.01144.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from somvae_ext.models import _config, elbo
+from somvae_ext.models._arguments import draw_categories
+from somvae_ext.models._config import Network
+from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
+
+Objective = Literal["plain", "dupont", "notebook"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GumbelVAEConfig:
+    """What a :class:`GumbelVAE` is made of. :meth:`plain`, :meth:`dupont` and :meth:`notebook` are known settings.
+
+    Args:
+        input_shape: shape of one sample.
+        num_categories: values of the categorical latent variable C.
+        network, hidden_sizes, latent_dim: as in :class:`~somvae_ext.models.VAEConfig`. The three heads share the hidden
+            layers.
+        temperature: of the relaxed categories, above 0: the lower, the closer to one-hot, and the noisier the gradient.
+        objective: what is minimized, see :meth:`GumbelVAE.loss`.
+        gamma: weight of the distances from the capacities. With objective ``"plain"``, which has none, it counts
+            nothing, like what follows.
+        capacity_z, capacity_c: capacities of the two variables at the end of their rise: in nats per sample, or, for
+            ``"notebook"``, in nats per batch. That of the categories counts at most log C nats per sample with
+            ``"dupont"``: they cannot hold more.
+        capacity_ramp: how long capacities rise from 0: steps, or, for ``"notebook"``, epochs.
+
+    Raises:
+        ValueError: sizes below 1, a temperature that is not positive, a weight or capacity that is negative or not
+            finite, or an unknown name.
+    """
+
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    num_categories: int = 10
+    network: Network = "dense"
+    hidden_sizes: tuple[int, ...] = (400,)
+    latent_dim: int = 20
+    temperature: float = 1.0
+    objective: Objective = "plain"
+    gamma: float = 30.0
+    capacity_z: float = 5.0
+    capacity_c: float = 5.0
+    capacity_ramp: int = 25_000
+
+    def __post_init__(self) -> None:
+        _config.autoencoder(self)
+        _config.at_least(self, 1, "num_categories", "capacity_ramp")
+        _config.positive(self, "temperature")
+        _config.choice(self, "objective", Objective)
+        _config.not_negative(self, "gamma", "capacity_z", "capacity_c")
+
+    @classmethod
+    def plain(cls) -> GumbelVAEConfig:
+        """The evidence lower bound and nothing else. On MNIST it learns to leave the categories unused."""
+        return cls()
+
+    @classmethod
+    def dupont(cls, network: Network = "dense") -> GumbelVAEConfig:
+        """The paper's objective, equation 7, with its weights: gamma 30, capacities of 5 nats after 25,000 steps.
+
+        With ``network="conv"`` also the paper's convolutional network for images of 32 x 32 pixels, with 10 continuous
+        latent values.
+        """
+        sizes = {"hidden_sizes": (256,), "latent_dim": 10} if network == "conv" else {}
+        return cls(network=network, temperature=0.67, objective="dupont", **sizes)  # type: ignore[arg-type]
+
+    @classmethod
+    def notebook(cls) -> GumbelVAEConfig:
+        """The recipe of the notebook that this project began with: weight 20, 100 nats per batch after 40 epochs."""
+        return cls(objective="notebook", gamma=20.0, capacity_z=100.0, capacity_c=100.0, capacity_ramp=40)
+
+
+class JointPosterior(NamedTuple):
+    """Posteriors q(z|x) q(c|x): ``mu`` and ``logvar`` ``[N, D]``, and ``log_probs`` ``[N, C]`` of the categories."""
+
+    mu: Tensor
+    logvar: Tensor
+    log_probs: Tensor
+
+
+class GumbelVAEOutput(NamedTuple):
+    """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posteriors' ``mu`` and ``logvar``
+    ``[N, D]`` and ``log_probs`` ``[N, C]``, the point ``z`` ``[N, D]`` and the relaxed category ``y`` ``[N, C]`` drawn
+    from them, and ``indices``, int64 ``[N]``, the most probable categories.
+    """
+
+    logits: Tensor
+    mu: Tensor
+    logvar: Tensor
+    log_probs: Tensor
+    z: Tensor
+    y: Tensor
+    indices: Tensor
+
+
+class GumbelVAETerms(NamedTuple):
+    """The terms of each sample, ``[N]``, in nats."""
+
+    reconstruction: Tensor
+    kl_z: Tensor
+    kl_c: Tensor
+
+
+class GumbelVAELosses(NamedTuple):
+    """The ``total`` and its terms: scalars, in nats per sample."""
+
+    total: Tensor
+    reconstruction: Tensor
+    kl_z: Tensor
+    kl_c: Tensor
+
+
+class GumbelVAE(GaussianAutoencoder):
+    """VAE of samples in [0, 1] with a continuous latent variable z and a categorical one c.
+
+    Args:
+        config: sizes, temperature and objective.
+
+    Attributes:
+        capacity_z, capacity_c: the present capacities, scalars, see :meth:`set_progress`. A part of the state dict.
+
+    Example:
+        >>> import torch
+        >>> model = GumbelVAE(GumbelVAEConfig(input_shape=(1, 8, 8)))
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> losses = model.loss(model(x), x)
+        >>> losses.total.backward()
+        >>> model.assign(x).shape, model.sample_rows(8).shape
+        (torch.Size([5]), torch.Size([10, 8, 1, 8, 8]))
+    """
+
+    name: ClassVar[str] = "gumbel-vae"
+    config_type: ClassVar[type] = GumbelVAEConfig
+    config: GumbelVAEConfig
+    capacity_z: Tensor
+    capacity_c: Tensor
+
+    def __init__(self, config: GumbelVAEConfig) -> None:
+        super().__init__(config, condition_size=config.num_categories)
+        self.categories = nn.Linear(self.mu.in_features, config.num_categories)
+        # Tensors, not numbers: a compiled loss would be compiled anew for each.
+        self.register_buffer("capacity_z", torch.zeros(()))
+        self.register_buffer("capacity_c", torch.zeros(()))
+
+    @property
+    def num_categories(self) -> int:
+        """What :meth:`sample` can choose from."""
+        return self.config.num_categories
+
+    @property
+    def num_clusters(self) -> int:
+        """What :meth:`assign` can give: the categories."""
+        return self.config.num_categories
+
+    def set_progress(self, step: int, epoch: int) -> None:
+        """Sets the capacities that hold in a step. Without it they are 0, those of a training's start.
+
+        Args:
+            step: number of the step, from 1. With objective ``"dupont"`` the capacities rise with it.
+            epoch: number of its epoch, from 1. With ``"notebook"`` they are raised after each.
+
+        Raises:
+            ValueError: numbers below 1.
+        """
+        if step < 1 or epoch < 1:
+            raise ValueError(f"GumbelVAE.set_progress: step and epoch must be at least 1, got {step} and {epoch}")
+        config = self.config
+        share = min(1.0, ((epoch if config.objective == "notebook" else step) - 1) / config.capacity_ramp)
+        self.capacity_z.fill_(share * config.capacity_z)
+        end = config.capacity_c
+        if config.objective == "dupont":
+            self.capacity_c.fill_(min(share * end, math.log(config.num_categories)))
+        else:
+            self.capacity_c.fill_(share * end)
+
+    def encode(self, x: Tensor) -> JointPosterior:
+        """Posteriors of samples ``[N, *input_shape]``."""
+        hidden = self._hidden(x)
+        log_probs = elbo.at_least_float32(self.categories(hidden)).log_softmax(dim=1)
+        return JointPosterior(*self._posterior(hidden), log_probs)
+
+    def decode(self, z: Tensor, y: Tensor) -> Tensor:
+        """Samples ``[N, *input_shape]`` in [0, 1], decoded from latent points ``[N, D]`` and categories ``[N, C]``,
+        one-hot or relaxed.
+        """
+        return self._logits(z, y).sigmoid()
+
+    def forward(self, x: Tensor) -> GumbelVAEOutput:
+        """Encodes, draws a latent point and a relaxed category for each sample, in evaluation mode too, and decodes.
+
+        Args:
+            x: samples ``[N, *input_shape]``.
+
+        Raises:
+            ValueError: samples of another shape.
+        """
+        mu, logvar, log_probs = self.encode(x)
+        z = elbo.draw_gaussian(mu, (0.5 * logvar).exp())
+        y = F.gumbel_softmax(log_probs, tau=self.config.temperature)
+        return GumbelVAEOutput(self._logits(z, y), mu, logvar, log_probs, z, y, log_probs.argmax(dim=1))
+
+    def terms(self, output: GumbelVAEOutput, x: Tensor) -> GumbelVAETerms:
+        """The terms of each sample.
+
+        ``reconstruction`` is the binary cross entropy summed over the pixels, ``kl_z`` the divergence
+        KL(q(z|x) || N(0, 1)), and ``kl_c`` that of the categories from the uniform distribution, log C - H(q(c|x)),
+        which takes q itself and not its relaxation.
+
+        Args:
+            output: what ``forward(x)`` gave.
+            x: samples ``[N, *input_shape]`` in [0, 1].
+
+        Raises:
+            ValueError: samples outside [0, 1].
+        """
+        reconstruction, kl_z = self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x)
+        return GumbelVAETerms(reconstruction, kl_z, elbo.categorical_kl(output.log_probs))
+
+    def loss(self, output: GumbelVAEOutput, x: Tensor) -> GumbelVAELosses:
+        """The means of :meth:`terms` over the batch of N samples, and the total that ``config.objective`` names::
+
+            plain      reconstruction + kl_z + kl_c
+            dupont     reconstruction + gamma |kl_z - C_z| + gamma |kl_c - C_c|            (arXiv 1804.00104, eq. 7)
+            notebook   reconstruction + gamma |kl_z - C_z / N| + gamma |H - C_c / N|,  H = log C - kl_c
+
+        The capacities C are those that :meth:`set_progress` set. The notebook's, whose losses are sums over the batch,
+        are nats per batch, and it has the categories' entropy H where the paper has their divergence: its small C_c
+        asks for categories that are sure of themselves all the same.
+
+        Args:
+            output: what ``forward(x)`` gave.
+            x: samples ``[N, *input_shape]`` in [0, 1].
+
+        Raises:
+            ValueError: samples outside [0, 1].
+        """
+        config = self.config
+        reconstruction, kl_z, kl_c = (term.mean() for term in self.terms(output, x))
+        if config.objective == "plain":
+            total = reconstruction + kl_z + kl_c
+        elif config.objective == "dupont":
+            excess = (kl_z - self.capacity_z).abs() + (kl_c - self.capacity_c).abs()
+            total = reconstruction + config.gamma * excess
+        else:
+            entropy = math.log(config.num_categories) - kl_c
+            excess = (kl_z - self.capacity_z / len(x)).abs() + (entropy - self.capacity_c / len(x)).abs()
+            total = reconstruction + config.gamma * excess
+        return GumbelVAELosses(total, reconstruction, kl_z, kl_c)
+
+    @torch.no_grad()
+    def assign(self, x: Tensor) -> Tensor:
+        """Most probable category of each sample, int64 ``[N]``."""
+        return self.encode(x).log_probs.argmax(dim=1)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Samples decoded from the means and the most probable categories of their posteriors, in the shape of x."""
+        mu, _, log_probs = self.encode(x)
+        return self.decode(mu, self._one_hot(log_probs.argmax(dim=1)))
+
+    @torch.no_grad()
+    def sample(self, n: int, *, category: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+
+        Args:
+            n: their number, at least 1.
+            category: of all of them; by default each has one drawn uniformly.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1, or a category that there is not.
+        """
+        z = self._prior(n, generator)
+        return self.decode(z, self._one_hot(draw_categories("GumbelVAE", n, category, self.num_categories, generator)))
+
+    @torch.no_grad()
+    def sample_rows(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """The same ``n`` latent points decoded with each category, ``[C, n, *input_shape]``.
+
+        Args:
+            n: their number, at least 1.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1.
+        """
+        z = self._prior(n, generator).repeat(self.num_categories, 1)
+        return self.decode(z, self._one_hot(torch.arange(self.num_categories).repeat_interleave(n))).unflatten(
+            0, (-1, n)
+        )
+
+    def _one_hot(self, category: Tensor) -> Tensor:
+        return F.one_hot(category.to(self.mu.weight.device), self.num_categories).to(self.mu.weight.dtype)

@@ -1,0 +1,278 @@
+"""The mixture of VAE experts: which expert explains a sample is its cluster.
+
+Jacobs et al., "Adaptive Mixtures of Local Experts", Neural Computation 1991, with VAEs as experts and a balancing term
+(Shazeer et al. 2017, arXiv 1701.06538, section 4), as in the tutorial that this project began with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from somvae_ext.models import _config, elbo
+from somvae_ext.models._arguments import check_sample_shape, check_unit_range, draw_categories, draw_prior
+
+_VARIANCE_FLOOR = 1e-5
+_BALANCE_BATCH = 100  # the batch that `balance` is given for
+
+
+@dataclasses.dataclass(frozen=True)
+class MoEVAEConfig:
+    """What a :class:`MoEVAE` is made of. The defaults are those of the tutorial that this project began with.
+
+    Args:
+        input_shape: shape of one sample.
+        num_experts: experts E.
+        hidden_size: width of the one hidden layer of each expert's encoder and decoder, and of the manager.
+        latent_dim: size of each expert's latent space D.
+        std: standard deviation of a pixel around its reconstruction.
+        balance: weight of the variance over the experts of how many samples of a batch each gets. For batches of 100:
+            that variance grows with the square of the batch, so it is measured as if there were 100, whatever the
+            number. With 0 one expert soon takes everything.
+
+    Raises:
+        ValueError: sizes below 1, a standard deviation that is not positive, or a weight that is negative or not
+            finite.
+    """
+
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    num_experts: int = 10
+    hidden_size: int = 128
+    latent_dim: int = 20
+    std: float = 0.5
+    balance: float = 0.1
+
+    def __post_init__(self) -> None:
+        _config.sizes(self, "input_shape")
+        _config.at_least(self, 1, "num_experts", "hidden_size", "latent_dim")
+        _config.positive(self, "std")
+        _config.not_negative(self, "balance")
+
+
+class ExpertPosteriors(NamedTuple):
+    """The manager's ``log_probs`` ``[N, E]`` of the experts, and each expert's posterior: ``mu`` and ``logvar``
+    ``[E, N, D]``.
+    """
+
+    log_probs: Tensor
+    mu: Tensor
+    logvar: Tensor
+
+
+class MoEVAEOutput(NamedTuple):
+    """What a forward pass gives: the manager's ``log_probs`` ``[N, E]``, the experts' ``reconstructions``
+    ``[E, N, *input_shape]``, their posteriors' ``mu`` and ``logvar`` ``[E, N, D]``, and ``indices``, int64 ``[N]``, the
+    most probable experts.
+    """
+
+    log_probs: Tensor
+    reconstructions: Tensor
+    mu: Tensor
+    logvar: Tensor
+    indices: Tensor
+
+
+class MoEVAETerms(NamedTuple):
+    """The terms of each sample, ``[N]``, in nats: the experts' own, averaged by the manager's probabilities."""
+
+    reconstruction: Tensor
+    kl: Tensor
+
+
+class MoEVAELosses(NamedTuple):
+    """The weighted ``total`` and its terms before weighting: scalars, ``reconstruction`` and ``kl`` in nats per sample.
+
+    ``balance`` is the variance over the experts of the samples that each gets of a batch of 100.
+    """
+
+    total: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    balance: Tensor
+
+
+class MoEVAE(nn.Module):
+    """Mixture of VAEs of samples in [0, 1], with a manager that says which of them is to explain a sample.
+
+    All experts are computed at once, by batched matrix products.
+
+    Args:
+        config: sizes and weight.
+
+    Example:
+        >>> import torch
+        >>> model = MoEVAE(MoEVAEConfig(input_shape=(1, 8, 8)))
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> losses = model.loss(model(x), x)
+        >>> losses.total.backward()
+        >>> model.assign(x).shape, model.sample_rows(1).shape
+        (torch.Size([5]), torch.Size([10, 1, 1, 8, 8]))
+    """
+
+    name: ClassVar[str] = "moe-vae"
+    config_type: ClassVar[type] = MoEVAEConfig
+    batch_fields: ClassVar[tuple[str, ...]] = ("x",)
+
+    def __init__(self, config: MoEVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        pixels, experts, hidden = math.prod(config.input_shape), config.num_experts, config.hidden_size
+        self.manager = nn.Sequential(nn.Linear(pixels, hidden), nn.Sigmoid(), nn.Linear(hidden, experts))
+        # All experts see the same samples, so their first layers are one.
+        self.encoder_hidden = nn.Linear(pixels, experts * hidden)
+        self.posterior = ExpertLinear(experts, hidden, 2 * config.latent_dim)
+        self.decoder = nn.Sequential(
+            ExpertLinear(experts, config.latent_dim, hidden),
+            nn.Sigmoid(),
+            ExpertLinear(experts, hidden, pixels),
+            nn.Sigmoid(),
+        )
+
+    @property
+    def num_categories(self) -> int:
+        """What :meth:`sample` can choose from: the experts."""
+        return self.config.num_experts
+
+    @property
+    def num_clusters(self) -> int:
+        """What :meth:`assign` can give: the experts."""
+        return self.config.num_experts
+
+    def encode(self, x: Tensor) -> ExpertPosteriors:
+        """What manager and experts make of samples ``[N, *input_shape]``."""
+        config = self.config
+        check_sample_shape("MoEVAE", x, config.input_shape)
+        flat = x.flatten(1)
+        log_probs = elbo.at_least_float32(self.manager(flat)).log_softmax(dim=1)
+        hidden = self.encoder_hidden(flat).sigmoid().unflatten(1, (config.num_experts, config.hidden_size))
+        mu, logvar = elbo.at_least_float32(self.posterior(hidden.transpose(0, 1))).chunk(2, dim=2)
+        return ExpertPosteriors(log_probs, mu, logvar)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """What each expert makes of its latent points: ``[E, N, *input_shape]`` of ``[E, N, D]``.
+
+        Points that are the same for all experts may be given as ``[N, D]``.
+        """
+        if z.dim() == 2:
+            z = z.expand(self.config.num_experts, *z.shape)
+        x: Tensor = elbo.at_least_float32(self.decoder(z))
+        return x.unflatten(2, self.config.input_shape)
+
+    def forward(self, x: Tensor) -> MoEVAEOutput:
+        """Encodes with every expert, draws a latent point from each posterior, in evaluation mode too, and decodes.
+
+        Args:
+            x: samples ``[N, *input_shape]``.
+
+        Raises:
+            ValueError: samples of another shape.
+        """
+        log_probs, mu, logvar = self.encode(x)
+        z = elbo.draw_gaussian(mu, (logvar.exp() + _VARIANCE_FLOOR).sqrt())
+        return MoEVAEOutput(log_probs, self.decode(z), mu, logvar, log_probs.argmax(dim=1))
+
+    def terms(self, output: MoEVAEOutput, x: Tensor) -> MoEVAETerms:
+        """The terms of each sample: sums over the experts i of p_i(x) times the expert's own.
+
+        An expert's reconstruction is -log N(x; its reconstruction, std^2), summed over the pixels, with the constant of
+        the density (177.0 nats for 784 pixels and 1/2). Its KL is KL(N(mu, exp(logvar) + 1e-5) || N(0, 1)).
+
+        Args:
+            output: what ``forward(x)`` gave.
+            x: samples ``[N, *input_shape]`` in [0, 1].
+
+        Raises:
+            ValueError: samples outside [0, 1].
+        """
+        check_unit_range("MoEVAE: x", x)
+        probs = output.log_probs.exp()
+        nll = elbo.gaussian_nll(output.reconstructions.flatten(2), x.flatten(1), self.config.std)
+        kl = elbo.gaussian_kl(output.mu, (output.logvar.exp() + _VARIANCE_FLOOR).log())
+        return MoEVAETerms((probs * nll.T).sum(dim=1), (probs * kl.T).sum(dim=1))
+
+    def loss(self, output: MoEVAEOutput, x: Tensor) -> MoEVAELosses:
+        """The means of :meth:`terms` over the batch of N samples, and::
+
+            balance = variance over the experts i (population) of 100/N sum_b p_i(x_b)
+            total   = reconstruction + kl + config.balance * balance
+
+        Args:
+            output: what ``forward(x)`` gave.
+            x: samples ``[N, *input_shape]`` in [0, 1].
+
+        Raises:
+            ValueError: samples outside [0, 1].
+        """
+        reconstruction, kl = (term.mean() for term in self.terms(output, x))
+        importance = _BALANCE_BATCH * output.log_probs.exp().mean(dim=0)
+        balance = importance.var(correction=0)
+        return MoEVAELosses(reconstruction + kl + self.config.balance * balance, reconstruction, kl, balance)
+
+    @torch.no_grad()
+    def assign(self, x: Tensor) -> Tensor:
+        """Most probable expert of each sample, int64 ``[N]``."""
+        return self.encode(x).log_probs.argmax(dim=1)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The mixture's output, in the shape of ``x``: the average of what the experts decode from the means of their
+        posteriors, weighted by the manager's probabilities.
+        """
+        log_probs, mu, _ = self.encode(x)
+        return torch.einsum("ne,en...->n...", log_probs.exp(), self.decode(mu))
+
+    @torch.no_grad()
+    def sample(self, n: int, *, category: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+
+        Args:
+            n: their number, at least 1.
+            category: the expert that decodes them; by default each has one drawn uniformly.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1, or an expert that there is not.
+        """
+        z = self._prior(n, generator)
+        expert = draw_categories("MoEVAE", n, category, self.num_categories, generator).to(z.device)
+        return self.decode(z)[expert, torch.arange(n, device=z.device)]
+
+    @torch.no_grad()
+    def sample_rows(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """The same ``n`` latent points decoded by each expert, ``[E, n, *input_shape]``.
+
+        Args:
+            n: their number, at least 1.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1.
+        """
+        return self.decode(self._prior(n, generator))
+
+    def _prior(self, n: int, generator: torch.Generator | None) -> Tensor:
+        return draw_prior("MoEVAE", n, self.config.latent_dim, generator).to(self.encoder_hidden.weight)
+
+
+class ExpertLinear(nn.Module):
+    """A linear layer for each expert, in one batched product: ``[E, N, in_features]`` -> ``[E, N, out_features]``.
+
+    Each starts as :class:`torch.nn.Linear` does, uniform in +-1/sqrt(in_features).
+
+    Args:
+        experts: their number E.
+        in_features, out_features: as in :class:`torch.nn.Linear`.
+    """
+
+    def __init__(self, experts: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(in_features)
+        self.weight = nn.Parameter(torch.empty(experts, in_features, out_features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(experts, 1, out_features).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)

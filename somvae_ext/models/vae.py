@@ -1,0 +1,160 @@
+"""The variational autoencoder.
+
+Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014, arXiv 1312.6114.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from somvae_ext.models import _config, elbo
+from somvae_ext.models._config import Network
+from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEConfig:
+    """What a :class:`VAE` is made of. The defaults are those of the notebook that this project began with.
+
+    Args:
+        input_shape: shape of one sample.
+        network: ``"dense"``, or ``"conv"`` with strided convolutions, see :mod:`somvae_ext.models.networks`.
+        hidden_sizes: widths of the dense encoder's hidden layers, and in reverse of the decoder's; of the
+            convolutional networks one, between convolutions and latent space.
+        latent_dim: size of the latent space D.
+        beta: weight of the KL divergence (Higgins et al., "beta-VAE", ICLR 2017, equation 4).
+
+    Raises:
+        ValueError: sizes below 1, a weight that is negative or not finite, or an unknown network.
+    """
+
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    network: Network = "dense"
+    hidden_sizes: tuple[int, ...] = (400,)
+    latent_dim: int = 20
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        _config.autoencoder(self)
+        _config.not_negative(self, "beta")
+
+
+class VAEOutput(NamedTuple):
+    """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posterior's ``mu`` and ``logvar``
+    and the point ``z`` drawn from it, each ``[N, D]``.
+    """
+
+    logits: Tensor
+    mu: Tensor
+    logvar: Tensor
+    z: Tensor
+
+
+class VAETerms(NamedTuple):
+    """The terms of each sample, ``[N]``, in nats, before weighting."""
+
+    reconstruction: Tensor
+    kl: Tensor
+
+
+class VAELosses(NamedTuple):
+    """The weighted ``total`` and its terms before weighting: scalars, in nats per sample."""
+
+    total: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+
+
+class VAE(GaussianAutoencoder):
+    """Variational autoencoder of samples in [0, 1].
+
+    Args:
+        config: sizes and weight.
+
+    Example:
+        >>> import torch
+        >>> model = VAE(VAEConfig(input_shape=(1, 8, 8)))
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> losses = model.loss(model(x), x)
+        >>> losses.total.backward()
+        >>> model.sample(3).shape
+        torch.Size([3, 1, 8, 8])
+    """
+
+    name: ClassVar[str] = "vae"
+    config_type: ClassVar[type] = VAEConfig
+    config: VAEConfig
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__(config)
+
+    def encode(self, x: Tensor) -> Gaussian:
+        """Posteriors of samples ``[N, *input_shape]``."""
+        return self._posterior(self._hidden(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Samples ``[N, *input_shape]`` in [0, 1], decoded from latent points ``[N, D]``."""
+        return self._logits(z).sigmoid()
+
+    def forward(self, x: Tensor) -> VAEOutput:
+        """Encodes, draws a latent point for each sample, in evaluation mode too, and decodes it.
+
+        Args:
+            x: samples ``[N, *input_shape]``.
+
+        Raises:
+            ValueError: samples of another shape.
+        """
+        mu, logvar = self.encode(x)
+        z = elbo.draw_gaussian(mu, (0.5 * logvar).exp())
+        return VAEOutput(self._logits(z), mu, logvar, z)
+
+    def terms(self, output: VAEOutput, x: Tensor) -> VAETerms:
+        """The terms of each sample.
+
+        ``reconstruction`` is the binary cross entropy summed over the pixels, an estimate of E_q[-log p(x|z)] by one z,
+        and ``kl`` the divergence KL(q(z|x) || N(0, 1)).
+
+        Args:
+            output: what ``forward(x)`` gave.
+            x: samples ``[N, *input_shape]`` in [0, 1].
+
+        Raises:
+            ValueError: samples outside [0, 1].
+        """
+        return VAETerms(*self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x))
+
+    def loss(self, output: VAEOutput, x: Tensor) -> VAELosses:
+        """The means of :meth:`terms`, and total = reconstruction + beta * kl, the negative lower bound where beta is 1.
+
+        Args:
+            output: what ``forward(x)`` gave.
+            x: samples ``[N, *input_shape]`` in [0, 1].
+
+        Raises:
+            ValueError: samples outside [0, 1].
+        """
+        reconstruction, kl = (term.mean() for term in self.terms(output, x))
+        return VAELosses(reconstruction + self.config.beta * kl, reconstruction, kl)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Samples decoded from the means of their posteriors, in the shape of ``x``."""
+        return self.decode(self.encode(x).mu)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+
+        Args:
+            n: their number, at least 1.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1.
+        """
+        return self.decode(self._prior(n, generator))

@@ -122,11 +122,85 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ['{"epoch": 2', "[2]", '{"loss": 1}', '{"epoch": "2"}'])
-def test_broken_metrics_are_refused(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize("name", ["metrics", "iterations"])
+def test_broken_records_are_refused(tmp_path: Path, name: str, line: str) -> None:
     RunFolder(tmp_path).save_config({})
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n' + line + "\n")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl must hold the record of an epoch .* but line 2 is none"):
-        RunFolder.open(tmp_path).load_metrics()
+    (tmp_path / f"{name}.jsonl").write_text('{"epoch": 1}\n' + line + "\n")
+    folder = RunFolder.open(tmp_path)
+    with pytest.raises(ValueError, match=rf"{name}\.jsonl must hold the record of an epoch .* but line 2 is none"):
+        getattr(folder, f"load_{name}")()
+
+
+def test_losses_of_iterations_are_kept_to_six_digits(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.load_iterations() == []
+    folder.append_iterations({"epoch": 1, "step": 1, "losses": {"total": [123.4567891, -1e-7 / 3], "kl": [2.0, 0.0]}})
+    folder.append_iterations({"epoch": 2, "step": 3, "losses": {"total": [1.5], "kl": [1 / 3]}})
+    assert folder.load_iterations() == [
+        {"epoch": 1, "step": 1, "losses": {"total": [123.457, -3.33333e-08], "kl": [2.0, 0.0]}},
+        {"epoch": 2, "step": 3, "losses": {"total": [1.5], "kl": [0.333333]}},
+    ]
+
+
+def test_images_of_experts_are_kept_epoch_by_epoch(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.load_experts() == ([], None)
+    images = torch.rand(3, 10, 1, 4, 4)
+    for epoch in (1, 2, 3):
+        folder.append_experts(epoch, images[epoch - 1])
+    epochs, loaded = folder.load_experts()
+    assert epochs == [1, 2, 3]
+    assert loaded is not None
+    assert loaded.equal(images)
+
+
+def test_rewinding_drops_all_that_later_epochs_left(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_config({})
+    for epoch in (1, 2, 3):
+        folder.append_metrics({"epoch": epoch})
+        folder.append_iterations({"epoch": epoch, "step": epoch, "losses": {"total": [0.5]}})
+        folder.append_experts(epoch, torch.full((2, 4, 4), float(epoch)))
+    opened = RunFolder.open(tmp_path)
+    assert opened.rewind(2) == [{"epoch": 1}, {"epoch": 2}]
+    assert opened.load_metrics() == [{"epoch": 1}, {"epoch": 2}]
+    assert [record["epoch"] for record in opened.load_iterations()] == [1, 2]
+    epochs, images = opened.load_experts()
+    assert epochs == [1, 2]
+    assert images is not None
+    assert images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_rewinding_a_run_without_iterations_makes_no_file(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.append_metrics({"epoch": 1})
+    assert folder.rewind(1) == [{"epoch": 1}]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_run_that_overwrites_another_starts_without_its_records(tmp_path: Path) -> None:
+    earlier = RunFolder(tmp_path)
+    earlier.save_config({})
+    earlier.append_metrics({"epoch": 1})
+    earlier.append_iterations({"epoch": 1, "step": 1, "losses": {"total": [0.5]}})
+    earlier.append_experts(1, torch.rand(2, 4, 4))
+    for picture in RunFolder.PICTURES:
+        earlier.save_figure(picture, Figure())
+    folder = RunFolder(tmp_path, overwrite=True)
+    assert (folder.load_metrics(), folder.load_iterations(), folder.load_experts()) == ([], [], ([], None))
+    folder.append_experts(1, torch.zeros(2, 4, 4))
+    assert [path.name for path in tmp_path.iterdir()] == ["experts.pt"]
+
+
+def test_broken_images_of_experts_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "experts.pt").write_text("hello")
+    with pytest.raises(ValueError, match=r"experts\.pt must be images of the experts of this run, but it is broken"):
+        folder.load_experts()
+    for other in ([1, 2], {"epochs": [1]}, {"epochs": [1], "images": torch.rand(2, 10, 4, 4)}):
+        torch.save(other, tmp_path / "experts.pt")
+        with pytest.raises(ValueError, match=r"experts\.pt must hold images of the experts .* something else"):
+            folder.load_experts()
 
 
 def test_a_checkpoint_of_the_overwritten_run_is_none_of_the_new(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def _resume(fabric: Fabric, progress: Progress, run_folder: RunFolder | None) ->
     except ValueError as error:
         where = "" if run_folder is None else f"{run_folder.path / RunFolder.CHECKPOINT}: "
         raise ValueError(f"fit: {where}{error}") from error
-    return fabric.broadcast([] if run_folder is None else run_folder.rewind_metrics(progress.epoch))
+    return fabric.broadcast([] if run_folder is None else run_folder.rewind(progress.epoch))
 
 
 def _parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:

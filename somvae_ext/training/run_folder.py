@@ -8,9 +8,10 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import torch
+from torch import Tensor
 
 from somvae_ext._version import __version__
 from somvae_ext.atomic_file import atomic_file
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 class RunFolder:
     """Keeps what a run produced.
 
-    ==================  ==================================================================================
-    ``config.json``     model, training and data, and the version that wrote it
-    ``metrics.jsonl``   one record per epoch and line, see :func:`~somvae_ext.training.fit`
-    ``checkpoint.pt``   all that it takes to use the model, or to go on training
-    ``evaluation.json`` the last evaluation of this checkpoint on each split, by the splits' names
-    ``*.png``           pictures
-    ==================  ==================================================================================
+    ====================  ================================================================================
+    ``config.json``       model, training and data, and the version that wrote it
+    ``metrics.jsonl``     one record per epoch and line, see :func:`~somvae_ext.training.fit`
+    ``iterations.jsonl``  the losses of each step, those of an epoch in a line
+    ``checkpoint.pt``     all that it takes to use the model, or to go on training
+    ``evaluation.json``   the last evaluation of this checkpoint on each split, by the splits' names
+    ``experts.pt``        of a mixture: what each expert made of one z, epoch by epoch
+    ``*.png``             pictures
+    ====================  ================================================================================
 
     Every file is written beside its place and then renamed into it, so an interruption leaves the previous version,
     never a broken one.
@@ -48,13 +51,33 @@ class RunFolder:
 
     CONFIG = "config.json"
     METRICS = "metrics.jsonl"
+    ITERATIONS = "iterations.jsonl"
     CHECKPOINT = "checkpoint.pt"
     EVALUATION = "evaluation.json"
-    MAP = "map.png"
-    CURVES = "curves.png"
-    TRANSITIONS = "transitions.png"
+    EXPERT_IMAGES = "experts.pt"
 
-    _FILES = (CONFIG, METRICS, CHECKPOINT, EVALUATION, MAP, CURVES, TRANSITIONS)
+    RECONSTRUCTIONS = "reconstructions.png"
+    SAMPLES = "samples.png"
+    CATEGORIES = "categories.png"
+    EXPERTS = "experts.png"
+    CONTINGENCY = "contingency.png"
+    MAP = "map.png"
+    TRANSITIONS = "transitions.png"
+    CURVES = "curves.png"
+    ITERATION_CURVES = "iterations.png"
+    PICTURES = (
+        RECONSTRUCTIONS,
+        SAMPLES,
+        CATEGORIES,
+        EXPERTS,
+        CONTINGENCY,
+        MAP,
+        TRANSITIONS,
+        CURVES,
+        ITERATION_CURVES,
+    )
+
+    _FILES = (CONFIG, METRICS, ITERATIONS, CHECKPOINT, EVALUATION, EXPERT_IMAGES, *PICTURES)
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.path = Path(path)
@@ -65,7 +88,6 @@ class RunFolder:
             raise FileExistsError(f"RunFolder: {self.path} is not empty; choose another folder, or set overwrite")
         self._earlier = [self.path / name for name in self._FILES if (self.path / name).exists()]
         self._config: dict[str, Any] | None = None  # held back until the earlier run is removed
-        self._metrics = b""
         if self._earlier and not self._is_run():
             raise FileExistsError(
                 f"RunFolder: {self.path} holds {self._earlier[0].name} but no {self.CONFIG} of a run, so it is not "
@@ -97,9 +119,6 @@ class RunFolder:
             )
         folder._earlier = []
         folder._config = None
-        folder._metrics = b""
-        with contextlib.suppress(FileNotFoundError):
-            folder._metrics = (folder.path / cls.METRICS).read_bytes()
         return folder
 
     def _is_run(self) -> bool:
@@ -137,8 +156,7 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Adds a line to ``metrics.jsonl``."""
-        self._metrics += json.dumps(record).encode() + b"\n"
-        self._write(self.METRICS, lambda file: file.write(self._metrics))
+        self._append_line(self.METRICS, record)
 
     def load_metrics(self) -> list[dict[str, Any]]:
         """The records of ``metrics.jsonl``.
@@ -146,26 +164,65 @@ class RunFolder:
         Raises:
             ValueError: a line that is no record of an epoch.
         """
-        records = []
-        for number, line in enumerate(self._metrics.splitlines(), start=1):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
-                raise ValueError(
-                    f"RunFolder: {self.path / self.METRICS} must hold the record of an epoch in each line, but line "
-                    f"{number} is none"
-                )
-            records.append(record)
-        return records
+        return self._load_lines(self.METRICS)
 
-    def rewind_metrics(self, epoch: int) -> list[dict[str, Any]]:
-        """Drops the records after an epoch, which may be there without its checkpoint, and returns the others."""
-        records = [record for record in self.load_metrics() if record["epoch"] <= epoch]
-        self._metrics = b"".join(json.dumps(record).encode() + b"\n" for record in records)
-        self._write(self.METRICS, lambda file: file.write(self._metrics))
-        return records
+    def append_iterations(self, record: dict[str, Any]) -> None:
+        """Adds a line to ``iterations.jsonl``: the losses of the steps of an epoch, to six significant digits.
+
+        Args:
+            record: ``epoch``, ``step`` (the epoch's first one, from 1 on) and ``losses``: for each term a list with its
+                value in each step of the epoch.
+        """
+        losses = {term: [float(f"{value:.6g}") for value in values] for term, values in record["losses"].items()}
+        self._append_line(self.ITERATIONS, record | {"losses": losses})
+
+    def load_iterations(self) -> list[dict[str, Any]]:
+        """The records of ``iterations.jsonl``, none where there is no such file.
+
+        Raises:
+            ValueError: a line that is no record of an epoch.
+        """
+        return self._load_lines(self.ITERATIONS)
+
+    def append_experts(self, epoch: int, images: Tensor) -> None:
+        """Adds what each expert made of one z after an epoch, ``[num_categories, *image]``, to ``experts.pt``."""
+        epochs, earlier = self.load_experts()
+        added = images.detach().cpu()[None]
+        # A copy in either case: of a view the whole storage would be saved.
+        self._save_experts([*epochs, epoch], torch.cat([added] if earlier is None else [earlier, added]))
+
+    def load_experts(self) -> tuple[list[int], Tensor | None]:
+        """The epochs that ``experts.pt`` is about, and their images ``[E, num_categories, *image]``; None of none.
+
+        Raises:
+            ValueError: the file is broken, or something else.
+        """
+        path = self.path / self.EXPERT_IMAGES
+        if self._earlier or not path.is_file():
+            return [], None
+        state = self._load_tensors(self.EXPERT_IMAGES, "images of the experts")
+        epochs, images = (state.get("epochs"), state.get("images")) if isinstance(state, dict) else (None, None)
+        if not isinstance(epochs, list) or not isinstance(images, Tensor) or len(images) != len(epochs):
+            raise ValueError(f"RunFolder: {path} must hold images of the experts of this run, but it is something else")
+        return epochs, images
+
+    def rewind(self, epoch: int) -> list[dict[str, Any]]:
+        """Drops what is there of later epochs, maybe without their checkpoint; returns the metrics' other records.
+
+        These are lines of ``metrics.jsonl`` and ``iterations.jsonl``, and images of ``experts.pt``.
+        """
+        kept = {
+            name: [record for record in self._load_lines(name) if record["epoch"] <= epoch]
+            for name in (self.METRICS, self.ITERATIONS)
+            if (self.path / name).exists()
+        }
+        epochs, images = self.load_experts()
+        for name, records in kept.items():
+            self._save_lines(name, b"".join(_line(record) for record in records))
+        if images is not None:
+            rows = [row for row, at in enumerate(epochs) if at <= epoch]
+            self._save_experts([epochs[row] for row in rows], images[rows])
+        return kept.get(self.METRICS, [])
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes ``checkpoint.pt``, which ``torch.load`` reads with its default ``weights_only=True``.
@@ -185,14 +242,10 @@ class RunFolder:
         path = self.path / self.CHECKPOINT
         if not path.is_file():
             raise FileNotFoundError(f"RunFolder: {path} does not exist, so no epoch of this run was completed")
-        content = io.BytesIO(path.read_bytes())  # apart from the parsing, whose errors may be an OSError too
-        try:
-            state = torch.load(content, map_location="cpu")
-        except Exception as error:  # whatever the broken bytes lead torch.load to
-            raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is broken") from error
+        state = self._load_tensors(self.CHECKPOINT, "a checkpoint")
         if not isinstance(state, dict) or not isinstance(state.get("epoch"), int) or "model" not in state:
             raise ValueError(f"RunFolder: {path} must be a checkpoint of this run, but it is something else")
-        return state
+        return cast("dict[str, Any]", state)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -213,6 +266,43 @@ class RunFolder:
         self._write(name, lambda file: figure.savefig(file, dpi=150, format="png"))
         return self.path / name
 
+    def _append_line(self, name: str, record: dict[str, Any]) -> None:
+        self._save_lines(name, self._lines(name) + _line(record))
+
+    def _load_lines(self, name: str) -> list[dict[str, Any]]:
+        records = []
+        for number, line in enumerate(self._lines(name).splitlines(), start=1):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
+                raise ValueError(
+                    f"RunFolder: {self.path / name} must hold the record of an epoch in each line, but line {number} "
+                    "is none"
+                )
+            records.append(record)
+        return records
+
+    def _lines(self, name: str) -> bytes:
+        path = self.path / name
+        return b"" if self._earlier or not path.is_file() else path.read_bytes()
+
+    def _save_lines(self, name: str, lines: bytes) -> None:
+        self._write(name, lambda file: file.write(lines))
+
+    def _load_tensors(self, name: str, what: str) -> object:
+        content = io.BytesIO(
+            (self.path / name).read_bytes()
+        )  # apart from the parsing, whose errors may be OSErrors too
+        try:
+            return torch.load(content, map_location="cpu")
+        except Exception as error:  # whatever the broken bytes lead torch.load to
+            raise ValueError(f"RunFolder: {self.path / name} must be {what} of this run, but it is broken") from error
+
+    def _save_experts(self, epochs: list[int], images: Tensor) -> None:
+        self._write(self.EXPERT_IMAGES, lambda file: torch.save({"epochs": epochs, "images": images}, file))
+
     def _save_json(self, name: str, values: dict[str, Any]) -> None:
         text = json.dumps(values, indent=2) + "\n"
         self._write(name, lambda file: file.write(text.encode()))
@@ -225,3 +315,7 @@ class RunFolder:
             self._save_json(self.CONFIG, config)
         with atomic_file(self.path / name) as file:
             write(file)
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record).encode() + b"\n"

@@ -91,11 +91,12 @@ class Trainable(Protocol):
 
     batch_fields: ClassVar[tuple[str, ...]]
 
-    def __call__(self, x: Tensor, **fields: Tensor) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Forward pass; what it returns is handed to ``loss``."""
 
-    def loss(self, output: Any, x: Tensor, **fields: Tensor) -> Any:
-        """Losses as a NamedTuple of scalars, one of them ``total``."""
+    @property
+    def loss(self) -> Callable[..., Any]:
+        """Losses of an output and the same fields: a NamedTuple of scalars, one of them ``total``."""
 
 
 @runtime_checkable
@@ -162,8 +163,8 @@ def fit(
 
     Returns:
         One record per epoch: ``epoch``, ``step``, ``seconds`` since the start, ``learning_rate``, ``train`` (mean
-        losses while training), for models that cluster ``usage`` and ``perplexity`` (of the clusters while training, see
-        :class:`~somvae_ext.evaluation.NodeUsage`), for those with a codebook ``revived`` (codes, before the epoch),
+        losses while training), for models that cluster ``usage`` and ``perplexity`` (of the clusters while training,
+        see :class:`~somvae_ext.evaluation.NodeUsage`), for maps ``revived`` (number of nodes, before the epoch),
         and, where asked for, ``validation`` (mean losses after the epoch) and ``metrics``. A resumed training returns
         the records of the epochs before it too.
 

@@ -40,5 +40,6 @@ def loaded(data: dict[str, Any], splits: AnySplits) -> list[Samples]:
 
 
 def load_arguments(data: dict[str, Any]) -> dict[str, Any]:
-    names = ("root", "seed", "recipe", "num_series", "kind", "label_column")
-    return {"name_or_path": data["name"]} | {name: data[name] for name in names}
+    """Arguments of :func:`~somvae_ext.data.load`, which has a default for what is not there."""
+    names = ("root", "seed", "recipe", "num_series", "kind", "label_column", "split", "fold", "image_size")
+    return {"name_or_path": data["name"]} | {name: data[name] for name in names if name in data}

@@ -1,12 +1,15 @@
 """Real data sets, one's own data, and series built from images.
 
-The digits need scikit-learn, MNIST and Fashion-MNIST torchvision; everything else numpy and torch alone.
+The digits, and splits into folds, need scikit-learn, MNIST and Fashion-MNIST torchvision; everything else numpy and
+torch alone.
 """
 
 from somvae_ext.data.catalog import NAMES, load
 from somvae_ext.data.digits import digits
 from somvae_ext.data.files import load_array
+from somvae_ext.data.folds import NUM_FOLDS, SplitName
 from somvae_ext.data.mnist import mnist
+from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.series import InterpolatedSeries, Recipe
@@ -14,14 +17,17 @@ from somvae_ext.data.splits import Kind, Splits
 
 __all__ = [
     "NAMES",
+    "NUM_FOLDS",
     "InterpolatedSeries",
     "Kind",
     "Recipe",
     "Samples",
     "Scaling",
+    "SplitName",
     "Splits",
     "digits",
     "load",
     "load_array",
     "mnist",
+    "resize",
 ]

@@ -6,12 +6,15 @@ import dataclasses
 import difflib
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from somvae_ext.data.digits import digits
 from somvae_ext.data.files import read
-from somvae_ext.data.mnist import mnist
+from somvae_ext.data.folds import SplitName, check_split, divide
+from somvae_ext.data.mnist import MNISTName, mnist
+from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.series import InterpolatedSeries, Recipe
@@ -34,6 +37,9 @@ def load(
     num_series: int | None = None,
     kind: Kind | None = None,
     label_column: str | None = None,
+    split: SplitName = "holdout",
+    fold: int = 0,
+    image_size: int | None = None,
 ) -> Splits[Samples] | Splits[InterpolatedSeries]:
     """A data set, split into training, validation and test data and scaled to [0, 1].
 
@@ -44,16 +50,27 @@ def load(
       where some lie outside [0, 1]; in both cases by the smallest and largest value of the training split, so that
       others may lie a little outside. Images of dtype uint8 are divided by 255, as torchvision does.
 
+    Single samples that are not for the test may be divided otherwise, the test data staying the same:
+
+    - ``split="holdout"``: into training and validation data, as said above.
+    - ``"all"``: all of them are training data, and ``validation`` is None.
+    - ``"folds"``: into ten folds with the classes in equal proportion (scikit-learn's ``StratifiedKFold``, shuffled);
+      ``fold`` is the validation data and the other nine are the training data. Needs labels.
+
     Args:
         name_or_path: see above; a name goes before a file of that name.
         root: where MNIST and Fashion-MNIST are, see :func:`mnist`.
         download: fetch MNIST or Fashion-MNIST if absent.
-        seed: draws the splits of the digits and of one's own data, and the interpolated series.
+        seed: draws the splits of the digits and of one's own data, the folds, and the interpolated series.
         recipe: of the interpolated series.
         num_series: how many of them for training; validation and test get as many in proportion to their images. By
             default each image starts one.
         kind: see :func:`load_array`.
         label_column: see :func:`load_array`.
+        split: see above.
+        fold: which one is for validation, 0 to 9.
+        image_size: still images are brought to this many pixels on each side, see :func:`resize`; by default they keep
+            theirs.
 
     Raises:
         FileNotFoundError: nothing at the path, or a named data set that is not there.
@@ -61,15 +78,49 @@ def load(
         ValueError: an unknown name, or data that cannot be used; the message says what is wrong where.
         ModuleNotFoundError: a library of the extra ``train`` that the data set needs is missing.
     """
+    check_split(split, fold)
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"load: image_size must be at least 1, got {image_size}")
     name = os.fspath(name_or_path)
-    if name not in NAMES:
-        return _own_data(Path(name), seed, kind, label_column)
     image_name = name.removesuffix(_SERIES)
-    if image_name == "digits":
-        images = digits(seed)
+    splits: Splits[Samples] | Splits[InterpolatedSeries]
+    if name not in NAMES:
+        splits = _own_data(Path(name), seed, kind, label_column, split, fold)
+    elif image_name == name:
+        splits = _images(name, root, download, seed, split, fold)
     else:
-        images = mnist(root, name="mnist" if image_name == "mnist" else "fashion-mnist", download=download)
-    return images if image_name == name else _interpolated(images, recipe, num_series, seed)
+        _check_split_of_series(name, split)
+        splits = _interpolated(_images(image_name, root, download, seed), recipe, num_series, seed)
+    return splits if image_size is None else _resized(name, splits, image_size)
+
+
+def _images(
+    name: str,
+    root: str | os.PathLike[str],
+    download: bool,
+    seed: int,
+    split: SplitName = "holdout",
+    fold: int = 0,
+) -> Splits[Samples]:
+    if name == "digits":
+        return digits(seed, split=split, fold=fold)
+    mnist_name: MNISTName = "mnist" if name == "mnist" else "fashion-mnist"
+    return mnist(root, name=mnist_name, download=download, split=split, fold=fold, seed=seed)
+
+
+def _check_split_of_series(name: str, split: SplitName) -> None:
+    if split != "holdout":
+        raise ValueError(f"{name}: split must be 'holdout' for series, got {split!r}")
+
+
+def _resized(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries], size: int) -> Splits[Samples]:
+    def resized(part: Samples) -> Samples:
+        return dataclasses.replace(part, x=resize(part.x, size))
+
+    if splits.kind == "series" or len(splits.sample_shape) != 3:
+        what = "series" if splits.kind == "series" else "tables"
+        raise ValueError(f"{name}: image_size is for still images, so it must be None for {what}, got {size}")
+    return cast(Splits[Samples], splits).map(resized)
 
 
 def _interpolated(
@@ -93,7 +144,14 @@ def _one_series(path: Path) -> ValueError:
     )
 
 
-def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None) -> Splits[Samples]:
+def _own_data(
+    path: Path,
+    seed: int,
+    kind: Kind | None,
+    label_column: str | None,
+    split: SplitName,
+    fold: int,
+) -> Splits[Samples]:
     if not path.exists() and not path.suffix and path.name == str(path):  # looks like a name, not like a path
         near = difflib.get_close_matches(str(path).lower(), NAMES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}"
@@ -102,6 +160,8 @@ def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None
     if kind == "series" and path.is_file() and path.suffix.lower() == ".csv":
         raise _one_series(path)
     samples, kind = read(path, kind=kind, label_column=label_column)
+    if kind == "series":
+        _check_split_of_series(str(path), split)
     if kind == "series" and len(samples) == 1:
         raise _one_series(path)
     if len(samples) < 3:
@@ -111,8 +171,9 @@ def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None
         )
     held_out = max(1, round(_HELD_OUT * len(samples)))
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
-    sizes = [len(samples) - 2 * held_out, held_out, held_out]
-    train, validation, test = (samples.rows(rows) for rows in order.split(sizes))
+    pool, test = (samples.rows(rows) for rows in order.split([len(samples) - held_out, held_out]))
+    rows = torch.arange(len(pool))
+    train, validation = divide(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
     if train.x.dtype == torch.uint8:
         scaling = Scaling((0.0,), (255.0,))
@@ -120,8 +181,8 @@ def _own_data(path: Path, seed: int, kind: Kind | None, label_column: str | None
         scaling = Scaling.fit(train, per_feature=tabular)
     else:
         scaling = Scaling()
-    return Splits(
-        *(dataclasses.replace(part, x=scaling.apply(part.x)) for part in (train, validation, test)),
-        kind=kind,
-        scaling=scaling,
-    )
+
+    def scaled(part: Samples) -> Samples:
+        return dataclasses.replace(part, x=scaling.apply(part.x))
+
+    return Splits(train, validation, test, kind=kind, scaling=scaling).map(scaled)

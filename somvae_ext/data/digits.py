@@ -4,36 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from somvae_ext.data.folds import SplitName, check_split, divide
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
 
 _HELD_OUT = 270  # images each for validation and test: 15 %
 
 
-def digits(seed: int = 0) -> Splits[Samples]:
+def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Splits[Samples]:
     """Images of the digits 0 to 9, split into 1257 for training, 270 for validation and 270 for the test.
+
+    With ``split="all"`` all 1527 that are not for the test are for training, and with ``"folds"`` nine tenths of them.
 
     The UCI "Optical Recognition of Handwritten Digits" test set, as ``sklearn.datasets.load_digits`` has it, with its
     17 grey values scaled to [0, 1]. All splits have the classes in the same proportion.
 
     Args:
         seed: draws the splits.
+        split, fold: see :func:`load`.
 
     Returns:
         ``train``, ``validation`` and ``test``; ``x`` float32 ``[N, 1, 8, 8]``, ``label`` int64 ``[N]``.
 
     Raises:
+        ValueError: no such split or fold.
         ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 
+    check_split(split, fold)
     bunch = load_digits()
     images = (bunch.images / 16).astype(np.float32)[:, None]
-    labels = bunch.target.astype(np.int64)
-    rows = np.arange(len(labels))
-    rest, test = train_test_split(rows, test_size=_HELD_OUT, stratify=labels, random_state=seed)
-    train, validation = train_test_split(rest, test_size=_HELD_OUT, stratify=labels[rest], random_state=seed)
-    x, label = torch.from_numpy(images), torch.from_numpy(labels)
-    return Splits(*(Samples(x[part], label[part]) for part in (train, validation, test)))
+    samples = Samples(torch.from_numpy(images), torch.from_numpy(bunch.target.astype(np.int64)))
+
+    def held_out(label: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        rest, part = train_test_split(np.arange(len(label)), test_size=_HELD_OUT, stratify=label, random_state=seed)
+        return torch.from_numpy(rest), torch.from_numpy(part)
+
+    rest, test = held_out(bunch.target)
+    pool = samples.rows(rest)
+    train, validation = divide("digits", pool, split, fold, seed, holdout=held_out(bunch.target[rest]))
+    return Splits(train, validation, samples.rows(test))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
+from somvae_ext.data.folds import SplitName, check_split, divide
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
 
@@ -18,20 +18,28 @@ _FILES = 4  # images and labels, for training and test
 
 
 def mnist(
-    root: str | os.PathLike[str] = "data", *, name: MNISTName = "mnist", download: bool = False
+    root: str | os.PathLike[str] = "data",
+    *,
+    name: MNISTName = "mnist",
+    download: bool = False,
+    split: SplitName = "holdout",
+    fold: int = 0,
+    seed: int = 0,
 ) -> Splits[Samples]:
-    """70,000 images of ten handwritten digits, or of ten kinds of clothing, in the splits of the SOM-VAE paper.
+    """70,000 images of ten handwritten digits, or of ten kinds of clothing, by default in the SOM-VAE paper's splits.
 
     Of the 60,000 training images the published code (github.com/ratschlab/SOM-VAE) sees the last 55,000, which is what
     the loader that it uses calls the training set. The first 45,000 of those are ``train`` and the last 10,000
     ``validation``; the 5,000 images before them belong to no split. ``test`` is the 10,000 test images. A training file
-    of another size is cut in the same proportion.
+    of another size is cut in the same proportion. ``split="all"`` trains on all 60,000, ``"folds"`` on 54,000 of them.
 
     Args:
         root: the folder that holds ``MNIST/raw`` or ``FashionMNIST/raw`` with the unpacked IDX files, torchvision's
             layout.
         name: which of the two.
         download: fetch the files into ``root`` if they are not there.
+        split, fold: see :func:`load`.
+        seed: draws the folds.
 
     Returns:
         ``x`` float32 ``[N, 1, 28, 28]`` in [0, 1], ``label`` int64 ``[N]``.
@@ -39,18 +47,19 @@ def mnist(
     Raises:
         FileNotFoundError: the files are not there, and ``download`` is not set.
         OSError: the download failed.
-        ValueError: a file that is not in the IDX format, or images and labels that differ in number.
-        ModuleNotFoundError: torchvision is missing.
+        ValueError: a file that is not in the IDX format, images and labels that differ in number, or no such split or
+            fold.
+        ModuleNotFoundError: torchvision is missing, or for folds scikit-learn.
     """
-    images, label = _read(name, Path(root), train=True, download=download)
-    unused = len(images) // 12
-    validation = len(images) - len(images) // 6
-    parts = (slice(unused, validation), slice(validation, None))
-    train_part, validation_part = (Samples(images[part], label[part]) for part in parts)
-    return Splits(train_part, validation_part, Samples(*_read(name, Path(root), train=False, download=download)))
+    check_split(split, fold)
+    pool = _read(name, Path(root), train=True, download=download)
+    rows = torch.arange(len(pool))
+    first, end = len(pool) // 12, len(pool) - len(pool) // 6
+    train, validation = divide(name, pool, split, fold, seed, holdout=(rows[first:end], rows[end:]))
+    return Splits(train, validation, _read(name, Path(root), train=False, download=download))
 
 
-def _read(name: MNISTName, root: Path, *, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+def _read(name: MNISTName, root: Path, *, train: bool, download: bool) -> Samples:
     from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
 
     reader = {"mnist": MNIST, "fashion-mnist": FashionMNIST}[name]
@@ -72,4 +81,4 @@ def _read(name: MNISTName, root: Path, *, train: bool, download: bool) -> tuple[
         raise ValueError(
             f"{name}: images and labels in {folder} must be equal in number, got {len(images)} and {len(label)}"
         )
-    return images[:, None].to(torch.float32).div_(255), label
+    return Samples(images[:, None].to(torch.float32).div_(255), label)

@@ -1,9 +1,9 @@
-"""A data set in three parts, with what it takes to treat other data alike."""
+"""A data set in its parts, with what it takes to treat other data alike."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Literal, TypeVar
 
 from somvae_ext.data.samples import Samples
@@ -16,24 +16,30 @@ Part = TypeVar("Part", Samples, InterpolatedSeries)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Splits(Generic[Part]):
-    """A data set in three parts: fit on ``train``, choose by ``validation``, report on ``test``.
+    """A data set in three parts, or two: fit on ``train``, choose by ``validation``, report on ``test``.
 
-    Iterating over it gives the three parts in this order.
+    Iterating over it gives the parts in this order, without ``validation`` where there is none.
 
     Args:
-        train, validation, test: the parts, scaled.
+        train, test: the parts, scaled.
+        validation: likewise, or None where all data that are not for the test are for training.
         kind: ``"static"`` for samples without an order in time, ``"series"`` for series of frames.
         scaling: what was done to the values, and has to be done to those of other data.
     """
 
     train: Part
-    validation: Part
+    validation: Part | None
     test: Part
     kind: Kind = dataclasses.field(default="static", kw_only=True)
     scaling: Scaling = dataclasses.field(default=Scaling(), kw_only=True)
 
     def __iter__(self) -> Iterator[Part]:
-        return iter((self.train, self.validation, self.test))
+        return iter(part for part in (self.train, self.validation, self.test) if part is not None)
+
+    def map(self, change: Callable[[Part], Part]) -> Splits[Part]:
+        """The same splits with each part changed."""
+        validation = None if self.validation is None else change(self.validation)
+        return dataclasses.replace(self, train=change(self.train), validation=validation, test=change(self.test))
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

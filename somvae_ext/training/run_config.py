@@ -23,10 +23,15 @@ _DATA: dict[str, tuple[type, ...]] = {
     "num_series": (int, NoneType),
     "kind": (str,),
     "label_column": (str, NoneType),
+    "split": (str,),
+    "fold": (int,),
+    "image_size": (int, NoneType),
     "scaling": (dict,),
     "feature_names": (list, NoneType),
     "fingerprint": (str,),
 }
+# What run folders of earlier versions do not say.
+_EARLIER_DATA: dict[str, Any] = {"split": "holdout", "fold": 0, "image_size": None}
 _MEANINGS = {
     int: "an integer",
     float: "a number",
@@ -73,7 +78,7 @@ def data_config(folder: RunFolder) -> dict[str, Any]:
     Raises:
         ValueError: the config does not tell; the message names the file and what is wrong.
     """
-    values = _section(folder, "data")
+    values = _EARLIER_DATA | _section(folder, "data")
     for name, kinds in _DATA.items():
         if name not in values:
             raise _error(folder, "data", f"{name!r} is missing")

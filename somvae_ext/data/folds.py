@@ -1,0 +1,74 @@
+"""Which samples are for training and which for validation, the test data being set aside already."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from somvae_ext.data.samples import Samples
+
+SplitName = Literal["holdout", "all", "folds"]
+
+NUM_FOLDS = 10
+
+
+def check_split(split: str, fold: int) -> None:
+    """Refuses names and numbers of splits that there are not.
+
+    Raises:
+        ValueError: see above.
+    """
+    if split not in ("holdout", "all", "folds"):
+        raise ValueError(f"load: split must be 'holdout', 'all' or 'folds', got {split!r}")
+    if not 0 <= fold < NUM_FOLDS:
+        raise ValueError(f"load: fold must be an integer from 0 to {NUM_FOLDS - 1}, got {fold}")
+    if fold != 0 and split != "folds":
+        raise ValueError(f"load: fold chooses one of split 'folds', so it must be 0 for split {split!r}, got {fold}")
+
+
+def divide(
+    name: str, pool: Samples, split: SplitName, fold: int, seed: int, *, holdout: tuple[Tensor, Tensor]
+) -> tuple[Samples, Samples | None]:
+    """Training and validation data out of a pool.
+
+    Args:
+        name: of the data, for messages.
+        pool: all samples that are not for the test.
+        split: ``"holdout"`` takes the rows of ``holdout``; ``"all"`` trains on the whole pool and has no validation
+            data; ``"folds"`` cuts it into ten parts with the classes in equal proportion, of which one is for
+            validation and the others for training.
+        fold: which of the ten, from 0.
+        seed: shuffles the samples before they are cut into folds.
+        holdout: rows for training and for validation, int64.
+
+    Raises:
+        ValueError: folds of samples without labels, or with fewer of a class than there are folds.
+        ModuleNotFoundError: folds, and scikit-learn is missing.
+    """
+    if split == "all":
+        return pool, None
+    train, validation = holdout if split == "holdout" else _fold(name, pool, fold, seed)
+    return pool.rows(train), pool.rows(validation)
+
+
+def _fold(name: str, pool: Samples, fold: int, seed: int) -> tuple[Tensor, Tensor]:
+    if pool.label is None:
+        raise ValueError(
+            f"{name}: split 'folds' needs labels, because every fold has the classes in the same proportion, got none; "
+            "say where they are, or use split 'holdout'"
+        )
+    classes, sizes = pool.label.unique(return_counts=True)
+    if sizes.min() < NUM_FOLDS:
+        smallest = int(sizes.argmin())
+        raise ValueError(
+            f"{name}: split 'folds' needs {NUM_FOLDS} samples of each class beside those of the test, one for each "
+            f"fold, got {int(sizes[smallest])} of class {int(classes[smallest])}"
+        )
+    from sklearn.model_selection import StratifiedKFold  # type: ignore[import-untyped]
+
+    folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed)
+    label = pool.label.numpy()
+    train, validation = list(folds.split(label, label))[fold]
+    return torch.from_numpy(train), torch.from_numpy(validation)

@@ -47,7 +47,8 @@ class Samples(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, row: int) -> dict[str, Tensor]:
+    def __getitem__(self, row: int | list[int]) -> dict[str, Tensor]:
+        """The fields of one sample, or of several, one under the other."""
         fields = {"x": self.x, "label": self.label, "mask": self.mask}
         return {name: values[row] for name, values in fields.items() if values is not None}
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from somvae_ext import evaluation
 from somvae_ext.models import SOMVAE
 from somvae_ext.nn import TransitionModel
+from somvae_ext.training.batches import batches
 
 _BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
 
@@ -54,7 +55,7 @@ def encode(model: SOMVAE, data: Dataset[dict[str, Tensor]]) -> Encodings:
     encoded: list[Tensor] = []
     nodes: list[Tensor] = []
     given: dict[str, list[Tensor]] = {"label": [], "mask": []}
-    for batch in DataLoader(data, batch_size=max(1, _BATCH_FRAMES // length)):
+    for batch in batches(data, max(1, _BATCH_FRAMES // length)):
         x = batch["x"].to(device)
         frames = x.flatten(0, 1) if is_series else x  # a single series may be longer than a batch
         z = torch.cat([model.encode(part) for part in frames.split(_BATCH_FRAMES)])

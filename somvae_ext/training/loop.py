@@ -12,11 +12,12 @@ from typing import Any, ClassVar, NoReturn, Protocol, cast, runtime_checkable
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from somvae_ext.evaluation import NodeUsage
 from somvae_ext.optim import adam_and_rows
+from somvae_ext.training.batches import batches
 from somvae_ext.training.codebook import TrainableMap, initialize, revive
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
 from somvae_ext.training.processes import (
@@ -189,7 +190,7 @@ def fit(
     order = torch.Generator().manual_seed(config.seed)
 
     def load(data: Dataset[dict[str, Tensor]], sampler: Iterable[int], generator: torch.Generator | None = None) -> Any:
-        loader = DataLoader(data, batch_size=config.batch_size, sampler=sampler, generator=generator)
+        loader = batches(data, config.batch_size, sampler, generator)
         return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
     train_loader = load(train, ShuffledShare(len(train), fabric, order), order)  # type: ignore[arg-type]

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from somvae_ext.cli.configure import Setting, configure, configure_resumed
 from somvae_ext.cli.evaluate import print_evaluation
 from somvae_ext.cli.info import print_table
-from somvae_ext.cli.recipes import configure, configure_resumed
 from somvae_ext.cli.run_data import loaded
+from somvae_ext.models import SOMVAE
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from somvae_ext.cli.run_data import AnySplits
-    from somvae_ext.models import SOMVAE
     from somvae_ext.training import RunFolder
 
 # Nodes of the largest map whose K x K transition matrix is drawn: on a larger one a step is less than a pixel.
@@ -30,9 +30,8 @@ def run(options: Namespace) -> None:
     import torch
 
     import somvae_ext.plotting  # noqa: F401
-    from somvae_ext.models import SOMVAE
-    from somvae_ext.training import RunFolder, encode, evaluate, fit
-    from somvae_ext.training.run_config import fingerprint
+    from somvae_ext.training import RunFolder, evaluate, fit
+    from somvae_ext.training.run_config import fingerprint, model_section
 
     # Whatever can be known to fail is refused before the folder is touched.
     if torch.distributed.is_torchelastic_launched():
@@ -40,18 +39,19 @@ def run(options: Namespace) -> None:
     if options.accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError("--accelerator cuda needs a GPU that torch can use, got none")
     if options.resume is None:
-        data, splits, model_config, training_config, threads = configure(options)
-        folder = RunFolder(options.out or Path("runs") / Path(data["name"]).stem, overwrite=options.overwrite)
+        setting = configure(options)
+        folder = RunFolder(options.out or _default_folder(setting), overwrite=options.overwrite)
     else:
         folder = RunFolder.open(options.resume)
-        data, splits, model_config, training_config, threads = configure_resumed(options, folder)
+        setting = configure_resumed(options, folder)
+    data, splits, make_model, config, training, threads = setting
     torch.set_num_threads(threads)
-    torch.manual_seed(training_config.seed)
-    model = SOMVAE(model_config)
+    torch.manual_seed(training.seed)
+    model: Any = make_model(config)
     folder.save_config(
         {
-            "model": dataclasses.asdict(model_config),
-            "training": dataclasses.asdict(training_config),
+            "model": model_section(make_model, config),
+            "training": dataclasses.asdict(training),
             "data": data
             | {
                 "kind": splits.kind,
@@ -63,22 +63,17 @@ def run(options: Namespace) -> None:
         }
     )
 
-    def validate() -> dict[str, float]:
-        from somvae_ext.evaluation import nmi, purity
-
-        held_out = encode(model, splits.validation)
-        assert held_out.label is not None
-        label, node = held_out.real(held_out.label), held_out.real(held_out.indices)
-        return {"purity": purity(label, node), "nmi": nmi(label, node, average="arithmetic")}
+    def measure() -> dict[str, float]:
+        return clustering_metrics(model, splits.train if splits.validation is None else splits.validation)
 
     start = time.perf_counter()
     try:
         history = fit(
             model,
             splits.train,
-            training_config,
+            training,
             validation=splits.validation,
-            metrics=None if splits.validation.label is None else validate,
+            metrics=measure if isinstance(model, Clusters) else None,
             run_folder=folder,
             resume=options.resume is not None,
             accelerator=options.accelerator or "auto",
@@ -96,6 +91,12 @@ def run(options: Namespace) -> None:
     pictures = _draw(model, splits, history, folder)
     print_evaluation(model, evaluation, "test", splits.kind)
     print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
+
+
+def _default_folder(setting: Setting) -> Path:
+    """``runs/`` and the name of the data, after that of a model other than the first."""
+    name = Path(setting.data["name"]).stem
+    return Path("runs") / (name if setting.model is SOMVAE else f"{setting.model.name}-{name}")
 
 
 def _draw(model: SOMVAE, splits: AnySplits, history: list[dict[str, Any]], folder: RunFolder) -> list[Path]:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from somvae_ext._version import __version__
-from somvae_ext.cli.recipes import RECIPES, SERIES, STATIC
+from somvae_ext.cli.model_options import add_model_options
+from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, STATIC
 from somvae_ext.cli.som.options import add_som_commands
+from somvae_ext.models import MODELS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -39,7 +41,9 @@ def parse(argv: Sequence[str]) -> Namespace:
         exit_on_error=False,
     )
     commands = {
-        "fit": make("Trains a SOM-VAE, evaluates it on the test split, and draws the map."),
+        "fit": make(
+            "Trains a SOM-VAE or one of its relatives, evaluates it on the test split, and draws what it learned."
+        ),
         "evaluate": make("Measures how well the map of a run clusters, and orders, data that it has not seen."),
         "predict": make("Writes the node of each sample of one's own data as CSV."),
         "som": make("Self-organizing maps of tables: trains them, assigns rows to their nodes, and draws them."),
@@ -50,7 +54,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     _add_predict_options(commands["predict"])
     subcommands = parser.add_subcommands(dest="command")
     for name, summary in (
-        ("fit", "train a SOM-VAE and evaluate it"),
+        ("fit", "train a SOM-VAE or another model and evaluate it"),
         ("evaluate", "evaluate a trained one"),
         ("predict", "assign one's own data to the nodes"),
         ("som", "self-organizing maps of tables, without a network"),
@@ -68,22 +72,14 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def _add_fit_options(parser: ArgumentParser) -> None:
     from somvae_ext.data import NAMES, Recipe
-    from somvae_ext.grid import Topology
-    from somvae_ext.models import SOMVAEConfig
-    from somvae_ext.models.somvae_config import Gradient, Init, Network, Reconstruction, Transitions, TransitionUpdates
-    from somvae_ext.ops.neighborhood import Border
-
-    default = SOMVAEConfig()
+    from somvae_ext.data.folds import SplitName
 
     # No defaults in the parser, so that presets, recipes and resumed runs know what was asked for.
     def add(name: str, help: str, **options: Any) -> None:
         parser.add_argument(name, help=help, **options)
 
-    def add_model(name: str, help: str, **options: Any) -> None:
-        add(f"--{name.replace('_', '-')}", f"{help} (default: {getattr(default, name)})", **options)
-
     add("--config", "YAML or JSON file with any of the options below", action="config")
-    add("--model", "what to train", choices=["somvae"], default="somvae")
+    add("--model", "what to train (default: somvae)", choices=list(MODELS))
     add("--data", f"{', '.join(NAMES)}, or a .csv, .npy or .npz file or a folder of series (default: digits)", type=str)
     add("--data-root", "folder that holds MNIST/raw or FashionMNIST/raw (default: data)", type=str)
     add("--download", "fetch MNIST or Fashion-MNIST if it is not there", action="store_true")
@@ -91,33 +87,21 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--label-column", "column of one's own CSV that holds classes", type=str)
     add("--recipe", "how images become series (default: published)", choices=list(get_args(Recipe)))
     add("--num-series", "training series made of images (default: 5000 of MNIST, else one per image)", type=int)
+    add(
+        "--split",
+        "hold out validation data, train on all but the test data, or on nine of ten folds",
+        choices=list(get_args(SplitName)),
+    )
+    add("--fold", "fold for validation, 0 to 9 (default: 0)", type=int)
+    add("--image-size", "bring images to this many pixels on each side", type=int)
     add("--split-seed", "draws the splits, and the series made of images (default: 0)", type=int)
     add("--out", "run folder (default: runs/ and the name of the data)", type=str)
     add("--overwrite", "replace an earlier run in that folder", action="store_true")
     add("--resume", "run folder of an interrupted training that is to go on", type=str)
-    add("--preset", "start from the published setting, or from the notebook's", choices=["published", "notebook"])
-    add_model("rows", "rows of the map", type=int)
-    add_model("cols", "columns of the map", type=int)
-    add_model("topology", "shape of the grid", choices=list(get_args(Topology)))
-    add("--periodic", "let the map wrap around", action="store_true")
-    add_model("border", "missing neighbours: zeros, or left out", choices=list(get_args(Border)))
-    add_model("latent_dim", "size of an encoding", type=int)
-    add_model("network", "encoder and decoders", choices=list(get_args(Network)))
-    add("--latent-relu", "end the dense encoder with a ReLU, as the published one does", action="store_true")
-    add(
-        "--init",
-        "where the codes start (default: kmeans for one's own data if it has a row for each node, else normal)",
-        choices=list(get_args(Init)),
-    )
-    add_model("reconstruction", "squared errors, or binary cross entropy", choices=list(get_args(Reconstruction)))
-    add_model("gradient", "what the encoder learns from", choices=list(get_args(Gradient)))
-    add_model("alpha", "weight of the commitment loss", type=float)
-    add_model("beta", "weight of the SOM loss", type=float)
-    add("--gamma", "weight of the transition loss (default: 1.8 for series, else 0)", type=float)
-    add("--tau", "weight of the smoothness loss (default: 1.4 for series, else 0)", type=float)
-    add_model("transitions", "table of all pairs of nodes, or of near ones", choices=list(get_args(Transitions)))
-    add_model("transition_radius", "how many nodes away is near, for local transitions", type=int)
-    add_model("transition_updates", "what a step changes of them", choices=list(get_args(TransitionUpdates)))
+    listed = "; ".join(f"{', '.join(presets)} for {model}" for model, presets in PRESETS.items())
+    presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
+    add("--preset", f"start from a known setting: {listed}", choices=presets)
+    add_model_options(add)
     for name, meaning in (
         ("epochs", "passes over the training data"),
         ("batch_size", "samples, or series, per step"),

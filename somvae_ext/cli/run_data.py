@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from somvae_ext.data import InterpolatedSeries, Samples, Splits
+    from somvae_ext.models import Model
     from somvae_ext.training import RunFolder
 
     AnySplits = Splits[Samples] | Splits[InterpolatedSeries]
@@ -17,15 +19,33 @@ if TYPE_CHECKING:
 def data_of_run(folder: RunFolder, options: Namespace) -> tuple[dict[str, Any], AnySplits]:
     """The data that a run was trained on, split as they were then."""
     from somvae_ext.data import load
-    from somvae_ext.training.run_config import data_config, fingerprint
+    from somvae_ext.training.run_config import data_config, fingerprint, model_config
 
     data = data_config(folder)
     if options.data_root is not None:
         data["root"] = str(Path(options.data_root).resolve())
-    splits = load(**load_arguments(data), download=options.download)
+    model, _ = model_config(folder)
+    splits = fit_to(model, load(**load_arguments(data), download=options.download))
     if fingerprint(loaded(data, splits)) != data["fingerprint"]:
         raise ValueError(f"{data['name']}: must be what {folder.path} was trained on, but its values have changed")
     return data, splits
+
+
+def fit_to(model: type[Model], splits: AnySplits) -> AnySplits:
+    """The splits with the values that a model can take.
+
+    Where it takes none outside [0, 1], those of held-out data which lie beyond all training data, by whose ends values
+    are scaled, count as these ends.
+    """
+    from somvae_ext.data import Samples
+
+    if not model.unit_interval:
+        return splits
+
+    def clamped(part: Any) -> Any:
+        return dataclasses.replace(part, x=part.x.clamp(0, 1)) if isinstance(part, Samples) else part
+
+    return splits.map(clamped)
 
 
 def loaded(data: dict[str, Any], splits: AnySplits) -> list[Samples]:

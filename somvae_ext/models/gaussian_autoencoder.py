@@ -49,6 +49,7 @@ class GaussianAutoencoder(nn.Module):
     """
 
     batch_fields: ClassVar[tuple[str, ...]] = ("x",)
+    unit_interval: ClassVar[bool] = True  # whether samples must lie in [0, 1]
     config: Any
 
     def __init__(self, config: AutoencoderConfig, condition_size: int = 0) -> None:

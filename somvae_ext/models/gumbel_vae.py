@@ -70,14 +70,19 @@ class GumbelVAEConfig:
         return cls()
 
     @classmethod
-    def dupont(cls, network: Network = "dense") -> GumbelVAEConfig:
-        """The paper's objective, equation 7, with its weights: gamma 30, capacities of 5 nats after 25,000 steps.
+    def dupont(cls) -> GumbelVAEConfig:
+        """The paper's objective, equation 7, with its weights, on dense networks.
 
-        With ``network="conv"`` also the paper's convolutional network for images of 32 x 32 pixels, with 10 continuous
-        latent values.
+        Gamma 30, capacities of 5 nats after 25,000 steps, and temperature 0.67.
         """
-        sizes = {"hidden_sizes": (256,), "latent_dim": 10} if network == "conv" else {}
-        return cls(network=network, temperature=0.67, objective="dupont", **sizes)  # type: ignore[arg-type]
+        return cls(temperature=0.67, objective="dupont")
+
+    @classmethod
+    def dupont_conv(cls) -> GumbelVAEConfig:
+        """The same on the paper's convolutional network for images of 32 x 32 pixels, with 10 continuous values."""
+        return cls(
+            (1, 32, 32), network="conv", hidden_sizes=(256,), latent_dim=10, temperature=0.67, objective="dupont"
+        )
 
     @classmethod
     def notebook(cls) -> GumbelVAEConfig:

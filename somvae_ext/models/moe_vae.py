@@ -116,6 +116,7 @@ class MoEVAE(nn.Module):
     name: ClassVar[str] = "moe-vae"
     config_type: ClassVar[type] = MoEVAEConfig
     batch_fields: ClassVar[tuple[str, ...]] = ("x",)
+    unit_interval: ClassVar[bool] = True  # whether samples must lie in [0, 1]
 
     def __init__(self, config: MoEVAEConfig) -> None:
         super().__init__()

@@ -90,6 +90,7 @@ class SOMVAE(nn.Module):
     name: ClassVar[str] = "somvae"
     config_type: ClassVar[type] = SOMVAEConfig
     batch_fields: ClassVar[tuple[str, ...]] = ("x", "mask")
+    unit_interval: ClassVar[bool] = False  # whether samples must lie in [0, 1]
 
     def __init__(
         self,

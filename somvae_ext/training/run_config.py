@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable
 from types import NoneType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from somvae_ext.data import Samples, Scaling
-from somvae_ext.models import MODELS, Model
+from somvae_ext.models import MODELS, SOMVAE, Model
 from somvae_ext.training.loop import TrainingConfig
 from somvae_ext.training.run_folder import RunFolder
 
@@ -44,23 +44,22 @@ _MEANINGS = {
 }
 
 
-def model_section(model: Model) -> dict[str, Any]:
-    """What ``config.json`` says of a model of :data:`~somvae_ext.models.MODELS`: its name and its config."""
-    return {"name": model.name} | dataclasses.asdict(model.config)
+def model_section(model: type[Model], config: Any) -> dict[str, Any]:
+    """What ``config.json`` says of a model: its name among :data:`~somvae_ext.models.MODELS`, and its config."""
+    return {"name": model.name} | dataclasses.asdict(config)
 
 
-def model_of(folder: RunFolder) -> Model:
-    """The model of a run, as it was before its training.
+def model_config(folder: RunFolder) -> tuple[type[Model], Any]:
+    """The class and the config of a run's model.
 
     Raises:
         ValueError: the config describes none; the message names the file and what is wrong.
     """
     values = _section(folder, "model")
-    name = values.pop("name", "somvae")  # before there were others, the name was left out
+    name = values.pop("name", SOMVAE.name)  # which was left out when there were no others
     if name not in MODELS:
         raise _error(folder, "model", f"'name' must be {' or '.join(MODELS)}, got {name!r}")
-    make: Any = MODELS[name]  # to mypy, each takes the configs of all
-    return cast(Model, make(_config(folder, "model", values, make.config_type)))
+    return MODELS[name], _config(folder, "model", values, MODELS[name].config_type)
 
 
 def training_config(folder: RunFolder) -> TrainingConfig:

@@ -7,7 +7,7 @@ import os
 import torch
 
 from somvae_ext.models import Model
-from somvae_ext.training.run_config import model_of
+from somvae_ext.training.run_config import model_config
 from somvae_ext.training.run_folder import RunFolder
 
 
@@ -28,7 +28,8 @@ def load_model(run: str | os.PathLike[str], *, device: torch.device | str = "cpu
         >>> model.assign(x)  # doctest: +SKIP
     """
     folder = RunFolder.open(run)
-    model = model_of(folder)
+    make, config = model_config(folder)
+    model = make(config)
     try:
         model.load_state_dict(folder.load_checkpoint()["model"])
     except (RuntimeError, TypeError, AttributeError) as error:  # the latter two of what are no parameters

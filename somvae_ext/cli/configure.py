@@ -1,0 +1,215 @@
+"""From the options of ``fit`` to data, a model and a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, option
+from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SIZES_FOR_CONV, STATIC, Preset
+from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
+from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig
+from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from somvae_ext.cli.run_data import AnySplits
+    from somvae_ext.training import RunFolder, TrainingConfig
+
+_LARGEST_SEED = 2**32 - 1  # as in numpy: leaves room for what is derived from it
+
+# The published weights of the transitions; static data have none.
+_TRANSITION_WEIGHTS = {"static": {"gamma": 0.0, "tau": 0.0}, "series": {"gamma": 1.8, "tau": 1.4}}
+# Of SOM-VAE's published recipe, per 500 steps; the others learn at a constant rate.
+_DECAY_FACTOR = 0.9
+_TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
+# What a resumed training may be told anew; everything else is that of the run.
+_RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config"}
+
+
+class Setting(NamedTuple):
+    """What to train, on what, and how.
+
+    ``data`` says, for ``config.json``, which data ``splits`` are; ``config`` is of ``model.config_type``.
+    """
+
+    data: dict[str, Any]
+    splits: AnySplits
+    model: type[Model]
+    config: Any
+    training: TrainingConfig
+    threads: int
+
+
+def configure(options: Namespace) -> Setting:
+    """The setting that the options, the preset, and the recipe for the data, in this order, ask for."""
+    from somvae_ext.data import NAMES, load
+    from somvae_ext.training import TrainingConfig
+
+    name = options.data or "digits"
+    is_named = name in NAMES
+    _check_options(options, name, is_named)
+    model = MODELS[options.model or SOMVAE.name]
+    preset = _preset(options.preset, model)
+    asked = _asked(options, model)
+    data = {
+        # Absolute, so that the run can be evaluated from anywhere.
+        "name": name if is_named or not Path(name).exists() else str(Path(name).resolve()),
+        "root": str(Path(options.data_root or "data").resolve()),
+        "seed": options.split_seed or 0,
+        "recipe": options.recipe or "published",
+        "num_series": options.num_series or RECIPES.get(name, {}).get("num_series"),
+        "kind": options.kind,
+        "label_column": options.label_column,
+        "split": options.split or ("folds" if options.fold is not None else "holdout"),
+        "fold": options.fold or 0,
+        "image_size": options.image_size,
+    }
+    if is_named and not name.endswith("-series") and preset is not None:
+        if options.split is None and options.fold is None:
+            data["split"] = preset.split
+        if options.image_size is None:
+            data["image_size"] = preset.image_size
+    if data["image_size"] is None and asked.get("network") == "conv" and issubclass(model, GaussianAutoencoder):
+        data["image_size"] = SIZES_FOR_CONV.get(name)
+    splits = fit_to(model, load(**load_arguments(data), download=options.download))
+
+    recipe = RECIPES.get(name) or (SERIES if splits.kind == "series" else STATIC)
+    if preset is not None:
+        recipe = recipe | preset.training
+    if model is SOMVAE:
+        config = _somvae_config(name, is_named, preset, asked, splits)
+    else:
+        config = _static_config(model, name, preset, asked, splits)
+    training = TrainingConfig(
+        **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
+        decay_factor=_DECAY_FACTOR if model is SOMVAE else 1.0,
+        max_grad_norm=options.max_grad_norm or 0.0,
+        revive=options.revive,
+        seed=options.seed or 0,
+    )
+    return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
+
+
+def configure_resumed(options: Namespace, folder: RunFolder) -> Setting:
+    """The setting of an earlier run."""
+    from somvae_ext.training.run_config import model_config, num_threads, training_config
+
+    if others := given(options).keys() - _RESUME_OPTIONS:
+        raise ValueError(f"--resume goes on with the options of the run, so {option(min(others))} must not be given")
+    (model, config), training = model_config(folder), training_config(folder)
+    done = folder.load_checkpoint()["epoch"]
+    if options.epochs is not None:
+        training = dataclasses.replace(training, epochs=options.epochs)
+    if training.epochs <= done:
+        raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
+    data, splits = data_of_run(folder, options)
+    return Setting(data, splits, model, config, training, options.threads or num_threads(folder))
+
+
+def given(options: Namespace) -> dict[str, Any]:
+    """The options that the command line or a file has set."""
+    return {name: value for name, value in vars(options).items() if value is not None and value is not False}
+
+
+def _check_options(options: Namespace, name: str, is_named: bool) -> None:
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    for seed in ("seed", "split_seed"):
+        if options[seed] is not None and not 0 <= options[seed] <= _LARGEST_SEED:
+            raise ValueError(f"{option(seed)} must be an integer from 0 to {_LARGEST_SEED}, got {options[seed]}")
+    for of_series in ("recipe", "num_series"):
+        if options[of_series] is not None and not (is_named and name.endswith("-series")):
+            raise ValueError(f"{option(of_series)} is for series made of images, such as mnist-series")
+    for of_files in ("kind", "label_column"):
+        if options[of_files] is not None and is_named:
+            raise ValueError(f"{option(of_files)} is for one's own files, not for {name}")
+    if options.num_series is not None and options.num_series < 1:
+        raise ValueError(f"--num-series must be at least 1, got {options.num_series}")
+    if options.fold is not None and options.split not in (None, "folds"):
+        raise ValueError(f"--fold is for --split folds, got --split {options.split}")
+
+
+def _preset(name: str | None, model: type[Model]) -> Preset | None:
+    presets = PRESETS[model.name]
+    if name is not None and name not in presets:
+        raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
+    return None if name is None else presets[name]
+
+
+def _asked(options: Namespace, model: type[Model]) -> dict[str, Any]:
+    """The fields of the model's config that were given as options."""
+    asked = {name: value for name, value in given(options).items() if name in MODEL_OPTIONS}
+    for name in asked.keys() - fields(model.name):
+        models = " and ".join(other for other in MODELS if name in fields(other))
+        raise ValueError(f"{option(name)} is for {models}, and --model {model.name} has no use for it")
+    return asked
+
+
+def _static_config(
+    model: type[Model], name: str, preset: Preset | None, asked: dict[str, Any], splits: AnySplits
+) -> Any:
+    """The config of a model of single samples."""
+    if splits.kind == "series":
+        raise ValueError(f"--model {model.name} is for single samples, and {name} holds series; use --model somvae")
+    changes: dict[str, Any] = {"input_shape": splits.sample_shape}
+    if "label" in model.batch_fields:
+        label = splits.train.label
+        if label is None:
+            raise ValueError(f"--model {model.name} needs the class of each sample, but {name} has none")
+        changes["num_classes"] = max(int(part.label.max()) for part in splits) + 1
+    return dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | asked)
+
+
+def _somvae_config(
+    name: str, is_named: bool, preset: Preset | None, asked: dict[str, Any], splits: AnySplits
+) -> SOMVAEConfig:
+    if splits.kind == "static":
+        hint = (
+            f"; try --data {name}-series"
+            if is_named
+            else "; series are a folder of files, or an array with --kind series"
+        )
+        if asked.get("gamma") or asked.get("tau"):
+            raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
+        if asked.get("transitions") == "local":
+            raise ValueError(f"--transitions local is for series, and {name} has no order in time{hint}")
+    changes = _TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
+    if asked.get("network") == "identity":
+        changes.setdefault("latent_dim", math.prod(splits.sample_shape))
+    config: SOMVAEConfig = dataclasses.replace(SOMVAEConfig() if preset is None else preset.config(), **changes)
+    count = _num_samples(splits)
+    if not is_named and preset is None and "init" not in asked and count >= config.grid.num_nodes:
+        # A small file gives so few steps that codes which start beside all encodings stay there.
+        config = dataclasses.replace(config, init="kmeans")
+    if config.init == "kmeans" and count < config.grid.num_nodes:
+        raise ValueError(
+            f"--init kmeans needs a training {'frame' if splits.kind == 'series' else 'row'} for each of the "
+            f"{config.rows} x {config.cols} nodes, got {count}; choose smaller --rows and --cols, or --init normal"
+        )
+    _check_range(config, splits)
+    return config
+
+
+def _check_range(config: SOMVAEConfig, splits: AnySplits) -> None:
+    from somvae_ext.data import Samples
+    from somvae_ext.models.somvae import check_cross_entropy_range
+
+    if config.reconstruction != "bce":
+        return
+    for name, part in (("training", splits.train), ("validation", splits.validation)):
+        if isinstance(part, Samples):  # series made of images are in range by their making
+            check_cross_entropy_range(part.x, f"--reconstruction bce: {name} data, scaled by the training data,")
+
+
+def _num_samples(splits: AnySplits) -> int:
+    """Training samples, or real frames of training series."""
+    train = splits.train
+    if splits.kind == "static":
+        return len(train)
+    if train.mask is not None:
+        return int(train.mask.sum())
+    return len(train) * len(train[0]["x"])

@@ -1,0 +1,100 @@
+"""The options of ``fit`` that are fields of the models' configs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from somvae_ext.models import MODELS
+
+# What each field is. A default that depends on the data is told here; others are read from the configs.
+MODEL_OPTIONS = {
+    "rows": "rows of the map",
+    "cols": "columns of the map",
+    "topology": "shape of the grid",
+    "periodic": "let the map wrap around",
+    "border": "missing neighbours: zeros, or left out",
+    "latent_dim": "size of an encoding, or of the latent space",
+    "network": "encoder and decoders",
+    "hidden_sizes": "widths of the encoder's hidden layers",
+    "latent_relu": "end the dense encoder with a ReLU, as the published one does",
+    "init": "where the codes start (default: kmeans for one's own data if it has a row for each node, else normal)",
+    "reconstruction": "squared errors, or binary cross entropy",
+    "gradient": "what the encoder learns from",
+    "alpha": "weight of the commitment loss",
+    "beta": "weight of the SOM loss, or of the KL divergence",
+    "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of the distance from the capacities",
+    "tau": "weight of the smoothness loss (default: 1.4 for series, else 0)",
+    "transitions": "table of all pairs of nodes, or of near ones",
+    "transition_radius": "how many nodes away is near, for local transitions",
+    "transition_updates": "what a step changes of them",
+    "num_categories": "categories of the discrete latent variable",
+    "temperature": "of the relaxed categories",
+    "objective": "the lower bound, or distances from capacities as in the paper or in the notebook",
+    "capacity_z": "capacity of the continuous latent variable at the end, in nats",
+    "capacity_c": "capacity of the categories at the end, in nats",
+    "capacity_ramp": "steps, or for the notebook's objective epochs, until then",
+    "num_experts": "experts of the mixture",
+    "hidden_size": "width of the hidden layers of experts and manager",
+    "std": "standard deviation of a pixel around its reconstruction",
+    "balance": "weight of the variance of the experts' shares, for batches of 100",
+}
+
+
+def add_model_options(add: Callable[..., None]) -> None:
+    """Adds them to a parser, by its ``add(option, help, **options)``.
+
+    None has a default there, so that one can tell what was asked for.
+    """
+    for name, meaning in MODEL_OPTIONS.items():
+        defaults = {model: default for model in MODELS if (default := _defaults(model).get(name)) is not None}
+        if next(iter(defaults.values())) is False:
+            add(option(name), f"{meaning} ({_and(defaults)})", action="store_true")
+            continue
+        if "(default" not in meaning:
+            meaning += f" (default: {_listed(defaults)})"
+        elif len(defaults) > 1:
+            meaning += f" ({_and(defaults)})"
+        add(option(name), meaning, **_values(name))
+
+
+def option(name: str) -> str:
+    """A field as an option: ``--latent-dim``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def fields(model: str) -> set[str]:
+    """The fields of a model's config."""
+    return set(_defaults(model))
+
+
+def _defaults(model: str) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(MODELS[model].config_type)}
+
+
+def _listed(defaults: dict[str, Any]) -> str:
+    """``64 for somvae; 20 for vae and gumbel-vae``."""
+    models: dict[Any, list[str]] = {}
+    for model, default in defaults.items():
+        models.setdefault(default, []).append(model)
+    return "; ".join(f"{_shown(default)} for {_and(names)}" for default, names in models.items())
+
+
+def _shown(default: Any) -> str:
+    return " ".join(str(size) for size in default) if isinstance(default, tuple) else str(default)
+
+
+def _and(models: Any) -> str:
+    *first, last = models
+    return f"{', '.join(first)} and {last}" if first else str(last)
+
+
+def _values(name: str) -> dict[str, Any]:
+    """What the parser must know of the values: their type, or all of them."""
+    hints = [get_type_hints(MODELS[model].config_type)[name] for model in MODELS if name in fields(model)]
+    if get_origin(hints[0]) is Literal:
+        return {"choices": list(dict.fromkeys(value for hint in hints for value in get_args(hint)))}
+    if get_origin(hints[0]) is tuple:
+        return {"type": int, "nargs": "+"}
+    return {"type": hints[0]}

@@ -1,80 +1,127 @@
-"""What a trained map is worth on data that it has not seen."""
+"""What a trained model is worth on data that it has not seen."""
 
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from somvae_ext import evaluation
-from somvae_ext.models import SOMVAE
+from somvae_ext.models import Model
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training.batches import batches
+from somvae_ext.training.loop import Clusters
 
 _BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
+_EACH_EPOCH = ("nmi_arithmetic", "acc", "purity", "usage", "perplexity")
+_LOSS_SEED = 0  # of what a model draws while its losses are measured
 
 
 class Encodings(NamedTuple):
     """What a model makes of a data set, on the CPU. ``...`` is ``N`` for samples and ``B, T`` for series.
 
-    ``z`` ``[..., D]`` are the encodings, ``indices`` int64 ``[...]`` their nodes, ``label`` int64 ``[...]`` the
+    ``z`` ``[..., D]`` are the encodings, for models with a posterior its means, and for mixtures those of each expert,
+    ``[N, E, D]``. ``indices`` int64 ``[...]`` are the clusters, or None where a model has none, and ``log_probs``
+    ``[..., C]`` the logarithms of their probabilities, or None where it has no such. ``label`` int64 ``[...]`` are the
     classes (of series that have one class each, that of all their frames), or None, and ``mask`` bool ``[B, T]`` says
-    which frames are real, or None where all are.
+    which frames are real, or None where all are. ``shape`` is ``[N]`` or ``[B, T]``.
     """
 
     z: Tensor
-    indices: Tensor
+    indices: Tensor | None
+    log_probs: Tensor | None
     label: Tensor | None
     mask: Tensor | None
+    shape: torch.Size
 
     def real(self, values: Tensor) -> Tensor:
         """Those of ``values`` ``[..., *rest]`` that belong to a sample or real frame, ``[M, *rest]``."""
-        return values[self.mask] if self.mask is not None else values.flatten(0, self.indices.dim() - 1)
+        return values[self.mask] if self.mask is not None else values.flatten(0, len(self.shape) - 1)
 
 
 @torch.no_grad()
-def encode(model: SOMVAE, data: Dataset[dict[str, Tensor]]) -> Encodings:
-    """Encodes a whole data set, in batches so that series which are made on demand never exist all at once.
+def encode(model: Model, data: Dataset[dict[str, Tensor]], *, rows: Tensor | None = None) -> Encodings:
+    """Encodes a data set, in batches so that series which are made on demand never exist all at once.
 
     Args:
         model: the model; its mode is left as it is.
         data: items are dicts with ``x`` and maybe ``label`` and ``mask``.
+        rows: which items, int64 ``[N]``; by default all.
 
     Raises:
         ValueError: no samples, or samples of another shape than the model's.
     """
-    if len(data) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
-        raise ValueError("encode: data must hold at least one sample, got none")
-    device = model.quantizer.codebook.device
-    first = data[0]["x"]
-    is_series = first.dim() == len(model.config.input_shape) + 1
-    length = max(1, len(first)) if is_series else 1
-    encoded: list[Tensor] = []
-    nodes: list[Tensor] = []
-    given: dict[str, list[Tensor]] = {"label": [], "mask": []}
-    for batch in batches(data, max(1, _BATCH_FRAMES // length)):
+    _check_not_empty("encode", data)
+    dims = _leading_dims(model, data)
+    device = next(model.parameters()).device
+    parts: dict[str, list[Tensor]] = {"label": [], "mask": []}
+    for batch in _batches(model, data, rows):
         x = batch["x"].to(device)
-        frames = x.flatten(0, 1) if is_series else x  # a single series may be longer than a batch
-        z = torch.cat([model.encode(part) for part in frames.split(_BATCH_FRAMES)])
-        z = z.view(*x.shape[: 1 + is_series], -1)
-        encoded.append(z.cpu())
-        nodes.append(model.quantizer.assign(z).cpu())
-        for name in given.keys() & batch.keys():
-            given[name].append(batch[name])
-    indices = torch.cat(nodes)
-    label, mask = (torch.cat(given[name]) if given[name] else None for name in ("label", "mask"))
-    if label is not None and label.dim() < indices.dim():
-        label = label[:, None].expand_as(indices)
-    return Encodings(torch.cat(encoded), indices, label, mask)
+        shape = x.shape[:dims]
+        frames = x.flatten(0, dims - 1)
+        codes = [_encode(model, part) for part in frames.split(_BATCH_FRAMES)]  # a single series may be longer
+        for name in codes[0]:
+            values = torch.cat([code[name] for code in codes])
+            parts.setdefault(name, []).append(values.view(*shape, *values.shape[1:]).cpu())
+        for name in ("label", "mask"):
+            if name in batch:
+                parts[name].append(batch[name])
+    whole = {name: torch.cat(values) for name, values in parts.items() if values}
+    z, label = whole["z"], whole.get("label")
+    if label is not None and label.dim() < dims:
+        label = label[:, None].expand(z.shape[:dims])
+    return Encodings(z, whole.get("indices"), whole.get("log_probs"), label, whole.get("mask"), z.shape[:dims])
+
+
+def _encode(model: Model, x: Tensor) -> dict[str, Tensor]:
+    """Of samples or frames ``[M, *input_shape]`` the fields of :class:`Encodings` that the model knows."""
+    code = model.encode(x)
+    if isinstance(code, Tensor):
+        quantizer: Any = model.quantizer
+        return {"z": code, "indices": quantizer.assign(code)}
+    fields = {"z": code.mu.movedim(-2, 0)}  # behind the experts, if there are any
+    log_probs = getattr(code, "log_probs", None)
+    if log_probs is not None:
+        fields |= {"indices": log_probs.argmax(dim=1), "log_probs": log_probs}
+    return fields
+
+
+def clustering_metrics(
+    model: Model, data: Dataset[dict[str, Tensor]], *, limit: int = 10_000, seed: int = 0
+) -> dict[str, float]:
+    """What is to be known after each epoch of how a model clusters.
+
+    Args:
+        model: a model that clusters, with one cluster for each sample or frame where there are labels.
+        data: see :func:`encode`.
+        limit: of more samples, or series, than this as many are drawn, the same for the same seed.
+        seed: draws them.
+
+    Returns:
+        ``usage`` and ``perplexity`` of the clusters, and with labels ``nmi_arithmetic``, ``purity``, and ``acc`` where
+        there are as many clusters as classes; see :mod:`somvae_ext.evaluation`.
+
+    Raises:
+        ValueError: a model that does not cluster; see also :func:`encode`.
+    """
+    if not isinstance(model, Clusters):
+        raise ValueError(f"clustering_metrics: model must be one that clusters, got {type(model).__name__}")
+    count = len(data)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
+    rows = None
+    if count > limit:
+        rows = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit]
+    metrics = _clustering(encode(model, data, rows=rows), model.num_clusters)
+    return {name: metrics[name] for name in _EACH_EPOCH if name in metrics}
 
 
 def evaluate(
-    model: SOMVAE, data: Dataset[dict[str, Tensor]], *, train: Dataset[dict[str, Tensor]] | None = None
+    model: Model, data: Dataset[dict[str, Tensor]], *, train: Dataset[dict[str, Tensor]] | None = None
 ) -> dict[str, float]:
-    """Clustering and map quality on held-out data. Frames of series count as samples, padding left out.
+    """Losses, clustering and map quality on held-out data. Frames of series count as samples, padding left out.
 
     Args:
         model: the model, in evaluation mode.
@@ -82,10 +129,15 @@ def evaluate(
         train: the training data, whose steps are counted for comparison where the model has transitions.
 
     Returns:
-        - ``samples``: their number; ``usage`` and ``perplexity`` of the nodes, ``quantization_error`` and (on maps of
-          two nodes or more) ``topographic_error`` of the encodings, see :mod:`somvae_ext.evaluation`.
-        - with labels, ``purity``, ``nmi_arithmetic``, ``nmi_geometric``, ``ari``, and ``acc`` where there are as many
-          nodes as classes.
+        - ``samples``: their number.
+        - the terms of the model's loss, means over the samples, such as ``reconstruction`` and ``kl``, in nats per
+          sample for the VAEs. What a model draws for them comes from a fixed seed, and torch's generators are left as
+          they are.
+        - of models that cluster, ``usage`` and ``perplexity``, and with labels, where each sample has one cluster,
+          ``purity``, ``nmi_arithmetic``, ``nmi_geometric``, ``ari``, and ``acc`` where there are as many clusters as
+          classes; see :mod:`somvae_ext.evaluation`.
+        - of models with a codebook, the ``quantization_error`` of the encodings, and on maps of two nodes or more their
+          ``topographic_error``.
         - with transitions, in nats per step from frame to frame: ``transition_nll``, the negative log-likelihood of
           ``data`` under the learned matrix; ``counted_nll``, under one counted on ``train`` (with one step spread over
           each row beforehand, so that no step is impossible); ``lowest_nll``, under one counted on ``data`` itself, the
@@ -94,32 +146,83 @@ def evaluate(
           model can beat the last.
 
     Raises:
-        ValueError: see :func:`encode`.
+        ValueError: see :func:`encode`, or data that the model's loss refuses.
     """
     encodings = encode(model, data)
-    codebook = model.quantizer.codebook.detach().cpu()
-    grid = model.quantizer.grid
-    z, nodes = encodings.real(encodings.z), encodings.real(encodings.indices)
-    result: dict[str, float] = {"samples": len(nodes)}
-    if encodings.label is not None:
-        label = encodings.real(encodings.label)
-        result["purity"] = evaluation.purity(label, nodes)
-        for average in ("arithmetic", "geometric"):
-            result[f"nmi_{average}"] = evaluation.nmi(label, nodes, average=average)
-        result["ari"] = evaluation.ari(label, nodes)
-        if grid.num_nodes == len(label.unique()):
-            result["acc"] = evaluation.acc(label, nodes, num_clusters=grid.num_nodes)
-    result["quantization_error"] = evaluation.quantization_error(z, codebook)
-    if grid.num_nodes > 1:
-        result["topographic_error"] = evaluation.topographic_error(z, codebook, grid)
-    result["usage"] = evaluation.usage(nodes, grid.num_nodes)
-    result["perplexity"] = evaluation.perplexity(nodes, grid.num_nodes)
-    if model.transitions is not None and encodings.indices.dim() == 2:
-        result |= _transitions(model.transitions, encodings, None if train is None else encode(model, train))
+    result: dict[str, float] = {"samples": len(encodings.real(encodings.z))}
+    result |= _mean_loss_terms(model, data)
+    if isinstance(model, Clusters):
+        result |= _clustering(encodings, model.num_clusters)
+    quantizer: Any = getattr(model, "quantizer", None)
+    if quantizer is not None:
+        z, codebook = encodings.real(encodings.z), quantizer.codebook.detach().cpu()
+        result["quantization_error"] = evaluation.quantization_error(z.flatten(0, -2), codebook)
+        grid = getattr(quantizer, "grid", None)
+        if grid is not None and grid.num_nodes > 1:
+            result["topographic_error"] = evaluation.topographic_error(z, codebook, grid)
+    transitions: TransitionModel | None = getattr(model, "transitions", None)
+    if transitions is not None and len(encodings.shape) == 2:
+        result |= _transitions(transitions, encodings, None if train is None else encode(model, train))
     return result
 
 
+def _clustering(encodings: Encodings, num_clusters: int) -> dict[str, float]:
+    assert encodings.indices is not None
+    index = encodings.real(encodings.indices)
+    result = {
+        "usage": evaluation.usage(index, num_clusters),
+        "perplexity": evaluation.perplexity(index, num_clusters),
+    }
+    if encodings.label is None or index.dim() > 1:  # several clusters for each sample have no class
+        return result
+    label = encodings.real(encodings.label)
+    result["purity"] = evaluation.purity(label, index)
+    result["nmi_arithmetic"] = evaluation.nmi(label, index, average="arithmetic")
+    result["nmi_geometric"] = evaluation.nmi(label, index, average="geometric")
+    result["ari"] = evaluation.ari(label, index)
+    if num_clusters == len(label.unique()):
+        result["acc"] = evaluation.acc(label, index, num_clusters=num_clusters)
+    return result
+
+
+@torch.no_grad()
+def _mean_loss_terms(model: Model, data: Dataset[dict[str, Tensor]]) -> dict[str, float]:
+    """The terms of the loss but for their weighted total, whose weights may belong to a moment of the training."""
+    device = next(model.parameters()).device
+    sums: dict[str, float] = {}
+    count = 0
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(_LOSS_SEED)
+        for batch in _batches(model, data):
+            fields = {name: batch[name].to(device) for name in model.batch_fields if name in batch}
+            losses = model.loss(model(**fields), **fields)
+            frames = len(batch["x"]) if "mask" not in fields else int(fields["mask"].sum())
+            count += frames
+            for name, value in zip(losses._fields, torch.stack([*losses]).tolist(), strict=True):
+                sums[name] = sums.get(name, 0.0) + value * frames
+    return {name: total / max(1, count) for name, total in sums.items() if name != "total"}
+
+
+def _batches(model: Model, data: Dataset[dict[str, Tensor]], rows: Tensor | None = None) -> Iterator[dict[str, Tensor]]:
+    """Batches of as many items as have few enough frames, or of a single series."""
+    length = len(data[0]["x"]) if _leading_dims(model, data) == 2 else 1
+    size = max(1, _BATCH_FRAMES // max(1, length))
+    # A loader draws a seed for its workers; with a generator of its own, not from the training's random numbers.
+    return iter(batches(data, size, None if rows is None else rows.tolist(), torch.Generator()))
+
+
+def _leading_dims(model: Model, data: Dataset[dict[str, Tensor]]) -> int:
+    """1 for samples, 2 for series."""
+    return 2 if data[0]["x"].dim() == len(model.config.input_shape) + 1 else 1
+
+
+def _check_not_empty(function: str, data: Dataset[dict[str, Tensor]]) -> None:
+    if len(data) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
+        raise ValueError(f"{function}: data must hold at least one sample, got none")
+
+
 def _transitions(learned: TransitionModel, held_out: Encodings, train: Encodings | None) -> dict[str, float]:
+    assert held_out.indices is not None
     steps = held_out.indices[:, 1:] if held_out.mask is None else held_out.mask[:, 1:] & held_out.mask[:, :-1]
     if steps.numel() == 0 or (held_out.mask is not None and not steps.any()):
         return {}  # series of one frame
@@ -130,6 +233,7 @@ def _transitions(learned: TransitionModel, held_out: Encodings, train: Encodings
     blank = copy.deepcopy(learned).cpu()  # a model of the same kind
     counted = {"lowest_nll": copy.deepcopy(blank).fit_counts(held_out.indices, held_out.mask, pseudocount=0)}
     if train is not None:
+        assert train.indices is not None
         counted["counted_nll"] = blank.fit_counts(train.indices, train.mask, pseudocount=1 / size)
     result = {"transition_nll": learned.negative_log_likelihood(indices, mask).item()}
     for name, model in sorted(counted.items()):

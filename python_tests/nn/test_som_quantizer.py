@@ -171,7 +171,7 @@ def test_where_nothing_is_dead_nothing_changes() -> None:
 
 def test_impossible_revivals_are_refused() -> None:
     quantizer, z = SOMQuantizer(Grid(2, 3), 2), torch.ones(4, 2)
-    with pytest.raises(ValueError, match="unused must hold nodes from 0 to 5, got 1 to 6"):
+    with pytest.raises(ValueError, match="unused must hold indices from 0 to 5, got 1 to 6"):
         quantizer.revive(torch.tensor([1, 6]), z)
     with pytest.raises(ValueError, match=r"unused must be of dtype int64 and shape \[U\], got torch.bool and \[6\]"):
         quantizer.revive(torch.ones(6, dtype=torch.bool), z)

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 
 from somvae_ext import ops
 from somvae_ext.grid import Grid
+from somvae_ext.nn.quantizer import Quantizer
 from somvae_ext.ops.neighborhood import Border
-from somvae_ext.som import kmeans_centers, lay_out
-
-# Spread of the initial codes, as in the published code (github.com/ratschlab/SOM-VAE), cut off at two of them.
-_INITIAL_STD = 0.05
+from somvae_ext.som import lay_out
 
 
 class QuantizerLosses(NamedTuple):
@@ -35,7 +33,7 @@ class QuantizerOutput(NamedTuple):
     losses: QuantizerLosses
 
 
-class SOMQuantizer(nn.Module):
+class SOMQuantizer(Quantizer):
     """Replaces encodings by the nearest codes of a map, and says what pulls codes and encodings together.
 
     For an encoding z with winner w (Fortuin et al. 2019, arXiv 1806.02199, with the means of the published code where
@@ -92,30 +90,13 @@ class SOMQuantizer(nn.Module):
         straight_through: bool = False,
         channel_first: bool = False,
     ) -> None:
-        super().__init__()
-        if dim < 1:
-            raise ValueError(f"SOMQuantizer: dim must be at least 1, got {dim}")
+        super().__init__(grid.num_nodes, dim, channel_first=channel_first)
         if border not in ("zero", "mask"):
             raise ValueError(f"SOMQuantizer: border must be 'zero' or 'mask', got {border!r}")
         self.grid = grid
-        self.dim = dim
         self.border: Border = border
         self.straight_through = straight_through
-        self.channel_first = channel_first
-        self.codebook = nn.Parameter(torch.empty(grid.num_nodes, dim))
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draws a new codebook."""
-        nn.init.trunc_normal_(self.codebook, std=_INITIAL_STD, a=-2 * _INITIAL_STD, b=2 * _INITIAL_STD)
-
-    def assign(self, z: Tensor) -> Tensor:
-        """Nearest node of each encoding: int64 ``[...]`` for ``z`` of shape ``[..., D]``, ``[N, *spatial]`` for
-        ``[N, D, *spatial]`` with ``channel_first``.
-        """
-        z = self._channel_last(z)
-        # Detached: the indices have no gradient, and the distances' would be computed for nothing.
-        return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantizes encodings.
@@ -130,9 +111,7 @@ class SOMQuantizer(nn.Module):
         z = self._channel_last(z)
         rows = z.reshape(-1, self.dim)
         head = ops.som_head(rows, self.codebook, self.grid, border=self.border, straight_through=self.straight_through)
-        quantized = head.quantized.view(z.shape)
-        if self.channel_first:
-            quantized = quantized.movedim(-1, 1)
+        quantized = self._channels_in_place(head.quantized.view(z.shape))
         slots: Tensor | int = 1 + self.grid.num_slots
         if self.border == "mask":
             slots = 1 + self.grid.degree(z.device)[head.index]
@@ -154,60 +133,9 @@ class SOMQuantizer(nn.Module):
         Raises:
             ValueError: fewer than K encodings, values that are not finite, or a shape that does not fit.
         """
-        rows = self._channel_last(z).reshape(-1, self.dim)
-        rows = rows if rows.dtype == torch.float64 else rows.float()
-        self.codebook.copy_(lay_out(kmeans_centers(rows, self.grid.num_nodes, seed=seed), self.grid))
-
-    @torch.no_grad()
-    def revive(self, unused: Tensor, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Replaces codes that win nothing by encodings, drawn at random.
-
-        An optimizer that keeps moments per parameter still pushes these rows as their old codes were pushed: reset its
-        state in the rows returned.
-
-        Args:
-            unused: nodes to replace, int64 ``[U]``, each once.
-            z: encodings to draw from, as in :meth:`forward`; without repetition where there are at least U.
-            generator: what to draw from, on the CPU wherever the codebook is; torch's global one by default.
-
-        Returns:
-            The rows of the codebook that were overwritten: ``unused`` on the codebook's device.
-
-        Raises:
-            ValueError: a wrong shape or dtype, a node out of range, or no encodings to draw from.
-        """
-        if unused.dtype != torch.int64 or unused.dim() != 1:
-            raise ValueError(
-                "SOMQuantizer.revive: unused must be of dtype int64 and shape [U], "
-                f"got {unused.dtype} and {list(unused.shape)}"
-            )
-        unused = unused.to(self.codebook.device)
-        if len(unused) == 0:
-            return unused
-        if not 0 <= int(unused.min()) <= int(unused.max()) < self.grid.num_nodes:
-            raise ValueError(
-                f"SOMQuantizer.revive: unused must hold nodes from 0 to {self.grid.num_nodes - 1}, "
-                f"got {int(unused.min())} to {int(unused.max())}"
-            )
-        rows = self._channel_last(z).reshape(-1, self.dim)
-        if len(rows) == 0:
-            raise ValueError("SOMQuantizer.revive: z must hold at least one encoding to draw from, got none")
-        if len(rows) >= len(unused):
-            drawn = torch.randperm(len(rows), generator=generator)[: len(unused)]
-        else:
-            drawn = torch.randint(len(rows), unused.shape, generator=generator)
-        self.codebook[unused] = rows[drawn.to(rows.device)].to(self.codebook)
-        return unused
+        self.codebook.copy_(lay_out(self._kmeans_centers(z, seed), self.grid))
 
     def extra_repr(self) -> str:
         layout = ", channel_first=True" if self.channel_first else ""
         estimator = ", straight_through=True" if self.straight_through else ""
         return f"{self.grid}, dim={self.dim}, border={self.border!r}{estimator}{layout}"
-
-    def _channel_last(self, z: Tensor) -> Tensor:
-        """z as ``[..., D]``."""
-        axis = 1 if self.channel_first else -1
-        if z.dim() < (2 if self.channel_first else 1) or z.shape[axis] != self.dim:
-            shape = "[N, D, *spatial]" if self.channel_first else "[..., D]"
-            raise ValueError(f"SOMQuantizer: z must have shape {shape} with D = {self.dim}, got {list(z.shape)}")
-        return z.movedim(1, -1) if self.channel_first else z

@@ -1,0 +1,241 @@
+"""Vector quantization with a codebook without an order."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from somvae_ext import ops
+from somvae_ext.nn.quantizer import Quantizer
+
+CodebookUpdate = Literal["gradient", "ema"]
+
+
+class VectorQuantizerLosses(NamedTuple):
+    """Losses of each encoding, in the shape of ``indices``."""
+
+    commitment: Tensor
+    codebook: Tensor
+
+
+class VectorQuantizerOutput(NamedTuple):
+    """What :class:`VectorQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
+
+    ``quantized`` are the nearest codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or ``[N,
+    *spatial]``) their places in the codebook, ``losses`` what pulls codes and encodings together.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    losses: VectorQuantizerLosses
+
+
+class CodeStatistics(NamedTuple):
+    """What each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
+
+    Those of several batches, or processes, are added up.
+    """
+
+    counts: Tensor
+    sums: Tensor
+
+
+class VectorQuantizer(Quantizer):
+    """Replaces encodings by the nearest codes, and says what pulls codes and encodings together.
+
+    For an encoding z with nearest code e (van den Oord et al. 2017, arXiv 1711.00937, equation 3; means over the
+    features, as in :class:`~somvae_ext.nn.SOMQuantizer`, where the paper writes sums; sg is stop-gradient)::
+
+        commitment = 1/D * |z - sg[e]|^2     moves encodings only
+        codebook   = 1/D * |sg[z] - e|^2     moves codes only
+
+    ``quantized`` has the values of the codes, and its gradient reaches the encodings alone, as if nothing had been
+    quantized (straight-through, section 3.2). The search is :func:`~somvae_ext.ops.bmu`, in float32 under autocast.
+
+    With ``update="gradient"`` the codebook is a parameter that learns from the codebook loss. With ``"ema"`` it is a
+    buffer without a gradient: codes are moving averages of the encodings that they win (appendix A.1). Of a batch in
+    which code i wins n_i encodings::
+
+        N_i <- decay * N_i + (1 - decay) * n_i
+        m_i <- decay * m_i + (1 - decay) * sum of these encodings
+        e_i <- m_i / N'_i,    N'_i = (N_i + epsilon) / (N + K * epsilon) * N,    N = sum of all N_i
+
+    N' is Laplace smoothing, which keeps codes that win next to nothing finite; where N_i falls far below ``epsilon``,
+    after some thousand batches without a win, it draws the code towards zero. The forward pass never moves a code. That
+    takes two steps after it, between which processes that train together add up what they have::
+
+        statistics = quantizer.statistics(z, output.indices)
+        quantizer.update_codebook(*statistics)
+
+    Args:
+        num_codes: number of codes K.
+        dim: size of a code D.
+        update: ``"gradient"`` or ``"ema"``.
+        decay: how much of the averages a batch leaves, for ``"ema"``.
+        epsilon: of the smoothing, for ``"ema"``.
+        channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
+
+    Attributes:
+        codebook: parameter or buffer ``[K, D]``; at first normal with standard deviation 0.05, truncated at 0.1.
+        ema_counts: for ``"ema"``, buffer ``[K]``, the N_i; at first 1, as if each code had won one encoding, itself.
+        ema_sums: for ``"ema"``, buffer ``[K, D]``, the m_i.
+
+    Raises:
+        ValueError: sizes below 1, an unknown ``update``, ``decay`` or ``epsilon`` out of range.
+
+    Example:
+        >>> import torch
+        >>> quantizer = VectorQuantizer(16, dim=8, update="ema")
+        >>> z = torch.randn(5, 8)
+        >>> output = quantizer(z)
+        >>> output.quantized.shape, output.indices.shape, output.losses.commitment.shape
+        (torch.Size([5, 8]), torch.Size([5]), torch.Size([5]))
+        >>> quantizer.update_codebook(*quantizer.statistics(z, output.indices))
+    """
+
+    ema_counts: Tensor
+    ema_sums: Tensor
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        update: CodebookUpdate = "gradient",
+        decay: float = 0.99,
+        epsilon: float = 1e-5,
+        channel_first: bool = False,
+    ) -> None:
+        if update not in get_args(CodebookUpdate):
+            raise ValueError(f"VectorQuantizer: update must be 'gradient' or 'ema', got {update!r}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"VectorQuantizer: decay must be at least 0 and below 1, got {decay}")
+        if not 0 < epsilon < float("inf"):
+            raise ValueError(f"VectorQuantizer: epsilon must be a finite number above 0, got {epsilon}")
+        super().__init__(num_codes, dim, learned=update == "gradient", channel_first=channel_first)
+        self.update: CodebookUpdate = update
+        self.decay = decay
+        self.epsilon = epsilon
+        if update == "ema":
+            self.register_buffer("ema_counts", torch.empty(num_codes))
+            self.register_buffer("ema_sums", torch.empty(num_codes, dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws a new codebook, and starts its averages there."""
+        super().reset_parameters()
+        self._restart_averages(slice(None))
+
+    def forward(self, z: Tensor) -> VectorQuantizerOutput:
+        """Quantizes encodings.
+
+        Args:
+            z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; of the codebook's dtype (any lower
+                precision under autocast) and on its device. An encoding with a NaN has index 0, and losses NaN.
+
+        Raises:
+            ValueError: a size is not D where it must be, or dtype or device differ from the codebook's.
+        """
+        z = self._channel_last(z)
+        rows = z.reshape(-1, self.dim)
+        distance, index = ops.bmu(rows, self.codebook.detach())
+        codes = F.embedding(index, self.codebook)
+        codebook = distance.detach()
+        if self.update == "gradient":
+            codebook = (rows.detach().to(distance.dtype) - codes.to(distance.dtype)).square().sum(dim=1)
+        # The difference is zero, so that the value is the code, bit by bit, as it would not be in z + (code - z).
+        quantized = codes.detach() + (rows - rows.detach())
+        shape = z.shape[:-1]
+        return VectorQuantizerOutput(
+            self._channels_in_place(quantized.view(z.shape)),
+            index.view(shape),
+            VectorQuantizerLosses((distance / self.dim).view(shape), (codebook / self.dim).view(shape)),
+        )
+
+    @torch.no_grad()
+    def statistics(self, z: Tensor, indices: Tensor) -> CodeStatistics:
+        """What :meth:`update_codebook` needs to know of a batch.
+
+        Args:
+            z: encodings as in :meth:`forward`.
+            indices: their codes, as :meth:`forward` gave them.
+
+        Raises:
+            ValueError: shapes that do not fit, or an index out of range.
+        """
+        z = self._channel_last(z)
+        if indices.shape != z.shape[:-1]:
+            raise ValueError(
+                "VectorQuantizer.statistics: indices must have the shape of z without its features, "
+                f"{list(z.shape[:-1])}, got {list(indices.shape)}"
+            )
+        sums, counts = ops.segment_sum(z.reshape(-1, self.dim), indices.flatten(), self.num_codes)
+        return CodeStatistics(counts, sums)
+
+    @torch.no_grad()
+    def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
+        """Moves the codes to the averages that these statistics lead to, in place.
+
+        Args:
+            counts: how many encodings each code won, ``[K]``.
+            sums: their sums, ``[K, D]``.
+
+        Raises:
+            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+        """
+        if self.update != "ema":
+            raise ValueError(f"VectorQuantizer.update_codebook: update must be 'ema', got {self.update!r}")
+        for name, given, expected in (("counts", counts, self.ema_counts), ("sums", sums, self.ema_sums)):
+            if given.shape != expected.shape:
+                raise ValueError(
+                    f"VectorQuantizer.update_codebook: {name} must have shape {list(expected.shape)}, "
+                    f"got {list(given.shape)}"
+                )
+        self.ema_counts.lerp_(counts.to(self.ema_counts), 1 - self.decay)
+        self.ema_sums.lerp_(sums.to(self.ema_sums), 1 - self.decay)
+        # Not torch.sum, whose order, and so its last bit, depends on the number of threads where there are many codes.
+        everything = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
+        total = ops.segment_sum(self.ema_counts[:, None], everything, 1).sum
+        smoothed = (self.ema_counts[:, None] + self.epsilon) / (total + self.num_codes * self.epsilon) * total
+        self.codebook.copy_(self.ema_sums / smoothed)
+
+    @torch.no_grad()
+    def initialize_kmeans(self, z: Tensor, *, seed: int = 0) -> None:
+        """Sets the codebook to k-means centres of encodings, see :func:`~somvae_ext.som.kmeans_centers`.
+
+        With ``update="ema"`` the averages begin anew there.
+
+        Args:
+            z: encodings as in :meth:`forward`, at least K of them.
+            seed: of the k-means++ seeding.
+
+        Raises:
+            ValueError: fewer than K encodings, values that are not finite, or a shape that does not fit.
+        """
+        self.codebook.copy_(self._kmeans_centers(z, seed))
+        self._restart_averages(slice(None))
+
+    @torch.no_grad()
+    def revive(self, unused: Tensor, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Replaces codes that win nothing by encodings, drawn at random.
+
+        With ``update="ema"`` their averages begin anew there, so that they stay until they win something else. See
+        :meth:`Quantizer.revive` for arguments, result and errors.
+        """
+        rows = super().revive(unused, z, generator=generator)
+        self._restart_averages(rows)
+        return rows
+
+    def extra_repr(self) -> str:
+        layout = ", channel_first=True" if self.channel_first else ""
+        averages = f", decay={self.decay}, epsilon={self.epsilon}" if self.update == "ema" else ""
+        return f"num_codes={self.num_codes}, dim={self.dim}, update={self.update!r}{averages}{layout}"
+
+    def _restart_averages(self, rows: Tensor | slice) -> None:
+        """As if each of these codes had won one encoding, itself."""
+        if self.update == "ema":
+            self.ema_counts[rows] = 1
+            self.ema_sums[rows] = self.codebook[rows]

@@ -156,6 +156,50 @@ def test_losses_stay_finite_where_the_logits_are_too_large_for_exp() -> None:
     assert somvae.transitions.logits.abs().max() > 100  # exp of it overflows
 
 
+# ---- the face that all models share ----------------------------------------------------------------------------------
+
+
+def test_the_terms_of_a_sample_are_its_losses_alone() -> None:
+    somvae, x = model(reconstruction="bce"), torch.rand(5, 1, 3, 3)
+    terms = somvae.terms(somvae(x), x)
+    for sample in range(5):
+        alone = somvae.loss(somvae(x[sample : sample + 1]), x[sample : sample + 1])
+        for name, values in terms._asdict().items():
+            assert values.shape == (5,)
+            torch.testing.assert_close(values[sample], getattr(alone, name))
+
+
+def test_the_terms_of_masked_frames_are_zero() -> None:
+    somvae, x = model(gamma=1.0, tau=1.0), torch.rand(2, 4, 1, 3, 3)
+    mask = torch.arange(4) < torch.tensor([[4], [2]])
+    x[~mask] = torch.nan
+    output = somvae(x, mask)
+    terms, losses = somvae.terms(output, x, mask), somvae.loss(output, x, mask)
+    for name, values in terms._asdict().items():
+        assert values.shape == (2, 4)
+        assert (values[~mask] == 0).all()
+        assert (values[mask] > 0).all()
+        torch.testing.assert_close(values.sum() / 6, getattr(losses, name))
+
+
+def test_samples_are_decoded_nodes_that_the_generator_alone_determines() -> None:
+    somvae = model()
+    images = somvae.decoded_map().flatten(0, 1)
+    drawn = [somvae.sample(100, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    nodes = (drawn[0][:, None] - images).abs().flatten(2).amax(dim=2).argmin(dim=1)
+    torch.testing.assert_close(drawn[0], images[nodes])
+    assert nodes.unique().tolist() == list(range(somvae.num_clusters))
+    assert drawn[0].equal(drawn[1])
+    assert not drawn[0].equal(drawn[2])
+    with pytest.raises(ValueError, match=r"SOMVAE.sample: n must be at least 1, got 0"):
+        somvae.sample(0)
+
+
+def test_it_says_what_it_is_and_takes() -> None:
+    assert (SOMVAE.name, SOMVAE.config_type, SOMVAE.batch_fields) == ("somvae", SOMVAEConfig, ("x", "mask"))
+    assert model().num_clusters == 6
+
+
 # ---- modes -----------------------------------------------------------------------------------------------------------
 
 

@@ -196,7 +196,7 @@ def _somvae_config(
 
 def _check_range(config: SOMVAEConfig, splits: AnySplits) -> None:
     from somvae_ext.data import Samples
-    from somvae_ext.models.somvae import check_cross_entropy_range
+    from somvae_ext.models.reconstruction import check_cross_entropy_range
 
     if config.reconstruction != "bce":
         return

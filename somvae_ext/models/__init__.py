@@ -34,8 +34,9 @@ from somvae_ext.models.networks import (
     StridedConvDecoder,
     StridedConvEncoder,
 )
-from somvae_ext.models.somvae import SOMVAE, SOMVAELosses, SOMVAEOutput
+from somvae_ext.models.somvae import SOMVAE
 from somvae_ext.models.somvae_config import SOMVAEConfig
+from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.models.vae import VAE, VAEConfig, VAELosses, VAEOutput, VAETerms
 
 Model = SOMVAE | VAE | ConditionalVAE | GumbelVAE | MoEVAE
@@ -73,6 +74,7 @@ __all__ = [
     "SOMVAEConfig",
     "SOMVAELosses",
     "SOMVAEOutput",
+    "SOMVAETerms",
     "StridedConvDecoder",
     "StridedConvEncoder",
     "VAEConfig",

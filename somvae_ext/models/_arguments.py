@@ -57,6 +57,17 @@ def draw_prior(model: str, n: int, latent_dim: int, generator: torch.Generator |
     return torch.randn(n, latent_dim, generator=generator)
 
 
+def draw_codes(model: str, shape: Sequence[int], count: int, generator: torch.Generator | None) -> Tensor:
+    """Codes drawn uniformly, int64 ``[n, ...]`` of the shape, on the CPU.
+
+    Raises:
+        ValueError: ``n`` below 1.
+    """
+    if shape[0] < 1:
+        raise ValueError(f"{model}: n must be at least 1, got {shape[0]}")
+    return torch.randint(count, tuple(shape), generator=generator)
+
+
 def draw_categories(model: str, n: int, category: int | None, count: int, generator: torch.Generator | None) -> Tensor:
     """``n`` times the category, or as many drawn uniformly, int64 ``[n]`` on the CPU.
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from somvae_ext.models._arguments import draw_codes
 from somvae_ext.models.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -21,41 +21,12 @@ from somvae_ext.models.networks import (
     NotebookDecoder,
     NotebookEncoder,
 )
+from somvae_ext.models.reconstruction import cross_entropy_target, reconstruction_error
 from somvae_ext.models.somvae_config import SOMVAEConfig
+from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
 
 _BATCH_FRAMES = 256  # encoded at once for the start: few enough for a convolution's memory
-
-
-class SOMVAEOutput(NamedTuple):
-    """What a forward pass gives. ``...`` is ``N`` for static samples and ``B, T`` for series.
-
-    ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are what the decoders make of the winner's
-    code and of the encoding: samples, or, where the reconstruction loss is ``"bce"``, their logits. The second is None
-    without a second decoder. ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``indices``
-    int64 ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. What stands at masked
-    frames has no meaning.
-    """
-
-    reconstruction_q: Tensor
-    reconstruction_e: Tensor | None
-    z_e: Tensor
-    z_q: Tensor
-    indices: Tensor
-    commitment: Tensor
-    som: Tensor
-
-
-class SOMVAELosses(NamedTuple):
-    """The weighted ``total`` and its terms before weighting: scalars, means over the frames that count."""
-
-    total: Tensor
-    reconstruction_q: Tensor
-    reconstruction_e: Tensor
-    commitment: Tensor
-    som: Tensor
-    transition: Tensor
-    smoothness: Tensor
 
 
 class SOMVAE(nn.Module):
@@ -91,6 +62,7 @@ class SOMVAE(nn.Module):
     config_type: ClassVar[type] = SOMVAEConfig
     batch_fields: ClassVar[tuple[str, ...]] = ("x", "mask")
     unit_interval: ClassVar[bool] = False  # whether samples must lie in [0, 1]
+    codes_per_sample: ClassVar[int] = 1  # or per frame
 
     def __init__(
         self,
@@ -154,19 +126,17 @@ class SOMVAE(nn.Module):
             som=losses.som,
         )
 
-    def loss(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAELosses:
-        """The loss of the published code, term by term.
+    def terms(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAETerms:
+        """The terms of the loss of the published code, of each sample or frame.
 
-        Means over all frames, pixels, latent values and slots, where the paper writes sums of squared norms::
+        Means over all pixels, latent values and slots, where the paper writes sums of squared norms::
 
             reconstruction_q = mean (x - decoder_q(z_q))^2     moves codes and decoder_q, never the encoder
             reconstruction_e = mean (x - decoder_e(z_e))^2     moves encoder and decoder_e
             commitment, som  = see SOMQuantizer
-            transition       = -mean log P(k_t | k_t-1)        moves the transition logits alone
-            smoothness       = mean of P(j | k_t-1) |z_e,t - e_j|^2 over frames and nodes j
+            transition       = -log P(k_t | k_t-1)             moves the transition logits alone
+            smoothness       = mean of P(j | k_t-1) |z_e,t - e_j|^2 over the nodes j
                                                                moves encoder, codes and logits
-            total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
-                    + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
 
         With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q instead, never the codes; with it and with
         ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` the squares of both are binary cross
@@ -176,7 +146,7 @@ class SOMVAE(nn.Module):
 
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
         first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
-        nothing; where no frame is left the losses are zero.
+        nothing.
 
         Args:
             output: what ``forward(x, mask)`` gave.
@@ -188,22 +158,20 @@ class SOMVAE(nn.Module):
                 time there are no transitions; for ``"bce"`` samples outside [-0.5, 1.5].
         """
         config = self.config
-        if self.transitions is not None and len(self._leading_shape(x)) == 1:
+        leading = self._leading_shape(x)
+        if self.transitions is not None and len(leading) == 1:
             raise ValueError(
                 f"SOMVAE.loss: x must be series [B, T, ...] because gamma = {config.gamma} and tau = {config.tau} "
                 f"weigh transitions, got {list(x.shape)}; give one series as x[None]; for static samples set both to 0"
             )
         x = self._without_masked(x, mask)
         if config.reconstruction == "bce":
-            check_cross_entropy_range(x, "SOMVAE.loss: x")
-            x = x.clamp(0, 1)
-        reconstruction_q = _mean(self._reconstruction(output.reconstruction_q, x), mask)
-        reconstruction_e = reconstruction_q.new_zeros(())
+            x = cross_entropy_target(x, "SOMVAE.loss: x")
+        dims = len(config.input_shape)
+        reconstruction_q = reconstruction_error(config.reconstruction, output.reconstruction_q, x, dims)
+        reconstruction_e = transition = smoothness = reconstruction_q.new_zeros(leading)
         if output.reconstruction_e is not None:
-            reconstruction_e = _mean(self._reconstruction(output.reconstruction_e, x), mask)
-        commitment, som = _mean(output.commitment, mask), _mean(output.som, mask)
-        total = reconstruction_q + reconstruction_e + config.alpha * commitment + config.beta * som
-        transition = smoothness = total.new_zeros(())
+            reconstruction_e = reconstruction_error(config.reconstruction, output.reconstruction_e, x, dims)
         if self.transitions is not None:
             prev = predecessors(output.indices, mask)
             if mask is not None and prev.numel() > 0:
@@ -212,10 +180,27 @@ class SOMVAE(nn.Module):
                 real = mask.flatten().long().argmax()
                 prev = torch.where(mask, prev, prev.flatten()[real])
             steps = self.transitions.losses(prev, output.indices, output.z_e, self.quantizer.codebook)
-            transition = -_mean(steps.log_prob, mask)
-            smoothness = _mean(steps.expected_distance, mask) / self.quantizer.grid.num_nodes
-            total = total + config.transition_weight * transition + config.tau * smoothness
-        return SOMVAELosses(total, reconstruction_q, reconstruction_e, commitment, som, transition, smoothness)
+            transition = -steps.log_prob
+            smoothness = steps.expected_distance / self.num_clusters
+        terms = SOMVAETerms(reconstruction_q, reconstruction_e, output.commitment, output.som, transition, smoothness)
+        return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
+
+    def loss(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAELosses:
+        """The loss of the published code: the means of :meth:`terms` over the frames that count, and their sum::
+
+            total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
+                    + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
+
+        Where no frame is left the losses are zero. Arguments and errors are those of :meth:`terms`.
+        """
+        config = self.config
+        terms = self.terms(output, x, mask)
+        count = max(1, output.indices.numel()) if mask is None else mask.sum().clamp_min(1)
+        means = SOMVAETerms(*(term.sum() / count for term in terms))
+        total = means.reconstruction_q + means.reconstruction_e
+        total = total + config.alpha * means.commitment + config.beta * means.som
+        total = total + config.transition_weight * means.transition + config.tau * means.smoothness
+        return SOMVAELosses(total, *means)
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> Tensor:
@@ -225,7 +210,21 @@ class SOMVAE(nn.Module):
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Samples as the map sees them, decoded from their winners' codes; the shape of ``x``."""
-        return self.decode(self.quantizer.codebook[self.assign(x)])
+        return self.decode(self.quantizer.lookup(self.assign(x)))
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` decoded nodes ``[n, *input_shape]``, drawn uniformly, with repetition.
+
+        Args:
+            n: their number, at least 1.
+            generator: what to draw from, on the CPU; torch's global one by default.
+
+        Raises:
+            ValueError: ``n`` below 1.
+        """
+        nodes = draw_codes("SOMVAE.sample", (n,), self.num_clusters, generator)
+        return self.decode(self.quantizer.lookup(nodes.to(self.quantizer.codebook.device)))
 
     @torch.no_grad()
     def decoded_map(self) -> Tensor:
@@ -304,14 +303,6 @@ class SOMVAE(nn.Module):
         self._check_network(name, x, math.prod(leading), shape)
         return x.view(*leading, *shape)
 
-    def _reconstruction(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """The reconstruction loss of each frame, ``[...]``."""
-        if self.config.reconstruction == "bce":
-            error = F.binary_cross_entropy_with_logits(decoded, x, reduction="none")
-        else:
-            error = (x - decoded).square()
-        return error.mean(dim=tuple(range(-len(self.config.input_shape), 0)))
-
     def _real_encodings(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """``[M, D]`` of the frames that count."""
         frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
@@ -343,27 +334,6 @@ class SOMVAE(nn.Module):
     def _check_network(name: str, result: Tensor, rows: int, shape: Sequence[int]) -> None:
         if result.shape != (rows, *shape):
             raise ValueError(f"SOMVAE: {name} must give shape {[rows, *shape]}, got {list(result.shape)}")
-
-
-def check_cross_entropy_range(x: Tensor, name: str) -> None:
-    """Refuses samples that are clearly not scaled to [0, 1]; ``name`` is what the message calls them.
-
-    Raises:
-        ValueError: a value outside [-0.5, 1.5].
-    """
-    if ((x < -0.5) | (x > 1.5)).any():
-        low, high = (float(bound) for bound in torch.aminmax(x))
-        raise ValueError(
-            f"{name} must be scaled to [0, 1] for reconstruction 'bce', where at most noise may leave it, "
-            f"got values from {low:.6g} to {high:.6g}; scale it, or use 'mse'"
-        )
-
-
-def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the frames that count; zero where there are none."""
-    if mask is None:
-        return values.sum() / max(1, values.numel())
-    return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
 
 
 def _transitions(config: SOMVAEConfig) -> TransitionModel:

@@ -7,11 +7,10 @@ import math
 from typing import Any, Literal, get_args
 
 from somvae_ext.grid import Grid, Topology
+from somvae_ext.models.reconstruction import Output, Reconstruction
 from somvae_ext.ops.neighborhood import Border
 
 Network = Literal["dense", "conv", "notebook", "identity"]
-Output = Literal["sigmoid", "linear"]
-Reconstruction = Literal["mse", "bce"]
 Gradient = Literal["som", "copy", "none"]
 Init = Literal["normal", "kmeans"]
 Transitions = Literal["dense", "local"]

@@ -1,0 +1,49 @@
+"""What a SOM-VAE gives: of a forward pass, and of its loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class SOMVAEOutput(NamedTuple):
+    """What a forward pass gives. ``...`` is ``N`` for static samples and ``B, T`` for series.
+
+    ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are what the decoders make of the winner's
+    code and of the encoding: samples, or, where the reconstruction loss is ``"bce"``, their logits. The second is None
+    without a second decoder. ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``indices``
+    int64 ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. What stands at masked
+    frames has no meaning.
+    """
+
+    reconstruction_q: Tensor
+    reconstruction_e: Tensor | None
+    z_e: Tensor
+    z_q: Tensor
+    indices: Tensor
+    commitment: Tensor
+    som: Tensor
+
+
+class SOMVAETerms(NamedTuple):
+    """The terms of the loss of each sample, ``[N]``, or frame, ``[B, T]``, before weighting; 0 for masked frames."""
+
+    reconstruction_q: Tensor
+    reconstruction_e: Tensor
+    commitment: Tensor
+    som: Tensor
+    transition: Tensor
+    smoothness: Tensor
+
+
+class SOMVAELosses(NamedTuple):
+    """The weighted ``total`` and its terms before weighting: scalars, means over the frames that count."""
+
+    total: Tensor
+    reconstruction_q: Tensor
+    reconstruction_e: Tensor
+    commitment: Tensor
+    som: Tensor
+    transition: Tensor
+    smoothness: Tensor

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from somvae_ext.plotting._axes import axes_or_new
 
 _SIZE = (6, 3.5)  # inches
+_MOST_POINTS = 1000  # of a line: about as many as there are pixels
+_DECADES = 6  # that a logarithmic scale shows at most
+
+# What metrics are called in pictures; NMI comes first and is drawn boldly.
+_METRICS = {
+    "nmi_arithmetic": "NMI (arithmetic mean of the entropies)",
+    "nmi_geometric": "NMI (geometric mean of the entropies)",
+    "acc": "ACC",
+    "purity": "purity",
+    "usage": "usage",
+}
 
 
 def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
-    """Losses per epoch on a logarithmic scale: of training as lines, of validation as dashed lines of the same colour.
+    """Losses per epoch: of training as lines, of validation as dashed lines of the same colour.
+
+    The scale is logarithmic, over six decades at most. Where a loss is ever 0 or less, as the negative log-likelihood
+    under a narrow Gaussian can be, it is linear from minus to plus a thousandth of the largest value and logarithmic
+    beyond.
 
     Args:
         history: the records that :func:`somvae_ext.training.fit` returns, at least one. Terms that are zero in all of
@@ -26,39 +44,109 @@ def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Ax
     """
     ax = _prepared("plot_losses", history, ax)
     epochs = [record["epoch"] for record in history]
+    has_validation = "validation" in history[0]
     for term in history[0]["train"]:
         losses = [record["train"][term] for record in history]
         if not any(losses):
             continue
         (line,) = ax.plot(epochs, losses, marker=".", label=term)
-        if "validation" in history[0]:
+        if has_validation:
             ax.plot(epochs, [record["validation"][term] for record in history], "--", color=line.get_color())
-    ax.set_yscale("log")
-    ax.set_ylabel("loss (dashed: validation)" if "validation" in history[0] else "loss")
-    ax.legend(fontsize="x-small")
+    _scale_losses(ax, np.concatenate([line.get_ydata() for line in ax.lines]) if ax.lines else np.ones(1))
+    ax.set_ylabel("loss (dashed: validation)" if has_validation else "loss")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _add_legend(ax)
     return ax
 
 
-def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
-    """Metrics on the validation split and the share of nodes in use, per epoch.
+def plot_iterations(records: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
+    """Losses of each training step, over the epochs; the scale is that of :func:`plot_losses`.
+
+    Of a run of more than a thousand steps each point is the mean of so many steps in a row that no more points are
+    left, and a shade spans the least and the greatest of these steps. The axis' label tells how many.
 
     Args:
-        history: the records that :func:`somvae_ext.training.fit` returns, at least one. What ``metrics`` returned and
-            ``usage`` are drawn, where they are there.
+        records: what :meth:`somvae_ext.training.RunFolder.load_iterations` returns, at least one: ``epoch``, and
+            ``losses``, for each term the values of the epoch's steps. Terms that are zero in all steps are left out.
+            Step i of the n of epoch e is drawn at e - 1 + i / n, for i from 1 on.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
 
     Raises:
-        ValueError: no records.
+        ValueError: no records, or one without losses, or whose terms are not those of the first or differ in their
+            numbers of steps.
+    """
+    epochs, losses = _iterations(records)
+    ax = axes_or_new(ax, _SIZE)
+    width = math.ceil(len(epochs) / _MOST_POINTS)
+    starts = np.arange(0, len(epochs), width)
+    steps = np.diff(starts, append=len(epochs))
+    at = np.add.reduceat(epochs, starts) / steps
+    drawn = []
+    for term, values in losses.items():
+        if not values.any():
+            continue
+        (line,) = ax.plot(at, np.add.reduceat(values, starts) / steps, label=term, linewidth=1)
+        if width > 1:
+            least, greatest = (extreme.reduceat(values, starts) for extreme in (np.minimum, np.maximum))
+            ax.fill_between(at, least, greatest, color=line.get_color(), alpha=0.25, linewidth=0)
+        drawn.append(values)
+    _scale_losses(ax, np.concatenate(drawn) if drawn else np.ones(1))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss of a step" if width == 1 else f"loss (means and range of {width} steps)")
+    ax.set_xlim(records[0]["epoch"] - 1, records[-1]["epoch"])
+    _add_legend(ax)
+    return ax
+
+
+def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, num_clusters: int | None = None) -> Axes:
+    """How well a model clusters and how evenly it uses its clusters, per epoch.
+
+    Args:
+        history: the records that :func:`somvae_ext.training.fit` returns, at least one. What ``metrics`` returned and
+            ``usage``, the share of clusters in use while training, are drawn, where they are there: a metric that one
+            epoch lacks leaves a gap. Those of a run with validation data are labelled as measured on these.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        num_clusters: the metric ``perplexity`` is drawn as a share of so many clusters; by default it is left out,
+            because it is no number from 0 to 1 as the others are.
+
+    Raises:
+        ValueError: no records, or none with anything to draw.
     """
     ax = _prepared("plot_quality", history, ax)
     epochs = [record["epoch"] for record in history]
-    for name in history[0].get("metrics", {}):
-        ax.plot(epochs, [record["metrics"][name] for record in history], marker=".", label=f"validation {name}")
+    where = "validation " if "validation" in history[0] else ""
+    measured = {name for record in history for name in record.get("metrics", {})}
+    for name in sorted(measured, key=_place):
+        values = np.array([record.get("metrics", {}).get(name, math.nan) for record in history], float)
+        label = _METRICS.get(name, name)
+        if name == "perplexity":
+            if num_clusters is None:
+                continue
+            values, label = values / num_clusters, f"perplexity / {num_clusters} clusters"
+        is_nmi = name.startswith("nmi")
+        ax.plot(
+            epochs,
+            values,
+            marker="o" if is_nmi else ".",
+            linewidth=2.5 if is_nmi else 1,
+            zorder=3 if is_nmi else 2,
+            label=where + label,
+        )
     if "usage" in history[0]:
-        ax.plot(epochs, [record["usage"] for record in history], marker=".", label="usage in training")
-    ax.set_ylim(0, 1.02)
-    ax.legend(fontsize="x-small")
+        usage = [record.get("usage", math.nan) for record in history]
+        ax.plot(epochs, usage, ":", marker=".", linewidth=1, color="0.4", label="usage in training")
+    if not ax.lines:
+        raise ValueError("plot_quality: history must hold metrics or usage, got records without")
+    low, high = ax.dataLim.intervaly
+    ax.set_ylim(min(0.0, low), max(1.02, high))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _add_legend(ax)
     return ax
+
+
+def _place(name: str) -> tuple[int, str]:
+    known = list(_METRICS)
+    return (known.index(name) if name in known else len(known)), name
 
 
 def _prepared(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> Axes:
@@ -66,5 +154,44 @@ def _prepared(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> 
         raise ValueError(f"{name}: history must hold at least one record, got none")
     ax = axes_or_new(ax, _SIZE)
     ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
+
+
+def _iterations(records: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """When each step was, in epochs, and the losses of all steps."""
+    if len(records) == 0:
+        raise ValueError("plot_iterations: records must hold at least one record, got none")
+    terms: list[str] | None = None
+    epochs, losses = [], []
+    for record in records:
+        of_epoch = record.get("losses")
+        if not isinstance(of_epoch, dict) or not of_epoch:
+            raise ValueError(f"plot_iterations: records must hold losses, but that of epoch {record['epoch']} has none")
+        terms = list(of_epoch) if terms is None else terms
+        lengths = {len(values) for values in of_epoch.values()}
+        if set(of_epoch) != set(terms) or len(lengths) != 1 or 0 in lengths:
+            raise ValueError(
+                f"plot_iterations: losses must be {', '.join(terms)} of the same steps, but those of epoch "
+                f"{record['epoch']} are {', '.join(f'{term} of {len(of_epoch[term])}' for term in of_epoch)}"
+            )
+        (count,) = lengths
+        epochs.append(record["epoch"] - 1 + np.arange(1, count + 1) / count)
+        losses.append(np.array([of_epoch[term] for term in terms], np.float64))
+    assert terms is not None
+    return np.concatenate(epochs), dict(zip(terms, np.concatenate(losses, axis=1), strict=True))
+
+
+def _scale_losses(ax: Axes, values: NDArray[np.float64]) -> None:
+    """A scale on which terms of very different sizes can be seen, whatever their signs."""
+    largest = np.abs(values).max()
+    if values.min() > 0:
+        ax.set_yscale("log")
+        if values.min() < largest * 10.0**-_DECADES:
+            ax.set_ylim(bottom=largest * 10.0**-_DECADES)
+    else:
+        ax.set_yscale("symlog", linthresh=max(largest * 1e-3, np.finfo(np.float64).tiny))
+
+
+def _add_legend(ax: Axes) -> None:
+    if ax.lines:
+        ax.legend(fontsize="x-small")

@@ -14,6 +14,7 @@ from somvae_ext.grid import Grid, Topology
 from somvae_ext.plotting._arguments import as_array, codes_of_nodes, values_of_nodes
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import draw_outlines, fitting_letters, points_per_unit
+from somvae_ext.plotting._images import as_images, mosaic
 
 _INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
 _MARGIN = 0.1
@@ -30,28 +31,21 @@ def plot_decoded_map(
     """Shows what each node stands for, at its place on the map, with row 0 on top.
 
     Args:
-        images: decoded codes, ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; values in
-            [0, 1]; numpy or torch on any device.
+        images: decoded codes, ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; clipped
+            to [0, 1]; numpy or torch on any device.
         hits: how many samples each node won, ``[R, C]``; written into the corners where these are large enough.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         topology: on a ``"hexagonal"`` map the odd rows are shifted right by half an image, like bricks.
 
     Raises:
-        ValueError: images or hits of another shape.
+        ValueError: images or hits of another shape, or images that are not finite.
 
     Example:
         >>> import torch
         >>> ax = plot_decoded_map(torch.rand(4, 4, 8, 8))
         >>> ax.figure.savefig("map.png")  # doctest: +SKIP
     """
-    pictures = as_array(images)
-    if pictures.ndim == 4:
-        pictures = pictures[:, :, None]
-    if pictures.ndim != 5 or pictures.shape[2] not in (1, 3):
-        raise ValueError(
-            "plot_decoded_map: images must have shape [R, C, H, W], [R, C, 1, H, W] or [R, C, 3, H, W], got "
-            f"{list(as_array(images).shape)}"
-        )
+    pictures = as_images("plot_decoded_map", "images", images, "R", "C")
     rows, cols, _, height, width = pictures.shape
     count = None if hits is None else as_array(hits)
     if count is not None and count.shape != (rows, cols):
@@ -128,21 +122,10 @@ def plot_codebook_images(
 
 
 def _mosaic(images: NDArray[np.floating], *, shifted: bool) -> NDArray[np.floating]:
-    """All images ``[R, C, 1 or 3, H, W]`` in one: ``[R * H, C * W]`` or with colours last.
-
-    ``shifted``: odd rows lie half an image further right, and what is then left over at the ends is transparent: NaN,
-    or an opacity of 0 in a fourth colour.
-    """
-    rows, cols, channels, height, width = images.shape
-    strips = images.transpose(0, 3, 1, 4, 2).reshape(rows, height, cols * width, channels)
-    if shifted and rows > 1:
-        if width % 2:  # half an image is a whole number of half pixels
-            strips = strips.repeat(2, axis=2)
-        half = strips.shape[2] // cols // 2
-        if channels == 3:
-            strips = np.concatenate([strips, np.ones_like(strips[..., :1])], axis=3)
-        wide = np.full((rows, height, strips.shape[2] + half, strips.shape[3]), np.nan if channels == 1 else 0.0)
-        wide[::2, :, :-half], wide[1::2, :, half:] = strips[::2], strips[1::2]
-        strips = wide
-    mosaic = strips.reshape(rows * height, *strips.shape[2:])
-    return mosaic[..., 0] if channels == 1 else mosaic
+    """All images ``[R, C, 1 or 3, H, W]`` in one; ``shifted``: odd rows lie half an image further right."""
+    if shifted and images.shape[-1] % 2:  # half an image is a whole number of half pixels
+        images = images.repeat(2, axis=-1)
+    rows, cols, _, height, width = images.shape
+    row, col = np.divmod(np.arange(rows * cols), cols)
+    left = col * width + (row % 2 * (width // 2) if shifted else 0)
+    return mosaic(images.reshape(-1, *images.shape[2:]), row * height, left)

@@ -1,0 +1,102 @@
+"""Sheets of images: what a model generates, and what it makes of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from somvae_ext.plotting._arguments import as_array
+from somvae_ext.plotting._images import as_images, draw_sheet
+
+_COLUMNS = 8
+
+
+def plot_images(images: ArrayLike | Tensor, ax: Axes | None = None) -> Axes:
+    """Shows images in rows of eight, such as samples from a model's prior.
+
+    Args:
+        images: ``[N, H, W]`` or ``[N, 1, H, W]`` in grey, ``[N, 3, H, W]`` in colour; clipped to [0, 1]; numpy or torch
+            on any device.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+
+    Raises:
+        ValueError: images of another shape, none, or values that are not finite.
+
+    Example:
+        >>> import torch
+        >>> ax = plot_images(torch.rand(24, 1, 8, 8))
+        >>> ax.figure.savefig("samples.png")  # doctest: +SKIP
+    """
+    pictures = as_images("plot_images", "images", images, "N")
+    return draw_sheet(ax, pictures, min(_COLUMNS, len(pictures)))
+
+
+def plot_reconstructions(
+    x: ArrayLike | Tensor, reconstruction: ArrayLike | Tensor, ax: Axes | None = None, *, count: int = 24
+) -> Axes:
+    """Shows what a model makes of its input: pairs of an original, left, and its reconstruction, right beside it.
+
+    Args:
+        x: originals, as in :func:`plot_images`.
+        reconstruction: what became of them, of the shape of ``x``.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        count: as many pairs are shown, the first ones, where there are more.
+
+    Raises:
+        ValueError: images as in :func:`plot_images`, reconstructions of another shape than the originals, or a count
+            below 1.
+    """
+    if count < 1:
+        raise ValueError(f"plot_reconstructions: count must be at least 1, got {count}")
+    originals = as_images("plot_reconstructions", "x", x, "N")
+    reconstructions = as_images("plot_reconstructions", "reconstruction", reconstruction, "N")
+    if originals.shape != reconstructions.shape:
+        raise ValueError(
+            f"plot_reconstructions: reconstruction must have the shape of x, {list(as_array(x).shape)}, got "
+            f"{list(as_array(reconstruction).shape)}"
+        )
+    pairs = np.stack([originals[:count], reconstructions[:count]], axis=1)
+    columns = 2 * min(_COLUMNS // 2, len(pairs))
+    return draw_sheet(ax, pairs.reshape(-1, *pairs.shape[2:]), columns, group=2)
+
+
+def plot_image_rows(
+    images: ArrayLike | Tensor,
+    ax: Axes | None = None,
+    *,
+    row_labels: Sequence[object] | None = None,
+    column_labels: Sequence[object] | None = None,
+) -> Axes:
+    """Shows images in a table: a row for each class, category or epoch, and in the columns what these have in common.
+
+    Two such tables stand side by side on the axes of one figure, as ``Figure(layout="compressed").subplots(1, 2)``
+    makes them.
+
+    Args:
+        images: ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; clipped to [0, 1]; numpy
+            or torch on any device. A model's ``sample_rows`` gives such.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
+        row_labels: what stands beside each of the R rows.
+        column_labels: what stands above each of the C columns.
+
+    Raises:
+        ValueError: images of another shape, none, or values that are not finite, or labels that differ in number from
+            what they name.
+    """
+    table = as_images("plot_image_rows", "images", images, "R", "C")
+    for name, labels, count in (("row", row_labels, len(table)), ("column", column_labels, table.shape[1])):
+        if labels is not None and len(labels) != count:
+            raise ValueError(
+                f"plot_image_rows: {name}_labels must name each of the {count} {name}s, got {len(labels)} names"
+            )
+    return draw_sheet(
+        ax,
+        table.reshape(-1, *table.shape[2:]),
+        table.shape[1],
+        row_labels=None if row_labels is None else [str(label) for label in row_labels],
+        column_labels=None if column_labels is None else [str(label) for label in column_labels],
+    )

@@ -157,10 +157,10 @@ def _static_config(
         raise ValueError(f"--model {model.name} is for single samples, and {name} holds series; use --model somvae")
     changes: dict[str, Any] = {"input_shape": splits.sample_shape}
     if "label" in model.batch_fields:
-        label = splits.train.label
-        if label is None:
+        labels = [part.label for part in splits if part.label is not None]
+        if not labels:
             raise ValueError(f"--model {model.name} needs the class of each sample, but {name} has none")
-        changes["num_classes"] = max(int(part.label.max()) for part in splits) + 1
+        changes["num_classes"] = max(int(label.max()) for label in labels) + 1
     return dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | asked)
 
 

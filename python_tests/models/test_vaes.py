@@ -1,0 +1,315 @@
+"""VAE, conditional VAE and Gumbel VAE: their losses against numpy, their capacities, samples, and bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from vae_oracle import array, cross_entropy, hidden, kl_normal, linear, one_hot, pixels, softmax, weights
+
+from somvae_ext.models import VAE, ConditionalVAE, ConditionalVAEConfig, GumbelVAE, GumbelVAEConfig, VAEConfig
+
+SHAPE = (1, 4, 3)
+SMALL: dict[str, Any] = {"input_shape": SHAPE, "hidden_sizes": (7,), "latent_dim": 3}
+# Sums of some tens of float64 terms of size 1 to 10, and functions of them.
+CLOSE = {"rtol": 1e-11, "atol": 1e-11}
+
+
+def images(n: int = 6, seed: int = 0) -> Tensor:
+    return torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def labels(n: int = 6, seed: int = 0) -> Tensor:
+    return torch.randint(10, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def vae(**options: Any) -> VAE:
+    torch.manual_seed(0)
+    return VAE(VAEConfig(**(SMALL | options))).double()
+
+
+def conditional(**options: Any) -> ConditionalVAE:
+    torch.manual_seed(0)
+    return ConditionalVAE(ConditionalVAEConfig(**(SMALL | options))).double()
+
+
+def gumbel(**options: Any) -> GumbelVAE:
+    torch.manual_seed(0)
+    return GumbelVAE(GumbelVAEConfig(**(SMALL | options))).double()
+
+
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), beta=st.floats(0, 20))
+def test_the_loss_of_the_vae_is_the_lower_bound(n: int, seed: int, beta: float) -> None:
+    model, x = vae(beta=beta), images(n, seed)
+    output = model(x)
+    w, pixel = weights(model), array(x)
+    h = hidden(w, pixel)
+    mu, logvar = linear(w, "mu", h), linear(w, "logvar", h)
+    reconstruction = cross_entropy(pixels(w, array(output.z)).reshape(pixel.shape), pixel)
+    kl = kl_normal(mu, np.exp(logvar))
+    terms, losses = model.terms(output, x), model.loss(output, x)
+    np.testing.assert_allclose(array(terms.reconstruction), reconstruction, **CLOSE)
+    np.testing.assert_allclose(array(terms.kl), kl, **CLOSE)
+    np.testing.assert_allclose(losses.total.item(), (reconstruction + beta * kl).mean(), **CLOSE)
+    np.testing.assert_allclose([losses.reconstruction.item(), losses.kl.item()], [reconstruction.mean(), kl.mean()])
+
+
+def test_the_latent_point_is_drawn_from_the_posterior() -> None:
+    model, x = vae(), images(1).expand(4000, *SHAPE)
+    output = model(x)
+    mu, std = output.mu[0], (0.5 * output.logvar[0]).exp()
+    # Five standard errors.
+    assert ((output.z.mean(dim=0) - mu).abs() < 5 * std / math.sqrt(4000)).all()
+    assert ((output.z.std(dim=0) - std).abs() < 5 * std / math.sqrt(2 * 4000)).all()
+
+
+def test_the_conditional_decoder_sees_the_class_and_the_encoder_does_not() -> None:
+    model, x, label = conditional(), images(), labels()
+    output = model(x, label)
+    w, pixel = weights(model), array(x)
+    code = np.concatenate([array(output.z), one_hot(label.numpy(), 10)], axis=1)
+    reconstruction = cross_entropy(pixels(w, code).reshape(pixel.shape), pixel)
+    kl = kl_normal(array(output.mu), np.exp(array(output.logvar)))
+    losses = model.loss(output, x)
+    np.testing.assert_allclose(losses.total.item(), (reconstruction + 10 * kl).mean(), **CLOSE)
+    np.testing.assert_allclose(array(model.encode(x).mu), linear(w, "mu", hidden(w, pixel)), **CLOSE)
+
+
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), step=st.integers(1, 300), epoch=st.integers(1, 60))
+@pytest.mark.parametrize("objective", ["plain", "dupont", "notebook"])
+def test_the_loss_of_the_gumbel_vae_is_that_of_its_objective(
+    objective: str, n: int, seed: int, step: int, epoch: int
+) -> None:
+    model = gumbel(objective=objective, gamma=7.0, capacity_z=4.0, capacity_c=9.0, capacity_ramp=50)
+    x = images(n, seed)
+    model.set_progress(step, epoch)
+    output = model(x)
+    w, pixel = weights(model), array(x)
+    h = hidden(w, pixel)
+    q = softmax(linear(w, "categories", h))
+    code = np.concatenate([array(output.z), array(output.y)], axis=1)
+    reconstruction = cross_entropy(pixels(w, code).reshape(pixel.shape), pixel).mean()
+    kl_z = kl_normal(linear(w, "mu", h), np.exp(linear(w, "logvar", h))).mean()
+    entropy = -(q * np.log(q)).sum(axis=1).mean()
+    kl_c = math.log(10) - entropy
+    if objective == "plain":
+        total = reconstruction + kl_z + kl_c
+    elif objective == "dupont":
+        share = min(1.0, (step - 1) / 50)
+        total = reconstruction + 7 * abs(kl_z - 4 * share) + 7 * abs(kl_c - min(9 * share, math.log(10)))
+    else:
+        share = min(1.0, (epoch - 1) / 50)
+        total = reconstruction + 7 * abs(kl_z - 4 * share / n) + 7 * abs(entropy - 9 * share / n)
+    losses = model.loss(output, x)
+    # The capacities are float64 here too: buffers follow the model.
+    np.testing.assert_allclose(losses.total.item(), total, rtol=1e-10)
+    np.testing.assert_allclose(
+        [losses.reconstruction.item(), losses.kl_z.item(), losses.kl_c.item()], [reconstruction, kl_z, kl_c], **CLOSE
+    )
+    assert output.indices.tolist() == q.argmax(axis=1).tolist()
+
+
+def test_relaxed_categories_are_distributions_that_sharpen_with_the_temperature() -> None:
+    x = images(200)
+    sharpness = []
+    for temperature in (5.0, 0.67, 0.01):
+        y = gumbel(temperature=temperature)(x).y
+        torch.testing.assert_close(y.sum(dim=1), torch.ones(200, dtype=torch.float64))
+        sharpness.append(y.amax(dim=1).mean().item())
+    assert sharpness == sorted(sharpness)
+    assert sharpness[-1] > 0.95
+
+
+def test_relaxed_categories_are_float32_and_finite_under_autocast() -> None:
+    torch.manual_seed(0)
+    model = GumbelVAE(GumbelVAEConfig(input_shape=SHAPE, temperature=0.05))
+    x = images(2000).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(x)
+        losses = model.loss(output, x)
+    assert output.y.dtype == output.mu.dtype == output.log_probs.dtype == losses.total.dtype == torch.float32
+    losses.total.backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients)
+
+
+def test_capacities_of_the_paper_rise_with_the_steps_and_that_of_categories_ends_at_log_c() -> None:
+    model = gumbel(**{"objective": "dupont"})
+    shown = []
+    for step in (1, 12_501, 25_001, 90_000):
+        model.set_progress(step, epoch=1)
+        shown.append((model.capacity_z.item(), model.capacity_c.item()))
+    assert shown == [(0, 0), (2.5, math.log(10)), (5, math.log(10)), (5, math.log(10))]
+
+
+def test_capacities_of_the_notebook_are_raised_once_an_epoch() -> None:
+    config = dataclasses.replace(GumbelVAEConfig.notebook(), **SMALL)
+    model = GumbelVAE(config)
+    shown = []
+    for step, epoch in ((1, 1), (469, 1), (470, 2), (9000, 21), (90_000, 60)):
+        model.set_progress(step, epoch)
+        assert model.capacity_z.item() == model.capacity_c.item()
+        shown.append(model.capacity_z.item())
+    assert shown == [0, 0, 2.5, 50, 100]
+
+
+def test_capacities_are_kept_with_the_weights() -> None:
+    model = gumbel(objective="dupont")
+    model.set_progress(5001, 2)
+    other = gumbel(objective="dupont")
+    other.load_state_dict(model.state_dict())
+    assert other.capacity_z.item() == 1.0
+
+
+def test_rows_of_samples_share_their_latent_points() -> None:
+    for model in (conditional(), gumbel()):
+        rows = model.sample_rows(4, generator=torch.Generator().manual_seed(3))
+        z = torch.randn(4, 3, generator=torch.Generator().manual_seed(3)).double()
+        assert rows.shape == (10, 4, *SHAPE)
+        for category in (0, 7):
+            condition = torch.full((4,), category)
+            if isinstance(model, GumbelVAE):
+                expected = model.decode(z, torch.nn.functional.one_hot(condition, 10).double())
+            else:
+                expected = model.decode(z, condition)
+            torch.testing.assert_close(rows[category], expected)
+
+
+def test_samples_repeat_with_their_generator_and_lie_between_zero_and_one() -> None:
+    for model in (vae(), conditional(), gumbel()):
+        first, second = (model.sample(5, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+        assert torch.equal(first, second)
+        assert first.shape == (5, *SHAPE)
+        assert 0 < first.min() <= first.max() < 1
+
+
+def test_a_category_is_what_all_samples_have() -> None:
+    model = conditional()
+    chosen = model.sample(3, category=4, generator=torch.Generator().manual_seed(2))
+    z = torch.randn(3, 3, generator=torch.Generator().manual_seed(2)).double()
+    torch.testing.assert_close(chosen, model.decode(z, torch.full((3,), 4)))
+
+
+def test_reconstructions_are_decoded_from_the_means() -> None:
+    x, label = images(), labels()
+    torch.testing.assert_close(vae().reconstruct(x), vae().decode(vae().encode(x).mu))
+    torch.testing.assert_close(
+        conditional().reconstruct(x, label), conditional().decode(conditional().encode(x).mu, label)
+    )
+    model = gumbel()
+    posterior = model.encode(x)
+    category = torch.nn.functional.one_hot(model.assign(x), 10).double()
+    torch.testing.assert_close(model.reconstruct(x), model.decode(posterior.mu, category))
+
+
+@pytest.mark.parametrize("model_type", [VAE, ConditionalVAE, GumbelVAE])
+def test_convolutions_take_images_of_multiples_of_sixteen(model_type: Any) -> None:
+    config = model_type.config_type(input_shape=(3, 32, 16), network="conv", hidden_sizes=(8,), latent_dim=2)
+    model = model_type(config)
+    x = torch.rand(2, 3, 32, 16)
+    output = model(x, labels(2)) if model_type is ConditionalVAE else model(x)
+    assert output.logits.shape == x.shape
+    assert torch.isfinite(model.loss(output, x).total)
+    with pytest.raises(ValueError, match=r"StridedConvEncoder: height and width .* multiples of 16"):
+        model_type(model_type.config_type(input_shape=(1, 28, 28), network="conv", hidden_sizes=(8,)))
+    with pytest.raises(ValueError, match="hidden_sizes must be one width for network 'conv'"):
+        model_type.config_type(network="conv", hidden_sizes=(8, 8))
+
+
+def test_the_presets_are_the_settings_of_paper_and_notebook() -> None:
+    assert sum(p.numel() for p in VAE(VAEConfig()).parameters()) == 784 * 400 + 400 + 2 * 8020 + 8400 + 401 * 784
+    notebook, dupont = GumbelVAEConfig.notebook(), GumbelVAEConfig.dupont()
+    assert (notebook.gamma, notebook.capacity_z, notebook.capacity_c, notebook.capacity_ramp) == (20, 100, 100, 40)
+    assert (dupont.gamma, dupont.capacity_z, dupont.capacity_c, dupont.capacity_ramp) == (30, 5, 5, 25_000)
+    conv = GumbelVAE(GumbelVAEConfig.dupont_conv())
+    assert [m.out_channels for m in conv.trunk.modules() if isinstance(m, torch.nn.Conv2d)] == [32, 32, 64, 64]
+    assert (conv.config.latent_dim, conv.config.temperature, conv.mu.in_features) == (10, 0.67, 256)
+    assert GumbelVAEConfig.plain().objective == "plain"
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "sentence"),
+    [
+        (GumbelVAEConfig, {"temperature": 0.0}, "temperature must be a finite number above 0, got 0.0"),
+        (GumbelVAEConfig, {"temperature": -1.0}, "temperature must be a finite number above 0, got -1.0"),
+        (GumbelVAEConfig, {"temperature": math.nan}, "temperature must be a finite number above 0, got nan"),
+        (GumbelVAEConfig, {"capacity_z": -1.0}, "capacity_z must be a finite number of at least 0, got -1.0"),
+        (GumbelVAEConfig, {"capacity_c": -0.5}, "capacity_c must be a finite number of at least 0, got -0.5"),
+        (GumbelVAEConfig, {"capacity_ramp": 0}, "capacity_ramp must be an integer of at least 1, got 0"),
+        (GumbelVAEConfig, {"objective": "elbo"}, "objective must be 'plain', 'dupont' or 'notebook', got 'elbo'"),
+        (GumbelVAEConfig, {"num_categories": 0}, "num_categories must be an integer of at least 1, got 0"),
+        (VAEConfig, {"beta": -1.0}, "beta must be a finite number of at least 0, got -1.0"),
+        (VAEConfig, {"latent_dim": 0}, "latent_dim must be an integer of at least 1, got 0"),
+        (VAEConfig, {"hidden_sizes": ()}, "hidden_sizes must hold sizes of at least 1, got []"),
+        (VAEConfig, {"input_shape": (1, 0)}, "input_shape must hold sizes of at least 1, got [1, 0]"),
+        (VAEConfig, {"network": "deep"}, "network must be 'dense' or 'conv', got 'deep'"),
+        (ConditionalVAEConfig, {"num_classes": 0}, "num_classes must be an integer of at least 1, got 0"),
+    ],
+)
+def test_configs_name_the_field_that_is_wrong(config: Any, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{config.__name__}: {sentence}")):
+        config(**options)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01])
+@pytest.mark.parametrize("make", [vae, conditional, gumbel])
+def test_images_outside_the_unit_interval_are_refused(make: Any, value: float) -> None:
+    model, x = make(), images()
+    x[2, 0, 1, 1] = value
+    output = model(x, labels()) if isinstance(model, ConditionalVAE) else model(x)
+    with pytest.raises(ValueError, match=rf"{type(model).__name__}: x must hold values in \[0, 1\], got values from"):
+        model.loss(output, x)
+
+
+@pytest.mark.parametrize("make", [vae, conditional, gumbel])
+def test_images_of_another_shape_are_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"x must have shape \[N, 1, 4, 3\], got \[6, 12\]"):
+        make().encode(images().flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        (None, "label must be given, the class of each sample, got none"),
+        (torch.tensor([0, 1, 2, 3, 4, 10]), "label must hold classes from 0 to 9, got 10"),
+        (torch.tensor([0, 1, -1, 3, 4, 5]), "label must hold classes from 0 to 9, got -1"),
+        (torch.zeros(6), "label must be of dtype int64 and shape [N] = [6], got torch.float32 and [6]"),
+        (torch.zeros(5, dtype=torch.int64), "label must be of dtype int64 and shape [N] = [6], got torch.int64 and [5]"),
+    ],
+)
+def test_labels_that_name_no_class_are_refused(label: Tensor | None, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"ConditionalVAE: {sentence}")):
+        conditional()(images(), label)
+
+
+def test_samples_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="VAE: n must be at least 1, got 0"):
+        vae().sample(0)
+    for model in (conditional(), gumbel()):
+        name = type(model).__name__
+        with pytest.raises(ValueError, match=f"{name}: category must be from 0 to 9, or None for any, got 10"):
+            model.sample(1, category=10)
+        with pytest.raises(ValueError, match=f"{name}: n must be at least 1, got -3"):
+            model.sample_rows(-3)
+
+
+def test_progress_begins_at_one() -> None:
+    with pytest.raises(ValueError, match=re.escape("step and epoch must be at least 1, got 0 and 1")):
+        gumbel().set_progress(0, 1)
+
+
+def test_no_samples_have_no_terms() -> None:
+    model = gumbel()
+    output = model(images(0))
+    assert [len(term) for term in model.terms(output, images(0))] == [0, 0, 0]
+    assert model.assign(images(0)).shape == (0,)

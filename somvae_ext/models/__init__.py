@@ -34,12 +34,15 @@ from somvae_ext.models.networks import (
     StridedConvDecoder,
     StridedConvEncoder,
 )
+from somvae_ext.models.residual_networks import ResidualDecoder, ResidualEncoder
 from somvae_ext.models.somvae import SOMVAE
 from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.models.vae import VAE, VAEConfig, VAELosses, VAEOutput, VAETerms
+from somvae_ext.models.vqvae import VQVAE, VQVAELosses, VQVAEOutput, VQVAETerms
+from somvae_ext.models.vqvae_config import VQVAEConfig
 
-Model = SOMVAE | VAE | ConditionalVAE | GumbelVAE | MoEVAE
+Model = SOMVAE | VQVAE | VAE | ConditionalVAE | GumbelVAE | MoEVAE
 
 MODELS: dict[str, type[Model]] = {model.name: model for model in get_args(Model)}
 """All models by name. Each is made from an instance of its ``config_type``."""
@@ -48,6 +51,7 @@ __all__ = [
     "MODELS",
     "SOMVAE",
     "VAE",
+    "VQVAE",
     "ConditionalVAE",
     "ConditionalVAEConfig",
     "ConditionalVAEOutput",
@@ -71,6 +75,8 @@ __all__ = [
     "Model",
     "NotebookDecoder",
     "NotebookEncoder",
+    "ResidualDecoder",
+    "ResidualEncoder",
     "SOMVAEConfig",
     "SOMVAELosses",
     "SOMVAEOutput",
@@ -81,4 +87,8 @@ __all__ = [
     "VAELosses",
     "VAEOutput",
     "VAETerms",
+    "VQVAEConfig",
+    "VQVAELosses",
+    "VQVAEOutput",
+    "VQVAETerms",
 ]

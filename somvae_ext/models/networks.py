@@ -82,7 +82,7 @@ class ConvEncoder(nn.Sequential):
     """
 
     def __init__(self, input_shape: Sequence[int], latent_dim: int) -> None:
-        channels, height, width = _conv_shape("ConvEncoder", input_shape)
+        channels, height, width = conv_shape("ConvEncoder", input_shape)
         super().__init__(
             *_same_conv(channels, _CONV_CHANNELS),
             nn.ReLU(),
@@ -111,7 +111,7 @@ class ConvDecoder(nn.Sequential):
     """
 
     def __init__(self, latent_dim: int, input_shape: Sequence[int], *, sigmoid: bool = True) -> None:
-        channels, height, width = _conv_shape("ConvDecoder", input_shape)
+        channels, height, width = conv_shape("ConvDecoder", input_shape)
         super().__init__(
             nn.Linear(latent_dim, _CONV_CHANNELS * height // 4 * width // 4),
             nn.Unflatten(1, (_CONV_CHANNELS, height // 4, width // 4)),
@@ -255,7 +255,8 @@ def _image_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
     return input_shape
 
 
-def _conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
+def conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
+    """The shape of an image whose height and width can be halved twice."""
     _, height, width = _image_shape(network, input_shape)
     if height % 4 or width % 4:
         raise ValueError(

@@ -1,0 +1,87 @@
+"""What a VQ-VAE is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from somvae_ext.models import _config
+from somvae_ext.models.networks import conv_shape
+from somvae_ext.models.reconstruction import Output, Reconstruction
+from somvae_ext.nn.vector_quantizer import CodebookUpdate
+
+Network = Literal["dense", "conv"]
+Init = Literal["normal", "kmeans"]
+
+_DECAY = 0.99
+
+
+@dataclasses.dataclass(frozen=True)
+class VQVAEConfig:
+    """What a :class:`VQVAE` is made of.
+
+    Args:
+        input_shape: shape of one sample; for ``"conv"`` images (C, H, W), H and W multiples of 4.
+        num_codes: number of codes K.
+        latent_dim: size of a code D.
+        network: ``"dense"``, linear layers and one code for each sample, or ``"conv"``, strided convolutions with
+            residual blocks and a grid of H / 4 x W / 4 codes, see :mod:`somvae_ext.models.residual_networks`.
+        hidden_sizes: widths of the dense encoder's hidden layers; the decoder has the same in reverse.
+        output: how the decoder ends: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others.
+        init: the codebook's start: ``"normal"``, or ``"kmeans"`` of the first encodings, see :meth:`VQVAE.initialize`.
+        reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
+            in [0, 1] and the decoder's sigmoid. Samples a little outside count as 0 and 1.
+        codebook_update: how codes learn: ``"gradient"``, from the codebook loss, or ``"ema"``, as moving averages of
+            what they win, see :class:`~somvae_ext.nn.VectorQuantizer`.
+        decay: how much of the averages a step leaves, for ``"ema"``.
+        beta: weight of the commitment loss; the paper's is 0.25.
+
+    Raises:
+        ValueError: sizes below 1, a weight that is negative or not finite, unknown names, options that contradict each
+            other.
+    """
+
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    num_codes: int = 64
+    latent_dim: int = 64
+    network: Network = "dense"
+    hidden_sizes: tuple[int, ...] = (256, 128)
+    output: Output = "sigmoid"
+    init: Init = "normal"
+    reconstruction: Reconstruction = "mse"
+    codebook_update: CodebookUpdate = "gradient"
+    decay: float = _DECAY
+    beta: float = 0.25
+
+    def __post_init__(self) -> None:
+        _config.sizes(self, "input_shape")
+        _config.sizes(self, "hidden_sizes")
+        _config.at_least(self, 1, "num_codes", "latent_dim")
+        _config.choice(self, "network", Network)
+        _config.choice(self, "output", Output)
+        _config.choice(self, "init", Init)
+        _config.choice(self, "reconstruction", Reconstruction)
+        _config.choice(self, "codebook_update", CodebookUpdate)
+        _config.not_negative(self, "beta")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"VQVAEConfig: decay must be at least 0 and below 1, got {self.decay}")
+        if self.codebook_update == "gradient" and self.decay != _DECAY:
+            raise ValueError(
+                "VQVAEConfig: codebook_update must be 'ema' for a decay to mean anything, "
+                f"got 'gradient' and {self.decay}"
+            )
+        if self.reconstruction == "bce" and self.output == "linear":
+            raise ValueError("VQVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
+        if self.network == "conv":
+            conv_shape("VQVAEConfig", self.input_shape)
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """How the codes of one sample lie: ``()`` for the one of dense networks, else ``(H / 4, W / 4)``."""
+        return tuple(size // 4 for size in self.input_shape[1:]) if self.network == "conv" else ()
+
+    @property
+    def codes_per_sample(self) -> int:
+        """How many codes a sample is made of."""
+        return math.prod(self.code_shape)

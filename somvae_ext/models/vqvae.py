@@ -84,6 +84,7 @@ class VQVAE(nn.Module):
     name: ClassVar[str] = "vqvae"
     config_type: ClassVar[type] = VQVAEConfig
     batch_fields: ClassVar[tuple[str, ...]] = ("x",)
+    unit_interval: ClassVar[bool] = False  # whether samples must lie in [0, 1]
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()

@@ -1,31 +1,53 @@
-"""What a map needs besides gradients: codes to start from, and a second chance for nodes that win nothing."""
+"""What a codebook needs besides gradients: a start, moving averages, and a second chance for codes that win nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from somvae_ext.models import SOMVAEConfig
-from somvae_ext.nn import SOMQuantizer
+from somvae_ext.nn import Quantizer, VectorQuantizer
+from somvae_ext.training.processes import add_up
 
-# Samples per node that a codebook is initialized from: enough for stable centres, few enough to take no time.
-_SAMPLES_PER_NODE = 32
+# Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
+_ENCODINGS_PER_CODE = 32
 _SEEDS = 2**63 - 1  # randint's bound must fit int64
 
 
-@runtime_checkable
-class TrainableMap(Protocol):
-    """What training asks of a model with a map, whose forward pass gives the winners as ``indices``.
+class CodebookConfig(Protocol):
+    """What training asks of the config of a model with a codebook."""
 
-    ``x`` are samples, or frames of series, ``[N, *input_shape]``.
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, or of one frame of a series."""
+
+    @property
+    def init(self) -> str:
+        """``"normal"`` where nothing is to be done for the codebook's start."""
+
+
+class CodebookModel(Protocol):
+    """What training asks of a model with a codebook, whose forward pass gives the winners as ``indices``.
+
+    Where the codebook follows moving averages, it gives the encodings as ``z_e`` too. ``x`` are samples, or frames of
+    series, ``[N, *input_shape]``.
     """
 
-    config: SOMVAEConfig
-    quantizer: SOMQuantizer
+    @property
+    def config(self) -> CodebookConfig:
+        """What the model is made of."""
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """What has the codebook."""
+
+    @property
+    def codes_per_sample(self) -> int:
+        """How many encodings a sample, or a frame, has."""
 
     def initialize(self, x: Tensor, *, seed: int = 0) -> None:
         """Prepares the codebook before the first step."""
@@ -33,22 +55,28 @@ class TrainableMap(Protocol):
     def revive(
         self, unused: Tensor, x: Tensor, generator: torch.Generator | None = None
     ) -> list[tuple[nn.Parameter, Tensor]]:
-        """Moves the nodes ``unused``, int64 ``[U]``, to encodings of random samples.
+        """Moves the codes ``unused``, int64 ``[U]``, to encodings of random samples.
 
-        Returns what it overwrote, as (parameter, its rows).
+        Returns the parameters that it overwrote, as (parameter, its rows).
         """
 
 
-def initialize(model: TrainableMap, train: Dataset[dict[str, Tensor]], *, seed: int) -> None:
+def model_with_codebook(model: object) -> CodebookModel | None:
+    """The model, if it has a codebook."""
+    # Not a runtime protocol: from Python 3.12 on these do not see the submodules of a module.
+    return cast(CodebookModel, model) if isinstance(getattr(model, "quantizer", None), Quantizer) else None
+
+
+def initialize(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed: int) -> None:
     """Prepares the codebook from random training samples, if the model's config asks for it."""
     if model.config.init == "normal":
         return
-    count = _SAMPLES_PER_NODE * model.quantizer.grid.num_nodes
+    count = -(-_ENCODINGS_PER_CODE * model.quantizer.num_codes // model.codes_per_sample)
     model.initialize(_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
 
 
 def revive(
-    model: TrainableMap,
+    model: CodebookModel,
     optimizers: Sequence[torch.optim.Optimizer],
     unused: Tensor,
     train: Dataset[dict[str, Tensor]],
@@ -56,12 +84,12 @@ def revive(
     seed: int,
     epoch: int,
 ) -> None:
-    """Moves nodes that won nothing to encodings of random training samples.
+    """Moves codes that won nothing to encodings of random training samples.
 
     Args:
-        model: the model with the map.
+        model: the model with the codebook.
         optimizers: forget what they knew about the codes that are replaced.
-        unused: the nodes, int64 ``[U]``.
+        unused: the codes, int64 ``[U]``.
         train: where the samples come from; of series, each gives one frame before any gives a second.
         seed: of the training.
         epoch: draws the samples together with the seed, so that a resumed training draws the same.
@@ -77,6 +105,21 @@ def revive(
             reset_rows(optimizer, parameter, rows)
 
 
+def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:
+    """Moves a codebook of moving averages by what its codes won in the batches of all processes; others stay.
+
+    Called by all processes after each step of the optimizers, however many samples each has.
+
+    Args:
+        model: the model with the codebook.
+        output: what its forward pass gave for this process's batch.
+        fabric: knows the processes.
+    """
+    quantizer = model.quantizer
+    if isinstance(quantizer, VectorQuantizer) and quantizer.update == "ema":
+        quantizer.update_codebook(*add_up(fabric, quantizer.statistics(output.z_e, output.indices)))
+
+
 def reset_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Tensor) -> None:
     """Zeroes the optimizer's state of some rows of a parameter, such as Adam's moments, and of nothing else.
 
@@ -89,7 +132,7 @@ def reset_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: 
 
 
 def _random_samples(
-    model: TrainableMap, train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator
+    model: CodebookModel, train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator
 ) -> Tensor:
     """``count`` random samples or real frames ``[M, *input_shape]``, or all where there are fewer.
 

@@ -18,7 +18,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from somvae_ext.evaluation import NodeUsage
 from somvae_ext.optim import adam_and_rows
 from somvae_ext.training.batches import batches
-from somvae_ext.training.codebook import TrainableMap, initialize, revive
+from somvae_ext.training.codebook import follow_averages, initialize, model_with_codebook, revive
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
 from somvae_ext.training.processes import (
     ShuffledShare,
@@ -211,13 +211,13 @@ def fit(
         for optimizer in optimizers
     ]
     progress = Progress(fabric, network, optimizers, schedules, order)
-    map_model = model if isinstance(model, TrainableMap) else None
+    with_codebook = model_with_codebook(model)
 
     history: list[dict[str, Any]] = []
     if resume:
         history = _resume(fabric, progress, run_folder)
-    elif map_model is not None:
-        initialize(map_model, train, seed=config.seed)
+    elif with_codebook is not None:
+        initialize(with_codebook, train, seed=config.seed)
     copy_from_first(fabric, network.state_dict().values())
 
     seconds_before = history[-1].get("seconds", 0.0) if history else 0.0
@@ -225,10 +225,10 @@ def fit(
     for epoch in range(progress.epoch + 1, config.epochs + 1):
         usage = NodeUsage(model.num_clusters) if isinstance(model, Clusters) else None
         revived = 0
-        if map_model is not None and config.revive and progress.unused is not None:
+        if with_codebook is not None and config.revive and progress.unused is not None:
             revived = len(progress.unused)
-            revive(map_model, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
-            copy_from_first(fabric, [map_model.quantizer.codebook])
+            revive(with_codebook, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
+            copy_from_first(fabric, with_codebook.quantizer.state_dict().values())
         module.train()
         means, iterations = _RunningMeans(), _Iterations(epoch, first_step=progress.step + 1)
         # disable=None: no bar where stderr is not a terminal.
@@ -254,6 +254,8 @@ def fit(
             for optimizer, schedule in zip(fabric_optimizers, schedules, strict=True):
                 optimizer.step()
                 schedule.step()
+            if with_codebook is not None:
+                follow_averages(with_codebook, output, fabric)
             means.add(values, count)
             if usage is not None:
                 usage.update(output.indices, batch.get("mask"))
@@ -273,7 +275,7 @@ def fit(
         if usage is not None:
             usage.counts = torch.stack(gather(fabric, usage.counts)).sum(dim=0)
             record |= {"usage": usage.usage, "perplexity": usage.perplexity}
-        if usage is not None and map_model is not None:
+        if usage is not None and with_codebook is not None:
             record["revived"] = revived
             progress.unused = usage.unused
         with torch.no_grad(), _undisturbed(fabric, config.seed):

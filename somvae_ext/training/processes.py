@@ -116,6 +116,20 @@ def gather_numbers(fabric: Fabric, numbers: list[float]) -> list[list[float]]:
 
 
 @torch.no_grad()
+def add_up(fabric: Fabric, tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Each tensor's sum over the processes, of the same shape in all of them."""
+    if fabric.world_size == 1:
+        return list(tensors)
+    sums = []
+    for tensor in tensors:
+        # Not dist.all_reduce, whose order of summation is its own affair.
+        gathered = [torch.empty_like(tensor) for _ in range(fabric.world_size)]
+        dist.all_gather(gathered, tensor)
+        sums.append(sum(gathered[1:], gathered[0]))
+    return sums
+
+
+@torch.no_grad()
 def copy_from_first(fabric: Fabric, tensors: Iterable[Tensor]) -> None:
     """Overwrites tensors with those of the first process."""
     if fabric.world_size > 1:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from somvae_ext.plotting import plot_losses, plot_quality, plot_transitions
+from somvae_ext.plotting import plot_iterations, plot_losses, plot_quality, plot_transitions
 
 HISTORY = [
     {
@@ -30,6 +33,112 @@ def test_losses_are_drawn_for_training_and_validation_and_zero_terms_left_out() 
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["total"]
 
 
+def history_of(*losses: float) -> list[dict[str, Any]]:
+    return [{"epoch": epoch, "train": {"total": loss}} for epoch, loss in enumerate(losses, start=1)]
+
+
+def test_losses_that_are_positive_stand_on_a_logarithmic_scale_of_six_decades_at_most() -> None:
+    ax = plot_losses(history_of(100.0, 0.01))
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylim()[0] < 0.01
+    assert plot_losses(history_of(100.0, 1e-30)).get_ylim()[0] == pytest.approx(1e-4, rel=1e-12)
+
+
+@pytest.mark.parametrize("least", [0.0, -3.0, -2000.0])
+def test_losses_that_are_not_all_positive_are_drawn_all_the_same(least: float) -> None:
+    ax = plot_losses(history_of(100.0, least, 5.0))
+    assert ax.get_yscale() == "symlog"
+    low, high = ax.get_ylim()
+    assert low <= least
+    assert high >= 100
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [100, least, 5])
+    ax.figure.savefig(io.BytesIO())  # type: ignore[call-arg]
+
+
+def test_losses_that_are_all_zero_leave_the_axes_empty() -> None:
+    assert len(plot_losses(history_of(0.0, 0.0)).lines) == 0
+
+
+def iterations_of(*epochs: list[float], first: int = 1) -> list[dict[str, Any]]:
+    return [
+        {
+            "epoch": epoch,
+            "step": 1,
+            "losses": {"total": values, "kl": [2 * value for value in values], "som": [0.0] * len(values)},
+        }
+        for epoch, values in enumerate(epochs, start=first)
+    ]
+
+
+def test_each_step_of_a_short_run_is_drawn_at_its_place_within_the_epochs() -> None:
+    ax = plot_iterations(iterations_of([4.0, 3.0], [2.0, 1.0, 0.5, 0.25], first=3))
+    total, kl = ax.lines
+    np.testing.assert_allclose(total.get_xdata(), [2.5, 3, 3.25, 3.5, 3.75, 4])
+    np.testing.assert_array_equal(total.get_ydata(), [4, 3, 2, 1, 0.5, 0.25])
+    np.testing.assert_array_equal(kl.get_ydata(), [8, 6, 4, 2, 1, 0.5])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["total", "kl"]
+    assert (ax.get_ylabel(), ax.get_xlim()) == ("loss of a step", (2, 4))
+
+
+def test_steps_of_a_long_run_are_averaged_with_their_range_and_the_label_says_so() -> None:
+    values = np.random.default_rng(0).uniform(1, 2, (2, 1250))
+    ax = plot_iterations(iterations_of(*values.tolist()))
+    assert ax.get_ylabel() == "loss (means and range of 3 steps)"
+    parts = [values.ravel()[start : start + 3] for start in range(0, 2500, 3)]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [part.mean() for part in parts], rtol=1e-14)
+    outline = ax.collections[0].get_paths()[0].vertices
+    assert outline[:, 1].min() == values.min()
+    assert outline[:, 1].max() == values.max()
+
+
+def test_iterations_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="records must hold at least one record, got none"):
+        plot_iterations([])
+    with pytest.raises(ValueError, match="records must hold losses, but that of epoch 1 has none"):
+        plot_iterations([{"epoch": 1}])
+    with pytest.raises(ValueError, match="must be total of the same steps, but those of epoch 2 are kl of 1"):
+        plot_iterations([{"epoch": 1, "losses": {"total": [1.0]}}, {"epoch": 2, "losses": {"kl": [1.0]}}])
+    with pytest.raises(ValueError, match="those of epoch 1 are total of 2, kl of 1"):
+        plot_iterations([{"epoch": 1, "losses": {"total": [1.0, 2.0], "kl": [1.0]}}])
+
+
+METRICS = {"usage": 0.75, "nmi_arithmetic": 0.5, "perplexity": 4.0, "acc": 0.6, "purity": 0.7}
+
+
+def labels_of(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_the_nmi_comes_first_with_its_averaging_and_bolder_than_the_rest() -> None:
+    ax = plot_quality([{"epoch": 1, "validation": {}, "metrics": METRICS}])
+    assert labels_of(ax) == [
+        "validation NMI (arithmetic mean of the entropies)",
+        "validation ACC",
+        "validation purity",
+        "validation usage",
+    ]
+    widths = [line.get_linewidth() for line in ax.lines]
+    assert widths[0] > max(widths[1:])
+
+
+def test_the_perplexity_is_drawn_as_a_share_of_the_clusters_or_not_at_all() -> None:
+    ax = plot_quality([{"epoch": 1, "metrics": METRICS}], num_clusters=8)
+    assert labels_of(ax)[-1] == "perplexity / 8 clusters"
+    assert ax.lines[-1].get_ydata().tolist() == [0.5]
+    assert "perplexity" not in "".join(labels_of(plot_quality([{"epoch": 1, "metrics": METRICS}])))
+
+
+def test_an_epoch_without_a_metric_leaves_a_gap() -> None:
+    ax = plot_quality([{"epoch": 1, "metrics": {"acc": 0.5}}, {"epoch": 2, "metrics": {"purity": 0.5}}])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [0.5, np.nan])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), [np.nan, 0.5])
+
+
+def test_metrics_of_ones_own_are_in_sight_whatever_their_range() -> None:
+    low, high = plot_quality([{"epoch": 1, "metrics": {"a": -2.0, "b": 7.0}}]).get_ylim()
+    assert (low, high) == (-2, 7)
+
+
 def test_quality_is_drawn_for_what_was_measured() -> None:
     ax = plot_quality(HISTORY, ax=Figure().add_subplot())
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -49,5 +158,7 @@ def test_a_transition_matrix_has_its_row_as_row_and_probabilities_from_0_to_1() 
 def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(ValueError, match="history must hold at least one record, got none"):
         plot_losses([])
+    with pytest.raises(ValueError, match="history must hold metrics or usage, got records without"):
+        plot_quality(history_of(1.0))
     with pytest.raises(ValueError, match=r"matrix must have shape \[K, K\], got \[2, 3\]"):
         plot_transitions(torch.ones(2, 3))

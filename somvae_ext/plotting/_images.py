@@ -88,6 +88,7 @@ def draw_sheet(
     room = _ROOM_FOR_LABELS * (row_labels is not None), _ROOM_FOR_LABELS * (column_labels is not None)
     ax = axes_or_new(ax, (across * side + room[0] + 0.1, tall * side + room[1] + 0.1))
     ax.imshow(drawn, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, across, tall, 0))
+    ax.xaxis.set_label_position("top")
     ax.tick_params(length=0, labelsize="small", top=False, labeltop=True, labelbottom=False)
     for spine in ax.spines.values():
         spine.set_visible(False)

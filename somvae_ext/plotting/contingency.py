@@ -19,6 +19,7 @@ from somvae_ext.plotting._cells import write_in_cells
 _WIDTH, _HEIGHT, _LOWEST_NAME = 0.45, 0.32, 0.12
 _ROOM = 2.2, 0.9  # for names and the colour bar
 _LARGEST_SHEET = 11.0
+_LONGEST_BAR = 5.0
 
 
 def plot_contingency(
@@ -58,16 +59,18 @@ def plot_contingency(
         raise ValueError(
             f"plot_contingency: index must have the shape of label, {list(labels.shape)}, got {list(indices.shape)}"
         )
-    if num_categories is None and indices.dtype.kind in "iuf":
-        num_categories = int(indices.max()) + 1
-    rows = which_of("plot_contingency", "index", indices, num_categories or 1, empty=False)
+    if num_categories is None:
+        num_categories = max(int(indices.max()) + 1, 1) if indices.dtype.kind in "iuf" else 1
+    if num_categories < 1:
+        raise ValueError(f"plot_contingency: num_categories must be at least 1, got {num_categories}")
+    rows = which_of("plot_contingency", "index", indices, num_categories, empty=False)
     if names is None:
         classes, columns = np.unique(labels, return_inverse=True)
         named = [str(name) for name in classes.tolist()]
     else:
         named = [str(name) for name in names]
         columns = which_of("plot_contingency", "label", labels, len(named), empty=False)
-    counts = np.zeros((num_categories or 1, len(named)), np.int64)
+    counts = np.zeros((num_categories, len(named)), np.int64)
     np.add.at(counts, (rows, columns), 1)
     return _draw(counts, named, ax)
 
@@ -98,5 +101,7 @@ def _draw(counts: np.ndarray, names: Sequence[str], ax: Axes | None) -> Axes:
     ax.tick_params(length=0, labelsize="small")
     ax.set_xlabel("class")
     ax.set_ylabel("category")
-    ax.figure.colorbar(drawn, ax=ax, label="share of the category")
+    ax.figure.colorbar(
+        drawn, ax=ax, label="share of the category", aspect=30, shrink=min(1.0, _LONGEST_BAR / (rows * high))
+    )
     return ax

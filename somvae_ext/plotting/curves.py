@@ -31,8 +31,8 @@ def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Ax
     """Losses per epoch: of training as lines, of validation as dashed lines of the same colour.
 
     The scale is logarithmic, over six decades at most. Where a loss is ever 0 or less, as the negative log-likelihood
-    under a narrow Gaussian can be, it is linear from minus to plus a thousandth of the largest value and logarithmic
-    beyond.
+    under a narrow Gaussian can be, it is logarithmic down to about a thousandth of the largest value, and linear around
+    zero.
 
     Args:
         history: the records that :func:`somvae_ext.training.fit` returns, at least one. Terms that are zero in all of
@@ -189,7 +189,8 @@ def _scale_losses(ax: Axes, values: NDArray[np.float64]) -> None:
         if values.min() < largest * 10.0**-_DECADES:
             ax.set_ylim(bottom=largest * 10.0**-_DECADES)
     else:
-        ax.set_yscale("symlog", linthresh=max(largest * 1e-3, np.finfo(np.float64).tiny))
+        linear = 10.0 ** (math.floor(math.log10(largest)) - 3) if largest > 0 else 1.0  # a power of ten, as the ticks
+        ax.set_yscale("symlog", linthresh=linear)
 
 
 def _add_legend(ax: Axes) -> None:

@@ -1,0 +1,86 @@
+"""The table of categories and classes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from somvae_ext.plotting import plot_contingency
+
+LABEL = torch.tensor([0, 0, 0, 1, 1, 2])
+INDEX = torch.tensor([3, 3, 0, 0, 0, 1])
+SHARES = [[1 / 3, 2 / 3, 0], [0, 0, 1], [0, 0, 0], [1, 0, 0]]
+
+
+def written(ax: Any) -> dict[tuple[int, int], str]:
+    """What stands in the cells, by row and column."""
+    return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
+
+
+def test_cells_are_coloured_by_the_share_of_their_category_and_hold_the_counts() -> None:
+    ax = plot_contingency(LABEL, INDEX)
+    np.testing.assert_allclose(ax.images[0].get_array(), SHARES, rtol=1e-15)
+    assert ax.images[0].get_clim() == (0, 1)
+    assert written(ax) == {(0, 0): "1", (0, 1): "2", (1, 2): "1", (3, 0): "2"}
+
+
+def test_unused_categories_have_rows_that_say_so() -> None:
+    ax = plot_contingency(LABEL, INDEX, num_categories=5)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["0", "1", "unused  2", "3", "unused  4"]
+
+
+def test_columns_are_the_classes_that_occur_or_that_have_names() -> None:
+    ax = plot_contingency(LABEL * 10, INDEX)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "20"]
+    ax = plot_contingency(LABEL, INDEX, names=["shirt", "shoe", "bag", "hat"])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["shirt", "shoe", "bag", "hat"]
+    assert np.asarray(ax.images[0].get_array()).shape == (4, 4)
+    assert plot_contingency(np.array(["a", "b"]), [0, 0]).get_xticklabels()[1].get_text() == "b"
+
+
+@pytest.mark.parametrize("categories", [1, 10, 64, 1000])
+def test_names_are_not_cut_off_and_do_not_overlap(categories: int) -> None:
+    label = torch.arange(categories * 10) % 10
+    names = [f"a class of number {number}" for number in range(10)]
+    ax = plot_contingency(label, torch.arange(categories * 10) // 10, names=names)
+    figure: Any = ax.figure
+    FigureCanvasAgg(figure).draw()
+    ticks = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+    boxes = [label.get_window_extent() for tick, label in ticks if 0 <= tick < categories]  # others are not drawn
+    for box in (*boxes, *(label.get_window_extent() for label in ax.get_xticklabels())):
+        assert min(box.x0, box.y0) >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height
+    inside = sorted((box.y0, box.y1) for box in boxes)
+    assert all(below[1] <= above[0] for below, above in pairwise(inside))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], []), r"label must have shape \[N\] with at least one sample, got \[0\]"),
+        (([[0], [1]], [0, 1]), r"label must have shape \[N\] with at least one sample, got \[2, 1\]"),
+        (([0, 1], [0, 1, 1]), r"index must have the shape of label, \[2\], got \[3\]"),
+        (([0, 1], [0, -1]), "index must be whole numbers from 0 to 0, got -1"),
+        (([0, 1], [0.5, 1]), "index must be whole numbers from 0 to 1, got 0.5"),
+        (([0, 1], ["a", "b"]), "index must be whole numbers where names are given for them, got <U1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(arguments: tuple[Any, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plot_contingency(*arguments)
+
+
+def test_numbers_beyond_what_is_named_are_refused() -> None:
+    with pytest.raises(ValueError, match="index must be whole numbers from 0 to 2, got 3"):
+        plot_contingency(LABEL, INDEX, num_categories=3)
+    with pytest.raises(ValueError, match="label must be whole numbers from 0 to 1, got 2"):
+        plot_contingency(LABEL, INDEX, names=["a", "b"])
+    with pytest.raises(ValueError, match="num_categories must be at least 1, got 0"):
+        plot_contingency(LABEL, INDEX, num_categories=0)

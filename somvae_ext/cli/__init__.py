@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from somvae_ext.cli import evaluate, fit, info, predict, som
+from somvae_ext.cli import evaluate, fit, info, plot, predict, sample, som
 from somvae_ext.cli.options import parse
 
 _USER_ERROR = 2
@@ -28,8 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code: 0, or 2 after one sentence on stderr about what a user can mend."""
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
-        command = {"fit": fit, "evaluate": evaluate, "predict": predict, "som": som, "info": info}[options.command]
-        command.run(options[options.command])
+        commands = {
+            "fit": fit,
+            "evaluate": evaluate,
+            "predict": predict,
+            "sample": sample,
+            "plot": plot,
+            "som": som,
+            "info": info,
+        }
+        commands[options.command].run(options[options.command])
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in _EXTRA_OF_MODULE:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, option
 from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SIZES_FOR_CONV, STATIC, Preset
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
+from somvae_ext.cli.seeds import check_seed
 from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig
 from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from somvae_ext.cli.run_data import AnySplits
     from somvae_ext.training import RunFolder, TrainingConfig
-
-_LARGEST_SEED = 2**32 - 1  # as in numpy: leaves room for what is derived from it
 
 # The published weights of the transitions; static data have none.
 _TRANSITION_WEIGHTS = {"static": {"gamma": 0.0, "tau": 0.0}, "series": {"gamma": 1.8, "tau": 1.4}}
@@ -119,8 +118,8 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     for seed in ("seed", "split_seed"):
-        if options[seed] is not None and not 0 <= options[seed] <= _LARGEST_SEED:
-            raise ValueError(f"{option(seed)} must be an integer from 0 to {_LARGEST_SEED}, got {options[seed]}")
+        if options[seed] is not None:
+            check_seed(option(seed), options[seed])
     for of_series in ("recipe", "num_series"):
         if options[of_series] is not None and not (is_named and name.endswith("-series")):
             raise ValueError(f"{option(of_series)} is for series made of images, such as mnist-series")

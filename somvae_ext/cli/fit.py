@@ -5,24 +5,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.configure import Setting, configure, configure_resumed
 from somvae_ext.cli.evaluate import print_evaluation
 from somvae_ext.cli.info import print_table
+from somvae_ext.cli.pictures import add_experts, draw
 from somvae_ext.cli.run_data import loaded
-from somvae_ext.models import SOMVAE
+from somvae_ext.models import SOMVAE, MoEVAE
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from somvae_ext.cli.run_data import AnySplits
-    from somvae_ext.training import RunFolder
-
-# Nodes of the largest map whose K x K transition matrix is drawn: on a larger one a step is less than a pixel.
-_LARGEST_MATRIX = 4096
 
 
 def run(options: Namespace) -> None:
@@ -65,6 +58,8 @@ def run(options: Namespace) -> None:
     )
 
     def measure() -> dict[str, float]:
+        if isinstance(model, MoEVAE):
+            add_experts(model, folder)
         return clustering_metrics(model, splits.train if splits.validation is None else splits.validation)
 
     start = time.perf_counter()
@@ -89,7 +84,7 @@ def run(options: Namespace) -> None:
     seconds = time.perf_counter() - start
     evaluation = evaluate(model, splits.test, train=splits.train)
     folder.save_evaluation("test", evaluation)
-    pictures = _draw(model, splits, history, folder)
+    pictures = draw(model, splits, history, folder)
     print_evaluation(model, evaluation, "test", splits.kind)
     print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
 
@@ -98,33 +93,3 @@ def _default_folder(setting: Setting) -> Path:
     """``runs/`` and the name of the data, after that of a model other than the first."""
     name = Path(setting.data["name"]).stem
     return Path("runs") / (name if setting.model is SOMVAE else f"{setting.model.name}-{name}")
-
-
-def _draw(model: SOMVAE, splits: AnySplits, history: list[dict[str, Any]], folder: RunFolder) -> list[Path]:
-    import torch
-    from matplotlib.figure import Figure
-
-    from somvae_ext import plotting
-    from somvae_ext.training import encode
-
-    pictures = []
-    config = model.config
-    if len(config.input_shape) == 3 and config.input_shape[0] in (1, 3):
-        encodings = encode(model, splits.train)
-        hits = torch.bincount(encodings.real(encodings.indices), minlength=config.grid.num_nodes)
-        hits = hits.view(config.rows, config.cols)
-        axes = plotting.plot_decoded_map(model.decoded_map(), hits, topology=config.topology)
-        pictures.append(folder.save_figure(folder.MAP, _figure(axes)))
-    curves = Figure(figsize=(10, 4), layout="constrained")
-    left, right = curves.subplots(1, 2)
-    plotting.plot_losses(history, ax=left)
-    plotting.plot_quality(history, ax=right)
-    pictures.append(folder.save_figure(folder.CURVES, curves))
-    if model.transitions is not None and model.transitions.num_nodes <= _LARGEST_MATRIX:
-        axes = plotting.plot_transitions(model.transitions.matrix())
-        pictures.append(folder.save_figure(folder.TRANSITIONS, _figure(axes)))
-    return pictures
-
-
-def _figure(axes: Axes) -> Figure:
-    return cast("Figure", axes.figure)

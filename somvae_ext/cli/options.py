@@ -46,17 +46,26 @@ def parse(argv: Sequence[str]) -> Namespace:
         ),
         "evaluate": make("Measures how well the map of a run clusters, and orders, data that it has not seen."),
         "predict": make("Writes the node of each sample of one's own data as CSV."),
+        "sample": make(
+            "Draws samples from the prior of a run's model, or of two runs' side by side: where there are classes, "
+            "categories or experts, a row of each, all of the same latent points."
+        ),
+        "plot": make("Draws all pictures of a run again."),
         "som": make("Self-organizing maps of tables: trains them, assigns rows to their nodes, and draws them."),
         "info": make("Says what this installation can do."),
     }
     _add_fit_options(commands["fit"])
     _add_evaluate_options(commands["evaluate"])
     _add_predict_options(commands["predict"])
+    _add_sample_options(commands["sample"])
+    _add_plot_options(commands["plot"])
     subcommands = parser.add_subcommands(dest="command")
     for name, summary in (
         ("fit", "train a SOM-VAE or another model and evaluate it"),
         ("evaluate", "evaluate a trained one"),
         ("predict", "assign one's own data to the nodes"),
+        ("sample", "draw samples from a model's prior"),
+        ("plot", "draw the pictures of a run again"),
         ("som", "self-organizing maps of tables, without a network"),
         ("info", "what this installation can do"),
     ):
@@ -136,6 +145,32 @@ def _add_predict_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder that fit wrote")
     parser.add_argument("data", type=str, help=".csv, .npy or .npz file, or folder of series, as in fit")
     parser.add_argument("-o", "--output", type=str, help="CSV file to write (default: standard output)")
+
+
+def _add_sample_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder that fit wrote, of a model of images")
+    parser.add_argument("run2", nargs="?", type=str, help="another, for a picture of both side by side")
+    parser.add_argument(
+        "-n",
+        "--number",
+        type=int,
+        help="samples of each category (default: 8), or of a model without any (default: 24)",
+    )
+    parser.add_argument("--category", type=int, help="draw only this class, category or expert, of latent points anew")
+    parser.add_argument("--seed", type=int, default=0, help="draws the latent points (default: 0)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=str,
+        help="PNG file to write (default: in RUN, samples.png, categories.png, category.png or side-by-side.png)",
+    )
+
+
+def _add_plot_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder that fit wrote")
+    parser.add_argument("-o", "--out", type=str, help="folder to write the pictures into (default: RUN)")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures in that folder")
+    _add_data_place(parser)
 
 
 def _parse_error_sentence(message: str, command: ArgumentParser | None, commands: Sequence[str]) -> str:

@@ -1,11 +1,12 @@
-"""Where the commands write tables: standard output, or a file that is complete or not there."""
+"""Where the commands write: standard output, a file that is complete or not there, or a folder of pictures."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +19,7 @@ def check_output(path: str | None) -> None:
     Raises:
         FileNotFoundError: its folder is not there.
         IsADirectoryError: it is a folder.
+        PermissionError: its folder cannot be written to.
     """
     if path is None:
         return
@@ -25,6 +27,25 @@ def check_output(path: str | None) -> None:
         raise FileNotFoundError(f"--output must be a file in a folder that exists, but {Path(path).parent} does not")
     if Path(path).is_dir():
         raise IsADirectoryError(f"--output must be a file, but {path} is a folder")
+    if not Path(path).exists() and not os.access(Path(path).parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"--output must be a file in a folder to write to, but {path} is not")
+
+
+def check_picture_folder(folder: Path, names: Sequence[str], *, may_replace: bool) -> None:
+    """Whether pictures of these names can be written into a folder, ``--out``, which may be yet to be made.
+
+    Raises:
+        FileExistsError: it is a file, or one of them is there and may not be replaced.
+        PermissionError: it, or where it would be made, cannot be written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"--out must be a folder, but {folder} is a file")
+    there = [folder / name for name in names if (folder / name).exists()]
+    if there and not may_replace:
+        raise FileExistsError(f"{there[0]} is there already; choose another --out, or set --overwrite")
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(f"--out must be a folder to write to, but {place} does not allow it")
 
 
 @contextlib.contextmanager

@@ -59,6 +59,8 @@ class RunFolder:
     RECONSTRUCTIONS = "reconstructions.png"
     SAMPLES = "samples.png"
     CATEGORIES = "categories.png"
+    CATEGORY = "category.png"
+    SIDE_BY_SIDE = "side-by-side.png"
     EXPERTS = "experts.png"
     CONTINGENCY = "contingency.png"
     MAP = "map.png"
@@ -69,6 +71,8 @@ class RunFolder:
         RECONSTRUCTIONS,
         SAMPLES,
         CATEGORIES,
+        CATEGORY,
+        SIDE_BY_SIDE,
         EXPERTS,
         CONTINGENCY,
         MAP,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.info import print_table
+from somvae_ext.cli.seeds import check_seed
 from somvae_ext.cli.som.options import estimator_parameters
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from somvae_ext.data.feature_scaling import FeatureScaling
     from somvae_ext.data.tables import Table
     from somvae_ext.estimators import SOM
-
-_LARGEST_SEED = 2**32 - 1  # as in numpy
 
 
 def run(options: Namespace) -> None:
@@ -90,8 +89,7 @@ def _check(options: Namespace) -> None:
 
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
-    if not 0 <= options.seed <= _LARGEST_SEED:
-        raise ValueError(f"--seed must be an integer from 0 to {_LARGEST_SEED}, got {options.seed}")
+    check_seed("--seed", options.seed)
     if options.device is None:
         return
     kind, _, number = options.device.partition(":")

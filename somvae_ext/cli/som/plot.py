@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from somvae_ext.cli.output import check_picture_folder
 from somvae_ext.cli.som.options import KINDS
 
 if TYPE_CHECKING:
@@ -28,7 +28,11 @@ def run(options: Namespace) -> None:
     folder = Path(options.out or options.map)
     kinds = _kinds(saved, options)
     _check(saved, options, kinds)
-    _check_folder(folder, kinds, may_replace=options.overwrite or folder.resolve() == Path(options.map).resolve())
+    check_picture_folder(
+        folder,
+        [f"{kind}.png" for kind in kinds],
+        may_replace=options.overwrite or folder.resolve() == Path(options.map).resolve(),
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for picture in draw(
         saved,
@@ -151,17 +155,6 @@ def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
                 f"--image-shape must be H W, or H W 3 for colours, with the {dim} features of the map in all, got "
                 f"{' '.join(map(str, shape)) or 'none'}"
             )
-
-
-def _check_folder(folder: Path, kinds: Sequence[str], *, may_replace: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"--out must be a folder, but {folder} is a file")
-    there = [folder / f"{kind}.png" for kind in kinds if (folder / f"{kind}.png").exists()]
-    if there and not may_replace:
-        raise FileExistsError(f"{there[0]} is there already; choose another --out, or set --overwrite")
-    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(f"--out must be a folder to write to, but {place} does not allow it")
 
 
 def _feature(saved: SavedMap, name: str) -> int | str:

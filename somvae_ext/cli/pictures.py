@@ -1,0 +1,174 @@
+"""The pictures of a run: which of them a model has, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from somvae_ext.cli.run_data import AnySplits
+    from somvae_ext.models import Model, MoEVAE
+    from somvae_ext.training import RunFolder
+
+PAIRS = SAMPLES = 24
+PER_CATEGORY = 8
+
+# Nodes of the largest map whose K x K transition matrix is drawn: on a larger one a step is less than a pixel.
+_LARGEST_MATRIX = 4096
+# Clusters, or classes, of the largest table of both; larger ones are no longer read.
+_LARGEST_TABLE = 100
+_MOST_EPOCHS = 30  # with a row of what the experts made of one z
+_SEED = 0  # of whatever is drawn from the prior, in each picture
+
+
+def draw(model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: RunFolder) -> list[Path]:
+    """Writes all pictures that a model has into the folder of its run, and returns their paths."""
+    return [folder.save_figure(name, figure) for name, figure in figures(model, splits, history, folder)]
+
+
+def figures(
+    model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: RunFolder
+) -> Iterator[tuple[str, Figure]]:
+    """The same, to be saved elsewhere, with the names of their files."""
+    import torch
+
+    from somvae_ext import plotting
+
+    any_model: Any = model  # what it offers is asked for by name
+    if draws_images(model):
+        x, reconstruction = _pairs(any_model, splits)
+        yield folder.RECONSTRUCTIONS, _figure(plotting.plot_reconstructions(x, reconstruction, count=PAIRS))
+        samples = any_model.sample(SAMPLES, generator=torch.Generator().manual_seed(_SEED))
+        yield folder.SAMPLES, _figure(plotting.plot_images(samples))
+        if has_categories(model):
+            rows = any_model.sample_rows(PER_CATEGORY, generator=torch.Generator().manual_seed(_SEED))
+            axes = plotting.plot_image_rows(rows, row_labels=range(len(rows)))
+            axes.set_ylabel("category")
+            yield folder.CATEGORIES, _figure(axes)
+        epochs, images = folder.load_experts()
+        if images is not None:
+            yield folder.EXPERTS, _experts(epochs, images)
+    if hasattr(model, "num_clusters"):
+        yield from _of_clusters(any_model, splits, folder)
+    transitions = getattr(model, "transitions", None)
+    if transitions is not None and transitions.num_nodes <= _LARGEST_MATRIX:
+        yield folder.TRANSITIONS, _figure(plotting.plot_transitions(transitions.matrix()))
+    if history:
+        yield folder.CURVES, _curves(model, history)
+    iterations = folder.load_iterations()
+    if iterations:
+        yield folder.ITERATION_CURVES, _figure(plotting.plot_iterations(iterations))
+
+
+def draws_images(model: Model) -> bool:
+    """Whether the samples of a model are images."""
+    shape = model.config.input_shape
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
+
+
+def has_categories(model: Model) -> bool:
+    """Whether one can choose what a model samples: a class, a category or an expert."""
+    return hasattr(model, "sample_rows")
+
+
+def add_experts(model: MoEVAE, folder: RunFolder) -> None:
+    """Keeps what each expert makes of one z, which is the same in all epochs, and draws all epochs so far.
+
+    To be called after an epoch, before its record joins the metrics.
+    """
+    import torch
+
+    if not draws_images(model):
+        return
+    history = folder.load_metrics()
+    images = model.sample_rows(1, generator=torch.Generator().manual_seed(_SEED))[:, 0]
+    folder.append_experts(history[-1]["epoch"] + 1 if history else 1, images)
+    epochs, all_images = folder.load_experts()
+    assert all_images is not None
+    folder.save_figure(folder.EXPERTS, _experts(epochs, all_images))
+
+
+def _experts(epochs: Sequence[int], images: Tensor) -> Figure:
+    import torch
+
+    from somvae_ext import plotting
+
+    shown = torch.linspace(0, len(epochs) - 1, min(len(epochs), _MOST_EPOCHS)).round().long().tolist()
+    axes = plotting.plot_image_rows(
+        images[shown], row_labels=[f"epoch {epochs[row]}" for row in shown], column_labels=range(images.shape[1])
+    )
+    axes.set_xlabel("expert")
+    return _figure(axes)
+
+
+def _of_clusters(model: Any, splits: AnySplits, folder: RunFolder) -> Iterator[tuple[str, Figure]]:
+    import torch
+
+    from somvae_ext import plotting
+    from somvae_ext.training import encode
+
+    if model.num_clusters <= _LARGEST_TABLE:
+        encodings = encode(model, splits.test)
+        assert encodings.indices is not None
+        index = encodings.real(encodings.indices)
+        label = None if encodings.label is None else encodings.real(encodings.label)
+        if label is not None and index.shape == label.shape and len(label.unique()) <= _LARGEST_TABLE:
+            axes = plotting.plot_contingency(label, index, num_categories=model.num_clusters)
+            axes.set_ylabel("cluster")
+            yield folder.CONTINGENCY, _figure(axes)
+    if draws_images(model) and hasattr(model, "decoded_map"):
+        encodings, config = encode(model, splits.train), model.config
+        assert encodings.indices is not None
+        hits = torch.bincount(encodings.real(encodings.indices), minlength=model.num_clusters)
+        axes = plotting.plot_decoded_map(
+            model.decoded_map(), hits.view(config.rows, config.cols), topology=config.topology
+        )
+        yield folder.MAP, _figure(axes)
+
+
+def _curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    from somvae_ext import plotting
+
+    if not any(record.get("metrics") or "usage" in record for record in history):
+        return _figure(plotting.plot_losses(history))
+    curves = Figure(figsize=(10, 4), layout="constrained")
+    left, right = curves.subplots(1, 2)
+    plotting.plot_losses(history, ax=left)
+    plotting.plot_quality(history, ax=right, num_clusters=getattr(model, "num_clusters", None))
+    return curves
+
+
+def _pairs(model: Any, splits: AnySplits) -> tuple[Tensor, Tensor]:
+    """Samples of the test split from its beginning to its end, or frames of its series, and what a model makes of them.
+
+    These are 24, or all of fewer samples.
+    """
+    import torch
+
+    test = splits.test
+    is_series = splits.kind == "series"
+    count = PAIRS if is_series else min(PAIRS, len(test))
+    fields: dict[str, list[Tensor]] = {}
+    for pair in range(count):
+        item = dict(test[pair * len(test) // count])
+        if is_series:  # later frames of later series
+            mask = item.pop("mask", torch.ones(len(item["x"]), dtype=torch.bool))
+            frame = mask.nonzero()[pair * int(mask.sum()) // count, 0]
+            item = {name: values[frame] if values.dim() > 0 else values for name, values in item.items()}
+        for name, value in item.items():
+            fields.setdefault(name, []).append(value)
+    device = next(model.parameters()).device
+    given = [torch.stack(fields[name]).to(device) for name in model.batch_fields if name in fields]
+    with torch.no_grad():
+        return given[0], model.reconstruct(*given)
+
+
+def _figure(axes: Axes) -> Figure:
+    return cast("Figure", axes.figure)

@@ -1,0 +1,139 @@
+"""``somvae sample``: pictures of what a model, or two of them, make of their priors."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from somvae_ext.cli.output import check_output
+from somvae_ext.cli.pictures import PER_CATEGORY, SAMPLES, draws_images, has_categories
+from somvae_ext.cli.seeds import check_seed
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from somvae_ext.models import Model
+    from somvae_ext.training import RunFolder
+
+# Of two pictures side by side, in inches.
+_INCHES_PER_IMAGE, _ROOM = 0.65, 0.6
+_LARGEST_SIDE = 12.0
+
+
+def run(options: Namespace) -> None:
+    import somvae_ext.plotting  # noqa: F401  # a missing extra first
+    from somvae_ext.atomic_file import atomic_file
+    from somvae_ext.training import RunFolder, load_model
+
+    if options.number is not None and options.number < 1:
+        raise ValueError(f"-n must be at least 1, got {options.number}")
+    check_seed("--seed", options.seed)
+    folders = [RunFolder.open(run) for run in (options.run, options.run2) if run is not None]
+    models = [load_model(folder.path) for folder in folders]
+    for folder, model in zip(folders, models, strict=True):
+        _check(folder, model, options.category)
+    path = Path(options.output) if options.output is not None else folders[0].path / _default_name(models, options)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--output must be a .png file, got {path}")
+    check_output(str(path))
+    samples = [_samples(model, options) for model in models]
+    if len(models) == 2:
+        figure = _side_by_side(_titles(folders, models), models, samples)
+    else:
+        figure = cast("Figure", _draw(models[0], samples[0]).figure)
+    with atomic_file(path) as file:
+        figure.savefig(file, dpi=150, format="png", bbox_inches="tight")
+    print(path)
+
+
+def _check(folder: RunFolder, model: Model, category: int | None) -> None:
+    """Whether the model has what is to be drawn."""
+    if not draws_images(model):
+        raise ValueError(
+            f"{folder.path}: must be the run of a model of images, but its samples have shape "
+            f"{list(model.config.input_shape)}"
+        )
+    if category is None:
+        return
+    if not has_categories(model):
+        raise ValueError(
+            f"--category is for models with classes, categories or experts to choose from, but {folder.path} is a "
+            f"{model.name}"
+        )
+    count = cast(Any, model).num_categories
+    if not 0 <= category < count:
+        raise ValueError(f"--category must be from 0 to {count - 1} for {folder.path}, got {category}")
+
+
+def _default_name(models: list[Model], options: Namespace) -> str:
+    from somvae_ext.training import RunFolder
+
+    if len(models) == 2:
+        return RunFolder.SIDE_BY_SIDE
+    if options.category is not None:
+        return RunFolder.CATEGORY
+    return RunFolder.CATEGORIES if has_categories(models[0]) else RunFolder.SAMPLES
+
+
+def _samples(model: Any, options: Namespace) -> Tensor:
+    """A row for each category, all of the same z, ``[C, n, *image]``; or samples of one category, or of a model without
+    categories, ``[n, *image]``.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(options.seed)
+    if not has_categories(model):
+        return cast("Tensor", model.sample(options.number or SAMPLES, generator=generator))
+    number = options.number or PER_CATEGORY
+    if options.category is None:
+        return cast("Tensor", model.sample_rows(number, generator=generator))
+    return cast("Tensor", model.sample(number, category=options.category, generator=generator))
+
+
+def _draw(model: Model, samples: Tensor, ax: Axes | None = None) -> Axes:
+    from somvae_ext.plotting import plot_image_rows, plot_images
+
+    if not _are_rows(model, samples):
+        return plot_images(samples, ax)
+    ax = plot_image_rows(samples, ax, row_labels=range(len(samples)))
+    ax.set_ylabel("category")
+    return ax
+
+
+def _are_rows(model: Model, samples: Tensor) -> bool:
+    return samples.dim() == len(model.config.input_shape) + 2
+
+
+def _side_by_side(titles: list[str], models: list[Model], samples: list[Tensor]) -> Figure:
+    from matplotlib.figure import Figure
+
+    sizes = [_size(model, images) for model, images in zip(models, samples, strict=True)]
+    widths, height = [width for width, _ in sizes], max(height for _, height in sizes)
+    scale = min(1.0, _LARGEST_SIDE / max(sum(widths), height))
+    figure = Figure(figsize=(sum(widths) * scale + 2 * _ROOM, height * scale + _ROOM), layout="compressed")
+    axes = figure.subplots(1, 2, width_ratios=widths)
+    for ax, title, model, images in zip(axes, titles, models, samples, strict=True):
+        _draw(model, images, ax)
+        ax.set_title(title)
+    return figure
+
+
+def _titles(folders: list[RunFolder], models: list[Model]) -> list[str]:
+    """The models' names, or, where these are the same, those of their runs."""
+    names = [model.name for model in models]
+    return names if len(set(names)) == len(names) else [str(folder.path) for folder in folders]
+
+
+def _size(model: Model, samples: Tensor) -> tuple[float, float]:
+    """About how wide and high a picture of samples is, in inches."""
+    height, width = samples.shape[-2:]
+    if _are_rows(model, samples):
+        rows, columns = samples.shape[:2]
+    else:
+        rows, columns = math.ceil(len(samples) / PER_CATEGORY), min(len(samples), PER_CATEGORY)
+    side = _INCHES_PER_IMAGE / max(height, width)
+    return columns * width * side, rows * height * side

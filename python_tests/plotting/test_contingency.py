@@ -1,4 +1,4 @@
-"""The table of categories and classes."""
+"""The table of clusters and classes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def written(ax: Any) -> dict[tuple[int, int], str]:
     return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
 
 
-def test_cells_are_coloured_by_the_share_of_their_category_and_hold_the_counts() -> None:
+def test_cells_are_coloured_by_the_share_of_their_cluster_and_hold_the_counts() -> None:
     ax = plot_contingency(LABEL, INDEX)
     np.testing.assert_allclose(ax.images[0].get_array(), SHARES, rtol=1e-15)
     assert ax.images[0].get_clim() == (0, 1)
     assert written(ax) == {(0, 0): "1", (0, 1): "2", (1, 2): "1", (3, 0): "2"}
 
 
-def test_unused_categories_have_rows_that_say_so() -> None:
-    ax = plot_contingency(LABEL, INDEX, num_categories=5)
+def test_unused_clusters_have_rows_that_say_so() -> None:
+    ax = plot_contingency(LABEL, INDEX, num_clusters=5)
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels == ["0", "1", "unused  2", "3", "unused  4"]
 
@@ -44,15 +44,15 @@ def test_columns_are_the_classes_that_occur_or_that_have_names() -> None:
     assert plot_contingency(np.array(["a", "b"]), [0, 0]).get_xticklabels()[1].get_text() == "b"
 
 
-@pytest.mark.parametrize("categories", [1, 10, 64, 1000])
-def test_names_are_not_cut_off_and_do_not_overlap(categories: int) -> None:
-    label = torch.arange(categories * 10) % 10
+@pytest.mark.parametrize("clusters", [1, 10, 64, 1000])
+def test_names_are_not_cut_off_and_do_not_overlap(clusters: int) -> None:
+    label = torch.arange(clusters * 10) % 10
     names = [f"a class of number {number}" for number in range(10)]
-    ax = plot_contingency(label, torch.arange(categories * 10) // 10, names=names)
+    ax = plot_contingency(label, torch.arange(clusters * 10) // 10, names=names)
     figure: Any = ax.figure
     FigureCanvasAgg(figure).draw()
     ticks = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
-    boxes = [label.get_window_extent() for tick, label in ticks if 0 <= tick < categories]  # others are not drawn
+    boxes = [label.get_window_extent() for tick, label in ticks if 0 <= tick < clusters]  # others are not drawn
     for box in (*boxes, *(label.get_window_extent() for label in ax.get_xticklabels())):
         assert min(box.x0, box.y0) >= 0
         assert box.x1 <= figure.bbox.width
@@ -79,8 +79,8 @@ def test_what_cannot_be_drawn_is_refused(arguments: tuple[Any, Any], message: st
 
 def test_numbers_beyond_what_is_named_are_refused() -> None:
     with pytest.raises(ValueError, match="index must be whole numbers from 0 to 2, got 3"):
-        plot_contingency(LABEL, INDEX, num_categories=3)
+        plot_contingency(LABEL, INDEX, num_clusters=3)
     with pytest.raises(ValueError, match="label must be whole numbers from 0 to 1, got 2"):
         plot_contingency(LABEL, INDEX, names=["a", "b"])
-    with pytest.raises(ValueError, match="num_categories must be at least 1, got 0"):
-        plot_contingency(LABEL, INDEX, num_categories=0)
+    with pytest.raises(ValueError, match="num_clusters must be at least 1, got 0"):
+        plot_contingency(LABEL, INDEX, num_clusters=0)

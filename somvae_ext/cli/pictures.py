@@ -47,9 +47,7 @@ def figures(
         yield folder.SAMPLES, _figure(plotting.plot_images(samples))
         if has_categories(model):
             rows = any_model.sample_rows(PER_CATEGORY, generator=torch.Generator().manual_seed(_SEED))
-            axes = plotting.plot_image_rows(rows, row_labels=range(len(rows)))
-            axes.set_ylabel("category")
-            yield folder.CATEGORIES, _figure(axes)
+            yield folder.CATEGORIES, _figure(plot_categories(model, rows))
         epochs, images = folder.load_experts()
         if images is not None:
             yield folder.EXPERTS, _experts(epochs, images)
@@ -74,6 +72,20 @@ def draws_images(model: Model) -> bool:
 def has_categories(model: Model) -> bool:
     """Whether one can choose what a model samples: a class, a category or an expert."""
     return hasattr(model, "sample_rows")
+
+
+def category_name(model: Model) -> str:
+    """What it is that one can choose."""
+    return {"conditional-vae": "class", "moe-vae": "expert"}.get(model.name, "category")
+
+
+def plot_categories(model: Model, rows: Tensor, ax: Axes | None = None) -> Axes:
+    """The rows that ``sample_rows`` gave, with their numbers."""
+    from somvae_ext.plotting import plot_image_rows
+
+    ax = plot_image_rows(rows, ax, row_labels=range(len(rows)))
+    ax.set_ylabel(category_name(model))
+    return ax
 
 
 def add_experts(model: MoEVAE, folder: RunFolder) -> None:
@@ -118,9 +130,7 @@ def _of_clusters(model: Any, splits: AnySplits, folder: RunFolder) -> Iterator[t
         index = encodings.real(encodings.indices)
         label = None if encodings.label is None else encodings.real(encodings.label)
         if label is not None and index.shape == label.shape and len(label.unique()) <= _LARGEST_TABLE:
-            axes = plotting.plot_contingency(label, index, num_categories=model.num_clusters)
-            axes.set_ylabel("cluster")
-            yield folder.CONTINGENCY, _figure(axes)
+            yield folder.CONTINGENCY, _figure(plotting.plot_contingency(label, index, num_clusters=model.num_clusters))
     if draws_images(model) and hasattr(model, "decoded_map"):
         encodings, config = encode(model, splits.train), model.config
         assert encodings.indices is not None

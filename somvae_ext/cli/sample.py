@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from somvae_ext.cli.output import check_output
-from somvae_ext.cli.pictures import PER_CATEGORY, SAMPLES, draws_images, has_categories
+from somvae_ext.cli.pictures import PER_CATEGORY, SAMPLES, draws_images, has_categories, plot_categories
 from somvae_ext.cli.seeds import check_seed
 
 if TYPE_CHECKING:
@@ -95,13 +95,9 @@ def _samples(model: Any, options: Namespace) -> Tensor:
 
 
 def _draw(model: Model, samples: Tensor, ax: Axes | None = None) -> Axes:
-    from somvae_ext.plotting import plot_image_rows, plot_images
+    from somvae_ext.plotting import plot_images
 
-    if not _are_rows(model, samples):
-        return plot_images(samples, ax)
-    ax = plot_image_rows(samples, ax, row_labels=range(len(samples)))
-    ax.set_ylabel("category")
-    return ax
+    return plot_categories(model, samples, ax) if _are_rows(model, samples) else plot_images(samples, ax)
 
 
 def _are_rows(model: Model, samples: Tensor) -> bool:
@@ -110,11 +106,13 @@ def _are_rows(model: Model, samples: Tensor) -> bool:
 
 def _side_by_side(titles: list[str], models: list[Model], samples: list[Tensor]) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     sizes = [_size(model, images) for model, images in zip(models, samples, strict=True)]
     widths, height = [width for width, _ in sizes], max(height for _, height in sizes)
+    layout = ConstrainedLayoutEngine(compress=True, wspace=0.04)
     scale = min(1.0, _LARGEST_SIDE / max(sum(widths), height))
-    figure = Figure(figsize=(sum(widths) * scale + 2 * _ROOM, height * scale + _ROOM), layout="compressed")
+    figure = Figure(figsize=(sum(widths) * scale + 2 * _ROOM, height * scale + _ROOM), layout=layout)
     axes = figure.subplots(1, 2, width_ratios=widths)
     for ax, title, model, images in zip(axes, titles, models, samples, strict=True):
         _draw(model, images, ax)

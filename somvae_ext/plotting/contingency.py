@@ -1,4 +1,4 @@
-"""Which classes a model's categories hold, as a table."""
+"""Which classes a model's clusters hold, as a table."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def plot_contingency(
     index: ArrayLike | Tensor,
     ax: Axes | None = None,
     *,
-    num_categories: int | None = None,
+    num_clusters: int | None = None,
     names: Sequence[str] | None = None,
 ) -> Axes:
-    """Shows how many samples of each class (columns) a model put into each category (rows).
+    """Shows how many samples of each class (columns) a model put into each cluster (rows).
 
-    The colour is the class's share of its category, so a row with one dark cell is a pure category, however small. The
+    The colour is the class's share of the cluster, so a row with one dark cell is a pure cluster, however small. The
     counts stand in the cells where they fit; none is written for 0.
 
     Args:
         label: class of each sample, ``[N]``; numpy or torch on any device.
-        index: category of each sample, whole numbers ``[N]`` from 0 on: a cluster, a component, an expert or a node.
+        index: cluster of each sample, whole numbers ``[N]`` from 0 on: a category, an expert or a node.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        num_categories: how many rows there are; by default one more than the largest index. Unused ones are drawn too.
+        num_clusters: how many rows there are; by default one more than the largest index. Unused ones are drawn too.
         names: the classes' names; the labels are then whole numbers that count them, and each has its column. By
             default the columns are the labels that occur.
 
@@ -47,7 +47,7 @@ def plot_contingency(
         ValueError: no samples, arguments of other shapes, or numbers out of range.
 
     Example:
-        >>> ax = plot_contingency([0, 0, 1, 1], [2, 2, 0, 2], num_categories=3)
+        >>> ax = plot_contingency([0, 0, 1, 1], [2, 2, 0, 2], num_clusters=3)
         >>> ax.figure.savefig("contingency.png")  # doctest: +SKIP
     """
     labels, indices = as_array(label), as_array(index)
@@ -59,18 +59,18 @@ def plot_contingency(
         raise ValueError(
             f"plot_contingency: index must have the shape of label, {list(labels.shape)}, got {list(indices.shape)}"
         )
-    if num_categories is None:
-        num_categories = max(int(indices.max()) + 1, 1) if indices.dtype.kind in "iuf" else 1
-    if num_categories < 1:
-        raise ValueError(f"plot_contingency: num_categories must be at least 1, got {num_categories}")
-    rows = which_of("plot_contingency", "index", indices, num_categories, empty=False)
+    if num_clusters is None:
+        num_clusters = max(int(indices.max()) + 1, 1) if indices.dtype.kind in "iuf" else 1
+    if num_clusters < 1:
+        raise ValueError(f"plot_contingency: num_clusters must be at least 1, got {num_clusters}")
+    rows = which_of("plot_contingency", "index", indices, num_clusters, empty=False)
     if names is None:
         classes, columns = np.unique(labels, return_inverse=True)
         named = [str(name) for name in classes.tolist()]
     else:
         named = [str(name) for name in names]
         columns = which_of("plot_contingency", "label", labels, len(named), empty=False)
-    counts = np.zeros((num_categories, len(named)), np.int64)
+    counts = np.zeros((num_clusters, len(named)), np.int64)
     np.add.at(counts, (rows, columns), 1)
     return _draw(counts, named, ax)
 
@@ -100,8 +100,8 @@ def _draw(counts: np.ndarray, names: Sequence[str], ax: Axes | None) -> Axes:
         ax.set_xticks(range(columns), names, rotation=45 if is_long else 0, ha="right" if is_long else "center")
     ax.tick_params(length=0, labelsize="small")
     ax.set_xlabel("class")
-    ax.set_ylabel("category")
+    ax.set_ylabel("cluster")
     ax.figure.colorbar(
-        drawn, ax=ax, label="share of the category", aspect=30, shrink=min(1.0, _LONGEST_BAR / (rows * high))
+        drawn, ax=ax, label="share of the cluster", aspect=30, shrink=min(1.0, _LONGEST_BAR / (rows * high))
     )
     return ax

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from somvae_ext.plotting._axes import axes_or_new
@@ -128,6 +128,7 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
             epochs,
             values,
             marker="o" if is_nmi else ".",
+            markersize=5,
             linewidth=2.5 if is_nmi else 1,
             zorder=3 if is_nmi else 2,
             label=where + label,
@@ -186,11 +187,23 @@ def _scale_losses(ax: Axes, values: NDArray[np.float64]) -> None:
     largest = np.abs(values).max()
     if values.min() > 0:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+        # Between powers of ten, too, where there are few of these.
+        ax.yaxis.set_minor_formatter(_PlainFormatter(minor_thresholds=(2, 0.5)))
+        ax.tick_params(which="minor", labelsize="x-small")
         if values.min() < largest * 10.0**-_DECADES:
             ax.set_ylim(bottom=largest * 10.0**-_DECADES)
     else:
         linear = 10.0 ** (math.floor(math.log10(largest)) - 3) if largest > 0 else 1.0  # a power of ten, as the ticks
         ax.set_yscale("symlog", linthresh=linear)
+        ax.yaxis.set_major_formatter("{x:g}")
+
+
+class _PlainFormatter(LogFormatter):
+    """Labels the ticks that matplotlib would, with plain numbers."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def _add_legend(ax: Axes) -> None:

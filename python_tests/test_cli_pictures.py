@@ -1,0 +1,251 @@
+"""The pictures of a run: which of them each model has, drawn by fit, by plot and by sample."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib.image import imread
+
+from somvae_ext.cli import main
+from somvae_ext.cli.sample import _draw, _side_by_side
+from somvae_ext.training import RunFolder, load_model
+
+FIT = ["fit", "--data", "digits", "--epochs", "1", "--batch-size", "128", "--accelerator", "cpu", "--threads", "1"]
+SIZES = {
+    "somvae": ["--rows", "2", "--cols", "3", "--latent-dim", "4"],
+    "vae": ["--latent-dim", "2", "--hidden-sizes", "8"],
+    "conditional-vae": ["--latent-dim", "2", "--hidden-sizes", "8"],
+    "gumbel-vae": ["--latent-dim", "2", "--hidden-sizes", "8"],
+    "moe-vae": ["--latent-dim", "2", "--hidden-size", "8", "--num-experts", "3"],
+}
+PICTURES = {
+    "somvae": {"contingency", "map"},
+    "vae": set(),
+    "conditional-vae": {"categories"},
+    "gumbel-vae": {"categories", "contingency"},
+    "moe-vae": {"categories", "contingency", "experts"},
+}
+ALWAYS = {"reconstructions", "samples", "curves", "iterations"}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_num_threads(threads)  # the command sets them for its process
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of each model, by its name; not to be written to."""
+    folder = tmp_path_factory.mktemp("trained")
+    threads = torch.get_num_threads()
+    for name, sizes in SIZES.items():
+        assert main([*FIT, "--model", name, *sizes, "--out", str(folder / name)]) == 0
+    torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Path:
+    """Copies of these runs."""
+    shutil.copytree(trained, tmp_path / "runs")
+    return Path("runs")
+
+
+def pictures_in(folder: Path) -> dict[str, bytes]:
+    return {path.stem: path.read_bytes() for path in folder.glob("*.png")}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_fit_draws_the_pictures_that_the_model_has(runs: Path, name: str) -> None:
+    pictures = pictures_in(runs / name)
+    assert pictures.keys() == ALWAYS | PICTURES[name]
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_plot_draws_the_same_pictures_from_the_folder(
+    runs: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = pictures_in(runs / name)
+    for picture in (runs / name).glob("*.png"):
+        picture.unlink()
+    assert main(["plot", str(runs / name)]) == 0
+    assert pictures_in(runs / name) == before
+    printed = capsys.readouterr().out.splitlines()
+    assert {Path(line).stem for line in printed} == before.keys()
+    assert all(Path(line).is_file() for line in printed)
+
+
+def test_plot_draws_into_another_folder_and_replaces_nothing_there_unasked(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = pictures_in(runs / "vae")
+    assert main(["plot", "runs/vae", "-o", "new/pictures"]) == 0
+    assert pictures_in(Path("new/pictures")) == before
+    Path("new/pictures/samples.png").write_text("mine")
+    capsys.readouterr()
+    assert main(["plot", "runs/vae", "-o", "new/pictures"]) == 2
+    assert "is there already; choose another --out, or set --overwrite" in capsys.readouterr().err
+    assert Path("new/pictures/samples.png").read_text() == "mine"
+    assert main(["plot", "runs/vae", "-o", "new/pictures", "--overwrite"]) == 0
+    assert pictures_in(Path("new/pictures")) == before
+
+
+def test_frames_of_series_are_drawn_too() -> None:
+    sizes = ["--rows", "2", "--cols", "2", "--latent-dim", "4", "--num-series", "20", "--out", "run"]
+    assert main([*FIT, "--data", "digits-series", *sizes]) == 0
+    assert pictures_in(Path("run")).keys() == ALWAYS | {"contingency", "map", "transitions"}
+
+
+def test_data_that_are_no_images_have_curves_only() -> None:
+    rows = [f"{value},{-value},{value % 2}" for value in range(40)]
+    Path("table.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
+    arguments = ["--data", "table.csv", "--label-column", "kind", "--out", "run"]
+    assert main([*FIT, *SIZES["gumbel-vae"], "--model", "gumbel-vae", *arguments]) == 0
+    assert pictures_in(Path("run")).keys() == {"contingency", "curves", "iterations"}
+
+
+def test_what_experts_make_of_one_z_is_kept_over_a_resumed_training() -> None:
+    moe = [*FIT, "--model", "moe-vae", *SIZES["moe-vae"], "--out"]
+    assert main([*moe, "interrupted"]) == 0
+    assert main(["fit", "--resume", "interrupted", "--epochs", "3"]) == 0
+    assert main([*moe, "whole", "--epochs", "3"]) == 0
+    epochs, images = RunFolder.open("interrupted").load_experts()
+    assert epochs == [1, 2, 3]
+    assert images is not None
+    expected = RunFolder.open("whole").load_experts()[1]
+    assert expected is not None
+    assert images.equal(expected)
+    assert not images[0].equal(images[2])
+    last = load_model("whole").sample_rows(1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]
+    assert images[2].equal(last[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "picture"),
+    [
+        ("vae", [], "samples"),
+        ("somvae", [], "samples"),
+        ("gumbel-vae", [], "categories"),
+        ("gumbel-vae", ["--category", "9"], "category"),
+        ("moe-vae", ["runs/vae"], "side-by-side"),
+    ],
+)
+def test_samples_are_drawn_into_the_run_by_default(
+    runs: Path, name: str, options: list[str], picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = runs / name / f"{picture}.png"
+    path.unlink(missing_ok=True)
+    assert main(["sample", str(runs / name), *options]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    assert imread(path).shape[2] == 4
+    RunFolder(runs / name, overwrite=True).append_metrics({"epoch": 1})
+    assert not path.exists()  # it is a file of the run
+
+
+def test_the_seed_decides_what_is_drawn(runs: Path) -> None:
+    drawn = {}
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert main(["sample", "runs/gumbel-vae", "--seed", seed, "-o", f"{name}.png"]) == 0
+        drawn[name] = Path(f"{name}.png").read_bytes()
+    assert drawn["a"] == drawn["b"] != drawn["c"]
+
+
+def test_the_number_of_samples_is_that_of_the_columns_or_of_the_sheet(runs: Path) -> None:
+    sizes = {}
+    for name, options in (("8", []), ("4", ["-n", "4"]), ("one", ["--category", "0", "-n", "16"])):
+        assert main(["sample", "runs/gumbel-vae", *options, "-o", f"{name}.png"]) == 0
+        height, width, _ = imread(f"{name}.png").shape
+        sizes[name] = width / height
+    assert sizes["8"] > 1.5 * sizes["4"]  # ten rows of eight and of four
+    assert sizes["one"] > 3  # two rows of eight
+
+
+def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None:
+    models = [load_model(runs / name) for name in ("conditional-vae", "gumbel-vae")]
+    samples = [model.sample_rows(8) for model in models]  # type: ignore[union-attr]
+    figure = _side_by_side(["left", "right"], models, samples)
+    assert [ax.get_title() for ax in figure.axes] == ["left", "right"]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["class", "category"]
+    for ax, model, images in zip(figure.axes, models, samples, strict=True):
+        alone = _draw(model, images)
+        assert (ax.images[0].get_array() == alone.images[0].get_array()).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["runs/vae", "-n", "0"], "-n must be at least 1, got 0"),
+        (["runs/vae", "-n", "few"], "--number must be an integer, got 'few'"),
+        (["runs/vae", "--seed", "-1"], "--seed must be an integer from 0 to 4294967295, got -1"),
+        (["runs/gumbel-vae", "--category", "10"], "--category must be from 0 to 9 for runs/gumbel-vae, got 10"),
+        (["runs/moe-vae", "--category", "-1"], "--category must be from 0 to 2 for runs/moe-vae, got -1"),
+        (["runs/gumbel-vae", "runs/moe-vae", "--category", "5"], "--category must be from 0 to 2 for runs/moe-vae"),
+        (
+            ["runs/vae", "--category", "1"],
+            "--category is for models with classes, categories or experts to choose from, but runs/vae is a vae",
+        ),
+        (["nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["runs/vae", "nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["map"], "map must be the folder of a run of somvae fit, but it is a map of somvae som fit; use somvae som"),
+        (["runs/vae", "-o", "samples.pdf"], "--output must be a .png file, got samples.pdf"),
+        (["runs/vae", "-o", "no/folder.png"], "--output must be a file in a folder that exists, but no does not"),
+        ([], "RUN is missing"),
+        (["runs/vae", "runs/vae", "runs/vae"], "unexpected argument 'runs/vae'"),
+    ],
+)
+def test_mistakes_are_answered_by_a_sentence(
+    runs: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("map").mkdir()
+    Path("map/config.json").write_text('{"map_format": 1}')
+    assert main(["sample", *options]) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_samples_that_are_no_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("table.csv").write_text("a,b\n" + "\n".join(f"{value},{-value}" for value in range(40)) + "\n")
+    assert main([*FIT, *SIZES["vae"], "--model", "vae", "--data", "table.csv", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["sample", "run"]) == 2
+    assert "run: must be the run of a model of images, but its samples have shape [2]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["runs/vae", "-o", "file"], "--out must be a folder, but file is a file"),
+        ([], "RUN is missing"),
+    ],
+)
+def test_mistakes_about_plots_are_answered_by_a_sentence(
+    runs: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    assert main(["plot", *options]) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.out == ""
+
+
+def test_an_output_that_cannot_be_written_leaves_what_was_there(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (runs / "vae" / "samples.png").read_bytes()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", interrupted)
+    assert main(["sample", "runs/vae"]) == 2
+    assert (runs / "vae" / "samples.png").read_bytes() == before
+    assert not list((runs / "vae").glob(".*"))

@@ -1,4 +1,4 @@
-"""``somvae evaluate``: how well the map of a run clusters data that it has not seen."""
+"""``somvae evaluate``: what the model of a run is worth on data that it has not seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from somvae_ext.cli.run_data import data_of_run
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from somvae_ext.models import SOMVAE
+    from somvae_ext.models import Model
 
 
 def run(options: Namespace) -> None:
@@ -18,30 +18,44 @@ def run(options: Namespace) -> None:
     folder = RunFolder.open(options.run)
     model = load_model(folder.path)
     _, splits = data_of_run(folder, options)
-    evaluation = evaluate(model, getattr(splits, options.split), train=splits.train)
+    part = getattr(splits, options.split)
+    if part is None:
+        raise ValueError(
+            f"--split {options.split}: there is none, because {folder.path} was trained on all data that are not for "
+            "the test; choose train or test"
+        )
+    evaluation = evaluate(model, part, train=splits.train)
     folder.save_evaluation(options.split, evaluation)
     print_evaluation(model, evaluation, options.split, splits.kind)
 
 
-def print_evaluation(model: SOMVAE, evaluation: dict[str, float], split: str, kind: str) -> None:
-    config = model.config
+def print_evaluation(model: Model, evaluation: dict[str, float], split: str, kind: str) -> None:
     what = "frames of series" if kind == "series" else "samples"
-    print(f"{evaluation['samples']} {what} of the {split} split on {config.rows} x {config.cols} nodes")
+    grid = getattr(getattr(model, "quantizer", None), "grid", None)
+    count = getattr(model, "num_clusters", 0)
+    clusters = "nodes" if grid is not None else "clusters"
+    where = f" on {grid.rows} x {grid.cols} nodes" if grid is not None else f" in {count} clusters" if count else ""
+    print(f"{evaluation['samples']} {what} of the {split} split{where}")
+    loss = "nats per sample" if {"kl", "kl_z"} & evaluation.keys() else "mean over the values of a sample"
     meanings = {
+        "reconstruction": ("reconstruction", loss),
+        "kl": ("KL", loss),
+        "kl_z": ("KL of z", loss),
+        "kl_c": ("KL of categories", loss),
         "purity": ("purity", ""),
         "nmi_arithmetic": ("NMI", "arithmetic mean of the entropies"),
         "nmi_geometric": ("NMI", "geometric mean of the entropies"),
         "ari": ("ARI", ""),
-        "acc": ("ACC", "nodes matched with classes"),
+        "acc": ("ACC", f"{clusters} matched with classes"),
         "quantization_error": ("quantization error", "mean distance of encodings to their codes"),
         "topographic_error": ("topographic error", "second best node is no neighbour of the best"),
-        "usage": ("usage", f"nodes with a sample of the {split} split"),
-        "perplexity": ("perplexity", f"of {config.grid.num_nodes} nodes"),
+        "usage": ("usage", f"{clusters} with a sample of the {split} split"),
+        "perplexity": ("perplexity", f"of {count} {clusters}"),
         "transition_nll": ("transition NLL", "learned, nats per step"),
         "counted_nll": ("counted NLL", "counted on the training series"),
         "lowest_nll": ("lowest NLL", f"counted on the {split} series themselves, maximum likelihood"),
     }
-    shown = [(*meanings[name], value) for name, value in evaluation.items() if name in meanings]
+    shown = [(*meaning, evaluation[name]) for name, meaning in meanings.items() if name in evaluation]
     width = max(len(title) for title, _, _ in shown)
     for title, meaning, value in shown:
         print(f"{title:<{width}}  {value:.3f}" + (f" ({meaning})" if meaning else ""))

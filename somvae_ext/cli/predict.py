@@ -1,62 +1,95 @@
-"""``somvae predict``: the node of each sample of one's own data, as CSV."""
+"""``somvae predict``: the cluster, or the encoding, of each sample of one's own data, as CSV."""
 
 from __future__ import annotations
 
 import csv
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.output import check_output, output
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from torch import Tensor
+
+    from somvae_ext.data import Samples
+    from somvae_ext.models import Model
+    from somvae_ext.training import Encodings
 
 
 def run(options: Namespace) -> None:
-    from somvae_ext.data import Samples, Scaling, load_array
     from somvae_ext.training import RunFolder, encode, load_model
     from somvae_ext.training.run_config import data_config
 
     check_output(options.output)
     folder = RunFolder.open(options.run)
     model = load_model(folder.path)
-    data = data_config(folder)
-    path = Path(options.data)
-    label_column = data["label_column"]
-    if data["kind"] == "static" and path.is_dir():
-        raise ValueError(f"{path}: must be a file, because {folder.path} was trained on single samples, got a folder")
-    samples = load_array(
-        path, kind=data["kind"], label_column=label_column if _has_column(path, label_column) else None
-    )
-    shape = tuple(samples.x.shape[2 if data["kind"] == "series" else 1 :])
-    if shape != model.config.input_shape:
+    samples = _like_training_data(Path(options.data), data_config(folder), model.config.input_shape, folder.path)
+    encodings = encode(model, samples)
+    columns = _columns(model, encodings)
+    shape = next(iter(columns.values())).shape
+    places = ["index"] if len(encodings.shape) == 1 else ["series", "frame"]
+    if len(shape) > len(encodings.shape):  # several codes for each sample
+        places += ["row", "column"]
+    real = samples.x.new_ones(shape).bool() if samples.mask is None else samples.mask
+    with output(options.output) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*places, *columns])
+        cells = [_cells(values[real]) for values in columns.values()]
+        for place, *row in zip(real.nonzero().tolist(), *cells, strict=True):
+            writer.writerow([*place, *row])
+
+
+def _like_training_data(path: Path, data: dict[str, Any], input_shape: tuple[int, ...], run: Path) -> Samples:
+    """What is at ``path``, read, put in order, scaled and resized as the data that the run was trained on were."""
+    from somvae_ext.data import Samples, Scaling, load_array, resize
+
+    kind, label_column, size = data["kind"], data["label_column"], data["image_size"]
+    if kind == "static" and path.is_dir():
+        raise ValueError(f"{path}: must be a file, because {run} was trained on single samples, got a folder")
+    samples = load_array(path, kind=kind, label_column=label_column if _has_column(path, label_column) else None)
+    shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
+    # Where images are resized, they may come in any height and width.
+    fits = shape == input_shape or (size is not None and len(shape) == 3 and shape[0] == input_shape[0])
+    if not fits:
+        what = "frames" if kind == "series" else "samples"
+        or_other_size = "" if size is None else ", or another height and width"
         raise ValueError(
-            f"{path}: {'frames' if data['kind'] == 'series' else 'samples'} must have shape "
-            f"{list(model.config.input_shape)}, as those that {folder.path} was trained on, got {list(shape)}"
+            f"{path}: {what} must have shape {list(input_shape)}{or_other_size}, as those that {run} was trained on, got "
+            f"{list(shape)}"
         )
     x = samples.x
     trained, given = data["feature_names"], samples.feature_names
     if trained is not None and given is not None and list(given) != trained:
         if sorted(given) != sorted(trained) or len(set(trained)) < len(trained):
             raise ValueError(
-                f"{path}: columns must be {', '.join(trained)}, in any order, as those that {folder.path} was trained "
-                f"on, got {', '.join(given)}"
+                f"{path}: columns must be {', '.join(trained)}, in any order, as those that {run} was trained on, got "
+                f"{', '.join(given)}"
             )
         x = x[..., [given.index(name) for name in trained]]
-    scaled = Samples(Scaling.from_dict(data["scaling"]).apply(x), mask=samples.mask)
-    encodings = encode(model, scaled)
-    codes = model.quantizer.codebook.detach()[encodings.indices]
+    x = Scaling.from_dict(data["scaling"]).apply(x)
+    return Samples(x if size is None else resize(x, size), mask=samples.mask)
+
+
+def _columns(model: Model, encodings: Encodings) -> dict[str, Tensor]:
+    """What is written of each sample, frame or code: a tensor of the same shape for each column."""
+    z, indices = encodings.z, encodings.indices
+    if indices is None:
+        return {f"z{number}": values for number, values in enumerate(z.unbind(dim=-1))}
+    if encodings.log_probs is not None:
+        return {"category": indices, "probability": encodings.log_probs.amax(dim=-1).exp()}
+    quantizer: Any = model.quantizer
     # As the quantization error: Euclidean, not squared, so that the mean of this column is that error.
-    distances = (encodings.z - codes).double().norm(dim=-1)
-    real = scaled.mask if scaled.mask is not None else encodings.indices >= 0
-    with output(options.output) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*(["index"] if real.dim() == 1 else ["series", "frame"]), "node", "row", "column", "distance"])
-        for place in real.nonzero().tolist():
-            at = tuple(place)
-            node = int(encodings.indices[at])
-            writer.writerow([*place, node, *divmod(node, model.config.cols), f"{distances[at].item():.6g}"])
+    distance = (z - quantizer.codebook.detach()[indices]).double().norm(dim=-1)
+    grid = getattr(quantizer, "grid", None)
+    if grid is None:
+        return {"code": indices, "distance": distance}
+    return {"node": indices, "row": indices // grid.cols, "column": indices % grid.cols, "distance": distance}
+
+
+def _cells(values: Tensor) -> list[Any]:
+    return [f"{value:.6g}" for value in values.tolist()] if values.is_floating_point() else values.tolist()
 
 
 def _has_column(path: Path, column: str | None) -> bool:

@@ -144,7 +144,7 @@ def test_relaxed_categories_are_float32_and_finite_under_autocast() -> None:
 
 
 def test_capacities_of_the_paper_rise_with_the_steps_and_that_of_categories_ends_at_log_c() -> None:
-    model = gumbel(**{"objective": "dupont"})
+    model = gumbel(objective="dupont")
     shown = []
     for step in (1, 12_501, 25_001, 90_000):
         model.set_progress(step, epoch=1)
@@ -284,7 +284,10 @@ def test_images_of_another_shape_are_refused(make: Any) -> None:
         (torch.tensor([0, 1, 2, 3, 4, 10]), "label must hold classes from 0 to 9, got 10"),
         (torch.tensor([0, 1, -1, 3, 4, 5]), "label must hold classes from 0 to 9, got -1"),
         (torch.zeros(6), "label must be of dtype int64 and shape [N] = [6], got torch.float32 and [6]"),
-        (torch.zeros(5, dtype=torch.int64), "label must be of dtype int64 and shape [N] = [6], got torch.int64 and [5]"),
+        (
+            torch.zeros(5, dtype=torch.int64),
+            "label must be of dtype int64 and shape [N] = [6], got torch.int64 and [5]",
+        ),
     ],
 )
 def test_labels_that_name_no_class_are_refused(label: Tensor | None, sentence: str) -> None:

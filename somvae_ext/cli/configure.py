@@ -83,6 +83,8 @@ def configure(options: Namespace) -> Setting:
         config = _somvae_config(name, is_named, preset, asked, splits)
     else:
         config = _static_config(model, name, preset, asked, splits)
+    if getattr(config, "reconstruction", None) == "bce":
+        _check_range(splits)
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
         decay_factor=_DECAY_FACTOR if model is SOMVAE else 1.0,
@@ -145,6 +147,8 @@ def _asked(options: Namespace, model: type[Model]) -> dict[str, Any]:
     for name in asked.keys() - fields(model.name):
         models = " and ".join(other for other in MODELS if name in fields(other))
         raise ValueError(f"{option(name)} is for {models}, and --model {model.name} has no use for it")
+    if options.revive and not hasattr(model, "revive"):
+        raise ValueError(f"--revive is for models with a codebook, and --model {model.name} has none")
     return asked
 
 
@@ -160,7 +164,8 @@ def _static_config(
         if not labels:
             raise ValueError(f"--model {model.name} needs the class of each sample, but {name} has none")
         changes["num_classes"] = max(int(label.max()) for label in labels) + 1
-    return dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | asked)
+    config: Any = model.config_type() if preset is None else preset.config()
+    return dataclasses.replace(config, **changes | asked)
 
 
 def _somvae_config(
@@ -189,16 +194,13 @@ def _somvae_config(
             f"--init kmeans needs a training {'frame' if splits.kind == 'series' else 'row'} for each of the "
             f"{config.rows} x {config.cols} nodes, got {count}; choose smaller --rows and --cols, or --init normal"
         )
-    _check_range(config, splits)
     return config
 
 
-def _check_range(config: SOMVAEConfig, splits: AnySplits) -> None:
+def _check_range(splits: AnySplits) -> None:
     from somvae_ext.data import Samples
     from somvae_ext.models.reconstruction import check_cross_entropy_range
 
-    if config.reconstruction != "bce":
-        return
     for name, part in (("training", splits.train), ("validation", splits.validation)):
         if isinstance(part, Samples):  # series made of images are in range by their making
             check_cross_entropy_range(part.x, f"--reconstruction bce: {name} data, scaled by the training data,")

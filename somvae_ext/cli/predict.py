@@ -56,8 +56,8 @@ def _like_training_data(path: Path, data: dict[str, Any], input_shape: tuple[int
         what = "frames" if kind == "series" else "samples"
         or_other_size = "" if size is None else ", or another height and width"
         raise ValueError(
-            f"{path}: {what} must have shape {list(input_shape)}{or_other_size}, as those that {run} was trained on, got "
-            f"{list(shape)}"
+            f"{path}: {what} must have shape {list(input_shape)}{or_other_size}, as those that {run} was trained on, "
+            f"got {list(shape)}"
         )
     x = samples.x
     trained, given = data["feature_names"], samples.feature_names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from somvae_ext.models import (
     MoEVAEConfig,
     SOMVAEConfig,
     VAEConfig,
+    VQVAEConfig,
 )
 
 # What suits each data set, chosen on its validation split. One thread where steps are so small that handing parts of
@@ -52,10 +54,17 @@ class Preset:
 
 
 _NOTEBOOK = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
+_VAN_DEN_OORD = {"batch_size": 128, "learning_rate": 2e-4}
 _DUPONT_CONV = {"epochs": 100, "batch_size": 64, "learning_rate": 5e-4}
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "somvae": {"published": Preset(SOMVAEConfig.published), "notebook": Preset(SOMVAEConfig.notebook)},
+    "vqvae": {
+        "published": Preset(functools.partial(VQVAEConfig, network="conv", num_codes=512), _VAN_DEN_OORD),
+        "ema": Preset(
+            functools.partial(VQVAEConfig, network="conv", num_codes=512, codebook_update="ema"), _VAN_DEN_OORD
+        ),
+    },
     "vae": {"notebook": Preset(VAEConfig, _NOTEBOOK, split="all")},
     "conditional-vae": {"notebook": Preset(ConditionalVAEConfig, _NOTEBOOK, split="all")},
     "gumbel-vae": {

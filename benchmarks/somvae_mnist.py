@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from machine import describe
+from training_runs import evaluation, records, train
 
 SETTINGS: dict[str, list[str]] = {
     "mnist": ["--data", "mnist", "--rows", "4", "--cols", "4"],
@@ -28,19 +28,10 @@ SETTINGS: dict[str, list[str]] = {
 }
 
 
-def train(folder: Path, options: list[str]) -> None:
-    """Trains one model into its folder, unless a complete run is there."""
-    if (folder / "evaluation.json").is_file():
-        return
-    command = [sys.executable, "-m", "somvae_ext", "fit", "--model", "somvae", *options]
-    subprocess.run([*command, "--out", str(folder), "--overwrite"], check=True)
-
-
 def gather(folder: Path) -> dict[str, Any]:
     """Test metrics and duration of a complete run."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    test = json.loads((folder / "evaluation.json").read_text())["test"]
-    return {"epochs": records[-1]["epoch"], "seconds": records[-1]["seconds"], "test": test}
+    last = records(folder)[-1]
+    return {"epochs": last["epoch"], "seconds": last["seconds"], "test": evaluation(folder)}
 
 
 def line(setting: str, runs: list[dict[str, Any]]) -> str:

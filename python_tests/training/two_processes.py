@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from somvae_ext.data import Samples
-from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.models import SOMVAE, VQVAE, SOMVAEConfig, VQVAEConfig
+from somvae_ext.nn import VectorQuantizer
 from somvae_ext.training import RunFolder, TrainingConfig, fit
-from somvae_ext.training.processes import average_rows, launch
+from somvae_ext.training.processes import add_up, average_rows, launch
 
 RANK, WORLD_SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 CONFIG = SOMVAEConfig(
@@ -76,6 +77,37 @@ def resume(folder: Path) -> dict[str, object]:
     return {"whole": whole.state_dict(), "resumed": again.state_dict(), "epochs": [entry["epoch"] for entry in history]}
 
 
+def averages() -> dict[str, object]:
+    """Codes that follow moving averages."""
+    torch.manual_seed(RANK)
+    config = VQVAEConfig(
+        input_shape=(3,),
+        num_codes=6,
+        latent_dim=2,
+        hidden_sizes=(8,),
+        init="kmeans",
+        codebook_update="ema",
+        decay=0.8,
+    )
+    trained = VQVAE(config).double()
+    data = Samples(series(4, seed=4).x.view(20, 3))
+    history = fit(trained, data, RECIPE, accelerator="cpu")
+    return {"model": trained.state_dict(), "history": history}
+
+
+def uneven() -> dict[str, object]:
+    """Averages of batches of different sizes, one of them empty."""
+    fabric = launch("cpu")
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(4, 2, update="ema").double()
+    z = series(1, seed=5).x[0, :, :2]
+    for own in ((slice(0, 3), slice(3, 5)), (slice(0, 5), slice(5, 5)), (slice(0, 0), slice(0, 5))):
+        part = z if WORLD_SIZE == 1 else z[own[RANK]]
+        statistics = add_up(fabric, quantizer.statistics(part, quantizer.assign(part)))
+        quantizer.update_codebook(*statistics)
+    return dict(quantizer.state_dict())
+
+
 def rows() -> dict[str, object]:
     """Gradients of three rows here and two there, and of one process alone."""
     fabric = launch("cpu")
@@ -108,7 +140,7 @@ def broken() -> str:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    results: dict[str, object] = {"train": train(folder)}
+    results: dict[str, object] = {"train": train(folder), "averages": averages(), "uneven": uneven()}
     if WORLD_SIZE > 1:
         results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}
     torch.save(results, folder / f"{WORLD_SIZE}_{RANK}.pt")

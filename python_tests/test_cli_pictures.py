@@ -104,7 +104,7 @@ def test_frames_of_series_are_drawn_too() -> None:
     assert pictures_in(Path("run")).keys() == ALWAYS | {"contingency", "map", "transitions"}
 
 
-def test_data_that_are_no_images_have_curves_only() -> None:
+def test_of_data_that_are_no_images_none_are_drawn() -> None:
     rows = [f"{value},{-value},{value % 2}" for value in range(40)]
     Path("table.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
     arguments = ["--data", "table.csv", "--label-column", "kind", "--out", "run"]

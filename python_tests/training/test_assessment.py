@@ -7,10 +7,26 @@ import math
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, confusion_matrix, normalized_mutual_info_score
+from torch.distributions import Normal, kl_divergence
 
 from somvae_ext.data import Samples
-from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.training import encode, evaluate
+from somvae_ext.models import (
+    MODELS,
+    SOMVAE,
+    VAE,
+    ConditionalVAE,
+    ConditionalVAEConfig,
+    GumbelVAE,
+    GumbelVAEConfig,
+    Model,
+    MoEVAE,
+    MoEVAEConfig,
+    SOMVAEConfig,
+    VAEConfig,
+)
+from somvae_ext.training import clustering_metrics, encode, evaluate
 
 
 def make(**options: object) -> SOMVAE:
@@ -100,3 +116,151 @@ def test_series_of_one_frame_have_no_transitions() -> None:
 def test_no_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="data must hold at least one sample, got none"):
         encode(make(), Samples(torch.zeros(0, 3)))
+
+
+def vae(**options: object) -> VAE:
+    torch.manual_seed(0)
+    return VAE(VAEConfig(input_shape=(2, 5), latent_dim=3, hidden_sizes=(8,), **options)).eval()  # type: ignore[arg-type]
+
+
+def conditional_vae() -> ConditionalVAE:
+    torch.manual_seed(0)
+    config = ConditionalVAEConfig(input_shape=(2, 5), num_classes=4, latent_dim=3, hidden_sizes=(8,))
+    return ConditionalVAE(config).eval()
+
+
+def gumbel_vae() -> GumbelVAE:
+    torch.manual_seed(0)
+    model = GumbelVAE(GumbelVAEConfig(input_shape=(2, 5), num_categories=4, latent_dim=3, hidden_sizes=(8,))).eval()
+    torch.nn.init.normal_(model.categories.weight)  # so that there is more than one cluster
+    return model
+
+
+def moe_vae() -> MoEVAE:
+    torch.manual_seed(0)
+    model = MoEVAE(MoEVAEConfig(input_shape=(2, 5), num_experts=4, latent_dim=3, hidden_size=8)).eval()
+    torch.nn.init.normal_(model.manager[2].weight)
+    return model
+
+
+def samples(count: int = 600) -> Samples:
+    """More than two batches of them, in four classes that say something of the values."""
+    x = torch.rand(count, 2, 5, generator=torch.Generator().manual_seed(1))
+    return Samples(x, (x[:, 0, 0] * 4).long())
+
+
+CLUSTERING = {"gumbel-vae": gumbel_vae, "moe-vae": moe_vae}
+MODELS_OF_SAMPLES = {"vae": vae, "conditional-vae": conditional_vae} | CLUSTERING
+
+
+@pytest.mark.parametrize("name", MODELS_OF_SAMPLES)
+def test_encodings_are_the_means_of_the_posteriors_and_clusters_those_of_assign(name: str) -> None:
+    model, data = MODELS_OF_SAMPLES[name](), samples()
+    encodings, posterior = encode(model, data), model.encode(data.x)
+    z = posterior.mu.transpose(0, 1) if name == "moe-vae" else posterior.mu
+    # Products of rows in batches of another size may differ in their last bits.
+    torch.testing.assert_close(encodings.z, z.detach())
+    assert encodings.shape == (600,)
+    if name in CLUSTERING:
+        assert encodings.indices is not None
+        assert encodings.indices.equal(model.assign(data.x))  # type: ignore[union-attr]
+        torch.testing.assert_close(encodings.log_probs, posterior.log_probs.detach())  # type: ignore[union-attr]
+    else:
+        assert (encodings.indices, encodings.log_probs) == (None, None)
+
+
+@pytest.mark.parametrize("name", CLUSTERING)
+def test_clusters_are_measured_by_the_metrics_of_scikit_learn(name: str) -> None:
+    model, data = CLUSTERING[name](), samples()
+    evaluation = evaluate(model, data)
+    label, cluster = data.label, model.assign(data.x)
+    table = confusion_matrix(label, cluster, labels=range(4))
+    shares = cluster.bincount(minlength=4) / 600
+    expected = {
+        "samples": 600,
+        "purity": table.max(axis=0).sum() / 600,
+        "nmi_arithmetic": normalized_mutual_info_score(label, cluster, average_method="arithmetic"),
+        "nmi_geometric": normalized_mutual_info_score(label, cluster, average_method="geometric"),
+        "ari": adjusted_rand_score(label, cluster),
+        "acc": table[linear_sum_assignment(-table)].sum() / 600,
+        "usage": len(cluster.unique()) / 4,
+        "perplexity": math.exp(torch.distributions.Categorical(shares.double()).entropy()),
+    }
+    assert len(cluster.unique()) > 1
+    assert {metric: evaluation[metric] for metric in expected} == pytest.approx(expected, rel=1e-6)
+    each_epoch = {"nmi_arithmetic", "acc", "purity", "usage", "perplexity"}
+    assert clustering_metrics(model, data) == {metric: evaluation[metric] for metric in each_epoch}
+
+
+@pytest.mark.parametrize("name", ["vae", "conditional-vae"])
+def test_models_that_do_not_cluster_have_losses_and_no_more(name: str) -> None:
+    model = MODELS_OF_SAMPLES[name]()
+    assert evaluate(model, samples()).keys() == {"samples", "reconstruction", "kl"}
+    with pytest.raises(
+        ValueError, match=rf"clustering_metrics: model must be one that clusters, got {type(model).__name__}"
+    ):
+        clustering_metrics(model, samples())
+
+
+@pytest.mark.parametrize("name", ["vae", "conditional-vae"])
+def test_losses_are_means_over_the_samples_whatever_the_batches(name: str) -> None:
+    model, data = MODELS_OF_SAMPLES[name](), samples()
+    assert isinstance(model, VAE | ConditionalVAE)
+    torch.nn.init.zeros_(model.logvar.weight)
+    torch.nn.init.constant_(model.logvar.bias, -60.0)  # what is drawn is the mean
+    mu = model.encode(data.x).mu.double()
+    assert data.label is not None
+    x = model.reconstruct(data.x) if isinstance(model, VAE) else model.reconstruct(data.x, data.label)
+    entropy = torch.nn.functional.binary_cross_entropy(x.double(), data.x.double(), reduction="sum") / 600
+    prior = Normal(torch.zeros((), dtype=torch.float64), 1.0)
+    kl = kl_divergence(Normal(mu, torch.full_like(mu, math.exp(-30))), prior).sum(dim=1).mean()
+    evaluation = evaluate(model, data)
+    # Sums of ten and three terms in float32, and means of 256 of them; the drawn noise is exp(-30).
+    assert evaluation["reconstruction"] == pytest.approx(entropy.item(), rel=300 * 2**-23)
+    assert evaluation["kl"] == pytest.approx(kl.item(), rel=300 * 2**-23)
+
+
+def test_losses_of_series_are_means_over_their_real_frames() -> None:
+    model = make(gamma=1.0, tau=1.0)
+    x, mask = torch.rand(70, 6, 3), torch.arange(6) < torch.randint(1, 7, (70, 1))
+    evaluation = evaluate(model, Samples(x, mask=mask))
+    losses = model.loss(model(x, mask), x, mask)
+    for name, value in zip(losses._fields[1:], losses[1:], strict=True):
+        # A mean over some hundred frames, of terms of some values each.
+        assert evaluation[name] == pytest.approx(value.item(), rel=1000 * 2**-23)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_evaluation_repeats_itself_and_leaves_random_numbers_alone(name: str) -> None:
+    model = MODELS_OF_SAMPLES[name]() if name in MODELS_OF_SAMPLES else make_on_samples()
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        results.append(evaluate(model, samples()))
+        assert torch.get_rng_state().equal(before)
+    assert results[0] == results[1]
+
+
+def make_on_samples() -> Model:
+    torch.manual_seed(0)
+    return SOMVAE(SOMVAEConfig(input_shape=(2, 5), rows=2, cols=2, latent_dim=3, hidden_sizes=(8,))).eval()
+
+
+def test_metrics_of_an_epoch_are_of_a_part_of_many_samples_drawn_by_the_seed() -> None:
+    model, data = gumbel_vae(), samples()
+    rows = torch.randperm(600, generator=torch.Generator().manual_seed(5))[:200]
+    assert clustering_metrics(model, data, limit=200, seed=5) == clustering_metrics(model, data.rows(rows))
+    assert clustering_metrics(model, data, limit=200, seed=5) != clustering_metrics(model, data, limit=200, seed=6)
+    assert clustering_metrics(model, data, limit=600, seed=5) == clustering_metrics(model, data)
+
+
+def test_metrics_of_an_epoch_without_labels_are_those_of_usage() -> None:
+    assert clustering_metrics(make(), Samples(torch.rand(60, 3))).keys() == {"usage", "perplexity"}
+
+
+def test_a_conditional_model_encodes_without_labels_but_has_no_losses_without() -> None:
+    model, data = conditional_vae(), samples()
+    assert encode(model, Samples(data.x)).z.equal(encode(model, data).z)
+    with pytest.raises(ValueError, match="ConditionalVAE: label must be given"):
+        evaluate(model, Samples(data.x))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.output import check_output, output
+from somvae_ext.cli.run_data import in_range_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -26,7 +27,7 @@ def run(options: Namespace) -> None:
     folder = RunFolder.open(options.run)
     model = load_model(folder.path)
     samples = _like_training_data(Path(options.data), data_config(folder), model.config.input_shape, folder.path)
-    encodings = encode(model, samples)
+    encodings = encode(model, in_range_of(type(model), samples))
     columns = _columns(model, encodings)
     shape = next(iter(columns.values())).shape
     places = ["index"] if len(encodings.shape) == 1 else ["series", "frame"]

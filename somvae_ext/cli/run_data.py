@@ -32,20 +32,22 @@ def data_of_run(folder: RunFolder, options: Namespace) -> tuple[dict[str, Any], 
 
 
 def fit_to(model: type[Model], splits: AnySplits) -> AnySplits:
-    """The splits with the values that a model can take.
+    """The splits with the values that a model can take, see :func:`in_range_of`."""
+    from somvae_ext.data import Samples
+
+    def in_range(part: Any) -> Any:
+        return in_range_of(model, part) if isinstance(part, Samples) else part
+
+    return splits.map(in_range)
+
+
+def in_range_of(model: type[Model], samples: Samples) -> Samples:
+    """Samples with the values that a model can take.
 
     Where it takes none outside [0, 1], those of held-out data which lie beyond all training data, by whose ends values
     are scaled, count as these ends.
     """
-    from somvae_ext.data import Samples
-
-    if not model.unit_interval:
-        return splits
-
-    def clamped(part: Any) -> Any:
-        return dataclasses.replace(part, x=part.x.clamp(0, 1)) if isinstance(part, Samples) else part
-
-    return splits.map(clamped)
+    return dataclasses.replace(samples, x=samples.x.clamp(0, 1)) if model.unit_interval else samples
 
 
 def loaded(data: dict[str, Any], splits: AnySplits) -> list[Samples]:

@@ -13,18 +13,18 @@ from torch.distributions import Normal, kl_divergence
 
 from somvae_ext.data import Samples
 from somvae_ext.models import (
-    MODELS,
     SOMVAE,
     VAE,
+    VQVAE,
     ConditionalVAE,
     ConditionalVAEConfig,
     GumbelVAE,
     GumbelVAEConfig,
-    Model,
     MoEVAE,
     MoEVAEConfig,
     SOMVAEConfig,
     VAEConfig,
+    VQVAEConfig,
 )
 from somvae_ext.training import clustering_metrics, encode, evaluate
 
@@ -139,7 +139,20 @@ def gumbel_vae() -> GumbelVAE:
 def moe_vae() -> MoEVAE:
     torch.manual_seed(0)
     model = MoEVAE(MoEVAEConfig(input_shape=(2, 5), num_experts=4, latent_dim=3, hidden_size=8)).eval()
-    torch.nn.init.normal_(model.manager[2].weight)
+    for layer in (model.manager[0], model.manager[2]):
+        torch.nn.init.normal_(layer.weight, std=5.0)  # type: ignore[arg-type]  # so that it uses several experts
+    return model
+
+
+def somvae() -> SOMVAE:
+    torch.manual_seed(0)
+    return SOMVAE(SOMVAEConfig(input_shape=(2, 5), rows=2, cols=2, latent_dim=3, hidden_sizes=(8,))).eval()
+
+
+def vqvae() -> VQVAE:
+    torch.manual_seed(0)
+    model = VQVAE(VQVAEConfig(input_shape=(2, 5), num_codes=4, latent_dim=3, hidden_sizes=(8,))).eval()
+    model.initialize(samples().x)
     return model
 
 
@@ -149,19 +162,21 @@ def samples(count: int = 600) -> Samples:
     return Samples(x, (x[:, 0, 0] * 4).long())
 
 
-CLUSTERING = {"gumbel-vae": gumbel_vae, "moe-vae": moe_vae}
-MODELS_OF_SAMPLES = {"vae": vae, "conditional-vae": conditional_vae} | CLUSTERING
+WITHOUT_CLUSTERS = {"vae": vae, "conditional-vae": conditional_vae}
+WITH_POSTERIORS = {"gumbel-vae": gumbel_vae, "moe-vae": moe_vae}
+CLUSTERING = WITH_POSTERIORS | {"vqvae": vqvae, "somvae": somvae}
+MODELS_OF_SAMPLES = WITHOUT_CLUSTERS | CLUSTERING
 
 
-@pytest.mark.parametrize("name", MODELS_OF_SAMPLES)
+@pytest.mark.parametrize("name", WITHOUT_CLUSTERS | WITH_POSTERIORS)
 def test_encodings_are_the_means_of_the_posteriors_and_clusters_those_of_assign(name: str) -> None:
-    model, data = MODELS_OF_SAMPLES[name](), samples()
+    model, data = (WITHOUT_CLUSTERS | WITH_POSTERIORS)[name](), samples()
     encodings, posterior = encode(model, data), model.encode(data.x)
     z = posterior.mu.transpose(0, 1) if name == "moe-vae" else posterior.mu
     # Products of rows in batches of another size may differ in their last bits.
     torch.testing.assert_close(encodings.z, z.detach())
     assert encodings.shape == (600,)
-    if name in CLUSTERING:
+    if name in WITH_POSTERIORS:
         assert encodings.indices is not None
         assert encodings.indices.equal(model.assign(data.x))  # type: ignore[union-attr]
         torch.testing.assert_close(encodings.log_probs, posterior.log_probs.detach())  # type: ignore[union-attr]
@@ -192,17 +207,15 @@ def test_clusters_are_measured_by_the_metrics_of_scikit_learn(name: str) -> None
     assert clustering_metrics(model, data) == {metric: evaluation[metric] for metric in each_epoch}
 
 
-@pytest.mark.parametrize("name", ["vae", "conditional-vae"])
+@pytest.mark.parametrize("name", WITHOUT_CLUSTERS)
 def test_models_that_do_not_cluster_have_losses_and_no_more(name: str) -> None:
     model = MODELS_OF_SAMPLES[name]()
     assert evaluate(model, samples()).keys() == {"samples", "reconstruction", "kl"}
-    with pytest.raises(
-        ValueError, match=rf"clustering_metrics: model must be one that clusters, got {type(model).__name__}"
-    ):
+    with pytest.raises(ValueError, match=f"model must be one that clusters, got {type(model).__name__}"):
         clustering_metrics(model, samples())
 
 
-@pytest.mark.parametrize("name", ["vae", "conditional-vae"])
+@pytest.mark.parametrize("name", WITHOUT_CLUSTERS)
 def test_losses_are_means_over_the_samples_whatever_the_batches(name: str) -> None:
     model, data = MODELS_OF_SAMPLES[name](), samples()
     assert isinstance(model, VAE | ConditionalVAE)
@@ -230,9 +243,9 @@ def test_losses_of_series_are_means_over_their_real_frames() -> None:
         assert evaluation[name] == pytest.approx(value.item(), rel=1000 * 2**-23)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS_OF_SAMPLES)
 def test_an_evaluation_repeats_itself_and_leaves_random_numbers_alone(name: str) -> None:
-    model = MODELS_OF_SAMPLES[name]() if name in MODELS_OF_SAMPLES else make_on_samples()
+    model = MODELS_OF_SAMPLES[name]()
     results = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -242,9 +255,21 @@ def test_an_evaluation_repeats_itself_and_leaves_random_numbers_alone(name: str)
     assert results[0] == results[1]
 
 
-def make_on_samples() -> Model:
+def test_a_grid_of_codes_has_usage_and_distance_but_no_class() -> None:
     torch.manual_seed(0)
-    return SOMVAE(SOMVAEConfig(input_shape=(2, 5), rows=2, cols=2, latent_dim=3, hidden_sizes=(8,))).eval()
+    model = VQVAE(VQVAEConfig(input_shape=(1, 8, 12), network="conv", num_codes=5, latent_dim=3)).eval()
+    data = Samples(torch.rand(80, 1, 8, 12), torch.arange(80) % 5)
+    encodings, evaluation = encode(model, data), evaluate(model, data)
+    assert encodings.z.shape == (300, 2, 3, 3)  # channels last
+    codes = model.assign(data.x)
+    assert encodings.indices is not None
+    assert encodings.indices.equal(codes)
+    used = len(codes.unique())
+    distance = (encodings.z - model.quantizer.codebook.detach()[codes]).norm(dim=-1).mean()
+    assert evaluation["usage"] == used / 5
+    assert evaluation["quantization_error"] == pytest.approx(distance.item(), rel=1e-5)
+    assert not {"purity", "nmi_arithmetic", "acc"} & evaluation.keys()
+    assert clustering_metrics(model, data).keys() == {"usage", "perplexity"}
 
 
 def test_metrics_of_an_epoch_are_of_a_part_of_many_samples_drawn_by_the_seed() -> None:

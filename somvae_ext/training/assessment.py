@@ -25,7 +25,8 @@ class Encodings(NamedTuple):
     """What a model makes of a data set, on the CPU. ``...`` is ``N`` for samples and ``B, T`` for series.
 
     ``z`` ``[..., D]`` are the encodings, for models with a posterior its means, and for mixtures those of each expert,
-    ``[N, E, D]``. ``indices`` int64 ``[...]`` are the clusters, or None where a model has none, and ``log_probs``
+    ``[N, E, D]``. ``indices`` int64 ``[...]`` are the clusters, or where a sample is a grid of codes, these ``[N, h,
+    w]`` with ``z`` ``[N, h, w, D]``, or None where a model has none, and ``log_probs``
     ``[..., C]`` the logarithms of their probabilities, or None where it has no such. ``label`` int64 ``[...]`` are the
     classes (of series that have one class each, that of all their frames), or None, and ``mask`` bool ``[B, T]`` says
     which frames are real, or None where all are. ``shape`` is ``[N]`` or ``[B, T]``.
@@ -82,7 +83,9 @@ def _encode(model: Model, x: Tensor) -> dict[str, Tensor]:
     code = model.encode(x)
     if isinstance(code, Tensor):
         quantizer: Any = model.quantizer
-        return {"z": code, "indices": quantizer.assign(code)}
+        # Of convolutions, the codes of a sample are a grid, and their features the second axis.
+        z = code.movedim(1, -1) if quantizer.channel_first else code
+        return {"z": z, "indices": quantizer.assign(code)}
     fields = {"z": code.mu.movedim(-2, 0)}  # behind the experts, if there are any
     log_probs = getattr(code, "log_probs", None)
     if log_probs is not None:

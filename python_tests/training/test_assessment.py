@@ -260,7 +260,7 @@ def test_a_grid_of_codes_has_usage_and_distance_but_no_class() -> None:
     model = VQVAE(VQVAEConfig(input_shape=(1, 8, 12), network="conv", num_codes=5, latent_dim=3)).eval()
     data = Samples(torch.rand(80, 1, 8, 12), torch.arange(80) % 5)
     encodings, evaluation = encode(model, data), evaluate(model, data)
-    assert encodings.z.shape == (300, 2, 3, 3)  # channels last
+    assert encodings.z.shape == (80, 2, 3, 3)  # channels last
     codes = model.assign(data.x)
     assert encodings.indices is not None
     assert encodings.indices.equal(codes)

@@ -1,0 +1,237 @@
+"""``somvae evaluate`` and ``somvae predict`` on runs of all models, of all splits, and of images that were resized."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import normalized_mutual_info_score
+
+from somvae_ext.cli import main
+from somvae_ext.cli.run_data import fit_to, load_arguments, loaded
+from somvae_ext.data import Samples, Scaling, load, load_array, resize
+from somvae_ext.models import MODELS
+from somvae_ext.training import RunFolder, TrainingConfig, load_model
+from somvae_ext.training.run_config import fingerprint, model_section
+
+RNG = np.random.default_rng(0)
+
+# Small models of images of 6 x 5 pixels in four classes.
+SMALL: dict[str, dict[str, Any]] = {
+    "somvae": {"rows": 2, "cols": 2, "hidden_sizes": (8,), "latent_dim": 3},
+    "vqvae": {"num_codes": 4, "hidden_sizes": (8,), "latent_dim": 3},
+    "vae": {"hidden_sizes": (8,), "latent_dim": 3},
+    "conditional-vae": {"num_classes": 4, "hidden_sizes": (8,), "latent_dim": 3},
+    "gumbel-vae": {"num_categories": 4, "hidden_sizes": (8,), "latent_dim": 3},
+    "moe-vae": {"num_experts": 4, "hidden_size": 8, "latent_dim": 3},
+}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_with_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = RNG.integers(0, 256, (80, 6, 5), dtype=np.uint8)
+    np.savez("images.npz", x=images, label=np.arange(80) % 4)
+
+
+def write_run(model_name: str, *, config: dict[str, Any] | None = None, **data_options: Any) -> Any:
+    """The folder ``run`` as ``somvae fit`` leaves it, with weights that are drawn; returns its model."""
+    data = {"name": "images.npz", "root": "data", "seed": 0, "recipe": "published", "num_series": None} | data_options
+    data = {"kind": None, "label_column": None, "split": "holdout", "fold": 0, "image_size": None} | data
+    model_type: Any = MODELS[model_name]
+    splits = fit_to(model_type, load(**load_arguments(data)))
+    torch.manual_seed(0)
+    options = SMALL[model_name] if config is None else config
+    model = model_type(model_type.config_type(input_shape=splits.sample_shape, **options))
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights)  # so that samples differ in their clusters
+    data |= {"kind": splits.kind, "scaling": splits.scaling.to_dict(), "feature_names": splits.train.feature_names}
+    data["fingerprint"] = fingerprint(loaded(data, splits))
+    training = dataclasses.asdict(TrainingConfig())
+    folder = RunFolder("run", overwrite=True)
+    folder.save_config(
+        {"model": model_section(model_type, model.config), "training": training, "data": data, "threads": 1}
+    )
+    folder.save_checkpoint({"epoch": 1, "model": model.state_dict()})
+    return load_model("run")
+
+
+def predicted(data: str = "images.npz") -> list[dict[str, str]]:
+    assert main(["predict", "run", data, "-o", "out.csv"]) == 0
+    with open("out.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(rows: list[dict[str, str]], name: str) -> list[float]:
+    return [float(row[name]) for row in rows]
+
+
+def unit_images(path: str = "images.npz") -> torch.Tensor:
+    return load_array(path).x.float() / 255
+
+
+@pytest.mark.parametrize("name", ["gumbel-vae", "moe-vae"])
+def test_the_most_probable_category_of_each_sample_is_written_with_its_probability(name: str) -> None:
+    model = write_run(name)
+    rows = predicted()
+    assert list(rows[0]) == ["index", "category", "probability"]
+    assert column(rows, "index") == list(range(80))
+    assert column(rows, "category") == model.assign(unit_images()).tolist()
+    probability = model.encode(unit_images()).log_probs.exp().amax(dim=1)
+    assert column(rows, "probability") == pytest.approx(probability.tolist(), rel=1e-4)  # six digits are written
+    assert len(set(column(rows, "category"))) > 1
+
+
+@pytest.mark.parametrize("name", ["vae", "conditional-vae"])
+def test_of_models_without_clusters_the_means_of_the_latent_values_are_written(name: str) -> None:
+    model = write_run(name)
+    np.save("bare.npy", np.load("images.npz")["x"])  # encoding needs no labels
+    rows = predicted("bare.npy")
+    assert list(rows[0]) == ["index", "z0", "z1", "z2"]
+    mu = model.encode(unit_images()).mu
+    for number in range(3):
+        assert column(rows, f"z{number}") == pytest.approx(mu[:, number].tolist(), rel=1e-4, abs=1e-5)
+
+
+def test_the_code_of_each_sample_is_written_with_its_distance() -> None:
+    model = write_run("vqvae")
+    rows = predicted()
+    assert list(rows[0]) == ["index", "code", "distance"]
+    code = model.assign(unit_images())
+    assert column(rows, "code") == code.tolist()
+    distance = (model.encode(unit_images()) - model.quantizer.codebook[code]).norm(dim=1)
+    assert column(rows, "distance") == pytest.approx(distance.tolist(), rel=1e-4)
+
+
+def test_of_a_grid_of_codes_each_is_written_with_its_place() -> None:
+    np.save("large.npy", RNG.integers(0, 256, (20, 8, 12), dtype=np.uint8))
+    model = write_run("vqvae", config={"network": "conv", "num_codes": 5, "latent_dim": 3}, name="large.npy")
+    rows = predicted("large.npy")
+    assert list(rows[0]) == ["index", "row", "column", "code", "distance"]
+    codes = model.assign(unit_images("large.npy"))
+    assert codes.shape == (20, 2, 3)
+    places = [[int(row["index"]), int(row["row"]), int(row["column"])] for row in rows]
+    assert places == torch.ones(20, 2, 3).nonzero().tolist()
+    assert column(rows, "code") == codes.flatten().tolist()
+
+
+def test_images_are_resized_like_those_that_the_model_was_trained_on() -> None:
+    model = write_run("gumbel-vae", image_size=9)
+    assert model.config.input_shape == (1, 9, 9)
+    assert column(predicted(), "category") == model.assign(resize(unit_images(), 9)).tolist()
+    # Of another height and width too, and without resizing those that are 9 x 9 already.
+    for shape in ((12, 7), (9, 9)):
+        np.save("other.npy", RNG.integers(0, 256, (10, *shape), dtype=np.uint8))
+        expected = model.assign(resize(unit_images("other.npy"), 9))
+        assert column(predicted("other.npy"), "category") == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("image_size", "expected"), [(None, "[1, 6, 5], as"), (9, "[1, 9, 9], or another height and width, as")]
+)
+def test_images_that_do_not_fit_are_told_what_does(
+    image_size: int | None, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run("vae", image_size=image_size)
+    np.save("colour.npy", RNG.random((5, 3, 9, 9)))
+    assert main(["predict", "run", "colour.npy"]) == 2
+    assert f"colour.npy: samples must have shape {expected} those that run was trained on, got [3, 9, 9]" in (
+        capsys.readouterr().err
+    )
+
+
+def test_values_beyond_those_of_the_training_count_as_its_ends_for_models_of_the_unit_interval() -> None:
+    np.save("table.npy", RNG.normal(size=(60, 4)))
+    model = write_run("vae", name="table.npy")
+    np.save("wide.npy", RNG.normal(size=(10, 4), scale=9))
+    scaling = Scaling.from_dict(json.loads(Path("run/config.json").read_text())["data"]["scaling"])
+    x = scaling.apply(load_array("wide.npy").x)
+    assert not x.equal(x.clamp(0, 1))
+    assert column(predicted("wide.npy"), "z0") == pytest.approx(model.encode(x.clamp(0, 1)).mu[:, 0].tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("somvae", {"purity", "NMI", "ARI", "ACC", "quantization error", "topographic error", "usage", "perplexity"}),
+        ("vqvae", {"reconstruction", "purity", "NMI", "ARI", "ACC", "quantization error", "usage", "perplexity"}),
+        ("vae", {"reconstruction", "KL"}),
+        ("conditional-vae", {"reconstruction", "KL"}),
+        (
+            "gumbel-vae",
+            {"reconstruction", "KL of z", "KL of categories", "purity", "NMI", "ARI", "ACC", "usage", "perplexity"},
+        ),
+        ("moe-vae", {"reconstruction", "KL", "purity", "NMI", "ARI", "ACC", "usage", "perplexity"}),
+    ],
+)
+def test_what_is_printed_has_a_meaning_for_the_model(
+    name: str, expected: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(name)
+    assert main(["evaluate", "run"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    clusters = {"somvae": " on 2 x 2 nodes", "vae": "", "conditional-vae": ""}.get(name, " in 4 clusters")
+    assert first == f"12 samples of the test split{clusters}"
+    assert {re.split(r"\s{2,}", line)[0] for line in lines} == expected
+    assert ("node" in "".join(lines)) == (name == "somvae")
+    saved = json.loads(Path("run/evaluation.json").read_text())["test"]
+    assert saved["samples"] == 12
+    if "NMI" in expected:
+        test = load("images.npz").test
+        assert isinstance(test, Samples)
+        nmi = normalized_mutual_info_score(test.label, load_model("run").assign(test.x))  # type: ignore[union-attr]
+        assert saved["nmi_arithmetic"] == pytest.approx(nmi)
+
+
+@pytest.mark.parametrize(
+    ("split", "sizes"), [("holdout", [56, 12, 12]), ("folds", [61, 7, 12]), ("all", [68, None, 12])]
+)
+def test_a_run_is_evaluated_on_the_split_of_its_training(
+    split: str, sizes: list[int | None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run("gumbel-vae", split=split, fold=3 if split == "folds" else 0, image_size=7)
+    for part, size in zip(("train", "validation", "test"), sizes, strict=True):
+        assert main(["evaluate", "run", "--split", part]) == (2 if size is None else 0)
+        printed = capsys.readouterr()
+        if size is None:
+            sentence = (
+                "--split validation: there is none, because run was trained on all data that are not for the test"
+            )
+            assert sentence in printed.err
+        else:
+            assert f"{size} samples of the {part} split" in printed.out
+
+
+def test_runs_of_earlier_versions_have_the_split_that_there_was(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run("somvae")
+    config = json.loads(Path("run/config.json").read_text())
+    for name in ("split", "fold", "image_size"):
+        del config["data"][name]
+    Path("run/config.json").write_text(json.dumps(config))
+    assert main(["evaluate", "run", "--split", "validation"]) == 0
+    assert "12 samples of the validation split" in capsys.readouterr().out
+    assert len(predicted()) == 80
+
+
+def test_a_split_in_the_config_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run("vae")
+    config = json.loads(Path("run/config.json").read_text())
+    for name, value, sentence in (
+        ("split", 3, "'split' must be text, got 3"),
+        ("split", "half", "split must be 'holdout', 'all' or 'folds', got 'half'"),
+        ("fold", "first", "'fold' must be an integer, got 'first'"),
+        ("image_size", 2.5, "'image_size' must be an integer or null, got 2.5"),
+    ):
+        Path("run/config.json").write_text(json.dumps(config | {"data": config["data"] | {name: value}}))
+        assert main(["evaluate", "run"]) == 2
+        error = capsys.readouterr().err
+        assert sentence in error
+        assert error.count("\n") == 1

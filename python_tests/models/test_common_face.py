@@ -1,0 +1,183 @@
+"""What all models have in common, so that one loop, one command and one report do for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import somvae_ext
+from somvae_ext.data import Samples
+from somvae_ext.models import MODELS, GumbelVAEConfig
+from somvae_ext.training import RunFolder, TrainingConfig, fit
+
+SHAPE = (1, 4, 4)
+RECIPE = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, decay_factor=1.0)
+ROOT = Path(somvae_ext.__file__).parents[1]
+
+all_models = pytest.mark.parametrize("name", list(MODELS))
+
+
+def make(name: str, **options: Any) -> Any:
+    torch.manual_seed(0)
+    return MODELS[name](MODELS[name].config_type(input_shape=SHAPE, **options))  # type: ignore[call-arg]
+
+
+def samples(n: int = 40) -> Samples:
+    generator = torch.Generator().manual_seed(0)
+    return Samples(torch.rand(n, *SHAPE, generator=generator), torch.randint(10, (n,), generator=generator))
+
+
+def fields_of(model: Any, data: Samples) -> dict[str, Tensor]:
+    return {name: value for name in model.batch_fields if (value := getattr(data, name)) is not None}
+
+
+@all_models
+def test_configs_are_frozen_and_survive_json_lists(name: str) -> None:
+    config: Any = MODELS[name].config_type(input_shape=[1, 4, 4])
+    assert config.input_shape == SHAPE
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.input_shape = (2,)
+
+
+@all_models
+def test_losses_are_weighted_means_of_the_terms_of_each_sample(name: str) -> None:
+    model, data = make(name).double(), samples()
+    fields = fields_of(model, Samples(data.x.double(), data.label))
+    output = model(**fields)
+    terms, losses = model.terms(output, **fields), model.loss(output, **fields)
+    assert losses._fields[0] == "total"
+    assert set(terms._fields) <= set(losses._fields[1:])
+    for term, values in terms._asdict().items():
+        assert values.shape == (len(data),)
+        torch.testing.assert_close(values.mean(), getattr(losses, term))
+    assert all(value.shape == () for value in losses)
+    losses.total.backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@all_models
+def test_samples_and_reconstructions_look_like_the_data(name: str) -> None:
+    model, data = make(name), samples(5)
+    fields = fields_of(model, data)
+    fields.pop("mask", None)
+    assert model.reconstruct(**fields).shape == data.x.shape
+    drawn = [model.sample(3, generator=torch.Generator().manual_seed(4)) for _ in range(2)]
+    assert drawn[0].shape == (3, *SHAPE)
+    assert torch.equal(*drawn)
+
+
+@all_models
+def test_clusters_are_those_of_the_output(name: str) -> None:
+    model, data = make(name), samples(9)
+    if not hasattr(model, "assign"):
+        assert not hasattr(model, "num_clusters")
+        return
+    indices = model(**fields_of(model, data)).indices
+    assert indices.dtype == torch.int64
+    assert torch.equal(model.assign(data.x), indices)
+    assert 0 <= indices.min() <= indices.max() < model.num_clusters
+
+
+@all_models
+def test_one_loop_trains_records_and_resumes_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    def train(folder: str, epochs: int, *, resume: bool = False) -> tuple[Any, RunFolder]:
+        model = make(name)
+        run = RunFolder.open(tmp_path / folder) if resume else RunFolder(tmp_path / folder)
+        if not resume:
+            run.save_config({})
+        recipe = dataclasses.replace(RECIPE, epochs=epochs)
+        fit(model, samples(), recipe, validation=samples(10), run_folder=run, resume=resume, accelerator="cpu")
+        return model, run
+
+    straight, run = train("straight", 3)
+    train("interrupted", 1)
+    resumed, again = train("interrupted", 3, resume=True)
+    for (key, one), other in zip(straight.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), key
+    for record, other in zip(run.load_metrics(), again.load_metrics(), strict=True):
+        assert {k: v for k, v in record.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+        assert ("usage" in record) == hasattr(straight, "assign")
+    assert run.load_iterations() == again.load_iterations()
+    assert [len(record["losses"]["total"]) for record in run.load_iterations()] == [3, 3, 3]  # 40 samples by 16
+
+
+@all_models
+def test_training_learns_the_same_whether_or_not_it_is_watched(name: str) -> None:
+    watched, alone = make(name), make(name)
+    fit(watched, samples(), RECIPE, validation=samples(20), accelerator="cpu")
+    fit(alone, samples(), RECIPE, accelerator="cpu")
+    for one, other in zip(watched.state_dict().values(), alone.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_validation_draws_the_same_after_each_epoch() -> None:
+    """Of a model that learns nothing, then, the validation losses stay the same."""
+    model = make("vae")
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    model.logvar.bias.requires_grad_(True)
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e-30)
+    first, second = (r["validation"] for r in fit(model, samples(), recipe, validation=samples(9), accelerator="cpu"))
+    assert first == second
+
+
+@all_models
+def test_a_nan_stops_the_training_and_says_where(name: str, tmp_path: Path) -> None:
+    data = samples()
+    model = make(name)
+    run = RunFolder(tmp_path)
+    run.save_config({})
+    fit(model, data, dataclasses.replace(RECIPE, epochs=1), run_folder=run, accelerator="cpu")
+    before = {key: value.clone() for key, value in run.load_checkpoint()["model"].items()}
+    data.x[7] = torch.nan
+    with pytest.raises(
+        FloatingPointError,
+        match=r"fit: the \w+ loss is nan at step [456] \(epoch 2\), .*; the last good checkpoint, of epoch 1, is .*",
+    ) as caught:
+        fit(model, data, RECIPE, run_folder=run, resume=True, accelerator="cpu")
+    assert str(tmp_path / RunFolder.CHECKPOINT) in str(caught.value)
+    assert "the total loss" not in str(caught.value)  # a term says more
+    assert all(torch.equal(value, before[key]) for key, value in run.load_checkpoint()["model"].items())
+
+
+def test_the_training_sets_the_capacities() -> None:
+    model = make("gumbel-vae", objective="dupont", capacity_ramp=10, capacity_z=4.0)
+    fit(model, samples(), RECIPE, accelerator="cpu")
+    assert model.capacity_z.item() == pytest.approx(4.0 * 5 / 10)  # the last of six steps: five are behind it
+    other = make("gumbel-vae", **_without_shape(GumbelVAEConfig.notebook()))
+    fit(other, samples(), RECIPE, accelerator="cpu")
+    assert other.capacity_z.item() == pytest.approx(100 / 40)  # the second epoch
+
+
+def _without_shape(config: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    del values["input_shape"]
+    return values
+
+
+def test_models_need_nothing_of_the_extra_train() -> None:
+    script = f"""
+import sys
+for module in ("jsonargparse", "lightning", "matplotlib", "scipy", "sklearn", "torchvision", "tqdm", "pandas"):
+    sys.modules[module] = None  # importing it raises ModuleNotFoundError
+import torch
+from somvae_ext.models import MODELS
+x, label = torch.rand(4, *{SHAPE}), torch.arange(4)
+for name, make in MODELS.items():
+    model = make(make.config_type(input_shape={SHAPE}))
+    fields = {{"x": x}} | ({{"label": label}} if "label" in model.batch_fields else {{}})
+    model.loss(model(**fields), **fields).total.backward()
+    model.sample(2)
+print(*MODELS)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == list(MODELS)

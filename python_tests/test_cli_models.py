@@ -1,0 +1,142 @@
+"""``somvae fit`` for every model: its presets, its options, and what it says where these do not go together."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from somvae_ext.cli import main
+from somvae_ext.cli.recipes import PRESETS
+from somvae_ext.models import MODELS
+from somvae_ext.training import load_model
+
+TINY = ["fit", "--epochs", "1", "--accelerator", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_num_threads(threads)  # the command sets them for its process
+
+
+def config_of(folder: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text())
+    return config
+
+
+def write_table(name: str, rows: int = 40, *, label: bool = True) -> None:
+    values = np.random.default_rng(0).normal(size=(rows, 3)).round(4)
+    with Path(name).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "c", *(["kind"] if label else [])])
+        writer.writerows([*row, *([str(place % 3)] if label else [])] for place, row in enumerate(values.tolist()))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "somvae"])
+def test_every_model_trains_into_a_folder_of_its_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--model", name]) == 0
+    folder = f"runs/{name}-digits"
+    assert "270 samples of the test split" in capsys.readouterr().out
+    assert config_of(folder)["model"]["name"] == name
+    model = load_model(folder)
+    assert type(model) is MODELS[name]
+    (record,) = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    clusters = hasattr(model, "num_clusters")
+    assert ("metrics" in record) == clusters
+    if clusters:
+        assert {"nmi_arithmetic", "purity", "usage", "perplexity"} <= record["metrics"].keys()
+        assert ("acc" in record["metrics"]) == (model.num_clusters == 10)
+
+
+@pytest.mark.parametrize(("model", "preset"), [(m, p) for m in PRESETS for p in PRESETS[m] if m != "somvae"])
+def test_presets_bring_their_model_their_recipe_and_their_split(model: str, preset: str) -> None:
+    expected = PRESETS[model][preset]
+    small = [] if "conv" in preset or model == "vqvae" else ["--image-size", "4"]
+    assert main([*TINY, "--model", model, "--preset", preset, "--out", "run", *small]) == 0
+    config = config_of("run")
+    recipe = expected.training | {"epochs": 1}
+    assert {name: config["training"][name] for name in recipe} == recipe
+    assert config["training"]["decay_factor"] == 1.0
+    assert config["data"]["split"] == expected.split
+    made = load_model("run").config
+    wanted = expected.config()
+    data_fields = {"input_shape", "num_classes"}
+    assert {k: v for k, v in vars(made).items() if k not in data_fields} == {
+        k: v for k, v in vars(wanted).items() if k not in data_fields
+    }
+    (record,) = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert ("validation" in record) == (expected.split != "all")
+
+
+def test_options_go_before_the_preset() -> None:
+    options = ["--model", "gumbel-vae", "--preset", "notebook", "--gamma", "3", "--num-categories", "12"]
+    assert main([*TINY, *options, "--hidden-sizes", "20", "10", "--batch-size", "500", "--out", "run"]) == 0
+    config = load_model("run").config
+    assert (config.objective, config.gamma, config.num_categories, config.hidden_sizes) == ("notebook", 3, 12, (20, 10))
+    assert config_of("run")["training"]["batch_size"] == 500
+
+
+def test_images_are_brought_to_the_size_that_strided_convolutions_need() -> None:
+    options = ["--network", "conv", "--hidden-sizes", "16", "--batch-size", "600"]
+    assert main([*TINY, "--model", "vae", *options, "--out", "run"]) == 0
+    assert load_model("run").config.input_shape == (1, 16, 16)
+
+
+def test_a_table_is_trained_evaluated_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    for model in ("vae", "conditional-vae", "moe-vae"):
+        options = ["--model", model, "--data", "table.csv", "--label-column", "kind", "--out", model]
+        assert main([*TINY, *options]) == 0, capsys.readouterr().err
+        assert main(["evaluate", model]) == 0, capsys.readouterr().err
+    assert load_model("conditional-vae").config.num_classes == 3
+
+
+def test_a_run_from_before_models_had_names_is_a_som_vae(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--rows", "2", "--cols", "2", "--out", "run"]) == 0
+    config = config_of("run")
+    del config["model"]["name"]
+    Path("run/config.json").write_text(json.dumps(config))
+    assert main(["evaluate", "run"]) == 0, capsys.readouterr().err
+    config["model"]["name"] = "autoencoder"
+    Path("run/config.json").write_text(json.dumps(config))
+    assert main(["evaluate", "run"]) == 2
+    assert "'name' must be somvae or vqvae or vae" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--model", "vae", "--rows", "3"], "--rows is for somvae, and --model vae has no use for it"),
+        (["--temperature", "1"], "--temperature is for gumbel-vae, and --model somvae has no use for it"),
+        (["--model", "vae", "--revive"], "--revive is for models with a codebook, and --model vae has none"),
+        (["--model", "vae", "--preset", "dupont"], "--preset must be notebook for --model vae, got 'dupont'"),
+        (["--model", "moe-vae", "--std", "0"], "MoEVAEConfig: std must be a finite number above 0, got 0.0"),
+        (["--model", "gumbel-vae", "--temperature", "0"], "temperature must be a finite number above 0, got 0.0"),
+        (["--model", "gumbel-vae", "--capacity-z", "-1"], "capacity_z must be a finite number of at least 0, got -1.0"),
+        (["--model", "vae", "--data", "digits-series"], "--model vae is for single samples, and digits-series holds"),
+        (["--model", "conditional-vae", "--data", "own.csv"], "--model conditional-vae needs the class of each sample"),
+        (["--split", "all", "--fold", "2"], "--fold is for --split folds, got --split all"),
+        (["--fold", "10"], "fold must be"),
+        (["--image-size", "0"], "image_size must be at least 1, got 0"),
+        (["--split", "half"], "--split must be holdout or all or folds, got 'half'"),
+        (["--model", "gan"], "--model must be somvae or vqvae or vae or conditional-vae or gumbel-vae or moe-vae, got"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table("own.csv", label=False)
+    assert main([*TINY, *options, "--out", "run"]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not Path("run").exists()

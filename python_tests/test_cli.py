@@ -441,10 +441,10 @@ def test_an_interruption_promises_only_what_is_there(
     last = 0
     loss = SOMVAE.loss
 
-    def interrupted(self: SOMVAE, *inputs: Any) -> Any:
+    def interrupted(self: SOMVAE, *inputs: Any, **fields: Any) -> Any:
         if self.training and next(steps) >= last:
             raise KeyboardInterrupt
-        return loss(self, *inputs)
+        return loss(self, *inputs, **fields)
 
     monkeypatch.setattr(SOMVAE, "loss", interrupted)
     capsys.readouterr()
@@ -504,8 +504,8 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["evalute"], "did you mean evaluate?"),
         (["fit", "--config", "nowhere.yaml"], "File does not exist"),
         (["fit", "--learning-rate", "1e30", "--accelerator", "cpu"], "so training stopped"),
-        (["train"], "unknown command 'train'; known are evaluate, fit, info, predict"),
-        ([], "the command is missing; known are evaluate, fit, info, predict"),
+        (["train"], "unknown command 'train'; known are evaluate, fit, info, plot, predict, sample, som"),
+        ([], "the command is missing; known are evaluate, fit, info, plot, predict, sample, som"),
         (["fit", "--topology", "hexa"], "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa"),
         (["fit", "--rows"], "--rows needs a value, got none"),
         (["predict", "run", "x.npy", "-o"], "-o/--output needs a value, got none"),

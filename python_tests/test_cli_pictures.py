@@ -17,6 +17,7 @@ from somvae_ext.training import RunFolder, load_model
 FIT = ["fit", "--data", "digits", "--epochs", "1", "--batch-size", "128", "--accelerator", "cpu", "--threads", "1"]
 SIZES = {
     "somvae": ["--rows", "2", "--cols", "3", "--latent-dim", "4"],
+    "vqvae": ["--num-codes", "6", "--latent-dim", "4", "--hidden-sizes", "8"],
     "vae": ["--latent-dim", "2", "--hidden-sizes", "8"],
     "conditional-vae": ["--latent-dim", "2", "--hidden-sizes", "8"],
     "gumbel-vae": ["--latent-dim", "2", "--hidden-sizes", "8"],
@@ -24,6 +25,7 @@ SIZES = {
 }
 PICTURES = {
     "somvae": {"contingency", "map"},
+    "vqvae": {"contingency"},
     "vae": set(),
     "conditional-vae": {"categories"},
     "gumbel-vae": {"categories", "contingency"},
@@ -102,6 +104,11 @@ def test_frames_of_series_are_drawn_too() -> None:
     sizes = ["--rows", "2", "--cols", "2", "--latent-dim", "4", "--num-series", "20", "--out", "run"]
     assert main([*FIT, "--data", "digits-series", *sizes]) == 0
     assert pictures_in(Path("run")).keys() == ALWAYS | {"contingency", "map", "transitions"}
+
+
+def test_samples_of_several_codes_have_no_table_of_clusters() -> None:
+    assert main([*FIT, "--model", "vqvae", "--network", "conv", "--num-codes", "6", "--out", "run"]) == 0
+    assert pictures_in(Path("run")).keys() == ALWAYS
 
 
 def test_of_data_that_are_no_images_none_are_drawn() -> None:

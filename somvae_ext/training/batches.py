@@ -28,7 +28,7 @@ def batches(
         sampler: which items, in which order; by default each of them in its place.
         generator: what the loader draws from, torch's global one by default.
     """
-    if not isinstance(data, Samples):
+    if type(data) is not Samples:  # items of its subclasses may be others
         return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=generator)
     order = SequentialSampler(data) if sampler is None else sampler
     # Without a batch size the loader hands the sampler's lists to the data set as they are.

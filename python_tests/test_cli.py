@@ -513,7 +513,7 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "--seed", "9" * 30], "--seed must be an integer from 0 to 4294967295, got 999"),
         (
             ["fit", "--init", "kmeans", "--rows", "50", "--cols", "50"],
-            "--init kmeans needs a training row for each of the 50 x 50 nodes, got 1257; choose smaller --rows and",
+            "--init kmeans needs a training row for each of the 2500 codes, got 1257; choose smaller --rows and",
         ),
     ],
 )

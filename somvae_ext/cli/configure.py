@@ -11,7 +11,7 @@ from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, option
 from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SIZES_FOR_CONV, STATIC, Preset
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
-from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig
+from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig, VQVAEConfig
 from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
 
 if TYPE_CHECKING:
@@ -164,8 +164,10 @@ def _static_config(
         if not labels:
             raise ValueError(f"--model {model.name} needs the class of each sample, but {name} has none")
         changes["num_classes"] = max(int(label.max()) for label in labels) + 1
-    config: Any = model.config_type() if preset is None else preset.config()
-    return dataclasses.replace(config, **changes | asked)
+    config: Any = dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | asked)
+    if isinstance(config, VQVAEConfig):
+        return _with_start(config, config.num_codes, splits, asked, "--num-codes", by_default=preset is None)
+    return config
 
 
 def _somvae_config(
@@ -185,14 +187,22 @@ def _somvae_config(
     if asked.get("network") == "identity":
         changes.setdefault("latent_dim", math.prod(splits.sample_shape))
     config: SOMVAEConfig = dataclasses.replace(SOMVAEConfig() if preset is None else preset.config(), **changes)
+    start_by_default = not is_named and preset is None
+    return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)
+
+
+def _with_start(config: Any, codes: int, splits: AnySplits, asked: dict[str, Any], sizes: str, by_default: bool) -> Any:
+    """The config with k-means centres to start from, by default or as asked, where there are samples enough.
+
+    Few steps, such as a small file gives, leave codes that start beside all encodings where they are.
+    """
     count = _num_samples(splits)
-    if not is_named and preset is None and "init" not in asked and count >= config.grid.num_nodes:
-        # A small file gives so few steps that codes which start beside all encodings stay there.
+    if by_default and "init" not in asked and count >= codes:
         config = dataclasses.replace(config, init="kmeans")
-    if config.init == "kmeans" and count < config.grid.num_nodes:
+    if config.init == "kmeans" and count < codes:
         raise ValueError(
-            f"--init kmeans needs a training {'frame' if splits.kind == 'series' else 'row'} for each of the "
-            f"{config.rows} x {config.cols} nodes, got {count}; choose smaller --rows and --cols, or --init normal"
+            f"--init kmeans needs a training {'frame' if splits.kind == 'series' else 'row'} for each of the {codes} "
+            f"codes, got {count}; choose smaller {sizes}, or --init normal"
         )
     return config
 
@@ -201,7 +211,7 @@ def _check_range(splits: AnySplits) -> None:
     from somvae_ext.data import Samples
     from somvae_ext.models.reconstruction import check_cross_entropy_range
 
-    for name, part in (("training", splits.train), ("validation", splits.validation)):
+    for name, part in (("training", splits.train), ("validation", splits.validation), ("test", splits.test)):
         if isinstance(part, Samples):  # series made of images are in range by their making
             check_cross_entropy_range(part.x, f"--reconstruction bce: {name} data, scaled by the training data,")
 

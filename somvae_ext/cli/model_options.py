@@ -19,7 +19,7 @@ MODEL_OPTIONS = {
     "network": "encoder and decoders",
     "hidden_sizes": "widths of the encoder's hidden layers",
     "latent_relu": "end the dense encoder with a ReLU, as the published one does",
-    "init": "where the codes start (default: kmeans for a map of one's own data with a row for each node, else normal)",
+    "init": "where codes start (default: kmeans for one's own data and for vqvae, if there are samples enough)",
     "reconstruction": "squared errors, or binary cross entropy",
     "gradient": "what the encoder learns from",
     "alpha": "weight of the commitment loss",

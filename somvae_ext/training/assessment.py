@@ -196,7 +196,8 @@ def _mean_loss_terms(model: Model, data: Dataset[dict[str, Tensor]]) -> dict[str
     count = 0
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(_LOSS_SEED)
-        for batch in _batches(model, data):
+        # In an order of its own: the neighbours in a file may be alike, and terms of a whole batch tell.
+        for batch in _batches(model, data, torch.randperm(len(data))):  # type: ignore[arg-type]
             fields = {name: batch[name].to(device) for name in model.batch_fields if name in batch}
             losses = model.loss(model(**fields), **fields)
             frames = len(batch["x"]) if "mask" not in fields else int(fields["mask"].sum())

@@ -196,8 +196,9 @@ def fit(
     train_loader = load(train, ShuffledShare(len(train), fabric, order), order)  # type: ignore[arg-type]
     validation_loader = None
     if validation is not None:
-        own = range(fabric.global_rank, len(validation), fabric.world_size)  # type: ignore[arg-type]
-        validation_loader = load(validation, own)
+        # In an order of its own: the neighbours in a file may be alike, and terms of a whole batch tell.
+        mixed = torch.randperm(len(validation), generator=torch.Generator().manual_seed(config.seed))  # type: ignore[arg-type]
+        validation_loader = load(validation, mixed[fabric.global_rank :: fabric.world_size].tolist())
 
     network = cast(nn.Module, model)
     groups = _parameter_groups(network, config)
@@ -342,7 +343,7 @@ class _Iterations:
 
     def add(self, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self._losses.setdefault(name, []).append(float(f"{value:.6g}"))
+            self._losses.setdefault(name, []).append(value)
 
     def record(self) -> dict[str, Any]:
         return {"epoch": self._epoch, "step": self._first_step, "losses": self._losses}

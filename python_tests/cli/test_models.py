@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from somvae_ext.cli import main
 from somvae_ext.cli.recipes import PRESETS
@@ -18,14 +16,6 @@ from somvae_ext.models import MODELS
 from somvae_ext.training import load_model
 
 TINY = ["fit", "--epochs", "1", "--accelerator", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)  # the command sets them for its process
 
 
 def config_of(folder: str) -> dict[str, Any]:

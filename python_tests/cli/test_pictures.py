@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,14 +31,6 @@ PICTURES = {
     "moe-vae": {"categories", "contingency", "experts"},
 }
 ALWAYS = {"reconstructions", "samples", "curves", "iterations"}
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)  # the command sets them for its process
 
 
 @pytest.fixture(scope="module")

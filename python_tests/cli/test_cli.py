@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ from somvae_ext.training import load_model
 
 ROOT = Path(somvae_ext.__file__).parents[1]
 TINY = ["fit", "--rows", "3", "--cols", "4", "--epochs", "1", "--latent-dim", "8", "--accelerator", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)  # the command sets them for its process
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:

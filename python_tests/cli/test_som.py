@@ -8,13 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from matplotlib.image import imread
 
 import somvae_ext
@@ -24,14 +22,6 @@ from somvae_ext.estimators import SOM, load_som
 
 ROOT = Path(somvae_ext.__file__).parents[1]
 SMALL = ["--rows", "3", "--cols", "4", "--epochs", "3", "--quiet", "--overwrite", "--out", "map"]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)  # --threads sets them for its process
 
 
 def fit(data: str, *options: str) -> int:

@@ -47,9 +47,9 @@ def test_configs_are_frozen_and_survive_json_lists(name: str) -> None:
 
 
 @all_models
-def test_losses_are_weighted_means_of_the_terms_of_each_sample(name: str) -> None:
-    model, data = make(name).double(), samples()
-    fields = fields_of(model, Samples(data.x.double(), data.label))
+def test_losses_are_weighted_means_of_the_terms_of_each_sample(name: str, device: torch.device) -> None:
+    model, data = make(name).double().to(device), samples()
+    fields = fields_of(model, Samples(data.x.double().to(device), data.label.to(device)))
     output = model(**fields)
     terms, losses = model.terms(output, **fields), model.loss(output, **fields)
     assert losses._fields[0] == "total"
@@ -63,25 +63,33 @@ def test_losses_are_weighted_means_of_the_terms_of_each_sample(name: str) -> Non
 
 
 @all_models
-def test_samples_and_reconstructions_look_like_the_data(name: str) -> None:
-    model, data = make(name), samples(5)
-    fields = fields_of(model, data)
-    fields.pop("mask", None)
+def test_samples_and_reconstructions_look_like_the_data(name: str, device: torch.device) -> None:
+    model, data = make(name).to(device), samples(5)
+    fields = {field: value.to(device) for field, value in fields_of(model, data).items()}
     assert model.reconstruct(**fields).shape == data.x.shape
     drawn = [model.sample(3, generator=torch.Generator().manual_seed(4)) for _ in range(2)]
     assert drawn[0].shape == (3, *SHAPE)
+    assert drawn[0].device.type == device.type
     assert torch.equal(*drawn)
 
 
 @all_models
-def test_clusters_are_those_of_the_output(name: str) -> None:
-    model, data = make(name), samples(9)
+def test_a_seed_draws_the_same_on_all_devices(name: str, device: torch.device) -> None:
+    here, there = make(name).double(), make(name).double().to(device)
+    # Linear layers and functions of them, in float64: rounding alone differs, by some hundred units in the last place.
+    one, other = (model.sample(4, generator=torch.Generator().manual_seed(1)).cpu() for model in (here, there))
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@all_models
+def test_clusters_are_those_of_the_output(name: str, device: torch.device) -> None:
+    model, data = make(name).to(device), samples(9)
     if not hasattr(model, "assign"):
         assert not hasattr(model, "num_clusters")
         return
-    indices = model(**fields_of(model, data)).indices
+    indices = model(data.x.to(device)).indices
     assert indices.dtype == torch.int64
-    assert torch.equal(model.assign(data.x), indices)
+    assert torch.equal(model.assign(data.x.to(device)), indices)
     assert 0 <= indices.min() <= indices.max() < model.num_clusters
 
 

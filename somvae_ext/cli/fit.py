@@ -24,8 +24,8 @@ def run(options: Namespace) -> None:
 
     import somvae_ext.plotting  # noqa: F401
     from somvae_ext.training import RunFolder, clustering_metrics, evaluate, fit
-    from somvae_ext.training.loop import Clusters
     from somvae_ext.training.run_config import fingerprint, model_section
+    from somvae_ext.training.trainable import Clusters
 
     # Whatever can be known to fail is refused before the folder is touched.
     if torch.distributed.is_torchelastic_launched():

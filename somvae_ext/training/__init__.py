@@ -4,9 +4,11 @@ Needs the extra ``train``.
 """
 
 from somvae_ext.training.assessment import Encodings, clustering_metrics, encode, evaluate
-from somvae_ext.training.loop import Trainable, TrainingConfig, fit
+from somvae_ext.training.loop import fit
 from somvae_ext.training.run_folder import RunFolder
 from somvae_ext.training.saved_model import load_model
+from somvae_ext.training.trainable import Trainable
+from somvae_ext.training.training_config import TrainingConfig
 
 __all__ = [
     "Encodings",

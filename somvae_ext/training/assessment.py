@@ -14,7 +14,7 @@ from somvae_ext import evaluation
 from somvae_ext.models import Model
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training.batches import batches
-from somvae_ext.training.loop import Clusters
+from somvae_ext.training.trainable import Clusters
 
 _BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
 _EACH_EPOCH = ("nmi_arithmetic", "acc", "purity", "usage", "perplexity")

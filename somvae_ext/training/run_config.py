@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from somvae_ext.data import Samples, Scaling
 from somvae_ext.models import MODELS, SOMVAE, Model
-from somvae_ext.training.loop import TrainingConfig
 from somvae_ext.training.run_folder import RunFolder
+from somvae_ext.training.training_config import TrainingConfig
 
 Config = TypeVar("Config")
 

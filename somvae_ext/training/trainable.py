@@ -1,0 +1,51 @@
+"""What training asks of a model, and what a model may offer beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+
+class Trainable(Protocol):
+    """What the loop asks of a model, which is a ``torch.nn.Module`` as well.
+
+    ``batch_fields`` names the items of a batch, ``x`` first, that forward pass and loss take by keyword. A model that
+    clusters gives the clusters of the samples as its output's ``indices`` and has a ``num_clusters``.
+    """
+
+    batch_fields: ClassVar[tuple[str, ...]]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Forward pass; what it returns is handed to ``loss``."""
+
+    @property
+    def loss(self) -> Callable[..., Any]:
+        """Losses of an output and the same fields: a NamedTuple of scalars, one of them ``total``."""
+
+
+@runtime_checkable
+class InParameterGroups(Protocol):
+    """A model whose parameters do not all learn alike."""
+
+    def parameter_groups(self, learning_rate: float, transition_rate_factor: float) -> list[dict[str, Any]]:
+        """Parameter groups for the optimizers, each with its ``lr``.
+
+        ``rows`` is True in a group whose gradients are sparse rows of tables.
+        """
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A model whose loss changes in the course of a training."""
+
+    def set_progress(self, step: int, epoch: int) -> None:
+        """Called before each step with its number and that of its epoch, both from 1."""
+
+
+@runtime_checkable
+class Clusters(Protocol):
+    """A model whose output says as ``indices`` which cluster each sample belongs to."""
+
+    @property
+    def num_clusters(self) -> int:
+        """How many clusters there are."""

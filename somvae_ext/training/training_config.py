@@ -1,0 +1,56 @@
+"""How a model is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained: Adam with a learning rate that falls in steps.
+
+    Parameters whose gradients are rows of a table learn by :class:`~somvae_ext.optim.RowAdam`, at the same rates.
+
+    Args:
+        epochs: passes over the training data.
+        batch_size: samples, or series, per step and process.
+        learning_rate: Adam's rate at the start.
+        transition_rate_factor: the transition logits learn at this multiple of the rate.
+        decay_factor: the rates are multiplied by this every ``decay_steps`` steps; 1 keeps them constant.
+        decay_steps: see ``decay_factor``.
+        max_grad_norm: longer gradients, all of a step taken as one vector, are scaled to this norm; 0 leaves them.
+        revive: before each epoch but the first, move the nodes that won nothing in the one before to encodings of
+            random training samples, and forget what the optimizer knew about them. Not part of the published recipe.
+        seed: order of the samples, and whatever the model draws.
+
+    The defaults are the published recipe of SOM-VAE (Fortuin et al. 2019 and github.com/ratschlab/SOM-VAE).
+
+    Raises:
+        ValueError: a number that is not positive, a decay factor above 1, or a negative norm.
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    transition_rate_factor: float = 100.0
+    decay_factor: float = 0.9
+    decay_steps: int = 500
+    max_grad_norm: float = 0.0
+    revive: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "decay_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"TrainingConfig: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "transition_rate_factor"):
+            rate = getattr(self, name)
+            if not (math.isfinite(rate) and rate > 0):
+                raise ValueError(f"TrainingConfig: {name} must be a positive number, got {rate}")
+        if not 0 < self.decay_factor <= 1:
+            raise ValueError(f"TrainingConfig: decay_factor must be above 0 and at most 1, got {self.decay_factor}")
+        if not (math.isfinite(self.max_grad_norm) and self.max_grad_norm >= 0):
+            raise ValueError(
+                f"TrainingConfig: max_grad_norm must be a finite number of at least 0, got {self.max_grad_norm}"
+            )

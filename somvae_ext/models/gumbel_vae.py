@@ -73,8 +73,8 @@ class GumbelVAEConfig:
     def dupont(cls) -> GumbelVAEConfig:
         """The paper's objective, equation 7, on dense networks: gamma 30, capacities of 5 nats, temperature 0.67.
 
-        They rise for 12,000 steps, about 25 epochs of MNIST in batches of 128, where the paper's take 25,000 of a
-        training eight times as long: stopped half way, categories have hardly more room than they fill.
+        Capacities rise for 12,000 steps, which are 25 epochs of MNIST in batches of 128. At the paper's 25,000 such a
+        training would end half way up, just when that of the categories reaches log C.
         """
         return cls(temperature=0.67, objective="dupont", capacity_ramp=12_000)
 

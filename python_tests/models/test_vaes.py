@@ -230,7 +230,7 @@ def test_the_presets_are_the_settings_of_paper_and_notebook() -> None:
     assert sum(p.numel() for p in VAE(VAEConfig()).parameters()) == 784 * 400 + 400 + 2 * 8020 + 8400 + 401 * 784
     notebook, dupont = GumbelVAEConfig.notebook(), GumbelVAEConfig.dupont()
     assert (notebook.gamma, notebook.capacity_z, notebook.capacity_c, notebook.capacity_ramp) == (20, 100, 100, 40)
-    assert (dupont.gamma, dupont.capacity_z, dupont.capacity_c, dupont.capacity_ramp) == (30, 5, 5, 12_000)
+    assert (dupont.gamma, dupont.capacity_z, dupont.capacity_c, dupont.capacity_ramp) == (30, 5, 5, 6_000)
     conv = GumbelVAE(GumbelVAEConfig.dupont_conv())
     assert [m.out_channels for m in conv.trunk.modules() if isinstance(m, torch.nn.Conv2d)] == [32, 32, 64, 64]
     assert conv.config.capacity_ramp == 25_000

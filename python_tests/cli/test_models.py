@@ -90,6 +90,32 @@ def test_a_table_is_trained_evaluated_and_drawn(capsys: pytest.CaptureFixture[st
     assert load_model("conditional-vae").config.num_classes == 3
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([10**9 * (place % 3 + 1) for place in range(40)], "got 3 classes from 1000000000 to 3000000000"),
+        ([place % 3 - 1 for place in range(40)], "got 3 classes from -1 to 1"),
+        ([2 * (place % 3) for place in range(40)], "got 3 classes from 0 to 4"),
+    ],
+)
+def test_labels_that_do_not_count_the_classes_are_refused_by_the_conditional_vae(
+    labels: list[int], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez("own.npz", x=np.random.default_rng(0).random((40, 4)), label=np.array(labels))
+    assert main([*TINY, "--model", "conditional-vae", "--data", "own.npz", "--out", "run"]) == 2
+    error = capsys.readouterr().err
+    assert "labels of the training data must count the classes from 0 on, without a gap, for --model " in error
+    assert sentence in error
+    assert not Path("run").exists()
+
+
+def test_what_does_not_fit_into_memory_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--model", "vae", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["sample", "run", "-n", str(10**12)]) == 2
+    assert capsys.readouterr().err.startswith("somvae: there is not enough memory for this; ")
+
+
 def test_a_run_from_before_models_had_names_is_a_som_vae(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--rows", "2", "--cols", "2", "--out", "run"]) == 0
     config = config_of("run")
@@ -108,6 +134,11 @@ def test_a_run_from_before_models_had_names_is_a_som_vae(capsys: pytest.CaptureF
         (["--model", "vae", "--rows", "3"], "--rows is for somvae, and --model vae has no use for it"),
         (["--temperature", "1"], "--temperature is for gumbel-vae, and --model somvae has no use for it"),
         (["--model", "vae", "--revive"], "--revive is for models with a codebook, and --model vae has none"),
+        (
+            ["--model", "gumbel-vae", "--gamma", "3"],
+            "objective must be 'dupont' or 'notebook' for gamma",
+        ),
+        (["--model", "vae", "--data", "own.npy", "--network", "conv"], "multiples of 16"),
         (["--model", "vae", "--preset", "dupont"], "--preset must be notebook for --model vae, got 'dupont'"),
         (["--model", "moe-vae", "--std", "0"], "MoEVAEConfig: std must be a finite number above 0, got 0.0"),
         (["--model", "gumbel-vae", "--temperature", "0"], "temperature must be a finite number above 0, got 0.0"),
@@ -125,6 +156,7 @@ def test_what_does_not_go_together_is_one_sentence(
     options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_table("own.csv", label=False)
+    np.save("own.npy", np.random.default_rng(0).random((40, 20, 20)))
     assert main([*TINY, *options, "--out", "run"]) == 2
     error = capsys.readouterr().err
     assert sentence in error

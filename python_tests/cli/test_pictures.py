@@ -26,9 +26,9 @@ PICTURES = {
     "somvae": {"contingency", "map"},
     "vqvae": {"contingency"},
     "vae": set(),
-    "conditional-vae": {"categories"},
-    "gumbel-vae": {"categories", "contingency"},
-    "moe-vae": {"categories", "contingency", "experts"},
+    "conditional-vae": {"categories", "category"},
+    "gumbel-vae": {"categories", "category", "contingency"},
+    "moe-vae": {"categories", "category", "contingency", "experts"},
 }
 ALWAYS = {"reconstructions", "samples", "curves", "iterations"}
 
@@ -131,7 +131,7 @@ def test_what_experts_make_of_one_z_is_kept_over_a_resumed_training() -> None:
     [
         ("vae", [], "samples"),
         ("somvae", [], "samples"),
-        ("gumbel-vae", [], "categories"),
+        ("gumbel-vae", [], "categories", "category"),
         ("gumbel-vae", ["--category", "9"], "category"),
         ("moe-vae", ["runs/vae"], "side-by-side"),
     ],

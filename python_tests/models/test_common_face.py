@@ -47,7 +47,7 @@ def test_configs_are_frozen_and_survive_json_lists(name: str) -> None:
 
 
 @all_models
-def test_losses_are_weighted_means_of_the_terms_of_each_sample(name: str, device: torch.device) -> None:
+def test_losses_are_means_of_the_terms_of_each_sample(name: str, device: torch.device) -> None:
     model, data = make(name).double().to(device), samples()
     fields = fields_of(model, Samples(data.x.double().to(device), data.label.to(device)))
     output = model(**fields)
@@ -60,6 +60,46 @@ def test_losses_are_weighted_means_of_the_terms_of_each_sample(name: str, device
     assert all(value.shape == () for value in losses)
     losses.total.backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@all_models
+def test_the_loss_compiles_to_one_graph(name: str) -> None:
+    model, fields = make(name), fields_of(make(name), samples(6))
+
+    def loss(**fields: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        total: Tensor = model.loss(model(**fields), **fields).total
+        return total
+
+    expected = model.loss
+    compiled = torch.compile(
+        lambda **inputs: expected(model(**inputs), **inputs).total, backend="aot_eager", fullgraph=True
+    )
+    torch.manual_seed(0)
+    once = compiled(**fields)
+    # The same numbers by the same functions, in another order where sums are fused: some hundred roundings.
+    torch.testing.assert_close(once, loss(**fields), rtol=1e-4, atol=1e-4)
+
+
+@all_models
+def test_encoder_and_decoder_are_exported_for_any_number_of_samples(name: str) -> None:
+    class Reconstruct(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = make(name)
+
+        def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+            result: Tensor = self.model.reconstruct(x) if label is None else self.model.reconstruct(x, label)
+            return result
+
+    module = Reconstruct().eval()
+    few, more = (tuple(fields_of(module.model, samples(n)).values()) for n in (4, 9))
+    number = torch.export.Dim("number")
+    shapes = tuple({0: number} for _ in few)
+    exported = torch.export.export(
+        module, few, dynamic_shapes=(*shapes, *(None,) * (2 - len(few)))[: len(few)]
+    ).module()
+    torch.testing.assert_close(exported(*more), module(*more))
 
 
 @all_models
@@ -153,6 +193,16 @@ def test_a_nan_stops_the_training_and_says_where(name: str, tmp_path: Path) -> N
     assert str(tmp_path / RunFolder.CHECKPOINT) in str(caught.value)
     assert "the total loss" not in str(caught.value)  # a term says more
     assert all(torch.equal(value, before[key]) for key, value in run.load_checkpoint()["model"].items())
+
+
+def test_a_nan_in_the_first_epoch_leaves_no_checkpoint_and_the_message_says_so(tmp_path: Path) -> None:
+    data, run = samples(), RunFolder(tmp_path)
+    run.save_config({})
+    data.x[7] = torch.nan
+    with pytest.raises(
+        FloatingPointError, match=r"at step [123] \(epoch 1\).*; no epoch was completed, so .* no checkpoint"
+    ):
+        fit(make("vae"), data, RECIPE, run_folder=run, accelerator="cpu")
 
 
 def test_the_training_sets_the_capacities() -> None:

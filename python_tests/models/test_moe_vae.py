@@ -114,6 +114,22 @@ def test_one_point_goes_through_every_expert() -> None:
     torch.testing.assert_close(chosen, rows[3])
 
 
+def test_samples_come_from_all_experts() -> None:
+    model, generator = mixture(), torch.Generator().manual_seed(5)
+    z, expert = array(torch.randn(50, LATENT, generator=generator)), torch.randint(EXPERTS, (50,), generator=generator)
+    assert len(expert.unique()) == EXPERTS
+    drawn = array(model.sample(50, generator=torch.Generator().manual_seed(5))).reshape(50, -1)
+    for row in range(50):
+        expected = decoded_by_expert(weights(model), int(expert[row]), z[[row]])[0]
+        np.testing.assert_allclose(drawn[row], expected, **CLOSE)
+
+
+def test_the_mixture_s_reconstruction_is_float32_under_autocast() -> None:
+    model, x = mixture().float(), images().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.reconstruct(x).dtype == torch.float32
+
+
 def test_experts_start_as_linear_layers_do() -> None:
     torch.manual_seed(0)
     model = MoEVAE(MoEVAEConfig())
@@ -134,7 +150,7 @@ def test_without_balance_one_expert_takes_all_and_with_it_none_does() -> None:
         shares = model.assign(digits.train.x).bincount(minlength=10) / len(digits.train)
         largest[balance] = shares.max().item()
     assert largest[0.0] == 1.0
-    assert largest[0.1] < 0.3
+    assert largest[0.1] < 0.5  # not even half of the samples
 
 
 @pytest.mark.parametrize(
@@ -155,6 +171,8 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"MoEVAE: x must have shape \[N, 1, 4, 3\], got \[6, 12\]"):
         model(x.flatten(1))
     output = model(x)
+    with pytest.raises(ValueError, match="MoEVAE: x must hold the 6 samples that output is of, got 1"):
+        model.loss(output, x[:1])
     with pytest.raises(ValueError, match=r"MoEVAE: x must hold values in \[0, 1\], got values from .* to 2"):
         model.loss(output, x + (x == x.max()) * (2 - x.max()))
     with pytest.raises(ValueError, match="MoEVAE: category must be from 0 to 3, or None for any, got 4"):

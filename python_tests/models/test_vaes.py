@@ -10,12 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from vae_oracle import array, cross_entropy, hidden, kl_normal, linear, one_hot, pixels, softmax, weights
 
-from somvae_ext.models import VAE, ConditionalVAE, ConditionalVAEConfig, GumbelVAE, GumbelVAEConfig, VAEConfig
+from somvae_ext.models import (
+    VAE,
+    ConditionalVAE,
+    ConditionalVAEConfig,
+    GumbelVAE,
+    GumbelVAEConfig,
+    StridedConvDecoder,
+    StridedConvEncoder,
+    VAEConfig,
+)
 
 SHAPE = (1, 4, 3)
 SMALL: dict[str, Any] = {"input_shape": SHAPE, "hidden_sizes": (7,), "latent_dim": 3}
@@ -90,7 +100,8 @@ def test_the_conditional_decoder_sees_the_class_and_the_encoder_does_not() -> No
 def test_the_loss_of_the_gumbel_vae_is_that_of_its_objective(
     objective: str, n: int, seed: int, step: int, epoch: int
 ) -> None:
-    model = gumbel(objective=objective, gamma=7.0, capacity_z=4.0, capacity_c=9.0, capacity_ramp=50)
+    weighted = {} if objective == "plain" else {"gamma": 7.0, "capacity_z": 4.0, "capacity_c": 9.0, "capacity_ramp": 50}
+    model = gumbel(objective=objective, **weighted)
     x = images(n, seed)
     model.set_progress(step, epoch)
     output = model(x)
@@ -128,6 +139,19 @@ def test_relaxed_categories_are_distributions_that_sharpen_with_the_temperature(
         sharpness.append(y.amax(dim=1).mean().item())
     assert sharpness == sorted(sharpness)
     assert sharpness[-1] > 0.95
+
+
+@pytest.mark.parametrize("temperature", [0.3, 2.0])
+def test_the_largest_of_the_relaxed_categories_is_drawn_from_the_posterior(temperature: float) -> None:
+    """Gumbel's noise alone makes it so, at any temperature (Jang et al. 2017, section 2)."""
+    model = gumbel(temperature=temperature)
+    with torch.no_grad():
+        model.categories.bias.copy_(torch.linspace(-1.5, 1.5, 10))
+    output = model(images(1).expand(20_000, *SHAPE))
+    drawn = output.y.argmax(dim=1).bincount(minlength=10) / 20_000
+    q = output.log_probs[0].exp()
+    assert q.max() > 5 * q.min()
+    assert ((drawn - q).abs() < 5 * (q * (1 - q) / 20_000).sqrt()).all()  # five standard errors
 
 
 def test_relaxed_categories_are_float32_and_finite_under_autocast() -> None:
@@ -193,6 +217,17 @@ def test_samples_repeat_with_their_generator_and_lie_between_zero_and_one() -> N
         assert 0 < first.min() <= first.max() < 1
 
 
+def test_samples_have_categories_drawn_uniformly() -> None:
+    for model in (conditional(), gumbel()):
+        generator = torch.Generator().manual_seed(5)
+        z, category = torch.randn(200, 3, generator=generator).double(), torch.randint(10, (200,), generator=generator)
+        assert len(category.unique()) == 10
+        condition = one_hot(category.numpy(), 10)
+        decoded = pixels(weights(model), np.concatenate([array(z), condition], axis=1))
+        drawn = model.sample(200, generator=torch.Generator().manual_seed(5))
+        np.testing.assert_allclose(array(drawn).reshape(200, -1), decoded, **CLOSE)
+
+
 def test_a_category_is_what_all_samples_have() -> None:
     model = conditional()
     chosen = model.sample(3, category=4, generator=torch.Generator().manual_seed(2))
@@ -220,10 +255,32 @@ def test_convolutions_take_images_of_multiples_of_sixteen(model_type: Any) -> No
     output = model(x, labels(2)) if model_type is ConditionalVAE else model(x)
     assert output.logits.shape == x.shape
     assert torch.isfinite(model.loss(output, x).total)
-    with pytest.raises(ValueError, match=r"StridedConvEncoder: height and width .* multiples of 16"):
-        model_type(model_type.config_type(input_shape=(1, 28, 28), network="conv", hidden_sizes=(8,)))
+    with pytest.raises(ValueError, match=rf"{model_type.__name__}Config: height and width .* multiples of 16"):
+        model_type.config_type(input_shape=(1, 28, 28), network="conv", hidden_sizes=(8,))
     with pytest.raises(ValueError, match="hidden_sizes must be one width for network 'conv'"):
-        model_type.config_type(network="conv", hidden_sizes=(8, 8))
+        model_type.config_type(input_shape=(1, 32, 32), network="conv", hidden_sizes=(8, 8))
+
+
+def test_the_strided_networks_are_those_of_the_paper() -> None:
+    """Four convolutions of stride 2 and a linear layer, all with ReLU, and their mirror image; layer by layer."""
+    torch.manual_seed(0)
+    encoder = StridedConvEncoder((1, 32, 32), 8).double()
+    decoder = StridedConvDecoder(5, (1, 32, 32), 8).double()
+    x, code = torch.rand(2, 1, 32, 32).double(), torch.randn(2, 5).double()
+    h = x
+    for layer, channels in zip((0, 2, 4, 6), (32, 32, 64, 64), strict=True):
+        w, b = (encoder.state_dict()[f"{layer}.{name}"] for name in ("weight", "bias"))
+        h = F.conv2d(h, w, b, stride=2, padding=1).clamp_min(0)
+        assert h.shape[1] == channels
+    h = (h.flatten(1) @ encoder.state_dict()["9.weight"].T + encoder.state_dict()["9.bias"]).clamp_min(0)
+    torch.testing.assert_close(encoder(x), h)
+    w = decoder.state_dict()
+    h = (code @ w["0.weight"].T + w["0.bias"]).clamp_min(0)
+    h = (h @ w["2.weight"].T + w["2.bias"]).view(2, 64, 2, 2)
+    for layer, channels in zip((5, 7, 9, 11), (64, 32, 32, 1), strict=True):
+        h = F.conv_transpose2d(h.clamp_min(0), w[f"{layer}.weight"], w[f"{layer}.bias"], stride=2, padding=1)
+        assert h.shape[1] == channels
+    torch.testing.assert_close(decoder(code), h)
 
 
 def test_the_presets_are_the_settings_of_paper_and_notebook() -> None:
@@ -249,6 +306,15 @@ def test_the_presets_are_the_settings_of_paper_and_notebook() -> None:
         (GumbelVAEConfig, {"capacity_ramp": 0}, "capacity_ramp must be an integer of at least 1, got 0"),
         (GumbelVAEConfig, {"objective": "elbo"}, "objective must be 'plain', 'dupont' or 'notebook', got 'elbo'"),
         (GumbelVAEConfig, {"num_categories": 0}, "num_categories must be an integer of at least 1, got 0"),
+        (GumbelVAEConfig, {"temperature": "1"}, "temperature must be a finite number above 0, got '1'"),
+        (
+            GumbelVAEConfig,
+            {"gamma": 5.0},
+            "objective must be 'dupont' or 'notebook' for gamma to mean anything, got 5.0",
+        ),
+        (VAEConfig, {"hidden_sizes": 400}, "hidden_sizes must hold sizes of at least 1, got 400"),
+        (VAEConfig, {"hidden_sizes": (4.5,)}, "hidden_sizes must hold sizes of at least 1, got [4.5]"),
+        (VAEConfig, {"latent_dim": True}, "latent_dim must be an integer of at least 1, got True"),
         (VAEConfig, {"beta": -1.0}, "beta must be a finite number of at least 0, got -1.0"),
         (VAEConfig, {"latent_dim": 0}, "latent_dim must be an integer of at least 1, got 0"),
         (VAEConfig, {"hidden_sizes": ()}, "hidden_sizes must hold sizes of at least 1, got []"),
@@ -270,6 +336,18 @@ def test_images_outside_the_unit_interval_are_refused(make: Any, value: float) -
     output = model(x, labels()) if isinstance(model, ConditionalVAE) else model(x)
     with pytest.raises(ValueError, match=rf"{type(model).__name__}: x must hold values in \[0, 1\], got values from"):
         model.loss(output, x)
+
+
+@pytest.mark.parametrize("make", [vae, conditional, gumbel])
+def test_a_loss_is_of_the_samples_that_the_output_is_of(make: Any) -> None:
+    model = make()
+    output = model(images(), labels()) if isinstance(model, ConditionalVAE) else model(images())
+    with pytest.raises(
+        ValueError, match=rf"{type(model).__name__}: x must hold the 6 samples that output is of, got 1"
+    ):
+        model.loss(output, images(1))
+    with pytest.raises(ValueError, match=r"x must have shape \[N, 1, 4, 3\], got \[6, 12\]"):
+        model.loss(output, images().flatten(1))
 
 
 @pytest.mark.parametrize("make", [vae, conditional, gumbel])
@@ -312,8 +390,10 @@ def test_progress_begins_at_one() -> None:
         gumbel().set_progress(0, 1)
 
 
-def test_no_samples_have_no_terms() -> None:
-    model = gumbel()
+@pytest.mark.parametrize("objective", ["plain", "dupont", "notebook"])
+def test_no_samples_have_no_terms(objective: str) -> None:
+    model = gumbel(objective=objective)
     output = model(images(0))
     assert [len(term) for term in model.terms(output, images(0))] == [0, 0, 0]
+    assert [term.item() for term in model.loss(output, images(0))[1:]] == [0, 0, 0]
     assert model.assign(images(0)).shape == (0,)

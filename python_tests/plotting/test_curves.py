@@ -123,7 +123,7 @@ def test_the_nmi_comes_first_with_its_averaging_and_bolder_than_the_rest() -> No
 
 def test_the_perplexity_is_drawn_as_a_share_of_the_clusters_or_not_at_all() -> None:
     ax = plot_quality([{"epoch": 1, "metrics": METRICS}], num_clusters=8)
-    assert labels_of(ax)[-1] == "perplexity / 8 clusters"
+    assert labels_of(ax)[-1] == "training perplexity / 8 clusters"
     assert ax.lines[-1].get_ydata().tolist() == [0.5]
     assert "perplexity" not in "".join(labels_of(plot_quality([{"epoch": 1, "metrics": METRICS}])))
 

@@ -75,6 +75,13 @@ def test_codes_that_follow_averages_are_the_same_bits_in_both_processes(folder: 
     assert same_bits(*uneven)
 
 
+def test_models_that_draw_have_the_same_weights_and_records_in_both_processes(folder: Path) -> None:
+    first, second = (outcome(folder, "drawn", rank) for rank in (0, 1))
+    assert same_bits(first["model"], second["model"])
+    assert first["history"] == second["history"]
+    assert first["model"]["capacity_z"].item() > 0
+
+
 def test_averages_of_two_processes_are_those_of_their_joined_batches(folder: Path) -> None:
     """In float64, where fifteen steps of Adam make less than 1e-9 of sums in another order."""
     two, one = outcome(folder, "averages"), outcome(folder, "averages", world_size=1)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from somvae_ext.data import Samples
-from somvae_ext.models import SOMVAE, VQVAE, SOMVAEConfig, VQVAEConfig
+from somvae_ext.models import SOMVAE, VQVAE, GumbelVAE, GumbelVAEConfig, SOMVAEConfig, VQVAEConfig
 from somvae_ext.nn import VectorQuantizer
 from somvae_ext.training import RunFolder, TrainingConfig, fit
 from somvae_ext.training.processes import add_up, average_rows, launch
@@ -95,6 +95,15 @@ def averages() -> dict[str, object]:
     return {"model": trained.state_dict(), "history": history}
 
 
+def drawn() -> dict[str, object]:
+    """A model that draws, of its own in each process, and whose capacities rise."""
+    torch.manual_seed(RANK)
+    config = GumbelVAEConfig((3,), 4, hidden_sizes=(8,), latent_dim=2, objective="dupont", capacity_ramp=20)
+    trained = GumbelVAE(config).double()
+    history = fit(trained, Samples(series(4, seed=6).x.view(20, 3)), RECIPE, accelerator="cpu")
+    return {"model": trained.state_dict(), "history": history}
+
+
 def uneven() -> dict[str, object]:
     """Averages of batches of different sizes, one of them empty."""
     fabric = launch("cpu")
@@ -140,7 +149,7 @@ def broken() -> str:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    results: dict[str, object] = {"train": train(folder), "averages": averages(), "uneven": uneven()}
+    results: dict[str, object] = {"train": train(folder), "averages": averages(), "uneven": uneven(), "drawn": drawn()}
     if WORLD_SIZE > 1:
         results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}
     torch.save(results, folder / f"{WORLD_SIZE}_{RANK}.pt")

@@ -48,10 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (ValueError, OSError, FloatingPointError) as error:
         return _complain(str(error))
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _complain("there is not enough memory for this; choose smaller sizes, numbers or batches")
     except KeyboardInterrupt as interrupt:
         _complain(str(interrupt) or "interrupted")
         return _INTERRUPTED
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch raises a plain RuntimeError.
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _complain(sentence: str) -> int:

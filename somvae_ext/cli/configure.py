@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, option
+import torch
+
+from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
 from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SIZES_FOR_CONV, STATIC, Preset
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
@@ -145,7 +147,7 @@ def _asked(options: Namespace, model: type[Model]) -> dict[str, Any]:
     """The fields of the model's config that were given as options."""
     asked = {name: value for name, value in given(options).items() if name in MODEL_OPTIONS}
     for name in asked.keys() - fields(model.name):
-        models = " and ".join(other for other in MODELS if name in fields(other))
+        models = listed(other for other in MODELS if name in fields(other))
         raise ValueError(f"{option(name)} is for {models}, and --model {model.name} has no use for it")
     if options.revive and not hasattr(model, "revive"):
         raise ValueError(f"--revive is for models with a codebook, and --model {model.name} has none")
@@ -160,14 +162,28 @@ def _static_config(
         raise ValueError(f"--model {model.name} is for single samples, and {name} holds series; use --model somvae")
     changes: dict[str, Any] = {"input_shape": splits.sample_shape}
     if "label" in model.batch_fields:
-        labels = [part.label for part in splits if part.label is not None]
-        if not labels:
-            raise ValueError(f"--model {model.name} needs the class of each sample, but {name} has none")
-        changes["num_classes"] = max(int(label.max()) for label in labels) + 1
+        changes["num_classes"] = _num_classes(model, name, splits)
     config: Any = dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | asked)
     if isinstance(config, VQVAEConfig):
         return _with_start(config, config.num_codes, splits, asked, "--num-codes", by_default=preset is None)
     return config
+
+
+def _num_classes(model: type[Model], name: str, splits: AnySplits) -> int:
+    """How many classes there are, of data whose labels count them from 0."""
+    labels = [part.label for part in splits if part.label is not None]
+    if not labels:
+        raise ValueError(f"--model {model.name} needs the class of each sample, but {name} has none")
+    known = labels[0].unique()  # of the training data
+    if not torch.equal(known, torch.arange(len(known))):
+        raise ValueError(
+            f"{name}: labels of the training data must count the classes from 0 on, without a gap, for --model "
+            f"{model.name}, got {len(known)} classes from {int(known[0])} to {int(known[-1])}"
+        )
+    for label in labels[1:]:
+        if label.max() >= len(known) or label.min() < 0:
+            raise ValueError(f"{name}: all classes must occur in the training data, got others in held-out data")
+    return len(known)
 
 
 def _somvae_config(

@@ -33,8 +33,10 @@ def print_evaluation(model: Model, evaluation: dict[str, float], split: str, kin
     what = "frames of series" if kind == "series" else "samples"
     grid = getattr(getattr(model, "quantizer", None), "grid", None)
     count = getattr(model, "num_clusters", 0)
-    clusters = "nodes" if grid is not None else "clusters"
-    where = f" on {grid.rows} x {grid.cols} nodes" if grid is not None else f" in {count} clusters" if count else ""
+    # A sample of a convolutional VQ-VAE has many codes, and so no cluster.
+    several = getattr(model, "codes_per_sample", 1) > 1
+    clusters = "nodes" if grid is not None else "codes" if several else "clusters"
+    where = f" on {grid.rows} x {grid.cols} nodes" if grid is not None else f" in {count} {clusters}" if count else ""
     print(f"{evaluation['samples']} {what} of the {split} split{where}")
     loss = "nats per sample" if {"kl", "kl_z"} & evaluation.keys() else "mean over the values of a sample"
     meanings = {

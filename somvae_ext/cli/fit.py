@@ -58,9 +58,10 @@ def run(options: Namespace) -> None:
     )
 
     def measure() -> dict[str, float]:
-        if isinstance(model, MoEVAE):
-            add_experts(model, folder)
         return clustering_metrics(model, splits.train if splits.validation is None else splits.validation)
+
+    def keep_experts(epoch: int) -> None:
+        add_experts(model, folder, epoch)
 
     start = time.perf_counter()
     try:
@@ -70,6 +71,7 @@ def run(options: Namespace) -> None:
             training,
             validation=splits.validation,
             metrics=measure if isinstance(model, Clusters) else None,
+            after_epoch=keep_experts if isinstance(model, MoEVAE) else None,
             run_folder=folder,
             resume=options.resume is not None,
             accelerator=options.accelerator or "auto",

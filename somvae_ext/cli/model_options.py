@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from somvae_ext.models import MODELS
@@ -24,7 +24,7 @@ MODEL_OPTIONS = {
     "gradient": "what the encoder learns from",
     "alpha": "weight of the commitment loss",
     "beta": "weight of the SOM loss, of a VQ-VAE's commitment loss, or of the KL divergence",
-    "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of the distance from the capacities",
+    "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of a distance from capacities (30)",
     "tau": "weight of the smoothness loss (default: 1.4 for series, else 0)",
     "transitions": "table of all pairs of nodes, or of near ones",
     "transition_radius": "how many nodes away is near, for local transitions",
@@ -35,8 +35,8 @@ MODEL_OPTIONS = {
     "num_categories": "categories of the discrete latent variable",
     "temperature": "of the relaxed categories",
     "objective": "the lower bound, or distances from capacities as in the paper or in the notebook",
-    "capacity_z": "capacity of the continuous latent variable at the end, in nats",
-    "capacity_c": "capacity of the categories at the end, in nats",
+    "capacity_z": "capacity of the continuous latent variable at the end, in nats per sample, or per batch (notebook)",
+    "capacity_c": "the same of the categories",
     "capacity_ramp": "steps, or for the notebook's objective epochs, until then",
     "num_experts": "experts of the mixture",
     "hidden_size": "width of the hidden layers of experts and manager",
@@ -53,12 +53,12 @@ def add_model_options(add: Callable[..., None]) -> None:
     for name, meaning in MODEL_OPTIONS.items():
         defaults = {model: default for model in MODELS if (default := _defaults(model).get(name)) is not None}
         if next(iter(defaults.values())) is False:
-            add(option(name), f"{meaning} ({_and(defaults)})", action="store_true")
+            add(option(name), f"{meaning} ({listed(defaults)})", action="store_true")
             continue
         if "(default" not in meaning:
             meaning += f" (default: {_listed(defaults)})"
         elif len(defaults) > 1:
-            meaning += f" ({_and(defaults)})"
+            meaning += f" ({listed(defaults)})"
         add(option(name), meaning, **_values(name))
 
 
@@ -81,14 +81,15 @@ def _listed(defaults: dict[str, Any]) -> str:
     models: dict[Any, list[str]] = {}
     for model, default in defaults.items():
         models.setdefault(default, []).append(model)
-    return "; ".join(f"{_shown(default)} for {_and(names)}" for default, names in models.items())
+    return "; ".join(f"{_shown(default)} for {listed(names)}" for default, names in models.items())
 
 
 def _shown(default: Any) -> str:
     return " ".join(str(size) for size in default) if isinstance(default, tuple) else str(default)
 
 
-def _and(models: Any) -> str:
+def listed(models: Iterable[str]) -> str:
+    """``somvae, vqvae and vae``."""
     *first, last = models
     return f"{', '.join(first)} and {last}" if first else str(last)
 

@@ -44,8 +44,10 @@ def parse(argv: Sequence[str]) -> Namespace:
         "fit": make(
             "Trains a SOM-VAE or one of its relatives, evaluates it on the test split, and draws what it learned."
         ),
-        "evaluate": make("Measures how well the map of a run clusters, and orders, data that it has not seen."),
-        "predict": make("Writes the node of each sample of one's own data as CSV."),
+        "evaluate": make(
+            "Measures what the model of a run is worth on data that it has not seen: losses, clusters, order."
+        ),
+        "predict": make("Writes the node, cluster, codes or latent means of each sample of one's own data as CSV."),
         "sample": make(
             "Draws samples from the prior of a run's model, or of two runs' side by side: where there are classes, "
             "categories or experts, a row of each, all of the same latent points."
@@ -63,7 +65,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     for name, summary in (
         ("fit", "train a SOM-VAE or another model and evaluate it"),
         ("evaluate", "evaluate a trained one"),
-        ("predict", "assign one's own data to the nodes"),
+        ("predict", "assign one's own data to the nodes or clusters"),
         ("sample", "draw samples from a model's prior"),
         ("plot", "draw the pictures of a run again"),
         ("som", "self-organizing maps of tables, without a network"),
@@ -98,18 +100,22 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--num-series", "training series made of images (default: 5000 of MNIST, else one per image)", type=int)
     add(
         "--split",
-        "hold out validation data, train on all but the test data, or on nine of ten folds",
+        "hold out validation data, train on all but the test data, or on nine of ten folds (default: holdout)",
         choices=list(get_args(SplitName)),
     )
     add("--fold", "fold for validation, 0 to 9 (default: 0)", type=int)
     add("--image-size", "bring images to this many pixels on each side", type=int)
     add("--split-seed", "draws the splits, and the series made of images (default: 0)", type=int)
-    add("--out", "run folder (default: runs/ and the name of the data)", type=str)
+    add("--out", "run folder (default: runs/ with the names of the model, if not somvae, and of the data)", type=str)
     add("--overwrite", "replace an earlier run in that folder", action="store_true")
     add("--resume", "run folder of an interrupted training that is to go on", type=str)
     listed = "; ".join(f"{', '.join(presets)} for {model}" for model, presets in PRESETS.items())
     presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
-    add("--preset", f"start from a known setting: {listed}", choices=presets)
+    add(
+        "--preset",
+        f"start from a known setting, with epochs, batches, rate and split of its own: {listed}",
+        choices=presets,
+    )
     add_model_options(add)
     for name, meaning in (
         ("epochs", "passes over the training data"),
@@ -123,7 +129,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         listed = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
         add(f"--{name.replace('_', '-')}", f"{meaning} (default: {listed})", type=type(STATIC[name]))
     add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
-    add("--revive", "before each epoch, move nodes that won nothing in the last one", action="store_true")
+    add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
     add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])
 

@@ -22,6 +22,7 @@ PER_CATEGORY = 8
 _LARGEST_MATRIX = 4096
 # Clusters, or classes, of the largest table of both; larger ones are no longer read.
 _LARGEST_TABLE = 100
+_MOST_WITH_UNUSED = 20
 _MOST_EPOCHS = 30  # with a row of what the experts made of one z
 _SEED = 0  # of whatever is drawn from the prior, in each picture
 
@@ -48,6 +49,8 @@ def figures(
         if has_categories(model):
             rows = any_model.sample_rows(PER_CATEGORY, generator=torch.Generator().manual_seed(_SEED))
             yield folder.CATEGORIES, _figure(plot_categories(model, rows))
+            one = any_model.sample(PER_CATEGORY, category=0, generator=torch.Generator().manual_seed(_SEED))
+            yield folder.CATEGORY, _figure(plotting.plot_images(one))
         epochs, images = folder.load_experts()
         if images is not None:
             yield folder.EXPERTS, _experts(epochs, images)
@@ -88,21 +91,12 @@ def plot_categories(model: Model, rows: Tensor, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def add_experts(model: MoEVAE, folder: RunFolder) -> None:
-    """Keeps what each expert makes of one z, which is the same in all epochs, and draws all epochs so far.
-
-    To be called after an epoch, before its record joins the metrics.
-    """
+def add_experts(model: MoEVAE, folder: RunFolder, epoch: int) -> None:
+    """Keeps what each expert makes of one z, which is the same in all epochs."""
     import torch
 
-    if not draws_images(model):
-        return
-    history = folder.load_metrics()
-    images = model.sample_rows(1, generator=torch.Generator().manual_seed(_SEED))[:, 0]
-    folder.append_experts(history[-1]["epoch"] + 1 if history else 1, images)
-    epochs, all_images = folder.load_experts()
-    assert all_images is not None
-    folder.save_figure(folder.EXPERTS, _experts(epochs, all_images))
+    if draws_images(model):
+        folder.append_experts(epoch, model.sample_rows(1, generator=torch.Generator().manual_seed(_SEED))[:, 0])
 
 
 def _experts(epochs: Sequence[int], images: Tensor) -> Figure:
@@ -130,7 +124,9 @@ def _of_clusters(model: Any, splits: AnySplits, folder: RunFolder) -> Iterator[t
         index = encodings.real(encodings.indices)
         label = None if encodings.label is None else encodings.real(encodings.label)
         if label is not None and index.shape == label.shape and len(label.unique()) <= _LARGEST_TABLE:
-            yield folder.CONTINGENCY, _figure(plotting.plot_contingency(label, index, num_clusters=model.num_clusters))
+            # Of many clusters those without a sample would be most of the picture.
+            shown = model.num_clusters if model.num_clusters <= _MOST_WITH_UNUSED else None
+            yield folder.CONTINGENCY, _figure(plotting.plot_contingency(label, index, num_clusters=shown))
     if draws_images(model) and hasattr(model, "decoded_map"):
         encodings, config = encode(model, splits.train), model.config
         assert encodings.indices is not None

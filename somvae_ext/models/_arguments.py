@@ -21,17 +21,31 @@ def check_sample_shape(model: str, x: Tensor, input_shape: Sequence[int]) -> Non
 def check_unit_range(name: str, x: Tensor) -> None:
     """Refuses what is not scaled to [0, 1]. A NaN passes: the training that meets it says where it was.
 
+    A compiled or exported model, whose course must not depend on values, does without.
+
     Raises:
         ValueError: a value outside [0, 1].
     """
-    if ((x < 0) | (x > 1)).any():
+    if not torch.compiler.is_compiling() and ((x < 0) | (x > 1)).any():
         numbers = x[~x.isnan()]
         low, high = (float(end) for end in numbers.aminmax())
         raise ValueError(f"{name} must hold values in [0, 1], got values from {low:.6g} to {high:.6g}; scale them")
 
 
-def check_labels(model: str, label: Tensor, n: int, count: int) -> None:
+def check_targets(model: str, x: Tensor, input_shape: Sequence[int], n: int) -> None:
     """
+    Raises:
+        ValueError: x is not ``[n, *input_shape]``, as the output that it is compared with, or leaves [0, 1].
+    """
+    check_sample_shape(model, x, input_shape)
+    if x.shape[0] != n:  # not len, by which torch.export would take the number for a constant
+        raise ValueError(f"{model}: x must hold the {n} samples that output is of, got {x.shape[0]}")
+    check_unit_range(f"{model}: x", x)
+
+
+def check_labels(model: str, label: Tensor, n: int, count: int) -> None:
+    """Like :func:`check_unit_range`, a compiled or exported model looks at shape and dtype alone.
+
     Raises:
         ValueError: ``label`` is not int64 ``[n]`` with values from 0 to ``count - 1``.
     """
@@ -39,7 +53,7 @@ def check_labels(model: str, label: Tensor, n: int, count: int) -> None:
         raise ValueError(
             f"{model}: label must be of dtype int64 and shape [N] = [{n}], got {label.dtype} and {list(label.shape)}"
         )
-    if n == 0:
+    if n == 0 or torch.compiler.is_compiling():
         return
     low, high = (int(end) for end in label.aminmax())
     if low < 0 or high >= count:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, Literal, get_args
+
+from somvae_ext.models.networks import strided_shape
 
 Network = Literal["dense", "conv"]
 
@@ -13,12 +15,13 @@ def sizes(config: object, name: str) -> None:
     """Makes a field a tuple, which JSON brings as a list, of sizes of at least 1.
 
     Raises:
-        ValueError: a size below 1, or none at all.
+        ValueError: something else.
     """
-    given: Sequence[int] = tuple(getattr(config, name))
-    if any(size < 1 for size in given) or not given:
-        raise ValueError(f"{type(config).__name__}: {name} must hold sizes of at least 1, got {list(given)}")
-    object.__setattr__(config, name, given)
+    given = getattr(config, name)
+    if not isinstance(given, list | tuple) or not given or not all(_is_integer(size, 1) for size in given):
+        shown = list(given) if isinstance(given, tuple) else given
+        raise ValueError(f"{type(config).__name__}: {name} must hold sizes of at least 1, got {shown!r}")
+    object.__setattr__(config, name, tuple(given))
 
 
 def at_least(config: object, lowest: int, *names: str) -> None:
@@ -28,7 +31,7 @@ def at_least(config: object, lowest: int, *names: str) -> None:
     """
     for name in names:
         value = getattr(config, name)
-        if not isinstance(value, int) or value < lowest:
+        if not _is_integer(value, lowest):
             raise ValueError(f"{type(config).__name__}: {name} must be an integer of at least {lowest}, got {value!r}")
 
 
@@ -39,8 +42,8 @@ def not_negative(config: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(config, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{type(config).__name__}: {name} must be a finite number of at least 0, got {value}")
+        if not (_is_finite(value) and value >= 0):
+            raise ValueError(f"{type(config).__name__}: {name} must be a finite number of at least 0, got {value!r}")
 
 
 def positive(config: object, *names: str) -> None:
@@ -50,8 +53,8 @@ def positive(config: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(config, name)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{type(config).__name__}: {name} must be a finite number above 0, got {value}")
+        if not (_is_finite(value) and value > 0):
+            raise ValueError(f"{type(config).__name__}: {name} must be a finite number above 0, got {value!r}")
 
 
 def choice(config: object, name: str, kind: Any) -> None:
@@ -80,8 +83,37 @@ def autoencoder(config: Any) -> None:
     sizes(config, "hidden_sizes")
     choice(config, "network", Network)
     at_least(config, 1, "latent_dim")
-    if config.network == "conv" and len(config.hidden_sizes) > 1:
-        raise ValueError(
-            f"{type(config).__name__}: hidden_sizes must be one width for network 'conv', got "
-            f"{list(config.hidden_sizes)}"
-        )
+    if config.network == "conv":
+        strided_shape(type(config).__name__, config.input_shape)
+        if len(config.hidden_sizes) > 1:
+            raise ValueError(
+                f"{type(config).__name__}: hidden_sizes must be one width for network 'conv', got "
+                f"{list(config.hidden_sizes)}"
+            )
+
+
+def unused(config: Any, reason: str, *names: str) -> None:
+    """Refuses fields that would count nothing.
+
+    Args:
+        config: of which.
+        reason: what would have to be otherwise, as a part of the sentence.
+        names: of fields that must have their defaults.
+
+    Raises:
+        ValueError: one that has not.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in names:
+        if getattr(config, name) != defaults[name]:
+            raise ValueError(
+                f"{type(config).__name__}: {reason} for {name} to mean anything, got {getattr(config, name)!r}"
+            )
+
+
+def _is_integer(value: object, lowest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -32,7 +32,8 @@ class ConditionalVAEConfig:
             not: style.
 
     Raises:
-        ValueError: sizes below 1, a weight that is negative or not finite, or an unknown network.
+        ValueError: sizes below 1, a weight that is negative or not finite, an unknown network, or, for ``"conv"``,
+            images whose height and width are no multiples of 16.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -131,7 +132,7 @@ class ConditionalVAE(GaussianAutoencoder):
         Raises:
             ValueError: samples outside [0, 1].
         """
-        reconstruction, kl = (term.mean() for term in self.terms(output, x))
+        reconstruction, kl = (elbo.batch_mean(term) for term in self.terms(output, x))
         return VAELosses(reconstruction + self.config.beta * kl, reconstruction, kl)
 
     @torch.no_grad()
@@ -171,5 +172,5 @@ class ConditionalVAE(GaussianAutoencoder):
         return self.decode(z.repeat(self.num_categories, 1), label).unflatten(0, (-1, n))
 
     def _conditioned(self, z: Tensor, label: Tensor) -> Tensor:
-        check_labels("ConditionalVAE", label, len(z), self.config.num_classes)
+        check_labels("ConditionalVAE", label, z.shape[0], self.config.num_classes)
         return self._logits(z, F.one_hot(label, self.config.num_classes).to(z.dtype))

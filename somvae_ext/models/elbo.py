@@ -75,6 +75,11 @@ def categorical_kl(log_probs: Tensor) -> Tensor:
     return math.log(log_probs.shape[-1]) - categorical_entropy(log_probs)
 
 
+def batch_mean(terms: Tensor) -> Tensor:
+    """Mean over the samples, ``[N, ...]`` -> ``[...]``; 0 of none."""
+    return terms.sum(dim=0) / max(1, len(terms))
+
+
 def draw_gaussian(mu: Tensor, std: Tensor) -> Tensor:
     """A sample of N(mu, std^2), differentiable in both: mu + std * noise (section 2.4)."""
     return mu + std * torch.randn_like(std)

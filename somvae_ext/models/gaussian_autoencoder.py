@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from somvae_ext.models import elbo
-from somvae_ext.models._arguments import check_sample_shape, check_unit_range, draw_prior
+from somvae_ext.models._arguments import check_sample_shape, check_targets, draw_prior
 from somvae_ext.models._config import Network
 from somvae_ext.models.networks import DenseDecoder, DenseEncoder, StridedConvDecoder, StridedConvEncoder
 
@@ -83,7 +83,7 @@ class GaussianAutoencoder(nn.Module):
 
     def _elbo_terms(self, logits: Tensor, posterior: Gaussian, x: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL of each sample, ``[N]``."""
-        check_unit_range(f"{type(self).__name__}: x", x)
+        check_targets(type(self).__name__, x, self.config.input_shape, logits.shape[0])
         return elbo.bernoulli_nll(logits, x), elbo.gaussian_kl(*posterior)
 
     def _prior(self, n: int, generator: torch.Generator | None) -> Tensor:

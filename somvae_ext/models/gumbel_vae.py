@@ -33,8 +33,7 @@ class GumbelVAEConfig:
             layers.
         temperature: of the relaxed categories, above 0: the lower, the closer to one-hot, and the noisier the gradient.
         objective: what is minimized, see :meth:`GumbelVAE.loss`.
-        gamma: weight of the distances from the capacities. With objective ``"plain"``, which has none, it counts
-            nothing, like what follows.
+        gamma: weight of the distances from the capacities. Objective ``"plain"`` has none, and no use for what follows.
         capacity_z, capacity_c: capacities of the two variables at the end of their rise: in nats per sample, or, for
             ``"notebook"``, in nats per batch. That of the categories counts at most log C nats per sample with
             ``"dupont"``: they cannot hold more.
@@ -42,7 +41,8 @@ class GumbelVAEConfig:
 
     Raises:
         ValueError: sizes below 1, a temperature that is not positive, a weight or capacity that is negative or not
-            finite, or an unknown name.
+            finite, an unknown name, options that count nothing, or, for ``"conv"``, images whose height and width are
+            no multiples of 16.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -63,6 +63,9 @@ class GumbelVAEConfig:
         _config.positive(self, "temperature")
         _config.choice(self, "objective", Objective)
         _config.not_negative(self, "gamma", "capacity_z", "capacity_c")
+        if self.objective == "plain":
+            reason = "objective must be 'dupont' or 'notebook'"
+            _config.unused(self, reason, "gamma", "capacity_z", "capacity_c", "capacity_ramp")
 
     @classmethod
     def plain(cls) -> GumbelVAEConfig:
@@ -260,15 +263,16 @@ class GumbelVAE(GaussianAutoencoder):
             ValueError: samples outside [0, 1].
         """
         config = self.config
-        reconstruction, kl_z, kl_c = (term.mean() for term in self.terms(output, x))
+        reconstruction, kl_z, kl_c = (elbo.batch_mean(term) for term in self.terms(output, x))
         if config.objective == "plain":
             total = reconstruction + kl_z + kl_c
         elif config.objective == "dupont":
             excess = (kl_z - self.capacity_z).abs() + (kl_c - self.capacity_c).abs()
             total = reconstruction + config.gamma * excess
         else:
+            n = max(1, len(x))
             entropy = math.log(config.num_categories) - kl_c
-            excess = (kl_z - self.capacity_z / len(x)).abs() + (entropy - self.capacity_c / len(x)).abs()
+            excess = (kl_z - self.capacity_z / n).abs() + (entropy - self.capacity_c / n).abs()
             total = reconstruction + config.gamma * excess
         return GumbelVAELosses(total, reconstruction, kl_z, kl_c)
 

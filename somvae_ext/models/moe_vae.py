@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from somvae_ext.models import _config, elbo
-from somvae_ext.models._arguments import check_sample_shape, check_unit_range, draw_categories, draw_prior
+from somvae_ext.models._arguments import check_sample_shape, check_targets, draw_categories, draw_prior
 
 _VARIANCE_FLOOR = 1e-5
 _BALANCE_BATCH = 100  # the batch that `balance` is given for
@@ -31,8 +31,8 @@ class MoEVAEConfig:
         latent_dim: size of each expert's latent space D.
         std: standard deviation of a pixel around its reconstruction.
         balance: weight of the variance over the experts of how many samples of a batch each gets. For batches of 100:
-            that variance grows with the square of the batch, so it is measured as if there were 100, whatever the
-            number. With 0 one expert soon takes everything.
+            that variance grows with the square of the batch, so it is scaled to 100, whatever the number. (What chance
+            adds to it is larger in smaller batches all the same.) With 0 one expert soon takes everything.
 
     Raises:
         ValueError: sizes below 1, a standard deviation that is not positive, or a weight that is negative or not
@@ -187,9 +187,9 @@ class MoEVAE(nn.Module):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1].
+            ValueError: samples outside [0, 1], of another shape, or not as many as in the output.
         """
-        check_unit_range("MoEVAE: x", x)
+        check_targets("MoEVAE", x, self.config.input_shape, output.log_probs.shape[0])
         probs = output.log_probs.exp()
         nll = elbo.gaussian_nll(output.reconstructions.flatten(2), x.flatten(1), self.config.std)
         kl = elbo.gaussian_kl(output.mu, (output.logvar.exp() + _VARIANCE_FLOOR).log())
@@ -208,8 +208,8 @@ class MoEVAE(nn.Module):
         Raises:
             ValueError: samples outside [0, 1].
         """
-        reconstruction, kl = (term.mean() for term in self.terms(output, x))
-        importance = _BALANCE_BATCH * output.log_probs.exp().mean(dim=0)
+        reconstruction, kl = (elbo.batch_mean(term) for term in self.terms(output, x))
+        importance = _BALANCE_BATCH * elbo.batch_mean(output.log_probs.exp())
         balance = importance.var(correction=0)
         return MoEVAELosses(reconstruction + kl + self.config.balance * balance, reconstruction, kl, balance)
 
@@ -224,7 +224,9 @@ class MoEVAE(nn.Module):
         posteriors, weighted by the manager's probabilities.
         """
         log_probs, mu, _ = self.encode(x)
-        return torch.einsum("ne,en...->n...", log_probs.exp(), self.decode(mu))
+        decoded = self.decode(mu)
+        share = log_probs.exp().T.reshape(*decoded.shape[:2], *(1 for _ in self.config.input_shape))
+        return (share * decoded).sum(dim=0)
 
     @torch.no_grad()
     def sample(self, n: int, *, category: int | None = None, generator: torch.Generator | None = None) -> Tensor:

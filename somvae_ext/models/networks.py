@@ -190,7 +190,8 @@ class NotebookDecoder(nn.Sequential):
 class StridedConvEncoder(nn.Sequential):
     """The convolutional encoder of the joint VAE (Dupont 2018, arXiv 1804.00104): ``[N, C, H, W]`` -> ``[N, H']``.
 
-    4 x 4 convolutions of stride 2 to 32, 32, 64 and 64 channels, then one linear layer, each with ReLU.
+    4 x 4 convolutions of stride 2 to 32, 32, 64 and 64 channels, then one linear layer, each with ReLU. (The code
+    published with the paper leaves the second convolution out for images of 32 x 32.)
 
     Args:
         input_shape: shape of one image (C, H, W), H and W multiples of 16.
@@ -201,7 +202,7 @@ class StridedConvEncoder(nn.Sequential):
     """
 
     def __init__(self, input_shape: Sequence[int], hidden_size: int = 256) -> None:
-        channels, inner = _strided_shape("StridedConvEncoder", input_shape)
+        channels, inner = strided_shape("StridedConvEncoder", input_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise((channels, *_STRIDED_CHANNELS)):
             layers += [nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1), nn.ReLU()]
@@ -224,7 +225,7 @@ class StridedConvDecoder(nn.Sequential):
     """
 
     def __init__(self, code_size: int, input_shape: Sequence[int], hidden_size: int = 256) -> None:
-        channels, inner = _strided_shape("StridedConvDecoder", input_shape)
+        channels, inner = strided_shape("StridedConvDecoder", input_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise((*_STRIDED_CHANNELS[::-1], channels)):
             layers += [nn.ReLU(), nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1)]
@@ -266,13 +267,13 @@ def conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
     return input_shape
 
 
-def _strided_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[int, int, int]]:
+def strided_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[int, int, int]]:
     """Channels of an image, and the shape (C, H, W) that the strided convolutions leave of it."""
     channels, height, width = _image_shape(network, input_shape)
     if height % 16 or width % 16:
         raise ValueError(
-            f"{network}: height and width of input_shape must be multiples of 16 (they are halved four times), "
-            f"got {tuple(input_shape)}"
+            f"{network}: height and width of input_shape must be multiples of 16 (strided convolutions halve them four "
+            f"times), got {tuple(input_shape)}; bring images to another size (--image-size)"
         )
     return channels, (_STRIDED_CHANNELS[-1], height // 16, width // 16)
 

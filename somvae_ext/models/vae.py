@@ -29,7 +29,8 @@ class VAEConfig:
         beta: weight of the KL divergence (Higgins et al., "beta-VAE", ICLR 2017, equation 4).
 
     Raises:
-        ValueError: sizes below 1, a weight that is negative or not finite, or an unknown network.
+        ValueError: sizes below 1, a weight that is negative or not finite, an unknown network, or, for ``"conv"``,
+            images whose height and width are no multiples of 16.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -124,7 +125,7 @@ class VAE(GaussianAutoencoder):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1].
+            ValueError: samples outside [0, 1], of another shape, or not as many as in the output.
         """
         return VAETerms(*self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x))
 
@@ -138,7 +139,7 @@ class VAE(GaussianAutoencoder):
         Raises:
             ValueError: samples outside [0, 1].
         """
-        reconstruction, kl = (term.mean() for term in self.terms(output, x))
+        reconstruction, kl = (elbo.batch_mean(term) for term in self.terms(output, x))
         return VAELosses(reconstruction + self.config.beta * kl, reconstruction, kl)
 
     @torch.no_grad()

@@ -7,11 +7,11 @@ import math
 from typing import Literal
 
 from somvae_ext.models import _config
+from somvae_ext.models._config import Network
 from somvae_ext.models.networks import conv_shape
 from somvae_ext.models.reconstruction import Output, Reconstruction
 from somvae_ext.nn.vector_quantizer import CodebookUpdate
 
-Network = Literal["dense", "conv"]
 Init = Literal["normal", "kmeans"]
 
 _DECAY = 0.99
@@ -66,11 +66,8 @@ class VQVAEConfig:
         _config.not_negative(self, "beta")
         if not 0 <= self.decay < 1:
             raise ValueError(f"VQVAEConfig: decay must be at least 0 and below 1, got {self.decay}")
-        if self.codebook_update == "gradient" and self.decay != _DECAY:
-            raise ValueError(
-                "VQVAEConfig: codebook_update must be 'ema' for a decay to mean anything, "
-                f"got 'gradient' and {self.decay}"
-            )
+        if self.codebook_update == "gradient":
+            _config.unused(self, "codebook_update must be 'ema'", "decay")
         if self.reconstruction == "bce" and self.output == "linear":
             raise ValueError("VQVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
         if self.network == "conv":

@@ -104,7 +104,8 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
     Args:
         history: the records that :func:`somvae_ext.training.fit` returns, at least one. What ``metrics`` returned and
             ``usage``, the share of clusters in use while training, are drawn, where they are there: a metric that one
-            epoch lacks leaves a gap. Those of a run with validation data are labelled as measured on these.
+            epoch lacks leaves a gap. They are labelled as measured on validation data where the run has any, else on
+            training data.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         num_clusters: the metric ``perplexity`` is drawn as a share of so many clusters; by default it is left out,
             because it is no number from 0 to 1 as the others are.
@@ -114,7 +115,7 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
     """
     ax = _prepared("plot_quality", history, ax)
     epochs = [record["epoch"] for record in history]
-    where = "validation " if "validation" in history[0] else ""
+    where = "validation " if "validation" in history[0] else "training "
     measured = {name for record in history for name in record.get("metrics", {})}
     for name in sorted(measured, key=_place):
         values = np.array([record.get("metrics", {}).get(name, math.nan) for record in history], float)

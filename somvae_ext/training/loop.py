@@ -41,6 +41,7 @@ def fit(
     *,
     validation: Dataset[dict[str, Tensor]] | None = None,
     metrics: Callable[[], dict[str, float]] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
     run_folder: RunFolder | None = None,
     resume: bool = False,
     accelerator: str = "auto",
@@ -54,7 +55,7 @@ def fit(
     Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
     of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
     rows of tables too. The losses in the records are means over the frames of all processes. The first process alone
-    writes the run folder, calls ``metrics`` and shows the bar; the others may have no run folder.
+    writes the run folder, calls ``metrics`` and ``after_epoch`` and shows the bar; the others may have no run folder.
 
     Args:
         model: the model; it ends on the device that it was trained on, in evaluation mode.
@@ -63,6 +64,7 @@ def fit(
         validation: data whose losses are measured after each epoch.
         metrics: called after each epoch, without gradients and in evaluation mode; what it returns joins the record.
             Never measure on test data here.
+        after_epoch: called with its number after each epoch, likewise, before what belongs to it is written.
         run_folder: gets the record and a checkpoint after each epoch.
         resume: go on after the last checkpoint of ``run_folder`` instead of starting anew. Model, data and config must
             be those of the interrupted run; only ``epochs`` may have grown.
@@ -190,6 +192,8 @@ def fit(
                 record["validation"] = _mean_losses(fabric, model, validation_loader)
             if metrics is not None:
                 record["metrics"] = fabric.broadcast(metrics() if fabric.is_global_zero else None)
+            if after_epoch is not None and fabric.is_global_zero:
+                after_epoch(epoch)
         record = fabric.broadcast(record)  # one clock for all
         history.append(record)
         progress.epoch = epoch
@@ -334,4 +338,6 @@ def _stop(reason: str, progress: Progress, run_folder: RunFolder | None) -> NoRe
     )
     if run_folder is not None and progress.epoch > 0:
         message += f"; the last good checkpoint, of epoch {progress.epoch}, is {run_folder.path / RunFolder.CHECKPOINT}"
+    elif run_folder is not None:
+        message += f"; no epoch was completed, so {run_folder.path} holds no checkpoint"
     raise FloatingPointError(message)

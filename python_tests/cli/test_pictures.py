@@ -131,7 +131,7 @@ def test_what_experts_make_of_one_z_is_kept_over_a_resumed_training() -> None:
     [
         ("vae", [], "samples"),
         ("somvae", [], "samples"),
-        ("gumbel-vae", [], "categories", "category"),
+        ("gumbel-vae", [], "categories"),
         ("gumbel-vae", ["--category", "9"], "category"),
         ("moe-vae", ["runs/vae"], "side-by-side"),
     ],

@@ -23,7 +23,7 @@ SETTINGS: dict[str, list[str]] = {
     "vae": ["--model", "vae", "--preset", "notebook"],
     "conditional-vae": ["--model", "conditional-vae", "--preset", "notebook"],
     "gumbel-vae, plain": ["--model", "gumbel-vae", "--preset", "plain"],
-    "gumbel-vae, notebook": ["--model", "gumbel-vae", "--preset", "notebook", "--epochs", "20"],
+    "gumbel-vae, notebook": ["--model", "gumbel-vae", "--preset", "notebook"],
     "gumbel-vae, dupont": ["--model", "gumbel-vae", "--preset", "dupont"],
     "moe-vae": ["--model", "moe-vae", "--preset", "tutorial", "--epochs", "30"],
     "gumbel-vae, dupont-conv": ["--model", "gumbel-vae", "--preset", "dupont-conv", "--epochs", "27"],

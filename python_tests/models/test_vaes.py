@@ -116,10 +116,10 @@ def test_the_loss_of_the_gumbel_vae_is_that_of_its_objective(
     if objective == "plain":
         total = reconstruction + kl_z + kl_c
     elif objective == "dupont":
-        share = min(1.0, (step - 1) / 50)
+        share = min(1.0, step / 50)
         total = reconstruction + 7 * abs(kl_z - 4 * share) + 7 * abs(kl_c - min(9 * share, math.log(10)))
     else:
-        share = min(1.0, (epoch - 1) / 50)
+        share = min(1.0, epoch / 50)
         total = reconstruction + 7 * abs(kl_z - 4 * share / n) + 7 * abs(entropy - 9 * share / n)
     losses = model.loss(output, x)
     # The capacities are float64 here too: buffers follow the model.
@@ -170,26 +170,26 @@ def test_relaxed_categories_are_float32_and_finite_under_autocast() -> None:
 def test_capacities_of_the_paper_rise_with_the_steps_and_that_of_categories_ends_at_log_c() -> None:
     model = gumbel(objective="dupont")
     shown = []
-    for step in (1, 12_501, 25_001, 90_000):
+    for step in (5, 12_500, 25_000, 90_000):
         model.set_progress(step, epoch=1)
         shown.append((model.capacity_z.item(), model.capacity_c.item()))
-    assert shown == [(0, 0), (2.5, math.log(10)), (5, math.log(10)), (5, math.log(10))]
+    assert shown == [(0.001, 0.001), (2.5, math.log(10)), (5, math.log(10)), (5, math.log(10))]
 
 
 def test_capacities_of_the_notebook_are_raised_once_an_epoch() -> None:
     config = dataclasses.replace(GumbelVAEConfig.notebook(), **SMALL)
     model = GumbelVAE(config)
     shown = []
-    for step, epoch in ((1, 1), (469, 1), (470, 2), (9000, 21), (90_000, 60)):
+    for step, epoch in ((1, 1), (469, 1), (470, 2), (18_760, 40), (90_000, 60)):
         model.set_progress(step, epoch)
         assert model.capacity_z.item() == model.capacity_c.item()
         shown.append(model.capacity_z.item())
-    assert shown == [0, 0, 2.5, 50, 100]
+    assert shown == [2.5, 2.5, 5, 100, 100]
 
 
 def test_capacities_are_kept_with_the_weights() -> None:
     model = gumbel(objective="dupont")
-    model.set_progress(5001, 2)
+    model.set_progress(5000, 2)
     other = gumbel(objective="dupont")
     other.load_state_dict(model.state_dict())
     assert other.capacity_z.item() == 1.0

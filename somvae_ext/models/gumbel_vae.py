@@ -181,11 +181,13 @@ class GumbelVAE(GaussianAutoencoder):
         return self.config.num_categories
 
     def set_progress(self, step: int, epoch: int) -> None:
-        """Sets the capacities that hold in a step. Without it they are 0, those of a training's start.
+        """Sets the capacities that hold in a step: their ends are reached with the last of ``config.capacity_ramp``.
+
+        Without it they are 0, those before a training.
 
         Args:
             step: number of the step, from 1. With objective ``"dupont"`` the capacities rise with it.
-            epoch: number of its epoch, from 1. With ``"notebook"`` they are raised after each.
+            epoch: number of its epoch, from 1. With ``"notebook"`` they are raised before each.
 
         Raises:
             ValueError: numbers below 1.
@@ -193,7 +195,7 @@ class GumbelVAE(GaussianAutoencoder):
         if step < 1 or epoch < 1:
             raise ValueError(f"GumbelVAE.set_progress: step and epoch must be at least 1, got {step} and {epoch}")
         config = self.config
-        share = min(1.0, ((epoch if config.objective == "notebook" else step) - 1) / config.capacity_ramp)
+        share = min(1.0, (epoch if config.objective == "notebook" else step) / config.capacity_ramp)
         self.capacity_z.fill_(share * config.capacity_z)
         end = config.capacity_c
         if config.objective == "dupont":

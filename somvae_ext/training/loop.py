@@ -54,8 +54,9 @@ def fit(
 
     Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
     of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
-    rows of tables too. The losses in the records are means over the frames of all processes. The first process alone
-    writes the run folder, calls ``metrics`` and ``after_epoch`` and shows the bar; the others may have no run folder.
+    rows of tables too. The losses in the records are means over the frames of all processes, and what a loss makes of a
+    whole batch, such as a mixture's balance, each process makes of its own. The first process alone writes the run
+    folder, calls ``metrics`` and ``after_epoch`` and shows the bar; the others may have no run folder.
 
     Args:
         model: the model; it ends on the device that it was trained on, in evaluation mode.

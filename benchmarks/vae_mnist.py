@@ -2,7 +2,7 @@
 
     python benchmarks/vae_mnist.py --data-root DIR
 
-trains one preset after the other (an hour and a half on two cores, two thirds of it for the convolutional one). A run
+trains one preset after the other (about two hours on two cores, half an hour of it for the convolutional one). A run
 that is complete is kept, so an interruption costs one run. Losses are means over the last epoch, in nats per training
 sample; clusterings are compared with the labels after each epoch, on training samples where the preset holds none
 back, and at the end on the test split.

@@ -6,7 +6,7 @@ and ``loss``, their weighted means with a ``total``; ``reconstruct``, ``sample``
 
 from typing import get_args
 
-from somvae_ext.models.conditional_vae import ConditionalVAE, ConditionalVAEConfig, ConditionalVAEOutput
+from somvae_ext.models.conditional_vae import ConditionalVAE, ConditionalVAEConfig
 from somvae_ext.models.gaussian_autoencoder import Gaussian
 from somvae_ext.models.gumbel_vae import (
     GumbelVAE,
@@ -54,7 +54,6 @@ __all__ = [
     "VQVAE",
     "ConditionalVAE",
     "ConditionalVAEConfig",
-    "ConditionalVAEOutput",
     "ConvDecoder",
     "ConvEncoder",
     "DenseDecoder",

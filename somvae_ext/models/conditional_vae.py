@@ -7,7 +7,7 @@ simple form of the notebook that this project began with: the encoder does not s
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from somvae_ext.models import _config, elbo
 from somvae_ext.models._arguments import check_labels, draw_categories
 from somvae_ext.models._config import Network
 from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
-from somvae_ext.models.vae import VAELosses, VAETerms
+from somvae_ext.models.vae import VAELosses, VAEOutput, VAETerms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +47,6 @@ class ConditionalVAEConfig:
         _config.autoencoder(self)
         _config.at_least(self, 1, "num_classes")
         _config.not_negative(self, "beta")
-
-
-class ConditionalVAEOutput(NamedTuple):
-    """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posterior's ``mu`` and ``logvar``
-    and the point ``z`` drawn from it, each ``[N, D]``.
-    """
-
-    logits: Tensor
-    mu: Tensor
-    logvar: Tensor
-    z: Tensor
 
 
 class ConditionalVAE(GaussianAutoencoder):
@@ -101,7 +90,7 @@ class ConditionalVAE(GaussianAutoencoder):
         """
         return self._conditioned(z, label).sigmoid()
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> ConditionalVAEOutput:
+    def forward(self, x: Tensor, label: Tensor | None = None) -> VAEOutput:
         """Encodes, draws a latent point for each sample, in evaluation mode too, and decodes it with the class.
 
         Args:
@@ -115,13 +104,13 @@ class ConditionalVAE(GaussianAutoencoder):
             raise ValueError("ConditionalVAE: label must be given, the class of each sample, got none")
         mu, logvar = self.encode(x)
         z = elbo.draw_gaussian(mu, (0.5 * logvar).exp())
-        return ConditionalVAEOutput(self._conditioned(z, label), mu, logvar, z)
+        return VAEOutput(self._conditioned(z, label), mu, logvar, z)
 
-    def terms(self, output: ConditionalVAEOutput, x: Tensor, label: Tensor | None = None) -> VAETerms:
+    def terms(self, output: VAEOutput, x: Tensor, label: Tensor | None = None) -> VAETerms:
         """The terms of each sample, as :meth:`VAE.terms <somvae_ext.models.VAE.terms>`; the label plays no part."""
         return VAETerms(*self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x))
 
-    def loss(self, output: ConditionalVAEOutput, x: Tensor, label: Tensor | None = None) -> VAELosses:
+    def loss(self, output: VAEOutput, x: Tensor, label: Tensor | None = None) -> VAELosses:
         """The means of :meth:`terms`, and total = reconstruction + beta * kl.
 
         Args:

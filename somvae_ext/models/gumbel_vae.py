@@ -268,13 +268,13 @@ class GumbelVAE(GaussianAutoencoder):
         reconstruction, kl_z, kl_c = (elbo.batch_mean(term) for term in self.terms(output, x))
         if config.objective == "plain":
             total = reconstruction + kl_z + kl_c
-        elif config.objective == "dupont":
-            excess = (kl_z - self.capacity_z).abs() + (kl_c - self.capacity_c).abs()
-            total = reconstruction + config.gamma * excess
         else:
-            n = max(1, len(x))
-            entropy = math.log(config.num_categories) - kl_c
-            excess = (kl_z - self.capacity_z / n).abs() + (entropy - self.capacity_c / n).abs()
+            if config.objective == "dupont":
+                excess = (kl_z - self.capacity_z).abs() + (kl_c - self.capacity_c).abs()
+            else:
+                n = max(1, len(x))
+                entropy = math.log(config.num_categories) - kl_c
+                excess = (kl_z - self.capacity_z / n).abs() + (entropy - self.capacity_c / n).abs()
             total = reconstruction + config.gamma * excess
         return GumbelVAELosses(total, reconstruction, kl_z, kl_c)
 
@@ -315,10 +315,9 @@ class GumbelVAE(GaussianAutoencoder):
         Raises:
             ValueError: ``n`` below 1.
         """
-        z = self._prior(n, generator).repeat(self.num_categories, 1)
-        return self.decode(z, self._one_hot(torch.arange(self.num_categories).repeat_interleave(n))).unflatten(
-            0, (-1, n)
-        )
+        z = self._prior(n, generator)
+        category = self._one_hot(torch.arange(self.num_categories).repeat_interleave(n))
+        return self.decode(z.repeat(self.num_categories, 1), category).unflatten(0, (-1, n))
 
     def _one_hot(self, category: Tensor) -> Tensor:
         return F.one_hot(category.to(self.mu.weight.device), self.num_categories).to(self.mu.weight.dtype)

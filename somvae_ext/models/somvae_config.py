@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from somvae_ext.grid import Grid, Topology
+from somvae_ext.models import _config
 from somvae_ext.models.reconstruction import Output, Reconstruction
 from somvae_ext.ops.neighborhood import Border
 
@@ -114,19 +115,10 @@ class SOMVAEConfig:
             object.__setattr__(self, name, sizes)
         if self.latent_dim < 1:
             raise ValueError(f"SOMVAEConfig: latent_dim must be at least 1, got {self.latent_dim}")
-        for name in ("alpha", "beta", "gamma", "tau"):
-            weight = getattr(self, name)
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"SOMVAEConfig: {name} must be a finite number of at least 0, got {weight}")
+        _config.not_negative(self, "alpha", "beta", "gamma", "tau")
         for name, kind in _CHOICES.items():
-            names, chosen = get_args(kind), getattr(self, name)
-            if chosen not in names:
-                listed = ", ".join(repr(choice) for choice in names[:-1]) + f" or {names[-1]!r}"
-                raise ValueError(f"SOMVAEConfig: {name} must be {listed}, got {chosen!r}")
-        if not isinstance(self.transition_radius, int) or self.transition_radius < 0:
-            raise ValueError(
-                f"SOMVAEConfig: transition_radius must be an integer of at least 0, got {self.transition_radius!r}"
-            )
+            _config.choice(self, name, kind)
+        _config.at_least(self, 0, "transition_radius")
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(
                 "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "

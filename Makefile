@@ -31,7 +31,7 @@ lint: build
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
 bench: build
-	$(BIN)/python benchmarks/ops.py --json benchmarks/results/ops.json
+	$(BIN)/python benchmarks/ops.py --json build/benchmarks/ops.json
 
 clean:
 	rm -rf .venv build demo *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -3,274 +3,42 @@
     python benchmarks/bmu.py --json results.json               on the CPU, with 1 thread and with torch's own number
     python benchmarks/bmu.py --threads 1 2 --sweeps headline D K
     python benchmarks/bmu.py --device cuda --json results.json
+    python benchmarks/bmu.py --sweeps maps --data-root DIR     trained maps, those of MNIST among them
     python benchmarks/bmu.py --quick                           few rows, few repetitions
     python benchmarks/bmu.py --memory                          also the peak memory of N=1,000,000 K=65,536: minutes
 
-Contestants get z ``[N, D]`` and a codebook ``[K, D]`` and return the winners' indices; whatever they derive from the
-codebook (norms, packed panels, a faiss index) is part of their time, since training changes the codebook at every step.
-Before anything is timed, each contestant's winners are compared with ours: where they differ, the two distances, in
-float64, must be as close as rounding explains, or the contestant is rejected and the row says why. Then they take turns
-repetition by repetition, together with a torch.mm, and medians are compared. GFLOP/s counts 2 N K D operations.
+Before anything is timed, each contestant's winners are compared with ours. Where they differ by more than rounding
+explains, the two distances taken in float64, the contestant is timed all the same and marked ``~``: it computes with
+less precision, and no claim is made against it. Then all take turns repetition by repetition, together with a matrix
+product, and medians are compared. GFLOP/s counts 2 N K D operations.
 
-On the CPU: torch formulas, scikit-learn, faiss. On CUDA: torch formulas (cuBLAS and argmin), torch.compile, pykeops,
-flash-kmeans. Those that are not installed are named in the result.
+On the CPU: torch formulas, scikit-learn, faiss, fastersom. On CUDA: torch formulas (cuBLAS and argmin), torch.compile,
+pykeops, flash-kmeans, fastersom; ours as it chooses its kernel, and with each of its kernels forced. There every
+contestant is timed twice, called from Python and as the replay of a CUDA graph, which leaves out what launching costs;
+the share of rows that the tensor cores leave to the exact kernel is reported, and the rate of each kernel as a share of
+its floor: that of a matrix product in its number format, divided by the instructions that it needs per multiply-add.
+Libraries that are not installed are named in the result.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from bmu_contestants import KERNELS, ON_CPU, ON_CUDA, OURS, Contestant, Winners, forcing, somvae_ext, version
+from bmu_problems import SWEEPS, Problem, floor, problems, products
 from claims import Claim, conclude
 from machine import describe
 from memory import peak_memory
-from timing import MM_WORK, checked_device, cpu_threads, interleaved, square_mm, threads_text
+from record import Record
+from timing import captured, checked_device, cpu_threads, interleaved, threads_text
 from torch import Tensor
-
-from somvae_ext import ops
-
-FLOP_PER_CALL = 2.0**33  # N shrinks so that a call takes no more; that is the headline's
-MOST_ROWS = 65536
-SCORES_HELD = 1 << 28  # contestants that hold N x K scores take part up to here: a gigabyte of float32
-
-Winners = tuple[Any, ...]  # all that a contestant returns, tensors or arrays; the indices come last
-Search = Callable[[], Winners]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """k best codes of K for each of N rows of D values."""
-
-    sweep: str
-    n: int
-    units: int
-    dim: int
-    dtype: torch.dtype = torch.float32
-    k: int = 1
-
-    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Rows and codebook, normally distributed."""
-        generator = torch.Generator().manual_seed(0)
-        z = torch.randn(self.n, self.dim, generator=generator)
-        codebook = torch.randn(self.units, self.dim, generator=generator)
-        return z.to(device, self.dtype), codebook.to(device, self.dtype)
-
-    @property
-    def work(self) -> float:
-        return 2.0 * self.n * self.units * self.dim
-
-
-HEADLINE = Problem("headline", 16384, 4096, 64)
-
-
-def problems(sweep: str, quick: bool) -> list[Problem]:
-    """The problems of a sweep; the headline is the same with and without ``quick``."""
-    flop = FLOP_PER_CALL / (16 if quick else 1)
-
-    def rows(units: int, dim: int) -> int:
-        # Below 64 values the work per score, not per value, sets the time.
-        fitting = int(flop / (2 * units * max(dim, 64)))
-        return min(MOST_ROWS, 1 << (fitting.bit_length() - 1))
-
-    small = [(n, units) for units in (64, 4096) for n in (1, 4, 16, 64)]
-    others = [torch.float64, torch.bfloat16, torch.float16]
-    return {
-        "headline": [HEADLINE],
-        "D": [Problem("D", rows(4096, dim), 4096, dim) for dim in (2, 16, 64, 784, 1024)],
-        "K": [Problem("K", rows(units, 64), units, 64) for units in (64, 1024, 65536)],
-        "small N": [Problem("small N", n, units, 64) for n, units in small],
-        "dtype": [Problem("dtype", rows(4096, 64), 4096, 64, dtype) for dtype in others],
-        "two best": [Problem("two best", rows(4096, 64), 4096, 64, k=2)],
-        "growth": [],  # has problems of its own
-    }[sweep]
-
-
-SWEEPS = ["headline", "D", "K", "small N", "dtype", "two best", "growth"]
-
-# --- The contestants -------------------------------------------------------------------------------------------------
-#
-# Each takes rows, codebook and the number k of winners, and gives a Search, or None where it cannot take part.
-
-
-def somvae_ext(z: Tensor, codebook: Tensor, k: int) -> Search:
-    return lambda: tuple(ops.bmu(z, codebook, k))
-
-
-def smallest(scores: Tensor, k: int) -> Tensor:
-    """The columns of the k smallest scores of each row: ``[N]`` for one, ``[N, k]`` for more."""
-    if k > 1:
-        return scores.topk(k, dim=1, largest=False).indices
-    return scores.argmin(dim=1) if len(scores) < 64 else scores.min(dim=1).indices  # whichever is faster on the CPU
-
-
-def half_norms(codebook: Tensor) -> Tensor:
-    return codebook.square().sum(dim=1) / 2
-
-
-def in_float(values: Tensor) -> Tensor:
-    """16-bit values in float32: their sums, rounded to 16 bits, would name the wrong codes."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def torch_blocks(z: Tensor, codebook: Tensor, k: int) -> Search:
-    """|e|^2 / 2 - z.e for a block of rows at a time, into the same buffer each time."""
-
-    def search() -> Winners:
-        codes, block = in_float(codebook), 256 if z.device.type == "cpu" else 8192
-        norms, found = half_norms(codes), []
-        scores = codes.new_empty(min(block, len(z)), len(codes))
-        for rows in z.split(block):
-            out = scores[: len(rows)]
-            torch.addmm(norms, in_float(rows), codes.T, alpha=-1, out=out)
-            found.append(smallest(out, k))
-        return (torch.cat(found),)
-
-    return search
-
-
-def torch_whole(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    """The same for all rows at once, where N x K scores fit."""
-    if len(z) * len(codebook) > SCORES_HELD:
-        return None
-    return lambda: (all_scores_smallest(z, codebook, k),)
-
-
-def all_scores_smallest(z: Tensor, codebook: Tensor, k: int) -> Tensor:
-    codes = in_float(codebook)
-    return smallest(torch.addmm(half_norms(codes), in_float(z), codes.T, alpha=-1), k)
-
-
-def torch_cdist(z: Tensor, codebook: Tensor, k: int) -> Search:
-    def search() -> Winners:
-        codes = in_float(codebook)
-        blocks = z.split(max(1, (1 << 20 if z.device.type == "cpu" else 1 << 26) // len(codes)))
-        return (torch.cat([smallest(torch.cdist(in_float(rows), codes), k) for rows in blocks]),)
-
-    return search
-
-
-def torch_mm_16bit(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    """16-bit values as they are, summed and returned in float32: what cuBLAS's tensor cores do best."""
-    if z.dtype not in (torch.float16, torch.bfloat16) or len(z) * len(codebook) > SCORES_HELD:
-        return None
-
-    def search() -> Winners:
-        products = torch.mm(z, codebook.T, out_dtype=torch.float32)
-        return (smallest(half_norms(codebook.float()) - products, k),)
-
-    return search
-
-
-def torch_compile(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    if len(z) * len(codebook) > SCORES_HELD:
-        return None
-    torch.compiler.reset()  # every problem is compiled for its own sizes
-    compiled = torch.compile(all_scores_smallest, dynamic=False)
-    return lambda: (compiled(z, codebook, k),)
-
-
-def sklearn_argmin(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    from sklearn.metrics import pairwise_distances_argmin
-
-    if k > 1 or z.dtype not in (torch.float32, torch.float64):
-        return None
-    rows, codes = z.numpy(), codebook.numpy()
-    return lambda: (pairwise_distances_argmin(rows, codes),)
-
-
-def sklearn_argmin_min(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    from sklearn.metrics import pairwise_distances_argmin_min
-
-    if k > 1 or z.dtype not in (torch.float32, torch.float64):
-        return None
-    rows, codes = z.numpy(), codebook.numpy()
-    return lambda: pairwise_distances_argmin_min(rows, codes)[::-1]
-
-
-def faiss_flat(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    import faiss
-
-    if z.dtype != torch.float32:
-        return None
-    rows, codes = z.numpy(), codebook.numpy()
-
-    def search() -> Winners:
-        index = faiss.IndexFlatL2(codes.shape[1])
-        index.add(codes)
-        return index.search(rows, k)
-
-    return search
-
-
-def keops(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    from pykeops.torch import LazyTensor
-
-    if z.dtype == torch.bfloat16:
-        return None
-
-    def search() -> Winners:
-        distances = ((LazyTensor(z[:, None, :]) - LazyTensor(codebook[None, :, :])) ** 2).sum(-1)
-        return (distances.argmin(dim=1) if k == 1 else distances.argKmin(k, dim=1),)
-
-    return search
-
-
-def flash_kmeans(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    """Its assignment step."""
-    from flash_kmeans.assign_euclid_triton import euclid_assign_triton
-
-    if k > 1 or z.dtype == torch.float64:
-        return None
-    takes_norms = "x_sq" in inspect.signature(euclid_assign_triton).parameters  # up to its version 0.1
-
-    def search() -> Winners:
-        norms = {"x_sq": z.float().square().sum(dim=1)[None]} if takes_norms else {}
-        return (euclid_assign_triton(z[None], codebook[None], **norms)[0],)
-
-    return search
-
-
-@dataclass(frozen=True)
-class Contestant:
-    make: Callable[[Tensor, Tensor, int], Search | None]
-    package: str = "torch"
-
-
-def version(package: str) -> str | None:
-    """None if it is not installed."""
-    try:
-        return getattr(importlib.import_module(package), "__version__", "unknown")
-    except ImportError:
-        return None
-
-
-ON_CPU = {
-    "somvae_ext": Contestant(somvae_ext, "somvae_ext"),
-    "torch blocks": Contestant(torch_blocks),
-    "torch whole": Contestant(torch_whole),
-    "torch cdist": Contestant(torch_cdist),
-    "sklearn argmin": Contestant(sklearn_argmin, "sklearn"),
-    "sklearn argmin_min": Contestant(sklearn_argmin_min, "sklearn"),
-    "faiss": Contestant(faiss_flat, "faiss"),
-}
-ON_CUDA = {
-    "somvae_ext": Contestant(somvae_ext, "somvae_ext"),
-    "torch blocks": Contestant(torch_blocks),
-    "torch whole": Contestant(torch_whole),
-    "torch cdist": Contestant(torch_cdist),
-    "torch mm 16-bit": Contestant(torch_mm_16bit),
-    "torch.compile": Contestant(torch_compile),
-    "pykeops": Contestant(keops, "pykeops"),
-    "flash-kmeans": Contestant(flash_kmeans, "flash_kmeans"),
-}
 
 # --- Measuring -------------------------------------------------------------------------------------------------------
 
@@ -281,7 +49,7 @@ def indices(winners: Winners, k: int) -> Tensor:
 
 
 def disagreement(theirs: Tensor, ours: Tensor, z: Tensor, codebook: Tensor) -> str | None:
-    """Why another contestant's winners are not accepted; None where they are ours but for ties and rounding.
+    """Why another contestant counts as less precise; None where its winners are ours but for ties and rounding.
 
     A distance taken from |z|^2 + |e|^2 - 2 z.e, at most D + 4 roundings of terms that sum to (|z| + |e|)^2, may name a
     code that is farther by the errors of two such distances.
@@ -307,74 +75,135 @@ class Row:
     threads: int | None
     seconds: dict[str, float] = field(default_factory=dict)  # medians
     extremes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    graph_seconds: dict[str, float] = field(default_factory=dict)  # medians of replays
     memory: dict[str, int] = field(default_factory=dict)  # bytes
-    rejected: dict[str, str] = field(default_factory=dict)
+    less_precise: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    not_captured: dict[str, str] = field(default_factory=dict)
+    searched_again: dict[str, float] = field(default_factory=dict)  # shares of the rows
+    mm_rate: dict[str, float] = field(default_factory=dict)  # GFLOP/s
 
     @property
     def rate(self) -> float:
-        return self.problem.work / self.seconds["somvae_ext"] / 1e9
-
-    @property
-    def mm_rate(self) -> float:
-        return MM_WORK / self.seconds["mm"] / 1e9
+        return self.problem.work / self.seconds[OURS] / 1e9
 
     @property
     def speedup(self) -> dict[str, float]:
-        """How many times faster than each other contestant somvae_ext is."""
-        ours = self.seconds["somvae_ext"]
-        return {name: time / ours for name, time in self.seconds.items() if name not in ("somvae_ext", "mm")}
+        """How many times faster than each other contestant ours is."""
+        return {name: time / self.seconds[OURS] for name, time in self.seconds.items() if not name.startswith(OURS)}
+
+    @property
+    def graph_speedup(self) -> dict[str, float]:
+        """The same of replays, where both could be captured."""
+        ours = self.graph_seconds.get(OURS)
+        return {name: time / ours for name, time in self.graph_seconds.items() if ours and not name.startswith(OURS)}
+
+    @property
+    def share_of_floor(self) -> dict[str, float]:
+        """The rate of each forced kernel's replays, where there are such, beside the most that it could have."""
+        shares = {}
+        for name, kernel in KERNELS.items():
+            if name in self.seconds:
+                limit = floor(kernel, self.problem.dtype)
+                time = self.graph_seconds.get(name, self.seconds[name])
+                shares[name] = self.problem.work / time / 1e9 / (self.mm_rate[limit.product] / limit.times)
+        return shares
 
     def least(self, *prefixes: str) -> tuple[float, str] | None:
-        """The speedup over the fastest of the contestants named so (of all, without names), and which that is."""
-        found = [(ratio, name) for name, ratio in self.speedup.items() if not prefixes or name.startswith(prefixes)]
+        """The speedup over the fastest of the equally precise contestants named so (of all, without names)."""
+        found = [
+            (ratio, name)
+            for name, ratio in self.speedup.items()
+            if name not in self.less_precise and (not prefixes or name.startswith(prefixes))
+        ]
         return min(found, default=None)
 
     def as_json(self) -> dict[str, Any]:
         problem = self.problem
         return {
             "sweep": problem.sweep,
+            "data": problem.data,
             "size": {"N": problem.n, "K": problem.units, "D": problem.dim},
-            "dtype": str(problem.dtype).removeprefix("torch."),
+            "dtype": problem.dtype_name,
             "k": problem.k,
             "threads": self.threads,
             "seconds": self.seconds,
             "fastest_and_slowest": self.extremes,
+            "graph_seconds": self.graph_seconds,
             "speedup": self.speedup,
+            "graph_speedup": self.graph_speedup,
             "rate": self.rate,
             "unit": "GFLOP/s",
             "mm_rate": self.mm_rate,
-            "share_of_mm": self.rate / self.mm_rate,
+            "share_of_mm": self.rate / self.mm_rate["mm"],
+            "share_of_floor": self.share_of_floor,
+            "searched_again": self.searched_again,
             "peak_extra_bytes": self.memory,
-            "rejected": self.rejected,
+            "less_precise": self.less_precise,
+            "absent": self.absent,
+            "not_captured": self.not_captured,
         }
 
 
 def measure(
-    problem: Problem, contestants: dict[str, Contestant], device: torch.device, repetitions: int, threads: int | None
+    problem: Problem,
+    contestants: dict[str, Contestant],
+    device: torch.device,
+    repetitions: int,
+    threads: int | None,
+    root: Path | None = None,
 ) -> Row:
-    """Checks, then times, every contestant that can take part."""
-    z, codebook = problem.tensors(device)
+    """Compares the winners, then times every contestant that can take part."""
+    z, codebook = problem.tensors(device, root)
     row = Row(problem, threads)
     runs: dict[str, Callable[[], Any]] = {}
+    replays: dict[str, Callable[[], Any]] = {}
     ours: Tensor | None = None
     for name, contestant in contestants.items():
-        search = contestant.make(z, codebook, problem.k)
-        if search is None:
+        try:
+            search = contestant.make(z, codebook, problem.k)
+            if search is None:
+                continue
+            winners = indices(search(), problem.k)
+        except Exception as error:
+            if name == OURS:
+                raise
+            row.absent[name] = f"failed: {' '.join(str(error).split())[:200]}"  # another library's fault costs its row
             continue
-        winners = indices(search(), problem.k)
         ours = winners if ours is None else ours
         if reason := disagreement(winners, ours, z, codebook):
-            row.rejected[name] = reason
-            continue
+            row.less_precise[name] = reason
         row.memory[name] = peak_memory(search, device)
         runs[name] = search
-    # The CPU computes in float32 whatever 16-bit type comes in; a GPU has units for each.
-    on_cpu = device.type == "cpu"
-    runs["mm"] = square_mm(device, torch.promote_types(problem.dtype, torch.float32) if on_cpu else problem.dtype)
-    times = interleaved(runs, device, repetitions)
-    row.seconds = {name: statistics.median(values) for name, values in times.items()}
+        if device.type == "cuda":
+            try:
+                replays[name] = captured(search)
+            except RuntimeError as error:
+                row.not_captured[name] = str(error).splitlines()[0]
+    row.searched_again = dict(searched_again(problem, z, codebook))
+    ceilings = products(problem.dtype, device)
+    timed = runs | {as_graph(name): run for name, run in replays.items()} | {n: p.run for n, p in ceilings.items()}
+    times = interleaved(timed, device, repetitions)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    row.seconds = {name: medians[name] for name in runs}
+    row.graph_seconds = {name: medians[as_graph(name)] for name in replays}
+    row.mm_rate = {name: product.rate(medians[name]) for name, product in ceilings.items()}
     row.extremes = {name: (min(values), max(values)) for name, values in times.items()}
     return row
+
+
+def as_graph(name: str) -> str:
+    return f"{name}, graph"
+
+
+def searched_again(problem: Problem, z: Tensor, codebook: Tensor) -> Iterator[tuple[str, float]]:
+    """What share of the rows the tensor cores leave to the exact kernel, where they can search at all."""
+    if z.is_cuda and z.dtype != torch.float64:
+        from somvae_ext import _C
+
+        with forcing("tensor_core"):
+            rows = _C.bmu_searched_again(z, codebook, problem.k)
+        yield f"{OURS} tensor_core", rows / len(z)
 
 
 def growth(device: torch.device, repetitions: int, threads: int | None, quick: bool) -> dict[str, Any]:
@@ -415,7 +244,7 @@ def claims(rows: list[Row], device: torch.device, threads: int | None) -> list[C
     """Every claim about time, from the rows measured with one number of threads."""
     made: list[Claim] = []
     headline = [row for row in rows if row.problem.sweep == "headline"]
-    sweeps = [row for row in rows if row.problem.sweep in ("headline", "D", "K")]
+    sweeps = [row for row in rows if row.problem.sweep in ("headline", "maps", "D", "K")]
     small = [row for row in rows if row.problem.sweep == "small N"]
 
     def at_least(text: str, factor: float, among: list[Row], *peers: str) -> None:
@@ -430,12 +259,13 @@ def claims(rows: list[Row], device: torch.device, threads: int | None) -> list[C
 
     if device.type == "cpu":
         for row in headline:
-            figure = f"{row.rate:.0f} of {row.mm_rate:.0f} GFLOP/s, {row.rate / row.mm_rate:.0%}"
-            made.append(Claim("headline: 90 % of torch.mm", threads, row.rate >= 0.9 * row.mm_rate, figure))
+            mm_rate = row.mm_rate["mm"]
+            figure = f"{row.rate:.0f} of {mm_rate:.0f} GFLOP/s, {row.rate / mm_rate:.0%}"
+            made.append(Claim("headline: 90 % of torch.mm", threads, row.rate >= 0.9 * mm_rate, figure))
         at_least("headline: 5x faiss", 5, headline, "faiss")
         at_least("headline: 5x scikit-learn", 5, headline, "sklearn")
         at_least("headline: 2.5x the best torch formula", 2.5, headline, "torch")
-    at_least("headline, D and K: never slower than the best peer", 1, sweeps)
+    at_least("headline, maps, D and K: never slower than the best peer", 1, sweeps)
     at_least("small N: never slower than the best torch formula", 1, small, "torch")
     return made
 
@@ -450,20 +280,30 @@ def memory_claim(memory: dict[str, Any]) -> Claim:
 
 
 def heading(peers: list[str]) -> str:
-    columns = f"{'sweep':9}{'N':>6}{'K':>6}{'D':>5} {'dtype':8} k{'ms':>10}{'GFLOP/s':>9}{'of mm':>6}{'MiB':>6}"
+    columns = f"{'sweep':9}{'N':>7}{'K':>6}{'D':>5} {'dtype':8} k{'ms':>10}{'GFLOP/s':>9}{'of mm':>6}{'MiB':>6}"
     return columns + "".join(f"{peer:>{len(peer) + 3}}" for peer in peers)
 
 
-def line(row: Row, peers: list[str]) -> str:
-    """Ours in absolute figures, then how many times longer each peer takes."""
+def lines(row: Row, peers: list[str]) -> str:
+    """Ours in absolute figures, then how many times longer each peer takes; below that, what only CUDA has."""
     p = row.problem
-    text = f"{p.sweep:9}{p.n:6}{p.units:6}{p.dim:5} {str(p.dtype).removeprefix('torch.'):8} {p.k}"
-    text += f"{row.seconds['somvae_ext'] * 1e3:10.3f}{row.rate:9.1f}{row.rate / row.mm_rate:6.0%}"
-    text += f"{row.memory['somvae_ext'] / 2**20:6.1f}"
+    text = f"{p.sweep:9}{p.n:7}{p.units:6}{p.dim:5} {p.dtype_name:8} {p.k}"
+    text += f"{row.seconds[OURS] * 1e3:10.3f}{row.rate:9.1f}{row.rate / row.mm_rate['mm']:6.0%}"
+    text += f"{row.memory[OURS] / 2**20:6.1f}"
     for peer in peers:
-        figure = f"{row.speedup[peer]:.2f}x" if peer in row.speedup else "wrong" if peer in row.rejected else "-"
+        mark = "~" if peer in row.less_precise else ""
+        figure = f"{mark}{row.speedup[peer]:.2f}x" if peer in row.speedup else "-"
         text += f"{figure:>{len(peer) + 3}}"
-    return text
+    if p.data != "random":
+        text += f"   ({p.data})"
+    for name, share in row.share_of_floor.items():
+        milliseconds = row.graph_seconds.get(name, row.seconds[name]) * 1e3
+        again = f", {row.searched_again[name]:.2%} of the rows again" if name in row.searched_again else ""
+        text += f"\n{'':9}{name}: {milliseconds:.3f} ms, {share:.0%} of its floor{again}"
+    if row.graph_speedup:
+        peers_text = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row.graph_speedup.items())
+        text += f"\n{'':9}as graphs: {row.graph_seconds[OURS] * 1e3:.3f} ms; {peers_text}"
+    return text + "".join(f"\n{'':9}{name}: {reason}" for name, reason in row.absent.items())
 
 
 def main() -> None:
@@ -473,32 +313,45 @@ def main() -> None:
         "--threads", type=int, nargs="+", help="CPU threads, one after another (default: 1 and torch's)"
     )
     parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=SWEEPS, metavar="SWEEP", help=", ".join(SWEEPS))
+    parser.add_argument("--data-root", type=Path, help="folder with MNIST/raw: also search maps of its images")
+    parser.add_argument(
+        "--log2-flop",
+        type=int,
+        help="operations of a call, as a power of 2 (default: 33 on the CPU, the headline's, and 38 on CUDA; 4 less "
+        "with --quick)",
+    )
     parser.add_argument("--repeat", type=int, help="repetitions (default: 9, 3 with --quick)")
     parser.add_argument("--quick", action="store_true", help="few rows, few repetitions")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of a large search: minutes")
-    parser.add_argument("--json", type=Path, help="write everything there")
+    parser.add_argument("--json", type=Path, help="write everything there, row by row")
     arguments = parser.parse_args()
     device = checked_device(parser, arguments.device)
     repetitions = arguments.repeat or (3 if arguments.quick else 9)
+    log2_flop = arguments.log2_flop or {"cpu": 33, "cuda": 38}[device.type] - (4 if arguments.quick else 0)
     known = ON_CUDA if device.type == "cuda" else ON_CPU
     versions = {contestant.package: version(contestant.package) for contestant in known.values()}
     contestants = {name: contestant for name, contestant in known.items() if versions[contestant.package]}
-    peers = [name for name in contestants if name != "somvae_ext"]
+    peers = [name for name in contestants if not name.startswith(OURS)]
 
     machine = describe(arguments.device)
     where = machine["gpu"]["name"] if device.type == "cuda" else machine["cpu"]
     present = ", ".join(f"{package} {found or 'not installed'}" for package, found in versions.items())
-    print(f"{where}; {present}\nmedian of {repetitions}, our extra memory, times of the others over ours")
-    record: dict[str, Any] = {
-        "machine": machine,
-        "versions": versions,
-        "not_installed": [package for package, found in versions.items() if not found],
-        "repetitions": repetitions,
-        "quick": arguments.quick,
-        "results": [],
-        "growth": [],
-        "memory": [],
-    }
+    print(
+        f"{where}; {present}\n"
+        f"median of {repetitions}, our extra memory, times of the others over ours (~: less precise)"
+    )
+    record = Record(
+        arguments.json,
+        machine=machine,
+        versions=versions,
+        not_installed=[package for package, found in versions.items() if not found],
+        repetitions=repetitions,
+        quick=arguments.quick,
+        log2_flop=log2_flop,
+        results=[],
+        growth=[],
+        memory=[],
+    )
     results: list[Claim] = []
     thread_counts = arguments.threads or sorted({1, torch.get_num_threads()})
     for threads in [None] if device.type == "cuda" else thread_counts:
@@ -506,22 +359,22 @@ def main() -> None:
             print(f"\n{threads_text(threads)}\n{heading(peers)}")
             rows = []
             for sweep in arguments.sweeps:
-                for problem in problems(sweep, arguments.quick):
-                    rows.append(measure(problem, contestants, device, repetitions, threads))
-                    print(line(rows[-1], peers), flush=True)
-            record["results"] += [row.as_json() for row in rows]
+                for problem in problems(sweep, log2_flop, device, arguments.data_root is not None):
+                    rows.append(measure(problem, contestants, device, repetitions, threads, arguments.data_root))
+                    record.add("results", rows[-1].as_json())
+                    print(lines(rows[-1], peers), flush=True)
             results += claims(rows, device, threads)
             if "growth" in arguments.sweeps:
                 grown = growth(device, repetitions, threads, arguments.quick)
-                record["growth"].append(grown)
+                record.add("growth", grown)
                 print("growth: " + ", ".join(f"{size} doubled {ratio:.2f}x" for size, ratio in grown["ratio"].items()))
             if arguments.memory:
                 memory = memory_at_scale(device, threads)
-                record["memory"].append(memory)
+                record.add("memory", memory)
                 results.append(memory_claim(memory))
                 print(f"memory: {memory['peak_extra_bytes'] / 2**20:.1f} MiB extra in {memory['seconds']:.0f} s")
 
-    conclude(record, results, arguments.json)
+    conclude(record, results)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from torch import Tensor
 def peak_memory(run: Callable[[], Sequence[Tensor]], device: torch.device) -> int:
     """Bytes at the peak of one call, beyond what was there before and the tensors that it returns."""
     if device.type == "cuda":
+        gc.collect()
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()  # what torch holds for later calls would count as taken where the device is asked
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         returned = run()
@@ -37,6 +40,8 @@ def resident(field: str) -> int:
 def available(device: torch.device) -> int:
     """Bytes that the machine, or the device, has left."""
     if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()  # which is free for whoever comes next in this process
         return torch.cuda.mem_get_info(device)[0]
     return _kilobytes("/proc/meminfo", "MemAvailable")
 

@@ -5,17 +5,16 @@
     python benchmarks/ops.py --quick --ops bmu som_losses      small sizes, few repetitions
 
 Three contestants: ``somvae_ext``, ``torch`` (the vectorised formula that a user of torch would write) and
-``reference`` (the op's own ``*_reference``, written for reading; only at sizes that it can hold). They take turns, one
-repetition each, so that a machine that slows down slows all of them, and the medians are compared. A repetition calls
-a fast contestant many times over. On CUDA it is timed by events.
+``reference`` (the op's own ``*_reference``, written for reading; only at sizes that it can hold). ``row_adam`` is a
+step of RowAdam beside torch's optimizers; ``bmu_index`` is a search of a trained map, its index included, beside
+``ops.bmu``. They take turns, one repetition each, so that a machine that slows down slows all of them, and the medians
+are compared. A repetition calls a fast contestant many times over. On CUDA it is timed by events.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +23,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from machine import describe
-from timing import MM_WORK, checked_device, interleaved, square_mm
+from maps import rows_on_a_sheet, trained_codes
+from record import Record
+from timing import checked_device, interleaved, square_product
 from torch import Tensor
 
 from somvae_ext import Grid, ops
+from somvae_ext.optim import RowAdam
 
 REFERENCE_ELEMENTS = 1 << 27  # of N * K * D: beyond this the references take seconds and gigabytes
 
@@ -91,6 +93,24 @@ def torch_expected_distance(logits: Tensor, z: Tensor, codebook: Tensor, prev: T
     return (F.softmax(logits[prev], dim=1) * distances).sum(dim=1)
 
 
+def torch_local_transition(
+    logits: Tensor, z: Tensor, codebook: Tensor, prev: Tensor, cur: Tensor, grid: Grid, radius: int
+) -> Tensor:
+    """Expected distance less log-probability: the codes of each row's window gathered, the others by their moments."""
+    near = grid.window_nodes(radius, prev)
+    here, outside = near >= 0, (grid.num_nodes - (near >= 0).sum(dim=1)).clamp_min(1)
+    log_probs = F.log_softmax(F.embedding(prev, logits).masked_fill(F.pad(~here, (0, 1)), -torch.inf), dim=1)
+    probs = log_probs.exp()
+    inside = (z[:, None] - F.embedding(near.clamp_min(0), codebook)).square().sum(dim=2) * here
+    squares, sums = codebook.square().sum(), codebook.sum(dim=0)
+    everywhere = grid.num_nodes * z.square().sum(dim=1) - 2 * z @ sums + squares
+    beyond = (everywhere - inside.sum(dim=1)) / outside
+    expected = (probs[:, :-1] * inside).sum(dim=1) + probs[:, -1] * beyond
+    reached = (near == cur[:, None]) & here
+    to_near = (log_probs[:, :-1].masked_fill(~reached, 0)).sum(dim=1)
+    return expected - torch.where(reached.any(dim=1), to_near, log_probs[:, -1] - outside.log())
+
+
 # --- The cases -------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +145,12 @@ def cases(names: list[str], device: torch.device, quick: bool) -> Iterator[Case]
             expected_distance_case,
             [(512, 256, 32, True)] if quick else [(2048, 1024, 64, False), (512, 4096, 64, True)],
         ),
+        "local_transition_losses": (
+            local_transition_losses_case,
+            [(64, 16, 4, 32)] if quick else [(256, 64, 8, 64), (256, 256, 8, 64), (4096, 256, 8, 64)],
+        ),
+        "row_adam": (row_adam_case, [(32, 256)] if quick else [(256, 4096), (256, 16384)]),
+        "bmu_index": (bmu_index_case, [(2048, 16, 16)] if quick else [(60000, 64, 50), (60000, 128, 50)]),
     }
     for name in names:
         maker, sizes = makers[name]
@@ -313,6 +339,72 @@ def transition_losses_case(
     return Case("transition_losses", size, (logits, z, codebook), contestants, 2.0 * n * k * d, "GFLOP/s")
 
 
+def local_transition_losses_case(
+    generator: torch.Generator, device: torch.device, n: int, side: int, radius: int, d: int
+) -> Case:
+    grid = Grid(side, side)
+    slots, k = len(grid.window(radius).mirror), grid.num_nodes
+    logits, z, codebook = (normal(generator, device, *shape) for shape in ((k, slots + 1), (n, d), (k, d)))
+    prev, cur = nodes(generator, device, n, k), nodes(generator, device, n, k)
+
+    def fused(logits: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
+        losses = ops.local_transition_losses(logits, prev, cur, z, codebook, grid, radius, sparse_grad=True)
+        return losses.expected_distance - losses.log_prob
+
+    def plain(logits: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
+        return torch_local_transition(logits, z, codebook, prev, cur, grid, radius)
+
+    def reference(logits: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
+        losses = ops.local_transition_losses_reference(logits, prev, cur, z, codebook, grid, radius, sparse_grad=True)
+        return losses.expected_distance - losses.log_prob
+
+    contestants = {"somvae_ext": fused, "torch": plain}
+    if n * k * d <= REFERENCE_ELEMENTS:
+        contestants["reference"] = reference
+    size = {"N": n, "K": k, "W": slots, "D": d}
+    return Case("local_transition_losses", size, (logits, z, codebook), contestants, 2.0 * n * slots * d, "GFLOP/s")
+
+
+def row_adam_case(generator: torch.Generator, device: torch.device, rows: int, k: int) -> Case:
+    """A step on ``rows`` distinct rows of a K x K table; dense Adam, which passes over the whole table, beside it."""
+    index = torch.randperm(k, generator=generator)[:rows].sort().values.to(device)
+    values = normal(generator, device, rows, k)
+    sparse = torch.sparse_coo_tensor(index[None], values, (k, k), is_coalesced=True, check_invariants=False)
+
+    def step(make: Callable[[list[Tensor]], torch.optim.Optimizer], grad: Tensor) -> Callable[[], Tensor]:
+        table = torch.zeros(k, k, device=device).requires_grad_()
+        table.grad = grad
+        optimizer = make([table])
+
+        def run() -> Tensor:
+            with torch.enable_grad():
+                optimizer.step()
+            return table
+
+        return run
+
+    contestants = {
+        "somvae_ext": step(lambda tables: RowAdam(tables), sparse),
+        "SparseAdam": step(lambda tables: torch.optim.SparseAdam(tables), sparse),
+    }
+    if k * k * 4 * 4 <= 1 << 32:  # table, gradient and two moments within 4 GiB
+        contestants["Adam, fused"] = step(lambda tables: torch.optim.Adam(tables, fused=True), sparse.to_dense())
+    # Each value of parameter and moments is read and written, that of the gradient read.
+    return Case("row_adam", {"rows": rows, "K": k}, (), contestants, 7.0 * rows * k * values.element_size(), "GB/s")
+
+
+def bmu_index_case(generator: torch.Generator, device: torch.device, n: int, side: int, d: int) -> Case:
+    """A trained map. On CUDA a BMUIndex is ``ops.bmu``."""
+    x = rows_on_a_sheet(n, d, device)
+    codebook, grid = trained_codes(x, side), Grid(side, side)
+    hint = ops.bmu(x, codebook).index
+    contestants: dict[str, Callable[..., Tensor]] = {
+        "somvae_ext": lambda: ops.BMUIndex(codebook, grid).search(x, hint=hint).distance,
+        "ops.bmu": lambda: ops.bmu(x, codebook).distance,
+    }
+    return Case("bmu_index", {"N": n, "K": side**2, "D": d}, (), contestants, 2.0 * n * side**2 * d, "GFLOP/s")
+
+
 def normal(generator: torch.Generator, device: torch.device, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator).to(device)
 
@@ -346,8 +438,9 @@ def measure(case: Case, backward: bool, device: torch.device, repetitions: int) 
     """One row of the result: medians in seconds, how many times faster somvae_ext is, and its rate."""
     wrap = forward_backward if backward else forward
     runs = {name: wrap(contestant, case.inputs) for name, contestant in case.contestants.items()}
-    if case.op == "bmu" and not backward:
-        runs["mm"] = square_mm(device)
+    product = square_product(device) if case.op == "bmu" and not backward else None
+    if product:
+        runs["mm"] = product.run
     times = interleaved(runs, device, repetitions)
     medians = {name: statistics.median(values) for name, values in times.items()}
     ours = medians["somvae_ext"]
@@ -361,15 +454,15 @@ def measure(case: Case, backward: bool, device: torch.device, repetitions: int) 
     }
     if not backward:
         result["rate"], result["unit"] = case.work / ours / 1e9, case.unit
-    if "mm" in medians:
-        result["mm_rate"] = MM_WORK / medians["mm"] / 1e9
+    if product:
+        result["mm_rate"] = product.rate(medians["mm"])
         result["share_of_mm"] = result["rate"] / result["mm_rate"]
     return result
 
 
 def line(result: dict[str, Any]) -> str:
     size = " ".join(f"{name}={value}" for name, value in result["size"].items())
-    text = f"{result['op']:20} {size:34} {result['pass']:17} {result['seconds']['somvae_ext'] * 1e3:10.3f} ms"
+    text = f"{result['op']:24} {size:34} {result['pass']:17} {result['seconds']['somvae_ext'] * 1e3:10.3f} ms"
     text += "".join(f"   {ratio:6.2f}x {name}" for name, ratio in result["speedup"].items())
     if "rate" in result:
         text += f"   {result['rate']:8.1f} {result['unit']}"
@@ -389,6 +482,9 @@ def main() -> None:
         "transition_log_prob",
         "transition_losses",
         "expected_distance",
+        "local_transition_losses",
+        "row_adam",
+        "bmu_index",
     ]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -396,7 +492,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--repeat", type=int, help="repetitions (default: 15, 5 with --quick)")
     parser.add_argument("--quick", action="store_true", help="one small size per op")
-    parser.add_argument("--json", type=Path, help="write everything there")
+    parser.add_argument("--json", type=Path, help="write everything there, row by row")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -406,16 +502,13 @@ def main() -> None:
     machine = describe(arguments.device)
     where = machine["gpu"]["name"] if arguments.device == "cuda" else f"{machine['cpu']}, {machine['threads']} threads"
     print(f"{where}, torch {machine['torch']}: median of {repetitions}, and how many times faster than the others")
-    results = []
+    record = Record(arguments.json, machine=machine, repetitions=repetitions, quick=arguments.quick, results=[])
     for case in cases(arguments.ops, device, arguments.quick):
         for backward in (False, True) if case.inputs else (False,):
-            results.append(measure(case, backward, device, repetitions))
-            print(line(results[-1]), flush=True)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        record = {"machine": machine, "repetitions": repetitions, "results": results}
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"written to {arguments.json}", file=sys.stderr)
+            result = measure(case, backward, device, repetitions)
+            record.add("results", result)
+            print(line(result), flush=True)
+    record.say_where()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ Then the same on latents of a SOM-VAE that was trained for an epoch, where codes
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +25,11 @@ from typing import Any, cast
 
 import torch
 from machine import describe
+from maps import pixels, principal_components
+from record import Record
 from timing import interleaved
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
 
 from somvae_ext import Grid, ops
 from somvae_ext.models import SOMVAE, SOMVAEConfig
@@ -39,18 +39,6 @@ EPOCHS = 12
 NARROWEST = 0.7  # of the neighbourhood, in nodes
 LARGEST = 784 * 128 * 128  # values of a codebook; beyond, a plain search takes half a minute
 CPU = torch.device("cpu")
-
-
-def pixels(name: str, root: Path) -> Tensor:
-    """All training images, ``[60000, 784]``, from 0 to 1."""
-    reader = {"mnist": MNIST, "fashion-mnist": FashionMNIST}[name]
-    return reader(root, train=True).data.flatten(1) / 255
-
-
-def principal_components(x: Tensor, count: int) -> Tensor:
-    centered = (x - x.mean(dim=0)).double()
-    directions = torch.linalg.eigh(centered.T @ centered).eigenvectors[:, -count:].flip(1)
-    return (centered @ directions).float()
 
 
 def smoothed(values: Tensor, sigma: float) -> Tensor:
@@ -159,7 +147,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    rows: list[dict[str, Any]] = []
+    record = Record(arguments.json, machine=describe(), rows=[], growth=[])
+    rows: list[dict[str, Any]] = record.contents["rows"]
+
+    def add(row: dict[str, Any]) -> None:
+        record.add("rows", row)
+        show(row)
+
     for name in arguments.datasets:
         images = pixels(name, arguments.data_root)
         for dim in arguments.dims:
@@ -169,13 +163,11 @@ def main() -> None:
                     continue
                 codebook, fitted = fit(x, side)
                 compared = compare(x, codebook, Grid(side, side), arguments.repetitions)
-                rows.append({"data": name, "dim": dim, "side": side, **compared, "fit": fitted})
-                show(rows[-1])
+                add({"data": name, "dim": dim, "side": side, **compared, "fit": fitted})
     for side in (32, 64):
         latents, codebook = somvae_latents(arguments.data_root, side)
         compared = compare(latents, codebook, Grid(side, side), arguments.repetitions)
-        rows.append({"data": "SOM-VAE latent", "dim": latents.shape[1], "side": side, **compared})
-        show(rows[-1])
+        add({"data": "SOM-VAE latent", "dim": latents.shape[1], "side": side, **compared})
 
     growth = [
         {
@@ -191,9 +183,8 @@ def main() -> None:
     for row in growth:
         times = ", ".join(f"{name} {ratio:.1f}x" for name, ratio in row["time"].items())
         print(f"{row['data']} D={row['dim']} {row['codes']}: {times} the time")
-    if arguments.json:
-        report = {"machine": describe(), "rows": rows, "growth": growth}
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    record.put("growth", growth)
+    record.say_where()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
 """Runs every op on a GPU, forward and backward, at a few awkward sizes: what gpu_check.sh puts under compute-sanitizer.
 
+    compute-sanitizer --tool memcheck python benchmarks/sanitize_ops.py
+
 Sizes are one element, odd ones, one beyond a tile, and codes enough to be searched in slices. The search runs by both
 of its kernels, the transition ops with dense and with sparse gradients. Results are not compared: the tests do that.
+With ``--device cpu`` it shows no more than that the script itself runs.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
 
 import torch
+from bmu_contestants import KERNELS, forcing
+from timing import checked_device
 from torch import Tensor
 
 from somvae_ext import Grid, ops
@@ -19,31 +24,31 @@ def backward(*outputs: Tensor) -> None:
     torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
 
 
-def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
+def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device) -> None:
     """Every op once on ``n`` rows of ``d`` features and a map of ``grid``."""
     k = grid.num_nodes
     z, codebook, logits = (
-        torch.randn(shape, device="cuda").to(dtype).requires_grad_() for shape in ((n, d), (k, d), (k, k))
+        torch.randn(shape, device=device).to(dtype).requires_grad_() for shape in ((n, d), (k, d), (k, k))
     )
-    local = torch.randn(k, len(grid.window(2).mirror) + 1, device="cuda").to(dtype).requires_grad_()
-    prev, cur = (torch.randint(k, (n,), device="cuda") for _ in range(2))
-    for kernel in ("ffma", "tensor_core"):
-        os.environ["SOMVAE_EXT_BMU_KERNEL"] = kernel
-        backward(ops.bmu(z, codebook).distance)
-        if k > 1:
-            backward(ops.bmu(z, codebook, k=2).distance)
-            ops.bmu(z, codebook[:1].expand(k, d), k=2)  # ties, which tensor cores leave to the exact kernel
+    local = torch.randn(k, len(grid.window(2).mirror) + 1, device=device).to(dtype).requires_grad_()
+    prev, cur = (torch.randint(k, (n,), device=device) for _ in range(2))
+    for kernel in KERNELS.values():
+        with forcing(kernel):
+            backward(ops.bmu(z, codebook).distance)
+            if k > 1:
+                backward(ops.bmu(z, codebook, k=2).distance)
+                ops.bmu(z, codebook[:1].expand(k, d), k=2)  # ties, which tensor cores leave to the exact kernel
     backward(ops.som_gather(codebook, cur, grid))
     for border in ("zero", "mask"):
         backward(*ops.som_losses(z, codebook, cur, grid, border=border))
         for straight_through in (False, True):
             backward(*ops.som_head(z, codebook, grid, border=border, straight_through=straight_through)[:3])
     backward(ops.segment_sum(z, cur, k).sum)
-    total, count = torch.randn(k, d, device="cuda"), torch.randint(5, (k, d), device="cuda")
+    total, count = torch.randn(k, d, device=device), torch.randint(5, (k, d), device=device)
     axes = ops.AxisWeights(
-        torch.rand(grid.rows, grid.rows, device="cuda"), torch.rand(2, 2, grid.cols, grid.cols, device="cuda")
+        torch.rand(grid.rows, grid.rows, device=device), torch.rand(2, 2, grid.cols, grid.cols, device=device)
     )
-    for weights in (torch.rand(k, k, device="cuda"), axes):
+    for weights in (torch.rand(k, k, device=device), axes):
         ops.som_update(codebook, total, count, weights)
         ops.som_update(codebook, total.double(), count[:, 0], weights, rate=0.1)
     for sparse_grad in (False, True):
@@ -59,12 +64,16 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    device = checked_device(parser, parser.parse_args().device)
     torch.manual_seed(0)
     hexagons = Grid(6, 5, topology="hexagonal", periodic=True)
     for n, grid, d in [(1, Grid(1, 1), 1), (33, hexagons, 7), (130, Grid(9, 15), 40), (20, Grid(23, 23), 3)]:
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
-            run_all(n, grid, d, dtype)
-    torch.cuda.synchronize()
+            run_all(n, grid, d, dtype, device)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     print("every op ran")
 
 

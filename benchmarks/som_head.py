@@ -3,6 +3,7 @@
     python benchmarks/som_head.py --json results.json --data-root DIR    on the CPU, about 10 minutes
     python benchmarks/som_head.py --threads 2 --sweeps nodes             one sweep
     python benchmarks/som_head.py --device cuda --json results.json
+    python benchmarks/som_head.py --device cuda --sweeps nodes --sides 8 64 128 --peers fused
     python benchmarks/som_head.py --quick                                small maps, few repetitions
 
 The head is what SOM-VAE has between encoder and decoders: best matching units, commitment and SOM loss, transition loss
@@ -10,6 +11,7 @@ and smoothness. Alone, it gets encodings that want a gradient. The contestants, 
 
 - ``somvae_ext``: what a SOMVAE is at this size. Its transition table is dense with Adam below 1024 nodes; from there on
   its gradients are rows, with RowAdam. All else has torch's fused Adam.
+- ``somvae_ext, graph``: the same step as the replay of one CUDA graph, with ``--device cuda``.
 - ``rows, SparseAdam``: the same with torch's optimizer for such rows. ``local``: transitions within a radius of 8 nodes
   and an even remainder, ``TransitionModel(kind="local")``.
 - ``torch, Adam`` and ``torch, fused Adam``: vectorised torch. One addmm gives all distances, which serve the search and
@@ -25,8 +27,8 @@ there were.) Learning rates are small enough for winners to stay where the data 
 them come once before the clock starts. Before that, all contestants' losses and gradients are compared. Each contestant
 takes turns with somvae_ext alone, since large tables do not fit into memory side by side; medians are compared.
 
-The sweep over sizes of the map (``nodes``) is repeated for each number of threads; those over batches (``batch``) and
-of the whole model (``model``) run with the last number alone.
+The sweep over sizes of the map (``nodes``) is repeated for each number of threads; those over batches (``batch``), of
+the whole model (``model``) and of memory (``memory``) run with the last number alone.
 
 Memory is the peak of two steps beyond parameters, moments, data and what code needs: in a process of its own, which
 has taken a step on a small map and every page of the parameters and moments before.
@@ -48,18 +50,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from claims import Claim, conclude
 from machine import describe
 from memory import available, peak_memory, resident
+from record import Record
 from som_head_contestants import (
     ADAM,
     COMPILED,
     DIM,
     FRAMES,
     FUSED,
+    GRAPH,
     LOCAL,
     LOOPS,
     OURS,
@@ -68,6 +72,7 @@ from som_head_contestants import (
     VECTORISED,
     Data,
     Problem,
+    Step,
     bytes_needed,
     compare_gradients,
     kind,
@@ -144,8 +149,10 @@ def measure(
             row.absent[name] = f"does not fit: needs about {needed / 2**30:.0f} GiB"
             continue
         try:
-            step = make_step(name, problem, data)
+            step: Callable[[], Tensor] = make_step(name, problem, data)
             first = float(step())
+            if name == GRAPH:
+                step = cast(Step, step).as_graph()
         except RuntimeError as error:  # no compiler, say
             row.absent[name] = f"failed: {str(error).splitlines()[0]}"
             continue
@@ -279,16 +286,16 @@ def plane(z: Tensor, side: int) -> Tensor:
 # --- What is measured ------------------------------------------------------------------------------------------------
 
 
-def sweep_problems(sweep: str, quick: bool) -> Iterator[tuple[Problem, list[str]]]:
-    """Problems and those who are set beside us."""
+def sweep_problems(sweep: str, quick: bool, sides: Sequence[int] | None) -> Iterator[tuple[Problem, list[str]]]:
+    """Problems and those who are set beside us; ``sides`` are those of the maps in the sweep ``nodes``, if given."""
     loops, everyone = [LOOPS], [ADAM, FUSED, COMPILED, LOOPS]
     if quick:
         peers = [ADAM, FUSED, LOOPS]
-        sizes = {"nodes": [("head", side, 32) for side in (8, 16, 32)], "batch": [("head", 8, 64)]}
+        sizes = {"nodes": [("head", side, 32) for side in sides or (8, 16, 32)], "batch": [("head", 8, 64)]}
         for size in sizes.get(sweep, [("model", 8, 32)]):
             yield Problem(*size), peers
     elif sweep == "nodes":
-        for side in (8, 16, 32, 64, 128, 256):
+        for side in sides or (8, 16, 32, 64, 128, 256):
             yield Problem("head", side, 256), everyone
     elif sweep == "batch":
         for side, batch in ((8, 32), (8, 4096), (64, 32), (64, 1024), (64, 4096), (128, 32), (128, 4096)):
@@ -298,11 +305,17 @@ def sweep_problems(sweep: str, quick: bool) -> Iterator[tuple[Problem, list[str]
             yield Problem("model", side, 256), everyone if side < 128 else [FUSED]
 
 
-SWEEPS = ["nodes", "batch", "model"]
+SWEEPS = ["nodes", "batch", "model", "memory"]
+PEERS = {"adam": ADAM, "fused": FUSED, "compile": COMPILED, "loops": LOOPS}
 
 
-def variants(problem: Problem) -> list[str]:
-    """What else of ours is measured at this size."""
+def variants(problem: Problem, device: torch.device) -> list[str]:
+    """What else of ours is timed at this size."""
+    return ([GRAPH] if device.type == "cuda" else []) + rows_variants(problem)
+
+
+def rows_variants(problem: Problem) -> list[str]:
+    """Other ways to train a table by rows."""
     return [SPARSE_ADAM, LOCAL] if kind(problem) == "rows" else []
 
 
@@ -352,7 +365,7 @@ def measure_memory(device: torch.device, threads: int | None, quick: bool) -> It
     for side in (16, 32) if quick else (64, 128, 256):
         problem = Problem("head", side, 32 if quick else 256)
         peers = [ADAM] if quick else [ADAM, FUSED, COMPILED]
-        for name in [OURS, *variants(problem), *peers]:
+        for name in [OURS, *rows_variants(problem), *peers]:
             entry: dict[str, Any] = {"contestant": name, "side": side, "batch": problem.batch, "threads": threads}
             needed = bytes_needed(name, problem)
             if needed > available(device):
@@ -409,15 +422,18 @@ def main() -> None:
         "--threads", type=int, nargs="+", help="CPU threads, one after another (default: 1 and torch's)"
     )
     parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=SWEEPS, metavar="SWEEP", help=", ".join(SWEEPS))
+    parser.add_argument("--sides", type=int, nargs="+", help="sides of the maps of the sweep nodes (default: 8 to 256)")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="who is timed beside us")
     parser.add_argument("--repeat", type=int, help="most repetitions (default: 9, 3 with --quick)")
     parser.add_argument("--quick", action="store_true", help="small maps, few repetitions, nothing compiled")
     parser.add_argument("--data-root", type=Path, help="folder with MNIST/raw: also train on series of digits")
     parser.add_argument("--steps", type=int, default=300, help="of the training on digits (default: 300)")
-    parser.add_argument("--json", type=Path, help="write everything there")
+    parser.add_argument("--json", type=Path, help="write everything there, row by row")
     arguments = parser.parse_args()
     device = checked_device(parser, arguments.device)
     repetitions = arguments.repeat or (3 if arguments.quick else 9)
-    peers = [SPARSE_ADAM, LOCAL, ADAM, FUSED, COMPILED, LOOPS]
+    wanted = [PEERS[name] for name in arguments.peers]
+    columns = [GRAPH, SPARSE_ADAM, LOCAL, *wanted]
 
     machine = describe(arguments.device)
     where = machine["gpu"]["name"] if device.type == "cuda" else machine["cpu"]
@@ -425,50 +441,54 @@ def main() -> None:
         f"{where}, torch {machine['torch']}: a step of somvae_ext, median of up to {repetitions}; the others' times "
         "over ours"
     )
-    record: dict[str, Any] = {
-        "machine": machine,
-        "repetitions": repetitions,
-        "quick": arguments.quick,
-        "series": FRAMES,
-        "results": [],
-        "growth": [],
-        "memory": [],
-        "digits": None,
-    }
+    record = Record(
+        arguments.json,
+        machine=machine,
+        repetitions=repetitions,
+        quick=arguments.quick,
+        series=FRAMES,
+        results=[],
+        growth=[],
+        memory=[],
+        digits=None,
+    )
     for part in ("head", "model"):
         compare_gradients(part, device)
     made: list[Claim] = []
     thread_counts = arguments.threads or sorted({1, torch.get_num_threads()})
     for threads in [None] if device.type == "cuda" else thread_counts:
         with cpu_threads(threads or torch.get_num_threads()):
-            print(f"\n{threads_text(threads)}\n{heading(peers)}")
+            print(f"\n{threads_text(threads)}\n{heading(columns)}")
             rows = []
-            for sweep in arguments.sweeps:
+            for sweep in (sweep for sweep in arguments.sweeps if sweep != "memory"):
                 if sweep != "nodes" and threads not in (None, thread_counts[-1]):
                     continue
-                for problem, others in sweep_problems(sweep, arguments.quick):
-                    rows.append(measure(problem, [*variants(problem), *others], device, repetitions, threads))
-                    print(line(rows[-1], peers), flush=True)
+                for problem, others in sweep_problems(sweep, arguments.quick, arguments.sides):
+                    names = [*variants(problem, device), *(name for name in others if name in wanted)]
+                    rows.append(measure(problem, names, device, repetitions, threads))
+                    record.add("results", rows[-1].as_json())
+                    print(line(rows[-1], columns), flush=True)
             grown = growth(rows)
             for entry in grown:
                 ratios = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in entry["ratio"].items())
                 print(f"growth, side {entry['from']} to {entry['to']}: {ratios}")
-            record["results"] += [row.as_json() for row in rows]
-            record["growth"] += grown
+                record.add("growth", entry)
             made += claims(rows, grown, threads)
 
     threads = None if device.type == "cuda" else thread_counts[-1]
-    print("\nmemory at the peak, beyond parameters and moments")
-    for entry in measure_memory(device, threads, arguments.quick):
-        record["memory"].append(entry)
+    if "memory" in arguments.sweeps:
+        print("\nmemory at the peak, beyond parameters and moments")
+    for entry in measure_memory(device, threads, arguments.quick) if "memory" in arguments.sweeps else ():
+        record.add("memory", entry)
         print(memory_line(entry), flush=True)
         if (entry["contestant"], entry["side"], entry["peak_extra_bytes"] is None) == (OURS, 128, False):
             made.append(memory_claim(entry))
     if arguments.data_root:
-        record["digits"] = in_child(train_on_digits, arguments.data_root, arguments.steps, thread_counts[-1])
-        print(f"\n{digits_text(record['digits'])}")
+        digits = in_child(train_on_digits, arguments.data_root, arguments.steps, thread_counts[-1])
+        record.put("digits", digits)
+        print(f"\n{digits_text(digits)}")
 
-    conclude(record, made, arguments.json)
+    conclude(record, made)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timing import captured
 from torch import Tensor, nn
 
 from somvae_ext import Grid
@@ -33,6 +34,7 @@ LARGEST_TABLE = 128  # side of a map whose table of all transitions and its mome
 OURS = "somvae_ext"
 SPARSE_ADAM = "rows, SparseAdam"
 LOCAL = "local"
+GRAPH = "somvae_ext, graph"
 ADAM, FUSED = VECTORISED = ("torch, Adam", "torch, fused Adam")
 COMPILED = "torch.compile"
 LOOPS = "notebook loops"
@@ -261,6 +263,30 @@ class Step:
             optimizer.step()
         return loss.detach()
 
+    def as_graph(self) -> Callable[[], Tensor]:
+        """The same as the replay of a CUDA graph, into which each batch is copied."""
+        batch = next(self.batches).detach().clone().requires_grad_(self.wants_gradient)
+        loss = torch.zeros((), device=batch.device)
+
+        def step() -> None:
+            self.release()
+            batch.grad = None
+            value = self.module(batch)
+            value.backward()
+            for optimizer in self.optimizers:
+                optimizer.step()
+            loss.copy_(value.detach())
+
+        replay = captured(step)
+
+        def replayed() -> Tensor:
+            with torch.no_grad():
+                batch.copy_(next(self.batches))
+            replay()
+            return loss
+
+        return replayed
+
     def release(self) -> None:
         """Lets go of the gradients."""
         for optimizer in self.optimizers:
@@ -297,7 +323,7 @@ def kind(problem: Problem) -> str:
 
 
 def make_step(name: str, problem: Problem, data: Data) -> Step:
-    alone, ours = problem.part == "head", name in (OURS, SPARSE_ADAM, LOCAL)
+    alone, ours = problem.part == "head", name in (OURS, GRAPH, SPARSE_ADAM, LOCAL)
     if ours:
         local = name == LOCAL or kind(problem) == "local"
         module = HeadAlone(OurHead(problem, data.codebook, local)) if alone else OurModel(problem, data, local)
@@ -309,9 +335,9 @@ def make_step(name: str, problem: Problem, data: Data) -> Step:
     rates = [{"params": others, "lr": LEARNING_RATE}, {"params": table, "lr": TABLE_LEARNING_RATE}]
     if ours and kind(problem) != "dense":
         for_rows = torch.optim.SparseAdam if name == SPARSE_ADAM else RowAdam
-        optimizers = [torch.optim.Adam(rates[:1], fused=True), for_rows(rates[1:])]
+        optimizers = [torch.optim.Adam(rates[:1], fused=True, capturable=name == GRAPH), for_rows(rates[1:])]
     else:
-        optimizers = [torch.optim.Adam(rates, fused=name not in (ADAM, LOOPS))]
+        optimizers = [torch.optim.Adam(rates, fused=name not in (ADAM, LOOPS), capturable=name == GRAPH)]
     if name == COMPILED:
         torch.compiler.reset()  # else the sizes seen before would make this one a dynamic one
         module = torch.compile(module)
@@ -343,9 +369,9 @@ def compare_gradients(part: str, device: torch.device) -> None:
 def bytes_needed(name: str, problem: Problem) -> int:
     """An estimate of what a contestant holds at the peak of a step: tables, and what else is large."""
     nodes, batch = problem.grid.num_nodes, problem.batch
-    if kind(problem) == "local" and name in (OURS, LOCAL):
+    if kind(problem) == "local" and name in (OURS, GRAPH, LOCAL):
         return 3 * 4 * nodes * ((2 * RADIUS + 1) ** 2 + 1)
-    if name in (OURS, SPARSE_ADAM, LOCAL):
+    if name in (OURS, GRAPH, SPARSE_ADAM, LOCAL):
         return 3 * problem.table_bytes
     if name == LOOPS:  # both softmaxes, their gradients, all differences and their squares
         return 9 * problem.table_bytes + 3 * 4 * batch * nodes * DIM

@@ -2,7 +2,7 @@
 
     python benchmarks/som_training.py --data-root DIR --json results.json     the CPU, about 30 minutes
     python benchmarks/som_training.py --parts blobs --threads 2               one part
-    python benchmarks/som_training.py --parts cuda --json results.json        on a machine with a GPU
+    python benchmarks/som_training.py --device cuda --json results.json       large maps on a GPU
     python benchmarks/som_training.py --quick                                 small data and maps, a minute
 
 All contestants start from the same codebook (the plane of the two first principal components), see the same rows in
@@ -18,7 +18,9 @@ The parts:
 - ``noise``: the same size without any structure, the worst case of a search that prunes.
 - ``mnist``: 60,000 x 784, 64 x 64 and 128 x 128 nodes (needs ``--data-root``, the folder that holds MNIST/raw).
 - ``memmap``: 5,000,000 x 32 in a file, 64 x 64 nodes, ours alone: the peak of its memory.
-- ``cuda``: 5,000,000 x 60, 200 x 200 nodes, 10 epochs: what fastersom published for an A100. Skipped without a GPU.
+- ``large``: maps for a GPU, with ``--device cuda``, ours and fastersom: sizes that others published figures for, from
+  480,000 x 34 on 30 x 30 nodes to 5,000,000 x 60 on 200 x 200, and 10,000,000 x 50 on 64 x 64 hexagons. On the CPU they
+  take hours, unless ``--quick`` makes them small.
 
 Fits take turns, and everyone has trained before the clock starts; medians are compared. A fit's seconds are divided by
 its epochs. Two libraries search once more after the last epoch; that is timed by itself and taken off. Building a
@@ -48,6 +50,7 @@ import torch
 from claims import Claim, conclude
 from machine import describe
 from memory import peak_memory
+from record import Record
 from som_training_contestants import CONTESTANTS, OURS, RIVAL, Contestant, absent, version
 from timing import checked_device, cpu_threads, seconds, threads_text
 from torch import Tensor
@@ -55,6 +58,7 @@ from torch import Tensor
 from somvae_ext import Grid
 from somvae_ext.estimators import SOM
 from somvae_ext.evaluation import quantization_error, topographic_error
+from somvae_ext.grid import Topology
 from somvae_ext.som import initial_codebook
 
 CPU = torch.device("cpu")
@@ -65,9 +69,9 @@ LONGEST_FOR_ERRORS = 240.0  # seconds of the one fit to the end of such a contes
 SECONDS_EACH = 90.0  # of one contestant on one problem: fewer repetitions where fits take long
 LARGEST_PAIRS = 4 << 30  # bytes that a contestant may hold for all pairs of nodes
 LOOPS = ("minisom", "minisom, online")
-PARTS = ("blobs", "defaults", "noise", "mnist", "memmap", "cuda")
-A100_SECONDS = 11.8  # published by fastersom 0.5.0 for an A100: 5,000,000 x 60, 200 x 200 nodes, 10 epochs
-GOAL_SECONDS = 2.0
+ON_CPU = ("blobs", "defaults", "noise", "mnist", "memmap")
+PARTS = (*ON_CPU, "large")
+SECONDS_OF_A_LARGE_MAP = 12.0  # of one contestant: fewer repetitions where fits take long
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,11 @@ class Problem:
     side: int
     sigma_final: float
     epochs: int = 10
+    topology: Topology = "rectangular"
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.side, self.side, self.topology)
 
     @property
     def sigmas(self) -> list[float]:
@@ -89,7 +98,8 @@ class Problem:
 
     @property
     def size(self) -> str:
-        return f"{self.rows} x {self.dim}, {self.side} x {self.side}"
+        hexagons = " hexagons" if self.topology == "hexagonal" else ""
+        return f"{self.rows} x {self.dim}, {self.side} x {self.side}{hexagons}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def make_data(problem: Problem, root: Path | None, device: torch.device = CPU) -
         generator = torch.Generator(device).manual_seed(0)
         centres = torch.randn(CENTRES, problem.dim, generator=generator, device=device)
         x = blobs(problem.rows, centres, generator) if problem.part != "noise" else noise(problem, generator)
-    return Data(x, start(x, problem.side))
+    return Data(x, start(x, problem.grid))
 
 
 def blobs(rows: int, centres: Tensor, generator: torch.Generator) -> Tensor:
@@ -120,9 +130,9 @@ def noise(problem: Problem, generator: torch.Generator) -> Tensor:
     return torch.randn(problem.rows, problem.dim, generator=generator, device=generator.device)
 
 
-def start(x: Tensor, side: int) -> Tensor:
-    """The codebook that everyone starts from, ``[side * side, D]``."""
-    return initial_codebook(x[:FIRST_ROWS], Grid(side, side), "pca")
+def start(x: Tensor, grid: Grid) -> Tensor:
+    """The codebook that everyone starts from, ``[K, D]``."""
+    return initial_codebook(x[:FIRST_ROWS], grid, "pca")
 
 
 # --- Measuring -------------------------------------------------------------------------------------------------------
@@ -236,7 +246,7 @@ def plan(name: str, problem: Problem, data: Data, repetitions: int) -> Measured:
 def train(name: str, problem: Problem, data: Data, measured: Measured) -> None:
     """Times one fit, and computes the errors of its codebook if it is the first that is complete."""
     x = data.x[: measured.rows]
-    contestant = CONTESTANTS[name](x, data.codebook, problem.side, problem.sigmas[: measured.epochs])
+    contestant = CONTESTANTS[name](x, data.codebook, problem.grid, problem.sigmas[: measured.epochs])
     measured.fits.append(seconds(contestant.fit, 1, x.device))
     measured.closings.append(seconds(contestant.close, 1, x.device))
     if measured.is_complete(problem) and not measured.errors:
@@ -247,7 +257,7 @@ def errors(problem: Problem, data: Data, contestant: Contestant) -> dict[str, fl
     codes = contestant.codes().contiguous()
     return {
         "quantization_error": quantization_error(data.x, codes),
-        "topographic_error": topographic_error(data.x, codes, Grid(problem.side, problem.side)),
+        "topographic_error": topographic_error(data.x, codes, problem.grid),
     }
 
 
@@ -267,10 +277,11 @@ def training_memory(name: str, problem: Problem, root: Path | None, threads: int
     data = make_data(problem, root)
     with cpu_threads(threads):
         small = data.x[:500].clone()
-        kind(small, start(small, 8), 8, [2.0, 1.0]).fit()  # brings in libraries and threads
+        grid = Grid(8, 8)
+        kind(small, start(small, grid), grid, [2.0, 1.0]).fit()  # brings in libraries and threads
 
         def run() -> Sequence[Tensor]:
-            kind(data.x, data.codebook, problem.side, problem.sigmas[:2]).fit()
+            kind(data.x, data.codebook, problem.grid, problem.sigmas[:2]).fit()
             return ()
 
         return peak_memory(run, CPU)
@@ -338,48 +349,89 @@ def measure_memmap(problem: Problem, threads: int) -> dict[str, Any]:
     return found
 
 
-# --- GPU -------------------------------------------------------------------------------------------------------------
+# --- Large maps ------------------------------------------------------------------------------------------------------
 
 
-def measure_cuda(problem: Problem, repetitions: int) -> dict[str, Any]:
-    """Ours, and fastersom where it is installed, on the GPU; memory is that of the device."""
-    if not torch.cuda.is_available():
-        return {"skipped": "torch sees no GPU"}
-    device = torch.device("cuda")
+@dataclass(frozen=True)
+class LargeMap:
+    """A map for a GPU, what others published for it, and our goal: seconds of a whole fit."""
+
+    problem: Problem
+    published: dict[str, float]
+    goal: float | None = None
+
+
+def large_maps(quick: bool) -> Iterator[LargeMap]:
+    """Rectangles have fastersom's default schedule, as its figures: a quarter of the side, a tenth after 10 epochs."""
+    shrink = 1000 if quick else 1
+
+    def problem(rows: int, dim: int, side: int, sigma_final: float, topology: Topology = "rectangular") -> Problem:
+        return Problem("large", rows // shrink, dim, side // (5 if quick else 1), sigma_final, topology=topology)
+
+    def rectangles(rows: int, dim: int, side: int, on_an_a100: float, goal: float | None = None) -> LargeMap:
+        return LargeMap(problem(rows, dim, side, side / 4 * 0.1**0.9), {f"{RIVAL}, A100": on_an_a100}, goal)
+
+    yield rectangles(5_000_000, 60, 200, 11.8, goal=1.3)
+    yield LargeMap(problem(10_000_000, 50, 64, 0.5, "hexagonal"), {"FloatSOM, 8 V100": 32.5}, goal=5.0)
+    yield rectangles(480_000, 34, 30, 0.046)
+    yield rectangles(480_000, 34, 100, 0.18)
+
+
+def measure_large(large: LargeMap, device: torch.device, repetitions: int, record: Record) -> dict[str, Any]:
+    """Ours and fastersom, each by itself; memory is that of the device."""
+    problem = large.problem
     data = make_data(problem, None, device)
-    entry: dict[str, Any] = {**vars(problem), "sigmas": problem.sigmas, "dtype": str(data.x.dtype), "contestants": {}}
+    entry: dict[str, Any] = {
+        **vars(problem),
+        "sigmas": problem.sigmas,
+        "dtype": str(data.x.dtype),
+        "published_seconds": large.published,
+        "goal_seconds": large.goal,
+        "contestants": {},
+    }
+    record.add("large", entry)
     for name in (OURS, RIVAL):
         kind = CONTESTANTS[name]
         if reason := absent(kind):
             entry["contestants"][name] = {"absent": reason}
-            continue
-
-        def new(epochs: int, kind: type[Contestant] = kind) -> Contestant:
-            return kind(data.x, data.codebook, problem.side, problem.sigmas[:epochs])
-
-        first = new(1)  # compiles what it has to
-        first.fit()
-        first.close()
-        fits, closings = [], []
-        for _ in range(repetitions):
-            last = new(problem.epochs)
-            fits.append(seconds(last.fit, 1, device))
-            closings.append(seconds(last.close, 1, device))
-
-        def run(new: Callable[[int], Contestant] = new) -> Sequence[Tensor]:
-            new(2).fit()
-            return ()
-
-        peak = peak_memory(run, device)
-        entry["contestants"][name] = {
-            "fit_seconds": statistics.median(fits),
-            "fastest_and_slowest": (min(fits), max(fits)),
-            "seconds_of_a_search_after_training": statistics.median(closings),
-            "peak_extra_bytes": peak,
-            "peak_bytes_with_data": peak + data.x.nbytes,
-            **errors(problem, data, last),
-        }
+        elif problem.topology == "hexagonal" and not kind.hexagons:
+            entry["contestants"][name] = {"absent": "has no hexagons"}
+        else:
+            entry["contestants"][name] = fit_large(kind, problem, data, repetitions)
+        record.write()
     return entry
+
+
+def fit_large(kind: type[Contestant], problem: Problem, data: Data, repetitions: int) -> dict[str, Any]:
+    device = data.x.device
+
+    def new(epochs: int) -> Contestant:
+        return kind(data.x, data.codebook, problem.grid, problem.sigmas[:epochs])
+
+    first = new(1)  # compiles what it has to
+    first.fit()
+    first.close()
+    fits: list[float] = []
+    closings: list[float] = []
+    while len(fits) < repetitions and sum(fits) < SECONDS_OF_A_LARGE_MAP:
+        last = new(problem.epochs)
+        fits.append(seconds(last.fit, 1, device))
+        closings.append(seconds(last.close, 1, device))
+
+    def run() -> Sequence[Tensor]:
+        new(2).fit()
+        return ()
+
+    peak = peak_memory(run, device)
+    return {
+        "fit_seconds": statistics.median(fits),
+        "fastest_and_slowest": (min(fits), max(fits)),
+        "repetitions": len(fits),
+        "seconds_of_a_search_after_training": statistics.median(closings),
+        "peak_extra_bytes": peak,
+        "peak_bytes_with_data": peak + data.x.nbytes,
+        **errors(problem, data, last),
+    }
 
 
 # --- What is measured ------------------------------------------------------------------------------------------------
@@ -403,12 +455,6 @@ def problems(part: str, quick: bool, sigma_final: float) -> Iterator[tuple[Probl
 
 def memmap_problem(quick: bool, sigma_final: float) -> Problem:
     return Problem("memmap", *((200_000, 32, 16) if quick else (5_000_000, 32, 64)), sigma_final, epochs=3)
-
-
-def cuda_problem(quick: bool) -> Problem:
-    """With fastersom's default schedule, as published: a quarter of the side, falling to a tenth after 10 epochs."""
-    rows, side = (200_000, 50) if quick else (5_000_000, 200)
-    return Problem("cuda", rows, 60, side, side / 4 * 0.1**0.9)
 
 
 def training_claims(row: Row) -> list[Claim]:
@@ -443,11 +489,10 @@ def memmap_claim(found: dict[str, Any]) -> Claim:
     return Claim(text, found["threads"], peak < 1 << 30, f"{peak / 2**20:.0f} MiB")
 
 
-def cuda_claim(problem: Problem, found: dict[str, Any]) -> Claim:
-    text = f"GPU, {problem.size}, {problem.epochs} epochs: below {GOAL_SECONDS:g} s"
-    taken = found["contestants"][OURS]["fit_seconds"] if "contestants" in found else None
-    figure = f"not measured: {found.get('skipped')}" if taken is None else f"{taken:.2f} s"
-    return Claim(text, None, None if taken is None else taken < GOAL_SECONDS, figure)
+def large_claim(large: LargeMap, found: dict[str, Any]) -> Claim:
+    problem, taken = large.problem, found["contestants"][OURS]["fit_seconds"]
+    text = f"{problem.size}, {problem.epochs} epochs: below {large.goal:g} s"
+    return Claim(text, None, taken < large.goal, f"{taken:.2f} s")
 
 
 # --- Output ----------------------------------------------------------------------------------------------------------
@@ -464,24 +509,31 @@ def show(row: Row) -> None:
         print(f"  {name:16} {reason}", flush=True)
 
 
-def show_cuda(problem: Problem, found: dict[str, Any]) -> None:
-    print(f"\nGPU: {problem.size}, {problem.epochs} epochs, float32; {RIVAL} published {A100_SECONDS} s on an A100")
-    if "skipped" in found:
-        print(f"  skipped: {found['skipped']}")
-    for name, entry in found.get("contestants", {}).items():
+def show_large(large: LargeMap, found: dict[str, Any]) -> None:
+    published = ", ".join(f"{who} {taken:g} s" for who, taken in large.published.items())
+    print(f"\nlarge: {large.problem.size}, {large.problem.epochs} epochs, {found['dtype']}; published: {published}")
+    for name, entry in found["contestants"].items():
         if "absent" in entry:
-            print(f"  {name:16} {entry['absent']}")
+            print(f"  {name:16} {entry['absent']}", flush=True)
         else:
             print(
-                f"  {name:16}{entry['fit_seconds']:8.2f} s, {entry['peak_bytes_with_data'] >> 20} MiB with the data, "
-                f"quantization error {entry['quantization_error']:.5g}, topographic {entry['topographic_error']:.4f}"
+                f"  {name:16}{entry['fit_seconds']:8.3f} s, {entry['peak_bytes_with_data'] >> 20} MiB with the data, "
+                f"quantization error {entry['quantization_error']:.5g}, topographic {entry['topographic_error']:.4f}",
+                flush=True,
             )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, help="folder with MNIST/raw; without it mnist is left out")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        metavar="PART",
+        help=f"of {', '.join(PARTS)} (default: all but large on the CPU, large alone on CUDA, which has no other)",
+    )
     parser.add_argument(
         "--threads", type=int, nargs="+", help="CPU threads, one after another (default: 1 and torch's)"
     )
@@ -490,29 +542,33 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small data and maps, few repetitions, no mnist")
     parser.add_argument("--json", type=Path, help="write everything there")
     arguments = parser.parse_args()
-    checked_device(parser, "cpu")
+    device = checked_device(parser, arguments.device)
+    parts = arguments.parts or (ON_CPU if device.type == "cpu" else ("large",))
+    if device.type == "cuda" and set(parts) != {"large"}:
+        parser.error("--device cuda has the part large alone: leave --parts out, or measure the others on the CPU")
     repetitions = arguments.repeat or (2 if arguments.quick else 5)
     thread_counts = sorted(arguments.threads or {1, torch.get_num_threads()})
     most = thread_counts[-1]
 
-    machine = describe("cuda" if torch.cuda.is_available() else "cpu")
+    machine = describe(arguments.device)
     print(f"{machine['cpu']}, torch {machine['torch']}: milliseconds of an epoch, and how many times that of ours")
-    record: dict[str, Any] = {
-        "machine": machine,
-        "repetitions": repetitions,
-        "quick": arguments.quick,
-        "contestants": {
+    record = Record(
+        arguments.json,
+        machine=machine,
+        repetitions=repetitions,
+        quick=arguments.quick,
+        contestants={
             name: {"version": None if absent(kind) else version(kind), "differs": kind.differs}
             for name, kind in CONTESTANTS.items()
         },
-        "results": [],
-        "memory": [],
-        "memmap": None,
-        "cuda": None,
-    }
+        results=[],
+        memory=[],
+        memmap=None,
+        large=[],
+    )
     made: list[Claim] = []
     rows: list[Row] = []
-    for part in arguments.parts:
+    for part in (part for part in parts if part in ("blobs", "defaults", "noise", "mnist")):
         if part == "mnist" and (arguments.quick or not arguments.data_root):
             print("\nmnist: skipped, " + ("with --quick" if arguments.quick else "it needs --data-root"))
             continue
@@ -523,7 +579,7 @@ def main() -> None:
                 with cpu_threads(threads):
                     measure(row, names, data, repetitions, to_the_end=threads == most)
                 show(row)
-                record["results"].append(row.as_json())
+                record.add("results", row.as_json())
                 made += [] if arguments.quick else training_claims(row)
             rows.append(row)
             del data
@@ -532,23 +588,23 @@ def main() -> None:
         print("\nmemory at the peak, beyond data and initial codebook")
     compared = [row for row in rows if row.problem.part in ("blobs", "mnist")]
     for entry in measure_memory(compared, arguments.data_root, most):
-        record["memory"].append(entry)
+        record.add("memory", entry)
         size = f"{entry['part']}, {entry['side']} x {entry['side']}"
         print(f"  {size:20}{entry['contestant']:16}{entry['peak_extra_bytes'] / 2**20:10.1f} MiB", flush=True)
-    if "memmap" in arguments.parts:
-        found = record["memmap"] = measure_memmap(memmap_problem(arguments.quick, arguments.sigma_final), most)
+    if "memmap" in parts:
+        found = measure_memmap(memmap_problem(arguments.quick, arguments.sigma_final), most)
+        record.put("memmap", found)
         print(
             f"\nmemmap: {found['rows']} x {found['dim']} in a file of {found['file_bytes'] >> 20} MiB, {found['side']} "
             f"x {found['side']}: {found['seconds_per_epoch']:.2f} s an epoch, {found['peak_extra_bytes'] >> 20} MiB"
         )
         made += [] if arguments.quick else [memmap_claim(found)]
-    if "cuda" in arguments.parts:
-        problem = cuda_problem(arguments.quick)
-        record["cuda"] = measure_cuda(problem, min(3, repetitions)) | {f"{RIVAL}_published_on_A100": A100_SECONDS}
-        show_cuda(problem, record["cuda"])
-        made += [] if arguments.quick else [cuda_claim(problem, record["cuda"])]
+    for large in large_maps(arguments.quick) if "large" in parts else ():
+        found = measure_large(large, device, min(3, repetitions), record)
+        show_large(large, found)
+        made += [large_claim(large, found)] if large.goal and not arguments.quick else []
 
-    conclude(record, made, arguments.json)
+    conclude(record, made)
 
 
 if __name__ == "__main__":

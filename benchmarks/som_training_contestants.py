@@ -1,8 +1,8 @@
 """What ``som_training.py`` measures: map training by this project and by other libraries, each made to do the same.
 
-All train on a rectangular, planar map with Euclidean distances and the Gaussian exp(-d^2 / (2 sigma^2)), from the same
-codebook, with the same sigma in every epoch. Where a library cannot do that, its contestant's ``differs`` says what it
-does instead; the JSON file repeats it.
+All train on a planar map, of rectangles or, where they can, of hexagons, with Euclidean distances and the Gaussian
+exp(-d^2 / (2 sigma^2)), from the same codebook, with the same sigma in every epoch. Where a library cannot do that, its
+contestant's ``differs`` says what it does instead; the JSON file repeats it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from somvae_ext import __version__
+from somvae_ext import Grid, __version__
 from somvae_ext.estimators import SOM
 
 OURS = "somvae_ext"
@@ -40,16 +40,18 @@ class Contestant(ABC):
         module: what to import to see that the library works here.
         differs: in what its training is not what ours is.
         quadratic_bytes: bytes that it holds for every pair of nodes.
+        hexagons: whether it trains maps of hexagons.
     """
 
     package: ClassVar[str]
     module: ClassVar[str]
     differs: ClassVar[str] = ""
     quadratic_bytes: ClassVar[int] = 0
+    hexagons: ClassVar[bool] = False
 
     @abstractmethod
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
-        """Builds a map of ``side`` x ``side`` nodes for rows ``x`` ``[N, D]``; ``sigmas`` has one for every epoch."""
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        """Builds a map on ``grid``, a square, for rows ``x`` ``[N, D]``; ``sigmas`` has one for every epoch."""
 
     @abstractmethod
     def fit(self) -> None:
@@ -106,12 +108,14 @@ class SomvaeExt(Contestant):
 
     package = module = OURS
     differs = "compute_labels=False: winners of the final codes are not searched"
+    hexagons = True
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         self.x, self.sigmas = x, sigmas
         self.map = SOM(
-            side,
-            side,
+            grid.rows,
+            grid.cols,
+            topology=grid.topology,
             init=codebook,
             n_epochs=len(sigmas),
             sigma_initial=sigmas[0],
@@ -141,13 +145,13 @@ class Fastersom(Contestant):
     package = module = RIVAL
     differs = "searches the winners of the final codes as well (labels_); that time is measured and taken off"
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         from fastersom import SOM as Map
 
         def new(n_epochs: int) -> Any:
             return Map(
-                side,
-                side,
+                grid.rows,
+                grid.cols,
                 n_epochs=n_epochs,
                 sigma_initial=sigmas[0],
                 sigma_final=final_before_last(sigmas),
@@ -177,14 +181,14 @@ class XPySom(Contestant):
     package = module = "xpysom"
     differs = "the winners' neighbourhoods are summed row by row, N x K weights an epoch in blocks"
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         from xpysom import XPySom as Map
         from xpysom.decays import exponential_decay
 
         self.x, self.epochs = x.numpy(), len(sigmas)
         self.map = Map(
-            side,
-            side,
+            grid.rows,
+            grid.cols,
             x.shape[1],
             sigma=sigmas[0],
             sigmaN=final_before_last(sigmas),
@@ -195,7 +199,9 @@ class XPySom(Contestant):
         )
         # Since numpy 2 its float64 scalars would make all neighbourhoods float64; it was written for float32.
         self.map._decay_function = lambda *arguments: float(exponential_decay(*arguments))
-        self.map._weights = codebook.view(side, side, -1).numpy().copy()  # it has no public way to start from codes
+        self.map._weights = (
+            codebook.view(grid.rows, grid.cols, -1).numpy().copy()
+        )  # it has no public way to start from codes
 
     def fit(self) -> None:
         self.map.train(self.x, self.epochs)
@@ -218,13 +224,13 @@ class IntraSOM(Contestant):
     )
     quadratic_bytes = 3 * 8
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         with silence():
             from intrasom import SOMFactory
 
             self.map = SOMFactory.build(
                 x.numpy(),
-                mapsize=(side, side),
+                mapsize=(grid.rows, grid.cols),
                 mapshape="planar",
                 lattice="rect",
                 normalization=None,
@@ -254,12 +260,12 @@ class Somoclu(Contestant):
     module = "somoclu.somoclu_wrap"  # somoclu itself can be imported where its extension was not built
     differs = "searches the winners of the final codes and a U-matrix as well; that time is measured and taken off"
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         from somoclu import Somoclu as Map
 
         self.x, self.sigmas = x.numpy(), sigmas
         self.map, self.untrained = (
-            Map(side, side, initialcodebook=codebook.numpy().copy(), compactsupport=False, std_coeff=1)
+            Map(grid.cols, grid.rows, initialcodebook=codebook.numpy().copy(), compactsupport=False, std_coeff=1)
             for _ in range(2)
         )
 
@@ -291,12 +297,14 @@ class MiniSom(Contestant):
     package = module = "minisom"
     differs = "float64; a loop over the rows"
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         from minisom import MiniSom as Map
 
         self.x, self.sigmas = x.numpy(), sigmas
-        self.map = Map(side, side, x.shape[1], sigma=sigmas[0], learning_rate=1)
-        self.map._weights = codebook.view(side, side, -1).double().numpy()  # it has no public way to start from codes
+        self.map = Map(grid.rows, grid.cols, x.shape[1], sigma=sigmas[0], learning_rate=1)
+        self.map._weights = (
+            codebook.view(grid.rows, grid.cols, -1).double().numpy()
+        )  # it has no public way to start from codes
 
     def epoch(self) -> None:
         self.map.train_batch_offline(self.x, 1)
@@ -318,8 +326,8 @@ class OnlineMiniSom(MiniSom):
 
     differs = "float64; online: an update after every row, with a learning rate of .5 in the first epoch to .05"
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
-        super().__init__(x, codebook, side, sigmas)
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        super().__init__(x, codebook, grid, sigmas)
         self.rates = iter(np.geomspace(0.5, 0.05, len(sigmas)))
 
     def epoch(self) -> None:
@@ -337,13 +345,13 @@ class TorchSOM(Contestant):
     )
     quadratic_bytes = 5 * 4
 
-    def __init__(self, x: Tensor, codebook: Tensor, side: int, sigmas: Sequence[float]) -> None:
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         from torchsom import SOM as Map
 
         self.x = x
         self.map = Map(
-            side,
-            side,
+            grid.rows,
+            grid.cols,
             x.shape[1],
             epochs=len(sigmas),
             batch_size=BATCH,
@@ -352,7 +360,7 @@ class TorchSOM(Contestant):
             device=str(x.device),
         )
         self.map.sigma_schedule = torch.tensor(sigmas)  # none of its schedules is exponential
-        self.map.weights.data = codebook.view(side, side, -1).clone()
+        self.map.weights.data = codebook.view(grid.rows, grid.cols, -1).clone()
 
     def fit(self) -> None:
         self.map.fit(self.x, verbose=False)

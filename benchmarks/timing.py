@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -13,8 +14,6 @@ import torch
 from somvae_ext import build_info
 
 SECONDS_PER_REPETITION = 0.02
-MM_SIZE = 2048  # of the square torch.mm that searches are compared with
-MM_WORK = 2.0 * MM_SIZE**3  # floating-point operations
 
 
 def checked_device(parser: ArgumentParser, name: str) -> torch.device:
@@ -58,10 +57,10 @@ def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3 / calls
-    begin = time.perf_counter()
+    begin = perf_counter()
     for _ in range(calls):
         run()
-    return (time.perf_counter() - begin) / calls
+    return (perf_counter() - begin) / calls
 
 
 def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, repetitions: int) -> dict[str, list[float]]:
@@ -77,7 +76,49 @@ def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, repeti
     return times
 
 
-def square_mm(device: torch.device, dtype: torch.dtype = torch.float32) -> Callable[[], Any]:
-    """The product of two ``MM_SIZE`` x ``MM_SIZE`` matrices."""
-    square = torch.randn(MM_SIZE, MM_SIZE, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    return lambda: square @ square
+def captured(run: Callable[[], Any]) -> Callable[[], Any]:
+    """The replay of a CUDA graph of one call, which leaves out what launching from Python costs.
+
+    Raises:
+        RuntimeError: if the call does something that a graph cannot hold, such as waiting for the device.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # compiles and allocates outside of the graph
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+# --- Ceilings --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of two square matrices, as the vendor's library does it: the rate to compare searches with."""
+
+    run: Callable[[], Any]
+    work: float  # floating-point operations
+
+    def rate(self, time: float) -> float:
+        """GFLOP/s of a call that took ``time`` seconds."""
+        return self.work / time / 1e9
+
+
+def square_product(
+    device: torch.device, dtype: torch.dtype = torch.float32, *, tf32: bool = False, size: int | None = None
+) -> Product:
+    """``size`` defaults to 2048 on the CPU and 8192, which fills a large GPU, on CUDA."""
+    size = size or (2048 if device.type == "cpu" else 8192)
+    square = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+
+    def run() -> None:
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        square @ square
+        torch.set_float32_matmul_precision("highest")
+
+    return Product(run, 2.0 * size**3)

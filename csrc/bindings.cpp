@@ -200,6 +200,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
   module.def("bmu", &somvae::differentiable::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
   module.def("bmu_forward", &somvae::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
+  module.def("bmu_searched_again", &somvae::bmu_searched_again, py::arg("z"), py::arg("codebook"), py::arg("k") = 1,
+             release_gil());
   using Tensors = std::vector<at::Tensor>;
   const auto bmu_pruned = [](const at::Tensor& z, const at::Tensor& codebook, const Tensors& index_parts,
                              const std::optional<at::Tensor>& hint, int64_t k) {

@@ -20,7 +20,10 @@ using at::Tensor;
 // z floating [N, D], codebook floating [K, D], k 1 or 2
 // -> distance compute [N] or [N, 2], index [N] or [N, 2]
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
-// The same with the help of a BMUIndex (somvae_ext/ops/bmu_index.py): its tensors, and hint [N] or none; CPU only.
+// Runs the same search and returns how many rows the tensor cores left to the exact kernel, 0 where another kernel
+// searches. For benchmarks: waits for the device, and is exposed by _C alone.
+int64_t bmu_searched_again(const Tensor& z, const Tensor& codebook, int64_t k);
+// bmu with the help of a BMUIndex (somvae_ext/ops/bmu_index.py): its tensors, and hint [N] or none; CPU only.
 // -> distance, index, work int64 [3]: multiply-adds spent on projecting rows, on screening and on scores
 std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,
                                               const std::optional<Tensor>& hint, int64_t k);

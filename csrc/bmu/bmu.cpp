@@ -44,7 +44,14 @@ void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor&
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
+namespace {
+
+struct Search {
+  Tensor distance, index;
+  Tensor searched_again;  // int64 []: of the tensor cores' search on CUDA, undefined for any other
+};
+
+Search find_best_units(const Tensor& z, const Tensor& codebook, int64_t k) {
   ArgumentChecks check("bmu");
   check.floating("z", z);
   check.floating("codebook", codebook);
@@ -60,16 +67,17 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
 
   std::vector<c10::SymInt> shape{check.size('N')};
   if (k == 2) shape.emplace_back(2);
-  const Tensor distance = at::empty_symint(shape, z.options().dtype(compute_dtype(z.scalar_type())));
-  const Tensor index = at::empty_symint(shape, z.options().dtype(at::kLong));
-  if (z.is_meta()) return {distance, index};
+  Search search;
+  search.distance = at::empty_symint(shape, z.options().dtype(compute_dtype(z.scalar_type())));
+  search.index = at::empty_symint(shape, z.options().dtype(at::kLong));
+  if (z.is_meta()) return search;
 
   const Tensor rows = z.contiguous(), codes = codebook.contiguous();
   dispatch_floating(z.scalar_type(), [&]<class T>() {
     const BmuArgs<T> args{elements<T>(rows),
                           elements<T>(codes),
-                          mutable_elements<Compute<T>>(distance),
-                          mutable_elements<int64_t>(index),
+                          mutable_elements<Compute<T>>(search.distance),
+                          mutable_elements<int64_t>(search.index),
                           rows.size(0),
                           codes.size(0),
                           rows.size(1),
@@ -78,12 +86,27 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
       RUN_ON_CUDA(z, {
         const Tensor workspace = at::empty({bmu_cuda_workspace_bytes(args)}, z.options().dtype(at::kByte));
         bmu_cuda(args, workspace.mutable_data_ptr(), stream);
+        if (bmu_cuda_counts_searched_again(args)) {
+          search.searched_again = workspace.narrow(0, 0, sizeof(int64_t)).view(at::kLong)[0];
+        }
       });
       return;
     }
-    search_on_cpu(args, distance, index);
+    search_on_cpu(args, search.distance, search.index);
   });
-  return {distance, index};
+  return search;
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
+  const Search search = find_best_units(z, codebook, k);
+  return {search.distance, search.index};
+}
+
+int64_t bmu_searched_again(const Tensor& z, const Tensor& codebook, int64_t k) {
+  const Search search = find_best_units(z, codebook, k);
+  return search.searched_again.defined() ? search.searched_again.item<int64_t>() : 0;
 }
 
 std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,

@@ -145,6 +145,11 @@ void bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream) {
 }
 
 template <class T>
+bool bmu_cuda_counts_searched_again(const BmuArgs<T>& args) {
+  return args.rows > 0 && plan_for(args).kernel == BmuKernel::tensor_core;
+}
+
+template <class T>
 void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream) {
   if (args.grad_z != nullptr && args.rows * args.dim > 0) {
     LAUNCH((bmu_backward_z_kernel<T>), blocks_for(args.rows * args.dim, kThreads), kThreads, 0, stream, args);
@@ -154,9 +159,10 @@ void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream) {
   }
 }
 
-#define INSTANTIATE(T)                                          \
-  template int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>&); \
-  template void bmu_cuda(const BmuArgs<T>&, void*, void*);      \
+#define INSTANTIATE(T)                                             \
+  template int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>&);    \
+  template void bmu_cuda(const BmuArgs<T>&, void*, void*);         \
+  template bool bmu_cuda_counts_searched_again(const BmuArgs<T>&); \
   template void bmu_backward_cuda(const BmuBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -75,7 +75,7 @@ void run(const BmuArgs<T>& args, SearchWay& way) {
   way.searched_again = 0;
   with_workspace(bytes, [&](void* workspace) {
     bmu_cuda(args, workspace, nullptr);
-    if (bytes > 0) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
+    if (bmu_cuda_counts_searched_again(args)) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
   });
   simt::device() = before;
   unsetenv("SOMVAE_EXT_BMU_KERNEL");

@@ -1,0 +1,134 @@
+"""What ``bmu.py`` searches, and the most that a kernel could do on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from maps import pixels, principal_components, rows_on_a_sheet, trained_codes
+from timing import Product, square_product
+from torch import Tensor
+
+SWEEPS = ["headline", "maps", "D", "K", "small N", "dtype", "two best", "growth"]
+MOST_ROWS = 65536
+MNIST_IMAGES = 60000
+FEWEST_ROWS_OF_A_MAP = 16  # with fewer, nothing is trained
+
+
+@dataclass(frozen=True)
+class Problem:
+    """k best codes of K for each of N rows of D values.
+
+    ``data`` says which rows and codes: ``"random"``, both normally distributed; otherwise codes are those of a square
+    map trained on the rows, which are ``"sheet"``, ``"mnist"`` (pixels) or ``"mnist, components"``.
+    """
+
+    sweep: str
+    n: int
+    units: int
+    dim: int
+    dtype: torch.dtype = torch.float32
+    k: int = 1
+    data: str = "random"
+
+    def tensors(self, device: torch.device, root: Path | None = None) -> tuple[Tensor, Tensor]:
+        """Rows ``[N, D]`` and codebook ``[K, D]``."""
+        if self.data != "random":
+            z, codebook = trained_map(self.data, self.n, round(self.units**0.5), self.dim, device, root)
+        else:
+            generator = torch.Generator().manual_seed(0)
+            z = torch.randn(self.n, self.dim, generator=generator)
+            codebook = torch.randn(self.units, self.dim, generator=generator)
+        return z.to(device, self.dtype), codebook.to(device, self.dtype)
+
+    @property
+    def dtype_name(self) -> str:
+        return dtype_name(self.dtype)
+
+    @property
+    def work(self) -> float:
+        return 2.0 * self.n * self.units * self.dim
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@lru_cache(maxsize=1)
+def trained_map(
+    data: str, n: int, side: int, dim: int, device: torch.device, root: Path | None
+) -> tuple[Tensor, Tensor]:
+    """Rows and the codes of a map that was trained on them; kept for the next number of threads."""
+    if data == "sheet":
+        x = rows_on_a_sheet(n, dim, device)
+    elif root is None:
+        raise ValueError(f"the map of {data} needs --data-root")
+    else:
+        images = pixels("mnist", root)
+        x = (images if data == "mnist" else principal_components(images, dim)).to(device)[:n]
+    return x, trained_codes(x, side)
+
+
+def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool) -> list[Problem]:
+    """The problems of a sweep, each of at most ``2 ** log2_flop`` operations."""
+
+    def rows(units: int, dim: int) -> int:
+        # Below 64 values the work per score, not per value, sets the time.
+        fitting = max(1, int(2.0**log2_flop / (2 * units * max(dim, 64))))
+        return min(MOST_ROWS if device.type == "cpu" else 1 << 20, 1 << (fitting.bit_length() - 1))
+
+    headline = [Problem("headline", min(16384, rows(4096, 64)), 4096, 64)]
+    if device.type == "cuda":
+        headline.append(Problem("headline", rows(16384, 64), 16384, 64))
+    small = [(n, units) for units in (64, 4096) for n in (1, 4, 16, 64)]
+    others = [torch.float64, torch.bfloat16, torch.float16]
+    maps = [Problem("maps", min(MNIST_IMAGES, rows(side**2, dim)), side**2, dim, data="sheet")
+            for side, dim in ((64, 64), (128, 64), (64, 784))]  # fmt: skip
+    if has_images:
+        maps += [
+            Problem("maps", min(MNIST_IMAGES, rows(side**2, dim)), side**2, dim, data=data)
+            for data, dim in (("mnist, components", 50), ("mnist", 784))
+            for side in (64, 128)
+        ]
+    return {
+        "headline": headline,
+        "maps": [problem for problem in maps if problem.n >= FEWEST_ROWS_OF_A_MAP],
+        "D": [Problem("D", rows(4096, dim), 4096, dim) for dim in (2, 16, 64, 784, 1024)],
+        "K": [Problem("K", rows(units, 64), units, 64) for units in (64, 1024, 65536)],
+        "small N": [Problem("small N", n, units, 64) for n, units in small],
+        "dtype": [Problem("dtype", rows(4096, 64), 4096, 64, dtype) for dtype in others],
+        "two best": [Problem("two best", rows(4096, 64), 4096, 64, k=2)],
+        "growth": [],  # has problems of its own
+    }[sweep]
+
+
+# --- Floors ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a kernel could do at most: a matrix product in its number format, for which it needs ``times`` as many
+    instructions of the same rate."""
+
+    product: str
+    times: int
+
+
+def floor(kernel: str, dtype: torch.dtype) -> Floor:
+    if kernel == "ffma":  # a subtraction and a multiply-add where the product has a multiply-add
+        return Floor("mm float64" if dtype == torch.float64 else "mm float32", 2)
+    return Floor("mm tf32", 3) if dtype == torch.float32 else Floor(f"mm {dtype_name(dtype)}", 1)
+
+
+def products(dtype: torch.dtype, device: torch.device) -> dict[str, Product]:
+    """The matrix products to compare with; ``mm`` is the one of the searched dtype."""
+    if device.type == "cpu":  # which computes in float32 whatever 16-bit type comes in
+        return {"mm": square_product(device, torch.promote_types(dtype, torch.float32))}
+    found = {"mm": square_product(device, dtype), f"mm {dtype_name(dtype)}": square_product(device, dtype)}
+    if dtype != torch.float64:
+        found["mm float32"] = square_product(device)
+    if dtype == torch.float32:
+        found["mm tf32"] = square_product(device, tf32=True)
+    return found

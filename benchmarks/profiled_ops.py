@@ -1,0 +1,76 @@
+"""Runs six ops at sizes that fill a GPU, one call each between the profiler's marks: what gpu_check.sh shows ncu.
+
+    ncu --profile-from-start off --kernel-name regex:search_kernel python benchmarks/profiled_ops.py
+
+With ``--device cpu`` it shows no more than that the script itself runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from bmu_contestants import forcing
+from timing import checked_device
+
+from somvae_ext import Grid, ops
+
+# The kernel that each op spends its time in.
+KERNELS = (
+    "exact_search_kernel",
+    "tensor_core_search_kernel",
+    "segment_sum_tiles_kernel",
+    "weighted_sum_kernel",
+    "som_head_kernel",
+    "transition_losses_partial_kernel",
+)
+
+
+def calls(device: torch.device) -> list[Callable[[], Any]]:
+    """The ops, in the order of ``KERNELS``."""
+    n, side = (65536, 64) if device.type == "cuda" else (256, 8)
+    grid, dim = Grid(side, side), 64
+    nodes = grid.num_nodes
+    z, codebook = torch.randn(n, dim, device=device), torch.randn(nodes, dim, device=device)
+    index, prev = torch.randint(nodes, (2, n), device=device)
+    logits = torch.randn(nodes, nodes, device=device)
+    count = torch.randint(1, 9, (nodes,), device=device)
+    weights = torch.rand(nodes, nodes, dtype=torch.float64, device=device)
+    few = slice(4096)
+
+    def search(kernel: str) -> Callable[[], Any]:
+        def run() -> None:
+            with forcing(kernel):
+                ops.bmu(z, codebook)
+
+        return run
+
+    return [
+        search("ffma"),
+        search("tensor_core"),
+        lambda: ops.segment_sum(z, index, nodes),
+        lambda: ops.som_update(codebook, codebook, count, weights),
+        lambda: ops.som_losses(z, codebook, index, grid),
+        lambda: ops.transition_losses(logits, prev[few], index[few], z[few], codebook),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    device = checked_device(parser, parser.parse_args().device)
+    torch.manual_seed(0)
+    for run in calls(device):
+        run()  # whose loading of code and memory is not looked at
+        with torch.cuda.profiler.profile() if device.type == "cuda" else nullcontext():
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+    print(f"ran {', '.join(KERNELS)}")
+
+
+if __name__ == "__main__":
+    main()

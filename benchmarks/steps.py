@@ -1,0 +1,224 @@
+"""Runs commands as the steps of a check that may be cut off at any moment, and keeps all that they have said by then.
+
+Every step has a limit of its own, and all of them share one. A step at its limit is interrupted, as by Ctrl-C, so that
+it can still write what it knows; then it is killed with all its children, and only that step is lost. What the steps
+print goes, line by line, into one log, and the report is written after each step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, TextIO
+
+GRACE = 10.0  # seconds that an interrupted step has to write what it knows
+LEAST_TIME = 5.0  # seconds that a step must have left to be begun
+COUNTS = ("passed", "failures", "errors", "skipped", "ours", "of_others")  # of results that the summary repeats
+LINES_KEPT = 60  # of the output of a step that did not pass
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and what becomes of its output.
+
+    Attributes:
+        limit: seconds.
+        result: the file that the command writes, and what reads it for the report.
+        skip: why it is not run at all.
+        cannot_run: what the command prints where its tool does not work on this machine; it then counts as skipped.
+        advisory: whether its failure leaves the check as a whole unharmed.
+    """
+
+    name: str
+    command: Sequence[str]
+    limit: float
+    result: tuple[Path, Callable[[Path], Any]] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    skip: str | None = None
+    cannot_run: tuple[str, ...] = ()
+    advisory: bool = False
+
+
+class Check:
+    """The steps of one call, and the report on them.
+
+    Args:
+        folder: where ``<name>.json``, the report, and ``<name>.log`` go. Steps that are not run now stay in a report
+            that is there already.
+        budget: seconds for everything.
+        about: what each step's entry repeats, such as the commit.
+    """
+
+    def __init__(self, folder: Path, name: str, root: Path, budget: float, about: Mapping[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.root, self.about = root, dict(about)
+        self.path = folder / f"{name}.json"
+        self.budget, self.begin = budget, monotonic()
+        self.report: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {"steps": {}}
+        self.log: TextIO = (folder / f"{name}.log").open("a")
+        self.log_lock = threading.Lock()
+        self.run_now: list[Step] = []
+
+    def run(self, *steps: Step) -> bool:
+        """Runs steps side by side; whether all of them passed."""
+        self.run_now += steps
+        running = []
+        for step in steps:
+            left = self.budget - (monotonic() - self.begin) - GRACE
+            if step.skip or left < LEAST_TIME:
+                self._enter(step, "skipped", 0.0, step.skip or f"the {self.budget:.0f} seconds of the check were spent")
+                continue
+            print(f"== {step.name}: {' '.join(step.command)}", flush=True)
+            if step.result:
+                step.result[0].parent.mkdir(parents=True, exist_ok=True)
+                step.result[0].unlink(missing_ok=True)
+            try:
+                running.append(_Running(step, self.root, min(step.limit, left), self._write_log))
+            except OSError as error:  # the command is not there
+                self._enter(step, "failed", 0.0, str(error))
+        try:
+            while sum(process.go_on() for process in running):  # not any, which would ask only the first
+                sleep(0.05)
+        except BaseException:
+            for process in running:
+                process.kill("the check was interrupted")
+            raise
+        finally:
+            for process in running:
+                self._enter(process.step, *process.outcome(), process.tail)
+        return all(self.passed(step) for step in steps)
+
+    def passed(self, step: Step) -> bool:
+        return bool(self.report["steps"][step.name]["outcome"] == "passed")
+
+    def failed(self) -> list[str]:
+        """Steps of this call that failed or were stopped, and count."""
+        outcomes = {step.name: self.report["steps"][step.name]["outcome"] for step in self.run_now if not step.advisory}
+        return [name for name, outcome in outcomes.items() if outcome in ("failed", "stopped")]
+
+    def summary(self) -> str:
+        """A line for each step of this call."""
+        lines = []
+        for step in self.run_now:
+            entry = self.report["steps"][step.name]
+            result = entry.get("result")
+            counts = {name: result[name] for name in COUNTS if isinstance(result, dict) and name in result}
+            text = "".join(f", {value} {name}" for name, value in counts.items())
+            reason = f" ({entry['reason']})" if "reason" in entry else ""
+            lines.append(f"  {step.name:12} {entry['outcome']:8} {entry['seconds']:6.1f} s{text}{reason}")
+        return "\n".join(lines)
+
+    def _enter(
+        self, step: Step, outcome: str, seconds: float, reason: str | None = None, tail: Sequence[str] = ()
+    ) -> None:
+        entry: dict[str, Any] = {
+            "outcome": outcome,
+            "seconds": round(seconds, 1),
+            "limit": step.limit,
+            **({"reason": reason} if reason else {}),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            **self.about,
+            "command": " ".join(step.command),
+        }
+        if step.result and step.result[0].exists():
+            path, read = step.result
+            try:
+                entry["result"] = read(path)
+                path.unlink()
+            except Exception as error:  # cut off in the middle of writing, say
+                entry["unreadable"] = f"{path.name}: {error!r}"
+        if outcome not in ("passed", "skipped"):
+            entry["log"] = list(tail)
+        self.report["steps"][step.name] = entry
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        temporary.write_text(json.dumps(self.report, indent=1) + "\n")
+        temporary.replace(self.path)
+        for line in list(tail)[-15:]:
+            print(f"   {line[:150]}")
+        print(f"   {step.name} {outcome} after {seconds:.1f} s{f', {reason}' if reason else ''}", flush=True)
+
+    def _write_log(self, name: str, line: str) -> None:
+        with self.log_lock:
+            self.log.write(f"{name}: {line}\n")
+            self.log.flush()
+
+
+class _Running:
+    """The process of one step, with its limit."""
+
+    def __init__(self, step: Step, root: Path, limit: float, write_log: Callable[[str, str], None]) -> None:
+        self.step, self.limit = step, limit
+        self.tail: deque[str] = deque(maxlen=LINES_KEPT)
+        self.stopped: str | None = None
+        self.cannot_run = False
+        self.begin = monotonic()
+        self.end: float | None = None
+        self.process = subprocess.Popen(
+            step.command,
+            cwd=root,
+            env={**os.environ, **step.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that it can be killed with all that it has started
+        )
+
+        def read() -> None:
+            assert self.process.stdout
+            for line in self.process.stdout:
+                self.tail.append(line.rstrip())
+                self.cannot_run = self.cannot_run or any(text in line for text in step.cannot_run)
+                write_log(step.name, line.rstrip())
+
+        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader.start()
+
+    def go_on(self) -> bool:
+        """Whether it still runs; enforces its limit."""
+        if self.process.poll() is not None:
+            if self.end is None:
+                self.end = monotonic()
+                self._kill_group()  # what it may have left running
+                self.reader.join(timeout=5)
+            return False
+        taken = monotonic() - self.begin
+        if self.stopped is None and taken > self.limit:
+            self.stopped = f"stopped at its limit of {self.limit:.0f} s"
+            self.process.send_signal(signal.SIGINT)
+        elif taken > self.limit + GRACE:
+            self._kill_group()
+        return True
+
+    def kill(self, reason: str) -> None:
+        if self.process.poll() is None:
+            self.stopped = reason
+            self._kill_group()
+            self.process.wait()
+            self.end = monotonic()
+
+    def outcome(self) -> tuple[str, float, str | None]:
+        """passed, failed, stopped or skipped; seconds; and why."""
+        seconds = (self.end or monotonic()) - self.begin
+        if self.stopped:
+            return "stopped", seconds, self.stopped
+        if self.cannot_run:
+            return "skipped", seconds, "the tool does not work on this machine or with its driver"
+        if self.process.returncode:
+            return "failed", seconds, f"exit status {self.process.returncode}"
+        return "passed", seconds, None
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)

@@ -1,0 +1,83 @@
+"""The check for a GPU, rehearsed on the CPU: its steps run, and leave their rows whatever happens to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gpu_check
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# All but the build and the two runs of pytest, which this test is part of itself.
+STEPS = [name for name in gpu_check.NAMES if name not in ("build", "kernels", "tests")]
+
+
+def rehearsal(out: Path, *steps: str) -> list[str]:
+    script = str(ROOT / "benchmarks" / "gpu_check.sh")
+    return [script, "--rehearse", "--out", str(out), "--only", *steps]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHON": sys.executable}
+
+
+def test_rehearsal_runs_every_step_and_keeps_its_rows(tmp_path: Path) -> None:
+    done = subprocess.run(rehearsal(tmp_path, *STEPS), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+    report = json.loads((tmp_path / "gpu_check.json").read_text())["steps"]
+    outcomes = dict.fromkeys(STEPS, "passed") | dict.fromkeys(["racecheck", "synccheck", "initcheck"], "skipped")
+    assert {name: entry["outcome"] for name, entry in report.items()} == outcomes
+    assert all(entry["rehearsal"] for entry in report.values())
+    ceilings = report["machine"]["result"]["ceilings"]
+    assert [row["what"] for row in ceilings] == ["copy", "float32 product", "float64 product"]
+    searches = report["search"]["result"]["results"]
+    assert {row["data"] for row in searches} == {"random", "sheet"}
+    assert len(report["maps"]["result"]["large"]) == 4
+    assert report["head"]["result"]["results"][0]["size"]["grid"] == "8x8"
+    ops = {row["op"] for row in report["ops"]["result"]["results"]}
+    assert {"local_transition_losses", "row_adam", "bmu_index", "bmu"} <= ops
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu_check.json", "gpu_check.log"]
+
+
+def test_a_check_that_is_terminated_says_what_it_knows(tmp_path: Path) -> None:
+    check = subprocess.Popen(rehearsal(tmp_path, "ops"), env=environment(), stdout=subprocess.DEVNULL)
+    rows = tmp_path / "gpu_check_parts" / "ops.json"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (rows.exists() and json.loads(rows.read_text())["results"]):
+        time.sleep(0.1)
+    check.send_signal(signal.SIGTERM)
+    assert check.wait(timeout=30) == 130
+
+    entry = json.loads((tmp_path / "gpu_check.json").read_text())["steps"]["ops"]
+    assert (entry["outcome"], entry["reason"]) == ("stopped", "the check was interrupted")
+    assert entry["result"]["results"]
+
+
+def test_a_check_without_a_gpu_says_what_to_do(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "gpu_check.py", "--out", tmp_path]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=hidden, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "torch sees no GPU; --rehearse runs the same steps on the CPU" in done.stderr
+
+
+def test_a_library_that_was_built_for_something_else_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "somvae_ext"
+    package.mkdir()
+    (package / "__init__.py").write_text("def build_info(): return {'native': True, 'cuda_archs': ['8.0', '9.0+PTX']}")
+    (tmp_path / "library.so").write_text("")
+    monkeypatch.setattr(gpu_check, "ROOT", tmp_path)
+    assert gpu_check.place_prebuilt(tmp_path / "library.so", "9.0")
+    assert len(list(package.glob("_C*"))) == 1
+    assert not gpu_check.place_prebuilt(tmp_path / "library.so", "12.0")
+    assert not list(package.glob("_C*"))
+    assert "does not fit here" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from timing import Product, square_product
 from torch import Tensor
 
 SWEEPS = ["headline", "maps", "D", "K", "small N", "dtype", "two best", "growth"]
-MOST_ROWS = 65536
+MOST_ROWS = {"cpu": 1 << 16, "cuda": 1 << 22}
 MNIST_IMAGES = 60000
 FEWEST_ROWS_OF_A_MAP = 16  # with fewer, nothing is trained
 
@@ -72,20 +73,21 @@ def trained_map(
 
 
 def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool) -> list[Problem]:
-    """The problems of a sweep, each of at most ``2 ** log2_flop`` operations."""
+    """The problems of a sweep, of at most ``2 ** log2_flop`` operations on the CPU and at least as many on CUDA."""
 
     def rows(units: int, dim: int) -> int:
         # Below 64 values the work per score, not per value, sets the time.
-        fitting = max(1, int(2.0**log2_flop / (2 * units * max(dim, 64))))
-        return min(MOST_ROWS if device.type == "cpu" else 1 << 20, 1 << (fitting.bit_length() - 1))
+        fitting = 2.0**log2_flop / (2 * units * max(dim, 64))
+        power = math.ceil(math.log2(fitting)) if device.type == "cuda" else math.floor(math.log2(fitting))
+        return min(MOST_ROWS[device.type], 1 << max(0, power))
 
     headline = [Problem("headline", min(16384, rows(4096, 64)), 4096, 64)]
     if device.type == "cuda":
         headline.append(Problem("headline", rows(16384, 64), 16384, 64))
     small = [(n, units) for units in (64, 4096) for n in (1, 4, 16, 64)]
     others = [torch.float64, torch.bfloat16, torch.float16]
-    maps = [Problem("maps", min(MNIST_IMAGES, rows(side**2, dim)), side**2, dim, data="sheet")
-            for side, dim in ((64, 64), (128, 64), (64, 784))]  # fmt: skip
+    sheets = [(64, 64), (128, 64), (64, 784)]
+    maps = [Problem("maps", rows(side**2, dim), side**2, dim, data="sheet") for side, dim in sheets]
     if has_images:
         maps += [
             Problem("maps", min(MNIST_IMAGES, rows(side**2, dim)), side**2, dim, data=data)

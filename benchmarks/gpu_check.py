@@ -15,7 +15,7 @@ step that counts failed or was stopped.
 | machine | 30 | what is there, and its ceilings: bytes copied, matrix products |
 | build | 180 | the library |
 | kernels | 60 | tests of the search's kernels and of captured graphs; the first failure ends them |
-| search | 90 | best matching units, each of our kernels forced, random and trained codes, beside others |
+| search | 100 | best matching units, each of our kernels forced, random and trained codes, beside others |
 | tests | 120 | all tests of ops, optimizers, layers and models on CUDA |
 | memcheck, racecheck, synccheck | 90 | every op under compute-sanitizer, side by side |
 | initcheck | 90 | beside them; advisory, since it reports torch's own kernels too; ours are counted apart |
@@ -49,6 +49,14 @@ NAMES = [
     "machine", "build", "kernels", "search", "tests", "memcheck", "racecheck", "synccheck", "initcheck", "counters",
     "maps", "head", "ops",
 ]  # fmt: skip
+PROFILED = (  # the kernels that profiled_ops.py runs
+    "exact_search_kernel",
+    "tensor_core_search_kernel",
+    "segment_sum_tiles_kernel",
+    "weighted_sum_kernel",
+    "som_head_kernel",
+    "transition_losses_partial_kernel",
+)
 METRICS = (
     "gpu__time_duration.sum",
     "sm__throughput.avg.pct_of_peak_sustained_elapsed",
@@ -132,9 +140,11 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     yield (pytest_step("kernels", first, 60, parts, device, "-x"),)
 
     images = ["--data-root", str(arguments.data_root)] if arguments.data_root else []
-    small = ["--log2-flop", "24", "--repeat", "1", "--threads", "2"] if toy else ["--repeat", "5"]
+    small = ["--log2-flop", "24", "--repeat", "1", "--threads", "2"] if toy else ["--repeat", "3"]
     yield (
-        benchmark("search", "bmu.py", 90, "--sweeps", "headline", "maps", *([] if toy else ["dtype"]), *small, *images),
+        benchmark(
+            "search", "bmu.py", 100, "--sweeps", "headline", "maps", *([] if toy else ["dtype"]), *small, *images
+        ),
     )
 
     folders = [f"python_tests/{name}" for name in (["optim"] if toy else ["ops", "optim", "nn", "models"])]
@@ -201,10 +211,7 @@ def counters_step(parts: Path, device: str) -> Step:
         return Step("counters", program, 40, advisory=True)
     path, command = parts / "counters.csv", find_tool("ncu")
     options = ["--clock-control", "none", "--profile-from-start", "off", "--csv", "--log-file", str(path)]
-    options += [
-        "--kernel-name",
-        "regex:exact_search|tensor_core_search_k|segment_sum_t|weighted_sum|som_head_k|partial",
-    ]
+    options += ["--kernel-name", f"regex:^({'|'.join(PROFILED)})$"]
     return Step(
         "counters",
         [command or "ncu", *options, "--metrics", ",".join(METRICS), *program],

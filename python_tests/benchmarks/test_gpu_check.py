@@ -12,6 +12,8 @@ from pathlib import Path
 
 import gpu_check
 import pytest
+import torch
+from profiled_ops import calls
 
 ROOT = Path(__file__).resolve().parents[2]
 # All but the build and the two runs of pytest, which this test is part of itself.
@@ -58,6 +60,12 @@ def test_a_check_that_is_terminated_says_what_it_knows(tmp_path: Path) -> None:
     entry = json.loads((tmp_path / "gpu_check.json").read_text())["steps"]["ops"]
     assert (entry["outcome"], entry["reason"]) == ("stopped", "the check was interrupted")
     assert entry["result"]["results"]
+
+
+def test_the_kernels_that_are_profiled_exist_and_are_run() -> None:
+    assert list(calls(torch.device("cpu"))) == list(gpu_check.PROFILED)
+    sources = "".join(path.read_text() for path in (ROOT / "csrc").rglob("*_kernel.cuh"))
+    assert all(f"{name}(" in sources for name in gpu_check.PROFILED)
 
 
 def test_a_check_without_a_gpu_says_what_to_do(tmp_path: Path) -> None:

@@ -181,3 +181,8 @@ def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:
             native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, *wrong)
     with pytest.raises(ValueError, match="sparse_rows must be from"):
         native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, unit, order, offsets, len(prev) + 1)
+
+
+def test_the_cpu_searches_no_row_again():
+    z, codebook, *_ = inputs()
+    assert native.bmu_searched_again(z, codebook) == 0

@@ -5,6 +5,8 @@ python_tests/simt makes the same claim of the same kernels on machines without a
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from calls import assert_same_bits
@@ -12,6 +14,8 @@ from cases import normal
 from torch import Tensor
 
 from somvae_ext import ops
+
+native = importlib.import_module("somvae_ext._C")
 
 pytestmark = pytest.mark.cuda
 
@@ -66,6 +70,15 @@ def test_slices_of_the_codebook_change_nothing(monkeypatch: pytest.MonkeyPatch, 
     for rows in (1, 20, 100, 1000):
         few = search(monkeypatch, "ffma", z[:rows], codebook, k)
         assert_same_bits(few, [output[:rows] for output in many])
+
+
+def test_rows_that_the_tensor_cores_leave_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every code thrice: no row has a winner that approximate scores could prove."""
+    z, codebook = make_data("duplicates", 500, 700, 40, torch.float32)
+    monkeypatch.setenv("SOMVAE_EXT_BMU_KERNEL", "tensor_core")
+    assert native.bmu_searched_again(z, codebook) == 500
+    monkeypatch.setenv("SOMVAE_EXT_BMU_KERNEL", "ffma")
+    assert native.bmu_searched_again(z, codebook) == 0
 
 
 def test_search_by_tensor_cores_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,80 @@
+"""The benchmark of the search: who is compared, with what, and what is said of those who compute less precisely."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import bmu
+import pytest
+import torch
+from bmu_contestants import ON_CPU, OURS, Contestant, Search
+from bmu_problems import Problem, problems
+from record import Record
+from torch import Tensor
+
+CPU = torch.device("cpu")
+CPU_HEADLINE = Problem("headline", 16384, 4096, 64)
+
+
+def in_bfloat16(z: Tensor, codebook: Tensor, k: int) -> Search:
+    return lambda: (torch.cdist(z.bfloat16().float(), codebook.bfloat16().float()).argmin(dim=1),)
+
+
+def breaks(z: Tensor, codebook: Tensor, k: int) -> Search:
+    raise ValueError("no such size")
+
+
+def test_a_contestant_of_lower_precision_is_timed_and_marked() -> None:
+    contestants = {OURS: ON_CPU[OURS], "bfloat16": Contestant(in_bfloat16), "exact": ON_CPU["torch cdist"]}
+    row = bmu.measure(Problem("headline", 500, 200, 8), contestants, CPU, 1, None)
+    assert "rows have winners that rounding does not explain" in row.less_precise["bfloat16"]
+    assert list(row.less_precise) == ["bfloat16"]
+    assert row.speedup.keys() == {"bfloat16", "exact"}
+    assert row.least()[1] == "exact"  # no claim is made against the other
+    assert "~" in bmu.lines(row, ["bfloat16", "exact"])
+
+
+def test_a_contestant_that_fails_costs_only_its_row() -> None:
+    row = bmu.measure(Problem("headline", 20, 30, 4), {OURS: ON_CPU[OURS], "broken": Contestant(breaks)}, CPU, 1, None)
+    assert row.absent == {"broken": "failed: no such size"}
+    assert row.seconds.keys() == {OURS}
+
+
+def test_codes_of_a_trained_map_lie_near_their_grid_neighbours() -> None:
+    z, codebook = Problem("maps", 2000, 144, 16, data="sheet").tensors(CPU)
+    side_by_side = (codebook.view(12, 12, 16).diff(dim=1)).norm(dim=2).mean()
+    apart = torch.cdist(codebook, codebook).mean()
+    assert z.shape == (2000, 16)
+    assert side_by_side < 0.4 * apart
+
+
+@pytest.mark.parametrize("sweep", ["headline", "maps", "D", "K", "dtype"])
+def test_problems_for_a_gpu_are_so_large_that_launches_do_not_count(sweep: str) -> None:
+    """All but the headline of the CPU, and those whose rows would not fit."""
+    sizes = [size for size in problems(sweep, 38, torch.device("cuda"), has_images=False) if size != CPU_HEADLINE]
+    assert sizes
+    for size in sizes:
+        assert size.n * size.units * max(size.dim, 64) * 2 >= 2**38 or size.n == 1 << 22
+
+
+def test_problems_for_the_cpu_take_no_longer_than_the_headline() -> None:
+    for sweep in ("headline", "maps", "D", "K"):
+        assert all(size.work <= 2**33 for size in problems(sweep, 33, CPU, has_images=False))
+    assert problems("headline", 33, CPU, has_images=False) == [CPU_HEADLINE]
+
+
+def test_a_result_file_is_complete_after_every_row(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "results.json"
+    record = Record(path, machine={}, results=[])
+    assert json.loads(path.read_text()) == {"machine": {}, "results": []}
+    record.add("results", {"row": 1})
+    record.put("claims", [])
+    assert json.loads(path.read_text()) == {"machine": {}, "results": [{"row": 1}], "claims": []}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_make_bench_writes_no_file_that_is_tracked() -> None:
+    makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
+    (target,) = [line for line in makefile.splitlines() if "benchmarks/ops.py --json" in line]
+    assert target.split("--json ")[1].startswith("build/")

@@ -40,7 +40,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from steps import Check, Step
-from tool_reports import read_json, read_junit, read_ncu, read_sanitizer
+from tool_reports import no_test_ran, read_json, read_junit, read_ncu, read_sanitizer
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "gpu_check"
@@ -133,7 +133,13 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     archs = {} if toy else {"SOMVAE_EXT_CUDA": "1", "TORCH_CUDA_ARCH_LIST": capability or ""}
     at_hand = arguments.prebuilt and "build" in arguments.only and place_prebuilt(arguments.prebuilt, capability)
     yield (
-        Step("build", build, 600 if toy else 180, None, archs, skip="a library built elsewhere" if at_hand else None),
+        Step(
+            "build",
+            build,
+            600 if toy else 180,
+            environment=archs,
+            skip="a library built elsewhere" if at_hand else None,
+        ),
     )
 
     first = [f"python_tests/{name}" for name in ("ops/test_bmu_kernels.py", "nn/test_cuda_graph.py")]
@@ -180,7 +186,8 @@ def pytest_step(name: str, paths: Sequence[str], limit: float, parts: Path, devi
     """The tests in ``paths`` that are marked for this device."""
     path, marked = parts / f"{name}.xml", "cuda" if device == "cuda" else "not cuda"
     command = [sys.executable, "-m", "pytest", "-q", "-m", marked, "-p", "no:cacheprovider", *options]
-    return Step(name, [*command, f"--junit-xml={path}", *paths], limit, (path, read_junit), {"OMP_NUM_THREADS": "1"})
+    command += [f"--junit-xml={path}", *paths]
+    return Step(name, command, limit, (path, read_junit), no_test_ran, {"OMP_NUM_THREADS": "1"})
 
 
 def sanitizer_step(tool: str, parts: Path, device: str) -> Step:
@@ -197,7 +204,9 @@ def sanitizer_step(tool: str, parts: Path, device: str) -> Step:
         [command or "compute-sanitizer", *options, *program],
         90,
         (path, read_sanitizer),
-        {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},  # torch's cache would hide overruns from one tensor into the next
+        environment={
+            "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"
+        },  # torch's cache would hide overruns from one tensor into the next
         skip=None if command else "compute-sanitizer was not found",
         cannot_run=("Device not supported",),
         advisory=tool == "initcheck",

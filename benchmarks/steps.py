@@ -34,6 +34,7 @@ class Step:
     Attributes:
         limit: seconds.
         result: the file that the command writes, and what reads it for the report.
+        objection: what is wrong with a result though the command passed, or None.
         skip: why it is not run at all.
         cannot_run: what the command prints where its tool does not work on this machine; it then counts as skipped.
         advisory: whether its failure leaves the check as a whole unharmed.
@@ -43,6 +44,7 @@ class Step:
     command: Sequence[str]
     limit: float
     result: tuple[Path, Callable[[Path], Any]] | None = None
+    objection: Callable[[Any], str | None] = lambda result: None
     environment: Mapping[str, str] = field(default_factory=dict)
     skip: str | None = None
     cannot_run: tuple[str, ...] = ()
@@ -135,8 +137,11 @@ class Check:
             try:
                 entry["result"] = read(path)
                 path.unlink()
+                if outcome == "passed" and (objection := step.objection(entry["result"])):
+                    entry |= {"outcome": "failed", "reason": objection}
             except Exception as error:  # cut off in the middle of writing, say
                 entry["unreadable"] = f"{path.name}: {error!r}"
+        outcome, reason = entry["outcome"], entry.get("reason")
         if outcome not in ("passed", "skipped"):
             entry["log"] = list(tail)
         self.report["steps"][step.name] = entry

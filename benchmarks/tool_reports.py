@@ -36,6 +36,11 @@ def read_junit(path: Path) -> dict[str, Any]:
     }
 
 
+def no_test_ran(result: dict[str, Any]) -> str | None:
+    """The objection to a run of tests that pytest takes for a success."""
+    return "no test ran" if result["tests"] == result["skipped"] else None
+
+
 def read_sanitizer(path: Path) -> dict[str, Any]:
     """What compute-sanitizer reported, apart for our kernels and for those of others, such as torch's and CUB's.
 

@@ -175,6 +175,11 @@ def test_an_import_that_fails_in_one_file_leaves_the_results_of_the_others(tmp_p
     assert "1 + 1 == 3" in told["failure"]
 
 
+def test_a_run_in_which_every_test_was_skipped_has_failed(tmp_path: Path) -> None:
+    entry = run_tests(tmp_path, 30.0, suite="import pytest\n@pytest.mark.skip\ndef test_one(): pass")
+    assert (entry["outcome"], entry["reason"]) == ("failed", "no test ran")
+
+
 def test_tests_that_are_stopped_leave_the_results_of_those_that_ran(tmp_path: Path) -> None:
     code = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(600)"
     entry = run_tests(tmp_path, 5.0, suite=code)

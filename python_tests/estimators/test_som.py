@@ -565,3 +565,17 @@ def test_batches_leave_no_trace_per_row() -> None:
 def test_weights_for_batches_are_refused() -> None:
     with pytest.raises(ValueError, match="sample_weight must be None where X is an iterable of batches"):
         SOM().fit(DataLoader(TensorDataset(torch.ones(4, 2))), sample_weight=np.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("neighborhood", "side", "sigma_final"), [("bubble", 49, 1.0), ("square", 27, 2.0), ("bubble", 33, 1.0)]
+)
+def test_a_hard_neighborhood_keeps_its_last_ring(neighborhood: str, side: int, sigma_final: float) -> None:
+    """A width of .999... in place of 1 would leave all neighbours out in the last epoch."""
+    x = np.random.default_rng(0).random((600, 3), dtype=np.float32)
+    som = SOM(side, side, neighborhood=neighborhood, sigma_final=sigma_final, n_epochs=8, random_state=0).fit(x)
+    before = SOM(side, side, neighborhood=neighborhood, sigma_final=sigma_final * 1.01, n_epochs=8, random_state=0).fit(
+        x
+    )
+    assert som.history_[-1]["sigma"] == sigma_final
+    assert som.quantization_error_ > 0.8 * before.quantization_error_

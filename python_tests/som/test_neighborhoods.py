@@ -125,3 +125,18 @@ def test_a_width_that_is_none_is_refused(sigma: float) -> None:
     ones = torch.ones(4, 1)
     with pytest.raises(ValueError, match="sigma must be a finite number above 0"):
         pull(ones, ones, torch.ones(4, dtype=torch.int64), Grid(2, 2), "gaussian", sigma)
+
+
+@pytest.mark.parametrize("name", ["bubble", "square", "triangle"])
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+@pytest.mark.parametrize("distance", [1.0, 3**0.5, 2.0, 7**0.5])
+@pytest.mark.parametrize("rounding", [-4 * EPS, -EPS, EPS, 4 * EPS])
+def test_a_width_that_rounding_has_moved_reaches_the_same_nodes(
+    name: str, topology: str, distance: float, rounding: float
+) -> None:
+    """Wherever a neighbourhood ends, at a distance that nodes have, the last bits of its width decide nothing."""
+    grid = grids(7, 6, topology, periodic=False)
+    exact = weights_between_nodes(grid, name, distance)
+    moved = weights_between_nodes(grid, name, distance * (1 + rounding))
+    assert moved.gt(0).equal(exact.gt(0))
+    torch.testing.assert_close(moved, exact, rtol=0, atol=16 * EPS)

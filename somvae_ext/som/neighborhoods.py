@@ -15,6 +15,10 @@ Neighborhood = Callable[[Tensor, float], Tensor]
 
 _LARGEST_SIGMA = 1e100
 
+# Distances on the grid and widths come rounded: where a neighbourhood ends, they are equal up to this share. Different
+# distances on a grid with sides of up to 5,000 nodes differ by more.
+_SLACK = 1e-9
+
 # Values of a tile of weights between nodes (32 MiB of float64).
 _TILE_VALUES = 1 << 22
 
@@ -31,12 +35,14 @@ def fastsom_gaussian(distance: Tensor, sigma: float) -> Tensor:
 
 def bubble(distance: Tensor, sigma: float) -> Tensor:
     """1 up to a distance of sigma, 0 beyond: a disc of nodes that all count alike (Kohonen 1990)."""
-    return (distance <= sigma).to(distance)
+    return (distance <= sigma * (1 + _SLACK)).to(distance)
 
 
 def triangle(distance: Tensor, sigma: float) -> Tensor:
     """max(0, 1 - d / sigma): a cone."""
-    return (1 - distance / sigma).clamp_min(0)
+    weights = 1 - distance / sigma
+    # A weight that is only rounding would still be all that an otherwise untouched node has.
+    return torch.where(weights > _SLACK, weights, 0)
 
 
 def mexican_hat(distance: Tensor, sigma: float) -> Tensor:
@@ -45,13 +51,9 @@ def mexican_hat(distance: Tensor, sigma: float) -> Tensor:
     return (1 - squared) * torch.exp(-squared / 2)
 
 
-def _within(distance: Tensor, sigma: float) -> Tensor:
-    return (distance <= sigma).to(distance)
-
-
 # Those that are a product of one function of the distance along the rows and the same along the columns. The square
 # bubble is one only of these two distances, not of the distance on the grid.
-_SEPARABLE: dict[str, Neighborhood] = {"gaussian": gaussian, "fastsom_gaussian": fastsom_gaussian, "square": _within}
+_SEPARABLE: dict[str, Neighborhood] = {"gaussian": gaussian, "fastsom_gaussian": fastsom_gaussian, "square": bubble}
 _RADIAL: dict[str, Neighborhood] = {"bubble": bubble, "triangle": triangle, "mexican_hat": mexican_hat}
 
 NAMES = (*_SEPARABLE, *_RADIAL)

@@ -1,38 +1,70 @@
 """How a value, such as the neighbourhood's width, goes from its initial to its final value in a number of steps.
 
 Each is a pure function of the step, so that a training that goes on needs no state. All begin with the initial value,
-which is also that of a training of one step.
+which is also that of a training of one step, and end with the final one, bit for bit; in between they never leave the
+two. A value that is an integer but for rounding is that integer: hard neighbourhoods gain or lose a whole ring of nodes
+there.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Callable
 
 Schedule = Callable[[int, int, float, float], float]
 
+# Relative error of the formulas below: that of a power grows with the logarithm of final / initial, here up to e^50.
+_ROUNDINGS = 64 * sys.float_info.epsilon
 
+
+def _exact_at_both_ends(formula: Schedule) -> Schedule:
+    """Holds a formula to what this module promises, where rounding would not."""
+
+    @functools.wraps(formula)
+    def schedule(step: int, n_steps: int, initial: float, final: float) -> float:
+        if step <= 0 or n_steps <= 1:
+            return initial
+        if step >= n_steps - 1:
+            return final
+        value = formula(step, n_steps, initial, final)
+        if abs(value - round(value)) <= _ROUNDINGS * abs(value):
+            value = float(round(value))
+        return min(max(value, min(initial, final)), max(initial, final))
+
+    return schedule
+
+
+@_exact_at_both_ends
 def linear(step: int, n_steps: int, initial: float, final: float) -> float:
     """A straight line to the final value at the last step."""
-    return initial + (final - initial) * _done(step, n_steps)
+    return (initial * (n_steps - 1 - step) + final * step) / (n_steps - 1)
 
 
+@_exact_at_both_ends
 def exponential(step: int, n_steps: int, initial: float, final: float) -> float:
     """The same factor from each step to the next: initial (final / initial)^t, t from 0 to 1."""
-    return initial * (final / initial) ** _done(step, n_steps)
+    return initial * (final / initial) ** (step / (n_steps - 1))
 
 
+@_exact_at_both_ends
 def inverse(step: int, n_steps: int, initial: float, final: float) -> float:
     """initial / (1 + c t) with the c that ends at the final value: fast first, slow later."""
-    return initial / (1 + (initial / final - 1) * _done(step, n_steps))
+    return initial * final * (n_steps - 1) / (final * (n_steps - 1 - step) + initial * step)
 
 
+@_exact_at_both_ends
 def asymptotic(step: int, n_steps: int, initial: float, final: float) -> float:
-    """initial / (1 + 2 step / n_steps), as minisom's ``asymptotic_decay``, towards a third; never past ``final``."""
+    """initial / (1 + 2 step / n_steps), as minisom's ``asymptotic_decay``, towards a third.
+
+    Other than minisom's it stays at ``final`` where it would pass it, and ends there in the last step.
+    """
     value = initial / (1 + 2 * step / n_steps)
     return max(value, final) if initial >= final else initial
 
 
+@_exact_at_both_ends
 def two_phase(step: int, n_steps: int, initial: float, final: float) -> float:
     """Rough ordering, then fine tuning: to a sixth in the first half of the steps, from a twelfth to ``final`` in the
     second.
@@ -43,9 +75,10 @@ def two_phase(step: int, n_steps: int, initial: float, final: float) -> float:
     ends = _bounded(initial / 6, initial, final), _bounded(initial / 12, initial, final)
     if step < rough:
         return linear(step, rough, initial, ends[0])
-    return linear(step - rough, n_steps - rough, ends[1], final) if n_steps - rough > 1 else final
+    return linear(step - rough, n_steps - rough, ends[1], final)
 
 
+@_exact_at_both_ends
 def three_phase(step: int, n_steps: int, initial: float, final: float) -> float:
     """Holds the initial value for 15 % of the steps, goes straight to the final one in 50 %, and holds that.
 
@@ -53,7 +86,7 @@ def three_phase(step: int, n_steps: int, initial: float, final: float) -> float:
     """
     held = max(1, round(0.15 * n_steps))
     falling = max(1, round(0.5 * n_steps))
-    return initial + (final - initial) * min(1.0, max(0, step - held + 1) / falling)
+    return linear(min(max(0, step - held + 1), falling), falling + 1, initial, final)
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -88,11 +121,6 @@ def value_at(schedule: str | Schedule, step: int, n_steps: int, initial: float, 
     if not math.isfinite(value):
         raise ValueError(f"SOM: a schedule must give finite numbers, got {value} at step {step} of {n_steps}")
     return value
-
-
-def _done(step: int, n_steps: int) -> float:
-    """From 0 at the first step to 1 at the last one; 0 where there is but one."""
-    return step / (n_steps - 1) if n_steps > 1 else 0.0
 
 
 def _bounded(value: float, initial: float, final: float) -> float:

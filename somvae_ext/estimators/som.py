@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import numbers
 from collections.abc import Iterable, Iterator
@@ -82,8 +83,9 @@ class SOM(TransformerMixin, BaseEstimator):
     n_epochs : int
         Passes over the data.
     sigma_initial : float or None
-        Width of the neighbourhood at first, in units of the grid. By default a quarter of the map's longer side, or
-        half of it where the codes start without order (``"random"``, ``"samples"``).
+        Width of the neighbourhood at first, in units of the grid. By default a quarter of the map's longer side, half
+        of it where the codes start without order (``"random"``, ``"samples"``), and an eighth where an ordered start
+        lies on a line, as that of data with one column.
     sigma_final : float
         Width in the last epoch.
     sigma_schedule : str or callable
@@ -256,7 +258,7 @@ class SOM(TransformerMixin, BaseEstimator):
             "metric": metric,
             "neighborhood": self.neighborhood,
             "n_epochs": self.n_epochs,
-            "sigma": self._sigma,
+            "sigma": functools.partial(self._sigma, initial=self._initial_sigma(codebook)),
             "stop": None if self.tol is None else som.no_longer_better(self.tol, self.patience),
         }
         with EpochBar(self.n_epochs, shown=self.verbose and processes.rank == 0) as bar:
@@ -334,7 +336,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 metric=self._metric(),
                 neighborhood=self.neighborhood,
                 alpha=self._alpha(steps),
-                sigma=self._sigma(steps),
+                sigma=self._sigma(steps, self._initial_sigma()),
                 weight=weight,
                 gaps=rows.gaps,
             ).codebook
@@ -508,11 +510,16 @@ class SOM(TransformerMixin, BaseEstimator):
             weights = torch.as_tensor(weights if isinstance(weights, Tensor) else np.asarray(weights, dtype=np.float64))
         return Metric(self.metric, self.p, weights)
 
-    def _sigma(self, step: int) -> float:
-        initial = self.sigma_initial
-        if initial is None:
-            ordered = not isinstance(self.init, str) or self.init in _ORDERED_STARTS
-            initial = max(max(self.n_rows, self.n_cols) / (4 if ordered else 2), self.sigma_final)
+    def _initial_sigma(self, start: Tensor | None = None) -> float:
+        """For a map that starts with these codes; without them, for one that is trained by single steps."""
+        if self.sigma_initial is not None:
+            return self.sigma_initial
+        share = 4 if not isinstance(self.init, str) or self.init in _ORDERED_STARTS else 2
+        if share == 4 and start is not None and min(self.n_rows, self.n_cols) > 1 and som.lie_on_a_line(start):
+            share = 8  # a sorted line has less to order, and folds under a wide neighbourhood
+        return max(max(self.n_rows, self.n_cols) / share, self.sigma_final)
+
+    def _sigma(self, step: int, initial: float) -> float:
         return som.value_at(self.sigma_schedule, step, self.n_epochs, initial, self.sigma_final)
 
     def _alpha(self, step: int) -> float:

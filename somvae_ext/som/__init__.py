@@ -3,7 +3,14 @@
 Grid and codebook go in, codes come out; nothing here keeps a state. Needs only torch and numpy.
 """
 
-from somvae_ext.som.initialization import Init, initial_codebook, kmeans_centers, lay_out, sample_rows
+from somvae_ext.som.initialization import (
+    Init,
+    initial_codebook,
+    kmeans_centers,
+    lay_out,
+    lie_on_a_line,
+    sample_rows,
+)
 from somvae_ext.som.metrics import Distance, Metric, MetricName, WinnerSearch
 from somvae_ext.som.neighborhoods import (
     Neighborhood,
@@ -57,6 +64,7 @@ __all__ = [
     "initial_codebook",
     "kmeans_centers",
     "lay_out",
+    "lie_on_a_line",
     "mexican_hat",
     "no_longer_better",
     "node_sums",

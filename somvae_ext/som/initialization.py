@@ -30,9 +30,9 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
     """The codes to start a map from.
 
     ``"pca"``: the plane of the first two principal components, the first along the grid's longer side, as wide as the
-    data (Kohonen 2001, section 3.7); ordered from the start, so that few epochs are needed. ``"random"``: uniform
-    between each feature's smallest and largest value. ``"samples"``: rows, each once where there are enough.
-    ``"kmeans"``: :func:`kmeans_centers` in the order of :func:`lay_out`.
+    data (Kohonen 2001, section 3.7); ordered from the start, so that few epochs are needed. Data on a line fill the map
+    line by line. ``"random"``: uniform between each feature's smallest and largest value. ``"samples"``: rows,
+    each once where there are enough. ``"kmeans"``: :func:`kmeans_centers` in the order of :func:`lay_out`.
 
     Args:
         x: some rows of the data, float32 or float64 ``[S, D]``; NaN where a value is missing, which counts as the
@@ -93,12 +93,43 @@ def _plane(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
     directions, deviations = _principal_components(rows)
     # A plane of width 2 sqrt(3) deviations has the data's variance.
     steps = math.sqrt(3.0) * deviations[:, None] * directions
-    place = grid.coordinates().to(x.device)
+    # What is smaller vanishes in squared distances, or beside the values themselves.
+    eps = torch.finfo(x.dtype).eps
+    vanishing = math.sqrt(eps) * deviations[0] + 4 * eps * mean.abs().max()
+    place = _along_a_line(grid) if deviations[1] <= vanishing else _in_a_plane(grid)
+    return (mean + place.to(x.device) @ steps).to(x.dtype)
+
+
+def _in_a_plane(grid: Grid) -> Tensor:
+    """Where the nodes lie, float64 ``[K, 2]`` from -1 to 1, the grid's longer side first."""
+    place = grid.coordinates()
     low, high = place.aminmax(dim=0)
     place = torch.where(high > low, 2 * (place - low) / (high - low).clamp_min(1e-300) - 1, 0.0)
-    if high[1] > low[1] and high[1] - low[1] > high[0] - low[0]:  # taller than wide
-        place = place.flip(1)
-    return (mean + place @ steps).to(x.dtype)
+    taller = high[1] > low[1] and high[1] - low[1] > high[0] - low[0]
+    return place.flip(1) if taller else place
+
+
+def _along_a_line(grid: Grid) -> Tensor:
+    """The same for data without a second axis: the nodes across the longer side share out what lies between its nodes.
+
+    In a plane they would have equal codes, of which only the first ever wins. A neighbourhood that separates along the
+    axes would keep them equal for ever.
+    """
+    row, col = grid.row_col(torch.arange(grid.num_nodes))
+    rank = row * grid.cols + col if grid.rows > grid.cols else col * grid.rows + row
+    place = 2 * rank.double() / max(1, grid.num_nodes - 1) - 1 if grid.num_nodes > 1 else torch.zeros(1).double()
+    return torch.stack([place, torch.zeros_like(place)], dim=1)
+
+
+def lie_on_a_line(codebook: Tensor) -> bool:
+    """Whether codes ``[K, D]`` lie on a line, up to what squared distances between them can tell."""
+    codes = codebook.detach().double()
+    codes = codes - codes.mean(dim=0)
+    lengths = codes.norm(dim=1)
+    direction = codes[lengths.argmax()] / lengths.max().clamp_min(1e-300)
+    beside = codes - (codes @ direction)[:, None] * direction
+    eps = torch.finfo(codebook.dtype).eps
+    return bool(beside.norm(dim=1).max() <= math.sqrt(eps) * lengths.max() + 4 * eps * codebook.abs().max())
 
 
 def _principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:

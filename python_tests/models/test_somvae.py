@@ -103,7 +103,7 @@ def test_a_config_survives_json() -> None:
         ({"input_shape": ()}, r"input_shape must hold sizes of at least 1, got \[\]"),
         ({"input_shape": (1, 0)}, r"input_shape must hold sizes of at least 1, got \[1, 0\]"),
         ({"hidden_sizes": (0,)}, r"hidden_sizes must hold sizes of at least 1, got \[0\]"),
-        ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
+        ({"latent_dim": 0}, "latent_dim must be an integer of at least 1, got 0"),
         ({"alpha": -1.0}, "alpha must be a finite number of at least 0, got -1.0"),
         ({"tau": float("nan")}, "tau must be a finite number of at least 0, got nan"),
         ({"border": "wrap"}, "border must be 'zero' or 'mask', got 'wrap'"),
@@ -180,6 +180,15 @@ def test_the_terms_of_masked_frames_are_zero() -> None:
         assert (values[~mask] == 0).all()
         assert (values[mask] > 0).all()
         torch.testing.assert_close(values.sum() / 6, getattr(losses, name))
+
+
+def test_masked_frames_have_no_code() -> None:
+    somvae, x = model(gamma=1.0, tau=1.0), torch.rand(2, 4, 1, 3, 3)
+    mask = torch.arange(4) < torch.tensor([[4], [2]])
+    output = somvae(torch.where(mask[..., None, None, None], x, torch.nan), mask)
+    assert (output.indices[~mask] == -1).all()
+    assert (output.z_q[~mask] == 0).all()
+    assert output.indices[mask].equal(somvae.assign(x)[mask])
 
 
 def test_samples_are_decoded_nodes_that_the_generator_alone_determines() -> None:
@@ -300,8 +309,33 @@ def test_masked_frames_take_no_part_in_start_and_revival() -> None:
     assert all((somvae.quantizer.codebook[row] == real).all(dim=1).any() for row in rows)
 
 
+def test_frames_that_are_not_finite_take_no_part_in_start_and_revival() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(8, 3, 1, 3, 3)
+    x[2, 1, 0, 2, 2], x[5, 0, 0, 0, 0] = torch.nan, torch.inf
+    somvae = model(init="kmeans")
+    somvae.initialize(x)
+    assert somvae.quantizer.codebook.isfinite().all()
+    somvae.revive(torch.arange(6), x)
+    assert somvae.quantizer.codebook.isfinite().all()
+
+
+@pytest.mark.parametrize("gradient", ["som", "copy"])
+def test_codes_may_be_replaced_before_the_backward_pass_of_the_loss(gradient: str) -> None:
+    x, results = torch.rand(3, 4, 1, 3, 3), []
+    for replaced in (False, True):
+        somvae = model(gamma=1.0, tau=1.0, init="kmeans", gradient=gradient)
+        losses = somvae.loss(somvae(x), x)
+        if replaced:
+            somvae.initialize(x)
+            somvae.revive(torch.tensor([1, 4]), x)
+        losses.total.backward()
+        results.append([parameter.grad for parameter in somvae.parameters()])
+    assert all(a.equal(b) for a, b in zip(*results, strict=True))
+
+
 def test_a_start_from_too_few_samples_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least num_centers = 6 >= 1 rows, got 5"):
+    with pytest.raises(ValueError, match="at least K = 6 encodings that are finite and not masked, got 5 among 5"):
         model(init="kmeans").initialize(torch.rand(5, 1, 3, 3))
 
 

@@ -123,6 +123,22 @@ def test_moved_codes_alone_are_what_tells_averages_from_gradients() -> None:
 
 
 @EACH
+def test_codes_may_move_before_the_backward_pass_of_the_loss(config: VQVAEConfig) -> None:
+    x, results = samples(8), []
+    for moved in (False, True):
+        model = make(config)
+        output = model(x)
+        losses = model.loss(output, x)
+        if moved:
+            if config.codebook_update == "ema":
+                model.quantizer.update_codebook(*model.quantizer.statistics(output.z_e, output.indices))
+            model.revive(torch.tensor([1, 4]), x)
+        losses.total.backward()
+        results.append([parameter.grad for parameter in model.parameters()])
+    assert all(a.equal(b) for a, b in zip(*results, strict=True))  # type: ignore[union-attr]
+
+
+@EACH
 def test_without_samples_the_losses_are_zero(config: VQVAEConfig) -> None:
     model, x = make(config), samples(0)
     losses = model.loss(model(x), x)
@@ -231,6 +247,16 @@ def test_revived_codes_are_encodings_and_what_an_optimizer_must_forget_is_return
         assert model.quantizer.ema_sums[[0, 3]].equal(model.quantizer.codebook[[0, 3]])
 
 
+@EACH
+def test_samples_that_are_not_finite_take_no_part_in_start_and_revival(config: VQVAEConfig) -> None:
+    model, x = make(dataclasses.replace(config, init="kmeans")), samples(20)
+    x[3, 0, 1, 1], x[7, 0, 2, 5] = math.nan, math.inf
+    model.initialize(x)
+    assert model.quantizer.codebook.isfinite().all()
+    model.revive(torch.arange(5), x)
+    assert model.quantizer.codebook.isfinite().all()
+
+
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -269,5 +295,5 @@ def test_too_few_samples_are_refused() -> None:
     model = make(dataclasses.replace(DENSE, init="kmeans"))
     with pytest.raises(ValueError, match=r"VQVAE.sample: n must be at least 1, got 0"):
         model.sample(0)
-    with pytest.raises(ValueError, match="at least num_centers = 5 >= 1 rows, got 4"):
+    with pytest.raises(ValueError, match="at least K = 5 encodings that are finite and not masked, got 4 among 4"):
         model.initialize(samples(4))

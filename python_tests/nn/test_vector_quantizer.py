@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -249,6 +252,89 @@ def test_the_state_of_the_averages_is_saved_and_gives_the_same_next_step() -> No
     for quantizer in (first, second):
         step(quantizer, normal(20, 3, seed=3))
     assert first.codebook.equal(second.codebook)
+
+
+# ---- averages in 16 bits ---------------------------------------------------------------------------------------------
+
+CASTS = {
+    "bfloat16": lambda module: module.bfloat16(),
+    "half": lambda module: module.half(),
+    "to": lambda module: module.to(torch.bfloat16),
+    "to like": lambda module: module.to(torch.zeros(1, dtype=torch.float16)),
+    "inside of another": lambda module: torch.nn.Sequential(module).bfloat16()[0],
+    "from double": lambda module: module.double().half(),
+    "type": lambda module: module.type(torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS.keys())
+def test_a_cast_to_16_bits_leaves_the_averages_their_values_in_float32(
+    cast: Callable[[VectorQuantizer], VectorQuantizer], device: torch.device
+) -> None:
+    quantizer = make(update="ema").float().to(device)
+    quantizer.ema_counts.copy_(normal(6).abs())
+    before = {name: getattr(quantizer, name).clone() for name in ("ema_counts", "ema_sums")}
+    quantizer = cast(quantizer)
+    assert quantizer.codebook.dtype.itemsize == 2
+    for name, value in before.items():
+        assert getattr(quantizer, name).dtype == torch.float32
+        assert getattr(quantizer, name).equal(value)
+        assert name in dict(quantizer.named_buffers())
+
+
+def test_a_cast_to_64_bits_takes_the_averages_with_it() -> None:
+    quantizer = make(update="ema").float().double()
+    assert {value.dtype for value in quantizer.state_dict().values()} == {torch.float64}
+    assert {value.dtype for value in quantizer.float().state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float32, torch.float64])
+def test_averages_of_a_module_made_in_16_bits_are_float32(default: torch.dtype) -> None:
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(default)
+        quantizer = VectorQuantizer(6, 3, update="ema")
+    finally:
+        torch.set_default_dtype(before)
+    assert quantizer.codebook.dtype == default
+    expected = torch.float64 if default == torch.float64 else torch.float32
+    assert quantizer.ema_counts.dtype == quantizer.ema_sums.dtype == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_three_thousand_batches_in_16_bits_count_what_was_won(dtype: torch.dtype) -> None:
+    quantizer = VectorQuantizer(16, 4, update="ema", decay=0.999).to(dtype)
+    generator = torch.Generator().manual_seed(0)
+    middles = torch.randn(16, 4, generator=generator)
+    z = (middles.repeat(64, 1) + 0.1 * torch.randn(1024, 4, generator=generator)).to(dtype)
+    quantizer.initialize_kmeans(z)
+    counts, sums = np.ones(16), quantizer.codebook.double().numpy()
+    for _ in range(3000):
+        statistics = quantizer.statistics(z, quantizer(z).indices)
+        quantizer.update_codebook(*statistics)
+        counts = 0.999 * counts + 0.001 * statistics.counts.numpy()
+        sums = 0.999 * sums + 0.001 * statistics.sums.double().numpy()
+    # Each step rounds a few times at float32's epsilon, and what it rounds decays as what it adds: a thousand last.
+    tolerance = 4e3 * torch.finfo(torch.float32).eps
+    np.testing.assert_allclose(quantizer.ema_counts, counts, rtol=tolerance)
+    np.testing.assert_allclose(quantizer.ema_sums, sums, rtol=tolerance, atol=tolerance * np.abs(sums).max())
+    assert quantizer.ema_counts.sum().item() == pytest.approx(1024 - (1024 - 16) * 0.999**3000, rel=tolerance)
+    # The codes are these averages, rounded to 16 bits.
+    means = sums / counts[:, None]
+    eps = torch.finfo(dtype).eps
+    np.testing.assert_allclose(quantizer.codebook.double(), means, rtol=2 * eps, atol=2 * eps)
+
+
+def test_the_state_of_a_module_of_16_bits_is_saved_and_gives_the_same_next_step(tmp_path: Path) -> None:
+    first, second = make(update="ema").bfloat16(), VectorQuantizer(6, 3, update="ema").bfloat16()
+    step(first, normal(20, 3).bfloat16())
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second.load_state_dict(torch.load(tmp_path / "state.pt"))
+    for quantizer in (first, copy.deepcopy(first), second):
+        assert quantizer.ema_sums.dtype == quantizer.ema_counts.dtype == torch.float32
+    for quantizer in (first, second):
+        step(quantizer, normal(20, 3, seed=3).bfloat16())
+    assert all(value.equal(second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
 # ---- start and revival -----------------------------------------------------------------------------------------------

@@ -186,6 +186,16 @@ def test_kmeans_encodes_no_more_than_256_samples_at_once() -> None:
     assert max(sizes) <= 256
 
 
+def test_kmeans_leaves_out_samples_that_are_not_finite() -> None:
+    model, train = make(init="kmeans"), samples(400)
+    train.x[::7, 1] = torch.nan
+    initialize(model, train, seed=0)
+    assert model.quantizer.codebook.isfinite().all()
+    train.x[11:] = torch.inf
+    with pytest.raises(ValueError, match="at least K = 12 encodings that are finite and not masked, got 9 among 384"):
+        initialize(model, train, seed=0)
+
+
 def test_kmeans_of_series_takes_their_real_frames() -> None:
     model = make(init="kmeans", gamma=1.0)
     x = torch.rand(30, 8, 3)

@@ -73,6 +73,7 @@ def test_codes_that_follow_averages_are_the_same_bits_in_both_processes(folder: 
     assert same_bits(first["model"], second["model"])
     uneven = [outcome(folder, "uneven", rank) for rank in (0, 1)]
     assert same_bits(*uneven)
+    assert uneven[0]["codebook"].isfinite().all()
 
 
 def test_models_that_draw_have_the_same_weights_and_records_in_both_processes(folder: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor
 
 from somvae_ext.data import Samples
 from somvae_ext.models import VQVAE, VQVAEConfig, VQVAEOutput
+from somvae_ext.nn import VectorQuantizer
 from somvae_ext.training import RunFolder, TrainingConfig, fit
-from somvae_ext.training.codebook import initialize, reset_rows, revive
+from somvae_ext.training.codebook import follow_averages, initialize, reset_rows, revive
 
 CONFIG = VQVAEConfig(input_shape=(1, 4, 4), num_codes=8, latent_dim=3, hidden_sizes=(8,))
 RECIPE = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3, revive=True)
@@ -193,3 +196,26 @@ def test_a_nan_stops_the_training_before_it_reaches_a_code(tmp_path: Path, updat
     with pytest.raises(FloatingPointError, match=r"the reconstruction loss is nan at step 6 \(epoch 2\).*of epoch 1"):
         fit(model, data, recipe, run_folder=folder, resume=True, accelerator="cpu")
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_averages_follow_the_real_frames_of_series_in_padding() -> None:
+    quantizer = VectorQuantizer(4, 3, update="ema")
+    expected = copy.deepcopy(quantizer)
+    mask = torch.arange(6) < torch.tensor([6, 2, 0])[:, None]
+    z = torch.where(mask[..., None], torch.rand(3, 6, 3), torch.nan)
+    output = Encoded(z, quantizer(z, mask).indices)
+    follow_averages(Holder(quantizer), output, Fabric(accelerator="cpu", devices=1))  # type: ignore[arg-type]
+    expected.update_codebook(*expected.statistics(z[mask], expected.assign(z[mask])))
+    # Sums of at most eight terms of size one, in another order.
+    torch.testing.assert_close(quantizer.state_dict(), expected.state_dict(), rtol=1e-6, atol=1e-6)
+
+
+class Encoded(NamedTuple):
+    z_e: Tensor
+    indices: Tensor
+
+
+class Holder(NamedTuple):
+    """A model of one's own with a codebook, for series."""
+
+    quantizer: VectorQuantizer

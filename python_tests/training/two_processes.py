@@ -105,11 +105,12 @@ def drawn() -> dict[str, object]:
 
 
 def uneven() -> dict[str, object]:
-    """Averages of batches of different sizes, one of them empty."""
+    """Averages of batches of different sizes, one of them empty, with a row that is not finite."""
     fabric = launch("cpu")
     torch.manual_seed(0)
     quantizer = VectorQuantizer(4, 2, update="ema").double()
     z = series(1, seed=5).x[0, :, :2]
+    z[3, 1] = torch.nan
     for own in ((slice(0, 3), slice(3, 5)), (slice(0, 5), slice(5, 5)), (slice(0, 0), slice(0, 5))):
         part = z if WORLD_SIZE == 1 else z[own[RANK]]
         statistics = add_up(fabric, quantizer.statistics(part, quantizer.assign(part)))

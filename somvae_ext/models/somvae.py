@@ -115,7 +115,7 @@ class SOMVAE(nn.Module):
             ValueError: shapes that do not fit, a mask that is not bool, or networks whose output does not fit.
         """
         z_e = self.encode(self._without_masked(x, mask))
-        z_q, indices, losses = self.quantizer(z_e)
+        z_q, indices, losses = self.quantizer(z_e, mask)
         return SOMVAEOutput(
             reconstruction_q=self._decode("decoder_q", z_q),
             reconstruction_e=None if self.decoder_e is None else self._decode("decoder_e", z_e),
@@ -173,13 +173,14 @@ class SOMVAE(nn.Module):
         if output.reconstruction_e is not None:
             reconstruction_e = reconstruction_error(config.reconstruction, output.reconstruction_e, x, dims)
         if self.transitions is not None:
-            prev = predecessors(output.indices, mask)
+            cur = output.indices
+            prev = predecessors(cur, mask)
             if mask is not None and prev.numel() > 0:
                 # Masked frames count nowhere, but a row of the table that they named would be touched: by its
-                # optimizer's momentum. So they name one that a real frame does.
+                # optimizer's momentum. So they repeat the step of a real frame, or name node 0 where there is none.
                 real = mask.flatten().long().argmax()
-                prev = torch.where(mask, prev, prev.flatten()[real])
-            steps = self.transitions.losses(prev, output.indices, output.z_e, self.quantizer.codebook)
+                prev, cur = (torch.where(mask, node, node.flatten()[real].clamp_min(0)) for node in (prev, cur))
+            steps = self.transitions.losses(prev, cur, output.z_e, self.quantizer.snapshot())
             transition = -steps.log_prob
             smoothness = steps.expected_distance / self.num_clusters
         terms = SOMVAETerms(reconstruction_q, reconstruction_e, output.commitment, output.som, transition, smoothness)
@@ -239,21 +240,22 @@ class SOMVAE(nn.Module):
         map in order (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`). With ``"normal"`` nothing is to be done.
 
         Args:
-            x: as in :meth:`forward`; at least K samples, or real frames, for k-means.
+            x: as in :meth:`forward`; for k-means, at least K samples, or real frames, whose encodings are finite. The
+                others are left out.
             mask: as in :meth:`forward`.
             seed: of k-means.
 
         Raises:
-            ValueError: shapes that do not fit, too few samples, or encodings that are not finite.
+            ValueError: shapes that do not fit, or too few such samples.
         """
         if self.config.init == "kmeans":
-            self.quantizer.initialize_kmeans(self._real_encodings(x, mask), seed=seed)
+            self.quantizer.initialize_kmeans(self._encode_in_parts(x, mask), seed=seed, mask=mask)
 
     @torch.no_grad()
     def revive(
         self, unused: Tensor, x: Tensor, generator: torch.Generator | None = None, *, mask: Tensor | None = None
     ) -> list[tuple[nn.Parameter, Tensor]]:
-        """Replaces nodes that win nothing by encodings of random samples.
+        """Replaces nodes that win nothing by finite encodings of random samples.
 
         Args:
             unused: nodes to replace, int64 ``[U]``, each once.
@@ -268,7 +270,7 @@ class SOMVAE(nn.Module):
         Raises:
             ValueError: shapes that do not fit, a node out of range, or no sample to draw from.
         """
-        rows = self.quantizer.revive(unused, self._real_encodings(x, mask), generator=generator)
+        rows = self.quantizer.revive(unused, self._encode_in_parts(x, mask), generator=generator, mask=mask)
         return [(self.quantizer.codebook, rows)]
 
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float = 100.0) -> list[dict[str, Any]]:
@@ -303,11 +305,11 @@ class SOMVAE(nn.Module):
         self._check_network(name, x, math.prod(leading), shape)
         return x.view(*leading, *shape)
 
-    def _real_encodings(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """``[M, D]`` of the frames that count."""
+    def _encode_in_parts(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Encodings ``[..., D]``; what stands at masked frames has no meaning."""
         frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
         z = torch.cat([self.encode(part) for part in frames.split(_BATCH_FRAMES)])
-        return z if mask is None else z[mask.flatten()]
+        return z.view(*self._leading_shape(x), self.config.latent_dim)
 
     def _leading_shape(self, x: Tensor) -> torch.Size:
         """[N] or [B, T]: the shape of x without that of a sample."""

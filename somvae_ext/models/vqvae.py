@@ -66,8 +66,9 @@ class VQVAE(nn.Module):
 
     Attributes:
         quantizer: the codebook, a :class:`~somvae_ext.nn.VectorQuantizer`. Where ``config.codebook_update`` is
-            ``"ema"`` it does not learn by the loss: after each step of the optimizer it takes
-            ``quantizer.update_codebook(*quantizer.statistics(output.z_e, output.indices))``.
+            ``"ema"`` it does not learn by the loss: for each forward pass it takes
+            ``quantizer.update_codebook(*quantizer.statistics(output.z_e, output.indices))``, before or after the
+            backward pass.
 
     Example:
         >>> import torch
@@ -221,11 +222,11 @@ class VQVAE(nn.Module):
         ``"normal"`` nothing is to be done.
 
         Args:
-            x: samples ``[N, *input_shape]``, for k-means with at least K encodings.
+            x: samples ``[N, *input_shape]``, for k-means with at least K finite encodings. The others are left out.
             seed: of k-means.
 
         Raises:
-            ValueError: samples of another shape, too few of them, or encodings that are not finite.
+            ValueError: samples of another shape, or too few finite encodings.
         """
         if self.config.init == "kmeans":
             self.quantizer.initialize_kmeans(self._encode_in_parts(x), seed=seed)
@@ -234,7 +235,7 @@ class VQVAE(nn.Module):
     def revive(
         self, unused: Tensor, x: Tensor, generator: torch.Generator | None = None
     ) -> list[tuple[nn.Parameter, Tensor]]:
-        """Replaces codes that win nothing by encodings of random samples, and starts their averages anew.
+        """Replaces codes that win nothing by finite encodings of random samples, and starts their averages anew.
 
         Args:
             unused: codes to replace, int64 ``[U]``, each once.

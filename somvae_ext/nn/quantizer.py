@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext import ops
+from somvae_ext.nn.snapshot import snapshot
 from somvae_ext.som import kmeans_centers
 
 # Spread of the initial codes, as in the published code (github.com/ratschlab/SOM-VAE), cut off at two of them.
 _INITIAL_STD = 0.05
+MASKED = -1  # index of a masked encoding, which has no code
 
 
 class Quantizer(nn.Module):
     """What :class:`~somvae_ext.nn.SOMQuantizer` and :class:`~somvae_ext.nn.VectorQuantizer` have in common.
 
     They draw the codebook themselves, by :meth:`reset_parameters`, when they have all that belongs to it.
+
+    A ``mask`` says which encodings are real and which are padding, which may hold anything, NaN too: bool, in the shape
+    of the indices, True where an encoding is real. Padding takes part in nothing. Where codes are made from encodings,
+    encodings that are not finite (NaN or infinity in any feature) take no part either.
 
     Args:
         num_codes: number of codes K.
@@ -58,12 +65,32 @@ class Quantizer(nn.Module):
         return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Codes of indices, ``[..., D]`` or, with ``channel_first``, ``[N, D, *spatial]``: :meth:`assign` reversed."""
-        return self._channels_in_place(nn.functional.embedding(indices, self.codebook))
+        """Codes of indices, ``[..., D]`` or, with ``channel_first``, ``[N, D, *spatial]``: :meth:`assign` reversed.
+
+        The index -1 of masked positions gives zeros.
+        """
+        masked = indices == MASKED
+        codes = F.embedding(indices + masked, self.codebook)
+        return self._channels_in_place(torch.where(masked[..., None], 0, codes))
+
+    def snapshot(self) -> Tensor:
+        """The codebook as it is now, ``[K, D]``, differentiable, for losses of one's own.
+
+        Where gradients are recorded it is a copy, so that a backward pass still has these codes if :meth:`revive`, a
+        new start or moving averages have overwritten the codebook by then.
+        """
+        return snapshot(self.codebook) if torch.is_grad_enabled() else self.codebook
 
     @torch.no_grad()
-    def revive(self, unused: Tensor, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Replaces codes that win nothing by encodings, drawn at random.
+    def revive(
+        self,
+        unused: Tensor,
+        z: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Replaces codes that win nothing by encodings, drawn at random from those that are real and finite.
 
         An optimizer that keeps moments per parameter still pushes these rows as their old codes were pushed: reset its
         state in the rows returned.
@@ -72,6 +99,7 @@ class Quantizer(nn.Module):
             unused: codes to replace, int64 ``[U]``, each once.
             z: encodings to draw from, as in the forward pass; without repetition where there are at least U.
             generator: what to draw from, on the CPU wherever the codebook is; torch's global one by default.
+            mask: which encodings are real, bool in the shape of their indices; all by default.
 
         Returns:
             The rows of the codebook that were overwritten: ``unused`` on the codebook's device.
@@ -92,9 +120,11 @@ class Quantizer(nn.Module):
                 f"{name}: unused must hold indices from 0 to {self.num_codes - 1}, "
                 f"got {int(unused.min())} to {int(unused.max())}"
             )
-        rows = self._rows(z)
+        rows = self._real_rows(z, mask)
         if len(rows) == 0:
-            raise ValueError(f"{name}: z must hold at least one encoding to draw from, got none")
+            dropped = z.numel() // self.dim
+            among = f" that is finite and not masked among {dropped}" if dropped else ""
+            raise ValueError(f"{name}: z must hold at least one encoding to draw from, got none{among}")
         if len(rows) >= len(unused):
             drawn = torch.randperm(len(rows), generator=generator)[: len(unused)]
         else:
@@ -102,15 +132,58 @@ class Quantizer(nn.Module):
         self.codebook[unused] = rows[drawn.to(rows.device)].to(self.codebook)
         return unused
 
-    def _kmeans_centers(self, z: Tensor, seed: int) -> Tensor:
-        """K centres ``[K, D]`` of encodings, in no particular order."""
-        rows = self._rows(z)
+    def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None) -> Tensor:
+        """K centres ``[K, D]`` of the encodings that are real and finite, in no particular order."""
+        rows = self._real_rows(z, mask)
+        if len(rows) < self.num_codes:
+            raise ValueError(
+                f"{type(self).__name__}.initialize_kmeans: z must hold at least K = {self.num_codes} encodings that "
+                f"are finite and not masked, got {len(rows)} among {z.numel() // self.dim}"
+            )
         rows = rows if rows.dtype == torch.float64 else rows.float()
         return kmeans_centers(rows, self.num_codes, seed=seed)
 
-    def _rows(self, z: Tensor) -> Tensor:
-        """z as ``[M, D]``."""
-        return self._channel_last(z).reshape(-1, self.dim)
+    def _real_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        """The encodings that may become codes, ``[M, D]``."""
+        z = self._channel_last(z)
+        self._check_mask(z, mask)
+        rows = z.reshape(-1, self.dim)
+        return rows[self._takes_part(rows, mask)]
+
+    def _takes_part(self, rows: Tensor, mask: Tensor | None) -> Tensor:
+        """Which rows ``[M, D]`` may become codes: real ones that are finite in the codebook's dtype, bool ``[M]``."""
+        finite = rows.to(self.codebook.dtype).isfinite().all(dim=1)
+        return finite if mask is None else finite & mask.flatten()
+
+    def _unmasked(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        """z ``[..., D]`` as rows ``[M, D]``, zeros where masked: a NaN there would pass through 0 * NaN."""
+        self._check_mask(z, mask)
+        return (z if mask is None else torch.where(mask[..., None], z, 0)).reshape(-1, self.dim)
+
+    def _results(
+        self, z: Tensor, mask: Tensor | None, quantized: Tensor, index: Tensor, *losses: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Results of the rows of z ``[..., D]``, shaped as the caller's; masked encodings get zeros and index -1."""
+        shape = z.shape[:-1]
+        quantized, index, shaped = quantized.view(z.shape), index.view(shape), [loss.view(shape) for loss in losses]
+        if mask is not None:
+            quantized = torch.where(mask[..., None], quantized, 0)
+            index = torch.where(mask, index, MASKED)
+            shaped = [torch.where(mask, loss, 0) for loss in shaped]
+        return self._channels_in_place(quantized), index, shaped
+
+    def _check_mask(self, z: Tensor, mask: Tensor | None) -> None:
+        """
+        Raises:
+            ValueError: the mask is not bool, in the shape of z ``[..., D]`` without its features and on its device.
+        """
+        if mask is None:
+            return
+        if mask.dtype != torch.bool or mask.shape != z.shape[:-1] or mask.device != z.device:
+            raise ValueError(
+                f"{type(self).__name__}: mask must be of dtype bool, shape {list(z.shape[:-1])} and on {z.device}, "
+                f"got {mask.dtype}, {list(mask.shape)} and {mask.device}"
+            )
 
     def _channel_last(self, z: Tensor) -> Tensor:
         """z as ``[..., D]``."""

@@ -15,7 +15,7 @@ from somvae_ext.som import lay_out
 
 
 class QuantizerLosses(NamedTuple):
-    """Losses of each encoding, in the shape of ``indices``."""
+    """Losses of each encoding, in the shape of ``indices``; 0 where it is masked."""
 
     commitment: Tensor
     som: Tensor
@@ -25,7 +25,8 @@ class QuantizerOutput(NamedTuple):
     """What :class:`SOMQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 
     ``quantized`` are the winners' codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or
-    ``[N, *spatial]``) their nodes, ``losses`` what pulls codes and encodings together.
+    ``[N, *spatial]``) their nodes, ``losses`` what pulls codes and encodings together. Where an encoding is masked they
+    are 0, -1 and 0.
     """
 
     quantized: Tensor
@@ -98,42 +99,46 @@ class SOMQuantizer(Quantizer):
         self.straight_through = straight_through
         self.reset_parameters()
 
-    def forward(self, z: Tensor) -> QuantizerOutput:
+    def forward(self, z: Tensor, mask: Tensor | None = None) -> QuantizerOutput:
         """Quantizes encodings.
 
         Args:
             z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; of the codebook's dtype (any lower
-                precision under autocast) and on its device.
+                precision under autocast) and on its device. An encoding with a NaN has index 0, and losses NaN.
+            mask: which encodings are real, bool ``[...]`` or ``[N, *spatial]``; all by default. The others may hold
+                anything, and neither get nor give a gradient.
 
         Raises:
-            ValueError: a size is not D where it must be, or dtype or device differ from the codebook's.
+            ValueError: a size is not D where it must be, dtype or device differ from the codebook's, or a mask that
+                does not fit.
         """
         z = self._channel_last(z)
-        rows = z.reshape(-1, self.dim)
-        head = ops.som_head(rows, self.codebook, self.grid, border=self.border, straight_through=self.straight_through)
-        quantized = self._channels_in_place(head.quantized.view(z.shape))
+        rows = self._unmasked(z, mask)
+        head = ops.som_head(
+            rows, self.snapshot(), self.grid, border=self.border, straight_through=self.straight_through
+        )
         slots: Tensor | int = 1 + self.grid.num_slots
         if self.border == "mask":
             slots = 1 + self.grid.degree(z.device)[head.index]
-        shape = z.shape[:-1]
-        commitment = (head.commitment / self.dim).view(shape)
-        som = (head.som / (self.dim * slots)).view(shape)
-        return QuantizerOutput(quantized, head.index.view(shape), QuantizerLosses(commitment, som))
+        commitment, som = head.commitment / self.dim, head.som / (self.dim * slots)
+        quantized, indices, losses = self._results(z, mask, head.quantized, head.index, commitment, som)
+        return QuantizerOutput(quantized, indices, QuantizerLosses(*losses))
 
     @torch.no_grad()
-    def initialize_kmeans(self, z: Tensor, *, seed: int = 0) -> None:
+    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None) -> None:
         """Sets the codebook to k-means centres of encodings, laid out so that the map starts ordered.
 
         See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`.
 
         Args:
-            z: encodings as in :meth:`forward`, at least K of them.
+            z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
             seed: of the k-means++ seeding.
+            mask: as in :meth:`forward`.
 
         Raises:
-            ValueError: fewer than K encodings, values that are not finite, or a shape that does not fit.
+            ValueError: fewer than K real and finite encodings, or a shape that does not fit.
         """
-        self.codebook.copy_(lay_out(self._kmeans_centers(z, seed), self.grid))
+        self.codebook.copy_(lay_out(self._kmeans_centers(z, seed, mask), self.grid))
 
     def extra_repr(self) -> str:
         layout = ", channel_first=True" if self.channel_first else ""

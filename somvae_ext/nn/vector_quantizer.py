@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import ops
-from somvae_ext.nn.quantizer import Quantizer
+from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
+from somvae_ext.nn.quantizer import MASKED, Quantizer
 
 CodebookUpdate = Literal["gradient", "ema"]
 
 
 class VectorQuantizerLosses(NamedTuple):
-    """Losses of each encoding, in the shape of ``indices``."""
+    """Losses of each encoding, in the shape of ``indices``; 0 where it is masked."""
 
     commitment: Tensor
     codebook: Tensor
@@ -25,7 +26,8 @@ class VectorQuantizerOutput(NamedTuple):
     """What :class:`VectorQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 
     ``quantized`` are the nearest codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or ``[N,
-    *spatial]``) their places in the codebook, ``losses`` what pulls codes and encodings together.
+    *spatial]``) their places in the codebook, ``losses`` what pulls codes and encodings together. Where an encoding is
+    masked they are 0, -1 and 0.
     """
 
     quantized: Tensor
@@ -36,14 +38,14 @@ class VectorQuantizerOutput(NamedTuple):
 class CodeStatistics(NamedTuple):
     """What each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
 
-    Those of several batches, or processes, are added up.
+    Statistics of several batches, or processes, are added up.
     """
 
     counts: Tensor
     sums: Tensor
 
 
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(FullPrecisionBuffers, Quantizer):
     """Replaces encodings by the nearest codes, and says what pulls codes and encodings together.
 
     For an encoding z with nearest code e (van den Oord et al. 2017, arXiv 1711.00937, equation 3; means over the
@@ -65,10 +67,14 @@ class VectorQuantizer(Quantizer):
 
     N' is Laplace smoothing, which keeps codes that win next to nothing finite; where N_i falls far below ``epsilon``,
     after some thousand batches without a win, it draws the code towards zero. The forward pass never moves a code. That
-    takes two steps after it, between which processes that train together add up what they have::
+    takes two steps after it, before or after the backward pass, between which processes that train together add up what
+    they have::
 
         statistics = quantizer.statistics(z, output.indices)
         quantizer.update_codebook(*statistics)
+
+    Encodings that are masked or not finite take no part in the averages. The averages stay in float32, or float64, when
+    the module is cast to 16 bits; the codebook is cast.
 
     Args:
         num_codes: number of codes K.
@@ -98,6 +104,7 @@ class VectorQuantizer(Quantizer):
 
     ema_counts: Tensor
     ema_sums: Tensor
+    full_precision_buffers: ClassVar[tuple[str, ...]] = ("ema_counts", "ema_sums")
 
     def __init__(
         self,
@@ -120,8 +127,8 @@ class VectorQuantizer(Quantizer):
         self.decay = decay
         self.epsilon = epsilon
         if update == "ema":
-            self.register_buffer("ema_counts", torch.empty(num_codes))
-            self.register_buffer("ema_sums", torch.empty(num_codes, dim))
+            self.register_buffer("ema_counts", torch.empty(num_codes, dtype=full_precision_dtype()))
+            self.register_buffer("ema_sums", torch.empty(num_codes, dim, dtype=full_precision_dtype()))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -129,39 +136,43 @@ class VectorQuantizer(Quantizer):
         super().reset_parameters()
         self._restart_averages(slice(None))
 
-    def forward(self, z: Tensor) -> VectorQuantizerOutput:
+    def forward(self, z: Tensor, mask: Tensor | None = None) -> VectorQuantizerOutput:
         """Quantizes encodings.
 
         Args:
             z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; of the codebook's dtype (any lower
                 precision under autocast) and on its device. An encoding with a NaN has index 0, and losses NaN.
+            mask: which encodings are real, bool ``[...]`` or ``[N, *spatial]``; all by default. The others may hold
+                anything, and get no gradient.
 
         Raises:
-            ValueError: a size is not D where it must be, or dtype or device differ from the codebook's.
+            ValueError: a size is not D where it must be, dtype or device differ from the codebook's, or a mask that
+                does not fit.
         """
         z = self._channel_last(z)
-        rows = z.reshape(-1, self.dim)
-        distance, index = ops.bmu(rows, self.codebook.detach())
-        codes = F.embedding(index, self.codebook)
-        codebook = distance.detach()
+        rows = self._unmasked(z, mask)
+        codebook = self.snapshot()
+        distance, index = ops.bmu(rows, codebook.detach())
+        codes = F.embedding(index, codebook)
+        codebook_loss = distance.detach()
         if self.update == "gradient":
-            codebook = (rows.detach().to(distance.dtype) - codes.to(distance.dtype)).square().sum(dim=1)
+            codebook_loss = (rows.detach().to(distance.dtype) - codes.to(distance.dtype)).square().sum(dim=1)
         # The difference is zero, so that the value is the code, bit by bit, as it would not be in z + (code - z).
         quantized = codes.detach() + (rows - rows.detach())
-        shape = z.shape[:-1]
-        return VectorQuantizerOutput(
-            self._channels_in_place(quantized.view(z.shape)),
-            index.view(shape),
-            VectorQuantizerLosses((distance / self.dim).view(shape), (codebook / self.dim).view(shape)),
+        quantized, indices, losses = self._results(
+            z, mask, quantized, index, distance / self.dim, codebook_loss / self.dim
         )
+        return VectorQuantizerOutput(quantized, indices, VectorQuantizerLosses(*losses))
 
     @torch.no_grad()
-    def statistics(self, z: Tensor, indices: Tensor) -> CodeStatistics:
+    def statistics(self, z: Tensor, indices: Tensor, mask: Tensor | None = None) -> CodeStatistics:
         """What :meth:`update_codebook` needs to know of a batch.
 
         Args:
-            z: encodings as in :meth:`forward`.
-            indices: their codes, as :meth:`forward` gave them.
+            z: encodings as in :meth:`forward`; those that are not finite are left out.
+            indices: their codes, as :meth:`forward` gave them; those of index -1, which it gives to masked encodings,
+                are left out.
+            mask: as in :meth:`forward`, for indices of other origin.
 
         Raises:
             ValueError: shapes that do not fit, or an index out of range.
@@ -172,7 +183,13 @@ class VectorQuantizer(Quantizer):
                 "VectorQuantizer.statistics: indices must have the shape of z without its features, "
                 f"{list(z.shape[:-1])}, got {list(indices.shape)}"
             )
-        sums, counts = ops.segment_sum(z.reshape(-1, self.dim), indices.flatten(), self.num_codes)
+        self._check_mask(z, mask)
+        rows, index = z.reshape(-1, self.dim), indices.flatten()
+        counted = self._takes_part(rows, mask) & (index != MASKED)
+        # In one shape whatever is left out, for compiled graphs: the others are zeros of code 0, taken off its count.
+        rows, index = torch.where(counted[:, None], rows, 0), torch.where(counted, index, 0)
+        sums, counts = ops.segment_sum(rows, index, self.num_codes)
+        counts[0] -= (~counted).sum()
         return CodeStatistics(counts, sums)
 
     @torch.no_grad()
@@ -181,7 +198,7 @@ class VectorQuantizer(Quantizer):
 
         Args:
             counts: how many encodings each code won, ``[K]``.
-            sums: their sums, ``[K, D]``.
+            sums: their sums, ``[K, D]``. A code whose sum is not finite, or overflows, counts as having won nothing.
 
         Raises:
             ValueError: statistics of another shape, or a codebook that learns by its gradient.
@@ -194,38 +211,50 @@ class VectorQuantizer(Quantizer):
                     f"VectorQuantizer.update_codebook: {name} must have shape {list(expected.shape)}, "
                     f"got {list(given.shape)}"
                 )
-        self.ema_counts.lerp_(counts.to(self.ema_counts), 1 - self.decay)
-        self.ema_sums.lerp_(sums.to(self.ema_sums), 1 - self.decay)
+        counts, sums = counts.to(self.ema_counts), sums.to(self.ema_sums)
+        # An average never gets rid of a NaN.
+        finite = sums.isfinite().all(dim=1) & counts.isfinite()
+        self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
+        self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
         # Not torch.sum, whose order, and so its last bit, depends on the number of threads where there are many codes.
         everything = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
         total = ops.segment_sum(self.ema_counts[:, None], everything, 1).sum
         smoothed = (self.ema_counts[:, None] + self.epsilon) / (total + self.num_codes * self.epsilon) * total
-        self.codebook.copy_(self.ema_sums / smoothed)
+        # Zero where no code has won anything, as with decay 0 after an empty batch: the codes stay.
+        self.codebook.copy_(torch.where(smoothed > 0, self.ema_sums / smoothed, self.codebook))
 
     @torch.no_grad()
-    def initialize_kmeans(self, z: Tensor, *, seed: int = 0) -> None:
+    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None) -> None:
         """Sets the codebook to k-means centres of encodings, see :func:`~somvae_ext.som.kmeans_centers`.
 
         With ``update="ema"`` the averages begin anew there.
 
         Args:
-            z: encodings as in :meth:`forward`, at least K of them.
+            z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
             seed: of the k-means++ seeding.
+            mask: as in :meth:`forward`.
 
         Raises:
-            ValueError: fewer than K encodings, values that are not finite, or a shape that does not fit.
+            ValueError: fewer than K real and finite encodings, or a shape that does not fit.
         """
-        self.codebook.copy_(self._kmeans_centers(z, seed))
+        self.codebook.copy_(self._kmeans_centers(z, seed, mask))
         self._restart_averages(slice(None))
 
     @torch.no_grad()
-    def revive(self, unused: Tensor, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Replaces codes that win nothing by encodings, drawn at random.
+    def revive(
+        self,
+        unused: Tensor,
+        z: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Replaces codes that win nothing by encodings, drawn at random from those that are real and finite.
 
         With ``update="ema"`` their averages begin anew there, so that they stay until they win something else. See
         :meth:`Quantizer.revive` for arguments, result and errors.
         """
-        rows = super().revive(unused, z, generator=generator)
+        rows = super().revive(unused, z, generator=generator, mask=mask)
         self._restart_averages(rows)
         return rows
 
@@ -238,4 +267,4 @@ class VectorQuantizer(Quantizer):
         """As if each of these codes had won one encoding, itself."""
         if self.update == "ema":
             self.ema_counts[rows] = 1
-            self.ema_sums[rows] = self.codebook[rows]
+            self.ema_sums[rows] = self.codebook[rows].to(self.ema_sums)

@@ -1,0 +1,35 @@
+"""Buffers that a cast to 16 bits leaves in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+
+def full_precision_dtype() -> torch.dtype:
+    """torch's default dtype, but at least float32."""
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+
+
+class FullPrecisionBuffers(nn.Module):
+    """A module whose running statistics are in float32, or float64 with a module of float64.
+
+    In 16 bits a running average stands still once a batch changes it by less than half of its last bit. So
+    ``.bfloat16()``, ``.half()`` and ``.to(dtype)`` leave these buffers in float32.
+    """
+
+    full_precision_buffers: ClassVar[tuple[str, ...]] = ()
+    """Names of the buffers; a module may lack some of them."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        exact = {name: self._buffers[name] for name in self.full_precision_buffers if name in self._buffers}
+        super()._apply(fn, recurse)
+        for name, before in exact.items():
+            after = self._buffers[name]
+            if before is not None and after is not None and after.dtype.itemsize < 4:
+                # From the values before the cast, which has rounded them.
+                self._buffers[name] = before.to(after.device, torch.float32)
+        return self

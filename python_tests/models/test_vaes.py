@@ -187,6 +187,38 @@ def test_capacities_of_the_notebook_are_raised_once_an_epoch() -> None:
     assert shown == [2.5, 2.5, 5, 100, 100]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_capacities_rise_in_float32_whatever_the_weights_are(dtype: torch.dtype) -> None:
+    model = gumbel(objective="dupont", capacity_z=30.0).float().to(dtype)
+    assert model.mu.weight.dtype == dtype
+    shown = []
+    for step in (20_000, 20_001):  # 24 and 24.0012, one number in 16 bits
+        model.set_progress(step, epoch=1)
+        shown.append(model.capacity_z.item())
+    assert shown == pytest.approx([24.0, 24.0012], rel=torch.finfo(torch.float32).eps)
+    restored = GumbelVAE(model.config).to(dtype)
+    restored.load_state_dict(model.state_dict())
+    assert restored.capacity_z.item() == shown[1]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("objective", ["dupont", "notebook"])
+def test_capacities_may_be_set_for_the_next_step_before_the_backward_pass(objective: str, compiled: bool) -> None:
+    torch._dynamo.reset()
+    results = []
+    for raised in (False, True):
+        model, x = gumbel(objective=objective), images()
+        function = torch.compile(model.loss, fullgraph=True, backend="aot_eager") if compiled else model.loss
+        model.set_progress(1, 1)
+        torch.manual_seed(0)
+        losses = function(model(x), x)
+        if raised:
+            model.set_progress(25_000, 40)
+        losses.total.backward()
+        results.append([parameter.grad for parameter in model.parameters()])
+    assert all(a.equal(b) for a, b in zip(*results, strict=True))  # type: ignore[union-attr]
+
+
 def test_capacities_are_kept_with_the_weights() -> None:
     model = gumbel(objective="dupont")
     model.set_progress(5000, 2)

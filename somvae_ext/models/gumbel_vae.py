@@ -18,6 +18,8 @@ from somvae_ext.models import _config, elbo
 from somvae_ext.models._arguments import draw_categories
 from somvae_ext.models._config import Network
 from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
+from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
+from somvae_ext.nn.snapshot import snapshot
 
 Objective = Literal["plain", "dupont", "notebook"]
 
@@ -138,7 +140,7 @@ class GumbelVAELosses(NamedTuple):
     kl_c: Tensor
 
 
-class GumbelVAE(GaussianAutoencoder):
+class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
     """VAE of samples in [0, 1] with a continuous latent variable z and a categorical one c.
 
     Args:
@@ -162,13 +164,14 @@ class GumbelVAE(GaussianAutoencoder):
     config: GumbelVAEConfig
     capacity_z: Tensor
     capacity_c: Tensor
+    full_precision_buffers: ClassVar[tuple[str, ...]] = ("capacity_z", "capacity_c")
 
     def __init__(self, config: GumbelVAEConfig) -> None:
         super().__init__(config, condition_size=config.num_categories)
         self.categories = nn.Linear(self.mu.in_features, config.num_categories)
         # Tensors, not numbers: a compiled loss would be compiled anew for each.
-        self.register_buffer("capacity_z", torch.zeros(()))
-        self.register_buffer("capacity_c", torch.zeros(()))
+        self.register_buffer("capacity_z", torch.zeros((), dtype=full_precision_dtype()))
+        self.register_buffer("capacity_c", torch.zeros((), dtype=full_precision_dtype()))
 
     @property
     def num_categories(self) -> int:
@@ -269,12 +272,14 @@ class GumbelVAE(GaussianAutoencoder):
         if config.objective == "plain":
             total = reconstruction + kl_z + kl_c
         else:
+            # A compiled backward pass may read them after the next step has set them anew.
+            capacity_z, capacity_c = snapshot(self.capacity_z), snapshot(self.capacity_c)
             if config.objective == "dupont":
-                excess = (kl_z - self.capacity_z).abs() + (kl_c - self.capacity_c).abs()
+                excess = (kl_z - capacity_z).abs() + (kl_c - capacity_c).abs()
             else:
                 n = max(1, len(x))
                 entropy = math.log(config.num_categories) - kl_c
-                excess = (kl_z - self.capacity_z / n).abs() + (entropy - self.capacity_c / n).abs()
+                excess = (kl_z - capacity_z / n).abs() + (entropy - capacity_c / n).abs()
             total = reconstruction + config.gamma * excess
         return GumbelVAELosses(total, reconstruction, kl_z, kl_c)
 

@@ -13,8 +13,8 @@ class SOMVAEOutput(NamedTuple):
     ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are what the decoders make of the winner's
     code and of the encoding: samples, or, where the reconstruction loss is ``"bce"``, their logits. The second is None
     without a second decoder. ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``indices``
-    int64 ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. At masked frames ``indices``
-    is -1, ``z_q``, ``commitment`` and ``som`` are 0, and the rest has no meaning.
+    int64 ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. At masked frames
+    ``indices`` is -1, ``z_q``, ``commitment`` and ``som`` are 0, and the rest has no meaning.
     """
 
     reconstruction_q: Tensor

@@ -7,6 +7,7 @@ import importlib
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import oracle
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from somvae_ext import Grid
+from somvae_ext import Grid, nn, ops
 
 SMALL_GRIDS = [
     Grid(rows, cols, topology=topology, periodic=periodic)
@@ -102,6 +103,91 @@ def test_a_repeated_neighbour_on_a_short_periodic_side_counts_once(grid: Grid, d
     assert grid.degree().tolist() == [degree] * grid.num_nodes
 
 
+# ---- eight neighbours ------------------------------------------------------------------------------------------------
+
+
+def around(grid: Grid, node: int) -> list[int]:
+    """The nodes at one step up, down, right, left, and to the four corners, in this order, each once and not itself."""
+    row, col = divmod(node, grid.cols)
+    found: list[int] = []
+    for up, along in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        there = [row + up, col + along]
+        if grid.periodic:
+            there = [there[0] % grid.rows, there[1] % grid.cols]
+        if 0 <= there[0] < grid.rows and 0 <= there[1] < grid.cols:
+            other = there[0] * grid.cols + there[1]
+            found.append(-1 if other == node or other in found else other)
+        else:
+            found.append(-1)
+    return found
+
+
+def check_eight_neighbors(grid: Grid) -> None:
+    table = grid.neighbors(connectivity=8)
+    assert table.dtype == torch.int64
+    assert table.tolist() == [around(grid, node) for node in range(grid.num_nodes)]
+    assert torch.equal(table[:, :4], grid.neighbors())
+    apart = oracle.grid_distance(grid.rows, grid.cols, grid.topology, grid.periodic)
+    near = (apart > 0) & (apart < math.sqrt(2) + 1e-9)
+    assert grid.degree(connectivity=8).tolist() == near.sum(axis=1).tolist()
+    nodes = torch.arange(grid.num_nodes)
+    pairs = torch.cartesian_prod(nodes, nodes)
+    adjacent = grid.adjacent(pairs[:, 0], pairs[:, 1], connectivity=8)
+    np.testing.assert_array_equal(adjacent.view(grid.num_nodes, -1), near)
+    default = grid.adjacent(pairs[:, 0], pairs[:, 1]).view(grid.num_nodes, -1)
+    np.testing.assert_array_equal(default, (apart > 0) & (apart < 1 + 1e-9))
+
+
+@pytest.mark.parametrize("grid", [grid for grid in SMALL_GRIDS if grid.topology == "rectangular"], ids=str)
+def test_eight_neighbours_of_small_grids(grid: Grid) -> None:
+    check_eight_neighbors(grid)
+
+
+@given(grids(most=9).filter(lambda grid: grid.topology == "rectangular"))
+def test_eight_neighbours_of_larger_grids(grid: Grid) -> None:
+    check_eight_neighbors(grid)
+
+
+def test_of_eight_slots_the_published_four_come_first_then_the_diagonals() -> None:
+    assert Grid(3, 3).neighbors(connectivity=8)[4].tolist() == [7, 1, 5, 3, 8, 6, 2, 0]
+    assert Grid(3, 3).neighbors(connectivity=8)[0].tolist() == [3, -1, 1, -1, 4, -1, -1, -1]
+
+
+def test_connectivity_is_by_default_that_of_the_ops() -> None:
+    for grid in (Grid(3, 4), Grid(3, 4, "hexagonal")):
+        assert grid.connectivities[0] == grid.num_slots == grid.neighbors().shape[1]
+        assert grid.neighbors(connectivity=grid.connectivities[0]) is grid.neighbors()
+    assert Grid(3, 4).connectivities == (4, 8)
+    assert Grid(3, 4, "hexagonal").connectivities == (6,)
+
+
+@pytest.mark.parametrize("table", [Grid.neighbors, Grid.degree])
+@pytest.mark.parametrize("wrong", [6, 5, 0, -4, 8.0, True, "8"])
+def test_other_connectivities_are_refused(table: Callable[..., Tensor], wrong: Any) -> None:
+    with pytest.raises(ValueError, match=f"^Grid: connectivity must be 4 or 8 on a rectangular grid, got {wrong!r}$"):
+        table(Grid(3, 4), connectivity=wrong)
+    if wrong != 6:
+        with pytest.raises(ValueError, match=f"^Grid: connectivity must be 6 on a hexagonal grid, got {wrong!r}$"):
+            table(Grid(3, 4, "hexagonal"), connectivity=wrong)
+
+
+def test_ops_and_losses_keep_their_four_slots() -> None:
+    grid, codebook, index = Grid(3, 3), torch.rand(9, 2), torch.tensor([4])
+    grid.neighbors(connectivity=8)
+    assert ops.som_gather(codebook, index, grid).tolist() == [codebook[[4, 7, 1, 5, 3]].tolist()]
+    slots = (codebook[4] - codebook[[4, 7, 1, 5, 3]]).square().sum()
+    torch.testing.assert_close(ops.som_losses(codebook[index], codebook, index, grid).som[0], slots)
+    for call in (
+        lambda: ops.som_gather(codebook, index, grid, connectivity=8),  # type: ignore[call-arg]
+        lambda: ops.som_losses(codebook[index], codebook, index, grid, connectivity=8),  # type: ignore[call-arg]
+        lambda: ops.som_head(codebook[index], codebook, grid, connectivity=8),  # type: ignore[call-arg]
+        lambda: nn.SOMQuantizer(grid, 2, connectivity=8),  # type: ignore[call-arg]
+        lambda: Grid(3, 3, connectivity=8),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'connectivity'"):
+            call()
+
+
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_distance_is_a_metric(grid: Grid) -> None:
     nodes = torch.arange(grid.num_nodes)
@@ -183,6 +269,7 @@ TABLES = pytest.mark.parametrize("table", [Grid.neighbors, Grid.degree])
 @TABLES
 def test_table_is_computed_once(table: Callable[..., Tensor]) -> None:
     assert table(Grid(7, 11)) is table(Grid(7, 11), "cpu")
+    assert table(Grid(7, 11), connectivity=8) is table(Grid(7, 11), "cpu", np.int64(8))
 
 
 @TABLES
@@ -217,6 +304,9 @@ def test_compiled_graph_holds_the_table(table: Callable[..., Tensor]) -> None:
     compiled = torch.compile(lambda nodes: table(grid, nodes.device)[nodes], fullgraph=True, backend=record)
     assert torch.equal(compiled(index), table(grid)[index])
     assert len(operations) == 1  # the lookup
+    compiled = torch.compile(lambda nodes: table(grid, nodes.device, 8)[nodes], fullgraph=True, backend=record)
+    assert torch.equal(compiled(index), table(grid, connectivity=8)[index])
+    assert len(operations) == 2
 
 
 @pytest.mark.parametrize(
@@ -240,7 +330,19 @@ def test_errors_name_argument_expectation_and_what_came(arguments: dict[str, obj
         Grid(**{"rows": 2, "cols": 2, **arguments})
 
 
-@pytest.mark.parametrize("module", ["evaluation.u_matrix", "grid", "ops.bmu", "ops.neighborhood", "ops.transition"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "evaluation.clustering",
+        "evaluation.map_quality",
+        "evaluation.node_usage",
+        "evaluation.u_matrix",
+        "grid",
+        "ops.bmu",
+        "ops.neighborhood",
+        "ops.transition",
+    ],
+)
 def test_examples_in_docstrings(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(f"somvae_ext.{module}"))
     assert failed == 0

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 Topology = Literal["rectangular", "hexagonal"]
+Connectivity = Literal[4, 6, 8]
 
 # Offsets (row, column) of a node's neighbours, in slot order. Rectangular: up, down, right, left, where "up" is
-# row + 1 as in the published SOM-VAE code. Hexagonal (rows with an odd number are shifted right by half a node):
+# row + 1 as in the published SOM-VAE code; of 8 neighbours, up-right, up-left, down-right, down-left after these.
+# Hexagonal (rows with an odd number are shifted right by half a node):
 # right, left, up-right, up-left, down-right, down-left; the column offsets depend on the row's parity.
 _RECTANGULAR = ((1, 0), (-1, 0), (0, 1), (0, -1))
+_DIAGONAL = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 _HEXAGONAL_EVEN = ((0, 1), (0, -1), (1, 0), (1, -1), (-1, 0), (-1, -1))
 _HEXAGONAL_ODD = ((0, 1), (0, -1), (1, 1), (1, 0), (-1, 1), (-1, 0))
 _HEXAGON_ROW_SPACING = math.sqrt(3) / 2
@@ -44,7 +47,8 @@ class Grid:
     Args:
         rows: number of rows R, at least 1.
         cols: number of columns C, at least 1.
-        topology: ``"rectangular"`` (4 neighbours) or ``"hexagonal"`` (6 neighbours, all at distance 1).
+        topology: ``"rectangular"`` (4 neighbours, or 8 where :meth:`neighbors` is asked for those at the corners, too)
+            or ``"hexagonal"`` (6 neighbours, all at distance 1).
         periodic: whether the map wraps around on both axes (a torus). Periodic hexagons need an even number of
             rows, because the rows are shifted by turns.
 
@@ -92,17 +96,35 @@ class Grid:
 
     @property
     def num_slots(self) -> int:
-        """Neighbour slots S per node: 4 or 6. At a border some stay empty."""
-        return 4 if self.topology == "rectangular" else 6
+        """Neighbour slots S per node of the ops and losses: 4 or 6. At a border some stay empty."""
+        return self.connectivities[0]
 
-    def neighbors(self, device: torch.device | str = "cpu") -> Tensor:
+    @property
+    def connectivities(self) -> tuple[Connectivity, ...]:
+        """How many neighbours a node away from a border may be said to have: (4, 8) on rectangles, (6,) on hexagons."""
+        return (4, 8) if self.topology == "rectangular" else (6,)
+
+    def neighbors(self, device: torch.device | str = "cpu", connectivity: Connectivity | None = None) -> Tensor:
         """Neighbour table, int64 ``[K, S]``: the node in each slot, or -1 where there is none.
 
         The relation is symmetric. On periodic sides of 1 or 2 a slot that would repeat an earlier neighbour, or
         the node itself, is empty, so that every neighbour counts once. The table is computed once per device: do not
         write to it.
+
+        Args:
+            device: of the table.
+            connectivity: S, one of :attr:`connectivities`; by default the first, that of the ops. Slots of rectangles
+                are up, down, right, left, where up is row + 1; of 8, up-right, up-left, down-right, down-left follow.
+                Those of hexagons are right, left, up-right, up-left, down-right, down-left.
+
+        Raises:
+            ValueError: a connectivity that the topology does not have.
+
+        Example:
+            >>> Grid(3, 3).neighbors(connectivity=8)[4].tolist()
+            [7, 1, 5, 3, 8, 6, 2, 0]
         """
-        return _neighbor_table(self._key, torch.device(device))
+        return _neighbor_table(self._key, self._checked(connectivity), torch.device(device))
 
     def window(self, radius: int, device: torch.device | str = "cpu") -> Window:
         """The nodes within ``radius`` of each node, itself included.
@@ -133,9 +155,12 @@ class Grid:
         near = offsets[row % 2]
         return self._nodes_at(row[..., None] + near[..., 0], col[..., None] + near[..., 1])
 
-    def degree(self, device: torch.device | str = "cpu") -> Tensor:
-        """Number of neighbours of each node, int64 ``[K]``, computed once per device: do not write to it."""
-        return _degree_table(self._key, torch.device(device))
+    def degree(self, device: torch.device | str = "cpu", connectivity: Connectivity | None = None) -> Tensor:
+        """Number of neighbours of each node, int64 ``[K]``, computed once per device: do not write to it.
+
+        ``connectivity`` as in :meth:`neighbors`.
+        """
+        return _degree_table(self._key, self._checked(connectivity), torch.device(device))
 
     def coordinates(self) -> Tensor:
         """Position of each node in the plane, float64 ``[K, 2]`` as (x, y); neighbours are at distance 1."""
@@ -186,13 +211,25 @@ class Grid:
             between_columns = torch.minimum(between_columns, self.cols - between_columns)
         return between_rows, between_columns
 
-    def adjacent(self, a: Tensor, b: Tensor) -> Tensor:
-        """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbours, bool."""
-        return (self.neighbors(a.device)[a] == b[..., None]).any(dim=-1)
+    def adjacent(self, a: Tensor, b: Tensor, connectivity: Connectivity | None = None) -> Tensor:
+        """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbours, bool.
+
+        ``connectivity`` as in :meth:`neighbors`.
+        """
+        return (self.neighbors(a.device, connectivity)[a] == b[..., None]).any(dim=-1)
 
     def row_col(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Row and column of each node index (int64, any shape)."""
         return torch.div(index, self.cols, rounding_mode="floor"), index % self.cols
+
+    def _checked(self, connectivity: Connectivity | None) -> Connectivity:
+        if connectivity is None:
+            return self.connectivities[0]
+        is_integer = hasattr(connectivity, "__index__") and not isinstance(connectivity, bool)
+        if not is_integer or connectivity not in self.connectivities:
+            expected = " or ".join(str(number) for number in self.connectivities)
+            raise ValueError(f"Grid: connectivity must be {expected} on a {self.topology} grid, got {connectivity!r}")
+        return operator.index(connectivity)  # type: ignore[return-value]  # numpy's integers become Python's
 
     def _nodes_at(self, row: Tensor, col: Tensor) -> Tensor:
         """The nodes at these places, around the edges of a periodic grid; -1 outside of an open one."""
@@ -203,13 +240,13 @@ class Grid:
 
 
 @torch.compiler.assume_constant_result  # a compiled graph holds the table, it does not compute it at each step
-def _neighbor_table(key: str, device: torch.device) -> Tensor:
-    return _table(device, _build_neighbor_table, key)
+def _neighbor_table(key: str, connectivity: int, device: torch.device) -> Tensor:
+    return _table(device, _build_neighbor_table, key, connectivity)
 
 
 @torch.compiler.assume_constant_result
-def _degree_table(key: str, device: torch.device) -> Tensor:
-    return _table(device, _build_degree_table, key)
+def _degree_table(key: str, connectivity: int, device: torch.device) -> Tensor:
+    return _table(device, _build_degree_table, key, connectivity)
 
 
 @torch.compiler.assume_constant_result
@@ -240,21 +277,22 @@ def _cached_table(device: torch.device, build: Callable[..., Tensor], *of: str |
         return build(*of).to(device)
 
 
-def _build_degree_table(key: str) -> Tensor:
-    return (_build_neighbor_table(key) >= 0).sum(dim=1)
+def _build_degree_table(key: str, connectivity: int) -> Tensor:
+    return (_build_neighbor_table(key, connectivity) >= 0).sum(dim=1)
 
 
-def _build_neighbor_table(key: str) -> Tensor:
+def _build_neighbor_table(key: str, connectivity: int) -> Tensor:
     grid = Grid(*json.loads(key))
     nodes = torch.arange(grid.num_nodes, device="cpu")  # whatever torch's default device is
     row, col = grid.row_col(nodes)
     if grid.topology == "rectangular":
-        offsets = torch.tensor(_RECTANGULAR, device="cpu").expand(grid.num_nodes, -1, -1)
+        steps = (*_RECTANGULAR, *_DIAGONAL)[:connectivity]
+        offsets = torch.tensor(steps, device="cpu").expand(grid.num_nodes, -1, -1)
     else:
         offsets = torch.tensor([_HEXAGONAL_EVEN, _HEXAGONAL_ODD], device="cpu")[row % 2]
     table = grid._nodes_at(row[:, None] + offsets[..., 0], col[:, None] + offsets[..., 1])
     repeated = table == nodes[:, None]
-    for slot in range(1, grid.num_slots):
+    for slot in range(1, connectivity):
         repeated[:, slot] |= (table[:, :slot] == table[:, slot : slot + 1]).any(dim=1)
     return table.masked_fill(repeated, -1)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from somvae_ext.estimators import SOM
 from somvae_ext.evaluation import NMIAverage, acc, ari, nmi, purity
 
 # Manning et al., "Introduction to Information Retrieval", figure 16.4: three clusters, x = 0, o = 1, diamond = 2.
@@ -105,3 +109,102 @@ def test_rows_that_do_not_pair_up_are_refused(metric: object, labels: int, nodes
     message = rf"label and index must have the same shape \[N\] with N of at least 1, got \[{labels}\] and \[{nodes}\]"
     with pytest.raises(ValueError, match=message):
         metric(torch.zeros(labels), torch.zeros(nodes))  # type: ignore[operator]
+
+
+# ---- what is a class, and what is a node -----------------------------------------------------------------------------
+
+METRICS = [purity, nmi, ari, acc]
+INTEGERS: dict[str, Callable[[Any], Any]] = {
+    "numpy": np.asarray,
+    "uint8": np.uint8,
+    "big endian": lambda values: np.asarray(values, dtype=">i4"),
+    "list": np.ndarray.tolist,
+    "tuple": lambda values: tuple(values.tolist()),
+    "pandas": pd.Series,
+    "nullable pandas": lambda values: pd.Series(values, dtype="Int64"),
+    "objects": lambda values: np.asarray(values, dtype=object),
+    "torch int32": lambda values: torch.from_numpy(values).int(),
+    "torch uint8": lambda values: torch.from_numpy(values).byte(),
+}
+NAMES = np.array(["x", "o", "diamond"])
+CLASSES = INTEGERS | {
+    "strings": lambda values: NAMES[values],
+    "list of strings": lambda values: NAMES[values].tolist(),
+    "objects of strings": lambda values: NAMES[values].astype(object),
+    "numpy's other strings": lambda values: NAMES[values].astype(np.dtypes.StringDType()),
+    "pandas strings": lambda values: pd.Series(NAMES[values]),
+    "categories": lambda values: pd.Series(NAMES[values], dtype="category"),
+    "large integers": lambda values: values.astype(np.uint64) + np.uint64(2**64 - 9),
+}
+
+
+@pytest.mark.parametrize("index_as", INTEGERS)
+@pytest.mark.parametrize("label_as", CLASSES)
+def test_classes_and_nodes_come_as_arrays_of_any_kind(label_as: str, index_as: str) -> None:
+    label, index = CLASSES[label_as](LABEL.numpy()), INTEGERS[index_as](INDEX.numpy())
+    for metric in METRICS:
+        assert metric(label, index) == pytest.approx(metric(LABEL, INDEX), abs=1e-15)
+
+
+@pytest.mark.parametrize("convert", [torch.tensor, np.array, list])
+def test_booleans_are_two_classes_or_two_nodes(convert: Callable[[Any], Any]) -> None:
+    label, index = [True, True, False, False], [True, False, False, False]
+    for metric in METRICS:
+        expected = metric([1, 1, 0, 0], [1, 0, 0, 0])
+        assert metric(convert(label), convert(index)) == pytest.approx(expected)
+
+
+def test_labels_may_be_on_another_device_than_nodes(device: torch.device) -> None:
+    for metric in METRICS:
+        expected = metric(LABEL, INDEX)
+        assert metric(LABEL.to(device), INDEX.to(device)) == pytest.approx(expected)
+        assert metric(LABEL.numpy(), INDEX.to(device)) == pytest.approx(expected)
+
+
+def test_the_labels_of_the_estimator_fit_as_they_are() -> None:
+    x = np.random.default_rng(0).random((60, 2))
+    kind = np.where(x[:, 0] > 0.5, "right", "left")
+    som = SOM(3, 4, random_state=0, n_epochs=5).fit(x)
+    assert purity(kind, som.labels_) == purity(torch.from_numpy(kind == "right"), torch.from_numpy(som.labels_))
+
+
+CONVERT = "float(32|64); convert whole numbers to int64 first"
+MISSING = "position 1; leave out what is missing"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (torch.rand(3), CONVERT),
+        (torch.tensor([0.0, 1.0, 2.0]), CONVERT),
+        (np.array([0.0, 1.0, 2.0]), CONVERT),
+        ([0.0, 1, 2], CONVERT),
+        (pd.Series([0.5, 1.5, 2.5]), CONVERT),
+        (torch.full((3,), math.nan), "nan at position 0; leave out what is missing"),
+        (np.array([0, math.nan, 1]), f"nan at {MISSING}"),
+        ([0, None, 1], f"None at {MISSING}"),
+        (pd.Series([0, None, 1]), f"nan at {MISSING}"),
+        (np.array([0, pd.NA, 1], dtype=object), f"<NA> at {MISSING}"),
+        (["a", None, "b"], f"None at {MISSING}"),
+        (["a", math.nan, "b"], f"nan at {MISSING}"),
+        (["a", 1, "b"], "objects of type int, str"),
+        (np.array(["2020", "2021", "2022"], dtype="M8[Y]"), r"datetime64\[Y\]"),
+        (torch.ones(3, dtype=torch.complex64), "complex64"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_no_class_or_no_node_is_refused(metric: Callable[[Any, Any], float], wrong: Any, got: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^{metric.__name__}: label must be integers, booleans or strings, got {got}$"
+    ):
+        metric(wrong, [0, 1, 2])
+    with pytest.raises(ValueError, match=rf"^{metric.__name__}: index must be integers, got {got}$"):
+        metric([0, 1, 2], wrong)
+
+
+@pytest.mark.parametrize("strings", [["a", "b", "c"], np.array(["a", "b", "c"]), pd.Series(["a", "b", "c"])], ids=repr)
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_node_is_no_string(metric: Callable[[Any, Any], float], strings: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{metric.__name__}: index must be integers, got strings$"):
+        metric([0, 1, 2], strings)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -66,3 +70,57 @@ def test_nodes_out_of_range_and_no_samples_are_refused(metric: object) -> None:
         metric(torch.tensor([-1, 0]), 4)  # type: ignore[operator]
     with pytest.raises(ValueError, match=r"index must hold at least one sample, got shape \[0\]"):
         metric(torch.zeros(0, dtype=torch.int64), 4)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("convert", [np.asarray, list, tuple, pd.Series, torch.tensor, np.int16])
+def test_nodes_come_as_arrays_of_any_kind(convert: Any) -> None:
+    index = [0, 0, 3, 3, 1]
+    assert usage(convert(index), 4) == 3 / 4
+    assert perplexity(convert(index), 4) == perplexity(torch.tensor(index), 4)
+    nodes = NodeUsage(4)
+    nodes.update(convert(index), [True, False, True, False, False])
+    nodes.update(convert(index), np.array([False] * 4 + [True]))
+    assert nodes.counts.tolist() == [1, 1, 0, 1]
+
+
+def test_nodes_are_counted_where_they_are(device: torch.device) -> None:
+    nodes = NodeUsage(3)
+    nodes.update(torch.tensor([0, 2, 2], device=device), [True, True, False])
+    nodes.update(torch.tensor([True, False], device=device))
+    assert nodes.counts.tolist() == [2, 1, 1]
+    assert nodes.counts.device.type == "cpu"
+
+
+def test_batches_without_a_sample_change_nothing() -> None:
+    nodes = NodeUsage(2)
+    for empty in ([], np.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 5)):
+        nodes.update(empty)
+    nodes.update([1, 9], mask=[False, False])
+    assert nodes.counts.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (torch.tensor([0.0, 1.0]), "float32; convert whole numbers to int64 first"),
+        ([0.5, 1], "float64; convert whole numbers to int64 first"),
+        (np.array([0, np.nan]), "nan at position 1; leave out what is missing"),
+        (["a", "b"], "strings"),
+        (np.array([2**63], dtype=np.uint64), None),
+    ],
+)
+def test_what_is_no_node_is_refused(wrong: Any, got: str | None) -> None:
+    expected = "integers of at most 63 bits, got 9223372036854775808" if got is None else f"integers, got {got}"
+    for owner, name, call in (
+        ("NodeUsage", "indices", NodeUsage(4).update),
+        ("usage", "index", lambda index: usage(index, 4)),
+        ("perplexity", "index", lambda index: perplexity(index, 4)),
+    ):
+        with pytest.raises(ValueError, match=f"^{owner}: {name} must be {expected}$"):
+            call(wrong)
+
+
+@pytest.mark.parametrize("mask", [[1, 0], torch.tensor([1, 0]), torch.tensor([1, 0], dtype=torch.uint8), [1.0, 0.0]])
+def test_a_mask_that_is_not_boolean_is_refused(mask: Any) -> None:
+    with pytest.raises(ValueError, match=r"^NodeUsage: mask must be booleans, got (u?int|float)\d+$"):
+        NodeUsage(3).update([0, 1], mask)

@@ -41,6 +41,8 @@ def test_columns_are_the_classes_that_occur_or_that_have_names() -> None:
     ax = plot_contingency(LABEL, INDEX, names=["shirt", "shoe", "bag", "hat"])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["shirt", "shoe", "bag", "hat"]
     assert np.asarray(ax.images[0].get_array()).shape == (4, 4)
+    yes = plot_contingency([True, False], [0, 0], names=["no", "yes"])
+    assert [label.get_text() for label in yes.get_xticklabels()] == ["no", "yes"]
     assert plot_contingency(np.array(["a", "b"]), [0, 0]).get_xticklabels()[1].get_text() == "b"
 
 
@@ -67,9 +69,12 @@ def test_names_are_not_cut_off_and_do_not_overlap(clusters: int) -> None:
         (([], []), r"label must have shape \[N\] with at least one sample, got \[0\]"),
         (([[0], [1]], [0, 1]), r"label must have shape \[N\] with at least one sample, got \[2, 1\]"),
         (([0, 1], [0, 1, 1]), r"index must have the shape of label, \[2\], got \[3\]"),
-        (([0, 1], [0, -1]), "index must be whole numbers from 0 to 0, got -1"),
-        (([0, 1], [0.5, 1]), "index must be whole numbers from 0 to 1, got 0.5"),
-        (([0, 1], ["a", "b"]), "index must be whole numbers where names are given for them, got <U1"),
+        (([0, 1], [0, -1]), "index must hold values from 0 to 0, got -1"),
+        (([0, 1], [0.5, 1]), "index must be integers, got float64; convert whole numbers to int64 first"),
+        (([0, 1], [0.0, 1.0]), "index must be integers, got float64"),
+        ((torch.rand(2), [0, 1]), "label must be integers, booleans or strings, got float32; convert whole numbers"),
+        ((["a", float("nan")], [0, 1]), "label must be integers, booleans or strings, got nan at position 1"),
+        (([0, 1], ["a", "b"]), "index must be integers, got strings"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(arguments: tuple[Any, Any], message: str) -> None:
@@ -78,9 +83,9 @@ def test_what_cannot_be_drawn_is_refused(arguments: tuple[Any, Any], message: st
 
 
 def test_numbers_beyond_what_is_named_are_refused() -> None:
-    with pytest.raises(ValueError, match="index must be whole numbers from 0 to 2, got 3"):
+    with pytest.raises(ValueError, match="index must hold values from 0 to 2, got 3"):
         plot_contingency(LABEL, INDEX, num_clusters=3)
-    with pytest.raises(ValueError, match="label must be whole numbers from 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="label must hold values from 0 to 1, got 2"):
         plot_contingency(LABEL, INDEX, names=["a", "b"])
     with pytest.raises(ValueError, match="num_clusters must be at least 1, got 0"):
         plot_contingency(LABEL, INDEX, num_clusters=0)

@@ -162,3 +162,4 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         plot_quality(history_of(1.0))
     with pytest.raises(ValueError, match=r"matrix must have shape \[K, K\], got \[2, 3\]"):
         plot_transitions(torch.ones(2, 3))
+    assert plot_transitions(np.eye(3)).images[0].get_array().tolist() == np.eye(3).tolist()  # type: ignore[union-attr]

@@ -1,6 +1,7 @@
 """Agreement of nodes with known classes.
 
-All four metrics look only at which samples share a class and which share a node, never at the numbers of either.
+All four metrics look only at which samples share a class and which share a node, never at the numbers or names of
+either.
 """
 
 from __future__ import annotations
@@ -8,112 +9,113 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from somvae_ext.arrays import as_array, as_integers, label_codes
 
 NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
 
 
-def purity(label: Tensor, index: Tensor) -> float:
+def purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
     """Share of samples that belong to the most frequent class of their node: sum_k max_c n_kc / N.
 
     n_kc samples of class c are at node k (Manning et al. 2008, "Introduction to Information Retrieval", eq. 16.1). It
     grows with the number of nodes; compare it at equal numbers only.
 
     Args:
-        label: class of each sample, integer ``[N]``.
-        index: node of each sample, integer ``[N]``.
+        label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
+        index: node of each sample ``[N]``: integers, an array-like or a tensor on any device.
 
     Raises:
-        ValueError: no samples, or shapes that differ.
+        ValueError: no samples, shapes that differ, or what is no class or no node, such as floats and missing values.
 
     Example:
-        >>> import torch
-        >>> purity(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 5, 7]))
+        >>> purity(["cat", "cat", "dog", "dog"], [5, 5, 5, 7])
         0.75
     """
-    _check_pairs("purity", label, index)
-    return _counts(label, index).amax(dim=1).sum().item() / len(label)
+    classes, nodes = _pairs("purity", label, index)
+    return _counts(classes, nodes).amax(dim=1).sum().item() / len(classes)
 
 
-def nmi(label: Tensor, index: Tensor, *, average: NMIAverage = "arithmetic") -> float:
+def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAverage = "arithmetic") -> float:
     """Normalized mutual information I(class; node) / average(H(class), H(node)), by scikit-learn.
 
     I = sum_kc n_kc / N log(N n_kc / (n_k n_c)) and H = -sum n / N log(n / N) (Manning et al. 2008, eq. 16.2 to 16.7).
 
     Args:
-        label: class of each sample, integer ``[N]``.
-        index: node of each sample, integer ``[N]``.
+        label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
+        index: node of each sample ``[N]``: integers, an array-like or a tensor on any device.
         average: how the two entropies are averaged. SOM-VAE reports ``"arithmetic"``, its successor DPSOM
             ``"geometric"``; the two differ by some hundredths when nodes outnumber classes, so name it with the number.
 
     Raises:
-        ValueError: no samples, or shapes that differ.
+        ValueError: no samples, shapes that differ, or what is no class or no node, such as floats and missing values.
         ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn.metrics import normalized_mutual_info_score  # type: ignore[import-untyped]
 
-    _check_pairs("nmi", label, index)
-    score = normalized_mutual_info_score(label.cpu().numpy(), index.cpu().numpy(), average_method=average)
+    classes, nodes = _pairs("nmi", label, index)
+    score = normalized_mutual_info_score(classes.cpu().numpy(), nodes.cpu().numpy(), average_method=average)
     return float(score)
 
 
-def ari(label: Tensor, index: Tensor) -> float:
+def ari(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
     """Adjusted Rand index, by scikit-learn (Hubert and Arabie 1985, eq. 5).
 
     The share of pairs of samples on which classes and nodes agree (together in both, or apart in both), shifted and
     scaled so that its expectation is 0 for random assignments of the same sizes, and its maximum 1. It can be negative.
 
     Args:
-        label: class of each sample, integer ``[N]``.
-        index: node of each sample, integer ``[N]``.
+        label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
+        index: node of each sample ``[N]``: integers, an array-like or a tensor on any device.
 
     Raises:
-        ValueError: no samples, or shapes that differ.
+        ValueError: no samples, shapes that differ, or what is no class or no node, such as floats and missing values.
         ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn.metrics import adjusted_rand_score
 
-    _check_pairs("ari", label, index)
-    return float(adjusted_rand_score(label.cpu().numpy(), index.cpu().numpy()))
+    classes, nodes = _pairs("ari", label, index)
+    return float(adjusted_rand_score(classes.cpu().numpy(), nodes.cpu().numpy()))
 
 
-def acc(label: Tensor, index: Tensor, *, num_clusters: int | None = None) -> float:
+def acc(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, num_clusters: int | None = None) -> float:
     """Clustering accuracy max_m sum_k n_k,m(k) / N over all one-to-one maps m of clusters to classes.
 
     The best map is found by the Hungarian method (Kuhn 1955; as a metric: Xie et al. 2016, eq. 10). It exists only
     where there are as many clusters as classes.
 
     Args:
-        label: class of each sample, integer ``[N]``.
-        index: cluster of each sample, integer ``[N]``.
+        label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
+        index: cluster of each sample ``[N]``: integers, an array-like or a tensor on any device.
         num_clusters: number of clusters, those without a sample included. By default those that have one.
 
     Raises:
-        ValueError: no samples, shapes that differ, more clusters in ``index`` than ``num_clusters``, or a number of
+        ValueError: what :func:`purity` refuses, more clusters in ``index`` than ``num_clusters``, or a number of
             clusters that is not that of the classes.
         ModuleNotFoundError: scipy, which scikit-learn brings, is missing.
 
     Example:
-        >>> import torch
-        >>> acc(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 1, 0]))
+        >>> acc([0, 0, 1, 1], [1, 1, 1, 0])
         0.75
     """
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-    _check_pairs("acc", label, index)
-    counts = _counts(label, index).cpu().numpy()
-    used, classes = counts.shape
+    classes, clusters = _pairs("acc", label, index)
+    counts = _counts(classes, clusters).cpu().numpy()
+    used, num_classes = counts.shape
     num_clusters = used if num_clusters is None else num_clusters
     if used > num_clusters:
         raise ValueError(f"acc: index must hold at most num_clusters = {num_clusters} clusters, got {used}")
-    if num_clusters != classes:
+    if num_clusters != num_classes:
         raise ValueError(
-            f"acc: clusters must be as many as the {classes} classes in label, got {num_clusters}; purity and nmi "
+            f"acc: clusters must be as many as the {num_classes} classes in label, got {num_clusters}; purity and nmi "
             "compare any numbers of them"
         )
-    counts = np.concatenate([counts, np.zeros((classes - used, classes), dtype=counts.dtype)])
+    counts = np.concatenate([counts, np.zeros((num_classes - used, num_classes), dtype=counts.dtype)])
     cluster, matched = linear_sum_assignment(counts, maximize=True)
-    return int(counts[cluster, matched].sum()) / len(label)
+    return int(counts[cluster, matched].sum()) / len(classes)
 
 
 def _counts(label: Tensor, index: Tensor) -> Tensor:
@@ -124,9 +126,16 @@ def _counts(label: Tensor, index: Tensor) -> Tensor:
     return cell.bincount(minlength=len(nodes) * len(classes)).view(len(nodes), len(classes))
 
 
-def _check_pairs(metric: str, label: Tensor, index: Tensor) -> None:
-    if label.dim() != 1 or label.shape != index.shape or len(label) == 0:
+def _pairs(metric: str, label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+    """Class and node of each sample, int64 ``[N]``."""
+    given = [
+        values if isinstance(values, Tensor) else as_array(metric, name, values)
+        for name, values in (("label", label), ("index", index))
+    ]
+    shapes = [list(values.shape) for values in given]
+    if len(shapes[0]) != 1 or shapes[0] != shapes[1] or shapes[0] == [0]:
         raise ValueError(
-            f"{metric}: label and index must have the same shape [N] with N of at least 1, got {list(label.shape)} and "
-            f"{list(index.shape)}"
+            f"{metric}: label and index must have the same shape [N] with N of at least 1, got {shapes[0]} and "
+            f"{shapes[1]}"
         )
+    return label_codes(metric, "label", given[0]), as_integers(metric, "index", given[1])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from somvae_ext.arrays import as_booleans, as_integers, as_nodes
 
 
 class NodeUsage:
@@ -16,10 +19,9 @@ class NodeUsage:
         ValueError: ``num_nodes`` below 1.
 
     Example:
-        >>> import torch
         >>> nodes = NodeUsage(4)
-        >>> nodes.update(torch.tensor([0, 0]))
-        >>> nodes.update(torch.tensor([[3, 3], [3, 1]]), mask=torch.tensor([[True, True], [False, False]]))
+        >>> nodes.update([0, 0])
+        >>> nodes.update([[3, 3], [3, 1]], mask=[[True, True], [False, False]])
         >>> nodes.usage, nodes.perplexity, nodes.unused.tolist()
         (0.5, 2.0, [1, 2])
     """
@@ -37,24 +39,27 @@ class NodeUsage:
         """Forgets all samples, for the next epoch."""
         self.counts = torch.zeros(self.num_nodes, dtype=torch.int64)
 
-    def update(self, indices: Tensor, mask: Tensor | None = None) -> None:
+    def update(self, indices: ArrayLike | Tensor, mask: ArrayLike | Tensor | None = None) -> None:
         """Adds the winners of a batch.
 
         Args:
-            indices: node of each sample, int64, any shape, values 0 to ``num_nodes - 1``.
-            mask: bool, of the same shape: which of them count. Those that do not may hold any value.
+            indices: node of each sample: integers of any shape, 0 to ``num_nodes - 1``, an array-like or a tensor on
+                any device.
+            mask: bool, of the same shape: which of them count. Those that do not may hold any integer.
 
         Raises:
-            ValueError: a mask of another shape, or a node out of range.
+            ValueError: what is not integers, a node out of range, or a mask of another shape or dtype.
         """
+        nodes = as_integers("NodeUsage", "indices", indices)
         if mask is not None:
-            if mask.shape != indices.shape:
+            counted = as_booleans("NodeUsage", "mask", mask)
+            if counted.shape != nodes.shape:
                 raise ValueError(
-                    f"NodeUsage: mask must have the shape of indices, {list(indices.shape)}, got {list(mask.shape)}"
+                    f"NodeUsage: mask must have the shape of indices, {list(nodes.shape)}, got {list(counted.shape)}"
                 )
-            indices = indices[mask]
-        _check_range("NodeUsage", "indices", indices, self.num_nodes)
-        self.counts += indices.flatten().bincount(minlength=self.num_nodes).cpu()
+            nodes = nodes[counted.to(nodes.device)]
+        nodes = as_nodes("NodeUsage", "indices", nodes, self.num_nodes)
+        self.counts += nodes.flatten().bincount(minlength=self.num_nodes).cpu()
 
     @property
     def usage(self) -> float:
@@ -78,46 +83,38 @@ class NodeUsage:
         return (self.counts == 0).nonzero()[:, 0]
 
 
-def usage(index: Tensor, num_nodes: int) -> float:
+def usage(index: ArrayLike | Tensor, num_nodes: int) -> float:
     """Share of the nodes that won at least one sample.
 
     Args:
-        index: node of each sample, integer, any shape, values 0 to ``num_nodes - 1``.
+        index: node of each sample: integers of any shape, 0 to ``num_nodes - 1``, an array-like or a tensor on any
+            device.
         num_nodes: number of nodes K.
 
     Raises:
-        ValueError: no samples, or a node out of range.
+        ValueError: no samples, what is not integers, or a node out of range.
     """
     return _counted("usage", index, num_nodes).usage
 
 
-def perplexity(index: Tensor, num_nodes: int) -> float:
+def perplexity(index: ArrayLike | Tensor, num_nodes: int) -> float:
     """Effective number of nodes in use, as :attr:`NodeUsage.perplexity`.
 
     Args:
-        index: node of each sample, integer, any shape, values 0 to ``num_nodes - 1``.
+        index: node of each sample: integers of any shape, 0 to ``num_nodes - 1``, an array-like or a tensor on any
+            device.
         num_nodes: number of nodes K.
 
     Raises:
-        ValueError: no samples, or a node out of range.
+        ValueError: no samples, what is not integers, or a node out of range.
     """
     return _counted("perplexity", index, num_nodes).perplexity
 
 
-def _counted(metric: str, index: Tensor, num_nodes: int) -> NodeUsage:
-    if index.numel() == 0:
-        raise ValueError(f"{metric}: index must hold at least one sample, got shape {list(index.shape)}")
-    _check_range(metric, "index", index, num_nodes)
-    nodes = NodeUsage(num_nodes)
-    nodes.update(index)
-    return nodes
-
-
-def _check_range(metric: str, argument: str, index: Tensor, num_nodes: int) -> None:
-    if index.numel() == 0:
-        return
-    low, high = (int(end) for end in index.aminmax())
-    if low < 0 or high >= num_nodes:
-        raise ValueError(
-            f"{metric}: {argument} must hold values from 0 to {num_nodes - 1}, got {low if low < 0 else high}"
-        )
+def _counted(metric: str, index: ArrayLike | Tensor, num_nodes: int) -> NodeUsage:
+    used = NodeUsage(num_nodes)
+    nodes = as_nodes(metric, "index", index, num_nodes)
+    if nodes.numel() == 0:
+        raise ValueError(f"{metric}: index must hold at least one sample, got shape {list(nodes.shape)}")
+    used.update(nodes)
+    return used

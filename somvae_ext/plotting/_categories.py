@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -36,17 +35,6 @@ def draw_categories(
     occurring = [category for category in np.unique(which).tolist() if category >= 0]
     if occurring:
         add_legend(ax, [names[category] for category in occurring], colors[occurring], title)
-
-
-def which_of(plot: str, name: str, values: NDArray[Any], count: int, *, empty: bool) -> NDArray[np.int64]:
-    """Whole numbers from 0 to ``count`` - 1; ``empty``: -1 and NaN are allowed, too, and both become -1."""
-    if values.dtype.kind not in "iuf":
-        raise ValueError(f"{plot}: {name} must be whole numbers where names are given for them, got {values.dtype}")
-    numbers = np.where(np.isnan(values), -1.0, values) if empty and values.dtype.kind == "f" else values
-    least = -1 if empty else 0
-    if (wrong := ~((numbers >= least) & (numbers < count) & (numbers == np.floor(numbers)))).any():
-        raise ValueError(f"{plot}: {name} must be whole numbers from {least} to {count - 1}, got {values[wrong][0]}")
-    return numbers.astype(np.int64)
 
 
 def category_colors(count: int) -> NDArray[np.float64]:

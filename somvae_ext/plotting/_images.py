@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from somvae_ext.plotting._arguments import as_array
+from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
 
 Array = NDArray[np.floating]
@@ -28,7 +28,7 @@ def as_images(plot: str, name: str, images: ArrayLike | Tensor, *leading: str) -
     Raises:
         ValueError: another shape, no image, or values that are not finite; the message names them by ``leading``.
     """
-    array = as_array(images)
+    array = as_array(plot, name, images)
     dims = len(leading)
     pictures = array[(..., None, slice(None), slice(None))] if array.ndim == dims + 2 else array
     if pictures.ndim != dims + 3 or pictures.shape[dims] not in (1, 3) or pictures.size == 0:

@@ -10,9 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.plotting._arguments import as_array
+from somvae_ext.arrays import as_array, as_integers, as_labels, as_nodes
 from somvae_ext.plotting._axes import axes_or_new
-from somvae_ext.plotting._categories import which_of
 from somvae_ext.plotting._cells import write_in_cells
 
 # Inches. Rows that are lower than a name are not named one by one.
@@ -36,21 +35,22 @@ def plot_contingency(
     counts stand in the cells where they fit; none is written for 0.
 
     Args:
-        label: class of each sample, ``[N]``; numpy or torch on any device.
-        index: cluster of each sample, whole numbers ``[N]`` from 0 on: a category, an expert or a node.
+        label: class of each sample, ``[N]``: integers, booleans or strings, numpy or torch on any device.
+        index: cluster of each sample, integers ``[N]`` from 0 on: a category, an expert or a node.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         num_clusters: how many rows there are; by default one more than the largest index. Unused ones are drawn too.
-        names: the classes' names; the labels are then whole numbers that count them, and each has its column. By
+        names: the classes' names; the labels are then integers that count them, and each has its column. By
             default the columns are the labels that occur.
 
     Raises:
-        ValueError: no samples, arguments of other shapes, or numbers out of range.
+        ValueError: no samples, arguments of other shapes, labels that are missing or floats, clusters that are not
+            integers, or numbers out of range.
 
     Example:
         >>> ax = plot_contingency([0, 0, 1, 1], [2, 2, 0, 2], num_clusters=3)
         >>> ax.figure.savefig("contingency.png")  # doctest: +SKIP
     """
-    labels, indices = as_array(label), as_array(index)
+    labels, indices = as_array("plot_contingency", "label", label), as_array("plot_contingency", "index", index)
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(
             f"plot_contingency: label must have shape [N] with at least one sample, got {list(labels.shape)}"
@@ -59,17 +59,18 @@ def plot_contingency(
         raise ValueError(
             f"plot_contingency: index must have the shape of label, {list(labels.shape)}, got {list(indices.shape)}"
         )
+    clusters = as_integers("plot_contingency", "index", indices)
     if num_clusters is None:
-        num_clusters = max(int(indices.max()) + 1, 1) if indices.dtype.kind in "iuf" else 1
+        num_clusters = max(int(clusters.max()) + 1, 1)
     if num_clusters < 1:
         raise ValueError(f"plot_contingency: num_clusters must be at least 1, got {num_clusters}")
-    rows = which_of("plot_contingency", "index", indices, num_clusters, empty=False)
+    rows = as_nodes("plot_contingency", "index", clusters, num_clusters).numpy()
     if names is None:
-        classes, columns = np.unique(labels, return_inverse=True)
+        classes, columns = np.unique(as_labels("plot_contingency", "label", labels), return_inverse=True)
         named = [str(name) for name in classes.tolist()]
     else:
         named = [str(name) for name in names]
-        columns = which_of("plot_contingency", "label", labels, len(named), empty=False)
+        columns = as_nodes("plot_contingency", "label", labels, len(named)).numpy()
     counts = np.zeros((num_clusters, len(named)), np.int64)
     np.add.at(counts, (rows, columns), 1)
     return _draw(counts, named, ax)

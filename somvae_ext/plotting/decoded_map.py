@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from somvae_ext.arrays import as_array
 from somvae_ext.grid import Grid, Topology
-from somvae_ext.plotting._arguments import as_array, codes_of_nodes, values_of_nodes
+from somvae_ext.plotting._arguments import codes_of_nodes, values_of_nodes
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import draw_outlines, fitting_letters, points_per_unit
 from somvae_ext.plotting._images import as_images, mosaic
@@ -47,7 +48,7 @@ def plot_decoded_map(
     """
     pictures = as_images("plot_decoded_map", "images", images, "R", "C")
     rows, cols, _, height, width = pictures.shape
-    count = None if hits is None else as_array(hits)
+    count = None if hits is None else as_array("plot_decoded_map", "hits", hits)
     if count is not None and count.shape != (rows, cols):
         raise ValueError(f"plot_decoded_map: hits must have shape [R, C] = {[rows, cols]}, got {list(count.shape)}")
 

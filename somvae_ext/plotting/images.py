@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.plotting._arguments import as_array
+from somvae_ext.arrays import as_array
 from somvae_ext.plotting._images import as_images, draw_sheet
 
 _COLUMNS = 8
@@ -56,8 +56,9 @@ def plot_reconstructions(
     reconstructions = as_images("plot_reconstructions", "reconstruction", reconstruction, "N")
     if originals.shape != reconstructions.shape:
         raise ValueError(
-            f"plot_reconstructions: reconstruction must have the shape of x, {list(as_array(x).shape)}, got "
-            f"{list(as_array(reconstruction).shape)}"
+            "plot_reconstructions: reconstruction must have the shape of x, "
+            f"{list(as_array('plot_reconstructions', 'x', x).shape)}, got "
+            f"{list(as_array('plot_reconstructions', 'reconstruction', reconstruction).shape)}"
         )
     pairs = np.stack([originals[:count], reconstructions[:count]], axis=1)
     columns = 2 * min(_COLUMNS // 2, len(pairs))

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from somvae_ext.arrays import as_array
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._arguments import as_array, codes_of_nodes
+from somvae_ext.plotting._arguments import codes_of_nodes
 from somvae_ext.plotting._categories import draw_categories
 from somvae_ext.plotting._cells import centers_of, draw_borders, pairs_on_the_sheet, polygons, shared_sides, sheet_axes
 
@@ -40,7 +41,7 @@ def plot_map_clusters(codebook: ArrayLike | Tensor, grid: Grid, clusterer: Clust
             whole number of at least -1 for each node.
     """
     codes = codes_of_nodes("plot_map_clusters", codebook, grid)
-    cluster = as_array(clusterer.fit_predict(codes))
+    cluster = as_array("plot_map_clusters", "clusterer", clusterer.fit_predict(codes))
     if cluster.shape != (grid.num_nodes,) or cluster.dtype.kind not in "iu" or cluster.min() < -1:
         raise ValueError(
             f"plot_map_clusters: clusterer must give an integer of at least -1 for each of the {grid.num_nodes} nodes, "

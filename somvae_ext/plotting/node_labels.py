@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from somvae_ext.arrays import as_array, as_labels, as_nodes
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._arguments import as_array
-from somvae_ext.plotting._categories import draw_categories, which_of
+from somvae_ext.plotting._categories import draw_categories
 from somvae_ext.plotting._cells import centers_of, polygons, sheet_axes
 
 _PALEST = 0.2  # strength of the colour at purity 0, which none has
@@ -31,31 +31,28 @@ def plot_labels(
     Of labels as frequent as each other it is the first in order. Nodes that won no sample are empty.
 
     Args:
-        labels: label of each sample, ``[N]``: numbers or strings, numpy or torch on any device.
-        nodes: the node that each sample is assigned to, integer ``[N]``, 0 to K - 1.
+        labels: label of each sample, ``[N]``: integers, booleans or strings, numpy or torch on any device.
+        nodes: the node that each sample is assigned to, integers ``[N]``, 0 to K - 1.
         grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        names: names of the labels 0, 1, ..., whose colours are then the same whichever occur.
+        names: names of the labels, which are then the integers 0, 1, ..., with the same colours whichever occur.
 
     Raises:
-        ValueError: no samples, shapes that differ, missing labels, nodes outside of the grid, or labels without a name.
+        ValueError: no samples, shapes that differ, labels that are missing or floats, nodes that are not integers or
+            outside of the grid, or labels without a name.
     """
-    label, node = as_array(labels), as_array(nodes)
+    label, node = as_array("plot_labels", "labels", labels), as_array("plot_labels", "nodes", nodes)
     if label.ndim != 1 or label.shape != node.shape or len(label) == 0:
         raise ValueError(
             "plot_labels: labels and nodes must have the same shape [N] with N of at least 1, got "
             f"{list(label.shape)} and {list(node.shape)}"
         )
-    if node.dtype.kind not in "iu":
-        raise ValueError(f"plot_labels: nodes must be integers, got {node.dtype}")
-    node = which_of("plot_labels", "nodes", node, grid.num_nodes, empty=False)
-    if missing := [sample for sample, value in enumerate(label.tolist()) if value is None or value != value]:
-        raise ValueError(f"plot_labels: labels must not be missing, got {label[missing[0]]} at sample {missing[0]}")
+    node = as_nodes("plot_labels", "nodes", node, grid.num_nodes).numpy()
     if names is None:
-        kinds, which = np.unique(label.astype(str) if label.dtype.kind == "O" else label, return_inverse=True)
+        kinds, which = np.unique(as_labels("plot_labels", "labels", label), return_inverse=True)
         names = kinds.tolist()
     else:
-        which = which_of("plot_labels", "labels", label, len(names), empty=False)
+        which = as_nodes("plot_labels", "labels", label, len(names)).numpy()
     count = np.bincount(node * len(names) + which, minlength=grid.num_nodes * len(names))
     count = count.reshape(grid.num_nodes, len(names))
     total = count.sum(axis=1)

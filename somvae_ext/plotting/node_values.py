@@ -13,7 +13,7 @@ from torch import Tensor
 
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._arguments import values_of_nodes
-from somvae_ext.plotting._categories import draw_categories, which_of
+from somvae_ext.plotting._categories import draw_categories
 from somvae_ext.plotting._cells import (
     add_colorbar,
     centers_of,
@@ -140,6 +140,13 @@ def _categories(values: NDArray[Any], categories: Sequence[Any] | None) -> tuple
         missing = np.array([value is None or value != value for value in values.tolist()])
         names, which = np.unique(values.astype(str), return_inverse=True)
         return np.where(missing, -1, which), names.tolist()
-    return which_of("plot_node_values", "values", values, len(categories), empty=True), [
-        str(name) for name in categories
-    ]
+    if values.dtype.kind not in "iuf":
+        raise ValueError(
+            f"plot_node_values: values must be whole numbers where names are given for them, got {values.dtype}"
+        )
+    numbers = np.where(np.isnan(values), -1.0, values) if values.dtype.kind == "f" else values
+    if (wrong := ~((numbers >= -1) & (numbers < len(categories)) & (numbers == np.floor(numbers)))).any():
+        raise ValueError(
+            f"plot_node_values: values must be whole numbers from -1 to {len(categories) - 1}, got {values[wrong][0]}"
+        )
+    return numbers.astype(np.int64), [str(name) for name in categories]

@@ -1,0 +1,220 @@
+"""What an array, a label and a node are: the one place that takes array-likes from callers.
+
+Array-likes are numpy arrays, nested lists and tuples, torch tensors on any device, and whatever numpy can convert, such
+as columns and tables of pandas, polars and pyarrow. Every error is a ValueError that reads
+"<owner>: <argument> must <expectation>, got <what came>". Needs only torch and numpy.
+"""
+
+from __future__ import annotations
+
+import functools
+import numbers
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+
+def as_array(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
+    """The values as a numpy array of their own dtype; without a copy where that is possible.
+
+    Tensors are detached and moved to the CPU; those of a dtype that numpy lacks (bfloat16) become float32. A list that
+    mixes strings with other values becomes an array of objects: numpy would turn the others into strings, too.
+
+    Raises:
+        ValueError: a sparse tensor, masked values, or what numpy cannot convert, such as rows of different lengths.
+    """
+    if isinstance(values, Tensor):
+        _check_dense(owner, name, values)
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"{owner}: {name} must not be masked, got {np.ma.count_masked(values)} masked of {values.size} values"
+        )
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{owner}: {name} must be an array, got {type(values).__name__}: {error}") from error
+    if array.dtype.kind == "U" and isinstance(values, list | tuple):
+        objects = np.asarray(values, dtype=object)
+        if not all(isinstance(value, str) for value in objects.flat):
+            return objects
+    return array
+
+
+def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
+    """Real numbers as a floating tensor, detached, on its own device or, of arrays, on the CPU.
+
+    Floating dtypes stay, except those that torch lacks, which become float64. Booleans and integers of up to 16 bits
+    become float32, longer ones float64.
+
+    Raises:
+        ValueError: complex numbers, or what is no number.
+    """
+    if isinstance(values, Tensor):
+        _check_dense(owner, name, values)
+        if values.is_complex():
+            raise ValueError(f"{owner}: {name} must hold real numbers, got {values.dtype}")
+        values = values.detach()
+        if values.is_floating_point():
+            return values
+        return values.to(torch.float32 if values.dtype.itemsize <= 2 else torch.float64)
+    array = as_array(owner, name, values)
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{owner}: {name} must hold real numbers, got objects: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{owner}: {name} must hold real numbers, got {_dtype_name(array)}")
+    if array.dtype.kind == "f":
+        dtype = array.dtype.type if array.dtype.itemsize <= 8 else np.float64
+    else:
+        dtype = np.float32 if array.dtype.itemsize <= 2 else np.float64
+    with warnings.catch_warnings():
+        # The array may be one that must not be written to, as of a file or of a table, and it is not.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
+
+
+def common_floats(owner: str, **arguments: ArrayLike | Tensor) -> tuple[Tensor, ...]:
+    """The arguments as :func:`as_floats` gives them, in the dtype that holds all of theirs, and on one device.
+
+    Arrays go to the device of the tensors.
+
+    Raises:
+        ValueError: tensors on different devices, or what :func:`as_floats` refuses.
+    """
+    tensors = {name: as_floats(owner, name, values) for name, values in arguments.items()}
+    devices = {name: values.device for name, values in arguments.items() if isinstance(values, Tensor)}
+    if len(set(devices.values())) > 1:
+        raise ValueError(
+            f"{owner}: {' and '.join(devices)} must be on the same device, got "
+            f"{' and '.join(str(device) for device in devices.values())}"
+        )
+    device = next(iter(devices.values()), torch.device("cpu"))
+    dtype = functools.reduce(torch.promote_types, (values.dtype for values in tensors.values()))
+    return tuple(values.to(device, dtype) for values in tensors.values())
+
+
+def as_integers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
+    """Integers or booleans as an int64 tensor, on its own device or, of arrays, on the CPU.
+
+    Without any value every dtype will do, because an empty list has that of floats.
+
+    Raises:
+        ValueError: floats, whole numbers included, missing values, strings, or integers beyond int64.
+    """
+    if isinstance(values, Tensor):
+        _check_dense(owner, name, values)
+        if values.numel() == 0 or not (values.is_floating_point() or values.is_complex()):
+            return values.detach().to(torch.int64)
+    array = _plain(as_array(owner, name, values))
+    if array.size and array.dtype.kind not in "biu":
+        raise ValueError(f"{owner}: {name} must be integers, got {_what_came(array)}")
+    if array.size and array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{owner}: {name} must be integers of at most 63 bits, got {array.max()}")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def as_nodes(owner: str, name: str, values: ArrayLike | Tensor, num_nodes: int) -> Tensor:
+    """Numbers of nodes, clusters or classes, 0 to ``num_nodes`` - 1, as :func:`as_integers` gives them.
+
+    Raises:
+        ValueError: a number out of range, or what :func:`as_integers` refuses.
+    """
+    nodes = as_integers(owner, name, values)
+    if nodes.numel():
+        low, high = (int(end) for end in nodes.aminmax())
+        if low < 0 or high >= num_nodes:
+            raise ValueError(
+                f"{owner}: {name} must hold values from 0 to {num_nodes - 1}, got {low if low < 0 else high}"
+            )
+    return nodes
+
+
+def as_labels(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
+    """Names of classes, as a numpy array of integers, booleans or strings.
+
+    Raises:
+        ValueError: floats, whole numbers included, missing values, or other objects.
+    """
+    array = _plain(as_array(owner, name, values))
+    if array.size and array.dtype.kind not in "biuU":
+        raise ValueError(f"{owner}: {name} must be integers, booleans or strings, got {_what_came(array)}")
+    return array
+
+
+def label_codes(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
+    """An int64 number for each label, equal where the labels of :func:`as_labels` are; integer tensors as they are."""
+    if isinstance(values, Tensor) and not (values.is_floating_point() or values.is_complex()):
+        return as_integers(owner, name, values)
+    labels = as_labels(owner, name, values)
+    return torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64))
+
+
+def as_booleans(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
+    """Booleans as a tensor, on its own device or, of arrays, on the CPU.
+
+    Raises:
+        ValueError: another dtype; as an index, integers would pick values by their numbers.
+    """
+    if isinstance(values, Tensor) and values.dtype == torch.bool:
+        _check_dense(owner, name, values)
+        return values.detach()
+    array = _plain(as_array(owner, name, values))
+    if array.size and array.dtype.kind != "b":
+        raise ValueError(f"{owner}: {name} must be booleans, got {_dtype_name(array)}")
+    return torch.from_numpy(array.astype(np.bool_))
+
+
+def _check_dense(owner: str, name: str, values: Tensor) -> None:
+    if values.layout != torch.strided:
+        layout = str(values.layout).removeprefix("torch.")
+        raise ValueError(f"{owner}: {name} must be dense, got a tensor of layout {layout}; call its to_dense()")
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Objects that are all strings, all booleans or all integers as an array of that dtype, others as they are."""
+    if array.dtype.kind not in "OT":  # T: numpy's strings of variable length
+        return array
+    for kind, dtype in ((str, np.str_), (bool | np.bool_, np.bool_), (numbers.Integral, np.int64)):
+        if all(isinstance(value, kind) for value in array.flat):
+            try:
+                return np.array(array.tolist(), dtype=dtype).reshape(array.shape)
+            except OverflowError:  # an integer beyond int64
+                return array
+    return array
+
+
+def _what_came(array: NDArray[Any]) -> str:
+    """What is wrong with values that are not integers (or strings), for the end of an error's sentence."""
+    values = array.ravel().tolist() if array.dtype.kind in "fOT" else []
+    missing = next((at for at, value in enumerate(values) if _is_missing(value)), None)
+    if missing is not None:
+        place = [int(along) for along in np.unravel_index(missing, array.shape)]
+        return f"{values[missing]} at position {place[0] if len(place) == 1 else place}; leave out what is missing"
+    if array.dtype.kind == "f":
+        return f"{_dtype_name(array)}; convert whole numbers to int64 first"
+    return _dtype_name(array)
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, or a missing value of pandas."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA compares as itself, which has no truth value
+        return True
+
+
+def _dtype_name(array: NDArray[Any]) -> str:
+    if array.dtype.kind in "UT":
+        return "strings"
+    if array.dtype.kind == "O":
+        kinds = {type(value).__name__ for value in array.flat}
+        return f"objects of type {', '.join(sorted(kinds))}"
+    return str(array.dtype)

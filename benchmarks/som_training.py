@@ -257,7 +257,9 @@ def errors(problem: Problem, data: Data, contestant: Contestant) -> dict[str, fl
     codes = contestant.codes().contiguous()
     return {
         "quantization_error": quantization_error(data.x, codes),
-        "topographic_error": topographic_error(data.x, codes, problem.grid),
+    } | {
+        f"topographic_error_{connectivity}": topographic_error(data.x, codes, problem.grid, connectivity=connectivity)
+        for connectivity in problem.grid.connectivities
     }
 
 
@@ -518,7 +520,12 @@ def show_large(large: LargeMap, found: dict[str, Any]) -> None:
         else:
             print(
                 f"  {name:16}{entry['fit_seconds']:8.3f} s, {entry['peak_bytes_with_data'] >> 20} MiB with the data, "
-                f"quantization error {entry['quantization_error']:.5g}, topographic {entry['topographic_error']:.4f}",
+                f"quantization error {entry['quantization_error']:.5g}, "
+                + ", ".join(
+                    f"topographic error {entry[name]:.4f} ({connectivity} neighbours)"
+                    for connectivity in (4, 6, 8)
+                    if (name := f"topographic_error_{connectivity}") in entry
+                ),
                 flush=True,
             )
 

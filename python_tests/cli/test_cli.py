@@ -42,7 +42,9 @@ def test_fit_trains_evaluates_and_draws() -> None:
     assert run.returncode == 0, run.stderr
     assert "270 samples of the test split on 3 x 4 nodes" in run.stdout
     printed = table(run.stdout)
-    assert {"purity", "NMI", "ARI", "quantization error", "topographic error", "usage", "perplexity"} <= printed.keys()
+    errors = {"quantization error", "topographic error, 4", "topographic error, 8"}
+    assert errors | {"purity", "NMI", "ARI", "usage", "perplexity"} <= printed.keys()
+    assert "second best node is none of the 8 neighbours of the best" in printed["topographic error, 8"]
     assert "ACC" not in printed  # twelve nodes, ten classes
     assert 0.1 <= float(printed["purity"]) <= 1
     assert re.search(r"NMI +0\.\d{3} \(arithmetic mean of the entropies\)", run.stdout)

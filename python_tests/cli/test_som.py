@@ -9,16 +9,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from sklearn.cluster import AgglomerativeClustering
 
 import somvae_ext
+from somvae_ext import Grid, plotting
 from somvae_ext.cli import main
+from somvae_ext.cli.som.plot import _clusterer
 from somvae_ext.data import tables
 from somvae_ext.estimators import SOM, load_som
+from somvae_ext.som import Metric
 
 ROOT = Path(somvae_ext.__file__).parents[1]
 SMALL = ["--rows", "3", "--cols", "4", "--epochs", "3", "--quiet", "--overwrite", "--out", "map"]
@@ -80,7 +85,11 @@ def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
     mean = np.mean([float(row["distance"]) for row in rows])
     assert mean == pytest.approx(som.quantization_error_, rel=1e-5)  # six digits are written
     assert printed["quantization error"] == f"{som.quantization_error_:.4g} (of the scaled data)"
-    assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f}"
+    assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (4 neighbours)"
+    assert json.loads(Path("map/config.json").read_text())["evaluation"] == {
+        "quantization_error": som.quantization_error_,
+        "topographic_error_4": som.topographic_error(scaled),
+    }
     assert printed["nodes used"] == f"{len(set(som.labels_.tolist()))} of 12"
     assert printed["map"] == "map"
 
@@ -108,6 +117,33 @@ def test_a_saved_map_is_the_estimator_with_the_scaling_of_its_data(frame: pd.Dat
     assert [record["epoch"] for record in history] == [1, 2, 3]
     assert all({"sigma", "quantization_error", "topographic_error"} <= record.keys() for record in history)
     assert saved.som.partial_fit(scaled).codebook_.shape == (12, 3)
+
+
+def test_pictures_of_a_map_are_in_its_own_metric(frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def record(codebook: object, grid: Grid, **options: object) -> object:
+        axes = plot_u_matrix(codebook, grid, **options)  # type: ignore[arg-type]
+        drawn.append((axes, options["metric"]))
+        return axes
+
+    plot_u_matrix = plotting.plot_u_matrix
+    monkeypatch.setattr(plotting, "plot_u_matrix", record)
+    assert fit(write(frame, "table.csv"), "--label-column", "kind", "--metric", "minkowski", "--p", "3") == 0
+    assert main(["som", "plot", "map", "--clusters", "2"]) == 0
+    for axes, metric in drawn:
+        assert (metric.distance, metric.p) == ("minkowski", 3)
+        assert axes.child_axes[0].get_ylabel() == "minkowski distance\n(nodes: to 8 neighbours)"
+    assert len(drawn) == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "linkage"), [("cosine", "average"), ("manhattan", "average"), ("euclidean", "ward")]
+)
+def test_codes_are_clustered_in_the_metric_of_the_map(metric: Any, linkage: Any) -> None:
+    codes = np.random.default_rng(0).normal(size=(20, 3))
+    expected = AgglomerativeClustering(3, metric=metric, linkage=linkage).fit_predict(codes)
+    assert _clusterer(Metric(metric), 3).fit_predict(codes).tolist() == expected.tolist()
 
 
 def test_features_that_do_not_vary_are_shifted_to_zero(frame: pd.DataFrame) -> None:

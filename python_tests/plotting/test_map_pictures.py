@@ -242,7 +242,7 @@ def test_hits_can_be_drawn_over_another_picture() -> None:
 
 def test_rectangular_u_matrix_has_a_cell_between_each_two_and_each_four_nodes() -> None:
     codebook = np.array([[0.0], [1.0], [5.0], [2.0], [2.0], [9.0]])
-    ax = plot_u_matrix(codebook, Grid(2, 3))
+    ax = plot_u_matrix(codebook, Grid(2, 3), connectivity=4)
     drawn = {
         tuple(center): value for center, value in zip(corners_of(cells_of(ax)).mean(axis=1), values_in(ax), strict=True)
     }
@@ -256,6 +256,32 @@ def test_rectangular_u_matrix_has_a_cell_between_each_two_and_each_four_nodes() 
     for row in range(3):
         for col in range(5):
             assert drawn[col / 2, row / 2] == pytest.approx(picture[row][col])
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_a_flat_map_has_one_colour_in_the_u_matrix(connectivity: Any) -> None:
+    plane = np.indices((4, 5)).reshape(2, -1).T * 3.0
+    drawn = values_in(plot_u_matrix(plane, Grid(4, 5), connectivity=connectivity))
+    np.testing.assert_allclose(drawn, np.full(7 * 9, 3.0), rtol=1e-14)  # a mean of eight
+    alone = plot_u_matrix(plane, Grid(4, 5), interstitial=False, connectivity=connectivity)
+    assert values_in(alone)[6] == pytest.approx(3 if connectivity == 4 else 3 * (1 + math.sqrt(2)) / 2)
+
+
+def test_the_u_matrix_is_in_the_metric_that_is_asked_for_and_says_so() -> None:
+    codebook = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
+    ax = plot_u_matrix(codebook, Grid(1, 3), metric="cosine")
+    half = 1 - math.sqrt(0.5)
+    between = {tuple(c): v for c, v in zip(corners_of(cells_of(ax)).mean(axis=1), values_in(ax), strict=True)}
+    assert between[0.5, 0] == pytest.approx(1)
+    assert between[1.5, 0] == pytest.approx(half)
+    for grid, metric, connectivity, label in (
+        (Grid(4, 5), "euclidean", None, "euclidean distance\n(nodes: to 8 neighbours)"),
+        (Grid(4, 5), "euclidean", 4, "euclidean distance\n(nodes: to 4 neighbours)"),
+        (Grid(4, 5, "hexagonal"), "manhattan", None, "manhattan distance\n(nodes: to 6 neighbours)"),
+        (Grid(4, 5), lambda a, b: (a - b).abs().sum(dim=2), None, "custom distance\n(nodes: to 8 neighbours)"),
+    ):
+        (bar,) = plot_u_matrix(blobs(grid), grid, metric=metric, connectivity=connectivity).child_axes  # type: ignore[arg-type]
+        assert bar.get_ylabel() == label
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -569,12 +595,23 @@ CODEBOOK = torch.zeros(6, 4)
         ),
         (lambda g: plot_labels([0, 1], [0], g), r"same shape \[N\] with N of at least 1, got \[2\] and \[1\]"),
         (lambda g: plot_labels([], [], g), r"N of at least 1, got \[0\] and \[0\]"),
-        (lambda g: plot_labels([0, 1], [0, 6], g), r"nodes must be whole numbers from 0 to 5, got 6"),
+        (lambda g: plot_labels([0, 1], [0, 6], g), r"nodes must hold values from 0 to 5, got 6"),
         (lambda g: plot_labels([0, 1], [0.0, 1.0], g), r"nodes must be integers, got float64"),
-        (lambda g: plot_labels([0, math.nan], [0, 1], g), r"labels must not be missing, got nan at sample 1"),
+        (lambda g: plot_labels([0, math.nan], [0, 1], g), r"integers, booleans or strings, got nan at position 1"),
+        (lambda g: plot_labels(np.array(["a", None]), [0, 1], g), r"booleans or strings, got None at position 1"),
+        (lambda g: plot_labels(torch.rand(2), [0, 1], g), r"plot_labels: labels must .* strings, got float32; convert"),
+        (
+            lambda g: plot_labels([0.0, 1.0], [0, 1], g, names="ab"),
+            r"plot_labels: labels must be integers, got float64",
+        ),
+        (
+            lambda g: plot_u_matrix(CODEBOOK, g, connectivity=6),
+            r"connectivity must be 4 or 8 on a rectangular .* got 6",
+        ),
+        (lambda g: plot_u_matrix([[0, 1], [2]], g), r"plot_u_matrix: codebook must be an array, got list: "),
         (
             lambda g: plot_labels([0, 3], [0, 1], g, names=["a", "b"]),
-            r"labels must be whole numbers from 0 to 1, got 3",
+            r"labels must hold values from 0 to 1, got 3",
         ),
         (
             lambda g: plot_map_clusters(CODEBOOK, g, KnownClusters(np.zeros(5, int))),

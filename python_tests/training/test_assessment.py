@@ -86,6 +86,20 @@ def test_quantization_error_is_the_mean_distance_to_the_nearest_code() -> None:
     assert evaluate(model, Samples(x))["quantization_error"] == pytest.approx(expected.item(), rel=1e-6)
 
 
+def test_topographic_errors_are_given_for_each_way_to_count_neighbours() -> None:
+    model, x = make(), torch.rand(50, 3)
+    grid = model.quantizer.grid
+    distance = torch.cdist(model.encode(x).double(), model.quantizer.codebook.double())
+    best, second = distance.argsort(dim=1)[:, :2].unbind(dim=1)
+    apart = grid.distance(best, second)
+    evaluation = evaluate(model, Samples(x))
+    assert {name for name in evaluation if "topographic" in name} == {"topographic_error_4", "topographic_error_8"}
+    assert evaluation["topographic_error_4"] == pytest.approx((apart > 1.1).double().mean().item())
+    assert evaluation["topographic_error_8"] == pytest.approx((apart > 1.5).double().mean().item())
+    hexagons = evaluate(make(topology="hexagonal"), Samples(x))
+    assert {name for name in hexagons if "topographic" in name} == {"topographic_error_6"}
+
+
 def test_transition_likelihoods_stand_beside_those_of_counted_matrices() -> None:
     model = make(gamma=1.0)
     held_out, train = torch.rand(5, 9, 3), torch.rand(40, 9, 3)

@@ -50,7 +50,13 @@ def print_evaluation(model: Model, evaluation: dict[str, float], split: str, kin
         "ari": ("ARI", ""),
         "acc": ("ACC", f"{clusters} matched with classes"),
         "quantization_error": ("quantization error", "mean distance of encodings to their codes"),
-        "topographic_error": ("topographic error", "second best node is no neighbour of the best"),
+        **{
+            f"topographic_error_{connectivity}": (
+                f"topographic error, {connectivity}",
+                f"second best node is none of the {connectivity} neighbours of the best",
+            )
+            for connectivity in (4, 6, 8)
+        },
         "usage": ("usage", f"{clusters} with a sample of the {split} split"),
         "perplexity": ("perplexity", f"of {count} {clusters}"),
         "transition_nll": ("transition NLL", "learned, nats per step"),

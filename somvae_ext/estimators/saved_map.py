@@ -18,7 +18,7 @@ from somvae_ext.atomic_file import atomic_file
 from somvae_ext.data.feature_scaling import FeatureScaling
 from somvae_ext.estimators.som import SOM
 from somvae_ext.grid import Grid
-from somvae_ext.som import Values, WinnerSearch
+from somvae_ext.som import Metric, Values, WinnerSearch
 
 Array = NDArray[Any]
 
@@ -86,6 +86,11 @@ class SavedMap:
         """Codes ``[K, D]`` in the units of the data."""
         return self.scaling.undo(_numpy(self.som.codebook_))
 
+    @property
+    def metric(self) -> Metric:
+        """The map's own, of the scaled data."""
+        return self.som._metric()
+
     def assign(self, blocks: Iterable[Array]) -> Iterator[Winners]:
         """The winners of unscaled rows, ``[n, D]`` at a time, so that memory is bounded.
 
@@ -93,7 +98,7 @@ class SavedMap:
             ValueError: rows with values that the map does not take.
         """
         codebook = torch.from_numpy(_numpy(self.som.codebook_))
-        search = WinnerSearch(codebook, self.grid, self.som._metric())
+        search = WinnerSearch(codebook, self.grid, self.metric)
         values = Values(codebook.dtype, codebook.device, self.som.missing, self.feature_names)
         first = 0
         for block in blocks:

@@ -2,145 +2,204 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from somvae_ext import ops
-from somvae_ext.grid import Grid
+from somvae_ext.arrays import as_floats, as_nodes
+from somvae_ext.evaluation._arguments import as_connectivity, as_metric, rows_and_codes, rows_and_codes_of_grid
+from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import Distance, Metric, MetricName, Neighborhood, WinnerSearch, smoothed
 
+# Values of a tile of distances between rows and codes (32 MiB of float64).
+_TILE_VALUES = 1 << 22
 
-def quantization_error(x: Tensor, codebook: Tensor, metric: MetricName | Distance | Metric = "euclidean") -> float:
+
+def quantization_error(
+    x: ArrayLike | Tensor, codebook: ArrayLike | Tensor, metric: MetricName | Distance | Metric = "euclidean"
+) -> float:
     """Mean distance of the rows to their best matching units: mean_n min_k d(x_n, e_k) (Kohonen 2001, section 2.10).
 
     Distances are those of the metric itself, not squared, so that the Euclidean one is in the units of the data. For a
     SOM-VAE give it encodings.
 
     Args:
-        x: rows ``[N, D]``, floating.
-        codebook: codes ``[K, D]``, of the same dtype and device.
+        x: rows ``[N, D]``, an array-like or a tensor on any device. Where its dtype and that of ``codebook`` differ,
+            the one that holds both is used: float64 if either is, or holds integers of more than 16 bits.
+        codebook: codes ``[K, D]``, as ``x``. Tensors must be on the same device.
         metric: the map's own: a name, a function, or a :class:`~somvae_ext.som.Metric`.
 
     Raises:
-        ValueError: no rows, or arguments that :func:`somvae_ext.ops.bmu` or the metric refuses.
+        ValueError: no rows, what is not numbers or has other shapes, or arguments that :func:`somvae_ext.ops.bmu` or
+            the metric refuses.
 
     Example:
-        >>> import torch
-        >>> quantization_error(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.zeros(1, 2))
+        >>> quantization_error([[3.0, 4.0], [1.0, 0.0]], [[0.0, 0.0]])
         3.0
     """
-    _check_rows("quantization_error", x)
-    search = WinnerSearch(codebook.detach(), Grid(1, len(codebook)), _metric(metric))
-    return search.find(x.detach()).distance.double().mean().item()
+    rows, codes = rows_and_codes("quantization_error", x, codebook)
+    search = WinnerSearch(codes, Grid(1, len(codes)), as_metric(metric))
+    return search.find(rows).distance.double().mean().item()
 
 
 def topographic_error(
-    x: Tensor, codebook: Tensor, grid: Grid, metric: MetricName | Distance | Metric = "euclidean"
+    x: ArrayLike | Tensor,
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    metric: MetricName | Distance | Metric = "euclidean",
+    *,
+    connectivity: Connectivity | None = None,
 ) -> float:
     """Share of the rows whose best and second best units are not neighbours on the grid (Kiviluoto 1996).
 
-    0 where the map keeps the order of the data. Units that share a corner only are no neighbours on a rectangular grid.
+    0 where the map keeps the order of the data. Name the connectivity with the number: on rectangular grids the error
+    of 4 neighbours is never below that of 8, and often twice as large.
 
     Args:
-        x: rows ``[N, D]``, floating.
-        codebook: codes ``[K, D]`` in the grid's order, of the same dtype and device.
+        x: rows ``[N, D]``, as for :func:`quantization_error`.
+        codebook: codes ``[K, D]`` in the grid's order.
         grid: the map's grid, of K = R * C nodes, at least two.
         metric: as for :func:`quantization_error`.
+        connectivity: neighbours of a node. On rectangles 8, those at a corner included, which is the default and what
+            other libraries count, or 4, those of the SOM-VAE's loss. On hexagons 6.
 
     Raises:
-        ValueError: no rows, a grid of one node or of another size than the codebook, or arguments that
-            :func:`somvae_ext.ops.bmu` or the metric refuses.
+        ValueError: no rows, a grid of one node or of another size than the codebook, a connectivity that the grid does
+            not have, or what :func:`quantization_error` refuses.
 
     Example:
-        >>> import torch
-        >>> codebook = torch.tensor([[0.0], [2.0], [1.0]])  # codes 0 and 1 are grid neighbours, 0 and 2 are not
-        >>> topographic_error(torch.tensor([[0.1], [1.9]]), codebook, Grid(1, 3))
+        >>> codebook = [[0.0], [2.0], [1.0]]  # codes 0 and 1 are grid neighbours, 0 and 2 are not
+        >>> topographic_error([[0.1], [1.9]], codebook, Grid(1, 3))
         0.5
     """
-    _check_rows("topographic_error", x)
-    _check_codebook("topographic_error", codebook, grid)
+    rows, codes = rows_and_codes_of_grid("topographic_error", x, codebook, grid)
     if grid.num_nodes < 2:
         raise ValueError(f"topographic_error: grid must have at least 2 nodes, got {grid.rows} x {grid.cols}")
-    best, second = WinnerSearch(codebook.detach(), grid, _metric(metric)).find(x.detach(), k=2).index.unbind(dim=1)
-    return 1 - grid.adjacent(best, second).double().mean().item()
+    best, second = WinnerSearch(codes, grid, as_metric(metric)).find(rows, k=2).index.unbind(dim=1)
+    return 1 - grid.adjacent(best, second, as_connectivity(grid, connectivity)).double().mean().item()
 
 
 def distortion(
-    x: Tensor, codebook: Tensor, grid: Grid, sigma: float, neighborhood: str | Neighborhood = "gaussian"
+    x: ArrayLike | Tensor,
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    sigma: float,
+    neighborhood: str | Neighborhood = "gaussian",
+    metric: MetricName | Distance | Metric = "euclidean",
 ) -> float:
-    """What the batch rule makes smaller: mean_n sum_v h(c(n), v) |x_n - e_v|^2 (Lampinen and Oja 1992).
+    """Quantization and order in one number: mean_n sum_v h(c(n), v) d(x_n, e_v)^2 (Lampinen and Oja 1992).
 
-    Quantization and order in one number; compare it at equal neighbourhoods only.
+    With the Euclidean metric it is what the batch rule makes smaller. Compare it at equal neighbourhoods and metrics
+    only. Other metrics take all N x K distances, a tile of rows at a time.
 
     Args:
-        x: rows ``[N, D]``, floating.
-        codebook: codes ``[K, D]`` in the grid's order, of the same dtype and device.
+        x: rows ``[N, D]``, as for :func:`quantization_error`.
+        codebook: codes ``[K, D]`` in the grid's order.
         grid: the map's grid, of K nodes.
         sigma: width of the neighbourhood h, in units of the grid.
         neighborhood: a name or a function, as for :func:`~somvae_ext.som.pull`.
+        metric: d, which also finds the winners c(n); as for :func:`quantization_error`.
 
     Raises:
-        ValueError: no rows, a grid of another size than the codebook, a width that is not above 0, or arguments that
-            :func:`somvae_ext.ops.bmu` refuses.
+        ValueError: no rows, a grid of another size than the codebook, a width that is not above 0, or what
+            :func:`quantization_error` refuses.
 
     Example:
-        >>> import torch
-        >>> distortion(torch.tensor([[1.0]]), torch.zeros(1, 1), Grid(1, 1), sigma=1.0)
+        >>> distortion([[1.0]], [[0.0]], Grid(1, 1), sigma=1.0)
         1.0
     """
-    _check_rows("distortion", x)
-    _check_codebook("distortion", codebook, grid)
-    winner = ops.bmu(x.detach(), codebook.detach()).index
-    # sum_n |x_n - e|^2 = sum_n |x_n|^2 - 2 e sum_n x_n + n |e|^2, by winner; about the mean, where it costs few digits.
-    mean = codebook.detach().double().mean(dim=0)
-    rows, codes = x.detach().double() - mean, codebook.detach().double() - mean
-    total, count = ops.segment_sum(rows, winner, grid.num_nodes)
-    squares = ops.segment_sum(rows.square().sum(dim=1, keepdim=True), winner, grid.num_nodes).sum
-    of_winners = torch.cat([total, squares, count[:, None].double()], dim=1)
-    near = smoothed(of_winners, count, grid, neighborhood, sigma)
-    sums, squares, weight = near[:, :-2], near[:, -2], near[:, -1]
-    per_node = squares - 2 * (codes * sums).sum(dim=1) + weight * codes.square().sum(dim=1)
-    return per_node.sum().item() / len(x)
+    rows, codes = rows_and_codes_of_grid("distortion", x, codebook, grid)
+    metric = as_metric(metric)
+    winner = WinnerSearch(codes, grid, metric).find(rows).index
+    rows, codes = rows.double(), codes.double()
+    if metric.distance == "euclidean":
+        metric = metric.on(codes)
+        total = _squared_distortion(metric.scaled(rows), metric.scaled(codes), winner, grid, sigma, neighborhood)
+    else:
+        total = _tiled_distortion(rows, codes, winner, grid, sigma, neighborhood, metric)
+    return total / len(rows)
 
 
-def trustworthiness(x: Tensor, index: Tensor, grid: Grid, *, num_neighbors: int = 5) -> float:
+def trustworthiness(
+    x: ArrayLike | Tensor,
+    index: ArrayLike | Tensor,
+    grid: Grid,
+    *,
+    num_neighbors: int = 5,
+    metric: MetricName | Distance | Metric = "euclidean",
+) -> float:
     """How far rows that are close on the map are close in the data (Venna and Kaski 2001), by scikit-learn.
 
     1 where none of a row's neighbours on the map is far from it in the data. Rows of one node are at the same place on
     the map, so that few rows per node say little. Takes O(N^2) memory.
 
     Args:
-        x: rows ``[N, D]``.
-        index: the node of each row, int64 ``[N]``.
+        x: rows ``[N, D]``, finite, as for :func:`quantization_error`.
+        index: the node of each row, integers ``[N]``.
         grid: the map's grid, not periodic: a torus has no place in the plane.
         num_neighbors: rows to compare, below N / 2.
+        metric: of the data, as for :func:`quantization_error`; on the map, distances are those in the plane.
 
     Raises:
-        ValueError: a periodic grid, other shapes, or ``num_neighbors`` out of range.
+        ValueError: a periodic grid, other shapes, values that are not finite, nodes that are not integers or outside of
+            the grid, or ``num_neighbors`` out of range.
     """
     from sklearn.manifold import trustworthiness as of_embedding  # type: ignore[import-untyped]
 
     if grid.periodic:
         raise ValueError("trustworthiness: grid must not be periodic, because a torus has no place in the plane")
-    if index.dim() != 1 or len(index) != len(x):
-        raise ValueError(f"trustworthiness: index must have shape [N] = {[len(x)]}, got {list(index.shape)}")
-    if not 1 <= num_neighbors < len(x) / 2:
+    rows = as_floats("trustworthiness", "x", x).double()
+    if rows.dim() != 2 or not rows.isfinite().all():
+        got = f"shape {list(rows.shape)}" if rows.dim() != 2 else "NaN or infinity"
+        raise ValueError(f"trustworthiness: x must hold finite rows [N, D], got {got}")
+    nodes = as_nodes("trustworthiness", "index", index, grid.num_nodes)
+    if nodes.dim() != 1 or len(nodes) != len(rows):
+        raise ValueError(f"trustworthiness: index must have shape [N] = {[len(rows)]}, got {list(nodes.shape)}")
+    if not 1 <= num_neighbors < len(rows) / 2:
         raise ValueError(f"trustworthiness: num_neighbors must be at least 1 and below N / 2, got {num_neighbors}")
-    place = grid.coordinates()[index.cpu()]
-    return float(of_embedding(x.detach().cpu().numpy(), place.numpy(), n_neighbors=num_neighbors))
+    distances = as_metric(metric).pairwise(rows, rows).cpu().numpy()
+    place = grid.coordinates()[nodes.cpu()].numpy()
+    return float(of_embedding(distances, place, n_neighbors=num_neighbors, metric="precomputed"))
 
 
-def _metric(metric: MetricName | Distance | Metric) -> Metric:
-    return metric if isinstance(metric, Metric) else Metric(metric)
+def _squared_distortion(
+    x: Tensor, codebook: Tensor, winner: Tensor, grid: Grid, sigma: float, neighborhood: str | Neighborhood
+) -> float:
+    """sum_n sum_v h(c(n), v) |x_n - e_v|^2, in float64, from sums over the rows of each winner."""
+    # sum_n |x_n - e|^2 = sum_n |x_n|^2 - 2 e sum_n x_n + n |e|^2, by winner; about the mean, where it costs few digits.
+    mean = codebook.mean(dim=0)
+    rows, codes = x - mean, codebook - mean
+    total, count = ops.segment_sum(rows, winner, grid.num_nodes)
+    squares = ops.segment_sum(rows.square().sum(dim=1, keepdim=True), winner, grid.num_nodes).sum
+    of_winners = torch.cat([total, squares, count[:, None].double()], dim=1)
+    near = smoothed(of_winners, count, grid, neighborhood, sigma)
+    sums, squares, weight = near[:, :-2], near[:, -2], near[:, -1]
+    per_node = squares - 2 * (codes * sums).sum(dim=1) + weight * codes.square().sum(dim=1)
+    return per_node.sum().item()
 
 
-def _check_rows(metric: str, x: Tensor) -> None:
-    if len(x) == 0:
-        raise ValueError(f"{metric}: x must hold at least one row, got shape {list(x.shape)}")
-
-
-def _check_codebook(metric: str, codebook: Tensor, grid: Grid) -> None:
-    if len(codebook) != grid.num_nodes:
-        raise ValueError(
-            f"{metric}: codebook must hold a code for each of the grid's {grid.num_nodes} nodes, got {len(codebook)}"
-        )
+def _tiled_distortion(
+    x: Tensor,
+    codebook: Tensor,
+    winner: Tensor,
+    grid: Grid,
+    sigma: float,
+    neighborhood: str | Neighborhood,
+    metric: Metric,
+) -> float:
+    """sum_n sum_v h(c(n), v) d(x_n, e_v)^2 in any metric, in float64, in tiles of rows."""
+    if x.isnan().any():  # which the metric would take for missing values, and leave out
+        return math.nan
+    total = 0.0
+    # In the order of their winners, so that a tile has few of them.
+    for some in winner.argsort(stable=True).split(max(1, _TILE_VALUES // grid.num_nodes)):
+        winners, which = winner[some].unique(return_inverse=True)
+        # The weights h of each winner to all nodes are its indicator, smoothed.
+        indicator = x.new_zeros(grid.num_nodes, len(winners))
+        indicator[winners, torch.arange(len(winners), device=x.device)] = 1
+        weights = smoothed(indicator, indicator.sum(dim=1), grid, neighborhood, sigma)
+        total += (weights.T[which] * metric.pairwise(x[some], codebook).square()).sum().item()
+    return total

@@ -6,9 +6,15 @@ import math
 from typing import NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.grid import Grid
+from somvae_ext.evaluation._arguments import as_connectivity, as_metric, codes_of_grid
+from somvae_ext.grid import Connectivity, Grid
+from somvae_ext.som import Distance, Metric, MetricName
+
+# Pairs whose distances are taken at once, as the diagonal of a square block.
+_BLOCK = 32
 
 
 class UMatrix(NamedTuple):
@@ -16,9 +22,9 @@ class UMatrix(NamedTuple):
 
     ``node`` ``[K]``: mean distance of a node's code to those of its neighbours; 0 for a node without any. ``pairs``
     int64 ``[P, 2]``: each pair of neighbours once, the smaller node first, in ascending order of it. ``pair`` ``[P]``:
-    their distance. ``diagonal`` ``[R - 1, C - 1]`` of a rectangular grid: between the four nodes from row r and column
-    c on, the mean of the two diagonal distances per unit of length, (\\|e_rc - e_(r+1)(c+1)\\| + \\|e_r(c+1) -
-    e_(r+1)c\\|) / (2 sqrt 2); ``[0, 0]`` on hexagons, which meet without corners in between.
+    their distance. ``diagonal`` ``[R - 1, C - 1]`` of a rectangular grid, whatever the connectivity: between the four
+    nodes from row r and column c on, the mean of the two diagonal distances per unit of length, (d(e_rc, e_(r+1)(c+1))
+    + d(e_r(c+1), e_(r+1)c)) / (2 sqrt 2); ``[0, 0]`` on hexagons, which meet without corners in between.
     """
 
     node: Tensor
@@ -27,46 +33,64 @@ class UMatrix(NamedTuple):
     diagonal: Tensor
 
 
-def u_matrix(codebook: Tensor, grid: Grid) -> UMatrix:
+def u_matrix(
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    metric: MetricName | Distance | Metric = "euclidean",
+    *,
+    connectivity: Connectivity | None = None,
+) -> UMatrix:
     """The unified distance matrix of a map (Ultsch and Siemon 1990).
 
     Large values are ridges between groups of alike codes. On a periodic grid the neighbours around the edge count as
-    any others. Distances are Euclidean.
+    any others.
 
     Args:
-        codebook: codes ``[K, D]``, floating, in the grid's order.
+        codebook: codes ``[K, D]`` in the grid's order, an array-like or a tensor on any device.
         grid: the map's grid, of K = R * C nodes.
+        metric: the map's own: a name, a function, or a :class:`~somvae_ext.som.Metric`.
+        connectivity: neighbours of a node. On rectangles 8, those at a corner included, which is the default and what
+            other libraries count, or 4. On hexagons 6.
 
     Raises:
-        ValueError: a codebook that is not of shape ``[K, D]``.
+        ValueError: a codebook that is not of shape ``[K, D]`` or does not hold numbers, a connectivity that the grid
+            does not have, or what the metric refuses.
 
     Example:
-        >>> import torch
-        >>> distances = u_matrix(torch.tensor([[0.0], [1.0], [4.0]]), Grid(1, 3))
+        >>> distances = u_matrix([[0.0], [1.0], [4.0]], Grid(1, 3))
         >>> distances.node.tolist(), distances.pairs.tolist(), distances.pair.tolist()
         ([1.0, 2.0, 3.0], [[0, 1], [1, 2]], [1.0, 3.0])
     """
-    if codebook.dim() != 2 or len(codebook) != grid.num_nodes:
-        raise ValueError(
-            f"u_matrix: codebook must have shape [K, D] with a code for each of the grid's {grid.num_nodes} nodes, got "
-            f"{list(codebook.shape)}"
-        )
-    codes = codebook.detach().double()
-    neighbors = grid.neighbors(codes.device)
-    # Slot by slot, so that no more than a second codebook is held; both ends of a pair get the same bits.
-    by_slot = torch.stack([_distance(codes, codes[slot.clamp(min=0)]) for slot in neighbors.unbind(dim=1)], dim=1)
-    by_slot = by_slot.masked_fill(neighbors < 0, 0)
-    node = by_slot.sum(dim=1) / grid.degree(codes.device).clamp(min=1)
-    first, slot = (neighbors > torch.arange(len(codes), device=codes.device)[:, None]).nonzero(as_tuple=True)
-    sheet = codes.view(grid.rows, grid.cols, -1)
+    codes = codes_of_grid("u_matrix", codebook, grid).double()
+    metric, connectivity = as_metric(metric).on(codes), as_connectivity(grid, connectivity)
+    neighbors = grid.neighbors(codes.device, connectivity)
+    nodes = torch.arange(len(codes), device=codes.device)
+    first, slot = (neighbors > nodes[:, None]).nonzero(as_tuple=True)
+    second = neighbors[first, slot]
+    pair = _distances(metric, codes, first, second)
+    # Each pair in the slots of both of its nodes: sums over slots have a fixed order, additions at an index do not.
+    by_slot = pair.new_zeros(neighbors.shape)
+    by_slot[first, slot] = pair
+    by_slot[second, (neighbors[second] == first[:, None]).int().argmax(dim=1)] = pair
+    node = by_slot.sum(dim=1) / grid.degree(codes.device, connectivity).clamp(min=1)
     if grid.topology == "rectangular":
-        falling = _distance(sheet[:-1, :-1], sheet[1:, 1:])
-        rising = _distance(sheet[:-1, 1:], sheet[1:, :-1])
-        diagonal = (falling + rising) / (2 * math.sqrt(2))
+        sheet = nodes.view(grid.rows, grid.cols)
+        falling = _distances(metric, codes, sheet[:-1, :-1].flatten(), sheet[1:, 1:].flatten())
+        rising = _distances(metric, codes, sheet[:-1, 1:].flatten(), sheet[1:, :-1].flatten())
+        diagonal = ((falling + rising) / (2 * math.sqrt(2))).view(grid.rows - 1, grid.cols - 1)
     else:
         diagonal = codes.new_zeros(0, 0)
-    return UMatrix(node, torch.stack([first, neighbors[first, slot]], dim=1), by_slot[first, slot], diagonal)
+    return UMatrix(node, torch.stack([first, second], dim=1), pair, diagonal)
 
 
-def _distance(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).square().sum(dim=-1).sqrt()
+def _distances(metric: Metric, codes: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Distance of each pair of nodes, ``[P]``, NaN where a code has one."""
+    if metric.distance == "euclidean":  # of large maps in one go
+        scaled = metric.scaled(codes)
+        return (scaled[first] - scaled[second]).square().sum(dim=1).sqrt()
+    known = ~codes.isnan().any(dim=1)
+    both = (known[first] & known[second]).nonzero()[:, 0]
+    result = codes.new_full((len(first),), torch.nan)
+    for some in both.split(_BLOCK):
+        result[some] = metric.pairwise(codes[first[some]], codes[second[some]]).diagonal()
+    return result

@@ -160,7 +160,7 @@ def add_colorbar(ax: Axes, drawn: PolyCollection, label: str | None = None, *, w
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize="small")
     if label is not None:
-        bar.set_label(label)
+        bar.set_label(label, size="small")
 
 
 def add_legend(ax: Axes, names: Sequence[str], colors: Array, title: str | None = None) -> None:

@@ -5,38 +5,56 @@ from __future__ import annotations
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from somvae_ext.evaluation import u_matrix
-from somvae_ext.grid import Grid
+from somvae_ext.evaluation import UMatrix, u_matrix
+from somvae_ext.evaluation._arguments import as_connectivity, as_metric
+from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.plotting._arguments import codes_of_nodes
 from somvae_ext.plotting._cells import add_colorbar, centers_of, draw_values, polygons, sheet_axes
+from somvae_ext.som import Distance, Metric, MetricName
 
 
 def plot_u_matrix(
-    codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, interstitial: bool = True
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    ax: Axes | None = None,
+    *,
+    interstitial: bool = True,
+    metric: MetricName | Distance | Metric = "euclidean",
+    connectivity: Connectivity | None = None,
 ) -> Axes:
     """Shows how far apart the codes of neighbours are: dark ridges part light valleys of alike codes.
 
     With interstitial cells (Ultsch and Siemon 1990) all cells are half as large, and between each two neighbours lies
     one that shows their distance. A node's own cell shows its mean distance to its neighbours. On rectangles these are
-    (2R - 1) x (2C - 1) cells; those between four nodes show the mean of the two diagonal distances, divided by
-    sqrt 2. The numbers are those of :func:`somvae_ext.evaluation.u_matrix`. On a periodic grid the neighbours around
-    the edge count in the means; the picture shows the sheet cut open.
+    (2R - 1) x (2C - 1) cells; those between four nodes show the mean of the two diagonal distances. All are distances
+    per unit of length on the grid, those along a diagonal divided by sqrt 2, so that a flat map has one colour. Without
+    interstitial cells, nodes have the colours of :func:`somvae_ext.evaluation.u_matrix`'s means.
+
+    The colour bar names the metric and how many neighbours a node has. On a periodic grid the neighbours around the
+    edge count in the means; the picture shows the sheet cut open.
 
     Args:
         codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
         grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         interstitial: False leaves the cells between the nodes out.
+        metric: the map's own: a name, a function, or a :class:`~somvae_ext.som.Metric`.
+        connectivity: neighbours of a node, whose mean distance its own cell shows: on rectangles 8, the default, or 4,
+            on hexagons 6.
 
     Raises:
-        ValueError: a codebook of another shape or with values that are not finite.
+        ValueError: a codebook of another shape or with values that are not finite, a connectivity that the grid does
+            not have, or what the metric refuses.
     """
-    distances = u_matrix(torch.from_numpy(codes_of_nodes("plot_u_matrix", codebook, grid)), grid)
+    metric, connectivity = as_metric(metric), as_connectivity(grid, connectivity)
+    codes = torch.from_numpy(codes_of_nodes("plot_u_matrix", codebook, grid))
+    distances = u_matrix(codes, grid, metric, connectivity=connectivity)
     centers, values, size = centers_of(grid), distances.node.numpy(), 1.0
     if interstitial:
+        values = _mean_slopes(distances, grid, connectivity)
         ends = centers[distances.pairs.numpy()]
         meet = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1) < 1.1  # others meet around the edge of a periodic grid
         corners = np.argwhere(np.ones(distances.diagonal.shape))[:, ::-1] + 0.5
@@ -46,5 +64,14 @@ def plot_u_matrix(
     cells = polygons(centers, grid.topology, size)
     ax = sheet_axes(ax, cells)
     drawn = draw_values(ax, cells, values, cmap="bone_r")
-    add_colorbar(ax, drawn, "distance")
+    name = metric.distance if isinstance(metric.distance, str) else "custom"
+    add_colorbar(ax, drawn, f"{name} distance\n(nodes: to {connectivity} neighbours)")
     return ax
+
+
+def _mean_slopes(distances: UMatrix, grid: Grid, connectivity: Connectivity) -> NDArray[np.float64]:
+    """Mean distance of each node's code to those of its neighbours per unit of length on the grid, ``[K]``."""
+    first, second = distances.pairs.unbind(dim=1)
+    slope = distances.pair / grid.distance(first, second)
+    total = slope.new_zeros(grid.num_nodes).index_add(0, first, slope).index_add(0, second, slope)
+    return (total / grid.degree(connectivity=connectivity).clamp(min=1)).numpy()

@@ -140,7 +140,8 @@ def evaluate(
           ``purity``, ``nmi_arithmetic``, ``nmi_geometric``, ``ari``, and ``acc`` where there are as many clusters as
           classes; see :mod:`somvae_ext.evaluation`.
         - of models with a codebook, the ``quantization_error`` of the encodings, and on maps of two nodes or more their
-          ``topographic_error``.
+          topographic errors for each way to count neighbours, ``topographic_error_4`` (those of the loss) and
+          ``topographic_error_8`` (as other libraries count) on rectangles, ``topographic_error_6`` on hexagons.
         - with transitions, in nats per step from frame to frame: ``transition_nll``, the negative log-likelihood of
           ``data`` under the learned matrix; ``counted_nll``, under one counted on ``train`` (with one step spread over
           each row beforehand, so that no step is impossible); ``lowest_nll``, under one counted on ``data`` itself, the
@@ -162,7 +163,10 @@ def evaluate(
         result["quantization_error"] = evaluation.quantization_error(z.flatten(0, -2), codebook)
         grid = getattr(quantizer, "grid", None)
         if grid is not None and grid.num_nodes > 1:
-            result["topographic_error"] = evaluation.topographic_error(z, codebook, grid)
+            for connectivity in grid.connectivities:
+                result[f"topographic_error_{connectivity}"] = evaluation.topographic_error(
+                    z, codebook, grid, connectivity=connectivity
+                )
     transitions: TransitionModel | None = getattr(model, "transitions", None)
     if transitions is not None and len(encodings.shape) == 2:
         result |= _transitions(transitions, encodings, None if train is None else encode(model, train))

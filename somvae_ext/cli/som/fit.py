@@ -59,8 +59,9 @@ def run(options: Namespace) -> None:
         seconds = time.perf_counter() - start
         nodes = som.grid_.num_nodes
         evaluation = {"quantization_error": som.quantization_error_}
+        topographic = f"topographic_error_{som.grid_.num_slots}"  # the neighbours that the estimator counts
         if nodes > 1:
-            evaluation["topographic_error"] = som.topographic_error(x)
+            evaluation[topographic] = som.topographic_error(x)
     node = np.asarray(som.labels_)
     hits = np.bincount(node, minlength=nodes)
     classes, labels = _counted(table.label, node)
@@ -71,8 +72,8 @@ def run(options: Namespace) -> None:
     units = "" if scaling.kind == "none" else " (of the scaled data)"
     print(f"{table.num_rows} rows of {table.dim} features on {som.n_rows} x {som.n_cols} nodes")
     shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
-    if "topographic_error" in evaluation:
-        shown["topographic error"] = f"{evaluation['topographic_error']:.3f}"
+    if topographic in evaluation:
+        shown["topographic error"] = f"{evaluation[topographic]:.3f} ({som.grid_.num_slots} neighbours)"
     print_table(
         shown
         | {

@@ -10,11 +10,15 @@ from somvae_ext.cli.output import check_picture_folder
 from somvae_ext.cli.som.options import KINDS
 
 if TYPE_CHECKING:
+    import numpy as np
     from jsonargparse import Namespace
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from somvae_ext.estimators import SavedMap
+    from somvae_ext.plotting.map_clusters import Clusterer
+    from somvae_ext.som import Metric
 
 _MOST_PLANES = 64
 _MOST_CLASSES = 100
@@ -80,7 +84,7 @@ def _figure(
     if kind == "hits":
         axes = plotting.plot_hits(saved.hits, grid)
     elif kind == "u_matrix":
-        axes = plotting.plot_u_matrix(scaled, grid)
+        axes = plotting.plot_u_matrix(scaled, grid, metric=saved.metric)
     elif kind == "rgb":
         axes = plotting.plot_codebook_rgb(scaled, grid)
     elif kind == "component_planes":
@@ -91,9 +95,8 @@ def _figure(
         node, label, count = saved.labels.T
         axes = plotting.plot_labels(label.repeat(count), node.repeat(count), grid, names=saved.classes)
     elif kind == "clusters":
-        from sklearn.cluster import AgglomerativeClustering  # type: ignore[import-untyped]
-
-        axes = plotting.plot_map_clusters(scaled, grid, AgglomerativeClustering(n_clusters=clusters))
+        assert clusters is not None
+        axes = plotting.plot_map_clusters(scaled, grid, _clusterer(saved.metric, clusters))
     else:
         assert image_shape is not None
         height, width, *colors = image_shape
@@ -102,6 +105,21 @@ def _figure(
             images = np.moveaxis(images, -1, 1)
         axes = plotting.plot_codebook_images(images.reshape(len(scaled), -1), grid, images.shape[1:], hits=saved.hits)
     return cast("Figure", axes.figure)
+
+
+def _clusterer(metric: Metric, clusters: int) -> Clusterer:
+    """Ward's method for codes in the Euclidean metric; in others, which it does not know, by mean distances."""
+    import torch
+    from sklearn.cluster import AgglomerativeClustering  # type: ignore[import-untyped]
+
+    if metric.distance == "euclidean":
+        return AgglomerativeClustering(n_clusters=clusters)
+
+    def distances(codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        rows = torch.from_numpy(codes)
+        return metric.pairwise(rows, rows).numpy()
+
+    return AgglomerativeClustering(n_clusters=clusters, metric=distances, linkage="average")
 
 
 def _kinds(saved: SavedMap, options: Namespace) -> tuple[str, ...]:

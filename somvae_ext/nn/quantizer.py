@@ -15,6 +15,11 @@ _INITIAL_STD = 0.05
 MASKED = -1  # index of a masked encoding, which has no code
 
 
+def finite_rows(x: Tensor) -> Tensor:
+    """Which rows of x ``[M, D]`` hold finite values only, bool ``[M]``."""
+    return x.abs().amax(dim=1).isfinite()  # isfinite().all(dim=1) takes ten times as long on the CPU
+
+
 class Quantizer(nn.Module):
     """What :class:`~somvae_ext.nn.SOMQuantizer` and :class:`~somvae_ext.nn.VectorQuantizer` have in common.
 
@@ -152,7 +157,7 @@ class Quantizer(nn.Module):
 
     def _takes_part(self, rows: Tensor, mask: Tensor | None) -> Tensor:
         """Which rows ``[M, D]`` may become codes: real ones that are finite in the codebook's dtype, bool ``[M]``."""
-        finite = rows.to(self.codebook.dtype).isfinite().all(dim=1)
+        finite = finite_rows(rows.to(self.codebook.dtype))
         return finite if mask is None else finite & mask.flatten()
 
     def _unmasked(self, z: Tensor, mask: Tensor | None) -> Tensor:

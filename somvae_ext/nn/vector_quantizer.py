@@ -10,7 +10,7 @@ from torch import Tensor
 
 from somvae_ext import ops
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
-from somvae_ext.nn.quantizer import MASKED, Quantizer
+from somvae_ext.nn.quantizer import MASKED, Quantizer, finite_rows
 
 CodebookUpdate = Literal["gradient", "ema"]
 
@@ -213,7 +213,7 @@ class VectorQuantizer(FullPrecisionBuffers, Quantizer):
                 )
         counts, sums = counts.to(self.ema_counts), sums.to(self.ema_sums)
         # An average never gets rid of a NaN.
-        finite = sums.isfinite().all(dim=1) & counts.isfinite()
+        finite = finite_rows(sums) & counts.isfinite()
         self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
         self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
         # Not torch.sum, whose order, and so its last bit, depends on the number of threads where there are many codes.

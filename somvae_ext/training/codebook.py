@@ -68,7 +68,11 @@ def model_with_codebook(model: object) -> CodebookModel | None:
 
 
 def initialize(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed: int) -> None:
-    """Prepares the codebook from random training samples, if the model's config asks for it."""
+    """Prepares the codebook from random training samples, if the model's config asks for it.
+
+    Raises:
+        ValueError: too few of their encodings are finite.
+    """
     if model.config.init == "normal":
         return
     count = -(-_ENCODINGS_PER_CODE * model.quantizer.num_codes // model.codes_per_sample)
@@ -108,7 +112,8 @@ def revive(
 def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:
     """Moves a codebook of moving averages by what its codes won in the batches of all processes; others stay.
 
-    Called by all processes after each step of the optimizers, however many samples each has.
+    Called by all processes after each step of the optimizers, however many samples each has. Encodings that the
+    quantizer masked, or that are not finite, take no part.
 
     Args:
         model: the model with the codebook.

@@ -1,10 +1,16 @@
 #include "tensor/checks.h"
 
+#include <ATen/ops/abs.h>
 #include <ATen/ops/aminmax.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/max.h>
+#include <ATen/ops/where.h>
 #include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <sstream>
 
 namespace somvae {
@@ -108,6 +114,25 @@ void ArgumentChecks::index(const char* name, const Tensor& tensor, const std::st
   if (smallest < 0 || largest > last) {
     fail(name, "hold values from 0 to " + text(last), text(smallest < 0 ? smallest : largest));
   }
+}
+
+void ArgumentChecks::magnitude(const char* name, const Tensor& tensor, double limit, const std::string& because) const {
+  const double beyond = tensor.device().is_cpu() ? finite_beyond(tensor, limit) : 0;
+  if (beyond > 0) fail(name, "hold values of at most " + text(limit) + " in magnitude, " + because, text(beyond));
+}
+
+double largest_value_to_square(at::ScalarType type, int64_t features, int64_t rows) {
+  const double largest = type == at::kDouble ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();
+  // The difference of two values may be twice as large as either; another 2 for the rounding of the sum.
+  return std::sqrt(largest / 8 / double(std::max<int64_t>(1, features)) / double(std::max<int64_t>(1, rows)));
+}
+
+double finite_beyond(const Tensor& values, double limit) {
+  if (values.numel() == 0 || (values.scalar_type() == at::kHalf && limit > 65504)) return 0;
+  const auto [low, high] = at::aminmax(values);  // both NaN if any value is
+  if (low.item<double>() >= -limit && high.item<double>() <= limit) return 0;
+  const double largest = at::where(at::isfinite(values), at::abs(values), 0).max().item<double>();
+  return largest > limit ? largest : 0;
 }
 
 }  // namespace somvae

@@ -30,6 +30,10 @@ class ArgumentChecks {
   // the CPU only: elsewhere that would wait for the device, and the kernels guard themselves.
   void index(const char* name, const Tensor& tensor, const std::string& letters, char values_below);
 
+  // Finite values of at most `limit` in magnitude, checked on the CPU only. NaN and infinities pass: an op hands them
+  // on. `because` ends the expectation, as in "hold values of at most 1 in magnitude, <because>".
+  void magnitude(const char* name, const Tensor& tensor, double limit, const std::string& because) const;
+
   [[noreturn]] void fail(const char* name, const std::string& must, const std::string& got) const;
 
  private:
@@ -40,5 +44,12 @@ class ArgumentChecks {
   Tensor first_;
   std::vector<std::pair<char, c10::SymInt>> sizes_;
 };
+
+// Values up to this have squared distances over `features` features, `rows` of which `type` can add up.
+double largest_value_to_square(at::ScalarType type, int64_t features, int64_t rows = 1);
+
+// The largest magnitude of the finite values if it exceeds `limit`, else 0. On CUDA the answer would wait for the
+// device.
+double finite_beyond(const Tensor& values, double limit);
 
 }  // namespace somvae

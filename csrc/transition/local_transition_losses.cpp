@@ -54,6 +54,14 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
   check.shape("z", z, "ND");
   check.floating("codebook", codebook);
   check.shape("codebook", codebook, "KD");
+  if (z.is_meta()) return;
+  // Distances are float64 sums. Of a code beyond float32, the sum over all nodes less that over a window leaves
+  // rounding errors that float32 results cannot hold, although the code may have no probability.
+  const auto limit = [&](at::ScalarType type) { return largest_value_to_square(type, z.size(1), codebook.size(0)); };
+  const at::ScalarType compute = compute_dtype(z.scalar_type());
+  const std::string dtype = compute == at::kDouble ? "float64" : "float32";
+  check.magnitude("codebook", codebook, limit(compute), "whose squared distances " + dtype + " can add up");
+  if (compute == at::kDouble) check.magnitude("z", z, limit(compute), "whose squared distances float64 can add up");
 }
 
 // The tensors behind a LocalTransition, contiguous.

@@ -26,6 +26,18 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
   check.shape("z", z, "ND");
   check.floating("codebook", codebook);
   check.shape("codebook", codebook, "KD");
+  if (z.scalar_type() != at::kDouble || z.is_meta()) return;
+  const double limit = largest_value_to_square(at::kDouble, z.size(1));
+  for (const auto& [name, tensor] : {std::pair{"z", z}, std::pair{"codebook", codebook}}) {
+    check.magnitude(name, tensor, limit, "whose squared distances float64 can hold");
+  }
+}
+
+// Whether the compute type might not hold a squared distance, of which a probability of zero would make a NaN.
+bool distances_may_overflow(const Tensor& z, const Tensor& codebook) {
+  if (!z.is_cpu() || z.scalar_type() == at::kDouble) return false;
+  const double limit = largest_value_to_square(compute_dtype(z.scalar_type()), z.size(1));
+  return finite_beyond(z, limit) > 0 || finite_beyond(codebook, limit) > 0;
 }
 
 // Shares of the backward pass on the CPU: enough for many threads, few enough that their sums stay small.
@@ -74,6 +86,13 @@ TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, con
   const Tensor log_prob = rows_of(compute), expectation = rows_of(compute), log_normalizer = rows_of(at::kDouble);
   if (logits.is_meta()) {
     return {log_prob, expectation, log_normalizer, rows_of(at::kLong), rows_of(at::kLong), rows_of(at::kLong, 1)};
+  }
+  if (distances_may_overflow(z, codebook)) {
+    const auto in_double = [](const Tensor& tensor) { return tensor.to(at::kDouble); };
+    auto losses = transition_losses(in_double(logits), prev, cur, in_double(z), in_double(codebook), false);
+    std::get<0>(losses) = std::get<0>(losses).to(compute);
+    std::get<1>(losses) = std::get<1>(losses).to(compute);
+    return losses;
   }
 
   const Tensor table = logits.contiguous(), from = prev.contiguous(), to = cur.contiguous(), rows = z.contiguous();
@@ -132,6 +151,16 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
   if (z.size(0) == 0) {  // nothing to add up, and of a broken codebook no mean to take
     if (grad_codebook.defined()) grad_codebook.zero_();
     return {grad_logits, grad_z, grad_codebook};
+  }
+
+  if (distances_may_overflow(z, codebook)) {
+    const auto in_double = [](const Tensor& tensor) { return tensor.to(at::kDouble); };
+    const auto [of_logits, of_z, of_codebook] =
+        transition_losses_backward(in_double(grad_log_prob), in_double(grad_expectation), in_double(logits), prev, cur,
+                                   in_double(z), in_double(codebook), in_double(expectation), log_normalizer,
+                                   touched_unit, touched_order, touched_offsets, std::move(sparse_rows), output_mask);
+    const auto rounded = [&](const Tensor& grad) { return grad.defined() ? grad.to(z.scalar_type()) : grad; };
+    return {rounded(of_logits), rounded(of_z), rounded(of_codebook)};
   }
 
   const Tensor upstream_log_prob = grad_log_prob.contiguous(), upstream_expectation = grad_expectation.contiguous();

@@ -216,6 +216,53 @@ def test_extreme_logits_stay_finite(ops: SimpleNamespace, device: torch.device, 
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("code", [1e15, 6e17])
+def test_a_large_code_that_has_no_probability_leaves_the_results_finite(
+    ops: SimpleNamespace, device: torch.device, code: float, dtype: torch.dtype
+) -> None:
+    grid = Grid(5, 6)
+    logits, prev, cur, z, codebook = (
+        tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in inputs(grid, 1, 20, 3, device)
+    )
+    codebook[14] = code
+    logits[grid.window_nodes(1, torch.arange(30, device=device)).eq(14).nonzero().unbind(dim=1)] = -1e4
+    losses = ops.local_transition_losses(logits, prev, cur, z, codebook, grid, 1)
+    assert all(loss.isfinite().all() for loss in losses)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "limit"),
+    [(torch.float32, "codebook", 2.17e18), (torch.float64, "codebook", 1.58e153), (torch.float64, "z", 1.58e153)],
+    ids=str,
+)
+def test_values_whose_squares_cannot_be_added_up_are_refused(
+    ops: SimpleNamespace, dtype: torch.dtype, name: str, limit: float
+) -> None:
+    grid = Grid(3, 3)  # 9 codes of one feature
+    logits, prev, cur, z, codebook = inputs(grid, 1, 5, 1, torch.device("cpu"))
+    values = {"logits": logits.to(dtype), "z": z.to(dtype), "codebook": codebook.to(dtype)}
+    values[name][2] = 0.99 * limit
+    assert all(
+        loss.isfinite().all() for loss in ops.local_transition_losses(**values, prev=prev, cur=cur, grid=grid, radius=1)
+    )
+    values[name][2] = 1.01 * limit
+    message = f"^local_transition_losses: {name} must hold values of at most .* in magnitude, whose squared distances"
+    with pytest.raises(ValueError, match=message):
+        ops.local_transition_losses(**values, prev=prev, cur=cur, grid=grid, radius=1)
+
+
+def test_a_row_whose_square_overflows_float32_is_infinitely_far(ops: SimpleNamespace, device: torch.device) -> None:
+    grid = Grid(3, 3)
+    logits, prev, cur, z, codebook = inputs(grid, 1, 5, 3, device)
+    expected = ops.local_transition_losses(logits, prev, cur, z, codebook, grid, 1).expected_distance
+    z[2] = -1e30
+    result = ops.local_transition_losses(logits, prev, cur, z, codebook, grid, 1).expected_distance
+    assert result[2] == torch.inf
+    rest = torch.tensor([0, 1, 3, 4], device=device)
+    torch.testing.assert_close(result[rest], expected[rest])
+
+
 def test_shared_offset_costs_no_accuracy(ops: SimpleNamespace, device: torch.device) -> None:
     grid = Grid(6, 7)
     check(ops, grid, 1, *inputs(grid, 1, 30, 8, device, offset=1e4))

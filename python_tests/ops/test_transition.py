@@ -143,6 +143,96 @@ def transitions(rows: int, units: int, device: torch.device, layout: str = "cont
     )
 
 
+def far_code(
+    code: float, logit: float, dtype: torch.dtype, device: torch.device, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Inputs whose fifth code has that value in every other feature, and that logit in each row of the table."""
+    logits = normal(7, 7, seed=seed, device=device, dtype=dtype)
+    logits[:, 4] = logit
+    codebook = normal(7, 9, seed=seed + 1, device=device, dtype=dtype)
+    codebook[4, ::2] = code
+    prev, cur = transitions(11, 7, device)
+    return logits, prev, cur, normal(11, 9, seed=seed + 2, device=device, dtype=dtype), codebook
+
+
+# ---- values whose squares overflow -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse_grad", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("logit", [-torch.inf, -1e4, -150.0])
+@pytest.mark.parametrize("code", [3e18, 1e20, -3e38])
+def test_a_code_whose_square_overflows_counts_by_its_probability(
+    ops: SimpleNamespace, code: float, logit: float, dtype: torch.dtype, sparse_grad: bool
+) -> None:
+    inputs = far_code(code, logit, dtype, torch.device("cpu"))
+    check_losses(ops, *inputs, sparse_grad=sparse_grad)
+    logits, prev, _, z, codebook = inputs
+    check_expected_distance(ops, logits, prev, z, codebook, sparse_grad=sparse_grad)
+
+
+@given(exponent=st.floats(0, 38.5), logit=st.floats(-400, 0), seed=seeds)
+def test_results_are_finite_and_right_wherever_float64_s_are(
+    ops: SimpleNamespace, exponent: float, logit: float, seed: int
+) -> None:
+    logits, prev, _, z, codebook = far_code(10.0**exponent, logit, torch.float32, torch.device("cpu"), seed % 1000)
+    result = ops.expected_distance(logits, prev, z, codebook)
+    table = logits.double().softmax(dim=1)
+    exact = (table[prev] * (z.double()[:, None] - codebook.double()).square().sum(dim=2)).sum(dim=1)
+    largest = torch.finfo(torch.float32).max
+    torch.testing.assert_close(result[exact < largest].double(), exact[exact < largest], rtol=3e-5, atol=0)
+    assert not result.isnan().any()
+
+
+def test_a_row_whose_square_overflows_leaves_the_others_alone(ops: SimpleNamespace) -> None:
+    logits, prev, cur, z, codebook = far_code(1.0, 0.0, torch.float32, torch.device("cpu"))
+    z[3] = 1e30
+    result = ops.transition_losses(logits, prev, cur, z, codebook)
+    assert result.expected_distance[3] == torch.inf
+    rest = [n for n in range(11) if n != 3]
+    check_losses(ops, logits, prev[rest], cur[rest], z[rest], codebook)
+    expected = ops.transition_losses(logits, prev[rest], cur[rest], z[rest], codebook)
+    torch.testing.assert_close(result.expected_distance[rest], expected.expected_distance)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_row_that_is_not_finite_leaves_the_bits_of_the_others_alone(
+    ops: SimpleNamespace, device: torch.device, value: float
+) -> None:
+    logits, prev, cur, z, codebook = far_code(1.0, 0.0, torch.float32, device)
+    expected = ops.transition_losses(logits, prev, cur, z, codebook)
+    z[3] = value
+    result = ops.transition_losses(logits, prev, cur, z, codebook)
+    rest = [n for n in range(11) if n != 3]
+    assert not result.expected_distance[3].isfinite()
+    assert_same_bits([loss[rest] for loss in result], [loss[rest] for loss in expected])
+
+
+@pytest.mark.parametrize("name", ["z", "codebook"])
+def test_values_whose_squares_float64_cannot_hold_are_refused(ops: SimpleNamespace, name: str) -> None:
+    logits, prev, cur, z, codebook = far_code(1.0, 0.0, torch.float64, torch.device("cpu"))
+    limit = (torch.finfo(torch.float64).max / 8 / 9) ** 0.5
+    {"z": z, "codebook": codebook}[name][2, 3] = -limit
+    assert ops.transition_losses(logits, prev, cur, z, codebook).expected_distance.isfinite().all()
+    {"z": z, "codebook": codebook}[name][2, 3] = -1.01 * limit
+    message = (
+        f"^transition_losses: {name} must hold values of at most 1.58.*e.153 in magnitude, whose squared distances"
+    )
+    with pytest.raises(ValueError, match=message):
+        ops.transition_losses(logits, prev, cur, z, codebook)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["z", "codebook"])
+def test_on_cuda_validate_refuses_values_whose_squares_overflow(name: str) -> None:
+    logits, prev, cur, z, codebook = far_code(1.0, 0.0, torch.float32, torch.device("cuda"))
+    {"z": z, "codebook": codebook}[name][2, 3] = 1e19
+    with pytest.raises(ValueError, match=f"{name} must hold values of at most 2.1.*e.18 in magnitude.*got 1e.19"):
+        native.transition_losses(logits, prev, cur, z, codebook, validate=True)
+    with pytest.raises(ValueError, match=f"^expected_distance: {name} must hold values"):
+        native.expected_distance(logits, prev, z, codebook, validate=True)
+
+
 # ---- transition_losses -----------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,8 @@ Every error is a ValueError that reads "<op>: <argument> must <expectation>, got
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,21 +19,21 @@ def check_floating(op: str, **tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if tensor.dtype not in FLOATING:
             raise ValueError(
-                f"{op}: {name} must be of dtype float32, float64, float16 or bfloat16, got {_dtype(tensor)}"
+                f"{op}: {name} must be of dtype float32, float64, float16 or bfloat16, got {name_of(tensor.dtype)}"
             )
         if tensor.dtype != first.dtype:
             raise ValueError(
-                f"{op}: {name} must have the dtype of {first_name}, {_dtype(first)}, got {_dtype(tensor)}; "
-                "cast one of them"
+                f"{op}: {name} must have the dtype of {first_name}, {name_of(first.dtype)}, "
+                f"got {name_of(tensor.dtype)}; cast one of them"
             )
         check_device(op, name, tensor, first_name, first)
 
 
 def check_dtype(op: str, name: str, tensor: Tensor, *expected: torch.dtype) -> None:
     if tensor.dtype not in expected:
-        *others, last = (str(dtype).removeprefix("torch.") for dtype in expected)
+        *others, last = (name_of(dtype) for dtype in expected)
         names = f"{', '.join(others)} or {last}" if others else last
-        raise ValueError(f"{op}: {name} must be of dtype {names}, got {_dtype(tensor)}")
+        raise ValueError(f"{op}: {name} must be of dtype {names}, got {name_of(tensor.dtype)}")
 
 
 def check_device(op: str, name: str, tensor: Tensor, first_name: str, first: Tensor) -> None:
@@ -56,8 +58,7 @@ def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[st
 def check_index(op: str, name: str, index: Tensor, size: int) -> None:
     """An int64 index whose values lie in [0, size)."""
     check_dtype(op, name, index, torch.int64)
-    # Elsewhere the check would wait for the device or has no values to look at, and torch's own lookup refuses.
-    if index.device.type == "cpu" and not torch.compiler.is_compiling():
+    if reads_values(index):  # elsewhere torch's own lookup refuses
         check_index_range(op, name, index, size)
 
 
@@ -68,6 +69,35 @@ def check_index_range(op: str, name: str, index: Tensor, size: int) -> None:
     if low < 0 or high >= size:
         wrong = low if low < 0 else high
         raise ValueError(f"{op}: {name} must hold values from 0 to {size - 1}, got {wrong}")
+
+
+def check_magnitude(op: str, name: str, tensor: Tensor, limit: float, because: str) -> None:
+    """Finite values of at most ``limit`` in magnitude; NaN and infinities pass. Reads the values."""
+    beyond = finite_beyond(tensor, limit)
+    if beyond:
+        raise ValueError(
+            f"{op}: {name} must hold values of at most {limit:.6g} in magnitude, {because}, got {beyond:.6g}"
+        )
+
+
+def largest_value_to_square(dtype: torch.dtype, features: int, rows: int = 1) -> float:
+    """Values up to this have squared distances over ``features`` features, ``rows`` of which ``dtype`` can add up."""
+    # The difference of two values may be twice as large as either; another 2 for the rounding of the sum.
+    return math.sqrt(torch.finfo(dtype).max / 8 / max(1, features) / max(1, rows))
+
+
+def finite_beyond(values: Tensor, limit: float) -> float:
+    """The largest magnitude of the finite values if it exceeds ``limit``, else 0. Reads the values."""
+    if values.numel() == 0:
+        return 0.0
+    magnitude = values.detach().abs().double()
+    largest = magnitude.masked_fill(~magnitude.isfinite(), 0).max().item()
+    return largest if largest > limit else 0.0
+
+
+def reads_values(tensor: Tensor) -> bool:
+    """Whether a check may look at values: elsewhere it would wait for the device, or a graph has none."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -82,5 +112,6 @@ def autocast(tensor: Tensor) -> Tensor:
     return full_precision(tensor) if enabled else tensor
 
 
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def name_of(dtype: torch.dtype) -> str:
+    """``float32`` and so on, as messages spell it."""
+    return str(dtype).removeprefix("torch.")

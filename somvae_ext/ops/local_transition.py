@@ -11,7 +11,7 @@ from torch import Tensor
 from somvae_ext import _native
 from somvae_ext.grid import Grid
 from somvae_ext.ops import _arguments
-from somvae_ext.ops.transition import TransitionLosses, _check_nodes, _rows
+from somvae_ext.ops.transition import TransitionLosses, _check_nodes, _rows, distances
 
 
 def local_transition_losses(
@@ -40,7 +40,8 @@ def local_transition_losses(
         expected_distance[n] = sum_j P(j | prev[n]) |z_n - e_j|^2
 
     The distances to the nodes outside have a closed form, the sum over all nodes less that over the window, so that a
-    call costs O(N W D + K D). What does not depend on the logits is summed up in float64.
+    call costs O(N W D + K D). What does not depend on the logits is summed up in float64; rounding errors are relative
+    to the sum over all nodes, so that a code with 1e16 times the distance of the others leaves none of their digits.
 
     Args:
         logits: ``[K, W + 1]``: the slots of ``grid.window(radius)``, then the remainder. Absent slots, and the
@@ -53,14 +54,17 @@ def local_transition_losses(
         grid: the map's grid, K = ``grid.num_nodes``.
         radius: of the window.
         sparse_grad: as in :func:`transition_losses`, so that a step does not touch all of the table.
-        validate: check the indices on CUDA too, which waits for the device. On the CPU they are always checked.
+        validate: check indices and range on CUDA too, which waits for the device. On the CPU they are always checked.
 
     Returns:
         ``[N]`` each, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``. Finite
         for any finite logits. An index out of range on CUDA gives NaN.
 
     Raises:
-        ValueError: wrong rank, dtype, device or size, a radius below 0, or an index out of range.
+        ValueError: wrong rank, dtype, device or size, a radius below 0, an index out of range, or codes beyond
+            sqrt(max / 8DK) in magnitude, of which float32 (or float64) cannot hold the sum of the squared distances;
+            for float64 the same of ``z``. In float32 a ``z`` beyond it gives the infinity that is its result. On CUDA
+            the range is checked with ``validate`` alone; beyond it results may be infinite or NaN.
 
     Under autocast it is computed in float32.
 
@@ -76,6 +80,7 @@ def local_transition_losses(
     if validate and prev.is_cuda:
         _arguments.check_index_range("local_transition_losses", "prev", prev, grid.num_nodes)
         _arguments.check_index_range("local_transition_losses", "cur", cur, grid.num_nodes)
+        _check_sums("local_transition_losses", z, codebook)
     if _native.available:
         window = grid.window(radius, logits.device)
         outputs = torch.ops.somvae_ext.local_transition_losses(
@@ -115,16 +120,18 @@ def local_transition_losses_reference(
     _arguments.check_shape(op, "z", z, "N D", sizes)
     _arguments.check_shape(op, "codebook", codebook, "K D", sizes)
 
-    z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
-    rows = _rows(logits, prev, sparse_grad)
-    distance = (z[:, None] - codebook).square().sum(dim=2)
+    if _arguments.reads_values(z):
+        _check_sums(op, z, codebook)
+    distance = distances(op, z, codebook)
+    rows = _rows(logits, prev, sparse_grad).to(distance.dtype)
     expected = (local_probabilities(rows, prev, grid, radius) * distance).sum(dim=1)
     near, outside = _window(prev, grid, radius)
     log_probs = F.log_softmax(_masked(rows, near, outside), dim=1)
     here = near == cur[:, None]
     inside = (torch.where(here, log_probs[:, :-1], 0)).sum(dim=1)
     beyond = log_probs[:, -1] - outside.clamp_min(1).to(rows.dtype).log()
-    return TransitionLosses(torch.where(here.any(dim=1), inside, beyond), expected)
+    losses = torch.where(here.any(dim=1), inside, beyond), expected
+    return TransitionLosses(*(loss.to(_arguments.full_precision(z).dtype) for loss in losses))
 
 
 def local_probabilities(rows: Tensor, nodes: Tensor, grid: Grid, radius: int) -> Tensor:
@@ -134,6 +141,15 @@ def local_probabilities(rows: Tensor, nodes: Tensor, grid: Grid, radius: int) ->
     spread = (share[:, -1] / outside.clamp_min(1))[:, None].expand(-1, grid.num_nodes + 1)
     # What the absent slots hold goes to a column of their own.
     return spread.scatter(1, torch.where(near >= 0, near, grid.num_nodes), share[:, :-1])[:, :-1]
+
+
+def _check_sums(op: str, z: Tensor, codebook: Tensor) -> None:
+    dtype = _arguments.full_precision(z).dtype
+    limit = _arguments.largest_value_to_square(dtype, z.shape[-1], codebook.shape[0])
+    because = f"whose squared distances {_arguments.name_of(dtype)} can add up"
+    _arguments.check_magnitude(op, "codebook", codebook, limit, because)
+    if dtype == torch.float64:  # sums are of this dtype in any case
+        _arguments.check_magnitude(op, "z", z, limit, because)
 
 
 def _window(nodes: Tensor, grid: Grid, radius: int) -> tuple[Tensor, Tensor]:

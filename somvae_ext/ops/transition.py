@@ -45,7 +45,7 @@ def transition_losses(
             O(N * K), not O(K * K): for :class:`somvae_ext.optim.RowAdam` or ``torch.optim.SparseAdam``. On the CPU it
             is coalesced, over the distinct nodes in ``prev``. On CUDA, and in compiled graphs, where their number is
             not known without waiting, it has N rows, of which the last may repeat a node with zeros.
-        validate: check the indices on CUDA too, which waits for the device. On the CPU they are always checked.
+        validate: check indices and range on CUDA too, which waits for the device. On the CPU they are always checked.
 
     Returns:
         Two tensors ``[N]``, float32 (float64 for float64 inputs). ``log_prob`` is differentiable in ``logits``,
@@ -53,13 +53,20 @@ def transition_losses(
         on CUDA gives NaN.
 
     Raises:
-        ValueError: wrong rank, dtype, device or size, or an index out of range.
+        ValueError: wrong rank, dtype, device or size, an index out of range, or values beyond the range.
+
+    On the CPU results are finite wherever float64's are. Where float32 might not hold a squared distance, because a
+    value of ``z`` or ``codebook`` exceeds sqrt(max / 8D) in magnitude, which is 6.5e18 / sqrt(D), all is computed in
+    float64, whose own limit of 4.7e153 / sqrt(D) is checked. On CUDA, where looking at values would wait for the
+    device, a distance beyond float32 counts as infinite, and gives NaN if its probability is zero; there
+    ``validate=True`` refuses values beyond the first limit.
 
     Under autocast it is computed in float32.
     """
     if validate and prev.is_cuda:
         _arguments.check_index_range("transition_losses", "prev", prev, logits.shape[0])
         _arguments.check_index_range("transition_losses", "cur", cur, logits.shape[0])
+        check_squares("transition_losses", z, codebook)
     if _native.available:
         return TransitionLosses(
             *torch.ops.somvae_ext.transition_losses(logits, prev, cur, z, codebook, sparse_grad)[:2]
@@ -78,10 +85,10 @@ def transition_losses_reference(
     _arguments.check_floating("transition_losses", logits=logits, z=z, codebook=codebook)
     _arguments.check_shape("transition_losses", "z", z, "N D", sizes)
     _arguments.check_shape("transition_losses", "codebook", codebook, "K D", sizes)
-    z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
-    log_prob = F.log_softmax(_rows(logits, prev, sparse_grad), dim=1)
-    distance = (z[:, None] - codebook).square().sum(dim=2)
-    return TransitionLosses(log_prob.gather(1, cur[:, None]).squeeze(1), (log_prob.exp() * distance).sum(dim=1))
+    distance = distances("transition_losses", z, codebook)
+    log_prob = F.log_softmax(_rows(logits, prev, sparse_grad).to(distance.dtype), dim=1)
+    losses = log_prob.gather(1, cur[:, None]).squeeze(1), (log_prob.exp() * distance).sum(dim=1)
+    return TransitionLosses(*(loss.to(_arguments.full_precision(z).dtype) for loss in losses))
 
 
 def transition_log_prob(
@@ -144,19 +151,20 @@ def expected_distance(
         z: rows at t, ``[N, D]``, same dtype and device as ``logits``.
         codebook: ``[K, D]``, same dtype and device.
         sparse_grad: as in :func:`transition_losses`.
-        validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
+        validate: check index and range on CUDA too, which waits for the device. On the CPU they are always checked.
 
     Returns:
         ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``. An index
-        out of range on CUDA gives NaN.
+        out of range on CUDA gives NaN. For the range of values see :func:`transition_losses`.
 
     Raises:
-        ValueError: wrong rank, dtype, device or size, or an index out of range.
+        ValueError: wrong rank, dtype, device or size, an index out of range, or values beyond the range.
 
     Under autocast it is computed in float32.
     """
     if validate and prev.is_cuda:
         _arguments.check_index_range("expected_distance", "prev", prev, logits.shape[0])
+        check_squares("expected_distance", z, codebook)
     if _native.available:
         # The log-probability of staying costs a lookup; its gradient is zero.
         losses = torch.ops.somvae_ext.transition_losses(logits, prev, prev, z, codebook, sparse_grad)
@@ -174,9 +182,36 @@ def expected_distance_reference(
     _arguments.check_floating("expected_distance", logits=logits, z=z, codebook=codebook)
     _arguments.check_shape("expected_distance", "z", z, "N D", sizes)
     _arguments.check_shape("expected_distance", "codebook", codebook, "K D", sizes)
+    distance = distances("expected_distance", z, codebook)
+    prob = F.softmax(_rows(logits, prev, sparse_grad).to(distance.dtype), dim=1)
+    return (prob * distance).sum(dim=1).to(_arguments.full_precision(z).dtype)
+
+
+def distances(op: str, z: Tensor, codebook: Tensor) -> Tensor:
+    """All squared distances, ``[N, K]``: in float64 where float32 might not hold one, of which a probability of zero
+    would make a NaN. On CUDA and in compiled graphs that is not looked at.
+    """
     z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
-    distance = (z[:, None] - codebook).square().sum(dim=2)
-    return (F.softmax(_rows(logits, prev, sparse_grad), dim=1) * distance).sum(dim=1)
+    if _arguments.reads_values(z):
+        limit = _arguments.largest_value_to_square(z.dtype, z.shape[1])
+        if z.dtype == torch.float64:
+            check_squares(op, z, codebook)
+        elif _arguments.finite_beyond(z, limit) or _arguments.finite_beyond(codebook, limit):
+            z, codebook = z.double(), codebook.double()
+    return (z[:, None] - codebook).square().sum(dim=2)
+
+
+def check_squares(op: str, z: Tensor, codebook: Tensor) -> None:
+    """
+    Raises:
+        ValueError: a value whose squared distances the dtype that they are computed in might not hold.
+    """
+    dtype = _arguments.full_precision(z).dtype
+    limit = _arguments.largest_value_to_square(dtype, z.shape[-1])
+    for name, tensor in (("z", z), ("codebook", codebook)):
+        _arguments.check_magnitude(
+            op, name, tensor, limit, f"whose squared distances {_arguments.name_of(dtype)} can hold"
+        )
 
 
 def _check_table(op: str, logits: Tensor, prev: Tensor, sizes: dict[str, int]) -> None:

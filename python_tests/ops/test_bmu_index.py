@@ -5,6 +5,9 @@ Native only: without the compiled library a ``BMUIndex`` is ``bmu``.
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -561,6 +564,59 @@ def test_a_codebook_that_changed_in_place_is_noticed(prune: bool | None) -> None
     codebook[3, 2] += 1
     with pytest.raises(RuntimeError, match="codebook was changed in place since the index was made; make a new"):
         index.search(z, prune=prune)
+
+
+def saved_and_loaded(index: BMUIndex) -> BMUIndex:
+    file = io.BytesIO()
+    torch.save(index, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)  # type: ignore[no-any-return]
+
+
+COPIES = {
+    "pickle": lambda index: pickle.loads(pickle.dumps(index)),
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+    "torch.save": saved_and_loaded,
+}
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("prune", [None, False, True])
+@pytest.mark.parametrize("searched", [False, True], ids=["fresh", "searched"])
+def test_a_copy_finds_the_same_bits(way: str, prune: bool | None, searched: bool) -> None:
+    z, codebook = make(smooth, Grid(9, 5), 4, 30, torch.float32)
+    codebook += 0  # a version counter that a copy does not have
+    index = BMUIndex(codebook, Grid(9, 5))
+    if searched:
+        index.search(z, 2, prune=prune)
+    copied = COPIES[way](index)
+    assert_same_bits(copied.search(z, 2, prune=prune), index.search(z, 2, prune=prune))
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_notices_that_its_codebook_changed_and_only_its_own(way: str) -> None:
+    z, codebook = make(smooth, Grid(3, 5), 4, 7, torch.float32)
+    index = BMUIndex(codebook, Grid(3, 5))
+    copied = COPIES[way](index)
+    copied.codebook[3, 2] += 1
+    with pytest.raises(RuntimeError, match="codebook was changed in place since the index was made"):
+        copied.search(z)
+    if way == "copy":  # whose codebook is the same tensor
+        return
+    index.search(z)
+    codebook[3, 2] += 1
+    COPIES[way](index).search(z)  # an index of the codebook as it is now
+    with pytest.raises(RuntimeError, match="codebook was changed in place since the index was made"):
+        index.search(z)
+
+
+def test_a_copy_of_an_index_of_a_parameter_keeps_its_gradient() -> None:
+    z, codebook = make(smooth, Grid(3, 5), 4, 7, torch.float32)
+    index = copy.deepcopy(BMUIndex(torch.nn.Parameter(codebook), Grid(3, 5)))
+    index.search(z).distance.sum().backward()
+    assert index.codebook.grad is not None
+    assert index.codebook.grad.any()
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF, 1e30])

@@ -44,7 +44,8 @@ class BMUIndex:
 
     Args:
         codebook: codes in row-major order of the grid, ``[K, D]``; float32, float64, float16 or bfloat16. The index
-            keeps a packed copy, so it must not change afterwards: make a new index after every update.
+            keeps a packed copy, so it must not change afterwards: make a new index after every update. A copy or a
+            pickle of an index is a new index of the codebook as it is then.
         grid: the map's grid, of K nodes; only its rows and columns matter.
 
     Raises:
@@ -67,6 +68,11 @@ class BMUIndex:
         self._parts: list[Tensor] | None = None
         self._rows_searched = 0
         self._pays: dict[int, bool] = {}  # by k
+
+    def __reduce__(self) -> tuple[type[BMUIndex], tuple[Tensor, Grid]]:
+        # Version counters, on which the check for changes rests, begin anew in a copy of a tensor; and what can be
+        # pruned depends on the build of the process that loads it.
+        return type(self), (self.codebook, self.grid)
 
     def search(self, z: Tensor, k: int = 1, hint: Tensor | None = None, prune: bool | None = None) -> BestMatch:
         """Finds what ``bmu(z, codebook, k)`` finds, distances differentiable in ``z`` and the codebook as there.

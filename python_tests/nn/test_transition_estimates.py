@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
+from somvae_ext import Grid
 from somvae_ext.nn import TransitionModel, predecessors
 
 EPS = torch.finfo(torch.float64).eps
@@ -145,6 +147,42 @@ def test_the_stationary_distribution_stays_under_the_chain(size: int) -> None:
     assert share.sum().item() == pytest.approx(1, abs=size * EPS)
     # The elimination is accurate entry by entry, to some roundings per node.
     torch.testing.assert_close(share @ transitions.matrix(), share, rtol=100 * size * EPS, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["dense", "local"])
+def test_what_a_model_gives_is_of_one_dtype_and_can_be_multiplied(kind: str, dtype: torch.dtype) -> None:
+    grid = Grid(3, 4)
+    transitions = TransitionModel(grid, kind=kind, radius=1 if kind == "local" else None).to(dtype)  # type: ignore[arg-type]
+    torch.nn.init.normal_(transitions.logits)
+    series = torch.randint(12, (2, 9), generator=torch.Generator().manual_seed(0))
+    matrix, share, expected = transitions.matrix(), transitions.stationary(), torch.promote_types(dtype, torch.float32)
+    prev, cur = series[:, :-1], series[:, 1:]
+    z, codebook = torch.randn(2, 8, 3, dtype=dtype), torch.randn(12, 3, dtype=dtype)
+    given = [matrix, share, transitions.rows(prev), transitions.log_prob(prev, cur)]
+    given += [transitions.expected_distance(prev, z, codebook), transitions.negative_log_likelihood(series)]
+    given += transitions.losses(prev, cur, z, codebook)
+    assert {values.dtype for values in given} == {expected}
+    eps = torch.finfo(expected).eps
+    torch.testing.assert_close(share @ matrix, share, rtol=100 * eps, atol=0)
+    torch.testing.assert_close(matrix[prev, cur].log(), transitions.log_prob(prev, cur), rtol=20 * eps, atol=20 * eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_stationary_distribution_is_that_of_float64_rounded_once(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    transitions = TransitionModel(7).to(dtype)
+    torch.nn.init.normal_(transitions.logits, std=3)
+    exact = copy.deepcopy(transitions).double().stationary()
+    assert transitions.stationary().equal(exact.float())
+
+
+def test_the_gradient_of_a_bfloat16_matrix_is_bfloat16() -> None:
+    transitions = TransitionModel(4).bfloat16()
+    transitions.matrix()[0, 1].backward()
+    assert transitions.logits.grad is not None
+    assert transitions.logits.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(transitions.logits.grad[0].tolist(), [-0.0625, 0.1875, -0.0625, -0.0625])
 
 
 def test_a_chain_that_hardly_ever_moves_has_an_accurate_stationary_distribution() -> None:

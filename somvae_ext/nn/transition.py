@@ -54,6 +54,9 @@ class TransitionModel(nn.Module):
     the others, K times (2r + 1)^2 + 1 numbers on rectangles; see :func:`~somvae_ext.ops.local_transition_losses`. All
     nodes are equally likely at the start.
 
+    Whatever it gives but nodes is float32, or float64 if its logits are: log-probabilities, distances, the rows of the
+    matrix and the stationary distribution can be multiplied by each other.
+
     Args:
         nodes: number of nodes K, or the map's grid.
         kind: ``"dense"`` or ``"local"``.
@@ -214,7 +217,7 @@ class TransitionModel(nn.Module):
         kind.
 
         Returns:
-            float64 ``[K]``, sums to one.
+            ``[K]``, sums to one; rounded to the dtype of :meth:`matrix`.
         """
         chain = self._rows(torch.arange(self.num_nodes, device=self.logits.device), torch.float64)
         reducible = bool((chain == 0).any())
@@ -233,7 +236,7 @@ class TransitionModel(nn.Module):
             share[: n + 1] /= share[: n + 1].sum()
         if reducible:  # what restarts alone keep alive
             share = share.masked_fill(share < math.sqrt(_RESTART), 0)
-        return share / share.sum()
+        return (share / share.sum()).to(self._dtype)
 
     @torch.no_grad()
     def sample(self, start: Tensor | int, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -269,10 +272,15 @@ class TransitionModel(nn.Module):
     def extra_repr(self) -> str:
         return ", ".join([str(self.table)] + ["sparse_grad=True"] * self.sparse_grad)
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What the ops compute in, and give."""
+        return torch.promote_types(self.logits.dtype, torch.float32)
+
     def _rows(self, nodes: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         flat = nodes.reshape(-1)
         # F.embedding and not logits[nodes]: on the CPU, indexing adds up its gradient in the threads' order.
-        rows = F.embedding(flat, self.logits).to(dtype)
+        rows = F.embedding(flat, self.logits).to(self._dtype if dtype is None else dtype)
         return self.table.probabilities(rows, flat).view(*nodes.shape, self.num_nodes)
 
     def _check_nodes(self, method: str, name: str, nodes: Tensor) -> None:

@@ -25,7 +25,7 @@ Search = Callable[[], Winners]
 
 OURS = "somvae_ext"
 KERNELS = {f"{OURS} {kernel}": kernel for kernel in ("ffma", "tensor_core")}  # contestants that force one of ours
-MOST_SCORES = {"cpu": 1 << 28, "cuda": 1 << 31}  # that contestants hold which write N x K scores: 1 and 8 GiB of them
+MOST_SCORES = {"cpu": 1 << 28, "cuda": 1 << 31}  # most scores that a contestant may hold: 1 and 8 GiB of float32
 
 
 def somvae_ext(z: Tensor, codebook: Tensor, k: int) -> Search:
@@ -188,13 +188,10 @@ def flash_kmeans(z: Tensor, codebook: Tensor, k: int) -> Search | None:
 
     if k > 1 or z.dtype == torch.float64:
         return None
-    takes_norms = "x_sq" in inspect.signature(euclid_assign_triton).parameters  # up to its version 0.1
-
-    def search() -> Winners:
-        norms = {"x_sq": z.float().square().sum(dim=1)[None]} if takes_norms else {}
-        return (euclid_assign_triton(z[None], codebook[None], **norms)[0],)
-
-    return search
+    # Of the rows, which stay the same in a training. (Later versions may do without.)
+    takes_norms = "x_sq" in inspect.signature(euclid_assign_triton).parameters
+    norms = {"x_sq": z.float().square().sum(dim=1)[None]} if takes_norms else {}
+    return lambda: (euclid_assign_triton(z[None], codebook[None], **norms)[0],)
 
 
 def fastersom(z: Tensor, codebook: Tensor, k: int) -> Search | None:
@@ -209,15 +206,18 @@ def fastersom(z: Tensor, codebook: Tensor, k: int) -> Search | None:
 
 @dataclass(frozen=True)
 class Contestant:
+    """Who searches, and by which package; ``captures`` unless it cannot be part of a CUDA graph."""
+
     make: Callable[[Tensor, Tensor, int], Search | None]
     package: str = "torch"
+    captures: bool = True
 
 
 def version(package: str) -> str | None:
-    """None if it is not installed."""
+    """None if it is not installed, or does not work here."""
     try:
         return getattr(importlib.import_module(package), "__version__", "unknown")
-    except ImportError:
+    except Exception:  # such packages raise all kinds where a driver or a compiler is missing
         return None
 
 
@@ -239,7 +239,7 @@ ON_CUDA = {
     "torch cdist": Contestant(torch_cdist),
     "torch mm 16-bit": Contestant(torch_mm_16bit),
     "torch.compile": Contestant(torch_compile),
-    "pykeops": Contestant(keops, "pykeops"),
+    "pykeops": Contestant(keops, "pykeops", captures=False),  # which waits for the device
     "flash-kmeans": Contestant(flash_kmeans, "flash_kmeans"),
     "fastersom": Contestant(fastersom, "fastersom"),
 }

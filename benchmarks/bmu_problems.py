@@ -73,10 +73,12 @@ def trained_map(
 
 
 def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool) -> list[Problem]:
-    """The problems of a sweep, of at most ``2 ** log2_flop`` operations on the CPU and at least as many on CUDA."""
+    """The problems of a sweep, of at most ``2 ** log2_flop`` operations on the CPU and at least as many on CUDA.
+
+    Fewer than 64 features count as 64, since the work per score then sets the time.
+    """
 
     def rows(units: int, dim: int) -> int:
-        # Below 64 values the work per score, not per value, sets the time.
         fitting = 2.0**log2_flop / (2 * units * max(dim, 64))
         power = math.ceil(math.log2(fitting)) if device.type == "cuda" else math.floor(math.log2(fitting))
         return min(MOST_ROWS[device.type], 1 << max(0, power))
@@ -118,19 +120,22 @@ class Floor:
     times: int
 
 
-def floor(kernel: str, dtype: torch.dtype) -> Floor:
+def floor(kernel: str, dtype: torch.dtype) -> Floor | None:
+    """None where no product shows it: that of float64 runs on tensor cores, which ``ffma`` does not use."""
+    if dtype == torch.float64:
+        return None
     if kernel == "ffma":  # a subtraction and a multiply-add where the product has a multiply-add
-        return Floor("mm float64" if dtype == torch.float64 else "mm float32", 2)
-    return Floor("mm tf32", 3) if dtype == torch.float32 else Floor(f"mm {dtype_name(dtype)}", 1)
+        return Floor("float32", 2)
+    return Floor("tf32", 3) if dtype == torch.float32 else Floor(dtype_name(dtype), 1)
 
 
 def products(dtype: torch.dtype, device: torch.device) -> dict[str, Product]:
-    """The matrix products to compare with; ``mm`` is the one of the searched dtype."""
+    """The matrix products to compare with, by their number format; the first is that of the searched dtype."""
     if device.type == "cpu":  # which computes in float32 whatever 16-bit type comes in
-        return {"mm": square_product(device, torch.promote_types(dtype, torch.float32))}
-    found = {"mm": square_product(device, dtype), f"mm {dtype_name(dtype)}": square_product(device, dtype)}
-    if dtype != torch.float64:
-        found["mm float32"] = square_product(device)
-    if dtype == torch.float32:
-        found["mm tf32"] = square_product(device, tf32=True)
-    return found
+        dtype = torch.promote_types(dtype, torch.float32)
+    ceilings = {dtype_name(dtype): square_product(device, dtype)}
+    if device.type == "cuda" and dtype != torch.float64:
+        ceilings["float32"] = square_product(device)
+    if device.type == "cuda" and dtype == torch.float32:
+        ceilings["tf32"] = square_product(device, tf32=True)
+    return ceilings

@@ -7,12 +7,15 @@
 Made for a machine that is lent for a quarter of an hour: steps come in the order of their worth, each has a limit, and
 what was measured when a step is stopped, or the whole check, is in the report. Nothing is installed and no network is
 used. The library is built in place for the GPU at hand, unless ``--prebuilt`` names one that was built elsewhere for
-the same Python and torch. Other libraries to measure against may come as ``--wheels``, a folder of wheels. Fails if a
-step that counts failed or was stopped.
+the same Python and torch. Other libraries to measure against may come as ``--wheels``, a folder of wheels (of a library
+that has none, ``pip wheel`` makes one). Fails if a step that counts failed or was stopped.
+
+The limits below add up to more than the whole check has: they are for what may go wrong. If much does, the last steps
+are skipped.
 
 | step | seconds | what |
 |---|---|---|
-| machine | 30 | what is there, and its ceilings: bytes copied, matrix products |
+| machine | 40 | what is there, and its ceilings: bytes copied, matrix products |
 | build | 180 | the library |
 | kernels | 60 | tests of the search's kernels and of captured graphs; the first failure ends them |
 | search | 100 | best matching units, each of our kernels forced, random and trained codes, beside others |
@@ -38,17 +41,21 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from steps import Check, Step
-from tool_reports import no_test_ran, read_json, read_junit, read_ncu, read_sanitizer
+from tool_reports import no_test_ran, not_sanitized, read_json, read_junit, read_ncu, read_sanitizer
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "gpu_check"
-BUDGET = 580
+BUDGET = 560  # seconds, of the 600 that a call on such a machine may take
 NAMES = [
     "machine", "build", "kernels", "search", "tests", "memcheck", "racecheck", "synccheck", "initcheck", "counters",
     "maps", "head", "ops",
 ]  # fmt: skip
+FIRST_TESTS = ["python_tests/ops/test_bmu_kernels.py", "python_tests/nn/test_cuda_graph.py"]
+TESTS = ["python_tests/ops", "python_tests/optim", "python_tests/nn", "python_tests/models"]
 PROFILED = (  # the kernels that profiled_ops.py runs
     "exact_search_kernel",
     "tensor_core_search_kernel",
@@ -70,19 +77,23 @@ METRICS = (
 )
 
 
-def capability() -> str | None:
-    """Of the first GPU, such as ``"9.0"``; None where torch sees none."""
+# --- What is at hand -------------------------------------------------------------------------------------------------
+
+
+def compute_capability() -> str | None:
+    """Compute capability of the first GPU, such as ``"9.0"``; None where torch sees none."""
     code = "import torch; print('%d.%d' % torch.cuda.get_device_capability() if torch.cuda.is_available() else '')"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return answer.stdout.strip() or None
 
 
 def find_tool(name: str) -> str | None:
-    """One of CUDA's tools."""
-    homes = [os.environ.get("CUDA_HOME"), "/usr/local/cuda", "/opt/nvidia/nsight-compute"]
-    folders = [Path(home) / inner for home in homes if home for inner in ("bin", name, "")]
-    found = [shutil.which(name), *(shutil.which(name, path=str(folder)) for folder in folders)]
-    return next(filter(None, found), None)
+    """Path of one of CUDA's tools, or None."""
+    homes = [Path(home) for home in (os.environ.get("CUDA_HOME"), "/usr/local/cuda") if home]
+    folders = [folder for home in homes for folder in (home / "bin", home / name)]
+    folders += sorted(Path("/opt/nvidia/nsight-compute").glob("*"), reverse=True)
+    paths = [shutil.which(name), *(shutil.which(name, path=str(folder)) for folder in folders)]
+    return next(filter(None, paths), None)
 
 
 def is_installed(module: str) -> bool:
@@ -91,103 +102,100 @@ def is_installed(module: str) -> bool:
 
 def install_peers(wheels: Path) -> str | None:
     """A temporary folder with the libraries of these wheels, for PYTHONPATH; None, and said, where pip fails."""
+    files = sorted(wheels.glob("*.whl"))
     target = tempfile.mkdtemp(prefix="peers")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", target]
-    answer = subprocess.run([*pip, *map(str, sorted(wheels.glob("*.whl")))], capture_output=True, text=True)
+    answer = subprocess.run([*pip, *map(str, files)], capture_output=True, text=True)
     if answer.returncode:
         print(f"--wheels: {answer.stderr.strip()}; going on without them", file=sys.stderr)
         return None
+    print(f"--wheels: {', '.join(file.name for file in files)}")
     return target
 
 
 def place_prebuilt(library: Path, capability: str | None) -> bool:
     """Puts a library where it is imported from; whether it loads here and has code for this GPU."""
     target = ROOT / "somvae_ext" / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
-    shutil.copyfile(library, target)
+    in_place = target.exists() and target.samefile(library)
+    if not in_place:
+        shutil.copyfile(library, target)
     code = "import somvae_ext as s; i = s.build_info(); print(i['native'], *i['cuda_archs'])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     native, *archs = answer.stdout.split() or ["False"]
     if native == "True" and (capability is None or capability in [arch.removesuffix("+PTX") for arch in archs]):
         return True
-    target.unlink()
-    print(
-        f"--prebuilt: {library} does not fit here ({answer.stdout.strip() or answer.stderr.strip()[-300:]}); building"
-    )
+    if not in_place:
+        target.unlink()
+    reason = answer.stdout.strip() or answer.stderr.strip()[-300:]
+    print(f"--prebuilt: {library} does not fit here ({reason}); building")
     return False
+
+
+# --- The steps -------------------------------------------------------------------------------------------------------
 
 
 def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path) -> Iterator[tuple[Step, ...]]:
     """The steps in their order, those that run side by side together."""
     toy = arguments.rehearse
     device = "cpu" if toy else "cuda"
-    workers = min(12, os.cpu_count() or 1)
-
-    def benchmark(name: str, file: str, limit: float, *options: str) -> Step:
-        path = parts / f"{name}.json"
-        command = [sys.executable, f"benchmarks/{file}", "--device", device, *options, "--json", str(path)]
-        return Step(name, command, limit, (path, read_json))
-
-    yield (benchmark("machine", "ceilings.py", 30, *(["--toy"] if toy else [])),)
-
-    build = [sys.executable, "setup.py", "build_ext", "--inplace"]
-    archs = {} if toy else {"SOMVAE_EXT_CUDA": "1", "TORCH_CUDA_ARCH_LIST": capability or ""}
-    at_hand = arguments.prebuilt and "build" in arguments.only and place_prebuilt(arguments.prebuilt, capability)
-    yield (
-        Step(
-            "build",
-            build,
-            600 if toy else 180,
-            environment=archs,
-            skip="a library built elsewhere" if at_hand else None,
-        ),
-    )
-
-    first = [f"python_tests/{name}" for name in ("ops/test_bmu_kernels.py", "nn/test_cuda_graph.py")]
-    yield (pytest_step("kernels", first, 60, parts, device, "-x"),)
-
     images = ["--data-root", str(arguments.data_root)] if arguments.data_root else []
-    small = ["--log2-flop", "24", "--repeat", "1", "--threads", "2"] if toy else ["--repeat", "3"]
+
+    def measure(name: str, script: str, limit: float, real: Sequence[str], small: Sequence[str]) -> Step:
+        """A benchmark, with its options for a GPU or for a rehearsal."""
+        path = parts / f"{name}.json"
+        command = [sys.executable, f"benchmarks/{script}", "--device", device, *(small if toy else real)]
+        return Step(name, [*command, "--json", str(path)], limit, result=(path, read_json))
+
+    yield (measure("machine", "ceilings.py", 40, [], ["--toy"]),)
+
+    yield (build_step(toy, capability, skip="a library built elsewhere" if arguments.placed else None),)
+
+    yield (pytest_step("kernels", FIRST_TESTS, 60, parts, device, "-x"),)
+
+    sweeps = ["--sweeps", "headline", "maps"]
+    few = ["--log2-flop", "24", "--repeat", "1", "--threads", "2"]
+    slow = ["--headline-only", "torch.compile", "pykeops"]  # they compile for each size
     yield (
-        benchmark(
-            "search", "bmu.py", 100, "--sweeps", "headline", "maps", *([] if toy else ["dtype"]), *small, *images
-        ),
+        measure("search", "bmu.py", 100, [*sweeps, "dtype", "--repeat", "3", *slow, *images], [*sweeps, *few, *images]),
     )
 
-    folders = [f"python_tests/{name}" for name in (["optim"] if toy else ["ops", "optim", "nn", "models"])]
-    side_by_side = ["-n", str(workers)] if is_installed("xdist") else []
-    yield (pytest_step("tests", folders, 120, parts, device, "--continue-on-collection-errors", *side_by_side),)
+    workers = ["-n", str(min(12, os.cpu_count() or 1))] if is_installed("xdist") else []
+    folders = ["python_tests/optim"] if toy else TESTS
+    yield (pytest_step("tests", folders, 120, parts, device, "--continue-on-collection-errors", *workers),)
 
     yield tuple(sanitizer_step(tool, parts, device) for tool in ("memcheck", "racecheck", "synccheck", "initcheck"))
 
     yield (counters_step(parts, device),)
 
-    large = ["--parts", "large", *(["--quick", "--repeat", "1"] if toy else [])]
-    yield (benchmark("maps", "som_training.py", 120, *large),)
+    large = ["--parts", "large"]
+    yield (measure("maps", "som_training.py", 120, large, [*large, "--quick", "--repeat", "1"]),)
 
-    sides = ["--quick", "--sides", "8", "--repeat", "1", "--threads", "2"] if toy else ["--sides", "8", "64", "128"]
-    yield (benchmark("head", "som_head.py", 60, "--sweeps", "nodes", "--peers", "fused", *sides),)
+    fused = ["--sweeps", "nodes", "--peers", "fused", "--sides"]
+    small = ["8", "--quick", "--repeat", "1", "--threads", "2"]
+    yield (measure("head", "som_head.py", 60, [*fused, "8", "64", "128"], [*fused, *small]),)
 
-    yield (benchmark("ops", "ops.py", 120, *(["--quick", "--repeat", "1"] if toy else [])),)
+    yield (measure("ops", "ops.py", 120, [], ["--quick", "--repeat", "1"]),)
 
 
-def chosen_steps(arguments: argparse.Namespace, capability: str | None, parts: Path) -> Iterator[list[Step]]:
-    """Those that are to be run; in a rehearsal, where nothing is measured, two at a time."""
-    waiting: list[Step] = []
-    for group in all_steps(arguments, capability, parts):
-        waiting += [step for step in group if step.name in arguments.only]
-        if waiting and (not arguments.rehearse or len(waiting) > 1):
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+def build_step(toy: bool, capability: str | None, skip: str | None) -> Step:
+    command = [sys.executable, "setup.py", "build_ext", "--inplace"]
+    environment = {} if toy else {"SOMVAE_EXT_CUDA": "1", "TORCH_CUDA_ARCH_LIST": capability or ""}
+    return Step("build", command, 900 if toy else 180, environment=environment, skip=skip)
 
 
 def pytest_step(name: str, paths: Sequence[str], limit: float, parts: Path, device: str, *options: str) -> Step:
     """The tests in ``paths`` that are marked for this device."""
     path, marked = parts / f"{name}.xml", "cuda" if device == "cuda" else "not cuda"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", marked, "-p", "no:cacheprovider", *options]
-    command += [f"--junit-xml={path}", *paths]
-    return Step(name, command, limit, (path, read_junit), no_test_ran, {"OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-m", "pytest", "-v", "-m", marked, "-p", "no:cacheprovider", *options]
+    return Step(
+        name,
+        [*command, f"--junit-xml={path}", *paths],
+        limit,
+        grace=30 if "-n" in options else 10,  # the workers of xdist take their time to end
+        result=(path, read_junit),
+        objection=no_test_ran,
+        environment={"OMP_NUM_THREADS": "1"},
+    )
 
 
 def sanitizer_step(tool: str, parts: Path, device: str) -> Step:
@@ -195,18 +203,19 @@ def sanitizer_step(tool: str, parts: Path, device: str) -> Step:
     program = [sys.executable, "benchmarks/sanitize_ops.py", "--device", device]
     if device == "cpu":
         return Step(tool, program, 90, skip=None if tool == "memcheck" else "without its tool it is what memcheck runs")
-    path, command = parts / f"{tool}.txt", find_tool("compute-sanitizer")
-    options = ["--tool", tool, "--error-exitcode", "9", "--log-file", str(path)]
+    command = find_tool("compute-sanitizer")
     # initcheck alone must see torch's kernels, which fill our inputs.
-    options += [] if tool == "initcheck" else ["--kernel-name", "kns=somvae"]
+    only = [] if tool == "initcheck" else ["--kernel-name", "kns=somvae"]
+    # torch's cache of memory would hide overruns from one tensor into the next.
+    environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     return Step(
         tool,
-        [command or "compute-sanitizer", *options, *program],
+        [command or "compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *only, *program],
         90,
-        (path, read_sanitizer),
-        environment={
-            "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"
-        },  # torch's cache would hide overruns from one tensor into the next
+        result=(parts / f"{tool}.txt", read_sanitizer),
+        output_is_result=True,
+        objection=not_sanitized,
+        environment=environment,
         skip=None if command else "compute-sanitizer was not found",
         cannot_run=("Device not supported",),
         advisory=tool == "initcheck",
@@ -218,26 +227,51 @@ def counters_step(parts: Path, device: str) -> Step:
     program = [sys.executable, "benchmarks/profiled_ops.py", "--device", device]
     if device == "cpu":
         return Step("counters", program, 40, advisory=True)
-    path, command = parts / "counters.csv", find_tool("ncu")
-    options = ["--clock-control", "none", "--profile-from-start", "off", "--csv", "--log-file", str(path)]
-    options += ["--kernel-name", f"regex:^({'|'.join(PROFILED)})$"]
+    command = find_tool("ncu")
+    options = ["--clock-control", "none", "--profile-from-start", "off", "--csv"]
+    options += ["--kernel-name", f"regex:(^|::)({'|'.join(PROFILED)})$", "--metrics", ",".join(METRICS)]
     return Step(
         "counters",
-        [command or "ncu", *options, "--metrics", ",".join(METRICS), *program],
+        [command or "ncu", *options, *program],
         40,
-        (path, read_ncu),
+        result=(parts / "counters.csv", read_ncu),
+        output_is_result=True,
+        objection=some_kernel_is_missing,
         skip=None if command else "ncu was not found",
         cannot_run=("LibraryNotLoaded", "ERR_NVGPUCTRPERM"),
         advisory=True,
     )
 
 
-def main() -> None:
+def some_kernel_is_missing(rows: list[dict[str, Any]]) -> str | None:
+    """The objection to a profile that lacks one of the kernels."""
+    missing = [name for name in PROFILED if not any(name in row["kernel"] for row in rows)]
+    return f"ncu profiled no {', no '.join(missing)}" if missing else None
+
+
+def chosen_steps(arguments: argparse.Namespace, capability: str | None, parts: Path) -> Iterator[list[Step]]:
+    """Groups of steps to run side by side. A rehearsal, where nothing is measured, runs two at a time."""
+    waiting: list[Step] = []
+    for group in all_steps(arguments, capability, parts):
+        waiting += [step for step in group if step.name in arguments.only]
+        alone = not arguments.rehearse or any(step.name in ("machine", "build") for step in group)
+        if waiting and (alone or len(waiting) > 1):
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="STEP", help=f"of {', '.join(NAMES)}"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results", help="where report and log go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where report and log go (default: benchmarks/results, of a rehearsal build/gpu_check)",
+    )
     parser.add_argument("--budget", type=float, default=BUDGET, help=f"seconds for everything (default: {BUDGET})")
     parser.add_argument("--prebuilt", type=Path, help="a _C*.so that was built for this Python, torch and GPU")
     parser.add_argument("--wheels", type=Path, help="a folder of wheels of libraries to measure against")
@@ -245,22 +279,32 @@ def main() -> None:
     parser.add_argument("--commit", help="what the report calls this tree, where there is no git")
     parser.add_argument("--rehearse", action="store_true", help="the same steps on the CPU, at toy size")
     arguments = parser.parse_args()
-    found = None if arguments.rehearse else capability()
-    if not arguments.rehearse and not found:
+    arguments.capability = None if arguments.rehearse else compute_capability()
+    if not arguments.rehearse and not arguments.capability:
         parser.error("torch sees no GPU; --rehearse runs the same steps on the CPU")
+    arguments.out = (
+        arguments.out or ROOT / ("build/gpu_check" if arguments.rehearse else "benchmarks/results")
+    ).resolve()
+    arguments.placed = bool(arguments.prebuilt) and place_prebuilt(arguments.prebuilt, arguments.capability)
+    return arguments
+
+
+def main() -> None:
+    begin = monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops the check gets what is known so far
+    arguments = parse_arguments()
     peers = install_peers(arguments.wheels) if arguments.wheels else None
     path = [str(ROOT), *filter(None, [peers, os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops the check gets what is known so far
-
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     commit = arguments.commit or subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
-    out = arguments.out.resolve()
-    check = Check(out, NAME, ROOT, arguments.budget, {"commit": commit, "rehearsal": arguments.rehearse})
-    parts = out / f"{NAME}_parts"
+
+    about = {"commit": commit, "rehearsal": arguments.rehearse}
+    check = Check(arguments.out, NAME, ROOT, arguments.budget, begin, about)
+    parts = arguments.out / f"{NAME}_parts"
     interrupted = False
     try:
-        for group in chosen_steps(arguments, found, parts):
+        for group in chosen_steps(arguments, arguments.capability, parts):
             if not check.run(*group) and "build" in check.failed():
                 break  # nothing else would run
     except KeyboardInterrupt:

@@ -14,7 +14,6 @@ from torch import Tensor
 def peak_memory(run: Callable[[], Sequence[Tensor]], device: torch.device) -> int:
     """Bytes at the peak of one call, beyond what was there before and the tensors that it returns."""
     if device.type == "cuda":
-        gc.collect()
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()  # what torch holds for later calls would count as taken where the device is asked
         torch.cuda.reset_peak_memory_stats(device)

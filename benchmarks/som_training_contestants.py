@@ -73,6 +73,8 @@ def absent(kind: type[Contestant]) -> str | None:
             importlib.import_module(kind.module)
     except ImportError as error:
         return f"not installed: {error}"
+    except Exception as error:  # some raise other errors where a driver or a compiler is missing
+        return f"does not work here: {error}"
     return None
 
 

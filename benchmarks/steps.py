@@ -21,10 +21,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TextIO
 
-GRACE = 10.0  # seconds that an interrupted step has to write what it knows
 LEAST_TIME = 5.0  # seconds that a step must have left to be begun
-COUNTS = ("passed", "failures", "errors", "skipped", "ours", "of_others")  # of results that the summary repeats
 LINES_KEPT = 60  # of the output of a step that did not pass
+COUNTS = ("passed", "failures", "errors", "skipped", "ours", "of_others")  # result fields shown in the summary
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,10 @@ class Step:
 
     Attributes:
         limit: seconds.
+        grace: seconds that it has, once interrupted, to write what it knows.
         result: the file that the command writes, and what reads it for the report.
-        objection: what is wrong with a result though the command passed, or None.
+        output_is_result: that file is what the command prints.
+        objection: says what is wrong with the result of a command that passed, or None.
         skip: why it is not run at all.
         cannot_run: what the command prints where its tool does not work on this machine; it then counts as skipped.
         advisory: whether its failure leaves the check as a whole unharmed.
@@ -43,7 +44,9 @@ class Step:
     name: str
     command: Sequence[str]
     limit: float
+    grace: float = 10.0
     result: tuple[Path, Callable[[Path], Any]] | None = None
+    output_is_result: bool = False
     objection: Callable[[Any], str | None] = lambda result: None
     environment: Mapping[str, str] = field(default_factory=dict)
     skip: str | None = None
@@ -57,26 +60,30 @@ class Check:
     Args:
         folder: where ``<name>.json``, the report, and ``<name>.log`` go. Steps that are not run now stay in a report
             that is there already.
+        root: the folder that the commands run in.
         budget: seconds for everything.
+        begin: since when they count, by :func:`time.monotonic`.
         about: what each step's entry repeats, such as the commit.
     """
 
-    def __init__(self, folder: Path, name: str, root: Path, budget: float, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, name: str, root: Path, budget: float, begin: float, about: Mapping[str, Any]
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.root, self.about = root, dict(about)
         self.path = folder / f"{name}.json"
-        self.budget, self.begin = budget, monotonic()
+        self.budget, self.begin = budget, begin
         self.report: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {"steps": {}}
         self.log: TextIO = (folder / f"{name}.log").open("a")
         self.log_lock = threading.Lock()
-        self.run_now: list[Step] = []
+        self.steps: list[Step] = []
 
     def run(self, *steps: Step) -> bool:
         """Runs steps side by side; whether all of them passed."""
-        self.run_now += steps
+        self.steps += steps
         running = []
         for step in steps:
-            left = self.budget - (monotonic() - self.begin) - GRACE
+            left = self.budget - (monotonic() - self.begin) - step.grace
             if step.skip or left < LEAST_TIME:
                 self._enter(step, "skipped", 0.0, step.skip or f"the {self.budget:.0f} seconds of the check were spent")
                 continue
@@ -89,29 +96,28 @@ class Check:
             except OSError as error:  # the command is not there
                 self._enter(step, "failed", 0.0, str(error))
         try:
-            while sum(process.go_on() for process in running):  # not any, which would ask only the first
+            while sum(process.poll() for process in running):  # not any, which would ask only the first
                 sleep(0.05)
         except BaseException:
             for process in running:
-                process.kill("the check was interrupted")
+                process.interrupt("the check was interrupted")
+            while sum(process.poll() for process in running):
+                sleep(0.05)
             raise
         finally:
             for process in running:
                 self._enter(process.step, *process.outcome(), process.tail)
-        return all(self.passed(step) for step in steps)
-
-    def passed(self, step: Step) -> bool:
-        return bool(self.report["steps"][step.name]["outcome"] == "passed")
+        return all(self.report["steps"][step.name]["outcome"] == "passed" for step in steps)
 
     def failed(self) -> list[str]:
         """Steps of this call that failed or were stopped, and count."""
-        outcomes = {step.name: self.report["steps"][step.name]["outcome"] for step in self.run_now if not step.advisory}
+        outcomes = {step.name: self.report["steps"][step.name]["outcome"] for step in self.steps if not step.advisory}
         return [name for name, outcome in outcomes.items() if outcome in ("failed", "stopped")]
 
     def summary(self) -> str:
         """A line for each step of this call."""
         lines = []
-        for step in self.run_now:
+        for step in self.steps:
             entry = self.report["steps"][step.name]
             result = entry.get("result")
             counts = {name: result[name] for name in COUNTS if isinstance(result, dict) and name in result}
@@ -123,6 +129,7 @@ class Check:
     def _enter(
         self, step: Step, outcome: str, seconds: float, reason: str | None = None, tail: Sequence[str] = ()
     ) -> None:
+        """Writes what became of a step into the report, and prints it."""
         entry: dict[str, Any] = {
             "outcome": outcome,
             "seconds": round(seconds, 1),
@@ -165,53 +172,58 @@ class _Running:
         self.step, self.limit = step, limit
         self.tail: deque[str] = deque(maxlen=LINES_KEPT)
         self.stopped: str | None = None
+        self.killed_at: float | None = None  # when the grace of an interrupted step is over
         self.cannot_run = False
         self.begin = monotonic()
         self.end: float | None = None
         self.process = subprocess.Popen(
             step.command,
             cwd=root,
-            env={**os.environ, **step.environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **step.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # so that it can be killed with all that it has started
+            process_group=0,  # so that it can be killed with all that it has started
         )
-
-        def read() -> None:
-            assert self.process.stdout
-            for line in self.process.stdout:
-                self.tail.append(line.rstrip())
-                self.cannot_run = self.cannot_run or any(text in line for text in step.cannot_run)
-                write_log(step.name, line.rstrip())
-
-        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader = threading.Thread(target=self._read, args=[write_log], daemon=True)
         self.reader.start()
 
-    def go_on(self) -> bool:
+    def _read(self, write_log: Callable[[str, str], None]) -> None:
+        assert self.process.stdout
+        with contextlib.ExitStack() as files:
+            copy = None
+            if self.step.result and self.step.output_is_result:
+                copy = files.enter_context(self.step.result[0].open("w"))
+            for line in self.process.stdout:
+                self.tail.append(line.rstrip())
+                self.cannot_run = self.cannot_run or any(text in line for text in self.step.cannot_run)
+                write_log(self.step.name, line.rstrip())
+                if copy:
+                    copy.write(line)
+                    copy.flush()
+
+    def poll(self) -> bool:
         """Whether it still runs; enforces its limit."""
         if self.process.poll() is not None:
             if self.end is None:
                 self.end = monotonic()
-                self._kill_group()  # what it may have left running
+                self._kill()  # what it may have left running
                 self.reader.join(timeout=5)
             return False
-        taken = monotonic() - self.begin
-        if self.stopped is None and taken > self.limit:
-            self.stopped = f"stopped at its limit of {self.limit:.0f} s"
-            self.process.send_signal(signal.SIGINT)
-        elif taken > self.limit + GRACE:
-            self._kill_group()
+        if self.stopped is None and monotonic() - self.begin > self.limit:
+            self.interrupt(f"stopped at its limit of {self.limit:.0f} s")
+        elif self.killed_at is not None and monotonic() > self.killed_at:
+            self._kill()
         return True
 
-    def kill(self, reason: str) -> None:
-        if self.process.poll() is None:
+    def interrupt(self, reason: str) -> None:
+        """Asks it to end, within its grace."""
+        if self.process.poll() is None and self.stopped is None:
             self.stopped = reason
-            self._kill_group()
-            self.process.wait()
-            self.end = monotonic()
+            self.killed_at = monotonic() + self.step.grace
+            self.process.send_signal(signal.SIGINT)
 
     def outcome(self) -> tuple[str, float, str | None]:
         """passed, failed, stopped or skipped; seconds; and why."""
@@ -224,6 +236,6 @@ class _Running:
             return "failed", seconds, f"exit status {self.process.returncode}"
         return "passed", seconds, None
 
-    def _kill_group(self) -> None:
+    def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)

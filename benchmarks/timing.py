@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -82,15 +83,18 @@ def captured(run: Callable[[], Any]) -> Callable[[], Any]:
     Raises:
         RuntimeError: if the call does something that a graph cannot hold, such as waiting for the device.
     """
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+    before, stream = torch.cuda.current_stream(), torch.cuda.Stream()
+    stream.wait_stream(before)
     with torch.cuda.stream(stream):  # compiles and allocates outside of the graph
         for _ in range(3):
             run()
-    torch.cuda.current_stream().wait_stream(stream)
+    before.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
+    try:
+        with torch.cuda.graph(graph):
+            run()
+    finally:
+        torch.cuda.set_stream(before)  # a capture that fails leaves its own stream behind
     return graph.replay
 
 
@@ -109,12 +113,13 @@ class Product:
         return self.work / time / 1e9
 
 
+@lru_cache
 def square_product(
     device: torch.device, dtype: torch.dtype = torch.float32, *, tf32: bool = False, size: int | None = None
 ) -> Product:
     """``size`` defaults to 2048 on the CPU and 8192, which fills a large GPU, on CUDA."""
     size = size or (2048 if device.type == "cpu" else 8192)
-    square = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    square = torch.randn(size, size, device=device).to(dtype)
 
     def run() -> None:
         torch.set_float32_matmul_precision("high" if tf32 else "highest")

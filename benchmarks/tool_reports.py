@@ -1,4 +1,4 @@
-"""What pytest, compute-sanitizer and ncu write, as rows for a result file."""
+"""Reads what pytest, compute-sanitizer and ncu report, as rows for a result file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-MOST_FAILURES = 40  # that are told in full
+MOST_FAILURES = 40  # failures reported with their message
+MOST_REPORTS = 20  # reports of a sanitizer on our kernels that are kept whole
 OUR_NAMESPACE = "somvae"
 
 
@@ -22,18 +23,22 @@ def read_junit(path: Path) -> dict[str, Any]:
     counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
     counts["passed"] = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
     failures = [
-        {"test": f"{case.get('classname')}.{case.get('name')}", "kind": kind, "message": (found.text or "")[-2000:]}
+        {"test": test_name(case), "kind": kind, "message": (element.text or "")[-2000:]}
         for case in suite.iter("testcase")
         for kind in ("failure", "error")
-        for found in case.iter(kind)
+        for element in case.iter(kind)
     ]
     slowest = sorted(suite.iter("testcase"), key=lambda case: -float(case.get("time", 0)))[:5]
     return {
         **counts,
         "seconds": float(suite.get("time", 0)),
         "failed": failures[:MOST_FAILURES],
-        "slowest": {f"{case.get('classname')}.{case.get('name')}": float(case.get("time", 0)) for case in slowest},
+        "slowest": {test_name(case): float(case.get("time", 0)) for case in slowest},
     }
+
+
+def test_name(case: ElementTree.Element) -> str:
+    return f"{case.get('classname')}.{case.get('name')}"
 
 
 def no_test_ran(result: dict[str, Any]) -> str | None:
@@ -42,9 +47,9 @@ def no_test_ran(result: dict[str, Any]) -> str | None:
 
 
 def read_sanitizer(path: Path) -> dict[str, Any]:
-    """What compute-sanitizer reported, apart for our kernels and for those of others, such as torch's and CUB's.
+    """Counts the reports of compute-sanitizer, those on our kernels and those on others', such as torch's and CUB's.
 
-    A report is a headline and the lines after it that are indented further; the kernel is named by a line "at ...".
+    A report is a headline and the lines after it that are indented further. Some of them name the kernel, after "at ".
     """
     reports: list[list[str]] = []
     for line in path.read_text(errors="replace").splitlines():
@@ -56,29 +61,42 @@ def read_sanitizer(path: Path) -> dict[str, Any]:
             reports[-1].append(text.strip())
         else:
             reports.append([text.strip()])
-    found = [report for report in reports if any(line.startswith("at ") for line in report)]
-    ours = [report for report in found if any(line.startswith("at ") and OUR_NAMESPACE in line for line in report)]
-    summary = [report[0] for report in reports if "SUMMARY" in report[0]]
+    on_kernels = [report for report in reports if any(names_a_kernel(line) for line in report)]
+    ours = [report for report in on_kernels if any(names_a_kernel(line) and OUR_NAMESPACE in line for line in report)]
+    summaries = [report[0] for report in reports if "SUMMARY" in report[0]]
     return {
         "ours": len(ours),
-        "of_others": len(found) - len(ours),
-        "first_of_ours": ours[0][:12] if ours else None,
-        "summary": summary[-1] if summary else None,
+        "of_others": len(on_kernels) - len(ours),
+        "reports_on_ours": ours[:MOST_REPORTS],
+        "summary": summaries[-1] if summaries else None,
     }
 
 
+def names_a_kernel(line: str) -> bool:
+    return line.startswith("at ") or (" at " in line and "(" in line)
+
+
+def not_sanitized(result: dict[str, Any]) -> str | None:
+    """The objection to a run that compute-sanitizer did not follow to its end."""
+    return "compute-sanitizer wrote no summary" if result["summary"] is None else None
+
+
 def read_ncu(path: Path) -> list[dict[str, Any]]:
-    """One row for each kernel that ncu profiled, with its metrics as numbers and their units."""
+    """One row for each kernel that ncu profiled, with the value and the unit of each metric."""
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.startswith('"')]
     rows: dict[str, dict[str, Any]] = {}
     for entry in csv.DictReader(lines):
         row = rows.setdefault(entry["ID"], {"kernel": kernel_name(entry["Kernel Name"])})
-        number = entry["Metric Value"].replace(",", "")
-        try:
-            row[entry["Metric Name"]] = {"value": float(number), "unit": entry["Metric Unit"]}
-        except ValueError:
-            row[entry["Metric Name"]] = {"value": number, "unit": entry["Metric Unit"]}
+        value = entry["Metric Value"].replace(",", "")
+        row[entry["Metric Name"]] = {"value": as_number(value), "unit": entry["Metric Unit"]}
     return list(rows.values())
+
+
+def as_number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def kernel_name(signature: str) -> str:

@@ -42,13 +42,10 @@ void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor&
   bmu_join_cpu(args, elements<Compute<T>>(distances), elements<int64_t>(indices), threads);
 }
 
-}  // namespace
-
-namespace {
-
 struct Search {
   Tensor distance, index;
-  Tensor searched_again;  // int64 []: of the tensor cores' search on CUDA, undefined for any other
+  Tensor workspace;           // of the search on CUDA
+  bool counted_rows = false;  // the workspace begins with the number of rows that were searched again
 };
 
 Search find_best_units(const Tensor& z, const Tensor& codebook, int64_t k) {
@@ -84,11 +81,8 @@ Search find_best_units(const Tensor& z, const Tensor& codebook, int64_t k) {
                           static_cast<int>(k)};
     if (z.is_cuda()) {
       RUN_ON_CUDA(z, {
-        const Tensor workspace = at::empty({bmu_cuda_workspace_bytes(args)}, z.options().dtype(at::kByte));
-        bmu_cuda(args, workspace.mutable_data_ptr(), stream);
-        if (bmu_cuda_counts_searched_again(args)) {
-          search.searched_again = workspace.narrow(0, 0, sizeof(int64_t)).view(at::kLong)[0];
-        }
+        search.workspace = at::empty({bmu_cuda_workspace_bytes(args)}, z.options().dtype(at::kByte));
+        search.counted_rows = bmu_cuda(args, search.workspace.mutable_data_ptr(), stream);
       });
       return;
     }
@@ -106,7 +100,8 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
 
 int64_t bmu_searched_again(const Tensor& z, const Tensor& codebook, int64_t k) {
   const Search search = find_best_units(z, codebook, k);
-  return search.searched_again.defined() ? search.searched_again.item<int64_t>() : 0;
+  if (!search.counted_rows) return 0;
+  return search.workspace.narrow(0, 0, sizeof(int64_t)).view(at::kLong).item<int64_t>();
 }
 
 std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,

@@ -48,14 +48,12 @@ template <class T>
 void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
 
 // On CUDA the search wants memory of its own, as much as the first function says for these arguments on the current
-// device. Where the last function says so, because the tensor cores search, the first 8 bytes of that memory then hold
-// the number of rows that had to be searched again.
+// device. Returns whether the first 8 bytes of that memory hold the number of rows that had to be searched again, as
+// they do where the tensor cores search.
 template <class T>
 int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>& args);
 template <class T>
-void bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream);
-template <class T>
-bool bmu_cuda_counts_searched_again(const BmuArgs<T>& args);
+bool bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream);
 template <class T>
 void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream);
 

@@ -134,19 +134,15 @@ int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>& args) {
 }
 
 template <class T>
-void bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream) {
-  if (args.rows == 0) return;
+bool bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream) {
+  if (args.rows == 0) return false;
   const BmuPlan plan = plan_for(args);
   if (args.k == 1) {
     search<T, 1>(args, plan, workspace, stream);
   } else {
     search<T, 2>(args, plan, workspace, stream);
   }
-}
-
-template <class T>
-bool bmu_cuda_counts_searched_again(const BmuArgs<T>& args) {
-  return args.rows > 0 && plan_for(args).kernel == BmuKernel::tensor_core;
+  return plan.kernel == BmuKernel::tensor_core;
 }
 
 template <class T>
@@ -159,10 +155,9 @@ void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream) {
   }
 }
 
-#define INSTANTIATE(T)                                             \
-  template int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>&);    \
-  template void bmu_cuda(const BmuArgs<T>&, void*, void*);         \
-  template bool bmu_cuda_counts_searched_again(const BmuArgs<T>&); \
+#define INSTANTIATE(T)                                          \
+  template int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>&); \
+  template bool bmu_cuda(const BmuArgs<T>&, void*, void*);      \
   template void bmu_backward_cuda(const BmuBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -62,7 +62,7 @@ def test_a_check_that_is_terminated_says_what_it_knows(tmp_path: Path) -> None:
     assert entry["result"]["results"]
 
 
-def test_the_kernels_that_are_profiled_exist_and_are_run() -> None:
+def test_the_kernels_that_are_looked_for_in_a_profile_exist() -> None:
     assert list(calls(torch.device("cpu"))) == list(gpu_check.PROFILED)
     sources = "".join(path.read_text() for path in (ROOT / "csrc").rglob("*_kernel.cuh"))
     assert all(f"{name}(" in sources for name in gpu_check.PROFILED)
@@ -76,6 +76,12 @@ def test_a_check_without_a_gpu_says_what_to_do(tmp_path: Path) -> None:
     assert "torch sees no GPU; --rehearse runs the same steps on the CPU" in done.stderr
 
 
+def test_a_profile_without_one_of_the_kernels_is_objected_to() -> None:
+    rows = [{"kernel": f"somvae::{name}<float>"} for name in gpu_check.PROFILED]
+    assert gpu_check.some_kernel_is_missing(rows) is None
+    assert gpu_check.some_kernel_is_missing(rows[1:]) == "ncu profiled no exact_search_kernel"
+
+
 def test_a_library_that_was_built_for_something_else_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +91,9 @@ def test_a_library_that_was_built_for_something_else_is_not_taken(
     (tmp_path / "library.so").write_text("")
     monkeypatch.setattr(gpu_check, "ROOT", tmp_path)
     assert gpu_check.place_prebuilt(tmp_path / "library.so", "9.0")
-    assert len(list(package.glob("_C*"))) == 1
+    (placed,) = package.glob("_C*")
+    assert not gpu_check.place_prebuilt(placed, "12.0")  # one that is in its place already stays
+    assert placed.exists()
     assert not gpu_check.place_prebuilt(tmp_path / "library.so", "12.0")
     assert not list(package.glob("_C*"))
     assert "does not fit here" in capsys.readouterr().out

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+import time
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-import steps
 from gpu_check import pytest_step
 from steps import Check, Step
 from tool_reports import read_json
@@ -29,7 +30,7 @@ ROWS_FOREVER = """
 
 
 def make_check(tmp_path: Path, budget: float = 60.0) -> Check:
-    return Check(tmp_path / "out", "check", tmp_path, budget, {"commit": "abc"})
+    return Check(tmp_path / "out", "check", tmp_path, budget, time.monotonic(), {"commit": "abc"})
 
 
 def python(name: str, code: str, *arguments: object, limit: float = 30.0, **options: object) -> Step:
@@ -38,7 +39,8 @@ def python(name: str, code: str, *arguments: object, limit: float = 30.0, **opti
 
 def rows_forever(tmp_path: Path, limit: float, handler: str = "") -> Step:
     path = tmp_path / "parts" / "rows.json"
-    return python("rows", ROWS_FOREVER.format(handler=handler), path, limit=limit, result=(path, read_json))
+    code = ROWS_FOREVER.format(handler=handler)
+    return python("rows", code, path, limit=limit, grace=0.5, result=(path, read_json))
 
 
 def report(check: Check) -> dict[str, dict]:
@@ -46,10 +48,7 @@ def report(check: Check) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("handler", ["", "signal.signal(signal.SIGINT, signal.SIG_IGN)"], ids=["ends", "goes on"])
-def test_a_step_at_its_limit_leaves_its_rows_and_the_next_one_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str
-) -> None:
-    monkeypatch.setattr(steps, "GRACE", 0.5)
+def test_a_step_at_its_limit_leaves_its_rows_and_the_next_one_runs(tmp_path: Path, handler: str) -> None:
     check = make_check(tmp_path)
     assert not check.run(rows_forever(tmp_path, 1.0, handler))
     assert check.run(python("next", "print('here')"))
@@ -75,8 +74,7 @@ def test_each_of_the_steps_side_by_side_keeps_to_its_own_limit(tmp_path: Path) -
     assert entries["short"]["seconds"] < 2
 
 
-def test_children_of_a_stopped_step_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "GRACE", 0.2)
+def test_children_of_a_stopped_step_are_gone(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = """
         import subprocess, sys, time
@@ -85,9 +83,12 @@ def test_children_of_a_stopped_step_are_gone(tmp_path: Path, monkeypatch: pytest
         Path(sys.argv[1]).write_text(str(child.pid))
         time.sleep(600)
     """
-    make_check(tmp_path).run(python("parent", code, pid, limit=2.0))
+    make_check(tmp_path).run(python("parent", code, pid, limit=2.0, grace=0.2))
     status = Path("/proc", pid.read_text(), "status")
-    assert not status.exists() or "State:\tZ" in status.read_text()
+    deadline = time.monotonic() + 10  # a killed process is gone soon, not at once
+    while (runs := status.exists() and "State:\tZ" not in status.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not runs
 
 
 def test_a_failed_step_keeps_the_end_of_its_output(tmp_path: Path) -> None:
@@ -135,6 +136,15 @@ def test_a_tool_that_does_not_work_here_counts_as_skipped(tmp_path: Path) -> Non
     assert check.failed() == []
 
 
+def test_what_a_command_prints_can_be_its_result(tmp_path: Path) -> None:
+    path = tmp_path / "parts" / "lines.txt"
+    step = python("tool", "print('one'); print('two')", output_is_result=True, result=(path, Path.read_text))
+    check = make_check(tmp_path)
+    check.run(step)
+    assert report(check)["tool"]["result"] == "one\ntwo\n"
+    assert "tool: two\n" in (tmp_path / "out" / "check.log").read_text()
+
+
 def test_an_advisory_step_may_fail(tmp_path: Path) -> None:
     check = make_check(tmp_path)
     check.run(python("advice", "raise SystemExit(1)", advisory=True))
@@ -180,8 +190,12 @@ def test_a_run_in_which_every_test_was_skipped_has_failed(tmp_path: Path) -> Non
     assert (entry["outcome"], entry["reason"]) == ("failed", "no test ran")
 
 
-def test_tests_that_are_stopped_leave_the_results_of_those_that_ran(tmp_path: Path) -> None:
+WORKERS = [[], *([["-n", "2"]] if importlib.util.find_spec("xdist") else [])]
+
+
+@pytest.mark.parametrize("options", WORKERS, ids=["alone", "by workers"][: len(WORKERS)])
+def test_tests_that_are_stopped_leave_the_results_of_those_that_ran(tmp_path: Path, options: list[str]) -> None:
     code = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(600)"
-    entry = run_tests(tmp_path, 5.0, suite=code)
+    entry = run_tests(tmp_path, 5.0, *options, suite=code)
     assert entry["outcome"] == "stopped"
     assert entry["result"]["passed"] == 1

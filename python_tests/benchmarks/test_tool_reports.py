@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tool_reports import kernel_name, read_ncu, read_sanitizer
+from tool_reports import kernel_name, not_sanitized, read_ncu, read_sanitizer
 
 SANITIZER = """\
 ========= COMPUTE-SANITIZER
@@ -24,6 +24,14 @@ every op ran
 ========= ERROR SUMMARY: 2 errors
 """
 
+RACECHECK = """\
+========= COMPUTE-SANITIZER
+========= Error: Race reported between Write access at void somvae::som_head_kernel<float>(somvae::Args<T1>)+0xd0
+=========     and Read access at void somvae::som_head_kernel<float>(somvae::Args<T1>)+0x1a0 [12 hazards]
+=========
+========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)
+"""
+
 NCU = """\
 ==PROF== Connected to process 1
 "ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
@@ -38,14 +46,29 @@ def test_reports_on_our_kernels_are_counted_apart(tmp_path: Path) -> None:
     (tmp_path / "log").write_text(SANITIZER)
     found = read_sanitizer(tmp_path / "log")
     assert (found["ours"], found["of_others"]) == (1, 1)
-    assert found["first_of_ours"][0] == "Uninitialized __global__ memory read of size 4 bytes"
+    assert [report[0] for report in found["reports_on_ours"]] == [
+        "Uninitialized __global__ memory read of size 4 bytes"
+    ]
     assert found["summary"] == "ERROR SUMMARY: 2 errors"
 
 
 def test_a_clean_run_has_no_reports(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n")
     found = read_sanitizer(tmp_path / "log")
-    assert (found["ours"], found["of_others"], found["first_of_ours"]) == (0, 0, None)
+    assert (found["ours"], found["of_others"], found["reports_on_ours"]) == (0, 0, [])
+    assert not_sanitized(found) is None
+
+
+def test_a_race_names_its_kernel_in_the_headline(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(RACECHECK)
+    found = read_sanitizer(tmp_path / "log")
+    assert (found["ours"], found["of_others"]) == (1, 0)
+    assert len(found["reports_on_ours"][0]) == 2
+
+
+def test_a_run_that_the_tool_did_not_follow_is_objected_to(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("every op ran\n")
+    assert not_sanitized(read_sanitizer(tmp_path / "log")) == "compute-sanitizer wrote no summary"
 
 
 def test_every_kernel_that_was_profiled_is_a_row(tmp_path: Path) -> None:

@@ -74,8 +74,7 @@ void run(const BmuArgs<T>& args, SearchWay& way) {
   const int64_t bytes = bmu_cuda_workspace_bytes(args);
   way.searched_again = 0;
   with_workspace(bytes, [&](void* workspace) {
-    bmu_cuda(args, workspace, nullptr);
-    if (bmu_cuda_counts_searched_again(args)) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
+    if (bmu_cuda(args, workspace, nullptr)) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
   });
   simt::device() = before;
   unsetenv("SOMVAE_EXT_BMU_KERNEL");

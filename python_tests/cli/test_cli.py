@@ -407,7 +407,7 @@ def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pyt
     for command, broken, reason in (
         (resume, without(config, "training"), "under 'training' as fit wrote it, but there is nothing"),
         (resume, config | {"training": training | {"speed": 3}}, "but 'speed' is not known to this version"),
-        (resume, config | {"training": training | {"epochs": 2.5}}, "'epochs' must be an integer, got 2.5"),
+        (resume, config | {"training": training | {"epochs": 2.5}}, "epochs must be an integer of at least 1, got 2.5"),
         (resume, config | {"threads": "all"}, "'threads' must be a positive integer, got 'all'"),
         (evaluate, config | {"data": without(data, "root")}, "under 'data' as fit wrote it, but 'root' is missing"),
         (evaluate, config | {"data": data | {"name": 3}}, "'name' must be text, got 3"),
@@ -466,10 +466,10 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "--zzzzz"], "unknown option --zzzzz"),
         (["fit", "--rows", "many"], "--rows must be an integer, got 'many'"),
         (["fit", "--learning-rate", "fast"], "--learning-rate must be a number, got 'fast'"),
-        (["fit", "--rows", "0"], "rows must be a positive integer, got 0"),
+        (["fit", "--rows", "0"], "rows must be an integer of at least 1, got 0"),
         (["fit", "--alpha", "-1"], "alpha must be a finite number of at least 0, got -1.0"),
         (["fit", "--threads", "0"], "--threads must be at least 1, got 0"),
-        (["fit", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["fit", "--epochs", "0"], "epochs must be an integer of at least 1, got 0"),
         (["fit", "--topology", "hexagonal", "--periodic", "--rows", "3"], "rows must be even"),
         (
             ["fit", "--data", "cifar"],

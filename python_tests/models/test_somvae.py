@@ -107,7 +107,7 @@ def test_a_config_survives_json() -> None:
         ({"alpha": -1.0}, "alpha must be a finite number of at least 0, got -1.0"),
         ({"tau": float("nan")}, "tau must be a finite number of at least 0, got nan"),
         ({"border": "wrap"}, "border must be 'zero' or 'mask', got 'wrap'"),
-        ({"rows": 0}, "rows must be a positive integer, got 0"),
+        ({"rows": 0}, "rows must be an integer of at least 1, got 0"),
     ],
 )
 def test_a_config_refuses_what_cannot_be(options: dict[str, object], message: str) -> None:

@@ -226,13 +226,13 @@ def test_an_infinite_sample_is_reported_with_its_term() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"learning_rate": 0.0}, "learning_rate must be a positive number, got 0.0"),
-        ({"transition_rate_factor": float("inf")}, "transition_rate_factor must be a positive number, got inf"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, got 0.0"),
+        ({"transition_rate_factor": float("inf")}, "transition_rate_factor must be a finite number above 0, got inf"),
         ({"max_grad_norm": -1.0}, "max_grad_norm must be a finite number of at least 0, got -1.0"),
         ({"max_grad_norm": math.inf}, "max_grad_norm must be a finite number of at least 0, got inf"),
-        ({"decay_factor": 1.5}, "decay_factor must be above 0 and at most 1, got 1.5"),
+        ({"decay_factor": 1.5}, "decay_factor must be a finite number above 0 and at most 1, got 1.5"),
     ],
 )
 def test_a_recipe_refuses_what_cannot_be(options: dict[str, float], message: str) -> None:

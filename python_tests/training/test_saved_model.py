@@ -39,10 +39,10 @@ def test_a_config_that_is_none_of_a_model_is_refused(run: RunFolder) -> None:
         (None, "there is nothing"),
         ([3], r"there is \[3\]"),
         ({"rowz": 3}, "'rowz' is not known to this version"),
-        ({"rows": "3"}, "'rows' must be an integer, got '3'"),
-        ({"periodic": 1}, "'periodic' must be true or false, got 1"),
-        ({"input_shape": [2.5]}, r"'input_shape' must be a list of integers, got \[2\.5\]"),
-        ({"rows": 0}, "rows must be a positive integer, got 0"),
+        ({"rows": "3"}, "rows must be an integer of at least 1, got '3'"),
+        ({"periodic": 1}, "periodic must be True or False, got 1"),
+        ({"input_shape": [2.5]}, r"input_shape must hold sizes of at least 1, got \[2\.5\]"),
+        ({"rows": 0}, "rows must be an integer of at least 1, got 0"),
     ):
         run.save_config({"model": values})
         message = r"config\.json: must describe the model of the run under 'model' as fit wrote it, but .*" + reason

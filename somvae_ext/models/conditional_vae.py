@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from somvae_ext.models import _config, elbo
+from somvae_ext.config_checks import check_fields
+from somvae_ext.models import elbo
 from somvae_ext.models._arguments import check_labels, draw_categories
-from somvae_ext.models._config import Network
+from somvae_ext.models._config import Network, check_autoencoder
 from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
 from somvae_ext.models.vae import VAELosses, VAEOutput, VAETerms
 
@@ -44,9 +45,8 @@ class ConditionalVAEConfig:
     beta: float = 10.0
 
     def __post_init__(self) -> None:
-        _config.autoencoder(self)
-        _config.at_least(self, 1, "num_classes")
-        _config.not_negative(self, "beta")
+        check_fields(self)
+        check_autoencoder(self)
 
 
 class ConditionalVAE(GaussianAutoencoder):
@@ -119,7 +119,7 @@ class ConditionalVAE(GaussianAutoencoder):
             label: may be given, like all of a batch; what it says is in ``output`` already.
 
         Raises:
-            ValueError: samples outside [0, 1].
+            ValueError: samples outside [0, 1], or NaN.
         """
         reconstruction, kl = (elbo.batch_mean(term) for term in self.terms(output, x))
         return VAELosses(reconstruction + self.config.beta * kl, reconstruction, kl)

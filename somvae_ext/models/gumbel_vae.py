@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from somvae_ext.models import _config, elbo
+from somvae_ext.config_checks import Bounds, check_fields, check_unused
+from somvae_ext.models import elbo
 from somvae_ext.models._arguments import draw_categories
-from somvae_ext.models._config import Network
+from somvae_ext.models._config import Network, check_autoencoder
 from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.snapshot import snapshot
@@ -60,14 +61,11 @@ class GumbelVAEConfig:
     capacity_ramp: int = 25_000
 
     def __post_init__(self) -> None:
-        _config.autoencoder(self)
-        _config.at_least(self, 1, "num_categories", "capacity_ramp")
-        _config.positive(self, "temperature")
-        _config.choice(self, "objective", Objective)
-        _config.not_negative(self, "gamma", "capacity_z", "capacity_c")
+        check_fields(self, temperature=Bounds(above=0))
+        check_autoencoder(self)
         if self.objective == "plain":
             reason = "objective must be 'dupont' or 'notebook'"
-            _config.unused(self, reason, "gamma", "capacity_z", "capacity_c", "capacity_ramp")
+            check_unused(self, reason, "gamma", "capacity_z", "capacity_c", "capacity_ramp")
 
     @classmethod
     def plain(cls) -> GumbelVAEConfig:
@@ -244,7 +242,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1].
+            ValueError: samples outside [0, 1], or NaN.
         """
         reconstruction, kl_z = self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x)
         return GumbelVAETerms(reconstruction, kl_z, elbo.categorical_kl(output.log_probs))
@@ -265,7 +263,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1].
+            ValueError: samples outside [0, 1], or NaN.
         """
         config = self.config
         reconstruction, kl_z, kl_c = (elbo.batch_mean(term) for term in self.terms(output, x))

@@ -13,7 +13,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from somvae_ext.models import _config, elbo
+from somvae_ext.config_checks import Bounds, check_fields
+from somvae_ext.models import elbo
 from somvae_ext.models._arguments import check_sample_shape, check_targets, draw_categories, draw_prior
 
 _VARIANCE_FLOOR = 1e-5
@@ -47,10 +48,7 @@ class MoEVAEConfig:
     balance: float = 0.1
 
     def __post_init__(self) -> None:
-        _config.sizes(self, "input_shape")
-        _config.at_least(self, 1, "num_experts", "hidden_size", "latent_dim")
-        _config.positive(self, "std")
-        _config.not_negative(self, "balance")
+        check_fields(self, std=Bounds(above=0))
 
 
 class ExpertPosteriors(NamedTuple):
@@ -187,7 +185,7 @@ class MoEVAE(nn.Module):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1], of another shape, or not as many as in the output.
+            ValueError: samples outside [0, 1] or NaN, of another shape, or not as many as in the output.
         """
         check_targets("MoEVAE", x, self.config.input_shape, output.log_probs.shape[0])
         probs = output.log_probs.exp()
@@ -206,7 +204,7 @@ class MoEVAE(nn.Module):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1].
+            ValueError: samples outside [0, 1], or NaN.
         """
         reconstruction, kl = (elbo.batch_mean(term) for term in self.terms(output, x))
         importance = _BALANCE_BATCH * elbo.batch_mean(output.log_probs.exp())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
+from somvae_ext.config_checks import Bounds, check_fields
 from somvae_ext.grid import Grid, Topology
-from somvae_ext.models import _config
 from somvae_ext.models.reconstruction import Output, Reconstruction
 from somvae_ext.ops.neighborhood import Border
 
@@ -20,17 +20,6 @@ TransitionUpdates = Literal["auto", "dense", "rows"]
 _TRANSITION_RADIUS = 8
 # "auto" updates rows from this many nodes on.
 _ROWS_FROM_NODES = 1024
-
-_CHOICES: dict[str, Any] = {
-    "network": Network,
-    "output": Output,
-    "border": Border,
-    "init": Init,
-    "reconstruction": Reconstruction,
-    "gradient": Gradient,
-    "transitions": Transitions,
-    "transition_updates": TransitionUpdates,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,18 +96,7 @@ class SOMVAEConfig:
     transition_updates: TransitionUpdates = "auto"
 
     def __post_init__(self) -> None:
-        # A config read from JSON brings lists.
-        for name in ("input_shape", "hidden_sizes"):
-            sizes = tuple(getattr(self, name))
-            if any(size < 1 for size in sizes) or (name == "input_shape" and not sizes):
-                raise ValueError(f"SOMVAEConfig: {name} must hold sizes of at least 1, got {list(sizes)}")
-            object.__setattr__(self, name, sizes)
-        if self.latent_dim < 1:
-            raise ValueError(f"SOMVAEConfig: latent_dim must be at least 1, got {self.latent_dim}")
-        _config.not_negative(self, "alpha", "beta", "gamma", "tau")
-        for name, kind in _CHOICES.items():
-            _config.choice(self, name, kind)
-        _config.at_least(self, 0, "transition_radius")
+        check_fields(self, may_be_empty=("hidden_sizes",), transition_radius=Bounds(at_least=0))
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(
                 "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "

@@ -11,8 +11,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from somvae_ext.models import _config, elbo
-from somvae_ext.models._config import Network
+from somvae_ext.config_checks import check_fields
+from somvae_ext.models import elbo
+from somvae_ext.models._config import Network, check_autoencoder
 from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
 
 
@@ -40,8 +41,8 @@ class VAEConfig:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        _config.autoencoder(self)
-        _config.not_negative(self, "beta")
+        check_fields(self)
+        check_autoencoder(self)
 
 
 class VAEOutput(NamedTuple):
@@ -125,7 +126,7 @@ class VAE(GaussianAutoencoder):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1], of another shape, or not as many as in the output.
+            ValueError: samples outside [0, 1] or NaN, of another shape, or not as many as in the output.
         """
         return VAETerms(*self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x))
 
@@ -137,7 +138,7 @@ class VAE(GaussianAutoencoder):
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
-            ValueError: samples outside [0, 1].
+            ValueError: samples outside [0, 1], or NaN.
         """
         reconstruction, kl = (elbo.batch_mean(term) for term in self.terms(output, x))
         return VAELosses(reconstruction + self.config.beta * kl, reconstruction, kl)

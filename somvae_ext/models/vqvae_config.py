@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from somvae_ext.models import _config
+from somvae_ext.config_checks import Bounds, check_fields, check_unused
 from somvae_ext.models._config import Network
 from somvae_ext.models.networks import conv_shape
 from somvae_ext.models.reconstruction import Output, Reconstruction
@@ -55,19 +55,9 @@ class VQVAEConfig:
     beta: float = 0.25
 
     def __post_init__(self) -> None:
-        _config.sizes(self, "input_shape")
-        _config.sizes(self, "hidden_sizes")
-        _config.at_least(self, 1, "num_codes", "latent_dim")
-        _config.choice(self, "network", Network)
-        _config.choice(self, "output", Output)
-        _config.choice(self, "init", Init)
-        _config.choice(self, "reconstruction", Reconstruction)
-        _config.choice(self, "codebook_update", CodebookUpdate)
-        _config.not_negative(self, "beta")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"VQVAEConfig: decay must be at least 0 and below 1, got {self.decay}")
+        check_fields(self, decay=Bounds(at_least=0, below=1))
         if self.codebook_update == "gradient":
-            _config.unused(self, "codebook_update must be 'ema'", "decay")
+            check_unused(self, "codebook_update must be 'ema'", "decay")
         if self.reconstruction == "bce" and self.output == "linear":
             raise ValueError("VQVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
         if self.network == "conv":

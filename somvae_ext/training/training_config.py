@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+
+from somvae_ext.config_checks import Bounds, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ class TrainingConfig:
     The defaults are the published recipe of SOM-VAE (Fortuin et al. 2019 and github.com/ratschlab/SOM-VAE).
 
     Raises:
-        ValueError: a number that is not positive, a decay factor above 1, or a negative norm.
+        ValueError: a number that is not positive, a decay factor above 1, a negative norm or seed, or a value of
+            another type than the field's.
     """
 
     epochs: int = 20
@@ -41,16 +43,10 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "decay_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"TrainingConfig: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "transition_rate_factor"):
-            rate = getattr(self, name)
-            if not (math.isfinite(rate) and rate > 0):
-                raise ValueError(f"TrainingConfig: {name} must be a positive number, got {rate}")
-        if not 0 < self.decay_factor <= 1:
-            raise ValueError(f"TrainingConfig: decay_factor must be above 0 and at most 1, got {self.decay_factor}")
-        if not (math.isfinite(self.max_grad_norm) and self.max_grad_norm >= 0):
-            raise ValueError(
-                f"TrainingConfig: max_grad_norm must be a finite number of at least 0, got {self.max_grad_norm}"
-            )
+        check_fields(
+            self,
+            learning_rate=Bounds(above=0),
+            transition_rate_factor=Bounds(above=0),
+            decay_factor=Bounds(above=0, at_most=1),
+            seed=Bounds(at_least=0, below=2**63),  # which is a seed everywhere: of torch, and of k-means
+        )

@@ -1,0 +1,153 @@
+"""Checks of config dataclasses: the one place that says what a field may hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import numbers
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+
+class Bounds(NamedTuple):
+    """What a number must satisfy; None is no bound."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def hold(self, value: float) -> bool:
+        """Whether the value satisfies all of them."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        low = (f"of at least {self.at_least}", f"above {self.above}")
+        high = (f"at most {self.at_most}", f"below {self.below}")
+        texts = zip((*low, *high), (self.at_least, self.above, self.at_most, self.below), strict=True)
+        return " and ".join(text for text, bound in texts if bound is not None)
+
+
+_COUNT = Bounds(at_least=1)
+_WEIGHT = Bounds(at_least=0)
+
+
+def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: Bounds) -> None:
+    """Checks all fields of a config by their annotations, and makes their values plain Python's.
+
+    =================== ====================================================================================
+    ``bool``            True or False
+    ``int``             an integer, by default of at least 1
+    ``float``           a finite number, by default of at least 0
+    ``tuple[int, ...]`` a tuple, or a list as JSON brings it, of sizes of at least 1, by default one or more
+    ``str``             text
+    ``Literal``         one of its values
+    ``X | None``        None, or what X asks for
+    =================== ====================================================================================
+
+    Numpy's scalars count as Python's, and become these. A bool is no number.
+
+    Args:
+        config: an instance of a dataclass, which may be frozen.
+        may_be_empty: fields of sizes that may hold none.
+        bounds: by name, those of the fields whose bounds are not the default ones.
+
+    Raises:
+        ValueError: a field that holds something else: "<config>: <field> must <expectation>, got <what came>".
+    """
+    for name, kind in _kinds(type(config)).items():  # type: ignore[arg-type]  # mypy doubts that types can be hashed
+        value = getattr(config, name)
+        expected, checked = _check(kind, value, bounds.get(name), name in may_be_empty)
+        if checked is _REFUSED:
+            shown = list(value) if isinstance(value, tuple) else value
+            raise ValueError(f"{type(config).__name__}: {name} must {expected}, got {shown!r}")
+        object.__setattr__(config, name, checked)
+
+
+def check_unused(config: Any, reason: str, *names: str) -> None:
+    """Refuses fields that would have no effect.
+
+    Args:
+        config: an instance of a dataclass.
+        reason: what would have to be otherwise, as a part of the sentence.
+        names: of fields that must have their defaults.
+
+    Raises:
+        ValueError: a field that has another value.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in names:
+        if getattr(config, name) != defaults[name]:
+            raise ValueError(
+                f"{type(config).__name__}: {reason} for {name} to mean anything, got {getattr(config, name)!r}"
+            )
+
+
+_REFUSED: Any = object()
+
+
+@functools.cache
+def _kinds(config: Any) -> dict[str, Any]:
+    hints = get_type_hints(config)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config)}
+
+
+def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) -> tuple[str, Any]:
+    """What a field of this kind must do, and the value as plain Python's, or ``_REFUSED``."""
+    if kind is bool:
+        return "be True or False", bool(value) if isinstance(value, bool | np.bool_) else _REFUSED
+    if kind is int:
+        bounds = bounds or _COUNT
+        integer = _integer(value)
+        return f"be an integer {bounds}", integer if integer is not None and bounds.hold(integer) else _REFUSED
+    if kind is float:
+        bounds = bounds or _WEIGHT
+        number = _finite(value)
+        return f"be a finite number {bounds}", number if number is not None and bounds.hold(number) else _REFUSED
+    if kind is str:
+        return "be text", str(value) if isinstance(value, str) else _REFUSED
+    if kind == tuple[int, ...]:
+        sizes = [_integer(size) for size in value] if isinstance(value, list | tuple) else [None]
+        fits = (sizes or may_be_empty) and all(size is not None and size >= 1 for size in sizes)
+        return "hold sizes of at least 1", tuple(sizes) if fits else _REFUSED
+    if get_origin(kind) is Literal:
+        return f"be {_listed(get_args(kind))}", _one_of(get_args(kind), value)
+    others = [other for other in get_args(kind) if other is not NoneType]
+    if len(others) != 1:
+        raise TypeError(f"check_fields: a field must be of a kind that can be checked, got {kind}")
+    if value is None:
+        return "", None
+    expected, checked = _check(others[0], value, bounds, may_be_empty)
+    return f"{expected}, or None", checked
+
+
+def _integer(value: object) -> int | None:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(value) if is_integer else None  # type: ignore[call-overload]
+
+
+def _finite(value: object) -> float | None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # of an integer beyond all floats
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _one_of(choices: tuple[Any, ...], value: object) -> Any:
+    return next((choice for choice in choices if isinstance(value, type(choice)) and value == choice), _REFUSED)
+
+
+def _listed(choices: tuple[Any, ...]) -> str:
+    *others, last = (repr(choice) for choice in choices)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from somvae_ext import evaluation
 from somvae_ext.models import Model
 from somvae_ext.nn import TransitionModel
-from somvae_ext.training.batches import batches
+from somvae_ext.training.batches import FittingSamples, batches
 from somvae_ext.training.trainable import Clusters
 
 _BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
@@ -50,11 +50,12 @@ def encode(model: Model, data: Dataset[dict[str, Tensor]], *, rows: Tensor | Non
 
     Args:
         model: the model; its mode is left as it is.
-        data: items are dicts with ``x`` and maybe ``label`` and ``mask``.
+        data: items are dicts with ``x`` and maybe ``label`` and ``mask``; samples of another dtype than the model's are
+            cast to it, as by :func:`~somvae_ext.training.fit`.
         rows: which items, int64 ``[N]``; by default all.
 
     Raises:
-        ValueError: no samples, or samples of another shape than the model's.
+        ValueError: no samples, samples of another shape than the model's, or samples that its dtype cannot hold.
     """
     _check_not_empty("encode", data)
     dims = _leading_dims(model, data)
@@ -216,7 +217,7 @@ def _batches(model: Model, data: Dataset[dict[str, Tensor]], rows: Tensor | None
     length = len(data[0]["x"]) if _leading_dims(model, data) == 2 else 1
     size = max(1, _BATCH_FRAMES // max(1, length))
     # A loader draws a seed for its workers; with a generator of its own, not from the training's random numbers.
-    return iter(batches(data, size, None if rows is None else rows.tolist(), torch.Generator()))
+    return iter(batches(FittingSamples(data, model), size, None if rows is None else rows.tolist(), torch.Generator()))
 
 
 def _leading_dims(model: Model, data: Dataset[dict[str, Tensor]]) -> int:

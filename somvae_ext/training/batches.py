@@ -3,13 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from somvae_ext.data import Samples
+
+
+class FittingSamples(Dataset[dict[str, Tensor]]):
+    """The items of a data set in dtypes that a model takes.
+
+    Samples get the dtype of its weights: floating ones of any precision, as torch casts them, integers and bools where
+    that dtype has them all. Integer labels get int64. A model whose config has no ``input_shape`` may want integers, as
+    an embedding does: it gets its samples as they are.
+
+    Args:
+        data: items are dicts with ``x`` and maybe ``label`` and ``mask``.
+        model: the model that they are for.
+
+    Getting an item raises a ValueError for samples that the model's dtype cannot hold: complex ones, integers beyond
+    its last consecutive one, floating ones beyond its range; and, if the model takes labels, for those that are not
+    integers or bools.
+    """
+
+    def __init__(self, data: Dataset[dict[str, Tensor]], model: object) -> None:
+        self.data: Dataset[dict[str, Tensor]] = data.data if isinstance(data, FittingSamples) else data
+        self._name = type(model).__name__
+        self._takes_labels = "label" in getattr(model, "batch_fields", ())
+        self._dtype: torch.dtype | None = None
+        if hasattr(getattr(model, "config", None), "input_shape"):
+            dtypes = (parameter.dtype for parameter in cast(nn.Module, model).parameters())
+            self._dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), None)
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
+
+    def __getitem__(self, row: Any) -> dict[str, Tensor]:
+        fields = dict(self.data[row])
+        if self._dtype is not None:
+            fields["x"] = _cast(self._name, torch.as_tensor(fields["x"]), self._dtype)
+        if "label" in fields:
+            fields["label"] = self._integers(torch.as_tensor(fields["label"]))
+        return fields
+
+    def _integers(self, label: Tensor) -> Tensor:
+        if not (label.is_floating_point() or label.is_complex()):
+            return label.long()
+        if self._takes_labels:
+            raise ValueError(
+                f"{self._name}: label must be of an integer dtype, got {_dtype_name(label.dtype)}; cast it to int64"
+            )
+        return label
 
 
 def batches(
@@ -28,9 +74,47 @@ def batches(
         sampler: which items, in which order; by default each of them in its place.
         generator: what the loader draws from, torch's global one by default.
     """
-    if type(data) is not Samples:  # items of its subclasses may be others
+    held = data.data if isinstance(data, FittingSamples) else data
+    if type(held) is not Samples:  # items of its subclasses may be others
         return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=generator)
-    order = SequentialSampler(data) if sampler is None else sampler
+    order = SequentialSampler(held) if sampler is None else sampler
     # Without a batch size the loader hands the sampler's lists to the data set as they are.
     rows = BatchSampler(order, batch_size, drop_last=False)
     return DataLoader(data, batch_size=None, sampler=rows, generator=generator)
+
+
+def _cast(model: str, x: Tensor, dtype: torch.dtype) -> Tensor:
+    if x.dtype == dtype:
+        return x
+    if x.is_complex() or x.is_quantized:
+        _refuse(model, x, dtype, "hold real numbers", "others")
+    result = x.to(dtype)
+    if x.is_floating_point():
+        lost = result.isinf() & x.isfinite()
+        if torch.finfo(x.dtype).max > torch.finfo(dtype).max and lost.any():
+            limit = torch.finfo(dtype).max
+            _refuse(model, x, dtype, f"hold values of at most {limit:.6g} in magnitude", f"{x[lost][0].item():.6g}")
+    elif x.dtype != torch.bool and x.numel() > 0:
+        limit = _largest_integer(dtype)
+        largest = x.to(torch.float64).abs().max().item()
+        if largest > limit:
+            _refuse(model, x, dtype, f"hold integers of at most {limit} in magnitude", f"{largest:.0f}")
+    return result
+
+
+def _largest_integer(dtype: torch.dtype) -> int:
+    """Up to which the dtype has all integers."""
+    limit = int(2 / torch.finfo(dtype).eps)
+    # Integers are compared in float64, where the one after its limit cannot be told from it.
+    return limit - 1 if dtype == torch.float64 else limit
+
+
+def _refuse(model: str, x: Tensor, dtype: torch.dtype, must: str, came: str) -> None:
+    raise ValueError(
+        f"{model}: x must {must} to be cast to the model's {_dtype_name(dtype)}, got {came} in {_dtype_name(x.dtype)}; "
+        "scale the samples, or give the model a dtype that holds them, as model.double() does"
+    )
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -16,7 +16,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from somvae_ext.evaluation import NodeUsage
 from somvae_ext.optim import adam_and_rows
-from somvae_ext.training.batches import batches
+from somvae_ext.training.batches import FittingSamples, batches
 from somvae_ext.training.codebook import follow_averages, initialize, model_with_codebook, revive
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
 from somvae_ext.training.processes import (
@@ -60,7 +60,8 @@ def fit(
 
     Args:
         model: the model; it ends on the device that it was trained on, in evaluation mode.
-        train: items are dicts with ``x`` and, for series of different lengths, ``mask``.
+        train: items are dicts with ``x`` and, for series of different lengths, ``mask``. Samples of another dtype than
+            the model's are cast to it: floating ones of any precision; integers and bools where it has them all.
         config: the recipe.
         validation: data whose losses are measured after each epoch.
         metrics: called after each epoch, without gradients and in evaluation mode; what it returns joins the record.
@@ -81,14 +82,17 @@ def fit(
     Raises:
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
-        ValueError: no training samples, no GPU although ``accelerator`` is ``"cuda"``, ``resume`` without a run folder,
-            or a checkpoint of another model, or of another number of processes.
+        ValueError: no training samples, samples that the model's dtype cannot hold, no GPU although ``accelerator`` is
+            ``"cuda"``, ``resume`` without a run folder, or a checkpoint of another model, or of another number of
+            processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
         raise ValueError("fit: train must hold at least one sample, got none")
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError("fit: accelerator 'cuda' needs a GPU that torch can use, got none")
+    train = FittingSamples(train, model)
+    validation = None if validation is None else FittingSamples(validation, model)
     fabric = launch(accelerator)
     if not fabric.is_global_zero:
         run_folder = None
@@ -102,11 +106,11 @@ def fit(
         loader = batches(data, config.batch_size, sampler, generator)
         return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
-    train_loader = load(train, ShuffledShare(len(train), fabric, order), order)  # type: ignore[arg-type]
+    train_loader = load(train, ShuffledShare(len(train), fabric, order), order)
     validation_loader = None
     if validation is not None:
         # In an order of its own: the neighbours in a file may be alike, and terms of a whole batch tell.
-        mixed = torch.randperm(len(validation), generator=torch.Generator().manual_seed(config.seed))  # type: ignore[arg-type]
+        mixed = torch.randperm(len(validation), generator=torch.Generator().manual_seed(config.seed))
         validation_loader = load(validation, mixed[fabric.global_rank :: fabric.world_size].tolist())
 
     network = cast(nn.Module, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,73 @@ def test_validation_draws_the_same_after_each_epoch() -> None:
     recipe = dataclasses.replace(RECIPE, learning_rate=1e-30)
     first, second = (r["validation"] for r in fit(model, samples(), recipe, validation=samples(9), accelerator="cpu"))
     assert first == second
+
+
+NAN_REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("vae", {}),
+    ("conditional-vae", {}),
+    ("gumbel-vae", {}),
+    ("moe-vae", {}),
+    ("somvae", {"reconstruction": "bce"}),
+    ("vqvae", {"reconstruction": "bce"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), NAN_REFUSED, ids=str)
+@pytest.mark.parametrize("values", [1, 16])
+def test_a_loss_refuses_a_nan_before_it_reaches_the_weights(name: str, options: dict[str, Any], values: int) -> None:
+    model, data = make(name, **options), samples(5)
+    fields = fields_of(model, data)
+    output = model(**fields)
+    fields["x"].view(5, 16)[3, :values] = torch.nan
+    for method in (model.loss, model.terms):
+        with pytest.raises(ValueError, match=rf": x must .*\[0, 1\].*, got NaN in {values} of 80 values"):
+            method(output, **fields)
+
+
+@pytest.mark.parametrize(("name", "options"), NAN_REFUSED, ids=str)
+def test_a_value_out_of_range_is_named_beside_a_nan(name: str, options: dict[str, Any]) -> None:
+    model, data = make(name, **options), samples(5)
+    fields = fields_of(model, data)
+    output = model(**fields)
+    fields["x"][3, 0, 0, :2] = torch.tensor([torch.nan, 7.0])
+    with pytest.raises(ValueError, match=r"got values from .* to 7; scale"):
+        model.loss(output, **fields)
+
+
+@pytest.mark.parametrize(("name", "options"), NAN_REFUSED, ids=str)
+def test_a_training_says_at_which_step_it_met_the_nan_that_a_loss_refuses(name: str, options: dict[str, Any]) -> None:
+    data = samples()
+    data.x[7, 0, 0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"fit: the \w+ loss is nan at step [123] \(epoch 1\)"):
+        fit(make(name, **options), data, RECIPE, accelerator="cpu")
+    model = make(name, **options)  # and afterwards a loss refuses as before
+    fields = fields_of(model, data)
+    with pytest.raises(ValueError, match="got NaN in 1 of 640 values"):
+        model.loss(model(**fields), **fields)
+
+
+@pytest.mark.parametrize(("name", "options"), NAN_REFUSED, ids=str)
+def test_a_nan_in_the_validation_data_does_not_end_a_training(name: str, options: dict[str, Any]) -> None:
+    held_out = samples(9)
+    held_out.x[2, 0, 0, 0] = torch.nan
+    history = fit(make(name, **options), samples(), RECIPE, validation=held_out, accelerator="cpu")
+    assert math.isnan(history[-1]["validation"]["total"])
+
+
+def test_a_compiled_loss_looks_at_no_values() -> None:
+    model, x = make("vae"), samples(5).x
+    output = model(x)
+    x[3, 0, 0, 0] = torch.nan
+    loss = torch.compile(model.loss, backend="eager", fullgraph=True)
+    assert loss(output, x).total.isnan()
+
+
+def test_padding_may_hold_nan_where_the_cross_entropy_is_asked_for() -> None:
+    model = make("somvae", reconstruction="bce", gamma=1.0)
+    x, mask = torch.rand(2, 3, *SHAPE), torch.tensor([[True, True, False], [True, False, False]])
+    x[~mask] = torch.nan
+    assert model.loss(model(x, mask), x, mask).total.isfinite()
 
 
 @all_models

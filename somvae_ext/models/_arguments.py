@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+
+_passing_nan = ContextVar("_passing_nan", default=False)
+
+
+@contextlib.contextmanager
+def passing_nan() -> Iterator[None]:
+    """Lets NaN through the checks of a loss's samples.
+
+    For a training loop, which looks at the value of every loss: it knows the step, and the term that is not finite.
+    """
+    token = _passing_nan.set(True)
+    try:
+        yield
+    finally:
+        _passing_nan.reset(token)
 
 
 def check_sample_shape(model: str, x: Tensor, input_shape: Sequence[int]) -> None:
@@ -19,23 +36,44 @@ def check_sample_shape(model: str, x: Tensor, input_shape: Sequence[int]) -> Non
 
 
 def check_unit_range(name: str, x: Tensor) -> None:
-    """Refuses what is not scaled to [0, 1]. A NaN passes: the training that meets it says where it was.
-
-    A compiled or exported model, whose course must not depend on values, does without.
+    """Refuses samples that are not scaled to [0, 1], and NaN, of which one would spoil all weights.
 
     Raises:
-        ValueError: a value outside [0, 1].
+        ValueError: a value outside [0, 1], or, except within :func:`passing_nan`, NaN.
     """
-    if not torch.compiler.is_compiling() and ((x < 0) | (x > 1)).any():
-        numbers = x[~x.isnan()]
-        low, high = (float(end) for end in numbers.aminmax())
-        raise ValueError(f"{name} must hold values in [0, 1], got values from {low:.6g} to {high:.6g}; scale them")
+    check_range(name, x, 0.0, 1.0, must="hold values in [0, 1]", advice="scale them")
+
+
+def check_range(
+    name: str, x: Tensor, low: float, high: float, *, must: str, advice: str, allow_nan: bool = False
+) -> None:
+    """A compiled or exported model, whose course must not depend on values, does without this check.
+
+    Args:
+        name: what the message calls x.
+        x: values of any shape.
+        low, high: the ends of the range, which belong to it.
+        must, advice: parts of the message, "<name> must <must>, got <what came>; <advice>".
+        allow_nan: NaN is in range.
+
+    Raises:
+        ValueError: a value outside [low, high], or, except within :func:`passing_nan`, NaN.
+    """
+    if torch.compiler.is_compiling() or ((x >= low) & (x <= high)).all():
+        return
+    numbers = x[~x.isnan()]
+    if ((numbers < low) | (numbers > high)).any():
+        smallest, largest = (float(end) for end in numbers.aminmax())
+        raise ValueError(f"{name} must {must}, got values from {smallest:.6g} to {largest:.6g}; {advice}")
+    if not (allow_nan or _passing_nan.get()):
+        count = x.numel() - numbers.numel()
+        raise ValueError(f"{name} must {must}, got NaN in {count} of {x.numel()} values; leave these samples out")
 
 
 def check_targets(model: str, x: Tensor, input_shape: Sequence[int], n: int) -> None:
     """
     Raises:
-        ValueError: x is not ``[n, *input_shape]``, as the output that it is compared with, or leaves [0, 1].
+        ValueError: x is not ``[n, *input_shape]``, as the output that it is compared with, leaves [0, 1] or holds NaN.
     """
     check_sample_shape(model, x, input_shape)
     if x.shape[0] != n:  # not len, by which torch.export would take the number for a constant

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from somvae_ext.models._arguments import check_range
 
 Output = Literal["sigmoid", "linear"]
 Reconstruction = Literal["mse", "bce"]
@@ -37,21 +38,22 @@ def cross_entropy_target(x: Tensor, name: str) -> Tensor:
     bring values a little outside.
 
     Raises:
-        ValueError: a value outside [-0.5, 1.5], see :func:`check_cross_entropy_range`.
+        ValueError: a value outside [-0.5, 1.5], or, except in a training loop that reports it, NaN.
     """
-    check_cross_entropy_range(x, name)
+    check_cross_entropy_range(x, name, allow_nan=False)
     return x.clamp(0, 1)
 
 
-def check_cross_entropy_range(x: Tensor, name: str) -> None:
-    """Refuses samples that are clearly not scaled to [0, 1]; ``name`` is what the message calls them.
+def check_cross_entropy_range(x: Tensor, name: str, *, allow_nan: bool = True) -> None:
+    """Refuses samples that are clearly not scaled to [0, 1].
+
+    Args:
+        x: values of any shape.
+        name: what the message calls them.
+        allow_nan: NaN is in range, as the padding of series may be.
 
     Raises:
-        ValueError: a value outside [-0.5, 1.5].
+        ValueError: a value outside [-0.5, 1.5], or NaN where it is not allowed.
     """
-    if ((x < -0.5) | (x > 1.5)).any():
-        low, high = (float(bound) for bound in torch.aminmax(x))
-        raise ValueError(
-            f"{name} must be scaled to [0, 1] for reconstruction 'bce', where at most noise may leave it, "
-            f"got values from {low:.6g} to {high:.6g}; scale it, or use 'mse'"
-        )
+    must = "be scaled to [0, 1] for reconstruction 'bce', where at most noise may leave it"
+    check_range(name, x, -0.5, 1.5, must=must, advice="scale it, or use 'mse'", allow_nan=allow_nan)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from somvae_ext.evaluation import NodeUsage
+from somvae_ext.models._arguments import passing_nan
 from somvae_ext.optim import adam_and_rows
 from somvae_ext.training.batches import FittingSamples, batches
 from somvae_ext.training.codebook import follow_averages, initialize, model_with_codebook, revive
@@ -293,7 +294,8 @@ def _losses(module: nn.Module, model: Trainable, batch: dict[str, Tensor]) -> tu
     """The output for a batch, its losses, the same as numbers, and how many frames they are means over."""
     fields = {name: batch[name] for name in model.batch_fields if name in batch}
     output = module(**fields)
-    losses = model.loss(output, **fields)
+    with passing_nan():  # the loop stops at it with the step and the term
+        losses = model.loss(output, **fields)
     # One copy from the device for all terms.
     values = dict(zip(losses._fields, torch.stack([term.detach() for term in losses]).tolist(), strict=True))
     mask = fields.get("mask")

@@ -1,4 +1,4 @@
-"""Checks of config dataclasses: the one place that says what a field may hold."""
+"""Checks of config dataclasses, and of options like theirs: the one place that says what a field may hold."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Bounds(NamedTuple):
         )
 
     def __str__(self) -> str:
+        if self.at_least is not None and self.at_most is not None:
+            return f"from {self.at_least} to {self.at_most}"
         low = (f"of at least {self.at_least}", f"above {self.above}")
         high = (f"at most {self.at_most}", f"below {self.below}")
         texts = zip((*low, *high), (self.at_least, self.above, self.at_most, self.below), strict=True)
@@ -70,6 +72,21 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
             shown = list(value) if isinstance(value, tuple) else value
             raise ValueError(f"{type(config).__name__}: {name} must {expected}, got {shown!r}")
         object.__setattr__(config, name, checked)
+
+
+def check_integer(owner: str, name: str, value: object, bounds: Bounds = Bounds(at_least=1)) -> int:  # noqa: B008
+    """An option that is an integer, as a field of a config is.
+
+    Returns:
+        It as Python's ``int``.
+
+    Raises:
+        ValueError: something else: "<owner>: <name> must be an integer <bounds>, got <what came>".
+    """
+    expected, checked = _check(int, value, bounds, False)
+    if checked is _REFUSED:
+        raise ValueError(f"{owner}: {name} must {expected}, got {value!r}")
+    return int(checked)
 
 
 def check_unused(config: Any, reason: str, *names: str) -> None:

@@ -147,7 +147,7 @@ def test_a_run_from_before_models_had_names_is_a_som_vae(capsys: pytest.CaptureF
         (["--model", "conditional-vae", "--data", "own.csv"], "--model conditional-vae needs the class of each sample"),
         (["--split", "all", "--fold", "2"], "--fold is for --split folds, got --split all"),
         (["--fold", "10"], "fold must be"),
-        (["--image-size", "0"], "image_size must be at least 1, got 0"),
+        (["--image-size", "0"], "image_size must be an integer of at least 1, got 0"),
         (["--split", "half"], "--split must be holdout or all or folds, got 'half'"),
         (["--model", "gan"], "--model must be somvae or vqvae or vae or conditional-vae or gumbel-vae or moe-vae, got"),
     ],

@@ -126,6 +126,9 @@ def test_splits_that_there_are_not_are_refused() -> None:
     for fold in (-1, 10):
         with pytest.raises(ValueError, match=f"fold must be an integer from 0 to 9, got {fold}"):
             load("digits", split="folds", fold=fold)
+    for name, wrong in (("fold", 2.5), ("fold", True), ("seed", "x"), ("seed", -1), ("num_series", 2.5)):
+        with pytest.raises(ValueError, match=f"^load: {name} must be an integer .*, got {wrong!r}"):
+            load("digits", split="folds", **{name: wrong})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="fold chooses one of split 'folds', so it must be 0 for split 'all', got 3"):
         load("digits", split="all", fold=3)
 

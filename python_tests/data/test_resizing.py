@@ -88,9 +88,13 @@ def test_what_is_no_image_cannot_be_resized(tmp_path: Path) -> None:
         sentence = f"{name}: image_size is for still images, so it must be None for {what}, got 32"
         with pytest.raises(ValueError, match=re.escape(sentence)):
             load(name, image_size=32)
-    with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
+    for wrong in (True, 2.5, "x"):
+        for use in (lambda: load("digits", image_size=wrong), lambda: resize(torch.rand(1, 1, 4, 4), wrong)):  # noqa: B023
+            with pytest.raises(ValueError, match=rf"size must be an integer of at least 1, got {wrong!r}"):
+                use()
+    with pytest.raises(ValueError, match="image_size must be an integer of at least 1, got 0"):
         load("digits", image_size=0)
-    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="size must be an integer of at least 1, got 0"):
         resize(torch.rand(1, 1, 4, 4), 0)
     with pytest.raises(ValueError, match=r"must be floating point of shape \[N, C, H, W\], got torch.uint8 of shape"):
         resize(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -105,12 +107,36 @@ def test_the_images_stay_as_they_are() -> None:
     assert IMAGES.x.equal(before)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool], ids=str)
+def test_images_that_cannot_be_interpolated_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=f"^InterpolatedSeries: images must be floating point, got {dtype}; scale"):
+        InterpolatedSeries(Samples(torch.ones(3, 2).to(dtype), torch.arange(3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32], ids=str)
+def test_labels_of_any_integer_dtype_make_the_same_series(dtype: torch.dtype) -> None:
+    x, label = torch.rand(6, 2), torch.arange(6) % 3
+    expected, got = InterpolatedSeries(Samples(x, label)), InterpolatedSeries(Samples(x, label.to(dtype)))
+    assert got.x.equal(expected.x)
+    assert got.label.dtype == torch.int64
+    assert got.label.equal(expected.label)
+    with pytest.raises(ValueError, match=r"images must have integer labels, got torch\.float32"):
+        InterpolatedSeries(Samples(x, label.float()))
+
+
+@pytest.mark.parametrize("wrong", [True, 2.5, "x", math.nan, -1])
+@pytest.mark.parametrize("name", ["num_series", "seed"])
+def test_options_that_are_no_integers_are_refused(name: str, wrong: object) -> None:
+    with pytest.raises(ValueError, match=rf"^InterpolatedSeries: {name} must be an integer .*, got {wrong!r}"):
+        InterpolatedSeries(IMAGES, **{name: wrong})  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_built_is_refused() -> None:
     with pytest.raises(ValueError, match="images must have labels, got none"):
         InterpolatedSeries(Samples(torch.rand(3, 2)))
     with pytest.raises(ValueError, match="each class from 0 up, got none of class 1"):
         InterpolatedSeries(Samples(torch.rand(2, 2), torch.tensor([0, 2])))
-    with pytest.raises(ValueError, match="num_series must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_series must be an integer of at least 1, got 0"):
         InterpolatedSeries(IMAGES, num_series=0)
     with pytest.raises(ValueError, match="recipe must be 'published' or 'paper', got 'papr'"):
         InterpolatedSeries(IMAGES, recipe="papr")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 
+from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data.digits import digits
 from somvae_ext.data.files import read
 from somvae_ext.data.folds import SplitName, check_split, divide
@@ -79,8 +80,11 @@ def load(
         ModuleNotFoundError: a library of the extra ``train`` that the data set needs is missing.
     """
     check_split(split, fold)
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"load: image_size must be at least 1, got {image_size}")
+    seed = check_integer("load", "seed", seed, Bounds(at_least=0, at_most=2**32 - 1))  # as scikit-learn's
+    if num_series is not None:
+        num_series = check_integer("load", "num_series", num_series)
+    if image_size is not None:
+        image_size = check_integer("load", "image_size", image_size)
     name = os.fspath(name_or_path)
     image_name = name.removesuffix(_SERIES)
     splits: Splits[Samples] | Splits[InterpolatedSeries]

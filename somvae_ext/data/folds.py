@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data.samples import Samples
 
 SplitName = Literal["holdout", "all", "folds"]
@@ -22,8 +23,7 @@ def check_split(split: str, fold: int) -> None:
     """
     if split not in ("holdout", "all", "folds"):
         raise ValueError(f"load: split must be 'holdout', 'all' or 'folds', got {split!r}")
-    if not 0 <= fold < NUM_FOLDS:
-        raise ValueError(f"load: fold must be an integer from 0 to {NUM_FOLDS - 1}, got {fold}")
+    check_integer("load", "fold", fold, Bounds(at_least=0, at_most=NUM_FOLDS - 1))
     if fold != 0 and split != "folds":
         raise ValueError(f"load: fold chooses one of split 'folds', so it must be 0 for split {split!r}, got {fold}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from somvae_ext.config_checks import check_integer
+
 
 def resize(images: Tensor, size: int) -> Tensor:
     """Images of ``size`` x ``size`` pixels, by bilinear interpolation.
@@ -31,8 +33,7 @@ def resize(images: Tensor, size: int) -> Tensor:
             f"resize: images must be floating point of shape [N, C, H, W], got {images.dtype} of shape "
             f"{list(images.shape)}"
         )
-    if size < 1:
-        raise ValueError(f"resize: size must be at least 1, got {size}")
+    size = check_integer("resize", "size", size)
     if images.shape[-2:] == (size, size):
         return images
     resized = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)

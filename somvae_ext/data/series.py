@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data.samples import Samples
 
 Recipe = Literal["published", "paper"]
@@ -48,7 +49,8 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
     Items are dicts with ``x`` ``[T, ...]`` of the images' dtype and ``label`` int64 ``[T]``.
 
     Raises:
-        ValueError: images without labels, a class without images, ``num_series`` below 1, or an unknown recipe.
+        ValueError: images that are not floating point, without labels or with labels that are no integers, a class
+            without images, ``num_series`` below 1, a negative seed, or an unknown recipe.
 
     Example:
         >>> import torch
@@ -70,25 +72,33 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
             raise ValueError(f"InterpolatedSeries: recipe must be 'published' or 'paper', got {recipe!r}")
         if images.label is None:
             raise ValueError("InterpolatedSeries: images must have labels, got none")
-        members = [(images.label == label).nonzero()[:, 0] for label in range(int(images.label.max()) + 1)]
-        for label, rows in enumerate(members):
+        if not images.x.is_floating_point():
+            raise ValueError(
+                f"InterpolatedSeries: images must be floating point, got {images.x.dtype}; scale them to [0, 1]"
+            )
+        if images.label.is_floating_point():
+            raise ValueError(f"InterpolatedSeries: images must have integer labels, got {images.label.dtype}")
+        label = images.label.long()
+        members = [(label == number).nonzero()[:, 0] for number in range(int(label.max()) + 1)]
+        for number, rows in enumerate(members):
             if len(rows) == 0:
                 raise ValueError(
-                    f"InterpolatedSeries: images must hold each class from 0 up, got none of class {label}"
+                    f"InterpolatedSeries: images must hold each class from 0 up, got none of class {number}"
                 )
-        num_series = len(images) if num_series is None else num_series
-        if num_series < 1:
-            raise ValueError(f"InterpolatedSeries: num_series must be at least 1, got {num_series}")
+        num_series = check_integer(
+            "InterpolatedSeries", "num_series", len(images) if num_series is None else num_series
+        )
+        seed = check_integer("InterpolatedSeries", "seed", seed, Bounds(at_least=0, at_most=2**63 - 1))
 
         generator = torch.Generator().manual_seed(seed)
         self._images = images.x
         self._position = _positions(recipe)
         way = [torch.randperm(len(images), generator=generator)[torch.arange(num_series) % len(images)]]
         for _ in range(int(self._position[-1])):
-            way.append(_next_image(images.label[way[-1]], members, generator))
+            way.append(_next_image(label[way[-1]], members, generator))
         self._way = torch.stack(way, dim=1)  # [num_series, images of a series]: rows of self._images
         self._noise_seed = torch.randint(_SEEDS, (num_series,), generator=generator).tolist()
-        self.label = images.label[self._way][:, (self._position + 0.5).long()]
+        self.label = label[self._way][:, (self._position + 0.5).long()]
         """Class of each frame, int64 ``[num_series, T]``."""
 
     def __len__(self) -> int:

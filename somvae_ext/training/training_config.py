@@ -48,5 +48,5 @@ class TrainingConfig:
             learning_rate=Bounds(above=0),
             transition_rate_factor=Bounds(above=0),
             decay_factor=Bounds(above=0, at_most=1),
-            seed=Bounds(at_least=0, below=2**63),  # which is a seed everywhere: of torch, and of k-means
+            seed=Bounds(at_least=0, at_most=2**63 - 1),
         )

@@ -28,7 +28,7 @@ def as_array(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
         ValueError: a sparse tensor, masked values, or what numpy cannot convert, such as rows of different lengths.
     """
     if isinstance(values, Tensor):
-        _check_dense(owner, name, values)
+        check_dense(owner, name, values)
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
@@ -46,6 +46,36 @@ def as_array(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
     return array
 
 
+def table_rows(owner: str, name: str, table: Any) -> NDArray[Any] | None:
+    """The columns of a polars or pyarrow table as an array ``[N, D]`` of one dtype; None of anything else.
+
+    Missing values become NaN. Tables of pandas are left to numpy and scikit-learn, which know them.
+
+    Raises:
+        ValueError: a column that holds no numbers.
+    """
+    if type(table).__module__.partition(".")[0] not in ("polars", "pyarrow"):
+        return None
+    import narwhals as nw  # comes with scikit-learn
+
+    frame = nw.from_native(table, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise ValueError(f"{owner}: {name} must be a table in memory, got {type(table).__name__}; call its collect()")
+    if not isinstance(frame, nw.DataFrame):
+        return None
+    columns = []
+    for column, dtype in frame.schema.items():
+        if not (dtype.is_numeric() or dtype == nw.Boolean):
+            raise ValueError(
+                f"{owner}: {name} must hold numbers, got {dtype} in column {column!r}; leave it out or encode it"
+            )
+        values = frame[column].to_numpy()
+        columns.append(values.astype(np.float64) if values.dtype.kind == "O" else values)
+    if not columns or len(frame) == 0:
+        raise ValueError(f"{owner}: {name} must hold at least one row and one column, got {list(frame.shape)}")
+    return np.column_stack(columns)
+
+
 def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     """Real numbers as a floating tensor, detached, on its own device or, of arrays, on the CPU.
 
@@ -56,7 +86,7 @@ def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
         ValueError: complex numbers, or what is no number.
     """
     if isinstance(values, Tensor):
-        _check_dense(owner, name, values)
+        check_dense(owner, name, values)
         if values.is_complex():
             raise ValueError(f"{owner}: {name} must hold real numbers, got {values.dtype}")
         values = values.detach()
@@ -110,7 +140,7 @@ def as_integers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
         ValueError: floats, whole numbers included, missing values, strings, or integers beyond int64.
     """
     if isinstance(values, Tensor):
-        _check_dense(owner, name, values)
+        check_dense(owner, name, values)
         if values.numel() == 0 or not (values.is_floating_point() or values.is_complex()):
             return values.detach().to(torch.int64)
     array = _plain(as_array(owner, name, values))
@@ -164,7 +194,7 @@ def as_booleans(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
         ValueError: another dtype; as an index, integers would pick values by their numbers.
     """
     if isinstance(values, Tensor) and values.dtype == torch.bool:
-        _check_dense(owner, name, values)
+        check_dense(owner, name, values)
         return values.detach()
     array = _plain(as_array(owner, name, values))
     if array.size and array.dtype.kind != "b":
@@ -172,7 +202,7 @@ def as_booleans(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     return torch.from_numpy(array.astype(np.bool_))
 
 
-def _check_dense(owner: str, name: str, values: Tensor) -> None:
+def check_dense(owner: str, name: str, values: Tensor) -> None:
     if values.layout != torch.strided:
         layout = str(values.layout).removeprefix("torch.")
         raise ValueError(f"{owner}: {name} must be dense, got a tensor of layout {layout}; call its to_dense()")

@@ -85,10 +85,10 @@ def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
     mean = np.mean([float(row["distance"]) for row in rows])
     assert mean == pytest.approx(som.quantization_error_, rel=1e-5)  # six digits are written
     assert printed["quantization error"] == f"{som.quantization_error_:.4g} (of the scaled data)"
-    assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (4 neighbours)"
+    assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (8 neighbours)"
     assert json.loads(Path("map/config.json").read_text())["evaluation"] == {
         "quantization_error": som.quantization_error_,
-        "topographic_error_4": som.topographic_error(scaled),
+        "topographic_error_8": som.topographic_error(scaled),
     }
     assert printed["nodes used"] == f"{len(set(som.labels_.tolist()))} of 12"
     assert printed["map"] == "map"

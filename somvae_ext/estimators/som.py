@@ -18,8 +18,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import som
+from somvae_ext.arrays import as_array, check_dense, table_rows
 from somvae_ext.estimators.progress import EpochBar
-from somvae_ext.grid import Grid, Topology
+from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.som import (
     ArrayRows,
     Distance,
@@ -32,6 +33,7 @@ from somvae_ext.som import (
     Record,
     Rows,
     Schedule,
+    SlicedArray,
     StreamRows,
     Values,
 )
@@ -47,9 +49,10 @@ _ORDERED_STARTS = ("pca", "kmeans")
 class SOM(TransformerMixin, BaseEstimator):
     """A self-organizing map (Kohonen 1990): a grid of codes that comes to lie over the data like a sheet.
 
-    Data may be numpy arrays, pandas data frames, torch tensors on any device, numpy memmaps, or for :meth:`fit` any
-    iterable of batches such as a ``DataLoader``, which is gone through once per epoch in bounded memory. What goes in
-    as a tensor comes out as a tensor on the same device, all else as numpy arrays. float64 and 32- or 64-bit integers
+    Data may be numpy arrays, tables of pandas, polars or pyarrow, torch tensors on any device, arrays on disk that are
+    read by slices (numpy memmaps, h5py, zarr), or for :meth:`fit` any iterable of batches such as a ``DataLoader`` or a
+    list of arrays, which is gone through once per epoch in bounded memory. What goes in as a tensor comes out as a
+    tensor on the same device, all else as numpy arrays. float64 and 32- or 64-bit integers
     are trained in float64, all else in float32, which is faster.
 
     Parameters
@@ -105,7 +108,8 @@ class SOM(TransformerMixin, BaseEstimator):
     patience : int
         Epochs to wait.
     track_topographic_error : bool
-        Also record the share of rows whose two best units are no neighbours, for which second best units are searched.
+        Also record the share of rows whose two best units are none of each other's neighbours (8 on rectangles, 6 on
+        hexagons), for which second best units are searched.
     compute_labels : bool
         Whether :meth:`fit` ends with a search of every row's node; iterables get no labels.
     distributed : bool
@@ -129,8 +133,8 @@ class SOM(TransformerMixin, BaseEstimator):
     quantization_error_ : float
         Mean distance of the training rows to their codes, if ``compute_labels``.
     history_ : list of dict
-        Per epoch ``epoch``, ``sigma``, ``quantization_error``, and ``topographic_error`` if tracked, of the codes at
-        the epoch's start (of mini-batches: before each step).
+        Per epoch ``epoch``, ``sigma``, ``quantization_error``, and ``topographic_error`` (8 neighbours on rectangles, 6
+        on hexagons) if tracked, of the codes at the epoch's start (of mini-batches: before each step).
     n_epochs_ : int
         Epochs done.
     n_features_in_, feature_names_in_
@@ -251,6 +255,9 @@ class SOM(TransformerMixin, BaseEstimator):
         processes.agree("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
         if isinstance(rows, ArrayRows):
             rows.normalize_weights(processes)
+            seen = rows.seen.double()
+            processes.add(seen)
+            rows.values.check_columns(seen > 0)
         seed = processes.gather(self._seed())[0]
         codebook, grid = self._start(rows, processes, seed)
         processes.share(codebook)
@@ -324,6 +331,7 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def _go_on(self, rows: ArrayRows, X: Data, alone: Processes) -> Self:
         if not hasattr(self, "codebook_"):
+            rows.values.check_columns(rows.seen)
             codebook, grid = self._start(rows, alone, self._seed())
             steps = 0
         else:
@@ -378,12 +386,17 @@ class SOM(TransformerMixin, BaseEstimator):
         """Mean distance of the rows to their best matching units, in the map's metric."""
         return self._assign(X, sample_weight).quantization_error
 
-    def topographic_error(self, X: ArrayLike | Tensor) -> float:
-        """Share of the rows whose two best matching units are no neighbours on the grid (Kiviluoto 1996)."""
+    def topographic_error(self, X: Data, *, connectivity: Connectivity | None = None) -> float:
+        """Share of the rows whose two best matching units are no neighbours on the grid (Kiviluoto 1996).
+
+        ``connectivity`` is how many neighbours a node has: 4 or 8, the default, on rectangles, 6 on hexagons.
+        """
         check_is_fitted(self)
         if self.grid_.num_nodes < 2:
             raise ValueError("SOM: the map must have at least 2 nodes for a topographic error, got 1")
-        return self._assign(X, second_best=True).topographic_error
+        connectivity = self.grid_.connectivities[-1] if connectivity is None else connectivity
+        self.grid_.degree(connectivity=connectivity)  # refuses what the grid does not have
+        return self._assign(X, connectivity=connectivity).topographic_error
 
     def score(self, X: ArrayLike | Tensor, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> float:
         """Minus the quantization error: more is better, as searches over parameters need it."""
@@ -401,12 +414,15 @@ class SOM(TransformerMixin, BaseEstimator):
     # ---- what these are made of --------------------------------------------------------------------------------------
 
     def _assign(
-        self, X: Data, sample_weight: ArrayLike | Tensor | None = None, second_best: bool = False
+        self,
+        X: Data,
+        sample_weight: ArrayLike | Tensor | None = None,
+        connectivity: Connectivity | None = None,
     ) -> som.Assignment:
         rows = self._new_rows(X, sample_weight)
         rows.normalize_weights(Processes(False, rows.values.device))
         codebook = rows.values.tensor(self.codebook_)
-        return som.assign(rows, codebook, self.grid_, self._metric(), second_best=second_best)
+        return som.assign(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
 
     def _new_rows(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
         check_is_fitted(self)
@@ -420,29 +436,58 @@ class SOM(TransformerMixin, BaseEstimator):
         """The rows of X, checked, and what scikit-learn keeps about their features."""
         if sample_weight is not None and not isinstance(sample_weight, Tensor):
             sample_weight = np.array(sample_weight, dtype=np.float64)  # a copy: tables lend theirs for reading
-        if not _is_array(X):
+        rows: Rows
+        if _is_array(X):
+            x = self._numbers(X, reset)
+            rows = ArrayRows(x, self._values(x), sample_weight)
+        else:
             if sample_weight is not None:
                 raise ValueError("SOM: sample_weight must be None where X is an iterable of batches")
-            batch = som.first_batch(X)  # type: ignore[arg-type]
-            self._check_width(batch.shape[1], reset)
-            return StreamRows(X, batch.shape[1], self._values(batch))  # type: ignore[arg-type]
+            x = som.first_batch(X)  # type: ignore[arg-type]
+            self._check_width(x.shape[1], reset)
+            rows = StreamRows(X, x.shape[1], self._values(x))  # type: ignore[arg-type]
+        if reset:
+            rows.values.warn_of_coarse_values(x)
+        return rows
+
+    def _numbers(self, X: Any, reset: bool) -> Array | SlicedArray:
+        """An array of whatever kind as one of numbers ``[N, D]`` that can be sliced."""
         if isinstance(X, Tensor):
+            check_dense("SOM", "X", X)
             if X.dim() != 2 or 0 in X.shape or X.is_complex():
                 raise ValueError(
                     f"SOM: X must be real of shape [N, D] with at least one row and column, got {X.dtype} of "
                     f"{list(X.shape)}"
                 )
             self._check_width(X.shape[1], reset)
-            return ArrayRows(X, self._values(X), sample_weight)
+            return X
+        if _is_sliced(X):
+            sliced = SlicedArray(X)
+            if sliced.dtype.kind not in "fiub" or 0 in sliced.shape:
+                raise ValueError(
+                    f"SOM: X must hold numbers, at least one row and one column, got {sliced.dtype} of "
+                    f"{list(sliced.shape)}"
+                )
+            self._check_width(sliced.shape[1], reset)
+            return sliced
+        table = table_rows("SOM", "X", X)
+        if table is not None:
+            validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
+            return table
+        if isinstance(X, (list, tuple)):
+            X = as_array("SOM", "X", X)
+        if getattr(X, "ndim", 2) > 2:
+            raise ValueError(
+                f"SOM: X must have shape [N, D], got {list(X.shape)}; give batches as a list of arrays [n, D], and "
+                "images or series as rows"
+            )
         _check_columns(X)
         checked = validate_data(self, X, reset=reset, ensure_all_finite=False)
         if checked.dtype.kind not in "fiub":
             raise ValueError(f"SOM: X must hold numbers, got dtype {checked.dtype}")
-        if isinstance(X, np.memmap):
-            checked = X  # which knows its file
-        return ArrayRows(checked, self._values(checked), sample_weight)
+        return X if isinstance(X, np.memmap) else checked  # which knows its file
 
-    def _values(self, x: Array) -> Values:
+    def _values(self, x: Array | SlicedArray) -> Values:
         whole = not (x.dtype.is_floating_point if isinstance(x, Tensor) else x.dtype.kind == "f")
         return Values(
             torch.float64 if x.dtype.itemsize > (2 if whole else 4) else torch.float32,
@@ -576,8 +621,26 @@ class SOM(TransformerMixin, BaseEstimator):
 
 
 def _is_array(X: Any) -> bool:
-    """Whether X holds rows, and not batches of rows: arrays, tables, and lists, which scikit-learn takes for arrays."""
-    return isinstance(X, (list, tuple)) or hasattr(X, "shape") or not hasattr(X, "__iter__")
+    """Whether X holds rows, and not batches of rows: arrays, tables, and lists, which scikit-learn takes for arrays.
+
+    A list of arrays ``[n, D]``, or of tuples that begin with one, holds batches.
+    """
+    if isinstance(X, (list, tuple)):
+        first = X[0] if len(X) else None
+        first = first[0] if isinstance(first, (list, tuple)) and len(first) else first
+        return len(getattr(first, "shape", ())) != 2
+    return hasattr(X, "shape") or not hasattr(X, "__iter__")
+
+
+def _is_sliced(X: Any) -> bool:
+    """Whether X is an array that is read by slices: it has shape, dtype and slicing, and is none that is in memory."""
+    if isinstance(X, np.ndarray) or len(getattr(X, "shape", ())) != 2 or not hasattr(X, "__getitem__"):
+        return False
+    try:
+        np.dtype(X.dtype)
+    except (AttributeError, TypeError):  # a table, which has a dtype for each column
+        return False
+    return not hasattr(X, "tocsr")  # a sparse matrix of scipy, which scikit-learn refuses
 
 
 def _like(result: Tensor, X: Any) -> Array:

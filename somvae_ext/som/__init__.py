@@ -23,7 +23,7 @@ from somvae_ext.som.neighborhoods import (
     triangle,
 )
 from somvae_ext.som.processes import Processes
-from somvae_ext.som.rows import ArrayRows, Chunk, Missing, Rows, StreamRows, Values, first_batch
+from somvae_ext.som.rows import ArrayRows, Chunk, Missing, Rows, SlicedArray, StreamRows, Values, first_batch
 from somvae_ext.som.schedules import SCHEDULES, Schedule, value_at
 from somvae_ext.som.training import (
     Assignment,
@@ -52,6 +52,7 @@ __all__ = [
     "Record",
     "Rows",
     "Schedule",
+    "SlicedArray",
     "StepResult",
     "StreamRows",
     "Values",

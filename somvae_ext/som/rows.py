@@ -6,6 +6,7 @@ All values are checked before they reach a kernel, in a sentence that names row 
 
 from __future__ import annotations
 
+import math
 import mmap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +17,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from somvae_ext.arrays import as_array
 from somvae_ext.som.processes import Processes
 
 Missing = Literal["error", "ignore"]
-Array = Tensor | NDArray[Any]
+
+
+class SlicedArray:
+    """An array that is read slice by slice, such as a data set of an HDF5 file or a zarr array.
+
+    Args:
+        array: with ``shape`` ``[N, D]``, ``dtype`` and slicing by rows; what a slice gives is made a numpy array.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self.shape = tuple(int(size) for size in array.shape)
+        self.dtype = np.dtype(array.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(len(self))
+            return np.asarray(self._array[first:last])
+        if len(rows) == 0:
+            return np.empty((0, self.shape[1]), dtype=self.dtype)
+        # Rows from anywhere as runs of rows that follow each other: slices are all that such arrays have in common.
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        return np.concatenate([np.asarray(self._array[int(run[0]) : int(run[-1]) + 1]) for run in runs])
+
+
+Array = Tensor | NDArray[Any] | SlicedArray
 
 # Values of a chunk (256 MiB of float32): many rows for one pass over a large map, few enough to copy.
 _CHUNK_VALUES = 1 << 26
@@ -28,6 +58,11 @@ _CHUNK_VALUES_WITH_GAPS = 1 << 23
 
 # Rows that are fetched at a time from all over a file: each maps a whole stretch of it around itself.
 _SCATTERED_ROWS = 1024
+
+# Rows that are looked at for whether values are too near each other for the dtype, and steps between the smallest and
+# the largest below which they are.
+_SPACING_ROWS = 8192
+_FEWEST_STEPS = 1000
 
 # Of the largest: a row that counts less would only cost digits.
 _LEAST_WEIGHT = 1e-18
@@ -62,7 +97,7 @@ class Values:
         self.missing = missing
         self._columns = columns
 
-    def tensor(self, x: Array) -> Tensor:
+    def tensor(self, x: Tensor | NDArray[Any]) -> Tensor:
         """These rows where they are needed, without a copy where they fit already."""
         if isinstance(x, np.ndarray):
             wanted = np.float64 if self.dtype == torch.float64 else np.float32
@@ -102,10 +137,51 @@ class Values:
             self._refuse(x, x.abs() > largest, first_row, expected, f"{float(size):.3e}", "rescale the feature")
         return gaps, float(size)
 
+    def check_columns(self, seen: Tensor) -> None:
+        """
+        Args:
+            seen: whether a feature has a value in any row that counts, bool ``[D]``.
+
+        Raises:
+            ValueError: a feature that has none, whose codes would be invented.
+        """
+        if not seen.all():
+            column = int((~seen).nonzero()[0])
+            raise ValueError(
+                "SOM: X must hold at least one value in each column, got only NaN in column "
+                f"{self.name_of(column)}; drop the column"
+            )
+
+    def warn_of_coarse_values(self, x: Array) -> None:
+        """Warns where a feature's values, as they come in ``x`` ``[n, D]``, are few steps of the dtype apart."""
+        rows = as_array("SOM", "X", x[:_SPACING_ROWS])
+        coarse = []
+        for column, values in enumerate(rows.T):
+            values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+            if len(values) == 0 or values.dtype.kind == "b":
+                continue
+            low, high = values.min().item(), values.max().item()  # of integers as Python's, which have all digits
+            spacing = np.spacing(np.dtype(self._name()).type(max(abs(low), abs(high)))).item()
+            # One value may be all that rounding has left of many, where it rounds to whole numbers.
+            if math.isfinite(spacing) and (0 < high - low < _FEWEST_STEPS * spacing or (low == high and spacing >= 1)):
+                coarse.append((column, spacing))
+        if coarse:
+            column, spacing = coarse[0]
+            others = f", and {len(coarse) - 1} more columns" if len(coarse) > 1 else ""
+            remedy = "subtract an offset" if self.dtype == torch.float64 else "subtract an offset, or give float64"
+            warnings.warn(
+                f"SOM: X should hold values that differ by many steps of {self._name()}, got column "
+                f"{self.name_of(column)}{others}, whose values are multiples of {spacing:g} there; {remedy}",
+                stacklevel=4,  # the line that calls `fit`
+            )
+
+    def name_of(self, column: int) -> str:
+        return str(column) if self._columns is None else repr(str(self._columns[column]))
+
     def _refuse(self, x: Tensor, where: Tensor, first_row: int, expected: str, got: str, remedy: str) -> None:
         row, column = where.nonzero()[0].tolist()
-        name = column if self._columns is None else repr(str(self._columns[column]))
-        raise ValueError(f"SOM: X must {expected}, got {got} in row {first_row + row}, column {name}; {remedy}")
+        place = f"row {first_row + row}, column {self.name_of(column)}"
+        raise ValueError(f"SOM: X must {expected}, got {got} in {place}; {remedy}")
 
     def _name(self) -> str:
         return str(self.dtype).removeprefix("torch.")
@@ -123,7 +199,7 @@ class ArrayRows:
         ValueError: what :meth:`Values.check` refuses; weights of another shape, negative or not finite ones.
     """
 
-    def __init__(self, x: Array, values: Values, weight: Array | None = None) -> None:
+    def __init__(self, x: Array, values: Values, weight: Tensor | NDArray[Any] | None = None) -> None:
         self._x = x
         self.values = values
         self.in_order = True
@@ -134,10 +210,12 @@ class ArrayRows:
         self.num_rows, self.dim = int(x.shape[0]), int(x.shape[1])
         self.gaps = False
         self.largest = 0.0  # absolute value
+        self.seen = torch.zeros(self.dim, dtype=torch.bool, device=values.device)  # features with a value that counts
         first = 0
         for chunk in self.chunks():
             gaps, largest = values.check(chunk.x, first)
             self.gaps |= gaps
+            self.seen |= _features_seen(chunk) if gaps or chunk.weight is not None else True
             self.largest = max(self.largest, largest)
             first += len(chunk.x)
 
@@ -230,15 +308,17 @@ class StreamRows:
 
     def batches(self) -> Iterator[Chunk]:
         """The batches as they come."""
-        first = 0
+        first, seen = 0, torch.zeros(self.dim, dtype=torch.bool, device=self.values.device)
         for item in self._batches:
             x = self.values.tensor(_batch(item, self.dim))
-            self.values.check(x, first)
+            gaps, _ = self.values.check(x, first)
             first += len(x)
             if len(x):
+                seen |= _features_seen(Chunk(x, None)) if gaps else True
                 yield Chunk(x, None)
         if first == 0:
             raise ValueError("SOM: X must give at least one row in every epoch, got none")
+        self.values.check_columns(seen)
 
     def chunks(self) -> Iterator[Chunk]:
         """The same rows in chunks of the length that arrays come in."""
@@ -273,7 +353,7 @@ class StreamRows:
 Rows = ArrayRows | StreamRows
 
 
-def first_batch(batches: Iterable[Any]) -> Array:
+def first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:
     """
     Raises:
         ValueError: an iterator, which could be read only once; no batch, or one that is no array ``[n, D]``.
@@ -288,7 +368,7 @@ def first_batch(batches: Iterable[Any]) -> Array:
     raise ValueError("SOM: X must give at least one batch, got none")
 
 
-def _batch(item: Any, dim: int | None) -> Array:
+def _batch(item: Any, dim: int | None) -> Tensor | NDArray[Any]:
     x = item[0] if isinstance(item, (tuple, list)) and len(item) else item
     if not isinstance(x, Tensor):
         x = np.asarray(x)
@@ -300,11 +380,17 @@ def _batch(item: Any, dim: int | None) -> Array:
     return x
 
 
+def _features_seen(chunk: Chunk) -> Tensor:
+    """Which features have a value in a row that counts, bool ``[D]``."""
+    x = chunk.x if chunk.weight is None else chunk.x[chunk.weight > 0]
+    return (~x.isnan()).any(dim=0)
+
+
 def _chunk_rows(dim: int, values: Values) -> int:
     return max(1, (_CHUNK_VALUES_WITH_GAPS if values.missing == "ignore" else _CHUNK_VALUES) // dim)
 
 
-def _checked_weight(weight: Array, rows: int) -> Tensor:
+def _checked_weight(weight: Tensor | NDArray[Any], rows: int) -> Tensor:
     checked = torch.as_tensor(weight, dtype=torch.float64, device="cpu")
     if checked.shape != (rows,):
         raise ValueError(f"SOM: sample_weight must have shape [N] = {[rows]}, got {list(checked.shape)}")
@@ -323,7 +409,7 @@ def _size(x: Tensor) -> Tensor:
     return torch.maximum(-low, high)
 
 
-def mapped_file(x: Array) -> mmap.mmap | None:
+def mapped_file(x: object) -> mmap.mmap | None:
     """The file behind an array that is mapped, whose pages may be dropped and read again."""
     if not isinstance(x, np.memmap) or x.mode == "c":  # whose pages may hold what no file does
         return None

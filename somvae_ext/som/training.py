@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext import ops
-from somvae_ext.grid import Grid
+from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som.metrics import Metric, WinnerSearch
 from somvae_ext.som.neighborhoods import Neighborhood, pull
 from somvae_ext.som.processes import Processes
@@ -120,6 +120,7 @@ def train_batch(
     n_epochs: int,
     sigma: Callable[[int], float],
     track_topographic_error: bool = False,
+    connectivity: Connectivity | None = None,
     stop: Callable[[list[Record]], bool] | None = None,
     processes: Processes | None = None,
     report: Report | None = None,
@@ -135,6 +136,8 @@ def train_batch(
         n_epochs: passes over the rows, at least 1.
         sigma: width of the neighbourhood in an epoch, from 0.
         track_topographic_error: search the second best units, too.
+        connectivity: how many neighbours of a node the topographic error counts, see
+            :func:`~somvae_ext.evaluation.topographic_error`.
         stop: sees the records so far, after each epoch; True ends the training.
         processes: that train this map together; by default this one alone.
         report: called with each epoch's record.
@@ -146,12 +149,14 @@ def train_batch(
     processes = processes or Processes(False, codebook.device)
     history: list[Record] = []
     hints: dict[int, Tensor] = {}
+    connectivity = grid.connectivities[-1] if connectivity is None else connectivity
     gaps = any(processes.gather(int(rows.gaps)))  # all count alike
     for epoch in range(n_epochs):
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
         for number, chunk in enumerate(rows.chunks()):
-            winners = _winners(search, grid, chunk, gaps, track_topographic_error, hints.get(number), epoch_sums)
+            counted = connectivity if track_topographic_error else None
+            winners = _winners(search, grid, chunk, gaps, counted, hints.get(number), epoch_sums)
             epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, gaps))
             if rows.in_order:
                 hints[number] = winners
@@ -171,15 +176,18 @@ def _winners(
     grid: Grid,
     chunk: Chunk,
     gaps: bool,
-    second_best: bool,
+    connectivity: Connectivity | None,
     hint: Tensor | None,
     epoch_sums: _EpochSums,
 ) -> Tensor:
-    """int64 ``[n]``, best units of a chunk, whose errors are added to the epoch's."""
-    distance, index = search.find(chunk.x, k=2 if second_best else 1, hint=hint, gaps=gaps)
+    """Finds the best units of a chunk, int64 ``[n]``, and adds their errors to the epoch's.
+
+    Second best units are searched, for the topographic error, where a ``connectivity`` is given.
+    """
+    distance, index = search.find(chunk.x, k=1 if connectivity is None else 2, hint=hint, gaps=gaps)
     misplaced = None
-    if second_best:
-        misplaced = ~grid.adjacent(index[:, 0], index[:, 1])
+    if connectivity is not None:
+        misplaced = ~grid.adjacent(index[:, 0], index[:, 1], connectivity)
         distance, index = distance[:, 0], index[:, 0].contiguous()
     epoch_sums.add_errors(distance, misplaced, chunk.weight)
     return index
@@ -282,14 +290,17 @@ def assign(
     grid: Grid,
     metric: Metric,
     *,
-    second_best: bool = False,
+    connectivity: Connectivity | None = None,
     processes: Processes | None = None,
 ) -> Assignment:
-    """The winner of every row, and errors, which count the rows of all processes; the topographic one costs more."""
+    """Finds the winner of every row, and errors, which count the rows of all processes.
+
+    The topographic error, which costs more, is taken where its ``connectivity`` is given.
+    """
     search = WinnerSearch(codebook, grid, metric)
     errors = _EpochSums(codebook)
     index = [
-        _winners(search, grid, chunk, rows.gaps, second_best, None, errors).to("cpu", copy=False)
+        _winners(search, grid, chunk, rows.gaps, connectivity, None, errors).to("cpu", copy=False)
         for chunk in rows.chunks()
     ]
     (processes or Processes(False, codebook.device)).add(errors.scalars)

@@ -59,7 +59,7 @@ def run(options: Namespace) -> None:
         seconds = time.perf_counter() - start
         nodes = som.grid_.num_nodes
         evaluation = {"quantization_error": som.quantization_error_}
-        topographic = f"topographic_error_{som.grid_.num_slots}"  # the neighbours that the estimator counts
+        topographic = f"topographic_error_{som.grid_.connectivities[-1]}"  # the neighbours that the estimator counts
         if nodes > 1:
             evaluation[topographic] = som.topographic_error(x)
     node = np.asarray(som.labels_)
@@ -73,7 +73,7 @@ def run(options: Namespace) -> None:
     print(f"{table.num_rows} rows of {table.dim} features on {som.n_rows} x {som.n_cols} nodes")
     shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
     if topographic in evaluation:
-        shown["topographic error"] = f"{evaluation[topographic]:.3f} ({som.grid_.num_slots} neighbours)"
+        shown["topographic error"] = f"{evaluation[topographic]:.3f} ({som.grid_.connectivities[-1]} neighbours)"
     print_table(
         shown
         | {

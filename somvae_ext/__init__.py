@@ -1,4 +1,10 @@
-"""Self-organizing maps and SOM-VAEs on hand-written CUDA and CPU kernels."""
+"""Self-organizing maps and SOM-VAEs on hand-written CUDA and CPU kernels.
+
+The subpackages, such as ``somvae_ext.nn``, are imported when they are first used: they need more than torch and numpy.
+"""
+
+import importlib
+from types import ModuleType
 
 import somvae_ext._native  # noqa: F401  # first, so that its warning points at the line that imports somvae_ext
 from somvae_ext import ops
@@ -7,3 +13,15 @@ from somvae_ext._version import __version__
 from somvae_ext.grid import Grid
 
 __all__ = ["Grid", "__version__", "build_info", "ops"]
+
+_SUBPACKAGES = ("data", "estimators", "evaluation", "models", "nn", "optim", "plotting", "som", "training")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SUBPACKAGES])

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from somvae_ext.exportable import exportable
 from somvae_ext.models import elbo
 from somvae_ext.models._arguments import check_sample_shape, check_targets, draw_prior
 from somvae_ext.models._config import Network
@@ -33,6 +34,7 @@ class AutoencoderConfig(Protocol):
         """Size of the latent space D."""
 
 
+@exportable
 class Gaussian(NamedTuple):
     """Posteriors q(z|x): means ``mu`` and logarithms of variances ``logvar``, each ``[N, D]``."""
 

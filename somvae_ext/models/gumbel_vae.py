@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext.config_checks import Bounds, check_fields, check_unused
+from somvae_ext.exportable import exportable
 from somvae_ext.models import elbo
 from somvae_ext.models._arguments import draw_categories
 from somvae_ext.models._config import Network, check_autoencoder
@@ -98,6 +99,7 @@ class GumbelVAEConfig:
         return cls(objective="notebook", gamma=20.0, capacity_z=100.0, capacity_c=100.0, capacity_ramp=40)
 
 
+@exportable
 class JointPosterior(NamedTuple):
     """Posteriors q(z|x) q(c|x): ``mu`` and ``logvar`` ``[N, D]``, and ``log_probs`` ``[N, C]`` of the categories."""
 
@@ -106,6 +108,7 @@ class JointPosterior(NamedTuple):
     log_probs: Tensor
 
 
+@exportable
 class GumbelVAEOutput(NamedTuple):
     """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posteriors' ``mu`` and ``logvar``
     ``[N, D]`` and ``log_probs`` ``[N, C]``, the point ``z`` ``[N, D]`` and the relaxed category ``y`` ``[N, C]`` drawn
@@ -121,6 +124,7 @@ class GumbelVAEOutput(NamedTuple):
     indices: Tensor
 
 
+@exportable
 class GumbelVAETerms(NamedTuple):
     """The terms of each sample, ``[N]``, in nats."""
 
@@ -129,6 +133,7 @@ class GumbelVAETerms(NamedTuple):
     kl_c: Tensor
 
 
+@exportable
 class GumbelVAELosses(NamedTuple):
     """The ``total`` and its terms: scalars, in nats per sample."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from somvae_ext.config_checks import Bounds, check_fields
+from somvae_ext.exportable import exportable
 from somvae_ext.models import elbo
 from somvae_ext.models._arguments import check_sample_shape, check_targets, draw_categories, draw_prior
 
@@ -51,6 +52,7 @@ class MoEVAEConfig:
         check_fields(self, std=Bounds(above=0))
 
 
+@exportable
 class ExpertPosteriors(NamedTuple):
     """The manager's ``log_probs`` ``[N, E]`` of the experts, and each expert's posterior: ``mu`` and ``logvar``
     ``[E, N, D]``.
@@ -61,6 +63,7 @@ class ExpertPosteriors(NamedTuple):
     logvar: Tensor
 
 
+@exportable
 class MoEVAEOutput(NamedTuple):
     """What a forward pass gives: the manager's ``log_probs`` ``[N, E]``, the experts' ``reconstructions``
     ``[E, N, *input_shape]``, their posteriors' ``mu`` and ``logvar`` ``[E, N, D]``, and ``indices``, int64 ``[N]``, the
@@ -74,6 +77,7 @@ class MoEVAEOutput(NamedTuple):
     indices: Tensor
 
 
+@exportable
 class MoEVAETerms(NamedTuple):
     """The terms of each sample, ``[N]``, in nats: the experts' own, averaged by the manager's probabilities."""
 
@@ -81,6 +85,7 @@ class MoEVAETerms(NamedTuple):
     kl: Tensor
 
 
+@exportable
 class MoEVAELosses(NamedTuple):
     """The weighted ``total`` and its terms before weighting: scalars, ``reconstruction`` and ``kl`` in nats per sample.
 

@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from somvae_ext.exportable import exportable
 
+
+@exportable
 class SOMVAEOutput(NamedTuple):
     """What a forward pass gives. ``...`` is ``N`` for static samples and ``B, T`` for series.
 
@@ -26,6 +29,7 @@ class SOMVAEOutput(NamedTuple):
     som: Tensor
 
 
+@exportable
 class SOMVAETerms(NamedTuple):
     """The terms of the loss of each sample, ``[N]``, or frame, ``[B, T]``, before weighting; 0 for masked frames."""
 
@@ -37,6 +41,7 @@ class SOMVAETerms(NamedTuple):
     smoothness: Tensor
 
 
+@exportable
 class SOMVAELosses(NamedTuple):
     """The weighted ``total`` and its terms before weighting: scalars, means over the frames that count."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext.config_checks import check_fields
+from somvae_ext.exportable import exportable
 from somvae_ext.models import elbo
 from somvae_ext.models._config import Network, check_autoencoder
 from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
@@ -45,6 +46,7 @@ class VAEConfig:
         check_autoencoder(self)
 
 
+@exportable
 class VAEOutput(NamedTuple):
     """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posterior's ``mu`` and ``logvar``
     and the point ``z`` drawn from it, each ``[N, D]``.
@@ -56,6 +58,7 @@ class VAEOutput(NamedTuple):
     z: Tensor
 
 
+@exportable
 class VAETerms(NamedTuple):
     """The terms of each sample, ``[N]``, in nats, before weighting."""
 
@@ -63,6 +66,7 @@ class VAETerms(NamedTuple):
     kl: Tensor
 
 
+@exportable
 class VAELosses(NamedTuple):
     """The weighted ``total`` and its terms before weighting: scalars, in nats per sample."""
 

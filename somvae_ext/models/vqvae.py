@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from somvae_ext.exportable import exportable
 from somvae_ext.models._arguments import check_sample_shape, draw_codes
 from somvae_ext.models.networks import DenseDecoder, DenseEncoder
 from somvae_ext.models.reconstruction import cross_entropy_target, reconstruction_error
@@ -20,6 +21,7 @@ from somvae_ext.nn import VectorQuantizer
 _BATCH_SAMPLES = 256  # encoded at once for the start: few enough for a convolution's memory
 
 
+@exportable
 class VQVAEOutput(NamedTuple):
     """What a forward pass gives.
 
@@ -38,6 +40,7 @@ class VQVAEOutput(NamedTuple):
     commitment: Tensor
 
 
+@exportable
 class VQVAETerms(NamedTuple):
     """The terms of the loss of each sample, ``[N]``, before weighting."""
 
@@ -46,6 +49,7 @@ class VQVAETerms(NamedTuple):
     commitment: Tensor
 
 
+@exportable
 class VQVAELosses(NamedTuple):
     """The weighted ``total`` and its terms before weighting: scalars, means over the samples."""
 

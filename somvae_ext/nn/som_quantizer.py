@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from somvae_ext import ops
+from somvae_ext.exportable import exportable
 from somvae_ext.grid import Grid
 from somvae_ext.nn.quantizer import Quantizer
 from somvae_ext.ops.neighborhood import Border
 from somvae_ext.som import lay_out
 
 
+@exportable
 class QuantizerLosses(NamedTuple):
     """Losses of each encoding, in the shape of ``indices``; 0 where it is masked."""
 
@@ -21,6 +23,7 @@ class QuantizerLosses(NamedTuple):
     som: Tensor
 
 
+@exportable
 class QuantizerOutput(NamedTuple):
     """What :class:`SOMQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 

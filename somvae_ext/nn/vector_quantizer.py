@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import ops
+from somvae_ext.exportable import exportable
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.quantizer import MASKED, Quantizer, finite_rows
 
 CodebookUpdate = Literal["gradient", "ema"]
 
 
+@exportable
 class VectorQuantizerLosses(NamedTuple):
     """Losses of each encoding, in the shape of ``indices``; 0 where it is masked."""
 
@@ -22,6 +24,7 @@ class VectorQuantizerLosses(NamedTuple):
     codebook: Tensor
 
 
+@exportable
 class VectorQuantizerOutput(NamedTuple):
     """What :class:`VectorQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 
@@ -35,6 +38,7 @@ class VectorQuantizerOutput(NamedTuple):
     losses: VectorQuantizerLosses
 
 
+@exportable
 class CodeStatistics(NamedTuple):
     """What each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
 

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import _native
+from somvae_ext.exportable import exportable
 from somvae_ext.ops import _arguments
 
 # The reference holds [rows, K, D] differences for a block of rows at a time; this bounds them to 64 MiB of float32.
 _REFERENCE_BLOCK_ELEMENTS = 1 << 24
 
 
+@exportable
 class BestMatch(NamedTuple):
     """Squared distances to the best matching units, and their indices."""
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import _native
+from somvae_ext.exportable import exportable
 from somvae_ext.grid import Grid
 from somvae_ext.ops import _arguments
 from somvae_ext.ops.bmu import bmu_reference
@@ -16,6 +17,7 @@ from somvae_ext.ops.bmu import bmu_reference
 Border = Literal["zero", "mask"]
 
 
+@exportable
 class SOMLosses(NamedTuple):
     """Per-row losses, summed over features."""
 
@@ -23,6 +25,7 @@ class SOMLosses(NamedTuple):
     som: Tensor
 
 
+@exportable
 class SOMHead(NamedTuple):
     """Winners of the rows, their codes, and the losses of :class:`SOMLosses`."""
 
@@ -32,6 +35,7 @@ class SOMHead(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # tuple.index makes way
 
 
+@exportable
 class SegmentSum(NamedTuple):
     """Sums and counts of the rows of each segment."""
 

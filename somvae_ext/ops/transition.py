@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import _native
+from somvae_ext.exportable import exportable
 from somvae_ext.ops import _arguments
 
 
+@exportable
 class TransitionLosses(NamedTuple):
     """``log_prob`` and ``expected_distance`` of each row, ``[N]``."""
 

@@ -272,7 +272,10 @@ def test_samples_that_are_not_finite_take_no_part_in_start_and_revival(config: V
         ({"reconstruction": "l1"}, "VQVAEConfig: reconstruction must be 'mse' or 'bce', got 'l1'"),
         ({"codebook_update": "sgd"}, "VQVAEConfig: codebook_update must be 'gradient' or 'ema', got 'sgd'"),
         ({"beta": math.nan}, "VQVAEConfig: beta must be a finite number of at least 0, got nan"),
-        ({"codebook_update": "ema", "decay": 1.0}, "VQVAEConfig: decay must be a finite number of at least 0 and below 1, got 1.0"),
+        (
+            {"codebook_update": "ema", "decay": 1.0},
+            "VQVAEConfig: decay must be a finite number of at least 0 and below 1, got 1.0",
+        ),
         ({"decay": 0.9}, "VQVAEConfig: codebook_update must be 'ema' for decay to mean anything, got 0.9"),
         ({"reconstruction": "bce", "output": "linear"}, "VQVAEConfig: output must be 'sigmoid' for reconstruction"),
         ({"network": "conv", "input_shape": (1, 6, 8)}, "VQVAEConfig: height and width .* multiples of 4 .*1, 6, 8"),

@@ -6,16 +6,22 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from somvae_ext.config_checks import Bounds, check_fields
-from somvae_ext.models import MODELS, SOMVAEConfig
+from somvae_ext.cli.seeds import check_seed
+from somvae_ext.config_checks import Bounds, check_fields, check_integer, check_number
+from somvae_ext.evaluation import NodeUsage, acc, trustworthiness
+from somvae_ext.grid import Grid
+from somvae_ext.models import MODELS, VAE, SOMVAEConfig, VAEConfig
+from somvae_ext.nn import SOM, SOMQuantizer, TransitionModel, VectorQuantizer
 from somvae_ext.training import TrainingConfig
 
 CONFIGS: list[type] = [*(model.config_type for model in MODELS.values()), TrainingConfig]
@@ -41,9 +47,29 @@ WRONG: dict[object, list[object]] = {
         [],
     ],
     bool: [0, 1, 1.0, "x", "True", None, math.nan, np.int64(1), []],
-    SIZES: [True, 2, 2.5, "x", None, math.nan, (1.5, 8, 8), (True,), ("8",), (None,), (math.nan,), (0,), (8, -1), {8}],
+    SIZES: [
+        True,
+        2,
+        2.5,
+        "x",
+        b"\x01\x02",
+        None,
+        math.nan,
+        (1.5, 8, 8),
+        (True,),
+        ("8",),
+        (None,),
+        (math.nan,),
+        (0,),
+        (8, -1),
+        {8},
+    ],
     Literal: [True, 2, 2.5, "x", "", None, math.nan, ["dense"], b"dense"],
 }
+
+
+# What an array of sizes may not be: of floats, of bools, with a 0, of two axes, of none.
+WRONG_ARRAYS = [np.ones(2), np.ones(2, dtype=bool), np.arange(2), np.ones((2, 2), dtype=int), np.array(2)]
 
 
 def kind(config: type, name: str) -> object:
@@ -82,6 +108,19 @@ def test_numpys_scalars_and_jsons_lists_become_plain_values(config: type, name: 
         taken = getattr(config_of_it, name)
         assert (type(taken), taken) == (type(plain), plain)
         assert config(**json.loads(json.dumps(dataclasses.asdict(config_of_it)))) == config_of_it
+
+
+@pytest.mark.parametrize(("config", "name"), [field for field in FIELDS if kind(*field) == SIZES], ids=identifier)
+def test_sizes_may_be_a_range_or_an_array_of_integers(config: type, name: str) -> None:
+    for sizes in (range(16, 33, 16), np.array([16, 32]), np.array([16, 32], dtype=np.uint8), torch.Size([16, 32])):
+        taken = getattr(config(**{name: sizes}), name)
+        assert (taken, [type(size) for size in taken]) == ((16, 32), [int, int])
+    for wrong in WRONG_ARRAYS:
+        with pytest.raises(
+            ValueError, match=rf"^{config.__name__}: {name} must hold sizes of at least 1, got "
+        ) as caught:
+            config(**{name: wrong})
+        assert str(caught.value).endswith(f", got {wrong.tolist()!r}")
 
 
 VALUES = st.one_of(
@@ -157,3 +196,64 @@ def test_all_choices_are_taken() -> None:
         if kind(config, name) is Literal and name not in ("network", "output", "reconstruction", "codebook_update"):
             for choice in get_args(get_type_hints(config)[name]):
                 assert getattr(config(**{name: choice}), name) == choice
+
+
+# Makes one object with an argument of each name.
+ARGUMENTS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "NodeUsage: num_nodes": ("integer", NodeUsage),
+    "acc: num_clusters": ("integer", lambda value: acc([0, 1], [0, 1], num_clusters=value)),
+    "trustworthiness: num_neighbors": (
+        "integer",
+        lambda value: trustworthiness(np.eye(9), np.arange(9), Grid(3, 3), num_neighbors=value),
+    ),
+    "VectorQuantizer: num_codes": ("integer", lambda value: VectorQuantizer(value, 2)),
+    "VectorQuantizer: dim": ("integer", lambda value: VectorQuantizer(4, value)),
+    "VectorQuantizer: decay": ("number", lambda value: VectorQuantizer(4, 2, update="ema", decay=value)),
+    "VectorQuantizer: epsilon": ("number", lambda value: VectorQuantizer(4, 2, update="ema", epsilon=value)),
+    "SOMQuantizer: dim": ("integer", lambda value: SOMQuantizer(Grid(2, 2), value)),
+    "SOM: dim": ("integer", lambda value: SOM(3, 3, value)),
+    "SOM.fit: n_epochs": ("integer", lambda value: SOM(3, 3, 2).fit([torch.rand(4, 2)], value)),
+    "TransitionModel: nodes": ("integer", TransitionModel),
+    "TransitionModel: radius": ("integer", lambda value: TransitionModel(Grid(3, 3), kind="local", radius=value)),
+    "VAE: n": ("integer", lambda value: VAE(VAEConfig((4,), hidden_sizes=(3,))).sample(value)),
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+@pytest.mark.parametrize("wrong", [True, np.bool_(True), "x", "2", math.nan, math.inf, -1, 2j, [2]], ids=repr)
+def test_an_argument_of_another_type_is_refused_by_its_name(argument: str, wrong: object) -> None:
+    what, make = ARGUMENTS[argument]
+    with pytest.raises(
+        ValueError, match=rf"^{argument} must be an? (finite )?{what} .*, got {re.escape(repr(wrong))}$"
+    ):
+        make(wrong)
+
+
+@pytest.mark.parametrize("argument", [name for name, (what, _) in ARGUMENTS.items() if what == "integer"])
+@pytest.mark.parametrize("wrong", [2.5, 2.0, np.float64(2.0), None], ids=repr)
+def test_an_argument_that_is_an_integer_takes_no_float(argument: str, wrong: object) -> None:
+    if wrong is None and argument == "acc: num_clusters":
+        return  # the default
+    with pytest.raises(ValueError, match=rf"^{argument} must .*, got {re.escape(repr(wrong))}$"):
+        ARGUMENTS[argument][1](wrong)
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_an_argument_may_be_a_scalar_of_numpy(argument: str) -> None:
+    what, make = ARGUMENTS[argument]
+    make(np.int64(2) if what == "integer" else np.float32(0.5))
+
+
+def test_an_argument_becomes_a_plain_number() -> None:
+    quantizer = VectorQuantizer(np.int64(4), np.int8(2), decay=0, epsilon=Fraction(1, 2))  # type: ignore[arg-type]
+    kept = quantizer.num_codes, quantizer.dim, quantizer.decay, quantizer.epsilon
+    assert [repr(value) for value in kept] == ["4", "2", "0.0", "0.5"]
+
+
+def test_a_command_s_option_is_named_alone() -> None:
+    with pytest.raises(ValueError, match=r"^--seed must be an integer from 0 to 4294967295, got -1$"):
+        check_seed("--seed", -1)
+    with pytest.raises(ValueError, match=r"^-n must be an integer of at least 1, got 0$"):
+        check_integer(None, "-n", 0)
+    with pytest.raises(ValueError, match=r"^f: share must be a finite number above 0, got 0$"):
+        check_number("f", "share", 0, Bounds(above=0))

@@ -6,8 +6,9 @@ import dataclasses
 import functools
 import math
 import numbers
+from collections.abc import Sequence
 from types import NoneType
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeGuard, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
     ``bool``            True or False
     ``int``             an integer, by default of at least 1
     ``float``           a finite number, by default of at least 0
-    ``tuple[int, ...]`` a tuple, or a list as JSON brings it, of sizes of at least 1, by default one or more
+    ``tuple[int, ...]`` a sequence or 1-D array of sizes of at least 1, by default one or more
     ``str``             text
     ``Literal``         one of its values
     ``X | None``        None, or what X asks for
@@ -70,12 +71,19 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
         expected, checked = _check(kind, value, bounds.get(name), name in may_be_empty)
         if checked is _REFUSED:
             shown = list(value) if isinstance(value, tuple) else value
+            shown = value.tolist() if isinstance(value, np.ndarray) else shown
             raise ValueError(f"{type(config).__name__}: {name} must {expected}, got {shown!r}")
         object.__setattr__(config, name, checked)
 
 
-def check_integer(owner: str, name: str, value: object, bounds: Bounds = Bounds(at_least=1)) -> int:  # noqa: B008
-    """An option that is an integer, as a field of a config is.
+def check_integer(owner: str | None, name: str, value: object, bounds: Bounds = Bounds(at_least=1)) -> int:  # noqa: B008
+    """An argument that is an integer, as a field of a config is.
+
+    Args:
+        owner: whose argument it is; None for an option of the command line, which the message names alone.
+        name: what the message calls the argument.
+        value: what came.
+        bounds: what the integer must satisfy, by default at least 1.
 
     Returns:
         It as Python's ``int``.
@@ -83,10 +91,24 @@ def check_integer(owner: str, name: str, value: object, bounds: Bounds = Bounds(
     Raises:
         ValueError: something else: "<owner>: <name> must be an integer <bounds>, got <what came>".
     """
-    expected, checked = _check(int, value, bounds, False)
-    if checked is _REFUSED:
-        raise ValueError(f"{owner}: {name} must {expected}, got {value!r}")
-    return int(checked)
+    return int(_checked(int, owner, name, value, bounds))
+
+
+def check_number(owner: str | None, name: str, value: object, bounds: Bounds = Bounds(at_least=0)) -> float:  # noqa: B008
+    """An argument that is a finite number, as a field of a config is: :func:`check_integer` of floats.
+
+    Returns:
+        It as Python's ``float``; by default it is at least 0.
+
+    Raises:
+        ValueError: something else: "<owner>: <name> must be a finite number <bounds>, got <what came>".
+    """
+    return float(_checked(float, owner, name, value, bounds))
+
+
+def is_integer(value: object) -> bool:
+    """Whether the value is an integer of Python or numpy; bools are none."""
+    return _integer(value) is not None
 
 
 def check_unused(config: Any, reason: str, *names: str) -> None:
@@ -111,6 +133,14 @@ def check_unused(config: Any, reason: str, *names: str) -> None:
 _REFUSED: Any = object()
 
 
+def _checked(kind: type, owner: str | None, name: str, value: object, bounds: Bounds) -> Any:
+    expected, checked = _check(kind, value, bounds, False)
+    if checked is _REFUSED:
+        argument = name if owner is None else f"{owner}: {name}"
+        raise ValueError(f"{argument} must {expected}, got {value!r}")
+    return checked
+
+
 @functools.cache
 def _kinds(config: Any) -> dict[str, Any]:
     hints = get_type_hints(config)
@@ -132,7 +162,7 @@ def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) 
     if kind is str:
         return "be text", str(value) if isinstance(value, str) else _REFUSED
     if kind == tuple[int, ...]:
-        sizes = [_integer(size) for size in value] if isinstance(value, list | tuple) else [None]
+        sizes = [_integer(size) for size in value] if _is_sequence(value) else [None]
         fits = (sizes or may_be_empty) and all(size is not None and size >= 1 for size in sizes)
         return "hold sizes of at least 1", tuple(sizes) if fits else _REFUSED
     if get_origin(kind) is Literal:
@@ -144,6 +174,12 @@ def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) 
         return "", None
     expected, checked = _check(others[0], value, bounds, may_be_empty)
     return f"{expected}, or None", checked
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def _integer(value: object) -> int | None:

@@ -408,7 +408,7 @@ def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pyt
         (resume, without(config, "training"), "under 'training' as fit wrote it, but there is nothing"),
         (resume, config | {"training": training | {"speed": 3}}, "but 'speed' is not known to this version"),
         (resume, config | {"training": training | {"epochs": 2.5}}, "epochs must be an integer of at least 1, got 2.5"),
-        (resume, config | {"threads": "all"}, "'threads' must be a positive integer, got 'all'"),
+        (resume, config | {"threads": "all"}, "'threads' must be an integer of at least 1, got 'all'"),
         (evaluate, config | {"data": without(data, "root")}, "under 'data' as fit wrote it, but 'root' is missing"),
         (evaluate, config | {"data": data | {"name": 3}}, "'name' must be text, got 3"),
         (predict, config | {"data": data | {"scaling": {}}}, "'scaling' must hold 'minimum' and 'maximum', got {}"),

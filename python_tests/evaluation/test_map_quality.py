@@ -203,7 +203,7 @@ def test_what_has_no_trustworthiness_is_refused() -> None:
         trustworthiness(x, index, Grid(6, 6, periodic=True))
     with pytest.raises(ValueError, match=r"index must have shape \[N\] = \[36\], got \[35\]"):
         trustworthiness(x, index[1:], Grid(6, 6))
-    with pytest.raises(ValueError, match="num_neighbors must be at least 1 and below N / 2, got 18"):
+    with pytest.raises(ValueError, match="num_neighbors must be below N / 2 = 18, got 18"):
         trustworthiness(x, index, Grid(6, 6), num_neighbors=18)
     with pytest.raises(ValueError, match="index must hold values from 0 to 35, got -1"):
         trustworthiness(x, index - 1, Grid(6, 6))

@@ -58,7 +58,7 @@ def test_winners_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"mask must have the shape of indices, \[2\], got \[3\]"):
         nodes.update(torch.tensor([0, 1]), torch.ones(3, dtype=torch.bool))
     assert nodes.counts.sum() == 0
-    with pytest.raises(ValueError, match="num_nodes must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_nodes must be an integer of at least 1, got 0"):
         NodeUsage(0)
 
 

@@ -175,5 +175,5 @@ def test_bad_input_is_refused() -> None:
         model.loss(output, x[:1])
     with pytest.raises(ValueError, match=r"MoEVAE: x must hold values in \[0, 1\], got values from .* to 2"):
         model.loss(output, x + (x == x.max()) * (2 - x.max()))
-    with pytest.raises(ValueError, match="MoEVAE: category must be from 0 to 3, or None for any, got 4"):
+    with pytest.raises(ValueError, match="MoEVAE: category must be an integer from 0 to 3, got 4"):
         model.sample(1, category=4)

@@ -200,7 +200,7 @@ def test_samples_are_decoded_nodes_that_the_generator_alone_determines() -> None
     assert nodes.unique().tolist() == list(range(somvae.num_clusters))
     assert drawn[0].equal(drawn[1])
     assert not drawn[0].equal(drawn[2])
-    with pytest.raises(ValueError, match=r"SOMVAE.sample: n must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"SOMVAE.sample: n must be an integer of at least 1, got 0"):
         somvae.sample(0)
 
 

@@ -296,7 +296,7 @@ def test_samples_of_another_shape_are_refused() -> None:
 
 def test_too_few_samples_are_refused() -> None:
     model = make(dataclasses.replace(DENSE, init="kmeans"))
-    with pytest.raises(ValueError, match=r"VQVAE.sample: n must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"VQVAE.sample: n must be an integer of at least 1, got 0"):
         model.sample(0)
     with pytest.raises(ValueError, match="at least K = 5 encodings that are finite and not masked, got 4 among 4"):
         model.initialize(samples(4))

@@ -212,11 +212,8 @@ def test_state_has_the_logits_alone() -> None:
     ("arguments", "message"),
     [
         ({"nodes": 6, "kind": "local", "radius": 1}, "nodes must be a Grid for kind 'local', got 6"),
-        ({"nodes": Grid(2, 3), "kind": "local"}, "radius must be an integer of at least 0 for kind 'local', got None"),
-        (
-            {"nodes": Grid(2, 3), "kind": "local", "radius": -1},
-            "radius must be an integer of at least 0 for kind 'local', got -1",
-        ),
+        ({"nodes": Grid(2, 3), "kind": "local"}, "radius must be given for kind 'local', got None"),
+        ({"nodes": Grid(2, 3), "kind": "local", "radius": -1}, "radius must be an integer of at least 0, got -1"),
         ({"nodes": Grid(2, 3), "radius": 2}, "radius must be None for kind 'dense', got 2"),
         ({"nodes": 6, "kind": "sparse"}, "kind must be 'dense' or 'local', got 'sparse'"),
     ],

@@ -163,7 +163,7 @@ def test_the_codebook_is_saved_but_is_no_parameter() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     som, x = make(), data()
-    with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="dim must be an integer of at least 1, got 0"):
         SOM(3, 3, 0)
     with pytest.raises(ValueError, match=r"metric must be one of 'euclidean', .* or a function, got 'cosinus'"):
         SOM(3, 3, 2, metric="cosinus")  # type: ignore[arg-type]

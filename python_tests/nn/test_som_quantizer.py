@@ -78,7 +78,7 @@ def test_encodings_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="dim must be an integer of at least 1, got 0"):
         SOMQuantizer(Grid(2, 2), 0)
     with pytest.raises(ValueError, match="border must be 'zero' or 'mask', got 'wrap'"):
         SOMQuantizer(Grid(2, 2), 3, border="wrap")  # type: ignore[arg-type]

@@ -52,5 +52,5 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         transitions.log_prob(torch.zeros(3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"prev must have the leading shape of z, \[3\], got \[2\]"):
         transitions.expected_distance(torch.zeros(2, dtype=torch.int64), torch.zeros(3, 5), torch.zeros(4, 5))
-    with pytest.raises(ValueError, match="nodes must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="nodes must be an integer of at least 1, got 0"):
         TransitionModel(0)

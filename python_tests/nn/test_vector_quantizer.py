@@ -384,11 +384,11 @@ def test_revived_codes_stay_where_they_were_put_until_they_win() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_codes": 0}, "VectorQuantizer: num_codes must be at least 1, got 0"),
-        ({"dim": 0}, "VectorQuantizer: dim must be at least 1, got 0"),
+        ({"num_codes": 0}, "VectorQuantizer: num_codes must be an integer of at least 1, got 0"),
+        ({"dim": 0}, "VectorQuantizer: dim must be an integer of at least 1, got 0"),
         ({"update": "sgd"}, "VectorQuantizer: update must be 'gradient' or 'ema', got 'sgd'"),
-        ({"decay": 1.0}, "VectorQuantizer: decay must be at least 0 and below 1, got 1.0"),
-        ({"decay": math.nan}, "VectorQuantizer: decay must be at least 0 and below 1, got nan"),
+        ({"decay": 1.0}, "VectorQuantizer: decay must be a finite number of at least 0 and below 1, got 1.0"),
+        ({"decay": math.nan}, "VectorQuantizer: decay must be a finite number of at least 0 and below 1, got nan"),
         ({"epsilon": 0.0}, "VectorQuantizer: epsilon must be a finite number above 0, got 0.0"),
     ],
 )

@@ -87,5 +87,5 @@ def test_numbers_beyond_what_is_named_are_refused() -> None:
         plot_contingency(LABEL, INDEX, num_clusters=3)
     with pytest.raises(ValueError, match="label must hold values from 0 to 1, got 2"):
         plot_contingency(LABEL, INDEX, names=["a", "b"])
-    with pytest.raises(ValueError, match="num_clusters must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_clusters must be an integer of at least 1, got 0"):
         plot_contingency(LABEL, INDEX, num_clusters=0)

@@ -140,7 +140,7 @@ def test_two_tables_stand_side_by_side_on_one_figure() -> None:
         ),
         (
             lambda: plot_reconstructions(torch.rand(1, 8, 8), torch.rand(1, 8, 8), count=0),
-            "count must be at least 1, got 0",
+            "count must be an integer of at least 1, got 0",
         ),
         (lambda: plot_image_rows(torch.rand(4, 8, 8)), r"images must have shape \[R, C, H, W\], .*, got \[4, 8, 8\]"),
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from somvae_ext.config_checks import Bounds, check_integer
+
 _LARGEST = 2**32 - 1  # as in numpy: leaves room for what is derived from it
 
 
@@ -10,5 +12,4 @@ def check_seed(option: str, seed: int) -> None:
     Raises:
         ValueError: a seed that is negative or too large; the message names the option.
     """
-    if not 0 <= seed <= _LARGEST:
-        raise ValueError(f"{option} must be an integer from 0 to {_LARGEST}, got {seed}")
+    check_integer(None, option, seed, Bounds(at_least=0, at_most=_LARGEST))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from somvae_ext.arrays import as_array, as_integers, label_codes
+from somvae_ext.config_checks import check_integer
 
 NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
 
@@ -105,7 +106,7 @@ def acc(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, num_clusters: i
     classes, clusters = _pairs("acc", label, index)
     counts = _counts(classes, clusters).cpu().numpy()
     used, num_classes = counts.shape
-    num_clusters = used if num_clusters is None else num_clusters
+    num_clusters = used if num_clusters is None else check_integer("acc", "num_clusters", num_clusters)
     if used > num_clusters:
         raise ValueError(f"acc: index must hold at most num_clusters = {num_clusters} clusters, got {used}")
     if num_clusters != num_classes:

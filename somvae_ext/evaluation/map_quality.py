@@ -10,6 +10,7 @@ from torch import Tensor
 
 from somvae_ext import ops
 from somvae_ext.arrays import as_floats, as_nodes
+from somvae_ext.config_checks import check_integer
 from somvae_ext.evaluation._arguments import as_connectivity, as_metric, rows_and_codes, rows_and_codes_of_grid
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import Distance, Metric, MetricName, Neighborhood, WinnerSearch, smoothed
@@ -158,8 +159,9 @@ def trustworthiness(
     nodes = as_nodes("trustworthiness", "index", index, grid.num_nodes)
     if nodes.dim() != 1 or len(nodes) != len(rows):
         raise ValueError(f"trustworthiness: index must have shape [N] = {[len(rows)]}, got {list(nodes.shape)}")
-    if not 1 <= num_neighbors < len(rows) / 2:
-        raise ValueError(f"trustworthiness: num_neighbors must be at least 1 and below N / 2, got {num_neighbors}")
+    num_neighbors = check_integer("trustworthiness", "num_neighbors", num_neighbors)
+    if num_neighbors >= len(rows) / 2:
+        raise ValueError(f"trustworthiness: num_neighbors must be below N / 2 = {len(rows) / 2:g}, got {num_neighbors}")
     distances = as_metric(metric).pairwise(rows, rows).cpu().numpy()
     place = grid.coordinates()[nodes.cpu()].numpy()
     return float(of_embedding(distances, place, n_neighbors=num_neighbors, metric="precomputed"))

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from somvae_ext.arrays import as_booleans, as_integers, as_nodes
+from somvae_ext.config_checks import check_integer
 
 
 class NodeUsage:
@@ -16,7 +17,7 @@ class NodeUsage:
         num_nodes: number of nodes K.
 
     Raises:
-        ValueError: ``num_nodes`` below 1.
+        ValueError: ``num_nodes`` that is not an integer of at least 1.
 
     Example:
         >>> nodes = NodeUsage(4)
@@ -30,9 +31,7 @@ class NodeUsage:
     """How often each node has won, int64 ``[K]`` on the CPU."""
 
     def __init__(self, num_nodes: int) -> None:
-        if num_nodes < 1:
-            raise ValueError(f"NodeUsage: num_nodes must be at least 1, got {num_nodes}")
-        self.num_nodes = num_nodes
+        self.num_nodes = check_integer("NodeUsage", "num_nodes", num_nodes)
         self.reset()
 
     def reset(self) -> None:

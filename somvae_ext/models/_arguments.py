@@ -9,6 +9,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from somvae_ext.config_checks import Bounds, check_integer
+
 _passing_nan = ContextVar("_passing_nan", default=False)
 
 
@@ -47,7 +49,9 @@ def check_unit_range(name: str, x: Tensor) -> None:
 def check_range(
     name: str, x: Tensor, low: float, high: float, *, must: str, advice: str, allow_nan: bool = False
 ) -> None:
-    """A compiled or exported model, whose course must not depend on values, does without this check.
+    """Refuses values outside a range.
+
+    A compiled or exported model, whose course must not depend on values, does without this check.
 
     Args:
         name: what the message calls x.
@@ -104,9 +108,7 @@ def draw_prior(model: str, n: int, latent_dim: int, generator: torch.Generator |
     Raises:
         ValueError: ``n`` below 1.
     """
-    if n < 1:
-        raise ValueError(f"{model}: n must be at least 1, got {n}")
-    return torch.randn(n, latent_dim, generator=generator)
+    return torch.randn(check_integer(model, "n", n), latent_dim, generator=generator)
 
 
 def draw_codes(model: str, shape: Sequence[int], count: int, generator: torch.Generator | None) -> Tensor:
@@ -115,9 +117,8 @@ def draw_codes(model: str, shape: Sequence[int], count: int, generator: torch.Ge
     Raises:
         ValueError: ``n`` below 1.
     """
-    if shape[0] < 1:
-        raise ValueError(f"{model}: n must be at least 1, got {shape[0]}")
-    return torch.randint(count, tuple(shape), generator=generator)
+    n, *grid = shape
+    return torch.randint(count, (check_integer(model, "n", n), *grid), generator=generator)
 
 
 def draw_categories(model: str, n: int, category: int | None, count: int, generator: torch.Generator | None) -> Tensor:
@@ -128,6 +129,5 @@ def draw_categories(model: str, n: int, category: int | None, count: int, genera
     """
     if category is None:
         return torch.randint(count, (n,), generator=generator)
-    if not 0 <= category < count:
-        raise ValueError(f"{model}: category must be from 0 to {count - 1}, or None for any, got {category}")
+    category = check_integer(model, "category", category, Bounds(at_least=0, at_most=count - 1))
     return torch.full((n,), category)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from somvae_ext.config_checks import Bounds, check_fields, check_unused
+from somvae_ext.config_checks import Bounds, check_fields, check_integer, check_unused
 from somvae_ext.exportable import exportable
 from somvae_ext.models import elbo
 from somvae_ext.models._arguments import draw_categories
@@ -196,10 +196,10 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
             epoch: number of its epoch, from 1. With ``"notebook"`` they are raised before each.
 
         Raises:
-            ValueError: numbers below 1.
+            ValueError: numbers that are not integers of at least 1.
         """
-        if step < 1 or epoch < 1:
-            raise ValueError(f"GumbelVAE.set_progress: step and epoch must be at least 1, got {step} and {epoch}")
+        step = check_integer("GumbelVAE.set_progress", "step", step)
+        epoch = check_integer("GumbelVAE.set_progress", "epoch", epoch)
         config = self.config
         share = min(1.0, (epoch if config.objective == "notebook" else step) / config.capacity_ramp)
         self.capacity_z.fill_(share * config.capacity_z)

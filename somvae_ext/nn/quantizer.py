@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext import ops
+from somvae_ext.config_checks import check_integer
 from somvae_ext.nn.snapshot import snapshot
 from somvae_ext.som import kmeans_centers
 
@@ -39,23 +40,21 @@ class Quantizer(nn.Module):
         codebook: ``[K, D]``.
 
     Raises:
-        ValueError: ``num_codes`` or ``dim`` below 1.
+        ValueError: ``num_codes`` or ``dim`` that is not an integer of at least 1.
     """
 
     codebook: Tensor
 
     def __init__(self, num_codes: int, dim: int, *, learned: bool = True, channel_first: bool = False) -> None:
         super().__init__()
-        for name, size in (("num_codes", num_codes), ("dim", dim)):
-            if size < 1:
-                raise ValueError(f"{type(self).__name__}: {name} must be at least 1, got {size}")
-        self.num_codes = num_codes
-        self.dim = dim
+        self.num_codes = check_integer(type(self).__name__, "num_codes", num_codes)
+        self.dim = check_integer(type(self).__name__, "dim", dim)
         self.channel_first = channel_first
+        codebook = torch.empty(self.num_codes, self.dim)
         if learned:
-            self.codebook = nn.Parameter(torch.empty(num_codes, dim))
+            self.codebook = nn.Parameter(codebook)
         else:
-            self.register_buffer("codebook", torch.empty(num_codes, dim))
+            self.register_buffer("codebook", codebook)
 
     def reset_parameters(self) -> None:
         """Draws a new codebook: normal with standard deviation 0.05, truncated at 0.1."""
@@ -75,7 +74,7 @@ class Quantizer(nn.Module):
         The index -1 of masked positions gives zeros.
         """
         masked = indices == MASKED
-        codes = F.embedding(indices + masked, self.codebook)
+        codes = F.embedding(indices.masked_fill(masked, 0), self.codebook)
         return self._channels_in_place(torch.where(masked[..., None], 0, codes))
 
     def snapshot(self) -> Tensor:

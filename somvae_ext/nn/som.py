@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from somvae_ext import som
+from somvae_ext.config_checks import check_integer
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.som import Chunk, Distance, Metric, MetricName, Neighborhood, Record, Schedule
 from somvae_ext.som.neighborhoods import check_neighborhood, check_sigma
@@ -48,7 +49,8 @@ class SOM(nn.Module):
         grid: the map's :class:`~somvae_ext.Grid`.
 
     Raises:
-        ValueError: an unknown name, ``dim`` below 1, or what :class:`~somvae_ext.Grid` refuses.
+        ValueError: an unknown name, a ``dim`` that is not an integer of at least 1, or what
+            :class:`~somvae_ext.Grid` refuses.
 
     Example:
         >>> import torch
@@ -74,14 +76,12 @@ class SOM(nn.Module):
         neighborhood: str | Neighborhood = "gaussian",
     ) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"SOM: dim must be at least 1, got {dim}")
         check_neighborhood("SOM", neighborhood)
         self.grid = Grid(rows, cols, topology, periodic)
-        self.dim = dim
+        self.dim = check_integer("SOM", "dim", dim)
         self.metric = metric if isinstance(metric, Metric) else Metric(metric)
         self.neighborhood = neighborhood
-        self.register_buffer("codebook", torch.empty(self.grid.num_nodes, dim))
+        self.register_buffer("codebook", torch.empty(self.grid.num_nodes, self.dim))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -168,8 +168,7 @@ class SOM(nn.Module):
         Raises:
             ValueError: as :meth:`update`, or an epoch without samples.
         """
-        if n_epochs < 1:
-            raise ValueError(f"SOM.fit: n_epochs must be at least 1, got {n_epochs}")
+        n_epochs = check_integer("SOM.fit", "n_epochs", n_epochs)
         check_schedule("SOM.fit", "alpha_schedule", alpha_schedule)
         check_schedule("SOM.fit", "sigma_schedule", sigma_schedule)
         widths = sigma or (max(max(self.grid.rows, self.grid.cols) / 2, 0.5), 0.5)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext import ops
+from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.grid import Grid
 from somvae_ext.ops.local_transition import local_probabilities
 from somvae_ext.ops.transition import TransitionLosses
@@ -156,12 +157,11 @@ def make_table(nodes: int | Grid, kind: str, radius: int | None) -> TransitionTa
     if kind == "dense":
         if radius is not None:
             raise ValueError(f"TransitionModel: radius must be None for kind 'dense', got {radius!r}")
-        num_nodes = nodes.num_nodes if isinstance(nodes, Grid) else nodes
-        if num_nodes < 1:
-            raise ValueError(f"TransitionModel: nodes must be at least 1, got {num_nodes}")
-        return DenseTable(num_nodes)
+        return DenseTable(
+            nodes.num_nodes if isinstance(nodes, Grid) else check_integer("TransitionModel", "nodes", nodes)
+        )
     if not isinstance(nodes, Grid):
         raise ValueError(f"TransitionModel: nodes must be a Grid for kind 'local', got {nodes!r}")
-    if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
-        raise ValueError(f"TransitionModel: radius must be an integer of at least 0 for kind 'local', got {radius!r}")
-    return LocalTable(nodes, radius)
+    if radius is None:
+        raise ValueError("TransitionModel: radius must be given for kind 'local', got None")
+    return LocalTable(nodes, check_integer("TransitionModel", "radius", radius, Bounds(at_least=0)))

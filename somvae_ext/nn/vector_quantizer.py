@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import ops
+from somvae_ext.config_checks import Bounds, check_number
 from somvae_ext.exportable import exportable
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.quantizer import MASKED, Quantizer, finite_rows
@@ -94,7 +95,8 @@ class VectorQuantizer(FullPrecisionBuffers, Quantizer):
         ema_sums: for ``"ema"``, buffer ``[K, D]``, the m_i.
 
     Raises:
-        ValueError: sizes below 1, an unknown ``update``, ``decay`` or ``epsilon`` out of range.
+        ValueError: sizes that are not integers of at least 1, an unknown ``update``, or a ``decay`` or ``epsilon`` that
+            is not a number in its range.
 
     Example:
         >>> import torch
@@ -122,17 +124,13 @@ class VectorQuantizer(FullPrecisionBuffers, Quantizer):
     ) -> None:
         if update not in get_args(CodebookUpdate):
             raise ValueError(f"VectorQuantizer: update must be 'gradient' or 'ema', got {update!r}")
-        if not 0 <= decay < 1:
-            raise ValueError(f"VectorQuantizer: decay must be at least 0 and below 1, got {decay}")
-        if not 0 < epsilon < float("inf"):
-            raise ValueError(f"VectorQuantizer: epsilon must be a finite number above 0, got {epsilon}")
         super().__init__(num_codes, dim, learned=update == "gradient", channel_first=channel_first)
         self.update: CodebookUpdate = update
-        self.decay = decay
-        self.epsilon = epsilon
+        self.decay = check_number("VectorQuantizer", "decay", decay, Bounds(at_least=0, below=1))
+        self.epsilon = check_number("VectorQuantizer", "epsilon", epsilon, Bounds(above=0))
         if update == "ema":
-            self.register_buffer("ema_counts", torch.empty(num_codes, dtype=full_precision_dtype()))
-            self.register_buffer("ema_sums", torch.empty(num_codes, dim, dtype=full_precision_dtype()))
+            self.register_buffer("ema_counts", torch.empty(self.num_codes, dtype=full_precision_dtype()))
+            self.register_buffer("ema_sums", torch.empty(self.num_codes, self.dim, dtype=full_precision_dtype()))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

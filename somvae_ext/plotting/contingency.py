@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from somvae_ext.arrays import as_array, as_integers, as_labels, as_nodes
+from somvae_ext.config_checks import check_integer
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import write_in_cells
 
@@ -62,8 +63,7 @@ def plot_contingency(
     clusters = as_integers("plot_contingency", "index", indices)
     if num_clusters is None:
         num_clusters = max(int(clusters.max()) + 1, 1)
-    if num_clusters < 1:
-        raise ValueError(f"plot_contingency: num_clusters must be at least 1, got {num_clusters}")
+    num_clusters = check_integer("plot_contingency", "num_clusters", num_clusters)
     rows = as_nodes("plot_contingency", "index", clusters, num_clusters).numpy()
     if names is None:
         classes, columns = np.unique(as_labels("plot_contingency", "label", labels), return_inverse=True)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from somvae_ext.arrays import as_array
+from somvae_ext.config_checks import check_integer
 from somvae_ext.plotting._images import as_images, draw_sheet
 
 _COLUMNS = 8
@@ -50,8 +51,7 @@ def plot_reconstructions(
         ValueError: images as in :func:`plot_images`, reconstructions of another shape than the originals, or a count
             below 1.
     """
-    if count < 1:
-        raise ValueError(f"plot_reconstructions: count must be at least 1, got {count}")
+    count = check_integer("plot_reconstructions", "count", count)
     originals = as_images("plot_reconstructions", "x", x, "N")
     reconstructions = as_images("plot_reconstructions", "reconstruction", reconstruction, "N")
     if originals.shape != reconstructions.shape:

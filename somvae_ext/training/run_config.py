@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import Any, TypeVar
 
+from somvae_ext.config_checks import check_integer, is_integer
 from somvae_ext.data import Samples, Scaling
 from somvae_ext.models import MODELS, SOMVAE, Model
 from somvae_ext.training.run_folder import RunFolder
@@ -78,7 +79,7 @@ def data_config(folder: RunFolder) -> dict[str, Any]:
     for name, kinds in _DATA.items():
         if name not in values:
             raise _error(folder, "data", f"{name!r} is missing")
-        if not any(_is(values[name], kind) for kind in kinds):
+        if not any(is_integer(values[name]) if kind is int else isinstance(values[name], kind) for kind in kinds):
             expected = " or ".join(_MEANINGS[kind] for kind in kinds)
             raise _error(folder, "data", f"{name!r} must be {expected}, got {values[name]!r}")
     try:
@@ -95,9 +96,7 @@ def num_threads(folder: RunFolder) -> int:
         ValueError: the config does not tell.
     """
     value: Any = folder.load_config().get("threads")
-    if not _is(value, int) or value < 1:
-        raise ValueError(f"{folder.path / RunFolder.CONFIG}: 'threads' must be a positive integer, got {value!r}")
-    return int(value)
+    return check_integer(str(folder.path / RunFolder.CONFIG), "'threads'", value)
 
 
 def fingerprint(parts: Iterable[Samples]) -> str:
@@ -136,7 +135,3 @@ def _error(folder: RunFolder, section: str, reason: str) -> ValueError:
         f"{folder.path / RunFolder.CONFIG}: must describe the {section} of the run under {section!r} as fit wrote it, "
         f"but {reason}"
     )
-
-
-def _is(value: object, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)  # JSON's true is an int in Python

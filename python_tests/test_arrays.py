@@ -131,7 +131,12 @@ def test_a_list_that_mixes_strings_with_others_is_not_all_strings() -> None:
             r"f: x must be integers, got None at position \[1, 1\]; leave",
         ),
         (lambda: as_integers("f", "x", None), r"f: x must be integers, got None at position \[\]"),
-        (lambda: as_integers("f", "x", [2**70]), "f: x must be integers, got objects of type int$"),
+        (lambda: as_integers("f", "x", [2**70]), f"f: x must be integers that int64 holds, got {2**70}$"),
+        (lambda: as_integers("f", "x", [-(2**63) - 1]), f"f: x must be integers that int64 holds, got {-(2**63) - 1}$"),
+        (
+            lambda: as_integers("f", "x", torch.tensor([2**63 + 5], dtype=torch.uint64)),
+            f"f: x must be integers that int64 holds, got {2**63 + 5}$",
+        ),
         (lambda: as_nodes("f", "x", [0, 4], 4), "f: x must hold values from 0 to 3, got 4$"),
         (lambda: as_nodes("f", "x", [0, -1], 4), "f: x must hold values from 0 to 3, got -1$"),
         (lambda: as_labels("f", "x", [b"a"]), r"f: x must be integers, booleans or strings, got \|S1$"),

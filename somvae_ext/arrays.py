@@ -76,6 +76,24 @@ def table_rows(owner: str, name: str, table: Any) -> NDArray[Any] | None:
     return np.column_stack(columns)
 
 
+def real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]:
+    """Tensors, tables and arrays as a dense tensor or a numpy array of real numbers, in their own dtype and shape.
+
+    Raises:
+        ValueError: sparse, masked or complex values, strings and other objects.
+    """
+    if isinstance(values, Tensor):
+        check_dense(owner, name, values)
+        if values.is_complex():
+            raise ValueError(f"{owner}: {name} must hold real numbers, got {values.dtype}")
+        return values
+    table = table_rows(owner, name, values)
+    array = as_array(owner, name, values) if table is None else table
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{owner}: {name} must hold real numbers, got {_dtype_name(array)}")
+    return array
+
+
 def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     """Real numbers as a floating tensor, detached, on its own device or, of arrays, on the CPU.
 
@@ -141,13 +159,18 @@ def as_integers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     """
     if isinstance(values, Tensor):
         check_dense(owner, name, values)
-        if values.numel() == 0 or not (values.is_floating_point() or values.is_complex()):
+        if values.numel() == 0 or not (
+            values.is_floating_point() or values.is_complex() or values.dtype == torch.uint64
+        ):
             return values.detach().to(torch.int64)
     array = _plain(as_array(owner, name, values))
+    if array.size and (array.dtype.kind == "u" or all(isinstance(value, numbers.Integral) for value in array.flat)):
+        limits = np.iinfo(np.int64)
+        for end in (int(array.max()), int(array.min())):
+            if not limits.min <= end <= limits.max:
+                raise ValueError(f"{owner}: {name} must be integers that int64 holds, got {end}")
     if array.size and array.dtype.kind not in "biu":
         raise ValueError(f"{owner}: {name} must be integers, got {_what_came(array)}")
-    if array.size and array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{owner}: {name} must be integers of at most 63 bits, got {array.max()}")
     return torch.from_numpy(array.astype(np.int64))
 
 

@@ -27,12 +27,13 @@ class Recorder:
     def __init__(self, values: NDArray[Any]) -> None:
         self._values = values
         self.shape, self.dtype = values.shape, values.dtype
-        self.most_rows = 0
+        self.most_rows = self.reads = 0
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         assert isinstance(rows, slice)
         part = self._values[rows]
         self.most_rows = max(self.most_rows, len(part))
+        self.reads += 1
         return part
 
 
@@ -100,6 +101,12 @@ def test_a_missing_value_of_a_table_is_missing(table: Callable[[dict[str, Any]],
         (torch.eye(3).to_sparse(), "must be dense, got a tensor of layout sparse_coo; call its to_dense"),
         (np.zeros((3, 4, 5)), r"must have shape \[N, D\], got \[3, 4, 5\]; give batches as a list of arrays"),
         ([[1.0, 2.0], [3.0]], "X must be an array, got list"),
+        (np.ma.array(np.ones((3, 2)), mask=[[0, 0], [1, 0], [0, 0]]), "must not be masked, got 1 masked of 6 values"),
+        ([torch.eye(3).to_sparse()] * 2, "must be dense, got a tensor of layout sparse_coo"),
+        ([torch.eye(3) * 1j] * 2, "must hold real numbers, got torch.complex64"),
+        (torch.eye(3) * 1j, "must hold real numbers, got torch.complex64"),
+        ([np.ma.array(np.ones((3, 2)), mask=np.eye(3, 2))], "must not be masked, got 2 masked of 6 values"),
+        ([pl.DataFrame({"a": ["u"]})], "must hold numbers, got String in column 'a'"),
         (Recorder(np.array([["a"], ["b"]])), "X must hold numbers, at least one row and one column, got <U1"),
         (Recorder(np.zeros((0, 2))), r"got float64 of \[0, 2\]"),
     ],
@@ -116,6 +123,7 @@ def test_an_array_that_is_read_by_slices_is_never_read_whole(
 ) -> None:
     monkeypatch.setattr(som_rows, "_CHUNK_VALUES", 400)  # 100 rows
     monkeypatch.setattr(som_rows, "_SPACING_ROWS", 100)
+    monkeypatch.setattr(som_rows, "_READ_THROUGH", 4)  # only rows that follow each other are read together
     x = values(950)
     sliced = Recorder(x)
     options: dict[str, Any] = {"algorithm": algorithm, "init": init, "n_epochs": 3, "random_state": 0}
@@ -123,6 +131,16 @@ def test_an_array_that_is_read_by_slices_is_never_read_whole(
     som = SOM(4, 5, **options).fit(sliced)
     np.testing.assert_array_equal(som.codebook_, SOM(4, 5, **options).fit(x).codebook_)
     assert sliced.most_rows <= 100
+
+
+def test_rows_for_the_start_are_read_in_few_slices() -> None:
+    """Of every 24th row, none is read by itself."""
+    x = np.random.default_rng(0).normal(size=(100_000, 4)).astype(np.float32)
+    sliced = Recorder(x)
+    options: dict[str, Any] = {"n_epochs": 1, "compute_labels": False}
+    som = SOM(3, 3, **options).fit(sliced)
+    np.testing.assert_array_equal(som.codebook_, SOM(3, 3, **options).fit(x).codebook_)
+    assert sliced.reads < 20
 
 
 def starting_from_fewer_rows(start: Callable[..., Any]) -> Callable[..., Any]:
@@ -166,7 +184,9 @@ def messages_of(x: Any) -> list[str]:
         (np.full((300, 1), 1e8, dtype=np.float32), "0", "8"),
         (pd.DataFrame({"a": np.linspace(0, 1, 300), "time": 1.7e18 + np.arange(300)}), "'time'", "256"),
         (torch.arange(300)[:, None] - 2**58, "0", "64"),
-        ([(np.arange(300.0) + 1e16)[:, None]], "0", "2"),
+        ([(np.arange(100.0) + 1e16)[:, None]], "0", "2"),
+        ((3000 + 10 * np.random.default_rng(0).random((300, 1))).astype(np.float16), "0", "2"),
+        ((100 + torch.rand(300, 1, generator=torch.Generator().manual_seed(0)) * 5).bfloat16(), "0", "0.5"),
     ],
 )
 def test_values_that_the_dtype_cannot_tell_apart_are_warned_of(x: Any, column: str, spacing: str) -> None:
@@ -182,6 +202,9 @@ def test_values_that_the_dtype_cannot_tell_apart_are_warned_of(x: Any, column: s
         np.full((300, 2), 2026.0, dtype=np.float32),
         np.random.default_rng(0).integers(-(2**62), 2**62, size=(300, 2)),
         (1e4 + np.random.default_rng(0).random((300, 2))).astype(np.float64),
+        np.random.default_rng(0).normal(size=(300, 2)).astype(np.float16),
+        torch.randn(300, 2, generator=torch.Generator().manual_seed(0)).bfloat16(),
+        np.array([[0.1 + 0.2], [0.3], [0.3]]),
         np.zeros((5, 2), dtype=bool),
     ],
 )
@@ -212,6 +235,14 @@ def test_a_column_whose_values_do_not_count_has_none() -> None:
         SOM(2, 2, missing="ignore").fit(x, sample_weight=weight)
 
 
+@pytest.mark.parametrize("as_batches", [False, True])
+def test_a_column_may_have_its_values_in_later_rows(as_batches: bool) -> None:
+    x = values(40)
+    x[:20, 1] = np.nan
+    som = SOM(2, 2, missing="ignore", init="samples", random_state=0).fit(np.split(x, 4) if as_batches else x)
+    assert np.isfinite(som.codebook_).all()
+
+
 def test_single_steps_begin_with_a_value_in_each_column_and_may_miss_one_later() -> None:
     x, without = values(20), values(20)
     without[:, 0] = np.nan
@@ -233,7 +264,7 @@ def test_the_topographic_error_counts_eight_neighbours_unless_told_otherwise() -
     with_4, with_8 = (som.topographic_error(x, connectivity=number) for number in (4, 8))
     assert with_8 < with_4
     assert som.topographic_error(x) == with_8
-    assert som.history_[-1]["topographic_error"] < with_4
+    assert som.history_[-1]["topographic_error_8"] < with_4
     with pytest.raises(ValueError, match="connectivity"):
         som.topographic_error(x, connectivity=6)
     hexagons = SOM(6, 7, topology="hexagonal", random_state=0).fit(x)

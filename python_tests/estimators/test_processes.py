@@ -75,6 +75,14 @@ def test_each_may_read_a_stream_of_its_own(folder: Path) -> None:
     assert first.equal(second)
 
 
+def test_a_column_of_a_stream_needs_a_value_in_one_of_the_processes(folder: Path) -> None:
+    codes = [torch.as_tensor(torch.load(folder / f"stream_gaps_{rank}.pt", weights_only=False)) for rank in (0, 1)]
+    assert codes[0].isfinite().all()
+    assert codes[0].equal(codes[1])
+    for rank in (0, 1):
+        assert "got only NaN in column 4" in (folder / f"refused_column_{rank}").read_text()
+
+
 def test_a_process_of_its_own_is_told_how_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ValueError, match="distributed must not be True in a process of its own; start the script by"):

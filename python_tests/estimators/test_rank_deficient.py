@@ -68,12 +68,13 @@ def test_every_start_and_every_neighborhood_uses_it(make, neighborhood: str, ini
 @pytest.mark.parametrize("algorithm", ["minibatch", "partial_fit"])
 def test_so_do_single_steps(algorithm: str) -> None:
     x = one_column(np.random.default_rng(5)).astype(np.float32)
-    som = SOM(5, 7, algorithm="minibatch", random_state=0)
-    if algorithm == "minibatch":
-        som.fit(x)
-    else:
+    som = SOM(5, 7, algorithm="minibatch", batch_size=len(x), random_state=0).fit(x)
+    if algorithm == "partial_fit":
+        whole, som = som, SOM(5, 7, random_state=0)
         for _ in range(som.n_epochs):
             som.partial_fit(x)
+        # The same steps, but for the order of the rows.
+        np.testing.assert_allclose(som.codebook_, whole.codebook_, rtol=0, atol=1e-4)
     assert len(np.unique(som.codebook_)) >= 0.9 * 35
 
 

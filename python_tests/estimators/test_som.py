@@ -96,7 +96,7 @@ def test_topographic_error_is_that_of_the_definition_on_hexagons() -> None:
     two = map_oracle.distances("euclidean", x.astype(float), np.asarray(som.codebook_, dtype=float)).argsort(axis=1)
     apart = map_oracle.grid_distances(5, 4, "hexagonal")[two[:, 0], two[:, 1]]
     assert som.topographic_error(x) == pytest.approx((apart > 1 + 1e-9).mean())
-    assert all(0 <= record["topographic_error"] <= 1 for record in som.history_)
+    assert all(0 <= record["topographic_error_8"] <= 1 for record in som.history_)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------

@@ -73,6 +73,19 @@ def main(folder: Path) -> None:
         torch.save(unseeded.codebook_, folder / f"unseeded_{RANK}.pt")
         stream = SOM(3, 3, n_epochs=2, distributed=True).fit(IterableBatches(share(rows("pca")[0])))
         torch.save(stream.codebook_, folder / f"stream_{RANK}.pt")
+        x = share(rows("pca")[0])
+        assert x is not None
+        x = x.clone()
+        x[:, 4] = torch.nan
+        if RANK == 0:
+            x[:, 1] = torch.nan  # of which the other process has values
+        options = {"missing": "ignore", "n_epochs": 2, "distributed": True}
+        gaps = SOM(3, 3, **options).fit(IterableBatches(x[:, :4]))
+        torch.save(gaps.codebook_, folder / f"stream_gaps_{RANK}.pt")
+        try:
+            SOM(3, 3, **options).fit(IterableBatches(x))
+        except ValueError as error:
+            (folder / f"refused_column_{RANK}").write_text(str(error))
 
 
 class IterableBatches:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import som
-from somvae_ext.arrays import as_array, check_dense, table_rows
+from somvae_ext.arrays import as_array, as_floats, real_numbers, table_rows
 from somvae_ext.estimators.progress import EpochBar
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.som import (
@@ -133,8 +133,8 @@ class SOM(TransformerMixin, BaseEstimator):
     quantization_error_ : float
         Mean distance of the training rows to their codes, if ``compute_labels``.
     history_ : list of dict
-        Per epoch ``epoch``, ``sigma``, ``quantization_error``, and ``topographic_error`` (8 neighbours on rectangles, 6
-        on hexagons) if tracked, of the codes at the epoch's start (of mini-batches: before each step).
+        Per epoch ``epoch``, ``sigma``, ``quantization_error``, and ``topographic_error_8`` (on hexagons
+        ``topographic_error_6``) if tracked, of the codes at the epoch's start (of mini-batches: before each step).
     n_epochs_ : int
         Epochs done.
     n_features_in_, feature_names_in_
@@ -255,9 +255,7 @@ class SOM(TransformerMixin, BaseEstimator):
         processes.agree("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
         if isinstance(rows, ArrayRows):
             rows.normalize_weights(processes)
-            seen = rows.seen.double()
-            processes.add(seen)
-            rows.values.check_columns(seen > 0)
+            som.check_columns(rows, processes)
         seed = processes.gather(self._seed())[0]
         codebook, grid = self._start(rows, processes, seed)
         processes.share(codebook)
@@ -270,6 +268,12 @@ class SOM(TransformerMixin, BaseEstimator):
         }
         with EpochBar(self.n_epochs, shown=self.verbose and processes.rank == 0) as bar:
             history: list[Record]
+
+            def after_epoch(record: Record) -> None:
+                if isinstance(rows, StreamRows) and record["epoch"] == 1:  # which has seen all rows for the first time
+                    som.check_columns(rows, processes)
+                bar.show(record)
+
             if self.algorithm == "batch":
                 codebook, history = som.train_batch(
                     rows,
@@ -277,7 +281,7 @@ class SOM(TransformerMixin, BaseEstimator):
                     grid,
                     track_topographic_error=self.track_topographic_error,
                     processes=processes,
-                    report=bar.show,
+                    report=after_epoch,
                     **shared,
                 )
             else:
@@ -289,7 +293,7 @@ class SOM(TransformerMixin, BaseEstimator):
                     return rows.batches(int(self.batch_size), generator)
 
                 codebook, history = som.train_minibatch(
-                    batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, report=bar.show, **shared
+                    batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, report=after_epoch, **shared
                 )
         self.grid_ = grid
         self.history_ = history
@@ -333,9 +337,10 @@ class SOM(TransformerMixin, BaseEstimator):
         if not hasattr(self, "codebook_"):
             rows.values.check_columns(rows.seen)
             codebook, grid = self._start(rows, alone, self._seed())
-            steps = 0
+            steps, self._sigma_of_steps = 0, self._initial_sigma(codebook)
         else:
             codebook, grid, steps = rows.values.tensor(self.codebook_), self.grid_, self._steps
+            self._sigma_of_steps = getattr(self, "_sigma_of_steps", None) or self._initial_sigma(codebook)
         for x, weight in rows.chunks():
             codebook = som.step(
                 codebook,
@@ -344,7 +349,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 metric=self._metric(),
                 neighborhood=self.neighborhood,
                 alpha=self._alpha(steps),
-                sigma=self._sigma(steps, self._initial_sigma()),
+                sigma=self._sigma(steps, self._sigma_of_steps),
                 weight=weight,
                 gaps=rows.gaps,
             ).codebook
@@ -435,7 +440,8 @@ class SOM(TransformerMixin, BaseEstimator):
     def _rows(self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True) -> Rows:
         """The rows of X, checked, and what scikit-learn keeps about their features."""
         if sample_weight is not None and not isinstance(sample_weight, Tensor):
-            sample_weight = np.array(sample_weight, dtype=np.float64)  # a copy: tables lend theirs for reading
+            # A copy: tables lend theirs for reading.
+            sample_weight = np.array(as_array("SOM", "sample_weight", sample_weight), dtype=np.float64)
         rows: Rows
         if _is_array(X):
             x = self._numbers(X, reset)
@@ -453,12 +459,9 @@ class SOM(TransformerMixin, BaseEstimator):
     def _numbers(self, X: Any, reset: bool) -> Array | SlicedArray:
         """An array of whatever kind as one of numbers ``[N, D]`` that can be sliced."""
         if isinstance(X, Tensor):
-            check_dense("SOM", "X", X)
-            if X.dim() != 2 or 0 in X.shape or X.is_complex():
-                raise ValueError(
-                    f"SOM: X must be real of shape [N, D] with at least one row and column, got {X.dtype} of "
-                    f"{list(X.shape)}"
-                )
+            real_numbers("SOM", "X", X)
+            if X.dim() != 2 or 0 in X.shape:
+                raise ValueError(f"SOM: X must have shape [N, D] with at least one row and column, got {list(X.shape)}")
             self._check_width(X.shape[1], reset)
             return X
         if _is_sliced(X):
@@ -474,7 +477,7 @@ class SOM(TransformerMixin, BaseEstimator):
         if table is not None:
             validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
             return table
-        if isinstance(X, (list, tuple)):
+        if isinstance(X, (list, tuple, np.ma.MaskedArray)):
             X = as_array("SOM", "X", X)
         if getattr(X, "ndim", 2) > 2:
             raise ValueError(
@@ -533,7 +536,7 @@ class SOM(TransformerMixin, BaseEstimator):
             x, weight = rows.sample(wanted, processes)
             codebook = som.initial_codebook(x, grid, self.init, weight=weight, seed=seed)  # type: ignore[arg-type]
             return codebook, grid
-        given = self.init if isinstance(self.init, Tensor) else np.asarray(self.init)
+        given = self.init if isinstance(self.init, Tensor) else as_array("SOM", "init", self.init)
         shapes = [grid.num_nodes, rows.dim], [self.n_rows, self.n_cols, rows.dim]
         if list(given.shape) not in shapes:
             raise ValueError(
@@ -552,15 +555,15 @@ class SOM(TransformerMixin, BaseEstimator):
     def _metric(self) -> Metric:
         weights = self.feature_weights
         if weights is not None:
-            weights = torch.as_tensor(weights if isinstance(weights, Tensor) else np.asarray(weights, dtype=np.float64))
+            weights = as_floats("SOM", "feature_weights", weights)
         return Metric(self.metric, self.p, weights)
 
-    def _initial_sigma(self, start: Tensor | None = None) -> float:
-        """For a map that starts with these codes; without them, for one that is trained by single steps."""
+    def _initial_sigma(self, start: Tensor) -> float:
+        """Width of the neighbourhood at first, of a map that starts with these codes."""
         if self.sigma_initial is not None:
             return self.sigma_initial
         share = 4 if not isinstance(self.init, str) or self.init in _ORDERED_STARTS else 2
-        if share == 4 and start is not None and min(self.n_rows, self.n_cols) > 1 and som.lie_on_a_line(start):
+        if share == 4 and min(self.n_rows, self.n_cols) > 1 and som.lie_on_a_line(start):
             share = 8  # a sorted line has less to order, and folds under a wide neighbourhood
         return max(max(self.n_rows, self.n_cols) / share, self.sigma_final)
 

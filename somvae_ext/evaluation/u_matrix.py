@@ -14,6 +14,7 @@ from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import Distance, Metric, MetricName
 
 # Pairs whose distances are taken at once, as the diagonal of a square block.
+_TILE_VALUES = 1 << 20  # values of the codes that are subtracted at a time (8 MiB)
 _BLOCK = 32
 
 
@@ -85,9 +86,10 @@ def u_matrix(
 
 def _distances(metric: Metric, codes: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Distance of each pair of nodes, ``[P]``, NaN where a code has one."""
-    if metric.distance == "euclidean":  # of large maps in one go
-        scaled = metric.scaled(codes)
-        return (scaled[first] - scaled[second]).square().sum(dim=1).sqrt()
+    if metric.distance == "euclidean":
+        scaled, tile = metric.scaled(codes), max(1, _TILE_VALUES // max(1, codes.shape[1]))
+        parts = zip(first.split(tile), second.split(tile), strict=True)
+        return torch.cat([(scaled[a] - scaled[b]).square().sum(dim=1).sqrt() for a, b in parts])
     known = ~codes.isnan().any(dim=1)
     both = (known[first] & known[second]).nonzero()[:, 0]
     result = codes.new_full((len(first),), torch.nan)

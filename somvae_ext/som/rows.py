@@ -17,14 +17,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from somvae_ext.arrays import as_array
+from somvae_ext.arrays import as_array, real_numbers
 from somvae_ext.som.processes import Processes
 
 Missing = Literal["error", "ignore"]
 
 
+# Values that are read through to get from one row to the next in one slice.
+_READ_THROUGH = 1 << 14
+
+
 class SlicedArray:
     """An array that is read slice by slice, such as a data set of an HDF5 file or a zarr array.
+
+    Rows from anywhere are read in as few slices as is sensible, one by one where they are far apart.
 
     Args:
         array: with ``shape`` ``[N, D]``, ``dtype`` and slicing by rows; what a slice gives is made a numpy array.
@@ -44,9 +50,14 @@ class SlicedArray:
             return np.asarray(self._array[first:last])
         if len(rows) == 0:
             return np.empty((0, self.shape[1]), dtype=self.dtype)
-        # Rows from anywhere as runs of rows that follow each other: slices are all that such arrays have in common.
-        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-        return np.concatenate([np.asarray(self._array[int(run[0]) : int(run[-1]) + 1]) for run in runs])
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        near = max(1, _READ_THROUGH // max(1, self.shape[1]))
+        runs = np.split(ascending, np.flatnonzero(np.diff(ascending) > near) + 1)
+        read = [np.asarray(self._array[int(run[0]) : int(run[-1]) + 1])[run - run[0]] for run in runs]
+        result = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        result[order] = np.concatenate(read)
+        return result
 
 
 Array = Tensor | NDArray[Any] | SlicedArray
@@ -62,7 +73,7 @@ _SCATTERED_ROWS = 1024
 # Rows that are looked at for whether values are too near each other for the dtype, and steps between the smallest and
 # the largest below which they are.
 _SPACING_ROWS = 8192
-_FEWEST_STEPS = 1000
+_FEWEST_STEPS = 100
 
 # Of the largest: a row that counts less would only cost digits.
 _LEAST_WEIGHT = 1e-18
@@ -138,12 +149,13 @@ class Values:
         return gaps, float(size)
 
     def check_columns(self, seen: Tensor) -> None:
-        """
+        """Refuses features without any value, whose codes would be invented.
+
         Args:
             seen: whether a feature has a value in any row that counts, bool ``[D]``.
 
         Raises:
-            ValueError: a feature that has none, whose codes would be invented.
+            ValueError: a feature that has none.
         """
         if not seen.all():
             column = int((~seen).nonzero()[0])
@@ -154,6 +166,8 @@ class Values:
 
     def warn_of_coarse_values(self, x: Array) -> None:
         """Warns where a feature's values, as they come in ``x`` ``[n, D]``, are few steps of the dtype apart."""
+        eps, dtype = max((_eps_of(x.dtype), str(x.dtype)), (_eps_of(self.dtype), str(self.dtype)))
+        dtype = dtype.removeprefix("torch.")
         rows = as_array("SOM", "X", x[:_SPACING_ROWS])
         coarse = []
         for column, values in enumerate(rows.T):
@@ -161,16 +175,20 @@ class Values:
             if len(values) == 0 or values.dtype.kind == "b":
                 continue
             low, high = values.min().item(), values.max().item()  # of integers as Python's, which have all digits
-            spacing = np.spacing(np.dtype(self._name()).type(max(abs(low), abs(high)))).item()
-            # One value may be all that rounding has left of many, where it rounds to whole numbers.
-            if math.isfinite(spacing) and (0 < high - low < _FEWEST_STEPS * spacing or (low == high and spacing >= 1)):
+            largest = float(max(abs(low), abs(high)))
+            if not 0 < largest < math.inf:
+                continue
+            spacing = eps * 2.0 ** math.floor(math.log2(largest))
+            # One value may be all that rounding has left of many, where it rounds to whole numbers; or it is constant.
+            nearly_constant = high - low <= 2 * spacing
+            if spacing >= 1 if nearly_constant else high - low < _FEWEST_STEPS * spacing:
                 coarse.append((column, spacing))
         if coarse:
             column, spacing = coarse[0]
             others = f", and {len(coarse) - 1} more columns" if len(coarse) > 1 else ""
-            remedy = "subtract an offset" if self.dtype == torch.float64 else "subtract an offset, or give float64"
+            remedy = "subtract an offset" if dtype == "float64" else "subtract an offset, or give float64"
             warnings.warn(
-                f"SOM: X should hold values that differ by many steps of {self._name()}, got column "
+                f"SOM: X should hold values that differ by many steps of {dtype}, got column "
                 f"{self.name_of(column)}{others}, whose values are multiples of {spacing:g} there; {remedy}",
                 stacklevel=4,  # the line that calls `fit`
             )
@@ -215,7 +233,7 @@ class ArrayRows:
         for chunk in self.chunks():
             gaps, largest = values.check(chunk.x, first)
             self.gaps |= gaps
-            self.seen |= _features_seen(chunk) if gaps or chunk.weight is not None else True
+            self.seen |= _features_seen(chunk, gaps)
             self.largest = max(self.largest, largest)
             first += len(chunk.x)
 
@@ -305,20 +323,20 @@ class StreamRows:
         self.in_order = False  # a loader may shuffle
         self.gaps = values.missing == "ignore"
         self.dim = dim
+        self.seen = torch.zeros(dim, dtype=torch.bool, device=values.device)  # features that have had a value
 
     def batches(self) -> Iterator[Chunk]:
         """The batches as they come."""
-        first, seen = 0, torch.zeros(self.dim, dtype=torch.bool, device=self.values.device)
+        first = 0
         for item in self._batches:
             x = self.values.tensor(_batch(item, self.dim))
             gaps, _ = self.values.check(x, first)
             first += len(x)
             if len(x):
-                seen |= _features_seen(Chunk(x, None)) if gaps else True
+                self.seen |= _features_seen(Chunk(x, None), gaps)
                 yield Chunk(x, None)
         if first == 0:
             raise ValueError("SOM: X must give at least one row in every epoch, got none")
-        self.values.check_columns(seen)
 
     def chunks(self) -> Iterator[Chunk]:
         """The same rows in chunks of the length that arrays come in."""
@@ -370,24 +388,30 @@ def first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:
 
 def _batch(item: Any, dim: int | None) -> Tensor | NDArray[Any]:
     x = item[0] if isinstance(item, (tuple, list)) and len(item) else item
-    if not isinstance(x, Tensor):
-        x = np.asarray(x)
+    x = real_numbers("SOM", "X", x)
     expected = "[n, D]" if dim is None else f"[n, {dim}]"
     if x.ndim != 2 or x.shape[1] == 0 or x.shape[1] != (dim or x.shape[1]):
         raise ValueError(f"SOM: X must give batches of shape {expected}, got {list(x.shape)}")
-    if isinstance(x, np.ndarray) and x.dtype.kind not in "fiub":
-        raise ValueError(f"SOM: X must give batches of numbers, got dtype {x.dtype}")
     return x
 
 
-def _features_seen(chunk: Chunk) -> Tensor:
-    """Which features have a value in a row that counts, bool ``[D]``."""
+def _features_seen(chunk: Chunk, gaps: bool) -> Tensor | bool:
+    """Which features have a value in a row that counts, bool ``[D]``, or whether all have."""
+    if not gaps:
+        return chunk.weight is None or bool((chunk.weight > 0).any())
     x = chunk.x if chunk.weight is None else chunk.x[chunk.weight > 0]
     return (~x.isnan()).any(dim=0)
 
 
 def _chunk_rows(dim: int, values: Values) -> int:
     return max(1, (_CHUNK_VALUES_WITH_GAPS if values.missing == "ignore" else _CHUNK_VALUES) // dim)
+
+
+def _eps_of(dtype: Any) -> float:
+    """Spacing of the floating dtype, numpy's or torch's, at 1; 0 of integers."""
+    if isinstance(dtype, torch.dtype):
+        return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+    return float(np.finfo(dtype).eps) if np.dtype(dtype).kind == "f" else 0.0
 
 
 def _checked_weight(weight: Tensor | NDArray[Any], rows: int) -> Tensor:

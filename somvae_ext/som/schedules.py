@@ -29,7 +29,7 @@ def _exact_at_both_ends(formula: Schedule) -> Schedule:
         if step >= n_steps - 1:
             return final
         value = formula(step, n_steps, initial, final)
-        if abs(value - round(value)) <= _ROUNDINGS * abs(value):
+        if math.isfinite(value) and abs(value - round(value)) <= _ROUNDINGS * abs(value):
             value = float(round(value))
         return min(max(value, min(initial, final)), max(initial, final))
 
@@ -39,7 +39,8 @@ def _exact_at_both_ends(formula: Schedule) -> Schedule:
 @_exact_at_both_ends
 def linear(step: int, n_steps: int, initial: float, final: float) -> float:
     """A straight line to the final value at the last step."""
-    return (initial * (n_steps - 1 - step) + final * step) / (n_steps - 1)
+    done = step / (n_steps - 1)
+    return initial * (1 - done) + final * done
 
 
 @_exact_at_both_ends
@@ -51,7 +52,7 @@ def exponential(step: int, n_steps: int, initial: float, final: float) -> float:
 @_exact_at_both_ends
 def inverse(step: int, n_steps: int, initial: float, final: float) -> float:
     """initial / (1 + c t) with the c that ends at the final value: fast first, slow later."""
-    return initial * final * (n_steps - 1) / (final * (n_steps - 1 - step) + initial * step)
+    return initial / (1 + (initial / final - 1) * step / (n_steps - 1))
 
 
 @_exact_at_both_ends

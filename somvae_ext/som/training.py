@@ -144,18 +144,17 @@ def train_batch(
 
     Returns:
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``quantization_error`` and, if
-        tracked, ``topographic_error``, both of the codes at the epoch's start.
+        tracked, ``topographic_error_8`` (or of another connectivity), both of the codes at the epoch's start.
     """
     processes = processes or Processes(False, codebook.device)
     history: list[Record] = []
     hints: dict[int, Tensor] = {}
-    connectivity = grid.connectivities[-1] if connectivity is None else connectivity
+    counted = (connectivity or grid.connectivities[-1]) if track_topographic_error else None
     gaps = any(processes.gather(int(rows.gaps)))  # all count alike
     for epoch in range(n_epochs):
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
         for number, chunk in enumerate(rows.chunks()):
-            counted = connectivity if track_topographic_error else None
             winners = _winners(search, grid, chunk, gaps, counted, hints.get(number), epoch_sums)
             epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, gaps))
             if rows.in_order:
@@ -163,12 +162,19 @@ def train_batch(
         total, count = epoch_sums.over(processes)
         width = sigma(epoch)
         codebook = pull(codebook, total, count, grid, neighborhood, width)
-        history.append(_record(epoch, width, epoch_sums.scalars, track_topographic_error))
+        history.append(_record(epoch, width, epoch_sums.scalars, counted))
         if report is not None:
             report(history[-1])
         if stop is not None and stop(history):
             break
     return codebook, history
+
+
+def check_columns(rows: Rows, processes: Processes) -> None:
+    """Refuses features that have had no value in the rows of any process, see :meth:`Values.check_columns`."""
+    seen = rows.seen.double()
+    processes.add(seen)
+    rows.values.check_columns(seen > 0)
 
 
 def _winners(
@@ -276,7 +282,7 @@ def train_minibatch(
             )
             codebook = result.codebook
             errors.add_errors(result.distance, None, weight)
-        history.append(_record(epoch, width, errors.scalars, False) | {"alpha": rate})
+        history.append(_record(epoch, width, errors.scalars, None) | {"alpha": rate})
         if report is not None:
             report(history[-1])
         if stop is not None and stop(history):
@@ -321,9 +327,9 @@ def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool
     return stop
 
 
-def _record(epoch: int, sigma: float, scalars: Tensor, topographic: bool) -> Record:
+def _record(epoch: int, sigma: float, scalars: Tensor, connectivity: Connectivity | None) -> Record:
     mass, distance, misplaced = scalars.tolist()
     record: Record = {"epoch": epoch + 1, "sigma": sigma, "quantization_error": distance / mass if mass else math.nan}
-    if topographic:
-        record["topographic_error"] = misplaced / mass if mass else math.nan
+    if connectivity is not None:
+        record[f"topographic_error_{connectivity}"] = misplaced / mass if mass else math.nan
     return record

@@ -110,7 +110,7 @@ def test_batches_without_a_sample_change_nothing() -> None:
     ],
 )
 def test_what_is_no_node_is_refused(wrong: Any, got: str | None) -> None:
-    expected = "integers of at most 63 bits, got 9223372036854775808" if got is None else f"integers, got {got}"
+    expected = "integers that int64 holds, got 9223372036854775808" if got is None else f"integers, got {got}"
     for owner, name, call in (
         ("NodeUsage", "indices", NodeUsage(4).update),
         ("usage", "index", lambda index: usage(index, 4)),

@@ -23,6 +23,9 @@ def test_fields_that_do_not_fit_are_refused() -> None:
         Samples(torch.rand(3, 4), label=torch.zeros(2))
     with pytest.raises(ValueError, match=r"mask must have shape \[N, T\] = \[3, 4\], got \[3, 5\]"):
         Samples(torch.rand(3, 4, 2), mask=torch.zeros(3, 5))
+    for wrong in ({"x": torch.eye(3).to_sparse()}, {"x": torch.eye(3), "label": torch.ones(3).to_sparse()}):
+        with pytest.raises(ValueError, match=f"^Samples: {list(wrong)[-1]} must be dense, got a tensor of layout"):
+            Samples(**wrong)
     with pytest.raises(ValueError, match="feature_names must name each of the 4 features, got 1 names"):
         Samples(torch.rand(3, 4), feature_names=("a",))
 

@@ -179,6 +179,12 @@ def test_what_cannot_be_is_refused() -> None:
         make(metric=lambda x, codebook: x - codebook)(x)
     with pytest.raises(ValueError, match=r"neighborhood must give \[M, U\] = \[12, \d+\], got \[12\]"):
         make(neighborhood=lambda distance, sigma: distance[:, 0]).update(x, 0.1, 1.0)
+    for wrong, came in ((x.numpy(), "ndarray"), (x.tolist(), "list"), (None, "NoneType")):
+        for use in (som, lambda x: som.update(x, 0.1, 1.0), lambda x: som.fit([(x,)], 1)):
+            with pytest.raises(ValueError, match=f"^SOM: x must be a tensor, got {came}; convert it with torch.as_ten"):
+                use(wrong)
+    with pytest.raises(ValueError, match="SOM: x must be dense, got a tensor of layout sparse_coo; call its"):
+        som(x.to_sparse())
     x[7, 2], before = torch.nan, som.codebook.clone()
     with pytest.raises(ValueError, match="x must hold finite values only, got NaN or infinity in row 7"):
         som.update(x, 0.1, 1.0)

@@ -7,6 +7,8 @@ import dataclasses
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from somvae_ext.arrays import check_dense
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples(Dataset[dict[str, Tensor]]):
@@ -19,8 +21,8 @@ class Samples(Dataset[dict[str, Tensor]]):
         feature_names: of the last axis of ``x``, where the data have any; not a part of the items.
 
     Raises:
-        ValueError: fields that differ in their number of rows, a mask that does not fit the series, or names that
-            differ in number from the features.
+        ValueError: a sparse tensor, fields that differ in their number of rows, a mask that does not fit the series, or
+            names that differ in number from the features.
     """
 
     x: Tensor
@@ -29,6 +31,10 @@ class Samples(Dataset[dict[str, Tensor]]):
     feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("x", "label", "mask"):
+            values = getattr(self, name)
+            if isinstance(values, Tensor):
+                check_dense("Samples", name, values)
         if self.label is not None and self.label.shape not in (self.x.shape[:1], self.x.shape[:2]):
             raise ValueError(
                 f"Samples: label must have shape [N] = [{len(self.x)}], got {list(self.label.shape)}; labels of "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from somvae_ext import som
+from somvae_ext.arrays import check_dense
 from somvae_ext.config_checks import check_integer
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.som import Chunk, Distance, Metric, MetricName, Neighborhood, Record, Schedule
@@ -98,7 +99,8 @@ class SOM(nn.Module):
             int64 ``[N, 2]``. Equal distances go to the first node in row-major order; a row with a NaN goes to node 0.
 
         Raises:
-            ValueError: shape, dtype or device do not fit, or a metric that does not give ``[N, K]``.
+            ValueError: no dense tensor, a shape, dtype or device that does not fit, or a metric that does not give
+                ``[N, K]``.
         """
         self._check_shape(x)
         found = som.WinnerSearch(self.codebook, self.grid, self.metric).find(x.detach())
@@ -204,6 +206,9 @@ class SOM(nn.Module):
         return f"{self.grid}, dim={self.dim}, {shown}"
 
     def _check_shape(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise ValueError(f"SOM: x must be a tensor, got {type(x).__name__}; convert it with torch.as_tensor")
+        check_dense("SOM", "x", x)
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"SOM: x must have shape [N, D] with D = {self.dim}, got {list(x.shape)}")
         ours = self.codebook

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from somvae_ext.data import InterpolatedSeries, Samples
-from somvae_ext.training.batches import batches
+from somvae_ext.models import VAE, VAEConfig
+from somvae_ext.training import TrainingConfig, fit
+from somvae_ext.training.batches import FittingSamples, batches
 
 IMAGES = Samples(torch.rand(23, 1, 4, 4), torch.arange(23) % 3)
 DATA = {
@@ -45,3 +48,64 @@ def test_batches_of_samples_own_their_memory() -> None:
     for batch in batches(data, 3):
         batch["x"] += 1
     assert (data.x == 0).all()
+
+
+class Records(Dataset[dict[str, Tensor]]):
+    """A data set of one's own, of bytes."""
+
+    x = torch.arange(12, dtype=torch.uint8).view(12, 1) % 2
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        return {"x": self.x[row]}
+
+
+class ManyRecords(Records):
+    """The same, which takes the items of a batch at once, as from a database."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        raise AssertionError("item by item")
+
+    def __getitems__(self, rows: list[int]) -> list[dict[str, Tensor]]:
+        self.asked.append(rows)
+        return [{"x": self.x[row]} for row in rows]
+
+
+def model() -> VAE:
+    torch.manual_seed(0)
+    return VAE(VAEConfig(input_shape=(1,), hidden_sizes=(3,), latent_dim=2))
+
+
+def test_a_data_set_that_gives_the_items_of_a_batch_at_once_is_asked_for_them() -> None:
+    many = ManyRecords()
+    for data in (many, Subset(many, range(12))):
+        many.asked.clear()
+        ours = list(batches(FittingSamples(data, model()), 5))
+        assert many.asked == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+        assert torch.cat([batch["x"] for batch in ours]).equal(Records.x.float())
+
+
+def test_a_training_takes_the_items_of_a_batch_at_once_and_learns_the_same() -> None:
+    recipe = TrainingConfig(epochs=2, batch_size=5)
+    one, many = (fit(model(), data, recipe, accelerator="cpu")[-1]["train"] for data in (Records(), ManyRecords()))
+    assert one == many
+
+
+def test_a_data_set_without_such_a_method_is_taken_item_by_item() -> None:
+    fitting = FittingSamples(Records(), model())
+    assert not hasattr(fitting, "__getitems__")
+    assert next(iter(batches(fitting, 12)))["x"].equal(Records.x.float())
+
+
+def test_sparse_items_are_refused() -> None:
+    class Sparse(Records):
+        def __getitem__(self, row: int) -> dict[str, Tensor]:
+            return {"x": torch.ones(1).to_sparse()}
+
+    with pytest.raises(ValueError, match=r"^VAE: x must be dense, got a tensor of layout sparse_coo; call its"):
+        fit(model(), Sparse(), TrainingConfig(epochs=1), accelerator="cpu")

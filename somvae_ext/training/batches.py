@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
+from somvae_ext.arrays import check_dense
 from somvae_ext.data import Samples
 
 
@@ -23,9 +24,9 @@ class FittingSamples(Dataset[dict[str, Tensor]]):
         data: items are dicts with ``x`` and maybe ``label`` and ``mask``.
         model: the model that they are for.
 
-    Getting an item raises a ValueError for samples that the model's dtype cannot hold: complex ones, integers beyond
-    its last consecutive one, floating ones beyond its range; and, if the model takes labels, for those that are not
-    integers or bools.
+    Getting an item raises a ValueError for samples that the model's dtype cannot hold: sparse or complex ones, integers
+    beyond its last consecutive one, floating ones beyond its range; and, if the model takes labels, for those that are
+    not integers or bools.
     """
 
     def __init__(self, data: Dataset[dict[str, Tensor]], model: object) -> None:
@@ -41,7 +42,18 @@ class FittingSamples(Dataset[dict[str, Tensor]]):
         return len(self.data)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
 
     def __getitem__(self, row: Any) -> dict[str, Tensor]:
-        fields = dict(self.data[row])
+        return self._fitting(self.data[row])
+
+    @property
+    def __getitems__(self) -> Callable[[list[int]], list[dict[str, Tensor]]]:
+        """Items by a list of rows, where the data set has them; torch's loader asks whether there is such a method."""
+        items = getattr(self.data, "__getitems__", None)
+        if items is None:
+            raise AttributeError(f"{type(self.data).__name__} has no __getitems__")
+        return lambda rows: [self._fitting(item) for item in items(rows)]
+
+    def _fitting(self, item: dict[str, Tensor]) -> dict[str, Tensor]:
+        fields = dict(item)
         if self._dtype is not None:
             fields["x"] = _cast(self._name, torch.as_tensor(fields["x"]), self._dtype)
         if "label" in fields:
@@ -84,6 +96,7 @@ def batches(
 
 
 def _cast(model: str, x: Tensor, dtype: torch.dtype) -> Tensor:
+    check_dense(model, "x", x)
     if x.dtype == dtype:
         return x
     if x.is_complex() or x.is_quantized:

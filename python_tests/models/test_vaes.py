@@ -199,6 +199,8 @@ def test_capacities_rise_in_float32_whatever_the_weights_are(dtype: torch.dtype)
     restored = GumbelVAE(model.config).to(dtype)
     restored.load_state_dict(model.state_dict())
     assert restored.capacity_z.item() == shown[1]
+    restored.load_state_dict({name: value.to(dtype) for name, value in model.state_dict().items()}, assign=True)
+    assert restored.capacity_z.dtype == torch.float32
 
 
 @pytest.mark.parametrize("compiled", [False, True])

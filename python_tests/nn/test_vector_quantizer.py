@@ -337,6 +337,31 @@ def test_the_state_of_a_module_of_16_bits_is_saved_and_gives_the_same_next_step(
     assert all(value.equal(second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("assign", [True, False])
+def test_a_state_of_16_bits_leaves_the_averages_in_full_precision(dtype: torch.dtype, assign: bool) -> None:
+    source = make(update="ema")
+    step(source, normal(20, 3))
+    state = {name: value.to(dtype) for name, value in source.state_dict().items()}
+    inner = VectorQuantizer(6, 3, update="ema")
+    torch.nn.Sequential(inner).load_state_dict({f"0.{name}": value for name, value in state.items()}, assign=assign)
+    assert inner.codebook.dtype == (dtype if assign else torch.float32)
+    expected = torch.float64 if assign and dtype == torch.float64 else torch.float32
+    assert inner.ema_counts.dtype == inner.ema_sums.dtype == expected
+    assert inner.ema_sums.equal(state["ema_sums"].to(expected))
+    step(inner, normal(20, 3).to(inner.codebook))
+    assert inner.ema_counts.dtype == expected
+
+
+def test_a_state_may_be_assigned_to_a_module_without_memory() -> None:
+    state = {name: value.bfloat16() for name, value in make(update="ema").state_dict().items()}
+    with torch.device("meta"):
+        quantizer = VectorQuantizer(6, 3, update="ema")
+    quantizer.load_state_dict(state, assign=True)
+    assert quantizer.ema_sums.device.type == "cpu"
+    assert quantizer.ema_sums.dtype == torch.float32
+
+
 # ---- start and revival -----------------------------------------------------------------------------------------------
 
 

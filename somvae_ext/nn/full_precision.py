@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ class FullPrecisionBuffers(nn.Module):
     """A module whose running statistics are in float32, or float64 with a module of float64.
 
     In 16 bits a running average stands still once a batch changes it by less than half of its last bit. So
-    ``.bfloat16()``, ``.half()`` and ``.to(dtype)`` leave these buffers in float32.
+    ``.bfloat16()``, ``.half()`` and ``.to(dtype)`` leave these buffers in float32, and
+    so does ``.load_state_dict(..., assign=True)`` of a state of 16 bits.
     """
 
     full_precision_buffers: ClassVar[tuple[str, ...]] = ()
@@ -33,3 +34,10 @@ class FullPrecisionBuffers(nn.Module):
                 # From the values before the cast, which has rounded them.
                 self._buffers[name] = before.to(after.device, torch.float32)
         return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        for name in self.full_precision_buffers:
+            loaded = self._buffers.get(name)
+            if loaded is not None and loaded.dtype.itemsize < 4:
+                self._buffers[name] = loaded.float()

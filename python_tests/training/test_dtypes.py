@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -133,7 +134,10 @@ def test_samples_that_the_dtype_of_the_model_cannot_hold_are_refused(
 ) -> None:
     model = SOMVAE(SOMVAEConfig(input_shape=(1,), rows=2, cols=2, latent_dim=2, output="linear")).to(model_dtype)
     data = Samples(torch.cat([torch.zeros_like(x), x])[:, None])
-    for use in (lambda: fit(model, data, RECIPE, accelerator="cpu"), lambda: encode(model, data)):
+    uses: list[Callable[[], object]] = [lambda: encode(model, data)]
+    if model_dtype != torch.float16:  # which fit does not train
+        uses.append(lambda: fit(model, data, RECIPE, accelerator="cpu"))
+    for use in uses:
         with pytest.raises(ValueError, match=rf"^SOMVAE: .*{sentence}"):
             use()
 
@@ -150,6 +154,37 @@ def test_an_integer_is_cast_exactly_or_refused(value: int, dtype: torch.dtype) -
         refused = False
         assert int(item["x"].item()) == value
     assert refused == (abs(value) > min(2 / torch.finfo(dtype).eps, 2**53 - 1))
+
+
+NETWORKS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in MODELS),
+    *((name, {"network": "conv"}) for name in MODELS if name != "moe-vae"),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
+def test_a_model_of_bfloat16_learns_in_all_its_weights(name: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model: Any = MODELS[name](MODELS[name].config_type(input_shape=(1, 16, 16), **options)).bfloat16()
+    x = torch.rand(24, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    data = Samples(x, torch.arange(24) % 10)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    history = fit(model, data, RECIPE, validation=data, accelerator="cpu")
+    assert all(math.isfinite(value) for part in ("train", "validation") for value in history[-1][part].values())
+    for key, value in model.named_parameters():
+        assert value.dtype == torch.bfloat16
+        assert value.isfinite().all()
+        assert not value.equal(before[key]), key
+    label = {"label": data.label} if name == "conditional-vae" else {}
+    assert model.reconstruct(x.bfloat16(), **label).isfinite().all()
+    assert model.sample(3).isfinite().all()
+
+
+def test_a_model_of_float16_is_not_trained_because_adam_has_no_epsilon_there() -> None:
+    for name in MODELS:
+        sentence = r"^fit: model must have weights of float64, float32 or bfloat16, .*, got float16 in \w+"
+        with pytest.raises(ValueError, match=sentence):
+            fit(make(name, torch.float16), Samples(pixels()), RECIPE, accelerator="cpu")
 
 
 class TokenOutput(NamedTuple):

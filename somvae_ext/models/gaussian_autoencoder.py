@@ -79,8 +79,11 @@ class GaussianAutoencoder(nn.Module):
         return Gaussian(elbo.at_least_float32(self.mu(hidden)), elbo.at_least_float32(self.logvar(hidden)))
 
     def _logits(self, *codes: Tensor) -> Tensor:
-        """Logits ``[N, *input_shape]`` of codes ``[N, ...]``, which the decoder gets side by side."""
-        logits: Tensor = self.decoder(torch.cat(codes, dim=1))
+        """Logits ``[N, *input_shape]`` of codes ``[N, ...]``, which the decoder gets side by side.
+
+        Posteriors, and so the points drawn from them, are at least float32; the decoder takes its own dtype.
+        """
+        logits: Tensor = self.decoder(torch.cat(codes, dim=1).to(self.mu.weight.dtype))
         return elbo.at_least_float32(logits)
 
     def _elbo_terms(self, logits: Tensor, posterior: Gaussian, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -163,7 +163,8 @@ class MoEVAE(nn.Module):
         """
         if z.dim() == 2:
             z = z.expand(self.config.num_experts, *z.shape)
-        x: Tensor = elbo.at_least_float32(self.decoder(z))
+        # Posteriors, and so the points drawn from them, are at least float32; the decoder takes its own dtype.
+        x: Tensor = elbo.at_least_float32(self.decoder(z.to(self.encoder_hidden.weight.dtype)))
         return x.unflatten(2, self.config.input_shape)
 
     def forward(self, x: Tensor) -> MoEVAEOutput:

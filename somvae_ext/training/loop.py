@@ -83,15 +83,16 @@ def fit(
     Raises:
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
-        ValueError: no training samples, samples that the model's dtype cannot hold, no GPU although ``accelerator`` is
-            ``"cuda"``, ``resume`` without a run folder, or a checkpoint of another model, or of another number of
-            processes.
+        ValueError: no training samples, weights of float16, samples that the model's dtype cannot hold, no GPU although
+            ``accelerator`` is ``"cuda"``, ``resume`` without a run folder, or a checkpoint of another model, or of
+            another number of processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
         raise ValueError("fit: train must hold at least one sample, got none")
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError("fit: accelerator 'cuda' needs a GPU that torch can use, got none")
+    _check_weights(cast(nn.Module, model))
     train = FittingSamples(train, model)
     validation = None if validation is None else FittingSamples(validation, model)
     fabric = launch(accelerator)
@@ -228,6 +229,15 @@ def _resume(fabric: Fabric, progress: Progress, run_folder: RunFolder | None) ->
         where = "" if run_folder is None else f"{run_folder.path / RunFolder.CHECKPOINT}: "
         raise ValueError(f"fit: {where}{error}") from error
     return fabric.broadcast([] if run_folder is None else run_folder.rewind(progress.epoch))
+
+
+def _check_weights(network: nn.Module) -> None:
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and parameter.dtype == torch.float16:
+            raise ValueError(
+                "fit: model must have weights of float64, float32 or bfloat16, because float16 rounds Adam's epsilon "
+                f"to 0, got float16 in {name}; convert it, as model.bfloat16() does"
+            )
 
 
 def _parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:

@@ -230,11 +230,87 @@ def test_a_nan_in_the_validation_data_does_not_end_a_training(name: str, options
 
 
 def test_a_compiled_loss_looks_at_no_values() -> None:
-    model, x = make("vae"), samples(5).x
+    for name in ("vae", "somvae", "vqvae"):
+        _assert_compiled_loss_looks_at_no_values(make(name))
+
+
+def _assert_compiled_loss_looks_at_no_values(model: Any) -> None:
+    x = samples(5).x
     output = model(x)
     x[3, 0, 0, 0] = torch.nan
     loss = torch.compile(model.loss, backend="eager", fullgraph=True)
     assert loss(output, x).total.isnan()
+
+
+SQUARED_ERROR: list[tuple[str, dict[str, Any]]] = [("somvae", {}), ("vqvae", {}), ("vqvae", {"codebook_update": "ema"})]
+BROKEN = [torch.nan, torch.inf, -torch.inf]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(("name", "options"), SQUARED_ERROR, ids=str)
+@pytest.mark.parametrize("values", [1, 16])
+def test_a_squared_error_refuses_what_is_not_finite(
+    name: str, options: dict[str, Any], values: int, broken: float, device: torch.device
+) -> None:
+    model, data = make(name, **options).to(device), samples(5)
+    x = data.x.to(device) * 1e3  # of any scale
+    output = model(x)
+    assert model.loss(output, x).total.isfinite()
+    x.view(5, 16)[3, :values] = broken
+    for method in (model.loss, model.terms):
+        with pytest.raises(ValueError, match=rf": x must hold finite .*, got NaN or infinity in {values} of 80 values"):
+            method(output, x)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(("name", "options"), SQUARED_ERROR, ids=str)
+def test_a_training_says_at_which_step_it_met_what_a_squared_error_refuses(
+    name: str, options: dict[str, Any], broken: float
+) -> None:
+    data = samples()
+    data.x[7, 0, 0, 0] = broken
+    with pytest.raises(FloatingPointError, match=r"fit: the \w+ loss is (nan|inf) at step [123] \(epoch 1\)"):
+        fit(make(name, **options), data, RECIPE, accelerator="cpu")
+
+
+@pytest.mark.parametrize("extreme", [torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny / 2])
+def test_the_largest_and_the_smallest_numbers_are_finite(extreme: float) -> None:
+    model, x = make("vqvae"), samples(5).x
+    output = model(x)
+    x[3, 0, 0, :2] = torch.tensor([extreme, -extreme])
+    model.loss(output, x)
+    assert model.loss(model(x[:0]), x[:0]).total == 0
+
+
+@pytest.mark.cuda
+def test_a_captured_loss_looks_at_no_values() -> None:
+    model, x = make("vqvae").cuda(), samples(5).x.cuda()
+    with torch.no_grad():
+        output = model(x)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            model.loss(output, x)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            total = model.loss(output, x).total
+        graph.replay()
+        assert total.isfinite()
+        x[3, 0, 0, 0] = torch.nan
+        graph.replay()
+        assert total.isnan()
+
+
+def test_padding_may_hold_nan_where_the_squared_error_is_asked_for() -> None:
+    model = make("somvae", gamma=1.0)
+    x, mask = torch.rand(2, 3, *SHAPE), torch.tensor([[True, True, False], [True, False, False]])
+    x[~mask] = torch.nan
+    output = model(x, mask)
+    assert model.loss(output, x, mask).total.isfinite()
+    x[0, 1, 0, 0, 0] = torch.inf
+    with pytest.raises(ValueError, match="SOMVAE.loss: x must hold finite values, got NaN or infinity in 1 of 96"):
+        model.loss(output, x, mask)
 
 
 def test_padding_may_hold_nan_where_the_cross_entropy_is_asked_for() -> None:

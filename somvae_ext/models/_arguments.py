@@ -16,7 +16,7 @@ _passing_nan = ContextVar("_passing_nan", default=False)
 
 @contextlib.contextmanager
 def passing_nan() -> Iterator[None]:
-    """Lets NaN through the checks of a loss's samples.
+    """Lets NaN through the checks of a loss's samples, and infinities where no range is asked for.
 
     For a training loop, which looks at the value of every loss: it knows the step, and the term that is not finite.
     """
@@ -51,7 +51,8 @@ def check_range(
 ) -> None:
     """Refuses values outside a range.
 
-    A compiled or exported model, whose course must not depend on values, does without this check.
+    A compiled or exported model, whose course must not depend on values, does without this check, and so does a CUDA
+    graph that is being captured.
 
     Args:
         name: what the message calls x.
@@ -63,7 +64,7 @@ def check_range(
     Raises:
         ValueError: a value outside [low, high], or, except within :func:`passing_nan`, NaN.
     """
-    if torch.compiler.is_compiling() or ((x >= low) & (x <= high)).all():
+    if not _may_be_read(x) or ((x >= low) & (x <= high)).all():
         return
     numbers = x[~x.isnan()]
     if ((numbers < low) | (numbers > high)).any():
@@ -72,6 +73,30 @@ def check_range(
     if not (allow_nan or _passing_nan.get()):
         count = x.numel() - numbers.numel()
         raise ValueError(f"{name} must {must}, got NaN in {count} of {x.numel()} values; leave these samples out")
+
+
+def check_finite(name: str, x: Tensor) -> None:
+    """Refuses NaN and infinities, of which one would spoil all weights, except within :func:`passing_nan`.
+
+    Where :func:`check_range` looks at no values, neither does this.
+
+    Raises:
+        ValueError: a value that is not finite; the message calls x by the name.
+    """
+    if not _may_be_read(x) or _passing_nan.get() or x.numel() == 0:
+        return
+    # Both ends are finite where all values are: NaN is passed on, and one pass finds both.
+    if not torch.stack(x.detach().aminmax()).isfinite().all():
+        count = x.numel() - int(x.isfinite().sum())
+        raise ValueError(
+            f"{name} must hold finite values, got NaN or infinity in {count} of {x.numel()} values; leave these "
+            "samples out"
+        )
+
+
+def _may_be_read(x: Tensor) -> bool:
+    """Whether Python may depend on the values of x: neither while a model is compiled nor in a CUDA graph's capture."""
+    return not (torch.compiler.is_compiling() or (x.is_cuda and torch.cuda.is_current_stream_capturing()))
 
 
 def check_targets(model: str, x: Tensor, input_shape: Sequence[int], n: int) -> None:
@@ -95,7 +120,7 @@ def check_labels(model: str, label: Tensor, n: int, count: int) -> None:
         raise ValueError(
             f"{model}: label must be of dtype int64 and shape [N] = [{n}], got {label.dtype} and {list(label.shape)}"
         )
-    if n == 0 or torch.compiler.is_compiling():
+    if n == 0 or not _may_be_read(label):
         return
     low, high = (int(end) for end in label.aminmax())
     if low < 0 or high >= count:

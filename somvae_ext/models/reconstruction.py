@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from somvae_ext.models._arguments import check_range
+from somvae_ext.models._arguments import check_finite, check_range
 
 Output = Literal["sigmoid", "linear"]
 Reconstruction = Literal["mse", "bce"]
@@ -20,7 +20,7 @@ def reconstruction_error(kind: Reconstruction, decoded: Tensor, x: Tensor, dims:
         kind: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy -x log(y) - (1 - x) log(1 -
             y) with y the sigmoid of what was decoded, computed from these logits and so finite for any of them.
         decoded: samples, or their logits, ``[..., *input_shape]``.
-        x: the samples, in the same shape; for ``"bce"`` as :func:`cross_entropy_target` gives them.
+        x: the samples, in the same shape, as :func:`reconstruction_target` gives them.
         dims: number of dimensions of one sample.
 
     Returns:
@@ -33,15 +33,26 @@ def reconstruction_error(kind: Reconstruction, decoded: Tensor, x: Tensor, dims:
     return error.mean(dim=tuple(range(-dims, 0)))
 
 
-def cross_entropy_target(x: Tensor, name: str) -> Tensor:
-    """Samples clamped to [0, 1], beyond which the cross entropy has no minimum: noise, or scaling by other data, may
-    bring values a little outside.
+def reconstruction_target(kind: Reconstruction, x: Tensor, name: str) -> Tensor:
+    """What decoded samples are compared with.
+
+    For ``"bce"`` samples are clamped to [0, 1], beyond which the cross entropy has no minimum: noise, or scaling by
+    other data, may bring values a little outside. For ``"mse"`` they stay as they are.
+
+    Args:
+        kind: as for :func:`reconstruction_error`.
+        x: samples of any shape.
+        name: what the message calls them.
 
     Raises:
-        ValueError: a value outside [-0.5, 1.5], or, except in a training loop that reports it, NaN.
+        ValueError: for ``"bce"``, a value outside [-0.5, 1.5]; except in a training loop that reports it, NaN, and for
+            ``"mse"`` infinity.
     """
-    check_cross_entropy_range(x, name, allow_nan=False)
-    return x.clamp(0, 1)
+    if kind == "bce":
+        check_cross_entropy_range(x, name, allow_nan=False)
+        return x.clamp(0, 1)
+    check_finite(name, x)
+    return x
 
 
 def check_cross_entropy_range(x: Tensor, name: str, *, allow_nan: bool = True) -> None:

@@ -21,7 +21,7 @@ from somvae_ext.models.networks import (
     NotebookDecoder,
     NotebookEncoder,
 )
-from somvae_ext.models.reconstruction import cross_entropy_target, reconstruction_error
+from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
@@ -155,7 +155,8 @@ class SOMVAE(nn.Module):
 
         Raises:
             ValueError: shapes that do not fit; static samples although gamma or tau are set: without an order in
-                time there are no transitions; for ``"bce"`` samples outside [-0.5, 1.5].
+                time there are no transitions; samples, or frames that are not masked, that are not finite; for
+                ``"bce"`` samples outside [-0.5, 1.5].
         """
         config = self.config
         leading = self._leading_shape(x)
@@ -164,9 +165,7 @@ class SOMVAE(nn.Module):
                 f"SOMVAE.loss: x must be series [B, T, ...] because gamma = {config.gamma} and tau = {config.tau} "
                 f"weigh transitions, got {list(x.shape)}; give one series as x[None]; for static samples set both to 0"
             )
-        x = self._without_masked(x, mask)
-        if config.reconstruction == "bce":
-            x = cross_entropy_target(x, "SOMVAE.loss: x")
+        x = reconstruction_target(config.reconstruction, self._without_masked(x, mask), "SOMVAE.loss: x")
         dims = len(config.input_shape)
         reconstruction_q = reconstruction_error(config.reconstruction, output.reconstruction_q, x, dims)
         reconstruction_e = transition = smoothness = reconstruction_q.new_zeros(leading)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from somvae_ext.exportable import exportable
 from somvae_ext.models._arguments import check_sample_shape, draw_codes
 from somvae_ext.models.networks import DenseDecoder, DenseEncoder
-from somvae_ext.models.reconstruction import cross_entropy_target, reconstruction_error
+from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.residual_networks import ResidualDecoder, ResidualEncoder
 from somvae_ext.models.vqvae_config import VQVAEConfig
 from somvae_ext.nn import VectorQuantizer
@@ -165,11 +165,10 @@ class VQVAE(nn.Module):
             x: samples ``[N, *input_shape]``.
 
         Raises:
-            ValueError: samples of another shape; for ``"bce"`` samples outside [-0.5, 1.5].
+            ValueError: samples of another shape, or that are not finite; for ``"bce"`` samples outside [-0.5, 1.5].
         """
         check_sample_shape("VQVAE", x, self.config.input_shape)
-        if self.config.reconstruction == "bce":
-            x = cross_entropy_target(x, "VQVAE.loss: x")
+        x = reconstruction_target(self.config.reconstruction, x, "VQVAE.loss: x")
         codebook, commitment = (
             losses.view(len(x), self.codes_per_sample).mean(dim=1) for losses in (output.codebook, output.commitment)
         )

@@ -309,7 +309,7 @@ def test_padding_may_hold_nan_where_the_squared_error_is_asked_for() -> None:
     output = model(x, mask)
     assert model.loss(output, x, mask).total.isfinite()
     x[0, 1, 0, 0, 0] = torch.inf
-    with pytest.raises(ValueError, match="SOMVAE.loss: x must hold finite values, got NaN or infinity in 1 of 96"):
+    with pytest.raises(ValueError, match=r"^SOMVAE\.loss: x must hold finite values, got NaN or infinity in 1 of 96"):
         model.loss(output, x, mask)
 
 

@@ -78,12 +78,12 @@ def check_range(
 def check_finite(name: str, x: Tensor) -> None:
     """Refuses NaN and infinities, of which one would spoil all weights, except within :func:`passing_nan`.
 
-    Where :func:`check_range` looks at no values, neither does this.
+    Only on the CPU, since a step on CUDA would have to wait for the device, and not in a compiled or exported model.
 
     Raises:
         ValueError: a value that is not finite; the message calls x by the name.
     """
-    if not _may_be_read(x) or _passing_nan.get() or x.numel() == 0:
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or _passing_nan.get() or x.numel() == 0:
         return
     # Both ends are finite where all values are: NaN is passed on, and one pass finds both.
     if not torch.stack(x.detach().aminmax()).isfinite().all():
@@ -96,7 +96,8 @@ def check_finite(name: str, x: Tensor) -> None:
 
 def _may_be_read(x: Tensor) -> bool:
     """Whether Python may depend on the values of x: neither while a model is compiled nor in a CUDA graph's capture."""
-    return not (torch.compiler.is_compiling() or (x.is_cuda and torch.cuda.is_current_stream_capturing()))
+    captured = x.is_cuda and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return not (torch.compiler.is_compiling() or captured)
 
 
 def check_targets(model: str, x: Tensor, input_shape: Sequence[int], n: int) -> None:

@@ -196,6 +196,7 @@ WORKERS = [[], *([["-n", "2"]] if importlib.util.find_spec("xdist") else [])]
 @pytest.mark.parametrize("options", WORKERS, ids=["alone", "by workers"][: len(WORKERS)])
 def test_tests_that_are_stopped_leave_the_results_of_those_that_ran(tmp_path: Path, options: list[str]) -> None:
     code = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(600)"
-    entry = run_tests(tmp_path, 5.0, *options, suite=code)
+    # Long enough for pytest, and its workers, to have begun on a loaded machine.
+    entry = run_tests(tmp_path, 25.0 if options else 10.0, *options, suite=code)
     assert entry["outcome"] == "stopped"
     assert entry["result"]["passed"] == 1

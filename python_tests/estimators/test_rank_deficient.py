@@ -108,3 +108,11 @@ def test_a_line_is_told_from_a_thin_plane(dtype: torch.dtype) -> None:
     assert lie_on_a_line(10 + along * direction)
     assert lie_on_a_line(along * direction + 0.1 * resolved * beside * other)
     assert not lie_on_a_line(along * direction + 100 * resolved * beside * other)
+
+
+def test_single_steps_follow_a_width_that_is_set_in_between() -> None:
+    x = one_column(np.random.default_rng(6)).astype(np.float32)
+    som, other = (SOM(5, 7, random_state=0).partial_fit(x) for _ in range(2))
+    som.set_params(sigma_initial=3.0).partial_fit(x)
+    other.partial_fit(x)
+    assert not np.array_equal(som.codebook_, other.codebook_)

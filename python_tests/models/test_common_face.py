@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import subprocess
 import sys
@@ -280,6 +281,22 @@ def test_the_largest_and_the_smallest_numbers_are_finite(extreme: float) -> None
     x[3, 0, 0, :2] = torch.tensor([extreme, -extreme])
     model.loss(output, x)
     assert model.loss(model(x[:0]), x[:0]).total == 0
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "conditional-vae"])  # which wants a label, too
+def test_an_exported_model_is_saved_and_loaded_with_its_named_tuples(name: str) -> None:
+    model, example = make(name).eval(), (samples(3).x,)
+    program = torch.export.export(model, example, dynamic_shapes=({0: torch.export.Dim("samples")},))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    x = samples(7).x
+    torch.manual_seed(0)
+    expected = model(x)
+    torch.manual_seed(0)
+    output = torch.export.load(file).module()(x)
+    assert type(output) is type(expected)
+    torch.testing.assert_close(output, expected)
 
 
 @pytest.mark.cuda

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import numbers
 from collections.abc import Iterable, Iterator
@@ -259,11 +258,12 @@ class SOM(TransformerMixin, BaseEstimator):
         seed = processes.gather(self._seed())[0]
         codebook, grid = self._start(rows, processes, seed)
         processes.share(codebook)
+        self._starts_on_a_line = self._is_line(codebook)
         shared: dict[str, Any] = {
             "metric": metric,
             "neighborhood": self.neighborhood,
             "n_epochs": self.n_epochs,
-            "sigma": functools.partial(self._sigma, initial=self._initial_sigma(codebook)),
+            "sigma": self._sigma,
             "stop": None if self.tol is None else som.no_longer_better(self.tol, self.patience),
         }
         with EpochBar(self.n_epochs, shown=self.verbose and processes.rank == 0) as bar:
@@ -337,10 +337,10 @@ class SOM(TransformerMixin, BaseEstimator):
         if not hasattr(self, "codebook_"):
             rows.values.check_columns(rows.seen)
             codebook, grid = self._start(rows, alone, self._seed())
-            steps, self._sigma_of_steps = 0, self._initial_sigma(codebook)
+            self._starts_on_a_line = self._is_line(codebook)
+            steps = 0
         else:
             codebook, grid, steps = rows.values.tensor(self.codebook_), self.grid_, self._steps
-            self._sigma_of_steps = getattr(self, "_sigma_of_steps", None) or self._initial_sigma(codebook)
         for x, weight in rows.chunks():
             codebook = som.step(
                 codebook,
@@ -349,7 +349,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 metric=self._metric(),
                 neighborhood=self.neighborhood,
                 alpha=self._alpha(steps),
-                sigma=self._sigma(steps, self._sigma_of_steps),
+                sigma=self._sigma(steps),
                 weight=weight,
                 gaps=rows.gaps,
             ).codebook
@@ -558,16 +558,18 @@ class SOM(TransformerMixin, BaseEstimator):
             weights = as_floats("SOM", "feature_weights", weights)
         return Metric(self.metric, self.p, weights)
 
-    def _initial_sigma(self, start: Tensor) -> float:
-        """Width of the neighbourhood at first, of a map that starts with these codes."""
-        if self.sigma_initial is not None:
-            return self.sigma_initial
-        share = 4 if not isinstance(self.init, str) or self.init in _ORDERED_STARTS else 2
-        if share == 4 and min(self.n_rows, self.n_cols) > 1 and som.lie_on_a_line(start):
-            share = 8  # a sorted line has less to order, and folds under a wide neighbourhood
-        return max(max(self.n_rows, self.n_cols) / share, self.sigma_final)
+    def _is_line(self, start: Tensor) -> bool:
+        """Whether an ordered start fills a map of two dimensions with codes on a line."""
+        ordered = not isinstance(self.init, str) or self.init in _ORDERED_STARTS
+        return ordered and min(self.n_rows, self.n_cols) > 1 and som.lie_on_a_line(start)
 
-    def _sigma(self, step: int, initial: float) -> float:
+    def _sigma(self, step: int) -> float:
+        initial = self.sigma_initial
+        if initial is None:
+            ordered = not isinstance(self.init, str) or self.init in _ORDERED_STARTS
+            # A sorted line has less to order, and folds under a wide neighbourhood.
+            share = 8 if getattr(self, "_starts_on_a_line", False) else 4 if ordered else 2
+            initial = max(max(self.n_rows, self.n_cols) / share, self.sigma_final)
         return som.value_at(self.sigma_schedule, step, self.n_epochs, initial, self.sigma_final)
 
     def _alpha(self, step: int) -> float:

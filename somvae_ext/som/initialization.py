@@ -16,6 +16,8 @@ Init = Literal["pca", "random", "samples", "kmeans"]
 _SAMPLE_ROWS = 8192
 _SAMPLE_VALUES = 1 << 26
 _ROWS_PER_CENTER = 8
+# Codes that are looked at for whether all lie on a line.
+_CODES_OF_A_LINE = 1024
 # Up to so many features the covariance is decomposed exactly.
 _EXACT_DIM = 1024
 
@@ -122,8 +124,8 @@ def _along_a_line(grid: Grid) -> Tensor:
 
 
 def lie_on_a_line(codebook: Tensor) -> bool:
-    """Whether codes ``[K, D]`` lie on a line, up to what squared distances between them can tell."""
-    codes = codebook.detach().double()
+    """Whether codes ``[K, D]``, of many some, lie on a line, up to what squared distances between them can tell."""
+    codes = codebook.detach()[:: max(1, len(codebook) // _CODES_OF_A_LINE)].double()
     codes = codes - codes.mean(dim=0)
     lengths = codes.norm(dim=1)
     direction = codes[lengths.argmax()] / lengths.max().clamp_min(1e-300)

@@ -17,6 +17,7 @@ from somvae_ext.models import (
     NotebookEncoder,
     SOMVAEConfig,
 )
+from somvae_ext.models.networks import SmallConvDecoder, SmallConvEncoder
 
 
 def scalars(module: nn.Module) -> int:
@@ -37,6 +38,14 @@ def test_the_notebooks_model_has_its_number_of_parameters() -> None:
     assert (model.config.alpha, model.config.beta, model.config.gamma, model.config.tau) == (1.0, 0.9, 1.8, 1.4)
 
 
+def test_the_small_convolutions_have_their_number_of_parameters() -> None:
+    shape = (1, 28, 28)
+    first, second = 8 * 1 * 16 + 8, 16 * 8 * 16 + 16
+    assert scalars(SmallConvEncoder(shape, 64)) == first + second + 784 * 64 + 64
+    first, second = 16 * 8 * 16 + 8, 8 * 1 * 16 + 1
+    assert scalars(SmallConvDecoder(64, shape)) == 64 * 784 + 784 + first + second
+
+
 @pytest.mark.parametrize("preset", [SOMVAEConfig.published(), SOMVAEConfig.notebook()], ids=["published", "notebook"])
 def test_every_parameter_of_a_preset_learns(preset: SOMVAEConfig) -> None:
     torch.manual_seed(0)
@@ -52,6 +61,7 @@ def test_every_parameter_of_a_preset_learns(preset: SOMVAEConfig) -> None:
     [
         (ConvEncoder, ConvDecoder, [(1, 28, 28), (3, 8, 12), (1, 4, 4)]),
         (NotebookEncoder, NotebookDecoder, [(1, 28, 28), (3, 17, 32)]),
+        (SmallConvEncoder, SmallConvDecoder, [(1, 28, 28), (1, 16, 16), (3, 17, 23), (2, 18, 31)]),
     ],
 )
 def test_convolutions_take_images_of_other_sizes(
@@ -77,7 +87,7 @@ def test_padding_of_the_published_convolutions_is_tensorflows() -> None:
     assert conv(pad(x))[:, :1].equal(x)
 
 
-@pytest.mark.parametrize("decoder", [DenseDecoder, ConvDecoder, NotebookDecoder])
+@pytest.mark.parametrize("decoder", [DenseDecoder, ConvDecoder, NotebookDecoder, SmallConvDecoder])
 def test_without_the_sigmoid_decoders_give_its_logits(decoder: type[nn.Module]) -> None:
     shape, z = (1, 20, 20), torch.randn(3, 5)
     with_sigmoid, without = decoder(5, shape), decoder(5, shape, sigmoid=False)
@@ -93,6 +103,11 @@ def test_decoders_end_as_the_config_says(output: str, reconstruction: str, last:
     model = SOMVAE(SOMVAEConfig(input_shape=(3,), latent_dim=2, output=output, reconstruction=reconstruction))
     assert isinstance(model.decoder_q.layers[-1], last)
     assert isinstance(model.decoder_e.layers[-1], last)
+
+
+def test_encodings_of_the_small_convolutions_may_be_negative() -> None:
+    torch.manual_seed(0)
+    assert (SmallConvEncoder((1, 16, 16), 8)(torch.rand(20, 1, 16, 16)) < 0).any()
 
 
 def test_identity_networks_leave_samples_as_they_are() -> None:
@@ -116,3 +131,18 @@ def test_images_of_impossible_sizes_are_refused(network: str, shape: tuple[int, 
     config = dataclasses.replace(SOMVAEConfig(), network=network, input_shape=shape)
     with pytest.raises(ValueError, match=message):
         SOMVAE(config)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((28, 28), r"input_shape must be that of an image \(C, H, W\), got \(28, 28\)"),
+        ((1, 15, 28), r"height and width of input_shape must be at least 16 .*, got \(1, 15, 28\); bring"),
+        ((1, 28, 15), r"height and width of input_shape must be at least 16 .*, got \(1, 28, 15\); bring"),
+    ],
+)
+def test_the_small_convolutions_refuse_images_of_impossible_sizes(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^SmallConvEncoder: {message}"):
+        SmallConvEncoder(shape, 4)
+    with pytest.raises(ValueError, match=f"^SmallConvDecoder: {message}"):
+        SmallConvDecoder(4, shape)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 _CONV_CHANNELS = 256
 _NOTEBOOK_CHANNELS = (32, 128)
 _STRIDED_CHANNELS = (32, 32, 64, 64)
+_SMALL_CHANNELS = (8, 16)
+_SMALL_MIN_SIZE = 16
 
 
 class DenseEncoder(nn.Sequential):
@@ -238,6 +240,66 @@ class StridedConvDecoder(nn.Sequential):
         )
 
 
+class SmallConvEncoder(nn.Sequential):
+    """A small convolutional encoder, quick on a CPU: ``[N, C, H, W]`` -> ``[N, latent_dim]``.
+
+    Two 4 x 4 convolutions of stride 2 and padding 1, to 8 and then 16 channels, each with ReLU; then one linear layer
+    without an activation. Each convolution halves height and width, rounding down.
+
+    Args:
+        input_shape: shape of one image (C, H, W), H and W at least 16.
+        latent_dim: size of an encoding D.
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, input_shape: Sequence[int], latent_dim: int) -> None:
+        channels, height, width = _small_shape("SmallConvEncoder", input_shape)
+        first, second = _SMALL_CHANNELS
+        super().__init__(
+            nn.Conv2d(channels, first, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(second * (height // 4) * (width // 4), latent_dim),
+        )
+
+
+class SmallConvDecoder(nn.Sequential):
+    """The mirror image of :class:`SmallConvEncoder`: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
+
+    A linear layer to 16 channels of a quarter of height and width, then two transposed 4 x 4 convolutions of stride 2
+    and padding 1, to 8 channels and to the image's; ReLU between all of them.
+
+    Args:
+        latent_dim: size of an encoding D.
+        input_shape: shape of one image (C, H, W), H and W at least 16.
+        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+
+    Raises:
+        ValueError: images of another shape.
+    """
+
+    def __init__(self, latent_dim: int, input_shape: Sequence[int], *, sigmoid: bool = True) -> None:
+        channels, height, width = _small_shape("SmallConvDecoder", input_shape)
+        first, second = _SMALL_CHANNELS
+        inner = (second, height // 4, width // 4)
+        # Halving rounds down, so two sizes have the same half: output_padding adds the row or column of the odd one.
+        half_is_odd = (height // 2 % 2, width // 2 % 2)
+        is_odd = (height % 2, width % 2)
+        super().__init__(
+            nn.Linear(latent_dim, math.prod(inner)),
+            nn.ReLU(),
+            nn.Unflatten(1, inner),
+            nn.ConvTranspose2d(second, first, 4, stride=2, padding=1, output_padding=half_is_odd),
+            nn.ReLU(),
+            nn.ConvTranspose2d(first, channels, 4, stride=2, padding=1, output_padding=is_odd),
+            *([nn.Sigmoid()] if sigmoid else []),
+        )
+
+
 def _linear_stack(sizes: Sequence[int]) -> Iterator[nn.Module]:
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         if layer:
@@ -287,3 +349,14 @@ def _notebook_size(network: str, input_shape: Sequence[int], size: Sequence[int]
             f"and poolings need, got {tuple(input_shape)}"
         )
     return inner
+
+
+def _small_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
+    """The shape of an image that two strided convolutions leave at least 4 x 4 pixels of."""
+    _, height, width = _image_shape(network, input_shape)
+    if min(height, width) < _SMALL_MIN_SIZE:
+        raise ValueError(
+            f"{network}: height and width of input_shape must be at least {_SMALL_MIN_SIZE} (strided convolutions "
+            f"halve them twice), got {tuple(input_shape)}; bring images to another size (--image-size)"
+        )
+    return input_shape

@@ -1,4 +1,4 @@
-"""How well a map clusters, how evenly it uses its nodes, and how well it fits and orders the data.
+"""How well a map clusters, how evenly it uses its nodes, how well it fits and orders the data, and how series move.
 
 Normalized mutual information, adjusted Rand index and accuracy, and trustworthiness, need scikit-learn, and what it
 brings.
@@ -6,7 +6,9 @@ brings.
 
 from somvae_ext.evaluation.clustering import NMIAverage, acc, ari, nmi, purity
 from somvae_ext.evaluation.map_quality import distortion, quantization_error, topographic_error, trustworthiness
+from somvae_ext.evaluation.moves import moves_within, transition_mass_within
 from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, usage
+from somvae_ext.evaluation.prototype_order import prototype_order
 from somvae_ext.evaluation.u_matrix import UMatrix, u_matrix
 
 __all__ = [
@@ -16,11 +18,14 @@ __all__ = [
     "acc",
     "ari",
     "distortion",
+    "moves_within",
     "nmi",
     "perplexity",
+    "prototype_order",
     "purity",
     "quantization_error",
     "topographic_error",
+    "transition_mass_within",
     "trustworthiness",
     "u_matrix",
     "usage",

@@ -24,6 +24,8 @@ _RECTANGULAR = ((1, 0), (-1, 0), (0, 1), (0, -1))
 _DIAGONAL = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 _HEXAGONAL_EVEN = ((0, 1), (0, -1), (1, 0), (1, -1), (-1, 0), (-1, -1))
 _HEXAGONAL_ODD = ((0, 1), (0, -1), (1, 1), (1, 0), (-1, 1), (-1, 0))
+# Tables of side x side distances are kept for maps up to this side (32 MiB, four times that on hexagons).
+_LONGEST_CACHED_SIDE = 2048
 _HEXAGON_ROW_SPACING = math.sqrt(3) / 2
 
 
@@ -185,11 +187,12 @@ class Grid:
         squared_spacing = 0.75 if hexagonal else 1.0
         return (squared_spacing * rows.double().square() + 0.25 * half_cols.double().square()).sqrt()
 
-    def axis_distances(self) -> tuple[Tensor, Tensor]:
-        """Distances along each axis of the plane, between rows and between columns, float64, on the CPU.
+    def axis_distances(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Distances along each axis of the plane, between rows and between columns, float64.
 
         Their squares add up to that of :meth:`distance`. Between columns they depend on how the two rows are shifted.
-        Rows come in P kinds by turns, one on rectangles, two on hexagons; row r is of kind r % P.
+        Rows come in P kinds by turns, one on rectangles, two on hexagons; row r is of kind r % P. They are computed
+        once per device: do not write to them.
 
         Returns:
             Between rows ``[R, R]``; between columns ``[P, P, C, C]``, from kind and column to kind and column.
@@ -199,17 +202,8 @@ class Grid:
             >>> columns[0, 1].tolist()  # from columns of even rows to columns of odd rows
             [[0.5, 1.5], [0.5, 0.5]]
         """
-        hexagonal = self.topology == "hexagonal"
-        spacing = _HEXAGON_ROW_SPACING if hexagonal else 1.0
-        y = spacing * torch.arange(self.rows, dtype=torch.float64, device="cpu")
-        shifts = torch.tensor([0.0, 0.5] if hexagonal else [0.0], dtype=torch.float64, device="cpu")
-        x = shifts[:, None] + torch.arange(self.cols, dtype=torch.float64, device="cpu")
-        between_rows = (y[:, None] - y).abs()
-        between_columns = (x[:, None, :, None] - x[None, :, None, :]).abs()
-        if self.periodic:
-            between_rows = torch.minimum(between_rows, spacing * self.rows - between_rows)
-            between_columns = torch.minimum(between_columns, self.cols - between_columns)
-        return between_rows, between_columns
+        where = self._key, torch.device(device)
+        return _row_distances(*where), _column_distances(*where)
 
     def adjacent(self, a: Tensor, b: Tensor, connectivity: Connectivity | None = None) -> Tensor:
         """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbours, bool.
@@ -250,6 +244,16 @@ def _degree_table(key: str, connectivity: int, device: torch.device) -> Tensor:
 
 
 @torch.compiler.assume_constant_result
+def _row_distances(key: str, device: torch.device) -> Tensor:
+    return _axis_table(device, _build_row_distances, key)
+
+
+@torch.compiler.assume_constant_result
+def _column_distances(key: str, device: torch.device) -> Tensor:
+    return _axis_table(device, _build_column_distances, key)
+
+
+@torch.compiler.assume_constant_result
 def _window_offsets(key: str, radius: int, device: torch.device) -> Tensor:
     return _table(device, _build_window_offsets, key, radius)
 
@@ -262,6 +266,13 @@ def _window_mirror(key: str, radius: int, device: torch.device) -> Tensor:
 @torch.compiler.assume_constant_result
 def _window_center(key: str, radius: int) -> int:
     return _window_steps(key, radius).index((0, 0))
+
+
+def _axis_table(device: torch.device, build: Callable[..., Tensor], key: str) -> Tensor:
+    rows, cols, *_ = json.loads(key)
+    if max(rows, cols) > _LONGEST_CACHED_SIDE:
+        return build(key).to(device)
+    return _table(device, build, key)
 
 
 def _table(device: torch.device, build: Callable[..., Tensor], *of: str | int) -> Tensor:
@@ -295,6 +306,23 @@ def _build_neighbor_table(key: str, connectivity: int) -> Tensor:
     for slot in range(1, connectivity):
         repeated[:, slot] |= (table[:, :slot] == table[:, slot : slot + 1]).any(dim=1)
     return table.masked_fill(repeated, -1)
+
+
+def _build_row_distances(key: str) -> Tensor:
+    grid = Grid(*json.loads(key))
+    spacing = _HEXAGON_ROW_SPACING if grid.topology == "hexagonal" else 1.0
+    y = spacing * torch.arange(grid.rows, dtype=torch.float64, device="cpu")
+    distance = (y[:, None] - y).abs()
+    return torch.minimum(distance, spacing * grid.rows - distance) if grid.periodic else distance
+
+
+def _build_column_distances(key: str) -> Tensor:
+    grid = Grid(*json.loads(key))
+    shifts = [0.0, 0.5] if grid.topology == "hexagonal" else [0.0]
+    x = torch.tensor(shifts, dtype=torch.float64, device="cpu")[:, None]
+    x = x + torch.arange(grid.cols, dtype=torch.float64, device="cpu")
+    distance = (x[:, None, :, None] - x[None, :, None, :]).abs()
+    return torch.minimum(distance, grid.cols - distance) if grid.periodic else distance
 
 
 def _build_window_offsets(key: str, radius: int) -> Tensor:

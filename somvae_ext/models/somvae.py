@@ -20,6 +20,8 @@ from somvae_ext.models.networks import (
     DenseEncoder,
     NotebookDecoder,
     NotebookEncoder,
+    SmallConvDecoder,
+    SmallConvEncoder,
 )
 from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.somvae_config import SOMVAEConfig
@@ -81,7 +83,15 @@ class SOMVAE(nn.Module):
         self.decoder_q = _decoder(config) if decoder_q is None else decoder_q
         self.decoder_e = _decoder(config) if decoder_e is None and config.gradient == "som" else decoder_e
         self.quantizer = SOMQuantizer(
-            config.grid, config.latent_dim, border=config.border, straight_through=config.gradient == "copy"
+            config.grid,
+            config.latent_dim,
+            border=config.border,
+            straight_through=config.gradient == "copy",
+            update=config.codebook_update,
+            decay=config.decay,
+            sigma_initial=config.sigma_initial,
+            sigma_final=config.sigma_final,
+            sigma_steps=config.sigma_steps,
         )
         has_transitions = config.gamma > 0 or config.tau > 0
         self.transitions = _transitions(config) if has_transitions else None
@@ -144,6 +154,9 @@ class SOMVAE(nn.Module):
         clamped to [0, 1]: noise, or scaling by other data, brings values a little outside, where the entropy would
         have no minimum. Values beyond [-0.5, 1.5] are refused as not scaled.
 
+        With ``codebook_update="ema"`` no term moves codes: reconstruction_q moves decoder_q alone (and, with
+        ``gradient="copy"``, the encoder), commitment and som move the encoder, smoothness the encoder and the logits.
+
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
         first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
         nothing.
@@ -191,6 +204,8 @@ class SOMVAE(nn.Module):
             total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
                     + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
 
+        With ``codebook_update="ema"`` commitment and som weigh alpha / 2 each.
+
         Where no frame is left the losses are zero. Arguments and errors are those of :meth:`terms`.
         """
         config = self.config
@@ -198,7 +213,7 @@ class SOMVAE(nn.Module):
         count = max(1, output.indices.numel()) if mask is None else mask.sum().clamp_min(1)
         means = SOMVAETerms(*(term.sum() / count for term in terms))
         total = means.reconstruction_q + means.reconstruction_e
-        total = total + config.alpha * means.commitment + config.beta * means.som
+        total = total + config.commitment_weight * means.commitment + config.som_weight * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
         return SOMVAELosses(total, *means)
 
@@ -236,11 +251,12 @@ class SOMVAE(nn.Module):
         """Prepares the codebook before the first step, from the first samples.
 
         With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings, laid out on the
-        map in order (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`). With ``"normal"`` nothing is to be done.
+        map (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`), with ``"som"`` those of a batch SOM of the encodings
+        (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` nothing is to be done.
 
         Args:
-            x: as in :meth:`forward`; for k-means, at least K samples, or real frames, whose encodings are finite. The
-                others are left out.
+            x: as in :meth:`forward`; at least one sample, or real frame, whose encoding is finite, and for k-means K of
+                them. The others are left out.
             mask: as in :meth:`forward`.
             seed: of k-means.
 
@@ -249,6 +265,8 @@ class SOMVAE(nn.Module):
         """
         if self.config.init == "kmeans":
             self.quantizer.initialize_kmeans(self._encode_in_parts(x, mask), seed=seed, mask=mask)
+        elif self.config.init == "som":
+            self.quantizer.initialize_som(self._encode_in_parts(x, mask), mask=mask)
 
     @torch.no_grad()
     def revive(
@@ -263,14 +281,17 @@ class SOMVAE(nn.Module):
             mask: as in :meth:`forward`.
 
         Returns:
-            What was overwritten, as (parameter, its rows): a training loop resets the optimizer's state there.
-            Transitions are left as they are: nothing is known about those of the new codes.
+            The parameters that were overwritten, as (parameter, its rows): a training loop resets the optimizer's state
+            there. With ``codebook_update="ema"`` there is none. Transitions are left as they are: nothing is known
+            about those of the new codes.
 
         Raises:
-            ValueError: shapes that do not fit, a node out of range, or no sample to draw from.
+            ValueError: shapes that do not fit, a node out of range, no sample to draw from, or a neighbourhood that is
+                still narrowing.
         """
         rows = self.quantizer.revive(unused, self._encode_in_parts(x, mask), generator=generator, mask=mask)
-        return [(self.quantizer.codebook, rows)]
+        codebook = self.quantizer.codebook
+        return [(codebook, rows)] if isinstance(codebook, nn.Parameter) else []
 
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float = 100.0) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the transition logits learn at a multiple of the rate.
@@ -349,6 +370,8 @@ def _encoder(config: SOMVAEConfig) -> nn.Module:
         return DenseEncoder(shape, dim, config.hidden_sizes, latent_relu=config.latent_relu)
     if config.network == "conv":
         return ConvEncoder(shape, dim)
+    if config.network == "small-conv":
+        return SmallConvEncoder(shape, dim)
     return NotebookEncoder(shape, dim) if config.network == "notebook" else nn.Flatten()
 
 
@@ -360,4 +383,6 @@ def _decoder(config: SOMVAEConfig) -> nn.Module:
         return DenseDecoder(dim, shape, config.hidden_sizes[::-1], sigmoid=sigmoid)
     if config.network == "conv":
         return ConvDecoder(dim, shape, sigmoid=sigmoid)
+    if config.network == "small-conv":
+        return SmallConvDecoder(dim, shape, sigmoid=sigmoid)
     return NotebookDecoder(dim, shape, sigmoid=sigmoid) if config.network == "notebook" else nn.Unflatten(1, shape)

@@ -6,17 +6,19 @@ import dataclasses
 import math
 from typing import Literal
 
-from somvae_ext.config_checks import Bounds, check_fields
+from somvae_ext.config_checks import Bounds, check_fields, check_unused
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models.reconstruction import Output, Reconstruction
+from somvae_ext.nn.quantizer import CodebookUpdate
 from somvae_ext.ops.neighborhood import Border
 
-Network = Literal["dense", "conv", "notebook", "identity"]
+Network = Literal["dense", "conv", "notebook", "small-conv", "identity"]
 Gradient = Literal["som", "copy", "none"]
-Init = Literal["normal", "kmeans"]
+Init = Literal["normal", "kmeans", "som"]
 Transitions = Literal["dense", "local"]
 TransitionUpdates = Literal["auto", "dense", "rows"]
 
+_BETA = 0.9
 _TRANSITION_RADIUS = 8
 # "auto" updates rows from this many nodes on.
 _ROWS_FROM_NODES = 1024
@@ -34,15 +36,24 @@ class SOMVAEConfig:
         periodic: whether the map wraps around.
         latent_dim: size of an encoding D.
         network: encoder and decoders, see :mod:`somvae_ext.models.networks`: ``"dense"``, ``"conv"`` (the published
-            convolutional ones), ``"notebook"`` (smaller convolutional ones), or ``"identity"``, where encodings are
-            the samples themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by gradients.
+            convolutional ones), ``"notebook"`` (smaller convolutional ones), ``"small-conv"`` (strided convolutions of
+            few channels, for images with both sides of at least 16), or ``"identity"``, where encodings are the samples
+            themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by gradients.
         hidden_sizes: widths of the dense encoder's hidden layers; the decoders have the same in reverse.
         latent_relu: whether the dense encoder ends with a ReLU, as the published dense variant does.
         output: how the decoders end: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others. (Identity
             decoders give back what they get.)
-        border: how neighbours missing at the map's border count, see :class:`~somvae_ext.nn.SOMQuantizer`.
-        init: the codebook's start: ``"normal"`` as published, or ``"kmeans"`` of the first encodings, see
-            :meth:`SOMVAE.initialize`.
+        codebook_update: how codes learn, see :class:`~somvae_ext.nn.SOMQuantizer`. ``"gradient"``: by the gradient of
+            the whole loss, as published; the map is hardly ordered. ``"ema"``: as smoothed moving averages of what
+            their nodes win, a batch SOM in the space of the encodings; the map is ordered.
+        border: how neighbours missing at the map's border count, for ``"gradient"``.
+        decay: for ``"ema"``: how much of the averages a step leaves; by default 0.99.
+        sigma_initial: for ``"ema"``: width of the neighbourhood at first, in units of the grid; by default half of the
+            map's longer side.
+        sigma_final: for ``"ema"``: its width at the end, the dial between order and clusters; by default 0.7.
+        sigma_steps: for ``"ema"``: steps until then, best 70 % of the training's; by default 2000.
+        init: the codebook's start: ``"normal"`` as published, ``"kmeans"`` centres of the first encodings, or the codes
+            of a batch SOM of them, ``"som"``, see :meth:`SOMVAE.initialize`.
         reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
             in [0, 1] and the decoders' sigmoid. Samples a little outside count as 0 and 1, see :meth:`SOMVAE.loss`.
         gradient: what the encoder learns from besides commitment and smoothness. ``"som"``: the reconstruction from
@@ -50,7 +61,8 @@ class SOMVAEConfig:
             gradient of the reconstruction from the code to the encoding (straight-through), ``"none"`` has nothing in
             its place, and collapses.
         alpha: weight of the commitment loss.
-        beta: weight of the SOM loss.
+        beta: weight of the SOM loss, by default 0.9. With ``codebook_update="ema"`` it must be None: commitment and SOM
+            loss weigh alpha / 2 each.
         gamma: weight of the transition loss. 0 for data without an order in time.
         tau: weight of the smoothness loss. 0 for data without an order in time.
         transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
@@ -63,7 +75,7 @@ class SOMVAEConfig:
             rows from 1024 nodes on, of which a batch visits few. After the same number of epochs a table trained by
             rows may be behind one trained densely, which moves a row on between its visits.
 
-    The first defaults of the loss are the published ones; gamma and tau are those for static data. ``gradient="copy"``
+    The defaults are the published loss on dense networks; gamma and tau are those for static data. ``gradient="copy"``
     with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both
     weigh alpha.
 
@@ -82,12 +94,17 @@ class SOMVAEConfig:
     hidden_sizes: tuple[int, ...] = (256, 128)
     latent_relu: bool = False
     output: Output = "sigmoid"
+    codebook_update: CodebookUpdate = "gradient"
     border: Border = "zero"
+    decay: float | None = None
+    sigma_initial: float | None = None
+    sigma_final: float | None = None
+    sigma_steps: int | None = None
     init: Init = "normal"
     reconstruction: Reconstruction = "mse"
     gradient: Gradient = "som"
     alpha: float = 1.0
-    beta: float = 0.9
+    beta: float | None = None
     gamma: float = 0.0
     tau: float = 0.0
     square_gamma: bool = False
@@ -96,7 +113,20 @@ class SOMVAEConfig:
     transition_updates: TransitionUpdates = "auto"
 
     def __post_init__(self) -> None:
-        check_fields(self, may_be_empty=("hidden_sizes",), transition_radius=Bounds(at_least=0))
+        check_fields(
+            self,
+            may_be_empty=("hidden_sizes",),
+            decay=Bounds(at_least=0, below=1),
+            sigma_initial=Bounds(above=0),
+            sigma_final=Bounds(above=0),
+            transition_radius=Bounds(at_least=0),
+        )
+        if self.codebook_update == "gradient":
+            check_unused(self, "codebook_update must be 'ema'", "decay", "sigma_initial", "sigma_final", "sigma_steps")
+            if self.beta is None:
+                object.__setattr__(self, "beta", _BETA)
+        else:
+            check_unused(self, "codebook_update must be 'gradient'", "border", "beta")
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(
                 "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "
@@ -115,7 +145,6 @@ class SOMVAEConfig:
         if self.reconstruction == "bce" and self.output == "linear":
             raise ValueError("SOMVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
         _ = self.grid
-
     @classmethod
     def published(cls) -> SOMVAEConfig:
         """The published code's setting for series of 28 x 28 images: 5,600,834 trainable numbers.
@@ -150,3 +179,13 @@ class SOMVAEConfig:
     def transition_weight(self) -> float:
         """What the transition loss is multiplied by: gamma, or gamma^2."""
         return self.gamma**2 if self.square_gamma else self.gamma
+
+    @property
+    def commitment_weight(self) -> float:
+        """What the commitment loss is multiplied by: alpha, or, with ``codebook_update="ema"``, half of it."""
+        return self.alpha / 2 if self.codebook_update == "ema" else self.alpha
+
+    @property
+    def som_weight(self) -> float:
+        """What the SOM loss is multiplied by: beta, or, with ``codebook_update="ema"``, half of alpha."""
+        return self.alpha / 2 if self.beta is None else self.beta

@@ -1,11 +1,10 @@
 """Layers that others build into their own models. Needs only torch."""
 
-from somvae_ext.nn.quantizer import Quantizer
+from somvae_ext.nn.quantizer import CodeStatistics, Quantizer
 from somvae_ext.nn.som import SOM
 from somvae_ext.nn.som_quantizer import QuantizerLosses, QuantizerOutput, SOMQuantizer
 from somvae_ext.nn.transition import TransitionModel, predecessors
 from somvae_ext.nn.vector_quantizer import (
-    CodeStatistics,
     VectorQuantizer,
     VectorQuantizerLosses,
     VectorQuantizerOutput,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal, NamedTuple, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext import ops
-from somvae_ext.config_checks import check_integer
+from somvae_ext.config_checks import Bounds, check_integer, check_number
+from somvae_ext.exportable import exportable
+from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.snapshot import snapshot
 from somvae_ext.som import kmeans_centers
 
@@ -15,13 +19,26 @@ from somvae_ext.som import kmeans_centers
 _INITIAL_STD = 0.05
 MASKED = -1  # index of a masked encoding, which has no code
 
+CodebookUpdate = Literal["gradient", "ema"]
+
+
+@exportable
+class CodeStatistics(NamedTuple):
+    """What each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
+
+    Statistics of several batches, or processes, are added up.
+    """
+
+    counts: Tensor
+    sums: Tensor
+
 
 def finite_rows(x: Tensor) -> Tensor:
     """Which rows of x ``[M, D]`` hold finite values only, bool ``[M]``."""
     return x.abs().amax(dim=1).isfinite()  # isfinite().all(dim=1) takes ten times as long on the CPU
 
 
-class Quantizer(nn.Module):
+class Quantizer(FullPrecisionBuffers):
     """What :class:`~somvae_ext.nn.SOMQuantizer` and :class:`~somvae_ext.nn.VectorQuantizer` have in common.
 
     They draw the codebook themselves, by :meth:`reset_parameters`, when they have all that belongs to it.
@@ -33,28 +50,51 @@ class Quantizer(nn.Module):
     Args:
         num_codes: number of codes K.
         dim: size of a code D.
-        learned: the codebook is a parameter, for an optimizer; otherwise a buffer.
+        update: how codes learn. ``"gradient"``: the codebook is a parameter, for an optimizer. ``"ema"``: it is a
+            buffer, which follows exponential moving averages of what the codes win. They are float32 or float64, even
+            where the module is cast to 16 bits.
+        decay: how much of the averages a batch leaves, for ``"ema"``.
         channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
 
     Attributes:
         codebook: ``[K, D]``.
+        ema_counts: for ``"ema"``, buffer ``[K]``: the average N of how many encodings each code wins in a batch.
+        ema_sums: for ``"ema"``, buffer ``[K, D]``: the average m of their sum.
 
     Raises:
-        ValueError: ``num_codes`` or ``dim`` that is not an integer of at least 1.
+        ValueError: ``num_codes`` or ``dim`` that is not an integer of at least 1, an unknown ``update``, or a ``decay``
+            that is not a number from 0 to below 1.
     """
 
     codebook: Tensor
+    ema_counts: Tensor
+    ema_sums: Tensor
+    full_precision_buffers: ClassVar[tuple[str, ...]] = ("ema_counts", "ema_sums")
 
-    def __init__(self, num_codes: int, dim: int, *, learned: bool = True, channel_first: bool = False) -> None:
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        update: CodebookUpdate = "gradient",
+        decay: float = 0.99,
+        channel_first: bool = False,
+    ) -> None:
         super().__init__()
+        if update not in get_args(CodebookUpdate):
+            raise ValueError(f"{type(self).__name__}: update must be 'gradient' or 'ema', got {update!r}")
+        self.update: CodebookUpdate = update
+        self.decay = check_number(type(self).__name__, "decay", decay, Bounds(at_least=0, below=1))
         self.num_codes = check_integer(type(self).__name__, "num_codes", num_codes)
         self.dim = check_integer(type(self).__name__, "dim", dim)
         self.channel_first = channel_first
         codebook = torch.empty(self.num_codes, self.dim)
-        if learned:
+        if update == "gradient":
             self.codebook = nn.Parameter(codebook)
         else:
             self.register_buffer("codebook", codebook)
+            self.register_buffer("ema_counts", torch.empty(self.num_codes, dtype=full_precision_dtype()))
+            self.register_buffer("ema_sums", torch.empty(self.num_codes, self.dim, dtype=full_precision_dtype()))
 
     def reset_parameters(self) -> None:
         """Draws a new codebook: normal with standard deviation 0.05, truncated at 0.1."""
@@ -84,6 +124,42 @@ class Quantizer(nn.Module):
         new start or moving averages have overwritten the codebook by then.
         """
         return snapshot(self.codebook) if torch.is_grad_enabled() else self.codebook
+
+    @torch.no_grad()
+    def statistics(self, z: Tensor, indices: Tensor, mask: Tensor | None = None) -> CodeStatistics:
+        """Counts and sums of the encodings that each code won: what moving averages need to know of a batch.
+
+        Args:
+            z: encodings as in the forward pass; those that are not finite are left out.
+            indices: their codes, as the forward pass gave them; those of index -1, which it gives to masked encodings,
+                are left out.
+            mask: which encodings are real, for indices of other origin.
+
+        Raises:
+            ValueError: shapes that do not fit, or an index out of range.
+        """
+        z = self._channel_last(z)
+        if indices.shape != z.shape[:-1]:
+            raise ValueError(
+                f"{type(self).__name__}.statistics: indices must have the shape of z without its features, "
+                f"{list(z.shape[:-1])}, got {list(indices.shape)}"
+            )
+        self._check_mask(z, mask)
+        rows, index = z.reshape(-1, self.dim), indices.flatten()
+        counted = self._takes_part(rows, mask) & (index != MASKED)
+        # In one shape whatever is left out, for compiled graphs: the others are zeros of code 0, taken off its count.
+        rows, index = torch.where(counted[:, None], rows, 0), torch.where(counted, index, 0)
+        sums, counts = ops.segment_sum(rows, index, self.num_codes)
+        counts[0] -= (~counted).sum()
+        return CodeStatistics(counts, sums)
+
+    def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
+        """Moves the codes to the moving averages that these :meth:`statistics` lead to, in place.
+
+        Raises:
+            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+        """
+        raise NotImplementedError
 
     @torch.no_grad()
     def revive(
@@ -135,6 +211,30 @@ class Quantizer(nn.Module):
             drawn = torch.randint(len(rows), unused.shape, generator=generator)
         self.codebook[unused] = rows[drawn.to(rows.device)].to(self.codebook)
         return unused
+
+    def _average(self, counts: Tensor, sums: Tensor) -> None:
+        """Takes the statistics of a batch into the averages.
+
+        Raises:
+            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+        """
+        name = f"{type(self).__name__}.update_codebook"
+        if self.update != "ema":
+            raise ValueError(f"{name}: update must be 'ema', got {self.update!r}")
+        for argument, given, average in (("counts", counts, self.ema_counts), ("sums", sums, self.ema_sums)):
+            if given.shape != average.shape:
+                raise ValueError(f"{name}: {argument} must have shape {list(average.shape)}, got {list(given.shape)}")
+        counts, sums = counts.to(self.ema_counts), sums.to(self.ema_sums)
+        # An average never gets rid of a NaN.
+        finite = finite_rows(sums) & counts.isfinite()
+        self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
+        self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
+
+    def _total_average(self) -> Tensor:
+        """Sum of the averaged counts, ``[1, 1]``."""
+        # Not torch.sum, whose order, and so its last bit, depends on the number of threads where there are many codes.
+        everything = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
+        return ops.segment_sum(self.ema_counts[:, None], everything, 1).sum
 
     def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None) -> Tensor:
         """K centres ``[K, D]`` of the encodings that are real and finite, in no particular order."""

@@ -5,14 +5,32 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somvae_ext import ops
+from somvae_ext.config_checks import Bounds, check_integer, check_number
 from somvae_ext.exportable import exportable
 from somvae_ext.grid import Grid
-from somvae_ext.nn.quantizer import Quantizer
+from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer
 from somvae_ext.ops.neighborhood import Border
 from somvae_ext.som import lay_out
+from somvae_ext.som.neighborhoods import axis_weights
+
+# Defaults of update="ema". The widths are those of which maps of real images had the fewest topographic errors.
+DEFAULT_DECAY = 0.99
+DEFAULT_SIGMA_FINAL = 0.7
+DEFAULT_SIGMA_STEPS = 2000
+
+# What the averages begin with: each code has won a tenth of an encoding, itself. So little, that the first batches
+# decide where the map lies.
+_FIRST_COUNT = 0.1
+# A code moves where the map around it has won at least this share of what an average node has. The share is relative,
+# because the average falls with the size of the map.
+_LEAST_SHARE = 1e-3
+# Beside a node's own weight of 1, smaller weights are lost in float64. As zeros they cost nothing: a narrow neighbourhood
+# is a band along each axis.
+_NEGLIGIBLE_WEIGHT = 2.0**-53
 
 
 @exportable
@@ -40,8 +58,9 @@ class QuantizerOutput(NamedTuple):
 class SOMQuantizer(Quantizer):
     """Replaces encodings by the nearest codes of a map, and says what pulls codes and encodings together.
 
-    For an encoding z with winner w (Fortuin et al. 2019, arXiv 1806.02199, with the means of the published code where
-    the paper writes sums; only with means do the published weights have their meaning)::
+    **Codes that learn by gradients**, ``update="gradient"``: for an encoding z with winner w (Fortuin et al. 2019,
+    arXiv 1806.02199, with the means of the published code where the paper writes sums; only with means do the published
+    weights have their meaning)::
 
         commitment = 1/D * |z - e_w|^2
         som        = 1/(D * M) * (|sg[z] - e_w|^2 + sum over neighbours j of w of |sg[z] - e_j|^2)
@@ -53,24 +72,62 @@ class SOMQuantizer(Quantizer):
       the border is a code of zeros: it counts in the value and has no gradient.
     - ``"mask"``: M is the number of slots that exist at this winner, itself included; a missing neighbour adds nothing.
 
-    ``quantized`` is a plain gather: its gradient reaches the codebook alone. With ``straight_through`` it is
-    z + sg[e_w - z] (Bengio et al. 2013; van den Oord et al. 2017, section 3.2): its gradient reaches the encodings
-    alone, as if nothing had been quantized, and the codes learn from the losses. All of it is one op,
+    ``quantized`` is a plain gather: its gradient reaches the codebook alone. All of it is one op,
     :func:`~somvae_ext.ops.som_head`.
+
+    **An ordered map**, ``update="ema"``: a batch SOM (Kohonen 2013) that runs along in the space of the encodings. The
+    codes are a buffer without a gradient: exponential moving averages of what the nodes win, smoothed over the grid by
+    a Gaussian neighbourhood h whose width falls while the network learns. After t updates::
+
+        sigma_t = sigma_initial * (sigma_final / sigma_initial)^min(1, t / sigma_steps)
+        h(u, v) = exp(-d(u, v)^2 / (2 sigma_t^2)),    d the distance on the grid
+
+        commitment = 1/D * |z - sg[e_w]|^2
+        som        = 1/D * |z - sg[m_w]|^2,    m_w = sum_v h(w, v) e_v / sum_v h(w, v)
+
+    Both move encodings only: towards the winner, and towards the mean of the map around it. A step of the codes, from a
+    batch in which node u wins n_u encodings of sum S_u::
+
+        N_u <- decay * N_u + (1 - decay) * n_u
+        m_u <- decay * m_u + (1 - decay) * S_u
+        e_u <- sum_v h(u, v) m_v / sum_v h(u, v) N_v,    where the denominator is above 1/1000 of the mean of N
+
+    The averages themselves are not smoothed, which lets sigma shrink. The forward pass never moves a code. That takes
+    two steps after it, before or after the backward pass, between which processes that train together add up what they
+    have; ``update_codebook`` also counts t, so that forward pass and update of a step have the same sigma::
+
+        statistics = quantizer.statistics(z, output.indices)
+        quantizer.update_codebook(*statistics)
+
+    ``sigma_final`` is the dial between order and clusters: at 0.7 the map has few topographic errors; from 0.5 on down
+    the clusters are somewhat purer and the map is less ordered.
+
+    With ``straight_through`` the gradient of ``quantized`` reaches the encodings alone, as if nothing had been
+    quantized (Bengio et al. 2013; van den Oord et al. 2017, section 3.2): it is z + sg[e_w - z].
 
     Args:
         grid: the map's grid, K = ``grid.num_nodes``.
         dim: size of a code D.
-        border: ``"zero"`` or ``"mask"``.
+        border: ``"zero"`` or ``"mask"``, for ``update="gradient"``.
         straight_through: where the gradient of ``quantized`` goes.
         channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
+        update: ``"gradient"`` or ``"ema"``. The following are for ``"ema"``.
+        decay: how much of the averages a batch leaves, from 0 to below 1; by default 0.99.
+        sigma_initial: width of the neighbourhood at first, in units of the grid; by default half of the map's longer
+            side, but at least ``sigma_final``.
+        sigma_final: its width at the end, above 0; by default 0.7.
+        sigma_steps: updates until then; by default 2000. A good choice is 70 % of a training.
 
     Attributes:
-        codebook: parameter ``[K, D]``, nodes in row-major order; at first normal with standard deviation 0.05,
-            truncated at 0.1.
+        codebook: ``[K, D]``, nodes in row-major order, a parameter or, with ``"ema"``, a buffer; at first normal with
+            standard deviation 0.05, truncated at 0.1.
+        ema_counts: for ``"ema"``, buffer ``[K]``, the N_u; at first 0.1.
+        ema_sums: for ``"ema"``, buffer ``[K, D]``, the m_u; at first 0.1 times the codes.
+        num_updates: for ``"ema"``, buffer, int64: t.
 
     Raises:
-        ValueError: ``dim`` below 1 or an unknown ``border``.
+        ValueError: ``dim`` below 1, an unknown ``border`` or ``update``, a number out of range, or an option that has
+            no use in this mode.
 
     Example:
         >>> import torch
@@ -81,9 +138,17 @@ class SOMQuantizer(Quantizer):
         >>> image = SOMQuantizer(Grid(4, 4), dim=8, channel_first=True)(torch.randn(2, 8, 7, 7))
         >>> image.quantized.shape, image.indices.shape
         (torch.Size([2, 8, 7, 7]), torch.Size([2, 7, 7]))
+
+        An ordered map follows the encodings of each step:
+
+        >>> ordered = SOMQuantizer(Grid(4, 4), dim=8, update="ema", sigma_steps=100)
+        >>> z = torch.randn(32, 8)
+        >>> ordered.update_codebook(*ordered.statistics(z, ordered(z).indices))
+        >>> round(ordered.sigma, 3)
+        1.979
     """
 
-    codebook: nn.Parameter
+    num_updates: Tensor
 
     def __init__(
         self,
@@ -93,14 +158,66 @@ class SOMQuantizer(Quantizer):
         border: Border = "zero",
         straight_through: bool = False,
         channel_first: bool = False,
+        update: CodebookUpdate = "gradient",
+        decay: float | None = None,
+        sigma_initial: float | None = None,
+        sigma_final: float | None = None,
+        sigma_steps: int | None = None,
     ) -> None:
-        super().__init__(grid.num_nodes, dim, channel_first=channel_first)
+        given = {
+            "decay": decay,
+            "sigma_initial": sigma_initial,
+            "sigma_final": sigma_final,
+            "sigma_steps": sigma_steps,
+        }
+        super().__init__(
+            grid.num_nodes,
+            dim,
+            update=update,
+            decay=DEFAULT_DECAY if decay is None else decay,
+            channel_first=channel_first,
+        )
         if border not in ("zero", "mask"):
             raise ValueError(f"SOMQuantizer: border must be 'zero' or 'mask', got {border!r}")
+        if update == "ema" and border != "zero":
+            raise ValueError(f"SOMQuantizer: update must be 'gradient' for border to mean anything, got {border!r}")
+        if update == "gradient":
+            for name, value in given.items():
+                if value is not None:
+                    raise ValueError(f"SOMQuantizer: update must be 'ema' for {name} to mean anything, got {value!r}")
         self.grid = grid
         self.border: Border = border
         self.straight_through = straight_through
+        self.sigma_final = _width("sigma_final", DEFAULT_SIGMA_FINAL if sigma_final is None else sigma_final)
+        half = max(grid.rows, grid.cols) / 2
+        self.sigma_initial = _width("sigma_initial", max(half, self.sigma_final) if sigma_initial is None else sigma_initial)
+        if self.sigma_initial < self.sigma_final:
+            raise ValueError(
+                f"SOMQuantizer: sigma_initial must be at least sigma_final, {self.sigma_final}, got {self.sigma_initial}"
+            )
+        self.sigma_steps = check_integer(
+            "SOMQuantizer", "sigma_steps", DEFAULT_SIGMA_STEPS if sigma_steps is None else sigma_steps
+        )
+        if update == "ema":
+            self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
         self.reset_parameters()
+
+    @property
+    def sigma(self) -> float:
+        """Width of the neighbourhood in the next step, for ``update="ema"``. On CUDA this waits for the device."""
+        return self._sigma().item()
+
+    @property
+    def narrowing(self) -> bool:
+        """Whether sigma is still above ``sigma_final``. On CUDA this waits for the device."""
+        return self.update == "ema" and int(self.num_updates) < self.sigma_steps
+
+    def reset_parameters(self) -> None:
+        """Draws a new codebook, and starts averages and narrowing anew."""
+        super().reset_parameters()
+        if self.update == "ema":
+            self.num_updates.zero_()
+            self._restart_averages()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> QuantizerOutput:
         """Quantizes encodings.
@@ -117,21 +234,58 @@ class SOMQuantizer(Quantizer):
         """
         z = self._channel_last(z)
         rows = self._unmasked(z, mask)
+        quantized, index, *losses = self._on_averages(rows) if self.update == "ema" else self._on_parameters(rows)
+        quantized, indices, losses = self._results(z, mask, quantized, index, *losses)
+        return QuantizerOutput(quantized, indices, QuantizerLosses(*losses))
+
+    def _on_parameters(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``."""
         head = ops.som_head(
             rows, self.snapshot(), self.grid, border=self.border, straight_through=self.straight_through
         )
         slots: Tensor | int = 1 + self.grid.num_slots
         if self.border == "mask":
-            slots = 1 + self.grid.degree(z.device)[head.index]
-        commitment, som = head.commitment / self.dim, head.som / (self.dim * slots)
-        quantized, indices, losses = self._results(z, mask, head.quantized, head.index, commitment, som)
-        return QuantizerOutput(quantized, indices, QuantizerLosses(*losses))
+            slots = 1 + self.grid.degree(rows.device)[head.index]
+        return head.quantized, head.index, head.commitment / self.dim, head.som / (self.dim * slots)
+
+    def _on_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same of a map that follows moving averages."""
+        index = ops.bmu(rows.detach(), self.codebook).index
+        # Copies, so that the codes may move before the backward pass.
+        codes = F.embedding(index, self.codebook)
+        near = F.embedding(index, self._local_means())
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        commitment, som = ((rows.to(wide) - target.to(wide)).square().sum(dim=1) for target in (codes, near))
+        if self.straight_through:
+            # The difference is zero, so that the value is the code, bit by bit, as it would not be in z + (code - z).
+            codes = codes + (rows - rows.detach())
+        return codes, index, commitment / self.dim, som / self.dim
+
+    @torch.no_grad()
+    def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
+        """Moves the codes to the smoothed averages that these statistics lead to, in place, and narrows sigma.
+
+        Args:
+            counts: how many encodings each node won, ``[K]``.
+            sums: their sums, ``[K, D]``. A node whose sum is not finite, or overflows, counts as having won nothing.
+
+        Raises:
+            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+        """
+        self._average(counts, sums)
+        weights = self._weights()
+        least = _LEAST_SHARE * self._total_average() / self.num_codes
+        count = ops.som_update(torch.zeros_like(self.ema_counts)[:, None], self.ema_counts[:, None], self._ones(), weights, rate=1.0)
+        codes = ops.som_update(self.codebook, self.ema_sums, self.ema_counts, weights)
+        self.codebook.copy_(torch.where(count > least, codes, self.codebook))
+        self.num_updates += 1
 
     @torch.no_grad()
     def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None) -> None:
-        """Sets the codebook to k-means centres of encodings, laid out so that the map starts ordered.
+        """Sets the codebook to k-means centres of encodings, laid out on the map.
 
-        See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`.
+        See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`. With ``update="ema"`` the
+        averages begin anew there.
 
         Args:
             z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
@@ -142,8 +296,72 @@ class SOMQuantizer(Quantizer):
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
         """
         self.codebook.copy_(lay_out(self._kmeans_centers(z, seed, mask), self.grid))
+        if self.update == "ema":
+            self._restart_averages()
+
+    @torch.no_grad()
+    def revive(
+        self,
+        unused: Tensor,
+        z: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Replaces codes that win nothing by encodings, drawn at random from those that are real and finite.
+
+        With ``update="ema"`` they count as average nodes from then on. See :meth:`Quantizer.revive` for arguments,
+        result and errors.
+
+        Raises:
+            ValueError: also while sigma narrows: the neighbourhood would draw them back at once.
+        """
+        if self.narrowing:
+            raise ValueError(
+                f"SOMQuantizer.revive: sigma must have reached sigma_final = {self.sigma_final}, because a wide "
+                f"neighbourhood draws moved codes back at once, got {self.sigma:.3g} after {int(self.num_updates)} of "
+                f"{self.sigma_steps} updates"
+            )
+        rows = super().revive(unused, z, generator=generator, mask=mask)
+        if self.update == "ema" and len(rows) > 0:
+            share = self._total_average() / self.num_codes
+            self.ema_counts[rows] = share[0].expand(len(rows))
+            self.ema_sums[rows] = share * self.codebook[rows].to(self.ema_sums)
+        return rows
 
     def extra_repr(self) -> str:
-        layout = ", channel_first=True" if self.channel_first else ""
-        estimator = ", straight_through=True" if self.straight_through else ""
-        return f"{self.grid}, dim={self.dim}, border={self.border!r}{estimator}{layout}"
+        options = [f"{self.grid}", f"dim={self.dim}"]
+        if self.update == "ema":
+            options += [f"update='ema', decay={self.decay}, sigma_initial={self.sigma_initial}"]
+            options += [f"sigma_final={self.sigma_final}, sigma_steps={self.sigma_steps}"]
+        else:
+            options += [f"border={self.border!r}"]
+        options += ["straight_through=True"] * self.straight_through + ["channel_first=True"] * self.channel_first
+        return ", ".join(options)
+
+    def _sigma(self) -> Tensor:
+        """Width of the neighbourhood, float64 and without waiting for the device, exactly ``sigma_final`` at the end."""
+        done = self.num_updates.double() / self.sigma_steps
+        narrowing = self.sigma_initial * (self.sigma_final / self.sigma_initial) ** done
+        return torch.where(done < 1, narrowing, self.sigma_final)
+
+    def _weights(self) -> ops.AxisWeights:
+        weights = axis_weights(self.grid, "gaussian", self._sigma(), self.codebook.device)
+        assert weights is not None
+        return ops.AxisWeights(*(torch.where(along >= _NEGLIGIBLE_WEIGHT, along, 0) for along in weights))
+
+    def _local_means(self) -> Tensor:
+        """Mean of the map around each node, sum_v h(u, v) e_v / sum_v h(u, v), ``[K, D]``."""
+        codes = self.codebook if self.codebook.dtype == torch.float64 else self.codebook.float()
+        return ops.som_update(self.codebook, codes, self._ones(), self._weights())
+
+    def _ones(self) -> Tensor:
+        return torch.ones_like(self.ema_counts)
+
+    def _restart_averages(self) -> None:
+        self.ema_counts.fill_(_FIRST_COUNT)
+        self.ema_sums.copy_(_FIRST_COUNT * self.codebook.to(self.ema_sums))
+
+
+def _width(name: str, value: float) -> float:
+    return check_number("SOMQuantizer", name, value, Bounds(above=0))

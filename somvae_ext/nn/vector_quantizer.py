@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,7 @@ from torch import Tensor
 from somvae_ext import ops
 from somvae_ext.config_checks import Bounds, check_number
 from somvae_ext.exportable import exportable
-from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
-from somvae_ext.nn.quantizer import MASKED, Quantizer, finite_rows
-
-CodebookUpdate = Literal["gradient", "ema"]
+from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer
 
 
 @exportable
@@ -39,18 +36,7 @@ class VectorQuantizerOutput(NamedTuple):
     losses: VectorQuantizerLosses
 
 
-@exportable
-class CodeStatistics(NamedTuple):
-    """What each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
-
-    Statistics of several batches, or processes, are added up.
-    """
-
-    counts: Tensor
-    sums: Tensor
-
-
-class VectorQuantizer(FullPrecisionBuffers, Quantizer):
+class VectorQuantizer(Quantizer):
     """Replaces encodings by the nearest codes, and says what pulls codes and encodings together.
 
     For an encoding z with nearest code e (van den Oord et al. 2017, arXiv 1711.00937, equation 3; means over the
@@ -108,10 +94,6 @@ class VectorQuantizer(FullPrecisionBuffers, Quantizer):
         >>> quantizer.update_codebook(*quantizer.statistics(z, output.indices))
     """
 
-    ema_counts: Tensor
-    ema_sums: Tensor
-    full_precision_buffers: ClassVar[tuple[str, ...]] = ("ema_counts", "ema_sums")
-
     def __init__(
         self,
         num_codes: int,
@@ -122,15 +104,8 @@ class VectorQuantizer(FullPrecisionBuffers, Quantizer):
         epsilon: float = 1e-5,
         channel_first: bool = False,
     ) -> None:
-        if update not in get_args(CodebookUpdate):
-            raise ValueError(f"VectorQuantizer: update must be 'gradient' or 'ema', got {update!r}")
-        super().__init__(num_codes, dim, learned=update == "gradient", channel_first=channel_first)
-        self.update: CodebookUpdate = update
-        self.decay = check_number("VectorQuantizer", "decay", decay, Bounds(at_least=0, below=1))
+        super().__init__(num_codes, dim, update=update, decay=decay, channel_first=channel_first)
         self.epsilon = check_number("VectorQuantizer", "epsilon", epsilon, Bounds(above=0))
-        if update == "ema":
-            self.register_buffer("ema_counts", torch.empty(self.num_codes, dtype=full_precision_dtype()))
-            self.register_buffer("ema_sums", torch.empty(self.num_codes, self.dim, dtype=full_precision_dtype()))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -167,34 +142,6 @@ class VectorQuantizer(FullPrecisionBuffers, Quantizer):
         return VectorQuantizerOutput(quantized, indices, VectorQuantizerLosses(*losses))
 
     @torch.no_grad()
-    def statistics(self, z: Tensor, indices: Tensor, mask: Tensor | None = None) -> CodeStatistics:
-        """What :meth:`update_codebook` needs to know of a batch.
-
-        Args:
-            z: encodings as in :meth:`forward`; those that are not finite are left out.
-            indices: their codes, as :meth:`forward` gave them; those of index -1, which it gives to masked encodings,
-                are left out.
-            mask: as in :meth:`forward`, for indices of other origin.
-
-        Raises:
-            ValueError: shapes that do not fit, or an index out of range.
-        """
-        z = self._channel_last(z)
-        if indices.shape != z.shape[:-1]:
-            raise ValueError(
-                "VectorQuantizer.statistics: indices must have the shape of z without its features, "
-                f"{list(z.shape[:-1])}, got {list(indices.shape)}"
-            )
-        self._check_mask(z, mask)
-        rows, index = z.reshape(-1, self.dim), indices.flatten()
-        counted = self._takes_part(rows, mask) & (index != MASKED)
-        # In one shape whatever is left out, for compiled graphs: the others are zeros of code 0, taken off its count.
-        rows, index = torch.where(counted[:, None], rows, 0), torch.where(counted, index, 0)
-        sums, counts = ops.segment_sum(rows, index, self.num_codes)
-        counts[0] -= (~counted).sum()
-        return CodeStatistics(counts, sums)
-
-    @torch.no_grad()
     def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
         """Moves the codes to the averages that these statistics lead to, in place.
 
@@ -205,22 +152,8 @@ class VectorQuantizer(FullPrecisionBuffers, Quantizer):
         Raises:
             ValueError: statistics of another shape, or a codebook that learns by its gradient.
         """
-        if self.update != "ema":
-            raise ValueError(f"VectorQuantizer.update_codebook: update must be 'ema', got {self.update!r}")
-        for name, given, expected in (("counts", counts, self.ema_counts), ("sums", sums, self.ema_sums)):
-            if given.shape != expected.shape:
-                raise ValueError(
-                    f"VectorQuantizer.update_codebook: {name} must have shape {list(expected.shape)}, "
-                    f"got {list(given.shape)}"
-                )
-        counts, sums = counts.to(self.ema_counts), sums.to(self.ema_sums)
-        # An average never gets rid of a NaN.
-        finite = finite_rows(sums) & counts.isfinite()
-        self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
-        self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
-        # Not torch.sum, whose order, and so its last bit, depends on the number of threads where there are many codes.
-        everything = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
-        total = ops.segment_sum(self.ema_counts[:, None], everything, 1).sum
+        self._average(counts, sums)
+        total = self._total_average()
         smoothed = (self.ema_counts[:, None] + self.epsilon) / (total + self.num_codes * self.epsilon) * total
         # Zero where no code has won anything, as with decay 0 after an empty batch: the codes stay.
         self.codebook.copy_(torch.where(smoothed > 0, self.ema_sums / smoothed, self.codebook))

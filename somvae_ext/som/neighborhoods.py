@@ -85,19 +85,19 @@ def check_sigma(owner: str, sigma: float) -> None:
 
 
 def axis_weights(
-    grid: Grid, neighborhood: str | Neighborhood, sigma: float, device: torch.device | str = "cpu"
+    grid: Grid, neighborhood: str | Neighborhood, sigma: float | Tensor, device: torch.device | str = "cpu"
 ) -> ops.AxisWeights | None:
     """The neighbourhood as weights along the grid's two axes, if it separates; otherwise None.
 
     exp(-(dx^2 + dy^2) / s) is exp(-dx^2 / s) exp(-dy^2 / s), on rectangles and, with dx from rows of either shift, on
-    hexagons, around the edges of periodic grids too.
+    hexagons, around the edges of periodic grids too. A width that is a tensor on the device is not waited for.
     """
     if not isinstance(neighborhood, str) or neighborhood not in _SEPARABLE:
         return None
     along = _SEPARABLE[neighborhood]
-    rows, columns = grid.axis_distances()
+    rows, columns = grid.axis_distances(device)
     # The op has the kind of the source row first; the distance to and from is the same.
-    return ops.AxisWeights(along(rows, sigma).to(device), along(columns, sigma).transpose(0, 1).to(device))
+    return ops.AxisWeights(along(rows, sigma), along(columns, sigma).transpose(0, 1))  # type: ignore[arg-type]
 
 
 def smoothed(values: Tensor, count: Tensor, grid: Grid, neighborhood: str | Neighborhood, sigma: float) -> Tensor:

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from somvae_ext.nn import Quantizer, VectorQuantizer
+from somvae_ext.nn import Quantizer, SOMQuantizer
 from somvae_ext.training.processes import add_up
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
@@ -87,8 +87,10 @@ def revive(
     *,
     seed: int,
     epoch: int,
-) -> None:
+) -> int:
     """Moves codes that won nothing to encodings of random training samples.
+
+    A map that follows moving averages keeps them while its neighbourhood narrows.
 
     Args:
         model: the model with the codebook.
@@ -97,9 +99,14 @@ def revive(
         train: where the samples come from; of series, each gives one frame before any gives a second.
         seed: of the training.
         epoch: draws the samples together with the seed, so that a resumed training draws the same.
+
+    Returns:
+        How many codes were moved.
     """
     if len(unused) == 0:
-        return
+        return 0
+    if isinstance(model.quantizer, SOMQuantizer) and model.quantizer.narrowing:
+        return 0  # a wide neighbourhood would draw them back at once
     # Not seed + epoch, by which the second epoch of one seed would draw like the first of the next.
     epoch_seeds = torch.randint(_SEEDS, (epoch,), generator=torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(int(epoch_seeds[-1]))
@@ -107,6 +114,7 @@ def revive(
     for parameter, rows in model.revive(unused, x, generator):
         for optimizer in optimizers:
             reset_rows(optimizer, parameter, rows)
+    return len(unused)
 
 
 def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:
@@ -121,7 +129,7 @@ def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:
         fabric: knows the processes.
     """
     quantizer = model.quantizer
-    if isinstance(quantizer, VectorQuantizer) and quantizer.update == "ema":
+    if quantizer.update == "ema":
         quantizer.update_codebook(*add_up(fabric, quantizer.statistics(output.z_e, output.indices)))
 
 

@@ -41,6 +41,13 @@ def test_every_image_starts_one_series_by_default() -> None:
     assert starts.equal((IMAGES.x[:, 0, 0] * 10).round().sort().values)
 
 
+def test_the_images_can_be_had_back_as_they_were_given() -> None:
+    series = InterpolatedSeries(IMAGES, num_series=2)
+    assert series.images is IMAGES
+    # All of them, though two series cannot hold twelve.
+    assert len(series.images) == 12
+
+
 def test_noise_has_a_standard_deviation_of_one_hundredth() -> None:
     x = InterpolatedSeries(Samples(torch.zeros(3, 10, 10), torch.arange(3)), num_series=30).x
     # 96,000 draws know their standard deviation to 0.23 %.

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, confusion_matrix, normalized_mutual_info_score
 from torch.distributions import Normal, kl_divergence
 
-from somvae_ext.data import Samples
+from somvae_ext.data import InterpolatedSeries, Samples
 from somvae_ext.models import (
     SOMVAE,
     VAE,
@@ -98,6 +98,106 @@ def test_topographic_errors_are_given_for_each_way_to_count_neighbours() -> None
     assert evaluation["topographic_error_8"] == pytest.approx((apart > 1.5).double().mean().item())
     hexagons = evaluate(make(topology="hexagonal"), Samples(x))
     assert {name for name in hexagons if "topographic" in name} == {"topographic_error_6"}
+
+
+def somvae_of_images(**options: object) -> SOMVAE:
+    torch.manual_seed(0)
+    config = SOMVAEConfig(input_shape=(1, 4, 5), rows=2, cols=3, latent_dim=3, hidden_sizes=(8,), **options)  # type: ignore[arg-type]
+    model = SOMVAE(config).eval()
+    with torch.no_grad():  # so that all nodes win some images
+        model.quantizer.codebook.copy_(model.encode(torch.rand(6, 1, 4, 5)))
+    return model
+
+
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+def test_order_is_that_of_the_decoded_map(topology: str) -> None:
+    model = somvae_of_images(topology=topology)
+    pictures, grid = model.decoded_map().double().view(6, -1), model.config.grid
+    distance = torch.cdist(pictures, pictures, compute_mode="donot_use_mm_for_euclid_dist")
+    nodes = torch.arange(6)
+    # Grid neighbours of either kind are at distance 1.
+    near = (grid.distance(nodes[:, None], nodes) - 1).abs() < 1e-9
+    expected = (distance[near].mean() / distance[nodes[:, None] != nodes].mean()).item()
+    data = Samples(torch.rand(20, 1, 4, 5))
+    assert evaluate(model, data)["order"] == pytest.approx(expected, rel=1e-12)
+    assert clustering_metrics(model, data)["order"] == evaluate(model, data)["order"]
+
+
+def test_order_is_left_out_where_all_nodes_stand_for_the_same() -> None:
+    model, data = make(), Samples(torch.rand(20, 3))
+    torch.nn.init.constant_(model.quantizer.codebook, 0.5)
+    assert "order" not in evaluate(model, data)
+    assert "order" not in clustering_metrics(model, data)
+
+
+def test_no_more_than_256_nodes_are_decoded_at_once() -> None:
+    config = SOMVAEConfig(input_shape=(3,), rows=20, cols=30, network="identity", latent_dim=3)
+    model = SOMVAE(config).eval()
+    sizes: list[int] = []
+    model.decoder_q.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    clustering_metrics(model, Samples(torch.rand(5, 3)))
+    assert (max(sizes), sum(sizes)) == (256, 600)
+
+
+NEAR = [f"{figure}_{distance}" for figure in ("moves_within", "transition_mass_within") for distance in (1, 2)]
+
+
+def test_moves_and_learned_transitions_are_measured_on_the_grid() -> None:
+    model = make(gamma=1.0)
+    assert model.transitions is not None
+    torch.nn.init.normal_(model.transitions.logits)
+    x, mask = torch.rand(8, 9, 3), torch.arange(9) < torch.tensor([9, 9, 5, 1, 2, 8, 9, 3])[:, None]
+    evaluation, grid = evaluate(model, Samples(x, mask=mask)), model.quantizer.grid
+    matrix, moves, mass = model.transitions.matrix().detach().double(), [], []
+    for row, length in zip(model.assign(x).tolist(), mask.sum(dim=1).tolist(), strict=True):
+        for prev, cur in itertools.pairwise(row[:length]):
+            moves += [(prev, cur, 1.0)] if prev != cur else []
+            mass += [(prev, node, matrix[prev, node].item()) for node in range(6) if node != prev]
+    for name, steps in (("moves_within", moves), ("transition_mass_within", mass)):
+        for distance in (1, 2):
+            near = sum(p for i, j, p in steps if grid.distance(torch.tensor(i), torch.tensor(j)) <= distance)
+            expected = near / sum(p for _, _, p in steps)
+            assert evaluation[f"{name}_{distance}"] == pytest.approx(expected, rel=1e-6)  # P is of float32
+    assert 0 < evaluation["moves_within_1"] < evaluation["moves_within_2"]
+    each_epoch = clustering_metrics(model, Samples(x, mask=mask))
+    assert {name: each_epoch[name] for name in NEAR} == {name: evaluation[name] for name in NEAR}
+
+
+def test_moves_need_series_and_their_probabilities_transitions() -> None:
+    assert not set(NEAR) & evaluate(make(), Samples(torch.rand(20, 3))).keys()
+    series = Samples(torch.rand(5, 4, 3))
+    assert set(NEAR[:2]) == set(NEAR) & evaluate(make(), series).keys()
+    assert set(NEAR[:2]) == set(NEAR) & clustering_metrics(make(), series).keys()
+    still = Samples(torch.rand(5, 1, 3).expand(5, 4, 3))
+    # Series that stay where they are have no moves; transitions, which are uniform at the start, expect some.
+    assert set(NEAR[2:]) == set(NEAR) & evaluate(make(gamma=1.0), still).keys()
+    one_frame = Samples(torch.rand(5, 1, 3))
+    assert not set(NEAR) & evaluate(make(gamma=1.0), one_frame).keys()
+
+
+def images(count: int = 60) -> Samples:
+    generator = torch.Generator().manual_seed(3)
+    return Samples(torch.rand(count, 1, 4, 5, generator=generator), torch.arange(count) % 3)
+
+
+def test_series_of_still_images_are_scored_on_the_images_too() -> None:
+    model, series = somvae_of_images(gamma=1.0), InterpolatedSeries(images(), num_series=20)
+    evaluation, of_images = evaluate(model, series), evaluate(somvae_of_images(), images())
+    assert evaluation["samples"] == 20 * 32
+    static = {name: evaluation[name] for name in evaluation if name.startswith("static")}
+    scores = ("samples", "purity", "nmi_arithmetic", "nmi_geometric", "ari")
+    assert static == {f"static_{name}": of_images[name] for name in scores}
+    assert evaluation["nmi_arithmetic"] != evaluation["static_nmi_arithmetic"]
+    each_epoch = clustering_metrics(model, series)
+    static_each_epoch = {name for name in each_epoch if name.startswith("static")}
+    assert static_each_epoch == {"static_nmi_arithmetic", "static_purity"}
+    assert each_epoch == {name: evaluation[name] for name in each_epoch}
+
+
+def test_other_series_have_no_still_images() -> None:
+    made = InterpolatedSeries(images(), num_series=20)
+    evaluation = evaluate(somvae_of_images(gamma=1.0), Samples(made.x, made.label))
+    assert not {name for name in evaluation if name.startswith("static")}
 
 
 def test_transition_likelihoods_stand_beside_those_of_counted_matrices() -> None:
@@ -218,6 +318,7 @@ def test_clusters_are_measured_by_the_metrics_of_scikit_learn(name: str) -> None
     assert len(cluster.unique()) > 1
     assert {metric: evaluation[metric] for metric in expected} == pytest.approx(expected, rel=1e-6)
     each_epoch = {"nmi_arithmetic", "acc", "purity", "usage", "perplexity"}
+    each_epoch |= {"topographic_error_4", "topographic_error_8", "order"} if name == "somvae" else set()
     assert clustering_metrics(model, data) == {metric: evaluation[metric] for metric in each_epoch}
 
 
@@ -294,8 +395,22 @@ def test_metrics_of_an_epoch_are_of_a_part_of_many_samples_drawn_by_the_seed() -
     assert clustering_metrics(model, data, limit=600, seed=5) == clustering_metrics(model, data)
 
 
-def test_metrics_of_an_epoch_without_labels_are_those_of_usage() -> None:
-    assert clustering_metrics(make(), Samples(torch.rand(60, 3))).keys() == {"usage", "perplexity"}
+def test_metrics_of_an_epoch_without_labels_are_those_of_usage_and_of_the_map() -> None:
+    of_map = {"topographic_error_4", "topographic_error_8", "order"}
+    assert clustering_metrics(make(), Samples(torch.rand(60, 3))).keys() == {"usage", "perplexity"} | of_map
+    one_node = SOMVAE(SOMVAEConfig(input_shape=(3,), rows=1, cols=1, network="identity", latent_dim=3)).eval()
+    assert clustering_metrics(one_node, Samples(torch.rand(60, 3))).keys() == {"usage", "perplexity"}
+    assert not of_map & evaluate(one_node, Samples(torch.rand(60, 3))).keys()
+
+
+def test_the_topographic_error_of_an_epoch_is_of_a_part_of_many_frames() -> None:
+    model, x = make(), torch.rand(40, 10, 3)
+    rows = torch.randperm(400, generator=torch.Generator().manual_seed(5))[:50]
+    expected = evaluate(model, Samples(x.view(400, 3)[rows]))
+    metrics = clustering_metrics(model, Samples(x), limit=50, seed=5)
+    errors = ("topographic_error_4", "topographic_error_8")
+    assert {name: metrics[name] for name in errors} == {name: expected[name] for name in errors}
+    assert metrics["perplexity"] == evaluate(model, Samples(x))["perplexity"]  # of all frames
 
 
 def test_a_conditional_model_encodes_without_labels_but_has_no_losses_without() -> None:

@@ -46,7 +46,8 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
             run out. By default one per image.
         seed: draws images and noise.
 
-    Items are dicts with ``x`` ``[T, ...]`` of the images' dtype and ``label`` int64 ``[T]``.
+    Items are dicts with ``x`` ``[T, ...]`` of the images' dtype and ``label`` int64 ``[T]``. The :attr:`images` can be
+    asked for, because a model is scored on them too: the published code scores still images, not frames.
 
     Raises:
         ValueError: images that are not floating point, without labels or with labels that are no integers, a class
@@ -91,12 +92,12 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
         seed = check_integer("InterpolatedSeries", "seed", seed, Bounds(at_least=0, at_most=2**63 - 1))
 
         generator = torch.Generator().manual_seed(seed)
-        self._images = images.x
+        self._images = images
         self._position = _positions(recipe)
         way = [torch.randperm(len(images), generator=generator)[torch.arange(num_series) % len(images)]]
         for _ in range(int(self._position[-1])):
             way.append(_next_image(label[way[-1]], members, generator))
-        self._way = torch.stack(way, dim=1)  # [num_series, images of a series]: rows of self._images
+        self._way = torch.stack(way, dim=1)  # [num_series, images of a series]: rows of the images
         self._noise_seed = torch.randint(_SEEDS, (num_series,), generator=generator).tolist()
         self.label = label[self._way][:, (self._position + 0.5).long()]
         """Class of each frame, int64 ``[num_series, T]``."""
@@ -105,13 +106,18 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
         return len(self._way)
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
-        images = self._images[self._way[row]]
+        images = self._images.x[self._way[row]]
         before = self._position.long().clamp(max=len(images) - 2)
         weight = (self._position - before).to(images.dtype).view(-1, *(1 for _ in images.shape[1:]))
         x = torch.lerp(images[before], images[before + 1], weight)
         generator = torch.Generator().manual_seed(self._noise_seed[row])
         x += _NOISE_STD * torch.randn(x.shape, generator=generator, dtype=x.dtype)
         return {"x": x, "label": self.label[row]}
+
+    @property
+    def images(self) -> Samples:
+        """The still images that the series are made of, as they were given; some may be in no series."""
+        return self._images
 
     @property
     def x(self) -> Tensor:

@@ -12,6 +12,9 @@ from somvae_ext.arrays import as_floats
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.grid import Connectivity, Grid
 
+# The largest map all of whose pairs are compared: that of 1024 images of 28 x 28 pixels takes a fifth of a second.
+_ALL_PAIRS_UP_TO = 1024
+_DRAWN_PAIRS = 20_000
 # Values of the prototypes that are subtracted at a time (8 MiB of float64).
 _TILE_VALUES = 1 << 20
 
@@ -21,7 +24,6 @@ def prototype_order(
     grid: Grid,
     *,
     connectivity: Connectivity | None = None,
-    max_pairs: int = 50_000,
     seed: int = 0,
 ) -> float:
     """Mean distance of grid neighbours, as a share of that of all pairs of nodes::
@@ -39,10 +41,10 @@ def prototype_order(
         grid: the map's grid, of K = R * C nodes, at least two.
         connectivity: neighbours of a node. By default 4 on rectangles, unlike for the topographic error, because the
             SOM-VAE's loss knows these, and 6 on hexagons; on rectangles 8 adds those at a corner.
-        max_pairs: how many pairs the denominator takes at most. It is exact where there are no more, by default up to
-            K = 316. Of more pairs as many are drawn, with repetition; the standard error of the mean of 50,000
-            distances is below 1 % unless they vary by more than twice their mean. Neighbours are all counted.
-        seed: draws them, at least 0; the same on every device.
+        seed: of the pairs that are drawn on a map of more than 1024 nodes, at least 0. There the denominator is the
+            mean over 20,000 random pairs; its relative standard error is 0.2 % where distances vary by 30 % of their
+            mean. The pairs are the same on every device. On smaller maps nothing is drawn, and the neighbours are all
+            counted on any map.
 
     Returns:
         The ratio, at least 0. NaN if the distances of the denominator are all 0, which is when all prototypes are
@@ -50,7 +52,7 @@ def prototype_order(
 
     Raises:
         ValueError: prototypes that are not numbers or not one for each node, a grid of one node, a connectivity that
-            the grid does not have, ``max_pairs`` below 1, or a negative seed.
+            the grid does not have, or a negative seed.
 
     Example:
         >>> prototype_order([[0.0], [1.0], [2.0]], Grid(1, 3))  # (1 + 1) / 2 by (1 + 1 + 2) / 3
@@ -64,11 +66,13 @@ def prototype_order(
         )
     if grid.num_nodes < 2:
         raise ValueError(f"prototype_order: grid must have at least 2 nodes, got {grid.rows} x {grid.cols}")
-    max_pairs = check_integer("prototype_order", "max_pairs", max_pairs)
     seed = check_integer("prototype_order", "seed", seed, Bounds(at_least=0, at_most=2**63 - 1))
     codes = codes.reshape(len(codes), math.prod(codes.shape[1:]))
     between_neighbors = _mean_distance(codes, _neighbors(grid, connectivity))
-    between_all = _mean_distance(codes, _pairs(grid.num_nodes, max_pairs, seed))
+    if grid.num_nodes <= _ALL_PAIRS_UP_TO:
+        between_all = torch.pdist(codes.double()).mean().item()
+    else:
+        between_all = _mean_distance(codes, _drawn_pairs(grid.num_nodes, seed))
     return between_neighbors / between_all if between_all > 0 else math.nan
 
 
@@ -79,13 +83,11 @@ def _neighbors(grid: Grid, connectivity: Connectivity | None) -> Tensor:
     return torch.stack([first, neighbors[first, slot]])
 
 
-def _pairs(num_nodes: int, most: int, seed: int) -> Tensor:
-    """Each pair of different nodes once, or ``most`` random ones of more, int64 ``[2, P]``."""
-    if num_nodes * (num_nodes - 1) // 2 <= most:
-        return torch.triu_indices(num_nodes, num_nodes, offset=1, device="cpu")
+def _drawn_pairs(num_nodes: int, seed: int) -> Tensor:
+    """Random pairs of different nodes, int64 ``[2, P]``."""
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randint(num_nodes, (most,), generator=generator, device="cpu")
-    step = torch.randint(1, num_nodes, (most,), generator=generator, device="cpu")
+    first = torch.randint(num_nodes, (_DRAWN_PAIRS,), generator=generator, device="cpu")
+    step = torch.randint(1, num_nodes, (_DRAWN_PAIRS,), generator=generator, device="cpu")
     return torch.stack([first, (first + step) % num_nodes])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from somvae_ext import evaluation
+from somvae_ext.data import InterpolatedSeries
+from somvae_ext.grid import Grid
 from somvae_ext.models import Model
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training.batches import FittingSamples, batches
@@ -18,6 +21,9 @@ from somvae_ext.training.trainable import Clusters
 
 _BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
 _EACH_EPOCH = ("nmi_arithmetic", "acc", "purity", "usage", "perplexity")
+_STATIC = ("purity", "nmi_arithmetic", "nmi_geometric", "ari")  # that are measured on the images of series, too
+_STATIC_EACH_EPOCH = ("static_nmi_arithmetic", "static_purity")
+_NEAR = (1, 2)  # distances on the grid within which moves are counted
 _LOSS_SEED = 0  # of what a model draws while its losses are measured
 
 
@@ -97,17 +103,22 @@ def _encode(model: Model, x: Tensor) -> dict[str, Tensor]:
 def clustering_metrics(
     model: Model, data: Dataset[dict[str, Tensor]], *, limit: int = 10_000, seed: int = 0
 ) -> dict[str, float]:
-    """What is to be known after each epoch of how a model clusters.
+    """What is to be known after each epoch of how a model clusters and, if it has a map, of the map's order.
 
     Args:
         model: a model that clusters, with one cluster for each sample or frame where there are labels.
         data: see :func:`encode`.
-        limit: of more samples, or series, than this as many are drawn, the same for the same seed.
+        limit: of more samples, or series, than this as many are drawn, the same for the same seed; likewise of the
+            images that series are made of, and of the frames whose topographic error is measured.
         seed: draws them.
 
     Returns:
         ``usage`` and ``perplexity`` of the clusters, and with labels ``nmi_arithmetic``, ``purity``, and ``acc`` where
-        there are as many clusters as classes; see :mod:`somvae_ext.evaluation`.
+        there are as many clusters as classes. Of series that are made of still images, ``static_nmi_arithmetic`` and
+        ``static_purity``. Of maps of two nodes or more, ``topographic_error_4`` and ``topographic_error_8``, on
+        hexagons ``topographic_error_6``, ``order``, of series ``moves_within_1`` and ``moves_within_2``, and with
+        transitions ``transition_mass_within_1`` and ``transition_mass_within_2``. Each is that of :func:`evaluate`,
+        and left out where there is none.
 
     Raises:
         ValueError: a model that does not cluster; see also :func:`encode`.
@@ -115,11 +126,19 @@ def clustering_metrics(
     if not isinstance(model, Clusters):
         raise ValueError(f"clustering_metrics: model must be one that clusters, got {type(model).__name__}")
     count = len(data)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
-    rows = None
-    if count > limit:
-        rows = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit]
-    metrics = _clustering(encode(model, data, rows=rows), model.num_clusters)
-    return {name: metrics[name] for name in _EACH_EPOCH if name in metrics}
+    encodings = encode(model, data, rows=_drawn(count, limit, seed))
+    measured = _clustering(encodings, model.num_clusters)
+    metrics = {name: measured[name] for name in _EACH_EPOCH if name in measured}
+    if isinstance(data, InterpolatedSeries):
+        static = _static_clustering(model, data, _drawn(len(data.images), limit, seed))
+        metrics |= {name: static[name] for name in _STATIC_EACH_EPOCH if name in static}
+    grid = _grid(model)
+    if grid is not None:
+        z = encodings.real(encodings.z)
+        rows = _drawn(len(z), limit, seed)
+        metrics |= _topographic_errors(model, grid, z if rows is None else z[rows])
+        metrics |= _order(model, grid) | _moves(model, grid, encodings)
+    return metrics
 
 
 def evaluate(
@@ -142,7 +161,18 @@ def evaluate(
           classes; see :mod:`somvae_ext.evaluation`.
         - of models with a codebook, the ``quantization_error`` of the encodings, and on maps of two nodes or more their
           topographic errors for each way to count neighbours, ``topographic_error_4`` (those of the loss) and
-          ``topographic_error_8`` (as other libraries count) on rectangles, ``topographic_error_6`` on hexagons.
+          ``topographic_error_8`` (as other libraries count) on rectangles, ``topographic_error_6`` on hexagons; and
+          ``order``, the :func:`~somvae_ext.evaluation.prototype_order` of the decoded codes, which is about 1 without
+          any order, and the smaller the better; it is left out while all of them are equal.
+        - of series on such maps, ``moves_within_1`` and ``moves_within_2``, which share of the moves from node to node
+          leads no further than 1 and 2 on the grid (:func:`~somvae_ext.evaluation.moves_within`), and with transitions
+          ``transition_mass_within_1`` and ``transition_mass_within_2``, the same of the moves that the learned matrix
+          expects at the steps of ``data`` (:func:`~somvae_ext.evaluation.transition_mass_within`); left out where
+          there are no moves.
+        - of series that are made of still images (:class:`~somvae_ext.data.InterpolatedSeries`), ``static_samples``,
+          the number of these images, and how well the images are clustered one by one: ``static_purity``,
+          ``static_nmi_arithmetic``, ``static_nmi_geometric`` and ``static_ari``. The published SOM-VAE code scores
+          these; the scores without ``static`` are those of the frames, many of which are mixtures of two classes.
         - with transitions, in nats per step from frame to frame: ``transition_nll``, the negative log-likelihood of
           ``data`` under the learned matrix; ``counted_nll``, under one counted on ``train`` (with one step spread over
           each row beforehand, so that no step is impossible); ``lowest_nll``, under one counted on ``data`` itself, the
@@ -158,16 +188,16 @@ def evaluate(
     result |= _mean_loss_terms(model, data)
     if isinstance(model, Clusters):
         result |= _clustering(encodings, model.num_clusters)
+    if isinstance(data, InterpolatedSeries) and isinstance(model, Clusters):
+        result |= _static_clustering(model, data)
     quantizer: Any = getattr(model, "quantizer", None)
     if quantizer is not None:
         z, codebook = encodings.real(encodings.z), quantizer.codebook.detach().cpu()
         result["quantization_error"] = evaluation.quantization_error(z.flatten(0, -2), codebook)
-        grid = getattr(quantizer, "grid", None)
-        if grid is not None and grid.num_nodes > 1:
-            for connectivity in grid.connectivities:
-                result[f"topographic_error_{connectivity}"] = evaluation.topographic_error(
-                    z, codebook, grid, connectivity=connectivity
-                )
+    grid = _grid(model)
+    if grid is not None:
+        result |= _topographic_errors(model, grid, encodings.real(encodings.z))
+        result |= _order(model, grid) | _moves(model, grid, encodings)
     transitions: TransitionModel | None = getattr(model, "transitions", None)
     if transitions is not None and len(encodings.shape) == 2:
         result |= _transitions(transitions, encodings, None if train is None else encode(model, train))
@@ -191,6 +221,69 @@ def _clustering(encodings: Encodings, num_clusters: int) -> dict[str, float]:
     if num_clusters == len(label.unique()):
         result["acc"] = evaluation.acc(label, index, num_clusters=num_clusters)
     return result
+
+
+def _static_clustering(model: Any, data: InterpolatedSeries, rows: Tensor | None = None) -> dict[str, float]:
+    """How the images of series, of which ``rows`` int64 ``[N]`` are taken, are clustered one by one."""
+    encodings = encode(model, data.images, rows=rows)
+    measured = _clustering(encodings, model.num_clusters)
+    scores = {f"static_{name}": measured[name] for name in _STATIC if name in measured}
+    return {"static_samples": len(encodings.z)} | scores if scores else {}
+
+
+def _grid(model: Model) -> Grid | None:
+    """The grid of a map of two nodes or more, on which nodes have neighbours."""
+    grid: Grid | None = getattr(getattr(model, "quantizer", None), "grid", None)
+    return grid if grid is not None and grid.num_nodes > 1 else None
+
+
+def _topographic_errors(model: Any, grid: Grid, z: Tensor) -> dict[str, float]:
+    codebook = model.quantizer.codebook.detach().cpu()
+    return {
+        f"topographic_error_{connectivity}": evaluation.topographic_error(z, codebook, grid, connectivity=connectivity)
+        for connectivity in grid.connectivities
+    }
+
+
+@torch.no_grad()
+def _order(model: Any, grid: Grid) -> dict[str, float]:
+    """Of what the nodes stand for, without a figure where that is the same for all."""
+    codes = model.quantizer.codebook.detach()
+    # In parts, as samples are encoded: decoded_map would hold the hidden layers of all nodes at once.
+    prototypes = torch.cat([model.decode(part) for part in codes.split(_BATCH_FRAMES)])
+    return _numbers({"order": evaluation.prototype_order(prototypes, grid)})
+
+
+@torch.no_grad()
+def _moves(model: Any, grid: Grid, encodings: Encodings) -> dict[str, float]:
+    """Of series, how far they move on the grid, and how far the learned transitions expect them to."""
+    if len(encodings.shape) < 2:
+        return {}
+    assert encodings.indices is not None
+    figures = {
+        f"moves_within_{distance}": evaluation.moves_within(encodings.indices, grid, distance, encodings.mask)
+        for distance in _NEAR
+    }
+    transitions: TransitionModel | None = getattr(model, "transitions", None)
+    if transitions is not None:
+        indices = encodings.indices.to(transitions.logits.device)
+        for distance in _NEAR:
+            figures[f"transition_mass_within_{distance}"] = evaluation.transition_mass_within(
+                transitions.rows, indices, grid, distance, encodings.mask
+            )
+    return _numbers(figures)
+
+
+def _numbers(figures: dict[str, float]) -> dict[str, float]:
+    """Without those that are not defined, for which JSON has no value."""
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def _drawn(count: int, limit: int, seed: int) -> Tensor | None:
+    """As many random ones of more than ``limit``, int64, or None: all."""
+    if count <= limit:
+        return None
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit]
 
 
 @torch.no_grad()

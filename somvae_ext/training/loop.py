@@ -17,6 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from somvae_ext.evaluation import NodeUsage
 from somvae_ext.models._arguments import passing_nan
 from somvae_ext.optim import adam_and_rows
+from somvae_ext.training.augmentation import AffineAugmentation, augmentation_of
 from somvae_ext.training.batches import FittingSamples, batches
 from somvae_ext.training.codebook import follow_averages, initialize, model_with_codebook, revive
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
@@ -53,6 +54,10 @@ def fit(
     whether or not the training was interrupted and resumed between epochs. A progress bar with the losses and the
     share of nodes in use is shown where stderr is a terminal.
 
+    Where the config asks for augmentation, each training step draws a transform for each sample, or each series, from
+    torch's global CPU generator. The forward pass gets the transformed images, and the loss compares its output with
+    the clean ones. Validation, ``metrics`` and a codebook's initialization and revival use clean images only.
+
     Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
     of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
     rows of tables too. The losses in the records are means over the frames of all processes, and what a loss makes of a
@@ -84,8 +89,8 @@ def fit(
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
         ValueError: no training samples, weights of float16, samples that the model's dtype cannot hold, no GPU although
-            ``accelerator`` is ``"cuda"``, ``resume`` without a run folder, or a checkpoint of another model, or of
-            another number of processes.
+            ``accelerator`` is ``"cuda"``, augmentation for a model that is not one of images, ``resume`` without a run
+            folder, or a checkpoint of another model, or of another number of processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
@@ -93,6 +98,7 @@ def fit(
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError("fit: accelerator 'cuda' needs a GPU that torch can use, got none")
     _check_weights(cast(nn.Module, model))
+    augment = augmentation_of(config, model)
     train = FittingSamples(train, model)
     validation = None if validation is None else FittingSamples(validation, model)
     fabric = launch(accelerator)
@@ -154,7 +160,7 @@ def fit(
             progress.step += 1
             if isinstance(model, Scheduled):
                 model.set_progress(progress.step, epoch)
-            output, losses, values, count = _losses(module, model, batch)
+            output, losses, values, count = _losses(module, model, batch, augment)
             values, count = _over_processes(fabric, values, count)
             iterations.add(values)
             _check_finite(values, progress, run_folder)
@@ -300,10 +306,15 @@ class _RunningMeans:
         return {name: total / max(1, self._count) for name, total in self._sums.items()}
 
 
-def _losses(module: nn.Module, model: Trainable, batch: dict[str, Tensor]) -> tuple[Any, Any, dict[str, float], int]:
-    """The output for a batch, its losses, the same as numbers, and how many frames they are means over."""
+def _losses(
+    module: nn.Module, model: Trainable, batch: dict[str, Tensor], augment: AffineAugmentation | None = None
+) -> tuple[Any, Any, dict[str, float], int]:
+    """The output for a batch, its losses, the same as numbers, and how many frames they are means over.
+
+    The forward pass gets the augmented samples, and the loss always the clean ones.
+    """
     fields = {name: batch[name] for name in model.batch_fields if name in batch}
-    output = module(**fields)
+    output = module(**fields) if augment is None else module(**fields | {"x": augment(fields["x"])})
     with passing_nan():  # the loop stops at it with the step and the term
         losses = model.loss(output, **fields)
     # One copy from the device for all terms.

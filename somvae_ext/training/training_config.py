@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from somvae_ext.config_checks import Bounds, check_fields
+from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +24,17 @@ class TrainingConfig:
         max_grad_norm: longer gradients, all of a step taken as one vector, are scaled to this norm; 0 leaves them.
         revive: before each epoch but the first, move the nodes that won nothing in the one before to encodings of
             random training samples, and forget what the optimizer knew about them. Not part of the published recipe.
+        max_shift, max_rotation, max_scale, max_shear: bounds of the random transforms of training images, in pixels, in
+            degrees (at most 180), relative (below 1), and as a factor; see
+            :class:`~somvae_ext.training.augmentation.AffineAugmentation`. The model sees the transformed image and its
+            loss the clean one. 0 everywhere leaves images as they are. Not part of the published recipe.
         seed: order of the samples, and whatever the model draws.
 
     The defaults are the published recipe of SOM-VAE (Fortuin et al. 2019 and github.com/ratschlab/SOM-VAE).
 
     Raises:
-        ValueError: a number that is not positive, a decay factor above 1, a negative norm or seed, or a value of
-            another type than the field's.
+        ValueError: a number that is not positive, a decay factor above 1, a negative norm, bound or seed, a bound that
+            is too large, or a value of another type than the field's.
     """
 
     epochs: int = 20
@@ -40,13 +45,19 @@ class TrainingConfig:
     decay_steps: int = 500
     max_grad_norm: float = 0.0
     revive: bool = False
+    max_shift: float = 0.0
+    max_rotation: float = 0.0
+    max_scale: float = 0.0
+    max_shear: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_fields(
             self,
+            may_be_empty=(),
             learning_rate=Bounds(above=0),
             transition_rate_factor=Bounds(above=0),
             decay_factor=Bounds(above=0, at_most=1),
             seed=Bounds(at_least=0, at_most=2**63 - 1),
+            **AUGMENTATION_BOUNDS,
         )

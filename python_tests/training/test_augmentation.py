@@ -1,0 +1,365 @@
+"""Augmentation: transforms beside an oracle that visits each pixel, what is drawn, and what training makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from somvae_ext.data import Samples
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.training.augmentation import AffineAugmentation, augmentation_of, warp
+from somvae_ext.training.run_config import training_config
+
+SHAPE = (1, 6, 9)
+AUGMENTED = AffineAugmentation(max_shift=2, max_rotation=40, max_scale=0.3, max_shear=0.2)
+RECIPE = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-2, **dataclasses.asdict(AUGMENTED))
+
+
+class Parameters(NamedTuple):
+    """Of a transform: factors, shear, radians and pixels."""
+
+    scale_x: float
+    scale_y: float
+    shear: float
+    angle: float
+    shift_x: float
+    shift_y: float
+
+
+def forward_map(parameters: Parameters) -> np.ndarray:
+    """The map ``[3, 3]`` of points (x, y, 1): one matrix for each part, in their order."""
+    scale_x, scale_y, shear, angle, shift_x, shift_y = parameters
+    cos, sin = math.cos(angle), math.sin(angle)
+    scaled = np.diag([scale_x, scale_y, 1])
+    sheared = np.array([[1, shear, 0], [0, 1, 0], [0, 0, 1]])
+    rotated = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    shifted = np.array([[1, 0, shift_x], [0, 1, shift_y], [0, 0, 1]])
+    return shifted @ rotated @ sheared @ scaled
+
+
+def parameters_of(inverse: Tensor) -> Parameters:
+    """From a sampling map ``[2, 3]`` back to what it was made of: the QR decomposition of its inverse."""
+    matrix = np.linalg.inv(np.vstack([inverse.numpy(), [0, 0, 1]]))
+    angle = math.atan2(matrix[1, 0], matrix[0, 0])
+    cos, sin = math.cos(angle), math.sin(angle)
+    scale_x = math.hypot(matrix[0, 0], matrix[1, 0])
+    shear_by_scale, scale_y = np.array([[cos, sin], [-sin, cos]]) @ matrix[:2, 1]
+    return Parameters(scale_x, scale_y, shear_by_scale / scale_y, angle, matrix[0, 2], matrix[1, 2])
+
+
+def moved(image: np.ndarray, forward: np.ndarray) -> np.ndarray:
+    """The image ``[H, W]`` under a map of its points, in float64: each pixel looks where it comes from."""
+    height, width = image.shape
+    inverse = np.linalg.inv(forward)
+    result = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            x, y, _ = inverse @ (column - (width - 1) / 2, row - (height - 1) / 2, 1)
+            x, y = x + (width - 1) / 2, y + (height - 1) / 2
+            left, top = math.floor(x), math.floor(y)
+            for i in (top, top + 1):
+                for j in (left, left + 1):
+                    if 0 <= i < height and 0 <= j < width:
+                        result[row, column] += (1 - abs(x - j)) * (1 - abs(y - i)) * image[i, j]
+    return result
+
+
+def images(*leading: int, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Tensor:
+    return torch.rand(*leading, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tolerance(dtype: torch.dtype, *size: int) -> float:
+    """For values in [0, 1], which change by at most 2 per pixel: of about 16 roundings of coordinates of that size."""
+    return 2 * 16 * torch.finfo(dtype).eps * max(size)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(7, 7), (8, 8), (6, 11), (13, 4), (1, 5)], ids=str)
+def test_images_are_those_of_the_oracle(size: tuple[int, int], dtype: torch.dtype) -> None:
+    x = images(6, shape=(2, *size)).to(dtype)
+    augmentation = AffineAugmentation(max_shift=3, max_rotation=180, max_scale=0.5, max_shear=0.4)
+    torch.manual_seed(1)
+    result = augmentation(x)
+    torch.manual_seed(1)
+    transforms = [forward_map(parameters_of(inverse)) for inverse in augmentation.draw(6)]
+    expected = [
+        [moved(channel.double().numpy(), forward) for channel in image]
+        for image, forward in zip(x, transforms, strict=True)
+    ]
+    assert result.dtype == dtype
+    torch.testing.assert_close(result.double(), torch.tensor(np.array(expected)), rtol=0, atol=tolerance(dtype, *size))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "target"),
+    [
+        (Parameters(1, 1, 0, 0, 2, -1), (2, 6)),  # row and column of what is at (3, 4): one up, two to the right
+        (Parameters(1, 1, 0, math.pi / 2, 0, 0), (1, 6)),
+        (Parameters(2, 1, 0, 0, 0, 0), (3, 2)),
+        (Parameters(1, 1, 3, math.pi, 0, 0), (3, 8)),
+    ],
+    ids=["shift", "clockwise quarter", "twice as wide", "half turn"],
+)
+def test_a_pixel_goes_where_one_would_point(parameters: Parameters, target: tuple[int, int]) -> None:
+    x = torch.zeros(1, 1, 7, 13, dtype=torch.float64)
+    x[0, 0, 3, 4] = 1  # two to the left of the centre, which is at (3, 6)
+    inverse = torch.tensor(np.linalg.inv(forward_map(parameters))[None, :2])
+    result = warp(x, inverse)[0, 0]
+    assert result[target].item() == pytest.approx(1, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    max_shift=st.floats(0, 5),
+    max_rotation=st.floats(0, 179),
+    max_scale=st.floats(0, 0.9),
+    max_shear=st.floats(0, 2),
+    seed=st.integers(0, 1000),
+)
+def test_what_is_drawn_lies_within_its_bounds(
+    max_shift: float, max_rotation: float, max_scale: float, max_shear: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    drawn = AffineAugmentation(max_shift, max_rotation, max_scale, max_shear).draw(8)
+    for scale_x, scale_y, shear, angle, shift_x, shift_y in map(parameters_of, drawn):
+        slack = 1e-9  # float64, through a matrix of condition up to about 1e3 and back
+        assert max(abs(scale_x - 1), abs(scale_y - 1)) <= max_scale + slack
+        assert abs(shear) <= max_shear + slack
+        assert abs(math.degrees(angle)) <= max_rotation + slack
+        assert max(abs(shift_x), abs(shift_y)) <= max_shift + slack
+
+
+def test_what_is_drawn_is_independent_and_fills_its_bounds() -> None:
+    torch.manual_seed(0)
+    bounds = np.array([0.3, 0.3, 0.2, math.radians(40), 2, 2])
+    drawn = np.array([parameters_of(inverse) for inverse in AUGMENTED.draw(2000)])
+    unit = (drawn - [1, 1, 0, 0, 0, 0]) / bounds
+    assert (unit.min(axis=0) < -0.98).all()
+    assert (unit.max(axis=0) > 0.98).all()
+    # The covariance of uniform numbers on [-1, 1] is 1/3; five standard errors of 2,000 of them.
+    np.testing.assert_allclose(unit.T @ unit / 2000, np.eye(6) / 3, rtol=0, atol=5 / 3 / math.sqrt(2000))
+
+
+def test_the_draw_of_a_part_does_not_depend_on_the_bounds_of_the_others() -> None:
+    torch.manual_seed(0)
+    alone = [parameters_of(inverse).angle for inverse in AffineAugmentation(max_rotation=40).draw(5)]
+    torch.manual_seed(0)
+    together = [parameters_of(inverse).angle for inverse in AUGMENTED.draw(5)]
+    assert alone == pytest.approx(together, abs=1e-12)
+
+
+def test_without_bounds_images_stay_and_nothing_is_drawn() -> None:
+    x, state = images(3), torch.get_rng_state()
+    assert AffineAugmentation()(x) is x
+    assert torch.get_rng_state().equal(state)
+    assert augmentation_of(TrainingConfig(), nn.Linear(2, 2)) is None
+
+
+def test_samples_are_transformed_differently_and_frames_of_a_series_alike() -> None:
+    torch.manual_seed(0)
+    frame = images(1)
+    result = AUGMENTED(frame.expand(4, *SHAPE)[:, None].expand(4, 3, *SHAPE))
+    assert result.shape == (4, 3, *SHAPE)
+    assert result.equal(result[:, :1].expand_as(result))
+    assert all(not result[i].equal(result[j]) for i in range(4) for j in range(i))
+
+
+def test_a_series_is_transformed_as_its_frames_would_be() -> None:
+    x = images(3, 4)
+    torch.manual_seed(0)
+    result = AUGMENTED(x)
+    for frame in range(4):
+        torch.manual_seed(0)
+        assert AUGMENTED(x[:, frame]).equal(result[:, frame])
+
+
+def test_frames_of_nan_do_not_spoil_the_others() -> None:
+    x = images(3, 4)
+    broken = x.clone()
+    broken[:, 2:] = torch.nan
+    torch.manual_seed(0)
+    expected = AUGMENTED(x)
+    torch.manual_seed(0)
+    assert AUGMENTED(broken)[:, :2].equal(expected[:, :2])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_short_dtypes_are_computed_in_float32(dtype: torch.dtype) -> None:
+    x = images(3).to(dtype)
+    torch.manual_seed(0)
+    result = AUGMENTED(x)
+    torch.manual_seed(0)
+    assert result.equal(AUGMENTED(x.float()).to(dtype))
+
+
+@pytest.mark.cuda
+def test_the_same_seed_gives_the_same_images_on_cuda() -> None:
+    x = images(8, 3, shape=(2, 28, 20))
+    torch.manual_seed(0)
+    expected = AUGMENTED(x)
+    torch.manual_seed(0)
+    result = AUGMENTED(x.cuda())
+    assert result.is_cuda
+    torch.testing.assert_close(result.cpu(), expected, rtol=0, atol=tolerance(torch.float32, 28, 20))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_shift": -1}, "max_shift must be a finite number of at least 0, got -1"),
+        ({"max_shift": math.inf}, "max_shift must be a finite number of at least 0, got inf"),
+        ({"max_rotation": 181}, "max_rotation must be a finite number from 0 to 180, got 181"),
+        ({"max_scale": 1.0}, "max_scale must be a finite number of at least 0 and below 1, got 1.0"),
+        ({"max_shear": math.nan}, "max_shear must be a finite number of at least 0, got nan"),
+    ],
+)
+@pytest.mark.parametrize("config", [TrainingConfig, AffineAugmentation])
+def test_bounds_that_cannot_be_are_refused(config: type, options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{config.__name__}: {message}"):
+        config(**options)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (2, 6, 9), (2, 2, 2, 1, 6, 9)])
+def test_only_images_and_series_of_them_are_transformed(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"AffineAugmentation: x must have shape \[N, C, H, W\] or \[N, T, C, H, W\]"):
+        AUGMENTED(torch.rand(shape))
+
+
+class Losses(NamedTuple):
+    total: Tensor
+
+
+class ImageConfig(NamedTuple):
+    input_shape: tuple[int, ...] = SHAPE
+
+
+class RecordingModel(nn.Module):
+    """A bias that is learned, and what forward pass and loss were given."""
+
+    batch_fields: ClassVar[tuple[str, ...]] = ("x", "mask")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = ImageConfig()
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.seen: dict[bool, list[tuple[Tensor, Tensor]]] = {True: [], False: []}
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return x + self.bias
+
+    def loss(self, output: Tensor, x: Tensor, mask: Tensor | None = None) -> Losses:
+        self.seen[self.training].append((output.detach() - self.bias.detach(), x))
+        return Losses((output - x).square().mean())
+
+
+def test_training_gives_the_model_other_images_and_the_loss_the_clean_ones() -> None:
+    model, x = RecordingModel(), images(8)
+    fit(model, Samples(x), RECIPE, accelerator="cpu")
+    given_images = [image for seen, _ in model.seen[True] for image in seen]
+    clean = [image for _, target in model.seen[True] for image in target]
+    assert len(given_images) == 8 * 3
+    assert all(any(image.equal(sample) for sample in x) for image in clean)
+    # In each epoch every image is another one than the sample, and than it was in the epochs before.
+    assert not any(torch.allclose(a, b, atol=1e-3) for a, b in zip(given_images, clean, strict=True))
+    assert not any(torch.allclose(a, b, atol=1e-3) for i, a in enumerate(given_images) for b in given_images[:i])
+
+
+def test_validation_and_metrics_see_clean_images_only() -> None:
+    model, held_out = RecordingModel(), images(5, seed=1)
+    state: list[Tensor] = []
+    history = fit(
+        model,
+        Samples(images(8)),
+        RECIPE,
+        validation=Samples(held_out),
+        metrics=lambda: {"total": model.loss(model(held_out), held_out).total.item()},
+        after_epoch=lambda _: state.append(model.bias.detach().clone()),
+        accelerator="cpu",
+    )
+    assert len(model.seen[False]) == 3 * (2 + 1)  # of each epoch two batches and the metrics
+    assert all(any(image.equal(sample) for sample in held_out) for _, target in model.seen[False] for image in target)
+    eps = torch.finfo(torch.float32).eps  # the recorded image had the bias added and subtracted
+    assert all(torch.allclose(seen, target, rtol=0, atol=4 * eps) for seen, target in model.seen[False])
+    for record, bias in zip(history, state, strict=True):  # a clean image differs from its output by the bias alone
+        assert record["validation"]["total"] == pytest.approx(bias.square().item(), rel=1e-3)
+        assert record["metrics"]["total"] == pytest.approx(bias.square().item(), rel=1e-3)
+
+
+def test_ended_frames_of_nan_spoil_no_training_on_series() -> None:
+    torch.manual_seed(0)
+    model = SOMVAE(SOMVAEConfig(input_shape=SHAPE, rows=2, cols=3, latent_dim=4, hidden_sizes=(8,), gamma=1.0, tau=0.5))
+    mask = torch.arange(5) < torch.arange(8)[:, None] % 5 + 1
+    x = torch.where(mask[..., None, None, None], images(8, 5), torch.nan)
+    history = fit(model, Samples(x, mask=mask), RECIPE, accelerator="cpu")
+    assert all(math.isfinite(value) for record in history for value in record["train"].values())
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def som_vae() -> SOMVAE:
+    torch.manual_seed(0)
+    return SOMVAE(SOMVAEConfig(input_shape=SHAPE, rows=2, cols=3, latent_dim=4, hidden_sizes=(8,)))
+
+
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    data = Samples(images(10))
+    whole = som_vae()
+    expected = fit(whole, data, RECIPE, validation=data, accelerator="cpu")
+    folder = RunFolder(tmp_path)
+    folder.save_config({})
+    first = dataclasses.replace(RECIPE, epochs=1)
+    fit(som_vae(), data, first, validation=data, run_folder=folder, accelerator="cpu")
+    torch.rand(13)  # a new process starts with other generators
+    parts, opened = som_vae(), RunFolder.open(tmp_path)
+    history = fit(parts, data, RECIPE, validation=data, run_folder=opened, resume=True, accelerator="cpu")
+    for name in ("train", "validation"):
+        assert [record[name] for record in history] == [record[name] for record in expected]
+    assert all(value.equal(parts.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_whether_it_is_watched_changes_nothing_about_an_augmented_training() -> None:
+    data = Samples(images(10))
+    alone, watched = som_vae(), som_vae()
+    fit(alone, data, RECIPE, accelerator="cpu")
+    fit(watched, data, RECIPE, validation=data, metrics=lambda: {"drawn": torch.rand(()).item()}, accelerator="cpu")
+    assert all(value.equal(watched.state_dict()[name]) for name, value in alone.state_dict().items())
+
+
+class Unconfigured(nn.Module):
+    batch_fields: ClassVar[tuple[str, ...]] = ("x",)
+
+    def loss(self, output: Tensor, x: Tensor) -> Losses:
+        raise AssertionError("nothing may be trained")
+
+
+@pytest.mark.parametrize(
+    ("model", "came"),
+    [
+        (SOMVAE(SOMVAEConfig(input_shape=(6,), rows=2, cols=2, latent_dim=2)), r"\(6,\)"),
+        (Unconfigured(), "one without"),
+    ],
+    ids=["table", "without input_shape"],
+)
+def test_models_of_other_samples_than_images_are_refused(model: SOMVAE | Unconfigured, came: str) -> None:
+    message = rf"^fit: max_scale needs images, .* config\.input_shape is \(C, H, W\), got {came}; set max_scale to 0$"
+    with pytest.raises(ValueError, match=message):
+        fit(model, Samples(torch.rand(4, 6)), TrainingConfig(max_scale=0.1, max_shear=0.1), accelerator="cpu")
+
+
+def test_configs_of_runs_from_before_augmentation_have_none(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    values = dataclasses.asdict(TrainingConfig(epochs=7))
+    earlier = {name: value for name, value in values.items() if not name.startswith("max_") or name == "max_grad_norm"}
+    assert len(earlier) == len(values) - 4
+    folder.save_config({"training": json.loads(json.dumps(earlier))})
+    assert training_config(RunFolder.open(tmp_path)) == TrainingConfig(epochs=7)

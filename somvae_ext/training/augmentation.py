@@ -1,0 +1,164 @@
+"""Random affine transforms of training images: one per sample, drawn anew in each step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from somvae_ext.config_checks import Bounds, check_fields
+
+if TYPE_CHECKING:
+    from somvae_ext.training.training_config import TrainingConfig
+
+AUGMENTATION_BOUNDS = {
+    "max_shift": Bounds(at_least=0),
+    "max_rotation": Bounds(at_least=0, at_most=180),
+    "max_scale": Bounds(at_least=0, below=1),
+    "max_shear": Bounds(at_least=0),
+}
+"""What the fields of :class:`AffineAugmentation` may hold, and those of the same names in a training's config."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AffineAugmentation:
+    r"""Moves, turns, scales and shears images at random.
+
+    A point of an image has the coordinates (x, y) in pixels, x to the right and y down, from the image's centre. Its
+    content at (x, y) moves to
+
+    .. math:: (x', y')^T = R K S (x, y)^T + (t_x, t_y)^T,
+
+    that is, it is scaled first, then sheared, rotated, and shifted:
+
+    .. math::
+        S = \begin{pmatrix} s_x & 0 \\ 0 & s_y \end{pmatrix}, \quad
+        K = \begin{pmatrix} 1 & k \\ 0 & 1 \end{pmatrix}, \quad
+        R = \begin{pmatrix} \cos a & -\sin a \\ \sin a & \cos a \end{pmatrix}.
+
+    All of it is in pixels, so that rotations are rotations in images that are not square, too. The six numbers are
+    independent and uniform, each within the bound of its field:
+
+    =================== =======================================================================================
+    ``s_x``, ``s_y``    from 1 - ``max_scale`` to 1 + ``max_scale``
+    ``k``               from -``max_shear`` to ``max_shear``: pixels to the right per pixel down
+    ``a``               from -``max_rotation`` to ``max_rotation`` degrees, a positive one clockwise as displayed
+    ``t_x``, ``t_y``    from -``max_shift`` to ``max_shift`` pixels
+    =================== =======================================================================================
+
+    Values between pixels are interpolated bilinearly, and those outside the image are 0.
+
+    Args:
+        max_shift: pixels.
+        max_rotation: degrees, at most 180.
+        max_scale: relative, below 1.
+        max_shear: a factor.
+
+    Raises:
+        ValueError: a bound that is negative, too large or no finite number.
+    """
+
+    max_shift: float = 0.0
+    max_rotation: float = 0.0
+    max_scale: float = 0.0
+    max_shear: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, may_be_empty=(), **AUGMENTATION_BOUNDS)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Images, each under a transform of its own; those of a series share one. If all bounds are 0, x itself.
+
+        Args:
+            x: images ``[N, C, H, W]`` or series of images ``[N, T, C, H, W]``, of any floating dtype and device.
+
+        Returns:
+            Images of the same shape, dtype and device. They are computed in x's dtype, or in float32 if that is
+            shorter. NaN and infinities spread within their own frame and channel only.
+
+        Raises:
+            ValueError: x of another number of axes.
+        """
+        if x.dim() not in (4, 5):
+            raise ValueError(
+                f"AffineAugmentation: x must have shape [N, C, H, W] or [N, T, C, H, W], got {list(x.shape)}"
+            )
+        if self == AffineAugmentation():
+            return x
+        return warp(x, self.draw(len(x)))
+
+    def draw(self, n: int) -> Tensor:
+        """Draws ``n`` transforms from torch's global generator of the CPU, whatever the device of the images is.
+
+        Returns:
+            Their inverses ``[n, 2, 3]`` in float64 on the CPU, as :func:`warp` takes them: where in the image the value
+            of an output pixel comes from.
+        """
+        # All six even if some bounds are 0, so that one bound does not change what is drawn for another.
+        unit = 2 * torch.rand(n, 6, dtype=torch.float64) - 1
+        scale = 1 + self.max_scale * unit[:, :2]
+        shear = self.max_shear * unit[:, 2]
+        angle = math.radians(self.max_rotation) * unit[:, 3]
+        shift = self.max_shift * unit[:, 4:]
+
+        # (R K S)^-1 = S^-1 K^-1 R^-1, where K^-1 has -k for k, and R^-1 is R transposed.
+        cos, sin = angle.cos(), angle.sin()
+        first_row = torch.stack([cos + shear * sin, sin - shear * cos], dim=1)
+        second_row = torch.stack([-sin, cos], dim=1)
+        linear = torch.stack([first_row, second_row], dim=1) / scale[:, :, None]
+        return torch.cat([linear, -linear @ shift[:, :, None]], dim=2)
+
+
+def warp(x: Tensor, inverse: Tensor) -> Tensor:
+    """Images under affine transforms, interpolated bilinearly, with zeros outside.
+
+    Args:
+        x: ``[N, ..., H, W]``, of any floating dtype and device.
+        inverse: ``[N, 2, 3]``, in float64: the value of the output at (x, y) is that of the image at
+            ``inverse @ (x, y, 1)``, in pixels from the image's centre.
+
+    Returns:
+        A tensor of x's shape, dtype and device.
+    """
+    height, width = x.shape[-2:]
+    # affine_grid's coordinates run from -1 to 1 over an image, whatever its size; half a side is their unit in pixels.
+    half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+    units = torch.cat([half, half.new_ones(1)])
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    theta = (inverse * units / half[:, None]).to(dtype).to(x.device)
+    # Frames as channels: they share the grid of their sample.
+    images = x.flatten(1, -3).to(dtype)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return moved.to(x.dtype).view_as(x)
+
+
+def augmentation_of(config: TrainingConfig, model: object) -> AffineAugmentation | None:
+    """The augmentation that a training's config asks for; None if all its bounds are 0.
+
+    Raises:
+        ValueError: a bound that is not 0, and a model without a ``config.input_shape`` (C, H, W); the message names the
+            field.
+    """
+    augmentation = AffineAugmentation(**{name: getattr(config, name) for name in AUGMENTATION_BOUNDS})
+    name = first_bound(config)
+    if name is None:
+        return None
+    shape = getattr(getattr(model, "config", None), "input_shape", None)
+    if shape is None or len(shape) != 3:
+        came = "one without" if shape is None else f"{tuple(shape)}"
+        raise ValueError(
+            f"fit: {name} needs images, that is, a model whose config.input_shape is (C, H, W), got {came}; set {name} "
+            "to 0"
+        )
+    return augmentation
+
+
+def first_bound(config: TrainingConfig) -> str | None:
+    """The first bound of a training's augmentation that is not 0; None if there is no augmentation."""
+    return next((name for name in AUGMENTATION_BOUNDS if getattr(config, name) > 0), None)

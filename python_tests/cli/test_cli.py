@@ -43,7 +43,7 @@ def test_fit_trains_evaluates_and_draws() -> None:
     assert "270 samples of the test split on 3 x 4 nodes" in run.stdout
     printed = table(run.stdout)
     errors = {"quantization error", "topographic error, 4", "topographic error, 8"}
-    assert errors | {"purity", "NMI", "ARI", "usage", "perplexity"} <= printed.keys()
+    assert errors | {"order", "purity", "NMI", "ARI", "usage", "perplexity"} <= printed.keys()
     assert "second best node is none of the 8 neighbours of the best" in printed["topographic error, 8"]
     assert "ACC" not in printed  # twelve nodes, ten classes
     assert 0.1 <= float(printed["purity"]) <= 1
@@ -56,6 +56,7 @@ def test_fit_trains_evaluates_and_draws() -> None:
     assert (config["data"]["name"], config["model"]["rows"], config["training"]["epochs"]) == ("digits", 3, 1)
     (record,) = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert {"train", "validation", "metrics", "usage", "perplexity"} <= record.keys()
+    assert {"topographic_error_4", "topographic_error_8", "order", "nmi_arithmetic"} <= record["metrics"].keys()
     assert json.loads(Path("run/evaluation.json").read_text())["test"]["samples"] == 270
     assert "transitions.logits" not in torch.load("run/checkpoint.pt")["model"]
 
@@ -65,6 +66,14 @@ def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert "416 frames of series of the test split" in printed  # 13 of 32 frames, in proportion to the images
     assert {"transition NLL", "counted NLL", "lowest NLL"} <= table(printed).keys()
+    assert re.search(r"^purity +0\.\d{3} \(of frames\)$", printed, re.MULTILINE)
+    still = re.search(r"^purity, static images +0\.\d{3} \((.*)\)$", printed, re.MULTILINE)
+    assert still is not None
+    assert still[1] == "of the 270 images that the series are made of"
+    assert {"NMI, static images", "ARI, static images", "order"} <= table(printed).keys()
+    assert table(printed)["learned within 2"].endswith("(the same of the moves that the learned transitions expect)")
+    (record,) = [json.loads(line) for line in Path("runs/digits-series/metrics.jsonl").read_text().splitlines()]
+    assert {"static_nmi_arithmetic", "static_purity", "transition_mass_within_1"} <= record["metrics"].keys()
     assert Path("runs/digits-series/transitions.png").is_file()
     logits = torch.load("runs/digits-series/checkpoint.pt")["model"]["transitions.logits"]
     assert (logits != 0).any()
@@ -307,6 +316,26 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(capsys: pytest.CaptureFixt
     assert "so --rows must not be given" in capsys.readouterr().err
 
 
+def test_a_resumed_run_keeps_its_augmentation() -> None:
+    bounds = {"max_shift": 1.0, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.2}
+    options = [part for name, bound in bounds.items() for part in (f"--{name.replace('_', '-')}", str(bound))]
+    assert main([*TINY, *options, "--out", "whole", "--epochs", "2"]) == 0
+    assert main([*TINY, *options, "--out", "part"]) == 0
+    assert main(["fit", "--resume", "part", "--epochs", "2", "--accelerator", "cpu"]) == 0
+    assert bounds.items() <= json.loads(Path("part/config.json").read_text())["training"].items()
+    whole, part = (torch.load(f"{run}/checkpoint.pt")["model"] for run in ("whole", "part"))
+    assert all(whole[name].equal(part[name]) for name in whole)
+
+
+def test_only_images_are_augmented(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("table.csv")
+    assert main([*TABLE, "--data", "table.csv", "--label-column", "kind", "--max-scale", "0.1"]) == 2
+    sentence = (
+        "--max-scale must be 0 for table.csv, whose samples are not images [C, H, W], got 0.1 and samples of shape"
+    )
+    assert sentence in capsys.readouterr().err
+
+
 def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("table.csv")
     main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
@@ -503,6 +532,10 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "--rows"], "--rows needs a value, got none"),
         (["predict", "run", "x.npy", "-o"], "-o/--output needs a value, got none"),
         (["fit", "--split-seed", "-1"], "--split-seed must be an integer from 0 to 4294967295, got -1"),
+        (["fit", "--max-shift", "-1"], "--max-shift must be a finite number of at least 0, got -1.0"),
+        (["fit", "--max-rotation", "181"], "--max-rotation must be a finite number from 0 to 180, got 181.0"),
+        (["fit", "--max-scale", "1"], "--max-scale must be a finite number of at least 0 and below 1, got 1.0"),
+        (["fit", "--max-shear", "-0.5"], "--max-shear must be a finite number of at least 0, got -0.5"),
         (["fit", "--seed", "9" * 30], "--seed must be an integer from 0 to 4294967295, got 999"),
         (
             ["fit", "--init", "kmeans", "--rows", "50", "--cols", "50"],

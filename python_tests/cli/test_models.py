@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from somvae_ext.cli import main
-from somvae_ext.cli.recipes import PRESETS
-from somvae_ext.models import MODELS
+from somvae_ext.cli.configure import configure
+from somvae_ext.cli.options import parse
+from somvae_ext.cli.recipes import PRESETS, Preset
+from somvae_ext.models import MODELS, VAEConfig
 from somvae_ext.training import load_model
 
 TINY = ["fit", "--epochs", "1", "--accelerator", "cpu"]
@@ -73,6 +75,14 @@ def test_options_go_before_the_preset() -> None:
     config = load_model("run").config
     assert (config.objective, config.gamma, config.num_categories, config.hidden_sizes) == ("notebook", 3, 12, (20, 10))
     assert config_of("run")["training"]["batch_size"] == 500
+
+
+def test_augmentation_comes_from_the_preset_and_options_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = Preset(VAEConfig, {"max_shift": 2.0, "max_shear": 0.1})
+    monkeypatch.setitem(PRESETS["vae"], "notebook", preset)
+    options = ["fit", "--model", "vae", "--preset", "notebook", "--max-shift", "0", "--max-scale", "0.2"]
+    training = configure(parse(options)["fit"]).training
+    assert (training.max_shift, training.max_scale, training.max_shear) == (0.0, 0.2, 0.1)
 
 
 def test_images_are_brought_to_the_size_that_strided_convolutions_need() -> None:

@@ -13,6 +13,7 @@ from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
 from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SIZES_FOR_CONV, STATIC, Preset
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
+from somvae_ext.config_checks import check_number
 from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig, VQVAEConfig
 from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
 
@@ -49,6 +50,7 @@ def configure(options: Namespace) -> Setting:
     """The setting that the options, the preset, and the recipe for the data, in this order, ask for."""
     from somvae_ext.data import NAMES, load
     from somvae_ext.training import TrainingConfig
+    from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
 
     name = options.data or "digits"
     is_named = name in NAMES
@@ -89,11 +91,13 @@ def configure(options: Namespace) -> Setting:
         _check_range(splits)
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
+        **{name: recipe.get(name, 0.0) if options[name] is None else options[name] for name in AUGMENTATION_BOUNDS},
         decay_factor=_DECAY_FACTOR if model is SOMVAE else 1.0,
         max_grad_norm=options.max_grad_norm or 0.0,
         revive=options.revive,
         seed=options.seed or 0,
     )
+    _check_augmentation(training, name, splits)
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
 
@@ -119,6 +123,8 @@ def given(options: Namespace) -> dict[str, Any]:
 
 
 def _check_options(options: Namespace, name: str, is_named: bool) -> None:
+    from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
+
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     for seed in ("seed", "split_seed"):
@@ -130,10 +136,25 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
     for of_files in ("kind", "label_column"):
         if options[of_files] is not None and is_named:
             raise ValueError(f"{option(of_files)} is for one's own files, not for {name}")
+    for bound, bounds in AUGMENTATION_BOUNDS.items():
+        if options[bound] is not None:
+            check_number(None, option(bound), options[bound], bounds)
     if options.num_series is not None and options.num_series < 1:
         raise ValueError(f"--num-series must be at least 1, got {options.num_series}")
     if options.fold is not None and options.split not in (None, "folds"):
         raise ValueError(f"--fold is for --split folds, got --split {options.split}")
+
+
+def _check_augmentation(training: TrainingConfig, name: str, splits: AnySplits) -> None:
+    from somvae_ext.training.augmentation import first_bound
+
+    bound = first_bound(training)
+    if bound is not None and len(splits.sample_shape) != 3:
+        part = "frames" if splits.kind == "series" else "samples"
+        raise ValueError(
+            f"{option(bound)} must be 0 for {name}, whose {part} are not images [C, H, W], got "
+            f"{getattr(training, bound)} and {part} of shape {list(splits.sample_shape)}"
+        )
 
 
 def _preset(name: str | None, model: type[Model]) -> Preset | None:

@@ -129,6 +129,14 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         listed = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
         add(f"--{name.replace('_', '-')}", f"{meaning} (default: {listed})", type=type(STATIC[name]))
     add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
+    add("--max-shift", "training images move at random by up to this many pixels along each axis", type=float)
+    add("--max-rotation", "they turn by up to this many degrees", type=float)
+    add("--max-scale", "each of their axes grows or shrinks by up to this share, such as 0.1", type=float)
+    add(
+        "--max-shear",
+        "they are sheared by up to this factor (default of these four: that of the preset, or 0)",
+        type=float,
+    )
     add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
     add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])

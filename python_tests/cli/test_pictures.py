@@ -10,6 +10,7 @@ import torch
 from matplotlib.image import imread
 
 from somvae_ext.cli import main
+from somvae_ext.cli.pictures import _curves
 from somvae_ext.cli.sample import _draw, _side_by_side
 from somvae_ext.training import RunFolder, load_model
 
@@ -95,6 +96,22 @@ def test_frames_of_series_are_drawn_too() -> None:
     sizes = ["--rows", "2", "--cols", "2", "--latent-dim", "4", "--num-series", "20", "--out", "run"]
     assert main([*FIT, "--data", "digits-series", *sizes]) == 0
     assert pictures_in(Path("run")).keys() == ALWAYS | {"contingency", "map", "transitions"}
+
+
+def test_curves_have_a_panel_for_what_was_measured(runs: Path) -> None:
+    model = load_model(runs / "somvae")
+    losses = {"epoch": 1, "train": {"total": 1.0}}
+    quality, order = {"purity": 0.5}, {"topographic_error_4": 0.3}
+    widths = []
+    for record, labels in (
+        (losses, ["loss"]),
+        (losses | {"metrics": quality}, ["loss", ""]),
+        (losses | {"metrics": quality | order}, ["loss", "", "order of the map, training data"]),
+    ):
+        figure = _curves(model, [record])
+        assert [ax.get_ylabel() for ax in figure.axes] == labels
+        widths.append(figure.get_size_inches()[0])
+    assert widths == [6, 10, 15]
 
 
 def test_samples_of_several_codes_have_no_table_of_clusters() -> None:

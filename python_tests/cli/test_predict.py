@@ -165,7 +165,7 @@ def test_values_beyond_those_of_the_training_count_as_its_ends_for_models_of_the
             "somvae",
             {
                 *("purity", "NMI", "ARI", "ACC", "usage", "perplexity"),
-                *("quantization error", "topographic error, 4", "topographic error, 8"),
+                *("quantization error", "topographic error, 4", "topographic error, 8", "order"),
             },
         ),
         ("vqvae", {"reconstruction", "purity", "NMI", "ARI", "ACC", "quantization error", "usage", "perplexity"}),

@@ -10,7 +10,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from somvae_ext.plotting import plot_iterations, plot_losses, plot_quality, plot_transitions
+from somvae_ext.plotting import plot_iterations, plot_losses, plot_order, plot_quality, plot_transitions
+from somvae_ext.plotting.curves import measures_order
 
 HISTORY = [
     {
@@ -148,6 +149,62 @@ def test_quality_is_drawn_for_what_was_measured() -> None:
     assert len(plot_quality(without_labels).lines) == 1
 
 
+ORDER = {
+    "transition_mass_within_1": 0.3,
+    "moves_within_1": 0.4,
+    "order": 0.5,
+    "topographic_error_8": 0.1,
+    "topographic_error_4": 0.2,
+}
+
+
+def test_the_order_of_a_map_has_axes_of_its_own() -> None:
+    history = [{"epoch": 1, "validation": {}, "metrics": METRICS | ORDER}]
+    ax = plot_order(history)
+    assert labels_of(ax) == [
+        "topographic error, 4 neighbours",
+        "topographic error, 8 neighbours",
+        "order (distance of neighbours / of all nodes)",
+        "moves within distance 1",
+        "learned moves within distance 1",
+    ]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.2], [0.1], [0.5], [0.4], [0.3]]
+    assert ax.get_ylabel() == "order of the map, validation data"
+    assert labels_of(plot_quality(history)) == labels_of(plot_quality([history[0] | {"metrics": METRICS}]))
+
+
+def test_what_the_transitions_expect_is_dashed_in_the_colour_of_what_happened() -> None:
+    ax = plot_order([{"epoch": 1, "metrics": ORDER}])
+    moves, learned = ax.lines[-2:]
+    assert (moves.get_linestyle(), learned.get_linestyle()) == ("-", "--")
+    assert moves.get_color() == learned.get_color()
+    assert ax.get_ylabel() == "order of the map, training data"
+
+
+def test_an_epoch_without_order_leaves_a_gap() -> None:
+    ax = plot_order([{"epoch": 1, "metrics": {}}, {"epoch": 2, "metrics": {"order": 0.5}}])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [np.nan, 0.5])
+    assert ax.get_ylim() == (0, 1.02)
+
+
+def test_scores_of_still_images_are_dashed_in_the_colour_of_those_of_frames() -> None:
+    metrics = METRICS | {"static_nmi_arithmetic": 0.55, "static_purity": 0.8}
+    ax = plot_quality([{"epoch": 1, "metrics": metrics}])
+    lines = dict(zip(labels_of(ax), ax.lines, strict=True))
+    for frames, images in (
+        ("training NMI (arithmetic mean of the entropies)", "training NMI, static images"),
+        ("training purity", "training purity, static images"),
+    ):
+        assert lines[frames].get_color() == lines[images].get_color()
+        assert (lines[frames].get_linestyle(), lines[images].get_linestyle()) == ("-", "--")
+    assert len({line.get_color() for line in ax.lines}) == len(ax.lines) - 2
+
+
+def test_whether_there_is_an_order_to_draw_is_known_beforehand() -> None:
+    assert measures_order([{"epoch": 1}, {"epoch": 2, "metrics": {"order": 0.5}}])
+    assert not measures_order([{"epoch": 1}, {"epoch": 2, "metrics": METRICS}])
+
+
 def test_a_transition_matrix_has_its_row_as_row_and_probabilities_from_0_to_1() -> None:
     matrix = torch.tensor([[0.9, 0.1], [0.0, 1.0]])
     image = plot_transitions(matrix).images[0]
@@ -160,6 +217,10 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         plot_losses([])
     with pytest.raises(ValueError, match="history must hold metrics or usage, got records without"):
         plot_quality(history_of(1.0))
+    with pytest.raises(ValueError, match="history must hold metrics or usage, got records without"):
+        plot_quality([{"epoch": 1, "metrics": ORDER}])
+    with pytest.raises(ValueError, match="history must hold metrics of the order of a map, got records without"):
+        plot_order([{"epoch": 1, "metrics": METRICS}])
     with pytest.raises(ValueError, match=r"matrix must have shape \[K, K\], got \[2, 3\]"):
         plot_transitions(torch.ones(2, 3))
     assert plot_transitions(np.eye(3)).images[0].get_array().tolist() == np.eye(3).tolist()  # type: ignore[union-attr]

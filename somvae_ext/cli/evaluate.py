@@ -39,16 +39,23 @@ def print_evaluation(model: Model, evaluation: dict[str, float], split: str, kin
     where = f" on {grid.rows} x {grid.cols} nodes" if grid is not None else f" in {count} {clusters}" if count else ""
     print(f"{evaluation['samples']} {what} of the {split} split{where}")
     loss = "nats per sample" if {"kl", "kl_z"} & evaluation.keys() else "mean over the values of a sample"
+    # Series that are made of still images have scores of both.
+    of_frames = "of frames, " if "static_samples" in evaluation else ""
+    images = f"of the {evaluation.get('static_samples', 0)} images that the series are made of"
     meanings = {
         "reconstruction": ("reconstruction", loss),
         "kl": ("KL", loss),
         "kl_z": ("KL of z", loss),
         "kl_c": ("KL of categories", loss),
-        "purity": ("purity", ""),
-        "nmi_arithmetic": ("NMI", "arithmetic mean of the entropies"),
-        "nmi_geometric": ("NMI", "geometric mean of the entropies"),
-        "ari": ("ARI", ""),
-        "acc": ("ACC", f"{clusters} matched with classes"),
+        "purity": ("purity", of_frames.removesuffix(", ")),
+        "nmi_arithmetic": ("NMI", f"{of_frames}arithmetic mean of the entropies"),
+        "nmi_geometric": ("NMI", f"{of_frames}geometric mean of the entropies"),
+        "ari": ("ARI", of_frames.removesuffix(", ")),
+        "acc": ("ACC", f"{of_frames}{clusters} matched with classes"),
+        "static_purity": ("purity, static images", images),
+        "static_nmi_arithmetic": ("NMI, static images", "arithmetic mean of the entropies"),
+        "static_nmi_geometric": ("NMI, static images", "geometric mean of the entropies"),
+        "static_ari": ("ARI, static images", ""),
         "quantization_error": ("quantization error", "mean distance of encodings to their codes"),
         **{
             f"topographic_error_{connectivity}": (
@@ -56,6 +63,19 @@ def print_evaluation(model: Model, evaluation: dict[str, float], split: str, kin
                 f"second best node is none of the {connectivity} neighbours of the best",
             )
             for connectivity in (4, 6, 8)
+        },
+        "order": ("order", "mean distance of decoded neighbours, as a share of that of all nodes; 1 is no order"),
+        **{
+            name.format(distance): (title.format(distance), meaning.format(distance))
+            for distance in (1, 2)
+            for name, title, meaning in (
+                ("moves_within_{}", "moves within {}", "share of the moves that lead no further than {} on the grid"),
+                (
+                    "transition_mass_within_{}",
+                    "learned within {}",
+                    "the same of the moves that the learned transitions expect",
+                ),
+            )
         },
         "usage": ("usage", f"{clusters} with a sample of the {split} split"),
         "perplexity": ("perplexity", f"of {count} {clusters}"),

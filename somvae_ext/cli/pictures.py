@@ -138,16 +138,22 @@ def _of_clusters(model: Any, splits: AnySplits, folder: RunFolder) -> Iterator[t
 
 
 def _curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
+    """Losses, how well the model clusters if it does, and how far its map is in order if it has one, side by side."""
     from matplotlib.figure import Figure
 
     from somvae_ext import plotting
+    from somvae_ext.plotting.curves import measures_order
 
     if not any(record.get("metrics") or "usage" in record for record in history):
         return _figure(plotting.plot_losses(history))
-    curves = Figure(figsize=(10, 4), layout="constrained")
-    left, right = curves.subplots(1, 2)
-    plotting.plot_losses(history, ax=left)
-    plotting.plot_quality(history, ax=right, num_clusters=getattr(model, "num_clusters", None))
+    has_order = measures_order(history)
+    panels = 3 if has_order else 2
+    curves = Figure(figsize=(5 * panels, 4), layout="constrained")
+    losses, quality, *order = curves.subplots(1, panels)
+    plotting.plot_losses(history, ax=losses)
+    plotting.plot_quality(history, ax=quality, num_clusters=getattr(model, "num_clusters", None))
+    if has_order:
+        plotting.plot_order(history, ax=order[0])
     return curves
 
 

@@ -3,7 +3,7 @@
 from somvae_ext.plotting.codebook_rgb import plot_codebook_rgb
 from somvae_ext.plotting.component_planes import plot_component_planes
 from somvae_ext.plotting.contingency import plot_contingency
-from somvae_ext.plotting.curves import plot_iterations, plot_losses, plot_quality
+from somvae_ext.plotting.curves import plot_iterations, plot_losses, plot_order, plot_quality
 from somvae_ext.plotting.decoded_map import plot_codebook_images, plot_decoded_map
 from somvae_ext.plotting.images import plot_image_rows, plot_images, plot_reconstructions
 from somvae_ext.plotting.map_clusters import plot_map_clusters
@@ -26,6 +26,7 @@ __all__ = [
     "plot_losses",
     "plot_map_clusters",
     "plot_node_values",
+    "plot_order",
     "plot_quality",
     "plot_reconstructions",
     "plot_transitions",

@@ -23,7 +23,22 @@ _METRICS = {
     "nmi_geometric": "NMI (geometric mean of the entropies)",
     "acc": "ACC",
     "purity": "purity",
+    "static_nmi_arithmetic": "NMI, static images",
+    "static_nmi_geometric": "NMI, static images (geometric mean of the entropies)",
+    "static_purity": "purity, static images",
     "usage": "usage",
+}
+
+# What is known of the order of a map, in the order of the legend.
+_ORDER = {
+    "topographic_error_4": "topographic error, 4 neighbours",
+    "topographic_error_6": "topographic error, 6 neighbours",
+    "topographic_error_8": "topographic error, 8 neighbours",
+    "order": "order (distance of neighbours / of all nodes)",
+    "moves_within_1": "moves within distance 1",
+    "transition_mass_within_1": "learned moves within distance 1",
+    "moves_within_2": "moves within distance 2",
+    "transition_mass_within_2": "learned moves within distance 2",
 }
 
 
@@ -105,7 +120,8 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
         history: the records that :func:`somvae_ext.training.fit` returns, at least one. What ``metrics`` returned and
             ``usage``, the share of clusters in use while training, are drawn, where they are there: a metric that one
             epoch lacks leaves a gap. They are labelled as measured on validation data where the run has any, else on
-            training data.
+            training data. The order of a map is left to :func:`plot_order`. Scores of the still images that series are
+            made of are dashed, in the colour of those of the frames.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         num_clusters: the metric ``perplexity`` is drawn as a share of so many clusters; by default it is left out,
             because it is no number from 0 to 1 as the others are.
@@ -115,30 +131,98 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
     """
     ax = _prepared("plot_quality", history, ax)
     epochs = [record["epoch"] for record in history]
-    where = "validation " if "validation" in history[0] else "training "
-    measured = {name for record in history for name in record.get("metrics", {})}
-    for name in sorted(measured, key=_place):
-        values = np.array([record.get("metrics", {}).get(name, math.nan) for record in history], float)
+    where = _data(history) + " "
+    colors: dict[str, Any] = {}
+    for name in sorted(_measured(history) - _ORDER.keys(), key=_place):
+        values = _values(history, name)
         label = _METRICS.get(name, name)
         if name == "perplexity":
             if num_clusters is None:
                 continue
             values, label = values / num_clusters, f"perplexity / {num_clusters} clusters"
-        is_nmi = name.startswith("nmi")
-        ax.plot(
+        of_frames = name.removeprefix("static_")
+        is_nmi = of_frames.startswith("nmi")
+        (line,) = ax.plot(
             epochs,
             values,
+            "-" if of_frames == name else "--",
+            color=colors.get(of_frames),
             marker="o" if is_nmi else ".",
             markersize=5,
             linewidth=2.5 if is_nmi else 1,
             zorder=3 if is_nmi else 2,
             label=where + label,
         )
+        colors[name] = line.get_color()
     if "usage" in history[0]:
         usage = [record.get("usage", math.nan) for record in history]
         ax.plot(epochs, usage, ":", marker=".", linewidth=1, color="0.4", label="usage in training")
     if not ax.lines:
         raise ValueError("plot_quality: history must hold metrics or usage, got records without")
+    return _finished(ax)
+
+
+def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
+    """How far the map is one, per epoch: the figures of its order that ``metrics`` returned.
+
+    Topographic errors, and the distance of neighbours by that of all nodes (see
+    :func:`~somvae_ext.evaluation.prototype_order`), are the lower the better. The shares of the moves of series that
+    lead to near nodes (:func:`~somvae_ext.evaluation.moves_within`) are the higher the better; those that the learned
+    transitions expect are dashed, in the same colour.
+
+    Args:
+        history: the records that :func:`somvae_ext.training.fit` returns, at least one, with ``metrics`` as
+            :func:`somvae_ext.training.clustering_metrics` gives them. A figure that one epoch lacks leaves a gap.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``. Its label says whether the
+            figures are of validation or of training data.
+
+    Raises:
+        ValueError: no records, or none with anything to draw.
+    """
+    ax = _prepared("plot_order", history, ax)
+    if not measures_order(history):
+        raise ValueError("plot_order: history must hold metrics of the order of a map, got records without")
+    epochs = [record["epoch"] for record in history]
+    measured = _measured(history)
+    colors: dict[str, Any] = {}
+    for name, label in _ORDER.items():
+        if name in measured:
+            observed = name.replace("transition_mass", "moves")
+            (line,) = ax.plot(
+                epochs,
+                _values(history, name),
+                "-" if observed == name else "--",
+                color=colors.get(observed),
+                marker=".",
+                linewidth=1,
+                label=label,
+            )
+            colors[name] = line.get_color()
+    ax.set_ylabel(f"order of the map, {_data(history)} data")
+    return _finished(ax)
+
+
+def measures_order(history: Sequence[dict[str, Any]]) -> bool:
+    """Whether there is anything for :func:`plot_order` to draw."""
+    return not _ORDER.keys().isdisjoint(_measured(history))
+
+
+def _measured(history: Sequence[dict[str, Any]]) -> set[str]:
+    return {name for record in history for name in record.get("metrics", {})}
+
+
+def _values(history: Sequence[dict[str, Any]], name: str) -> NDArray[np.float64]:
+    """A metric in each epoch, NaN where it was not measured."""
+    return np.array([record.get("metrics", {}).get(name, math.nan) for record in history], float)
+
+
+def _data(history: Sequence[dict[str, Any]]) -> str:
+    """What metrics were measured on."""
+    return "validation" if "validation" in history[0] else "training"
+
+
+def _finished(ax: Axes) -> Axes:
+    """Axes of figures from 0 to 1, or of others."""
     low, high = ax.dataLim.intervaly
     ax.set_ylim(min(0.0, low), max(1.02, high))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

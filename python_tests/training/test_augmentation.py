@@ -203,6 +203,12 @@ def test_short_dtypes_are_computed_in_float32(dtype: torch.dtype) -> None:
     assert result.equal(AUGMENTED(x.float()).to(dtype))
 
 
+@pytest.mark.parametrize("bound", ["max_shift", "max_shear"])
+def test_absurd_bounds_leave_values_finite(bound: str) -> None:
+    result = AffineAugmentation(**{bound: 1e300})(images(5))
+    assert ((result >= 0) & (result <= 1)).all()
+
+
 @pytest.mark.cuda
 def test_the_same_seed_gives_the_same_images_on_cuda() -> None:
     x = images(8, 3, shape=(2, 28, 20))

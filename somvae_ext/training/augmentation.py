@@ -23,6 +23,8 @@ AUGMENTATION_BOUNDS = {
 }
 """What the fields of :class:`AffineAugmentation` may hold, and those of the same names in a training's config."""
 
+_LARGEST_THETA = 1e6
+
 
 @dataclasses.dataclass(frozen=True)
 class AffineAugmentation:
@@ -130,7 +132,8 @@ def warp(x: Tensor, inverse: Tensor) -> Tensor:
     half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
     units = torch.cat([half, half.new_ones(1)])
     dtype = torch.promote_types(x.dtype, torch.float32)
-    theta = (inverse * units / half[:, None]).to(dtype).to(x.device)
+    # Where it is clamped, all but the image's centre comes from outside anyway; float32 might overflow to NaN.
+    theta = (inverse * units / half[:, None]).clamp(-_LARGEST_THETA, _LARGEST_THETA).to(dtype).to(x.device)
     # Frames as channels: they share the grid of their sample.
     images = x.flatten(1, -3).to(dtype)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)

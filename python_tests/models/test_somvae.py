@@ -215,11 +215,11 @@ def test_it_says_what_it_is_and_takes() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"network": "cnn"}, "network must be 'dense', 'conv', 'notebook' or 'identity', got 'cnn'"),
+        ({"network": "cnn"}, "network must be 'dense', 'conv', 'notebook', 'small-conv' or 'identity', got 'cnn'"),
         ({"gradient": "straight"}, "gradient must be 'som', 'copy' or 'none', got 'straight'"),
         ({"reconstruction": "l1"}, "reconstruction must be 'mse' or 'bce', got 'l1'"),
         ({"output": "tanh"}, "output must be 'sigmoid' or 'linear', got 'tanh'"),
-        ({"init": "pca"}, "init must be 'normal' or 'kmeans', got 'pca'"),
+        ({"init": "pca"}, "init must be 'normal', 'kmeans' or 'som', got 'pca'"),
         ({"network": "conv", "latent_relu": True}, "latent_relu must be False for network 'conv', got True"),
         ({"network": "identity", "latent_dim": 4}, "latent_dim must be the size of a sample .*, 784, got 4"),
         (
@@ -229,6 +229,11 @@ def test_it_says_what_it_is_and_takes() -> None:
         ({"reconstruction": "bce", "output": "linear"}, "output must be 'sigmoid' for reconstruction 'bce'"),
         ({"transitions": "sparse"}, "transitions must be 'dense' or 'local', got 'sparse'"),
         ({"transitions": "local", "transition_radius": -1}, "transition_radius must be an integer .*, got -1"),
+        ({"sigma_final": 0.5}, "codebook_update must be 'ema' for sigma_final to mean anything, got 0.5"),
+        ({"decay": 0.9}, "codebook_update must be 'ema' for decay to mean anything, got 0.9"),
+        ({"codebook_update": "ema", "beta": 0.9}, "codebook_update must be 'gradient' for beta .*, got 0.9"),
+        ({"codebook_update": "ema", "border": "mask"}, "codebook_update must be 'gradient' for border .*, got 'mask'"),
+        ({"codebook_update": "ema", "sigma_steps": 0}, "sigma_steps must be an integer of at least 1, or None, got 0"),
         ({"transition_radius": 3}, "transitions must be 'local' for a transition_radius .*, got 'dense' and 3"),
     ],
 )
@@ -243,6 +248,7 @@ def test_a_config_refuses_unknown_names_and_contradictions(options: dict[str, ob
         {"network": "notebook", "gradient": "copy", "init": "kmeans"},
         {"network": "identity", "latent_dim": 784, "output": "linear", "topology": "hexagonal", "periodic": True},
         {"transitions": "local", "transition_radius": 3, "gamma": 0.1},
+        {"codebook_update": "ema", "sigma_final": 0.5, "sigma_steps": 30, "decay": 0.98, "init": "som"},
         {"reconstruction": "bce", "gradient": "none", "border": "mask", "square_gamma": True, "gamma": 0.1},
     ],
 )

@@ -29,6 +29,7 @@ class Case(NamedTuple):
     config: SOMVAEConfig
     leading: tuple[int, ...]
     mask: Tensor | None = None
+    updates: int = 0  # of an ordered map, which have narrowed its neighbourhood
 
 
 def config(**options: object) -> SOMVAEConfig:
@@ -52,6 +53,7 @@ def published() -> SOMVAEConfig:
 
 HOLES = torch.tensor([[True, True, True, True, False], [True, True, False, True, True], [False] * 5])
 SERIES = {"gamma": 0.6, "tau": 0.9}
+ORDERED = {"codebook_update": "ema", "beta": None, "sigma_final": 0.6, "sigma_steps": 10}
 CASES = {
     "static": Case(config(), (7,)),
     "static, mask at the border": Case(config(border="mask"), (7,)),
@@ -81,6 +83,17 @@ CASES = {
     "VQ-VAE": Case(config(gradient="copy", beta=0.0), (7,)),
     "no gradient": Case(config(gradient="none"), (7,)),
     "no gradient, series": Case(config(gradient="none", **SERIES), (3, 5)),
+    "ordered": Case(config(**ORDERED), (7,)),
+    "ordered, narrow": Case(config(**ORDERED), (7,), updates=25),
+    "ordered, hexagonal": Case(config(topology="hexagonal", **ORDERED), (7,), updates=4),
+    "ordered, periodic": Case(config(periodic=True, **ORDERED), (7,), updates=1),
+    "ordered, periodic hexagonal": Case(
+        config(topology="hexagonal", periodic=True, rows=4, **ORDERED), (7,), updates=8
+    ),
+    "ordered, a line": Case(config(rows=1, cols=9, **ORDERED), (7,), updates=3),
+    "ordered, series of different lengths": Case(config(**ORDERED, **SERIES), (3, 5), HOLES, updates=5),
+    "ordered, copied gradient": Case(config(gradient="copy", **ORDERED), (7,), updates=2),
+    "ordered, no gradient, series": Case(config(gradient="none", **ORDERED, **SERIES), (3, 5), updates=2),
     "identity networks": Case(config(network="identity", latent_dim=9), (7,)),
     "identity networks, mask at the border, series": Case(
         config(network="identity", latent_dim=9, border="mask", **SERIES), (3, 5)
@@ -103,7 +116,9 @@ def dense(x: Tensor, parameters: dict[str, Tensor], prefix: str, *, last: str) -
 def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], mask: Tensor | None) -> dict[str, Tensor]:
     """The losses of somvae-spec, from the definitions."""
     c = model.config
-    codebook = parameters["quantizer.codebook"]
+    ordered = c.codebook_update == "ema"
+    # Codes that follow averages have no gradient; nor has the mean of the map around a winner.
+    codebook = model.quantizer.codebook.detach() if ordered else parameters["quantizer.codebook"]
     num_nodes, dim = codebook.shape
     table = oracle.neighbor_table(c.rows, c.cols, c.topology, c.periodic)
     series = x if x.dim() == 2 + len(SHAPE) else x[:, None]  # static samples: series of one frame
@@ -131,13 +146,16 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], mas
                     errors = -pixels * torch.log(decoded) - (1 - pixels) * torch.log(1 - decoded)
                 terms[f"reconstruction_{name}"].append(sum(errors) / len(pixels))
             terms["commitment"].append(distances[k] / dim)
+            if ordered:
+                terms["som"].append(((z - local_mean(model, codebook, k)) ** 2).sum() / dim)
             slots = [((z.detach() - codebook[k]) ** 2).sum()]
             for node in table[k]:
                 if node >= 0:
                     slots.append(((z.detach() - codebook[node]) ** 2).sum())
                 elif c.border == "zero":
                     slots.append((z.detach() ** 2).sum())
-            terms["som"].append(sum(slots) / (dim * len(slots)))
+            if not ordered:
+                terms["som"].append(sum(slots) / (dim * len(slots)))
             if c.gamma or c.tau:
                 weights = torch.exp(parameters["transitions.logits"][k if previous is None else previous])
                 row = weights / weights.sum()
@@ -147,7 +165,19 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], mas
     means = {name: sum(values) / len(values) if values else x.new_zeros(()) for name, values in terms.items()}
     gamma = c.gamma * c.gamma if c.square_gamma else c.gamma
     weights = {"commitment": c.alpha, "som": c.beta, "transition": gamma, "smoothness": c.tau}
+    if ordered:
+        weights |= {"commitment": c.alpha / 2, "som": c.alpha / 2}
     return {"total": sum(weights.get(name, 1.0) * mean for name, mean in means.items())} | means
+
+
+def local_mean(model: SOMVAE, codebook: Tensor, winner: int) -> Tensor:
+    """sum_v h(winner, v) e_v / sum_v h(winner, v), with the width that the updates so far have left."""
+    c = model.config
+    first, final = max(c.rows, c.cols) / 2, c.sigma_final
+    sigma = first * (final / first) ** min(1.0, model.quantizer.num_updates.item() / c.sigma_steps)
+    distance = oracle.grid_distance(c.rows, c.cols, c.topology, c.periodic)[winner]
+    weights = [math.exp(-(d**2) / (2 * sigma**2)) for d in distance]
+    return sum(w * code for w, code in zip(weights, codebook, strict=True)) / sum(weights)
 
 
 def make(case: Case, seed: int = 0) -> tuple[SOMVAE, Tensor]:
@@ -162,6 +192,8 @@ def make(case: Case, seed: int = 0) -> tuple[SOMVAE, Tensor]:
         codebook.copy_(z[torch.arange(len(codebook)) % len(z)] + spread * torch.randn_like(codebook))
         if model.transitions is not None:
             model.transitions.logits.normal_()
+        if case.config.codebook_update == "ema":
+            model.quantizer.num_updates.fill_(case.updates)
     return model, x
 
 
@@ -268,6 +300,22 @@ def moved(model: SOMVAE, loss: Tensor) -> set[str]:
 )
 def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> None:
     model, x = make(CASES["series"])
+    assert moved(model, getattr(model.loss(model(x), x), term)) == parts
+
+
+@pytest.mark.parametrize(
+    ("term", "parts"),
+    [
+        ("reconstruction_q", {"decoder_q"}),
+        ("reconstruction_e", {"encoder", "decoder_e"}),
+        ("commitment", {"encoder"}),
+        ("som", {"encoder"}),
+        ("transition", {"transitions"}),
+        ("smoothness", {"encoder", "transitions"}),
+    ],
+)
+def test_no_term_moves_the_codes_of_an_ordered_map(term: str, parts: set[str]) -> None:
+    model, x = make(Case(config(**ORDERED, **SERIES), (3, 5)))
     assert moved(model, getattr(model.loss(model(x), x), term)) == parts
 
 

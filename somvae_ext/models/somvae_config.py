@@ -145,6 +145,7 @@ class SOMVAEConfig:
         if self.reconstruction == "bce" and self.output == "linear":
             raise ValueError("SOMVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
         _ = self.grid
+
     @classmethod
     def published(cls) -> SOMVAEConfig:
         """The published code's setting for series of 28 x 28 images: 5,600,834 trainable numbers.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from somvae_ext import ops
 from somvae_ext.config_checks import Bounds, check_integer, check_number
@@ -28,8 +28,8 @@ _FIRST_COUNT = 0.1
 # A code moves where the map around it has won at least this share of what an average node has. The share is relative,
 # because the average falls with the size of the map.
 _LEAST_SHARE = 1e-3
-# Beside a node's own weight of 1, smaller weights are lost in float64. As zeros they cost nothing: a narrow neighbourhood
-# is a band along each axis.
+# Smaller weights are lost in float64 beside a node's own weight of 1. As zeros they cost nothing: a narrow
+# neighbourhood is a band along each axis.
 _NEGLIGIBLE_WEIGHT = 2.0**-53
 
 
@@ -190,10 +190,13 @@ class SOMQuantizer(Quantizer):
         self.straight_through = straight_through
         self.sigma_final = _width("sigma_final", DEFAULT_SIGMA_FINAL if sigma_final is None else sigma_final)
         half = max(grid.rows, grid.cols) / 2
-        self.sigma_initial = _width("sigma_initial", max(half, self.sigma_final) if sigma_initial is None else sigma_initial)
+        self.sigma_initial = _width(
+            "sigma_initial", max(half, self.sigma_final) if sigma_initial is None else sigma_initial
+        )
         if self.sigma_initial < self.sigma_final:
             raise ValueError(
-                f"SOMQuantizer: sigma_initial must be at least sigma_final, {self.sigma_final}, got {self.sigma_initial}"
+                f"SOMQuantizer: sigma_initial must be at least sigma_final, {self.sigma_final}, "
+                f"got {self.sigma_initial}"
             )
         self.sigma_steps = check_integer(
             "SOMQuantizer", "sigma_steps", DEFAULT_SIGMA_STEPS if sigma_steps is None else sigma_steps
@@ -275,7 +278,9 @@ class SOMQuantizer(Quantizer):
         self._average(counts, sums)
         weights = self._weights()
         least = _LEAST_SHARE * self._total_average() / self.num_codes
-        count = ops.som_update(torch.zeros_like(self.ema_counts)[:, None], self.ema_counts[:, None], self._ones(), weights, rate=1.0)
+        count = ops.som_update(
+            torch.zeros_like(self.ema_counts)[:, None], self.ema_counts[:, None], self._ones(), weights, rate=1.0
+        )
         codes = ops.som_update(self.codebook, self.ema_sums, self.ema_counts, weights)
         self.codebook.copy_(torch.where(count > least, codes, self.codebook))
         self.num_updates += 1
@@ -340,7 +345,7 @@ class SOMQuantizer(Quantizer):
         return ", ".join(options)
 
     def _sigma(self) -> Tensor:
-        """Width of the neighbourhood, float64 and without waiting for the device, exactly ``sigma_final`` at the end."""
+        """Width of the neighbourhood, float64, without waiting for the device; exactly ``sigma_final`` at the end."""
         done = self.num_updates.double() / self.sigma_steps
         narrowing = self.sigma_initial * (self.sigma_final / self.sigma_initial) ** done
         return torch.where(done < 1, narrowing, self.sigma_final)

@@ -148,8 +148,7 @@ def fit(
         usage = NodeUsage(model.num_clusters) if isinstance(model, Clusters) else None
         revived = 0
         if with_codebook is not None and config.revive and progress.unused is not None:
-            revived = len(progress.unused)
-            revive(with_codebook, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
+            revived = revive(with_codebook, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
             copy_from_first(fabric, with_codebook.quantizer.state_dict().values())
         module.train()
         means, iterations = _RunningMeans(), _Iterations(epoch, first_step=progress.step + 1)

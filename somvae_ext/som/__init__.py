@@ -1,6 +1,7 @@
 """The self-organizing map's algorithm as plain functions over the ops: what the estimator and the layer share.
 
-Grid and codebook go in, codes come out; nothing here keeps a state. Needs only torch and numpy.
+Grid and codebook go in, codes come out; nothing here keeps a state. Needs only torch and numpy, but for
+:func:`lay_out`, which needs scipy.
 """
 
 from somvae_ext.som.initialization import (
@@ -10,6 +11,7 @@ from somvae_ext.som.initialization import (
     lay_out,
     lie_on_a_line,
     sample_rows,
+    som_codes,
 )
 from somvae_ext.som.metrics import Distance, Metric, MetricName, WinnerSearch
 from somvae_ext.som.neighborhoods import (
@@ -74,6 +76,7 @@ __all__ = [
     "pull",
     "sample_rows",
     "smoothed",
+    "som_codes",
     "step",
     "train_batch",
     "train_minibatch",

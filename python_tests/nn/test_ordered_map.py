@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_the_width_falls_from_the_first_to_exactly_the_last() -> None:
     assert widths[0] == 5.0
     assert widths[5] == pytest.approx(math.sqrt(5.0 * 0.7))
     assert widths[10:] == [0.7] * 3
-    assert all(a > b for a, b in zip(widths[:10], widths[1:11], strict=True))
+    assert all(a > b for a, b in itertools.pairwise(widths[:11]))
 
 
 def test_a_node_that_little_reaches_stays_where_it_is() -> None:
@@ -288,6 +289,27 @@ def test_a_new_start_begins_averages_and_narrowing_anew() -> None:
     torch.testing.assert_close(quantizer.ema_sums, 0.1 * quantizer.codebook)
 
 
+@pytest.mark.parametrize("update", ["gradient", "ema"])
+def test_a_start_by_a_batch_map_is_ordered_and_leaves_padding_out(update: Any) -> None:
+    quantizer = SOMQuantizer(Grid(4, 6), 2, update=update)
+    z = torch.rand(500, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 2.0])
+    padded = torch.cat([z, torch.full((7, 2), math.nan)])
+    quantizer.initialize_som(padded, mask=torch.arange(507) < 500)
+    codes = quantizer.codebook.detach().view(4, 6, 2)
+    # A map of a rectangle: each step along an axis of the map is one along an axis of the rectangle.
+    for axis in (0, 1):
+        steps = codes.diff(dim=axis)
+        along = steps.abs().sum(dim=(0, 1)).argmax()
+        assert (steps[..., along] > 0).all() or (steps[..., along] < 0).all()
+    if update == "ema":
+        torch.testing.assert_close(quantizer.ema_sums, 0.1 * quantizer.codebook)
+
+
+def test_a_start_by_a_batch_map_needs_an_encoding() -> None:
+    with pytest.raises(ValueError, match=r"z must hold at least one encoding that is finite .*, got none among 3"):
+        make().initialize_som(torch.full((3, DIM), math.nan).double())
+
+
 def test_codes_are_revived_once_the_neighbourhood_is_narrow() -> None:
     quantizer = make()
     z = encodings(30, seed=0)
@@ -334,7 +356,7 @@ def test_options_that_mean_nothing_or_the_impossible_are_refused(options: dict[s
 def test_statistics_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"SOMQuantizer.update_codebook: counts must have shape \[15\], got \[14\]"):
         make().update_codebook(torch.ones(14), torch.ones(15, DIM))
-    with pytest.raises(ValueError, match="SOMQuantizer.update_codebook: update must be 'ema', got 'gradient'"):
+    with pytest.raises(ValueError, match=r"SOMQuantizer.update_codebook: update must be 'ema', got 'gradient'"):
         SOMQuantizer(Grid(3, 5), DIM).update_codebook(torch.ones(15), torch.ones(15, DIM))
 
 

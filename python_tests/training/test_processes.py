@@ -76,6 +76,21 @@ def test_codes_that_follow_averages_are_the_same_bits_in_both_processes(folder: 
     assert uneven[0]["codebook"].isfinite().all()
 
 
+def test_an_ordered_map_of_two_processes_follows_the_encodings_of_both(folder: Path) -> None:
+    """The same bits in both. The averages are sums over the joined batch, whatever frames each process has.
+
+    Networks differ from those of one process: their gradients are means of means over unequal numbers of frames.
+    """
+    first, second = (outcome(folder, "ordered", rank) for rank in (0, 1))
+    assert same_bits(first["model"], second["model"])
+    assert first["history"] == second["history"]
+    assert first["model"]["quantizer.num_updates"].item() == 9
+    one = outcome(folder, "ordered", world_size=1)
+    for name in ("quantizer.ema_counts", "quantizer.num_updates"):
+        total = first["model"][name].sum()
+        torch.testing.assert_close(total, one["model"][name].sum(), rtol=1e-12, atol=1e-12)
+
+
 def test_models_that_draw_have_the_same_weights_and_records_in_both_processes(folder: Path) -> None:
     first, second = (outcome(folder, "drawn", rank) for rank in (0, 1))
     assert same_bits(first["model"], second["model"])

@@ -14,6 +14,7 @@ from somvae_ext.models import SOMVAE, SOMVAEConfig, SOMVAEOutput
 from somvae_ext.training import RunFolder, TrainingConfig, fit
 
 CONFIG = SOMVAEConfig(input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,), gamma=1.0, tau=0.5)
+ORDERED: dict[str, object] = {"codebook_update": "ema", "beta": None, "sigma_final": 0.6, "sigma_steps": 8}
 RECIPE = TrainingConfig(epochs=4, batch_size=4, learning_rate=1e-2, decay_steps=3, revive=True)
 
 
@@ -91,6 +92,42 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path,
     assert ("optimizer 1, 0 exp_avg" in expected) is (updates == "rows")
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+@pytest.mark.parametrize("steps", [4, 7, 11])  # the width narrows until step 8
+def test_an_ordered_map_resumes_in_the_middle_of_its_narrowing(tmp_path: Path, steps: int) -> None:
+    whole = make(**ORDERED)
+    fit(whole, walks(), RECIPE, run_folder=new_run(tmp_path / "a"), accelerator="cpu")
+    torch.manual_seed(0)
+    interrupted = InterruptedSOMVAE(dataclasses.replace(CONFIG, **ORDERED), encoder=NoisyEncoder())  # type: ignore[arg-type]
+    interrupted.left = steps
+    with pytest.raises(KeyboardInterrupt):
+        fit(interrupted, walks(), RECIPE, run_folder=new_run(tmp_path / "b"), accelerator="cpu")
+    resumed = make(**ORDERED)
+    fit(resumed, walks(), RECIPE, run_folder=RunFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
+    expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
+    assert expected["quantizer.num_updates"].item() == 12
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_more_epochs_prolong_only_the_end_of_an_ordered_map(tmp_path: Path) -> None:
+    """The width is a function of step and config: the same in the common epochs, and the final one from then on."""
+    widths: list[list[float]] = []
+    for epochs in (4, 6):
+        model = make(**ORDERED)
+        widths.append([])
+        config = dataclasses.replace(RECIPE, epochs=epochs)
+        fit(
+            model,
+            walks(),
+            config,
+            after_epoch=lambda _, m=model: widths[-1].append(m.quantizer.sigma),
+            accelerator="cpu",
+        )  # type: ignore[misc]
+    assert widths[1][:4] == widths[0]
+    assert widths[0][0] > widths[0][1] > widths[0][2] == 0.6  # after 3, 6 and 9 of 8 steps
+    assert widths[1][3:] == [0.6] * 3
 
 
 def test_more_epochs_continue_a_completed_training(tmp_path: Path) -> None:

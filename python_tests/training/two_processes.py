@@ -6,6 +6,7 @@ python two_processes.py FOLDER                          the same trainings by on
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -95,6 +96,16 @@ def averages() -> dict[str, object]:
     return {"model": trained.state_dict(), "history": history}
 
 
+def ordered() -> dict[str, object]:
+    """A map whose smoothed averages narrow within the training, of series of different lengths."""
+    torch.manual_seed(RANK)
+    config = dataclasses.replace(CONFIG, codebook_update="ema", beta=None, decay=0.8, sigma_steps=6)
+    trained = SOMVAE(config).double()
+    data = Samples(series(12, seed=7).x, mask=torch.arange(5) < torch.arange(12)[:, None] % 2 + 4)
+    history = fit(trained, data, dataclasses.replace(RECIPE, revive=False), accelerator="cpu")
+    return {"model": trained.state_dict(), "history": history}
+
+
 def drawn() -> dict[str, object]:
     """A model that draws, of its own in each process, and whose capacities rise."""
     torch.manual_seed(RANK)
@@ -151,6 +162,7 @@ def broken() -> str:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     results: dict[str, object] = {"train": train(folder), "averages": averages(), "uneven": uneven(), "drawn": drawn()}
+    results["ordered"] = ordered()
     if WORLD_SIZE > 1:
         results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}
     torch.save(results, folder / f"{WORLD_SIZE}_{RANK}.pt")

@@ -18,6 +18,7 @@ _EXTRA_OF_MODULE = {
     "sklearn": "train",
     "torchvision": "train",
     "tqdm": "train",
+    "scipy": "train",
     "matplotlib": "plot",
     "pandas": "table",
     "pyarrow": "table",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
-from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SIZES_FOR_CONV, STATIC, Preset
+from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SHARE_TO_NARROW, SIZES_FOR_CONV, STATIC, Preset
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import check_number
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _TRANSITION_WEIGHTS = {"static": {"gamma": 0.0, "tau": 0.0}, "series": {"gamma": 1.8, "tau": 1.4}}
 # Of SOM-VAE's published recipe, per 500 steps; the others learn at a constant rate.
 _DECAY_FACTOR = 0.9
+_SMALLEST_FOR_CONV = 16  # pixels on each side
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.
 _RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config"}
@@ -56,15 +57,15 @@ def configure(options: Namespace) -> Setting:
     is_named = name in NAMES
     _check_options(options, name, is_named)
     model = MODELS[options.model or SOMVAE.name]
-    preset = _preset(options.preset, model)
     asked = _asked(options, model)
+    preset = _preset(options, model, asked)
     data = {
         # Absolute, so that the run can be evaluated from anywhere.
         "name": name if is_named or not Path(name).exists() else str(Path(name).resolve()),
         "root": str(Path(options.data_root or "data").resolve()),
         "seed": options.split_seed or 0,
         "recipe": options.recipe or "published",
-        "num_series": options.num_series or RECIPES.get(name, {}).get("num_series"),
+        "num_series": options.num_series or _recipe_by_name(name, preset).get("num_series"),
         "kind": options.kind,
         "label_column": options.label_column,
         "split": options.split or ("folds" if options.fold is not None else "holdout"),
@@ -80,9 +81,9 @@ def configure(options: Namespace) -> Setting:
         data["image_size"] = SIZES_FOR_CONV.get(name)
     splits = fit_to(model, load(**load_arguments(data), download=options.download))
 
-    recipe = RECIPES.get(name) or (SERIES if splits.kind == "series" else STATIC)
-    if preset is not None:
-        recipe = recipe | preset.training
+    if preset is None and model is SOMVAE and splits.kind == "series" and _may_be_ordered(asked):
+        preset = PRESETS[model.name]["ordered"]  # of one's own series, whose kind was not known before
+    recipe = (SERIES if splits.kind == "series" else STATIC) | _recipe_by_name(name, preset)
     if model is SOMVAE:
         config = _somvae_config(name, is_named, preset, asked, splits)
     else:
@@ -98,6 +99,9 @@ def configure(options: Namespace) -> Setting:
         seed=options.seed or 0,
     )
     _check_augmentation(training, name, splits)
+    if isinstance(config, SOMVAEConfig) and config.codebook_update == "ema" and config.sigma_steps is None:
+        steps = training.epochs * -(-len(splits.train) // training.batch_size)
+        config = dataclasses.replace(config, sigma_steps=max(1, round(SHARE_TO_NARROW * steps)))
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
 
@@ -157,11 +161,25 @@ def _check_augmentation(training: TrainingConfig, name: str, splits: AnySplits) 
         )
 
 
-def _preset(name: str | None, model: type[Model]) -> Preset | None:
+def _preset(options: Namespace, model: type[Model], asked: dict[str, Any]) -> Preset | None:
+    """The preset that was asked for, or, of a SOM-VAE of series made of images, the default one."""
     presets = PRESETS[model.name]
+    name = options.preset
+    if name is None and model is SOMVAE and (options.data or "").endswith("-series") and _may_be_ordered(asked):
+        name = "ordered"
     if name is not None and name not in presets:
         raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
     return None if name is None else presets[name]
+
+
+def _may_be_ordered(asked: dict[str, Any]) -> bool:
+    return asked.get("codebook_update") != "gradient"
+
+
+def _recipe_by_name(name: str, preset: Preset | None) -> dict[str, Any]:
+    """What the recipe for named data and the preset say, the latter before the former."""
+    recipe = RECIPES.get(name, {})
+    return recipe if preset is None else recipe | preset.training_on.get(name, {}) | preset.training
 
 
 def _asked(options: Namespace, model: type[Model]) -> dict[str, Any]:
@@ -223,9 +241,31 @@ def _somvae_config(
     changes = _TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
     if asked.get("network") == "identity":
         changes.setdefault("latent_dim", math.prod(splits.sample_shape))
-    config: SOMVAEConfig = dataclasses.replace(SOMVAEConfig() if preset is None else preset.config(), **changes)
+    config: SOMVAEConfig = SOMVAEConfig() if preset is None else preset.config()
+    if config.codebook_update == "ema":
+        if asked.get("codebook_update") == "gradient":
+            config = SOMVAEConfig()  # the same recipe without the order
+        else:
+            _check_use_in_ordered_map(asked)
+        if _is_large_image(splits.sample_shape):
+            changes = {"network": "small-conv"} | changes
+    config = dataclasses.replace(config, **changes)
     start_by_default = not is_named and preset is None
     return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)
+
+
+def _check_use_in_ordered_map(asked: dict[str, Any]) -> None:
+    for name in ("beta", "border"):
+        if name in asked:
+            raise ValueError(
+                f"{option(name)} is for --codebook-update gradient, and an ordered map (--codebook-update ema, the "
+                f"default of series) has no use for it"
+            )
+
+
+def _is_large_image(shape: tuple[int, ...]) -> bool:
+    """Whether samples are images that strided convolutions suit."""
+    return len(shape) == 3 and min(shape[1:]) >= _SMALLEST_FOR_CONV
 
 
 def _with_start(config: Any, codes: int, splits: AnySplits, asked: dict[str, Any], sizes: str, by_default: bool) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from somvae_ext.cli.recipes import SHARE_TO_NARROW
 from somvae_ext.models import MODELS
 
 # What each field is. A default that depends on the data is told here; others are read from the configs.
@@ -14,7 +16,7 @@ MODEL_OPTIONS = {
     "cols": "columns of the map",
     "topology": "shape of the grid",
     "periodic": "let the map wrap around",
-    "border": "missing neighbours: zeros, or left out",
+    "border": "missing neighbours: zeros, or left out; for --codebook-update gradient",
     "latent_dim": "size of an encoding, or of the latent space",
     "network": "encoder and decoders",
     "hidden_sizes": "widths of the encoder's hidden layers",
@@ -23,15 +25,20 @@ MODEL_OPTIONS = {
     "reconstruction": "squared errors, or binary cross entropy",
     "gradient": "what the encoder learns from",
     "alpha": "weight of the commitment loss",
-    "beta": "weight of the SOM loss, of a VQ-VAE's commitment loss, or of the KL divergence",
+    "beta": "weight of the SOM loss (default: 0.9; an ordered map has none), of a VQ-VAE's commitment loss, or of the "
+    "KL divergence",
     "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of a distance from capacities (30)",
     "tau": "weight of the smoothness loss (default: 1.4 for series, else 0)",
     "transitions": "table of all pairs of nodes, or of near ones",
     "transition_radius": "how many nodes away is near, for local transitions",
     "transition_updates": "what a step changes of them",
     "num_codes": "codes of a codebook without a map",
-    "codebook_update": "how these learn: from the codebook loss, or as moving averages of what they win",
-    "decay": "how much of the moving averages a step leaves",
+    "codebook_update": "how codes learn: by gradients, or as moving averages of what they win, which on a map are "
+    "smoothed by a neighbourhood and ordered (default: ema for series and --preset ordered, else gradient)",
+    "decay": "how much of the moving averages a step leaves (default: 0.99)",
+    "sigma_initial": "width of the neighbourhood at first, in nodes (default: half of the map's longer side)",
+    "sigma_final": "its width at the end: larger, the map is more ordered; smaller, clusters are purer (default: 0.7)",
+    "sigma_steps": f"steps until then (default: {SHARE_TO_NARROW:.0%} of the training's)",
     "num_categories": "categories of the discrete latent variable",
     "temperature": "of the relaxed categories",
     "objective": "the lower bound, or distances from capacities as in the paper or in the notebook",
@@ -52,7 +59,7 @@ def add_model_options(add: Callable[..., None]) -> None:
     """
     for name, meaning in MODEL_OPTIONS.items():
         defaults = {model: default for model in MODELS if (default := _defaults(model).get(name)) is not None}
-        if next(iter(defaults.values())) is False:
+        if any(default is False for default in defaults.values()):
             add(option(name), f"{meaning} ({listed(defaults)})", action="store_true")
             continue
         if "(default" not in meaning:
@@ -101,4 +108,5 @@ def _values(name: str) -> dict[str, Any]:
         return {"choices": list(dict.fromkeys(value for hint in hints for value in get_args(hint)))}
     if get_origin(hints[0]) is tuple:
         return {"type": int, "nargs": "+"}
-    return {"type": hints[0]}
+    # An option that is not given is None already.
+    return {"type": next((kind for kind in get_args(hints[0]) if kind is not NoneType), hints[0])}

@@ -251,8 +251,8 @@ class SOMVAE(nn.Module):
         """Prepares the codebook before the first step, from the first samples.
 
         With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings, laid out on the
-        map (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`), with ``"som"`` those of a batch SOM of the encodings
-        (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` nothing is to be done.
+        map (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`), with ``"som"`` those of a batch SOM of the
+        encodings (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` nothing is to be done.
 
         Args:
             x: as in :meth:`forward`; at least one sample, or real frame, whose encoding is finite, and for k-means K of

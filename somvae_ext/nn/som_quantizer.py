@@ -14,7 +14,7 @@ from somvae_ext.exportable import exportable
 from somvae_ext.grid import Grid
 from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer
 from somvae_ext.ops.neighborhood import Border
-from somvae_ext.som import lay_out
+from somvae_ext.som import lay_out, som_codes
 from somvae_ext.som.neighborhoods import axis_weights
 
 # Defaults of update="ema". The widths are those of which maps of real images had the fewest topographic errors.
@@ -290,7 +290,7 @@ class SOMQuantizer(Quantizer):
         """Sets the codebook to k-means centres of encodings, laid out on the map.
 
         See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`. With ``update="ema"`` the
-        averages begin anew there.
+        averages begin anew there, and are soon those of the neighbourhood, unless it is narrow from the beginning.
 
         Args:
             z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
@@ -299,10 +299,31 @@ class SOMQuantizer(Quantizer):
 
         Raises:
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
+            ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
         """
-        self.codebook.copy_(lay_out(self._kmeans_centers(z, seed, mask), self.grid))
-        if self.update == "ema":
-            self._restart_averages()
+        self._start_from(lay_out(self._kmeans_centers(z, seed, mask), self.grid))
+
+    @torch.no_grad()
+    def initialize_som(self, z: Tensor, *, mask: Tensor | None = None) -> None:
+        """Sets the codebook to that of a batch SOM of encodings: an ordered map, unlike k-means centres laid out.
+
+        See :func:`~somvae_ext.som.som_codes`. With ``update="ema"`` the averages begin anew there, as with
+        :meth:`initialize_kmeans`.
+
+        Args:
+            z: encodings as in :meth:`forward`, at least one real and finite; the others are left out.
+            mask: as in :meth:`forward`.
+
+        Raises:
+            ValueError: no real and finite encoding, or a shape that does not fit.
+        """
+        rows = self._real_rows(z, mask)
+        if len(rows) == 0:
+            raise ValueError(
+                "SOMQuantizer.initialize_som: z must hold at least one encoding that is finite and not masked, got none "
+                f"among {z.numel() // self.dim}"
+            )
+        self._start_from(som_codes(rows if rows.dtype == torch.float64 else rows.float(), self.grid))
 
     @torch.no_grad()
     def revive(
@@ -362,6 +383,11 @@ class SOMQuantizer(Quantizer):
 
     def _ones(self) -> Tensor:
         return torch.ones_like(self.ema_counts)
+
+    def _start_from(self, codes: Tensor) -> None:
+        self.codebook.copy_(codes)
+        if self.update == "ema":
+            self._restart_averages()
 
     def _restart_averages(self) -> None:
         self.ema_counts.fill_(_FIRST_COUNT)

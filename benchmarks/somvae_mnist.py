@@ -22,7 +22,7 @@ from training_runs import evaluation, records, train
 SETTINGS: dict[str, list[str]] = {
     "mnist": ["--data", "mnist", "--rows", "4", "--cols", "4"],
     "fashion-mnist": ["--data", "fashion-mnist", "--rows", "4", "--cols", "4"],
-    "mnist-series": ["--data", "mnist-series", "--rows", "8", "--cols", "8"],
+    "mnist-series": ["--data", "mnist-series", "--codebook-update", "gradient", "--rows", "8", "--cols", "8"],
     "mnist, gradient copy": ["--data", "mnist", "--rows", "4", "--cols", "4", "--gradient", "copy", "--epochs", "10"],
     "mnist, gradient none": ["--data", "mnist", "--rows", "4", "--cols", "4", "--gradient", "none", "--epochs", "10"],
 }

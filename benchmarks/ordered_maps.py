@@ -1,0 +1,158 @@
+"""How ordered the map of a SOM-VAE is, and what the order costs in clusters: three seeds of each setting, as JSON.
+
+    python benchmarks/ordered_maps.py --data-root DIR
+
+trains each setting with `somvae fit`, an ordered map beside the unordered one of the same recipe, and evaluates it on
+the test split; k-means and a plain self-organizing map of the pixels stand beside them. A run that is complete is kept,
+so an interruption costs one run. CPU minutes are those of the whole command, pictures included; `seconds` is the
+training alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import describe
+from record import Record
+from sklearn.cluster import KMeans
+from torch import Tensor
+from training_runs import evaluation, records, train
+
+from somvae_ext import Grid
+from somvae_ext import evaluation as metrics
+from somvae_ext.data import Samples, load
+from somvae_ext.estimators import SOM
+
+SIDE = 8
+# What the unordered model of a recipe needs: weights of its own loss, chosen for clusters.
+UNORDERED = ["--preset", "ordered", "--codebook-update", "gradient", "--alpha", "5", "--beta", "4.5"]
+ORDERED = ["--preset", "ordered"]
+HEXAGONS = [*ORDERED, "--topology", "hexagonal"]
+ABLATION = [*ORDERED, "--data", "mnist", "--gradient"]
+
+SETTINGS: dict[str, list[str]] = {
+    "digits, ordered": ["--data", "digits", *ORDERED],
+    "digits, unordered": ["--data", "digits"],
+    "digits, hexagons": ["--data", "digits", *HEXAGONS],
+    "mnist, ordered": ["--data", "mnist", *ORDERED],
+    "mnist, unordered": ["--data", "mnist", *UNORDERED],
+    "mnist, hexagons": ["--data", "mnist", *HEXAGONS],
+    "mnist, 16 x 16": ["--data", "mnist", *ORDERED, "--rows", "16", "--cols", "16"],
+    "fashion-mnist, ordered": ["--data", "fashion-mnist", *ORDERED],
+    "fashion-mnist, unordered": ["--data", "fashion-mnist", *UNORDERED],
+    "fashion-mnist, hexagons": ["--data", "fashion-mnist", *HEXAGONS],
+    "mnist-series, ordered": ["--data", "mnist-series"],
+    "mnist-series, unordered": ["--data", "mnist-series", *UNORDERED],
+    "mnist, gradient copy": [*ABLATION, "copy"],
+    "mnist, gradient none": [*ABLATION, "none"],
+}
+BASELINES = {"k-means": "kmeans", "SOM of pixels": "som"}
+IMAGES = ("digits", "mnist", "fashion-mnist")
+
+
+def trained(folder: Path, options: list[str]) -> dict[str, Any]:
+    """Test metrics and cost of a run, trained now unless a complete one is kept."""
+    cost = folder.with_suffix(".cost.json")
+    if not (cost.is_file() and (folder / "evaluation.json").is_file()):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        train(folder, options)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        cost.write_text(json.dumps({"cpu_minutes": round(used / 60, 2)}))
+    last = records(folder)[-1]
+    return json.loads(cost.read_text()) | {
+        "epochs": last["epoch"],
+        "seconds": last["seconds"],
+        "test": evaluation(folder),
+    }
+
+
+def baseline(kind: str, data: str, root: Path, seed: int) -> dict[str, Any]:
+    """The same number of clusters of the training images' pixels, without a network."""
+    splits = load(data, root=root)
+    assert isinstance(splits.train, Samples)
+    assert isinstance(splits.test, Samples)
+    x, test = splits.train.x.flatten(1), splits.test.x.flatten(1)
+    grid, scores = Grid(SIDE, SIDE), {}
+    start = time.process_time()
+    if kind == "kmeans":
+        index = torch.from_numpy(
+            KMeans(grid.num_nodes, n_init=1, random_state=seed).fit(x.numpy()).predict(test.numpy())
+        )
+    else:
+        som = SOM(SIDE, SIDE, sigma_final=0.7, random_state=seed, init="random").fit(x)
+        index = torch.as_tensor(som.predict(test))
+        codes: Tensor = torch.as_tensor(som.codebook_)
+        scores = {
+            f"topographic_error_{c}": metrics.topographic_error(test, codes, grid, connectivity=c)
+            for c in grid.connectivities
+        }
+        scores["order"] = metrics.prototype_order(codes, grid)
+    scores["nmi_arithmetic"] = metrics.nmi(splits.test.label, index.long())
+    scores["purity"] = metrics.purity(splits.test.label, index.long())
+    return {"cpu_minutes": round((time.process_time() - start) / 60, 2), "test": scores}
+
+
+def line(setting: str, runs: list[dict[str, Any]]) -> str:
+    shown = (
+        ("topographic_error_4", "TE 4"),
+        ("topographic_error_8", "TE 8"),
+        ("topographic_error_6", "TE 6"),
+        ("order", "order"),
+        ("nmi_arithmetic", "NMI"),
+        ("purity", "purity"),
+        ("static_nmi_arithmetic", "static NMI"),
+        ("static_purity", "static purity"),
+        ("moves_within_1", "moves"),
+        ("transition_nll", "NLL"),
+        ("counted_nll", "counted"),
+    )
+    parts = [f"{title} {mean_and_deviation(runs, name)}" for name, title in shown if name in runs[0]["test"]]
+    minutes = statistics.mean(run["cpu_minutes"] for run in runs)
+    return f"{setting:26} {'  '.join(parts)}  {minutes:.2f} CPU min"
+
+
+def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> str:
+    values = [run["test"][name] for run in runs]
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.3f} +- {deviation:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", required=True, type=Path, help="folder with MNIST/raw and FashionMNIST/raw")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    names = [*SETTINGS, *(f"{data}, {kind}" for data in IMAGES for kind in BASELINES)]
+    parser.add_argument("--settings", nargs="+", choices=names, default=names)
+    parser.add_argument("--threads", type=int, help="threads of each training; by default those of its recipe")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ordered_maps"), help="where the run folders go")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/ordered_maps.json"))
+    arguments = parser.parse_args()
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+
+    threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+    record = Record(arguments.json, machine=describe(), settings=SETTINGS, results={})
+    for setting in arguments.settings:
+        runs: list[dict[str, Any]] = []
+        for seed in arguments.seeds:
+            if setting in SETTINGS:
+                folder = arguments.runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
+                options = [*SETTINGS[setting], "--data-root", str(arguments.data_root), "--seed", str(seed), *threads]
+                runs.append({"seed": seed} | trained(folder, options))
+            else:
+                data, kind = setting.split(", ")
+                runs.append({"seed": seed} | baseline(BASELINES[kind], data, arguments.data_root, seed))
+            record.put("results", record.contents["results"] | {setting: runs})
+        print(line(setting, runs), flush=True)
+    record.say_where()
+
+
+if __name__ == "__main__":
+    main()

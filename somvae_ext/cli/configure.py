@@ -245,22 +245,20 @@ def _somvae_config(
     if config.codebook_update == "ema":
         if asked.get("codebook_update") == "gradient":
             config = SOMVAEConfig()  # the same recipe without the order
-        else:
-            _check_use_in_ordered_map(asked)
         if _is_large_image(splits.sample_shape):
             changes = {"network": "small-conv"} | changes
+    _check_codebook_options(asked, changes.get("codebook_update", config.codebook_update))
     config = dataclasses.replace(config, **changes)
     start_by_default = not is_named and preset is None
     return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)
 
 
-def _check_use_in_ordered_map(asked: dict[str, Any]) -> None:
-    for name in ("beta", "border"):
+def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
+    of_gradient, of_averages = ("beta", "border"), ("decay", "sigma_initial", "sigma_final", "sigma_steps")
+    for name in of_gradient if update == "ema" else of_averages:
         if name in asked:
-            raise ValueError(
-                f"{option(name)} is for --codebook-update gradient, and an ordered map (--codebook-update ema, the "
-                f"default of series) has no use for it"
-            )
+            this, other = ("an ordered map", "gradient") if update == "ema" else ("a map without order", "ema")
+            raise ValueError(f"{option(name)} is for --codebook-update {other}, and {this} has no use for it")
 
 
 def _is_large_image(shape: tuple[int, ...]) -> bool:

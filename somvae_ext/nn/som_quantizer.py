@@ -320,8 +320,8 @@ class SOMQuantizer(Quantizer):
         rows = self._real_rows(z, mask)
         if len(rows) == 0:
             raise ValueError(
-                "SOMQuantizer.initialize_som: z must hold at least one encoding that is finite and not masked, got none "
-                f"among {z.numel() // self.dim}"
+                "SOMQuantizer.initialize_som: z must hold at least one encoding that is finite and not masked, got "
+                f"none among {z.numel() // self.dim}"
             )
         self._start_from(som_codes(rows if rows.dtype == torch.float64 else rows.float(), self.grid))
 

@@ -1,0 +1,111 @@
+"""The preset of ordered maps: what it sets, where it is the default, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from somvae_ext.cli import main
+from somvae_ext.training import load_model
+
+SMALL = ["fit", "--rows", "3", "--cols", "4", "--latent-dim", "8", "--accelerator", "cpu", "--out", "run"]
+STEPS = 40  # an epoch of the digits: 1,257 images in batches of 32
+SERIES = ["--data", "digits-series", "--num-series", "12", "--epochs", "1"]
+
+
+def config(section: str) -> dict[str, Any]:
+    return json.loads(Path("run/config.json").read_text())[section]
+
+
+def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of_the_training() -> None:
+    assert main([*SMALL, "--data", "digits", "--preset", "ordered", "--epochs", "2"]) == 0
+    model = config("model")
+    assert (model["codebook_update"], model["beta"]) == ("ema", None)
+    assert model["sigma_steps"] == round(0.7 * 2 * STEPS)
+    quantizer = load_model("run").quantizer
+    assert quantizer.num_updates.item() == 2 * STEPS
+    assert quantizer.sigma == 0.7
+
+
+def test_a_larger_number_of_epochs_leaves_the_narrowing_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--data", "digits", "--preset", "ordered", "--epochs", "1"]) == 0
+    assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
+    assert config("model")["sigma_steps"] == round(0.7 * STEPS)
+    assert load_model("run").quantizer.num_updates.item() == 2 * STEPS
+
+
+def test_options_go_before_the_preset() -> None:
+    options = ["--preset", "ordered", "--epochs", "1", "--sigma-final", "0.5", "--sigma-steps", "9", "--alpha", "0.2"]
+    assert main([*SMALL, "--topology", "hexagonal", *options]) == 0
+    model = config("model")
+    assert (model["sigma_final"], model["sigma_steps"], model["alpha"]) == (0.5, 9, 0.2)
+    assert "topographic_error_6" in json.loads(Path("run/evaluation.json").read_text())["test"]
+
+
+def test_series_are_ordered_by_default() -> None:
+    assert main([*SMALL, *SERIES]) == 0
+    assert config("model")["codebook_update"] == "ema"
+    assert (config("model")["gamma"], config("model")["tau"]) == (1.8, 1.4)
+    evaluation = json.loads(Path("run/evaluation.json").read_text())["test"]
+    assert {"moves_within_1", "transition_mass_within_2", "static_nmi_arithmetic", "order"} <= evaluation.keys()
+
+
+def test_ones_own_series_are_ordered_by_default() -> None:
+    Path("series").mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for number in range(6):
+        rows = torch.rand(8, 2, generator=generator).cumsum(dim=0)
+        Path(f"series/{number}.csv").write_text("\n".join(f"{a:.4f},{b:.4f}" for a, b in rows.tolist()) + "\n")
+    assert main([*SMALL, "--data", "series", "--epochs", "2"]) == 0
+    assert config("model")["codebook_update"] == "ema"
+    assert config("model")["network"] == "dense"
+
+
+def test_codes_of_series_learn_by_gradients_where_that_is_asked_for() -> None:
+    assert main([*SMALL, *SERIES, "--codebook-update", "gradient", "--beta", "0.5"]) == 0
+    model = config("model")
+    assert (model["codebook_update"], model["alpha"], model["beta"], model["decay"]) == ("gradient", 1.0, 0.5, None)
+
+
+def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
+    options = ["--preset", "ordered", "--codebook-update", "gradient", "--epochs", "1", "--image-size", "16"]
+    assert main([*SMALL, "--data", "digits", *options]) == 0
+    model = config("model")
+    assert (model["codebook_update"], model["network"], model["beta"]) == ("gradient", "small-conv", 0.9)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--beta", "0.5"), ("--border", "mask")])
+def test_an_option_without_use_in_an_ordered_map_is_refused(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, *SERIES, option, value]) == 2
+    error = capsys.readouterr().err
+    assert f"{option} is for --codebook-update gradient" in error
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("option", ["--decay", "--sigma-final", "--sigma-initial"])
+def test_an_option_of_ordered_maps_is_refused_where_codes_learn_by_gradients(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, "--data", "digits", option, "0.5"]) == 2
+    assert f"{option} is for --codebook-update ema" in capsys.readouterr().err
+
+
+def test_a_run_of_before_loads_alike() -> None:
+    assert main([*SMALL, "--data", "digits", "--epochs", "1"]) == 0
+    path = Path("run/config.json")
+    whole = json.loads(path.read_text())
+    for name in ("codebook_update", "decay", "sigma_initial", "sigma_final", "sigma_steps"):
+        del whole["model"][name]
+    for name in ("max_shift", "max_rotation", "max_scale", "max_shear"):
+        del whole["training"][name]
+    x = torch.rand(5, 1, 8, 8)
+    expected = load_model("run").assign(x)
+    path.write_text(json.dumps(whole))
+    assert load_model("run").assign(x).equal(expected)
+    assert load_model("run").config.beta == 0.9

@@ -234,6 +234,15 @@ def test_it_says_what_it_is_and_takes() -> None:
         ({"codebook_update": "ema", "beta": 0.9}, "codebook_update must be 'gradient' for beta .*, got 0.9"),
         ({"codebook_update": "ema", "border": "mask"}, "codebook_update must be 'gradient' for border .*, got 'mask'"),
         ({"codebook_update": "ema", "sigma_steps": 0}, "sigma_steps must be an integer of at least 1, or None, got 0"),
+        ({"warm_up_epochs": -1}, "warm_up_epochs must be an integer of at least 0, got -1"),
+        (
+            {"warm_up_epochs": 2, "gradient": "copy"},
+            "gradient must be 'som' for warm_up_epochs to mean anything, got 2",
+        ),
+        (
+            {"warm_up_epochs": 2, "network": "identity", "latent_dim": 784},
+            "network must not be 'identity' for warm_up_epochs to mean anything, got 2",
+        ),
         ({"transition_radius": 3}, "transitions must be 'local' for a transition_radius .*, got 'dense' and 3"),
     ],
 )
@@ -249,6 +258,7 @@ def test_a_config_refuses_unknown_names_and_contradictions(options: dict[str, ob
         {"network": "identity", "latent_dim": 784, "output": "linear", "topology": "hexagonal", "periodic": True},
         {"transitions": "local", "transition_radius": 3, "gamma": 0.1},
         {"codebook_update": "ema", "sigma_final": 0.5, "sigma_steps": 30, "decay": 0.98, "init": "som"},
+        {"warm_up_epochs": 2, "init": "kmeans"},
         {"reconstruction": "bce", "gradient": "none", "border": "mask", "square_gamma": True, "gamma": 0.1},
     ],
 )

@@ -30,6 +30,8 @@ class Case(NamedTuple):
     leading: tuple[int, ...]
     mask: Tensor | None = None
     updates: int = 0  # of an ordered map, which have narrowed its neighbourhood
+    epoch: int = 1
+    variance: float | None = None  # of the encodings so far, after a warm-up
 
 
 def config(**options: object) -> SOMVAEConfig:
@@ -54,6 +56,7 @@ def published() -> SOMVAEConfig:
 HOLES = torch.tensor([[True, True, True, True, False], [True, True, False, True, True], [False] * 5])
 SERIES = {"gamma": 0.6, "tau": 0.9}
 ORDERED = {"codebook_update": "ema", "beta": None, "sigma_final": 0.6, "sigma_steps": 10}
+WARMED = {"warm_up_epochs": 2}
 CASES = {
     "static": Case(config(), (7,)),
     "static, mask at the border": Case(config(border="mask"), (7,)),
@@ -94,6 +97,16 @@ CASES = {
     "ordered, series of different lengths": Case(config(**ORDERED, **SERIES), (3, 5), HOLES, updates=5),
     "ordered, copied gradient": Case(config(gradient="copy", **ORDERED), (7,), updates=2),
     "ordered, no gradient, series": Case(config(gradient="none", **ORDERED, **SERIES), (3, 5), updates=2),
+    "warm-up": Case(config(**WARMED), (7,), epoch=1),
+    "warm-up, its last epoch, cross entropy": Case(config(reconstruction="bce", **WARMED), (7,), epoch=2),
+    "warm-up, series of different lengths": Case(config(**SERIES, **WARMED), (3, 5), HOLES, epoch=2),
+    "warm-up, ordered": Case(config(**ORDERED, **WARMED), (7,), epoch=2),
+    "after a warm-up": Case(config(**WARMED), (7,), epoch=3, variance=3.0),
+    "after a warm-up, encodings closer than without one": Case(config(**WARMED), (7,), epoch=3, variance=1e-3),
+    "after a warm-up, series of different lengths": Case(
+        config(**SERIES, **WARMED), (3, 5), HOLES, epoch=3, variance=0.04
+    ),
+    "after a warm-up, ordered": Case(config(**ORDERED, **WARMED), (7,), updates=4, epoch=9, variance=0.04),
     "identity networks": Case(config(network="identity", latent_dim=9), (7,)),
     "identity networks, mask at the border, series": Case(
         config(network="identity", latent_dim=9, border="mask", **SERIES), (3, 5)
@@ -113,9 +126,9 @@ def dense(x: Tensor, parameters: dict[str, Tensor], prefix: str, *, last: str) -
     return 1 / (1 + torch.exp(-x)) if last == "sigmoid" else x
 
 
-def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], mask: Tensor | None) -> dict[str, Tensor]:
+def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], case: Case) -> dict[str, Tensor]:
     """The losses of somvae-spec, from the definitions."""
-    c = model.config
+    c, mask = model.config, case.mask
     ordered = c.codebook_update == "ema"
     # Codes that follow averages have no gradient; nor has the mean of the map around a winner.
     codebook = model.quantizer.codebook.detach() if ordered else parameters["quantizer.codebook"]
@@ -164,9 +177,12 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], mas
             previous = k
     means = {name: sum(values) / len(values) if values else x.new_zeros(()) for name, values in terms.items()}
     gamma = c.gamma * c.gamma if c.square_gamma else c.gamma
-    weights = {"commitment": c.alpha, "som": c.beta, "transition": gamma, "smoothness": c.tau}
+    alpha = c.alpha if case.variance is None else c.alpha * min(1.0, 0.0025 / case.variance)
+    weights = {"commitment": alpha, "som": c.beta, "transition": gamma, "smoothness": c.tau}
     if ordered:
-        weights |= {"commitment": c.alpha / 2, "som": c.alpha / 2}
+        weights |= {"commitment": alpha / 2, "som": alpha / 2}
+    if case.epoch <= c.warm_up_epochs:
+        weights = {name: float(name == "reconstruction_e") for name in TERMS}
     return {"total": sum(weights.get(name, 1.0) * mean for name, mean in means.items())} | means
 
 
@@ -194,6 +210,9 @@ def make(case: Case, seed: int = 0) -> tuple[SOMVAE, Tensor]:
             model.transitions.logits.normal_()
         if case.config.codebook_update == "ema":
             model.quantizer.num_updates.fill_(case.updates)
+        if case.variance is not None:
+            model.latent_variance.fill_(case.variance)
+    model.set_progress(1, case.epoch)
     return model, x
 
 
@@ -211,7 +230,7 @@ def test_losses_and_all_gradients_are_those_of_the_formulas(case: Case) -> None:
     x_expected = x.detach().clone().requires_grad_()
 
     losses = model.loss(model(x, case.mask), x, case.mask)._asdict()
-    expected = expected_losses(model, x_expected, leaves, case.mask)
+    expected = expected_losses(model, x_expected, leaves, case)
 
     assert losses.keys() == expected.keys()
     for name in losses:

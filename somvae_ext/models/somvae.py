@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from somvae_ext.config_checks import check_integer
 from somvae_ext.models._arguments import draw_codes
 from somvae_ext.models.networks import (
     ConvDecoder,
@@ -27,11 +28,18 @@ from somvae_ext.models.reconstruction import reconstruction_error, reconstructio
 from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
+from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
+from somvae_ext.nn.quantizer import MASKED, finite_rows
+from somvae_ext.nn.snapshot import snapshot
 
 _BATCH_FRAMES = 256  # encoded at once for the start: few enough for a convolution's memory
+# Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant. After a warm-up it
+# is about 3, and such a weight would draw all encodings together.
+_VARIANCE_WITHOUT_WARM_UP = 0.05**2
+_VARIANCE_DECAY = 0.99
 
 
-class SOMVAE(nn.Module):
+class SOMVAE(FullPrecisionBuffers):
     """SOM-VAE for static samples ``[N, *input_shape]`` and for series ``[B, T, *input_shape]``.
 
     Args:
@@ -46,6 +54,9 @@ class SOMVAE(nn.Module):
         transitions: a :class:`~somvae_ext.nn.TransitionModel` of the kind that the config names, or None where gamma =
             tau = 0, so that a large map without transitions does not pay for a table.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
+        warming_up: whether the loss is that of the warm-up, see :meth:`set_progress`.
+        latent_variance: scalar buffer in float32 or float64, only where ``config.warm_up_epochs`` is above 0: the
+            running variance of the encodings v, see :meth:`update_latent_variance`.
 
     Raises:
         ValueError: a ``decoder_e`` that would not be used, or networks that do not suit ``config.input_shape``.
@@ -65,6 +76,8 @@ class SOMVAE(nn.Module):
     batch_fields: ClassVar[tuple[str, ...]] = ("x", "mask")
     unit_interval: ClassVar[bool] = False  # whether samples must lie in [0, 1]
     codes_per_sample: ClassVar[int] = 1  # or per frame
+    full_precision_buffers: ClassVar[tuple[str, ...]] = ("latent_variance",)
+    latent_variance: Tensor
 
     def __init__(
         self,
@@ -95,11 +108,39 @@ class SOMVAE(nn.Module):
         )
         has_transitions = config.gamma > 0 or config.tau > 0
         self.transitions = _transitions(config) if has_transitions else None
+        self.warming_up = False
+        if config.warm_up_epochs > 0:
+            self.register_buffer(
+                "latent_variance", torch.tensor(_VARIANCE_WITHOUT_WARM_UP, dtype=full_precision_dtype())
+            )
 
     @property
     def num_clusters(self) -> int:
         """What :meth:`assign` can give: the nodes K."""
         return self.config.grid.num_nodes
+
+    def set_progress(self, step: int, epoch: int) -> None:
+        """Says whether the next losses are those of the warm-up, the first ``config.warm_up_epochs`` epochs.
+
+        :func:`~somvae_ext.training.fit` calls it before each step. A model of which it was never called, such as one
+        that was loaded, is past its warm-up. A training loop of one's own has a warm-up only if it does all that
+        ``fit`` does:
+
+        - ``set_progress`` before each step;
+        - in the warm-up no update of an ``"ema"`` codebook and no :meth:`revive`;
+        - :meth:`initialize` when it is over, before the next step, whatever ``config.init``: it measures the variance
+          of the encodings, too;
+        - after each step from then on ``update_latent_variance(latent_moments(output))``.
+
+        Args:
+            step: number of the step, from 1.
+            epoch: number of its epoch, from 1.
+
+        Raises:
+            ValueError: numbers that are not integers of at least 1.
+        """
+        check_integer("SOMVAE.set_progress", "step", step)
+        self.warming_up = check_integer("SOMVAE.set_progress", "epoch", epoch) <= self.config.warm_up_epochs
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""
@@ -206,16 +247,72 @@ class SOMVAE(nn.Module):
 
         With ``codebook_update="ema"`` commitment and som weigh alpha / 2 each.
 
+        In the warm-up (:meth:`set_progress`) the total is reconstruction_e alone: codes, codes' decoder and transitions
+        get no gradient. With ``config.warm_up_epochs`` above 0, what is to be read for alpha after the warm-up is::
+
+            alpha * 0.05^2 / max(0.05^2, v)
+
+        where v is ``latent_variance``, a constant to the gradient. The commitment loss grows with the square of the
+        encodings, whose standard deviation is about 0.05 without a warm-up and 1.8 after one: there alpha of order 1
+        would outweigh the reconstruction, and all encodings would fall together. The weight is never above alpha, so
+        that it does not grow without bounds while encodings shrink.
+
         Where no frame is left the losses are zero. Arguments and errors are those of :meth:`terms`.
         """
         config = self.config
         terms = self.terms(output, x, mask)
         count = max(1, output.indices.numel()) if mask is None else mask.sum().clamp_min(1)
         means = SOMVAETerms(*(term.sum() / count for term in terms))
+        if self.warming_up:
+            # Not the sum with weights of 0: an optimizer's step on gradients of zeros would count for Adam's averages.
+            return SOMVAELosses(means.reconstruction_e.clone(), *means)
+        alpha_scale = self._alpha_scale()
+        som_scale = alpha_scale if config.codebook_update == "ema" else 1.0  # beta is not scaled: it moves codes alone
         total = means.reconstruction_q + means.reconstruction_e
-        total = total + config.commitment_weight * means.commitment + config.som_weight * means.som
+        total = total + config.commitment_weight * alpha_scale * means.commitment
+        total = total + config.som_weight * som_scale * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
         return SOMVAELosses(total, *means)
+
+    @torch.no_grad()
+    def latent_moments(self, output: SOMVAEOutput) -> Tensor:
+        """Number, sums and sums of squares of the encodings of a batch: what its variance is computed from.
+
+        Moments of several batches, or processes, are added up.
+
+        Args:
+            output: what ``forward(x, mask)`` gave. Masked encodings and those that are not finite are left out.
+
+        Returns:
+            float64 ``[1 + 2D]``: the number n, the D sums and the D sums of squares.
+        """
+        return _moments(output.z_e, output.indices != MASKED)
+
+    @torch.no_grad()
+    def update_latent_variance(self, moments: Tensor) -> None:
+        """Takes the variance of a batch's encodings into ``latent_variance``, in place::
+
+            s^2 = 1/D * sum over the features d of 1/(n - 1) * sum_i (z_id - mean_i z_id)^2
+            v  <- 0.99 v + 0.01 s^2
+
+        :meth:`initialize` sets v to the s^2 of its samples. A batch of fewer than two encodings, or of a variance that
+        the buffer cannot hold, leaves v, and so does a model whose config has no warm-up.
+
+        Args:
+            moments: :meth:`latent_moments` of the batch, float64 ``[1 + 2D]``; of a batch that several processes share,
+                the sum of theirs.
+
+        Raises:
+            ValueError: moments of another shape.
+        """
+        expected = [1 + 2 * self.config.latent_dim]
+        if list(moments.shape) != expected:
+            raise ValueError(
+                f"SOMVAE.update_latent_variance: moments must have shape [1 + 2D] = {expected}, "
+                f"got {list(moments.shape)}"
+            )
+        if self.config.warm_up_epochs > 0:
+            self._follow_variance(moments, 1 - _VARIANCE_DECAY)
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> Tensor:
@@ -248,11 +345,14 @@ class SOMVAE(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> None:
-        """Prepares the codebook before the first step, from the first samples.
+        """Prepares the codebook before its first step, from the first samples.
 
         With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings, laid out on the
         map (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`), with ``"som"`` those of a batch SOM of the
-        encodings (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` nothing is to be done.
+        encodings (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` they stay as they are.
+
+        With ``config.warm_up_epochs`` above 0 this belongs after the warm-up, and sets ``latent_variance`` to the
+        variance of the encodings.
 
         Args:
             x: as in :meth:`forward`; at least one sample, or real frame, whose encoding is finite, and for k-means K of
@@ -263,10 +363,15 @@ class SOMVAE(nn.Module):
         Raises:
             ValueError: shapes that do not fit, or too few such samples.
         """
+        if self.config.init == "normal" and self.config.warm_up_epochs == 0:
+            return
+        z = self._encode_in_parts(x, mask)
         if self.config.init == "kmeans":
-            self.quantizer.initialize_kmeans(self._encode_in_parts(x, mask), seed=seed, mask=mask)
+            self.quantizer.initialize_kmeans(z, seed=seed, mask=mask)
         elif self.config.init == "som":
-            self.quantizer.initialize_som(self._encode_in_parts(x, mask), mask=mask)
+            self.quantizer.initialize_som(z, mask=mask)
+        if self.config.warm_up_epochs > 0:
+            self._follow_variance(_moments(z, mask), 1.0)
 
     @torch.no_grad()
     def revive(
@@ -319,6 +424,22 @@ class SOMVAE(nn.Module):
             {"params": table, "lr": learning_rate * transition_rate_factor, "rows": self.transitions.sparse_grad},
         ]
 
+    def _alpha_scale(self) -> Tensor | float:
+        """0.05^2 / max(0.05^2, v) where there is a warm-up, else 1."""
+        if self.config.warm_up_epochs == 0:
+            return 1.0
+        # A copy: the backward pass may run after the next update.
+        variance = snapshot(self.latent_variance)
+        return _VARIANCE_WITHOUT_WARM_UP / variance.clamp_min(_VARIANCE_WITHOUT_WARM_UP)
+
+    def _follow_variance(self, moments: Tensor, rate: float) -> None:
+        """v <- (1 - rate) v + rate s^2, without waiting for the device."""
+        n, sums, squares = moments.split([1, self.config.latent_dim, self.config.latent_dim])
+        variance = ((squares - sums * sums / n) / (n - 1)).mean().clamp_min(0).to(self.latent_variance)
+        known = (n[0] > 1) & variance.isfinite()
+        before = self.latent_variance
+        before.copy_(torch.where(known, before.lerp(variance, rate), before))
+
     def _decode(self, name: str, z: Tensor) -> Tensor:
         leading, shape = z.shape[:-1], self.config.input_shape
         x: Tensor = self.get_submodule(name)(z.reshape(-1, z.shape[-1]))
@@ -356,6 +477,17 @@ class SOMVAE(nn.Module):
     def _check_network(name: str, result: Tensor, rows: int, shape: Sequence[int]) -> None:
         if result.shape != (rows, *shape):
             raise ValueError(f"SOMVAE: {name} must give shape {[rows, *shape]}, got {list(result.shape)}")
+
+
+def _moments(z: Tensor, mask: Tensor | None) -> Tensor:
+    """Number, sums and sums of squares of the encodings ``[..., D]`` that are real and finite, float64 ``[1 + 2D]``.
+
+    In float64 the variance of float32 encodings survives the difference of squares, whatever their mean.
+    """
+    rows = z.reshape(-1, z.shape[-1]).double()
+    counted = finite_rows(rows) if mask is None else finite_rows(rows) & mask.flatten()
+    rows = torch.where(counted[:, None], rows, 0)
+    return torch.cat([counted.sum()[None], rows.sum(dim=0), rows.square().sum(dim=0)])
 
 
 def _transitions(config: SOMVAEConfig) -> TransitionModel:

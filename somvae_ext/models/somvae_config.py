@@ -74,6 +74,10 @@ class SOMVAEConfig:
             :class:`~somvae_ext.optim.RowAdam`, whose documentation says what is different about it. ``"auto"`` takes
             rows from 1024 nodes on, of which a batch visits few. After the same number of epochs a table trained by
             rows may be behind one trained densely, which moves a row on between its visits.
+        warm_up_epochs: how many first epochs train the autoencoder alone, by the reconstruction from the encoding. The
+            codebook starts after them, see :meth:`SOMVAE.set_progress`, and from then on alpha is scaled down by the
+            variance of the encodings, see :meth:`SOMVAE.loss`. 0, as published, has neither. Needs ``gradient="som"``
+            and a network with weights.
 
     The defaults are the published loss on dense networks; gamma and tau are those for static data. ``gradient="copy"``
     with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both
@@ -111,6 +115,7 @@ class SOMVAEConfig:
     transitions: Transitions = "dense"
     transition_radius: int = _TRANSITION_RADIUS
     transition_updates: TransitionUpdates = "auto"
+    warm_up_epochs: int = 0
 
     def __post_init__(self) -> None:
         check_fields(
@@ -120,6 +125,7 @@ class SOMVAEConfig:
             sigma_initial=Bounds(above=0),
             sigma_final=Bounds(above=0),
             transition_radius=Bounds(at_least=0),
+            warm_up_epochs=Bounds(at_least=0),
         )
         if self.codebook_update == "gradient":
             check_unused(self, "codebook_update must be 'ema'", "decay", "sigma_initial", "sigma_final", "sigma_steps")
@@ -134,7 +140,10 @@ class SOMVAEConfig:
             )
         if self.latent_relu and self.network != "dense":
             raise ValueError(f"SOMVAEConfig: latent_relu must be False for network {self.network!r}, got True")
+        if self.gradient != "som":
+            check_unused(self, "gradient must be 'som'", "warm_up_epochs")
         if self.network == "identity":
+            check_unused(self, "network must not be 'identity'", "warm_up_epochs")
             if self.latent_dim != math.prod(self.input_shape):
                 raise ValueError(
                     "SOMVAEConfig: latent_dim must be the size of a sample for network 'identity', "

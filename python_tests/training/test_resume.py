@@ -111,6 +111,30 @@ def test_an_ordered_map_resumes_in_the_middle_of_its_narrowing(tmp_path: Path, s
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
+WARMED = {"gradient": {"init": "kmeans"}, "ema": ORDERED | {"init": "som"}}
+
+
+@pytest.mark.parametrize("steps", [4, 6, 7, 10])  # three an epoch: in the second of a warm-up of two, and after it
+@pytest.mark.parametrize("options", WARMED.values(), ids=WARMED.keys())
+def test_a_training_with_a_warm_up_resumes_in_it_right_after_it_and_later(
+    tmp_path: Path, options: dict[str, object], steps: int
+) -> None:
+    options = options | {"warm_up_epochs": 2}
+    fit(make(**options), walks(), RECIPE, run_folder=new_run(tmp_path / "a"), accelerator="cpu")
+    torch.manual_seed(0)
+    interrupted = InterruptedSOMVAE(dataclasses.replace(CONFIG, **options), encoder=NoisyEncoder())  # type: ignore[arg-type]
+    interrupted.left = steps
+    with pytest.raises(KeyboardInterrupt):
+        fit(interrupted, walks(), RECIPE, run_folder=new_run(tmp_path / "b"), accelerator="cpu")
+    torch.rand(13)
+    resumed = make(**options)
+    fit(resumed, walks(), RECIPE, run_folder=RunFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
+    expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
+    assert expected["latent_variance"] != 0.0025
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
 def test_more_epochs_prolong_only_the_end_of_an_ordered_map(tmp_path: Path) -> None:
     """The width is a function of step and config: the same in the common epochs, and the final one from then on."""
     widths: list[list[float]] = []

@@ -106,6 +106,14 @@ def ordered() -> dict[str, object]:
     return {"model": trained.state_dict(), "history": history}
 
 
+def warmed() -> dict[str, object]:
+    """An autoencoder that warms up for an epoch before its map starts, of series of one length."""
+    torch.manual_seed(RANK)
+    trained = SOMVAE(dataclasses.replace(CONFIG, warm_up_epochs=1, init="kmeans")).double()
+    history = fit(trained, series(12, seed=8), RECIPE, validation=ragged(7), accelerator="cpu")
+    return {"model": trained.state_dict(), "history": history}
+
+
 def drawn() -> dict[str, object]:
     """A model that draws, of its own in each process, and whose capacities rise."""
     torch.manual_seed(RANK)
@@ -162,7 +170,7 @@ def broken() -> str:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     results: dict[str, object] = {"train": train(folder), "averages": averages(), "uneven": uneven(), "drawn": drawn()}
-    results["ordered"] = ordered()
+    results |= {"ordered": ordered(), "warmed": warmed()}
     if WORLD_SIZE > 1:
         results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}
     torch.save(results, folder / f"{WORLD_SIZE}_{RANK}.pt")

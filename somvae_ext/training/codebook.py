@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from somvae_ext.nn import Quantizer, SOMQuantizer
 from somvae_ext.training.processes import add_up
+from somvae_ext.training.trainable import WithLatentVariance
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
 _ENCODINGS_PER_CODE = 32
@@ -67,13 +68,20 @@ def model_with_codebook(model: object) -> CodebookModel | None:
     return cast(CodebookModel, model) if isinstance(getattr(model, "quantizer", None), Quantizer) else None
 
 
+def warm_up_epochs(model: CodebookModel) -> int:
+    """How many first epochs the codebook does not take part in: it starts after them."""
+    return int(getattr(model.config, "warm_up_epochs", 0))
+
+
 def initialize(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed: int) -> None:
     """Prepares the codebook from random training samples, if the model's config asks for it.
+
+    A model with a warm-up measures the variance of their encodings, too, and so looks at them whatever its codes do.
 
     Raises:
         ValueError: too few of their encodings are finite.
     """
-    if model.config.init == "normal":
+    if model.config.init == "normal" and warm_up_epochs(model) == 0:
         return
     count = -(-_ENCODINGS_PER_CODE * model.quantizer.num_codes // model.codes_per_sample)
     model.initialize(_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
@@ -131,6 +139,21 @@ def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:
     quantizer = model.quantizer
     if quantizer.update == "ema":
         quantizer.update_codebook(*add_up(fabric, quantizer.statistics(output.z_e, output.indices)))
+
+
+def follow_variance(model: CodebookModel, output: Any, fabric: Fabric) -> None:
+    """Takes the variance of the encodings of all processes' batches into that of a model with a warm-up.
+
+    Called by all processes after each step of the optimizers once the warm-up is over.
+
+    Args:
+        model: the model with the codebook.
+        output: what its forward pass gave for this process's batch.
+        fabric: knows the processes.
+    """
+    if warm_up_epochs(model) > 0 and isinstance(model, WithLatentVariance):
+        (moments,) = add_up(fabric, [model.latent_moments(output)])
+        model.update_latent_variance(moments)
 
 
 def reset_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Tensor) -> None:

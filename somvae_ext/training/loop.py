@@ -19,10 +19,18 @@ from somvae_ext.models._arguments import passing_nan
 from somvae_ext.optim import adam_and_rows
 from somvae_ext.training.augmentation import AffineAugmentation, augmentation_of
 from somvae_ext.training.batches import FittingSamples, batches
-from somvae_ext.training.codebook import follow_averages, initialize, model_with_codebook, revive
+from somvae_ext.training.codebook import (
+    follow_averages,
+    follow_variance,
+    initialize,
+    model_with_codebook,
+    revive,
+    warm_up_epochs,
+)
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
 from somvae_ext.training.processes import (
     ShuffledShare,
+    average_gradients,
     average_rows,
     copy_from_first,
     gather,
@@ -57,6 +65,9 @@ def fit(
     Where the config asks for augmentation, each training step draws a transform for each sample, or each series, from
     torch's global CPU generator. The forward pass gets the transformed images, and the loss compares its output with
     the clean ones. Validation, ``metrics`` and a codebook's initialization and revival use clean images only.
+
+    A codebook starts from random training samples before the first epoch, or, where the model's config has
+    ``warm_up_epochs``, before the first one after these. Until then it does not learn, and no node is revived.
 
     Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
     of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
@@ -125,7 +136,7 @@ def fit(
     groups = _parameter_groups(network, config)
     tables = [parameter for group in groups if group.get("rows", False) for parameter in group["params"]]
     optimizers = adam_and_rows(groups)
-    network.eval()  # until the first epoch: the codebook's initialization must not move a batch norm
+    network.eval()  # between epochs: the codebook's initialization must not move a batch norm
     leave_to_rows(network, tables)
     module, *fabric_optimizers = fabric.setup(network, *optimizers)
     schedules = [
@@ -134,12 +145,11 @@ def fit(
     ]
     progress = Progress(fabric, network, optimizers, schedules, order)
     with_codebook = model_with_codebook(model)
+    warm_up = 0 if with_codebook is None else warm_up_epochs(with_codebook)
 
     history: list[dict[str, Any]] = []
     if resume:
         history = _resume(fabric, progress, run_folder)
-    elif with_codebook is not None:
-        initialize(with_codebook, train, seed=config.seed)
     copy_from_first(fabric, network.state_dict().values())
 
     seconds_before = history[-1].get("seconds", 0.0) if history else 0.0
@@ -147,7 +157,11 @@ def fit(
     for epoch in range(progress.epoch + 1, config.epochs + 1):
         usage = NodeUsage(model.num_clusters) if isinstance(model, Clusters) else None
         revived = 0
-        if with_codebook is not None and config.revive and progress.unused is not None:
+        warming_up = epoch <= warm_up
+        if with_codebook is not None and epoch == warm_up + 1:
+            initialize(with_codebook, train, seed=config.seed)
+            copy_from_first(fabric, network.state_dict().values())
+        elif with_codebook is not None and config.revive and not warming_up and progress.unused is not None:
             revived = revive(with_codebook, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
             copy_from_first(fabric, with_codebook.quantizer.state_dict().values())
         module.train()
@@ -159,14 +173,19 @@ def fit(
             progress.step += 1
             if isinstance(model, Scheduled):
                 model.set_progress(progress.step, epoch)
-            output, losses, values, count = _losses(module, model, batch, augment)
-            values, count = _over_processes(fabric, values, count)
-            iterations.add(values)
-            _check_finite(values, progress, run_folder)
-            for optimizer in fabric_optimizers:
-                optimizer.zero_grad()
-            fabric.backward(losses.total)
-            average_rows(fabric, tables)
+            # DDP would wait for gradients of codes, their decoder and transitions, which have none in a warm-up.
+            with fabric.no_backward_sync(module, enabled=warming_up):
+                output, losses, values, count = _losses(module, model, batch, augment)
+                values, count = _over_processes(fabric, values, count)
+                iterations.add(values)
+                _check_finite(values, progress, run_folder)
+                for optimizer in fabric_optimizers:
+                    optimizer.zero_grad()
+                fabric.backward(losses.total)
+            if warming_up:
+                average_gradients(fabric, network.parameters())
+            else:
+                average_rows(fabric, tables)
             parameters = network.parameters()
             norm = (
                 clip_gradients(parameters, config.max_grad_norm) if config.max_grad_norm else gradient_norm(parameters)
@@ -175,8 +194,9 @@ def fit(
             for optimizer, schedule in zip(fabric_optimizers, schedules, strict=True):
                 optimizer.step()
                 schedule.step()
-            if with_codebook is not None:
+            if with_codebook is not None and not warming_up:
                 follow_averages(with_codebook, output, fabric)
+                follow_variance(with_codebook, output, fabric)
             means.add(values, count)
             if usage is not None:
                 usage.update(output.indices, batch.get("mask"))

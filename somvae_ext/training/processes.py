@@ -87,6 +87,20 @@ def average_rows(fabric: Fabric, tables: Iterable[nn.Parameter]) -> None:
         table.grad = torch.sparse_coo_tensor(rows, mean, table.shape, check_invariants=False)
 
 
+@torch.no_grad()
+def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+    """Replaces each dense gradient by the mean over the processes, for a step that DDP does not synchronize.
+
+    DDP waits for a gradient of every parameter. Here parameters may have none, the same ones in all processes.
+    """
+    if fabric.world_size == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            (total,) = add_up(fabric, [parameter.grad])
+            parameter.grad = total / fabric.world_size
+
+
 def _gather_rows(values: Tensor, counts: list[int]) -> Tensor:
     """The rows of all processes, ``[sum of counts, ...]``."""
     padded = values.new_zeros(max(counts), *values.shape[1:])  # gathered tensors are of one size

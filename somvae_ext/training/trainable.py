@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from torch import Tensor
+
 
 class Trainable(Protocol):
     """What the loop asks of a model, which is a ``torch.nn.Module`` as well.
@@ -40,6 +42,17 @@ class Scheduled(Protocol):
 
     def set_progress(self, step: int, epoch: int) -> None:
         """Called before each step with its number and that of its epoch, both from 1."""
+
+
+@runtime_checkable
+class WithLatentVariance(Protocol):
+    """A model whose loss is scaled by a running variance of its encodings, once its warm-up is over."""
+
+    def latent_moments(self, output: Any) -> Tensor:
+        """What the variance of a batch is computed from; that of several processes, from their sum."""
+
+    def update_latent_variance(self, moments: Tensor) -> None:
+        """Takes the variance of a batch into the running one."""
 
 
 @runtime_checkable

@@ -99,8 +99,9 @@ def configure(options: Namespace) -> Setting:
         seed=options.seed or 0,
     )
     _check_augmentation(training, name, splits)
+    _check_warm_up(config, training)
     if isinstance(config, SOMVAEConfig) and config.codebook_update == "ema" and config.sigma_steps is None:
-        steps = training.epochs * -(-len(splits.train) // training.batch_size)
+        steps = (training.epochs - config.warm_up_epochs) * -(-len(splits.train) // training.batch_size)
         config = dataclasses.replace(config, sigma_steps=max(1, round(SHARE_TO_NARROW * steps)))
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
@@ -117,6 +118,7 @@ def configure_resumed(options: Namespace, folder: RunFolder) -> Setting:
         training = dataclasses.replace(training, epochs=options.epochs)
     if training.epochs <= done:
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
+    _check_warm_up(config, training)
     data, splits = data_of_run(folder, options)
     return Setting(data, splits, model, config, training, options.threads or num_threads(folder))
 
@@ -158,6 +160,15 @@ def _check_augmentation(training: TrainingConfig, name: str, splits: AnySplits) 
         raise ValueError(
             f"{option(bound)} must be 0 for {name}, whose {part} are not images [C, H, W], got "
             f"{getattr(training, bound)} and {part} of shape {list(splits.sample_shape)}"
+        )
+
+
+def _check_warm_up(config: Any, training: TrainingConfig) -> None:
+    warm_up = getattr(config, "warm_up_epochs", 0)
+    if warm_up >= training.epochs:
+        raise ValueError(
+            f"--warm-up-epochs must be below --epochs, because the codebook learns after the warm-up, got {warm_up} of "
+            f"{training.epochs} epochs"
         )
 
 

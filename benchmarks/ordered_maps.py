@@ -29,6 +29,8 @@ from somvae_ext import Grid
 from somvae_ext import evaluation as metrics
 from somvae_ext.data import Samples, load
 from somvae_ext.estimators import SOM
+from somvae_ext.plotting import plot_decoded_map
+from somvae_ext.training import load_model
 
 SIDE = 8
 # What the unordered model of a recipe needs: weights of its own loss, chosen for clusters.
@@ -100,6 +102,18 @@ def baseline(kind: str, data: str, root: Path, seed: int) -> dict[str, Any]:
     return {"cpu_minutes": round((time.process_time() - start) / 60, 2), "test": scores}
 
 
+def draw_both(runs: Path, picture: Path) -> None:
+    """The decoded maps of the digits, by gradients and ordered, side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    for ax, kind in zip(figure.subplots(1, 2), ("unordered", "ordered"), strict=True):
+        model: Any = load_model(runs / f"digits-{kind}-0")
+        plot_decoded_map(model.decoded_map(), ax=ax)
+        ax.set_title({"unordered": "codes learn by gradients", "ordered": "codes follow smoothed averages"}[kind])
+    figure.savefig(picture, dpi=100)
+
+
 def line(setting: str, runs: list[dict[str, Any]]) -> str:
     shown = (
         ("topographic_error_4", "TE 4"),
@@ -134,6 +148,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="threads of each training; by default those of its recipe")
     parser.add_argument("--runs", type=Path, default=Path("runs/ordered_maps"), help="where the run folders go")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/ordered_maps.json"))
+    parser.add_argument("--picture", type=Path, help="PNG file for the maps of the digits, unordered and ordered")
     arguments = parser.parse_args()
     arguments.runs.mkdir(parents=True, exist_ok=True)
 
@@ -151,6 +166,8 @@ def main() -> None:
                 runs.append({"seed": seed} | baseline(BASELINES[kind], data, arguments.data_root, seed))
             record.put("results", record.contents["results"] | {setting: runs})
         print(line(setting, runs), flush=True)
+    if arguments.picture is not None:
+        draw_both(arguments.runs, arguments.picture)
     record.say_where()
 
 

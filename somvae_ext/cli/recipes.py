@@ -62,15 +62,18 @@ _DUPONT_CONV = {"epochs": 100, "batch_size": 64, "learning_rate": 5e-4}
 # Ordered maps: affine transforms of the images are what keeps the clusters of an ordered map as pure as those of one
 # that is not. The neighbourhood narrows over this share of the steps; the networks then settle on what is left.
 SHARE_TO_NARROW = 0.7
-_DIGITS_MOVED: dict[str, Any] = {"max_shift": 2.0, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
-_CLOTHES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.1, "max_shear": 0.05}
+_SMALL_DIGITS_MOVED: dict[str, Any] = {"max_shift": 0.5, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
+_DIGITS_MOVED: dict[str, Any] = {"max_shift": 2.0, "max_rotation": 15.0, "max_scale": 0.2, "max_shear": 0.4}
+_CLOTHES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.2, "max_shear": 0.2}
 _ORDERED_IMAGES = {"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "threads": 2}
-_ORDERED_SERIES: dict[str, Any] = {"epochs": 3, "num_series": 1500}
+_ORDERED_SERIES: dict[str, Any] = {"epochs": 4, "num_series": 2000}
 _ORDERED = Preset(
-    functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05),
+    functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05, sigma_final=0.65),
     training_on={
+        "digits": _SMALL_DIGITS_MOVED | {"epochs": 40},
         "mnist": _ORDERED_IMAGES | _DIGITS_MOVED,
         "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED,
+        "digits-series": _SMALL_DIGITS_MOVED,
         "mnist-series": _ORDERED_SERIES | _DIGITS_MOVED,
         "fashion-mnist-series": _ORDERED_SERIES | _CLOTHES_MOVED,
     },

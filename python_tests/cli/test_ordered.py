@@ -28,7 +28,7 @@ def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of
     assert model["sigma_steps"] == round(0.7 * 2 * STEPS)
     quantizer = load_model("run").quantizer
     assert quantizer.num_updates.item() == 2 * STEPS
-    assert quantizer.sigma == 0.65
+    assert quantizer.sigma == 0.7
 
 
 def test_a_larger_number_of_epochs_leaves_the_narrowing_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -252,12 +252,14 @@ def _somvae_config(
     changes = _TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
     if asked.get("network") == "identity":
         changes.setdefault("latent_dim", math.prod(splits.sample_shape))
-    config: SOMVAEConfig = SOMVAEConfig() if preset is None else preset.config()
+    config: SOMVAEConfig = SOMVAEConfig()
+    if preset is not None:
+        config = dataclasses.replace(preset.config(), **preset.config_on.get(name, {}))
     if config.codebook_update == "ema":
-        if asked.get("codebook_update") == "gradient":
-            config = SOMVAEConfig()  # the same recipe without the order
         if _is_large_image(splits.sample_shape):
             changes = {"network": "small-conv"} | changes
+        if asked.get("codebook_update") == "gradient":
+            config = SOMVAEConfig()  # the same recipe without the order
     _check_codebook_options(asked, changes.get("codebook_update", config.codebook_update))
     config = dataclasses.replace(config, **changes)
     start_by_default = not is_named and preset is None

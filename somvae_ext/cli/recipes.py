@@ -43,13 +43,16 @@ class Preset:
         config: makes the model's config.
         training: fields of :class:`~somvae_ext.training.TrainingConfig`, and ``threads``; what is not there comes from
             the recipe for the data.
-        training_on: the same for data of these names, before ``training``; also ``num_series``.
+        config_on: fields of the config for data of these names.
+        training_on: ``training`` for data of these names, where ``training`` does not say otherwise; also
+            ``num_series``.
         split: how named images are split, see :func:`somvae_ext.data.load`.
         image_size: to which named images are brought.
     """
 
     config: Callable[[], Any]
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    config_on: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     training_on: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     split: str = "holdout"
     image_size: int | None = None
@@ -68,7 +71,8 @@ _CLOTHES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_sc
 _ORDERED_IMAGES = {"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "threads": 2}
 _ORDERED_SERIES: dict[str, Any] = {"epochs": 4, "num_series": 2000}
 _ORDERED = Preset(
-    functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05, sigma_final=0.65),
+    functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05),
+    config_on={"mnist": {"sigma_final": 0.65}},
     training_on={
         "digits": _SMALL_DIGITS_MOVED | {"epochs": 40},
         "mnist": _ORDERED_IMAGES | _DIGITS_MOVED,

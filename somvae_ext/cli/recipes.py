@@ -72,7 +72,7 @@ _ORDERED_IMAGES = {"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "thread
 _ORDERED_SERIES: dict[str, Any] = {"epochs": 4, "num_series": 2000}
 _ORDERED = Preset(
     functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05),
-    config_on={"mnist": {"sigma_final": 0.65}},
+    config_on={"digits": {"decay": 0.98}, "mnist": {"sigma_final": 0.65}},
     training_on={
         "digits": _SMALL_DIGITS_MOVED | {"epochs": 40},
         "mnist": _ORDERED_IMAGES | _DIGITS_MOVED,

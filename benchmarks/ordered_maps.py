@@ -33,7 +33,7 @@ from somvae_ext.plotting import plot_decoded_map
 from somvae_ext.training import load_model
 
 SIDE = 8
-# The same recipe with codes that learn by gradients. Of still images, with the weights of its loss that cluster best; of
+# The same recipe with codes that learn by gradients. Of still images with the weights of its loss that cluster best; of
 # series these collapse, and the published ones serve.
 BY_GRADIENTS = ["--preset", "ordered", "--codebook-update", "gradient"]
 UNORDERED = [*BY_GRADIENTS, "--alpha", "5", "--beta", "4.5"]

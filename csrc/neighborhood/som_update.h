@@ -20,17 +20,21 @@ struct SomUpdateFinish {
   B* out;             // [nodes, dim]
   int64_t dim;
   int64_t den_width;  // 1, or dim where each feature has a count of its own
-  bool by_rate;       // code + rate (num - den code); otherwise num / den, or the code as it was where den is no number
-  double rate;        // that is large enough to divide by
+  bool by_rate;       // code + rate (num - den code); otherwise num / den, or the code as it was if not reached(den)
+  double rate;
+  const double* more_than = nullptr;  // what den has to exceed, by address; null: nothing
 
   SOMVAE_HOST_DEVICE double den_of(int64_t node, int64_t d) const {
     return den[node * den_width + (den_width == 1 ? 0 : d)];
   }
-  SOMVAE_HOST_DEVICE B operator()(double num, double node_den, B code) const {
+  SOMVAE_HOST_DEVICE bool reached(double node_den) const {
     constexpr double smallest_normal = 0x1p-1022;  // below, num and den have lost digits that the quotient would need
+    return node_den >= smallest_normal && (more_than == nullptr || node_den > *more_than);
+  }
+  SOMVAE_HOST_DEVICE B operator()(double num, double node_den, B code) const {
     const double old = double(load(code));
     if (by_rate) return store<B>(old + rate * (num - node_den * old));
-    return node_den >= smallest_normal ? store<B>(num / node_den) : code;
+    return reached(node_den) ? store<B>(num / node_den) : code;
   }
 };
 

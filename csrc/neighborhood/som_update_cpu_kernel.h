@@ -41,30 +41,34 @@ inline int64_t target_groups(int64_t targets) { return (targets + kSumTargets - 
 
 inline int64_t whole_vectors(int64_t features) { return (features + kDoubles - 1) / kDoubles * kDoubles; }
 
-// Rows of n features in double, `pitch` apart, which is whole_vectors(n): what is left of the last one is zeros.
-template <class T>
-void pack_values(const T* from, int64_t stride, int64_t rows, int64_t n, int64_t pitch, double* to) {
-  for (int64_t row = 0; row < rows; ++row, from += stride, to += pitch) {
-    int64_t d = 0;
-    for (; d + kDoubles <= n; d += kDoubles) {
-      for (int i = 0; i < kDoubles; ++i) to[d + i] = double(from[d + i]);
-    }
-    for (int i = 0; d + i < pitch; ++i) to[d + i] = d + i < n ? double(from[d + i]) : 0;
-  }
-}
-
-// Whether none of them is NaN or infinite; whole vectors of them.
-inline bool all_finite(const double* values, int64_t count) {
-  Doubles sum = {};
-  for (int64_t i = 0; i < count; i += kDoubles) {
-    Doubles v;
-    __builtin_memcpy(&v, values + i, sizeof v);
-    sum += v - v;
-  }
+inline bool all_zero(const Doubles& values) {
   for (int i = 0; i < kDoubles; ++i) {
-    if (sum[i] != 0) return false;
+    if (values[i] != 0) return false;
   }
   return true;
+}
+
+// Rows of n features in double, `pitch` apart, which is whole_vectors(n): what is left of the last one is zeros.
+// Returns whether none of them is NaN or infinite.
+template <class T>
+bool pack_values(const T* from, int64_t stride, int64_t rows, int64_t n, int64_t pitch, double* to) {
+  typedef T Values __attribute__((vector_size(kDoubles * sizeof(T))));
+  Doubles check = {};
+  for (int64_t row = 0; row < rows; ++row, from += stride, to += pitch) {
+    __builtin_prefetch(from + rows * stride);  // what is packed next
+    for (int64_t d = 0; d < pitch; d += kDoubles) {
+      Values values = {};
+      if (d + kDoubles <= n) {
+        __builtin_memcpy(&values, from + d, sizeof values);
+      } else {
+        for (int64_t i = 0; d + i < n; ++i) values[i] = from[d + i];
+      }
+      const Doubles wide = __builtin_convertvector(values, Doubles);
+      check += wide - wide;
+      __builtin_memcpy(to + d, &wide, sizeof wide);
+    }
+  }
+  return all_zero(check);
 }
 
 // out[t][...] = sum over l in [first, last) of weight[t][l] * values[l][...], or += where `add`, of a few vectors.
@@ -135,74 +139,300 @@ inline void weighted_sums(const TargetWeights& targets, int64_t first, int64_t l
 
 // The new values of n features of a node.
 template <class B>
-void finish_features(const SomUpdateFinish<B>& finish, int64_t node, int64_t feature, int64_t n, const double* num) {
+inline __attribute__((always_inline)) void finish_features(const SomUpdateFinish<B>& finish, int64_t node,
+                                                           int64_t feature, int64_t n, const double* num) {
   B* const out = finish.out + node * finish.dim + feature;
   if (finish.codebook == nullptr) {
     for (int64_t d = 0; d < n; ++d) out[d] = store<B>(num[d]);
     return;
   }
   const B* const code = finish.codebook + node * finish.dim + feature;
-  if (finish.den_width == 1) {
-    const double den = finish.den[node];
-    for (int64_t d = 0; d < n; ++d) out[d] = finish(num[d], den, code[d]);
-  } else {
+  if (finish.den_width != 1) {
     const double* const den = finish.den + node * finish.den_width + feature;
     for (int64_t d = 0; d < n; ++d) out[d] = finish(num[d], den[d], code[d]);
+    return;
+  }
+  const double den = finish.den[node];
+  if (finish.by_rate) {
+    for (int64_t d = 0; d < n; ++d) out[d] = finish(num[d], den, code[d]);
+  } else if (finish.reached(den)) {  // decided once, so that the division is one of vectors
+    for (int64_t d = 0; d < n; ++d) out[d] = store<B>(num[d] / den);
+  } else if (out != code) {
+    for (int64_t d = 0; d < n; ++d) out[d] = code[d];
   }
 }
+
+// Along the axes of a grid a narrow neighbourhood is a band of few weights, and neighbouring targets have most of their
+// sources in common, not all: fewer targets than above at a time, and more vectors.
+constexpr int kAxisTargets = SIMD_BYTES == 64 ? 4 : 2;
+constexpr int kAxisVectors = 6;
+constexpr int64_t kGroupsAtOnce = 8;
+constexpr int kAxisRanges = 4;  // around the edges of a periodic grid a band falls into two; one more where it wraps
+
+// Sources [first, first + count), whose values begin at row `at` of a buffer.
+struct SourceRange {
+  int64_t first, at, count;
+};
+
+// Some targets' weights along an axis. Where there are fewer targets than registers for them, the last one fills up.
+struct AxisTargets {
+  const double* row[kAxisTargets];
+  int64_t count;   // of targets
+  int64_t ranges;  // outside of these ranges all of their weights are zero
+  SourceRange range[kAxisRanges + 1];
+
+  int64_t first() const { return ranges > 0 ? range[0].first : 0; }
+  int64_t last() const { return ranges > 0 ? range[ranges - 1].first + range[ranges - 1].count : 0; }
+};
+
+inline int64_t axis_groups(int64_t targets) { return (targets + kAxisTargets - 1) / kAxisTargets; }
+
+// Targets weights, weights + stride and so on, cut into axis_groups(targets) groups.
+inline void group_axis_targets(const double* weights, int64_t stride, int64_t targets, int64_t sources,
+                               AxisTargets* groups) {
+  for (int64_t begin = 0; begin < targets; begin += kAxisTargets) {
+    AxisTargets& group = *groups++;
+    group.count = std::min<int64_t>(kAxisTargets, targets - begin);
+    group.ranges = 0;
+    for (int t = 0; t < kAxisTargets; ++t) {
+      group.row[t] = weights + (begin + std::min<int64_t>(t, group.count - 1)) * stride;
+    }
+    bool inside = false;
+    for (int64_t l = 0; l < sources; ++l) {
+      bool weighed = false;
+      for (int t = 0; t < kAxisTargets; ++t) weighed = weighed || group.row[t][l] != 0;
+      if (weighed && !inside && group.ranges < kAxisRanges) group.range[group.ranges++] = {l, l, 0};
+      if (weighed) {
+        SourceRange& range = group.range[group.ranges - 1];  // the last one holds all that is left
+        range.count = l + 1 - range.first;
+      }
+      inside = weighed;
+    }
+  }
+}
+
+// The same where a buffer holds only so many rows of the values, source l in row l % held: cuts the range that wraps.
+inline void wrap_ranges(int64_t held, AxisTargets& group) {
+  for (int64_t i = 0; i < group.ranges; ++i) {
+    SourceRange& range = group.range[i];
+    range.at = range.first % held;
+    const int64_t left = held - range.at;
+    if (left < range.count) {
+      for (int64_t later = group.ranges++; later > i + 1; --later) group.range[later] = group.range[later - 1];
+      group.range[i + 1] = {range.first + left, 0, range.count - left};
+      range.count = left;
+      ++i;
+    }
+  }
+}
+
+// Compilers would rather load a value again for each target, though loads are as scarce as multiply-adds.
+inline __attribute__((always_inline)) void keep_in_register([[maybe_unused]] Doubles& value) {
+#if defined(__x86_64__)
+  asm("" : "+v"(value));
+#endif
+}
+
+// Sums of a few vectors for the targets of some groups, one after another in `out`:
+//   out[t][...] = sum over l of weight[t][l] * values[l][...]
+// Rows of values lie `pitch` apart, rows of out `out_pitch`. Where values may not be finite, `guarded` leaves those out
+// whose weight is zero. Returns whether all sums are finite.
+template <int vectors, bool guarded>
+bool sum_groups(const AxisTargets* groups, int64_t count, const double* values, int64_t pitch, double* out,
+                int64_t out_pitch) {
+  Doubles check = {};
+  for (const AxisTargets* group = groups; group < groups + count; ++group) {
+    Doubles sum[kAxisTargets][vectors] = {};
+    for (const SourceRange* range = group->range; range < group->range + group->ranges; ++range) {
+      const double* value_row = values + range->at * pitch;
+      const double* weight[kAxisTargets];
+#pragma GCC unroll 4
+      for (int t = 0; t < kAxisTargets; ++t) weight[t] = group->row[t] + range->first;
+      for (int64_t l = 0; l < range->count; ++l, value_row += pitch) {
+        double w[kAxisTargets];
+#pragma GCC unroll 4
+        for (int t = 0; t < kAxisTargets; ++t) w[t] = weight[t][l];
+#pragma GCC unroll 6
+        for (int v = 0; v < vectors; ++v) {
+          Doubles value;
+          __builtin_memcpy(&value, value_row + v * kDoubles, sizeof value);
+          keep_in_register(value);
+#pragma GCC unroll 4
+          for (int t = 0; t < kAxisTargets; ++t) {
+            if (!guarded || w[t] != 0) sum[t][v] += value * w[t];
+          }
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < kAxisTargets; ++t) {
+      if (t >= group->count) break;
+#pragma GCC unroll 6
+      for (int v = 0; v < vectors; ++v) {
+        check += sum[t][v] - sum[t][v];
+        __builtin_memcpy(out + t * out_pitch + v * kDoubles, &sum[t][v], sizeof(Doubles));
+      }
+    }
+    out += kAxisTargets * out_pitch;
+  }
+  return all_zero(check);
+}
+
+template <bool guarded>
+bool sum_groups(int64_t vectors, const AxisTargets* groups, int64_t count, const double* values, int64_t pitch,
+                double* out, int64_t out_pitch) {
+  switch (vectors) {
+    case 1:
+      return sum_groups<1, guarded>(groups, count, values, pitch, out, out_pitch);
+    case 2:
+      return sum_groups<2, guarded>(groups, count, values, pitch, out, out_pitch);
+    case 3:
+      return sum_groups<3, guarded>(groups, count, values, pitch, out, out_pitch);
+    case 4:
+      return sum_groups<4, guarded>(groups, count, values, pitch, out, out_pitch);
+    case 5:
+      return sum_groups<5, guarded>(groups, count, values, pitch, out, out_pitch);
+    default:
+      return sum_groups<6, guarded>(groups, count, values, pitch, out, out_pitch);
+  }
+}
+
+// The same for n features, whole vectors of them, in shares as even as they can be.
+inline bool sum_groups(const AxisTargets* groups, int64_t count, const double* values, int64_t pitch, bool finite,
+                       int64_t n, double* out, int64_t out_pitch) {
+  bool finite_sums = true;
+  int64_t vectors = n / kDoubles;
+  for (int64_t shares = (vectors + kAxisVectors - 1) / kAxisVectors; shares > 0; --shares) {
+    const int64_t share = (vectors + shares - 1) / shares;
+    const bool finite_share = finite ? sum_groups<false>(share, groups, count, values, pitch, out, out_pitch)
+                                     : sum_groups<true>(share, groups, count, values, pitch, out, out_pitch);
+    finite_sums = finite_sums && finite_share;
+    vectors -= share;
+    values += share * kDoubles;
+    out += share * kDoubles;
+  }
+  return finite_sums;
+}
+
+// Target rows that are computed together, from source rows [first, last) and maybe fewer.
+struct RowBlock {
+  int64_t first_group, last_group;  // of each phase
+  int64_t first, last;
+};
+
+// The second pass: all groups of rows, and their blocks. A block is about as high as a band of weights: enough groups
+// use the sums of the first pass while the cache holds them, and these are not many more than a group needs.
+struct RowPlan {
+  const Scratch<AxisTargets> targets;  // [phases][groups]
+  const Scratch<RowBlock> blocks;
+  int64_t phases, groups, block_count;
+  int64_t held;  // source rows that have to be kept at a time
+
+  explicit RowPlan(const GridAxes& axes)
+      : targets(axes.phases * axis_groups(axes.rows_of_phase(0))),
+        blocks(axis_groups(axes.rows_of_phase(0))),
+        phases(axes.phases),
+        groups(axis_groups(axes.rows_of_phase(0))),
+        block_count(0),
+        held(1) {
+    int64_t widest = 1;
+    for (int64_t phase = 0; phase < phases; ++phase) {
+      AxisTargets* const of_phase = targets.data + phase * groups;
+      for (int64_t g = 0; g < groups; ++g) of_phase[g].count = of_phase[g].ranges = 0;
+      group_axis_targets(axes.row_weights + phase * axes.rows, phases * axes.rows, axes.rows_of_phase(phase), axes.rows,
+                         of_phase);
+      for (int64_t g = 0; g < groups; ++g) widest = std::max(widest, of_phase[g].last() - of_phase[g].first());
+    }
+    const int64_t block_groups = (widest + kAxisTargets * phases - 1) / (kAxisTargets * phases);
+    for (int64_t g = 0; g < groups; g += block_groups) {
+      RowBlock& block = blocks[block_count++];
+      block = {g, std::min(groups, g + block_groups), axes.rows, 0};
+      for_each_group(block, [&](AxisTargets& group) {
+        if (group.ranges == 0) return;
+        block.first = std::min(block.first, group.first());
+        block.last = std::max(block.last, group.last());
+      });
+    }
+    // Rows are made in ascending order, and each stays until no later block reads it.
+    for (int64_t b = 1; b < block_count; ++b) blocks[b].last = std::max(blocks[b].last, blocks[b - 1].last);
+    for (int64_t b = block_count - 1; b > 0; --b) {
+      blocks[b - 1].first = std::min(blocks[b - 1].first, blocks[b].first);
+    }
+    for (int64_t b = 0; b < block_count; ++b) held = std::max(held, blocks[b].last - blocks[b].first);
+    for (int64_t i = 0; i < phases * groups; ++i) wrap_ranges(held, targets[i]);
+  }
+
+  template <class Use>
+  void for_each_group(const RowBlock& block, const Use& use) const {
+    for (int64_t phase = 0; phase < phases; ++phase) {
+      for (int64_t g = block.first_group; g < block.last_group; ++g) use(targets[phase * groups + g]);
+    }
+  }
+};
 
 template <class T, class B>
 void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features, int64_t first_item,
                      int64_t last_item) {
   const GridAxes& axes = args.axes;
-  const int64_t rows = axes.rows, columns = axes.columns, phases = axes.phases, dim = args.dim;
-  // [source phase][target phase][group] and [target phase][group]
-  const int64_t column_groups = target_groups(columns), row_groups = target_groups(axes.rows_of_phase(0));
-  const Scratch<TargetWeights> column_targets(phases * phases * column_groups), row_targets(phases * row_groups);
+  const int64_t columns = axes.columns, phases = axes.phases, dim = args.dim;
+  const int64_t column_groups = axis_groups(columns);
+  const Scratch<AxisTargets> column_targets(phases * phases * column_groups);  // [source phase][target phase][group]
   for (int64_t pair = 0; pair < phases * phases; ++pair) {
-    group_targets(axes.column_weights + pair * columns * columns, columns, columns, columns,
-                  column_targets.data + pair * column_groups);
+    group_axis_targets(axes.column_weights + pair * columns * columns, columns, columns, columns,
+                       column_targets.data + pair * column_groups);
   }
-  for (int64_t phase = 0; phase < phases; ++phase) {
-    group_targets(axes.row_weights + phase * rows, phases * rows, axes.rows_of_phase(phase), rows,
-                  row_targets.data + phase * row_groups);
-  }
+  const RowPlan plan(axes);
 
-  // partial[target phase][column][source row][feature]: the source rows of a column lie one after another, where the
-  // second pass reads them. One vector more than a column's size keeps columns from competing for the same lines of the
-  // caches.
-  const int64_t most = whole_vectors(std::min(item_features, dim)), column_size = rows * most + kDoubles;
-  const Scratch<double> values(columns * most), partial(phases * columns * column_size);
-  double sums[kSumTargets * kSomUpdateFeatures];
+  // partial[target phase][row held][column][feature]. A cache line more than a row's size keeps rows from competing for
+  // the same lines of the caches.
+  const int64_t most = whole_vectors(std::min(item_features, dim));
+  const int64_t row_size = columns * most + 64 / int64_t(sizeof(double));
+  const Scratch<double> values(columns * most), partial(phases * plan.held * row_size);
+  const Scratch<bool> finite(phases * plan.held);
+  double sums[kGroupsAtOnce * kAxisTargets * kSomUpdateFeatures];
 
   for (int64_t item = first_item; item < last_item; ++item) {
     const int64_t feature = item * item_features, n = std::min(item_features, dim - feature);
-    const int64_t pitch = whole_vectors(n);
-    for (int64_t row = 0; row < rows; ++row) {
-      pack_values(args.values + row * columns * dim + feature, dim, columns, n, pitch, values.data);
-      const bool finite = all_finite(values.data, columns * pitch);
-      for (int64_t phase = 0; phase < phases; ++phase) {
-        const TargetWeights* const groups = column_targets.data + (row % phases * phases + phase) * column_groups;
-        double* out = partial.data + phase * columns * column_size + row * pitch;
-        for (int64_t g = 0; g < column_groups; ++g, out += kSumTargets * column_size) {
-          const int64_t first = groups[g].first;
-          weighted_sums(groups[g], first, groups[g].last, values.data + first * pitch, pitch, finite, false, out,
-                        column_size);
+    const int64_t whole = whole_vectors(n);
+    // Columns of less than a vector lie close together in a row, so that the second pass can take several at once. The
+    // first pass stores whole vectors, of which the next column overwrites what is too much.
+    const int64_t pitch = n < kDoubles ? n : whole;
+    const int64_t columns_at_once = n < kDoubles ? kSomUpdateFeatures / n : 1;
+    int64_t made = plan.blocks[0].first;
+    for (int64_t b = 0; b < plan.block_count; ++b) {
+      const RowBlock& block = plan.blocks[b];
+      for (; made < block.last; ++made) {
+        const bool finite_values =
+            pack_values(args.values + made * columns * dim + feature, dim, columns, n, whole, values.data);
+        for (int64_t phase = 0; phase < phases; ++phase) {
+          const AxisTargets* const groups = column_targets.data + (made % phases * phases + phase) * column_groups;
+          const int64_t slot = phase * plan.held + made % plan.held;
+          finite[slot] = sum_groups(groups, column_groups, values.data, whole, finite_values, whole,
+                                    partial.data + slot * row_size, pitch);
         }
       }
-    }
-    for (int64_t phase = 0; phase < phases; ++phase) {
-      const int64_t groups = target_groups(axes.rows_of_phase(phase));
-      for (int64_t column = 0; column < columns; ++column) {
-        const double* const rows_of_column = partial.data + (phase * columns + column) * column_size;
-        const bool finite = all_finite(rows_of_column, rows * pitch);
-        for (int64_t g = 0; g < groups; ++g) {
-          const TargetWeights& targets = row_targets.data[phase * row_groups + g];
-          weighted_sums(targets, targets.first, targets.last, rows_of_column + targets.first * pitch, pitch, finite,
-                        false, sums, pitch);
-          for (int64_t t = 0; t < targets.count; ++t) {
-            const int64_t row = phase + (g * kSumTargets + t) * phases;
-            finish_features(args.finish, row * columns + column, feature, n, sums + t * pitch);
+      for (int64_t phase = 0; phase < phases; ++phase) {
+        const double* const rows = partial.data + phase * plan.held * row_size;
+        bool finite_rows = true;
+        for (int64_t row = block.first; row < block.last; ++row) {
+          finite_rows = finite_rows && finite[phase * plan.held + row % plan.held];
+        }
+        for (int64_t column = 0; column < columns; column += columns_at_once) {
+          const int64_t column_count = std::min(columns_at_once, columns - column);
+          const int64_t sums_pitch = whole_vectors(column_count * pitch);
+          for (int64_t g = block.first_group; g < block.last_group; g += kGroupsAtOnce) {
+            const AxisTargets* const groups = plan.targets.data + phase * plan.groups + g;
+            const int64_t count = std::min(kGroupsAtOnce, block.last_group - g);
+            sum_groups(groups, count, rows + column * pitch, row_size, finite_rows, sums_pitch, sums, sums_pitch);
+            for (int64_t i = 0; i < count; ++i) {
+              for (int64_t t = 0; t < groups[i].count; ++t) {
+                const int64_t row = phase + ((g + i) * kAxisTargets + t) * phases;
+                for (int64_t c = 0; c < column_count; ++c) {
+                  finish_features(args.finish, row * columns + column + c, feature, n,
+                                  sums + (i * kAxisTargets + t) * sums_pitch + c * pitch);
+                }
+              }
+            }
           }
         }
       }
@@ -239,9 +469,8 @@ void som_update(const SomUpdateArgs<T, B>& args, int64_t item_targets, int64_t f
       for (int64_t p = 0; p < panels; ++p) {
         double* const panel = values.data + p * panel_size;
         const int64_t pitch = whole_vectors(features_of(p));
-        pack_values(args.values + source * args.dim + feature + p * kSomUpdateFeatures, args.dim, sources,
-                    features_of(p), pitch, panel);
-        finite[p] = all_finite(panel, sources * pitch);
+        finite[p] = pack_values(args.values + source * args.dim + feature + p * kSomUpdateFeatures, args.dim, sources,
+                                features_of(p), pitch, panel);
       }
       for (int64_t g = 0; g < target_groups(targets); ++g) {
         const int64_t first = std::max(groups[g].first, source), last = std::min(groups[g].last, source + sources);

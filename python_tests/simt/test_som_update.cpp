@@ -28,8 +28,15 @@ std::vector<double> random_weights(Random& random, int64_t targets, int64_t sour
 struct Counts {
   int64_t width;  // 1, or as many as there are features
   bool by_rate;
+  bool in_place;  // codes are overwritten, where their counts are above the first one
 };
-constexpr Counts kCounts[] = {{1, false}, {1, true}, {0, false}, {0, true}};
+constexpr Counts kCounts[] = {{1, false, false}, {1, true, false}, {0, false, false},
+                              {0, true, false},  {1, false, true}, {0, false, true}};
+
+std::string describe(const Counts& counts) {
+  return std::string(counts.by_rate ? ", by rate" : "") + (counts.width == 1 ? "" : ", counts of each feature") +
+         (counts.in_place ? ", in place" : "");
+}
 constexpr double kRate = 0.03;
 
 // One problem with weights in full, [targets, sources]; `kernel` computes new codes by one of the forms.
@@ -58,8 +65,10 @@ void check(Report& report, Random& random, const std::vector<double>& weights, i
     require_near(report, den[i], weighted(count, width, i / width, i % width), unit_roundoff<double>(), what + ", den");
   }
 
-  auto out = poisoned<B>(targets * dim);
-  kernel(total.data(), SomUpdateFinish<B>{codebook.data(), den.data(), out.data(), dim, width, counts.by_rate, kRate},
+  auto out = counts.in_place ? codebook : poisoned<B>(targets * dim);
+  const B* const codes = counts.in_place ? out.data() : codebook.data();
+  const double* const more_than = counts.in_place ? den.data() : nullptr;
+  kernel(total.data(), SomUpdateFinish<B>{codes, den.data(), out.data(), dim, width, counts.by_rate, kRate, more_than},
          dim);
   for (int64_t i = 0; i < targets * dim; ++i) {
     const Real n = den[i / dim * width + (width == 1 ? 0 : i % dim)], code = load(codebook[i]);
@@ -72,7 +81,7 @@ void check(Report& report, Random& random, const std::vector<double>& weights, i
       const Real value = code + kRate * (num.value() - n * code);
       const Real terms = std::fabs(code) + kRate * (std::fabs(num.value()) + n * std::fabs(code));
       require_near(report, out[i], value, kRate * error + (4 * u + through_float) * terms, where);
-    } else if (n > 0) {
+    } else if (n > (counts.in_place ? Real(den[0]) : 0)) {
       require_near(report, out[i], num.value() / n, error / n + (u + through_float) * std::fabs(num.value() / n),
                    where);
     } else {
@@ -87,8 +96,7 @@ void check_full(Report& report, Random& random, const Shape& shape) {
   const auto weights = random_weights(random, targets, sources);
   for (const Counts& counts : kCounts) {
     for (const bool spoiled : {false, true}) {
-      const std::string what = describe(shape) + (counts.by_rate ? ", by rate" : "") +
-                               (counts.width == 1 ? "" : ", counts of each feature") + (spoiled ? ", a NaN" : "");
+      const std::string what = describe(shape) + describe(counts) + (spoiled ? ", a NaN" : "");
       check<T, B>(report, random, weights, targets, sources, dim, counts, spoiled, what,
                   [&]<class V, class O>(const V* values, const SomUpdateFinish<O>& finish, int64_t width) {
                     run(SomUpdateArgs<V, O>{values, weights.data(), finish, targets, sources, width});
@@ -97,15 +105,34 @@ void check_full(Report& report, Random& random, const Shape& shape) {
   }
 }
 
+// A narrow neighbourhood: what is farther than a node away weighs nothing, maybe around the edges of a periodic grid.
+std::vector<double> band(Random& random, int64_t targets, int64_t sources, bool periodic) {
+  auto weights = random_weights(random, targets, sources);
+  for (int64_t t = 0; t < targets; ++t) {
+    for (int64_t s = 0; s < sources; ++s) {
+      const int64_t distance = std::abs(t % sources - s);
+      const bool near = distance <= 1 || (periodic && distance == sources - 1);
+      weights[t * sources + s] = near ? 0.125 + weights[t * sources + s] : 0;
+    }
+  }
+  return weights;
+}
+
+enum class Weights { kAny, kBand, kPeriodicBand };
+
 struct Map {
   int64_t rows, columns, phases, dim;
+  Weights weights = Weights::kAny;
 };
 
 template <class T, class B>
 void check_axes(Report& report, Random& random, const Map& map) {
-  const auto [rows, columns, phases, dim] = map;
-  const auto row_weights = random_weights(random, rows, rows);
-  const auto column_weights = random_weights(random, phases * phases * columns, columns);
+  const auto [rows, columns, phases, dim, kind] = map;
+  const auto weights_of = [&](int64_t targets, int64_t sources) {
+    return kind == Weights::kAny ? random_weights(random, targets, sources)
+                                 : band(random, targets, sources, kind == Weights::kPeriodicBand);
+  };
+  const auto row_weights = weights_of(rows, rows), column_weights = weights_of(phases * phases * columns, columns);
   const int64_t nodes = rows * columns;
   std::vector<double> weights(nodes * nodes);
   for (int64_t m = 0; m < nodes; ++m) {
@@ -119,9 +146,8 @@ void check_axes(Report& report, Random& random, const Map& map) {
   for (const Counts& counts : kCounts) {
     for (const bool spoiled : {false, true}) {
       const std::string what = std::to_string(rows) + "x" + std::to_string(columns) + " map of " +
-                               std::to_string(phases) + " phases, dim " + std::to_string(dim) +
-                               (counts.by_rate ? ", by rate" : "") +
-                               (counts.width == 1 ? "" : ", counts of each feature") + (spoiled ? ", a NaN" : "");
+                               std::to_string(phases) + " phases, dim " + std::to_string(dim) + describe(counts) +
+                               (spoiled ? ", a NaN" : "");
       check<T, B>(report, random, weights, nodes, nodes, dim, counts, spoiled, what,
                   [&]<class V, class O>(const V* values, const SomUpdateFinish<O>& finish, int64_t width) {
                     run(SomUpdateAxesArgs<V, O>{values, axes, finish, width});
@@ -134,6 +160,9 @@ std::vector<Map> maps(Size size) {
   std::vector<Map> all = {{1, 1, 1, 1}, {1, 5, 2, 3}, {5, 1, 1, 2}, {3, 4, 2, 17}};
   if (size == Size::kSmall) return all;
   all.insert(all.end(), {{9, 17, 1, 24}, {8, 8, 2, 25}, {17, 3, 2, 50}, {1, 70, 1, 7}, {66, 2, 2, 5}});
+  for (const Weights weights : {Weights::kBand, Weights::kPeriodicBand}) {
+    all.insert(all.end(), {{30, 11, 1, 9, weights}, {23, 9, 2, 1, weights}, {40, 5, 2, 3, weights}});
+  }
   if (size == Size::kNormal) return all;
   for (const int64_t rows : {2, 7, 20}) {
     for (const int64_t columns : {1, 16, 33}) {

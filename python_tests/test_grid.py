@@ -200,6 +200,24 @@ def test_distance_is_a_metric(grid: Grid) -> None:
     assert (distance[:, None] <= distance[:, :, None] + distance[None] + atol).all()
 
 
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_squares_of_distances_along_the_axes_add_up(grid: Grid) -> None:
+    row, col = grid.row_col(torch.arange(grid.num_nodes))
+    rows, columns = grid.axis_distances()
+    phase = row % len(columns)
+    along = rows[row[:, None], row], columns[phase[:, None], phase, col[:, None], col]
+    expected = grid.distance(torch.arange(grid.num_nodes)[:, None], torch.arange(grid.num_nodes))
+    torch.testing.assert_close((along[0].square() + along[1].square()).sqrt(), expected)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_there_are_few_distances_along_the_axes(grid: Grid) -> None:
+    distances, *places = grid.axis_steps()
+    assert len(distances) <= grid.rows + 2 * grid.cols
+    for along, expected in zip(places, grid.axis_distances(), strict=True):
+        assert torch.equal(distances[along], expected)
+
+
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 9])
 @pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
 def test_windows_hold_the_nodes_within_the_radius_once(grid: Grid, radius: int) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from somvae_ext import ops
@@ -85,19 +86,29 @@ def check_sigma(owner: str, sigma: float) -> None:
 
 
 def axis_weights(
-    grid: Grid, neighborhood: str | Neighborhood, sigma: float | Tensor, device: torch.device | str = "cpu"
+    grid: Grid,
+    neighborhood: str | Neighborhood,
+    sigma: float | Tensor,
+    device: torch.device | str = "cpu",
+    *,
+    negligible: float | None = None,
 ) -> ops.AxisWeights | None:
     """The neighbourhood as weights along the grid's two axes, if it separates; otherwise None.
 
     exp(-(dx^2 + dy^2) / s) is exp(-dx^2 / s) exp(-dy^2 / s), on rectangles and, with dx from rows of either shift, on
-    hexagons, around the edges of periodic grids too. A width that is a tensor on the device is not waited for.
+    hexagons, around the edges of periodic grids too. A width that is a tensor on the device is not waited for. Weights
+    up to ``negligible`` along an axis are exactly zero, which costs the ops nothing.
     """
     if not isinstance(neighborhood, str) or neighborhood not in _SEPARABLE:
         return None
-    along = _SEPARABLE[neighborhood]
-    rows, columns = grid.axis_distances(device)
+    distances, rows, columns = grid.axis_steps(device)
+    weights = _SEPARABLE[neighborhood](distances, sigma)  # type: ignore[arg-type]
+    if negligible is not None:
+        weights = F.threshold(weights, negligible, 0.0)
     # The op has the kind of the source row first; the distance to and from is the same.
-    return ops.AxisWeights(along(rows, sigma), along(columns, sigma).transpose(0, 1))  # type: ignore[arg-type]
+    return ops.AxisWeights(
+        *(weights.index_select(0, places.flatten()).view(places.shape) for places in (rows, columns.transpose(0, 1)))
+    )
 
 
 def smoothed(values: Tensor, count: Tensor, grid: Grid, neighborhood: str | Neighborhood, sigma: float) -> Tensor:

@@ -51,6 +51,9 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device
     for weights in (torch.rand(k, k, device=device), axes):
         ops.som_update(codebook, total, count, weights)
         ops.som_update(codebook, total.double(), count[:, 0], weights, rate=0.1)
+    ops.som_ema_update(
+        codebook.detach().clone(), count[:, 0].float(), total.clone(), count[:, 0], total, axes, decay=0.9
+    )
     for sparse_grad in (False, True):
         logits.grad = None
         backward(ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse_grad))

@@ -43,6 +43,7 @@ void register_everywhere(torch::Library& library) {
   library.impl("segment_sum_backward", &segment_sum_backward);
   library.impl("som_update", &som_update);
   library.impl("som_update_axes", &som_update_axes);
+  library.impl("som_ema_update", &som_ema_update);
   library.impl("transition_log_prob", &transition_log_prob);
   library.impl("transition_log_prob_backward", &transition_log_prob_backward);
   library.impl("transition_losses", &transition_losses);
@@ -129,6 +130,9 @@ TORCH_LIBRARY(somvae_ext, library) {
       "som_update_axes(Tensor codebook, Tensor total, Tensor count, Tensor rows, Tensor columns, float? rate=None) "
       "-> Tensor");
   library.def(
+      "som_ema_update(Tensor(a!) codebook, Tensor(b!) ema_counts, Tensor(c!) ema_sums, Tensor counts, Tensor sums, "
+      "Tensor rows, Tensor columns, float decay, float least_share) -> ()");
+  library.def(
       "transition_log_prob(Tensor logits, Tensor prev, Tensor cur, bool sparse_grad=False) "
       "-> (Tensor log_prob, Tensor log_normalizer, Tensor touched_unit, Tensor touched_order, Tensor touched_offsets)");
   library.def(
@@ -180,7 +184,7 @@ TORCH_LIBRARY_IMPL(somvae_ext, Autograd, library) {
   library.impl("transition_log_prob", &somvae::differentiable::transition_log_prob);
   library.impl("transition_losses", &somvae::differentiable::transition_losses);
   library.impl("local_transition_losses", &somvae::differentiable::local_transition_losses);
-  for (const char* name : {"som_update", "som_update_axes"}) {
+  for (const char* name : {"som_update", "som_update_axes", "som_ema_update"}) {
     library.impl(name, torch::CppFunction::makeFallthrough());  // without derivatives
   }
   for (const char* name :
@@ -253,6 +257,9 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              py::arg("weights"), py::arg("rate") = py::none(), release_gil());
   module.def("som_update_axes", &somvae::som_update_axes, py::arg("codebook"), py::arg("total"), py::arg("count"),
              py::arg("rows"), py::arg("columns"), py::arg("rate") = py::none(), release_gil());
+  module.def("som_ema_update", &somvae::som_ema_update, py::arg("codebook"), py::arg("ema_counts"), py::arg("ema_sums"),
+             py::arg("counts"), py::arg("sums"), py::arg("rows"), py::arg("columns"), py::arg("decay"),
+             py::arg("least_share"), release_gil());
 
   module.def("transition_log_prob", &somvae::differentiable::transition_log_prob, py::arg("logits"), py::arg("prev"),
              py::arg("cur"), py::arg("sparse_grad") = false, release_gil());

@@ -64,6 +64,12 @@ Tensor som_update(const Tensor& codebook, const Tensor& total, const Tensor& cou
 // The same with weights that separate along the axes of a grid: rows [R, R], columns [P, P, C, C], K = M = R * C
 Tensor som_update_axes(const Tensor& codebook, const Tensor& total, const Tensor& count, const Tensor& rows,
                        const Tensor& columns, std::optional<double> rate);
+// The codes of a map that follows moving averages, in place: averages of the statistics counts and sums of a batch, and
+// codes from the averages as som_update_axes gives them, where their count is above least_share of the mean.
+// codebook floating [K, D]; ema_counts float32 or float64 [K], ema_sums the same [K, D]; counts int64, float32 or
+// float64 [K], sums float32 or float64 [K, D]; rows [R, R], columns [P, P, C, C] as above
+void som_ema_update(const Tensor& codebook, const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts,
+                    const Tensor& sums, const Tensor& rows, const Tensor& columns, double decay, double least_share);
 
 // The rows of a table that an index prev [N] touches, as ops save them for their backward passes
 // (tensor/touched_rows.h): touched_unit [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass

@@ -82,6 +82,13 @@ def make_calls(grid: Grid) -> dict[str, Call]:
             ("local_logits", "z", "codebook"),
         )  # fmt: skip
 
+    def som_ema_update(t: Tensors) -> tuple[Tensor, ...]:
+        """What it changes are copies, so that each run begins with the same inputs."""
+        changed = tuple(t[name].detach().clone() for name in ("codebook", "ema_counts", "ema_sums"))
+        weights = ops.AxisWeights(t["row_weights"], t["column_weights"])
+        ops.som_ema_update(*changed, t["count"], t["total"], weights, decay=0.9, least_share=0.01)
+        return changed
+
     return {
         "bmu": bmu(1),
         "bmu, two units": bmu(2),
@@ -111,6 +118,11 @@ def make_calls(grid: Grid) -> dict[str, Call]:
                 ),
             ),
             ("codebook", "total", "count", "row_weights", "column_weights"),
+            (),
+        ),
+        "som_ema_update": Call(
+            som_ema_update,
+            ("codebook", "ema_counts", "ema_sums", "total", "count", "row_weights", "column_weights"),
             (),
         ),
         "transition_losses": transition_losses(sparse_grad=False),
@@ -145,6 +157,8 @@ def make_inputs(
         "prev": integers(rows, seed=5, below=units, device=device),
         "total": normal(units, dim, seed=7, dtype=compute_dtype(dtype), device=device),
         "count": integers(units, seed=8, below=9, device=device),
+        "ema_counts": normal(units, seed=12, dtype=compute_dtype(dtype), device=device).abs(),
+        "ema_sums": normal(units, dim, seed=13, dtype=compute_dtype(dtype), device=device),
         "weights": normal(units, units, seed=9, dtype=torch.float64, device=device).abs(),
         "row_weights": normal(grid.rows, grid.rows, seed=10, dtype=torch.float64, device=device).abs(),
         "column_weights": normal(2, 2, grid.cols, grid.cols, seed=11, dtype=torch.float64, device=device).abs(),

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "neighborhood/neighborhood.h"
 #include "ops.h"
 #include "tensor/checks.h"
 #include "tensor/dispatch.h"
@@ -81,25 +82,30 @@ void run(const SomUpdateAxesArgs<T, B>& args, const Tensor& values) {
            [&](int64_t first, int64_t last) { som_update_axes_cpu(args, features, first, last); });
 }
 
-// A neighbourhood, contiguous and in float64: one tensor of weights, or those of rows and of columns.
-struct Neighborhood {
-  Tensor weights, rows, columns;
-
-  // Runs the kernels over values [K, dim] with what becomes of the sums.
-  template <class T, class B>
-  void apply(const Tensor& values, const SomUpdateFinish<B>& finish) const {
-    const int64_t dim = finish.dim;
-    if (weights.defined()) {
-      run(SomUpdateArgs<T, B>{elements<T>(values), elements<double>(weights), finish, weights.size(0), weights.size(1),
-                              dim},
-          values);
-    } else {
-      const GridAxes axes{elements<double>(rows), elements<double>(columns), rows.size(0), columns.size(2),
-                          columns.size(0)};
-      run(SomUpdateAxesArgs<T, B>{elements<T>(values), axes, finish, dim}, values);
-    }
+// Runs the kernels over values [K, dim] with what becomes of the sums.
+template <class T, class B>
+void weighted_sums(const Neighborhood& neighborhood, const Tensor& values, const SomUpdateFinish<B>& finish) {
+  const int64_t dim = finish.dim;
+  const auto& [weights, rows, columns] = neighborhood;
+  if (weights.defined()) {
+    run(SomUpdateArgs<T, B>{elements<T>(values), elements<double>(weights), finish, weights.size(0), weights.size(1),
+                            dim},
+        values);
+  } else {
+    const GridAxes axes{elements<double>(rows), elements<double>(columns), rows.size(0), columns.size(2),
+                        columns.size(0)};
+    run(SomUpdateAxesArgs<T, B>{elements<T>(values), axes, finish, dim}, values);
   }
-};
+}
+
+template <class B>
+void weighted_sums(const Neighborhood& neighborhood, const Tensor& values, const SomUpdateFinish<B>& finish) {
+  if (values.scalar_type() == at::kDouble) {
+    weighted_sums<double, B>(neighborhood, values, finish);
+  } else {
+    weighted_sums<float, B>(neighborhood, values, finish);
+  }
+}
 
 Tensor as_double(const Tensor& tensor) { return tensor.contiguous().to(at::kDouble); }
 
@@ -108,22 +114,7 @@ Tensor update(const Neighborhood& neighborhood, const Tensor& codebook, const Te
               std::optional<double> rate) {
   const Tensor out = at::empty_symint(codebook.sym_sizes(), codebook.options());
   if (codebook.is_meta() || out.numel() == 0) return out;
-
-  const Tensor codes = codebook.contiguous(), values = total.contiguous(), counts = as_double(count);
-  const int64_t width = counts.dim() == 1 ? 1 : counts.size(1);
-  const Tensor den = at::empty({codes.size(0), width}, counts.options());
-  neighborhood.apply<double, double>(
-      counts, SomUpdateFinish<double>{nullptr, nullptr, mutable_elements<double>(den), width, 1, false, 0});
-  dispatch_floating(codes.scalar_type(), [&]<class B>() {
-    const SomUpdateFinish<B> finish{
-        elements<B>(codes), elements<double>(den), mutable_elements<B>(out), codes.size(1), width,
-        rate.has_value(),   rate.value_or(0)};
-    if (values.scalar_type() == at::kDouble) {
-      neighborhood.apply<double, B>(values, finish);
-    } else {
-      neighborhood.apply<float, B>(values, finish);
-    }
-  });
+  update_codes(neighborhood, codebook.contiguous(), total.contiguous(), as_double(count), rate, Tensor(), out);
   return out;
 }
 
@@ -136,6 +127,36 @@ void check_sums(ArgumentChecks& check, const Tensor& total, const Tensor& count,
 }
 
 }  // namespace
+
+void check_axis_weights(ArgumentChecks& check, const Tensor& rows, const Tensor& columns) {
+  check.dtype("rows", rows, {at::kFloat, at::kDouble});
+  check.shape("rows", rows, "RR");
+  check.dtype("columns", columns, {at::kFloat, at::kDouble});
+  check.shape("columns", columns, "PPCC");
+  const c10::SymInt phases = check.size('P'), nodes = check.size('R') * check.size('C');
+  if (phases != 1 && phases != 2) check.fail("columns", "have 1 or 2 phases", text(phases));
+  if (nodes != check.size('K')) {
+    check.fail("codebook", "have a row for each node of the grid of rows and columns, " + text(nodes),
+               text(check.size('K')));
+  }
+}
+
+Neighborhood axis_neighborhood(const Tensor& rows, const Tensor& columns) {
+  return {{}, as_double(rows), as_double(columns)};
+}
+
+void update_codes(const Neighborhood& neighborhood, const Tensor& codes, const Tensor& total, const Tensor& count,
+                  std::optional<double> rate, const Tensor& least, const Tensor& out) {
+  const int64_t width = count.dim() == 1 ? 1 : count.size(1);
+  const Tensor den = at::empty({codes.size(0), width}, count.options().dtype(at::kDouble));
+  weighted_sums(neighborhood, count,
+                SomUpdateFinish<double>{nullptr, nullptr, mutable_elements<double>(den), width, 1, false, 0});
+  dispatch_floating(codes.scalar_type(), [&]<class B>() {
+    weighted_sums(neighborhood, total,
+                  SomUpdateFinish<B>{elements<B>(codes), elements<double>(den), mutable_elements<B>(out), codes.size(1),
+                                     width, rate.has_value(), rate.value_or(0), elements<double>(least)});
+  });
+}
 
 Tensor som_update(const Tensor& codebook, const Tensor& total, const Tensor& count, const Tensor& weights,
                   std::optional<double> rate) {
@@ -157,18 +178,9 @@ Tensor som_update_axes(const Tensor& codebook, const Tensor& total, const Tensor
   check.floating("codebook", codebook);
   check.shape("codebook", codebook, "KD");
   check_sums(check, total, count, rate);
-  check.dtype("rows", rows, {at::kFloat, at::kDouble});
-  check.shape("rows", rows, "RR");
-  check.dtype("columns", columns, {at::kFloat, at::kDouble});
-  check.shape("columns", columns, "PPCC");
-  const c10::SymInt phases = check.size('P'), nodes = check.size('R') * check.size('C');
-  if (phases != 1 && phases != 2) check.fail("columns", "have 1 or 2 phases", text(phases));
-  if (nodes != check.size('K')) {
-    check.fail("codebook", "have a row for each node of the grid of rows and columns, " + text(nodes),
-               text(check.size('K')));
-  }
+  check_axis_weights(check, rows, columns);
   const bool meta = codebook.is_meta();
-  return update({{}, meta ? rows : as_double(rows), meta ? columns : as_double(columns)}, codebook, total, count, rate);
+  return update(meta ? Neighborhood{} : axis_neighborhood(rows, columns), codebook, total, count, rate);
 }
 
 }  // namespace somvae

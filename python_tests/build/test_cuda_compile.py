@@ -33,6 +33,8 @@ BUDGET = {
     "segment_sum_combine_kernel": 64,
     "segment_sum_backward_kernel": 64,
     "weighted_sum_kernel": 128,
+    "moving_average_kernel": 64,
+    "least_count_kernel": 64,
     "som_gather_kernel": 64,
     "som_gather_backward_kernel": 64,
     "som_head_kernel": 64,

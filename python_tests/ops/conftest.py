@@ -13,6 +13,7 @@ NAMES = [
     "som_head",
     "segment_sum",
     "som_update",
+    "som_ema_update",
     "transition_losses",
     "transition_log_prob",
     "expected_distance",

@@ -161,6 +161,19 @@ def test_the_raw_update_gives_what_the_registered_op_gives():
         assert torch.equal(native.som_update_axes(codebook, total, count, rows, columns, rate), expected)
 
 
+def test_the_raw_update_of_averages_is_the_registered_op():
+    def updated(op):
+        generator = torch.Generator().manual_seed(1)
+        codebook, sums, *statistics = (torch.randn(UNITS, DIM, generator=generator) for _ in range(3))
+        counts = torch.rand(UNITS, generator=generator)
+        weights = torch.rand(3, 3, generator=generator), torch.rand(1, 1, 4, 4, generator=generator)
+        op(codebook, counts, sums, torch.arange(UNITS), *statistics, *weights, 0.9, 0.0)
+        return codebook, counts, sums
+
+    for ours, theirs in zip(updated(native.som_ema_update), updated(registered.som_ema_update), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_a_neighbor_out_of_range_is_none():
     _, codebook, _, _, cur = inputs()
     nobody, strangers = torch.full((UNITS, 4), -1), torch.full((UNITS, 4), UNITS)

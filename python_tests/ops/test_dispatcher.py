@@ -20,6 +20,7 @@ def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dic
     z, codebook, logits, index, prev = t["z"], t["codebook"], t["logits"], t["index"], t["prev"]
     neighbors, window = GRID.neighbors(device), GRID.window(RADIUS, device)
     sums = codebook, t["total"], t["count"]
+    averages = codebook, t["ema_counts"], t["ema_sums"]
     local = t["local_logits"], prev, index, z, codebook, window.offsets, window.mirror, GRID.rows, GRID.cols, False
     return {
         "bmu": [(z, codebook), (z, codebook, 2), (z.T.contiguous().T, codebook[::2])],
@@ -29,6 +30,7 @@ def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dic
         "segment_sum": [(z, index, GRID.num_nodes)],
         "som_update": [(*sums, t["weights"]), (*sums, t["weights"], 0.01)],
         "som_update_axes": [(*sums, t["row_weights"], t["column_weights"])],
+        "som_ema_update": [(*averages, t["count"], t["total"], t["row_weights"], t["column_weights"], 0.9, 0.01)],
         "transition_log_prob": [(logits, prev, index, sparse) for sparse in (False, True)],
         "transition_losses": [(logits, prev, index, z, codebook, sparse) for sparse in (False, True)],
         "local_transition_losses": [(*local, sparse) for sparse in (False, True)],

@@ -13,7 +13,7 @@ import torch
 from cases import DTYPES, LAYOUTS, as_array, dtypes, integers, layouts, normal, seeds
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from map_weights import axis_weights, full_weights, positive
 from rounding import assert_within, compute_dtype
 from torch import Tensor
 
@@ -24,34 +24,6 @@ RATES = [None, 0.03]
 
 # What some nodes may weigh: nothing, at the ends of a target's range, within it, or everywhere.
 KEEP_WEIGHTS = [0.0, 0.3, 1.0]
-
-
-def positive(*shape: int, seed: int, keep: float = 1.0, **options: object) -> Tensor:
-    """Random weights, of which a share of ``keep`` is not zero."""
-    weights = normal(*shape, seed=seed, dtype=torch.float64, **options).abs()
-    return weights * (integers(*shape, seed=seed + 1, below=1000).to(weights.device) < 1000 * keep)
-
-
-def axis_weights(
-    rows: int, cols: int, phases: int, seed: int, keep: float = 1.0, device: torch.device | str = "cpu"
-) -> AxisWeights:
-    return AxisWeights(
-        positive(rows, rows, seed=seed, keep=keep, device=device),
-        positive(phases, phases, cols, cols, seed=seed + 2, keep=keep, device=device),
-    )
-
-
-def full_weights(weights: Tensor | AxisWeights) -> NDArray[np.float64]:
-    """``[M, K]``, by the definition of :class:`AxisWeights`."""
-    if isinstance(weights, Tensor):
-        return as_array(weights)
-    rows, columns = as_array(weights.rows), as_array(weights.columns)
-    phases, n_rows, n_cols = len(columns), len(rows), columns.shape[2]
-    full = np.empty((n_rows, n_cols, n_rows, n_cols))
-    for target in range(n_rows):
-        for source in range(n_rows):
-            full[target, :, source, :] = rows[target, source] * columns[source % phases, target % phases]
-    return full.reshape(n_rows * n_cols, n_rows * n_cols)
 
 
 def check(

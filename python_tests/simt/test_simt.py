@@ -30,6 +30,7 @@ OPS = [
     "som_gather",
     "som_head",
     "som_update",
+    "som_ema_update",
     "transition_log_prob",
     "transition_losses",
     "local_transition_losses",

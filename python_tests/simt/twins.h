@@ -13,6 +13,7 @@
 
 #include "bmu/bmu.h"
 #include "neighborhood/segment_sum.h"
+#include "neighborhood/som_ema_update.h"
 #include "neighborhood/som_gather.h"
 #include "neighborhood/som_head.h"
 #include "neighborhood/som_update.h"
@@ -120,6 +121,11 @@ void run(const SomUpdateAxesArgs<T, B>& args) {
     som_update_axes_cuda(args, partial.data(), first, std::min(share, args.dim - first), nullptr);
   }
 }
+template <class A, class T>
+void run(const MovingAverageArgs<A, T>& args) {
+  moving_average_cuda(args, nullptr);
+}
+inline void run(const LeastCountArgs& args) { least_count_cuda(args, nullptr); }
 template <class T>
 void run(const TransitionLogProbArgs<T>& args) {
   transition_log_prob_cuda(args, nullptr);
@@ -260,6 +266,11 @@ void run(const SomUpdateAxesArgs<T, B>& args) {
   in_two_ranges((args.dim + features - 1) / features,
                 [&](int64_t a, int64_t b) { som_update_axes_cpu(args, features, a, b); });
 }
+template <class A, class T>
+void run(const MovingAverageArgs<A, T>& args) {
+  in_two_ranges(moving_average_chunks(args.nodes), [&](int64_t a, int64_t b) { moving_average_cpu(args, a, b); });
+}
+inline void run(const LeastCountArgs& args) { least_count_cpu(args); }
 template <class T>
 void run(const TransitionLogProbArgs<T>& args) {
   in_two_ranges(args.rows, [&](int64_t a, int64_t b) { transition_log_prob_cpu(args, a, b); });

@@ -9,13 +9,14 @@
 | :func:`som_head` | best matching unit, its code and both losses, with one gradient of the codebook |
 | :func:`segment_sum` | sums and counts of the rows that each unit won |
 | :func:`som_update` | the batch map's new codes, or an on-line step, under any neighbourhood |
+| :func:`som_ema_update` | moving averages of what nodes win, and a map's codes from them, in place |
 | :func:`transition_losses` | row softmax of a transition table, lookup, and the expectation of squared distances |
 | :func:`transition_log_prob`, :func:`expected_distance` | each of these two alone |
 | :func:`local_transition_losses` | both for a table that holds only the nodes near each node, and a remainder |
 
 Each op has a ``*_reference`` beside it in pure torch, written for reading; it is what runs when the compiled library
-is absent. All ops but :func:`som_update` are differentiable once; all are deterministic on a given device whatever the
-number of threads, and work under ``torch.compile(fullgraph=True)``. Needs only torch.
+is absent. All ops but :func:`som_update` and :func:`som_ema_update` are differentiable once; all are deterministic on a
+given device whatever the number of threads, and work under ``torch.compile(fullgraph=True)``. Needs only torch.
 """
 
 from somvae_ext.ops.bmu import BestMatch, bmu, bmu_reference
@@ -37,6 +38,7 @@ from somvae_ext.ops.neighborhood import (
     som_losses,
     som_losses_reference,
 )
+from somvae_ext.ops.som_ema_update import som_ema_update, som_ema_update_reference
 from somvae_ext.ops.som_update import AxisWeights, som_update, som_update_reference
 from somvae_ext.ops.transition import (
     TransitionLosses,
@@ -64,6 +66,8 @@ __all__ = [
     "local_transition_losses_reference",
     "segment_sum",
     "segment_sum_reference",
+    "som_ema_update",
+    "som_ema_update_reference",
     "som_gather",
     "som_gather_reference",
     "som_head",

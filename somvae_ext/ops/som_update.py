@@ -11,7 +11,7 @@ from torch import Tensor
 from somvae_ext import _native
 from somvae_ext.ops import _arguments
 
-_SMALLEST_NORMAL = torch.finfo(torch.float64).smallest_normal
+SMALLEST_NORMAL = torch.finfo(torch.float64).smallest_normal
 
 
 class AxisWeights(NamedTuple):
@@ -100,15 +100,16 @@ def som_update_reference(
 ) -> Tensor:
     """The same in pure torch, as matrix products in float64."""
     _check(codebook, total, count, weights, rate)
-    num = _neighborhood_sum(weights, total.double())  # (M, D)
+    num = neighborhood_sum(weights, total.double())  # (M, D)
     codes, n = codebook.double(), count.double()
-    den = _neighborhood_sum(weights, n if n.dim() == 2 else n[:, None])  # (M, D) or (M, 1)
-    mean = torch.where(den >= _SMALLEST_NORMAL, num / den, codes)
+    den = neighborhood_sum(weights, n if n.dim() == 2 else n[:, None])  # (M, D) or (M, 1)
+    mean = torch.where(den >= SMALLEST_NORMAL, num / den, codes)
     new = mean if rate is None else codes + rate * (num - den * codes)
     return new.to(codebook.dtype)
 
 
-def _neighborhood_sum(weights: Tensor | AxisWeights, values: Tensor) -> Tensor:
+def neighborhood_sum(weights: Tensor | AxisWeights, values: Tensor) -> Tensor:
+    """sum over nodes k of h[m, k] values[k], ``[M, J]``, of float64 values ``[K, J]``."""
     if isinstance(weights, Tensor):
         return _weighted_sum(weights.double(), values)
     rows, columns = weights.rows.double(), weights.columns.double()
@@ -151,8 +152,18 @@ def _check(codebook: Tensor, total: Tensor, count: Tensor, weights: Tensor | Axi
     if not isinstance(weights, AxisWeights):
         check("weights", weights, wide, "M K")
         return
-    check("rows", weights.rows, wide, "R R")
-    check("columns", weights.columns, wide, "P P C C")
+    check_axis_weights(op, codebook, weights, sizes)
+
+
+def check_axis_weights(op: str, codebook: Tensor, weights: AxisWeights, sizes: dict[str, int]) -> None:
+    """
+    Raises:
+        ValueError: weights of another dtype, device or shape than a grid with a node for each code has.
+    """
+    for name, tensor, symbols in (("rows", weights.rows, "R R"), ("columns", weights.columns, "P P C C")):
+        _arguments.check_dtype(op, name, tensor, torch.float32, torch.float64)
+        _arguments.check_device(op, name, tensor, "codebook", codebook)
+        _arguments.check_shape(op, name, tensor, symbols, sizes)
     if sizes["P"] not in (1, 2):
         raise ValueError(f"{op}: columns must have 1 or 2 phases, got {sizes['P']}")
     if sizes["R"] * sizes["C"] != sizes["K"]:

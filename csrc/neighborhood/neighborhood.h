@@ -1,0 +1,25 @@
+// How strongly each node of a map follows the others, as tensors: what the updates of a codebook share.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+#include "tensor/checks.h"
+
+namespace somvae {
+
+// Contiguous and in float64: one tensor of weights [M, K], or those of rows [R, R] and of columns [P, P, C, C].
+struct Neighborhood {
+  Tensor weights, rows, columns;
+};
+
+// Weights along the axes of a grid, whose R * C nodes are the K rows of the codebook.
+void check_axis_weights(ArgumentChecks& check, const Tensor& rows, const Tensor& columns);
+Neighborhood axis_neighborhood(const Tensor& rows, const Tensor& columns);
+
+// Writes new codes to `out`, which may be `codes` itself: see SomUpdateFinish. All tensors are contiguous.
+//   codes, out [M, D]; total float32 or float64 [K, D]; count the same [K] or [K, D]; least: float64 [1] or undefined
+void update_codes(const Neighborhood& neighborhood, const Tensor& codes, const Tensor& total, const Tensor& count,
+                  std::optional<double> rate, const Tensor& least, const Tensor& out);
+
+}  // namespace somvae

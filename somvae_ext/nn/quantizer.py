@@ -212,8 +212,8 @@ class Quantizer(FullPrecisionBuffers):
         self.codebook[unused] = rows[drawn.to(rows.device)].to(self.codebook)
         return unused
 
-    def _average(self, counts: Tensor, sums: Tensor) -> None:
-        """Takes the statistics of a batch into the averages.
+    def _checked_statistics(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """The statistics of a batch in the averages' dtype, on their device.
 
         Raises:
             ValueError: statistics of another shape, or a codebook that learns by its gradient.
@@ -224,11 +224,7 @@ class Quantizer(FullPrecisionBuffers):
         for argument, given, average in (("counts", counts, self.ema_counts), ("sums", sums, self.ema_sums)):
             if given.shape != average.shape:
                 raise ValueError(f"{name}: {argument} must have shape {list(average.shape)}, got {list(given.shape)}")
-        counts, sums = counts.to(self.ema_counts), sums.to(self.ema_sums)
-        # An average never gets rid of a NaN.
-        finite = finite_rows(sums) & counts.isfinite()
-        self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
-        self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
+        return counts.to(self.ema_counts), sums.to(self.ema_sums)
 
     def _total_average(self) -> Tensor:
         """Sum of the averaged counts, ``[1, 1]``."""

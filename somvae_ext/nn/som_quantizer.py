@@ -275,14 +275,11 @@ class SOMQuantizer(Quantizer):
         Raises:
             ValueError: statistics of another shape, or a codebook that learns by its gradient.
         """
-        self._average(counts, sums)
-        weights = self._weights()
-        least = _LEAST_SHARE * self._total_average() / self.num_codes
-        count = ops.som_update(
-            torch.zeros_like(self.ema_counts)[:, None], self.ema_counts[:, None], self._ones(), weights, rate=1.0
+        counts, sums = self._checked_statistics(counts, sums)
+        averages = self.ema_counts, self.ema_sums
+        ops.som_ema_update(
+            self.codebook, *averages, counts, sums, self._weights(), decay=self.decay, least_share=_LEAST_SHARE
         )
-        codes = ops.som_update(self.codebook, self.ema_sums, self.ema_counts, weights)
-        self.codebook.copy_(torch.where(count > least, codes, self.codebook))
         self.num_updates += 1
 
     @torch.no_grad()
@@ -367,14 +364,15 @@ class SOMQuantizer(Quantizer):
 
     def _sigma(self) -> Tensor:
         """Width of the neighbourhood, float64, without waiting for the device; exactly ``sigma_final`` at the end."""
-        done = self.num_updates.double() / self.sigma_steps
-        narrowing = self.sigma_initial * (self.sigma_final / self.sigma_initial) ** done
-        return torch.where(done < 1, narrowing, self.sigma_final)
+        left = (1 - self.num_updates.double() / self.sigma_steps).clamp(min=0)
+        return self.sigma_final * (self.sigma_initial / self.sigma_final) ** left
 
     def _weights(self) -> ops.AxisWeights:
-        weights = axis_weights(self.grid, "gaussian", self._sigma(), self.codebook.device)
+        weights = axis_weights(
+            self.grid, "gaussian", self._sigma(), self.codebook.device, negligible=_NEGLIGIBLE_WEIGHT
+        )
         assert weights is not None
-        return ops.AxisWeights(*(torch.where(along >= _NEGLIGIBLE_WEIGHT, along, 0) for along in weights))
+        return weights
 
     def _local_means(self) -> Tensor:
         """Mean of the map around each node, sum_v h(u, v) e_v / sum_v h(u, v), ``[K, D]``."""

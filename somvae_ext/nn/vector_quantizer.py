@@ -11,7 +11,7 @@ from torch import Tensor
 from somvae_ext import ops
 from somvae_ext.config_checks import Bounds, check_number
 from somvae_ext.exportable import exportable
-from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer
+from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer, finite_rows
 
 
 @exportable
@@ -152,7 +152,11 @@ class VectorQuantizer(Quantizer):
         Raises:
             ValueError: statistics of another shape, or a codebook that learns by its gradient.
         """
-        self._average(counts, sums)
+        counts, sums = self._checked_statistics(counts, sums)
+        # An average never gets rid of a NaN.
+        finite = finite_rows(sums) & counts.isfinite()
+        self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
+        self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
         total = self._total_average()
         smoothed = (self.ema_counts[:, None] + self.epsilon) / (total + self.num_codes * self.epsilon) * total
         # Zero where no code has won anything, as with decay 0 after an empty batch: the codes stay.

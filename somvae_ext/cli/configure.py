@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
-from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SHARE_TO_NARROW, SIZES_FOR_CONV, STATIC, Preset
+from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SHARES_TO_NARROW, SIZES_FOR_CONV, STATIC, Preset
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import check_number
@@ -102,7 +102,7 @@ def configure(options: Namespace) -> Setting:
     _check_warm_up(config, training)
     if isinstance(config, SOMVAEConfig) and config.codebook_update == "ema" and config.sigma_steps is None:
         steps = (training.epochs - config.warm_up_epochs) * -(-len(splits.train) // training.batch_size)
-        config = dataclasses.replace(config, sigma_steps=max(1, round(SHARE_TO_NARROW * steps)))
+        config = dataclasses.replace(config, sigma_steps=max(1, round(SHARES_TO_NARROW[splits.kind] * steps)))
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
 

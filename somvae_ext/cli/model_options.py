@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from somvae_ext.cli.recipes import SHARE_TO_NARROW
+from somvae_ext.cli.recipes import SHARES_TO_NARROW
 from somvae_ext.models import MODELS
 
 # What each field is. A default that depends on the data is told here; others are read from the configs.
@@ -39,7 +39,9 @@ MODEL_OPTIONS = {
     "decay": "how much of the moving averages a step leaves (default: 0.99)",
     "sigma_initial": "width of the neighbourhood at first, in nodes (default: half of the map's longer side)",
     "sigma_final": "its width at the end: larger, the map is more ordered; smaller, clusters are purer (default: 0.7)",
-    "sigma_steps": f"steps until then (default: {SHARE_TO_NARROW:.0%} of the training's after the warm-up)",
+    "sigma_steps": "steps until then (default: "
+    f"{' and '.join(f'{share:.0%} for {kind} data' for kind, share in SHARES_TO_NARROW.items())}, of those after a "
+    "warm-up)",
     "num_categories": "categories of the discrete latent variable",
     "temperature": "of the relaxed categories",
     "objective": "the lower bound, or distances from capacities as in the paper or in the notebook",

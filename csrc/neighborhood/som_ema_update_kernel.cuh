@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kMovingAverageThreads) moving_average_kernel(M
   }
 }
 
-// By a single block.
+// Launched with one block, so that the order of the sum is fixed.
 __global__ void __launch_bounds__(kThreads) least_count_kernel(LeastCountArgs args) {
   __shared__ double scratch[kThreads / 32];
   double total = 0;

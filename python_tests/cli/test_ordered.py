@@ -65,6 +65,22 @@ def test_ones_own_series_are_ordered_by_default() -> None:
     assert config("model")["network"] == "dense"
 
 
+def test_averages_alone_ask_for_the_ordered_preset_and_another_preset_can_have_them_too() -> None:
+    assert main([*SMALL, "--data", "digits", "--codebook-update", "ema", "--epochs", "1"]) == 0
+    assert (config("model")["alpha"], config("training")["max_rotation"]) == (0.05, 10.0)
+    published = ["--preset", "published", "--codebook-update", "ema", "--network", "dense", "--overwrite"]
+    assert main([*SMALL, *SERIES, *published]) == 0
+    assert (config("model")["alpha"], config("model")["beta"]) == (1.0, None)
+
+
+def test_a_map_of_the_samples_themselves_learns_by_gradients(capsys: pytest.CaptureFixture[str]) -> None:
+    options = [option for option in SMALL if option not in ("--latent-dim", "8")]
+    assert main([*options, *SERIES, "--network", "identity"]) == 0
+    assert config("model")["codebook_update"] == "gradient"
+    assert main([*options, "--data", "digits", "--preset", "ordered", "--network", "identity", "--overwrite"]) == 2
+    assert "network must not be 'identity'" in capsys.readouterr().err
+
+
 def test_codes_of_series_learn_by_gradients_where_that_is_asked_for() -> None:
     assert main([*SMALL, *SERIES, "--codebook-update", "gradient", "--beta", "0.5"]) == 0
     model = config("model")

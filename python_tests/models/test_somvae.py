@@ -233,6 +233,11 @@ def test_it_says_what_it_is_and_takes() -> None:
         ({"decay": 0.9}, "codebook_update must be 'ema' for decay to mean anything, got 0.9"),
         ({"codebook_update": "ema", "beta": 0.9}, "codebook_update must be 'gradient' for beta .*, got 0.9"),
         ({"codebook_update": "ema", "border": "mask"}, "codebook_update must be 'gradient' for border .*, got 'mask'"),
+        (
+            {"codebook_update": "ema", "sigma_initial": 0.5},
+            "sigma_initial must be at least sigma_final, 0.7, got 0.5",
+        ),
+        ({"codebook_update": "ema", "network": "identity", "latent_dim": 784}, "network must not be 'identity' for .*"),
         ({"codebook_update": "ema", "sigma_steps": 0}, "sigma_steps must be an integer of at least 1, or None, got 0"),
         ({"warm_up_epochs": -1}, "warm_up_epochs must be an integer of at least 0, got -1"),
         (

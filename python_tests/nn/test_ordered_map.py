@@ -241,6 +241,24 @@ def test_codes_may_move_before_the_backward_pass() -> None:
     assert gradient(update_first=True).equal(gradient(update_first=False))
 
 
+def test_codes_may_move_before_the_backward_pass_of_a_compiled_map() -> None:
+    quantizer = make(straight_through=True).float()
+    compiled = torch.compile(quantizer, fullgraph=True, backend="aot_eager_decomp_partition")
+    gradients = []
+    for module in (quantizer, compiled):
+        z = encodings(6, seed=5).float().requires_grad_()
+        output = module(z)
+        loss = output.losses.som.sum() + output.losses.commitment.sum() + output.quantized.square().sum()
+        with torch.no_grad():
+            saved = quantizer.codebook.clone()
+            quantizer.codebook.fill_(1e3)
+        loss.backward()
+        quantizer.codebook.copy_(saved)
+        assert z.grad is not None
+        gradients.append(z.grad)
+    torch.testing.assert_close(*gradients, rtol=64 * EPS32, atol=64 * EPS32)
+
+
 def test_a_loaded_map_goes_on_in_the_middle_of_its_narrowing() -> None:
     whole, loaded = make(), make(Grid(3, 5))
     for number in range(2):
@@ -324,6 +342,19 @@ def test_codes_are_revived_once_the_neighbourhood_is_narrow() -> None:
         assert (z == quantizer.codebook[node]).all(dim=1).any()
     torch.testing.assert_close(quantizer.ema_counts[[3, 8]], others.mean().expand(2))
     torch.testing.assert_close(quantizer.ema_sums[[3, 8]], others.mean() * quantizer.codebook[[3, 8]])
+
+
+def test_codes_of_a_map_that_never_narrows_are_revived_at_once() -> None:
+    quantizer = make(sigma_initial=0.5, sigma_final=0.5)
+    assert not quantizer.narrowing
+    z = encodings(30, seed=0)
+    quantizer.revive(torch.tensor([3]), z)
+    assert (z == quantizer.codebook[3]).all(dim=1).any()
+
+
+def test_codes_that_learn_by_gradients_have_no_width() -> None:
+    with pytest.raises(ValueError, match=r"SOMQuantizer.sigma: update must be 'ema' for a neighbourhood"):
+        _ = SOMQuantizer(Grid(3, 5), DIM).sigma
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------

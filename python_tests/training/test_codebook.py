@@ -69,6 +69,12 @@ def test_revived_nodes_are_encodings_of_training_samples_and_the_others_stay() -
     assert after[others].equal(before[others])
 
 
+def test_a_training_that_ends_with_a_wide_neighbourhood_says_so() -> None:
+    ordered = {"codebook_update": "ema", "beta": None}
+    with pytest.warns(UserWarning, match="sigma_steps should be below the steps of the training, 16, .* it is 2000"):
+        fit(make(**ordered), samples(), RECIPE, accelerator="cpu")
+
+
 def test_padding_is_never_revived_into() -> None:
     model = make(gamma=1.0)
     x, mask = torch.full((4, 6, 3), torch.nan), torch.zeros(4, 6, dtype=torch.bool)

@@ -120,8 +120,9 @@ def test_averages_of_two_processes_are_those_of_their_joined_batches(folder: Pat
         torch.testing.assert_close(two["model"][name], value, rtol=1e-9, atol=1e-9)
     for got, expected in zip(two["history"], one["history"], strict=True):
         assert (got["usage"], got["revived"]) == (expected["usage"], expected["revived"])
-    for name, value in outcome(folder, "uneven", world_size=1).items():
-        torch.testing.assert_close(outcome(folder, "uneven")[name], value, rtol=1e-14, atol=1e-14)
+    for kind in ("uneven", "uneven map"):
+        for name, value in outcome(folder, kind, world_size=1).items():
+            torch.testing.assert_close(outcome(folder, kind)[name], value, rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("case", [0, 1], ids=["different numbers of rows", "rows of one process"])

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from somvae_ext import Grid
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, VQVAE, GumbelVAE, GumbelVAEConfig, SOMVAEConfig, VQVAEConfig
-from somvae_ext.nn import VectorQuantizer
+from somvae_ext.nn import SOMQuantizer, VectorQuantizer
 from somvae_ext.training import RunFolder, TrainingConfig, fit
 from somvae_ext.training.processes import add_up, average_rows, launch
 
@@ -123,11 +124,11 @@ def drawn() -> dict[str, object]:
     return {"model": trained.state_dict(), "history": history}
 
 
-def uneven() -> dict[str, object]:
+def uneven(quantizer: VectorQuantizer | SOMQuantizer) -> dict[str, object]:
     """Averages of batches of different sizes, one of them empty, with a row that is not finite."""
     fabric = launch("cpu")
     torch.manual_seed(0)
-    quantizer = VectorQuantizer(4, 2, update="ema").double()
+    quantizer = quantizer.double()
     z = series(1, seed=5).x[0, :, :2]
     z[3, 1] = torch.nan
     for own in ((slice(0, 3), slice(3, 5)), (slice(0, 5), slice(5, 5)), (slice(0, 0), slice(0, 5))):
@@ -169,7 +170,10 @@ def broken() -> str:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    results: dict[str, object] = {"train": train(folder), "averages": averages(), "uneven": uneven(), "drawn": drawn()}
+    results: dict[str, object] = {"train": train(folder), "averages": averages(), "drawn": drawn()}
+    torch.manual_seed(3)
+    results["uneven"] = uneven(VectorQuantizer(4, 2, update="ema"))
+    results["uneven map"] = uneven(SOMQuantizer(Grid(2, 3), 2, update="ema", sigma_steps=2))
     results |= {"ordered": ordered(), "warmed": warmed()}
     if WORLD_SIZE > 1:
         results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}

@@ -16,6 +16,7 @@ from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import check_number
 from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig, VQVAEConfig
 from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
+from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _TRANSITION_WEIGHTS = {"static": {"gamma": 0.0, "tau": 0.0}, "series": {"gamma": 1.8, "tau": 1.4}}
 # Of SOM-VAE's published recipe, per 500 steps; the others learn at a constant rate.
 _DECAY_FACTOR = 0.9
-_SMALLEST_FOR_CONV = 16  # pixels on each side
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.
 _RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config"}
@@ -81,7 +81,7 @@ def configure(options: Namespace) -> Setting:
         data["image_size"] = SIZES_FOR_CONV.get(name)
     splits = fit_to(model, load(**load_arguments(data), download=options.download))
 
-    if preset is None and model is SOMVAE and splits.kind == "series" and _may_be_ordered(asked):
+    if preset is None and model is SOMVAE and splits.kind == "series" and _allows_ordered_preset(asked):
         preset = PRESETS[model.name]["ordered"]  # of one's own series, whose kind was not known before
     recipe = (SERIES if splits.kind == "series" else STATIC) | _recipe_by_name(name, preset)
     if model is SOMVAE:
@@ -173,18 +173,20 @@ def _check_warm_up(config: Any, training: TrainingConfig) -> None:
 
 
 def _preset(options: Namespace, model: type[Model], asked: dict[str, Any]) -> Preset | None:
-    """The preset that was asked for, or, of a SOM-VAE of series made of images, the default one."""
+    """The preset that was asked for, or else the ordered one, for series made of images and for codes of averages."""
     presets = PRESETS[model.name]
     name = options.preset
-    if name is None and model is SOMVAE and (options.data or "").endswith("-series") and _may_be_ordered(asked):
-        name = "ordered"
+    if name is None and model is SOMVAE:
+        is_series = (options.data or "").endswith("-series") and _allows_ordered_preset(asked)
+        name = "ordered" if is_series or asked.get("codebook_update") == "ema" else None
     if name is not None and name not in presets:
         raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
     return None if name is None else presets[name]
 
 
-def _may_be_ordered(asked: dict[str, Any]) -> bool:
-    return asked.get("codebook_update") != "gradient"
+def _allows_ordered_preset(asked: dict[str, Any]) -> bool:
+    """Whether a SOM-VAE of series is ordered by default: not if codes are to learn by gradients, as in a GB-SOM."""
+    return asked.get("codebook_update") != "gradient" and asked.get("network") != "identity"
 
 
 def _recipe_by_name(name: str, preset: Preset | None) -> dict[str, Any]:
@@ -260,7 +262,10 @@ def _somvae_config(
             changes = {"network": "small-conv"} | changes
         if asked.get("codebook_update") == "gradient":
             config = SOMVAEConfig()  # the same recipe without the order
-    _check_codebook_options(asked, changes.get("codebook_update", config.codebook_update))
+    update = changes.get("codebook_update", config.codebook_update)
+    _check_codebook_options(asked, update)
+    if update == "ema":
+        changes = {"beta": None} | changes
     config = dataclasses.replace(config, **changes)
     start_by_default = not is_named and preset is None
     return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)
@@ -268,15 +273,17 @@ def _somvae_config(
 
 def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
     of_gradient, of_averages = ("beta", "border"), ("decay", "sigma_initial", "sigma_final", "sigma_steps")
-    for name in of_gradient if update == "ema" else of_averages:
+    unused, use = (of_gradient, "gradient") if update == "ema" else (of_averages, "ema")
+    for name in unused:
         if name in asked:
-            this, other = ("an ordered map", "gradient") if update == "ema" else ("a map without order", "ema")
-            raise ValueError(f"{option(name)} is for --codebook-update {other}, and {this} has no use for it")
+            raise ValueError(
+                f"{option(name)} is for --codebook-update {use}, and --codebook-update {update} has no use for it"
+            )
 
 
 def _is_large_image(shape: tuple[int, ...]) -> bool:
     """Whether samples are images that strided convolutions suit."""
-    return len(shape) == 3 and min(shape[1:]) >= _SMALLEST_FOR_CONV
+    return len(shape) == 3 and min(shape[1:]) >= SMALL_CONV_MIN_SIDE
 
 
 def _with_start(config: Any, codes: int, splits: AnySplits, asked: dict[str, Any], sizes: str, by_default: bool) -> Any:

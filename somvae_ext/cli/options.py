@@ -97,7 +97,11 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--kind", "how to read one's own arrays (default: see the README)", choices=["static", "series"])
     add("--label-column", "column of one's own CSV that holds classes", type=str)
     add("--recipe", "how images become series (default: published)", choices=list(get_args(Recipe)))
-    add("--num-series", "training series made of images (default: 5000 of MNIST, else one per image)", type=int)
+    add(
+        "--num-series",
+        "training series made of images (default: of MNIST 2000, unordered 5000; else one per image)",
+        type=int,
+    )
     add(
         "--split",
         "hold out validation data, train on all but the test data, or on nine of ten folds (default: holdout)",
@@ -113,7 +117,8 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
     add(
         "--preset",
-        f"start from a known setting, with epochs, batches, rate and split of its own: {listed}",
+        "start from a known setting, with epochs, batches, rate and split of its own (default: ordered for series): "
+        f"{listed}",
         choices=presets,
     )
     add_model_options(add)
@@ -129,12 +134,20 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         listed = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
         add(f"--{name.replace('_', '-')}", f"{meaning} (default: {listed})", type=type(STATIC[name]))
     add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
-    add("--max-shift", "training images move at random by up to this many pixels along each axis", type=float)
-    add("--max-rotation", "they turn by up to this many degrees", type=float)
-    add("--max-scale", "each of their axes grows or shrinks by up to this share, such as 0.1", type=float)
+    add(
+        "--max-shift",
+        "training images move at random by up to this many pixels along each axis (default: that of the preset, or 0)",
+        type=float,
+    )
+    add("--max-rotation", "they turn by up to this many degrees (default: likewise)", type=float)
+    add(
+        "--max-scale",
+        "each of their axes grows or shrinks by up to this share, such as 0.1 (default: likewise)",
+        type=float,
+    )
     add(
         "--max-shear",
-        "they are sheared by up to this factor (default of these four: that of the preset, or 0)",
+        "they are sheared by up to this factor (default: likewise)",
         type=float,
     )
     add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")

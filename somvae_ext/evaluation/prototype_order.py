@@ -1,4 +1,4 @@
-"""How far neighbouring nodes of a map stand for alike things."""
+"""Whether neighbouring nodes of a map stand for similar things."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _CONV_CHANNELS = 256
 _NOTEBOOK_CHANNELS = (32, 128)
 _STRIDED_CHANNELS = (32, 32, 64, 64)
 _SMALL_CHANNELS = (8, 16)
-_SMALL_MIN_SIZE = 16
+SMALL_CONV_MIN_SIDE = 16  # pixels
 
 
 class DenseEncoder(nn.Sequential):
@@ -354,9 +354,9 @@ def _notebook_size(network: str, input_shape: Sequence[int], size: Sequence[int]
 def _small_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
     """The shape of an image that two strided convolutions leave at least 4 x 4 pixels of."""
     _, height, width = _image_shape(network, input_shape)
-    if min(height, width) < _SMALL_MIN_SIZE:
+    if min(height, width) < SMALL_CONV_MIN_SIDE:
         raise ValueError(
-            f"{network}: height and width of input_shape must be at least {_SMALL_MIN_SIZE} (strided convolutions "
+            f"{network}: height and width of input_shape must be at least {SMALL_CONV_MIN_SIDE} (strided convolutions "
             f"halve them twice), got {tuple(input_shape)}; bring images to another size (--image-size)"
         )
     return input_shape

@@ -10,6 +10,7 @@ from somvae_ext.config_checks import Bounds, check_fields, check_unused
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models.reconstruction import Output, Reconstruction
 from somvae_ext.nn.quantizer import CodebookUpdate
+from somvae_ext.nn.som_quantizer import SOMQuantizer
 from somvae_ext.ops.neighborhood import Border
 
 Network = Literal["dense", "conv", "notebook", "small-conv", "identity"]
@@ -135,6 +136,7 @@ class SOMVAEConfig:
                 object.__setattr__(self, "beta", _BETA)
         else:
             check_unused(self, "codebook_update must be 'gradient'", "border", "beta")
+            self._check_averages()
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(
                 "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "
@@ -156,6 +158,15 @@ class SOMVAEConfig:
         if self.reconstruction == "bce" and self.output == "linear":
             raise ValueError("SOMVAEConfig: output must be 'sigmoid' for reconstruction 'bce', got 'linear'")
         _ = self.grid
+
+    def _check_averages(self) -> None:
+        # By the layer that has the defaults of the widths.
+        SOMQuantizer.check_widths(type(self).__name__, self.grid, self.sigma_initial, self.sigma_final)
+        if self.network == "identity" and self.gamma == 0 and self.tau == 0:
+            raise ValueError(
+                "SOMVAEConfig: network must not be 'identity' for codebook_update 'ema' without transitions, which "
+                "leaves nothing that a gradient could train; take nn.SOMQuantizer or estimators.SOM"
+            )
 
     @classmethod
     def published(cls) -> SOMVAEConfig:

@@ -22,8 +22,7 @@ DEFAULT_DECAY = 0.99
 DEFAULT_SIGMA_FINAL = 0.7
 DEFAULT_SIGMA_STEPS = 2000
 
-# What the averages begin with: each code has won a tenth of an encoding, itself. So little, that the first batches
-# decide where the map lies.
+# At first each code has won a tenth of an encoding, itself: the first batches outweigh that, and place the map.
 _FIRST_COUNT = 0.1
 # A code moves where the map around it has won at least this share of what an average node has. The share is relative,
 # because the average falls with the size of the map.
@@ -31,6 +30,7 @@ _LEAST_SHARE = 1e-3
 # Smaller weights are lost in float64 beside a node's own weight of 1. As zeros they cost nothing: a narrow
 # neighbourhood is a band along each axis.
 _NEGLIGIBLE_WEIGHT = 2.0**-53
+_WIDTH = Bounds(above=0)
 
 
 @exportable
@@ -164,7 +164,7 @@ class SOMQuantizer(Quantizer):
         sigma_final: float | None = None,
         sigma_steps: int | None = None,
     ) -> None:
-        given = {
+        averages_options = {
             "decay": decay,
             "sigma_initial": sigma_initial,
             "sigma_final": sigma_final,
@@ -182,22 +182,13 @@ class SOMQuantizer(Quantizer):
         if update == "ema" and border != "zero":
             raise ValueError(f"SOMQuantizer: update must be 'gradient' for border to mean anything, got {border!r}")
         if update == "gradient":
-            for name, value in given.items():
+            for name, value in averages_options.items():
                 if value is not None:
                     raise ValueError(f"SOMQuantizer: update must be 'ema' for {name} to mean anything, got {value!r}")
         self.grid = grid
         self.border: Border = border
         self.straight_through = straight_through
-        self.sigma_final = _width("sigma_final", DEFAULT_SIGMA_FINAL if sigma_final is None else sigma_final)
-        half = max(grid.rows, grid.cols) / 2
-        self.sigma_initial = _width(
-            "sigma_initial", max(half, self.sigma_final) if sigma_initial is None else sigma_initial
-        )
-        if self.sigma_initial < self.sigma_final:
-            raise ValueError(
-                f"SOMQuantizer: sigma_initial must be at least sigma_final, {self.sigma_final}, "
-                f"got {self.sigma_initial}"
-            )
+        self.sigma_initial, self.sigma_final = self.check_widths("SOMQuantizer", grid, sigma_initial, sigma_final)
         self.sigma_steps = check_integer(
             "SOMQuantizer", "sigma_steps", DEFAULT_SIGMA_STEPS if sigma_steps is None else sigma_steps
         )
@@ -205,15 +196,40 @@ class SOMQuantizer(Quantizer):
             self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
         self.reset_parameters()
 
+    @staticmethod
+    def check_widths(
+        owner: str, grid: Grid, sigma_initial: float | None, sigma_final: float | None
+    ) -> tuple[float, float]:
+        """The widths of the neighbourhood, with the defaults where there are None.
+
+        Raises:
+            ValueError: a width that is not a finite number above 0, or that grows.
+        """
+        final = check_number(owner, "sigma_final", DEFAULT_SIGMA_FINAL if sigma_final is None else sigma_final, _WIDTH)
+        half = max(grid.rows, grid.cols) / 2
+        first = check_number(
+            owner, "sigma_initial", max(half, final) if sigma_initial is None else sigma_initial, _WIDTH
+        )
+        if first < final:
+            raise ValueError(f"{owner}: sigma_initial must be at least sigma_final, {final}, got {first}")
+        return first, final
+
     @property
     def sigma(self) -> float:
-        """Width of the neighbourhood in the next step, for ``update="ema"``. On CUDA this waits for the device."""
+        """Width of the neighbourhood in the next step. On CUDA this waits for the device.
+
+        Raises:
+            ValueError: the codes learn by gradients, and have no neighbourhood.
+        """
+        if self.update != "ema":
+            raise ValueError(f"SOMQuantizer.sigma: update must be 'ema' for a neighbourhood, got {self.update!r}")
         return self._sigma().item()
 
     @property
     def narrowing(self) -> bool:
         """Whether sigma is still above ``sigma_final``. On CUDA this waits for the device."""
-        return self.update == "ema" and int(self.num_updates) < self.sigma_steps
+        narrows = self.update == "ema" and self.sigma_initial > self.sigma_final
+        return narrows and int(self.num_updates) < self.sigma_steps
 
     def reset_parameters(self) -> None:
         """Draws a new codebook, and starts averages and narrowing anew."""
@@ -254,8 +270,10 @@ class SOMQuantizer(Quantizer):
     def _on_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The same of a map that follows moving averages."""
         index = ops.bmu(rows.detach(), self.codebook).index
-        # Copies, so that the codes may move before the backward pass.
-        codes = F.embedding(index, self.codebook)
+        # The gathered codes are copies, so that the codebook may move before the backward pass. A compiled graph may
+        # gather once more in the backward pass, unless it gathers from a snapshot.
+        codebook = self.snapshot() if torch.compiler.is_compiling() else self.codebook
+        codes = F.embedding(index, codebook)
         near = F.embedding(index, self._local_means())
         wide = torch.promote_types(rows.dtype, torch.float32)
         commitment, som = ((rows.to(wide) - target.to(wide)).square().sum(dim=1) for target in (codes, near))
@@ -287,7 +305,8 @@ class SOMQuantizer(Quantizer):
         """Sets the codebook to k-means centres of encodings, laid out on the map.
 
         See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`. With ``update="ema"`` the
-        averages begin anew there, and are soon those of the neighbourhood, unless it is narrow from the beginning.
+        averages begin anew there. A wide neighbourhood soon leaves nothing of the start but how the map lies: set a
+        small ``sigma_initial``.
 
         Args:
             z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
@@ -333,11 +352,12 @@ class SOMQuantizer(Quantizer):
     ) -> Tensor:
         """Replaces codes that win nothing by encodings, drawn at random from those that are real and finite.
 
-        With ``update="ema"`` they count as average nodes from then on. See :meth:`Quantizer.revive` for arguments,
+        With ``update="ema"`` they count as average nodes from then on, and the neighbourhood draws them towards their
+        neighbours on the grid, the less the smaller ``sigma_final`` is. See :meth:`Quantizer.revive` for arguments,
         result and errors.
 
         Raises:
-            ValueError: also while sigma narrows: the neighbourhood would draw them back at once.
+            ValueError: also while sigma narrows: a wide neighbourhood would draw them back at once.
         """
         if self.narrowing:
             raise ValueError(
@@ -390,7 +410,3 @@ class SOMQuantizer(Quantizer):
     def _restart_averages(self) -> None:
         self.ema_counts.fill_(_FIRST_COUNT)
         self.ema_sums.copy_(_FIRST_COUNT * self.codebook.to(self.ema_sums))
-
-
-def _width(name: str, value: float) -> float:
-    return check_number("SOMQuantizer", name, value, Bounds(above=0))

@@ -163,7 +163,7 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
 
 
 def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
-    """How far the map is one, per epoch: the figures of its order that ``metrics`` returned.
+    """Plots per epoch how ordered the map is, by the figures that ``metrics`` returned.
 
     Topographic errors, and the distance of neighbours by that of all nodes (see
     :func:`~somvae_ext.evaluation.prototype_order`), are the lower the better. The shares of the moves of series that

@@ -247,7 +247,7 @@ def _topographic_errors(model: Any, grid: Grid, z: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def _order(model: Any, grid: Grid) -> dict[str, float]:
-    """Of what the nodes stand for, without a figure where that is the same for all."""
+    """The order of the decoded nodes, left out where all of them are the same."""
     codes = model.quantizer.codebook.detach()
     # In parts, as samples are encoded: decoded_map would hold the hidden layers of all nodes at once.
     prototypes = torch.cat([model.decode(part) for part in codes.split(_BATCH_FRAMES)])
@@ -256,7 +256,7 @@ def _order(model: Any, grid: Grid) -> dict[str, float]:
 
 @torch.no_grad()
 def _moves(model: Any, grid: Grid, encodings: Encodings) -> dict[str, float]:
-    """Of series, how far they move on the grid, and how far the learned transitions expect them to."""
+    """Shares of near moves, of series and as the learned transitions expect them."""
     if len(encodings.shape) < 2:
         return {}
     assert encodings.indices is not None
@@ -275,7 +275,7 @@ def _moves(model: Any, grid: Grid, encodings: Encodings) -> dict[str, float]:
 
 
 def _numbers(figures: dict[str, float]) -> dict[str, float]:
-    """Without those that are not defined, for which JSON has no value."""
+    """Drops figures that are not defined: JSON has no NaN."""
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 

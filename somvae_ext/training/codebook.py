@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -154,6 +155,18 @@ def follow_variance(model: CodebookModel, output: Any, fabric: Fabric) -> None:
     if warm_up_epochs(model) > 0 and isinstance(model, WithLatentVariance):
         (moments,) = add_up(fabric, [model.latent_moments(output)])
         model.update_latent_variance(moments)
+
+
+def warn_of_wide_neighborhood(model: CodebookModel, steps: int) -> None:
+    """Warns at the end of a training whose map is still smoothed by a neighbourhood that narrows."""
+    quantizer = model.quantizer
+    if isinstance(quantizer, SOMQuantizer) and quantizer.narrowing:
+        warnings.warn(
+            f"fit: sigma_steps should be below the steps of the training, {steps}, so that the neighbourhood reaches "
+            f"its final width; it is {quantizer.sigma_steps}, and nodes are still averaged over a width of "
+            f"{quantizer.sigma:.3g} instead of {quantizer.sigma_final:.3g}",
+            stacklevel=3,
+        )
 
 
 def reset_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Tensor) -> None:

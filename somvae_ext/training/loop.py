@@ -26,6 +26,7 @@ from somvae_ext.training.codebook import (
     model_with_codebook,
     revive,
     warm_up_epochs,
+    warn_of_wide_neighborhood,
 )
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
 from somvae_ext.training.processes import (
@@ -99,9 +100,10 @@ def fit(
     Raises:
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
-        ValueError: no training samples, weights of float16, samples that the model's dtype cannot hold, no GPU although
-            ``accelerator`` is ``"cuda"``, augmentation for a model that is not one of images, ``resume`` without a run
-            folder, or a checkpoint of another model, or of another number of processes.
+        ValueError: no training samples, no epoch after the model's warm-up, weights of float16, samples that the
+            model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model that is not one
+            of images, ``resume`` without a run folder, or a checkpoint of another model, or of another number of
+            processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
@@ -146,6 +148,11 @@ def fit(
     progress = Progress(fabric, network, optimizers, schedules, order)
     with_codebook = model_with_codebook(model)
     warm_up = 0 if with_codebook is None else warm_up_epochs(with_codebook)
+    if warm_up >= config.epochs:
+        raise ValueError(
+            f"fit: epochs must be above the model's warm_up_epochs, {warm_up}, because the codebook learns after them, "
+            f"got {config.epochs}"
+        )
 
     history: list[dict[str, Any]] = []
     if resume:
@@ -235,6 +242,8 @@ def fit(
             run_folder.append_iterations(iterations.record())
             run_folder.save_checkpoint(state)
     module.eval()
+    if with_codebook is not None:
+        warn_of_wide_neighborhood(with_codebook, progress.step)
     return history
 
 

@@ -23,7 +23,8 @@ class TrainingConfig:
         decay_steps: see ``decay_factor``.
         max_grad_norm: longer gradients, all of a step taken as one vector, are scaled to this norm; 0 leaves them.
         revive: before each epoch but the first, move the nodes that won nothing in the one before to encodings of
-            random training samples, and forget what the optimizer knew about them. Not part of the published recipe.
+            random training samples, and forget what the optimizer knew about them. Nodes of an ordered map wait until
+            its neighbourhood is narrow, and all nodes until a warm-up is over. Not part of the published recipe.
         max_shift, max_rotation, max_scale, max_shear: bounds of the random transforms of training images, in pixels, in
             degrees (at most 180), relative (below 1), and as a factor; see
             :class:`~somvae_ext.training.augmentation.AffineAugmentation`. The model sees the transformed image and its

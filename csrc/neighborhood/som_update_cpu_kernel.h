@@ -167,6 +167,7 @@ inline __attribute__((always_inline)) void finish_features(const SomUpdateFinish
 constexpr int kAxisTargets = SIMD_BYTES == 64 ? 4 : 2;
 constexpr int kAxisVectors = 6;
 constexpr int64_t kGroupsAtOnce = 8;
+constexpr int64_t kMostScattered = 96;  // rows that lie in pages of their own; the first level of a TLB has about 64
 constexpr int kAxisRanges = 4;  // around the edges of a periodic grid a band falls into two; one more where it wraps
 
 // Sources [first, first + count), whose values begin at row `at` of a buffer.
@@ -181,6 +182,11 @@ struct AxisTargets {
   int64_t ranges;  // outside of these ranges all of their weights are zero
   SourceRange range[kAxisRanges + 1];
 
+  int64_t weighed() const {
+    int64_t sources = 0;
+    for (int64_t i = 0; i < ranges; ++i) sources += range[i].count;
+    return sources;
+  }
   int64_t first() const { return ranges > 0 ? range[0].first : 0; }
   int64_t last() const { return ranges > 0 ? range[ranges - 1].first + range[ranges - 1].count : 0; }
 };
@@ -326,7 +332,8 @@ struct RowPlan {
   const Scratch<AxisTargets> targets;  // [phases][groups]
   const Scratch<RowBlock> blocks;
   int64_t phases, groups, block_count;
-  int64_t held;  // source rows that have to be kept at a time
+  int64_t held;     // source rows that have to be kept at a time
+  int64_t weighed;  // at most so many of them by a group
 
   explicit RowPlan(const GridAxes& axes)
       : targets(axes.phases * axis_groups(axes.rows_of_phase(0))),
@@ -334,14 +341,18 @@ struct RowPlan {
         phases(axes.phases),
         groups(axis_groups(axes.rows_of_phase(0))),
         block_count(0),
-        held(1) {
+        held(1),
+        weighed(0) {
     int64_t widest = 1;
     for (int64_t phase = 0; phase < phases; ++phase) {
       AxisTargets* const of_phase = targets.data + phase * groups;
       for (int64_t g = 0; g < groups; ++g) of_phase[g].count = of_phase[g].ranges = 0;
       group_axis_targets(axes.row_weights + phase * axes.rows, phases * axes.rows, axes.rows_of_phase(phase), axes.rows,
                          of_phase);
-      for (int64_t g = 0; g < groups; ++g) widest = std::max(widest, of_phase[g].last() - of_phase[g].first());
+      for (int64_t g = 0; g < groups; ++g) {
+        widest = std::max(widest, of_phase[g].last() - of_phase[g].first());
+        weighed = std::max(weighed, of_phase[g].weighed());
+      }
     }
     const int64_t block_groups = (widest + kAxisTargets * phases - 1) / (kAxisTargets * phases);
     for (int64_t g = 0; g < groups; g += block_groups) {
@@ -389,6 +400,8 @@ void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features,
   const int64_t row_size = columns * most + 64 / int64_t(sizeof(double));
   const Scratch<double> values(columns * most), partial(phases * plan.held * row_size);
   const Scratch<bool> finite(phases * plan.held);
+  const bool gathers = plan.weighed > kMostScattered;
+  const Scratch<double> gathered(gathers ? plan.held * kSomUpdateFeatures : 0);
   double sums[kGroupsAtOnce * kAxisTargets * kSomUpdateFeatures];
 
   for (int64_t item = first_item; item < last_item; ++item) {
@@ -420,10 +433,19 @@ void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features,
         for (int64_t column = 0; column < columns; column += columns_at_once) {
           const int64_t column_count = std::min(columns_at_once, columns - column);
           const int64_t sums_pitch = whole_vectors(column_count * pitch);
+          const double* window = rows + column * pitch;
+          int64_t window_pitch = row_size;
+          if (gathers) {
+            for (int64_t row = 0; row < plan.held; ++row) {
+              __builtin_memcpy(gathered.data + row * sums_pitch, window + row * row_size, sums_pitch * sizeof(double));
+            }
+            window = gathered.data;
+            window_pitch = sums_pitch;
+          }
           for (int64_t g = block.first_group; g < block.last_group; g += kGroupsAtOnce) {
             const AxisTargets* const groups = plan.targets.data + phase * plan.groups + g;
             const int64_t count = std::min(kGroupsAtOnce, block.last_group - g);
-            sum_groups(groups, count, rows + column * pitch, row_size, finite_rows, sums_pitch, sums, sums_pitch);
+            sum_groups(groups, count, window, window_pitch, finite_rows, sums_pitch, sums, sums_pitch);
             for (int64_t i = 0; i < count; ++i) {
               for (int64_t t = 0; t < groups[i].count; ++t) {
                 const int64_t row = phase + ((g + i) * kAxisTargets + t) * phases;

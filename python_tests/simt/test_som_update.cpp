@@ -160,6 +160,7 @@ std::vector<Map> maps(Size size) {
   std::vector<Map> all = {{1, 1, 1, 1}, {1, 5, 2, 3}, {5, 1, 1, 2}, {3, 4, 2, 17}};
   if (size == Size::kSmall) return all;
   all.insert(all.end(), {{9, 17, 1, 24}, {8, 8, 2, 25}, {17, 3, 2, 50}, {1, 70, 1, 7}, {66, 2, 2, 5}});
+  all.insert(all.end(), {{120, 3, 1, 9}, {130, 2, 2, 26}});
   for (const Weights weights : {Weights::kBand, Weights::kPeriodicBand}) {
     all.insert(all.end(), {{30, 11, 1, 9, weights}, {23, 9, 2, 1, weights}, {40, 5, 2, 3, weights}});
   }

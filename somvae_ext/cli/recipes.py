@@ -78,7 +78,7 @@ _ORDERED = Preset(
     functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05),
     config_on={"digits": {"decay": 0.98}, "mnist": {"sigma_final": 0.65}},
     training_on={
-        "digits": _SMALL_DIGITS_MOVED | {"epochs": 40},
+        "digits": _SMALL_DIGITS_MOVED | {"epochs": 36},
         "mnist": _ORDERED_IMAGES | _DIGITS_MOVED,
         "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED,
         "digits-series": _SMALL_DIGITS_MOVED,

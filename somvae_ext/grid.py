@@ -187,38 +187,23 @@ class Grid:
         squared_spacing = 0.75 if hexagonal else 1.0
         return (squared_spacing * rows.double().square() + 0.25 * half_cols.double().square()).sqrt()
 
-    def axis_distances(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Distances along each axis of the plane, between rows and between columns, float64.
-
-        Their squares add up to that of :meth:`distance`. Between columns they depend on how the two rows are shifted.
-        Rows come in P kinds by turns, one on rectangles, two on hexagons; row r is of kind r % P. They are computed
-        once per device: do not write to them.
-
-        Returns:
-            Between rows ``[R, R]``; between columns ``[P, P, C, C]``, from kind and column to kind and column.
-
-        Example:
-            >>> rows, columns = Grid(2, 2, "hexagonal").axis_distances()
-            >>> columns[0, 1].tolist()  # from columns of even rows to columns of odd rows
-            [[0.5, 1.5], [0.5, 0.5]]
-        """
-        where = self._key, torch.device(device)
-        return _row_distances(*where), _column_distances(*where)
-
     def axis_steps(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-        """The few distances there are along the axes, and where each stands in :meth:`axis_distances`.
+        """The few distances there are along each axis of the plane, and between which rows and columns each is.
 
-        A function of the distance has to be computed for O(R + C) of them instead of O(R^2 + C^2). Computed once per
-        device: do not write to them.
+        The squares of the distances along both axes add up to that of :meth:`distance`. Between columns it depends on
+        how the two rows are shifted. Rows come in P kinds by turns, one on rectangles, two on hexagons; row r is of
+        kind r % P. A function of the distance has to be computed for O(R + C) of them instead of O(R^2 + C^2). They are
+        computed once per device: do not write to them.
 
         Returns:
-            distances ``[U]``, float64, some maybe the same, and int64 their places between rows ``[R, R]`` and between
-            columns ``[P, P, C, C]``.
+            distances ``[U]``, float64, some maybe the same, and int64 the place of the one between two rows,
+            ``[R, R]``, and between two columns, ``[P, P, C, C]``: for kinds p and q, columns b and c, that from column
+            b of rows of kind p to column c of rows of kind q is at ``[p, q, c, b]``.
 
         Example:
-            >>> distances, rows, columns = Grid(2, 3).axis_steps()
-            >>> torch.equal(distances[columns], Grid(2, 3).axis_distances()[1])
-            True
+            >>> distances, rows, columns = Grid(2, 2, "hexagonal").axis_steps()
+            >>> distances[columns][0, 1].tolist()  # from columns of even rows to columns of odd rows
+            [[0.5, 0.5], [1.5, 0.5]]
         """
         where = self._key, torch.device(device)
         return _step_distances(*where), _row_steps(*where), _column_steps(*where)
@@ -259,16 +244,6 @@ def _neighbor_table(key: str, connectivity: int, device: torch.device) -> Tensor
 @torch.compiler.assume_constant_result
 def _degree_table(key: str, connectivity: int, device: torch.device) -> Tensor:
     return _table(device, _build_degree_table, key, connectivity)
-
-
-@torch.compiler.assume_constant_result
-def _row_distances(key: str, device: torch.device) -> Tensor:
-    return _axis_table(device, _build_row_distances, key)
-
-
-@torch.compiler.assume_constant_result
-def _column_distances(key: str, device: torch.device) -> Tensor:
-    return _axis_table(device, _build_column_distances, key)
 
 
 @torch.compiler.assume_constant_result
@@ -341,14 +316,6 @@ def _build_neighbor_table(key: str, connectivity: int) -> Tensor:
     return table.masked_fill(repeated, -1)
 
 
-def _build_row_distances(key: str) -> Tensor:
-    return _build_step_distances(key)[_build_row_steps(key)]
-
-
-def _build_column_distances(key: str) -> Tensor:
-    return _build_step_distances(key)[_build_column_steps(key)]
-
-
 def _build_step_distances(key: str) -> Tensor:
     """Of 0 to R - 1 rows, then of 0 to 2 C - 1 halves of a column."""
     grid = Grid(*json.loads(key))
@@ -368,7 +335,7 @@ def _build_column_steps(key: str) -> Tensor:
     grid = Grid(*json.loads(key))
     halves = torch.arange(2 if grid.topology == "hexagonal" else 1, device="cpu")[:, None]
     halves = halves + 2 * torch.arange(grid.cols, device="cpu")  # (P, C)
-    steps = (halves[:, None, :, None] - halves[None, :, None, :]).abs()
+    steps = (halves[None, :, :, None] - halves[:, None, None, :]).abs()
     return grid.rows + (torch.minimum(steps, 2 * grid.cols - steps) if grid.periodic else steps)
 
 

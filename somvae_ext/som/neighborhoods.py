@@ -105,9 +105,8 @@ def axis_weights(
     weights = _SEPARABLE[neighborhood](distances, sigma)  # type: ignore[arg-type]
     if negligible is not None:
         weights = F.threshold(weights, negligible, 0.0)
-    # The op has the kind of the source row first; the distance to and from is the same.
     return ops.AxisWeights(
-        *(weights.index_select(0, places.flatten()).view(places.shape) for places in (rows, columns.transpose(0, 1)))
+        *(weights.index_select(0, places.flatten()).view(places.shape) for places in (rows, columns))
     )
 
 

@@ -26,6 +26,7 @@ are skipped.
 | maps | 120 | large maps trained, ours and fastersom |
 | head | 60 | training steps of the SOM head, eager and as a graph |
 | ops | 120 | every op, forward and backward, beside plain torch |
+| steps | 40 | training steps of a whole SOM-VAE, by gradients and ordered |
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ NAME = "gpu_check"
 BUDGET = 560  # seconds, of the 600 that a call on such a machine may take
 NAMES = [
     "machine", "build", "kernels", "search", "tests", "memcheck", "racecheck", "synccheck", "initcheck", "counters",
-    "maps", "head", "ops",
+    "maps", "head", "ops", "steps",
 ]  # fmt: skip
 FIRST_TESTS = ["python_tests/ops/test_bmu_kernels.py", "python_tests/nn/test_cuda_graph.py"]
 TESTS = ["python_tests/ops", "python_tests/optim", "python_tests/nn", "python_tests/models"]
@@ -175,6 +176,9 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     yield (measure("head", "som_head.py", 60, [*fused, "8", "64", "128"], [*fused, *small]),)
 
     yield (measure("ops", "ops.py", 120, [], ["--quick", "--repeat", "1"]),)
+
+    sides = ["--sides", "8", "32", "128"]
+    yield (measure("steps", "ordered_steps.py", 40, sides, ["--sides", "8", "--repeat", "1"]),)
 
 
 def build_step(toy: bool, capability: str | None, skip: str | None) -> Step:

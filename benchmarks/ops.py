@@ -133,6 +133,12 @@ def cases(names: list[str], device: torch.device, quick: bool) -> Iterator[Case]
             if quick
             else [(32, 64, 8.0, True), (128, 784, 32.0, True), (128, 784, 0.7, True), (64, 64, 16.0, False)],
         ),
+        "som_ema_update": (
+            som_ema_update_case,
+            [(16, 32, 4.0)]
+            if quick
+            else [(8, 64, 0.7), (32, 64, 16.0), (32, 64, 0.7), (128, 64, 64.0), (128, 64, 0.7)],
+        ),
         "transition_log_prob": (
             transition_case,
             [(512, 256, False), (512, 256, True)] if quick else [(2048, 1024, False), (512, 4096, True)],
@@ -239,6 +245,20 @@ def segment_sum_case(generator: torch.Generator, device: torch.device, n: int, k
     )
 
 
+def gaussian_axis(side: int, sigma: float, device: torch.device) -> Tensor:
+    """Weights along an axis of a square map, float64 ``[side, side]``; zero where they are lost beside a node's own."""
+    steps = torch.arange(side, dtype=torch.float64, device=device)
+    return F.threshold(torch.exp(-(steps[:, None] - steps).square() / (2 * sigma**2)), 2.0**-53, 0.0)
+
+
+def smoothed(axis: Tensor, values: Tensor) -> Tensor:
+    """Rows ``[K, J]`` of a square map, weighed along its rows and then along its columns."""
+    h = axis.to(values.dtype)
+    side = len(h)
+    along_rows = (h @ values.view(side, -1)).view(side, side, -1)
+    return (h @ along_rows).view(len(values), -1)  # for each row, along its columns
+
+
 def som_update_case(
     generator: torch.Generator, device: torch.device, side: int, d: int, sigma: float, separable: bool
 ) -> Case:
@@ -246,23 +266,14 @@ def som_update_case(
     k = side * side
     codebook, total = normal(generator, device, k, d), normal(generator, device, k, d)
     count = torch.randint(1, 100, (k,), generator=generator).to(device)
-    steps = torch.arange(side, dtype=torch.float64, device=device)
-    axis = torch.exp(-(steps[:, None] - steps).square() / (2 * sigma**2))
-    if separable:
-        weights: Tensor | ops.AxisWeights = ops.AxisWeights(axis, axis[None, None])
-    else:
-        weights = torch.kron(axis, axis)
-
-    def smoothed(values: Tensor, dtype: torch.dtype) -> Tensor:
-        values = values.to(dtype)
-        if isinstance(weights, Tensor):
-            return weights.to(dtype) @ values
-        h = axis.to(dtype)
-        along_rows = (h @ values.view(side, -1)).view(side, side, -1)
-        return (h @ along_rows).view(k, -1)  # for each row, along its columns
+    axis = gaussian_axis(side, sigma, device)
+    weights: Tensor | ops.AxisWeights = ops.AxisWeights(axis, axis[None, None]) if separable else torch.kron(axis, axis)
 
     def plain(dtype: torch.dtype) -> Tensor:
-        num, den = smoothed(total, dtype), smoothed(count[:, None], dtype)
+        num, den = (
+            weights.to(dtype) @ values if isinstance(weights, Tensor) else smoothed(axis, values)
+            for values in (total.to(dtype), count[:, None].to(dtype))
+        )
         return torch.where(den > 0, num / den, codebook).to(codebook.dtype)
 
     return Case(
@@ -276,6 +287,45 @@ def som_update_case(
             "reference": lambda: ops.som_update_reference(codebook, total, count, weights),
         },
         work=2.0 * k * (2 * side if separable else k) * d,
+        unit="GFLOP/s",
+    )
+
+
+def som_ema_update_case(generator: torch.Generator, device: torch.device, side: int, d: int, sigma: float) -> Case:
+    """A step of an ordered map; plain torch smooths in float32, where it is fastest, and in float64, as the op does."""
+    k, decay = side * side, 0.99
+    sums = normal(generator, device, k, d)
+    counts = torch.randint(0, 9, (k,), generator=generator).to(device)
+    axis = gaussian_axis(side, sigma, device)
+    weights = ops.AxisWeights(axis, axis[None, None])
+
+    def state() -> list[Tensor]:
+        return [sums.clone(), torch.ones(k, device=device), sums.clone()]
+
+    states = {name: state() for name in ("somvae_ext", "torch", "torch in float64", "reference")}
+
+    def plain(dtype: torch.dtype, codebook: Tensor, ema_counts: Tensor, ema_sums: Tensor) -> Tensor:
+        ema_counts.lerp_(counts.to(ema_counts), 1 - decay)
+        ema_sums.lerp_(sums, 1 - decay)
+        num, den = (smoothed(axis, average.to(dtype)) for average in (ema_sums, ema_counts[:, None]))
+        reached = den > 1e-3 * ema_counts.mean()
+        return codebook.copy_(torch.where(reached, num / den, codebook))
+
+    return Case(
+        "som_ema_update",
+        {"K": k, "D": d, "sigma": sigma},
+        (),
+        {
+            "somvae_ext": lambda: ops.som_ema_update(
+                *states["somvae_ext"], counts, sums, weights, decay=decay, least_share=1e-3
+            ),
+            "torch": lambda: plain(torch.float32, *states["torch"]),
+            "torch in float64": lambda: plain(torch.float64, *states["torch in float64"]),
+            "reference": lambda: ops.som_ema_update_reference(
+                *states["reference"], counts, sums, weights, decay=decay, least_share=1e-3
+            ),
+        },
+        work=2.0 * k * (2 * side) * d,
         unit="GFLOP/s",
     )
 
@@ -479,6 +529,7 @@ def main() -> None:
         "som_head",
         "segment_sum",
         "som_update",
+        "som_ema_update",
         "transition_log_prob",
         "transition_losses",
         "expected_distance",

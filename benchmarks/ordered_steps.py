@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from machine import describe
 from record import Record
-from timing import cpu_threads
+from timing import checked_device, cpu_threads
 
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.optim import adam_and_rows
@@ -31,18 +31,25 @@ GRADIENT, WIDE, NARROW = "by gradients", "ordered, wide", "ordered, narrow"
 class Contestant:
     """A model that can be moved on by one step."""
 
-    def __init__(self, side: int, name: str) -> None:
+    def __init__(self, side: int, name: str, device: torch.device) -> None:
         torch.manual_seed(0)
         ordered = {} if name == GRADIENT else {"codebook_update": "ema", "alpha": 0.05, "sigma_steps": 10**9}
-        self.model = SOMVAE(SOMVAEConfig(rows=side, cols=side, **ordered))
+        self.model = SOMVAE(SOMVAEConfig(rows=side, cols=side, **ordered)).to(device)
         self.ordered = name != GRADIENT
         if name == NARROW:
             self.model.quantizer.num_updates.fill_(10**9)
         self.optimizers = adam_and_rows(self.model.parameter_groups(1e-3))
+        self.device = device
+
+    def now(self) -> float:
+        """Seconds, once the device has done what it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return perf_counter()
 
     def step(self, x: torch.Tensor) -> tuple[float, float]:
         """Seconds of the whole step, and of the update of the codes by averages."""
-        start = perf_counter()
+        start = self.now()
         output = self.model(x)
         loss = self.model.loss(output, x).total
         for optimizer in self.optimizers:
@@ -50,19 +57,21 @@ class Contestant:
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
-        before_update = perf_counter()
+        before_update = self.now()
         if self.ordered:
             quantizer = self.model.quantizer
             quantizer.update_codebook(*quantizer.statistics(output.z_e, output.indices))
-        end = perf_counter()
+        end = self.now()
         return end - start, end - before_update if self.ordered else 0.0
 
 
-def measure(side: int, repetitions: int, images: Callable[[], torch.Tensor]) -> list[dict[str, Any]]:
-    contestants = {name: Contestant(side, name) for name in (GRADIENT, WIDE, NARROW)}
+def measure(
+    side: int, repetitions: int, device: torch.device, images: Callable[[], torch.Tensor]
+) -> list[dict[str, Any]]:
+    contestants = {name: Contestant(side, name, device) for name in (GRADIENT, WIDE, NARROW)}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for repetition in range(repetitions + 2):
-        x = images()
+        x = images().to(device)
         for name, contestant in contestants.items():
             taken = contestant.step(x)
             if repetition >= 2:  # the first ones create the optimizers' state
@@ -85,20 +94,26 @@ def measure(side: int, repetitions: int, images: Callable[[], torch.Tensor]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--json", type=Path, help="write everything there, row by row")
     arguments = parser.parse_args()
-    record = Record(arguments.json, machine=describe(), batch=BATCH, results=[])
+    device = checked_device(parser, arguments.device)
+    record = Record(arguments.json, machine=describe(arguments.device), batch=BATCH, results=[])
     generator = torch.Generator().manual_seed(0)
+
+    def images() -> torch.Tensor:
+        return torch.rand(BATCH, 1, 28, 28, generator=generator)
+
     for threads in arguments.threads:
         with cpu_threads(threads):
             print(f"{threads} threads, milliseconds of a step of {BATCH} images (of these, the codes' update)")
             before: dict[str, float] = {}
             for side in arguments.sides:
                 text = f"{side:4} x {side:<4}"
-                for row in measure(side, arguments.repeat, lambda: torch.rand(BATCH, 1, 28, 28, generator=generator)):
+                for row in measure(side, arguments.repeat, device, images):
                     name = row["contestant"]
                     row |= {"threads": threads, "growth": row["seconds"] / before[name] if name in before else None}
                     before[name] = row["seconds"]

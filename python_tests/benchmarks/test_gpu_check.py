@@ -44,7 +44,9 @@ def test_rehearsal_runs_every_step_and_keeps_its_rows(tmp_path: Path) -> None:
     assert len(report["maps"]["result"]["large"]) == 4
     assert report["head"]["result"]["results"][0]["size"]["grid"] == "8x8"
     ops = {row["op"] for row in report["ops"]["result"]["results"]}
-    assert {"local_transition_losses", "row_adam", "bmu_index", "bmu"} <= ops
+    assert {"local_transition_losses", "row_adam", "bmu_index", "bmu", "som_ema_update"} <= ops
+    steps = [row["contestant"] for row in report["steps"]["result"]["results"]]
+    assert steps == ["by gradients", "ordered, wide", "ordered, narrow"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu_check.json", "gpu_check.log"]
 
 

@@ -58,7 +58,7 @@ def configure(options: Namespace) -> Setting:
     _check_options(options, name, is_named)
     model = MODELS[options.model or SOMVAE.name]
     asked = _asked(options, model)
-    preset = _preset(options, model, asked)
+    preset = _preset(options, model, asked, is_series=is_named and name.endswith("-series"))
     data = {
         # Absolute, so that the run can be evaluated from anywhere.
         "name": name if is_named or not Path(name).exists() else str(Path(name).resolve()),
@@ -81,8 +81,7 @@ def configure(options: Namespace) -> Setting:
         data["image_size"] = SIZES_FOR_CONV.get(name)
     splits = fit_to(model, load(**load_arguments(data), download=options.download))
 
-    if preset is None and model is SOMVAE and splits.kind == "series" and _allows_ordered_preset(asked):
-        preset = PRESETS[model.name]["ordered"]  # of one's own series, whose kind was not known before
+    preset = _preset(options, model, asked, is_series=splits.kind == "series")  # of one's own, not known before
     recipe = (SERIES if splits.kind == "series" else STATIC) | _recipe_by_name(name, preset)
     if model is SOMVAE:
         config = _somvae_config(name, is_named, preset, asked, splits)
@@ -172,21 +171,20 @@ def _check_warm_up(config: Any, training: TrainingConfig) -> None:
         )
 
 
-def _preset(options: Namespace, model: type[Model], asked: dict[str, Any]) -> Preset | None:
-    """The preset that was asked for, or else the ordered one, for series made of images and for codes of averages."""
+def _preset(options: Namespace, model: type[Model], asked: dict[str, Any], *, is_series: bool) -> Preset | None:
+    """The preset that was asked for. By default the ordered one, of series and where codes are to be averages.
+
+    Not of series if codes are to learn by gradients, as in a GB-SOM.
+    """
     presets = PRESETS[model.name]
     name = options.preset
     if name is None and model is SOMVAE:
-        is_series = (options.data or "").endswith("-series") and _allows_ordered_preset(asked)
-        name = "ordered" if is_series or asked.get("codebook_update") == "ema" else None
+        by_gradients = asked.get("codebook_update") == "gradient" or asked.get("network") == "identity"
+        is_ordered = asked.get("codebook_update") == "ema" or (is_series and not by_gradients)
+        name = "ordered" if is_ordered else None
     if name is not None and name not in presets:
         raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
     return None if name is None else presets[name]
-
-
-def _allows_ordered_preset(asked: dict[str, Any]) -> bool:
-    """Whether a SOM-VAE of series is ordered by default: not if codes are to learn by gradients, as in a GB-SOM."""
-    return asked.get("codebook_update") != "gradient" and asked.get("network") != "identity"
 
 
 def _recipe_by_name(name: str, preset: Preset | None) -> dict[str, Any]:

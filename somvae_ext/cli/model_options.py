@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from somvae_ext.cli.recipes import SHARES_TO_NARROW
+from somvae_ext.cli.recipes import PRESETS, SHARES_TO_NARROW
 from somvae_ext.models import MODELS
+from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
+
+_ORDERED = PRESETS["somvae"]["ordered"].config()
 
 # What each field is. A default that depends on the data is told here; others are read from the configs.
 MODEL_OPTIONS = {
@@ -18,13 +21,14 @@ MODEL_OPTIONS = {
     "periodic": "let the map wrap around",
     "border": "missing neighbours: zeros, or left out; for --codebook-update gradient",
     "latent_dim": "size of an encoding, or of the latent space",
-    "network": "encoder and decoders",
+    "network": "encoder and decoders; of ordered maps, by default small-conv for images of at least "
+    f"{SMALL_CONV_MIN_SIDE} x {SMALL_CONV_MIN_SIDE} pixels",
     "hidden_sizes": "widths of the encoder's hidden layers",
     "latent_relu": "end the dense encoder with a ReLU, as the published one does",
     "init": "where codes start (default: kmeans for one's own data and for vqvae, if there are samples enough)",
     "reconstruction": "squared errors, or binary cross entropy",
     "gradient": "what the encoder learns from",
-    "alpha": "weight of the commitment loss",
+    "alpha": f"weight of the commitment loss; of ordered maps, by default {_ORDERED.alpha}",
     "beta": "weight of the SOM loss (default: 0.9; an ordered map has none), of a VQ-VAE's commitment loss, or of the "
     "KL divergence",
     "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of a distance from capacities (30)",

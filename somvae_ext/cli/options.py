@@ -122,6 +122,9 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         choices=presets,
     )
     add_model_options(add)
+    ordered = PRESETS["somvae"]["ordered"].training_on  # what series are trained with by default
+    recipes = {"own data": STATIC, "own series": SERIES}
+    recipes |= {data: recipe | (ordered[data] if data.endswith("-series") else {}) for data, recipe in RECIPES.items()}
     for name, meaning in (
         ("epochs", "passes over the training data"),
         ("batch_size", "samples, or series, per step"),
@@ -129,10 +132,10 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         ("threads", "CPU threads"),
     ):
         values: dict[Any, list[str]] = {}
-        for data, recipe in (RECIPES | {"own data": STATIC, "own series": SERIES}).items():
+        for data, recipe in recipes.items():
             values.setdefault(recipe[name], []).append(data)
         listed = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
-        add(f"--{name.replace('_', '-')}", f"{meaning} (default: {listed})", type=type(STATIC[name]))
+        add(f"--{name.replace('_', '-')}", f"{meaning} (default: of a preset, or {listed})", type=type(STATIC[name]))
     add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
     add(
         "--max-shift",

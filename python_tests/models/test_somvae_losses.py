@@ -189,7 +189,7 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
 def local_mean(model: SOMVAE, codebook: Tensor, winner: int) -> Tensor:
     """sum_v h(winner, v) e_v / sum_v h(winner, v), with the width that the updates so far have left."""
     c = model.config
-    first, final = max(c.rows, c.cols) / 2, c.sigma_final
+    first, final = max(c.rows, c.cols), c.sigma_final
     sigma = first * (final / first) ** min(1.0, model.quantizer.num_updates.item() / c.sigma_steps)
     distance = oracle.grid_distance(c.rows, c.cols, c.topology, c.periodic)[winner]
     weights = [math.exp(-(d**2) / (2 * sigma**2)) for d in distance]

@@ -150,8 +150,8 @@ def test_the_width_falls_from_the_first_to_exactly_the_last() -> None:
     for _ in range(13):
         widths.append(quantizer.sigma)
         step(quantizer, encodings(2, seed=0))
-    assert widths[0] == 5.0
-    assert widths[5] == pytest.approx(math.sqrt(5.0 * 0.7))
+    assert widths[0] == 10.0
+    assert widths[5] == pytest.approx(math.sqrt(10.0 * 0.7))
     assert widths[10:] == [0.7] * 3
     assert all(a > b for a, b in itertools.pairwise(widths[:11]))
 
@@ -332,7 +332,7 @@ def test_codes_are_revived_once_the_neighbourhood_is_narrow() -> None:
     quantizer = make()
     z = encodings(30, seed=0)
     step(quantizer, z)
-    with pytest.raises(ValueError, match=r"sigma must have reached sigma_final = 0.5.*got 1.67 after 1 of 4 updates"):
+    with pytest.raises(ValueError, match=r"sigma must have reached sigma_final = 0.5.*got 2.81 after 1 of 4 updates"):
         quantizer.revive(torch.tensor([3]), z)
     for _ in range(3):
         step(quantizer, z)
@@ -392,5 +392,5 @@ def test_statistics_of_another_shape_are_refused() -> None:
 
 
 def test_it_says_what_it_is() -> None:
-    assert "update='ema', decay=0.7, sigma_initial=2.5, sigma_final=0.5, sigma_steps=4" in str(make())
+    assert "update='ema', decay=0.7, sigma_initial=5.0, sigma_final=0.5, sigma_steps=4" in str(make())
     assert "border='zero'" in str(SOMQuantizer(Grid(3, 5), DIM))

@@ -41,7 +41,7 @@ MODEL_OPTIONS = {
     "codebook_update": "how codes learn: by gradients, or as moving averages of what they win, which on a map are "
     "smoothed by a neighbourhood and ordered (default: ema for series and --preset ordered, else gradient)",
     "decay": "how much of the moving averages a step leaves (default: 0.99)",
-    "sigma_initial": "width of the neighbourhood at first, in nodes (default: half of the map's longer side)",
+    "sigma_initial": "width of the neighbourhood at first, in nodes (default: the map's longer side)",
     "sigma_final": "its width at the end: larger, the map is more ordered; smaller, clusters are purer (default: 0.7)",
     "sigma_steps": "steps until then (default: "
     f"{' and '.join(f'{share:.0%} for {kind} data' for kind, share in SHARES_TO_NARROW.items())}, of those after a "

@@ -49,8 +49,8 @@ class SOMVAEConfig:
             their nodes win, a batch SOM in the space of the encodings; the map is ordered.
         border: how neighbours missing at the map's border count, for ``"gradient"``.
         decay: for ``"ema"``: how much of the averages a step leaves; by default 0.99.
-        sigma_initial: for ``"ema"``: width of the neighbourhood at first, in units of the grid; by default half of the
-            map's longer side.
+        sigma_initial: for ``"ema"``: width of the neighbourhood at first, in units of the grid; by default the map's
+            longer side.
         sigma_final: for ``"ema"``: its width at the end, the dial between order and clusters; by default 0.7.
         sigma_steps: for ``"ema"``: steps until then, best 70 % of the training's; by default 2000.
         init: the codebook's start: ``"normal"`` as published, ``"kmeans"`` centres of the first encodings, or the codes

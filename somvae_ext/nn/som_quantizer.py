@@ -113,8 +113,9 @@ class SOMQuantizer(Quantizer):
         channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
         update: ``"gradient"`` or ``"ema"``. The following are for ``"ema"``.
         decay: how much of the averages a batch leaves, from 0 to below 1; by default 0.99.
-        sigma_initial: width of the neighbourhood at first, in units of the grid; by default half of the map's longer
-            side, but at least ``sigma_final``.
+        sigma_initial: width of the neighbourhood at first, in units of the grid; by default the map's longer side, but
+            at least ``sigma_final``. Half of it, with which a map of fixed rows usually begins, gives less pure nodes:
+            the encodings of a network that begins to learn still spread.
         sigma_final: its width at the end, above 0; by default 0.7.
         sigma_steps: updates until then; by default 2000. A good choice is 70 % of a training.
 
@@ -145,7 +146,7 @@ class SOMQuantizer(Quantizer):
         >>> z = torch.randn(32, 8)
         >>> ordered.update_codebook(*ordered.statistics(z, ordered(z).indices))
         >>> round(ordered.sigma, 3)
-        1.979
+        3.931
     """
 
     num_updates: Tensor
@@ -206,9 +207,9 @@ class SOMQuantizer(Quantizer):
             ValueError: a width that is not a finite number above 0, or that grows.
         """
         final = check_number(owner, "sigma_final", DEFAULT_SIGMA_FINAL if sigma_final is None else sigma_final, _WIDTH)
-        half = max(grid.rows, grid.cols) / 2
+        longer_side = max(grid.rows, grid.cols)
         first = check_number(
-            owner, "sigma_initial", max(half, final) if sigma_initial is None else sigma_initial, _WIDTH
+            owner, "sigma_initial", max(longer_side, final) if sigma_initial is None else sigma_initial, _WIDTH
         )
         if first < final:
             raise ValueError(f"{owner}: sigma_initial must be at least sigma_final, {final}, got {first}")

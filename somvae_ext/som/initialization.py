@@ -33,7 +33,7 @@ _EXACT_DIM = 1024
 # Ten more or fewer change the topographic error by less than another draw of the rows.
 _SOM_EPOCHS = 20
 # Centres that are assigned to nodes at once: up to half a second and 8 MiB. The time grows with the third power of
-# their number, and the topographic error does not fall (.79 at 4,096 nodes, at once or in four parts).
+# their number, and the topographic error does not fall.
 _ASSIGNED_AT_ONCE = 1024
 
 

@@ -92,6 +92,7 @@ def configure(options: Namespace) -> Setting:
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
         **{name: recipe.get(name, 0.0) if options[name] is None else options[name] for name in AUGMENTATION_BOUNDS},
+        augmented_target=options.augmented_target or recipe.get("augmented_target", False),
         decay_factor=_DECAY_FACTOR if model is SOMVAE else 1.0,
         max_grad_norm=options.max_grad_norm or 0.0,
         revive=options.revive,
@@ -255,11 +256,10 @@ def _somvae_config(
     config: SOMVAEConfig = SOMVAEConfig()
     if preset is not None:
         config = dataclasses.replace(preset.config(), **preset.config_on.get(name, {}))
-    if config.codebook_update == "ema":
-        if _is_large_image(splits.sample_shape):
+        if preset.strided and _is_large_image(splits.sample_shape):
             changes = {"network": "small-conv"} | changes
-        if asked.get("codebook_update") == "gradient":
-            config = SOMVAEConfig()  # the same recipe without the order
+    if config.codebook_update == "ema" and asked.get("codebook_update") == "gradient":
+        config = SOMVAEConfig()  # the same recipe without the order
     update = changes.get("codebook_update", config.codebook_update)
     _check_codebook_options(asked, update)
     if update == "ema":

@@ -33,6 +33,8 @@ MODEL_OPTIONS = {
     "KL divergence",
     "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of a distance from capacities (30)",
     "tau": "weight of the smoothness loss (default: 1.4 for series, else 0)",
+    "hardening": "weight of the divergence from sharper assignments to nodes",
+    "soft_som": "weight of the SOM loss that goes with it",
     "transitions": "table of all pairs of nodes, or of near ones",
     "transition_radius": "how many nodes away is near, for local transitions",
     "transition_updates": "what a step changes of them",

@@ -153,6 +153,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         "they are sheared by up to this factor (default: likewise)",
         type=float,
     )
+    add("--augmented-target", "reconstruct the moved images, not the clean ones", action="store_true")
     add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
     add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])

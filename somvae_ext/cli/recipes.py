@@ -52,6 +52,7 @@ class Preset:
             ``num_series``.
         split: how named images are split, see :func:`somvae_ext.data.load`.
         image_size: to which named images are brought.
+        strided: whether images large enough for it get the network ``small-conv``.
     """
 
     config: Callable[[], Any]
@@ -60,6 +61,7 @@ class Preset:
     training_on: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     split: str = "holdout"
     image_size: int | None = None
+    strided: bool = False
 
 
 _NOTEBOOK = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
@@ -85,11 +87,38 @@ _ORDERED = Preset(
         "mnist-series": _ORDERED_SERIES | _FRAMES_MOVED,
         "fashion-mnist-series": _ORDERED_SERIES | _FRAMES_MOVED | {"max_rotation": 5.0},
     },
+    strided=True,
+)
+
+# Clusters: a warm-up, k-means, then hardening. The codes of few nodes, without an order.
+_MOVED: dict[str, Any] = {"max_shift": 2.0, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
+_CLOTHES_MOVED_LITTLE: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.1, "max_shear": 0.05}
+_CLUSTERS = Preset(
+    functools.partial(
+        SOMVAEConfig,
+        rows=4,
+        cols=4,
+        latent_dim=16,
+        alpha=0.0,
+        beta=0.0,
+        hardening=1.0,
+        soft_som=0.05,
+        warm_up_epochs=2,
+        init="kmeans",
+    ),
+    config_on={"fashion-mnist": {"warm_up_epochs": 3}},
+    training_on={
+        "digits": _SMALL_DIGITS_MOVED,
+        "mnist": _ORDERED_IMAGES | _MOVED | {"epochs": 8, "augmented_target": True},
+        "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE | {"epochs": 10},
+    },
+    strided=True,
 )
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "somvae": {
         "ordered": _ORDERED,
+        "clusters": _CLUSTERS,
         "published": Preset(SOMVAEConfig.published),
         "notebook": Preset(SOMVAEConfig.notebook),
     },

@@ -6,8 +6,8 @@ Fortuin et al., "SOM-VAE: Interpretable Discrete Representation Learning on Time
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +31,14 @@ from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.quantizer import MASKED, finite_rows
 from somvae_ext.nn.snapshot import snapshot
+from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened, soft_som_loss
 
 _BATCH_FRAMES = 256  # encoded at once for the start: few enough for a convolution's memory
 # Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant. After a warm-up it
 # is about 3, and such a weight would draw all encodings together.
 _VARIANCE_WITHOUT_WARM_UP = 0.05**2
 _VARIANCE_DECAY = 0.99
+_KMEANS_TRIES = 4
 
 
 class SOMVAE(FullPrecisionBuffers):
@@ -177,7 +179,9 @@ class SOMVAE(FullPrecisionBuffers):
             som=losses.som,
         )
 
-    def terms(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAETerms:
+    def terms(
+        self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None, targets: Tensor | None = None
+    ) -> SOMVAETerms:
         """The terms of the loss of the published code, of each sample or frame.
 
         Means over all pixels, latent values and slots, where the paper writes sums of squared norms::
@@ -188,6 +192,13 @@ class SOMVAE(FullPrecisionBuffers):
             transition       = -log P(k_t | k_t-1)             moves the transition logits alone
             smoothness       = mean of P(j | k_t-1) |z_e,t - e_j|^2 over the nodes j
                                                                moves encoder, codes and logits
+            hardening        = KL(t | s)                       moves encoder and codes
+            soft_som         = see nn.soft_assignment.soft_som_loss
+                                                               moves codes alone
+
+        The last two are computed where their weights are not 0. s is Student's t between an encoding and the codes
+        (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
+        (:func:`~somvae_ext.nn.soft_assignment.sharpened`).
 
         With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q instead, never the codes; with it and with
         ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` the squares of both are binary cross
@@ -196,7 +207,8 @@ class SOMVAE(FullPrecisionBuffers):
         have no minimum. Values beyond [-0.5, 1.5] are refused as not scaled.
 
         With ``codebook_update="ema"`` no term moves codes: reconstruction_q moves decoder_q alone (and, with
-        ``gradient="copy"``, the encoder), commitment and som move the encoder, smoothness the encoder and the logits.
+        ``gradient="copy"``, the encoder), commitment, som and hardening move the encoder, smoothness the encoder and
+        the logits.
 
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
         first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
@@ -206,11 +218,14 @@ class SOMVAE(FullPrecisionBuffers):
             output: what ``forward(x, mask)`` gave.
             x: as in :meth:`forward`.
             mask: as in :meth:`forward`.
+            targets: t, ``[..., K]``, only for hardening; :func:`~somvae_ext.training.fit` makes them at the start of
+                each epoch for all training samples. By default they are those of the batch itself, whose encodings are
+                all there is of the frequencies.
 
         Raises:
-            ValueError: shapes that do not fit; static samples although gamma or tau are set: without an order in
-                time there are no transitions; samples, or frames that are not masked, that are not finite; for
-                ``"bce"`` samples outside [-0.5, 1.5].
+            ValueError: shapes that do not fit; targets without hardening; static samples although gamma or tau are set:
+                without an order in time there are no transitions; samples, or frames that are not masked, that are not
+                finite; for ``"bce"`` samples outside [-0.5, 1.5].
         """
         config = self.config
         leading = self._leading_shape(x)
@@ -236,14 +251,25 @@ class SOMVAE(FullPrecisionBuffers):
             steps = self.transitions.losses(prev, cur, output.z_e, self.quantizer.snapshot())
             transition = -steps.log_prob
             smoothness = steps.expected_distance / self.num_clusters
-        terms = SOMVAETerms(reconstruction_q, reconstruction_e, output.commitment, output.som, transition, smoothness)
+        terms = SOMVAETerms(
+            reconstruction_q,
+            reconstruction_e,
+            output.commitment,
+            output.som,
+            transition,
+            smoothness,
+            *self._soft_terms(output, mask, targets),
+        )
         return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
 
-    def loss(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAELosses:
+    def loss(
+        self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None, targets: Tensor | None = None
+    ) -> SOMVAELosses:
         """The loss of the published code: the means of :meth:`terms` over the frames that count, and their sum::
 
             total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
                     + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
+                    + hardening * KL(t | s) + soft_som * their SOM loss
 
         With ``codebook_update="ema"`` commitment and som weigh alpha / 2 each.
 
@@ -260,7 +286,7 @@ class SOMVAE(FullPrecisionBuffers):
         Where no frame is left the losses are zero. Arguments and errors are those of :meth:`terms`.
         """
         config = self.config
-        terms = self.terms(output, x, mask)
+        terms = self.terms(output, x, mask, targets)
         count = max(1, output.indices.numel()) if mask is None else mask.sum().clamp_min(1)
         means = SOMVAETerms(*(term.sum() / count for term in terms))
         if self.warming_up:
@@ -272,6 +298,7 @@ class SOMVAE(FullPrecisionBuffers):
         total = total + config.commitment_weight * alpha_scale * means.commitment
         total = total + config.som_weight * som_scale * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
+        total = total + config.hardening * means.hardening + config.soft_som * means.soft_som
         return SOMVAELosses(total, *means)
 
     @torch.no_grad()
@@ -320,6 +347,15 @@ class SOMVAE(FullPrecisionBuffers):
         return self.quantizer.assign(self.encode(x))
 
     @torch.no_grad()
+    def log_soft_assignment(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logarithms of the shares s of the nodes in each sample or frame, ``[..., K]``, see :meth:`terms`.
+
+        At masked frames they have no meaning.
+        """
+        z = self.encode(self._without_masked(x, mask))
+        return log_soft_assignment(z.flatten(0, -2), self.quantizer.codebook).view(*z.shape[:-1], -1)
+
+    @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Samples as the map sees them, decoded from their winners' codes; the shape of ``x``."""
         return self.decode(self.quantizer.lookup(self.assign(x)))
@@ -351,8 +387,9 @@ class SOMVAE(FullPrecisionBuffers):
         map (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`), with ``"som"`` those of a batch SOM of the
         encodings (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` they stay as they are.
 
-        With ``config.warm_up_epochs`` above 0 this belongs after the warm-up, and sets ``latent_variance`` to the
-        variance of the encodings.
+        With ``config.warm_up_epochs`` above 0 this belongs after the warm-up. It sets ``latent_variance`` to the
+        variance of the encodings, and the codes' decoder, which has learned nothing yet, to that of the encodings, if
+        it has the same weights. The start decides on the clusters then, and so the best of four k-means is taken.
 
         Args:
             x: as in :meth:`forward`; at least one sample, or real frame, whose encoding is finite, and for k-means K of
@@ -367,11 +404,15 @@ class SOMVAE(FullPrecisionBuffers):
             return
         z = self._encode_in_parts(x, mask)
         if self.config.init == "kmeans":
-            self.quantizer.initialize_kmeans(z, seed=seed, mask=mask)
+            tries = _KMEANS_TRIES if self.config.warm_up_epochs > 0 else 1
+            self.quantizer.initialize_kmeans(z, seed=seed, mask=mask, tries=tries)
         elif self.config.init == "som":
             self.quantizer.initialize_som(z, mask=mask)
         if self.config.warm_up_epochs > 0:
             self._follow_variance(_moments(z, mask), 1.0)
+            learned = cast(nn.Module, self.decoder_e).state_dict()
+            if _shapes(learned) == _shapes(self.decoder_q.state_dict()):
+                self.decoder_q.load_state_dict(learned)
 
     @torch.no_grad()
     def revive(
@@ -423,6 +464,29 @@ class SOMVAE(FullPrecisionBuffers):
             },
             {"params": table, "lr": learning_rate * transition_rate_factor, "rows": self.transitions.sparse_grad},
         ]
+
+    def _soft_terms(self, output: SOMVAEOutput, mask: Tensor | None, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Hardening and soft SOM loss of each sample or frame; zeros where they weigh nothing."""
+        config, shape = self.config, output.indices.shape
+        if targets is not None and config.hardening == 0:
+            raise ValueError("SOMVAE.loss: targets must be None for hardening = 0, which has no use for them")
+        hardening = soft_som = output.commitment.new_zeros(shape)
+        if config.hardening == 0 and config.soft_som == 0:
+            return hardening, soft_som
+        z, codebook = output.z_e.flatten(0, -2), self.quantizer.snapshot()
+        if config.hardening > 0:
+            log_s = log_soft_assignment(z, codebook)
+            if targets is None:
+                counted = log_s.exp() if mask is None else torch.where(mask.flatten()[:, None], log_s.exp(), 0)
+                targets = sharpened(log_s, counted.detach().double().sum(dim=0))
+            elif targets.shape != (*shape, self.num_clusters):
+                raise ValueError(
+                    f"SOMVAE.loss: targets must have shape {[*shape, self.num_clusters]}, got {list(targets.shape)}"
+                )
+            hardening = hardening_loss(log_s, targets.reshape(log_s.shape).to(log_s)).view(shape)
+        if config.soft_som > 0:
+            soft_som = soft_som_loss(log_soft_assignment(z.detach(), codebook), config.grid).view(shape)
+        return hardening, soft_som
 
     def _alpha_scale(self) -> Tensor | float:
         """0.05^2 / max(0.05^2, v) where there is a warm-up, else 1."""
@@ -477,6 +541,10 @@ class SOMVAE(FullPrecisionBuffers):
     def _check_network(name: str, result: Tensor, rows: int, shape: Sequence[int]) -> None:
         if result.shape != (rows, *shape):
             raise ValueError(f"SOMVAE: {name} must give shape {[rows, *shape]}, got {list(result.shape)}")
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in state.items()}
 
 
 def _moments(z: Tensor, mask: Tensor | None) -> Tensor:

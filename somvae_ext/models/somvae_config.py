@@ -66,6 +66,12 @@ class SOMVAEConfig:
             loss weigh alpha / 2 each.
         gamma: weight of the transition loss. 0 for data without an order in time.
         tau: weight of the smoothness loss. 0 for data without an order in time.
+        hardening: weight of the cluster-assignment hardening of SOM-VAE's successors (DEC, Xie et al. 2016; T-DPSOM,
+            Manduchi et al. 2021): the divergence of each encoding's soft assignment from a sharper one, see
+            :meth:`SOMVAE.terms`. With a warm-up, alpha = beta = 0 and few codes it gives the purest clusters; a map
+            that is ordered it spoils.
+        soft_som: weight of their SOM loss, which draws the neighbours of the likely nodes along; for
+            ``codebook_update="gradient"``.
         transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
             ``"local"``, the nodes near each node and a remainder, for large maps.
         transition_radius: how far near is, for ``"local"``.
@@ -114,6 +120,8 @@ class SOMVAEConfig:
     beta: float | None = None
     gamma: float = 0.0
     tau: float = 0.0
+    hardening: float = 0.0
+    soft_som: float = 0.0
     square_gamma: bool = False
     transitions: Transitions = "dense"
     transition_radius: int = _TRANSITION_RADIUS
@@ -135,7 +143,7 @@ class SOMVAEConfig:
             if self.beta is None:
                 object.__setattr__(self, "beta", _BETA)
         else:
-            check_unused(self, "codebook_update must be 'gradient'", "border", "beta")
+            check_unused(self, "codebook_update must be 'gradient'", "border", "beta", "soft_som")
             self._check_averages()
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(

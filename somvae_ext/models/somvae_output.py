@@ -39,6 +39,8 @@ class SOMVAETerms(NamedTuple):
     som: Tensor
     transition: Tensor
     smoothness: Tensor
+    hardening: Tensor
+    soft_som: Tensor
 
 
 @exportable
@@ -52,3 +54,5 @@ class SOMVAELosses(NamedTuple):
     som: Tensor
     transition: Tensor
     smoothness: Tensor
+    hardening: Tensor
+    soft_som: Tensor

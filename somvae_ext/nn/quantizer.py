@@ -232,7 +232,7 @@ class Quantizer(FullPrecisionBuffers):
         everything = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
         return ops.segment_sum(self.ema_counts[:, None], everything, 1).sum
 
-    def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None) -> Tensor:
+    def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None, tries: int = 1) -> Tensor:
         """K centres ``[K, D]`` of the encodings that are real and finite, in no particular order."""
         rows = self._real_rows(z, mask)
         if len(rows) < self.num_codes:
@@ -241,7 +241,7 @@ class Quantizer(FullPrecisionBuffers):
                 f"are finite and not masked, got {len(rows)} among {z.numel() // self.dim}"
             )
         rows = rows if rows.dtype == torch.float64 else rows.float()
-        return kmeans_centers(rows, self.num_codes, seed=seed)
+        return kmeans_centers(rows, self.num_codes, seed=seed, tries=tries)
 
     def _real_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """The encodings that may become codes, ``[M, D]``."""

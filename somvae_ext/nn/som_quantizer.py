@@ -302,7 +302,7 @@ class SOMQuantizer(Quantizer):
         self.num_updates += 1
 
     @torch.no_grad()
-    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None) -> None:
+    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None, tries: int = 1) -> None:
         """Sets the codebook to k-means centres of encodings, laid out on the map.
 
         See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`. With ``update="ema"`` the
@@ -313,12 +313,13 @@ class SOMQuantizer(Quantizer):
             z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
             seed: of the k-means++ seeding.
             mask: as in :meth:`forward`.
+            tries: how many times k-means starts; the best is taken.
 
         Raises:
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
             ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
         """
-        self._start_from(lay_out(self._kmeans_centers(z, seed, mask), self.grid))
+        self._start_from(lay_out(self._kmeans_centers(z, seed, mask, tries), self.grid))
 
     @torch.no_grad()
     def initialize_som(self, z: Tensor, *, mask: Tensor | None = None) -> None:

@@ -17,6 +17,8 @@ from somvae_ext.training.trainable import WithLatentVariance
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
 _ENCODINGS_PER_CODE = 32
+# After a warm-up the start decides on the clusters: no fewer than these.
+_ENCODINGS_AFTER_WARM_UP = 15_000
 _SEEDS = 2**63 - 1  # randint's bound must fit int64
 
 
@@ -85,6 +87,8 @@ def initialize(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed:
     if model.config.init == "normal" and warm_up_epochs(model) == 0:
         return
     count = -(-_ENCODINGS_PER_CODE * model.quantizer.num_codes // model.codes_per_sample)
+    if warm_up_epochs(model) > 0:
+        count = max(count, _ENCODINGS_AFTER_WARM_UP)
     model.initialize(_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
 
 

@@ -35,6 +35,9 @@ MODEL_OPTIONS = {
     "tau": "weight of the smoothness loss (default: 1.4 for series, else 0)",
     "hardening": "weight of the divergence from sharper assignments to nodes",
     "soft_som": "weight of the SOM loss that goes with it",
+    "relabel_after": "after how many epochs nodes change places, so that second best nodes become neighbours of the "
+    "best; 0: never",
+    "neighbor_margin": "weight, from then on, of what a second best node is nearer than the best one's neighbours",
     "transitions": "table of all pairs of nodes, or of near ones",
     "transition_radius": "how many nodes away is near, for local transitions",
     "transition_updates": "what a step changes of them",

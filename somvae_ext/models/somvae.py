@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
 from somvae_ext.models._arguments import draw_codes
 from somvae_ext.models.networks import (
@@ -29,9 +30,11 @@ from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
+from somvae_ext.nn.neighbor_margin import neighbor_margin
 from somvae_ext.nn.quantizer import MASKED, finite_rows
 from somvae_ext.nn.snapshot import snapshot
 from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened, soft_som_loss
+from somvae_ext.som import relabeling
 
 _BATCH_FRAMES = 256  # encoded at once for the start: few enough for a convolution's memory
 # Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant. After a warm-up it
@@ -57,6 +60,7 @@ class SOMVAE(FullPrecisionBuffers):
             tau = 0, so that a large map without transitions does not pay for a table.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
         warming_up: whether the loss is that of the warm-up, see :meth:`set_progress`.
+        unplaced: whether the nodes are yet to be relabelled, likewise.
         latent_variance: scalar buffer in float32 or float64, only where ``config.warm_up_epochs`` is above 0: the
             running variance of the encodings v, see :meth:`update_latent_variance`.
 
@@ -110,7 +114,7 @@ class SOMVAE(FullPrecisionBuffers):
         )
         has_transitions = config.gamma > 0 or config.tau > 0
         self.transitions = _transitions(config) if has_transitions else None
-        self.warming_up = False
+        self.warming_up = self.unplaced = False
         if config.warm_up_epochs > 0:
             self.register_buffer(
                 "latent_variance", torch.tensor(_VARIANCE_WITHOUT_WARM_UP, dtype=full_precision_dtype())
@@ -122,7 +126,8 @@ class SOMVAE(FullPrecisionBuffers):
         return self.config.grid.num_nodes
 
     def set_progress(self, step: int, epoch: int) -> None:
-        """Says whether the next losses are those of the warm-up, the first ``config.warm_up_epochs`` epochs.
+        """Says whether the next losses are those of the warm-up, the first ``config.warm_up_epochs`` epochs, and of
+        nodes that are yet to be relabelled.
 
         :func:`~somvae_ext.training.fit` calls it before each step. A model of which it was never called, such as one
         that was loaded, is past its warm-up. A training loop of one's own has a warm-up only if it does all that
@@ -143,6 +148,7 @@ class SOMVAE(FullPrecisionBuffers):
         """
         check_integer("SOMVAE.set_progress", "step", step)
         self.warming_up = check_integer("SOMVAE.set_progress", "epoch", epoch) <= self.config.warm_up_epochs
+        self.unplaced = epoch <= self.config.relabel_after
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""
@@ -195,8 +201,9 @@ class SOMVAE(FullPrecisionBuffers):
             hardening        = KL(t | s)                       moves encoder and codes
             soft_som         = see nn.soft_assignment.soft_som_loss
                                                                moves codes alone
+            neighbor_margin  = see nn.neighbor_margin          moves the encoder alone
 
-        The last two are computed where their weights are not 0. s is Student's t between an encoding and the codes
+        The last three are computed where their weights are not 0. s is Student's t between an encoding and the codes
         (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
         (:func:`~somvae_ext.nn.soft_assignment.sharpened`).
 
@@ -259,6 +266,7 @@ class SOMVAE(FullPrecisionBuffers):
             transition,
             smoothness,
             *self._soft_terms(output, mask, targets),
+            self._margin(output, mask),
         )
         return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
 
@@ -270,8 +278,9 @@ class SOMVAE(FullPrecisionBuffers):
             total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
                     + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
                     + hardening * KL(t | s) + soft_som * their SOM loss
+                    + neighbor_margin * margin    (in the epochs after ``relabel_after``)
 
-        With ``codebook_update="ema"`` commitment and som weigh alpha / 2 each.
+        With ``codebook_update="ema"`` and without a beta commitment and som weigh alpha / 2 each.
 
         In the warm-up (:meth:`set_progress`) the total is reconstruction_e alone: codes, codes' decoder and transitions
         get no gradient. With ``config.warm_up_epochs`` above 0, what is to be read for alpha after the warm-up is::
@@ -299,6 +308,7 @@ class SOMVAE(FullPrecisionBuffers):
         total = total + config.som_weight * som_scale * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
         total = total + config.hardening * means.hardening + config.soft_som * means.soft_som
+        total = total + (0.0 if self.unplaced else config.neighbor_margin) * means.neighbor_margin
         return SOMVAELosses(total, *means)
 
     @torch.no_grad()
@@ -439,6 +449,57 @@ class SOMVAE(FullPrecisionBuffers):
         codebook = self.quantizer.codebook
         return [(codebook, rows)] if isinstance(codebook, nn.Parameter) else []
 
+    @torch.no_grad()
+    def find_places(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> Tensor:
+        """An order of the nodes in which as many second best nodes as possible are neighbours of the best ones.
+
+        Args:
+            x: samples that show which nodes are best and second best, as in :meth:`forward`; those whose encodings are
+                not finite are left out.
+            mask: as in :meth:`forward`.
+            seed: of the search, see :func:`~somvae_ext.som.relabeling`.
+
+        Returns:
+            For :meth:`relabel`, int64 ``[K]``.
+
+        Raises:
+            ValueError: shapes that do not fit.
+            ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+        """
+        nodes, codebook = self.num_clusters, self.quantizer.codebook.detach()
+        if nodes == 1:
+            return torch.zeros(1, dtype=torch.int64, device=codebook.device)
+        best = ops.bmu(self.quantizer.real_rows(self._encode_in_parts(x, mask), mask), codebook, k=2).index
+        pairs = (best[:, 0] * nodes + best[:, 1]).bincount(minlength=nodes * nodes).view(nodes, nodes)
+        return relabeling(pairs, self.config.grid, seed=seed).to(codebook.device)
+
+    @torch.no_grad()
+    def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:
+        """Lets nodes change places: node v becomes what ``order[v]`` was. Clusters stay as they are but for their
+        numbers, and so do reconstructions and the transitions between clusters.
+
+        Args:
+            order: int64 ``[K]``, a permutation, such as :meth:`find_places` gives.
+
+        Returns:
+            The parameters that were rearranged, with how many first axes of each: a training loop rearranges the
+            optimizer's state likewise.
+
+        Raises:
+            ValueError: no permutation of the nodes, or transitions of the kind ``"local"``, which have a place for near
+                nodes alone.
+        """
+        if self.transitions is not None and self.config.transitions == "local":
+            raise ValueError("SOMVAE.relabel: transitions must be 'dense', got 'local', which have near nodes alone")
+        self.quantizer.relabel(order)
+        codebook = self.quantizer.codebook
+        rearranged = [(codebook, 1)] if isinstance(codebook, nn.Parameter) else []
+        if self.transitions is not None:
+            logits = self.transitions.logits
+            logits.copy_(logits[order][:, order])
+            rearranged.append((logits, 2))
+        return rearranged
+
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float = 100.0) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the transition logits learn at a multiple of the rate.
 
@@ -487,6 +548,14 @@ class SOMVAE(FullPrecisionBuffers):
         if config.soft_som > 0:
             soft_som = soft_som_loss(log_soft_assignment(z.detach(), codebook), config.grid).view(shape)
         return hardening, soft_som
+
+    def _margin(self, output: SOMVAEOutput, mask: Tensor | None) -> Tensor:
+        """The margin of each sample or frame; zeros where it weighs nothing."""
+        if self.config.neighbor_margin == 0:
+            return torch.zeros_like(output.commitment)
+        z, index = output.z_e.flatten(0, -2), output.indices.flatten()
+        index = index.clamp_min(0)  # of masked frames
+        return neighbor_margin(z, self.quantizer.snapshot(), index, self.config.grid).view(output.indices.shape)
 
     def _alpha_scale(self) -> Tensor | float:
         """0.05^2 / max(0.05^2, v) where there is a warm-up, else 1."""

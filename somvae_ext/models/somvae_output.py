@@ -41,6 +41,7 @@ class SOMVAETerms(NamedTuple):
     smoothness: Tensor
     hardening: Tensor
     soft_som: Tensor
+    neighbor_margin: Tensor
 
 
 @exportable
@@ -56,3 +57,4 @@ class SOMVAELosses(NamedTuple):
     smoothness: Tensor
     hardening: Tensor
     soft_som: Tensor
+    neighbor_margin: Tensor

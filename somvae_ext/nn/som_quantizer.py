@@ -335,7 +335,7 @@ class SOMQuantizer(Quantizer):
         Raises:
             ValueError: no real and finite encoding, or a shape that does not fit.
         """
-        rows = self._real_rows(z, mask)
+        rows = self.real_rows(z, mask)
         if len(rows) == 0:
             raise ValueError(
                 "SOMQuantizer.initialize_som: z must hold at least one encoding that is finite and not masked, got "
@@ -373,6 +373,26 @@ class SOMQuantizer(Quantizer):
             self.ema_counts[rows] = share[0].expand(len(rows))
             self.ema_sums[rows] = share * self.codebook[rows].to(self.ema_sums)
         return rows
+
+    @torch.no_grad()
+    def relabel(self, order: Tensor) -> None:
+        """Puts the codes in another order on the map: node v gets what node ``order[v]`` had, its averages too.
+
+        Args:
+            order: int64 ``[K]``, a permutation, see :func:`~somvae_ext.som.relabeling`.
+
+        Raises:
+            ValueError: anything else.
+        """
+        order = order.to(self.codebook.device)
+        everything = torch.arange(self.num_codes, device=order.device)
+        if order.dtype != torch.int64 or order.shape != everything.shape or not order.sort().values.equal(everything):
+            raise ValueError(
+                f"SOMQuantizer.relabel: order must be an int64 permutation of the {self.num_codes} nodes, got "
+                f"{order.dtype} of {list(order.shape)}"
+            )
+        for values in (self.codebook, *([self.ema_counts, self.ema_sums] if self.update == "ema" else [])):
+            values.copy_(values[order])
 
     def extra_repr(self) -> str:
         options = [f"{self.grid}", f"dim={self.dim}"]

@@ -24,6 +24,8 @@ from somvae_ext.training.codebook import (
     follow_variance,
     initialize,
     model_with_codebook,
+    relabel,
+    relabel_after,
     revive,
     warm_up_epochs,
     warn_of_wide_neighborhood,
@@ -72,7 +74,7 @@ def fit(
     A codebook starts from random training samples before the first epoch, or, where the model's config has
     ``warm_up_epochs``, before the first one after these. Until then it does not learn, no node is revived, and the
     rates stay as they are; after them the optimizers begin anew. The targets of a SOM-VAE's hardening are made before
-    each epoch, from the clean training samples.
+    each epoch, from the clean training samples. Nodes change places at the end of the epoch ``relabel_after``.
 
     Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
     of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
@@ -104,8 +106,8 @@ def fit(
     Raises:
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
-        ValueError: no training samples, no epoch after the model's warm-up, weights of float16, samples that the
-            model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model that is
+        ValueError: no training samples, no epoch after the model's warm-up, or too few for its relabelling, weights of float16,
+            samples that the model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model that is
             not one of images, ``resume`` without a run folder, or a checkpoint of another model, or of another number
             of processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
@@ -156,6 +158,12 @@ def fit(
         raise ValueError(
             f"fit: epochs must be above the model's warm_up_epochs, {warm_up}, because the codebook learns after them, "
             f"got {config.epochs}"
+        )
+
+    if with_codebook is not None and relabel_after(with_codebook) > config.epochs:
+        raise ValueError(
+            f"fit: epochs must be at least the model's relabel_after, {relabel_after(with_codebook)}, got "
+            f"{config.epochs}"
         )
 
     history: list[dict[str, Any]] = []
@@ -232,6 +240,9 @@ def fit(
         }
         if usage is not None:
             usage.counts = torch.stack(gather(fabric, usage.counts)).sum(dim=0)
+            if with_codebook is not None and epoch == relabel_after(with_codebook):
+                places = relabel(with_codebook, optimizers, train, fabric, seed=config.seed)
+                usage.counts = usage.counts[places.cpu()]
             record |= {"usage": usage.usage, "perplexity": usage.perplexity}
         if usage is not None and with_codebook is not None:
             record["revived"] = revived

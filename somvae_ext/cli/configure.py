@@ -102,7 +102,10 @@ def configure(options: Namespace) -> Setting:
     _check_warm_up(config, training)
     if isinstance(config, SOMVAEConfig) and config.codebook_update == "ema" and config.sigma_steps is None:
         steps = (training.epochs - config.warm_up_epochs) * -(-len(splits.train) // training.batch_size)
-        config = dataclasses.replace(config, sigma_steps=max(1, round(SHARES_TO_NARROW[splits.kind] * steps)))
+        narrowing = SHARES_TO_NARROW if preset is None else preset.narrowing
+        config = dataclasses.replace(config, sigma_steps=max(1, round(narrowing[splits.kind] * steps)))
+    if preset is not None and preset.relabelling > 0 and "relabel_after" not in asked:
+        config = dataclasses.replace(config, relabel_after=math.ceil(preset.relabelling * training.epochs))
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
 
@@ -262,15 +265,15 @@ def _somvae_config(
         config = SOMVAEConfig()  # the same recipe without the order
     update = changes.get("codebook_update", config.codebook_update)
     _check_codebook_options(asked, update)
-    if update == "ema":
-        changes = {"beta": None} | changes
+    if update == "ema" and config.codebook_update != "ema":
+        changes = {"beta": None} | changes  # the default for averages
     config = dataclasses.replace(config, **changes)
     start_by_default = not is_named and preset is None
     return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)
 
 
 def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
-    of_gradient, of_averages = ("beta", "border"), ("decay", "sigma_initial", "sigma_final", "sigma_steps")
+    of_gradient, of_averages = ("border", "soft_som"), ("decay", "sigma_initial", "sigma_final", "sigma_steps")
     unused, use = (of_gradient, "gradient") if update == "ema" else (of_averages, "ema")
     for name in unused:
         if name in asked:

@@ -31,12 +31,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fashion-mnist-series": _MNIST_SERIES,
 }
 
+# Images as large as the strided convolutions of the VAEs need them, which halve four times.
+SIZES_FOR_CONV = {"digits": 16, "mnist": 32, "fashion-mnist": 32}
+
+
 # The neighbourhood of an ordered map narrows over this share of the steps; on what is left the networks settle, and of
 # series the transitions, which lag behind while codes move.
 SHARES_TO_NARROW = {"static": 0.7, "series": 0.5}
-
-# Images as large as the strided convolutions of the VAEs need them, which halve four times.
-SIZES_FOR_CONV = {"digits": 16, "mnist": 32, "fashion-mnist": 32}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Preset:
         split: how named images are split, see :func:`somvae_ext.data.load`.
         image_size: to which named images are brought.
         strided: whether images large enough for it get the network ``small-conv``.
+        narrowing: over which share of the steps after a warm-up the neighbourhood narrows, by kind of data.
+        relabelling: after which share of the epochs nodes change places; 0: never.
     """
 
     config: Callable[[], Any]
@@ -62,6 +65,8 @@ class Preset:
     split: str = "holdout"
     image_size: int | None = None
     strided: bool = False
+    narrowing: dict[str, float] = dataclasses.field(default_factory=lambda: SHARES_TO_NARROW)
+    relabelling: float = 0.0
 
 
 _NOTEBOOK = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
@@ -113,12 +118,38 @@ _CLUSTERS = Preset(
         "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE | {"epochs": 10},
     },
     strided=True,
+    relabelling=1.0,
+)
+
+# The loss of SOM-VAE, as well as its clusters come: codes as averages with next to no neighbourhood, a place on the map
+# for each half way through, and from then on a margin that keeps the second best node beside the best.
+_OWN_LOSS = Preset(
+    functools.partial(
+        SOMVAEConfig,
+        rows=4,
+        cols=4,
+        codebook_update="ema",
+        alpha=0.2,
+        beta=0.0,
+        sigma_initial=0.3,
+        sigma_final=0.05,
+        neighbor_margin=2.0,
+    ),
+    training_on={
+        "digits": _SMALL_DIGITS_MOVED,
+        "mnist": _ORDERED_IMAGES | _MOVED | {"epochs": 6},
+        "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE | {"epochs": 6},
+    },
+    strided=True,
+    narrowing={"static": 0.4, "series": 0.4},
+    relabelling=0.5,
 )
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "somvae": {
         "ordered": _ORDERED,
         "clusters": _CLUSTERS,
+        "own-loss": _OWN_LOSS,
         "published": Preset(SOMVAEConfig.published),
         "notebook": Preset(SOMVAEConfig.notebook),
     },

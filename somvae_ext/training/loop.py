@@ -106,10 +106,10 @@ def fit(
     Raises:
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
-        ValueError: no training samples, no epoch after the model's warm-up, or too few for its relabelling, weights of float16,
-            samples that the model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model that is
-            not one of images, ``resume`` without a run folder, or a checkpoint of another model, or of another number
-            of processes.
+        ValueError: no training samples, no epoch after the model's warm-up, or too few for its relabelling, weights of
+            float16, samples that the model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``,
+            augmentation for a model that is not one of images, ``resume`` without a run folder, or a checkpoint of
+            another model, or of another number of processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses

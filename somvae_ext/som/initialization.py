@@ -288,6 +288,11 @@ def lay_out(centers: Tensor, grid: Grid) -> Tensor:
         >>> lay_out(line, Grid(1, 4)).flatten().tolist()
         [0.0, 1.0, 2.0, 3.0]
     """
+    return centers[layout_order(centers, grid).to(centers.device)]
+
+
+def layout_order(centers: Tensor, grid: Grid) -> Tensor:
+    """Which centre each node gets in :func:`lay_out`, int64 ``[K]`` on the CPU. Arguments and errors are the same."""
     _solver()  # a missing library should be known before the training
     if centers.dim() != 2 or len(centers) != grid.num_nodes or not centers.shape[1] or not centers.is_floating_point():
         raise ValueError(
@@ -303,8 +308,7 @@ def lay_out(centers: Tensor, grid: Grid) -> Tensor:
     rows = rows[order] / (float(rows.abs().max()) or 1.0)
     rows = rows - rows.mean(dim=0)
     codes = _batch_som(rows, grid, final_sigma=1.0)
-    chosen = order[_assignment(codes, rows, grid)]
-    return centers[chosen.to(centers.device)]
+    return order[_assignment(codes, rows, grid)]
 
 
 def _check_rows(owner: str, z: Tensor) -> None:

@@ -357,15 +357,6 @@ class SOMVAE(FullPrecisionBuffers):
         return self.quantizer.assign(self.encode(x))
 
     @torch.no_grad()
-    def log_soft_assignment(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logarithms of the shares s of the nodes in each sample or frame, ``[..., K]``, see :meth:`terms`.
-
-        At masked frames they have no meaning.
-        """
-        z = self.encode(self._without_masked(x, mask))
-        return log_soft_assignment(z.flatten(0, -2), self.quantizer.codebook).view(*z.shape[:-1], -1)
-
-    @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Samples as the map sees them, decoded from their winners' codes; the shape of ``x``."""
         return self.decode(self.quantizer.lookup(self.assign(x)))

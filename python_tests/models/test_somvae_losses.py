@@ -73,6 +73,9 @@ TARGETS = torch.rand(3, 5, 12, dtype=torch.float64, generator=torch.Generator().
 CASES = {
     "static": Case(config(), (7,)),
     "static, mask at the border": Case(config(border="mask"), (7,)),
+    "static, without the winner": Case(config(neighbors_only=True), (7,)),
+    "static, without the winner, mask at the border": Case(config(neighbors_only=True, border="mask"), (7,)),
+    "one node, without the winner": Case(config(neighbors_only=True, border="mask", rows=1, cols=1), (7,)),
     "static, hexagonal": Case(config(topology="hexagonal"), (7,)),
     "static, hexagonal, mask at the border": Case(config(topology="hexagonal", border="mask"), (7,)),
     "static, periodic": Case(config(periodic=True), (7,)),
@@ -210,14 +213,14 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
                 terms["neighbor_margin"].append(margin / dim)
             if ordered:
                 terms["som"].append(((z - local_mean(model, codebook, k)) ** 2).sum() / dim)
-            slots = [((z.detach() - codebook[k]) ** 2).sum()]
+            slots = [((z.detach() - codebook[k]) ** 2).sum()] if not c.neighbors_only else []
             for node in table[k]:
                 if node >= 0:
                     slots.append(((z.detach() - codebook[node]) ** 2).sum())
                 elif c.border == "zero":
                     slots.append((z.detach() ** 2).sum())
             if not ordered:
-                terms["som"].append(sum(slots) / (dim * len(slots)))
+                terms["som"].append(sum(slots, 0 * codebook.sum()) / (dim * max(1, len(slots))))
             if c.gamma or c.tau:
                 weights = torch.exp(parameters["transitions.logits"][k if previous is None else previous])
                 row = weights / weights.sum()

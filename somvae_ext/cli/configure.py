@@ -273,7 +273,10 @@ def _somvae_config(
 
 
 def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
-    of_gradient, of_averages = ("border", "soft_som"), ("decay", "sigma_initial", "sigma_final", "sigma_steps")
+    of_gradient, of_averages = (
+        ("border", "neighbors_only", "soft_som"),
+        ("decay", "sigma_initial", "sigma_final", "sigma_steps"),
+    )
     unused, use = (of_gradient, "gradient") if update == "ema" else (of_averages, "ema")
     for name in unused:
         if name in asked:

@@ -20,6 +20,7 @@ MODEL_OPTIONS = {
     "topology": "shape of the grid",
     "periodic": "let the map wrap around",
     "border": "missing neighbours: zeros, or left out; for --codebook-update gradient",
+    "neighbors_only": "let the SOM loss move the winner's neighbours alone, as the paper has it",
     "latent_dim": "size of an encoding, or of the latent space",
     "network": "encoder and decoders; of ordered maps, by default small-conv for images of at least "
     f"{SMALL_CONV_MIN_SIDE} x {SMALL_CONV_MIN_SIDE} pixels",

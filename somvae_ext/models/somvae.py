@@ -105,6 +105,7 @@ class SOMVAE(FullPrecisionBuffers):
             config.grid,
             config.latent_dim,
             border=config.border,
+            neighbors_only=config.neighbors_only,
             straight_through=config.gradient == "copy",
             update=config.codebook_update,
             decay=config.decay,

@@ -48,6 +48,8 @@ class SOMVAEConfig:
             the whole loss, as published; the map is hardly ordered. ``"ema"``: as smoothed moving averages of what
             their nodes win, a batch SOM in the space of the encodings; the map is ordered.
         border: how neighbours missing at the map's border count, for ``"gradient"``.
+        neighbors_only: whether the SOM loss moves the winner's neighbours alone, as the paper has it, and not the winner
+            too, as the published code does; for ``"gradient"``.
         decay: for ``"ema"``: how much of the averages a step leaves; by default 0.99.
         sigma_initial: for ``"ema"``: width of the neighbourhood at first, in units of the grid; by default the map's
             longer side.
@@ -115,6 +117,7 @@ class SOMVAEConfig:
     output: Output = "sigmoid"
     codebook_update: CodebookUpdate = "gradient"
     border: Border = "zero"
+    neighbors_only: bool = False
     decay: float | None = None
     sigma_initial: float | None = None
     sigma_final: float | None = None
@@ -152,7 +155,7 @@ class SOMVAEConfig:
             if self.beta is None:
                 object.__setattr__(self, "beta", _BETA)
         else:
-            check_unused(self, "codebook_update must be 'gradient'", "border", "soft_som")
+            check_unused(self, "codebook_update must be 'gradient'", "border", "neighbors_only", "soft_som")
             self._check_averages()
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(

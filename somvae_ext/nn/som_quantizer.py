@@ -72,6 +72,8 @@ class SOMQuantizer(Quantizer):
       the border is a code of zeros: it counts in the value and has no gradient.
     - ``"mask"``: M is the number of slots that exist at this winner, itself included; a missing neighbour adds nothing.
 
+    With ``neighbors_only`` the first summand is left out, as in the paper's equation, and M is smaller by one.
+
     ``quantized`` is a plain gather: its gradient reaches the codebook alone. All of it is one op,
     :func:`~somvae_ext.ops.som_head`.
 
@@ -109,6 +111,7 @@ class SOMQuantizer(Quantizer):
         grid: the map's grid, K = ``grid.num_nodes``.
         dim: size of a code D.
         border: ``"zero"`` or ``"mask"``, for ``update="gradient"``.
+        neighbors_only: whether the SOM loss leaves the winner out, for ``update="gradient"``.
         straight_through: where the gradient of ``quantized`` goes.
         channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
         update: ``"gradient"`` or ``"ema"``. The following are for ``"ema"``.
@@ -157,6 +160,7 @@ class SOMQuantizer(Quantizer):
         dim: int,
         *,
         border: Border = "zero",
+        neighbors_only: bool = False,
         straight_through: bool = False,
         channel_first: bool = False,
         update: CodebookUpdate = "gradient",
@@ -182,12 +186,15 @@ class SOMQuantizer(Quantizer):
             raise ValueError(f"SOMQuantizer: border must be 'zero' or 'mask', got {border!r}")
         if update == "ema" and border != "zero":
             raise ValueError(f"SOMQuantizer: update must be 'gradient' for border to mean anything, got {border!r}")
+        if update == "ema" and neighbors_only:
+            raise ValueError("SOMQuantizer: update must be 'gradient' for neighbors_only to mean anything, got True")
         if update == "gradient":
             for name, value in averages_options.items():
                 if value is not None:
                     raise ValueError(f"SOMQuantizer: update must be 'ema' for {name} to mean anything, got {value!r}")
         self.grid = grid
         self.border: Border = border
+        self.neighbors_only = neighbors_only
         self.straight_through = straight_through
         self.sigma_initial, self.sigma_final = self.check_widths("SOMQuantizer", grid, sigma_initial, sigma_final)
         self.sigma_steps = check_integer(
@@ -260,13 +267,19 @@ class SOMQuantizer(Quantizer):
 
     def _on_parameters(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``."""
-        head = ops.som_head(
-            rows, self.snapshot(), self.grid, border=self.border, straight_through=self.straight_through
-        )
-        slots: Tensor | int = 1 + self.grid.num_slots
+        codebook = self.snapshot()
+        head = ops.som_head(rows, codebook, self.grid, border=self.border, straight_through=self.straight_through)
+        slots: Tensor | int = self.grid.num_slots
         if self.border == "mask":
-            slots = 1 + self.grid.degree(rows.device)[head.index]
-        return head.quantized, head.index, head.commitment / self.dim, head.som / (self.dim * slots)
+            slots = self.grid.degree(rows.device)[head.index]
+        som = head.som
+        if self.neighbors_only:
+            of_winner = (rows.detach() - F.embedding(head.index, codebook)).to(som.dtype)
+            som = som - of_winner.square().sum(dim=1)
+            slots = torch.as_tensor(slots).clamp_min(1)  # a map of one node has no neighbours
+        else:
+            slots = slots + 1
+        return head.quantized, head.index, head.commitment / self.dim, som / (self.dim * slots)
 
     def _on_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The same of a map that follows moving averages."""
@@ -400,7 +413,7 @@ class SOMQuantizer(Quantizer):
             options += [f"update='ema', decay={self.decay}, sigma_initial={self.sigma_initial}"]
             options += [f"sigma_final={self.sigma_final}, sigma_steps={self.sigma_steps}"]
         else:
-            options += [f"border={self.border!r}"]
+            options += [f"border={self.border!r}"] + ["neighbors_only=True"] * self.neighbors_only
         options += ["straight_through=True"] * self.straight_through + ["channel_first=True"] * self.channel_first
         return ", ".join(options)
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
-from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SHARES_TO_NARROW, SIZES_FOR_CONV, STATIC, Preset
+from somvae_ext.cli.recipes import (
+    AUGMENTED_BY_DEFAULT,
+    PRESETS,
+    RECIPES,
+    SERIES,
+    SHARES_TO_NARROW,
+    SIZES_FOR_CONV,
+    STATIC,
+    Preset,
+)
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import check_number
@@ -178,14 +187,16 @@ def _check_warm_up(config: Any, training: TrainingConfig) -> None:
 def _preset(options: Namespace, model: type[Model], asked: dict[str, Any], *, is_series: bool) -> Preset | None:
     """The preset that was asked for. By default the ordered one, of series and where codes are to be averages.
 
-    Not of series if codes are to learn by gradients, as in a GB-SOM.
+    Not of series if codes are to learn by gradients, as in a GB-SOM. Of named images another one.
     """
     presets = PRESETS[model.name]
     name = options.preset
     if name is None and model is SOMVAE:
         by_gradients = asked.get("codebook_update") == "gradient" or asked.get("network") == "identity"
-        is_ordered = asked.get("codebook_update") == "ema" or (is_series and not by_gradients)
-        name = "ordered" if is_ordered else None
+        if asked.get("codebook_update") == "ema" or (is_series and not by_gradients):
+            name = "ordered"
+        elif options.data in AUGMENTED_BY_DEFAULT:
+            name = "augmented"
     if name is not None and name not in presets:
         raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
     return None if name is None else presets[name]

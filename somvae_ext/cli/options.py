@@ -117,7 +117,8 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
     add(
         "--preset",
-        "start from a known setting, with epochs, batches, rate and split of its own (default: ordered for series): "
+        "start from a known setting, with epochs, batches, rate and split of its own (default: ordered for series, "
+        "augmented for mnist and fashion-mnist): "
         f"{listed}",
         choices=presets,
     )

@@ -48,7 +48,7 @@ class SOMVAEConfig:
             the whole loss, as published; the map is hardly ordered. ``"ema"``: as smoothed moving averages of what
             their nodes win, a batch SOM in the space of the encodings; the map is ordered.
         border: how neighbours missing at the map's border count, for ``"gradient"``.
-        neighbors_only: whether the SOM loss moves the winner's neighbours alone, as the paper has it, and not the winner
+        neighbors_only: whether the SOM loss moves the neighbours of the winner alone, as the paper has it, and not it
             too, as the published code does; for ``"gradient"``.
         decay: for ``"ema"``: how much of the averages a step leaves; by default 0.99.
         sigma_initial: for ``"ema"``: width of the neighbourhood at first, in units of the grid; by default the map's

@@ -159,6 +159,10 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
             check_number(None, option(bound), options[bound], bounds)
     if options.num_series is not None and options.num_series < 1:
         raise ValueError(f"--num-series must be at least 1, got {options.num_series}")
+    if options.best_of is not None and options.best_of < 1:
+        raise ValueError(f"--best-of must be at least 1, got {options.best_of}")
+    if options.best_of is not None and options.split == "all":
+        raise ValueError("--best-of chooses by the validation loss, and --split all holds no validation data back")
     if options.fold is not None and options.split not in (None, "folds"):
         raise ValueError(f"--fold is for --split folds, got --split {options.split}")
 

@@ -157,6 +157,11 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--augmented-target", "reconstruct the moved images, not the clean ones", action="store_true")
     add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
     add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
+    add(
+        "--best-of",
+        "train with so many seeds, from --seed on, and keep the one of the least validation loss (default: one)",
+        type=int,
+    )
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])
 
 

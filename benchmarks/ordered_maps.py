@@ -11,8 +11,6 @@ are those of the whole command, pictures included; `seconds` is the training alo
 from __future__ import annotations
 
 import argparse
-import json
-import resource
 import statistics
 import time
 from pathlib import Path
@@ -23,7 +21,7 @@ from machine import describe
 from record import Record
 from sklearn.cluster import KMeans
 from torch import Tensor
-from training_runs import evaluation, records, train
+from training_runs import mean_and_deviation, trained
 
 from somvae_ext import Grid
 from somvae_ext import evaluation as metrics
@@ -60,27 +58,6 @@ SETTINGS: dict[str, list[str]] = {
 }
 BASELINES = {"k-means": "kmeans", "SOM of pixels": "som"}
 IMAGES = ("digits", "mnist", "fashion-mnist")
-
-
-def trained(folder: Path, options: list[str]) -> dict[str, Any]:
-    """Test metrics and cost of a run, trained now unless a complete one is kept."""
-    cost = folder.with_suffix(".cost.json")
-    kept = json.loads(cost.read_text()) if cost.is_file() and (folder / "evaluation.json").is_file() else {}
-    if kept.get("options") != options:
-        (folder / "evaluation.json").unlink(missing_ok=True)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        train(folder, options)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        kept = {"cpu_minutes": round(used / 60, 2), "options": options}
-        cost.write_text(json.dumps(kept))
-    last = records(folder)[-1]
-    return {
-        "cpu_minutes": kept["cpu_minutes"],
-        "epochs": last["epoch"],
-        "seconds": last["seconds"],
-        "test": evaluation(folder),
-    }
 
 
 def baseline(kind: str, data: str, root: Path, seed: int) -> dict[str, Any]:
@@ -138,12 +115,6 @@ def line(setting: str, runs: list[dict[str, Any]]) -> str:
     parts = [f"{title} {mean_and_deviation(runs, name)}" for name, title in shown if name in runs[0]["test"]]
     minutes = statistics.mean(run["cpu_minutes"] for run in runs)
     return f"{setting:26} {'  '.join(parts)}  {minutes:.2f} CPU min"
-
-
-def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> str:
-    values = [run["test"][name] for run in runs]
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.3f} +- {deviation:.3f}"
 
 
 def main() -> None:

@@ -19,12 +19,18 @@ from typing import Any
 from machine import describe
 from training_runs import evaluation, records, train
 
+STILL = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
+DENSE = [
+    *["--network", "dense", "--batch-size", "128", "--learning-rate", "1e-3", "--rows", "4", "--cols", "4"],
+    *STILL,
+]
+
 SETTINGS: dict[str, list[str]] = {
-    "mnist": ["--data", "mnist", "--rows", "4", "--cols", "4"],
-    "fashion-mnist": ["--data", "fashion-mnist", "--rows", "4", "--cols", "4"],
+    "mnist": ["--data", "mnist", *DENSE, "--epochs", "20"],
+    "fashion-mnist": ["--data", "fashion-mnist", *DENSE, "--epochs", "20"],
     "mnist-series": ["--data", "mnist-series", "--codebook-update", "gradient", "--rows", "8", "--cols", "8"],
-    "mnist, gradient copy": ["--data", "mnist", "--rows", "4", "--cols", "4", "--gradient", "copy", "--epochs", "10"],
-    "mnist, gradient none": ["--data", "mnist", "--rows", "4", "--cols", "4", "--gradient", "none", "--epochs", "10"],
+    "mnist, gradient copy": ["--data", "mnist", *DENSE, "--gradient", "copy", "--epochs", "10"],
+    "mnist, gradient none": ["--data", "mnist", *DENSE, "--gradient", "none", "--epochs", "10"],
 }
 
 

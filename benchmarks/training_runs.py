@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +28,30 @@ def evaluation(folder: Path) -> dict[str, Any]:
     """The evaluation on the test split."""
     found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())["test"]
     return found
+
+
+def trained(folder: Path, options: list[str]) -> dict[str, Any]:
+    """Test metrics and cost of a run, trained now unless a complete one is kept."""
+    cost = folder.with_suffix(".cost.json")
+    kept = json.loads(cost.read_text()) if cost.is_file() and (folder / "evaluation.json").is_file() else {}
+    if kept.get("options") != options:
+        (folder / "evaluation.json").unlink(missing_ok=True)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        train(folder, options)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        kept = {"cpu_minutes": round(used / 60, 2), "options": options}
+        cost.write_text(json.dumps(kept))
+    last = records(folder)[-1]
+    return {
+        "cpu_minutes": kept["cpu_minutes"],
+        "epochs": last["epoch"],
+        "seconds": last["seconds"],
+        "test": evaluation(folder),
+    }
+
+
+def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> str:
+    values = [run["test"][name] for run in runs]
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.3f} +- {deviation:.3f}"

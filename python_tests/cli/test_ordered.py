@@ -39,10 +39,10 @@ def test_a_larger_number_of_epochs_leaves_the_narrowing_of_a_resumed_run(capsys:
 
 
 def test_options_go_before_the_preset() -> None:
-    options = ["--preset", "ordered", "--epochs", "1", "--sigma-final", "0.5", "--sigma-steps", "9", "--alpha", "0.2"]
-    assert main([*SMALL, "--topology", "hexagonal", *options]) == 0
+    options = ["--preset", "ordered", "--epochs", "1", "--sigma-final", "0.5", "--sigma-steps", "9"]
+    assert main([*SMALL, "--topology", "hexagonal", *options, "--alpha", "0.2", "--beta", "0"]) == 0
     model = config("model")
-    assert (model["sigma_final"], model["sigma_steps"], model["alpha"]) == (0.5, 9, 0.2)
+    assert (model["sigma_final"], model["sigma_steps"], model["alpha"], model["beta"]) == (0.5, 9, 0.2, 0.0)
     assert "topographic_error_6" in json.loads(Path("run/evaluation.json").read_text())["test"]
 
 
@@ -94,7 +94,7 @@ def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
     assert (model["codebook_update"], model["network"], model["beta"]) == ("gradient", "small-conv", 0.9)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--beta", "0.5"), ("--border", "mask")])
+@pytest.mark.parametrize(("option", "value"), [("--soft-som", "0.5"), ("--border", "mask")])
 def test_an_option_without_use_in_an_ordered_map_is_refused(
     option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

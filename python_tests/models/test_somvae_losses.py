@@ -20,7 +20,17 @@ from somvae_ext.models import SOMVAE, SOMVAEConfig
 
 TOLERANCE = 1e4 * torch.finfo(torch.float64).eps
 SHAPE, LATENT, HIDDEN = (1, 3, 3), 4, (6, 5)
-TERMS = ["reconstruction_q", "reconstruction_e", "commitment", "som", "transition", "smoothness"]
+TERMS = [
+    "reconstruction_q",
+    "reconstruction_e",
+    "commitment",
+    "som",
+    "transition",
+    "smoothness",
+    "hardening",
+    "soft_som",
+    "neighbor_margin",
+]
 
 
 class Case(NamedTuple):
@@ -32,6 +42,7 @@ class Case(NamedTuple):
     updates: int = 0  # of an ordered map, which have narrowed its neighbourhood
     epoch: int = 1
     variance: float | None = None  # of the encodings so far, after a warm-up
+    targets: Tensor | None = None  # of hardening; by default those of the batch
 
 
 def config(**options: object) -> SOMVAEConfig:
@@ -57,9 +68,14 @@ HOLES = torch.tensor([[True, True, True, True, False], [True, True, False, True,
 SERIES = {"gamma": 0.6, "tau": 0.9}
 ORDERED = {"codebook_update": "ema", "beta": None, "sigma_final": 0.6, "sigma_steps": 10}
 WARMED = {"warm_up_epochs": 2}
+HARDENED = {"hardening": 1.3, "soft_som": 0.2}
+TARGETS = torch.rand(3, 5, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).softmax(dim=2)
 CASES = {
     "static": Case(config(), (7,)),
     "static, mask at the border": Case(config(border="mask"), (7,)),
+    "static, without the winner": Case(config(neighbors_only=True), (7,)),
+    "static, without the winner, mask at the border": Case(config(neighbors_only=True, border="mask"), (7,)),
+    "one node, without the winner": Case(config(neighbors_only=True, border="mask", rows=1, cols=1), (7,)),
     "static, hexagonal": Case(config(topology="hexagonal"), (7,)),
     "static, hexagonal, mask at the border": Case(config(topology="hexagonal", border="mask"), (7,)),
     "static, periodic": Case(config(periodic=True), (7,)),
@@ -107,6 +123,25 @@ CASES = {
         config(**SERIES, **WARMED), (3, 5), HOLES, epoch=3, variance=0.04
     ),
     "after a warm-up, ordered": Case(config(**ORDERED, **WARMED), (7,), updates=4, epoch=9, variance=0.04),
+    "hardened": Case(config(**HARDENED), (7,)),
+    "hardened, hexagonal, given targets": Case(config(topology="hexagonal", **HARDENED), (5,), targets=TARGETS[0]),
+    "hardened, periodic, alpha and beta 0": Case(config(periodic=True, alpha=0.0, beta=0.0, **HARDENED), (7,)),
+    "hardened, series of different lengths": Case(config(**HARDENED, **SERIES), (3, 5), HOLES),
+    "hardened, series, given targets": Case(config(**HARDENED, **SERIES), (3, 5), HOLES, targets=TARGETS),
+    "hardened, ordered": Case(config(hardening=0.8, **ORDERED), (7,), updates=3),
+    "hardened, still warming up": Case(config(**HARDENED, **WARMED), (7,), epoch=2),
+    "hardened after a warm-up": Case(config(**HARDENED, **WARMED), (7,), epoch=3, variance=3.0),
+    "soft SOM alone": Case(config(soft_som=0.3), (7,)),
+    "a margin": Case(config(neighbor_margin=1.7), (7,)),
+    "a margin, hexagonal": Case(config(neighbor_margin=1.7, topology="hexagonal"), (7,)),
+    "a margin, ordered, series": Case(config(neighbor_margin=1.7, **ORDERED, **SERIES), (3, 5), HOLES, updates=9),
+    "a margin, ordered, without the mean of the map": Case(
+        config(neighbor_margin=1.7, **ORDERED | {"beta": 0.0}), (7,), updates=9
+    ),
+    "a margin, before nodes have places": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=3),
+    "a margin, once nodes have places": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=4),
+    "a margin, one node": Case(config(neighbor_margin=1.7, rows=1, cols=1), (7,)),
+    "a margin, a torus of few nodes": Case(config(neighbor_margin=1.7, rows=2, cols=1, periodic=True), (7,)),
     "identity networks": Case(config(network="identity", latent_dim=9), (7,)),
     "identity networks, mask at the border, series": Case(
         config(network="identity", latent_dim=9, border="mask", **SERIES), (3, 5)
@@ -136,6 +171,8 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
     table = oracle.neighbor_table(c.rows, c.cols, c.topology, c.periodic)
     series = x if x.dim() == 2 + len(SHAPE) else x[:, None]  # static samples: series of one frame
     terms: dict[str, list[Tensor]] = {name: [] for name in TERMS}
+    encodings: list[Tensor] = []
+    targets: list[Tensor] = []  # as given
     for b, frames in enumerate(series):
         previous = None
         for t, frame in enumerate(frames):
@@ -158,32 +195,69 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
                 if c.reconstruction == "bce":
                     errors = -pixels * torch.log(decoded) - (1 - pixels) * torch.log(1 - decoded)
                 terms[f"reconstruction_{name}"].append(sum(errors) / len(pixels))
+            encodings.append(z)
+            if case.targets is not None:
+                targets.append(case.targets[b, t] if case.targets.dim() == 3 else case.targets[b])
             terms["commitment"].append(distances[k] / dim)
+            if c.soft_som:
+                likely = student_t(z.detach(), codebook)
+                total = sum(
+                    likely[j].detach() * torch.log(likely[n]) for j in range(num_nodes) for n in table[j] if n >= 0
+                )
+                terms["soft_som"].append(-total)
+            if c.neighbor_margin:
+                to_code = [((z - code.detach()) ** 2).sum() for code in codebook]
+                others = [to_code[j] for j in range(num_nodes) if j != k]
+                near = [to_code[n] for n in table[k] if n >= 0]
+                margin = min(near) - min(others) if near else 0 * z.sum()
+                terms["neighbor_margin"].append(margin / dim)
             if ordered:
                 terms["som"].append(((z - local_mean(model, codebook, k)) ** 2).sum() / dim)
-            slots = [((z.detach() - codebook[k]) ** 2).sum()]
+            slots = [((z.detach() - codebook[k]) ** 2).sum()] if not c.neighbors_only else []
             for node in table[k]:
                 if node >= 0:
                     slots.append(((z.detach() - codebook[node]) ** 2).sum())
                 elif c.border == "zero":
                     slots.append((z.detach() ** 2).sum())
             if not ordered:
-                terms["som"].append(sum(slots) / (dim * len(slots)))
+                terms["som"].append(sum(slots, 0 * codebook.sum()) / (dim * max(1, len(slots))))
             if c.gamma or c.tau:
                 weights = torch.exp(parameters["transitions.logits"][k if previous is None else previous])
                 row = weights / weights.sum()
                 terms["transition"].append(-torch.log(row[k]))
                 terms["smoothness"].append(sum(row[j] * distances[j] for j in range(num_nodes)) / num_nodes)
             previous = k
+    if c.hardening:
+        terms["hardening"] = divergences(encodings, codebook, targets)
     means = {name: sum(values) / len(values) if values else x.new_zeros(()) for name, values in terms.items()}
     gamma = c.gamma * c.gamma if c.square_gamma else c.gamma
     alpha = c.alpha if case.variance is None else c.alpha * min(1.0, 0.0025 / case.variance)
     weights = {"commitment": alpha, "som": c.beta, "transition": gamma, "smoothness": c.tau}
-    if ordered:
+    weights |= {"hardening": c.hardening, "soft_som": c.soft_som}
+    weights["neighbor_margin"] = c.neighbor_margin if case.epoch > c.relabel_after else 0.0
+    if ordered and c.beta is None:
         weights |= {"commitment": alpha / 2, "som": alpha / 2}
     if case.epoch <= c.warm_up_epochs:
         weights = {name: float(name == "reconstruction_e") for name in TERMS}
     return {"total": sum(weights.get(name, 1.0) * mean for name, mean in means.items())} | means
+
+
+def student_t(z: Tensor, codebook: Tensor) -> list[Tensor]:
+    """Student's t of one encoding, normalized over the codes."""
+    kernel = [1 / (1 + ((z - code) ** 2).sum()) for code in codebook]
+    return [value / sum(kernel) for value in kernel]
+
+
+def divergences(encodings: list[Tensor], codebook: Tensor, given: list[Tensor]) -> list[Tensor]:
+    """KL(t | s) of each encoding; t is given, or s^2 / f over its sum, with f the sums of s over all encodings."""
+    shares = [student_t(z, codebook) for z in encodings]
+    frequency = [sum(s[j].item() for s in shares) for j in range(len(codebook))]
+    result = []
+    for i, s in enumerate(shares):
+        sharp = [s[j].item() ** 2 / frequency[j] for j in range(len(codebook))]
+        t = given[i].tolist() if given else [value / sum(sharp) for value in sharp]
+        result.append(sum(t_j * (math.log(t_j) - torch.log(s_j)) for t_j, s_j in zip(t, s, strict=True)))
+    return result
 
 
 def local_mean(model: SOMVAE, codebook: Tensor, winner: int) -> Tensor:
@@ -229,7 +303,7 @@ def test_losses_and_all_gradients_are_those_of_the_formulas(case: Case) -> None:
     leaves = {name: parameter.detach().clone().requires_grad_() for name, parameter in model.named_parameters()}
     x_expected = x.detach().clone().requires_grad_()
 
-    losses = model.loss(model(x, case.mask), x, case.mask)._asdict()
+    losses = model.loss(model(x, case.mask), x, case.mask, case.targets)._asdict()
     expected = expected_losses(model, x_expected, leaves, case)
 
     assert losses.keys() == expected.keys()
@@ -315,10 +389,13 @@ def moved(model: SOMVAE, loss: Tensor) -> set[str]:
         ("som", {"quantizer"}),
         ("transition", {"transitions"}),
         ("smoothness", {"encoder", "quantizer", "transitions"}),
+        ("hardening", {"encoder", "quantizer"}),
+        ("soft_som", {"quantizer"}),
+        ("neighbor_margin", {"encoder"}),
     ],
 )
 def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> None:
-    model, x = make(CASES["series"])
+    model, x = make(Case(config(neighbor_margin=1.7, **HARDENED, **SERIES), (3, 5)))
     assert moved(model, getattr(model.loss(model(x), x), term)) == parts
 
 
@@ -331,10 +408,12 @@ def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> N
         ("som", {"encoder"}),
         ("transition", {"transitions"}),
         ("smoothness", {"encoder", "transitions"}),
+        ("hardening", {"encoder"}),
+        ("neighbor_margin", {"encoder"}),
     ],
 )
 def test_no_term_moves_the_codes_of_an_ordered_map(term: str, parts: set[str]) -> None:
-    model, x = make(Case(config(**ORDERED, **SERIES), (3, 5)))
+    model, x = make(Case(config(hardening=0.8, neighbor_margin=1.7, **ORDERED, **SERIES), (3, 5)))
     assert moved(model, getattr(model.loss(model(x), x), term)) == parts
 
 
@@ -438,7 +517,7 @@ def test_transitions_never_cross_the_borders_of_series() -> None:
 
 def test_a_padded_batch_equals_its_series_one_by_one() -> None:
     lengths = [5, 2, 4]
-    model, x = make(CASES["series"])
+    model, x = make(Case(config(soft_som=0.2, neighbor_margin=1.7, **SERIES), (3, 5)))
     mask = torch.arange(5) < torch.tensor(lengths)[:, None]
     padded = torch.where(mask[..., None, None, None], x, torch.nan)  # whatever stands there
     parameters = dict(model.named_parameters())
@@ -450,6 +529,9 @@ def test_a_padded_batch_equals_its_series_one_by_one() -> None:
         weighted = sum(n * getattr(losses, name) for n, losses in zip(lengths, alone, strict=True)) / sum(lengths)
         got = getattr(together, name)
         torch.testing.assert_close(got, weighted, rtol=TOLERANCE, atol=TOLERANCE, msg=f"value of {name}")
+        if name == "hardening":  # whose targets would be others: absent
+            assert not got.requires_grad
+            continue
         for (leaf, a), b in zip(
             gradients(got, parameters).items(), gradients(weighted, parameters).values(), strict=True
         ):

@@ -111,7 +111,17 @@ def test_an_ordered_map_resumes_in_the_middle_of_its_narrowing(tmp_path: Path, s
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-WARMED = {"gradient": {"init": "kmeans"}, "ema": ORDERED | {"init": "som"}}
+WARMED = {
+    "gradient": {"init": "kmeans"},
+    "ema": ORDERED | {"init": "som"},
+    "hardened and relabelled": {
+        "init": "kmeans",
+        "hardening": 1.0,
+        "soft_som": 0.1,
+        "relabel_after": 3,
+        "neighbor_margin": 1.0,
+    },
+}
 
 
 @pytest.mark.parametrize("steps", [4, 6, 7, 10])  # three an epoch: in the second of a warm-up of two, and after it

@@ -115,6 +115,15 @@ def warmed() -> dict[str, object]:
     return {"model": trained.state_dict(), "history": history}
 
 
+def hardened() -> dict[str, object]:
+    """An autoencoder whose assignments harden after a warm-up, and whose nodes change places after that."""
+    torch.manual_seed(RANK)
+    options = {"hardening": 1.0, "soft_som": 0.1, "relabel_after": 2, "neighbor_margin": 0.5}
+    trained = SOMVAE(dataclasses.replace(CONFIG, warm_up_epochs=1, init="kmeans", **options)).double()  # type: ignore[arg-type]
+    history = fit(trained, series(12, seed=9), RECIPE, validation=ragged(7), accelerator="cpu")
+    return {"model": trained.state_dict(), "history": history}
+
+
 def drawn() -> dict[str, object]:
     """A model that draws, of its own in each process, and whose capacities rise."""
     torch.manual_seed(RANK)
@@ -174,7 +183,7 @@ def main(folder: Path) -> None:
     torch.manual_seed(3)
     results["uneven"] = uneven(VectorQuantizer(4, 2, update="ema"))
     results["uneven map"] = uneven(SOMQuantizer(Grid(2, 3), 2, update="ema", sigma_steps=2))
-    results |= {"ordered": ordered(), "warmed": warmed()}
+    results |= {"ordered": ordered(), "warmed": warmed(), "hardened": hardened()}
     if WORLD_SIZE > 1:
         results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}
     torch.save(results, folder / f"{WORLD_SIZE}_{RANK}.pt")

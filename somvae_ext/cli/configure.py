@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
-from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, SHARES_TO_NARROW, SIZES_FOR_CONV, STATIC, Preset
+from somvae_ext.cli.recipes import (
+    AUGMENTED_BY_DEFAULT,
+    PRESETS,
+    RECIPES,
+    SERIES,
+    SHARES_TO_NARROW,
+    SIZES_FOR_CONV,
+    STATIC,
+    Preset,
+)
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import check_number
@@ -92,6 +101,7 @@ def configure(options: Namespace) -> Setting:
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
         **{name: recipe.get(name, 0.0) if options[name] is None else options[name] for name in AUGMENTATION_BOUNDS},
+        augmented_target=options.augmented_target or recipe.get("augmented_target", False),
         decay_factor=_DECAY_FACTOR if model is SOMVAE else 1.0,
         max_grad_norm=options.max_grad_norm or 0.0,
         revive=options.revive,
@@ -101,7 +111,10 @@ def configure(options: Namespace) -> Setting:
     _check_warm_up(config, training)
     if isinstance(config, SOMVAEConfig) and config.codebook_update == "ema" and config.sigma_steps is None:
         steps = (training.epochs - config.warm_up_epochs) * -(-len(splits.train) // training.batch_size)
-        config = dataclasses.replace(config, sigma_steps=max(1, round(SHARES_TO_NARROW[splits.kind] * steps)))
+        narrowing = SHARES_TO_NARROW if preset is None else preset.narrowing
+        config = dataclasses.replace(config, sigma_steps=max(1, round(narrowing[splits.kind] * steps)))
+    if preset is not None and preset.relabelling > 0 and "relabel_after" not in asked:
+        config = dataclasses.replace(config, relabel_after=math.ceil(preset.relabelling * training.epochs))
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
 
@@ -146,6 +159,10 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
             check_number(None, option(bound), options[bound], bounds)
     if options.num_series is not None and options.num_series < 1:
         raise ValueError(f"--num-series must be at least 1, got {options.num_series}")
+    if options.best_of is not None and options.best_of < 1:
+        raise ValueError(f"--best-of must be at least 1, got {options.best_of}")
+    if options.best_of is not None and options.split == "all":
+        raise ValueError("--best-of chooses by the validation loss, and --split all holds no validation data back")
     if options.fold is not None and options.split not in (None, "folds"):
         raise ValueError(f"--fold is for --split folds, got --split {options.split}")
 
@@ -174,14 +191,16 @@ def _check_warm_up(config: Any, training: TrainingConfig) -> None:
 def _preset(options: Namespace, model: type[Model], asked: dict[str, Any], *, is_series: bool) -> Preset | None:
     """The preset that was asked for. By default the ordered one, of series and where codes are to be averages.
 
-    Not of series if codes are to learn by gradients, as in a GB-SOM.
+    Not of series if codes are to learn by gradients, as in a GB-SOM. Of named images another one.
     """
     presets = PRESETS[model.name]
     name = options.preset
     if name is None and model is SOMVAE:
         by_gradients = asked.get("codebook_update") == "gradient" or asked.get("network") == "identity"
-        is_ordered = asked.get("codebook_update") == "ema" or (is_series and not by_gradients)
-        name = "ordered" if is_ordered else None
+        if asked.get("codebook_update") == "ema" or (is_series and not by_gradients):
+            name = "ordered"
+        elif options.data in AUGMENTED_BY_DEFAULT:
+            name = "augmented"
     if name is not None and name not in presets:
         raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
     return None if name is None else presets[name]
@@ -255,22 +274,24 @@ def _somvae_config(
     config: SOMVAEConfig = SOMVAEConfig()
     if preset is not None:
         config = dataclasses.replace(preset.config(), **preset.config_on.get(name, {}))
-    if config.codebook_update == "ema":
-        if _is_large_image(splits.sample_shape):
+        if preset.strided and _is_large_image(splits.sample_shape):
             changes = {"network": "small-conv"} | changes
-        if asked.get("codebook_update") == "gradient":
-            config = SOMVAEConfig()  # the same recipe without the order
+    if config.codebook_update == "ema" and asked.get("codebook_update") == "gradient":
+        config = SOMVAEConfig()  # the same recipe without the order
     update = changes.get("codebook_update", config.codebook_update)
     _check_codebook_options(asked, update)
-    if update == "ema":
-        changes = {"beta": None} | changes
+    if update == "ema" and config.codebook_update != "ema":
+        changes = {"beta": None} | changes  # the default for averages
     config = dataclasses.replace(config, **changes)
     start_by_default = not is_named and preset is None
     return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)
 
 
 def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
-    of_gradient, of_averages = ("beta", "border"), ("decay", "sigma_initial", "sigma_final", "sigma_steps")
+    of_gradient, of_averages = (
+        ("border", "neighbors_only", "soft_som"),
+        ("decay", "sigma_initial", "sigma_final", "sigma_steps"),
+    )
     unused, use = (of_gradient, "gradient") if update == "ema" else (of_averages, "ema")
     for name in unused:
         if name in asked:

@@ -17,15 +17,18 @@ from somvae_ext.models import SOMVAE, MoEVAE
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
+    from somvae_ext.training import RunFolder
+
+_CANDIDATES = "seeds"  # where the trainings of --best-of are, in the run's folder
+_CHOSEN_BY = "total"  # of the terms of the loss
+
 
 def run(options: Namespace) -> None:
     # All imports first: a missing extra should be known before the training, not after it.
     import torch
 
     import somvae_ext.plotting  # noqa: F401
-    from somvae_ext.training import RunFolder, clustering_metrics, evaluate, fit
-    from somvae_ext.training.run_config import fingerprint, model_section
-    from somvae_ext.training.trainable import Clusters
+    from somvae_ext.training import RunFolder, evaluate
 
     # Whatever can be known to fail is refused before the folder is touched.
     if torch.distributed.is_torchelastic_launched():
@@ -38,6 +41,28 @@ def run(options: Namespace) -> None:
     else:
         folder = RunFolder.open(options.resume)
         setting = configure_resumed(options, folder)
+    start = time.perf_counter()
+    if options.best_of is None:
+        model, history = _train(setting, folder, options)
+    else:
+        model, history = _train_best(setting, folder, options)
+    seconds = time.perf_counter() - start
+    splits = setting.splits
+    evaluation = evaluate(model, splits.test, train=splits.train)
+    folder.save_evaluation("test", evaluation)
+    pictures = draw(model, splits, history, folder)
+    print_evaluation(model, evaluation, "test", splits.kind)
+    print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
+
+
+def _train(setting: Setting, folder: RunFolder, options: Namespace) -> tuple[Any, list[dict[str, Any]]]:
+    """The trained model, and the records of its epochs."""
+    import torch
+
+    from somvae_ext.training import clustering_metrics, fit
+    from somvae_ext.training.run_config import fingerprint, model_section
+    from somvae_ext.training.trainable import Clusters
+
     data, splits, make_model, config, training, threads = setting
     torch.set_num_threads(threads)
     torch.manual_seed(training.seed)
@@ -63,7 +88,6 @@ def run(options: Namespace) -> None:
     def keep_experts(epoch: int) -> None:
         add_experts(model, folder, epoch)
 
-    start = time.perf_counter()
     try:
         history = fit(
             model,
@@ -83,12 +107,27 @@ def run(options: Namespace) -> None:
             f"interrupted; {folder.path} keeps the last complete epoch, and somvae fit --resume {folder.path} goes on "
             "from there"
         ) from None
-    seconds = time.perf_counter() - start
-    evaluation = evaluate(model, splits.test, train=splits.train)
-    folder.save_evaluation("test", evaluation)
-    pictures = draw(model, splits, history, folder)
-    print_evaluation(model, evaluation, "test", splits.kind)
-    print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
+    return model, history
+
+
+def _train_best(setting: Setting, folder: RunFolder, options: Namespace) -> tuple[Any, list[dict[str, Any]]]:
+    """Of trainings with several seeds the one of the least validation loss, without a look at labels."""
+    from somvae_ext.training import RunFolder
+
+    first, losses, best = setting.training.seed, {}, None
+    for seed in range(first, first + options.best_of):
+        candidate = RunFolder(folder.path / _CANDIDATES / str(seed), overwrite=options.overwrite)
+        training = dataclasses.replace(setting.training, seed=seed)
+        model, history = _train(setting._replace(training=training), candidate, options)
+        losses[seed] = history[-1]["validation"][_CHOSEN_BY]
+        print(f"seed {seed}: {_CHOSEN_BY} {losses[seed]:.6g} on validation data", flush=True)
+        if best is None or losses[seed] < losses[best[0]]:
+            best = seed, model, history, candidate
+    assert best is not None
+    seed, model, history, candidate = best
+    folder.adopt(candidate, {"chosen": seed, "by": f"least {_CHOSEN_BY} on validation data", "seeds": losses})
+    print_table({"chosen": f"seed {seed} of {len(losses)}, by the least {_CHOSEN_BY} on validation data"})
+    return model, history
 
 
 def _default_folder(setting: Setting) -> Path:

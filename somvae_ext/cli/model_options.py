@@ -20,6 +20,7 @@ MODEL_OPTIONS = {
     "topology": "shape of the grid",
     "periodic": "let the map wrap around",
     "border": "missing neighbours: zeros, or left out; for --codebook-update gradient",
+    "neighbors_only": "let the SOM loss move the winner's neighbours alone, as the paper has it",
     "latent_dim": "size of an encoding, or of the latent space",
     "network": "encoder and decoders; of ordered maps, by default small-conv for images of at least "
     f"{SMALL_CONV_MIN_SIDE} x {SMALL_CONV_MIN_SIDE} pixels",
@@ -33,6 +34,11 @@ MODEL_OPTIONS = {
     "KL divergence",
     "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of a distance from capacities (30)",
     "tau": "weight of the smoothness loss (default: 1.4 for series, else 0)",
+    "hardening": "weight of the divergence from sharper assignments to nodes",
+    "soft_som": "weight of the SOM loss that goes with it",
+    "relabel_after": "after how many epochs nodes change places, so that second best nodes become neighbours of the "
+    "best; 0: never",
+    "neighbor_margin": "weight, from then on, of what a second best node is nearer than the best one's neighbours",
     "transitions": "table of all pairs of nodes, or of near ones",
     "transition_radius": "how many nodes away is near, for local transitions",
     "transition_updates": "what a step changes of them",

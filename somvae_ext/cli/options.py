@@ -117,7 +117,8 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
     add(
         "--preset",
-        "start from a known setting, with epochs, batches, rate and split of its own (default: ordered for series): "
+        "start from a known setting, with epochs, batches, rate and split of its own (default: ordered for series, "
+        "augmented for mnist and fashion-mnist): "
         f"{listed}",
         choices=presets,
     )
@@ -153,8 +154,14 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         "they are sheared by up to this factor (default: likewise)",
         type=float,
     )
+    add("--augmented-target", "reconstruct the moved images, not the clean ones", action="store_true")
     add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
     add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
+    add(
+        "--best-of",
+        "train with so many seeds, from --seed on, and keep the one of the least validation loss (default: one)",
+        type=int,
+    )
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])
 
 

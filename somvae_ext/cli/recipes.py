@@ -31,12 +31,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fashion-mnist-series": _MNIST_SERIES,
 }
 
+# Images as large as the strided convolutions of the VAEs need them, which halve four times.
+SIZES_FOR_CONV = {"digits": 16, "mnist": 32, "fashion-mnist": 32}
+
+
 # The neighbourhood of an ordered map narrows over this share of the steps; on what is left the networks settle, and of
 # series the transitions, which lag behind while codes move.
 SHARES_TO_NARROW = {"static": 0.7, "series": 0.5}
-
-# Images as large as the strided convolutions of the VAEs need them, which halve four times.
-SIZES_FOR_CONV = {"digits": 16, "mnist": 32, "fashion-mnist": 32}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Preset:
             ``num_series``.
         split: how named images are split, see :func:`somvae_ext.data.load`.
         image_size: to which named images are brought.
+        strided: whether images large enough for it get the network ``small-conv``.
+        narrowing: over which share of the steps after a warm-up the neighbourhood narrows, by kind of data.
+        relabelling: after which share of the epochs nodes change places; 0: never.
     """
 
     config: Callable[[], Any]
@@ -60,6 +64,9 @@ class Preset:
     training_on: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     split: str = "holdout"
     image_size: int | None = None
+    strided: bool = False
+    narrowing: dict[str, float] = dataclasses.field(default_factory=lambda: SHARES_TO_NARROW)
+    relabelling: float = 0.0
 
 
 _NOTEBOOK = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
@@ -71,6 +78,8 @@ _DUPONT_CONV = {"epochs": 100, "batch_size": 64, "learning_rate": 5e-4}
 _SMALL_DIGITS_MOVED: dict[str, Any] = {"max_shift": 0.5, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
 _DIGITS_MOVED: dict[str, Any] = {"max_shift": 2.0, "max_rotation": 15.0, "max_scale": 0.2, "max_shear": 0.4}
 _CLOTHES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.2, "max_shear": 0.2}
+_MOVED: dict[str, Any] = {"max_shift": 2.0, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
+_CLOTHES_MOVED_LITTLE: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.1, "max_shear": 0.05}
 _ORDERED_IMAGES = {"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "threads": 2}
 _FRAMES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
 _ORDERED_SERIES: dict[str, Any] = {"epochs": 4, "num_series": 2000}
@@ -85,11 +94,77 @@ _ORDERED = Preset(
         "mnist-series": _ORDERED_SERIES | _FRAMES_MOVED,
         "fashion-mnist-series": _ORDERED_SERIES | _FRAMES_MOVED | {"max_rotation": 5.0},
     },
+    strided=True,
 )
+
+# The published loss with networks and images that suit it: what named still images are trained with by default.
+_AUGMENTED = Preset(
+    SOMVAEConfig,
+    training_on={
+        "digits": _SMALL_DIGITS_MOVED,
+        "mnist": _ORDERED_IMAGES | _MOVED,
+        "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE,
+    },
+    strided=True,
+)
+
+# Clusters: a warm-up, k-means, then hardening. The codes of few nodes, without an order.
+_CLUSTERS = Preset(
+    functools.partial(
+        SOMVAEConfig,
+        rows=4,
+        cols=4,
+        latent_dim=16,
+        alpha=0.0,
+        beta=0.0,
+        hardening=1.0,
+        soft_som=0.05,
+        warm_up_epochs=2,
+        init="kmeans",
+    ),
+    config_on={"fashion-mnist": {"warm_up_epochs": 3}},
+    training_on={
+        "digits": _SMALL_DIGITS_MOVED,
+        "mnist": _ORDERED_IMAGES | _MOVED | {"epochs": 8, "augmented_target": True},
+        "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE | {"epochs": 10},
+    },
+    strided=True,
+    relabelling=1.0,
+)
+
+# The loss of SOM-VAE, as well as its clusters come: codes as averages with next to no neighbourhood, a place on the map
+# for each half way through, and from then on a margin that keeps the second best node beside the best.
+_OWN_LOSS = Preset(
+    functools.partial(
+        SOMVAEConfig,
+        rows=4,
+        cols=4,
+        codebook_update="ema",
+        alpha=0.2,
+        beta=0.0,
+        sigma_initial=0.3,
+        sigma_final=0.05,
+        neighbor_margin=2.0,
+    ),
+    training_on={
+        "digits": _SMALL_DIGITS_MOVED,
+        "mnist": _ORDERED_IMAGES | _MOVED | {"epochs": 6},
+        "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE | {"epochs": 6},
+    },
+    strided=True,
+    narrowing={"static": 0.4, "series": 0.4},
+    relabelling=0.5,
+)
+
+# Of still images large enough for strided convolutions.
+AUGMENTED_BY_DEFAULT = ("mnist", "fashion-mnist")
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "somvae": {
         "ordered": _ORDERED,
+        "clusters": _CLUSTERS,
+        "own-loss": _OWN_LOSS,
+        "augmented": _AUGMENTED,
         "published": Preset(SOMVAEConfig.published),
         "notebook": Preset(SOMVAEConfig.notebook),
     },

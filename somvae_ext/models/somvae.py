@@ -6,12 +6,13 @@ Fortuin et al., "SOM-VAE: Interpretable Discrete Representation Learning on Time
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
 from somvae_ext.models._arguments import draw_codes
 from somvae_ext.models.networks import (
@@ -29,14 +30,18 @@ from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
+from somvae_ext.nn.neighbor_margin import neighbor_margin
 from somvae_ext.nn.quantizer import MASKED, finite_rows
 from somvae_ext.nn.snapshot import snapshot
+from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened, soft_som_loss
+from somvae_ext.som import relabeling
 
 _BATCH_FRAMES = 256  # encoded at once for the start: few enough for a convolution's memory
 # Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant. After a warm-up it
 # is about 3, and such a weight would draw all encodings together.
 _VARIANCE_WITHOUT_WARM_UP = 0.05**2
 _VARIANCE_DECAY = 0.99
+_KMEANS_TRIES = 4
 
 
 class SOMVAE(FullPrecisionBuffers):
@@ -55,6 +60,7 @@ class SOMVAE(FullPrecisionBuffers):
             tau = 0, so that a large map without transitions does not pay for a table.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
         warming_up: whether the loss is that of the warm-up, see :meth:`set_progress`.
+        unplaced: whether the nodes are yet to be relabelled, likewise.
         latent_variance: scalar buffer in float32 or float64, only where ``config.warm_up_epochs`` is above 0: the
             running variance of the encodings v, see :meth:`update_latent_variance`.
 
@@ -99,6 +105,7 @@ class SOMVAE(FullPrecisionBuffers):
             config.grid,
             config.latent_dim,
             border=config.border,
+            neighbors_only=config.neighbors_only,
             straight_through=config.gradient == "copy",
             update=config.codebook_update,
             decay=config.decay,
@@ -108,7 +115,7 @@ class SOMVAE(FullPrecisionBuffers):
         )
         has_transitions = config.gamma > 0 or config.tau > 0
         self.transitions = _transitions(config) if has_transitions else None
-        self.warming_up = False
+        self.warming_up = self.unplaced = False
         if config.warm_up_epochs > 0:
             self.register_buffer(
                 "latent_variance", torch.tensor(_VARIANCE_WITHOUT_WARM_UP, dtype=full_precision_dtype())
@@ -120,7 +127,8 @@ class SOMVAE(FullPrecisionBuffers):
         return self.config.grid.num_nodes
 
     def set_progress(self, step: int, epoch: int) -> None:
-        """Says whether the next losses are those of the warm-up, the first ``config.warm_up_epochs`` epochs.
+        """Says whether the next losses are those of the warm-up, the first ``config.warm_up_epochs`` epochs, and of
+        nodes that are yet to be relabelled.
 
         :func:`~somvae_ext.training.fit` calls it before each step. A model of which it was never called, such as one
         that was loaded, is past its warm-up. A training loop of one's own has a warm-up only if it does all that
@@ -141,6 +149,7 @@ class SOMVAE(FullPrecisionBuffers):
         """
         check_integer("SOMVAE.set_progress", "step", step)
         self.warming_up = check_integer("SOMVAE.set_progress", "epoch", epoch) <= self.config.warm_up_epochs
+        self.unplaced = epoch <= self.config.relabel_after
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""
@@ -177,7 +186,9 @@ class SOMVAE(FullPrecisionBuffers):
             som=losses.som,
         )
 
-    def terms(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAETerms:
+    def terms(
+        self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None, targets: Tensor | None = None
+    ) -> SOMVAETerms:
         """The terms of the loss of the published code, of each sample or frame.
 
         Means over all pixels, latent values and slots, where the paper writes sums of squared norms::
@@ -188,6 +199,14 @@ class SOMVAE(FullPrecisionBuffers):
             transition       = -log P(k_t | k_t-1)             moves the transition logits alone
             smoothness       = mean of P(j | k_t-1) |z_e,t - e_j|^2 over the nodes j
                                                                moves encoder, codes and logits
+            hardening        = KL(t | s)                       moves encoder and codes
+            soft_som         = see nn.soft_assignment.soft_som_loss
+                                                               moves codes alone
+            neighbor_margin  = see nn.neighbor_margin          moves the encoder alone
+
+        The last three are computed where their weights are not 0. s is Student's t between an encoding and the codes
+        (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
+        (:func:`~somvae_ext.nn.soft_assignment.sharpened`).
 
         With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q instead, never the codes; with it and with
         ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` the squares of both are binary cross
@@ -196,7 +215,8 @@ class SOMVAE(FullPrecisionBuffers):
         have no minimum. Values beyond [-0.5, 1.5] are refused as not scaled.
 
         With ``codebook_update="ema"`` no term moves codes: reconstruction_q moves decoder_q alone (and, with
-        ``gradient="copy"``, the encoder), commitment and som move the encoder, smoothness the encoder and the logits.
+        ``gradient="copy"``, the encoder), commitment, som and hardening move the encoder, smoothness the encoder and
+        the logits.
 
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
         first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
@@ -206,11 +226,14 @@ class SOMVAE(FullPrecisionBuffers):
             output: what ``forward(x, mask)`` gave.
             x: as in :meth:`forward`.
             mask: as in :meth:`forward`.
+            targets: t, ``[..., K]``, only for hardening; :func:`~somvae_ext.training.fit` makes them at the start of
+                each epoch for all training samples. By default they are those of the batch itself, whose encodings are
+                all there is of the frequencies.
 
         Raises:
-            ValueError: shapes that do not fit; static samples although gamma or tau are set: without an order in
-                time there are no transitions; samples, or frames that are not masked, that are not finite; for
-                ``"bce"`` samples outside [-0.5, 1.5].
+            ValueError: shapes that do not fit; targets without hardening; static samples although gamma or tau are set:
+                without an order in time there are no transitions; samples, or frames that are not masked, that are not
+                finite; for ``"bce"`` samples outside [-0.5, 1.5].
         """
         config = self.config
         leading = self._leading_shape(x)
@@ -236,16 +259,29 @@ class SOMVAE(FullPrecisionBuffers):
             steps = self.transitions.losses(prev, cur, output.z_e, self.quantizer.snapshot())
             transition = -steps.log_prob
             smoothness = steps.expected_distance / self.num_clusters
-        terms = SOMVAETerms(reconstruction_q, reconstruction_e, output.commitment, output.som, transition, smoothness)
+        terms = SOMVAETerms(
+            reconstruction_q,
+            reconstruction_e,
+            output.commitment,
+            output.som,
+            transition,
+            smoothness,
+            *self._soft_terms(output, mask, targets),
+            self._margin(output, mask),
+        )
         return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
 
-    def loss(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None) -> SOMVAELosses:
+    def loss(
+        self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None, targets: Tensor | None = None
+    ) -> SOMVAELosses:
         """The loss of the published code: the means of :meth:`terms` over the frames that count, and their sum::
 
             total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
                     + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
+                    + hardening * KL(t | s) + soft_som * their SOM loss
+                    + neighbor_margin * margin    (in the epochs after ``relabel_after``)
 
-        With ``codebook_update="ema"`` commitment and som weigh alpha / 2 each.
+        With ``codebook_update="ema"`` and without a beta commitment and som weigh alpha / 2 each.
 
         In the warm-up (:meth:`set_progress`) the total is reconstruction_e alone: codes, codes' decoder and transitions
         get no gradient. With ``config.warm_up_epochs`` above 0, what is to be read for alpha after the warm-up is::
@@ -260,7 +296,7 @@ class SOMVAE(FullPrecisionBuffers):
         Where no frame is left the losses are zero. Arguments and errors are those of :meth:`terms`.
         """
         config = self.config
-        terms = self.terms(output, x, mask)
+        terms = self.terms(output, x, mask, targets)
         count = max(1, output.indices.numel()) if mask is None else mask.sum().clamp_min(1)
         means = SOMVAETerms(*(term.sum() / count for term in terms))
         if self.warming_up:
@@ -272,6 +308,8 @@ class SOMVAE(FullPrecisionBuffers):
         total = total + config.commitment_weight * alpha_scale * means.commitment
         total = total + config.som_weight * som_scale * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
+        total = total + config.hardening * means.hardening + config.soft_som * means.soft_som
+        total = total + (0.0 if self.unplaced else config.neighbor_margin) * means.neighbor_margin
         return SOMVAELosses(total, *means)
 
     @torch.no_grad()
@@ -351,8 +389,9 @@ class SOMVAE(FullPrecisionBuffers):
         map (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`), with ``"som"`` those of a batch SOM of the
         encodings (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` they stay as they are.
 
-        With ``config.warm_up_epochs`` above 0 this belongs after the warm-up, and sets ``latent_variance`` to the
-        variance of the encodings.
+        With ``config.warm_up_epochs`` above 0 this belongs after the warm-up. It sets ``latent_variance`` to the
+        variance of the encodings, and the codes' decoder, which has learned nothing yet, to that of the encodings, if
+        it has the same weights. The start decides on the clusters then, and so the best of four k-means is taken.
 
         Args:
             x: as in :meth:`forward`; at least one sample, or real frame, whose encoding is finite, and for k-means K of
@@ -367,11 +406,15 @@ class SOMVAE(FullPrecisionBuffers):
             return
         z = self._encode_in_parts(x, mask)
         if self.config.init == "kmeans":
-            self.quantizer.initialize_kmeans(z, seed=seed, mask=mask)
+            tries = _KMEANS_TRIES if self.config.warm_up_epochs > 0 else 1
+            self.quantizer.initialize_kmeans(z, seed=seed, mask=mask, tries=tries)
         elif self.config.init == "som":
             self.quantizer.initialize_som(z, mask=mask)
         if self.config.warm_up_epochs > 0:
             self._follow_variance(_moments(z, mask), 1.0)
+            learned = cast(nn.Module, self.decoder_e).state_dict()
+            if _shapes(learned) == _shapes(self.decoder_q.state_dict()):
+                self.decoder_q.load_state_dict(learned)
 
     @torch.no_grad()
     def revive(
@@ -398,6 +441,57 @@ class SOMVAE(FullPrecisionBuffers):
         codebook = self.quantizer.codebook
         return [(codebook, rows)] if isinstance(codebook, nn.Parameter) else []
 
+    @torch.no_grad()
+    def find_places(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> Tensor:
+        """An order of the nodes in which as many second best nodes as possible are neighbours of the best ones.
+
+        Args:
+            x: samples that show which nodes are best and second best, as in :meth:`forward`; those whose encodings are
+                not finite are left out.
+            mask: as in :meth:`forward`.
+            seed: of the search, see :func:`~somvae_ext.som.relabeling`.
+
+        Returns:
+            For :meth:`relabel`, int64 ``[K]``.
+
+        Raises:
+            ValueError: shapes that do not fit.
+            ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+        """
+        nodes, codebook = self.num_clusters, self.quantizer.codebook.detach()
+        if nodes == 1:
+            return torch.zeros(1, dtype=torch.int64, device=codebook.device)
+        best = ops.bmu(self.quantizer.real_rows(self._encode_in_parts(x, mask), mask), codebook, k=2).index
+        pairs = (best[:, 0] * nodes + best[:, 1]).bincount(minlength=nodes * nodes).view(nodes, nodes)
+        return relabeling(pairs, self.config.grid, seed=seed).to(codebook.device)
+
+    @torch.no_grad()
+    def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:
+        """Lets nodes change places: node v becomes what ``order[v]`` was. Clusters stay as they are but for their
+        numbers, and so do reconstructions and the transitions between clusters.
+
+        Args:
+            order: int64 ``[K]``, a permutation, such as :meth:`find_places` gives.
+
+        Returns:
+            The parameters that were rearranged, with how many first axes of each: a training loop rearranges the
+            optimizer's state likewise.
+
+        Raises:
+            ValueError: no permutation of the nodes, or transitions of the kind ``"local"``, which have a place for near
+                nodes alone.
+        """
+        if self.transitions is not None and self.config.transitions == "local":
+            raise ValueError("SOMVAE.relabel: transitions must be 'dense', got 'local', which have near nodes alone")
+        self.quantizer.relabel(order)
+        codebook = self.quantizer.codebook
+        rearranged = [(codebook, 1)] if isinstance(codebook, nn.Parameter) else []
+        if self.transitions is not None:
+            logits = self.transitions.logits
+            logits.copy_(logits[order][:, order])
+            rearranged.append((logits, 2))
+        return rearranged
+
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float = 100.0) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the transition logits learn at a multiple of the rate.
 
@@ -423,6 +517,37 @@ class SOMVAE(FullPrecisionBuffers):
             },
             {"params": table, "lr": learning_rate * transition_rate_factor, "rows": self.transitions.sparse_grad},
         ]
+
+    def _soft_terms(self, output: SOMVAEOutput, mask: Tensor | None, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Hardening and soft SOM loss of each sample or frame; zeros where they weigh nothing."""
+        config, shape = self.config, output.indices.shape
+        if targets is not None and config.hardening == 0:
+            raise ValueError("SOMVAE.loss: targets must be None for hardening = 0, which has no use for them")
+        hardening = soft_som = output.commitment.new_zeros(shape)
+        if config.hardening == 0 and config.soft_som == 0:
+            return hardening, soft_som
+        z, codebook = output.z_e.flatten(0, -2), self.quantizer.snapshot()
+        if config.hardening > 0:
+            log_s = log_soft_assignment(z, codebook)
+            if targets is None:
+                counted = log_s.exp() if mask is None else torch.where(mask.flatten()[:, None], log_s.exp(), 0)
+                targets = sharpened(log_s, counted.detach().double().sum(dim=0))
+            elif targets.shape != (*shape, self.num_clusters):
+                raise ValueError(
+                    f"SOMVAE.loss: targets must have shape {[*shape, self.num_clusters]}, got {list(targets.shape)}"
+                )
+            hardening = hardening_loss(log_s, targets.reshape(log_s.shape).to(log_s)).view(shape)
+        if config.soft_som > 0:
+            soft_som = soft_som_loss(log_soft_assignment(z.detach(), codebook), config.grid).view(shape)
+        return hardening, soft_som
+
+    def _margin(self, output: SOMVAEOutput, mask: Tensor | None) -> Tensor:
+        """The margin of each sample or frame; zeros where it weighs nothing."""
+        if self.config.neighbor_margin == 0:
+            return torch.zeros_like(output.commitment)
+        z, index = output.z_e.flatten(0, -2), output.indices.flatten()
+        index = index.clamp_min(0)  # of masked frames
+        return neighbor_margin(z, self.quantizer.snapshot(), index, self.config.grid).view(output.indices.shape)
 
     def _alpha_scale(self) -> Tensor | float:
         """0.05^2 / max(0.05^2, v) where there is a warm-up, else 1."""
@@ -477,6 +602,10 @@ class SOMVAE(FullPrecisionBuffers):
     def _check_network(name: str, result: Tensor, rows: int, shape: Sequence[int]) -> None:
         if result.shape != (rows, *shape):
             raise ValueError(f"SOMVAE: {name} must give shape {[rows, *shape]}, got {list(result.shape)}")
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in state.items()}
 
 
 def _moments(z: Tensor, mask: Tensor | None) -> Tensor:

@@ -48,6 +48,8 @@ class SOMVAEConfig:
             the whole loss, as published; the map is hardly ordered. ``"ema"``: as smoothed moving averages of what
             their nodes win, a batch SOM in the space of the encodings; the map is ordered.
         border: how neighbours missing at the map's border count, for ``"gradient"``.
+        neighbors_only: whether the SOM loss moves the neighbours of the winner alone, as the paper has it, and not it
+            too, as the published code does; for ``"gradient"``.
         decay: for ``"ema"``: how much of the averages a step leaves; by default 0.99.
         sigma_initial: for ``"ema"``: width of the neighbourhood at first, in units of the grid; by default the map's
             longer side.
@@ -62,10 +64,22 @@ class SOMVAEConfig:
             gradient of the reconstruction from the code to the encoding (straight-through), ``"none"`` has nothing in
             its place, and collapses.
         alpha: weight of the commitment loss.
-        beta: weight of the SOM loss, by default 0.9. With ``codebook_update="ema"`` it must be None: commitment and SOM
-            loss weigh alpha / 2 each.
+        beta: weight of the SOM loss, by default 0.9. With ``codebook_update="ema"`` commitment and SOM loss weigh alpha
+            / 2 each by default.
         gamma: weight of the transition loss. 0 for data without an order in time.
         tau: weight of the smoothness loss. 0 for data without an order in time.
+        hardening: weight of the cluster-assignment hardening of SOM-VAE's successors (DEC, Xie et al. 2016; T-DPSOM,
+            Manduchi et al. 2021): the divergence of each encoding's soft assignment from a sharper one, see
+            :meth:`SOMVAE.terms`. With a warm-up, alpha = beta = 0 and few codes it gives the purest clusters; a map
+            that is ordered it spoils.
+        soft_som: weight of their SOM loss, which draws the neighbours of the likely nodes along; for
+            ``codebook_update="gradient"``.
+        relabel_after: after how many epochs the nodes change places, so that as many second best nodes as possible are
+            neighbours of the best ones (:meth:`SOMVAE.find_places`); 0: never. Clusters stay as they are, and the
+            decoded nodes as unordered as they were.
+        neighbor_margin: weight, from then on, of what a sample's second best node is nearer than the neighbours of its
+            best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like relabelling it optimizes the
+            topographic error itself.
         transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
             ``"local"``, the nodes near each node and a remainder, for large maps.
         transition_radius: how far near is, for ``"local"``.
@@ -103,6 +117,7 @@ class SOMVAEConfig:
     output: Output = "sigmoid"
     codebook_update: CodebookUpdate = "gradient"
     border: Border = "zero"
+    neighbors_only: bool = False
     decay: float | None = None
     sigma_initial: float | None = None
     sigma_final: float | None = None
@@ -114,6 +129,10 @@ class SOMVAEConfig:
     beta: float | None = None
     gamma: float = 0.0
     tau: float = 0.0
+    hardening: float = 0.0
+    soft_som: float = 0.0
+    relabel_after: int = 0
+    neighbor_margin: float = 0.0
     square_gamma: bool = False
     transitions: Transitions = "dense"
     transition_radius: int = _TRANSITION_RADIUS
@@ -129,18 +148,29 @@ class SOMVAEConfig:
             sigma_final=Bounds(above=0),
             transition_radius=Bounds(at_least=0),
             warm_up_epochs=Bounds(at_least=0),
+            relabel_after=Bounds(at_least=0),
         )
         if self.codebook_update == "gradient":
             check_unused(self, "codebook_update must be 'ema'", "decay", "sigma_initial", "sigma_final", "sigma_steps")
             if self.beta is None:
                 object.__setattr__(self, "beta", _BETA)
         else:
-            check_unused(self, "codebook_update must be 'gradient'", "border", "beta")
+            check_unused(self, "codebook_update must be 'gradient'", "border", "neighbors_only", "soft_som")
             self._check_averages()
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(
                 "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "
                 f"got 'dense' and {self.transition_radius}"
+            )
+        if self.relabel_after > 0 and self.transitions == "local":
+            raise ValueError(
+                "SOMVAEConfig: transitions must be 'dense' for relabel_after, because a table of near nodes has no "
+                f"place for those that move away, got 'local' and {self.relabel_after}"
+            )
+        if 0 < self.relabel_after <= self.warm_up_epochs:
+            raise ValueError(
+                f"SOMVAEConfig: relabel_after must be above warm_up_epochs = {self.warm_up_epochs}, before which there "
+                f"are no codes, got {self.relabel_after}"
             )
         if self.latent_relu and self.network != "dense":
             raise ValueError(f"SOMVAEConfig: latent_relu must be False for network {self.network!r}, got True")
@@ -205,10 +235,10 @@ class SOMVAEConfig:
 
     @property
     def commitment_weight(self) -> float:
-        """What the commitment loss is multiplied by: alpha, or, with ``codebook_update="ema"``, half of it."""
-        return self.alpha / 2 if self.codebook_update == "ema" else self.alpha
+        """What the commitment loss is multiplied by: alpha, or, with ``"ema"`` and no beta, half of it."""
+        return self.alpha / 2 if self.beta is None else self.alpha
 
     @property
     def som_weight(self) -> float:
-        """What the SOM loss is multiplied by: beta, or, with ``codebook_update="ema"``, half of alpha."""
+        """What the SOM loss is multiplied by: beta, or, without one, half of alpha."""
         return self.alpha / 2 if self.beta is None else self.beta

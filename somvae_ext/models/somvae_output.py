@@ -39,6 +39,9 @@ class SOMVAETerms(NamedTuple):
     som: Tensor
     transition: Tensor
     smoothness: Tensor
+    hardening: Tensor
+    soft_som: Tensor
+    neighbor_margin: Tensor
 
 
 @exportable
@@ -52,3 +55,6 @@ class SOMVAELosses(NamedTuple):
     som: Tensor
     transition: Tensor
     smoothness: Tensor
+    hardening: Tensor
+    soft_som: Tensor
+    neighbor_margin: Tensor

@@ -200,7 +200,7 @@ class Quantizer(FullPrecisionBuffers):
                 f"{name}: unused must hold indices from 0 to {self.num_codes - 1}, "
                 f"got {int(unused.min())} to {int(unused.max())}"
             )
-        rows = self._real_rows(z, mask)
+        rows = self.real_rows(z, mask)
         if len(rows) == 0:
             dropped = z.numel() // self.dim
             among = f" that is finite and not masked among {dropped}" if dropped else ""
@@ -232,18 +232,18 @@ class Quantizer(FullPrecisionBuffers):
         everything = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
         return ops.segment_sum(self.ema_counts[:, None], everything, 1).sum
 
-    def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None) -> Tensor:
+    def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None, tries: int = 1) -> Tensor:
         """K centres ``[K, D]`` of the encodings that are real and finite, in no particular order."""
-        rows = self._real_rows(z, mask)
+        rows = self.real_rows(z, mask)
         if len(rows) < self.num_codes:
             raise ValueError(
                 f"{type(self).__name__}.initialize_kmeans: z must hold at least K = {self.num_codes} encodings that "
                 f"are finite and not masked, got {len(rows)} among {z.numel() // self.dim}"
             )
         rows = rows if rows.dtype == torch.float64 else rows.float()
-        return kmeans_centers(rows, self.num_codes, seed=seed)
+        return kmeans_centers(rows, self.num_codes, seed=seed, tries=tries)
 
-    def _real_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
+    def real_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """The encodings that may become codes, ``[M, D]``."""
         z = self._channel_last(z)
         self._check_mask(z, mask)

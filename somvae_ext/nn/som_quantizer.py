@@ -72,6 +72,8 @@ class SOMQuantizer(Quantizer):
       the border is a code of zeros: it counts in the value and has no gradient.
     - ``"mask"``: M is the number of slots that exist at this winner, itself included; a missing neighbour adds nothing.
 
+    With ``neighbors_only`` the first summand is left out, as in the paper's equation, and M is smaller by one.
+
     ``quantized`` is a plain gather: its gradient reaches the codebook alone. All of it is one op,
     :func:`~somvae_ext.ops.som_head`.
 
@@ -109,6 +111,7 @@ class SOMQuantizer(Quantizer):
         grid: the map's grid, K = ``grid.num_nodes``.
         dim: size of a code D.
         border: ``"zero"`` or ``"mask"``, for ``update="gradient"``.
+        neighbors_only: whether the SOM loss leaves the winner out, for ``update="gradient"``.
         straight_through: where the gradient of ``quantized`` goes.
         channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
         update: ``"gradient"`` or ``"ema"``. The following are for ``"ema"``.
@@ -157,6 +160,7 @@ class SOMQuantizer(Quantizer):
         dim: int,
         *,
         border: Border = "zero",
+        neighbors_only: bool = False,
         straight_through: bool = False,
         channel_first: bool = False,
         update: CodebookUpdate = "gradient",
@@ -182,12 +186,15 @@ class SOMQuantizer(Quantizer):
             raise ValueError(f"SOMQuantizer: border must be 'zero' or 'mask', got {border!r}")
         if update == "ema" and border != "zero":
             raise ValueError(f"SOMQuantizer: update must be 'gradient' for border to mean anything, got {border!r}")
+        if update == "ema" and neighbors_only:
+            raise ValueError("SOMQuantizer: update must be 'gradient' for neighbors_only to mean anything, got True")
         if update == "gradient":
             for name, value in averages_options.items():
                 if value is not None:
                     raise ValueError(f"SOMQuantizer: update must be 'ema' for {name} to mean anything, got {value!r}")
         self.grid = grid
         self.border: Border = border
+        self.neighbors_only = neighbors_only
         self.straight_through = straight_through
         self.sigma_initial, self.sigma_final = self.check_widths("SOMQuantizer", grid, sigma_initial, sigma_final)
         self.sigma_steps = check_integer(
@@ -260,13 +267,19 @@ class SOMQuantizer(Quantizer):
 
     def _on_parameters(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``."""
-        head = ops.som_head(
-            rows, self.snapshot(), self.grid, border=self.border, straight_through=self.straight_through
-        )
-        slots: Tensor | int = 1 + self.grid.num_slots
+        codebook = self.snapshot()
+        head = ops.som_head(rows, codebook, self.grid, border=self.border, straight_through=self.straight_through)
+        slots: Tensor | int = self.grid.num_slots
         if self.border == "mask":
-            slots = 1 + self.grid.degree(rows.device)[head.index]
-        return head.quantized, head.index, head.commitment / self.dim, head.som / (self.dim * slots)
+            slots = self.grid.degree(rows.device)[head.index]
+        som = head.som
+        if self.neighbors_only:
+            of_winner = (rows.detach() - F.embedding(head.index, codebook)).to(som.dtype)
+            som = som - of_winner.square().sum(dim=1)
+            slots = torch.as_tensor(slots).clamp_min(1)  # a map of one node has no neighbours
+        else:
+            slots = slots + 1
+        return head.quantized, head.index, head.commitment / self.dim, som / (self.dim * slots)
 
     def _on_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The same of a map that follows moving averages."""
@@ -302,7 +315,7 @@ class SOMQuantizer(Quantizer):
         self.num_updates += 1
 
     @torch.no_grad()
-    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None) -> None:
+    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None, tries: int = 1) -> None:
         """Sets the codebook to k-means centres of encodings, laid out on the map.
 
         See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`. With ``update="ema"`` the
@@ -313,12 +326,13 @@ class SOMQuantizer(Quantizer):
             z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
             seed: of the k-means++ seeding.
             mask: as in :meth:`forward`.
+            tries: how many times k-means starts; the best is taken.
 
         Raises:
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
             ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
         """
-        self._start_from(lay_out(self._kmeans_centers(z, seed, mask), self.grid))
+        self._start_from(lay_out(self._kmeans_centers(z, seed, mask, tries), self.grid))
 
     @torch.no_grad()
     def initialize_som(self, z: Tensor, *, mask: Tensor | None = None) -> None:
@@ -334,7 +348,7 @@ class SOMQuantizer(Quantizer):
         Raises:
             ValueError: no real and finite encoding, or a shape that does not fit.
         """
-        rows = self._real_rows(z, mask)
+        rows = self.real_rows(z, mask)
         if len(rows) == 0:
             raise ValueError(
                 "SOMQuantizer.initialize_som: z must hold at least one encoding that is finite and not masked, got "
@@ -373,13 +387,33 @@ class SOMQuantizer(Quantizer):
             self.ema_sums[rows] = share * self.codebook[rows].to(self.ema_sums)
         return rows
 
+    @torch.no_grad()
+    def relabel(self, order: Tensor) -> None:
+        """Puts the codes in another order on the map: node v gets what node ``order[v]`` had, its averages too.
+
+        Args:
+            order: int64 ``[K]``, a permutation, see :func:`~somvae_ext.som.relabeling`.
+
+        Raises:
+            ValueError: anything else.
+        """
+        order = order.to(self.codebook.device)
+        everything = torch.arange(self.num_codes, device=order.device)
+        if order.dtype != torch.int64 or order.shape != everything.shape or not order.sort().values.equal(everything):
+            raise ValueError(
+                f"SOMQuantizer.relabel: order must be an int64 permutation of the {self.num_codes} nodes, got "
+                f"{order.dtype} of {list(order.shape)}"
+            )
+        for values in (self.codebook, *([self.ema_counts, self.ema_sums] if self.update == "ema" else [])):
+            values.copy_(values[order])
+
     def extra_repr(self) -> str:
         options = [f"{self.grid}", f"dim={self.dim}"]
         if self.update == "ema":
             options += [f"update='ema', decay={self.decay}, sigma_initial={self.sigma_initial}"]
             options += [f"sigma_final={self.sigma_final}, sigma_steps={self.sigma_steps}"]
         else:
-            options += [f"border={self.border!r}"]
+            options += [f"border={self.border!r}"] + ["neighbors_only=True"] * self.neighbors_only
         options += ["straight_through=True"] * self.straight_through + ["channel_first=True"] * self.channel_first
         return ", ".join(options)
 

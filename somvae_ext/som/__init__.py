@@ -1,7 +1,7 @@
 """The self-organizing map's algorithm as plain functions over the ops: what the estimator and the layer share.
 
 Grid and codebook go in, codes come out; nothing here keeps a state. Needs only torch and numpy, but for
-:func:`lay_out`, which needs scipy.
+:func:`lay_out` and :func:`relabeling`, which need scipy.
 """
 
 from somvae_ext.som.initialization import (
@@ -25,6 +25,7 @@ from somvae_ext.som.neighborhoods import (
     triangle,
 )
 from somvae_ext.som.processes import Processes
+from somvae_ext.som.relabeling import relabeling
 from somvae_ext.som.rows import ArrayRows, Chunk, Missing, Rows, SlicedArray, StreamRows, Values, first_batch
 from somvae_ext.som.schedules import SCHEDULES, Schedule, value_at
 from somvae_ext.som.training import (
@@ -74,6 +75,7 @@ __all__ = [
     "no_longer_better",
     "node_sums",
     "pull",
+    "relabeling",
     "sample_rows",
     "smoothed",
     "som_codes",

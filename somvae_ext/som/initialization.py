@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somvae_ext import ops
+from somvae_ext.config_checks import check_integer
 from somvae_ext.grid import Grid
 from somvae_ext.som.metrics import Metric
 from somvae_ext.som.processes import Processes
@@ -172,7 +173,7 @@ def _principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations: int = 50) -> Tensor:
+def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations: int = 50, tries: int = 1) -> Tensor:
     """Centres of k-means: k-means++ seeding (Arthur and Vassilvitskii 2007), then Lloyd's iterations.
 
     A centre that no row is nearest to moves to one of the rows that are farthest from their centres. Nothing of size
@@ -184,12 +185,14 @@ def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations
         num_centers: number of centres K.
         seed: draws the rows to begin with.
         max_iterations: Lloyd's iterations end when no row changes its centre, or here.
+        tries: how often to begin, each time with other draws; the centres of the least sum of squared distances are
+            taken, among equals the first.
 
     Returns:
         ``[K, D]`` of the dtype of ``z``, in no particular order; without gradient.
 
     Raises:
-        ValueError: a wrong shape or dtype, fewer rows than centres, or values that are not finite.
+        ValueError: a wrong shape or dtype, fewer rows than centres, values that are not finite, or ``tries`` below 1.
 
     Example:
         >>> z = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
@@ -199,8 +202,21 @@ def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations
     _check_rows("kmeans_centers", z)
     if not 1 <= num_centers <= len(z):
         raise ValueError(f"kmeans_centers: z must have at least num_centers = {num_centers} >= 1 rows, got {len(z)}")
-    z = z.detach()
-    centers = _plus_plus(z, num_centers, seed)
+    tries = check_integer("kmeans_centers", "tries", tries)
+    z, generator = z.detach(), torch.Generator().manual_seed(seed)
+    best, least = None, math.inf
+    for _ in range(tries):
+        centers = _lloyd(z, _plus_plus(z, num_centers, generator), max_iterations)
+        inertia = ops.bmu(z, centers).distance.double().sum().item() if tries > 1 else 0.0
+        if best is None or inertia < least:
+            best, least = centers, inertia
+    assert best is not None
+    return best
+
+
+def _lloyd(z: Tensor, centers: Tensor, max_iterations: int) -> Tensor:
+    """Lloyd's iterations from these centres on."""
+    num_centers = len(centers)
     previous = None
     for _ in range(max_iterations):
         distance, nearest = ops.bmu(z, centers)
@@ -272,6 +288,11 @@ def lay_out(centers: Tensor, grid: Grid) -> Tensor:
         >>> lay_out(line, Grid(1, 4)).flatten().tolist()
         [0.0, 1.0, 2.0, 3.0]
     """
+    return centers[layout_order(centers, grid).to(centers.device)]
+
+
+def layout_order(centers: Tensor, grid: Grid) -> Tensor:
+    """Which centre each node gets in :func:`lay_out`, int64 ``[K]`` on the CPU. Arguments and errors are the same."""
     _solver()  # a missing library should be known before the training
     if centers.dim() != 2 or len(centers) != grid.num_nodes or not centers.shape[1] or not centers.is_floating_point():
         raise ValueError(
@@ -287,8 +308,7 @@ def lay_out(centers: Tensor, grid: Grid) -> Tensor:
     rows = rows[order] / (float(rows.abs().max()) or 1.0)
     rows = rows - rows.mean(dim=0)
     codes = _batch_som(rows, grid, final_sigma=1.0)
-    chosen = order[_assignment(codes, rows, grid)]
-    return centers[chosen.to(centers.device)]
+    return order[_assignment(codes, rows, grid)]
 
 
 def _check_rows(owner: str, z: Tensor) -> None:
@@ -350,9 +370,8 @@ def _assignment(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
     return row_of_node
 
 
-def _plus_plus(z: Tensor, num_centers: int, seed: int) -> Tensor:
+def _plus_plus(z: Tensor, num_centers: int, generator: torch.Generator) -> Tensor:
     """Rows to begin with, each drawn with a chance proportional to its squared distance from those before it."""
-    generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(num_centers, dtype=torch.float64, generator=generator, device="cpu").tolist()
     centers = z.new_empty(num_centers, z.shape[1])
     distance = torch.ones(len(z), dtype=z.dtype, device=z.device)

@@ -11,12 +11,16 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from somvae_ext.models import SOMVAE
 from somvae_ext.nn import Quantizer, SOMQuantizer
 from somvae_ext.training.processes import add_up
 from somvae_ext.training.trainable import WithLatentVariance
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
 _ENCODINGS_PER_CODE = 32
+# After a warm-up the start decides on the clusters: no fewer than these.
+_ENCODINGS_AFTER_WARM_UP = 15_000
+_ENCODINGS_FOR_PLACES = 10_000
 _SEEDS = 2**63 - 1  # randint's bound must fit int64
 
 
@@ -85,6 +89,8 @@ def initialize(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed:
     if model.config.init == "normal" and warm_up_epochs(model) == 0:
         return
     count = -(-_ENCODINGS_PER_CODE * model.quantizer.num_codes // model.codes_per_sample)
+    if warm_up_epochs(model) > 0:
+        count = max(count, _ENCODINGS_AFTER_WARM_UP)
     model.initialize(_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
 
 
@@ -124,6 +130,42 @@ def revive(
         for optimizer in optimizers:
             reset_rows(optimizer, parameter, rows)
     return len(unused)
+
+
+def relabel_after(model: CodebookModel) -> int:
+    """After how many epochs the nodes change places; 0: never."""
+    return int(getattr(model.config, "relabel_after", 0))
+
+
+def relabel(
+    model: CodebookModel,
+    optimizers: Sequence[torch.optim.Optimizer],
+    train: Dataset[dict[str, Tensor]],
+    fabric: Fabric,
+    *,
+    seed: int,
+) -> Tensor:
+    """Lets nodes change places on the map, and what optimizers know of them too.
+
+    Args:
+        model: a :class:`~somvae_ext.models.SOMVAE`.
+        optimizers: their moments of the codes and of the transitions move along.
+        train: where the samples come from that show which nodes should be neighbours.
+        fabric: knows the processes, of which the first decides.
+        seed: of the training.
+
+    Returns:
+        The order, int64 ``[K]``: node v is what ``order[v]`` was.
+    """
+    assert isinstance(model, SOMVAE)
+    x = _random_samples(model, train, _ENCODINGS_FOR_PLACES, torch.Generator().manual_seed(seed))
+    order = fabric.broadcast(model.find_places(x, seed=seed))  # each finds one, and the first one's holds
+    for parameter, axes in model.relabel(order):
+        for optimizer in optimizers:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    optimizer.state[parameter][name] = value[order] if axes == 1 else value[order][:, order]
+    return order
 
 
 def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:

@@ -24,11 +24,14 @@ from somvae_ext.training.codebook import (
     follow_variance,
     initialize,
     model_with_codebook,
+    relabel,
+    relabel_after,
     revive,
     warm_up_epochs,
     warn_of_wide_neighborhood,
 )
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
+from somvae_ext.training.hardening import HardeningTargets, hardening_targets
 from somvae_ext.training.processes import (
     ShuffledShare,
     average_gradients,
@@ -65,10 +68,13 @@ def fit(
 
     Where the config asks for augmentation, each training step draws a transform for each sample, or each series, from
     torch's global CPU generator. The forward pass gets the transformed images, and the loss compares its output with
-    the clean ones. Validation, ``metrics`` and a codebook's initialization and revival use clean images only.
+    the clean ones, or, with ``config.augmented_target``, with the transformed ones. Validation, ``metrics`` and a
+    codebook's initialization and revival use clean images only.
 
     A codebook starts from random training samples before the first epoch, or, where the model's config has
-    ``warm_up_epochs``, before the first one after these. Until then it does not learn, and no node is revived.
+    ``warm_up_epochs``, before the first one after these. Until then it does not learn, no node is revived, and the
+    rates stay as they are; after them the optimizers begin anew. The targets of a SOM-VAE's hardening are made before
+    each epoch, from the clean training samples. Nodes change places at the end of the epoch ``relabel_after``.
 
     Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
     of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
@@ -100,10 +106,10 @@ def fit(
     Raises:
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
-        ValueError: no training samples, no epoch after the model's warm-up, weights of float16, samples that the
-            model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model that is
-            not one of images, ``resume`` without a run folder, or a checkpoint of another model, or of another number
-            of processes.
+        ValueError: no training samples, no epoch after the model's warm-up, or too few for its relabelling, weights of
+            float16, samples that the model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``,
+            augmentation for a model that is not one of images, ``resume`` without a run folder, or a checkpoint of
+            another model, or of another number of processes.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
@@ -154,6 +160,12 @@ def fit(
             f"got {config.epochs}"
         )
 
+    if with_codebook is not None and relabel_after(with_codebook) > config.epochs:
+        raise ValueError(
+            f"fit: epochs must be at least the model's relabel_after, {relabel_after(with_codebook)}, got "
+            f"{config.epochs}"
+        )
+
     history: list[dict[str, Any]] = []
     if resume:
         history = _resume(fabric, progress, run_folder)
@@ -168,9 +180,12 @@ def fit(
         if with_codebook is not None and epoch == warm_up + 1:
             initialize(with_codebook, train, seed=config.seed)
             copy_from_first(fabric, network.state_dict().values())
+            for optimizer in optimizers:
+                optimizer.state.clear()  # which knew another loss
         elif with_codebook is not None and config.revive and not warming_up and progress.unused is not None:
             revived = revive(with_codebook, optimizers, progress.unused, train, seed=config.seed, epoch=epoch)
             copy_from_first(fabric, with_codebook.quantizer.state_dict().values())
+        targets = None if warming_up else hardening_targets(model, train, fabric)
         module.train()
         means, iterations = _RunningMeans(), _Iterations(epoch, first_step=progress.step + 1)
         # disable=None: no bar where stderr is not a terminal.
@@ -182,7 +197,9 @@ def fit(
                 model.set_progress(progress.step, epoch)
             # DDP would wait for gradients of codes, their decoder and transitions, which have none in a warm-up.
             with fabric.no_backward_sync(module, enabled=warming_up):
-                output, losses, values, count = _losses(module, model, batch, augment)
+                output, losses, values, count = _losses(
+                    module, model, batch, augment, targets, augmented_target=config.augmented_target
+                )
                 values, count = _over_processes(fabric, values, count)
                 iterations.add(values)
                 _check_finite(values, progress, run_folder)
@@ -200,7 +217,8 @@ def fit(
             _check_finite_norm(norm, progress, run_folder)
             for optimizer, schedule in zip(fabric_optimizers, schedules, strict=True):
                 optimizer.step()
-                schedule.step()
+                if not warming_up:
+                    schedule.step()
             if with_codebook is not None and not warming_up:
                 follow_averages(with_codebook, output, fabric)
                 follow_variance(with_codebook, output, fabric)
@@ -222,6 +240,9 @@ def fit(
         }
         if usage is not None:
             usage.counts = torch.stack(gather(fabric, usage.counts)).sum(dim=0)
+            if with_codebook is not None and epoch == relabel_after(with_codebook):
+                places = relabel(with_codebook, optimizers, train, fabric, seed=config.seed)
+                usage.counts = usage.counts[places.cpu()]
             record |= {"usage": usage.usage, "perplexity": usage.perplexity}
         if usage is not None and with_codebook is not None:
             record["revived"] = revived
@@ -335,16 +356,25 @@ class _RunningMeans:
 
 
 def _losses(
-    module: nn.Module, model: Trainable, batch: dict[str, Tensor], augment: AffineAugmentation | None = None
+    module: nn.Module,
+    model: Trainable,
+    batch: dict[str, Tensor],
+    augment: AffineAugmentation | None = None,
+    targets: HardeningTargets | None = None,
+    *,
+    augmented_target: bool = False,
 ) -> tuple[Any, Any, dict[str, float], int]:
     """The output for a batch, its losses, the same as numbers, and how many frames they are means over.
 
-    The forward pass gets the augmented samples, and the loss always the clean ones.
+    The forward pass gets the augmented samples. The loss gets the clean ones, or the same if it is to; targets are
+    always those of the clean ones.
     """
     fields = {name: batch[name] for name in model.batch_fields if name in batch}
-    output = module(**fields) if augment is None else module(**fields | {"x": augment(fields["x"])})
+    seen = fields if augment is None else fields | {"x": augment(fields["x"])}
+    output = module(**seen)
+    goals = {} if targets is None else {"targets": targets(fields)}
     with passing_nan():  # the loop stops at it with the step and the term
-        losses = model.loss(output, **fields)
+        losses = model.loss(output, **(seen if augmented_target else fields), **goals)
     # One copy from the device for all terms.
     values = dict(zip(losses._fields, torch.stack([term.detach() for term in losses]).tolist(), strict=True))
     mask = fields.get("mask")

@@ -30,6 +30,7 @@ class RunFolder:
     ``checkpoint.pt``     all that it takes to use the model, or to go on training
     ``evaluation.json``   the last evaluation of this checkpoint on each split, by the splits' names
     ``experts.pt``        of a mixture: what each expert made of one z, epoch by epoch
+    ``choice.json``       which of several seeds this is, and by what it was chosen
     ``*.png``             pictures
     ====================  ================================================================================
 
@@ -55,6 +56,7 @@ class RunFolder:
     CHECKPOINT = "checkpoint.pt"
     EVALUATION = "evaluation.json"
     EXPERT_IMAGES = "experts.pt"
+    CHOICE = "choice.json"
 
     RECONSTRUCTIONS = "reconstructions.png"
     SAMPLES = "samples.png"
@@ -81,7 +83,7 @@ class RunFolder:
         ITERATION_CURVES,
     )
 
-    _FILES = (CONFIG, METRICS, ITERATIONS, CHECKPOINT, EVALUATION, EXPERT_IMAGES, *PICTURES)
+    _FILES = (CONFIG, METRICS, ITERATIONS, CHECKPOINT, EVALUATION, EXPERT_IMAGES, CHOICE, *PICTURES)
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.path = Path(path)
@@ -124,6 +126,20 @@ class RunFolder:
         folder._earlier = []
         folder._config = None
         return folder
+
+    def adopt(self, run: RunFolder, choice: dict[str, Any]) -> None:
+        """Takes over what another run has written so far: it was chosen among several.
+
+        Args:
+            run: the one that was chosen, with a checkpoint.
+            choice: how, for ``choice.json``.
+        """
+        self.save_config(run.load_config())
+        for name in (self.METRICS, self.ITERATIONS, self.EXPERT_IMAGES, self.CHECKPOINT):
+            if (run.path / name).is_file():
+                content = (run.path / name).read_bytes()
+                self._write(name, lambda file, content=content: file.write(content))  # type: ignore[misc]
+        self._save_json(self.CHOICE, choice)
 
     def _is_run(self) -> bool:
         """Whether ``config.json`` is one of ours, of whatever version."""

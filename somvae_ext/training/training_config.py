@@ -29,6 +29,7 @@ class TrainingConfig:
             degrees (at most 180), relative (below 1), and as a factor; see
             :class:`~somvae_ext.training.augmentation.AffineAugmentation`. The model sees the transformed image and its
             loss the clean one. 0 everywhere leaves images as they are. Not part of the published recipe.
+        augmented_target: let the loss have the transformed image, too: the model is to reconstruct what it sees.
         seed: order of the samples, and whatever the model draws.
 
     The defaults are the published recipe of SOM-VAE (Fortuin et al. 2019 and github.com/ratschlab/SOM-VAE).
@@ -50,6 +51,7 @@ class TrainingConfig:
     max_rotation: float = 0.0
     max_scale: float = 0.0
     max_shear: float = 0.0
+    augmented_target: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,3 +64,8 @@ class TrainingConfig:
             seed=Bounds(at_least=0, at_most=2**63 - 1),
             **AUGMENTATION_BOUNDS,
         )
+        if self.augmented_target and all(getattr(self, name) == 0 for name in AUGMENTATION_BOUNDS):
+            raise ValueError(
+                "TrainingConfig: augmented_target must be False where images are left as they are, got True and "
+                f"{', '.join(AUGMENTATION_BOUNDS)} of 0"
+            )

@@ -1,0 +1,106 @@
+"""How purely the nodes of a SOM-VAE hold classes: three seeds of each recipe, as JSON.
+
+    python benchmarks/clusters.py --data-root DIR
+
+trains each setting with `somvae fit` and evaluates it on the test split; k-means of the pixels stands beside them. A
+run that is complete is kept as long as its options are the same, so an interruption costs one run. CPU minutes are
+those of the whole command, pictures included; `seconds` is the training alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import describe
+from record import Record
+from sklearn.cluster import KMeans
+from torch import from_numpy
+from training_runs import mean_and_deviation, trained
+
+from somvae_ext import evaluation as metrics
+from somvae_ext.data import Samples, load
+
+PAPER = {"mnist": (0.731, 0.594), "fashion-mnist": (0.678, 0.590)}  # purity and NMI at 4 x 4 (Fortuin et al. 2019)
+SMALL = ["--rows", "4", "--cols", "4"]
+LARGE = ["--rows", "8", "--cols", "8"]
+STILL = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
+# The published loss with the weights that cluster best.
+BY_GRADIENTS = ["--preset", "augmented", "--alpha", "5", "--beta", "4.5", *SMALL]
+
+SETTINGS: dict[str, list[str]] = {
+    f"{data}, {name}": ["--data", data, *options]
+    for data in PAPER
+    for name, options in {
+        "clusters": ["--preset", "clusters"],
+        "own-loss": ["--preset", "own-loss"],
+        "augmented": ["--preset", "augmented", *SMALL],
+        "gradients": BY_GRADIENTS,
+        "gradients, not augmented": [*BY_GRADIENTS, *STILL],
+        "gradients, neighbours only": [*BY_GRADIENTS, "--neighbors-only"],
+        "gradients, neighbours only, not augmented": [*BY_GRADIENTS, "--neighbors-only", *STILL],
+        "clusters, 8 x 8": ["--preset", "clusters", *LARGE],
+        "own-loss, 8 x 8": ["--preset", "own-loss", *LARGE, "--neighbor-margin", "5"],
+    }.items()
+}
+
+
+def kmeans(data: str, root: Path, seed: int) -> dict[str, Any]:
+    """As many clusters of the training images' pixels, without a network."""
+    splits = load(data, root=root)
+    assert isinstance(splits.train, Samples)
+    assert isinstance(splits.test, Samples)
+    start = time.process_time()
+    fitted = KMeans(16, n_init=1, random_state=seed).fit(splits.train.x.flatten(1).numpy())
+    index = from_numpy(fitted.predict(splits.test.x.flatten(1).numpy())).long()
+    label = splits.test.label
+    scores = {"nmi_arithmetic": metrics.nmi(label, index), "purity": metrics.purity(label, index)}
+    return {"cpu_minutes": round((time.process_time() - start) / 60, 2), "test": scores}
+
+
+def line(setting: str, runs: list[dict[str, Any]]) -> str:
+    shown = {
+        "purity": "purity",
+        "nmi_arithmetic": "NMI",
+        "nmi_geometric": "geometric",
+        "topographic_error_4": "TE 4",
+        "order": "order",
+    }
+    parts = [f"{title} {mean_and_deviation(runs, name)}" for name, title in shown.items() if name in runs[0]["test"]]
+    minutes = statistics.mean(run["cpu_minutes"] for run in runs)
+    return f"{setting:56} {'  '.join(parts)}  {minutes:.2f} CPU min"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", required=True, type=Path, help="folder with MNIST/raw and FashionMNIST/raw")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    names = [*SETTINGS, *(f"{data}, k-means" for data in PAPER)]
+    parser.add_argument("--settings", nargs="+", choices=names, default=names, metavar="SETTING")
+    parser.add_argument("--threads", type=int, help="threads of each training; by default those of its recipe")
+    parser.add_argument("--runs", type=Path, default=Path("runs/clusters"), help="where the run folders go")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/clusters.json"))
+    arguments = parser.parse_args()
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+
+    threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+    record = Record(arguments.json, machine=describe(), settings=SETTINGS, paper=PAPER, results={})
+    for setting in arguments.settings:
+        runs: list[dict[str, Any]] = []
+        for seed in arguments.seeds:
+            if setting in SETTINGS:
+                folder = arguments.runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
+                options = [*SETTINGS[setting], "--data-root", str(arguments.data_root), "--seed", str(seed), *threads]
+                runs.append({"seed": seed} | trained(folder, options))
+            else:
+                runs.append({"seed": seed} | kmeans(setting.partition(",")[0], arguments.data_root, seed))
+            record.put("results", record.contents["results"] | {setting: runs})
+        print(line(setting, runs), flush=True)
+    record.say_where()
+
+
+if __name__ == "__main__":
+    main()

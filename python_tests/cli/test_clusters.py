@@ -1,0 +1,84 @@
+"""The presets of clusters, the choice among seeds, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from somvae_ext.cli import main
+from somvae_ext.training import load_model
+
+SMALL = ["fit", "--data", "digits", "--latent-dim", "8", "--accelerator", "cpu", "--out", "run"]
+
+
+def config(section: str, folder: str = "run") -> dict[str, Any]:
+    return json.loads(Path(folder, "config.json").read_text())[section]
+
+
+def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
+    assert main([*SMALL, "--preset", "clusters", "--epochs", "4"]) == 0
+    model, training = config("model"), config("training")
+    assert (model["rows"], model["cols"], model["init"], model["warm_up_epochs"]) == (4, 4, "kmeans", 2)
+    assert (model["alpha"], model["beta"], model["hardening"], model["soft_som"]) == (0.0, 0.0, 1.0, 0.05)
+    assert model["relabel_after"] == 4
+    assert training["max_rotation"] == 10.0
+    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 < last["train"]["hardening"] < 5
+    assert load_model("run").assign(torch.rand(5, 1, 8, 8)).shape == (5,)
+
+
+def test_own_loss_narrows_at_once_and_changes_places_half_way_through() -> None:
+    assert main([*SMALL, "--preset", "own-loss", "--epochs", "3"]) == 0
+    model = config("model")
+    assert (model["codebook_update"], model["alpha"], model["beta"]) == ("ema", 0.2, 0.0)
+    assert (model["sigma_initial"], model["sigma_final"], model["sigma_steps"]) == (0.3, 0.05, round(0.4 * 3 * 40))
+    assert (model["relabel_after"], model["neighbor_margin"]) == (2, 2.0)
+
+
+def test_options_go_before_the_preset() -> None:
+    options = ["--rows", "2", "--relabel-after", "1", "--hardening", "0.5", "--warm-up-epochs", "0"]
+    assert main([*SMALL, "--preset", "clusters", "--epochs", "2", *options]) == 0
+    model = config("model")
+    assert (model["rows"], model["relabel_after"], model["hardening"], model["warm_up_epochs"]) == (2, 1, 0.5, 0)
+
+
+def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
+    assert main([*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1", "--best-of", "3", "--seed", "5"]) == 0
+    losses = {
+        seed: json.loads(Path(f"run/seeds/{seed}/metrics.jsonl").read_text())["validation"]["total"]
+        for seed in (5, 6, 7)
+    }
+    chosen = min(losses, key=lambda seed: losses[seed])
+    choice = json.loads(Path("run/choice.json").read_text())
+    assert choice["chosen"] == chosen
+    assert choice["seeds"] == {str(seed): loss for seed, loss in losses.items()}
+    assert config("training")["seed"] == chosen
+    kept, original = load_model("run").state_dict(), load_model(f"run/seeds/{chosen}").state_dict()
+    assert all(value.equal(original[name]) for name, value in kept.items())
+    assert Path("run/evaluation.json").is_file()
+    assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
+    again = [*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1"]
+    assert main([*again, "--overwrite"]) == 0
+    assert not Path("run/choice.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--best-of", "0"], "--best-of must be at least 1, got 0"),
+        (["--best-of", "2", "--split", "all"], "--best-of chooses by the validation loss, and --split all holds no"),
+        (["--codebook-update", "ema", "--neighbors-only"], "--neighbors-only is for --codebook-update gradient"),
+        (["--preset", "own-loss", "--soft-som", "0.1"], "--soft-som is for --codebook-update gradient"),
+        (["--preset", "clusters", "--epochs", "2"], "--warm-up-epochs must be below --epochs"),
+        (["--relabel-after", "9", "--epochs", "2"], "epochs must be at least the model's relabel_after, 9, got 2"),
+        (["--augmented-target"], "augmented_target must be False where images are left as they are"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, *options]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not Path("run/checkpoint.pt").exists()

@@ -1,0 +1,231 @@
+"""Cluster-assignment hardening and nodes that change places, in the training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from somvae_ext.data import Samples
+from somvae_ext.evaluation import topographic_error
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.nn.soft_assignment import log_soft_assignment
+from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.training.hardening import HardeningTargets
+
+CONFIG = SOMVAEConfig(input_shape=(1, 4, 4), rows=3, cols=4, latent_dim=3, hidden_sizes=(8,))
+RECIPE = TrainingConfig(epochs=4, batch_size=8, learning_rate=1e-2)
+HARDENED = {"alpha": 0.0, "beta": 0.0, "hardening": 1.0, "soft_som": 0.05, "warm_up_epochs": 1, "init": "kmeans"}
+
+
+def make(**options: object) -> SOMVAE:
+    torch.manual_seed(0)
+    return SOMVAE(dataclasses.replace(CONFIG, **options)).double()  # type: ignore[arg-type]
+
+
+def images(rows: int = 41) -> Samples:
+    return Samples(torch.rand(rows, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+
+
+def series() -> Samples:
+    x = torch.rand(9, 5, 1, 4, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return Samples(x, mask=torch.arange(5) < torch.arange(9)[:, None] % 5 + 1)
+
+
+def train(model: SOMVAE, data: Samples, recipe: TrainingConfig = RECIPE, **options: object) -> list[dict]:
+    return fit(model, data, recipe, accelerator="cpu", **options)  # type: ignore[arg-type]
+
+
+def expected_targets(model: SOMVAE, x: Tensor, frames: Tensor) -> Tensor:
+    """Of samples ``[N, ...]``, with the frequencies of all real training frames ``[M, ...]``."""
+    with torch.no_grad():
+        everything = log_soft_assignment(model.encode(frames), model.quantizer.codebook).exp()
+        s = log_soft_assignment(model.encode(x), model.quantizer.codebook).exp()
+    sharp = s.square() / everything.sum(dim=0)
+    return sharp / sharp.sum(dim=1, keepdim=True)
+
+
+def test_targets_are_those_of_the_model_as_it_was_with_the_sums_over_all_samples() -> None:
+    model, data = make(hardening=1.0), images(700)  # of several batches
+    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    expected = expected_targets(model, data.x[3:9], data.x)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+    torch.testing.assert_close(targets({"x": data.x[3:9]}), expected)
+
+
+def test_padding_takes_no_part_in_the_frequencies() -> None:
+    model, data = make(hardening=1.0), series()
+    assert data.mask is not None
+    data.x[~data.mask] = torch.nan
+    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    got = targets({"x": data.x, "mask": data.mask})
+    real = data.x[data.mask]
+    torch.testing.assert_close(got[data.mask], expected_targets(model, real, real))
+
+
+class Watched(SOMVAE):
+    """Writes down what its loss gets."""
+
+    def watch(self) -> Watched:
+        self.given: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self.seen: list[Tensor] = []
+        return self
+
+    def forward(self, x: Tensor, mask: Tensor | None = None):  # type: ignore[no-untyped-def]
+        if self.training:
+            self.seen.append(x)
+        return super().forward(x, mask)
+
+    def loss(self, output, x, mask=None, targets=None):  # type: ignore[no-untyped-def]
+        if self.training:
+            self.given.append((x, output.z_e, targets))
+        return super().loss(output, x, mask, targets)
+
+
+def watched(**options: object) -> Watched:
+    torch.manual_seed(0)
+    return Watched(dataclasses.replace(CONFIG, **options)).watch().double()  # type: ignore[arg-type]
+
+
+def test_a_training_gives_the_targets_of_the_clean_samples_as_they_were_when_the_epoch_began() -> None:
+    model, data = watched(**HARDENED), images()
+    before: list[SOMVAE] = []
+
+    def keep(_: int) -> None:
+        before.append(make(**HARDENED))
+        before[-1].load_state_dict(model.state_dict())
+
+    train(model, data, dataclasses.replace(RECIPE, max_shift=2.0), after_epoch=keep)
+    steps = 6  # of an epoch
+    assert [targets is None for _, _, targets in model.given[:steps]] == [True] * steps  # while it warms up
+    for epoch in (2, 3):  # the second starts from k-means, which only the loop has seen
+        for x, _, targets in model.given[epoch * steps : (epoch + 1) * steps]:
+            assert targets is not None
+            torch.testing.assert_close(targets, expected_targets(before[epoch - 1], x, data.x))
+    clean, seen = torch.cat([x for x, _, _ in model.given[:steps]]), torch.cat(model.seen[:steps])
+    assert sorted(clean.flatten().tolist()) == sorted(data.x.flatten().tolist())
+    assert not seen.equal(clean)
+
+
+def test_the_loss_has_the_transformed_images_if_it_is_to() -> None:
+    model = watched()
+    train(model, images(), dataclasses.replace(RECIPE, max_shift=2.0, augmented_target=True))
+    assert all(x.equal(seen) for (x, _, _), seen in zip(model.given, model.seen, strict=True))
+    with pytest.raises(ValueError, match="augmented_target must be False where images are left as they are, got True"):
+        TrainingConfig(augmented_target=True)
+
+
+def test_after_the_warm_up_decoders_rates_and_optimizers_begin_anew(tmp_path: Path) -> None:
+    model, rates = make(**HARDENED), []
+    recipe = dataclasses.replace(RECIPE, decay_steps=6)
+    start: list[dict[str, Tensor]] = []
+    original = model.initialize
+
+    def initialize(*args: object, **options: object) -> None:
+        original(*args, **options)  # type: ignore[arg-type]
+        start.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    model.initialize = initialize  # type: ignore[method-assign]
+    folder = RunFolder(tmp_path)
+    history = train(model, images(), recipe, run_folder=folder)
+    rates = [record["learning_rate"] for record in history]
+    assert rates == pytest.approx([1e-2, 0.9e-2, 0.81e-2, 0.729e-2])
+    for name, value in model.decoder_e.state_dict().items():  # type: ignore[union-attr]
+        assert start[0][f"decoder_q.{name}"].equal(start[0][f"decoder_e.{name}"])
+        assert value.shape
+    (adam,) = folder.load_checkpoint()["optimizers"]
+    assert {int(state["step"]) for state in adam["state"].values()} == {18}  # three epochs of six
+
+
+PERMUTABLE = {
+    "gradients": {"beta": 0.0},
+    "averages without a neighbourhood": {
+        "codebook_update": "ema",
+        "beta": 0.0,
+        "sigma_initial": 0.05,
+        "sigma_final": 0.05,
+    },
+    "hardening": HARDENED | {"soft_som": 0.0},
+}
+
+
+@pytest.mark.parametrize("options", PERMUTABLE.values(), ids=PERMUTABLE.keys())
+@pytest.mark.parametrize("after", [3, 4])
+def test_a_training_goes_on_as_if_nodes_had_always_been_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], after: int
+) -> None:
+    """Where the loss does not know of neighbours: codes, averages, transitions and moments are the same, permuted."""
+    options = options | {"gamma": 1.0, "tau": 0.5}
+    data, orders = series(), []
+    original = SOMVAE.relabel
+
+    def relabel(model: SOMVAE, order: Tensor) -> list:
+        orders.append(order)
+        return original(model, order)
+
+    monkeypatch.setattr(SOMVAE, "relabel", relabel)
+    runs, histories, checkpoints = {}, [], []
+    for name, change in (("plain", {}), ("placed", {"relabel_after": after})):
+        model = make(**options, **change)
+        folder = RunFolder(tmp_path / name)
+        histories.append(train(model, data, run_folder=folder))
+        runs[name] = model
+        checkpoints.append(folder.load_checkpoint())
+    plain, placed = runs["plain"], runs["placed"]
+    order = orders[0]
+    assert not order.equal(torch.arange(12))
+    close = {"rtol": 1e-7, "atol": 1e-9}  # sums in another order, and a few steps of Adam from there
+    torch.testing.assert_close(placed.quantizer.codebook, plain.quantizer.codebook[order], **close)
+    assert plain.transitions is not None
+    assert placed.transitions is not None
+    torch.testing.assert_close(placed.transitions.logits, plain.transitions.logits[order][:, order], **close)
+    if plain.config.codebook_update == "ema":
+        torch.testing.assert_close(placed.quantizer.ema_counts, plain.quantizer.ema_counts[order], **close)
+        torch.testing.assert_close(placed.quantizer.ema_sums, plain.quantizer.ema_sums[order], **close)
+    for before, record in zip(*histories, strict=True):
+        assert record["train"]["total"] == pytest.approx(before["train"]["total"], rel=1e-7)
+        assert (record["usage"], record["perplexity"]) == pytest.approx((before["usage"], before["perplexity"]))
+    dense = [name for name, _ in plain.named_parameters() if not name.startswith("transitions")]
+    moments = [checkpoint["optimizers"][0]["state"] for checkpoint in checkpoints]
+    table = len(dense)  # the second group of parameters
+    for key in ("exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(
+            moments[1][table][key], moments[0][table][key][order][:, order], **close, msg=f"transitions' {key}"
+        )
+        if "quantizer.codebook" in dense:
+            row = dense.index("quantizer.codebook")
+            torch.testing.assert_close(moments[1][row][key], moments[0][row][key][order], **close, msg=f"codes' {key}")
+
+
+def test_nodes_that_change_places_lower_the_topographic_error() -> None:
+    data, errors = images(400), []
+    for after in (0, 4):
+        model = make(alpha=0.05, beta=0.0, init="kmeans", relabel_after=after)
+        train(model, data)
+        errors.append(
+            topographic_error(model.encode(data.x).detach(), model.quantizer.codebook.detach(), model.config.grid)
+        )
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_training_too_short_for_its_relabelling_is_refused() -> None:
+    with pytest.raises(ValueError, match="epochs must be at least the model's relabel_after, 5, got 4"):
+        train(make(relabel_after=5), images())
+
+
+def test_transitions_of_near_nodes_cannot_change_places() -> None:
+    model = make(gamma=1.0, transitions="local")
+    with pytest.raises(ValueError, match="transitions must be 'dense', got 'local'"):
+        model.relabel(torch.arange(12).flip(0))
+
+
+@pytest.mark.parametrize("order", [torch.arange(11), torch.zeros(12, dtype=torch.int64), torch.arange(12.0)])
+def test_only_permutations_are_orders(order: Tensor) -> None:
+    with pytest.raises(ValueError, match="order must be an int64 permutation of the 12 nodes"):
+        make().relabel(order)

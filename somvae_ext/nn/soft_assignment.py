@@ -1,0 +1,86 @@
+"""Soft assignment of encodings to codes, and what hardens it: the losses of SOM-VAE's successors.
+
+Xie et al. 2016, "Unsupervised deep embedding for clustering analysis" (DEC, arXiv 1511.06335); Manduchi et al. 2021,
+"T-DPSOM: an interpretable clustering method for unsupervised learning of patient health states" (arXiv 1910.01590).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from somvae_ext.grid import Grid
+
+# A share below the smallest normal number has no logarithm that float32 knows to a digit.
+_LEAST_SHARE = torch.finfo(torch.float32).tiny
+
+
+def log_soft_assignment(z: Tensor, codebook: Tensor) -> Tensor:
+    """Logarithms of Student's t with one degree of freedom between encodings and codes (DEC, eq. 1)::
+
+        s_ij = (1 + |z_i - e_j|^2)^-1 / sum over the codes k of (1 + |z_i - e_k|^2)^-1
+
+    Args:
+        z: encodings, floating ``[M, D]``.
+        codebook: codes ``[K, D]``.
+
+    Returns:
+        ``[M, K]``, float32, or float64 if ``z`` is, differentiable in both arguments.
+
+    Example:
+        >>> log_soft_assignment(torch.tensor([[1.0]]), torch.tensor([[1.0], [2.0]])).exp().tolist()[0]
+        [0.6666666865348816, 0.3333333432674408]
+    """
+    dtype = torch.promote_types(z.dtype, torch.float32)
+    with torch.autocast(z.device.type, enabled=False):
+        z, codebook = z.to(dtype), codebook.to(dtype)
+        # Around the codes' mean, so that an offset which all share costs no digits in |z|^2 - 2 z.e + |e|^2.
+        center = codebook.detach().mean(dim=0)
+        z, codebook = z - center, codebook - center
+        squares = z.square().sum(dim=1, keepdim=True) + codebook.square().sum(dim=1)
+        kernel = -torch.addmm(squares, z, codebook.T, alpha=-2).clamp_min(0).log1p()
+        return kernel.log_softmax(dim=1)
+
+
+def sharpened(log_s: Tensor, frequencies: Tensor) -> Tensor:
+    """The targets that harden a soft assignment (DEC, eq. 3)::
+
+        t_ij = (s_ij^2 / f_j) / sum over the codes k of (s_ik^2 / f_k)
+
+    Squares favour what is certain already; the division by f keeps large clusters from growing.
+
+    Args:
+        log_s: logarithms of the soft assignment ``[M, K]``.
+        frequencies: f, the sums of s over the data set, ``[K]``.
+
+    Returns:
+        ``[M, K]``, constants to the gradient.
+    """
+    scaled = 2 * log_s.detach() - frequencies.to(log_s).clamp_min(_LEAST_SHARE).log()
+    return scaled.softmax(dim=1)
+
+
+def hardening_loss(log_s: Tensor, targets: Tensor) -> Tensor:
+    """KL(t_i | s_i) of each encoding, ``[M]``, in nats (DEC, eq. 2)."""
+    # 0 log 0 is 0.
+    return (torch.special.xlogy(targets, targets) - targets * log_s).sum(dim=1)
+
+
+def soft_som_loss(log_s: Tensor, grid: Grid) -> Tensor:
+    """What draws the neighbours of the likely nodes to an encoding (the S-SOM loss of T-DPSOM), ``[M]``::
+
+        - sum over the nodes j of sg[s_ij] * sum over the neighbours n of j of log s_in
+
+    Args:
+        log_s: logarithms of the soft assignment ``[M, K]``, of encodings that are constants if it is to move codes
+            alone, as in SOM-VAE.
+        grid: of the K nodes.
+    """
+    neighbors = grid.neighbors(log_s.device)  # (K, S)
+    absent = neighbors < 0
+    weights = log_s.detach().exp()
+    loss = torch.zeros_like(log_s[:, 0])
+    for slot in range(neighbors.shape[1]):  # one at a time, so that nothing of M x K x S is held
+        near = log_s.index_select(1, neighbors[:, slot].clamp_min(0))
+        loss = loss - (weights * near.masked_fill(absent[:, slot], 0)).sum(dim=1)
+    return loss

@@ -1,0 +1,114 @@
+"""Which place on the map each code gets, once it is known which codes lie side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from somvae_ext.grid import Grid
+from somvae_ext.som.initialization import layout_order
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# Each random start costs some tens of matrix products: as many as fit into a few seconds, and no more than help.
+_MOST_TRIES = 32
+_WORK = 1 << 25
+# Pairs of nodes are exchanged one by one afterwards where that is quick.
+_EXCHANGED_NODES = 64
+
+
+def relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
+    """An order of codes under which as many pairs of codes as possible are neighbours on the grid.
+
+    A quadratic assignment, solved approximately (Vogelstein et al. 2015, "Fast approximate quadratic programming for
+    graph matching", by scipy) from several starts, of which the best is taken: the pairs seen as a sheet (two
+    eigenvectors of their Laplacian, Belkin and Niyogi 2003) that is laid out on the map, and random ones. It lowers the
+    topographic error, which says which share of the pairs are no neighbours, as far as an order of given codes can, and
+    is no evidence of any other order: decoded neighbours may look as different as before.
+
+    Args:
+        pairs: how often the codes were best and second best, ``[K, K]``, any numbers of at least 0; the two directions
+            are added up.
+        grid: of the K nodes.
+        seed: draws the starts.
+
+    Returns:
+        int64 ``[K]``, a permutation: ``codebook[order]`` is the codebook in its new order. If none is better than the
+        present one, that.
+
+    Raises:
+        ValueError: a wrong shape, or numbers that are negative or not finite.
+        ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+
+    Example:
+        >>> line = torch.tensor([[0, 0, 5], [0, 0, 5], [0, 0, 0]])  # code 2 lies between the others
+        >>> relabeling(line, Grid(1, 3))[1].item()
+        2
+    """
+    if pairs.shape != (grid.num_nodes, grid.num_nodes):
+        raise ValueError(f"relabeling: pairs must have shape [K, K] with K = {grid.num_nodes}, got {list(pairs.shape)}")
+    counts = pairs.detach().cpu().double()
+    if not counts.isfinite().all() or (counts < 0).any():
+        raise ValueError("relabeling: pairs must hold finite numbers of at least 0, got others")
+    counts = counts + counts.T
+    counts.fill_diagonal_(0)
+    if counts.sum() == 0:
+        return torch.arange(grid.num_nodes)
+    counts /= counts.sum()
+    weights = counts.numpy()
+    edges = _edges(grid)
+    best = np.arange(grid.num_nodes)
+    most = float((weights * edges).sum())
+    sheet = layout_order(_embedding(counts), grid).numpy()
+    for order in _solutions(weights, edges, sheet, seed):
+        reached = float((weights[np.ix_(order, order)] * edges).sum())
+        if reached > most:
+            best, most = order, reached
+    return torch.from_numpy(best)
+
+
+def _embedding(counts: Tensor) -> Tensor:
+    """The codes as points ``[K, 2]``, which are the closer the more often they were best and second best."""
+    degree = counts.sum(dim=1)
+    degree = degree.clamp_min(1e-3 * degree.mean())  # of codes that nothing is known of
+    scale = degree.rsqrt()
+    laplacian = torch.eye(len(counts), dtype=torch.float64) - scale[:, None] * counts * scale
+    _, vectors = torch.linalg.eigh(laplacian)
+    return scale[:, None] * vectors[:, 1:3]  # the first is constant
+
+
+def _solutions(weights: Floats, edges: Floats, sheet: Integers, seed: int) -> Iterator[Integers]:
+    """Orders of the codes, int64 ``[K]``."""
+    try:
+        from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "relabeling: it needs scipy, which is not installed; run: pip install 'somvae_ext[train]'", name=error.name
+        ) from error
+    nodes = len(weights)
+    rng = np.random.default_rng(seed)
+    places = [np.argsort(sheet)]  # of the codes
+    for _ in range(min(_MOST_TRIES, _WORK // nodes**3)):
+        options = {"maximize": True, "rng": rng, "P0": "randomized"}
+        places.append(quadratic_assignment(weights, edges, method="faq", options=options).col_ind)
+    for place in places:
+        if nodes <= _EXCHANGED_NODES:
+            guess = np.stack([np.arange(nodes), place], axis=1)
+            options = {"maximize": True, "rng": rng, "partial_guess": guess}
+            yield np.argsort(quadratic_assignment(weights, edges, method="2opt", options=options).col_ind)
+        else:
+            yield np.argsort(place)
+
+
+def _edges(grid: Grid) -> Floats:
+    """1 between neighbours, float64 ``[K, K]``."""
+    neighbors = grid.neighbors()
+    node, slot = (neighbors >= 0).nonzero(as_tuple=True)
+    edges = torch.zeros(grid.num_nodes, grid.num_nodes, dtype=torch.float64)
+    edges[node, neighbors[node, slot]] = 1
+    return edges.numpy()

@@ -1,0 +1,70 @@
+"""What cluster-assignment hardening aims at, anew in each epoch."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from somvae_ext.models import SOMVAE
+from somvae_ext.nn.soft_assignment import log_soft_assignment, sharpened
+from somvae_ext.training.batches import batches
+from somvae_ext.training.processes import add_up
+
+_BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
+
+
+class HardeningTargets:
+    """The sharpened soft assignments of all training samples, as the model was at the start of an epoch.
+
+    Not the assignments are held, which would take N x K, but copies of the encoder and the codes, which make them batch
+    by batch, and their sums over the training data. A training that is resumed between epochs has the same targets.
+
+    Args:
+        model: the model at the start of the epoch, in evaluation mode.
+        train: all training samples, in a dtype that the model takes.
+        fabric: knows the processes, each of which looks at a share of the samples.
+    """
+
+    def __init__(self, model: SOMVAE, train: Dataset[dict[str, Tensor]], fabric: Fabric) -> None:
+        self._shape = model.config.input_shape
+        self._encoder = copy.deepcopy(model.encoder).eval().requires_grad_(False)
+        self._codebook = model.quantizer.codebook.detach().clone()
+        frequencies = torch.zeros(model.num_clusters, dtype=torch.float64, device=self._codebook.device)
+        length = max(1, train[0]["x"].numel() // math.prod(self._shape))  # frames of a series
+        share = range(fabric.global_rank, len(train), fabric.world_size)  # type: ignore[arg-type]
+        # With a generator of its own: a loader draws a seed, which must not be of the training's random numbers.
+        for batch in batches(train, max(1, _BATCH_FRAMES // length), share, torch.Generator()):
+            frequencies += self._log_shares(batch).exp().double().sum(dim=0)
+        (self._frequencies,) = add_up(fabric, [frequencies])
+
+    def __call__(self, fields: Mapping[str, Tensor]) -> Tensor:
+        """Targets ``[..., K]`` of the clean samples of a batch; zeros where they are masked."""
+        x, mask = fields["x"], fields.get("mask")
+        targets = sharpened(self._log_shares(fields), self._frequencies)
+        shape = x.shape[: x.dim() - len(self._shape)]
+        if mask is None:
+            return targets.view(*shape, -1)
+        whole = targets.new_zeros(*shape, targets.shape[1])
+        whole[mask] = targets
+        return whole
+
+    @torch.no_grad()
+    def _log_shares(self, fields: Mapping[str, Tensor]) -> Tensor:
+        """Logarithms of the shares of all nodes in each sample or real frame, ``[M, K]``."""
+        device = self._codebook.device
+        x, mask = fields["x"].to(device), fields.get("mask")
+        frames = x.reshape(-1, *self._shape) if mask is None else x[mask.to(device)]
+        return log_soft_assignment(self._encoder(frames).reshape(len(frames), -1), self._codebook)
+
+
+def hardening_targets(model: object, train: Dataset[dict[str, Tensor]], fabric: Fabric) -> HardeningTargets | None:
+    """The targets of an epoch that begins, of a model whose loss has a use for them."""
+    if isinstance(model, SOMVAE) and model.config.hardening > 0:
+        return HardeningTargets(model, train, fabric)
+    return None

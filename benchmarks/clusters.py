@@ -48,13 +48,13 @@ SETTINGS: dict[str, list[str]] = {
 }
 
 
-def kmeans(data: str, root: Path, seed: int) -> dict[str, Any]:
+def kmeans(data: str, num_clusters: int, root: Path, seed: int) -> dict[str, Any]:
     """As many clusters of the training images' pixels, without a network."""
     splits = load(data, root=root)
     assert isinstance(splits.train, Samples)
     assert isinstance(splits.test, Samples)
     start = time.process_time()
-    fitted = KMeans(16, n_init=1, random_state=seed).fit(splits.train.x.flatten(1).numpy())
+    fitted = KMeans(num_clusters, n_init=1, random_state=seed).fit(splits.train.x.flatten(1).numpy())
     index = from_numpy(fitted.predict(splits.test.x.flatten(1).numpy())).long()
     label = splits.test.label
     scores = {"nmi_arithmetic": metrics.nmi(label, index), "purity": metrics.purity(label, index)}
@@ -78,7 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", required=True, type=Path, help="folder with MNIST/raw and FashionMNIST/raw")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    names = [*SETTINGS, *(f"{data}, k-means" for data in PAPER)]
+    baselines = {f"{data}, {k} k-means": (data, k) for data in PAPER for k in (16, 64)}
+    names = [*SETTINGS, *baselines]
     parser.add_argument("--settings", nargs="+", choices=names, default=names, metavar="SETTING")
     parser.add_argument("--threads", type=int, help="threads of each training; by default those of its recipe")
     parser.add_argument("--runs", type=Path, default=Path("runs/clusters"), help="where the run folders go")
@@ -96,7 +97,7 @@ def main() -> None:
                 options = [*SETTINGS[setting], "--data-root", str(arguments.data_root), "--seed", str(seed), *threads]
                 runs.append({"seed": seed} | trained(folder, options))
             else:
-                runs.append({"seed": seed} | kmeans(setting.partition(",")[0], arguments.data_root, seed))
+                runs.append({"seed": seed} | kmeans(*baselines[setting], arguments.data_root, seed))
             record.put("results", record.contents["results"] | {setting: runs})
         print(line(setting, runs), flush=True)
     record.say_where()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
-from training_runs import evaluation, records, train
+from training_runs import trained
 
 STILL = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
 DENSE = [
@@ -32,12 +32,6 @@ SETTINGS: dict[str, list[str]] = {
     "mnist, gradient copy": ["--data", "mnist", *DENSE, "--gradient", "copy", "--epochs", "10"],
     "mnist, gradient none": ["--data", "mnist", *DENSE, "--gradient", "none", "--epochs", "10"],
 }
-
-
-def gather(folder: Path) -> dict[str, Any]:
-    """Test metrics and duration of a complete run."""
-    last = records(folder)[-1]
-    return {"epochs": last["epoch"], "seconds": last["seconds"], "test": evaluation(folder)}
 
 
 def line(setting: str, runs: list[dict[str, Any]]) -> str:
@@ -66,9 +60,8 @@ def main() -> None:
         results[setting] = []
         for seed in arguments.seeds:
             folder = arguments.runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
-            threads = ["--threads", str(arguments.threads)]
-            train(folder, [*SETTINGS[setting], "--data-root", arguments.data_root, "--seed", str(seed), *threads])
-            results[setting].append({"seed": seed} | gather(folder))
+            shared = ["--data-root", arguments.data_root, "--seed", str(seed), "--threads", str(arguments.threads)]
+            results[setting].append({"seed": seed} | trained(folder, [*SETTINGS[setting], *shared]))
         print(line(setting, results[setting]), flush=True)
     record = {"machine": describe(), "settings": SETTINGS, "results": results}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -48,10 +48,10 @@ def test_options_go_before_the_preset() -> None:
 
 def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
     assert main([*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1", "--best-of", "3", "--seed", "5"]) == 0
-    losses = {
-        seed: json.loads(Path(f"run/seeds/{seed}/metrics.jsonl").read_text())["validation"]["total"]
-        for seed in (5, 6, 7)
+    validation = {
+        seed: json.loads(Path(f"run/seeds/{seed}/metrics.jsonl").read_text())["validation"] for seed in (5, 6, 7)
     }
+    losses = {seed: terms["reconstruction_q"] + terms["reconstruction_e"] for seed, terms in validation.items()}
     chosen = min(losses, key=lambda seed: losses[seed])
     choice = json.loads(Path("run/choice.json").read_text())
     assert choice["chosen"] == chosen
@@ -60,25 +60,56 @@ def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
     kept, original = load_model("run").state_dict(), load_model(f"run/seeds/{chosen}").state_dict()
     assert all(value.equal(original[name]) for name, value in kept.items())
     assert Path("run/evaluation.json").is_file()
+
+
+def test_the_choice_is_the_training_with_that_seed_and_leaves_nothing_behind() -> None:
+    small = [*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1"]
+    assert main([*small, "--best-of", "3"]) == 0
+    chosen = json.loads(Path("run/choice.json").read_text())["chosen"]
+    kept = load_model("run").state_dict()
     assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
-    again = [*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1"]
-    assert main([*again, "--overwrite"]) == 0
+    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 2
+    assert main([*small, "--best-of", "2", "--overwrite"]) == 0
+    assert sorted(path.name for path in Path("run/seeds").iterdir()) == ["0", "1"]
+    assert main([*small, "--seed", str(chosen), "--overwrite"]) == 0
     assert not Path("run/choice.json").exists()
+    assert not Path("run/seeds").exists()
+    assert all(value.equal(kept[name]) for name, value in load_model("run").state_dict().items())
+
+
+def test_averages_can_be_asked_of_the_preset_of_clusters() -> None:
+    options = ["--preset", "clusters", "--epochs", "3", "--codebook-update", "ema", "--sigma-final", "0.4"]
+    assert main([*SMALL, *options]) == 0
+    assert (config("model")["soft_som"], config("model")["beta"], config("model")["hardening"]) == (0.0, None, 1.0)
+
+
+def test_a_warm_up_moves_the_change_of_places() -> None:
+    assert main([*SMALL, "--preset", "own-loss", "--epochs", "4", "--warm-up-epochs", "2"]) == 0
+    assert config("model")["relabel_after"] == 3
+
+
+def test_hidden_sizes_ask_for_the_dense_network_of_large_images() -> None:
+    options = ["--image-size", "16", "--preset", "augmented", "--hidden-sizes", "9", "--epochs", "1"]
+    assert main([*SMALL, *options]) == 0
+    assert (config("model")["network"], config("model")["hidden_sizes"]) == ("dense", [9])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--best-of", "0"], "--best-of must be at least 1, got 0"),
-        (["--best-of", "2", "--split", "all"], "--best-of chooses by the validation loss, and --split all holds no"),
+        (["--best-of", "1"], "--best-of must be at least 2, got 1"),
+        (["--best-of", "2", "--split", "all"], "--best-of chooses by the validation loss, but no validation data are"),
+        (["--model", "vae", "--preset", "notebook", "--best-of", "2"], "--best-of chooses by the validation loss"),
+        (["--preset", "own-loss", "--codebook-update", "gradient"], "--codebook-update must be ema for this preset"),
         (["--codebook-update", "ema", "--neighbors-only"], "--neighbors-only is for --codebook-update gradient"),
         (["--preset", "own-loss", "--soft-som", "0.1"], "--soft-som is for --codebook-update gradient"),
         (["--preset", "clusters", "--epochs", "2"], "--warm-up-epochs must be below --epochs"),
-        (["--relabel-after", "9", "--epochs", "2"], "epochs must be at least the model's relabel_after, 9, got 2"),
+        (["--relabel-after", "9", "--epochs", "2"], "--relabel-after must be at most --epochs, got 9 of 2 epochs"),
         (["--augmented-target"], "augmented_target must be False where images are left as they are"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, *options]) == 2
+    small = [option for option in SMALL if option not in ("--latent-dim", "8")] if "vae" in options else SMALL
+    assert main([*small, *options]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
-    assert not Path("run/checkpoint.pt").exists()
+    assert not Path("run").exists()

@@ -91,7 +91,8 @@ def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
     options = ["--preset", "ordered", "--codebook-update", "gradient", "--epochs", "1", "--image-size", "16"]
     assert main([*SMALL, "--data", "digits", *options]) == 0
     model = config("model")
-    assert (model["codebook_update"], model["network"], model["beta"]) == ("gradient", "small-conv", 0.9)
+    assert (model["codebook_update"], model["network"], model["beta"]) == ("gradient", "small-conv", None)
+    assert load_model("run").config.som_weight == 0.9
 
 
 @pytest.mark.parametrize(("option", "value"), [("--soft-som", "0.5"), ("--border", "mask")])
@@ -124,4 +125,4 @@ def test_a_run_of_before_loads_alike() -> None:
     expected = load_model("run").assign(x)
     path.write_text(json.dumps(whole))
     assert load_model("run").assign(x).equal(expected)
-    assert load_model("run").config.beta == 0.9
+    assert load_model("run").config.som_weight == 0.9

@@ -407,3 +407,15 @@ def test_training_on_what_is_hardly_data_stays_finite(
         optimizer.step()
         assert all(term.isfinite() for term in losses)
     assert all(parameter.isfinite().all() for parameter in somvae.parameters())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"hardening": 1.0, "soft_som": 0.5}, {"neighbor_margin": 1.0}, {"neighbors_only": True}],
+    ids=["hardening", "margin", "neighbours only"],
+)
+def test_the_other_objectives_compile_in_one_graph(options: dict[str, float]) -> None:
+    somvae, x = model(**options), torch.rand(6, 1, 3, 3)
+    plain = somvae.loss(somvae(x), x)
+    compiled = torch.compile(lambda x: somvae.loss(somvae(x), x), backend="aot_eager", fullgraph=True)(x)
+    torch.testing.assert_close(compiled.total, plain.total)

@@ -199,13 +199,14 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
             if case.targets is not None:
                 targets.append(case.targets[b, t] if case.targets.dim() == 3 else case.targets[b])
             terms["commitment"].append(distances[k] / dim)
-            if c.soft_som:
+            warming_up = case.epoch <= c.warm_up_epochs
+            if c.soft_som and not warming_up:
                 likely = student_t(z.detach(), codebook)
                 total = sum(
                     likely[j].detach() * torch.log(likely[n]) for j in range(num_nodes) for n in table[j] if n >= 0
                 )
                 terms["soft_som"].append(-total)
-            if c.neighbor_margin:
+            if c.neighbor_margin and not warming_up and case.epoch > c.relabel_after:
                 to_code = [((z - code.detach()) ** 2).sum() for code in codebook]
                 others = [to_code[j] for j in range(num_nodes) if j != k]
                 near = [to_code[n] for n in table[k] if n >= 0]
@@ -227,14 +228,14 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
                 terms["transition"].append(-torch.log(row[k]))
                 terms["smoothness"].append(sum(row[j] * distances[j] for j in range(num_nodes)) / num_nodes)
             previous = k
-    if c.hardening:
+    if c.hardening and case.epoch > c.warm_up_epochs:
         terms["hardening"] = divergences(encodings, codebook, targets)
     means = {name: sum(values) / len(values) if values else x.new_zeros(()) for name, values in terms.items()}
     gamma = c.gamma * c.gamma if c.square_gamma else c.gamma
     alpha = c.alpha if case.variance is None else c.alpha * min(1.0, 0.0025 / case.variance)
-    weights = {"commitment": alpha, "som": c.beta, "transition": gamma, "smoothness": c.tau}
+    weights = {"commitment": alpha, "som": 0.9 if c.beta is None else c.beta, "transition": gamma, "smoothness": c.tau}
     weights |= {"hardening": c.hardening, "soft_som": c.soft_som}
-    weights["neighbor_margin"] = c.neighbor_margin if case.epoch > c.relabel_after else 0.0
+    weights["neighbor_margin"] = c.neighbor_margin
     if ordered and c.beta is None:
         weights |= {"commitment": alpha / 2, "som": alpha / 2}
     if case.epoch <= c.warm_up_epochs:

@@ -24,6 +24,19 @@ def blobs(centers: Tensor, each: int = 30, spread: float = 0.01) -> Tensor:
     )
 
 
+def test_the_best_of_several_starts_of_kmeans_is_taken() -> None:
+    z = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def inertia(centers: Tensor) -> float:
+        return torch.cdist(z, centers).amin(dim=1).square().sum().item()
+
+    several = [inertia(kmeans_centers(z, 9, seed=3, tries=tries)) for tries in (1, 2, 4, 8)]
+    assert several == sorted(several, reverse=True)
+    assert several[-1] < several[0]
+    with pytest.raises(ValueError, match="kmeans_centers: tries must be an integer of at least 1, got 0"):
+        kmeans_centers(z, 9, tries=0)
+
+
 def test_separate_groups_get_a_centre_each() -> None:
     torch.manual_seed(0)
     points = torch.randn(6, 3) * 5

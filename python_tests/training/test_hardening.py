@@ -69,6 +69,33 @@ def test_padding_takes_no_part_in_the_frequencies() -> None:
     torch.testing.assert_close(got[data.mask], expected_targets(model, real, real))
 
 
+def test_a_batch_of_padding_alone_has_targets_of_zeros() -> None:
+    model, data = make(hardening=1.0), series()
+    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    assert targets({"x": data.x[:2], "mask": torch.zeros(2, 5, dtype=torch.bool)}).equal(torch.zeros(2, 5, 12).double())
+
+
+def test_a_sample_that_is_not_finite_spoils_no_other_target() -> None:
+    model, data = make(hardening=1.0), images(9)
+    expected = expected_targets(model, data.x[:8], data.x[:8])
+    data.x[8] = torch.nan
+    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    torch.testing.assert_close(targets({"x": data.x[:8]}), expected)
+
+
+@pytest.mark.parametrize(
+    ("hardening", "shape", "message"),
+    [
+        (0.0, (4, 12), "targets must be None for hardening = 0"),
+        (1.0, (4, 11), r"targets must have shape \[4, 12\], got \[4, 11\]"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(hardening: float, shape: tuple[int, int], message: str) -> None:
+    model, x = make(hardening=hardening), images(4).x
+    with pytest.raises(ValueError, match=message):
+        model.loss(model(x), x, targets=torch.full(shape, 1 / 12))
+
+
 class Watched(SOMVAE):
     """Writes down what its loss gets."""
 
@@ -117,12 +144,14 @@ def test_the_loss_has_the_transformed_images_if_it_is_to() -> None:
     model = watched()
     train(model, images(), dataclasses.replace(RECIPE, max_shift=2.0, augmented_target=True))
     assert all(x.equal(seen) for (x, _, _), seen in zip(model.given, model.seen, strict=True))
+    clean = {image.sum().item() for image in images().x}
+    assert not any(image.sum().item() in clean for image in model.seen[0])
     with pytest.raises(ValueError, match="augmented_target must be False where images are left as they are, got True"):
         TrainingConfig(augmented_target=True)
 
 
 def test_after_the_warm_up_decoders_rates_and_optimizers_begin_anew(tmp_path: Path) -> None:
-    model, rates = make(**HARDENED), []
+    model = make(**HARDENED)
     recipe = dataclasses.replace(RECIPE, decay_steps=6)
     start: list[dict[str, Tensor]] = []
     original = model.initialize
@@ -136,9 +165,8 @@ def test_after_the_warm_up_decoders_rates_and_optimizers_begin_anew(tmp_path: Pa
     history = train(model, images(), recipe, run_folder=folder)
     rates = [record["learning_rate"] for record in history]
     assert rates == pytest.approx([1e-2, 0.9e-2, 0.81e-2, 0.729e-2])
-    for name, value in model.decoder_e.state_dict().items():  # type: ignore[union-attr]
+    for name in model.decoder_q.state_dict():
         assert start[0][f"decoder_q.{name}"].equal(start[0][f"decoder_e.{name}"])
-        assert value.shape
     (adam,) = folder.load_checkpoint()["optimizers"]
     assert {int(state["step"]) for state in adam["state"].values()} == {18}  # three epochs of six
 

@@ -112,6 +112,8 @@ def test_an_ordered_map_resumes_in_the_middle_of_its_narrowing(tmp_path: Path, s
 
 
 WARMED = {
+    "own loss": ORDERED
+    | {"sigma_initial": 0.7, "alpha": 0.2, "beta": 0.0, "relabel_after": 3, "neighbor_margin": 1.0, "gamma": 1.0},
     "gradient": {"init": "kmeans"},
     "ema": ORDERED | {"init": "som"},
     "hardened and relabelled": {

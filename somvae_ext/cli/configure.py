@@ -98,10 +98,12 @@ def configure(options: Namespace) -> Setting:
         config = _static_config(model, name, preset, asked, splits)
     if getattr(config, "reconstruction", None) == "bce":
         _check_range(splits)
+    bounds = {name: recipe.get(name, 0.0) if options[name] is None else options[name] for name in AUGMENTATION_BOUNDS}
+    is_moved = any(bound > 0 for bound in bounds.values())
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
-        **{name: recipe.get(name, 0.0) if options[name] is None else options[name] for name in AUGMENTATION_BOUNDS},
-        augmented_target=options.augmented_target or recipe.get("augmented_target", False),
+        **bounds,
+        augmented_target=options.augmented_target or (is_moved and recipe.get("augmented_target", False)),
         decay_factor=_DECAY_FACTOR if model is SOMVAE else 1.0,
         max_grad_norm=options.max_grad_norm or 0.0,
         revive=options.revive,
@@ -114,7 +116,12 @@ def configure(options: Namespace) -> Setting:
         narrowing = SHARES_TO_NARROW if preset is None else preset.narrowing
         config = dataclasses.replace(config, sigma_steps=max(1, round(narrowing[splits.kind] * steps)))
     if preset is not None and preset.relabelling > 0 and "relabel_after" not in asked:
-        config = dataclasses.replace(config, relabel_after=math.ceil(preset.relabelling * training.epochs))
+        config = _with_relabelling(config, preset.relabelling, training.epochs)
+    _check_relabelling(config, training)
+    if options.best_of is not None and splits.validation is None:
+        raise ValueError(
+            "--best-of chooses by the validation loss, but no validation data are held back; give --split holdout"
+        )
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
 
@@ -131,6 +138,7 @@ def configure_resumed(options: Namespace, folder: RunFolder) -> Setting:
     if training.epochs <= done:
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
     _check_warm_up(config, training)
+    _check_relabelling(config, training)
     data, splits = data_of_run(folder, options)
     return Setting(data, splits, model, config, training, options.threads or num_threads(folder))
 
@@ -159,10 +167,8 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
             check_number(None, option(bound), options[bound], bounds)
     if options.num_series is not None and options.num_series < 1:
         raise ValueError(f"--num-series must be at least 1, got {options.num_series}")
-    if options.best_of is not None and options.best_of < 1:
-        raise ValueError(f"--best-of must be at least 1, got {options.best_of}")
-    if options.best_of is not None and options.split == "all":
-        raise ValueError("--best-of chooses by the validation loss, and --split all holds no validation data back")
+    if options.best_of is not None and options.best_of < 2:
+        raise ValueError(f"--best-of must be at least 2, got {options.best_of}")
     if options.fold is not None and options.split not in (None, "folds"):
         raise ValueError(f"--fold is for --split folds, got --split {options.split}")
 
@@ -188,6 +194,20 @@ def _check_warm_up(config: Any, training: TrainingConfig) -> None:
         )
 
 
+def _with_relabelling(config: SOMVAEConfig, share: float, epochs: int) -> SOMVAEConfig:
+    """The config with the nodes' change of places after this share of the epochs that follow a warm-up."""
+    if config.transitions == "local":  # which have no place for nodes that move away
+        return config
+    after = config.warm_up_epochs + max(1, round(share * (epochs - config.warm_up_epochs)))
+    return dataclasses.replace(config, relabel_after=after)
+
+
+def _check_relabelling(config: Any, training: TrainingConfig) -> None:
+    after = getattr(config, "relabel_after", 0)
+    if after > training.epochs:
+        raise ValueError(f"--relabel-after must be at most --epochs, got {after} of {training.epochs} epochs")
+
+
 def _preset(options: Namespace, model: type[Model], asked: dict[str, Any], *, is_series: bool) -> Preset | None:
     """The preset that was asked for. By default the ordered one, of series and where codes are to be averages.
 
@@ -199,7 +219,7 @@ def _preset(options: Namespace, model: type[Model], asked: dict[str, Any], *, is
         by_gradients = asked.get("codebook_update") == "gradient" or asked.get("network") == "identity"
         if asked.get("codebook_update") == "ema" or (is_series and not by_gradients):
             name = "ordered"
-        elif options.data in AUGMENTED_BY_DEFAULT:
+        elif options.data in AUGMENTED_BY_DEFAULT and asked.get("network") != "identity":
             name = "augmented"
     if name is not None and name not in presets:
         raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
@@ -274,14 +294,20 @@ def _somvae_config(
     config: SOMVAEConfig = SOMVAEConfig()
     if preset is not None:
         config = dataclasses.replace(preset.config(), **preset.config_on.get(name, {}))
-        if preset.strided and _is_large_image(splits.sample_shape):
+        dense = {"hidden_sizes", "latent_relu"} & asked.keys()  # which ask for that network
+        if preset.strided and _is_large_image(splits.sample_shape) and not dense:
             changes = {"network": "small-conv"} | changes
     if config.codebook_update == "ema" and asked.get("codebook_update") == "gradient":
+        if preset is not PRESETS[SOMVAE.name]["ordered"]:
+            raise ValueError(
+                "--codebook-update must be ema for this preset, which is made of codes that follow averages, got "
+                "gradient; take --preset augmented"
+            )
         config = SOMVAEConfig()  # the same recipe without the order
     update = changes.get("codebook_update", config.codebook_update)
     _check_codebook_options(asked, update)
     if update == "ema" and config.codebook_update != "ema":
-        changes = {"beta": None} | changes  # the default for averages
+        changes = {"beta": None, "soft_som": 0.0} | changes  # which are for codes that learn by gradients
     config = dataclasses.replace(config, **changes)
     start_by_default = not is_named and preset is None
     return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from somvae_ext.training import RunFolder
 
 _CANDIDATES = "seeds"  # where the trainings of --best-of are, in the run's folder
-_CHOSEN_BY = "total"  # of the terms of the loss
 
 
 def run(options: Namespace) -> None:
@@ -44,6 +44,8 @@ def run(options: Namespace) -> None:
     start = time.perf_counter()
     if options.best_of is None:
         model, history = _train(setting, folder, options)
+        if options.overwrite:
+            _remove_candidates(folder)
     else:
         model, history = _train_best(setting, folder, options)
     seconds = time.perf_counter() - start
@@ -114,20 +116,44 @@ def _train_best(setting: Setting, folder: RunFolder, options: Namespace) -> tupl
     """Of trainings with several seeds the one of the least validation loss, without a look at labels."""
     from somvae_ext.training import RunFolder
 
+    _remove_candidates(folder)
     first, losses, best = setting.training.seed, {}, None
     for seed in range(first, first + options.best_of):
         candidate = RunFolder(folder.path / _CANDIDATES / str(seed), overwrite=options.overwrite)
         training = dataclasses.replace(setting.training, seed=seed)
-        model, history = _train(setting._replace(training=training), candidate, options)
-        losses[seed] = history[-1]["validation"][_CHOSEN_BY]
-        print(f"seed {seed}: {_CHOSEN_BY} {losses[seed]:.6g} on validation data", flush=True)
+        try:
+            model, history = _train(setting._replace(training=training), candidate, options)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted; the trainings so far are runs of their own in {candidate.path.parent}; to choose among "
+                "all of them, start again with --overwrite"
+            ) from None
+        kind, losses[seed] = _choice_loss(history[-1]["validation"])
+        print(f"seed {seed}: {kind} {losses[seed]:.6g} on validation data", flush=True)
         if best is None or losses[seed] < losses[best[0]]:
             best = seed, model, history, candidate
     assert best is not None
     seed, model, history, candidate = best
-    folder.adopt(candidate, {"chosen": seed, "by": f"least {_CHOSEN_BY} on validation data", "seeds": losses})
-    print_table({"chosen": f"seed {seed} of {len(losses)}, by the least {_CHOSEN_BY} on validation data"})
+    folder.adopt(candidate, {"chosen": seed, "by": f"least {kind} on validation data", "seeds": losses})
+    print_table({"chosen": f"seed {seed} of {len(losses)}, by the least {kind} on validation data"})
     return model, history
+
+
+def _choice_loss(losses: dict[str, float]) -> tuple[str, float]:
+    """By what seeds are compared, and its value.
+
+    Of a SOM-VAE the reconstructions: terms that pull encodings and codes together are least where all are in one place.
+    """
+    if "reconstruction_q" in losses:
+        return "reconstruction loss", losses["reconstruction_q"] + losses["reconstruction_e"]
+    return "loss", losses["total"]
+
+
+def _remove_candidates(folder: RunFolder) -> None:
+    """Removes the trainings among which an earlier run was chosen."""
+    candidates = folder.path / _CANDIDATES
+    if candidates.is_dir() and all((path / folder.CONFIG).is_file() for path in candidates.iterdir()):
+        shutil.rmtree(candidates)
 
 
 def _default_folder(setting: Setting) -> Path:

@@ -22,30 +22,33 @@ MODEL_OPTIONS = {
     "border": "missing neighbours: zeros, or left out; for --codebook-update gradient",
     "neighbors_only": "let the SOM loss move the winner's neighbours alone, as the paper has it",
     "latent_dim": "size of an encoding, or of the latent space",
-    "network": "encoder and decoders; of ordered maps, by default small-conv for images of at least "
-    f"{SMALL_CONV_MIN_SIDE} x {SMALL_CONV_MIN_SIDE} pixels",
+    "network": "encoder and decoders; of the presets ordered, clusters, own-loss and augmented small-conv for images "
+    f"of at least {SMALL_CONV_MIN_SIDE} x {SMALL_CONV_MIN_SIDE} pixels",
     "hidden_sizes": "widths of the encoder's hidden layers",
     "latent_relu": "end the dense encoder with a ReLU, as the published one does",
     "init": "where codes start (default: kmeans for one's own data and for vqvae, if there are samples enough)",
     "reconstruction": "squared errors, or binary cross entropy",
     "gradient": "what the encoder learns from",
-    "alpha": f"weight of the commitment loss; of ordered maps, by default {_ORDERED.alpha}",
-    "beta": "weight of the SOM loss (default: 0.9; an ordered map has none), of a VQ-VAE's commitment loss, or of the "
+    "alpha": f"weight of the commitment loss; of the preset ordered {_ORDERED.alpha}",
+    "beta": "weight of the SOM loss (default: 0.9; of codes that follow averages, half of alpha, and alpha then weighs "
+    "half as much), of a VQ-VAE's commitment loss, or of the "
     "KL divergence",
     "gamma": "weight of the transition loss (default: 1.8 for series, else 0), or of a distance from capacities (30)",
     "tau": "weight of the smoothness loss (default: 1.4 for series, else 0)",
-    "hardening": "weight of the divergence from sharper assignments to nodes",
-    "soft_som": "weight of the SOM loss that goes with it",
+    "hardening": "weight of the divergence of assignments to nodes from sharper ones",
+    "soft_som": "weight of the SOM loss of soft assignments",
     "relabel_after": "after how many epochs nodes change places, so that second best nodes become neighbours of the "
     "best; 0: never",
-    "neighbor_margin": "weight, from then on, of what a second best node is nearer than the best one's neighbours",
+    "neighbor_margin": "weight of what a second best node is nearer than the best one's neighbours, after "
+    "--relabel-after",
     "transitions": "table of all pairs of nodes, or of near ones",
     "transition_radius": "how many nodes away is near, for local transitions",
     "transition_updates": "what a step changes of them",
     "warm_up_epochs": "epochs at first that train the autoencoder alone; the codebook starts after them",
     "num_codes": "codes of a codebook without a map",
     "codebook_update": "how codes learn: by gradients, or as moving averages of what they win, which on a map are "
-    "smoothed by a neighbourhood and ordered (default: ema for series and --preset ordered, else gradient)",
+    "smoothed by a neighbourhood and ordered (default: ema for series and the presets ordered and own-loss, else "
+    "gradient)",
     "decay": "how much of the moving averages a step leaves (default: 0.99)",
     "sigma_initial": "width of the neighbourhood at first, in nodes (default: the map's longer side)",
     "sigma_final": "its width at the end: larger, the map is more ordered; smaller, clusters are purer (default: 0.7)",

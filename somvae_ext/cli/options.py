@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from somvae_ext._version import __version__
 from somvae_ext.cli.model_options import add_model_options
-from somvae_ext.cli.recipes import PRESETS, RECIPES, SERIES, STATIC
+from somvae_ext.cli.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, STATIC
 from somvae_ext.cli.som.options import add_som_commands
 from somvae_ext.models import MODELS
 
@@ -123,9 +123,12 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         choices=presets,
     )
     add_model_options(add)
-    ordered = PRESETS["somvae"]["ordered"].training_on  # what series are trained with by default
+    by_default = dict.fromkeys(AUGMENTED_BY_DEFAULT, "augmented")
+    by_default |= {data: "ordered" for data in RECIPES if data.endswith("-series")}
     recipes = {"own data": STATIC, "own series": SERIES}
-    recipes |= {data: recipe | (ordered[data] if data.endswith("-series") else {}) for data, recipe in RECIPES.items()}
+    for data, recipe in RECIPES.items():
+        preset = PRESETS["somvae"].get(by_default.get(data, ""))
+        recipes[data] = recipe if preset is None else recipe | preset.training_on[data]
     for name, meaning in (
         ("epochs", "passes over the training data"),
         ("batch_size", "samples, or series, per step"),
@@ -159,7 +162,8 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
     add(
         "--best-of",
-        "train with so many seeds, from --seed on, and keep the one of the least validation loss (default: one)",
+        "train with so many seeds, from --seed on, and keep the one of the least loss on validation data, of SOM-VAEs "
+        "the least reconstruction loss (default: one)",
         type=int,
     )
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])

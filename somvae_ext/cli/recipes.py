@@ -97,7 +97,7 @@ _ORDERED = Preset(
     strided=True,
 )
 
-# The published loss with networks and images that suit it: what named still images are trained with by default.
+# The published loss with networks and images that suit it: what MNIST and Fashion-MNIST are trained with by default.
 _AUGMENTED = Preset(
     SOMVAEConfig,
     training_on={
@@ -132,8 +132,8 @@ _CLUSTERS = Preset(
     relabelling=1.0,
 )
 
-# The loss of SOM-VAE, as well as its clusters come: codes as averages with next to no neighbourhood, a place on the map
-# for each half way through, and from then on a margin that keeps the second best node beside the best.
+# Reconstruction and commitment alone, without hardening: codes as averages under a neighbourhood that vanishes, new
+# places for the nodes half way through, and from then on a margin that keeps the second best node beside the best.
 _OWN_LOSS = Preset(
     functools.partial(
         SOMVAEConfig,

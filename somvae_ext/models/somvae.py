@@ -204,7 +204,8 @@ class SOMVAE(FullPrecisionBuffers):
                                                                moves codes alone
             neighbor_margin  = see nn.neighbor_margin          moves the encoder alone
 
-        The last three are computed where their weights are not 0. s is Student's t between an encoding and the codes
+        The last three are zeros where they weigh nothing, in a warm-up, and the margin also until nodes have changed
+        places (``relabel_after``). s is Student's t between an encoding and the codes
         (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
         (:func:`~somvae_ext.nn.soft_assignment.sharpened`).
 
@@ -215,8 +216,8 @@ class SOMVAE(FullPrecisionBuffers):
         have no minimum. Values beyond [-0.5, 1.5] are refused as not scaled.
 
         With ``codebook_update="ema"`` no term moves codes: reconstruction_q moves decoder_q alone (and, with
-        ``gradient="copy"``, the encoder), commitment, som and hardening move the encoder, smoothness the encoder and
-        the logits.
+        ``gradient="copy"``, the encoder), commitment, som, hardening and the margin move the encoder, smoothness the
+        encoder and the logits.
 
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
         first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
@@ -227,8 +228,8 @@ class SOMVAE(FullPrecisionBuffers):
             x: as in :meth:`forward`.
             mask: as in :meth:`forward`.
             targets: t, ``[..., K]``, only for hardening; :func:`~somvae_ext.training.fit` makes them at the start of
-                each epoch for all training samples. By default they are those of the batch itself, whose encodings are
-                all there is of the frequencies.
+                each epoch for all training samples. By default they are those of the batch itself, with frequencies of
+                its own encodings alone: such a value, as of validation data, depends on the batch's size.
 
         Raises:
             ValueError: shapes that do not fit; targets without hardening; static samples although gamma or tau are set:
@@ -309,7 +310,7 @@ class SOMVAE(FullPrecisionBuffers):
         total = total + config.som_weight * som_scale * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
         total = total + config.hardening * means.hardening + config.soft_som * means.soft_som
-        total = total + (0.0 if self.unplaced else config.neighbor_margin) * means.neighbor_margin
+        total = total + config.neighbor_margin * means.neighbor_margin
         return SOMVAELosses(total, *means)
 
     @torch.no_grad()
@@ -391,7 +392,8 @@ class SOMVAE(FullPrecisionBuffers):
 
         With ``config.warm_up_epochs`` above 0 this belongs after the warm-up. It sets ``latent_variance`` to the
         variance of the encodings, and the codes' decoder, which has learned nothing yet, to that of the encodings, if
-        it has the same weights. The start decides on the clusters then, and so the best of four k-means is taken.
+        its weights have the same names and shapes. The start decides on the clusters then, and so the best of four
+        k-means is taken.
 
         Args:
             x: as in :meth:`forward`; at least one sample, or real frame, whose encoding is finite, and for k-means K of
@@ -452,7 +454,7 @@ class SOMVAE(FullPrecisionBuffers):
             seed: of the search, see :func:`~somvae_ext.som.relabeling`.
 
         Returns:
-            For :meth:`relabel`, int64 ``[K]``.
+            For :meth:`relabel`, int64 ``[K]`` on the CPU.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -460,10 +462,10 @@ class SOMVAE(FullPrecisionBuffers):
         """
         nodes, codebook = self.num_clusters, self.quantizer.codebook.detach()
         if nodes == 1:
-            return torch.zeros(1, dtype=torch.int64, device=codebook.device)
+            return torch.zeros(1, dtype=torch.int64)
         best = ops.bmu(self.quantizer.real_rows(self._encode_in_parts(x, mask), mask), codebook, k=2).index
         pairs = (best[:, 0] * nodes + best[:, 1]).bincount(minlength=nodes * nodes).view(nodes, nodes)
-        return relabeling(pairs, self.config.grid, seed=seed).to(codebook.device)
+        return relabeling(pairs, self.quantizer.grid, seed=seed)
 
     @torch.no_grad()
     def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:
@@ -483,8 +485,9 @@ class SOMVAE(FullPrecisionBuffers):
         """
         if self.transitions is not None and self.config.transitions == "local":
             raise ValueError("SOMVAE.relabel: transitions must be 'dense', got 'local', which have near nodes alone")
-        self.quantizer.relabel(order)
         codebook = self.quantizer.codebook
+        order = order.to(codebook.device)
+        self.quantizer.relabel(order)
         rearranged = [(codebook, 1)] if isinstance(codebook, nn.Parameter) else []
         if self.transitions is not None:
             logits = self.transitions.logits
@@ -524,7 +527,7 @@ class SOMVAE(FullPrecisionBuffers):
         if targets is not None and config.hardening == 0:
             raise ValueError("SOMVAE.loss: targets must be None for hardening = 0, which has no use for them")
         hardening = soft_som = output.commitment.new_zeros(shape)
-        if config.hardening == 0 and config.soft_som == 0:
+        if self.warming_up or (config.hardening == 0 and config.soft_som == 0):
             return hardening, soft_som
         z, codebook = output.z_e.flatten(0, -2), self.quantizer.snapshot()
         if config.hardening > 0:
@@ -538,16 +541,16 @@ class SOMVAE(FullPrecisionBuffers):
                 )
             hardening = hardening_loss(log_s, targets.reshape(log_s.shape).to(log_s)).view(shape)
         if config.soft_som > 0:
-            soft_som = soft_som_loss(log_soft_assignment(z.detach(), codebook), config.grid).view(shape)
+            soft_som = soft_som_loss(log_soft_assignment(z.detach(), codebook), self.quantizer.grid).view(shape)
         return hardening, soft_som
 
     def _margin(self, output: SOMVAEOutput, mask: Tensor | None) -> Tensor:
         """The margin of each sample or frame; zeros where it weighs nothing."""
-        if self.config.neighbor_margin == 0:
+        if self.warming_up or self.unplaced or self.config.neighbor_margin == 0:
             return torch.zeros_like(output.commitment)
         z, index = output.z_e.flatten(0, -2), output.indices.flatten()
         index = index.clamp_min(0)  # of masked frames
-        return neighbor_margin(z, self.quantizer.snapshot(), index, self.config.grid).view(output.indices.shape)
+        return neighbor_margin(z, self.quantizer.snapshot(), index, self.quantizer.grid).view(output.indices.shape)
 
     def _alpha_scale(self) -> Tensor | float:
         """0.05^2 / max(0.05^2, v) where there is a warm-up, else 1."""

@@ -64,8 +64,8 @@ class SOMVAEConfig:
             gradient of the reconstruction from the code to the encoding (straight-through), ``"none"`` has nothing in
             its place, and collapses.
         alpha: weight of the commitment loss.
-        beta: weight of the SOM loss, by default 0.9. With ``codebook_update="ema"`` commitment and SOM loss weigh alpha
-            / 2 each by default.
+        beta: weight of the SOM loss. By default, None, it is 0.9, or with ``codebook_update="ema"`` commitment and SOM
+            loss weigh alpha / 2 each.
         gamma: weight of the transition loss. 0 for data without an order in time.
         tau: weight of the smoothness loss. 0 for data without an order in time.
         hardening: weight of the cluster-assignment hardening of SOM-VAE's successors (DEC, Xie et al. 2016; T-DPSOM,
@@ -77,9 +77,9 @@ class SOMVAEConfig:
         relabel_after: after how many epochs the nodes change places, so that as many second best nodes as possible are
             neighbours of the best ones (:meth:`SOMVAE.find_places`); 0: never. Clusters stay as they are, and the
             decoded nodes as unordered as they were.
-        neighbor_margin: weight, from then on, of what a sample's second best node is nearer than the neighbours of its
-            best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like relabelling it optimizes the
-            topographic error itself.
+        neighbor_margin: weight, in the epochs after ``relabel_after``, of what a sample's second best node is nearer
+            than the neighbours of its best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like
+            relabelling it optimizes the topographic error itself.
         transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
             ``"local"``, the nodes near each node and a remainder, for large maps.
         transition_radius: how far near is, for ``"local"``.
@@ -152,8 +152,6 @@ class SOMVAEConfig:
         )
         if self.codebook_update == "gradient":
             check_unused(self, "codebook_update must be 'ema'", "decay", "sigma_initial", "sigma_final", "sigma_steps")
-            if self.beta is None:
-                object.__setattr__(self, "beta", _BETA)
         else:
             check_unused(self, "codebook_update must be 'gradient'", "border", "neighbors_only", "soft_som")
             self._check_averages()
@@ -206,7 +204,7 @@ class SOMVAEConfig:
         gamma 1.8 (which counts squared) and tau 1.4, missing neighbours as zeros. Its dense variant is the same with
         ``network="dense", latent_relu=True``; for static images gamma and tau are 0.
         """
-        return cls(network="conv", gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
+        return cls(network="conv", beta=_BETA, gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
 
     @classmethod
     def notebook(cls) -> SOMVAEConfig:
@@ -214,7 +212,7 @@ class SOMVAEConfig:
 
         The setting of the PyTorch notebook that this project began with, without its defects.
         """
-        return cls(network="notebook", gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
+        return cls(network="notebook", beta=_BETA, gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
 
     @property
     def grid(self) -> Grid:
@@ -236,9 +234,11 @@ class SOMVAEConfig:
     @property
     def commitment_weight(self) -> float:
         """What the commitment loss is multiplied by: alpha, or, with ``"ema"`` and no beta, half of it."""
-        return self.alpha / 2 if self.beta is None else self.alpha
+        return self.alpha / 2 if self.codebook_update == "ema" and self.beta is None else self.alpha
 
     @property
     def som_weight(self) -> float:
-        """What the SOM loss is multiplied by: beta, or, without one, half of alpha."""
-        return self.alpha / 2 if self.beta is None else self.beta
+        """What the SOM loss is multiplied by: beta, or, without one, 0.9, or with ``"ema"`` half of alpha."""
+        if self.beta is not None:
+            return self.beta
+        return self.alpha / 2 if self.codebook_update == "ema" else _BETA

@@ -15,7 +15,7 @@ def neighbor_margin(z: Tensor, codebook: Tensor, index: Tensor, grid: Grid) -> T
         1/D * (min over the neighbours n of w of |z - e_n|^2 - |z - e_s|^2)
 
     with w the nearest and s the second nearest code, which are constants to the gradient. It is 0 exactly where the
-    sample has no topographic error, and the mean of what is above 0 is what minimizes that error itself.
+    sample has no topographic error: its mean is to that error what a hinge loss is to errors of classes.
 
     Args:
         z: encodings, floating ``[M, D]``.

@@ -244,7 +244,15 @@ class Quantizer(FullPrecisionBuffers):
         return kmeans_centers(rows, self.num_codes, seed=seed, tries=tries)
 
     def real_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        """The encodings that may become codes, ``[M, D]``."""
+        """The encodings that may become codes: real ones whose values are finite in the codebook's dtype, ``[M, D]``.
+
+        Args:
+            z: encodings as in the forward pass.
+            mask: which of them are real; all by default.
+
+        Raises:
+            ValueError: a shape that does not fit.
+        """
         z = self._channel_last(z)
         self._check_mask(z, mask)
         rows = z.reshape(-1, self.dim)

@@ -155,17 +155,18 @@ def relabel(
         seed: of the training.
 
     Returns:
-        The order, int64 ``[K]``: node v is what ``order[v]`` was.
+        The order, int64 ``[K]`` on the CPU: node v is what ``order[v]`` was.
     """
-    assert isinstance(model, SOMVAE)
+    placed = cast(SOMVAE, model)  # or a compiled one, which has the same methods
     x = _random_samples(model, train, _ENCODINGS_FOR_PLACES, torch.Generator().manual_seed(seed))
-    order = fabric.broadcast(model.find_places(x, seed=seed))  # each finds one, and the first one's holds
-    for parameter, axes in model.relabel(order):
+    order: Tensor = fabric.broadcast(placed.find_places(x, seed=seed) if fabric.is_global_zero else None)  # type: ignore[assignment]
+    for parameter, axes in placed.relabel(order):
         for optimizer in optimizers:
             for name, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    order = order.to(value.device)
                     optimizer.state[parameter][name] = value[order] if axes == 1 else value[order][:, order]
-    return order
+    return order.cpu()
 
 
 def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:

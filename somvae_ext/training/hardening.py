@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from somvae_ext.models import SOMVAE
+from somvae_ext.nn.quantizer import finite_rows
 from somvae_ext.nn.soft_assignment import log_soft_assignment, sharpened
 from somvae_ext.training.batches import batches
 from somvae_ext.training.processes import add_up
@@ -40,7 +42,9 @@ class HardeningTargets:
         share = range(fabric.global_rank, len(train), fabric.world_size)  # type: ignore[arg-type]
         # With a generator of its own: a loader draws a seed, which must not be of the training's random numbers.
         for batch in batches(train, max(1, _BATCH_FRAMES // length), share, torch.Generator()):
-            frequencies += self._log_shares(batch).exp().double().sum(dim=0)
+            log_s = self._log_shares(batch)
+            # An encoding that is not finite would make a target of nothing of all others.
+            frequencies += log_s[finite_rows(log_s)].exp().double().sum(dim=0)
         (self._frequencies,) = add_up(fabric, [frequencies])
 
     def __call__(self, fields: Mapping[str, Tensor]) -> Tensor:
@@ -60,11 +64,11 @@ class HardeningTargets:
         device = self._codebook.device
         x, mask = fields["x"].to(device), fields.get("mask")
         frames = x.reshape(-1, *self._shape) if mask is None else x[mask.to(device)]
-        return log_soft_assignment(self._encoder(frames).reshape(len(frames), -1), self._codebook)
+        return log_soft_assignment(self._encoder(frames).reshape(-1, self._codebook.shape[1]), self._codebook)
 
 
-def hardening_targets(model: object, train: Dataset[dict[str, Tensor]], fabric: Fabric) -> HardeningTargets | None:
+def hardening_targets(model: Any, train: Dataset[dict[str, Tensor]], fabric: Fabric) -> HardeningTargets | None:
     """The targets of an epoch that begins, of a model whose loss has a use for them."""
-    if isinstance(model, SOMVAE) and model.config.hardening > 0:
+    if getattr(getattr(model, "config", None), "hardening", 0) > 0:
         return HardeningTargets(model, train, fabric)
     return None

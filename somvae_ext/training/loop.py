@@ -100,7 +100,8 @@ def fit(
         One record per epoch: ``epoch``, ``step``, ``seconds`` since the start, ``learning_rate``, ``train`` (mean
         losses while training), for models that cluster ``usage`` and ``perplexity`` (of the clusters while training,
         see :class:`~somvae_ext.evaluation.NodeUsage`), for maps ``revived`` (number of nodes, before the epoch),
-        and, where asked for, ``validation`` (mean losses after the epoch) and ``metrics``. A resumed training returns
+        and, where asked for, ``validation`` (mean losses after the epoch; the targets of hardening are those of each
+        batch, see :meth:`SOMVAE.terms <somvae_ext.models.SOMVAE.terms>`) and ``metrics``. A resumed training returns
         the records of the epochs before it too.
 
     Raises:
@@ -242,7 +243,7 @@ def fit(
             usage.counts = torch.stack(gather(fabric, usage.counts)).sum(dim=0)
             if with_codebook is not None and epoch == relabel_after(with_codebook):
                 places = relabel(with_codebook, optimizers, train, fabric, seed=config.seed)
-                usage.counts = usage.counts[places.cpu()]
+                usage.counts = usage.counts[places]
             record |= {"usage": usage.usage, "perplexity": usage.perplexity}
         if usage is not None and with_codebook is not None:
             record["revived"] = revived

@@ -142,17 +142,18 @@ _OWN_LOSS = Preset(
         codebook_update="ema",
         alpha=0.2,
         beta=0.0,
-        sigma_initial=0.3,
-        sigma_final=0.05,
-        neighbor_margin=2.0,
+        sigma_initial=2.0,
+        sigma_final=0.1,
+        neighbor_margin=4.0,
     ),
+    config_on={"fashion-mnist": {"alpha": 0.1, "sigma_initial": 0.5, "neighbor_margin": 0.7}},
     training_on={
         "digits": _SMALL_DIGITS_MOVED,
         "mnist": _ORDERED_IMAGES | _MOVED | {"epochs": 6},
         "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE | {"epochs": 6},
     },
     strided=True,
-    narrowing={"static": 0.4, "series": 0.4},
+    narrowing={"static": 0.6, "series": 0.6},
     relabelling=0.5,
 )
 

@@ -42,7 +42,7 @@ def test_1_the_loss_is_complete_and_so_are_interpolation_and_metrics() -> None:
         losses.reconstruction_q
         + losses.reconstruction_e
         + c.alpha * losses.commitment
-        + c.beta * losses.som
+        + c.som_weight * losses.som
         + c.gamma * losses.transition
         + c.tau * losses.smoothness
     )

@@ -115,11 +115,12 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--resume", "run folder of an interrupted training that is to go on", type=str)
     listed = "; ".join(f"{', '.join(presets)} for {model}" for model, presets in PRESETS.items())
     presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
+    expected = [f"{name}: {preset.expected}" for name, preset in PRESETS["somvae"].items() if preset.expected]
     add(
         "--preset",
         "start from a known setting, with epochs, batches, rate and split of its own (default: ordered for series, "
         "augmented for mnist and fashion-mnist): "
-        f"{listed}",
+        f"{listed}. {'; '.join(expected)}",
         choices=presets,
     )
     add_model_options(add)

@@ -56,6 +56,7 @@ class Preset:
         strided: whether images large enough for it get the network ``small-conv``.
         narrowing: over which share of the steps after a warm-up the neighbourhood narrows, by kind of data.
         relabelling: after which share of the epochs nodes change places; 0: never.
+        expected: what came of it, for the help: means of README's tables.
     """
 
     config: Callable[[], Any]
@@ -67,6 +68,7 @@ class Preset:
     strided: bool = False
     narrowing: dict[str, float] = dataclasses.field(default_factory=lambda: SHARES_TO_NARROW)
     relabelling: float = 0.0
+    expected: str = ""
 
 
 _NOTEBOOK = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
@@ -95,6 +97,7 @@ _ORDERED = Preset(
         "fashion-mnist-series": _ORDERED_SERIES | _FRAMES_MOVED | {"max_rotation": 5.0},
     },
     strided=True,
+    expected="an ordered map, on MNIST of 8 x 8 nodes NMI .61, purity .84, topographic error .11 in 3 CPU minutes",
 )
 
 # The published loss with networks and images that suit it: what MNIST and Fashion-MNIST are trained with by default.
@@ -130,6 +133,7 @@ _CLUSTERS = Preset(
     },
     strided=True,
     relabelling=1.0,
+    expected="pure clusters, on MNIST of 4 x 4 nodes NMI .69, purity .78, topographic error .06 in 5 CPU minutes",
 )
 
 # Reconstruction and commitment alone, without hardening: codes as averages under a neighbourhood that vanishes, new

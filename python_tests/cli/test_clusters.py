@@ -51,7 +51,7 @@ def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
     validation = {
         seed: json.loads(Path(f"run/seeds/{seed}/metrics.jsonl").read_text())["validation"] for seed in (5, 6, 7)
     }
-    losses = {seed: terms["reconstruction_q"] + terms["reconstruction_e"] for seed, terms in validation.items()}
+    losses = {seed: terms["reconstruction_q"] for seed, terms in validation.items()}
     chosen = min(losses, key=lambda seed: losses[seed])
     choice = json.loads(Path("run/choice.json").read_text())
     assert choice["chosen"] == chosen

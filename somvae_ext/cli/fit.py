@@ -142,10 +142,11 @@ def _train_best(setting: Setting, folder: RunFolder, options: Namespace) -> tupl
 def _choice_loss(losses: dict[str, float]) -> tuple[str, float]:
     """By what seeds are compared, and its value.
 
-    Of a SOM-VAE the reconstructions: terms that pull encodings and codes together are least where all are in one place.
+    Of a SOM-VAE the reconstruction from the codes, which tells how much a node says of its samples. Terms that pull
+    encodings and codes together are least where all are in one place.
     """
     if "reconstruction_q" in losses:
-        return "reconstruction loss", losses["reconstruction_q"] + losses["reconstruction_e"]
+        return "reconstruction loss of the codes", losses["reconstruction_q"]
     return "loss", losses["total"]
 
 

@@ -164,7 +164,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add(
         "--best-of",
         "train with so many seeds, from --seed on, and keep the one of the least loss on validation data, of SOM-VAEs "
-        "the least reconstruction loss (default: one)",
+        "the reconstruction loss of the codes (default: one)",
         type=int,
     )
     add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])

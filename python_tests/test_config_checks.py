@@ -75,6 +75,8 @@ WRONG_ARRAYS = [np.ones(2), np.ones(2, dtype=bool), np.arange(2), np.ones((2, 2)
 
 # Fields that mean something in one mode only, and whose default is None; with a value that they may have there.
 OF_A_MODE = {"decay": 0.5, "sigma_initial": 2.5, "sigma_final": 0.5, "sigma_steps": 7}
+# All whose default is None: what that stands for depends on the mode.
+WITHOUT_VALUE = OF_A_MODE | {"beta": 0.5}
 
 
 def kind(config: type, name: str) -> object:
@@ -96,7 +98,7 @@ def mode(config: type, name: str) -> dict[str, str]:
 
 def plain_value(config: type, name: str) -> Any:
     default = getattr(config(), name)
-    return OF_A_MODE[name] if default is None else default
+    return WITHOUT_VALUE[name] if default is None else default
 
 
 def identifier(value: object) -> str:

@@ -133,7 +133,7 @@ _CLUSTERS = Preset(
     },
     strided=True,
     relabelling=1.0,
-    expected="pure clusters, on MNIST of 4 x 4 nodes NMI .69, purity .78, topographic error .06 in 5 CPU minutes",
+    expected="pure clusters, on MNIST of 4 x 4 nodes NMI .69, purity .77, topographic error .07 in 5 CPU minutes",
 )
 
 # Reconstruction and commitment alone, without hardening: codes as averages under a neighbourhood that vanishes, new
@@ -159,6 +159,7 @@ _OWN_LOSS = Preset(
     strided=True,
     narrowing={"static": 0.6, "series": 0.6},
     relabelling=0.5,
+    expected="no hardening, on MNIST of 4 x 4 nodes NMI .64, purity .75, topographic error .13 in 4 CPU minutes",
 )
 
 # Of still images large enough for strided convolutions.

@@ -19,7 +19,7 @@ from machine import describe
 from record import Record
 from sklearn.cluster import KMeans
 from torch import from_numpy
-from training_runs import mean_and_deviation, trained
+from training_runs import mean_and_deviation, trained_with
 
 from somvae_ext import evaluation as metrics
 from somvae_ext.data import Samples, load
@@ -87,15 +87,20 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.runs.mkdir(parents=True, exist_ok=True)
 
-    threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
     record = Record(arguments.json, machine=describe(), settings=SETTINGS, paper=PAPER, results={})
     for setting in arguments.settings:
         runs: list[dict[str, Any]] = []
         for seed in arguments.seeds:
             if setting in SETTINGS:
-                folder = arguments.runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
-                options = [*SETTINGS[setting], "--data-root", str(arguments.data_root), "--seed", str(seed), *threads]
-                runs.append({"seed": seed} | trained(folder, options))
+                run = trained_with(
+                    arguments.runs,
+                    setting,
+                    SETTINGS[setting],
+                    data_root=arguments.data_root,
+                    seed=seed,
+                    threads=arguments.threads,
+                )
+                runs.append({"seed": seed} | run)
             else:
                 runs.append({"seed": seed} | kmeans(*baselines[setting], arguments.data_root, seed))
             record.put("results", record.contents["results"] | {setting: runs})

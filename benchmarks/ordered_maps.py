@@ -21,7 +21,7 @@ from machine import describe
 from record import Record
 from sklearn.cluster import KMeans
 from torch import Tensor
-from training_runs import mean_and_deviation, trained
+from training_runs import mean_and_deviation, trained_with
 
 from somvae_ext import Grid
 from somvae_ext import evaluation as metrics
@@ -130,15 +130,20 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.runs.mkdir(parents=True, exist_ok=True)
 
-    threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
     record = Record(arguments.json, machine=describe(), settings=SETTINGS, results={})
     for setting in arguments.settings:
         runs: list[dict[str, Any]] = []
         for seed in arguments.seeds:
             if setting in SETTINGS:
-                folder = arguments.runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
-                options = [*SETTINGS[setting], "--data-root", str(arguments.data_root), "--seed", str(seed), *threads]
-                runs.append({"seed": seed} | trained(folder, options))
+                run = trained_with(
+                    arguments.runs,
+                    setting,
+                    SETTINGS[setting],
+                    data_root=arguments.data_root,
+                    seed=seed,
+                    threads=arguments.threads,
+                )
+                runs.append({"seed": seed} | run)
             else:
                 data, kind = setting.split(", ")
                 runs.append({"seed": seed} | baseline(BASELINES[kind], data, arguments.data_root, seed))

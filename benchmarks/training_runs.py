@@ -51,6 +51,15 @@ def trained(folder: Path, options: list[str]) -> dict[str, Any]:
     }
 
 
+def trained_with(
+    runs: Path, setting: str, options: list[str], *, data_root: Path, seed: int, threads: int | None
+) -> dict[str, Any]:
+    """The same of a setting with this seed, in a folder of its own; by default with the threads of its recipe."""
+    folder = runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
+    of_threads = [] if threads is None else ["--threads", str(threads)]
+    return trained(folder, [*options, "--data-root", str(data_root), "--seed", str(seed), *of_threads])
+
+
 def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> str:
     values = [run["test"][name] for run in runs]
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0

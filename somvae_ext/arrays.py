@@ -94,6 +94,11 @@ def real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]:
     return array
 
 
+def returned(result: Tensor, given: Any) -> Tensor | NDArray[Any]:
+    """A result as its caller expects it: where a tensor was given, a tensor on its device, else a numpy array."""
+    return result.to(given.device) if isinstance(given, Tensor) else result.cpu().numpy()
+
+
 def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     """Real numbers as a floating tensor, detached, on its own device or, of arrays, on the CPU.
 

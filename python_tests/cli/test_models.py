@@ -13,8 +13,8 @@ import pytest
 from somvae_ext.cli import main
 from somvae_ext.cli.configure import configure
 from somvae_ext.cli.options import parse
-from somvae_ext.cli.recipes import PRESETS, Preset
 from somvae_ext.models import MODELS, VAEConfig
+from somvae_ext.recipes import PRESETS, Preset
 from somvae_ext.training import load_model
 
 TINY = ["fit", "--epochs", "1", "--accelerator", "cpu"]

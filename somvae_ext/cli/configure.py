@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
-from somvae_ext.cli.recipes import (
-    AUGMENTED_BY_DEFAULT,
-    PRESETS,
-    RECIPES,
-    SERIES,
-    SHARES_TO_NARROW,
-    SIZES_FOR_CONV,
-    STATIC,
-    Preset,
-)
 from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import check_number
 from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig, VQVAEConfig
 from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
-from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
+from somvae_ext.recipes import (
+    AUGMENTED_BY_DEFAULT,
+    DECAY_FACTOR,
+    PRESETS,
+    RECIPES,
+    SIZES_FOR_CONV,
+    TRANSITION_WEIGHTS,
+    Preset,
+    own_recipe,
+    with_times,
+)
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from somvae_ext.cli.run_data import AnySplits
     from somvae_ext.training import RunFolder, TrainingConfig
 
-# The published weights of the transitions; static data have none.
-_TRANSITION_WEIGHTS = {"static": {"gamma": 0.0, "tau": 0.0}, "series": {"gamma": 1.8, "tau": 1.4}}
-# Of SOM-VAE's published recipe, per 500 steps; the others learn at a constant rate.
-_DECAY_FACTOR = 0.9
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.
 _RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config"}
@@ -91,7 +87,7 @@ def configure(options: Namespace) -> Setting:
     splits = fit_to(model, load(**load_arguments(data), download=options.download))
 
     preset = _preset(options, model, asked, is_series=splits.kind == "series")  # of one's own, not known before
-    recipe = (SERIES if splits.kind == "series" else STATIC) | _recipe_by_name(name, preset)
+    recipe = own_recipe(splits.kind, len(splits.train)) | _recipe_by_name(name, preset)
     if model is SOMVAE:
         config = _somvae_config(name, is_named, preset, asked, splits)
     else:
@@ -104,19 +100,23 @@ def configure(options: Namespace) -> Setting:
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
         **bounds,
         augmented_target=options.augmented_target or (is_moved and recipe.get("augmented_target", False)),
-        decay_factor=_DECAY_FACTOR if model is SOMVAE else 1.0,
+        decay_factor=DECAY_FACTOR if model is SOMVAE else 1.0,
         max_grad_norm=options.max_grad_norm or 0.0,
         revive=options.revive,
         seed=options.seed or 0,
     )
     _check_augmentation(training, name, splits)
     _check_warm_up(config, training)
-    if isinstance(config, SOMVAEConfig) and config.codebook_update == "ema" and config.sigma_steps is None:
-        steps = (training.epochs - config.warm_up_epochs) * -(-len(splits.train) // training.batch_size)
-        narrowing = SHARES_TO_NARROW if preset is None else preset.narrowing
-        config = dataclasses.replace(config, sigma_steps=max(1, round(narrowing[splits.kind] * steps)))
-    if preset is not None and preset.relabelling > 0 and "relabel_after" not in asked:
-        config = _with_relabelling(config, preset.relabelling, training.epochs)
+    if isinstance(config, SOMVAEConfig):
+        if preset is not None and "relabel_after" in asked:
+            preset = dataclasses.replace(preset, relabelling=0.0)
+        config = with_times(
+            config,
+            preset,
+            kind=splits.kind,
+            epochs=training.epochs,
+            steps_per_epoch=-(-len(splits.train) // training.batch_size),
+        )
     _check_relabelling(config, training)
     if options.best_of is not None and splits.validation is None:
         raise ValueError(
@@ -192,14 +192,6 @@ def _check_warm_up(config: Any, training: TrainingConfig) -> None:
             f"--warm-up-epochs must be below --epochs, because the codebook learns after the warm-up, got {warm_up} of "
             f"{training.epochs} epochs"
         )
-
-
-def _with_relabelling(config: SOMVAEConfig, share: float, epochs: int) -> SOMVAEConfig:
-    """The config with the nodes' change of places after this share of the epochs that follow a warm-up."""
-    if config.transitions == "local":  # which have no place for nodes that move away
-        return config
-    after = config.warm_up_epochs + max(1, round(share * (epochs - config.warm_up_epochs)))
-    return dataclasses.replace(config, relabel_after=after)
 
 
 def _check_relabelling(config: Any, training: TrainingConfig) -> None:
@@ -288,22 +280,19 @@ def _somvae_config(
             raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
         if asked.get("transitions") == "local":
             raise ValueError(f"--transitions local is for series, and {name} has no order in time{hint}")
-    changes = _TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
+    changes = TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
     if asked.get("network") == "identity":
         changes.setdefault("latent_dim", math.prod(splits.sample_shape))
-    config: SOMVAEConfig = SOMVAEConfig()
-    if preset is not None:
-        config = dataclasses.replace(preset.config(), **preset.config_on.get(name, {}))
-        dense = {"hidden_sizes", "latent_relu"} & asked.keys()  # which ask for that network
-        if preset.strided and _is_large_image(splits.sample_shape) and not dense:
-            changes = {"network": "small-conv"} | changes
+    config = SOMVAEConfig() if preset is None else preset.somvae_config(name, splits.sample_shape)
+    if config.network == "small-conv" and {"hidden_sizes", "latent_relu"} & asked.keys():  # of another network
+        changes = {"network": "dense"} | changes
     if config.codebook_update == "ema" and asked.get("codebook_update") == "gradient":
         if preset is not PRESETS[SOMVAE.name]["ordered"]:
             raise ValueError(
                 "--codebook-update must be ema for this preset, which is made of codes that follow averages, got "
                 "gradient; take --preset augmented"
             )
-        config = SOMVAEConfig()  # the same recipe without the order
+        config = SOMVAEConfig(network=config.network)  # the same recipe without the order
     update = changes.get("codebook_update", config.codebook_update)
     _check_codebook_options(asked, update)
     if update == "ema" and config.codebook_update != "ema":
@@ -324,11 +313,6 @@ def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
             raise ValueError(
                 f"{option(name)} is for --codebook-update {use}, and --codebook-update {update} has no use for it"
             )
-
-
-def _is_large_image(shape: tuple[int, ...]) -> bool:
-    """Whether samples are images that strided convolutions suit."""
-    return len(shape) == 3 and min(shape[1:]) >= SMALL_CONV_MIN_SIDE
 
 
 def _with_start(config: Any, codes: int, splits: AnySplits, asked: dict[str, Any], sizes: str, by_default: bool) -> Any:

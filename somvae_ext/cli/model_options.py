@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from somvae_ext.cli.recipes import PRESETS, SHARES_TO_NARROW
 from somvae_ext.models import MODELS
 from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
+from somvae_ext.recipes import PRESETS, SHARES_TO_NARROW
 
 _ORDERED = PRESETS["somvae"]["ordered"].config()
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from somvae_ext._version import __version__
 from somvae_ext.cli.model_options import add_model_options
-from somvae_ext.cli.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, STATIC
 from somvae_ext.cli.som.options import add_som_commands
 from somvae_ext.models import MODELS
+from somvae_ext.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, STATIC
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -131,7 +131,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         preset = PRESETS["somvae"].get(by_default.get(data, ""))
         recipes[data] = recipe if preset is None else recipe | preset.training_on[data]
     for name, meaning in (
-        ("epochs", "passes over the training data"),
+        ("epochs", "passes over the training data; of large data of one's own fewer by default"),
         ("batch_size", "samples, or series, per step"),
         ("learning_rate", "Adam's rate at the start"),
         ("threads", "CPU threads"),

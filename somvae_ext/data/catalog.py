@@ -179,12 +179,7 @@ def _own_data(
     rows = torch.arange(len(pool))
     train, validation = divide(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    if train.x.dtype == torch.uint8:
-        scaling = Scaling((0.0,), (255.0,))
-    elif tabular or train.x.amin() < 0 or train.x.amax() > 1:
-        scaling = Scaling.fit(train, per_feature=tabular)
-    else:
-        scaling = Scaling()
+    scaling = Scaling.suiting(train, tabular=tabular)
 
     def scaled(part: Samples) -> Samples:
         return dataclasses.replace(part, x=scaling.apply(part.x))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Kind
 
@@ -96,7 +97,7 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
     if suffix == ".csv":
         kind = kind or "static"
         table = read_csv(path, label_column)
-        x, label = _finite(path, table.x, table), table.label
+        x, label = _finite_cells(path, table), table.label
         if kind == "series":
             x, label = x[None], None if label is None else label[None]
         return _samples(path, kind, x, label, None, table.feature_names), kind
@@ -111,14 +112,14 @@ def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Sampl
     mask = arrays.get("mask")
     if kind is None:
         kind = "series" if mask is not None or arrays["x"].ndim == 5 else "static"
-    x = _with_sample_axes(path, arrays["x"], kind)
+    x = with_sample_axes(path, arrays["x"], kind)
     label = arrays.get("label")
     if mask is not None:
         if kind == "static":
             raise ValueError(f"{path}: mask says which frames of series are real, so kind must be 'series'")
         mask = _boolean(path, mask, x.shape[:2])
         x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, x.dtype.type(0))  # padding may be NaN
-    return _samples(path, kind, _finite(path, x), label, mask), kind
+    return _samples(path, kind, finite(path, x), label, mask), kind
 
 
 def _samples(
@@ -171,43 +172,11 @@ def _boolean(path: Path, mask: Array, shape: tuple[int, ...]) -> NDArray[np.bool
     return mask
 
 
-def _with_sample_axes(path: Path, x: Array, kind: Kind) -> Array:
-    """``[N, F]``, ``[N, C, H, W]`` or, for series, the same with ``[B, T]`` in place of N."""
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: must hold numbers, got dtype {x.dtype}")
-    if kind == "series" and x.ndim == 2:
-        x = x[None]
-    sample_axes = x.ndim - (2 if kind == "series" else 1)
-    if not 1 <= sample_axes <= 3:
-        expected = "2 axes [T, F] to 5 [B, T, C, H, W]" if kind == "series" else "2 axes [N, F] to 4 [N, C, H, W]"
-        raise ValueError(f"{path}: {kind} data must have {expected}, got shape {list(x.shape)}")
-    if 0 in x.shape[1:]:
-        raise ValueError(f"{path}: rows must hold at least one value, got shape {list(x.shape)}")
-    if sample_axes == 2:
-        x = np.expand_dims(x, -3)
-    elif sample_axes == 1 and x.dtype == np.uint8:  # a table; only images stay bytes
-        x = x.astype(np.float32)
-    return x
+def _finite_cells(path: Path, table: CsvTable) -> NDArray[np.float32 | np.uint8]:
+    def cell(row: int, column: int) -> str:
+        return f"row {row} (line {table.lines[row]}), column {table.columns[column]!r}"
 
-
-def _finite(path: Path, x: Array, table: CsvTable | None = None) -> NDArray[np.float32 | np.uint8]:
-    """``x`` in float32, unless it holds bytes; the error tells the place of the first value that is not finite."""
-    if x.dtype == np.uint8:
-        return x
-    with np.errstate(over="ignore"):  # to infinity, which is refused below
-        single = x.astype(np.float32)
-    broken = ~np.isfinite(single)
-    if broken.any():
-        row, *place = entry = tuple(int(axis[0]) for axis in broken.nonzero())
-        if table is not None:
-            where = f"row {row} (line {table.lines[row]}), column {table.columns[place[0]]!r}"
-        elif len(place) == 1:
-            where = f"row {row}, column {place[0]}"
-        else:
-            where = f"row {row}, at {place} in it"
-        value = "NaN" if np.isnan(x[entry]) else str(x[entry])
-        raise ValueError(f"{path}: values must be finite float32 numbers, got {value} in {where} (rows count from 0)")
-    return single
+    return finite(path, table.x, cell)
 
 
 def _read_npy(path: Path) -> Array:
@@ -253,7 +222,7 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
     for path in paths:
         if path.suffix.lower() == ".csv":
             table = read_csv(path, label_column)
-            x = _finite(path, table.x, table)
+            x = _finite_cells(path, table)
             if table.label is not None:
                 labels.append(table.label)
             if feature_names is None:
@@ -267,7 +236,7 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
             frames = _read_npy(path)
             frames = frames[:, None] if frames.ndim == 1 else frames
             # One series without its axis B has the axes of static samples.
-            x = _finite(path, _with_sample_axes(path, frames, "static"))
+            x = finite(path, with_sample_axes(path, frames, "static"))
         if len(x) == 0:
             raise ValueError(f"{path}: must hold at least one frame, got none")
         if series and x.shape[1:] != series[0].shape[1:]:
@@ -281,13 +250,7 @@ def _read_folder(folder: Path, label_column: str | None) -> Samples:
             f"{folder}: labels must be in all {len(series)} series or in none, got {len(labels)} with them"
         )
 
-    longest = max(len(frames) for frames in series)
-    dtype = np.result_type(*(frames.dtype for frames in series))
-    padded = np.zeros((len(series), longest, *series[0].shape[1:]), dtype=dtype)
-    mask = np.zeros((len(series), longest), dtype=bool)
-    for row, frames in enumerate(series):
-        padded[row, : len(frames)] = frames
-        mask[row, : len(frames)] = True
+    padded, mask = pad(series)
     label = None
     if labels:
         label = np.full(mask.shape, _PADDING_LABEL, dtype=np.int64)

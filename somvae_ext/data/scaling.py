@@ -57,6 +57,18 @@ class Scaling:
         low, high = values.aminmax(dim=0)
         return cls(tuple(low.tolist()), tuple(high.tolist()))
 
+    @classmethod
+    def suiting(cls, samples: Samples, *, tabular: bool) -> Scaling:
+        """What brings one's own training data to [0, 1].
+
+        Features of a table are scaled one by one; images as a whole, those of bytes by 255, and those that are in [0,
+        1] already not at all.
+        """
+        x = samples.x
+        if x.dtype == torch.uint8:
+            return cls((0.0,), (255.0,))
+        return cls.fit(samples, per_feature=tabular) if tabular or x.amin() < 0 or x.amax() > 1 else cls()
+
     def apply(self, x: Tensor) -> Tensor:
         """The scaled values, of the shape and dtype of ``x``, or float32 for bytes.
 
@@ -78,6 +90,12 @@ class Scaling:
         low = torch.tensor(self.minimum, dtype=torch.float64, device=x.device)
         width = torch.tensor(self.maximum, dtype=torch.float64, device=x.device) - low
         return ((x - low) / torch.where(width > 0, width, 1.0)).to(x.dtype)
+
+    def undo(self, x: Tensor) -> Tensor:
+        """Scaled values ``[..., F]`` in the units of the data, in the dtype of ``x``."""
+        low = torch.tensor(self.minimum, dtype=torch.float64, device=x.device)
+        high = torch.tensor(self.maximum, dtype=torch.float64, device=x.device)
+        return (low + x * torch.where(high > low, high - low, 1.0)).to(x.dtype)
 
     def to_dict(self) -> dict[str, list[float]]:
         """What JSON can hold; :meth:`from_dict` reads it."""

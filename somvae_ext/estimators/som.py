@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import som
-from somvae_ext.arrays import as_array, as_floats, real_numbers, table_rows
+from somvae_ext.arrays import as_array, as_floats, real_numbers, returned, table_rows
 from somvae_ext.estimators.progress import EpochBar
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.som import (
@@ -299,12 +299,12 @@ class SOM(TransformerMixin, BaseEstimator):
         self.history_ = history
         self.n_epochs_ = len(history)
         self._steps = self.n_epochs
-        self.codebook_ = _like(codebook, X)
+        self.codebook_ = returned(codebook, X)
         for stale in ("labels_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
             found = som.assign(rows, codebook, grid, metric, processes=processes)
-            self.labels_, self.quantization_error_ = _like(found.index, X), found.quantization_error
+            self.labels_, self.quantization_error_ = returned(found.index, X), found.quantization_error
         return self
 
     def partial_fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
@@ -355,7 +355,7 @@ class SOM(TransformerMixin, BaseEstimator):
             ).codebook
         self.grid_ = grid
         self._steps = steps + 1
-        self.codebook_ = _like(codebook, X)
+        self.codebook_ = returned(codebook, X)
         return self
 
     def fit_predict(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Array:
@@ -369,11 +369,11 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def predict(self, X: Data) -> Array:
         """The best matching unit of each row: its node, int64 ``(N,)``, from 0 to K - 1 in row-major order."""
-        return _like(self._assign(X).index, X)
+        return returned(self._assign(X).index, X)
 
     def transform(self, X: ArrayLike | Tensor) -> Array:
         """Row and column of each row's best matching unit, int64 ``(N, 2)``."""
-        return _like(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
+        return returned(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
@@ -385,7 +385,7 @@ class SOM(TransformerMixin, BaseEstimator):
         rows = self._new_rows(X)
         codebook = rows.values.tensor(self.codebook_)
         parts = [self._metric().pairwise(chunk.x, codebook) for chunk in rows.chunks()]
-        return _like(torch.cat(parts), X)
+        return returned(torch.cat(parts), X)
 
     def quantization_error(self, X: ArrayLike | Tensor, sample_weight: ArrayLike | Tensor | None = None) -> float:
         """Mean distance of the rows to their best matching units, in the map's metric."""
@@ -646,11 +646,6 @@ def _is_sliced(X: Any) -> bool:
     except (AttributeError, TypeError):  # a table, which has a dtype for each column
         return False
     return not hasattr(X, "tocsr")  # a sparse matrix of scipy, which scikit-learn refuses
-
-
-def _like(result: Tensor, X: Any) -> Array:
-    """The result where X lives."""
-    return result.to(X.device) if isinstance(X, Tensor) else result.cpu().numpy()
 
 
 def _is_number(value: Any) -> bool:

@@ -3,7 +3,8 @@
 Needs the extra ``train``.
 """
 
-from somvae_ext.training.assessment import Encodings, clustering_metrics, encode, evaluate
+from somvae_ext.training.assessment import Encodings, clustering_metrics, encode, evaluate, sample_terms
+from somvae_ext.training.augmentation import AffineAugmentation
 from somvae_ext.training.loop import fit
 from somvae_ext.training.run_folder import RunFolder
 from somvae_ext.training.saved_model import load_model
@@ -11,6 +12,7 @@ from somvae_ext.training.trainable import Trainable
 from somvae_ext.training.training_config import TrainingConfig
 
 __all__ = [
+    "AffineAugmentation",
     "Encodings",
     "RunFolder",
     "Trainable",
@@ -20,4 +22,5 @@ __all__ = [
     "evaluate",
     "fit",
     "load_model",
+    "sample_terms",
 ]

@@ -59,12 +59,12 @@ def fit(
     run_folder: RunFolder | None = None,
     resume: bool = False,
     accelerator: str = "auto",
+    show_progress: bool | None = None,
 ) -> list[dict[str, Any]]:
     """Trains a model in place, on the first GPU where there is one.
 
     Seeds torch's global generators with ``config.seed``. On the CPU the same model, data and seed give the same bits,
-    whether or not the training was interrupted and resumed between epochs. A progress bar with the losses and the
-    share of nodes in use is shown where stderr is a terminal.
+    whether or not the training was interrupted and resumed between epochs.
 
     Where the config asks for augmentation, each training step draws a transform for each sample, or each series, from
     torch's global CPU generator. The forward pass gets the transformed images, and the loss compares its output with
@@ -95,6 +95,8 @@ def fit(
         resume: go on after the last checkpoint of ``run_folder`` instead of starting anew. Model, data and config must
             be those of the interrupted run; only ``epochs`` may have grown.
         accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``, as Fabric understands it.
+        show_progress: whether to show a progress bar with the losses and the share of nodes in use; by default where
+            stderr is a terminal.
 
     Returns:
         One record per epoch: ``epoch``, ``step``, ``seconds`` since the start, ``learning_rate``, ``train`` (mean
@@ -189,8 +191,8 @@ def fit(
         targets = None if warming_up else hardening_targets(model, train, fabric)
         module.train()
         means, iterations = _RunningMeans(), _Iterations(epoch, first_step=progress.step + 1)
-        # disable=None: no bar where stderr is not a terminal.
-        hidden = None if fabric.is_global_zero else True
+        # tqdm's disable=None: no bar where stderr is not a terminal.
+        hidden = True if not fabric.is_global_zero else None if show_progress is None else not show_progress
         bar = tqdm(train_loader, desc=f"epoch {epoch}/{config.epochs}", disable=hidden, leave=epoch == config.epochs)
         for batch in bar:
             progress.step += 1

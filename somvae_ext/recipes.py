@@ -1,4 +1,4 @@
-"""What suits each data set, and the named settings of each model."""
+"""What suits each kind of data, and the named settings of each model."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from somvae_ext.models import (
     VAEConfig,
     VQVAEConfig,
 )
+from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
 
 # What suits each data set, chosen on its validation split. One thread where steps are so small that handing parts of
 # them to other threads takes longer than doing them.
@@ -30,6 +31,18 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fashion-mnist": _MNIST,
     "fashion-mnist-series": _MNIST_SERIES,
 }
+
+# Of one's own data as many epochs as make about so many steps; but no fewer, and no more than STATIC and SERIES have.
+_STEPS = 20_000
+_LEAST_EPOCHS = 8
+
+# The published weights of the transitions; static data have none.
+TRANSITION_WEIGHTS: dict[str, dict[str, float]] = {
+    "static": {"gamma": 0.0, "tau": 0.0},
+    "series": {"gamma": 1.8, "tau": 1.4},
+}
+# By what a SOM-VAE's learning rate falls every 500 steps, as published; the others learn at a constant rate.
+DECAY_FACTOR = 0.9
 
 # Images as large as the strided convolutions of the VAEs need them, which halve four times.
 SIZES_FOR_CONV = {"digits": 16, "mnist": 32, "fashion-mnist": 32}
@@ -69,6 +82,43 @@ class Preset:
     narrowing: dict[str, float] = dataclasses.field(default_factory=lambda: SHARES_TO_NARROW)
     relabelling: float = 0.0
     expected: str = ""
+
+    def somvae_config(self, data: str, sample_shape: tuple[int, ...]) -> SOMVAEConfig:
+        """The config of a SOM-VAE, with the network that suits samples of this shape."""
+        config: SOMVAEConfig = dataclasses.replace(self.config(), **self.config_on.get(data, {}))
+        if self.strided and len(sample_shape) == 3 and min(sample_shape[1:]) >= SMALL_CONV_MIN_SIDE:
+            return dataclasses.replace(config, network="small-conv")
+        return config
+
+
+def own_recipe(kind: str, num_samples: int) -> dict[str, Any]:
+    """The recipe for data without a name: ``kind`` static or series, and how many there are for training."""
+    recipe = SERIES if kind == "series" else STATIC
+    steps = -(-num_samples // recipe["batch_size"])
+    return recipe | {"epochs": min(recipe["epochs"], max(_LEAST_EPOCHS, -(-_STEPS // steps)))}
+
+
+def with_times(
+    config: SOMVAEConfig, preset: Preset | None, *, kind: str, epochs: int, steps_per_epoch: int
+) -> SOMVAEConfig:
+    """The config with the times that depend on a training's length, where it says nothing else about them.
+
+    Args:
+        config: a config whose ``sigma_steps`` may be None and whose ``relabel_after`` may be 0.
+        preset: what it was made of; None for what suits all of them.
+        kind: ``"static"`` or ``"series"``.
+        epochs: of the training, the warm-up included.
+        steps_per_epoch: how many steps each of them has.
+    """
+    learning = epochs - config.warm_up_epochs
+    if config.codebook_update == "ema" and config.sigma_steps is None:
+        share = (SHARES_TO_NARROW if preset is None else preset.narrowing)[kind]
+        config = dataclasses.replace(config, sigma_steps=max(1, round(share * learning * steps_per_epoch)))
+    # A local table has no place for nodes that move away.
+    if preset is not None and preset.relabelling > 0 and config.relabel_after == 0 and config.transitions != "local":
+        after = config.warm_up_epochs + max(1, round(preset.relabelling * learning))
+        config = dataclasses.replace(config, relabel_after=after)
+    return config
 
 
 _NOTEBOOK = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}

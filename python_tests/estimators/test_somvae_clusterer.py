@@ -1,0 +1,306 @@
+"""The SOM-VAE with scikit-learn's interface: what goes in and comes out, its presets, and what it refuses."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone, is_clusterer
+from sklearn.datasets import make_blobs
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from somvae_ext.data import Scaling
+from somvae_ext.estimators import SOMVAEClusterer
+from somvae_ext.training import AffineAugmentation
+
+QUICK: dict[str, Any] = {
+    "n_epochs": 4,
+    "learning_rate": 0.01,
+    "model_options": {"hidden_sizes": (16,)},
+    "random_state": 0,
+}
+
+
+def blobs(rows: int = 120, dim: int = 5) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    x, label = make_blobs(rows, dim, centers=4, random_state=0)
+    return x.astype(np.float32), label
+
+
+def oracle_distances(clusterer: SOMVAEClusterer, x: NDArray[Any]) -> NDArray[np.float64]:
+    """From the encodings to all codes, ``[N, K]``, sorted, in float64."""
+    z = np.asarray(clusterer.encode(x), dtype=np.float64)
+    codes = np.asarray(clusterer.codebook_, dtype=np.float64)
+    distances: NDArray[np.float64] = np.sort(np.linalg.norm(z[:, None] - codes, axis=2), axis=1)
+    return distances
+
+
+# ---- in and out ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["clusters", "own-loss", "ordered"])
+def test_nodes_hold_one_kind_of_separate_blobs(preset: str) -> None:
+    x, label = blobs()
+    clusterer = SOMVAEClusterer(4, 4, preset=preset, random_state=0).fit(x)
+    assert is_clusterer(clusterer)
+    for node in np.unique(clusterer.labels_):
+        assert len(np.unique(label[clusterer.labels_ == node])) == 1
+
+
+def test_results_are_what_the_data_are() -> None:
+    x, _ = blobs()
+    tensor = torch.from_numpy(x)
+    of_numpy, of_torch = SOMVAEClusterer(3, 2, **QUICK).fit(x), SOMVAEClusterer(3, 2, **QUICK).fit(tensor)
+    for clusterer, kind, data in ((of_numpy, np.ndarray, x), (of_torch, Tensor, tensor)):
+        assert isinstance(clusterer.codebook_, kind)
+        assert tuple(clusterer.prototypes_.shape) == (6, 5)
+        for result, shape in (
+            (clusterer.labels_, (120,)),
+            (clusterer.predict(data), (120,)),
+            (clusterer.transform(data), (120, 2)),
+            (clusterer.encode(data), (120, 16)),
+            (clusterer.confidence(data), (120,)),
+            (clusterer.outlier_score(data), (120,)),
+        ):
+            assert isinstance(result, kind)
+            assert tuple(result.shape) == shape
+    np.testing.assert_array_equal(of_numpy.labels_, of_torch.labels_.numpy())
+    np.testing.assert_array_equal(of_numpy.fit_predict(x), of_numpy.labels_)
+
+
+def test_places_are_rows_and_columns_of_the_nodes() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 3, **QUICK).fit(x)
+    place = clusterer.transform(x)
+    np.testing.assert_array_equal(place[:, 0] * 3 + place[:, 1], clusterer.predict(x))
+    assert list(clusterer.get_feature_names_out()) == ["som_row", "som_column"]
+
+
+def test_confidence_is_the_simplified_silhouette() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
+    best, second = oracle_distances(clusterer, x)[:, :2].T
+    # A distance is the root of a float32 square, and the quotient of two has three roundings.
+    np.testing.assert_allclose(clusterer.confidence(x), 1 - best / second, atol=4 * np.finfo(np.float32).eps)
+
+
+def test_confidence_is_zero_between_two_codes_and_one_on_a_code() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(1, 2, preset=None, latent_dim=5, **QUICK).fit(x)
+    clusterer.model_.encoder = torch.nn.Identity()
+    clusterer.model_.quantizer.codebook.data = torch.eye(5)[:2]
+    clusterer.scaling_ = Scaling()
+    between, on = np.full((1, 5), 0.5), np.eye(5)[:1]
+    assert clusterer.confidence(np.concatenate([between, on])).tolist() == [0, 1]
+    clusterer.model_.quantizer.codebook.data = torch.eye(5)[[0, 0]]
+    assert clusterer.confidence(on).tolist() == [0]  # both codes there
+
+
+def test_scores_are_errors_of_the_reconstructions() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
+    scaled = clusterer.scaling_.apply(torch.from_numpy(x))
+    with torch.no_grad():
+        output = clusterer.model_(scaled)
+    of_codes = (output.reconstruction_q - scaled).double().square().mean(dim=1)
+    of_encodings = (output.reconstruction_e - scaled).double().square().mean(dim=1)
+    assert clusterer.score(x) == pytest.approx(-of_codes.mean().item(), rel=1e-5)
+    np.testing.assert_allclose(clusterer.outlier_score(x), of_encodings, rtol=1e-5)
+    far = x + 100 * np.eye(5, dtype=np.float32)[0]
+    assert clusterer.outlier_score(far).min() > clusterer.outlier_score(x).max()
+
+
+def test_outliers_of_a_model_with_one_decoder_are_told_by_the_codes() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, preset=None, n_epochs=2, model_options={"gradient": "copy"}, random_state=0)
+    clusterer.fit(x)
+    assert clusterer.outlier_score(x).mean() == pytest.approx(-clusterer.score(x), rel=1e-5)
+
+
+def test_prototypes_are_in_the_units_of_the_data() -> None:
+    x, _ = blobs()
+    shifted = 1000 + 50 * x
+    prototypes = SOMVAEClusterer(2, 2, **QUICK | {"n_epochs": 20}).fit(shifted).prototypes_
+    assert (prototypes > shifted.min(axis=0) - 1).all()
+    assert (prototypes < shifted.max(axis=0) + 1).all()
+    assert prototypes.std(axis=0).min() > 50  # not all the mean
+
+
+def test_images_come_with_axes_or_as_rows() -> None:
+    images = np.random.default_rng(0).random((40, 16, 18), dtype=np.float32)
+    options = {"n_epochs": 3, "random_state": 0}
+    of_images = SOMVAEClusterer(2, 2, **options).fit(images)
+    of_rows = SOMVAEClusterer(2, 2, image_shape=(16, 18), **options).fit(images.reshape(40, -1))
+    assert of_images.model_.config.network == "small-conv"
+    assert of_images.prototypes_.shape == (4, 1, 16, 18)
+    np.testing.assert_array_equal(of_images.labels_, of_rows.labels_)
+    np.testing.assert_array_equal(of_rows.predict(images[:7].reshape(7, -1)), of_rows.labels_[:7])
+    colour = SOMVAEClusterer(2, 2, image_shape=(3, 16, 18), **options).fit(np.tile(images.reshape(40, -1), 3))
+    assert colour.prototypes_.shape == (4, 3, 16, 18)
+
+
+def test_images_of_bytes_are_read_as_shares_of_255() -> None:
+    images = np.random.default_rng(0).integers(0, 200, (40, 8, 8), dtype=np.uint8)
+    of_bytes = SOMVAEClusterer(2, 2, **QUICK).fit(images)
+    of_shares = SOMVAEClusterer(2, 2, **QUICK).fit(images.astype(np.float32) / 255)
+    np.testing.assert_array_equal(of_bytes.labels_, of_shares.labels_)
+    assert of_bytes.prototypes_.max() > 1  # bytes, as the data
+
+
+def test_augmentation_reaches_the_training() -> None:
+    images = np.random.default_rng(0).random((40, 8, 8), dtype=np.float32)
+    still = SOMVAEClusterer(2, 2, **QUICK).fit(images)
+    moved = SOMVAEClusterer(2, 2, augmentation=AffineAugmentation(max_shift=2), **QUICK).fit(images)
+    assert moved.history_[0]["train"]["reconstruction_e"] != still.history_[0]["train"]["reconstruction_e"]
+
+
+# ---- series ----------------------------------------------------------------------------------------------------------
+
+
+def test_series_of_different_lengths_come_as_a_list() -> None:
+    random = np.random.default_rng(0)
+    series = [random.random((length, 3)).cumsum(axis=0) for length in (5, 9, 1, 12)]
+    clusterer = SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(series)
+    assert clusterer.model_.transitions is not None
+    assert [nodes.shape for nodes in clusterer.labels_] == [(5,), (9,), (1,), (12,)]
+    assert [places.shape for places in clusterer.transform(series)] == [(5, 2), (9, 2), (1, 2), (12, 2)]
+    alone = clusterer.predict([series[3]])
+    np.testing.assert_array_equal(alone[0], clusterer.labels_[3])
+    # Padding counts nowhere: the score of all is the mean of those of the series, weighted by their frames.
+    scores = [len(frames) * clusterer.score([frames]) for frames in series]
+    assert clusterer.score(series) == pytest.approx(sum(scores) / 27, rel=1e-5)
+
+
+def test_series_of_one_length_are_an_array_and_tensors_stay_tensors() -> None:
+    series = torch.rand(6, 7, 3, generator=torch.Generator().manual_seed(0)).cumsum(dim=1)
+    clusterer = SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(series)
+    assert clusterer.labels_.shape == (6, 7)
+    listed = clusterer.predict(list(series))
+    assert all(isinstance(nodes, Tensor) for nodes in listed)
+    assert torch.equal(torch.stack(listed), clusterer.labels_)
+
+
+def test_five_axes_are_series_of_images() -> None:
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(np.random.default_rng(0).random((4, 5, 1, 6, 6)))
+    assert clusterer.labels_.shape == (4, 5)
+
+
+# ---- as scikit-learn expects it --------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bits_and_leaves_torch_alone() -> None:
+    x, _ = blobs()
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first, second = (SOMVAEClusterer(2, 2, **QUICK).fit(x) for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    np.testing.assert_array_equal(first.codebook_, second.codebook_)
+    other = SOMVAEClusterer(2, 2, **QUICK | {"random_state": 1}).fit(x)
+    assert (other.codebook_ != first.codebook_).any()
+
+
+def test_a_map_of_several_starts_is_the_one_that_reconstructs_best() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, n_init=3, validation_fraction=0.2, **QUICK).fit(x)
+    assert len(clusterer.candidates_) == 3
+    assert clusterer.seed_ == min(clusterer.candidates_, key=clusterer.candidates_.__getitem__)
+    assert len(clusterer.labels_) == 120
+
+
+def test_it_works_in_a_pipeline_a_search_and_a_pickle() -> None:
+    x, _ = blobs()
+    frame = pandas.DataFrame(x, columns=list("abcde"))
+    pipeline = make_pipeline(StandardScaler(), SOMVAEClusterer(2, 2, **QUICK))
+    assert pipeline.fit(frame).predict(frame).shape == (120,)
+    search = GridSearchCV(SOMVAEClusterer(2, 2, **QUICK), {"latent_dim": [2, 4]}, cv=2).fit(x)
+    assert search.best_score_ == max(search.cv_results_["mean_test_score"])
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    np.testing.assert_array_equal(again.predict(x), search.best_estimator_.predict(x))
+    assert clone(again).get_params() == again.get_params()
+
+
+def test_columns_must_be_those_that_were_fitted() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(pandas.DataFrame(x, columns=list("abcde")))
+    assert list(clusterer.feature_names_in_) == list("abcde")
+    with pytest.raises(ValueError, match="feature names"):
+        clusterer.predict(pandas.DataFrame(x, columns=list("edcba")))
+
+
+def test_a_bar_is_shown_only_if_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    x, _ = blobs()
+    SOMVAEClusterer(2, 2, **QUICK).fit(x)
+    assert "epoch" not in capfd.readouterr().err
+    SOMVAEClusterer(2, 2, verbose=True, **QUICK).fit(x)
+    assert "epoch 4/4" in capfd.readouterr().err
+
+
+# ---- what it refuses -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "cluster"}, "preset must be one of 'ordered', 'clusters', .*, None, got 'cluster'"),
+        ({"kind": "serie"}, "kind must be one of 'static', 'series', None, got 'serie'"),
+        ({"device": "gpu"}, "device must be one of 'auto', 'cpu', 'cuda', got 'gpu'"),
+        ({"n_rows": 0}, "n_rows must be an integer of at least 1, got 0"),
+        ({"n_init": None}, "n_init must be an integer of at least 1, got None"),
+        ({"n_epochs": 2.5}, "n_epochs must be an integer of at least 1, got 2.5"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be above 0 and below 1, got 1.0"),
+        ({"n_epochs": 2}, "n_epochs must be above the 2 epochs of the preset's warm-up, got 2"),
+        ({"augmentation": 2}, "augmentation must be None or a training.AffineAugmentation, got 2"),
+        ({"augmentation": AffineAugmentation(max_shift=1)}, "max_shift"),
+        ({"model_options": {"alfa": 1}}, "model_options must be fields of SOMVAEConfig, got 'alfa'"),
+        ({"model_options": {"alpha": -1}}, "alpha must be .*, got -1"),
+        ({"n_rows": 20, "n_cols": 20}, "X must hold at least a row for each of the 400 nodes, got n_samples = 120"),
+        ({"image_shape": (2, 3)}, r"X must have 6 columns for image_shape \(2, 3\), got 5"),
+        ({"kind": "series"}, r"X must hold series \[B, T, F\]"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_a_sentence(options: dict[str, Any], message: str) -> None:
+    x, _ = blobs()
+    with pytest.raises(ValueError, match=message):
+        SOMVAEClusterer(**{"n_rows": 2, "n_cols": 2, **QUICK} | options).fit(x)
+
+
+def test_broken_data_are_refused_with_their_place() -> None:
+    images = np.zeros((20, 4, 4))
+    images[3, 1, 2] = np.nan
+    with pytest.raises(ValueError, match=re.escape("SOMVAEClusterer: X: values must be finite float32 numbers, got")):
+        SOMVAEClusterer(2, 2, **QUICK).fit(images)
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
+    with pytest.raises(ValueError, match=r"X must hold samples of shape \[5\], as those that were fitted"):
+        clusterer.predict(np.zeros((3, 4, 4)))
+    with pytest.raises(ValueError, match="X has 4 features, but SOMVAEClusterer is expecting 5 features as input"):
+        clusterer.predict(x[:, :4])
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        ([], "X must hold at least one series, got none"),
+        ([np.zeros((3, 2)), np.zeros((0, 2))], r"X\[1\] must be a series \[T, F\] of at least one frame"),
+        ([np.zeros((3, 2)), np.zeros((3, 4))], r"X\[1\] must have frames of shape \[2\] as X\[0\], got \[4\]"),
+        ([np.zeros(3)], r"X\[0\] must be a series \[T, F\]"),
+    ],
+)
+def test_broken_series_are_refused(series: list[NDArray[Any]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(series)
+
+
+def test_a_map_of_one_node_has_no_confidence() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(1, 1, preset=None, **QUICK).fit(x)
+    with pytest.raises(ValueError, match="the map must have at least 2 nodes for a confidence, got 1"):
+        clusterer.confidence(x)

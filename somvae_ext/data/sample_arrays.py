@@ -1,0 +1,83 @@
+"""From arrays in memory, wherever they come from, to those that :class:`~somvae_ext.data.Samples` hold.
+
+Errors begin with an owner: the file that an array was read from, or the class or function that was given it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.data.splits import Kind
+
+Array = NDArray[Any]
+
+
+def with_sample_axes(owner: str | Path, x: Array, kind: Kind) -> Array:
+    """``[N, F]``, ``[N, C, H, W]`` or, for series, the same with ``[B, T]`` in place of N.
+
+    Grey images ``[N, H, W]`` get an axis of one channel, and a single series of frames with features, ``[T, F]``, that
+    of the series. Images of dtype uint8 stay bytes.
+
+    Raises:
+        ValueError: no numbers, another number of axes, or samples without a value.
+    """
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{owner}: must hold numbers, got dtype {x.dtype}")
+    if kind == "series" and x.ndim == 2:
+        x = x[None]
+    sample_axes = x.ndim - (2 if kind == "series" else 1)
+    if not 1 <= sample_axes <= 3:
+        expected = "2 axes [T, F] to 5 [B, T, C, H, W]" if kind == "series" else "2 axes [N, F] to 4 [N, C, H, W]"
+        raise ValueError(f"{owner}: {kind} data must have {expected}, got shape {list(x.shape)}")
+    if 0 in x.shape[1:]:
+        raise ValueError(f"{owner}: rows must hold at least one value, got shape {list(x.shape)}")
+    if sample_axes == 2:
+        x = np.expand_dims(x, -3)
+    elif sample_axes == 1 and x.dtype == np.uint8:  # a table; only images stay bytes
+        x = x.astype(np.float32)
+    return x
+
+
+def finite(
+    owner: str | Path, x: Array, cell: Callable[[int, int], str] = "row {}, column {}".format
+) -> NDArray[np.float32 | np.uint8]:
+    """``x`` in float32, unless it holds bytes.
+
+    Args:
+        owner: whose values they are.
+        x: numbers of any shape.
+        cell: how a row and a column of a table are named.
+
+    Raises:
+        ValueError: a value that is not finite in float32; the message tells the place of the first.
+    """
+    if x.dtype == np.uint8:
+        return x
+    with np.errstate(over="ignore"):  # to infinity, which is refused below
+        single = x.astype(np.float32)
+    broken = ~np.isfinite(single)
+    if broken.any():
+        row, *place = entry = tuple(int(axis[0]) for axis in broken.nonzero())
+        where = cell(row, place[0]) if len(place) == 1 else f"row {row}, at {place} in it"
+        value = "NaN" if np.isnan(x[entry]) else str(x[entry])
+        raise ValueError(f"{owner}: values must be finite float32 numbers, got {value} in {where} (rows count from 0)")
+    return single
+
+
+def pad(series: Sequence[Array]) -> tuple[Array, NDArray[np.bool_]]:
+    """Series of frames of one shape, ``[T_b, *rest]``, as one array ``[B, T, *rest]`` that ends with zeros, and
+    the mask ``[B, T]`` of its real frames.
+    """
+    longest = max(len(frames) for frames in series)
+    dtype = np.result_type(*(frames.dtype for frames in series))
+    padded = np.zeros((len(series), longest, *series[0].shape[1:]), dtype=dtype)
+    mask = np.zeros((len(series), longest), dtype=bool)
+    for row, frames in enumerate(series):
+        padded[row, : len(frames)] = frames
+        mask[row, : len(frames)] = True
+    return padded, mask

@@ -1,0 +1,488 @@
+"""SOM-VAE as a scikit-learn estimator: arrays in, clusters and places on the map out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin  # type: ignore[import-untyped]
+from sklearn.utils import Tags, check_random_state  # type: ignore[import-untyped]
+from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
+from torch import Tensor
+
+from somvae_ext import ops, training
+from somvae_ext.arrays import as_array, returned, table_rows
+from somvae_ext.data import Kind, Samples, Scaling
+from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
+from somvae_ext.grid import Grid, Topology
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.recipes import DECAY_FACTOR, PRESETS, TRANSITION_WEIGHTS, own_recipe, with_times
+from somvae_ext.training import AffineAugmentation, Encodings, TrainingConfig
+
+Array = NDArray[Any] | Tensor
+Data = ArrayLike | Tensor | Sequence[Any]
+
+_OWNER = "SOMVAEClusterer"
+_CHOICE = "reconstruction_q"  # by which trainings are compared, and scored
+
+
+class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
+    """Clusters samples, or frames of series, by a SOM-VAE (Fortuin et al. 2019): an autoencoder whose codes are a map.
+
+    What goes in as a tensor comes out as a tensor on the same device, all else as numpy arrays. Values are scaled to
+    [0, 1] by the training data: features of a table one by one, images as a whole and only where some lie outside.
+
+    Parameters
+    ----------
+    n_rows, n_cols : int or None
+        Size of the map, R and C; K = R * C clusters in row-major order. By default that of the preset: 4 x 4 for
+        ``"clusters"`` and ``"own-loss"``, 8 x 8 for the others.
+    preset : str or None
+        ``"clusters"``: pure clusters, with the hardening of SOM-VAE's successors; ``"own-loss"``: the loss of SOM-VAE
+        alone; ``"ordered"``: a map whose neighbours look alike; ``"augmented"``, ``"published"``, ``"notebook"``: the
+        published loss. They are those of ``somvae fit``. None: the defaults of
+        :class:`~somvae_ext.models.SOMVAEConfig`.
+    topology : {"rectangular", "hexagonal"}
+        On hexagons all six neighbours are at distance 1.
+    periodic : bool
+        Whether the map wraps around.
+    latent_dim : int or None
+        Size of an encoding D; by default the preset's.
+    model_options : mapping or None
+        Further fields of :class:`~somvae_ext.models.SOMVAEConfig`, such as ``{"alpha": 0.5, "network": "dense"}``.
+    kind : {"static", "series"} or None
+        How axes are read. Static samples are tables ``(N, F)``, grey images ``(N, H, W)`` or images ``(N, C, H, W)``;
+        series are ``(B, T, F)``, ``(B, T, H, W)`` or ``(B, T, C, H, W)``, or, of different lengths, a list of arrays
+        ``(T, F)`` and so on. By default arrays of five axes are series, all others static.
+    image_shape : tuple of int or None
+        (H, W) or (C, H, W) of images that come as rows ``(N, F)`` or ``(B, T, F)``.
+    n_epochs, batch_size : int or None
+        Passes over the data, and samples or series of a step. By default 50 and 32, of series 20 and 4; of large data
+        as many epochs as make about 20,000 steps, but at least 8.
+    learning_rate : float or None
+        Adam's rate at the start, by default 1e-3; it falls by a tenth every 500 steps.
+    augmentation : AffineAugmentation or None
+        Random shifts, rotations, scales and shears of training images, which make clusters of handwriting and clothes
+        much purer. The loss compares with the clean image.
+    n_init : int
+        Trainings with different seeds, of which the one is kept whose codes reconstruct held-out samples best. No
+        labels take part in the choice.
+    validation_fraction : float
+        Share of the samples, or series, that is held out for this choice. With ``n_init=1`` all are trained on.
+    random_state : int, RandomState or None
+        Draws the weights, the batches and whatever the model draws.
+    device : {"auto", "cpu", "cuda"}
+        Where to train; ``"auto"`` takes a GPU where there is one.
+    verbose : bool
+        Whether to show a progress bar for each epoch.
+
+    Attributes
+    ----------
+    model_ : SOMVAE
+        The trained model, in evaluation mode, for samples scaled by ``scaling_``.
+    scaling_ : Scaling
+        What is done to values before the model sees them.
+    grid_ : Grid
+        The map's geometry.
+    codebook_ : array or tensor of shape (K, D)
+        The codes, in the space of the encodings.
+    prototypes_ : array or tensor of shape (K, *sample_shape)
+        What each node stands for: the codes decoded, in the units of the data. The shape of a sample is (F,) or
+        (C, H, W).
+    labels_ : array, tensor or list
+        Node of each training sample or frame, as :meth:`predict` gives them.
+    history_ : list of dict
+        A record of each epoch, see :func:`~somvae_ext.training.fit`.
+    seed_, candidates_ : int, dict
+        With ``n_init`` above 1 the seed that was kept, and for each seed its loss on the samples that were held out.
+    n_features_in_, feature_names_in_
+        As in scikit-learn; values of a sample for data that are no tables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from somvae_ext.estimators import SOMVAEClusterer
+    >>> x = np.random.default_rng(0).random((200, 6), dtype=np.float32)
+    >>> clusterer = SOMVAEClusterer(2, 2, n_epochs=3, random_state=0).fit(x)
+    >>> clusterer.predict(x[:3]).shape, clusterer.transform(x[:3]).shape
+    ((3,), (3, 2))
+    """
+
+    model_: SOMVAE
+    scaling_: Scaling
+    grid_: Grid
+    labels_: Array | list[Array]
+
+    def __init__(
+        self,
+        n_rows: int | None = None,
+        n_cols: int | None = None,
+        *,
+        preset: str | None = "clusters",
+        topology: Topology = "rectangular",
+        periodic: bool = False,
+        latent_dim: int | None = None,
+        model_options: Mapping[str, Any] | None = None,
+        kind: Kind | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        augmentation: AffineAugmentation | None = None,
+        n_init: int = 1,
+        validation_fraction: float = 0.1,
+        random_state: int | np.random.RandomState | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.n_rows = n_rows
+        self.n_cols = n_cols
+        self.preset = preset
+        self.topology = topology
+        self.periodic = periodic
+        self.latent_dim = latent_dim
+        self.model_options = model_options
+        self.kind = kind
+        self.image_shape = image_shape
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.augmentation = augmentation
+        self.n_init = n_init
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    # ---- training ----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Data, y: Any = None) -> Self:
+        """Trains the model.
+
+        The global random numbers of torch stay as they were.
+
+        Parameters
+        ----------
+        X : array, table, tensor, or list of series
+            See ``kind``.
+        y : ignored
+
+        Raises
+        ------
+        ValueError
+            A parameter out of range, or data that cannot be trained on.
+        FloatingPointError
+            A loss that is not finite.
+        """
+        self._check_parameters()
+        samples = self._samples(X, reset=True)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        parts = [samples] if self.n_init == 1 else self._divided(samples, seed)
+        scaling = Scaling.suiting(parts[0], tabular=self._is_tabular(samples))
+        train, *held_out = (dataclasses.replace(part, x=scaling.apply(part.x)) for part in parts)
+        config, recipe = self._configs(train)
+        best: _Training | None = None
+        losses: dict[int, float] = {}
+        for number in range(self.n_init):
+            result = self._train(config, dataclasses.replace(recipe, seed=seed + number), train, *held_out)
+            losses[seed + number] = result.loss
+            if best is None or result.loss < best.loss:
+                best = result
+        assert best is not None
+        self.model_, self.scaling_, self.grid_, self.history_ = best.model, scaling, config.grid, best.history
+        self._sample_shape = config.input_shape
+        self.n_iter_ = len(best.history)
+        self.seed_, self.candidates_ = best.seed, losses if self.n_init > 1 else {}
+        self.codebook_ = returned(best.model.quantizer.codebook.detach(), X)
+        decoded = best.model.decoded_map().flatten(0, 1)
+        self.prototypes_ = returned(scaling.undo(decoded), X)
+        self.labels_ = self.predict(X)
+        return self
+
+    def _train(
+        self, config: SOMVAEConfig, recipe: TrainingConfig, train: Samples, held_out: Samples | None = None
+    ) -> _Training:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            torch.manual_seed(recipe.seed)
+            model = SOMVAE(config)
+            history = training.fit(
+                model,
+                train,
+                recipe,
+                validation=held_out,
+                accelerator=self.device,
+                show_progress=bool(self.verbose),
+            )
+        loss = math.nan if held_out is None else history[-1]["validation"][_CHOICE]
+        return _Training(recipe.seed, model, history, loss)
+
+    # ---- use ---------------------------------------------------------------------------------------------------------
+
+    def predict(self, X: Data) -> Any:
+        """The node of each sample, int64 ``(N,)``, from 0 to K - 1 in row-major order.
+
+        Of series the nodes of their frames, ``(B, T)``, or of a list of series a list of arrays ``(T,)``.
+        """
+        return self._given_back(X, self._encode(X).indices)
+
+    def transform(self, X: Data) -> Any:
+        """Row and column of the node of each sample, int64 ``(N, 2)``; of series see :meth:`predict`."""
+        indices = self._encode(X).indices
+        assert indices is not None
+        return self._given_back(X, torch.stack(self.grid_.row_col(indices), dim=-1))
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
+        check_is_fitted(self)
+        return np.array(["som_row", "som_column"], dtype=object)
+
+    def encode(self, X: Data) -> Any:
+        """The encodings, float32 ``(N, D)``: where :meth:`predict` looks for the nearest code."""
+        return self._given_back(X, self._encode(X).z)
+
+    def confidence(self, X: Data) -> Any:
+        """How clearly each sample belongs to its node, from 0, as near to another one, to 1, on the code itself.
+
+        It is 1 - d / d', where d and d' are the distances of the encoding to the best and the second best code: the
+        sample's simplified silhouette (Hruschka et al. 2006).
+
+        Raises
+        ------
+        ValueError
+            A map of one node, which has no second best.
+        """
+        check_is_fitted(self)
+        if self.grid_.num_nodes < 2:
+            raise ValueError(f"{_OWNER}: the map must have at least 2 nodes for a confidence, got 1")
+        z = self._encode(X).z
+        codebook = self.model_.quantizer.codebook.detach().cpu()
+        distance = ops.bmu(z.flatten(0, -2), codebook, k=2).distance.sqrt()
+        best, second = distance.unbind(dim=1)
+        # Codes that are equal, both nearest: no confidence.
+        margin = torch.where(second > 0, 1 - best / second.where(second > 0, 1), 0)
+        return self._given_back(X, margin.view(z.shape[:-1]))
+
+    def outlier_score(self, X: Data) -> Any:
+        """How unlike the training data each sample is: the mean squared error of its reconstruction, of scaled values.
+
+        The reconstruction is that from the encoding, without the map, which told other images from those of the
+        training better than the distance to the nearest code did; where the model has no second decoder, it is that
+        from the code. Larger is more unlike; a threshold is for the caller to choose, such as a quantile of the scores
+        of the training data.
+        """
+        samples = self._scaled(X)
+        term = _CHOICE if self.model_.decoder_e is None else "reconstruction_e"
+        return self._given_back(X, self._errors(samples, term))
+
+    def score(self, X: Data, y: Any = None) -> float:
+        """Minus the mean squared error of the reconstructions from the codes, of scaled values: more is better.
+
+        It looks at no labels, and searches over parameters may go by it.
+        """
+        samples = self._scaled(X)
+        errors = self._errors(samples, _CHOICE)
+        return -float((errors if samples.mask is None else errors[samples.mask]).double().mean())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # coordinates are integers
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    # ---- what these are made of --------------------------------------------------------------------------------------
+
+    def _encode(self, X: Data) -> Encodings:
+        samples = self._scaled(X)
+        return training.encode(self.model_, samples)
+
+    def _scaled(self, X: Data) -> Samples:
+        check_is_fitted(self)
+        samples = self._samples(X, reset=False)
+        return dataclasses.replace(samples, x=self.scaling_.apply(samples.x))
+
+    def _errors(self, samples: Samples, term: str) -> Tensor:
+        """A term of the loss of each sample or frame, on the CPU; zeros of frames that are masked."""
+        return training.sample_terms(self.model_, samples)[term]
+
+    def _given_back(self, X: Data, values: Tensor | None) -> Any:
+        """Values ``[N, ...]`` or ``[B, T, ...]`` as the caller expects them."""
+        assert values is not None
+        if not self._is_list_of_series(X):
+            return returned(values, X)
+        return [returned(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
+
+    def _is_list_of_series(self, X: Any) -> bool:
+        return self.kind == "series" and isinstance(X, (list, tuple))
+
+    def _samples(self, X: Any, reset: bool) -> Samples:
+        """X with the axes that the model takes, not scaled."""
+        mask: Tensor | None = None
+        if self._is_list_of_series(X):
+            array, real = self._padded(X)
+            mask = None if real.all() else torch.from_numpy(real)
+        else:
+            array = self._array(X, reset)
+        kind = self.kind or ("series" if array.ndim == 5 else "static")
+        if self.image_shape is not None and array.ndim == (3 if kind == "series" else 2):
+            if array.shape[-1] != math.prod(self.image_shape):
+                raise ValueError(
+                    f"{_OWNER}: X must have {math.prod(self.image_shape)} columns for image_shape {self.image_shape}, "
+                    f"got {array.shape[-1]}"
+                )
+            array = array.reshape(*array.shape[:-1], *self.image_shape)
+        owner = f"{_OWNER}: X"
+        x = torch.from_numpy(np.ascontiguousarray(finite(owner, with_sample_axes(owner, array, kind))))
+        if len(x) == 0:
+            raise ValueError(f"{_OWNER}: X must hold at least one {'series' if kind == 'series' else 'row'}, got none")
+        shape = tuple(x.shape[2 if kind == "series" else 1 :])
+        if reset:
+            if not hasattr(X, "columns"):
+                self.__dict__.pop("feature_names_in_", None)
+            self.n_features_in_ = math.prod(shape)
+        elif shape != self._sample_shape:
+            raise ValueError(
+                f"{_OWNER}: X must hold {'frames' if kind == 'series' else 'samples'} of shape "
+                f"{list(self._sample_shape)}, as those that were fitted, got {list(shape)}"
+            )
+        return Samples(x, mask=mask)
+
+    def _array(self, X: Any, reset: bool) -> NDArray[Any]:
+        table = None if isinstance(X, Tensor) else table_rows(_OWNER, "X", X)
+        if table is not None:
+            validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
+            return table
+        if isinstance(X, (Tensor, list, tuple, np.ma.MaskedArray)):
+            X = as_array(_OWNER, "X", X)
+        if getattr(X, "ndim", 2) > 2:
+            return as_array(_OWNER, "X", X)
+        if self.kind == "series":
+            shape = list(getattr(X, "shape", ()))
+            raise ValueError(
+                f"{_OWNER}: X must hold series [B, T, F] or images in their place, got shape {shape}; a single series "
+                "is X[None]"
+            )
+        checked: NDArray[Any] = validate_data(self, X, reset=reset)
+        return checked
+
+    def _padded(self, series: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Series of different lengths as one array, and its real frames."""
+        arrays = [as_array(_OWNER, f"X[{row}]", frames) for row, frames in enumerate(series)]
+        if not arrays:
+            raise ValueError(f"{_OWNER}: X must hold at least one series, got none")
+        for row, frames in enumerate(arrays):
+            if frames.ndim < 2 or len(frames) == 0:
+                raise ValueError(
+                    f"{_OWNER}: X[{row}] must be a series [T, F] of at least one frame, got shape {list(frames.shape)}"
+                )
+            if frames.shape[1:] != arrays[0].shape[1:]:
+                raise ValueError(
+                    f"{_OWNER}: X[{row}] must have frames of shape {list(arrays[0].shape[1:])} as X[0], got "
+                    f"{list(frames.shape[1:])}"
+                )
+        return pad(arrays)
+
+    def _is_tabular(self, samples: Samples) -> bool:
+        return samples.x.dim() == (3 if self._kind_of(samples) == "series" else 2)
+
+    def _kind_of(self, samples: Samples) -> Kind:
+        return self.kind or ("series" if samples.x.dim() == 5 else "static")
+
+    def _divided(self, samples: Samples, seed: int) -> list[Samples]:
+        """Those to train on, and those to choose by."""
+        count = max(1, round(self.validation_fraction * len(samples)))
+        if count >= len(samples):
+            raise ValueError(
+                f"{_OWNER}: X must leave something to train on beside the validation_fraction "
+                f"{self.validation_fraction} that n_init = {self.n_init} holds out, got n_samples = {len(samples)}"
+            )
+        order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+        return [samples.rows(order[count:]), samples.rows(order[:count])]
+
+    def _configs(self, train: Samples) -> tuple[SOMVAEConfig, TrainingConfig]:
+        """What to train, and how."""
+        kind = self._kind_of(train)
+        shape = tuple(train.x.shape[2 if kind == "series" else 1 :])
+        preset = None if self.preset is None else PRESETS[SOMVAE.name][self.preset]
+        config = SOMVAEConfig() if preset is None else preset.somvae_config("", shape)
+        sizes = {"rows": self.n_rows, "cols": self.n_cols, "latent_dim": self.latent_dim}
+        changes: dict[str, Any] = TRANSITION_WEIGHTS[kind] | {"input_shape": shape}
+        changes |= {"topology": self.topology, "periodic": bool(self.periodic)}
+        changes |= {name: int(size) for name, size in sizes.items() if size is not None}
+        config = dataclasses.replace(config, **changes | dict(self.model_options or {}))
+        frames = train.x.numel() // math.prod(shape) if train.mask is None else int(train.mask.sum())
+        if config.init == "kmeans" and frames < config.grid.num_nodes:
+            raise ValueError(
+                f"{_OWNER}: X must hold at least a {'frame' if kind == 'series' else 'row'} for each of the "
+                f"{config.grid.num_nodes} nodes, got n_samples = {frames}; choose a smaller map"
+            )
+        recipe = own_recipe(kind, len(train)) | ({} if preset is None else preset.training)
+        asked = {"epochs": self.n_epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        recipe |= {name: value for name, value in asked.items() if value is not None}
+        augmentation = {} if self.augmentation is None else dataclasses.asdict(self.augmentation)
+        training_config = TrainingConfig(
+            epochs=int(recipe["epochs"]),
+            batch_size=int(recipe["batch_size"]),
+            learning_rate=float(recipe["learning_rate"]),
+            decay_factor=DECAY_FACTOR,
+            **augmentation,
+        )
+        if preset is not None and "relabel_after" in (self.model_options or {}):
+            preset = dataclasses.replace(preset, relabelling=0.0)
+        if config.warm_up_epochs >= training_config.epochs:
+            raise ValueError(
+                f"{_OWNER}: n_epochs must be above the {config.warm_up_epochs} epochs of the preset's warm-up, got "
+                f"{training_config.epochs}"
+            )
+        steps = -(-len(train) // training_config.batch_size)
+        timed = with_times(config, preset, kind=kind, epochs=training_config.epochs, steps_per_epoch=steps)
+        return timed, training_config
+
+    def _check_parameters(self) -> None:
+        presets = PRESETS[SOMVAE.name]
+        choices: dict[str, tuple[Any, ...]] = {
+            "preset": (*presets, None),
+            "kind": ("static", "series", None),
+            "device": ("auto", "cpu", "cuda"),
+        }
+        for name, values in choices.items():
+            if getattr(self, name) not in values:
+                raise ValueError(
+                    f"{_OWNER}: {name} must be one of {', '.join(map(repr, values))}, got {getattr(self, name)!r}"
+                )
+        for name in ("n_rows", "n_cols", "latent_dim", "n_epochs", "batch_size", "n_init"):
+            value = getattr(self, name)
+            if value is None and name != "n_init":
+                continue
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"{_OWNER}: {name} must be an integer of at least 1, got {value!r}")
+        if not isinstance(self.validation_fraction, numbers.Real) or not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"{_OWNER}: validation_fraction must be above 0 and below 1, got {self.validation_fraction!r}"
+            )
+        if self.augmentation is not None and not isinstance(self.augmentation, AffineAugmentation):
+            raise ValueError(
+                f"{_OWNER}: augmentation must be None or a training.AffineAugmentation, got {self.augmentation!r}"
+            )
+        known = {field.name for field in dataclasses.fields(SOMVAEConfig)}
+        for name in self.model_options or {}:
+            if name not in known:
+                raise ValueError(f"{_OWNER}: model_options must be fields of SOMVAEConfig, got {name!r}")
+
+
+class _Training(NamedTuple):
+    """A trained model, and its loss on the samples that were held out, or NaN."""
+
+    seed: int
+    model: SOMVAE
+    history: list[dict[str, Any]]
+    loss: float

@@ -4,7 +4,8 @@
 
 trains each setting with `somvae fit` and evaluates it on the test split; k-means of the pixels stands beside them. A
 run that is complete is kept as long as its options are the same, so an interruption costs one run. CPU minutes are
-those of the whole command, pictures included; `seconds` is the training alone.
+those of the whole command, pictures included; `seconds` is the training alone. `stability` is how far the seeds agree:
+the mean adjusted Rand index between their clusters of the validation split.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from machine import describe
 from record import Record
 from sklearn.cluster import KMeans
 from torch import from_numpy
-from training_runs import mean_and_deviation, trained_with
+from training_runs import mean_and_deviation, run_folder, stability, trained_with
 
 from somvae_ext import evaluation as metrics
 from somvae_ext.data import Samples, load
@@ -61,6 +62,13 @@ def kmeans(data: str, num_clusters: int, root: Path, seed: int) -> dict[str, Any
     return {"cpu_minutes": round((time.process_time() - start) / 60, 2), "test": scores}
 
 
+def agreement(setting: str, runs: Path, root: Path, seeds: list[int]) -> float:
+    """Of the seeds of a setting, on the validation split."""
+    validation = load(setting.partition(",")[0], root=root).validation
+    assert isinstance(validation, Samples)
+    return round(stability([run_folder(runs, setting, seed) for seed in seeds], validation), 4)
+
+
 def line(setting: str, runs: list[dict[str, Any]]) -> str:
     shown = {
         "purity": "purity",
@@ -87,7 +95,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.runs.mkdir(parents=True, exist_ok=True)
 
-    record = Record(arguments.json, machine=describe(), settings=SETTINGS, paper=PAPER, results={})
+    record = Record(arguments.json, machine=describe(), settings=SETTINGS, paper=PAPER, results={}, stability={})
     for setting in arguments.settings:
         runs: list[dict[str, Any]] = []
         for seed in arguments.seeds:
@@ -104,6 +112,9 @@ def main() -> None:
             else:
                 runs.append({"seed": seed} | kmeans(*baselines[setting], arguments.data_root, seed))
             record.put("results", record.contents["results"] | {setting: runs})
+        if setting in SETTINGS and len(arguments.seeds) > 1:
+            agreed = agreement(setting, arguments.runs, arguments.data_root, arguments.seeds)
+            record.put("stability", record.contents["stability"] | {setting: agreed})
         print(line(setting, runs), flush=True)
     record.say_where()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import statistics
@@ -9,6 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from somvae_ext.data import Samples
+from somvae_ext.evaluation import ari
+from somvae_ext.training import encode, load_model
 
 
 def train(folder: Path, options: list[str]) -> None:
@@ -51,13 +56,29 @@ def trained(folder: Path, options: list[str]) -> dict[str, Any]:
     }
 
 
+def run_folder(runs: Path, setting: str, seed: int) -> Path:
+    """Where the run of a setting with this seed is."""
+    return runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
+def stability(folders: list[Path], samples: Samples) -> float:
+    """How far runs agree on the clusters of samples that none has seen: the mean ARI of all pairs of runs.
+
+    Labels take no part (Ben-Hur et al. 2002, with the adjusted Rand index).
+    """
+    indices = [encode(load_model(folder), samples).indices for folder in folders]
+    pairs = itertools.combinations([index for index in indices if index is not None], 2)
+    return statistics.mean(ari(first, second) for first, second in pairs)
+
+
 def trained_with(
     runs: Path, setting: str, options: list[str], *, data_root: Path, seed: int, threads: int | None
 ) -> dict[str, Any]:
     """The same of a setting with this seed, in a folder of its own; by default with the threads of its recipe."""
-    folder = runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
     of_threads = [] if threads is None else ["--threads", str(threads)]
-    return trained(folder, [*options, "--data-root", str(data_root), "--seed", str(seed), *of_threads])
+    return trained(
+        run_folder(runs, setting, seed), [*options, "--data-root", str(data_root), "--seed", str(seed), *of_threads]
+    )
 
 
 def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> str:

@@ -172,10 +172,9 @@ _CLUSTERS = Preset(
         beta=0.0,
         hardening=1.0,
         soft_som=0.05,
-        warm_up_epochs=2,
+        warm_up_epochs=3,
         init="kmeans",
     ),
-    config_on={"fashion-mnist": {"warm_up_epochs": 3}},
     training_on={
         "digits": _SMALL_DIGITS_MOVED,
         "mnist": _ORDERED_IMAGES | _MOVED | {"epochs": 8, "augmented_target": True},

@@ -22,7 +22,7 @@ def config(section: str, folder: str = "run") -> dict[str, Any]:
 def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
     assert main([*SMALL, "--preset", "clusters", "--epochs", "4"]) == 0
     model, training = config("model"), config("training")
-    assert (model["rows"], model["cols"], model["init"], model["warm_up_epochs"]) == (4, 4, "kmeans", 2)
+    assert (model["rows"], model["cols"], model["init"], model["warm_up_epochs"]) == (4, 4, "kmeans", 3)
     assert (model["alpha"], model["beta"], model["hardening"], model["soft_som"]) == (0.0, 0.0, 1.0, 0.05)
     assert model["relabel_after"] == 4
     assert training["max_rotation"] == 10.0
@@ -78,7 +78,7 @@ def test_the_choice_is_the_training_with_that_seed_and_leaves_nothing_behind() -
 
 
 def test_averages_can_be_asked_of_the_preset_of_clusters() -> None:
-    options = ["--preset", "clusters", "--epochs", "3", "--codebook-update", "ema", "--sigma-final", "0.4"]
+    options = ["--preset", "clusters", "--epochs", "4", "--codebook-update", "ema", "--sigma-final", "0.4"]
     assert main([*SMALL, *options]) == 0
     assert (config("model")["soft_som"], config("model")["beta"], config("model")["hardening"]) == (0.0, None, 1.0)
 

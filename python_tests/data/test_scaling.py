@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from somvae_ext.data import Samples, Scaling
 
@@ -75,3 +76,23 @@ def test_what_does_not_fit_is_refused() -> None:
     for low, high in ((1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))):
         with pytest.raises(ValueError, match=f"minimum must be finite and at most maximum, got {low} and {high}"):
             Scaling((low,), (high,))
+
+
+def test_undoing_brings_back_the_units_of_the_data() -> None:
+    x = torch.tensor([[-3.0, 7.0, 100.0], [5.0, 7.0, -20.0]])
+    scaling = Scaling.fit(Samples(x), per_feature=True)
+    # Each value is the end of its feature: exact but for the rounding of the division.
+    torch.testing.assert_close(scaling.undo(scaling.apply(x)), x, rtol=2**-22, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "tabular", "expected"),
+    [
+        (torch.tensor([[0.0, 3.0], [1.0, 5.0]]), True, Scaling((0.0, 3.0), (1.0, 5.0))),
+        (torch.tensor([[0.25, 0.5]]), False, Scaling()),
+        (torch.tensor([[0.25, 4.5]]), False, Scaling((0.25,), (4.5,))),
+        (torch.tensor([[3, 200]], dtype=torch.uint8), False, Scaling((0.0,), (255.0,))),
+    ],
+)
+def test_tables_are_scaled_by_feature_and_images_where_they_must(x: Tensor, tabular: bool, expected: Scaling) -> None:
+    assert Scaling.suiting(Samples(x), tabular=tabular) == expected

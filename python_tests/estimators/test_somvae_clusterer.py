@@ -136,7 +136,7 @@ def test_prototypes_are_in_the_units_of_the_data() -> None:
 
 def test_images_come_with_axes_or_as_rows() -> None:
     images = np.random.default_rng(0).random((40, 16, 18), dtype=np.float32)
-    options = {"n_epochs": 3, "random_state": 0}
+    options = {"n_epochs": 4, "random_state": 0}
     of_images = SOMVAEClusterer(2, 2, **options).fit(images)
     of_rows = SOMVAEClusterer(2, 2, image_shape=(16, 18), **options).fit(images.reshape(40, -1))
     assert of_images.model_.config.network == "small-conv"
@@ -256,7 +256,7 @@ def test_a_bar_is_shown_only_if_asked_for(capfd: pytest.CaptureFixture[str]) -> 
         ({"n_init": None}, "n_init must be an integer of at least 1, got None"),
         ({"n_epochs": 2.5}, "n_epochs must be an integer of at least 1, got 2.5"),
         ({"validation_fraction": 1.0}, "validation_fraction must be above 0 and below 1, got 1.0"),
-        ({"n_epochs": 2}, "n_epochs must be above the 2 epochs of the preset's warm-up, got 2"),
+        ({"n_epochs": 3}, "n_epochs must be above the 3 epochs of the preset's warm-up, got 3"),
         ({"augmentation": 2}, "augmentation must be None or a training.AffineAugmentation, got 2"),
         ({"augmentation": AffineAugmentation(max_shift=1)}, "max_shift"),
         ({"model_options": {"alfa": 1}}, "model_options must be fields of SOMVAEConfig, got 'alfa'"),

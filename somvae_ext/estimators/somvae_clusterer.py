@@ -109,7 +109,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     >>> import numpy as np
     >>> from somvae_ext.estimators import SOMVAEClusterer
     >>> x = np.random.default_rng(0).random((200, 6), dtype=np.float32)
-    >>> clusterer = SOMVAEClusterer(2, 2, n_epochs=3, random_state=0).fit(x)
+    >>> clusterer = SOMVAEClusterer(2, 2, n_epochs=5, random_state=0).fit(x)
     >>> clusterer.predict(x[:3]).shape, clusterer.transform(x[:3]).shape
     ((3,), (3, 2))
     """

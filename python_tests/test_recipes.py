@@ -1,0 +1,54 @@
+"""What recipes make of the size of data and the length of a training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from somvae_ext.models import SOMVAEConfig
+from somvae_ext.recipes import PRESETS, own_recipe, with_times
+
+
+@pytest.mark.parametrize(
+    ("kind", "samples", "epochs"),
+    [
+        ("static", 100, 50),
+        ("static", 12_800, 50),  # 400 steps an epoch
+        ("static", 12_801, 50),
+        ("static", 64_000, 10),  # 2,000 steps an epoch
+        ("static", 10_000_000, 8),
+        ("series", 100, 20),
+        ("series", 8_000, 10),
+    ],
+)
+def test_large_data_of_ones_own_take_fewer_epochs(kind: str, samples: int, epochs: int) -> None:
+    assert own_recipe(kind, samples)["epochs"] == epochs
+
+
+def test_the_strided_network_is_for_large_images_alone() -> None:
+    ordered = PRESETS["somvae"]["ordered"]
+    networks = [ordered.somvae_config("", shape).network for shape in ((1, 16, 16), (3, 40, 15), (784,))]
+    assert networks == ["small-conv", "dense", "dense"]
+    assert PRESETS["somvae"]["published"].somvae_config("", (1, 28, 28)).network == "conv"
+
+
+def test_times_are_shares_of_what_follows_the_warm_up() -> None:
+    preset = PRESETS["somvae"]["own-loss"]
+    config = dataclasses.replace(preset.config(), warm_up_epochs=2)
+    timed = with_times(config, preset, kind="static", epochs=12, steps_per_epoch=7)
+    assert (timed.sigma_steps, timed.relabel_after) == (round(0.6 * 10 * 7), 2 + 5)
+
+
+def test_times_that_are_set_stay() -> None:
+    preset = PRESETS["somvae"]["own-loss"]
+    config = dataclasses.replace(preset.config(), sigma_steps=3, relabel_after=1)
+    assert with_times(config, preset, kind="static", epochs=12, steps_per_epoch=7) == config
+    plain = SOMVAEConfig()
+    assert with_times(plain, None, kind="series", epochs=12, steps_per_epoch=7) == plain
+
+
+def test_local_transitions_keep_nodes_in_their_places() -> None:
+    preset = PRESETS["somvae"]["clusters"]
+    config = dataclasses.replace(preset.config(), transitions="local", tau=1.0)
+    assert with_times(config, preset, kind="series", epochs=9, steps_per_epoch=7).relabel_after == 0

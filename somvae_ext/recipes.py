@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from somvae_ext.models import (
@@ -68,7 +68,8 @@ class Preset:
         image_size: to which named images are brought.
         strided: whether images large enough for it get the network ``small-conv``.
         narrowing: over which share of the steps after a warm-up the neighbourhood narrows, by kind of data.
-        relabelling: after which share of the epochs nodes change places; 0: never.
+        warm_up: which share of the epochs trains the autoencoder alone.
+        relabelling: after which share of the epochs after the warm-up nodes change places; 0: never.
         expected: what came of it, for the help: means of README's tables.
     """
 
@@ -80,6 +81,7 @@ class Preset:
     image_size: int | None = None
     strided: bool = False
     narrowing: dict[str, float] = dataclasses.field(default_factory=lambda: SHARES_TO_NARROW)
+    warm_up: float = 0.0
     relabelling: float = 0.0
     expected: str = ""
 
@@ -99,23 +101,34 @@ def own_recipe(kind: str, num_samples: int) -> dict[str, Any]:
 
 
 def with_times(
-    config: SOMVAEConfig, preset: Preset | None, *, kind: str, epochs: int, steps_per_epoch: int
+    config: SOMVAEConfig,
+    preset: Preset | None,
+    *,
+    kind: str,
+    epochs: int,
+    steps_per_epoch: int,
+    asked: Collection[str] = (),
 ) -> SOMVAEConfig:
-    """The config with the times that depend on a training's length, where it says nothing else about them.
+    """The config with the times that depend on a training's length.
 
     Args:
-        config: a config whose ``sigma_steps`` may be None and whose ``relabel_after`` may be 0.
+        config: the config without them.
         preset: what it was made of; None for what suits all of them.
         kind: ``"static"`` or ``"series"``.
-        epochs: of the training, the warm-up included.
+        epochs: of the training.
         steps_per_epoch: how many steps each of them has.
+        asked: fields of the config that the caller has set, which stay.
     """
+    preset = preset or Preset(SOMVAEConfig)
+    if preset.warm_up > 0 and "warm_up_epochs" not in asked and config.gradient == "som":
+        warm_up = min(max(1, round(preset.warm_up * epochs)), epochs - 1)
+        config = dataclasses.replace(config, warm_up_epochs=warm_up)
     learning = epochs - config.warm_up_epochs
     if config.codebook_update == "ema" and config.sigma_steps is None:
-        share = (SHARES_TO_NARROW if preset is None else preset.narrowing)[kind]
-        config = dataclasses.replace(config, sigma_steps=max(1, round(share * learning * steps_per_epoch)))
+        steps = round(preset.narrowing[kind] * learning * steps_per_epoch)
+        config = dataclasses.replace(config, sigma_steps=max(1, steps))
     # A local table has no place for nodes that move away.
-    if preset is not None and preset.relabelling > 0 and config.relabel_after == 0 and config.transitions != "local":
+    if preset.relabelling > 0 and "relabel_after" not in asked and config.transitions != "local":
         after = config.warm_up_epochs + max(1, round(preset.relabelling * learning))
         config = dataclasses.replace(config, relabel_after=after)
     return config
@@ -172,7 +185,6 @@ _CLUSTERS = Preset(
         beta=0.0,
         hardening=1.0,
         soft_som=0.05,
-        warm_up_epochs=3,
         init="kmeans",
     ),
     training_on={
@@ -181,6 +193,7 @@ _CLUSTERS = Preset(
         "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED_LITTLE | {"epochs": 10},
     },
     strided=True,
+    warm_up=1 / 3,
     relabelling=1.0,
     expected="pure clusters, on MNIST of 4 x 4 nodes NMI .69, purity .77, topographic error .07 in 5 CPU minutes",
 )

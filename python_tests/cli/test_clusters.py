@@ -22,7 +22,7 @@ def config(section: str, folder: str = "run") -> dict[str, Any]:
 def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
     assert main([*SMALL, "--preset", "clusters", "--epochs", "4"]) == 0
     model, training = config("model"), config("training")
-    assert (model["rows"], model["cols"], model["init"], model["warm_up_epochs"]) == (4, 4, "kmeans", 3)
+    assert (model["rows"], model["cols"], model["init"], model["warm_up_epochs"]) == (4, 4, "kmeans", 1)
     assert (model["alpha"], model["beta"], model["hardening"], model["soft_som"]) == (0.0, 0.0, 1.0, 0.05)
     assert model["relabel_after"] == 4
     assert training["max_rotation"] == 10.0
@@ -103,7 +103,7 @@ def test_hidden_sizes_ask_for_the_dense_network_of_large_images() -> None:
         (["--preset", "own-loss", "--codebook-update", "gradient"], "--codebook-update must be ema for this preset"),
         (["--codebook-update", "ema", "--neighbors-only"], "--neighbors-only is for --codebook-update gradient"),
         (["--preset", "own-loss", "--soft-som", "0.1"], "--soft-som is for --codebook-update gradient"),
-        (["--preset", "clusters", "--epochs", "2"], "--warm-up-epochs must be below --epochs"),
+        (["--preset", "clusters", "--epochs", "2", "--warm-up-epochs", "2"], "--warm-up-epochs must be below --epochs"),
         (["--relabel-after", "9", "--epochs", "2"], "--relabel-after must be at most --epochs, got 9 of 2 epochs"),
         (["--augmented-target"], "augmented_target must be False where images are left as they are"),
     ],

@@ -256,7 +256,7 @@ def test_a_bar_is_shown_only_if_asked_for(capfd: pytest.CaptureFixture[str]) -> 
         ({"n_init": None}, "n_init must be an integer of at least 1, got None"),
         ({"n_epochs": 2.5}, "n_epochs must be an integer of at least 1, got 2.5"),
         ({"validation_fraction": 1.0}, "validation_fraction must be above 0 and below 1, got 1.0"),
-        ({"n_epochs": 3}, "n_epochs must be above the 3 epochs of the preset's warm-up, got 3"),
+        ({"model_options": {"warm_up_epochs": 4}}, "n_epochs must be above the 4 epochs of the warm-up, got 4"),
         ({"augmentation": 2}, "augmentation must be None or a training.AffineAugmentation, got 2"),
         ({"augmentation": AffineAugmentation(max_shift=1)}, "max_shift"),
         ({"model_options": {"alfa": 1}}, "model_options must be fields of SOMVAEConfig, got 'alfa'"),

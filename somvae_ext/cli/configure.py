@@ -106,17 +106,16 @@ def configure(options: Namespace) -> Setting:
         seed=options.seed or 0,
     )
     _check_augmentation(training, name, splits)
-    _check_warm_up(config, training)
     if isinstance(config, SOMVAEConfig):
-        if preset is not None and "relabel_after" in asked:
-            preset = dataclasses.replace(preset, relabelling=0.0)
         config = with_times(
             config,
             preset,
             kind=splits.kind,
             epochs=training.epochs,
             steps_per_epoch=-(-len(splits.train) // training.batch_size),
+            asked=asked,
         )
+    _check_warm_up(config, training)
     _check_relabelling(config, training)
     if options.best_of is not None and splits.validation is None:
         raise ValueError(

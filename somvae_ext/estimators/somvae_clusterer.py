@@ -418,7 +418,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         changes: dict[str, Any] = TRANSITION_WEIGHTS[kind] | {"input_shape": shape}
         changes |= {"topology": self.topology, "periodic": bool(self.periodic)}
         changes |= {name: int(size) for name, size in sizes.items() if size is not None}
-        config = dataclasses.replace(config, **changes | dict(self.model_options or {}))
+        options = dict(self.model_options or {})
+        config = dataclasses.replace(config, **changes | options)
         frames = train.x.numel() // math.prod(shape) if train.mask is None else int(train.mask.sum())
         if config.init == "kmeans" and frames < config.grid.num_nodes:
             raise ValueError(
@@ -436,15 +437,19 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             decay_factor=DECAY_FACTOR,
             **augmentation,
         )
-        if preset is not None and "relabel_after" in (self.model_options or {}):
-            preset = dataclasses.replace(preset, relabelling=0.0)
-        if config.warm_up_epochs >= training_config.epochs:
+        timed = with_times(
+            config,
+            preset,
+            kind=kind,
+            epochs=training_config.epochs,
+            steps_per_epoch=-(-len(train) // training_config.batch_size),
+            asked=options,
+        )
+        if timed.warm_up_epochs >= training_config.epochs:
             raise ValueError(
-                f"{_OWNER}: n_epochs must be above the {config.warm_up_epochs} epochs of the preset's warm-up, got "
+                f"{_OWNER}: n_epochs must be above the {timed.warm_up_epochs} epochs of the warm-up, got "
                 f"{training_config.epochs}"
             )
-        steps = -(-len(train) // training_config.batch_size)
-        timed = with_times(config, preset, kind=kind, epochs=training_config.epochs, steps_per_epoch=steps)
         return timed, training_config
 
     def _check_parameters(self) -> None:

@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-USES = ["ops", "colors", "digits", "search", "train", "relatives", "rows", "graph", "benchmark"]
+USES = ["ops", "colors", "digits", "search", "train", "clusterer", "relatives", "rows", "graph", "benchmark"]
 
 
 def test_readme_shows_every_use() -> None:

@@ -220,6 +220,7 @@ def test_it_says_what_it_is_and_takes() -> None:
         ({"reconstruction": "l1"}, "reconstruction must be 'mse' or 'bce', got 'l1'"),
         ({"output": "tanh"}, "output must be 'sigmoid' or 'linear', got 'tanh'"),
         ({"init": "pca"}, "init must be 'normal', 'kmeans' or 'som', got 'pca'"),
+        ({"neighbors_only": True, "beta": 0}, "neighbors_only must be False for beta 0, which leaves no SOM loss, got"),
         ({"network": "conv", "latent_relu": True}, "latent_relu must be False for network 'conv', got True"),
         ({"network": "identity", "latent_dim": 4}, "latent_dim must be the size of a sample .*, 784, got 4"),
         (

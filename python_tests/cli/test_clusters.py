@@ -77,6 +77,29 @@ def test_the_choice_is_the_training_with_that_seed_and_leaves_nothing_behind() -
     assert all(value.equal(kept[name]) for name, value in load_model("run").state_dict().items())
 
 
+def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
+    small = [*SMALL, "--rows", "3", "--cols", "3"]
+    assert main([*small, "--best-of", "3", "--epochs", "2", "--out", "whole"]) == 0
+    assert main([*small, "--best-of", "2", "--epochs", "1"]) == 0
+    for path in Path("run").glob("*"):  # what an interruption leaves: trainings, one of them without an epoch
+        if path.is_file():
+            path.unlink()
+    Path("run/seeds/1/checkpoint.pt").unlink()
+    assert main(["fit", "--resume", "run", "--best-of", "3", "--epochs", "2"]) == 0
+    kept, whole = load_model("run").state_dict(), load_model("whole").state_dict()
+    assert all(value.equal(kept[name]) for name, value in whole.items())
+    assert Path("run/choice.json").read_text() == Path("whole/choice.json").read_text()
+
+
+def test_a_choice_that_is_complete_or_was_never_begun_does_not_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--best-of", "2", "--epochs", "1", "--rows", "2", "--cols", "2"]) == 0
+    assert main(["fit", "--resume", "run", "--best-of", "2"]) == 2
+    assert "--best-of has nothing to go on with: run holds a complete run" in capsys.readouterr().err
+    assert main(["fit", "--resume", "elsewhere", "--best-of", "2"]) == 2
+    message = "--resume with --best-of needs trainings in elsewhere/seeds, but there are none"
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_averages_can_be_asked_of_the_preset_of_clusters() -> None:
     options = ["--preset", "clusters", "--epochs", "4", "--codebook-update", "ema", "--sigma-final", "0.4"]
     assert main([*SMALL, *options]) == 0

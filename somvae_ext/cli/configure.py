@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.
-_RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config"}
+_RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config", "best_of"}
 
 
 class Setting(NamedTuple):
@@ -124,17 +124,16 @@ def configure(options: Namespace) -> Setting:
     return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
 
 
-def configure_resumed(options: Namespace, folder: RunFolder) -> Setting:
-    """The setting of an earlier run."""
+def configure_resumed(options: Namespace, folder: RunFolder, *, may_be_complete: bool = False) -> Setting:
+    """The setting of an earlier run, which is to go on unless it ``may_be_complete``."""
     from somvae_ext.training.run_config import model_config, num_threads, training_config
 
     if others := given(options).keys() - _RESUME_OPTIONS:
         raise ValueError(f"--resume goes on with the options of the run, so {option(min(others))} must not be given")
     (model, config), training = model_config(folder), training_config(folder)
-    done = folder.load_checkpoint()["epoch"]
     if options.epochs is not None:
         training = dataclasses.replace(training, epochs=options.epochs)
-    if training.epochs <= done:
+    if not may_be_complete and training.epochs <= (done := folder.load_checkpoint()["epoch"]):
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
     _check_warm_up(config, training)
     _check_relabelling(config, training)

@@ -38,12 +38,15 @@ def run(options: Namespace) -> None:
     if options.resume is None:
         setting = configure(options)
         folder = RunFolder(options.out or _default_folder(setting), overwrite=options.overwrite)
-    else:
+    elif options.best_of is None:
         folder = RunFolder.open(options.resume)
         setting = configure_resumed(options, folder)
+    else:
+        setting = configure_resumed(options, _first_candidate(Path(options.resume)), may_be_complete=True)
+        folder = RunFolder(options.resume, overwrite=True)
     start = time.perf_counter()
     if options.best_of is None:
-        model, history = _train(setting, folder, options)
+        model, history = _train(setting, folder, options, resume=options.resume is not None)
         if options.overwrite:
             _remove_candidates(folder)
     else:
@@ -57,7 +60,9 @@ def run(options: Namespace) -> None:
     print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
 
 
-def _train(setting: Setting, folder: RunFolder, options: Namespace) -> tuple[Any, list[dict[str, Any]]]:
+def _train(
+    setting: Setting, folder: RunFolder, options: Namespace, *, resume: bool
+) -> tuple[Any, list[dict[str, Any]]]:
     """The trained model, and the records of its epochs."""
     import torch
 
@@ -99,7 +104,7 @@ def _train(setting: Setting, folder: RunFolder, options: Namespace) -> tuple[Any
             metrics=measure if isinstance(model, Clusters) else None,
             after_epoch=keep_experts if isinstance(model, MoEVAE) else None,
             run_folder=folder,
-            resume=options.resume is not None,
+            resume=resume,
             accelerator=options.accelerator or "auto",
         )
     except KeyboardInterrupt:
@@ -113,30 +118,57 @@ def _train(setting: Setting, folder: RunFolder, options: Namespace) -> tuple[Any
 
 
 def _train_best(setting: Setting, folder: RunFolder, options: Namespace) -> tuple[Any, list[dict[str, Any]]]:
-    """Of trainings with several seeds the one of the least validation loss, without a look at labels."""
+    """Of trainings with several seeds the one of the least validation loss, without a look at labels.
+
+    Those that an interrupted command has completed are taken as they are.
+    """
+    from somvae_ext.training import load_model
+
+    if options.resume is None:
+        _remove_candidates(folder)
+    first = setting.training.seed
+    losses: dict[int, float] = {}
+    for seed in range(first, first + options.best_of):
+        training = dataclasses.replace(setting.training, seed=seed)
+        candidate, epochs_done = _candidate(folder, seed, go_on=options.resume is not None)
+        if epochs_done < training.epochs:
+            try:
+                _train(setting._replace(training=training), candidate, options, resume=epochs_done > 0)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"interrupted; the trainings so far are runs of their own in {candidate.path.parent}; somvae fit "
+                    f"--resume {folder.path} --best-of {options.best_of} goes on"
+                ) from None
+        kind, losses[seed] = _choice_loss(candidate.load_metrics()[-1]["validation"])
+        print(f"seed {seed}: {kind} {losses[seed]:.6g} on validation data", flush=True)
+    chosen = min(losses, key=losses.__getitem__)
+    candidate, _ = _candidate(folder, chosen, go_on=True)
+    folder.adopt(candidate, {"chosen": chosen, "by": f"least {kind} on validation data", "seeds": losses})
+    print_table({"chosen": f"seed {chosen} of {len(losses)}, by the least {kind} on validation data"})
+    return load_model(folder.path), folder.load_metrics()
+
+
+def _candidate(folder: RunFolder, seed: int, *, go_on: bool) -> tuple[RunFolder, int]:
+    """The training with this seed among several, and how many epochs of it are complete; a new one unless ``go_on``."""
     from somvae_ext.training import RunFolder
 
-    _remove_candidates(folder)
-    first, losses, best = setting.training.seed, {}, None
-    for seed in range(first, first + options.best_of):
-        candidate = RunFolder(folder.path / _CANDIDATES / str(seed), overwrite=options.overwrite)
-        training = dataclasses.replace(setting.training, seed=seed)
-        try:
-            model, history = _train(setting._replace(training=training), candidate, options)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"interrupted; the trainings so far are runs of their own in {candidate.path.parent}; to choose among "
-                "all of them, start again with --overwrite"
-            ) from None
-        kind, losses[seed] = _choice_loss(history[-1]["validation"])
-        print(f"seed {seed}: {kind} {losses[seed]:.6g} on validation data", flush=True)
-        if best is None or losses[seed] < losses[best[0]]:
-            best = seed, model, history, candidate
-    assert best is not None
-    seed, model, history, candidate = best
-    folder.adopt(candidate, {"chosen": seed, "by": f"least {kind} on validation data", "seeds": losses})
-    print_table({"chosen": f"seed {seed} of {len(losses)}, by the least {kind} on validation data"})
-    return model, history
+    path = folder.path / _CANDIDATES / str(seed)
+    if go_on and (path / RunFolder.CHECKPOINT).is_file():
+        run = RunFolder.open(path)
+        return run, run.load_checkpoint()["epoch"]
+    return RunFolder(path, overwrite=True), 0
+
+
+def _first_candidate(run: Path) -> RunFolder:
+    """The training with the lowest seed of an interrupted choice among several."""
+    from somvae_ext.training import RunFolder
+
+    if (run / RunFolder.CONFIG).is_file():
+        raise ValueError(f"--best-of has nothing to go on with: {run} holds a complete run")
+    seeds = [int(path.name) for path in (run / _CANDIDATES).glob("*") if path.name.isdigit()]
+    if not seeds:
+        raise FileNotFoundError(f"--resume with --best-of needs trainings in {run / _CANDIDATES}, but there are none")
+    return RunFolder.open(run / _CANDIDATES / str(min(seeds)))
 
 
 def _choice_loss(losses: dict[str, float]) -> tuple[str, float]:

@@ -156,7 +156,9 @@ class SOMVAEConfig:
             check_unused(self, "codebook_update must be 'gradient'", "border", "neighbors_only", "soft_som")
             self._check_averages()
         if self.neighbors_only and self.som_weight == 0:
-            raise ValueError("SOMVAEConfig: neighbors_only must be False for beta 0, which leaves no SOM loss, got True")
+            raise ValueError(
+                "SOMVAEConfig: neighbors_only must be False for beta 0, which leaves no SOM loss, got True"
+            )
         if self.transitions == "dense" and self.transition_radius != _TRANSITION_RADIUS:
             raise ValueError(
                 "SOMVAEConfig: transitions must be 'local' for a transition_radius to mean anything, "

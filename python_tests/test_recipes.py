@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from somvae_ext.models import SOMVAEConfig
-from somvae_ext.recipes import PRESETS, own_recipe, with_times
+from somvae_ext.recipes import PRESETS, own_recipe, with_schedule
 
 
 @pytest.mark.parametrize(
@@ -45,29 +45,29 @@ def test_the_strided_network_is_for_large_images_alone() -> None:
 )
 def test_times_are_shares_of_the_epochs(preset: str, epochs: int, warm_up: int, relabel_after: int) -> None:
     recipe = PRESETS["somvae"][preset]
-    timed = with_times(recipe.config(), recipe, kind="static", epochs=epochs, steps_per_epoch=7)
+    timed = with_schedule(recipe.config(), recipe, kind="static", epochs=epochs, steps_per_epoch=7)
     assert (timed.warm_up_epochs, timed.relabel_after) == (warm_up, relabel_after)
 
 
 def test_the_neighbourhood_narrows_after_the_warm_up() -> None:
     recipe = PRESETS["somvae"]["own-loss"]
     config = dataclasses.replace(recipe.config(), warm_up_epochs=2)
-    timed = with_times(config, recipe, kind="static", epochs=12, steps_per_epoch=7, asked={"warm_up_epochs"})
+    timed = with_schedule(config, recipe, kind="static", epochs=12, steps_per_epoch=7, explicit={"warm_up_epochs"})
     assert (timed.sigma_steps, timed.relabel_after) == (round(0.6 * 10 * 7), 2 + 5)
 
 
 def test_times_that_are_set_stay() -> None:
     recipe = PRESETS["somvae"]["clusters"]
     config = dataclasses.replace(recipe.config(), warm_up_epochs=0, relabel_after=1)
-    asked = {"warm_up_epochs", "relabel_after"}
-    assert with_times(config, recipe, kind="static", epochs=12, steps_per_epoch=7, asked=asked) == config
+    explicit = {"warm_up_epochs", "relabel_after"}
+    assert with_schedule(config, recipe, kind="static", epochs=12, steps_per_epoch=7, explicit=explicit) == config
     narrowing = dataclasses.replace(PRESETS["somvae"]["ordered"].config(), sigma_steps=3)
-    assert with_times(narrowing, None, kind="static", epochs=12, steps_per_epoch=7) == narrowing
+    assert with_schedule(narrowing, None, kind="static", epochs=12, steps_per_epoch=7) == narrowing
     plain = SOMVAEConfig()
-    assert with_times(plain, None, kind="series", epochs=12, steps_per_epoch=7) == plain
+    assert with_schedule(plain, None, kind="series", epochs=12, steps_per_epoch=7) == plain
 
 
 def test_local_transitions_keep_nodes_in_their_places() -> None:
     recipe = PRESETS["somvae"]["clusters"]
     config = dataclasses.replace(recipe.config(), transitions="local", tau=1.0)
-    assert with_times(config, recipe, kind="series", epochs=9, steps_per_epoch=7).relabel_after == 0
+    assert with_schedule(config, recipe, kind="series", epochs=9, steps_per_epoch=7).relabel_after == 0

@@ -94,7 +94,7 @@ def real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]:
     return array
 
 
-def returned(result: Tensor, given: Any) -> Tensor | NDArray[Any]:
+def like_input(result: Tensor, given: Any) -> Tensor | NDArray[Any]:
     """A result as its caller expects it: where a tensor was given, a tensor on its device, else a numpy array."""
     return result.to(given.device) if isinstance(given, Tensor) else result.cpu().numpy()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -32,7 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fashion-mnist-series": _MNIST_SERIES,
 }
 
-# Of one's own data as many epochs as make about so many steps; but no fewer, and no more than STATIC and SERIES have.
+# Data without a name train for about this many steps: at least so many epochs, at most those of STATIC or SERIES.
 _STEPS = 20_000
 _LEAST_EPOCHS = 8
 
@@ -41,7 +42,7 @@ TRANSITION_WEIGHTS: dict[str, dict[str, float]] = {
     "static": {"gamma": 0.0, "tau": 0.0},
     "series": {"gamma": 1.8, "tau": 1.4},
 }
-# By what a SOM-VAE's learning rate falls every 500 steps, as published; the others learn at a constant rate.
+# A SOM-VAE's learning rate is multiplied by this every 500 steps, as published; the others learn at a constant rate.
 DECAY_FACTOR = 0.9
 
 # Images as large as the strided convolutions of the VAEs need them, which halve four times.
@@ -67,9 +68,9 @@ class Preset:
         split: how named images are split, see :func:`somvae_ext.data.load`.
         image_size: to which named images are brought.
         strided: whether images large enough for it get the network ``small-conv``.
-        narrowing: over which share of the steps after a warm-up the neighbourhood narrows, by kind of data.
-        warm_up: which share of the epochs trains the autoencoder alone.
-        relabelling: after which share of the epochs after the warm-up nodes change places; 0: never.
+        narrowing: when the neighbourhood is narrow, as a share of the steps after the warm-up, by kind of data.
+        warm_up: how long the autoencoder trains alone, as a share of the epochs; at least one of two or more.
+        relabelling: when nodes are relabelled, as a share of the epochs after the warm-up; 0: never.
         expected: what came of it, for the help: means of README's tables.
     """
 
@@ -93,23 +94,76 @@ class Preset:
         return config
 
 
-def own_recipe(kind: str, num_samples: int) -> dict[str, Any]:
-    """The recipe for data without a name: ``kind`` static or series, and how many there are for training."""
+def own_recipe(kind: str, num_samples: int, batch_size: int | None = None) -> dict[str, Any]:
+    """The recipe for data without a name.
+
+    Args:
+        kind: ``"static"`` or ``"series"``.
+        num_samples: samples, or series, for training.
+        batch_size: of a step; by default the recipe's.
+    """
     recipe = SERIES if kind == "series" else STATIC
-    steps = -(-num_samples // recipe["batch_size"])
+    steps = -(-num_samples // (batch_size or recipe["batch_size"]))
     return recipe | {"epochs": min(recipe["epochs"], max(_LEAST_EPOCHS, -(-_STEPS // steps)))}
 
 
-def with_times(
+def somvae_config(
+    preset: Preset | None,
+    *,
+    data: str,
+    kind: str,
+    sample_shape: tuple[int, ...],
+    num_samples: int,
+    explicit: dict[str, Any],
+) -> SOMVAEConfig:
+    """The config of a SOM-VAE for some data: explicit fields before the preset's, and what goes with both.
+
+    Args:
+        preset: None for the defaults.
+        data: the name of the data, or anything else.
+        kind: ``"static"`` or ``"series"``.
+        sample_shape: shape of a sample or frame.
+        num_samples: samples or real frames for training: codes of data without a name and a preset start from k-means
+            where there is one for each, because few steps would leave most of them where they are.
+        explicit: fields of the config that the caller has set.
+
+    Raises:
+        ValueError: what :class:`~somvae_ext.models.SOMVAEConfig` refuses, or codes by gradients for a preset that is
+            made of averages.
+    """
+    config = SOMVAEConfig() if preset is None else preset.somvae_config(data, sample_shape)
+    changes: dict[str, Any] = TRANSITION_WEIGHTS[kind] | {"input_shape": sample_shape}
+    if config.network == "small-conv" and {"hidden_sizes", "latent_relu"} & explicit.keys():  # of another network
+        changes["network"] = "dense"
+    if explicit.get("network") == "identity":
+        changes["latent_dim"] = math.prod(sample_shape)
+    update = explicit.get("codebook_update", config.codebook_update)
+    if config.codebook_update == "ema" and update == "gradient":
+        if preset is not _ORDERED:
+            raise ValueError(
+                "codebook_update must be 'ema' for a preset whose codes follow averages, got 'gradient'; take the "
+                "preset augmented"
+            )
+        config = SOMVAEConfig(network=config.network)  # the same recipe without the order
+    elif config.codebook_update == "gradient" and update == "ema":
+        changes |= {"beta": None, "soft_som": 0.0}  # which are for codes that learn by gradients
+    config = dataclasses.replace(config, **changes | explicit)
+    by_default = preset is None and data not in RECIPES and "init" not in explicit
+    if by_default and num_samples >= config.grid.num_nodes:
+        return dataclasses.replace(config, init="kmeans")
+    return config
+
+
+def with_schedule(
     config: SOMVAEConfig,
     preset: Preset | None,
     *,
     kind: str,
     epochs: int,
     steps_per_epoch: int,
-    asked: Collection[str] = (),
+    explicit: Collection[str] = (),
 ) -> SOMVAEConfig:
-    """The config with the times that depend on a training's length.
+    """The config with what depends on a training's length: warm-up, narrowing and relabelling.
 
     Args:
         config: the config without them.
@@ -117,10 +171,11 @@ def with_times(
         kind: ``"static"`` or ``"series"``.
         epochs: of the training.
         steps_per_epoch: how many steps each of them has.
-        asked: fields of the config that the caller has set, which stay.
+        explicit: fields of the config that the caller has set, which stay.
     """
     preset = preset or Preset(SOMVAEConfig)
-    if preset.warm_up > 0 and "warm_up_epochs" not in asked and config.gradient == "som":
+    may_warm_up = config.gradient == "som" and config.network != "identity"
+    if preset.warm_up > 0 and "warm_up_epochs" not in explicit and may_warm_up:
         warm_up = min(max(1, round(preset.warm_up * epochs)), epochs - 1)
         config = dataclasses.replace(config, warm_up_epochs=warm_up)
     learning = epochs - config.warm_up_epochs
@@ -128,7 +183,7 @@ def with_times(
         steps = round(preset.narrowing[kind] * learning * steps_per_epoch)
         config = dataclasses.replace(config, sigma_steps=max(1, steps))
     # A local table has no place for nodes that move away.
-    if preset.relabelling > 0 and "relabel_after" not in asked and config.transitions != "local":
+    if preset.relabelling > 0 and "relabel_after" not in explicit and config.transitions != "local":
         after = config.warm_up_epochs + max(1, round(preset.relabelling * learning))
         config = dataclasses.replace(config, relabel_after=after)
     return config

@@ -95,4 +95,4 @@ def test_undoing_brings_back_the_units_of_the_data() -> None:
     ],
 )
 def test_tables_are_scaled_by_feature_and_images_where_they_must(x: Tensor, tabular: bool, expected: Scaling) -> None:
-    assert Scaling.suiting(Samples(x), tabular=tabular) == expected
+    assert Scaling.for_training_data(Samples(x), tabular=tabular) == expected

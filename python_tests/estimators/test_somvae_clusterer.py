@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import re
 from typing import Any
 
 import numpy as np
 import pandas
+import polars
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from somvae_ext.data import Scaling
+from somvae_ext import training
+from somvae_ext.data import Samples, Scaling
 from somvae_ext.estimators import SOMVAEClusterer
 from somvae_ext.training import AffineAugmentation
 
@@ -170,6 +171,8 @@ def test_series_of_different_lengths_come_as_a_list() -> None:
     series = [random.random((length, 3)).cumsum(axis=0) for length in (5, 9, 1, 12)]
     clusterer = SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(series)
     assert clusterer.model_.transitions is not None
+    for values in (clusterer.encode(series), clusterer.confidence(series), clusterer.outlier_score(series)):
+        assert [len(part) for part in values] == [5, 9, 1, 12]
     assert [nodes.shape for nodes in clusterer.labels_] == [(5,), (9,), (1,), (12,)]
     assert [places.shape for places in clusterer.transform(series)] == [(5, 2), (9, 2), (1, 2), (12, 2)]
     alone = clusterer.predict([series[3]])
@@ -186,6 +189,14 @@ def test_series_of_one_length_are_an_array_and_tensors_stay_tensors() -> None:
     listed = clusterer.predict(list(series))
     assert all(isinstance(nodes, Tensor) for nodes in listed)
     assert torch.equal(torch.stack(listed), clusterer.labels_)
+    assert isinstance(SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(list(series)).codebook_, Tensor)
+
+
+def test_an_array_of_series_of_different_lengths_is_a_list_of_them() -> None:
+    series = np.empty(3, dtype=object)
+    series[:] = [np.random.default_rng(0).random((length, 2)) for length in (4, 6, 5)]
+    clusterer = SOMVAEClusterer(2, 2, kind="series", n_init=2, **QUICK).fit(series)
+    assert [nodes.shape for nodes in clusterer.labels_] == [(4,), (6,), (5,)]
 
 
 def test_five_axes_are_series_of_images() -> None:
@@ -243,6 +254,113 @@ def test_a_bar_is_shown_only_if_asked_for(capfd: pytest.CaptureFixture[str]) -> 
     assert "epoch 4/4" in capfd.readouterr().err
 
 
+def test_a_failed_refit_leaves_the_estimator_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, _ = blobs()
+    frame = pandas.DataFrame(x, columns=list("abcde"))
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(frame)
+    labels = clusterer.labels_
+    with pytest.raises(ValueError, match="got n_samples = 3"):
+        clusterer.fit(x[:3, :2])
+    monkeypatch.setattr(training, "fit", failing)
+    with pytest.raises(FloatingPointError):
+        clusterer.fit(x[:, :2])
+    np.testing.assert_array_equal(clusterer.predict(frame), labels)
+
+
+def failing(*arguments: Any, **options: Any) -> None:
+    raise FloatingPointError("fit: the loss is not finite")
+
+
+def test_one_start_that_diverges_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, _ = blobs()
+    calls, fit = [], training.fit
+
+    def second_fails(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return failing() if len(calls) == 2 else fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", second_fails)
+    with pytest.warns(UserWarning, match="the training with seed .* failed"):
+        clusterer = SOMVAEClusterer(2, 2, n_init=3, **QUICK).fit(x)
+    assert [loss == np.inf for loss in clusterer.candidates_.values()] == [False, True, False]
+    monkeypatch.setattr(training, "fit", failing)
+    with pytest.raises(FloatingPointError), pytest.warns(UserWarning, match="failed"):
+        SOMVAEClusterer(2, 2, n_init=2, **QUICK).fit(x)
+
+
+def test_training_needs_no_gradients_to_be_enabled_around_it() -> None:
+    x, _ = blobs()
+    with torch.no_grad():
+        assert SOMVAEClusterer(2, 2, **QUICK).fit(x).predict(x).shape == (120,)
+
+
+def test_values_beside_a_large_offset_are_told_apart() -> None:
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    x[60:] += 20
+    options = {**QUICK, "n_epochs": 20}
+    near, far = (SOMVAEClusterer(2, 1, **options).fit(offset + x).labels_ for offset in (0.0, 1e9))
+    assert set(far[:60]).isdisjoint(far[60:])
+    np.testing.assert_array_equal(near, far)
+
+
+def test_arrays_that_are_read_only_are_read_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (30, 6, 6), dtype=np.uint8)
+    images.flags.writeable = False
+    SOMVAEClusterer(2, 2, **QUICK).fit(images)
+    assert not [str(warning.message) for warning in recwarn if "writ" in str(warning.message)]
+
+
+def test_a_constant_feature_keeps_its_value() -> None:
+    x, _ = blobs()
+    x[:, 2] = 7
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
+    assert (clusterer.prototypes_[:, 2] == 7).all()
+
+
+def test_the_worst_outlier_has_the_largest_score() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
+    x[0, 0] = 3e38
+    assert clusterer.outlier_score(x)[0] == np.inf
+
+
+def test_cross_entropies_have_squared_errors_as_scores() -> None:
+    x, _ = blobs()
+    options = QUICK | {"model_options": {"hidden_sizes": (16,), "reconstruction": "bce"}}
+    clusterer = SOMVAEClusterer(2, 2, **options).fit(x)
+    assert -1 < clusterer.score(x) < 0
+    assert clusterer.outlier_score(x + 100).min() > clusterer.outlier_score(x).max()
+
+
+def test_codes_start_where_the_data_are_without_a_preset() -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(4, 4, preset=None, **QUICK).fit(x)
+    assert clusterer.model_.config.init == "kmeans"
+    assert len(np.unique(clusterer.labels_)) > 8
+
+
+def test_options_of_the_dense_network_ask_for_it() -> None:
+    images = np.random.default_rng(0).random((20, 16, 16), dtype=np.float32)
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(images)
+    assert (clusterer.model_.config.network, clusterer.model_.config.hidden_sizes) == ("dense", (16,))
+
+
+@pytest.mark.parametrize(
+    "options", [{"network": "identity", "gamma": 0.0}, {"codebook_update": "ema"}, {"gradient": "copy"}]
+)
+def test_options_go_with_the_preset_of_clusters(options: dict[str, Any]) -> None:
+    x, _ = blobs()
+    clusterer = SOMVAEClusterer(2, 2, n_epochs=3, model_options=options, random_state=0).fit(x)
+    assert clusterer.labels_.shape == (120,)
+
+
+def test_the_default_of_epochs_counts_the_steps_of_the_batches() -> None:
+    clusterer = SOMVAEClusterer(batch_size=512)
+    x = torch.zeros(64_000, 2)
+    config, recipe = clusterer._configs(Samples(x), "static", (2,))
+    assert (recipe.epochs, config.warm_up_epochs) == (50, 17)
+
+
 # ---- what it refuses -------------------------------------------------------------------------------------------------
 
 
@@ -256,13 +374,28 @@ def test_a_bar_is_shown_only_if_asked_for(capfd: pytest.CaptureFixture[str]) -> 
         ({"n_init": None}, "n_init must be an integer of at least 1, got None"),
         ({"n_epochs": 2.5}, "n_epochs must be an integer of at least 1, got 2.5"),
         ({"validation_fraction": 1.0}, "validation_fraction must be above 0 and below 1, got 1.0"),
-        ({"model_options": {"warm_up_epochs": 4}}, "n_epochs must be above the 4 epochs of the warm-up, got 4"),
+        ({"model_options": {"warm_up_epochs": 4}}, "n_epochs must be at least 5 for warm_up_epochs = 4, got 4"),
         ({"augmentation": 2}, "augmentation must be None or a training.AffineAugmentation, got 2"),
-        ({"augmentation": AffineAugmentation(max_shift=1)}, "max_shift"),
+        ({"augmentation": AffineAugmentation(max_shift=1)}, r"augmentation must be None for samples of shape \[5\]"),
+        ({"augmented_target": True}, "augmented_target must be False without an augmentation, got True"),
+        ({"verbose": "no"}, "verbose must be True or False, got 'no'"),
+        ({"periodic": "no"}, "periodic must be True or False, got 'no'"),
+        ({"learning_rate": "fast"}, "learning_rate must be a finite number above 0, got 'fast'"),
+        ({"learning_rate": -1}, "learning_rate must be a finite number above 0, got -1"),
+        ({"image_shape": 5}, r"image_shape must be \(H, W\) or \(C, H, W\), got 5"),
+        ({"image_shape": (-5, -1)}, r"image_shape must be \(H, W\) or \(C, H, W\), got \(-5, -1\)"),
+        ({"preset": np.array(["clusters", "ordered"])}, "preset must be one of 'ordered'"),
+        ({"model_options": "alpha"}, "model_options must be a mapping or None, got 'alpha'"),
+        ({"model_options": {"rows": 3}}, "model_options must not hold 'rows'; the parameter n_rows is for it"),
+        ({"model_options": {"relabel_after": 9}}, "n_epochs must be at least 9 for relabel_after = 9, got 4"),
+        (
+            {"n_rows": 10, "n_cols": 11, "n_init": 2},
+            "X must hold at least a row for each of the 110 nodes, got n_samples = 108 besides those that n_init = 2",
+        ),
         ({"model_options": {"alfa": 1}}, "model_options must be fields of SOMVAEConfig, got 'alfa'"),
         ({"model_options": {"alpha": -1}}, "alpha must be .*, got -1"),
         ({"n_rows": 20, "n_cols": 20}, "X must hold at least a row for each of the 400 nodes, got n_samples = 120"),
-        ({"image_shape": (2, 3)}, r"X must have 6 columns for image_shape \(2, 3\), got 5"),
+        ({"image_shape": (2, 3)}, r"X must have 6 columns for image_shape \(2, 3\), got \[5\]"),
         ({"kind": "series"}, r"X must hold series \[B, T, F\]"),
     ],
 )
@@ -275,10 +408,13 @@ def test_what_does_not_go_together_is_refused_in_a_sentence(options: dict[str, A
 def test_broken_data_are_refused_with_their_place() -> None:
     images = np.zeros((20, 4, 4))
     images[3, 1, 2] = np.nan
-    with pytest.raises(ValueError, match=re.escape("SOMVAEClusterer: X: values must be finite float32 numbers, got")):
+    message = r"SOMVAEClusterer: values must be finite .*, got NaN in row 3, at \[0, 1, 2\] in it"
+    with pytest.raises(ValueError, match=message):
         SOMVAEClusterer(2, 2, **QUICK).fit(images)
     x, _ = blobs()
     clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
+    with pytest.raises(ValueError, match="X must hold samples as the data that were fitted, got series"):
+        clusterer.predict(np.zeros((3, 2, 1, 4, 4)))
     with pytest.raises(ValueError, match=r"X must hold samples of shape \[5\], as those that were fitted"):
         clusterer.predict(np.zeros((3, 4, 4)))
     with pytest.raises(ValueError, match="X has 4 features, but SOMVAEClusterer is expecting 5 features as input"):
@@ -297,6 +433,27 @@ def test_broken_data_are_refused_with_their_place() -> None:
 def test_broken_series_are_refused(series: list[NDArray[Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(series)
+
+
+def test_series_must_have_the_axes_of_series() -> None:
+    for table in (np.zeros((6, 4)), pandas.DataFrame(np.zeros((6, 4))), polars.DataFrame(np.zeros((6, 4)))):
+        with pytest.raises(ValueError, match=r"X must hold series .* got shape \[6, 4\]; one series of features is"):
+            SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(table)
+    clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(np.random.default_rng(0).random((4, 5, 1, 6, 6)))
+    with pytest.raises(ValueError, match="X must hold series as the data that were fitted, got samples"):
+        clusterer.score(np.zeros((5, 1, 6, 6)))
+
+
+def test_columns_that_hold_no_numbers_are_named() -> None:
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "day": pandas.to_datetime(["2020-01-01", "2020-01-02"])})
+    with pytest.raises(ValueError, match=r"SOMVAEClusterer: X must hold numbers, got datetime64.* in column 'day'"):
+        SOMVAEClusterer(2, 2, **QUICK).fit(frame)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="device must be 'auto' or 'cpu' where torch finds no GPU, got 'cuda'"):
+        SOMVAEClusterer(device="cuda").fit(blobs()[0])
 
 
 def test_a_map_of_one_node_has_no_confidence() -> None:

@@ -26,7 +26,7 @@ from somvae_ext.models import (
     VAEConfig,
     VQVAEConfig,
 )
-from somvae_ext.training import clustering_metrics, encode, evaluate, sample_terms
+from somvae_ext.training import clustering_metrics, encode, evaluate
 
 
 def make(**options: object) -> SOMVAE:
@@ -356,38 +356,6 @@ def test_losses_of_series_are_means_over_their_real_frames() -> None:
     for name, value in zip(losses._fields[1:], losses[1:], strict=True):
         # A mean over some hundred frames, of terms of some values each.
         assert evaluation[name] == pytest.approx(value.item(), rel=1000 * 2**-23)
-
-
-def test_terms_are_those_of_each_sample_in_their_order() -> None:
-    model, data = somvae(), samples()
-    terms = sample_terms(model, data)
-    alone = model.terms(model(data.x[577:578]), data.x[577:578])
-    for name, value in zip(alone._fields, alone, strict=True):
-        assert terms[name].shape == (600,)
-        # A sample alone and one of a batch differ by the order of sums of at most 16 terms in three layers.
-        assert terms[name][577].item() == pytest.approx(value.item(), rel=100 * 2**-23, abs=1e-7)
-
-
-def test_terms_of_series_are_those_of_their_frames_and_none_of_padding() -> None:
-    model = make(gamma=1.0, tau=1.0)
-    x, mask = torch.rand(70, 6, 3), torch.arange(6) < torch.randint(1, 7, (70, 1))
-    terms = sample_terms(model, Samples(x, mask=mask))
-    expected = model.terms(model(x, mask), x, mask)._asdict()
-    for name, values in terms.items():
-        assert (values[~mask] == 0).all()
-        torch.testing.assert_close(values, expected[name].detach(), rtol=100 * 2**-23, atol=1e-7)
-
-
-@pytest.mark.parametrize("name", MODELS_OF_SAMPLES)
-def test_terms_repeat_themselves_and_leave_random_numbers_alone(name: str) -> None:
-    model = MODELS_OF_SAMPLES[name]()
-    results = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        before = torch.get_rng_state()
-        results.append(sample_terms(model, samples()))
-        assert torch.get_rng_state().equal(before)
-    assert all(torch.equal(values, results[1][name]) for name, values in results[0].items())
 
 
 @pytest.mark.parametrize("name", MODELS_OF_SAMPLES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,10 +20,10 @@ from somvae_ext.recipes import (
     PRESETS,
     RECIPES,
     SIZES_FOR_CONV,
-    TRANSITION_WEIGHTS,
     Preset,
     own_recipe,
-    with_times,
+    somvae_config,
+    with_schedule,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def configure(options: Namespace) -> Setting:
     splits = fit_to(model, load(**load_arguments(data), download=options.download))
 
     preset = _preset(options, model, asked, is_series=splits.kind == "series")  # of one's own, not known before
-    recipe = own_recipe(splits.kind, len(splits.train)) | _recipe_by_name(name, preset)
+    recipe = own_recipe(splits.kind, len(splits.train), options.batch_size) | _recipe_by_name(name, preset)
     if model is SOMVAE:
         config = _somvae_config(name, is_named, preset, asked, splits)
     else:
@@ -107,13 +106,13 @@ def configure(options: Namespace) -> Setting:
     )
     _check_augmentation(training, name, splits)
     if isinstance(config, SOMVAEConfig):
-        config = with_times(
+        config = with_schedule(
             config,
             preset,
             kind=splits.kind,
             epochs=training.epochs,
             steps_per_epoch=-(-len(splits.train) // training.batch_size),
-            asked=asked,
+            explicit=asked,
         )
     _check_warm_up(config, training)
     _check_relabelling(config, training)
@@ -130,6 +129,7 @@ def configure_resumed(options: Namespace, folder: RunFolder, *, may_be_complete:
 
     if others := given(options).keys() - _RESUME_OPTIONS:
         raise ValueError(f"--resume goes on with the options of the run, so {option(min(others))} must not be given")
+    _check_best_of(options)
     (model, config), training = model_config(folder), training_config(folder)
     if options.epochs is not None:
         training = dataclasses.replace(training, epochs=options.epochs)
@@ -165,10 +165,14 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
             check_number(None, option(bound), options[bound], bounds)
     if options.num_series is not None and options.num_series < 1:
         raise ValueError(f"--num-series must be at least 1, got {options.num_series}")
-    if options.best_of is not None and options.best_of < 2:
-        raise ValueError(f"--best-of must be at least 2, got {options.best_of}")
+    _check_best_of(options)
     if options.fold is not None and options.split not in (None, "folds"):
         raise ValueError(f"--fold is for --split folds, got --split {options.split}")
+
+
+def _check_best_of(options: Namespace) -> None:
+    if options.best_of is not None and options.best_of < 2:
+        raise ValueError(f"--best-of must be at least 2, got {options.best_of}")
 
 
 def _check_augmentation(training: TrainingConfig, name: str, splits: AnySplits) -> None:
@@ -244,7 +248,9 @@ def _static_config(
         changes["num_classes"] = _num_classes(model, name, splits)
     config: Any = dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | asked)
     if isinstance(config, VQVAEConfig):
-        return _with_start(config, config.num_codes, splits, asked, "--num-codes", by_default=preset is None)
+        if preset is None and "init" not in asked and _num_samples(splits) >= config.num_codes:
+            config = dataclasses.replace(config, init="kmeans")
+        _check_start(config, config.num_codes, splits, "--num-codes")
     return config
 
 
@@ -278,26 +284,19 @@ def _somvae_config(
             raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
         if asked.get("transitions") == "local":
             raise ValueError(f"--transitions local is for series, and {name} has no order in time{hint}")
-    changes = TRANSITION_WEIGHTS[splits.kind] | {"input_shape": splits.sample_shape} | asked
-    if asked.get("network") == "identity":
-        changes.setdefault("latent_dim", math.prod(splits.sample_shape))
-    config = SOMVAEConfig() if preset is None else preset.somvae_config(name, splits.sample_shape)
-    if config.network == "small-conv" and {"hidden_sizes", "latent_relu"} & asked.keys():  # of another network
-        changes = {"network": "dense"} | changes
-    if config.codebook_update == "ema" and asked.get("codebook_update") == "gradient":
-        if preset is not PRESETS[SOMVAE.name]["ordered"]:
-            raise ValueError(
-                "--codebook-update must be ema for this preset, which is made of codes that follow averages, got "
-                "gradient; take --preset augmented"
-            )
-        config = SOMVAEConfig(network=config.network)  # the same recipe without the order
-    update = changes.get("codebook_update", config.codebook_update)
-    _check_codebook_options(asked, update)
-    if update == "ema" and config.codebook_update != "ema":
-        changes = {"beta": None, "soft_som": 0.0} | changes  # which are for codes that learn by gradients
-    config = dataclasses.replace(config, **changes)
-    start_by_default = not is_named and preset is None
-    return _with_start(config, config.grid.num_nodes, splits, asked, "--rows and --cols", start_by_default)
+    by_averages = preset is not None and preset.config().codebook_update == "ema"
+    if by_averages and asked.get("codebook_update") == "gradient" and preset is not PRESETS[SOMVAE.name]["ordered"]:
+        raise ValueError(
+            "--codebook-update must be ema for this preset, which is made of codes that follow averages, got gradient; "
+            "take --preset augmented"
+        )
+    _check_codebook_options(asked, asked.get("codebook_update", "ema" if by_averages else "gradient"))
+    count = _num_samples(splits)
+    config = somvae_config(
+        preset, data=name, kind=splits.kind, sample_shape=splits.sample_shape, num_samples=count, explicit=asked
+    )
+    _check_start(config, config.grid.num_nodes, splits, "--rows and --cols")
+    return config
 
 
 def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
@@ -313,20 +312,13 @@ def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
             )
 
 
-def _with_start(config: Any, codes: int, splits: AnySplits, asked: dict[str, Any], sizes: str, by_default: bool) -> Any:
-    """The config with k-means centres to start from, by default or as asked, where there are samples enough.
-
-    Few steps, such as a small file gives, leave codes that start beside all encodings where they are.
-    """
+def _check_start(config: Any, codes: int, splits: AnySplits, sizes: str) -> None:
     count = _num_samples(splits)
-    if by_default and "init" not in asked and count >= codes:
-        config = dataclasses.replace(config, init="kmeans")
     if config.init == "kmeans" and count < codes:
         raise ValueError(
             f"--init kmeans needs a training {'frame' if splits.kind == 'series' else 'row'} for each of the {codes} "
             f"codes, got {count}; choose smaller {sizes}, or --init normal"
         )
-    return config
 
 
 def _check_range(splits: AnySplits) -> None:

@@ -42,7 +42,8 @@ def run(options: Namespace) -> None:
         folder = RunFolder.open(options.resume)
         setting = configure_resumed(options, folder)
     else:
-        setting = configure_resumed(options, _first_candidate(Path(options.resume)), may_be_complete=True)
+        first = _first_candidate(Path(options.resume), options.best_of)
+        setting = configure_resumed(options, first, may_be_complete=True)
         folder = RunFolder(options.resume, overwrite=True)
     start = time.perf_counter()
     if options.best_of is None:
@@ -131,6 +132,8 @@ def _train_best(setting: Setting, folder: RunFolder, options: Namespace) -> tupl
     for seed in range(first, first + options.best_of):
         training = dataclasses.replace(setting.training, seed=seed)
         candidate, epochs_done = _candidate(folder, seed, go_on=options.resume is not None)
+        if epochs_done > training.epochs:
+            raise ValueError(f"--epochs must be at least the {epochs_done} that {candidate.path} has completed")
         if epochs_done < training.epochs:
             try:
                 _train(setting._replace(training=training), candidate, options, resume=epochs_done > 0)
@@ -159,7 +162,7 @@ def _candidate(folder: RunFolder, seed: int, *, go_on: bool) -> tuple[RunFolder,
     return RunFolder(path, overwrite=True), 0
 
 
-def _first_candidate(run: Path) -> RunFolder:
+def _first_candidate(run: Path, best_of: int) -> RunFolder:
     """The training with the lowest seed of an interrupted choice among several."""
     from somvae_ext.training import RunFolder
 
@@ -168,6 +171,8 @@ def _first_candidate(run: Path) -> RunFolder:
     seeds = [int(path.name) for path in (run / _CANDIDATES).glob("*") if path.name.isdigit()]
     if not seeds:
         raise FileNotFoundError(f"--resume with --best-of needs trainings in {run / _CANDIDATES}, but there are none")
+    if len(seeds) > best_of:
+        raise ValueError(f"--best-of must be at least the {len(seeds)} trainings in {run / _CANDIDATES}, got {best_of}")
     return RunFolder.open(run / _CANDIDATES / str(min(seeds)))
 
 

@@ -44,12 +44,13 @@ def run(options: Namespace) -> None:
 
 def _like_training_data(path: Path, data: dict[str, Any], input_shape: tuple[int, ...], run: Path) -> Samples:
     """What is at ``path``, read, put in order, scaled and resized as the data that the run was trained on were."""
-    from somvae_ext.data import Samples, Scaling, load_array, resize
+    from somvae_ext.data import Samples, Scaling, resize
+    from somvae_ext.data.files import read
 
     kind, label_column, size = data["kind"], data["label_column"], data["image_size"]
     if kind == "static" and path.is_dir():
         raise ValueError(f"{path}: must be a file, because {run} was trained on single samples, got a folder")
-    samples = load_array(path, kind=kind, label_column=label_column if _has_column(path, label_column) else None)
+    samples, _ = read(path, kind, label_column if _has_column(path, label_column) else None)
     shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
     # Where images are resized, they may come in any height and width.
     fits = shape == input_shape or (size is not None and len(shape) == 3 and shape[0] == input_shape[0])
@@ -69,7 +70,7 @@ def _like_training_data(path: Path, data: dict[str, Any], input_shape: tuple[int
                 f"{', '.join(given)}"
             )
         x = x[..., [given.index(name) for name in trained]]
-    x = Scaling.from_dict(data["scaling"]).apply(x)
+    x = Scaling.from_dict(data["scaling"]).apply(x).float()
     return Samples(x if size is None else resize(x, size), mask=samples.mask)
 
 

@@ -179,9 +179,5 @@ def _own_data(
     rows = torch.arange(len(pool))
     train, validation = divide(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    scaling = Scaling.suiting(train, tabular=tabular)
-
-    def scaled(part: Samples) -> Samples:
-        return dataclasses.replace(part, x=scaling.apply(part.x))
-
-    return Splits(train, validation, test, kind=kind, scaling=scaling).map(scaled)
+    scaling = Scaling.for_training_data(train, tabular=tabular)
+    return Splits(train, validation, test, kind=kind, scaling=scaling).map(scaling.apply_to)

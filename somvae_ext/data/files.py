@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import math
 import os
 import zipfile
@@ -80,11 +81,12 @@ def load_array(path: str | os.PathLike[str], *, kind: Kind | None = None, label_
         FileNotFoundError: nothing is at ``path``, or no series in the folder.
         ValueError: whatever is wrong with what is in there, such as a value that is not a finite number and its place.
     """
-    return read(Path(path), kind, label_column)[0]
+    samples, _ = read(Path(path), kind, label_column)
+    return samples if samples.x.dtype == torch.uint8 else dataclasses.replace(samples, x=samples.x.float())
 
 
 def read(path: Path, kind: Kind | None, label_column: str | None) -> tuple[Samples, Kind]:
-    """The same, and how the axes were read."""
+    """The same, in float64 where the file tells more values apart than float32, and how the axes were read."""
     if kind not in (None, "static", "series"):
         raise ValueError(f"{path}: kind must be 'static' or 'series', got {kind!r}")
     if not path.exists():
@@ -172,7 +174,7 @@ def _boolean(path: Path, mask: Array, shape: tuple[int, ...]) -> NDArray[np.bool
     return mask
 
 
-def _finite_cells(path: Path, table: CsvTable) -> NDArray[np.float32 | np.uint8]:
+def _finite_cells(path: Path, table: CsvTable) -> Array:
     def cell(row: int, column: int) -> str:
         return f"row {row} (line {table.lines[row]}), column {table.columns[column]!r}"
 

@@ -43,10 +43,11 @@ def with_sample_axes(owner: str | Path, x: Array, kind: Kind) -> Array:
     return x
 
 
-def finite(
-    owner: str | Path, x: Array, cell: Callable[[int, int], str] = "row {}, column {}".format
-) -> NDArray[np.float32 | np.uint8]:
-    """``x`` in float32, unless it holds bytes.
+def finite(owner: str | Path, x: Array, cell: Callable[[int, int], str] = "row {}, column {}".format) -> Array:
+    """``x`` in float32, or in float64 where float32 does not hold all that its dtype can tell apart; bytes as they are.
+
+    Values that differ little beside an offset are told apart only before that is taken off, so they keep their
+    precision until they are scaled.
 
     Args:
         owner: whose values they are.
@@ -66,7 +67,8 @@ def finite(
         where = cell(row, place[0]) if len(place) == 1 else f"row {row}, at {place} in it"
         value = "NaN" if np.isnan(x[entry]) else str(x[entry])
         raise ValueError(f"{owner}: values must be finite float32 numbers, got {value} in {where} (rows count from 0)")
-    return single
+    is_short = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
+    return single if is_short else x.astype(np.float64)
 
 
 def pad(series: Sequence[Array]) -> tuple[Array, NDArray[np.bool_]]:

@@ -58,8 +58,8 @@ class Scaling:
         return cls(tuple(low.tolist()), tuple(high.tolist()))
 
     @classmethod
-    def suiting(cls, samples: Samples, *, tabular: bool) -> Scaling:
-        """What brings one's own training data to [0, 1].
+    def for_training_data(cls, samples: Samples, *, tabular: bool) -> Scaling:
+        """The scaling that brings training data to [0, 1].
 
         Features of a table are scaled one by one; images as a whole, those of bytes by 255, and those that are in [0,
         1] already not at all.
@@ -91,11 +91,18 @@ class Scaling:
         width = torch.tensor(self.maximum, dtype=torch.float64, device=x.device) - low
         return ((x - low) / torch.where(width > 0, width, 1.0)).to(x.dtype)
 
+    def apply_to(self, samples: Samples) -> Samples:
+        """Samples with their values scaled, in float32."""
+        return dataclasses.replace(samples, x=self.apply(samples.x).float())
+
     def undo(self, x: Tensor) -> Tensor:
-        """Scaled values ``[..., F]`` in the units of the data, in the dtype of ``x``."""
+        """Scaled values ``[..., F]`` in the units of the data, in the dtype of ``x``.
+
+        A feature whose ends are equal has that one value.
+        """
         low = torch.tensor(self.minimum, dtype=torch.float64, device=x.device)
         high = torch.tensor(self.maximum, dtype=torch.float64, device=x.device)
-        return (low + x * torch.where(high > low, high - low, 1.0)).to(x.dtype)
+        return (low + x * (high - low)).to(x.dtype)
 
     def to_dict(self) -> dict[str, list[float]]:
         """What JSON can hold; :meth:`from_dict` reads it."""

@@ -1,6 +1,6 @@
 """Maps and SOM-VAEs with scikit-learn's interface.
 
-Maps need scikit-learn alone, SOM-VAEs the extra ``train``.
+Maps need scikit-learn alone; :class:`SOMVAEClusterer` needs the extra ``train`` and is imported when it is asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,23 @@ from somvae_ext.estimators.saved_map import SavedMap, load_som
 from somvae_ext.estimators.som import SOM
 
 if TYPE_CHECKING:
-    from somvae_ext.estimators.somvae_clusterer import SOMVAEClusterer
+    from somvae_ext.estimators.somvae_clusterer import SOMVAEClusterer as SOMVAEClusterer
 
-__all__ = ["SOM", "SOMVAEClusterer", "SavedMap", "load_som"]
+__all__ = ["SOM", "SavedMap", "load_som"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not imported before it is asked for: training takes seconds to import, and maps do not need it.
-    if name == "SOMVAEClusterer":
+    if name != "SOMVAEClusterer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
         from somvae_ext.estimators.somvae_clusterer import SOMVAEClusterer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"SOMVAEClusterer needs {error.name}, which is not installed; run: pip install 'somvae_ext[train]'",
+            name=error.name,
+        ) from error
+    return SOMVAEClusterer
 
-        return SOMVAEClusterer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "SOMVAEClusterer"])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import som
-from somvae_ext.arrays import as_array, as_floats, real_numbers, returned, table_rows
+from somvae_ext.arrays import as_array, as_floats, like_input, real_numbers, table_rows
+from somvae_ext.estimators.features import check_columns, features_restored_on_failure
 from somvae_ext.estimators.progress import EpochBar
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.som import (
@@ -233,7 +233,7 @@ class SOM(TransformerMixin, BaseEstimator):
         """
         self.check_parameters()
         processes = Processes(self.distributed, self._device(X))
-        with self._as_it_was_on_failure():
+        with features_restored_on_failure(self):
             error, rows = None, None
             try:
                 rows = self._rows(X, sample_weight)
@@ -299,12 +299,12 @@ class SOM(TransformerMixin, BaseEstimator):
         self.history_ = history
         self.n_epochs_ = len(history)
         self._steps = self.n_epochs
-        self.codebook_ = returned(codebook, X)
+        self.codebook_ = like_input(codebook, X)
         for stale in ("labels_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
             found = som.assign(rows, codebook, grid, metric, processes=processes)
-            self.labels_, self.quantization_error_ = returned(found.index, X), found.quantization_error
+            self.labels_, self.quantization_error_ = like_input(found.index, X), found.quantization_error
         return self
 
     def partial_fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
@@ -326,7 +326,7 @@ class SOM(TransformerMixin, BaseEstimator):
         fresh = not hasattr(self, "codebook_")
         if not _is_array(X):
             raise ValueError("SOM: X must be an array of rows for partial_fit; give it one batch at a time")
-        with self._as_it_was_on_failure():
+        with features_restored_on_failure(self):
             rows = self._rows(X, sample_weight, reset=fresh)
             assert isinstance(rows, ArrayRows)
             alone = Processes(False, rows.values.device)
@@ -355,7 +355,7 @@ class SOM(TransformerMixin, BaseEstimator):
             ).codebook
         self.grid_ = grid
         self._steps = steps + 1
-        self.codebook_ = returned(codebook, X)
+        self.codebook_ = like_input(codebook, X)
         return self
 
     def fit_predict(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Array:
@@ -369,11 +369,11 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def predict(self, X: Data) -> Array:
         """The best matching unit of each row: its node, int64 ``(N,)``, from 0 to K - 1 in row-major order."""
-        return returned(self._assign(X).index, X)
+        return like_input(self._assign(X).index, X)
 
     def transform(self, X: ArrayLike | Tensor) -> Array:
         """Row and column of each row's best matching unit, int64 ``(N, 2)``."""
-        return returned(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
+        return like_input(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
@@ -385,7 +385,7 @@ class SOM(TransformerMixin, BaseEstimator):
         rows = self._new_rows(X)
         codebook = rows.values.tensor(self.codebook_)
         parts = [self._metric().pairwise(chunk.x, codebook) for chunk in rows.chunks()]
-        return returned(torch.cat(parts), X)
+        return like_input(torch.cat(parts), X)
 
     def quantization_error(self, X: ArrayLike | Tensor, sample_weight: ArrayLike | Tensor | None = None) -> float:
         """Mean distance of the rows to their best matching units, in the map's metric."""
@@ -484,7 +484,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 f"SOM: X must have shape [N, D], got {list(X.shape)}; give batches as a list of arrays [n, D], and "
                 "images or series as rows"
             )
-        _check_columns(X)
+        check_columns("SOM", X)
         checked = validate_data(self, X, reset=reset, ensure_all_finite=False)
         if checked.dtype.kind not in "fiub":
             raise ValueError(f"SOM: X must hold numbers, got dtype {checked.dtype}")
@@ -508,19 +508,6 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-
-    @contextlib.contextmanager
-    def _as_it_was_on_failure(self) -> Iterator[None]:
-        """What is known of the features is set as data are checked; if they fail, that of the map's own comes back."""
-        names = ("n_features_in_", "feature_names_in_")
-        before = {name: self.__dict__[name] for name in names if name in self.__dict__}
-        try:
-            yield
-        except BaseException:
-            for name in names:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
 
     def _check_width(self, dim: int, reset: bool) -> None:
         if reset:
@@ -650,16 +637,6 @@ def _is_sliced(X: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and math.isfinite(value)
-
-
-def _check_columns(X: Any) -> None:
-    """
-    Raises:
-        ValueError: a column of a table that holds no numbers, where the table says so.
-    """
-    for name, dtype in getattr(X, "dtypes", {}).items() if hasattr(X, "columns") else ():
-        if getattr(dtype, "kind", "O") in "mM" or str(dtype) in ("category", "string", "str"):
-            raise ValueError(f"SOM: X must hold numbers, got {dtype} in column {name!r}; leave it out or encode it")
 
 
 def _check_squares(rows: ArrayRows) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
@@ -17,19 +19,30 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import ops, training
-from somvae_ext.arrays import as_array, returned, table_rows
+from somvae_ext.arrays import as_array, like_input, table_rows
 from somvae_ext.data import Kind, Samples, Scaling
 from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
+from somvae_ext.estimators.features import check_columns, features_restored_on_failure
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.recipes import DECAY_FACTOR, PRESETS, TRANSITION_WEIGHTS, own_recipe, with_times
+from somvae_ext.recipes import DECAY_FACTOR, PRESETS, own_recipe, somvae_config, with_schedule
 from somvae_ext.training import AffineAugmentation, Encodings, TrainingConfig
 
 Array = NDArray[Any] | Tensor
 Data = ArrayLike | Tensor | Sequence[Any]
 
 _OWNER = "SOMVAEClusterer"
-_CHOICE = "reconstruction_q"  # by which trainings are compared, and scored
+_SELECTION_TERM = "reconstruction_q"  # of the loss, by which several trainings are compared
+_BATCH_FRAMES = 256  # decoded at once: a convolution on 28 x 28 pixels holds over a megabyte for each
+# Fields of the model's config that are parameters of the estimator, or follow from the data.
+_PARAMETERS = {
+    "rows": "n_rows",
+    "cols": "n_cols",
+    "topology": "topology",
+    "periodic": "periodic",
+    "latent_dim": "latent_dim",
+    "input_shape": "image_shape",
+}
 
 
 class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -55,7 +68,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     latent_dim : int or None
         Size of an encoding D; by default the preset's.
     model_options : mapping or None
-        Further fields of :class:`~somvae_ext.models.SOMVAEConfig`, such as ``{"alpha": 0.5, "network": "dense"}``.
+        Further fields of :class:`~somvae_ext.models.SOMVAEConfig`, such as ``{"alpha": 0.5, "network": "dense"}``. They
+        go before the preset's.
     kind : {"static", "series"} or None
         How axes are read. Static samples are tables ``(N, F)``, grey images ``(N, H, W)`` or images ``(N, C, H, W)``;
         series are ``(B, T, F)``, ``(B, T, H, W)`` or ``(B, T, C, H, W)``, or, of different lengths, a list of arrays
@@ -63,13 +77,17 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     image_shape : tuple of int or None
         (H, W) or (C, H, W) of images that come as rows ``(N, F)`` or ``(B, T, F)``.
     n_epochs, batch_size : int or None
-        Passes over the data, and samples or series of a step. By default 50 and 32, of series 20 and 4; of large data
-        as many epochs as make about 20,000 steps, but at least 8.
+        Passes over the data, and samples or series of a step. By default 50 and 32, of series 20 and 4; large data get
+        fewer epochs, about 20,000 steps in all and at least 8 epochs. One series is one step an epoch: cut a long one
+        into windows.
     learning_rate : float or None
         Adam's rate at the start, by default 1e-3; it falls by a tenth every 500 steps.
     augmentation : AffineAugmentation or None
         Random shifts, rotations, scales and shears of training images, which make clusters of handwriting and clothes
-        much purer. The loss compares with the clean image.
+        much purer.
+    augmented_target : bool
+        Whether the model reconstructs the moved images, not the clean ones, as the preset ``"clusters"`` of ``somvae
+        fit`` does on MNIST.
     n_init : int
         Trainings with different seeds, of which the one is kept whose codes reconstruct held-out samples best. No
         labels take part in the choice.
@@ -99,10 +117,16 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         Node of each training sample or frame, as :meth:`predict` gives them.
     history_ : list of dict
         A record of each epoch, see :func:`~somvae_ext.training.fit`.
-    seed_, candidates_ : int, dict
-        With ``n_init`` above 1 the seed that was kept, and for each seed its loss on the samples that were held out.
-    n_features_in_, feature_names_in_
-        As in scikit-learn; values of a sample for data that are no tables.
+    n_iter_ : int
+        Epochs done.
+    seed_ : int
+        Of the training that was kept.
+    candidates_ : dict
+        With ``n_init`` above 1 the loss of each seed on the held-out samples, infinite where a training failed.
+    n_features_in_ : int
+        Number of columns; of images and series the number of values of a sample or frame.
+    feature_names_in_ : array of str
+        Names of the columns of a table, if it has any.
 
     Examples
     --------
@@ -135,6 +159,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         batch_size: int | None = None,
         learning_rate: float | None = None,
         augmentation: AffineAugmentation | None = None,
+        augmented_target: bool = False,
         n_init: int = 1,
         validation_fraction: float = 0.1,
         random_state: int | np.random.RandomState | None = None,
@@ -154,6 +179,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.augmentation = augmentation
+        self.augmented_target = augmented_target
         self.n_init = n_init
         self.validation_fraction = validation_fraction
         self.random_state = random_state
@@ -181,34 +207,51 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             A loss that is not finite.
         """
         self._check_parameters()
-        samples = self._samples(X, reset=True)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        parts = [samples] if self.n_init == 1 else self._divided(samples, seed)
-        scaling = Scaling.suiting(parts[0], tabular=self._is_tabular(samples))
-        train, *held_out = (dataclasses.replace(part, x=scaling.apply(part.x)) for part in parts)
-        config, recipe = self._configs(train)
-        best: _Training | None = None
-        losses: dict[int, float] = {}
-        for number in range(self.n_init):
-            result = self._train(config, dataclasses.replace(recipe, seed=seed + number), train, *held_out)
-            losses[seed + number] = result.loss
-            if best is None or result.loss < best.loss:
-                best = result
-        assert best is not None
+        with features_restored_on_failure(self):
+            kind = self._kind_of(X)
+            samples = self._samples(X, kind, reset=True)
+            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+            parts = [samples] if self.n_init == 1 else self._divided(samples, seed)
+            shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
+            scaling = Scaling.for_training_data(parts[0], tabular=len(shape) == 1)
+            parts = [scaling.apply_to(part) for part in parts]
+            config, recipe = self._configs(parts[0], kind, shape)
+            best, losses = self._best_training(config, recipe, seed, *parts)
+        self._kind, self._sample_shape = kind, shape
         self.model_, self.scaling_, self.grid_, self.history_ = best.model, scaling, config.grid, best.history
-        self._sample_shape = config.input_shape
         self.n_iter_ = len(best.history)
         self.seed_, self.candidates_ = best.seed, losses if self.n_init > 1 else {}
-        self.codebook_ = returned(best.model.quantizer.codebook.detach(), X)
-        decoded = best.model.decoded_map().flatten(0, 1)
-        self.prototypes_ = returned(scaling.undo(decoded), X)
+        like: Any = X[0] if self._is_list_of_series(X) else X  # type: ignore[index]
+        self.codebook_ = like_input(best.model.quantizer.codebook.detach(), like)
+        self.prototypes_ = like_input(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), like)
         self.labels_ = self.predict(X)
         return self
 
+    def _best_training(
+        self, config: SOMVAEConfig, recipe: TrainingConfig, seed: int, train: Samples, held_out: Samples | None = None
+    ) -> tuple[_Training, dict[int, float]]:
+        """Of ``n_init`` trainings the one that reconstructs best, and the losses of all."""
+        best: _Training | None = None
+        losses: dict[int, float] = {}
+        for number in range(seed, seed + self.n_init):
+            try:
+                result = self._train(config, dataclasses.replace(recipe, seed=number), train, held_out)
+            except FloatingPointError as error:
+                losses[number] = math.inf
+                if best is None and len(losses) == self.n_init:
+                    raise
+                warnings.warn(f"{_OWNER}: the training with seed {number} failed: {error}", stacklevel=3)
+                continue
+            losses[number] = result.loss
+            if best is None or result.loss < best.loss:
+                best = result
+        assert best is not None
+        return best, losses
+
     def _train(
-        self, config: SOMVAEConfig, recipe: TrainingConfig, train: Samples, held_out: Samples | None = None
+        self, config: SOMVAEConfig, recipe: TrainingConfig, train: Samples, held_out: Samples | None
     ) -> _Training:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
             torch.manual_seed(recipe.seed)
             model = SOMVAE(config)
             history = training.fit(
@@ -217,9 +260,9 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 recipe,
                 validation=held_out,
                 accelerator=self.device,
-                show_progress=bool(self.verbose),
+                show_progress=self.verbose,
             )
-        loss = math.nan if held_out is None else history[-1]["validation"][_CHOICE]
+        loss = math.nan if held_out is None else history[-1]["validation"][_SELECTION_TERM]
         return _Training(recipe.seed, model, history, loss)
 
     # ---- use ---------------------------------------------------------------------------------------------------------
@@ -271,14 +314,12 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def outlier_score(self, X: Data) -> Any:
         """How unlike the training data each sample is: the mean squared error of its reconstruction, of scaled values.
 
-        The reconstruction is that from the encoding, without the map, which told other images from those of the
-        training better than the distance to the nearest code did; where the model has no second decoder, it is that
-        from the code. Larger is more unlike; a threshold is for the caller to choose, such as a quantile of the scores
-        of the training data.
+        The reconstruction is that from the encoding, without the map: it told images of another data set better than
+        the distance to the nearest code did. Where the model has no second decoder, it is that from the code. Larger is
+        more unlike; a threshold is for the caller to choose, such as a quantile of the scores of the training data.
         """
         samples = self._scaled(X)
-        term = _CHOICE if self.model_.decoder_e is None else "reconstruction_e"
-        return self._given_back(X, self._errors(samples, term))
+        return self._given_back(X, self._errors(samples, of_codes=self.model_.decoder_e is None))
 
     def score(self, X: Data, y: Any = None) -> float:
         """Minus the mean squared error of the reconstructions from the codes, of scaled values: more is better.
@@ -286,8 +327,14 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         It looks at no labels, and searches over parameters may go by it.
         """
         samples = self._scaled(X)
-        errors = self._errors(samples, _CHOICE)
+        errors = self._errors(samples, of_codes=True)
         return -float((errors if samples.mask is None else errors[samples.mask]).double().mean())
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "model_" in state:  # on the CPU, so that it can be loaded where there is no GPU
+            state = state | {"model_": copy.deepcopy(state["model_"]).cpu()}
+        return state
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
@@ -307,41 +354,61 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _scaled(self, X: Data) -> Samples:
         check_is_fitted(self)
-        samples = self._samples(X, reset=False)
-        return dataclasses.replace(samples, x=self.scaling_.apply(samples.x))
+        kind = self._kind_of(X)
+        if kind != self._kind:
+            raise ValueError(
+                f"{_OWNER}: X must hold {'series' if self._kind == 'series' else 'samples'} as the data that were "
+                f"fitted, got {'series' if kind == 'series' else 'samples'}; give kind={self._kind!r} before fit"
+            )
+        return self.scaling_.apply_to(self._samples(X, kind, reset=False))
 
-    def _errors(self, samples: Samples, term: str) -> Tensor:
-        """A term of the loss of each sample or frame, on the CPU; zeros of frames that are masked."""
-        return training.sample_terms(self.model_, samples)[term]
+    @torch.no_grad()
+    def _errors(self, samples: Samples, *, of_codes: bool) -> Tensor:
+        """Mean squared error of the reconstruction of each sample, ``[N]``, or frame, ``[B, T]``, on the CPU."""
+        device = self.model_.quantizer.codebook.device
+        frames = samples.x.reshape(-1, *self._sample_shape)
+        errors = []
+        for part in frames.split(_BATCH_FRAMES):
+            x = part.to(device)
+            output = self.model_(x)
+            decoded = output.reconstruction_q if of_codes else output.reconstruction_e
+            assert decoded is not None
+            if self.model_.config.reconstruction == "bce":
+                decoded = decoded.sigmoid()
+            errors.append((decoded - x).square().flatten(1).mean(dim=1).cpu())
+        # Squares of values far outside overflow, and infinities have no difference.
+        return (
+            torch.cat(errors)
+            .nan_to_num(nan=math.inf, posinf=math.inf)
+            .view(samples.x.shape[: -len(self._sample_shape)])
+        )
 
     def _given_back(self, X: Data, values: Tensor | None) -> Any:
         """Values ``[N, ...]`` or ``[B, T, ...]`` as the caller expects them."""
         assert values is not None
         if not self._is_list_of_series(X):
-            return returned(values, X)
-        return [returned(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
+            return like_input(values, X)
+        return [like_input(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
+
+    def _kind_of(self, X: Any) -> Kind:
+        return self.kind or ("series" if getattr(X, "ndim", 0) == 5 else "static")
 
     def _is_list_of_series(self, X: Any) -> bool:
-        return self.kind == "series" and isinstance(X, (list, tuple))
+        is_ragged = isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
+        return self.kind == "series" and (isinstance(X, (list, tuple)) or is_ragged)
 
-    def _samples(self, X: Any, reset: bool) -> Samples:
+    def _samples(self, X: Any, kind: Kind, reset: bool) -> Samples:
         """X with the axes that the model takes, not scaled."""
         mask: Tensor | None = None
         if self._is_list_of_series(X):
             array, real = self._padded(X)
             mask = None if real.all() else torch.from_numpy(real)
         else:
-            array = self._array(X, reset)
-        kind = self.kind or ("series" if array.ndim == 5 else "static")
-        if self.image_shape is not None and array.ndim == (3 if kind == "series" else 2):
-            if array.shape[-1] != math.prod(self.image_shape):
-                raise ValueError(
-                    f"{_OWNER}: X must have {math.prod(self.image_shape)} columns for image_shape {self.image_shape}, "
-                    f"got {array.shape[-1]}"
-                )
-            array = array.reshape(*array.shape[:-1], *self.image_shape)
-        owner = f"{_OWNER}: X"
-        x = torch.from_numpy(np.ascontiguousarray(finite(owner, with_sample_axes(owner, array, kind))))
+            array = self._array(X, kind, reset)
+        if self.image_shape is not None:
+            array = self._with_image_axes(array, kind)
+        values = finite(_OWNER, with_sample_axes(_OWNER, array, kind))
+        x = torch.from_numpy(np.require(values, requirements=("C", "W")))  # a copy of what is read only
         if len(x) == 0:
             raise ValueError(f"{_OWNER}: X must hold at least one {'series' if kind == 'series' else 'row'}, got none")
         shape = tuple(x.shape[2 if kind == "series" else 1 :])
@@ -356,23 +423,39 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             )
         return Samples(x, mask=mask)
 
-    def _array(self, X: Any, reset: bool) -> NDArray[Any]:
+    def _array(self, X: Any, kind: Kind, reset: bool) -> NDArray[Any]:
         table = None if isinstance(X, Tensor) else table_rows(_OWNER, "X", X)
+        if table is None and isinstance(X, (Tensor, list, tuple, np.ma.MaskedArray)):
+            X = as_array(_OWNER, "X", X)
+        axes = 2 if table is not None else getattr(X, "ndim", 2)
+        if axes > 2:
+            return as_array(_OWNER, "X", X)
+        if kind == "series":
+            shape = list(getattr(X, "shape", ()))
+            raise ValueError(
+                f"{_OWNER}: X must hold series [B, T, F] or images in the place of features, got shape {shape}; one "
+                "series of features is X[None], and several of one value per frame are X[..., None]"
+            )
         if table is not None:
             validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
             return table
-        if isinstance(X, (Tensor, list, tuple, np.ma.MaskedArray)):
-            X = as_array(_OWNER, "X", X)
-        if getattr(X, "ndim", 2) > 2:
-            return as_array(_OWNER, "X", X)
-        if self.kind == "series":
-            shape = list(getattr(X, "shape", ()))
-            raise ValueError(
-                f"{_OWNER}: X must hold series [B, T, F] or images in their place, got shape {shape}; a single series "
-                "is X[None]"
-            )
+        check_columns(_OWNER, X)
         checked: NDArray[Any] = validate_data(self, X, reset=reset)
         return checked
+
+    def _with_image_axes(self, array: NDArray[Any], kind: Kind) -> NDArray[Any]:
+        """Rows as images of ``image_shape``."""
+        assert self.image_shape is not None
+        shape = tuple(int(size) for size in self.image_shape)
+        leading = 2 if kind == "series" else 1
+        if array.ndim == leading + 1 and array.shape[-1] == math.prod(shape):
+            return array.reshape(*array.shape[:-1], *shape)
+        if array.shape[leading:] == shape:
+            return array
+        raise ValueError(
+            f"{_OWNER}: X must have {math.prod(shape)} columns for image_shape {shape}, got "
+            f"{list(array.shape[leading:])}"
+        )
 
     def _padded(self, series: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Series of different lengths as one array, and its real frames."""
@@ -391,12 +474,6 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 )
         return pad(arrays)
 
-    def _is_tabular(self, samples: Samples) -> bool:
-        return samples.x.dim() == (3 if self._kind_of(samples) == "series" else 2)
-
-    def _kind_of(self, samples: Samples) -> Kind:
-        return self.kind or ("series" if samples.x.dim() == 5 else "static")
-
     def _divided(self, samples: Samples, seed: int) -> list[Samples]:
         """Those to train on, and those to choose by."""
         count = max(1, round(self.validation_fraction * len(samples)))
@@ -408,80 +485,105 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
         return [samples.rows(order[count:]), samples.rows(order[:count])]
 
-    def _configs(self, train: Samples) -> tuple[SOMVAEConfig, TrainingConfig]:
+    def _configs(self, train: Samples, kind: Kind, shape: tuple[int, ...]) -> tuple[SOMVAEConfig, TrainingConfig]:
         """What to train, and how."""
-        kind = self._kind_of(train)
-        shape = tuple(train.x.shape[2 if kind == "series" else 1 :])
+        if self.augmentation is not None and len(shape) != 3:
+            raise ValueError(
+                f"{_OWNER}: augmentation must be None for samples of shape {list(shape)}, which are no images, got "
+                f"{self.augmentation}; rows are images with an image_shape"
+            )
         preset = None if self.preset is None else PRESETS[SOMVAE.name][self.preset]
-        config = SOMVAEConfig() if preset is None else preset.somvae_config("", shape)
         sizes = {"rows": self.n_rows, "cols": self.n_cols, "latent_dim": self.latent_dim}
-        changes: dict[str, Any] = TRANSITION_WEIGHTS[kind] | {"input_shape": shape}
-        changes |= {"topology": self.topology, "periodic": bool(self.periodic)}
-        changes |= {name: int(size) for name, size in sizes.items() if size is not None}
-        options = dict(self.model_options or {})
-        config = dataclasses.replace(config, **changes | options)
+        explicit: dict[str, Any] = {name: int(size) for name, size in sizes.items() if size is not None}
+        # numpy's booleans come from searches over parameters.
+        periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic
+        explicit |= {"topology": self.topology, "periodic": periodic} | dict(self.model_options or {})
         frames = train.x.numel() // math.prod(shape) if train.mask is None else int(train.mask.sum())
+        config = somvae_config(preset, data="", kind=kind, sample_shape=shape, num_samples=frames, explicit=explicit)
         if config.init == "kmeans" and frames < config.grid.num_nodes:
+            held_out = "" if self.n_init == 1 else f" besides those that n_init = {self.n_init} holds out"
             raise ValueError(
                 f"{_OWNER}: X must hold at least a {'frame' if kind == 'series' else 'row'} for each of the "
-                f"{config.grid.num_nodes} nodes, got n_samples = {frames}; choose a smaller map"
+                f"{config.grid.num_nodes} nodes, got n_samples = {frames}{held_out}; choose a smaller map"
             )
-        recipe = own_recipe(kind, len(train)) | ({} if preset is None else preset.training)
-        asked = {"epochs": self.n_epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        recipe |= {name: value for name, value in asked.items() if value is not None}
-        augmentation = {} if self.augmentation is None else dataclasses.asdict(self.augmentation)
+        batch_size = None if self.batch_size is None else int(self.batch_size)
+        recipe = own_recipe(kind, len(train), batch_size) | ({} if preset is None else preset.training)
+        given = {"epochs": self.n_epochs, "batch_size": batch_size, "learning_rate": self.learning_rate}
+        recipe |= {name: value for name, value in given.items() if value is not None}
         training_config = TrainingConfig(
             epochs=int(recipe["epochs"]),
             batch_size=int(recipe["batch_size"]),
             learning_rate=float(recipe["learning_rate"]),
             decay_factor=DECAY_FACTOR,
-            **augmentation,
+            augmented_target=bool(self.augmented_target),
+            **({} if self.augmentation is None else dataclasses.asdict(self.augmentation)),
         )
-        timed = with_times(
+        config = with_schedule(
             config,
             preset,
             kind=kind,
             epochs=training_config.epochs,
             steps_per_epoch=-(-len(train) // training_config.batch_size),
-            asked=options,
+            explicit=explicit,
         )
-        if timed.warm_up_epochs >= training_config.epochs:
-            raise ValueError(
-                f"{_OWNER}: n_epochs must be above the {timed.warm_up_epochs} epochs of the warm-up, got "
-                f"{training_config.epochs}"
-            )
-        return timed, training_config
+        for name, epochs in (("warm_up_epochs", config.warm_up_epochs + 1), ("relabel_after", config.relabel_after)):
+            if epochs > training_config.epochs:
+                raise ValueError(
+                    f"{_OWNER}: n_epochs must be at least {epochs} for {name} = {getattr(config, name)}, got "
+                    f"{training_config.epochs}"
+                )
+        return config, training_config
 
     def _check_parameters(self) -> None:
-        presets = PRESETS[SOMVAE.name]
         choices: dict[str, tuple[Any, ...]] = {
-            "preset": (*presets, None),
+            "preset": (*PRESETS[SOMVAE.name], None),
             "kind": ("static", "series", None),
             "device": ("auto", "cpu", "cuda"),
         }
         for name, values in choices.items():
-            if getattr(self, name) not in values:
-                raise ValueError(
-                    f"{_OWNER}: {name} must be one of {', '.join(map(repr, values))}, got {getattr(self, name)!r}"
-                )
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, str)) or value not in values:
+                raise ValueError(f"{_OWNER}: {name} must be one of {', '.join(map(repr, values))}, got {value!r}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"{_OWNER}: device must be 'auto' or 'cpu' where torch finds no GPU, got 'cuda'")
         for name in ("n_rows", "n_cols", "latent_dim", "n_epochs", "batch_size", "n_init"):
             value = getattr(self, name)
-            if value is None and name != "n_init":
-                continue
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+            if (value is not None or name == "n_init") and not _is_integer(value):
                 raise ValueError(f"{_OWNER}: {name} must be an integer of at least 1, got {value!r}")
-        if not isinstance(self.validation_fraction, numbers.Real) or not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"{_OWNER}: validation_fraction must be above 0 and below 1, got {self.validation_fraction!r}"
-            )
+        rate, share, shape = self.learning_rate, self.validation_fraction, self.image_shape
+        if rate is not None and not (isinstance(rate, numbers.Real) and 0 < rate < math.inf):
+            raise ValueError(f"{_OWNER}: learning_rate must be a finite number above 0, got {rate!r}")
+        if not (isinstance(share, numbers.Real) and 0 < share < 1):
+            raise ValueError(f"{_OWNER}: validation_fraction must be above 0 and below 1, got {share!r}")
+        is_shape = isinstance(shape, (tuple, list)) and len(shape) in (2, 3) and all(map(_is_integer, shape))
+        if shape is not None and not is_shape:
+            raise ValueError(f"{_OWNER}: image_shape must be (H, W) or (C, H, W), got {shape!r}")
+        for name in ("verbose", "augmented_target"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{_OWNER}: {name} must be True or False, got {getattr(self, name)!r}")
         if self.augmentation is not None and not isinstance(self.augmentation, AffineAugmentation):
             raise ValueError(
                 f"{_OWNER}: augmentation must be None or a training.AffineAugmentation, got {self.augmentation!r}"
             )
+        if self.augmented_target and self.augmentation in (None, AffineAugmentation()):
+            raise ValueError(f"{_OWNER}: augmented_target must be False without an augmentation, got True")
+        self._check_model_options()
+
+    def _check_model_options(self) -> None:
+        if self.model_options is not None and not isinstance(self.model_options, Mapping):
+            raise ValueError(f"{_OWNER}: model_options must be a mapping or None, got {self.model_options!r}")
         known = {field.name for field in dataclasses.fields(SOMVAEConfig)}
         for name in self.model_options or {}:
+            if name in _PARAMETERS:
+                raise ValueError(
+                    f"{_OWNER}: model_options must not hold {name!r}; the parameter {_PARAMETERS[name]} is for it"
+                )
             if name not in known:
                 raise ValueError(f"{_OWNER}: model_options must be fields of SOMVAEConfig, got {name!r}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 class _Training(NamedTuple):

@@ -488,6 +488,7 @@ class SOMVAE(FullPrecisionBuffers):
         codebook = self.quantizer.codebook
         order = order.to(codebook.device)
         self.quantizer.relabel(order)
+        self.unplaced = False
         rearranged = [(codebook, 1)] if isinstance(codebook, nn.Parameter) else []
         if self.transitions is not None:
             logits = self.transitions.logits

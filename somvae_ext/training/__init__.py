@@ -3,7 +3,7 @@
 Needs the extra ``train``.
 """
 
-from somvae_ext.training.assessment import Encodings, clustering_metrics, encode, evaluate, sample_terms
+from somvae_ext.training.assessment import Encodings, clustering_metrics, encode, evaluate
 from somvae_ext.training.augmentation import AffineAugmentation
 from somvae_ext.training.loop import fit
 from somvae_ext.training.run_folder import RunFolder
@@ -22,5 +22,4 @@ __all__ = [
     "evaluate",
     "fit",
     "load_model",
-    "sample_terms",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Iterator
@@ -66,7 +65,7 @@ def encode(model: Model, data: Dataset[dict[str, Tensor]], *, rows: Tensor | Non
     """
     _check_not_empty("encode", data)
     dims = _leading_dims(model, data)
-    device = _device(model)
+    device = next(model.parameters()).device
     parts: dict[str, list[Tensor]] = {"label": [], "mask": []}
     for batch in _batches(model, data, rows):
         x = batch["x"].to(device)
@@ -205,31 +204,6 @@ def evaluate(
     return result
 
 
-@torch.no_grad()
-def sample_terms(model: Model, data: Dataset[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The terms of a model's loss of each sample, ``[N]``, or frame, ``[B, T]``, on the CPU.
-
-    Those that a model makes of a whole batch, such as hardening, are of batches of 256 samples or frames. torch's
-    global random numbers stay as they were.
-
-    Args:
-        model: the model; its mode is left as it is.
-        data: see :func:`encode`.
-
-    Raises:
-        ValueError: see :func:`encode`, or data that the model's loss refuses.
-    """
-    _check_not_empty("sample_terms", data)
-    parts: dict[str, list[Tensor]] = {}
-    with _seeded(model):
-        for batch in _batches(model, data):
-            fields = _fields(model, batch)
-            terms = model.terms(model(**fields), **fields)
-            for name, values in zip(terms._fields, terms, strict=True):
-                parts.setdefault(name, []).append(values.cpu())
-    return {name: torch.cat(values) for name, values in parts.items()}
-
-
 def _clustering(encodings: Encodings, num_clusters: int) -> dict[str, float]:
     assert encodings.indices is not None
     index = encodings.real(encodings.indices)
@@ -315,36 +289,20 @@ def _drawn(count: int, limit: int, seed: int) -> Tensor | None:
 @torch.no_grad()
 def _mean_loss_terms(model: Model, data: Dataset[dict[str, Tensor]]) -> dict[str, float]:
     """The terms of the loss but for their weighted total, whose weights may belong to a moment of the training."""
+    device = next(model.parameters()).device
     sums: dict[str, float] = {}
     count = 0
-    with _seeded(model):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # all of which manual_seed seeds
+        torch.manual_seed(_LOSS_SEED)
         # In an order of its own: the neighbours in a file may be alike, and terms of a whole batch tell.
         for batch in _batches(model, data, torch.randperm(len(data))):  # type: ignore[arg-type]
-            fields = _fields(model, batch)
+            fields = {name: batch[name].to(device) for name in model.batch_fields if name in batch}
             losses = model.loss(model(**fields), **fields)
             frames = len(batch["x"]) if "mask" not in fields else int(fields["mask"].sum())
             count += frames
             for name, value in zip(losses._fields, torch.stack([*losses]).tolist(), strict=True):
                 sums[name] = sums.get(name, 0.0) + value * frames
     return {name: total / max(1, count) for name, total in sums.items() if name != "total"}
-
-
-@contextlib.contextmanager
-def _seeded(model: Model) -> Iterator[None]:
-    """Random numbers of a seed of its own for what a model draws, on its device too; then those from before."""
-    device = _device(model)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(_LOSS_SEED)
-        yield
-
-
-def _fields(model: Model, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those of a batch that the model takes, on its device."""
-    return {name: batch[name].to(_device(model)) for name in model.batch_fields if name in batch}
-
-
-def _device(model: Model) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _batches(model: Model, data: Dataset[dict[str, Tensor]], rows: Tensor | None = None) -> Iterator[dict[str, Tensor]]:

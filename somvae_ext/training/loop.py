@@ -311,8 +311,7 @@ def _undisturbed(fabric: Fabric, seed: int) -> Iterator[None]:
     So the losses of a model that draws can be compared between epochs, and a training learns the same whether or not
     it is watched.
     """
-    devices = [fabric.device] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # all of which manual_seed seeds
         _seed(seed, fabric.global_rank)
         yield
 

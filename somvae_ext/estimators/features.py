@@ -1,0 +1,35 @@
+"""The features of an estimator's data: what scikit-learn keeps about them, and columns that are none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from sklearn.base import BaseEstimator  # type: ignore[import-untyped]
+
+_KEPT = ("n_features_in_", "feature_names_in_")
+
+
+@contextlib.contextmanager
+def features_restored_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """The features are set as data are checked; where a refit fails, those of the earlier fit come back."""
+    state = vars(estimator)
+    before = {name: state[name] for name in _KEPT if name in state}
+    try:
+        yield
+    except BaseException:
+        for name in _KEPT:
+            state.pop(name, None)
+        state.update(before)
+        raise
+
+
+def check_columns(owner: str, X: Any) -> None:
+    """
+    Raises:
+        ValueError: a column of a table that holds no numbers, where the table says so.
+    """
+    for name, dtype in getattr(X, "dtypes", {}).items() if hasattr(X, "columns") else ():
+        if getattr(dtype, "kind", "O") in "mM" or str(dtype) in ("category", "string", "str"):
+            raise ValueError(f"{owner}: X must hold numbers, got {dtype} in column {name!r}; leave it out or encode it")

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from somvae_ext.data import NAMES, InterpolatedSeries, Samples, digits, load, load_array
+from somvae_ext.data.files import read
 
 RNG = np.random.default_rng(0)
 ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ def test_the_seed_draws_the_split(table: Path) -> None:
 
 
 def test_features_are_scaled_by_the_training_split_alone(table: Path) -> None:
-    splits, raw = load(table), load_array(table)
+    splits, (raw, _) = load(table), read(table, None, None)
     low, high = raw.x[splits.train.label].aminmax(dim=0)
     assert splits.train.x.amin(dim=0).tolist() == [0, 0]
     assert splits.train.x.amax(dim=0).tolist() == [1, 1]
@@ -90,7 +91,14 @@ def test_features_are_scaled_by_the_training_split_alone(table: Path) -> None:
         expected = (raw.x[part.label].double() - low) / (high.double() - low)
         assert part.x.equal(expected.float())
         # What predict does with other data.
-        assert splits.scaling.apply(raw.x[part.label]).equal(part.x)
+        assert splits.scaling.apply_to(raw.rows(part.label)).x.equal(part.x)
+
+
+def test_values_beside_a_large_offset_are_told_apart(tmp_path: Path) -> None:
+    values = 1e9 + np.arange(40.0)[:, None]  # of which float32 holds two
+    np.save(tmp_path / "table.npy", values)
+    splits = load(tmp_path / "table.npy")
+    assert len(torch.cat([part.x for part in splits]).unique()) == 40
 
 
 def test_images_in_the_unit_interval_stay_as_they_are(tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ CASES = {
     ),
     "a margin, before nodes have places": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=3),
     "a margin, once nodes have places": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=4),
+    "a margin, after a warm-up": Case(config(neighbor_margin=1.7, **WARMED), (7,), epoch=3, variance=3.0),
     "a margin, one node": Case(config(neighbor_margin=1.7, rows=1, cols=1), (7,)),
     "a margin, a torus of few nodes": Case(config(neighbor_margin=1.7, rows=2, cols=1, periodic=True), (7,)),
     "identity networks": Case(config(network="identity", latent_dim=9), (7,)),
@@ -232,10 +233,11 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
         terms["hardening"] = divergences(encodings, codebook, targets)
     means = {name: sum(values) / len(values) if values else x.new_zeros(()) for name, values in terms.items()}
     gamma = c.gamma * c.gamma if c.square_gamma else c.gamma
-    alpha = c.alpha if case.variance is None else c.alpha * min(1.0, 0.0025 / case.variance)
+    scale = 1.0 if case.variance is None else min(1.0, 0.0025 / case.variance)
+    alpha = c.alpha * scale
     weights = {"commitment": alpha, "som": 0.9 if c.beta is None else c.beta, "transition": gamma, "smoothness": c.tau}
     weights |= {"hardening": c.hardening, "soft_som": c.soft_som}
-    weights["neighbor_margin"] = c.neighbor_margin
+    weights["neighbor_margin"] = c.neighbor_margin * scale
     if ordered and c.beta is None:
         weights |= {"commitment": alpha / 2, "som": alpha / 2}
     if case.epoch <= c.warm_up_epochs:

@@ -285,14 +285,14 @@ class SOMVAE(FullPrecisionBuffers):
         With ``codebook_update="ema"`` and without a beta commitment and som weigh alpha / 2 each.
 
         In the warm-up (:meth:`set_progress`) the total is reconstruction_e alone: codes, codes' decoder and transitions
-        get no gradient. With ``config.warm_up_epochs`` above 0, what is to be read for alpha after the warm-up is::
+        get no gradient. With ``config.warm_up_epochs`` above 0, alpha and neighbor_margin are scaled after the warm-up::
 
-            alpha * 0.05^2 / max(0.05^2, v)
+            0.05^2 / max(0.05^2, v)
 
-        where v is ``latent_variance``, a constant to the gradient. The commitment loss grows with the square of the
-        encodings, whose standard deviation is about 0.05 without a warm-up and 1.8 after one: there alpha of order 1
-        would outweigh the reconstruction, and all encodings would fall together. The weight is never above alpha, so
-        that it does not grow without bounds while encodings shrink.
+        where v is ``latent_variance``, a constant to the gradient. Commitment and margin grow with the square of the
+        encodings, whose standard deviation is about 0.05 without a warm-up and 1.8 after one: there weights of order 1
+        would outweigh the reconstruction, and all encodings would fall together. The factor is never above 1, so that
+        the weights do not grow without bounds while encodings shrink.
 
         Where no frame is left the losses are zero. Arguments and errors are those of :meth:`terms`.
         """
@@ -303,14 +303,14 @@ class SOMVAE(FullPrecisionBuffers):
         if self.warming_up:
             # Not the sum with weights of 0: an optimizer's step on gradients of zeros would count for Adam's averages.
             return SOMVAELosses(means.reconstruction_e.clone(), *means)
-        alpha_scale = self._alpha_scale()
-        som_scale = alpha_scale if config.codebook_update == "ema" else 1.0  # beta is not scaled: it moves codes alone
+        scale = self._variance_scale()
+        som_scale = scale if config.codebook_update == "ema" else 1.0  # beta is not scaled: it moves codes alone
         total = means.reconstruction_q + means.reconstruction_e
-        total = total + config.commitment_weight * alpha_scale * means.commitment
+        total = total + config.commitment_weight * scale * means.commitment
         total = total + config.som_weight * som_scale * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
         total = total + config.hardening * means.hardening + config.soft_som * means.soft_som
-        total = total + config.neighbor_margin * means.neighbor_margin
+        total = total + config.neighbor_margin * scale * means.neighbor_margin
         return SOMVAELosses(total, *means)
 
     @torch.no_grad()
@@ -553,7 +553,7 @@ class SOMVAE(FullPrecisionBuffers):
         index = index.clamp_min(0)  # of masked frames
         return neighbor_margin(z, self.quantizer.snapshot(), index, self.quantizer.grid).view(output.indices.shape)
 
-    def _alpha_scale(self) -> Tensor | float:
+    def _variance_scale(self) -> Tensor | float:
         """0.05^2 / max(0.05^2, v) where there is a warm-up, else 1."""
         if self.config.warm_up_epochs == 0:
             return 1.0

@@ -285,7 +285,7 @@ class SOMVAE(FullPrecisionBuffers):
         With ``codebook_update="ema"`` and without a beta commitment and som weigh alpha / 2 each.
 
         In the warm-up (:meth:`set_progress`) the total is reconstruction_e alone: codes, codes' decoder and transitions
-        get no gradient. With ``config.warm_up_epochs`` above 0, alpha and neighbor_margin are scaled after the warm-up::
+        get no gradient. With ``config.warm_up_epochs`` above 0, alpha and neighbor_margin are multiplied after it by::
 
             0.05^2 / max(0.05^2, v)
 

@@ -90,9 +90,9 @@ class SOMVAEConfig:
             rows from 1024 nodes on, of which a batch visits few. After the same number of epochs a table trained by
             rows may be behind one trained densely, which moves a row on between its visits.
         warm_up_epochs: how many first epochs train the autoencoder alone, by the reconstruction from the encoding. The
-            codebook starts after them, see :meth:`SOMVAE.set_progress`, and from then on alpha and neighbor_margin are scaled down by the
-            variance of the encodings, see :meth:`SOMVAE.loss`. 0, as published, has neither. Needs ``gradient="som"``
-            and a network with weights. The published weights do not suit a warm-up: on MNIST with 8 x 8 codes learned
+            codebook starts after them, see :meth:`SOMVAE.set_progress`, and from then on alpha and neighbor_margin are
+            scaled down by the variance of the encodings, see :meth:`SOMVAE.loss`. 0, as published, has neither. Needs
+            ``gradient="som"`` and a network with weights. The published weights do not suit a warm-up: on MNIST with 8 x 8 codes learned
             by gradients, alpha 1 still drew the encodings together until a third of the nodes won nothing, where 0.05
             kept all in use. beta is not scaled, and at 0.9 outweighs the reconstruction; 3e-4 gave the purest clusters.
 

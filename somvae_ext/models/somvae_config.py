@@ -92,9 +92,10 @@ class SOMVAEConfig:
         warm_up_epochs: how many first epochs train the autoencoder alone, by the reconstruction from the encoding. The
             codebook starts after them, see :meth:`SOMVAE.set_progress`, and from then on alpha and neighbor_margin are
             scaled down by the variance of the encodings, see :meth:`SOMVAE.loss`. 0, as published, has neither. Needs
-            ``gradient="som"`` and a network with weights. The published weights do not suit a warm-up: on MNIST with 8 x 8 codes learned
-            by gradients, alpha 1 still drew the encodings together until a third of the nodes won nothing, where 0.05
-            kept all in use. beta is not scaled, and at 0.9 outweighs the reconstruction; 3e-4 gave the purest clusters.
+            ``gradient="som"`` and a network with weights. The published weights do not suit a warm-up: on MNIST with
+            8 x 8 codes learned by gradients, alpha 1 still drew the encodings together until a third of the nodes won
+            nothing, where 0.05 kept all in use. beta is not scaled, and at 0.9 outweighs the reconstruction; 3e-4 gave
+            the purest clusters.
 
     The defaults are the published loss on dense networks; gamma and tau are those for static data. ``gradient="copy"``
     with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both

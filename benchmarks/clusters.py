@@ -43,7 +43,11 @@ SETTINGS: dict[str, list[str]] = {
         "gradients, not augmented": [*BY_GRADIENTS, *STILL],
         "gradients, neighbours only": [*BY_GRADIENTS, "--neighbors-only"],
         "gradients, neighbours only, not augmented": [*BY_GRADIENTS, "--neighbors-only", *STILL],
+        "ordered": ["--preset", "ordered", *SMALL],
+        "ordered, sigma 0.4": ["--preset", "ordered", *SMALL, "--sigma-final", "0.4"],
+        "ordered, sigma 0.25": ["--preset", "ordered", *SMALL, "--sigma-final", "0.25"],
         "clusters, 8 x 8": ["--preset", "clusters", *LARGE],
+        "clusters, 16 x 16": ["--preset", "clusters", "--rows", "16", "--cols", "16"],
         "own-loss, 8 x 8": ["--preset", "own-loss", *LARGE, "--neighbor-margin", "5"],
     }.items()
 }

@@ -34,9 +34,9 @@ def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
 def test_own_loss_narrows_to_nothing_and_changes_places_half_way_through() -> None:
     assert main([*SMALL, "--preset", "own-loss", "--epochs", "3"]) == 0
     model = config("model")
-    assert (model["codebook_update"], model["alpha"], model["beta"]) == ("ema", 0.2, 0.0)
-    assert (model["sigma_initial"], model["sigma_final"], model["sigma_steps"]) == (2.0, 0.1, round(0.6 * 3 * 40))
-    assert (model["relabel_after"], model["neighbor_margin"]) == (2, 4.0)
+    assert (model["codebook_update"], model["alpha"], model["beta"]) == ("ema", 0.1, 0.0)
+    assert (model["sigma_initial"], model["sigma_final"], model["sigma_steps"]) == (0.5, 0.1, round(0.6 * 3 * 40))
+    assert (model["relabel_after"], model["neighbor_margin"]) == (2, 0.1)
 
 
 def test_options_go_before_the_preset() -> None:

@@ -21,7 +21,7 @@ from machine import describe
 from record import Record
 from sklearn.cluster import KMeans
 from torch import from_numpy
-from training_runs import mean_and_deviation, run_folder, stability, trained_with
+from training_runs import NOT_MOVED, mean_and_deviation, run_folder, stability, trained_with
 
 from somvae_ext import evaluation as metrics
 from somvae_ext.data import Samples, load
@@ -29,7 +29,6 @@ from somvae_ext.data import Samples, load
 PAPER = {"mnist": (0.731, 0.594), "fashion-mnist": (0.678, 0.590)}  # purity and NMI at 4 x 4 (Fortuin et al. 2019)
 SMALL = ["--rows", "4", "--cols", "4"]
 LARGE = ["--rows", "8", "--cols", "8"]
-STILL = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
 # The published loss with the weights that cluster best.
 BY_GRADIENTS = ["--preset", "augmented", "--alpha", "5", "--beta", "4.5", *SMALL]
 
@@ -42,9 +41,9 @@ SETTINGS: dict[str, list[str]] = {
         "own-loss, best of 3": ["--preset", "own-loss", "--best-of", "3"],
         "augmented": ["--preset", "augmented", *SMALL],
         "gradients": BY_GRADIENTS,
-        "gradients, not augmented": [*BY_GRADIENTS, *STILL],
+        "gradients, not augmented": [*BY_GRADIENTS, *NOT_MOVED],
         "gradients, neighbours only": [*BY_GRADIENTS, "--neighbors-only"],
-        "gradients, neighbours only, not augmented": [*BY_GRADIENTS, "--neighbors-only", *STILL],
+        "gradients, neighbours only, not augmented": [*BY_GRADIENTS, "--neighbors-only", *NOT_MOVED],
         "ordered": ["--preset", "ordered", *SMALL],
         "ordered, sigma 0.4": ["--preset", "ordered", *SMALL, "--sigma-final", "0.4"],
         "ordered, sigma 0.25": ["--preset", "ordered", *SMALL, "--sigma-final", "0.25"],

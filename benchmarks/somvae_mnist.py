@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
-from training_runs import trained
+from training_runs import NOT_MOVED, trained
 
-STILL = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
 DENSE = [
     *["--network", "dense", "--batch-size", "128", "--learning-rate", "1e-3", "--rows", "4", "--cols", "4"],
-    *STILL,
+    *NOT_MOVED,
 ]
 
 SETTINGS: dict[str, list[str]] = {

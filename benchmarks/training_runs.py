@@ -15,6 +15,9 @@ from somvae_ext.data import Samples
 from somvae_ext.evaluation import ari
 from somvae_ext.training import encode, load_model
 
+NOT_MOVED = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
+"""Options that leave the training images as they are."""
+
 
 def train(folder: Path, options: list[str]) -> None:
     """Trains one model into its folder, unless a complete run is there."""

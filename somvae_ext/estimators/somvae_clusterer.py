@@ -25,6 +25,7 @@ from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
 from somvae_ext.estimators.features import check_columns, features_restored_on_failure
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.recipes import DECAY_FACTOR, PRESETS, own_recipe, somvae_config, with_schedule
 from somvae_ext.training import AffineAugmentation, Encodings, TrainingConfig
 
@@ -33,7 +34,6 @@ Data = ArrayLike | Tensor | Sequence[Any]
 
 _OWNER = "SOMVAEClusterer"
 _SELECTION_TERM = "reconstruction_q"  # of the loss, by which several trainings are compared
-_BATCH_FRAMES = 256  # decoded at once: a convolution on 28 x 28 pixels holds over a megabyte for each
 # Fields of the model's config that are parameters of the estimator, or follow from the data.
 _PARAMETERS = {
     "rows": "n_rows",
@@ -368,7 +368,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         device = self.model_.quantizer.codebook.device
         frames = samples.x.reshape(-1, *self._sample_shape)
         errors = []
-        for part in frames.split(_BATCH_FRAMES):
+        for part in frames.split(FRAMES_AT_ONCE):
             x = part.to(device)
             output = self.model_(x)
             decoded = output.reconstruction_q if of_codes else output.reconstruction_e

@@ -14,6 +14,9 @@ _NOTEBOOK_CHANNELS = (32, 128)
 _STRIDED_CHANNELS = (32, 32, 64, 64)
 _SMALL_CHANNELS = (8, 16)
 SMALL_CONV_MIN_SIDE = 16  # pixels
+# Frames that go through a network at once where no gradient is wanted: a convolution on 28 x 28 pixels holds over a
+# megabyte for each.
+FRAMES_AT_ONCE = 256
 
 
 class DenseEncoder(nn.Sequential):

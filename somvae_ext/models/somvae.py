@@ -16,6 +16,7 @@ from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
 from somvae_ext.models._arguments import draw_codes
 from somvae_ext.models.networks import (
+    FRAMES_AT_ONCE,
     ConvDecoder,
     ConvEncoder,
     DenseDecoder,
@@ -36,7 +37,6 @@ from somvae_ext.nn.snapshot import snapshot
 from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened, soft_som_loss
 from somvae_ext.som import relabeling
 
-_BATCH_FRAMES = 256  # encoded at once for the start: few enough for a convolution's memory
 # Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant. After a warm-up it
 # is about 3, and such a weight would draw all encodings together.
 _VARIANCE_WITHOUT_WARM_UP = 0.05**2
@@ -578,7 +578,7 @@ class SOMVAE(FullPrecisionBuffers):
     def _encode_in_parts(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Encodings ``[..., D]``; what stands at masked frames has no meaning."""
         frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
-        z = torch.cat([self.encode(part) for part in frames.split(_BATCH_FRAMES)])
+        z = torch.cat([self.encode(part) for part in frames.split(FRAMES_AT_ONCE)])
         return z.view(*self._leading_shape(x), self.config.latent_dim)
 
     def _leading_shape(self, x: Tensor) -> torch.Size:

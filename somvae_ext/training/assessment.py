@@ -15,11 +15,11 @@ from somvae_ext import evaluation
 from somvae_ext.data import InterpolatedSeries
 from somvae_ext.grid import Grid
 from somvae_ext.models import Model
+from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training.batches import FittingSamples, batches
 from somvae_ext.training.trainable import Clusters
 
-_BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
 _EACH_EPOCH = ("nmi_arithmetic", "acc", "purity", "usage", "perplexity")
 _STATIC = ("purity", "nmi_arithmetic", "nmi_geometric", "ari")  # that are measured on the images of series, too
 _STATIC_EACH_EPOCH = ("static_nmi_arithmetic", "static_purity")
@@ -71,7 +71,7 @@ def encode(model: Model, data: Dataset[dict[str, Tensor]], *, rows: Tensor | Non
         x = batch["x"].to(device)
         shape = x.shape[:dims]
         frames = x.flatten(0, dims - 1)
-        codes = [_encode(model, part) for part in frames.split(_BATCH_FRAMES)]  # a single series may be longer
+        codes = [_encode(model, part) for part in frames.split(FRAMES_AT_ONCE)]  # a single series may be longer
         for name in codes[0]:
             values = torch.cat([code[name] for code in codes])
             parts.setdefault(name, []).append(values.view(*shape, *values.shape[1:]).cpu())
@@ -250,7 +250,7 @@ def _order(model: Any, grid: Grid) -> dict[str, float]:
     """The order of the decoded nodes, left out where all of them are the same."""
     codes = model.quantizer.codebook.detach()
     # In parts, as samples are encoded: decoded_map would hold the hidden layers of all nodes at once.
-    prototypes = torch.cat([model.decode(part) for part in codes.split(_BATCH_FRAMES)])
+    prototypes = torch.cat([model.decode(part) for part in codes.split(FRAMES_AT_ONCE)])
     return _numbers({"order": evaluation.prototype_order(prototypes, grid)})
 
 
@@ -308,7 +308,7 @@ def _mean_loss_terms(model: Model, data: Dataset[dict[str, Tensor]]) -> dict[str
 def _batches(model: Model, data: Dataset[dict[str, Tensor]], rows: Tensor | None = None) -> Iterator[dict[str, Tensor]]:
     """Batches of as many items as have few enough frames, or of a single series."""
     length = len(data[0]["x"]) if _leading_dims(model, data) == 2 else 1
-    size = max(1, _BATCH_FRAMES // max(1, length))
+    size = max(1, FRAMES_AT_ONCE // max(1, length))
     # A loader draws a seed for its workers; with a generator of its own, not from the training's random numbers.
     return iter(batches(FittingSamples(data, model), size, None if rows is None else rows.tolist(), torch.Generator()))
 

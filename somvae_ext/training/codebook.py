@@ -11,10 +11,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from somvae_ext.models import SOMVAE
 from somvae_ext.nn import Quantizer, SOMQuantizer
 from somvae_ext.training.processes import add_up
-from somvae_ext.training.trainable import WithLatentVariance
+from somvae_ext.training.trainable import Relabelled, WithLatentVariance
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
 _ENCODINGS_PER_CODE = 32
@@ -148,7 +147,7 @@ def relabel(
     """Lets nodes change places on the map, and what optimizers know of them too.
 
     Args:
-        model: a :class:`~somvae_ext.models.SOMVAE`.
+        model: a :class:`~somvae_ext.training.trainable.Relabelled` one.
         optimizers: their moments of the codes and of the transitions move along.
         train: where the samples come from that show which nodes should be neighbours.
         fabric: knows the processes, of which the first decides.
@@ -157,10 +156,10 @@ def relabel(
     Returns:
         The order, int64 ``[K]`` on the CPU: node v is what ``order[v]`` was.
     """
-    placed = cast(SOMVAE, model)  # or a compiled one, which has the same methods
+    assert isinstance(model, Relabelled)
     x = _random_samples(model, train, _ENCODINGS_FOR_PLACES, torch.Generator().manual_seed(seed))
-    order: Tensor = fabric.broadcast(placed.find_places(x, seed=seed) if fabric.is_global_zero else None)  # type: ignore[assignment]
-    for parameter, axes in placed.relabel(order):
+    order: Tensor = fabric.broadcast(model.find_places(x, seed=seed) if fabric.is_global_zero else None)  # type: ignore[assignment]
+    for parameter, axes in model.relabel(order):
         for optimizer in optimizers:
             for name, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from somvae_ext.models import SOMVAE
+from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.nn.quantizer import finite_rows
 from somvae_ext.nn.soft_assignment import log_soft_assignment, sharpened
 from somvae_ext.training.batches import batches
 from somvae_ext.training.processes import add_up
-
-_BATCH_FRAMES = 256  # at once: a convolution on 28 x 28 pixels holds over a megabyte for each
 
 
 class HardeningTargets:
@@ -41,7 +40,7 @@ class HardeningTargets:
         length = max(1, train[0]["x"].numel() // math.prod(self._shape))  # frames of a series
         share = range(fabric.global_rank, len(train), fabric.world_size)  # type: ignore[arg-type]
         # With a generator of its own: a loader draws a seed, which must not be of the training's random numbers.
-        for batch in batches(train, max(1, _BATCH_FRAMES // length), share, torch.Generator()):
+        for batch in batches(train, max(1, FRAMES_AT_ONCE // length), share, torch.Generator()):
             log_s = self._log_shares(batch)
             # An encoding that is not finite would make a target of nothing of all others.
             frequencies += log_s[finite_rows(log_s)].exp().double().sum(dim=0)

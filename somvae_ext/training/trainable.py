@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Trainable(Protocol):
@@ -53,6 +53,20 @@ class WithLatentVariance(Protocol):
 
     def update_latent_variance(self, moments: Tensor) -> None:
         """Takes the variance of a batch into the running one."""
+
+
+@runtime_checkable
+class Relabelled(Protocol):
+    """A model whose nodes can change places on its map."""
+
+    def find_places(self, x: Tensor, *, seed: int) -> Tensor:
+        """An order of the nodes, int64 ``[K]``, under which second best nodes are neighbours of the best ones."""
+
+    def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:
+        """Puts the nodes in this order.
+
+        Returns the parameters that it rearranged, as (parameter, how many of its first axes).
+        """
 
 
 @runtime_checkable

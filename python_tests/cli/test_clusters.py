@@ -31,7 +31,7 @@ def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
     assert load_model("run").assign(torch.rand(5, 1, 8, 8)).shape == (5,)
 
 
-def test_own_loss_narrows_to_nothing_and_changes_places_half_way_through() -> None:
+def test_own_loss_narrows_to_nothing_and_then_changes_places() -> None:
     assert main([*SMALL, "--preset", "own-loss", "--epochs", "3"]) == 0
     model = config("model")
     assert (model["codebook_update"], model["alpha"], model["beta"]) == ("ema", 0.1, 0.0)

@@ -49,7 +49,7 @@ SETTINGS: dict[str, list[str]] = {
         "ordered, sigma 0.25": ["--preset", "ordered", *SMALL, "--sigma-final", "0.25"],
         "clusters, 8 x 8": ["--preset", "clusters", *LARGE],
         "clusters, 16 x 16": ["--preset", "clusters", "--rows", "16", "--cols", "16"],
-        "own-loss, 8 x 8": ["--preset", "own-loss", *LARGE, "--neighbor-margin", "5"],
+        "own-loss, 8 x 8": ["--preset", "own-loss", *LARGE, "--neighbor-margin", "5", "--relabel-after", "3"],
     }.items()
 }
 

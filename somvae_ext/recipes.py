@@ -263,11 +263,11 @@ _OWN_LOSS = Preset(
         codebook_update="ema",
         alpha=0.1,
         beta=0.0,
-        sigma_initial=0.5,
+        sigma_initial=2.0,
         sigma_final=0.1,
         neighbor_margin=0.1,
     ),
-    config_on={"mnist": {"alpha": 0.2, "sigma_initial": 2.0, "neighbor_margin": 4.0}},
+    config_on={"mnist": {"alpha": 0.2, "neighbor_margin": 4.0}, "fashion-mnist": {"sigma_initial": 0.5}},
     training_on={
         "digits": _SMALL_DIGITS_MOVED,
         "mnist": _ORDERED_IMAGES | _MOVED | {"epochs": 6},

@@ -35,7 +35,7 @@ def test_own_loss_narrows_to_nothing_and_then_changes_places() -> None:
     assert main([*SMALL, "--preset", "own-loss", "--epochs", "3"]) == 0
     model = config("model")
     assert (model["codebook_update"], model["alpha"], model["beta"]) == ("ema", 0.1, 0.0)
-    assert (model["sigma_initial"], model["sigma_final"], model["sigma_steps"]) == (0.5, 0.1, round(0.6 * 3 * 40))
+    assert (model["sigma_initial"], model["sigma_final"], model["sigma_steps"]) == (2.0, 0.1, round(0.6 * 3 * 40))
     assert (model["relabel_after"], model["neighbor_margin"]) == (2, 0.1)
 
 

@@ -105,15 +105,7 @@ def main() -> None:
         runs: list[dict[str, Any]] = []
         for seed in arguments.seeds:
             if setting in SETTINGS:
-                run = trained_with(
-                    arguments.runs,
-                    setting,
-                    SETTINGS[setting],
-                    data_root=arguments.data_root,
-                    seed=seed,
-                    threads=arguments.threads,
-                )
-                runs.append({"seed": seed} | run)
+                runs.append(trained_with(arguments, setting, SETTINGS[setting], seed))
             else:
                 runs.append({"seed": seed} | kmeans(*baselines[setting], arguments.data_root, seed))
             record.put("results", record.contents["results"] | {setting: runs})

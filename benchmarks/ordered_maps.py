@@ -135,15 +135,7 @@ def main() -> None:
         runs: list[dict[str, Any]] = []
         for seed in arguments.seeds:
             if setting in SETTINGS:
-                run = trained_with(
-                    arguments.runs,
-                    setting,
-                    SETTINGS[setting],
-                    data_root=arguments.data_root,
-                    seed=seed,
-                    threads=arguments.threads,
-                )
-                runs.append({"seed": seed} | run)
+                runs.append(trained_with(arguments, setting, SETTINGS[setting], seed))
             else:
                 data, kind = setting.split(", ")
                 runs.append({"seed": seed} | baseline(BASELINES[kind], data, arguments.data_root, seed))

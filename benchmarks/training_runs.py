@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import resource
@@ -74,14 +75,19 @@ def stability(folders: list[Path], samples: Samples) -> float:
     return statistics.mean(ari(first, second) for first, second in pairs)
 
 
-def trained_with(
-    runs: Path, setting: str, options: list[str], *, data_root: Path, seed: int, threads: int | None
-) -> dict[str, Any]:
-    """The same of a setting with this seed, in a folder of its own; by default with the threads of its recipe."""
-    of_threads = [] if threads is None else ["--threads", str(threads)]
-    return trained(
-        run_folder(runs, setting, seed), [*options, "--data-root", str(data_root), "--seed", str(seed), *of_threads]
-    )
+def trained_with(arguments: argparse.Namespace, setting: str, options: list[str], seed: int) -> dict[str, Any]:
+    """The same of a setting with this seed, in a folder of its own.
+
+    Args:
+        arguments: of the benchmark: ``runs``, the folder of all runs, ``data_root``, and ``threads``, None for those of
+            the recipe.
+        setting: names the folder.
+        options: of ``somvae fit``.
+        seed: the training's.
+    """
+    of_threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+    common = ["--data-root", str(arguments.data_root), "--seed", str(seed), *of_threads]
+    return {"seed": seed} | trained(run_folder(arguments.runs, setting, seed), [*options, *common])
 
 
 def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> str:

@@ -322,6 +322,7 @@ def test_the_worst_outlier_has_the_largest_score() -> None:
     clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
     x[0, 0] = 3e38
     assert clusterer.outlier_score(x)[0] == np.inf
+    assert 0 <= clusterer.confidence(x)[0] <= 1
 
 
 def test_cross_entropies_have_squared_errors_as_scores() -> None:
@@ -450,8 +451,8 @@ def test_columns_that_hold_no_numbers_are_named() -> None:
         SOMVAEClusterer(2, 2, **QUICK).fit(frame)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
-def test_a_gpu_that_is_not_there_is_refused() -> None:
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device must be 'auto' or 'cpu' where torch finds no GPU, got 'cuda'"):
         SOMVAEClusterer(device="cuda").fit(blobs()[0])
 

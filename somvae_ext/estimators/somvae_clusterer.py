@@ -307,8 +307,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         codebook = self.model_.quantizer.codebook.detach().cpu()
         distance = ops.bmu(z.flatten(0, -2), codebook, k=2).distance.sqrt()
         best, second = distance.unbind(dim=1)
-        # Codes that are equal, both nearest: no confidence.
-        margin = torch.where(second > 0, 1 - best / second.where(second > 0, 1), 0)
+        # None between two codes that are equal and both nearest, nor infinitely far from both.
+        margin = torch.where(second > 0, 1 - best / second.where(second > 0, 1), 0).nan_to_num(nan=0.0)
         return self._given_back(X, margin.view(z.shape[:-1]))
 
     def outlier_score(self, X: Data) -> Any:

@@ -91,6 +91,20 @@ def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
     assert Path("run/choice.json").read_text() == Path("whole/choice.json").read_text()
 
 
+def test_an_interrupted_choice_goes_on_with_all_of_its_trainings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--rows", "2", "--cols", "2", "--best-of", "3", "--epochs", "2"]) == 0
+    for path in Path("run").glob("*"):
+        if path.is_file():
+            path.unlink()
+    for options, message in (
+        (["--best-of", "0"], "--best-of must be at least the 3 trainings in run/seeds, got 0"),
+        (["--best-of", "2"], "--best-of must be at least the 3 trainings in run/seeds, got 2"),
+        (["--best-of", "3", "--epochs", "1"], "--epochs must be at least the 2 that run/seeds/0 has completed"),
+    ):
+        assert main(["fit", "--resume", "run", *options]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_choice_that_is_complete_or_was_never_begun_does_not_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--best-of", "2", "--epochs", "1", "--rows", "2", "--cols", "2"]) == 0
     assert main(["fit", "--resume", "run", "--best-of", "2"]) == 2

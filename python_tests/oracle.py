@@ -86,6 +86,16 @@ def squared_distances(z: Array, codebook: Array) -> Array:
     return np.array(rows).reshape(len(z), len(codebook))
 
 
+def scores(z: Array, codebook: Array) -> Array:
+    """The same as the search defines it (csrc/bmu/bmu.h): feature by feature, every operation rounded by itself."""
+    score = np.zeros((len(z), len(codebook)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for x, e in zip(z.T, codebook.T, strict=True):
+            difference = x[:, None] - e
+            score = score + difference * difference
+    return score
+
+
 def best_units(distances: Array, k: int) -> tuple[Array, Index]:
     """The k smallest distances and their codes: NaN never wins, ties go to the smallest code, no code: NaN and 0."""
     distance, index = np.full((len(distances), k), np.nan), np.zeros((len(distances), k), dtype=np.int64)

@@ -29,17 +29,17 @@ void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor&
     return;
   }
   const int64_t entries = args.rows * args.k;
-  const Tensor distances = at::empty({threads, entries}, distance.options());
+  const Tensor scores = at::empty({threads, entries}, distance.options().dtype(at::kDouble));
   const Tensor indices = at::empty({threads, entries}, index.options());
   at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
     for (int64_t thread = first; thread < last; ++thread) {
       BmuArgs<T> share = args;
-      share.distance = mutable_elements<Compute<T>>(distances) + thread * entries;
       share.index = mutable_elements<int64_t>(indices) + thread * entries;
-      bmu_cpu(share, 0, args.rows, thread * panels / threads, (thread + 1) * panels / threads);
+      bmu_cpu(share, 0, args.rows, thread * panels / threads, (thread + 1) * panels / threads,
+              mutable_elements<double>(scores) + thread * entries);
     }
   });
-  bmu_join_cpu(args, elements<Compute<T>>(distances), elements<int64_t>(indices), threads);
+  bmu_join_cpu(args, elements<double>(scores), elements<int64_t>(indices), threads);
 }
 
 struct Search {

@@ -6,9 +6,12 @@
 
 namespace somvae {
 
-// The score of (row, code) is sum_d (z_d - e_d)^2 with one multiply-add per d, in ascending d (fused, except at the
-// CPU's baseline level, which has no such instruction). A NaN score never wins; equal scores go to the smallest code. A
-// slot without a winner gets distance NaN and index 0.
+// The score of (row, code) is sum_d (z_d - e_d)^2 in float64: t = z_d - e_d, s = s + t * t, for d ascending, each of
+// the three operations rounded by itself, never fused. The code with the smallest score wins; equal scores go to the
+// smaller code, and a NaN score never wins. The distance is the score, rounded once to Compute<T>. A slot without a
+// winner gets distance NaN and index 0.
+//
+// On CUDA the score is, until its kernels are certified too, a sum in Compute<T> with one fused multiply-add per d.
 template <class T>
 struct BmuArgs {
   const T* z;            // [rows, dim]
@@ -35,13 +38,15 @@ struct BmuBackwardArgs {
   int k;
 };
 
-// The best of some panels of 16 codes (cpu/codebook_panels.h) for some rows. Any split into ranges of rows gives the
-// same bits, and so do ranges of panels whose results are joined by `better` (bmu/best_units.h).
+// The best of some panels of 16 codes (cpu/codebook_panels.h) for some rows. Scores go to score[rows, k] instead of
+// args.distance if that is not null. Any split into ranges of rows gives the same bits, and so do ranges of panels
+// whose scores are joined.
 template <class T>
-void bmu_cpu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel);
-// Joins the results [shares, rows, k] that ranges of panels gave for all rows.
+void bmu_cpu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel,
+             double* score = nullptr);
+// Joins the scores [shares, rows, k] and codes that ranges of panels gave for all rows.
 template <class T>
-void bmu_join_cpu(const BmuArgs<T>& args, const Compute<T>* distance, const int64_t* index, int64_t shares);
+void bmu_join_cpu(const BmuArgs<T>& args, const double* score, const int64_t* index, int64_t shares);
 template <class T>
 void bmu_backward_z_cpu(const BmuBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>

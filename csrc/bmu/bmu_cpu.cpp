@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "bmu/best_units.h"
 #include "bmu/bmu.h"
+#include "bmu/score_limit.h"
 #include "cpu/codebook_panels.h"
 
 #define SIMD_KERNELS "bmu/bmu_cpu_kernel.h"
@@ -14,25 +16,26 @@
 namespace somvae {
 
 template <class T>
-void bmu_cpu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel) {
-  SIMD_DISPATCH(bmu, args, first_row, last_row, first_panel, last_panel);
+void bmu_cpu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel,
+             double* score) {
+  SIMD_DISPATCH(bmu, args, first_row, last_row, first_panel, last_panel, score);
 }
 
 namespace {
 
 template <int k, class T>
-void join(const BmuArgs<T>& args, const Compute<T>* distance, const int64_t* index, int64_t shares) {
+void join(const BmuArgs<T>& args, const double* score, const int64_t* index, int64_t shares) {
   for (int64_t row = 0; row < args.rows; ++row) {
-    BestUnits<Compute<T>, int64_t, k> best;
+    BestUnits<double, int64_t, k> best;
     best.reset();
     for (int64_t share = 0; share < shares; ++share) {
       for (int i = 0; i < k; ++i) {
         const int64_t entry = (share * args.rows + row) * k + i;
-        best.offer(distance[entry], index[entry]);
+        best.offer(score[entry], index[entry]);
       }
     }
     for (int i = 0; i < k; ++i) {
-      args.distance[row * k + i] = best.score[i];
+      args.distance[row * k + i] = static_cast<Compute<T>>(best.score[i]);
       args.index[row * k + i] = best.index[i];
     }
   }
@@ -41,11 +44,11 @@ void join(const BmuArgs<T>& args, const Compute<T>* distance, const int64_t* ind
 }  // namespace
 
 template <class T>
-void bmu_join_cpu(const BmuArgs<T>& args, const Compute<T>* distance, const int64_t* index, int64_t shares) {
+void bmu_join_cpu(const BmuArgs<T>& args, const double* score, const int64_t* index, int64_t shares) {
   if (args.k == 1) {
-    join<1>(args, distance, index, shares);
+    join<1>(args, score, index, shares);
   } else {
-    join<2>(args, distance, index, shares);
+    join<2>(args, score, index, shares);
   }
 }
 
@@ -59,10 +62,10 @@ void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_uni
   SIMD_DISPATCH(bmu_backward_codebook, args, first_unit, last_unit);
 }
 
-#define INSTANTIATE(T)                                                                       \
-  template void bmu_cpu(const BmuArgs<T>&, int64_t, int64_t, int64_t, int64_t);              \
-  template void bmu_join_cpu(const BmuArgs<T>&, const Compute<T>*, const int64_t*, int64_t); \
-  template void bmu_backward_z_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t);             \
+#define INSTANTIATE(T)                                                                   \
+  template void bmu_cpu(const BmuArgs<T>&, int64_t, int64_t, int64_t, int64_t, double*); \
+  template void bmu_join_cpu(const BmuArgs<T>&, const double*, const int64_t*, int64_t); \
+  template void bmu_backward_z_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t);         \
   template void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>&, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -6,72 +6,141 @@
 #include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
+#include "cpu/unfused.h"
 //
+#include "bmu/candidates.h"
 #include "bmu/lane_best.h"
+//
+#include "bmu/exact_winners.h"
 
-// Scores of a tile of rows against some packed panels, of which the first has the number `first_panel`. `partial` has
-// room for one score per row of a full tile and code; it carries the sums from one block of features to the next.
-template <int tile, int k, class T>
-void search_panels(const BmuArgs<T>& args, int64_t row, const Compute<T>* packed, int64_t first_panel, int64_t panels,
-                   Compute<T>* partial) {
-  using C = Compute<T>;
-  using Mask = typename Simd<C>::Mask;
+// Panels whose scores are looked at together: the least in each lane says whether any code can win. So many that this
+// costs little of the time that scores take, so few that their scores stay in the first-level cache.
+constexpr int64_t kGroupPanels = 8;
+
+// The least score of a row in each lane of a group of panels.
+template <class C>
+inline __attribute__((always_inline)) typename Simd<C>::Vector least_scores(const C* scores, int64_t stride,
+                                                                            int64_t panels) {
+  using Vector = typename Simd<C>::Vector;
+  Vector least = Vector{} + std::numeric_limits<C>::infinity();
+  for (int64_t p = 0; p < panels; ++p) {
+    for (int v = 0; v < kPanelVectors<C>; ++v) {
+      const Vector score = panel_vector(scores + p * stride, 0, v);
+      least = score < least ? score : least;
+    }
+  }
+  return least;
+}
+
+// The codes of a group of panels that can win a row: value v of panel p is scores[p * stride + v].
+template <int k, class C>
+__attribute__((noinline)) void take_candidates(Candidates<C, k>& candidates, typename Simd<C>::Vector least,
+                                               const C* scores, int64_t stride, int64_t panels, int64_t first_panel,
+                                               const ScoreLimit<C>& limits) {
+  using Vector = typename Simd<C>::Vector;
   constexpr int lanes = Simd<C>::lanes;
-  LaneBest<C, tile, k> best;
-  Mask lane;
-  for (int l = 0; l < lanes; ++l) lane[l] = l;
+  candidates.lower(least, limits);
+  for (int64_t p = 0; p < panels; ++p) {
+    for (int v = 0; v < kPanelVectors<C>; ++v) {
+      const Vector score = panel_vector(scores + p * stride, 0, v);
+      for (unsigned bits = lane_bits(score <= candidates.limit); bits != 0; bits &= bits - 1) {
+        const int l = v * lanes + __builtin_ctz(bits);
+        candidates.add(static_cast<int32_t>((first_panel + p) * kPanelCodes + l), scores[p * stride + l]);
+      }
+    }
+  }
+}
+
+// A tile of rows against some packed panels, of which the first has the number `first_panel`. `scores` has room for one
+// per row and code of so many panels as are looked at together, or of all when sums are carried from one block of
+// features to the next.
+template <int tile, int k, class T>
+void screen_panels(const BmuArgs<T>& args, int64_t row, Candidates<Compute<T>, k>* candidates,
+                   const ScoreLimit<Compute<T>>& limits, const Compute<T>* packed, int64_t first_panel, int64_t panels,
+                   Compute<T>* scores) {
+  using C = Compute<T>;
+  using Vector = typename Simd<C>::Vector;
+  constexpr int64_t size = tile * kPanelCodes;
   RowBlock<C, tile> rows;
   for_each_depth(args.dim, [&](int64_t d, int64_t depth) {
+    const bool whole = d + depth >= args.dim;
     for (int r = 0; r < tile; ++r) rows.load_row(r, args.z + (row + r) * args.dim, d, depth);
-    for (int64_t p = 0; p < panels; ++p) {
-      PanelScores<C, tile> score;
-      C* const carried = partial + p * tile * kPanelCodes;
-      if (d > 0) __builtin_memcpy(score.value, carried, sizeof score);
-      score.accumulate(rows, packed + (p * args.dim + d) * kPanelCodes, depth);
-      if (d + depth < args.dim) {
-        __builtin_memcpy(carried, score.value, sizeof score);
-        continue;
+    for (int64_t group = 0; group < panels; group += kGroupPanels) {
+      const int64_t last = std::min(group + kGroupPanels, panels);
+      C* const kept = scores + (args.dim > kDepth ? group * size : 0);
+      for (int64_t p = group; p < last; ++p) {
+        PanelScores<C, tile> score;
+        C* const place = kept + (p - group) * size;
+        if (d > 0) score.load(place);
+        score.accumulate(rows, packed + (p * args.dim + d) * kPanelCodes, depth);
+        score.store(place);
       }
-      for (int v = 0; v < kPanelVectors<C>; ++v) {
-        const Mask code = lane + static_cast<typename Simd<C>::Integer>((first_panel + p) * kPanelCodes + v * lanes);
-        for (int r = 0; r < tile; ++r) best.offer(r, score.value[r][v], code);
+      if (!whole) continue;
+      for (int r = 0; r < tile; ++r) {
+        const C* const row_scores = kept + r * kPanelCodes;
+        const Vector least = least_scores(row_scores, size, last - group);
+        if (lane_bits(least <= candidates[r].limit) == 0) continue;
+        take_candidates<k>(candidates[r], least, row_scores, size, last - group, first_panel + group, limits);
       }
     }
   });
-  for (int r = 0; r < tile; ++r) best.join(r, args.distance + (row + r) * k, args.index + (row + r) * k);
 }
 
-template <class T, int k>
-void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel) {
+template <int k, class T>
+void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel,
+            double* score) {
   using C = Compute<T>;
-  for (int64_t i = first_row * k; i < last_row * k; ++i) {
-    args.distance[i] = C(NAN);
-    args.index[i] = 0;
-  }
   // Panels are packed by the cacheful: a chunk stays in the second-level cache while all rows pass over it, or in the
   // first-level cache when there are too few rows to earn the way to the second.
   const int64_t panel_bytes = std::max<int64_t>(1, args.dim) * kPanelCodes * int64_t(sizeof(C));
   const int64_t chunk_bytes = last_row - first_row > 4 * kTileRows<C> ? 512 << 10 : 16 << 10;
   const int64_t chunk = std::max<int64_t>(1, chunk_bytes / panel_bytes);
   const Scratch<C> packed(chunk * panel_bytes / sizeof(C));
-  const Scratch<C> partial(args.dim > kDepth ? chunk * kTileRows<C> * kPanelCodes : 0);
-  for (int64_t panel = first_panel; panel < last_panel; panel += chunk) {
-    const int64_t panels = std::min(chunk, last_panel - panel);
-    for (int64_t p = 0; p < panels; ++p) {
-      pack_panel(args.codebook, args.units, args.dim, panel + p, packed.data + p * args.dim * kPanelCodes);
+  const Scratch<C> scores((args.dim > kDepth ? chunk : kGroupPanels) * kTileRows<C> * kPanelCodes);
+  // Rows whose candidates are kept at a time: few, which are still in the cache when it is decided among them, unless
+  // panels would have to be packed anew for each such block.
+  const int64_t most_rows = std::min<int64_t>(last_panel - first_panel <= chunk ? 512 : 4096, last_row - first_row);
+  const Scratch<Candidates<C, k>> candidates(most_rows);
+  const ScoreLimit<C> limits(args.dim);
+  const SearchedCodes<T> codes = {args.codebook, args.units, args.dim, first_panel, last_panel};
+  int64_t packed_panel = -1;
+  for (int64_t first = first_row; first < last_row; first += most_rows) {
+    const int64_t last = std::min(first + most_rows, last_row);
+    for (int64_t i = 0; i < last - first; ++i) candidates[i].reset();
+    for (int64_t panel = first_panel; panel < last_panel; panel += chunk) {
+      const int64_t panels = std::min(chunk, last_panel - panel);
+      for (int64_t p = 0; p < panels && packed_panel != panel; ++p) {
+        pack_panel(args.codebook, args.units, args.dim, panel + p, packed.data + p * args.dim * kPanelCodes);
+      }
+      packed_panel = panel;
+      for_each_tile<C>(first, last, [&]<int tile>(int64_t row) {
+        screen_panels<tile, k>(args, row, candidates.data + (row - first), limits, packed.data, panel, panels,
+                               scores.data);
+      });
     }
-    for_each_tile<C>(first_row, last_row, [&]<int tile>(int64_t row) {
-      search_panels<tile, k>(args, row, packed.data, panel, panels, partial.data);
-    });
+    decide<k>(
+        codes, candidates.data, last - first, [&](int64_t i) { return args.z + (first + i) * args.dim; },
+        [&](int64_t i, const BestUnits<double, int64_t, k>& best) {
+          for (int n = 0; n < k; ++n) {
+            const int64_t slot = (first + i) * k + n;
+            args.index[slot] = best.index[n];
+            if (score != nullptr) {
+              score[slot] = best.score[n];
+            } else {
+              args.distance[slot] = static_cast<C>(best.score[n]);
+            }
+          }
+        });
   }
 }
 
 template <class T>
-void bmu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel) {
+void bmu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel,
+         double* score) {
   if (args.k == 1) {
-    search<T, 1>(args, first_row, last_row, first_panel, last_panel);
+    search<1>(args, first_row, last_row, first_panel, last_panel, score);
   } else {
-    search<T, 2>(args, first_row, last_row, first_panel, last_panel);
+    search<2>(args, first_row, last_row, first_panel, last_panel, score);
   }
 }
 

@@ -99,9 +99,11 @@ std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& cod
   const Tensor work = at::zeros({3}, at::TensorOptions(at::kLong).device(z.device()));
   if (z.is_meta()) return {distance, index, work};
 
-  const Tensor rows = z.contiguous(), hints = hint.has_value() ? hint->contiguous() : Tensor();
+  const Tensor rows = z.contiguous(), codes = codebook.contiguous();
+  const Tensor hints = hint.has_value() ? hint->contiguous() : Tensor();
   dispatch_floating(z.scalar_type(), [&]<class T>() {
     const PrunedSearchArgs<T> args{map_index<Compute<T>>(check, index_parts, codebook.size(0), z.size(1)),
+                                   elements<T>(codes),
                                    elements<T>(rows),
                                    elements<int64_t>(hints),
                                    mutable_elements<Compute<T>>(distance),

@@ -13,20 +13,18 @@
 //   |z - e|^2 >= (distance from p_x to the box)^2 + (distance from q_x to [q_lo, q_hi])^2.                 (2)
 //
 // A row visits the tiles that (2) leaves, looks there for codes that (1) leaves, and where there are any, the whole
-// tile gets the score that bmu.h defines, bit for bit. Nothing can be lost, because every comparison allows for
-// rounding:
+// tile is scored. Codes whose scores are within the limit of bmu/score_limit.h are the row's candidates, among which
+// the scores of bmu.h decide. Nothing can be lost, because every comparison allows for rounding:
 //
-// * Scores. All terms are positive, so a computed score is s (1 +- g) with g = gamma_{dim + 2}, up to underflow, which
-//   adds dim times the smallest normal number at most. A code can win only if s (1 - g) <= U, the best computed score,
-//   so if s <= U (1 + 3 g) + tiny.
+// * Scores. The true distance of a code that can win does not exceed the limit of the best score so far.
 // * Basis. V is not quite orthonormal: with n = |V'V - I|, the bounds are at most (1 + n + n^2) times the distance.
 // * Projections. p is computed with an error of at most d = gamma_{terms + 1} sqrt(rank) (1 + n) |x|. q lies in an
 //   interval, computed in double from |x|^2 - |p|^2 with those errors.
 // * Squares. If |p_x - p_y| came out as t and is wrong by d, then for a = 2^-11 the true square is at least
 //   (1 - a / 2) t^2 - 2 d^2 / a. The other half of a pays for the rounding of t^2.
 //
-// Rows with values that are not finite, or so large that squares may overflow, are scored against all tiles; codebooks
-// with such values are not indexed.
+// Rows with values that are not finite, or so large that squares may overflow, are scored exactly against all codes;
+// codebooks with such values are not indexed.
 #pragma once
 #include <cstdint>
 
@@ -66,6 +64,7 @@ struct SearchWork {
 template <class T>
 struct PrunedSearchArgs {
   MapIndex<Compute<T>> map;
+  const T* codebook;     // [units, dim] what the map was made of
   const T* z;            // [rows, dim]
   const int64_t* hint;   // [rows] codes that are likely to be near, in [0, units); or null
   Compute<T>* distance;  // [rows, k] out

@@ -3,24 +3,17 @@
 
 constexpr double kSlack = 0x1p-11;  // a of bound (1)
 
+// What the bounds of a code that can win a row do not exceed.
 template <class C>
-constexpr double kRoundoff = std::numeric_limits<C>::epsilon() / 2;
+struct BoundLimit {
+  double basis;
 
-// gamma_n = n u / (1 - n u), the relative error of n roundings.
-inline double rounding(double n, double u) { return n * u / (1 - n * u); }
+  explicit BoundLimit(const MapIndex<C>& map)
+      : basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
 
-// What of a row's upper bound the bounds are compared with.
-template <class C>
-struct Limits {
-  double score, tiny, basis;
-
-  explicit Limits(const MapIndex<C>& map)
-      : score(1 + 3 * rounding(double(map.dim + 2), kRoundoff<C>)),
-        tiny(4 * double(map.dim) * std::numeric_limits<C>::min()),
-        basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
-
-  C operator()(C best, double error) const {
-    const double ours = (double(best) * score + tiny) * basis + 2 * error * error / kSlack;
+  // score_limit: that of bmu/score_limit.h. error: of the row's bounds.
+  C operator()(double score_limit, double error) const {
+    const double ours = score_limit * basis + 2 * error * error / kSlack;
     return static_cast<C>(ours * (1 + 4 * kRoundoff<C>));
   }
 };

@@ -7,6 +7,7 @@
 
 #include "bmu/best_units.h"
 #include "bmu/map_index.h"
+#include "bmu/score_limit.h"
 #include "cpu/codebook_panels.h"
 #include "index_range.h"
 

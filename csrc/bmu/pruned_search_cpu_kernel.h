@@ -7,16 +7,21 @@
 //   3. score the first tile, which gives every row an upper bound of its best distance;
 //   4. list for every tile the rows that its box leaves, group after group;
 //   5. tile by tile, score the rows that also its codes' bounds leave. They share the tile's way into the cache, and
-//      their upper bounds sink as they go.
+//      their upper bounds sink as they go;
+//   6. decide among each row's candidates by exact scores.
 
 #include "cpu/vector.h"
 //
+#include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
+#include "cpu/unfused.h"
 //
+#include "bmu/candidates.h"
 #include "bmu/lane_best.h"
 #include "bmu/map_projection.h"
 //
+#include "bmu/exact_winners.h"
 #include "bmu/map_bounds.h"
 #include "bmu/near_tiles.h"
 
@@ -24,28 +29,20 @@
 template <class T, int k>
 class Batch {
   using C = Compute<T>;
-  using Vector = typename Simd<C>::Vector;
-  using Mask = typename Simd<C>::Mask;
-  using Integer = typename Simd<C>::Integer;
   // Large enough for rows to share what they read, small enough for the cache and, in all threads together, 32 MiB.
   static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 23, kMostValues = 1 << 21;
-  static constexpr Integer kNoUnit = std::numeric_limits<int32_t>::max();
-
-  struct Lanes {  // the best k in each lane, of the tiles scored so far
-    C score[k][kPanelCodes];
-    Integer unit[k][kPanelCodes];
-  };
 
  public:
   Batch(const PrunedSearchArgs<T>& args, SearchWork& work)
       : args_(args),
         map_(args.map),
-        limits_(args.map),
+        score_limit_(args.map.dim),
+        bound_limit_(args.map),
         work_(work),
         most_rows_(
             std::clamp<int64_t>(std::min(kMostListed / map_.tile_count, kMostValues / std::max<int64_t>(1, map_.dim)),
                                 kTileRows<C>, kMostRows)),
-        best_(most_rows_),
+        candidates_(most_rows_),
         z_(most_rows_ * map_.dim),
         state_(most_rows_),
         p_(most_rows_ * map_.rank),
@@ -84,10 +81,12 @@ class Batch {
     finish();
   }
 
-  // The same for rows that cannot be pruned: every tile is scored.
-  void search_all(int64_t first_row, const int32_t* rows, int64_t count) {
+  // The same for rows that cannot be pruned: infinite or huge ones against all codes, those with a NaN against none.
+  void search_all(int64_t first_row, const int32_t* rows, int64_t count, const double* squared_norm) {
     begin(first_row, rows, count);
-    for (int64_t tile = 0; tile < map_.tile_count; ++tile) score_tile(tile, all_.data, count);
+    for (int64_t i = 0; i < count; ++i) {
+      if (!std::isnan(squared_norm[rows[i]])) candidates_[i].take_all_codes();
+    }
     finish();
   }
 
@@ -103,12 +102,7 @@ class Batch {
         for (int64_t byte = 0; byte < map_.dim * int64_t(sizeof(T)); byte += 64) __builtin_prefetch(ahead + byte);
       }
       for (int64_t d = 0; d < map_.dim; ++d) z_[i * map_.dim + d] = load(row[d]);
-      for (int n = 0; n < k; ++n) {
-        for (int l = 0; l < kPanelCodes; ++l) {
-          best_[i].score[n][l] = std::numeric_limits<C>::infinity();
-          best_[i].unit[n][l] = kNoUnit;
-        }
-      }
+      candidates_[i].reset();
     }
   }
 
@@ -187,83 +181,48 @@ class Batch {
       }
       scores.accumulate(block, map_.packed + (tile * map_.dim + d) * kPanelCodes, depth);
     });
-    Mask unit[kPanelVectors<C>];
-    for (int i = 0; i < kTileCodes; ++i)
-      unit[i / Simd<C>::lanes][i % Simd<C>::lanes] = map_.tiles[tile * kTileCodes + i];
-    for (int r = 0; r < count; ++r) {
-      const int16_t member = members[r];
-      bool improved = false;
-      for (int v = 0; v < kPanelVectors<C>; ++v) improved |= offer(best_[member], v, scores.value[r][v], unit[v]);
-      if (improved) state_[member].limit = limits_(upper_bound(best_[member]), state_[member].error);
-    }
+    for (int r = 0; r < count; ++r) offer(tile, members[r], scores.value[r]);
     work_.scored += count * kTileCodes * map_.dim;
   }
 
-  // Missing codes and rows with NaN score NaN, which compares false. Tiles come in any order, so ties look at the
-  // units.
-  // Says whether anything got better.
-  static inline __attribute__((always_inline)) bool offer(Lanes& best, int v, Vector score, Mask unit) {
-    bool improved = false;
-    for (int n = 0; n < k; ++n) {
-      Vector other;
-      Mask other_unit;
-      __builtin_memcpy(&other, best.score[n] + v * Simd<C>::lanes, sizeof other);
-      __builtin_memcpy(&other_unit, best.unit[n] + v * Simd<C>::lanes, sizeof other_unit);
-      const Mask better = (score < other) | ((score == other) & (unit < other_unit));
-      improved |= lane_bits(better) != 0;
-      const Vector winner = better ? score : other;
-      const Mask winning_unit = better ? unit : other_unit;
-      __builtin_memcpy(best.score[n] + v * Simd<C>::lanes, &winner, sizeof winner);
-      __builtin_memcpy(best.unit[n] + v * Simd<C>::lanes, &winning_unit, sizeof winning_unit);
-      score = better ? other : score;  // goes on to the second place
-      unit = better ? other_unit : unit;
-    }
-    return improved;
-  }
-
-  BestUnits<C, int64_t, k> join(int64_t i) const {
-    BestUnits<C, int64_t, k> found;
-    found.reset();
-    for (int n = 0; n < k; ++n) {
-      for (int l = 0; l < kPanelCodes; ++l) {
-        if (best_[i].unit[n][l] != kNoUnit) found.offer(best_[i].score[n][l], int64_t(best_[i].unit[n][l]));
+  // A tile's scores for a row. Those of missing codes are NaN, which compares false, as do the scores of such rows.
+  inline __attribute__((always_inline)) void offer(int64_t tile, int64_t row,
+                                                   const typename Simd<C>::Vector (&score)[kPanelVectors<C>]) {
+    constexpr int lanes = Simd<C>::lanes;
+    Candidates<C, k>& candidates = candidates_[row];
+    typename Simd<C>::Vector least = typename Simd<C>::Vector{} + std::numeric_limits<C>::infinity();
+    for (int v = 0; v < kPanelVectors<C>; ++v) least = score[v] < least ? score[v] : least;
+    if (lane_bits(least <= candidates.limit) == 0) return;
+    candidates.lower(least, score_limit_);
+    for (int v = 0; v < kPanelVectors<C>; ++v) {
+      for (unsigned bits = lane_bits(score[v] <= candidates.limit); bits != 0; bits &= bits - 1) {
+        const int l = __builtin_ctz(bits);
+        candidates.add(map_.tiles[tile * kTileCodes + v * lanes + l], score[v][l]);
       }
     }
-    return found;
-  }
-
-  // The k-th best score so far; infinite if there are fewer.
-  static C upper_bound(const Lanes& best) {
-    C least[k][kPanelCodes];
-    __builtin_memcpy(least, best.score, sizeof least);
-    for (int half = kPanelCodes / 2; half > 0; half /= 2) {
-      for (int l = 0; l < half; ++l) {
-        if constexpr (k == 2) {
-          const C larger = std::max(least[0][l], least[0][l + half]);
-          least[1][l] = std::min(larger, std::min(least[1][l], least[1][l + half]));
-        }
-        least[0][l] = std::min(least[0][l], least[0][l + half]);
-      }
-    }
-    return least[k - 1][0];
+    RowState<C>& state = state_[row];
+    state.limit = candidates.limit < 0 ? C(-1) : bound_limit_(score_limit_.above(candidates.best[k - 1]), state.error);
   }
 
   void finish() {
-    for (int64_t i = 0; i < count_; ++i) {
-      const BestUnits<C, int64_t, k> found = join(i);
-      for (int n = 0; n < k; ++n) {
-        args_.distance[(first_row_ + rows_[i]) * k + n] = found.score[n];
-        args_.index[(first_row_ + rows_[i]) * k + n] = found.index[n];
-      }
-    }
+    const SearchedCodes<T> codes = {args_.codebook, map_.units, map_.dim, 0, panel_count(map_.units)};
+    decide<k>(
+        codes, candidates_.data, count_, [&](int64_t i) { return args_.z + (first_row_ + rows_[i]) * map_.dim; },
+        [&](int64_t i, const BestUnits<double, int64_t, k>& best) {
+          for (int n = 0; n < k; ++n) {
+            args_.distance[(first_row_ + rows_[i]) * k + n] = static_cast<C>(best.score[n]);
+            args_.index[(first_row_ + rows_[i]) * k + n] = best.index[n];
+          }
+        });
   }
 
   const PrunedSearchArgs<T>& args_;
   const MapIndex<C>& map_;
-  const Limits<C> limits_;
+  const ScoreLimit<C> score_limit_;
+  const BoundLimit<C> bound_limit_;
   SearchWork& work_;
   const int64_t most_rows_;
-  Scratch<Lanes> best_;
+  Scratch<Candidates<C, k>> candidates_;
   Scratch<C> z_;  // [most_rows, dim]: rows of a batch are far apart in memory, and each is needed many times
   Scratch<RowState<C>> state_;
   Scratch<C> p_;             // [most_rows, rank]
@@ -281,21 +240,21 @@ void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t f
   const MapIndex<C>& map = args.map;
   const int64_t count = last - first;
   const Scratch<C> p(count * map.rank);
+  const Scratch<double> squared_norm(count);
   const Scratch<RowBounds<C>> bounds(count);
   const Scratch<int32_t> start(count), order(count);
   for_each_tile<C>(0, count, [&]<int tile>(int64_t row) {
-    double squared_norm[tile];
-    project_rows<tile>(map, args.z + (first + row) * map.dim, p.data + row * map.rank, squared_norm);
+    project_rows<tile>(map, args.z + (first + row) * map.dim, p.data + row * map.rank, squared_norm.data + row);
     if (args.hint == nullptr) {
       near_tiles<tile>(map, p.data + row * map.rank, start.data + row, work);
     }
     for (int r = 0; r < tile; ++r) {
-      bounds[row + r] = row_bounds(map, squared_norm[r], p.data + (row + r) * map.rank);
+      bounds[row + r] = row_bounds(map, squared_norm[row + r], p.data + (row + r) * map.rank);
       if (args.hint != nullptr) {
         const int32_t hinted = map.tile_of[args.hint[first + row + r]];
         start[row + r] = in_range(hinted, map.tile_count) ? hinted : 0;
       }
-      if (!(squared_norm[r] <= map.largest_norm)) start[row + r] = int32_t(map.tile_count);  // cannot be pruned
+      if (!(squared_norm[row + r] <= map.largest_norm)) start[row + r] = int32_t(map.tile_count);  // cannot be pruned
     }
   });
   work.projected += count * map.dim * panel_count(map.rank) * kPanelCodes;
@@ -312,7 +271,7 @@ void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t f
     batch.search(first, order.data + i, std::min(batch.most_rows(), prunable - i), start.data, p.data, bounds.data);
   }
   for (int64_t i = prunable; i < count; i += batch.most_rows()) {
-    batch.search_all(first, order.data + i, std::min(batch.most_rows(), count - i));
+    batch.search_all(first, order.data + i, std::min(batch.most_rows(), count - i), squared_norm.data);
   }
 }
 

@@ -2,10 +2,9 @@
 // cpu/vector.h, so it has no include guard and includes nothing.
 
 // Transposes a square of values: step by step, the bit `step` of row and column numbers changes places.
-template <class C>
+template <class C, int side = Simd<C>::lanes>
 struct Square {
-  static constexpr int side = Simd<C>::lanes;
-  using Vector = typename Simd<C>::Vector;
+  typedef C Vector __attribute__((vector_size(side * sizeof(C))));
   Vector row[side];
 
   template <int step, int... lane>
@@ -29,11 +28,9 @@ struct Square {
 };
 
 // out[d][code] for the 16 codes that lie at the given addresses; null is a missing code, whose features are NaN.
-template <class T>
-inline __attribute__((always_inline)) void pack_codes(const T* const (&codes)[kPanelCodes], int64_t dim,
-                                                      Compute<T>* out) {
-  using C = Compute<T>;
-  constexpr int side = Square<C>::side;
+template <class T, class C>
+inline __attribute__((always_inline)) void pack_codes(const T* const (&codes)[kPanelCodes], int64_t dim, C* out) {
+  constexpr int side = Simd<C>::lanes;
   bool complete = true;
   for (const T* code : codes) complete = complete && code != nullptr;
   int64_t d = 0;
@@ -55,14 +52,14 @@ inline __attribute__((always_inline)) void pack_codes(const T* const (&codes)[kP
   }
   for (; d < dim; ++d) {
     for (int code = 0; code < kPanelCodes; ++code) {
-      out[d * kPanelCodes + code] = codes[code] != nullptr ? load(codes[code][d]) : C(NAN);
+      out[d * kPanelCodes + code] = codes[code] != nullptr ? C(load(codes[code][d])) : C(NAN);
     }
   }
 }
 
-// Codes [16 panel, 16 panel + 16) of the codebook.
-template <class T>
-void pack_panel(const T* codebook, int64_t units, int64_t dim, int64_t panel, Compute<T>* out) {
+// Codes [16 panel, 16 panel + 16) of the codebook, in C.
+template <class T, class C>
+void pack_panel(const T* codebook, int64_t units, int64_t dim, int64_t panel, C* out) {
   const T* codes[kPanelCodes];
   for (int code = 0; code < kPanelCodes; ++code) {
     const int64_t unit = panel * kPanelCodes + code;

@@ -74,6 +74,24 @@ struct PanelScores {
     }
   }
 
+  // From and to memory, vector by vector: a copy of the whole would keep the sums out of registers.
+  inline __attribute__((always_inline)) void load(const C* from) {
+#pragma GCC unroll 16
+    for (int r = 0; r < tile; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanelVectors<C>; ++v) value[r][v] = panel_vector(from, r, v);
+    }
+  }
+  inline __attribute__((always_inline)) void store(C* to) const {
+#pragma GCC unroll 16
+    for (int r = 0; r < tile; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanelVectors<C>; ++v) {
+        __builtin_memcpy(to + r * kPanelCodes + v * Simd<C>::lanes, &value[r][v], sizeof value[r][v]);
+      }
+    }
+  }
+
   // += the terms of features [0, depth) of `rows` (a RowBlock, or whatever gives feature d of row r as rows(r, d)) and
   // `panel`, one multiply-add per feature in ascending order.
   template <class Term = SquaredDifference, class Rows>

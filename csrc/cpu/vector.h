@@ -45,3 +45,15 @@ inline __attribute__((always_inline)) Vector square_roots(Vector x) {
   return x;
 #endif
 }
+
+// A vector of 2 or 8 doubles of as many floats. The compiler would convert 2 one by one.
+template <class Vector>
+inline __attribute__((always_inline)) Vector doubles(const float* x) {
+#if defined(__x86_64__)
+  if constexpr (sizeof(Vector) == 16) return (Vector)_mm_cvtps_pd((__m128)_mm_loadl_epi64((const __m128i*)x));
+#endif
+  typedef float Floats __attribute__((vector_size(sizeof(Vector) / 2)));
+  Floats values;
+  __builtin_memcpy(&values, x, sizeof values);
+  return __builtin_convertvector(values, Vector);
+}

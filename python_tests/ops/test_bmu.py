@@ -18,6 +18,20 @@ NAN, INF = float("nan"), float("inf")
 
 
 def check_winners(z: Tensor, codebook: Tensor, distance: Tensor, index: Tensor) -> None:
+    """The winners of float64 scores, and these scores; on CUDA what :func:`check_winners_within_bounds` asks for."""
+    if z.is_cuda:
+        check_winners_within_bounds(z, codebook, distance, index)
+        return
+    k = index.shape[1] if index.dim() == 2 else 1
+    expected, winners = oracle.best_units(oracle.scores(as_array(z), as_array(codebook)), k)
+    np.testing.assert_array_equal(as_index(index).reshape(len(z), k), winners)
+    with np.errstate(over="ignore"):
+        rounded = expected.astype(np.float64 if z.dtype == torch.float64 else np.float32)
+    assert distance.dtype == compute_dtype(z.dtype)
+    np.testing.assert_array_equal(distance.detach().numpy().reshape(len(z), k), rounded)
+
+
+def check_winners_within_bounds(z: Tensor, codebook: Tensor, distance: Tensor, index: Tensor) -> None:
     """Each slot's true distance is within 1 + 2 (D + 2) eps of the true one of that rank, and returned accurately."""
     k = index.shape[1] if index.dim() == 2 else 1
     true = oracle.squared_distances(as_array(z), as_array(codebook))
@@ -125,10 +139,12 @@ def test_rows_and_codes_that_are_not_finite(
     z = torch.tensor([[1.0, 1.0], [NAN, 1.0], [INF, 1.0], [INF, NAN], [2.0, 2.0]], device=device)
     codebook = torch.tensor(codes, device=device)
     distance, index = ops.bmu(z, codebook, k)
-    # Whole numbers, so distances are exact, but for squares beyond float32's range.
+    # Whole numbers, so distances are exact, but for squares beyond float32's range, which all tie on CUDA.
     true = oracle.squared_distances(as_array(z), as_array(codebook))
-    true[true > torch.finfo(torch.float32).max] = INF
+    if device.type == "cuda":
+        true[true > torch.finfo(torch.float32).max] = INF
     expected, winners = oracle.best_units(true, k)
+    expected[expected > torch.finfo(torch.float32).max] = INF
     np.testing.assert_array_equal(as_index(index).reshape(-1, k), winners)
     np.testing.assert_array_equal(as_array(distance).reshape(-1, k), expected)
 
@@ -159,6 +175,78 @@ def test_scale_costs_no_accuracy(ops: SimpleNamespace, device: torch.device, sca
     z = normal(50, 5, seed=1, device=device, scale=scale)
     codebook = normal(40, 5, seed=2, device=device, scale=scale)
     check_winners(z, codebook, *ops.bmu(z, codebook))
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-22, 1e19, 1e25, 1e37])
+def test_squares_beyond_float32(ops: SimpleNamespace, scale: float) -> None:
+    """The distance vanishes, or is infinite, but not the order of the codes. On CUDA they all tie."""
+    z, codebook = normal(50, 7, seed=1, scale=scale), normal(140, 7, seed=2, scale=scale)
+    for k in (1, 2):
+        check_winners(z, codebook, *ops.bmu(z, codebook, k))
+
+
+def spiked(rows: int, dim: int, feature: int, jump: float, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A code for each row and the row beside it, in a feature in which all codes agree and the rows have jumped."""
+    codebook = normal(rows, dim, seed=seed)
+    z = codebook + 0.1 * normal(rows, dim, seed=seed + 1)
+    codebook[:, feature], z[:, feature] = 0.0, jump
+    return z.to(dtype), codebook.to(dtype)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("jump", [1e2, -3e4, 1e7])
+@pytest.mark.parametrize("dim", [16, 64, 300, 1024])
+def test_a_feature_that_dwarfs_the_others(ops: SimpleNamespace, dim: int, jump: float, k: int) -> None:
+    for feature in (0, dim // 2, dim - 1):
+        z, codebook = spiked(100, dim, feature, jump, torch.float32)
+        distance, index = ops.bmu(z, codebook, k)
+        assert torch.equal(index.view(100, k)[:, 0], torch.arange(100))
+        check_winners(z, codebook, distance, index)
+
+
+@given(
+    rows=st.integers(1, 40),
+    dim=st.integers(1, 40),
+    feature=st.integers(0, 39),
+    jump=st.sampled_from([-99.0, 3e4, 6e4, -1e7, 1e9, 1e12, 1e25, INF, NAN]),
+    repeats=st.integers(1, 3),
+    rounded=st.booleans(),
+    k=st.sampled_from([1, 2]),
+    dtype=dtypes,
+    seed=seeds,
+)
+def test_any_feature_that_dwarfs_the_others(
+    ops: SimpleNamespace,
+    device: torch.device,
+    rows: int,
+    dim: int,
+    feature: int,
+    jump: float,
+    repeats: int,
+    rounded: bool,
+    k: int,
+    dtype: torch.dtype,
+    seed: int,
+) -> None:
+    """Also of codes that there are several of, and of whole numbers, among which are many ties."""
+    z, codebook = spiked(rows, dim, feature % dim, jump, torch.float32, seed)
+    z, codebook = (z.round(), codebook.round()) if rounded else (z, codebook)
+    codebook = torch.cat([codebook] * (repeats + k - 1))
+    z, codebook = z.to(device, dtype), codebook.to(device, dtype)
+    if z.isfinite().all() or device.type == "cpu":
+        check_winners(z, codebook, *ops.bmu(z, codebook, k))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("units", [2, 16, 17, 100, 300, 2100])
+@pytest.mark.parametrize("dim", [1, 3, 300])
+def test_more_equal_codes_than_are_listed(ops: SimpleNamespace, units: int, dim: int, k: int) -> None:
+    """All equal, all but the last, and all but one in two."""
+    z = normal(20, dim, seed=1)
+    for different in (slice(0), slice(units - 1, units), slice(0, None, 2)):
+        codebook = normal(1, dim, seed=2).repeat(units, 1)
+        codebook[different] = z[:1]
+        check_winners(z, codebook, *ops.bmu(z, codebook, k))
 
 
 @pytest.mark.parametrize("k", [1, 2])

@@ -128,6 +128,14 @@ def bad_rows(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor
     return z, codebook
 
 
+def dwarfed(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows that have jumped in a feature in which all codes agree."""
+    z, codebook = smooth(grid, dim, rows, seed)
+    codebook[:, -1] = 0.0
+    z[:, -1] = torch.tensor([100.0, -3e4, 1e7]).repeat(rows)[:rows]
+    return z, codebook
+
+
 Data = Callable[[Grid, int, int, int], tuple[Tensor, Tensor]]
 DATA: dict[str, Data] = {
     "smooth": smooth,
@@ -140,6 +148,7 @@ DATA: dict[str, Data] = {
     "codes as rows": codes_as_rows,
     "flat": flat,
     "bad rows": bad_rows,
+    "dwarfed": dwarfed,
     "squares underflow": scaled(1e-25),
     "squares are subnormal": scaled(1e-20),
 }

@@ -1,5 +1,5 @@
-// bmu: every score is the promised chain of multiply-adds, so winners and distances are known to the last bit,
-// whichever kernel searches.
+// bmu: every score is promised operation by operation, so winners and distances are known to the last bit, whichever
+// kernel searches.
 #include <cmath>
 
 #include "bmu/bmu_policy.h"
@@ -40,13 +40,21 @@ Problem<T> random_problem(Random& random, const Shape& shape) {
   return {shape, random_values<T>(random, shape.rows * shape.dim), random_values<T>(random, shape.units * shape.dim)};
 }
 
-// The score as bmu.h defines it.
+// The score as bmu.h defines it: in float64, and on CUDA still in C, with fused multiply-adds.
 template <class T>
-Compute<T> promised_score(const T* z, const T* code, int64_t dim) {
+double promised_score(const T* z, const T* code, int64_t dim) {
+  if (kScoresInFloat64) {
+    double score = 0;
+    for (int64_t d = 0; d < dim; ++d) {
+      const double difference = double(load(z[d])) - double(load(code[d]));
+      score = score + difference * difference;
+    }
+    return score;
+  }
   Compute<T> score = 0;
   for (int64_t d = 0; d < dim; ++d) {
     const Compute<T> difference = load(z[d]) - load(code[d]);
-    score = scores_are_fused() ? std::fma(difference, difference, score) : score + difference * difference;
+    score = std::fma(difference, difference, score);
   }
   return score;
 }
@@ -91,11 +99,11 @@ void check_forward(Report& report, const Problem<T>& problem, int k, const std::
 
   for (int64_t row = 0; row < rows; ++row) {
     const T* z = problem.z.data() + row * dim;
-    std::vector<std::pair<C, int64_t>> scores;
+    std::vector<std::pair<double, int64_t>> scores;
     Real least = INFINITY;
     for (int64_t unit = 0; unit < units; ++unit) {
       const T* code = problem.codebook.data() + unit * dim;
-      const C score = promised_score(z, code, dim);
+      const double score = promised_score(z, code, dim);
       if (std::isnan(score)) continue;
       scores.emplace_back(score, unit);
       least = std::min(least, true_distance(z, code, dim).value());
@@ -111,8 +119,9 @@ void check_forward(Report& report, const Problem<T>& problem, int k, const std::
       }
       report.require(winner == scores[n].second,
                      where + ": got code " + std::to_string(winner) + ", expected " + std::to_string(scores[n].second));
-      report.require(got == scores[n].first,
-                     where + ": got distance " + std::to_string(got) + ", expected " + std::to_string(scores[n].first));
+      const C expected = static_cast<C>(scores[n].first);
+      report.require(got == expected,
+                     where + ": got distance " + std::to_string(got) + ", expected " + std::to_string(expected));
       if (n > 0 || winner < 0 || winner >= units || !std::isfinite(got)) continue;
       const Sum sum = true_distance(z, problem.codebook.data() + winner * dim, dim);
       const Real error = sum.error(unit_roundoff<C>());
@@ -199,6 +208,11 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
     for (T& value : *values) value = store<T>(load(value) + 1e4);
   }
   check_forward(report, offset, k, "data and codes near 10000");
+
+  Problem<T> dwarfed = random_problem<T>(random, shape);
+  for (int64_t i = dim - 1; i < units * dim; i += dim) dwarfed.codebook[i] = store<T>(0);
+  for (int64_t i = dim - 1; i < rows * dim; i += dim) dwarfed.z[i] = store<T>(3e4);
+  check_forward(report, dwarfed, k, "a feature that dwarfs the others");
 
   for (const double scale : {1e-18, 1e18, 1e19}) {  // squares near the least float, near the largest, and beyond
     Problem<T> scaled = {shape, random_values<T>(random, rows * dim, scale),

@@ -252,7 +252,7 @@ double check(Report& report, Random& random, const Problem<T>& problem, int k, c
     auto found_distance = poisoned<C>(rows * k);
     auto found = poisoned<int64_t>(rows * k);
     const PrunedSearchArgs<T> args = {
-        index.view(), problem.z.data(), hint, found_distance.data(), found.data(), rows, k, 2};
+        index.view(), problem.codebook.data(), problem.z.data(), hint, found_distance.data(), found.data(), rows, k, 2};
     work = {};
     in_two_ranges(rows,
                   [&](int64_t first, int64_t last) { work.scored += pruned_search_cpu(args, first, last).scored; });
@@ -311,6 +311,10 @@ void check_special_data(Report& report, Random& random, const MapShape& shape, i
   check(report, random, codes, k, "rows equal to codes");
 
   check(report, random, smooth_problem<T>(random, shape, 1, 1e4), k, "data and codes near 10000");
+  Problem<T> dwarfed = smooth_problem<T>(random, shape);
+  for (int64_t i = 0; i < units * dim; i += dim) dwarfed.codebook[i] = store<T>(0);
+  for (int64_t i = 0; i < rows * dim; i += dim) dwarfed.z[i] = store<T>(3e4);
+  check(report, random, dwarfed, k, "a feature that dwarfs the others");
   for (const double scale : {1e-25, 1e-20, 1e15}) {
     if (std::is_same_v<T, Float16> && scale > 1) continue;  // infinite codes are not pruned
     check(report, random, smooth_problem<T>(random, shape, scale), k, "data of size " + std::to_string(scale));

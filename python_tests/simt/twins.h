@@ -34,8 +34,8 @@ namespace somvae::test {
 inline const std::string kTwin = "cuda on simt";
 inline const std::set<std::string>& launched() { return simt::launched_kernels(); }
 
-// Whether scores are sums of fused multiply-adds.
-inline bool scores_are_fused() { return true; }
+// Whether the search's scores are float64 sums (bmu.h).
+constexpr bool kScoresInFloat64 = false;
 // Whether the exponentials of a running softmax are relative to a shift that follows the largest logit at a distance.
 constexpr bool kFollowsAtDistance = false;
 // Whether the kernels write those rows of a sparse gradient that no row of the batch has a part in.
@@ -166,7 +166,7 @@ void run(const AdamRowsArgs<T>& args) {
 
 inline const std::string kTwin = "cpu";
 inline std::set<std::string> launched() { return {}; }
-inline bool scores_are_fused() { return simd_level() != SimdLevel::baseline; }
+constexpr bool kScoresInFloat64 = true;
 constexpr bool kFollowsAtDistance = true;
 constexpr bool kWritesEmptyGroups = false;
 
@@ -188,17 +188,18 @@ std::vector<Compute<T> > packed_codebook(const T* codebook, int64_t units, int64
 template <class T>
 void run(const BmuArgs<T>& args) {
   const int64_t panels = panel_count(args.units), entries = args.rows * args.k;
-  std::vector<Compute<T> > distance(2 * entries);
+  std::vector<double> score(2 * entries);
   std::vector<int64_t> index(2 * entries);
   BmuArgs<T> share = args;
-  share.distance = distance.data();
+  share.distance = nullptr;
   share.index = index.data();
+  double* scores = score.data();
   in_two_ranges(panels, [&](int64_t first, int64_t last) {
-    in_two_ranges(args.rows, [&](int64_t a, int64_t b) { bmu_cpu(share, a, b, first, last); });
-    share.distance += entries;
+    in_two_ranges(args.rows, [&](int64_t a, int64_t b) { bmu_cpu(share, a, b, first, last, scores); });
+    scores += entries;
     share.index += entries;
   });
-  bmu_join_cpu(args, distance.data(), index.data(), 2);
+  bmu_join_cpu(args, score.data(), index.data(), 2);
 }
 struct SearchWay {
   std::string name;

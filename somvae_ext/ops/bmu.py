@@ -12,8 +12,9 @@ from somvae_ext import _native
 from somvae_ext.exportable import exportable
 from somvae_ext.ops import _arguments
 
-# The reference holds [rows, K, D] differences for a block of rows at a time; this bounds them to 64 MiB of float32.
-_REFERENCE_BLOCK_ELEMENTS = 1 << 24
+# The reference holds the scores of a block of rows and all codes at a time; this bounds them to 2 MiB, which stay in
+# the cache while the features are added up.
+_REFERENCE_BLOCK_SCORES = 1 << 18
 
 
 @exportable
@@ -36,11 +37,16 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
         ``distance``, float32 (float64 for float64 inputs), and ``index``, int64; ``[N]`` for k = 1, ``[N, 2]`` sorted
         for k = 2. ``distance`` is differentiable in ``z`` and ``codebook``; ``index`` is not.
 
-        The score of a pair is sum_d (z_d - e_d)^2, added up in the order of d whatever N, the blocking or the number
-        of threads, so the distance is never negative, and an offset shared by data and codes costs no accuracy. The
-        winner's true distance exceeds the true minimum by at most a factor of 1 + 2 (D + 2) eps. Equal scores go to
-        the smallest index. A code with a NaN never wins. A row with a NaN has distance NaN
-        and index 0, and its gradient, NaN too, goes to code 0: leave such rows out before the call.
+        The score of a pair is sum_d (z_d - e_d)^2 in float64, added up in the order of d, each operation rounded by
+        itself. The winner is the code with the smallest score, the smallest index among equal ones, and the distance
+        is its score, rounded once: the same bits whatever N, the blocking, the number of threads and the processor. So
+        distances are never negative, and neither an offset that data and codes share nor a feature that dwarfs the
+        others changes the winner. (The search itself runs in float32, with a bound on what its rounding can hide.)
+        On CUDA the score is a float32 sum (float64 for float64) with one fused multiply-add per d, whose winner's true
+        distance exceeds the true minimum by at most a factor of 1 + 2 (D + 2) eps.
+
+        A code with a NaN never wins. A row with a NaN has distance NaN and index 0, and its gradient, NaN too, goes to
+        code 0: leave such rows out before the call.
 
     Raises:
         ValueError: wrong rank, dtype, device or mismatched D; dtypes that differ; k other than 1 or 2; K < k.
@@ -59,7 +65,7 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
 
 
 def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
-    """The same in pure torch: all distances of a block of rows, then a stable sort (which puts NaN last)."""
+    """The same in pure torch: all scores of a block of rows, then a stable sort (which puts NaN last)."""
     sizes: dict[str, int] = {}
     _arguments.check_floating("bmu", z=z, codebook=codebook)
     _arguments.check_shape("bmu", "z", z, "N D", sizes)
@@ -70,15 +76,21 @@ def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
         raise ValueError(f"bmu: codebook must have at least k = {k} rows, got {sizes['K']}")
 
     z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
-    block = max(1, _REFERENCE_BLOCK_ELEMENTS // max(1, codebook.numel()))
-    nearest = [
-        (rows[:, None] - codebook).square().sum(dim=2).sort(dim=1, stable=True) for rows in z.detach().split(block)
-    ]
+    block = max(1, _REFERENCE_BLOCK_SCORES // max(1, len(codebook)))
+    nearest = [_scores(rows, codebook.detach()).sort(dim=1, stable=True) for rows in z.detach().split(block)]
     score = torch.cat([values[:, :k] for values, _ in nearest])
     index = torch.cat([order[:, :k] for _, order in nearest]).masked_fill(score.isnan(), 0)
 
-    # Recomputed for the winners alone, so that the gradient does not run through all K codes. F.embedding and not
-    # codebook[index], whose gradient is added up in the threads' order on the CPU.
-    distance = (z[:, None] - F.embedding(index, codebook)).square().sum(dim=2)
-    distance = distance + torch.where(score.isnan(), torch.nan, 0.0)  # a slot that no code could win
+    # Once more for the winners alone, for the gradient's sake: it adds nothing to the score, or what infinite distances
+    # and NaN add. F.embedding and not codebook[index], whose gradient is added up in the threads' order on the CPU.
+    again = (z[:, None] - F.embedding(index, codebook)).square().sum(dim=2)
+    distance = score.to(z.dtype) + torch.where(again.isfinite(), again - again.detach(), again)
     return BestMatch(distance.squeeze(1), index.squeeze(1)) if k == 1 else BestMatch(distance, index)
+
+
+def _scores(rows: Tensor, codes: Tensor) -> Tensor:
+    """Squared distances in float64, feature by feature: ``[N, D], [K, D] -> [N, K]``."""
+    score = torch.zeros(len(rows), len(codes), dtype=torch.float64, device=rows.device)
+    for x, e in zip(rows.double().unbind(dim=1), codes.double().unbind(dim=1), strict=True):
+        score = score + (x[:, None] - e).square()
+    return score

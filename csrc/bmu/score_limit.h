@@ -1,0 +1,54 @@
+// Which codes can win a row, by scores that are computed quickly. Plain C++, for every level.
+//
+// The winner is defined by exact scores E (bmu.h): float64, rounded after every operation. A search computes scores F
+// in C, fused or not, whose rounding it need not know: both stand within a bound of the true distance S.
+//
+//   F: a term is the square of a difference (two roundings of its relative error, and one of the square), and is added
+//      up to D times, the first time to 0: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
+//        |F - S| <= g S + t,   t = 4 D times the smallest normal number of C: squares that vanish, flushed to 0 or not.
+//   E: likewise with h, the g of float64, and a t that is at most that of C.
+//
+// Let U be the least F of all codes, at code i, and j the winner. Then E_j <= E_i, and
+//
+//   F_j <= (1 + g) S_j + t <= (1 + g) / (1 - h) (E_j + t) + t,      E_j <= E_i <= (1 + h) / (1 - g) (U + t) + t,
+//   so   F_j <= (1 + g) (1 + h) / ((1 - g) (1 - h)) (U + 4 t).                                                (limit)
+//
+// Any U that some code's F does not exceed will do. For the best two codes it is one that two codes do not exceed.
+// A score that is infinite exceeds every limit that is not, rightly: S is larger than any finite number. Where all are,
+// so is the limit, and every code is a candidate that is not NaN, which in E and F alike comes of a NaN, or of an
+// infinite feature in row and code. g is of no use above 1/2 (D beyond 2^22): the limit is infinite.
+#pragma once
+#include <cstdint>
+#include <limits>
+
+namespace somvae {
+
+// gamma_n = n u / (1 - n u), the relative error of n roundings.
+inline double rounding(double n, double u) { return n * u / (1 - n * u); }
+
+template <class C>
+constexpr double kRoundoff = std::numeric_limits<C>::epsilon() / 2;
+
+template <class C>
+class ScoreLimit {
+ public:
+  explicit ScoreLimit(int64_t dim) {
+    const double terms = double(dim + 2), u = kRoundoff<C>;
+    if (terms * u < 0.25) {
+      const double g = rounding(terms, u), h = rounding(terms, kRoundoff<double>);
+      factor_ = (1 + g) * (1 + h) / ((1 - g) * (1 - h)) * (1 + 0x1p-48);  // itself rounded
+      tiny_ = 16 * double(dim) * std::numeric_limits<C>::min();
+    }
+  }
+
+  // In double, so that callers can go on with it.
+  double above(C best) const { return (double(best) + tiny_) * factor_; }
+
+  // Rounded up.
+  C operator()(C best) const { return static_cast<C>(above(best) * (1 + 4 * kRoundoff<C>)); }
+
+ private:
+  double factor_ = std::numeric_limits<double>::infinity(), tiny_ = 0;
+};
+
+}  // namespace somvae

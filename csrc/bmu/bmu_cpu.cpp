@@ -7,6 +7,7 @@
 
 #include "bmu/best_units.h"
 #include "bmu/bmu.h"
+#include "bmu/exact_scores.h"
 #include "bmu/score_limit.h"
 #include "cpu/codebook_panels.h"
 

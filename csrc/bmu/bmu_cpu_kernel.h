@@ -6,12 +6,10 @@
 #include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
-#include "cpu/unfused.h"
 //
 #include "bmu/candidates.h"
-#include "bmu/lane_best.h"
 //
-#include "bmu/exact_winners.h"
+#include "bmu/decide.h"
 
 // Panels whose scores are looked at together: the least in each lane says whether any code can win. So many that this
 // costs little of the time that scores take, so few that their scores stay in the first-level cache.
@@ -37,16 +35,16 @@ template <int k, class C>
 __attribute__((noinline)) void take_candidates(Candidates<C, k>& candidates, typename Simd<C>::Vector least,
                                                const C* scores, int64_t stride, int64_t panels, int64_t first_panel,
                                                const ScoreLimit<C>& limits) {
-  using Vector = typename Simd<C>::Vector;
-  constexpr int lanes = Simd<C>::lanes;
   candidates.lower(least, limits);
   for (int64_t p = 0; p < panels; ++p) {
+    const C* const score = scores + p * stride;
+    unsigned bits = 0;
     for (int v = 0; v < kPanelVectors<C>; ++v) {
-      const Vector score = panel_vector(scores + p * stride, 0, v);
-      for (unsigned bits = lane_bits(score <= candidates.limit); bits != 0; bits &= bits - 1) {
-        const int l = v * lanes + __builtin_ctz(bits);
-        candidates.add(static_cast<int32_t>((first_panel + p) * kPanelCodes + l), scores[p * stride + l]);
-      }
+      bits |= lane_bits(panel_vector(score, 0, v) <= candidates.limit) << v * Simd<C>::lanes;
+    }
+    for (; bits != 0; bits &= bits - 1) {
+      const int i = __builtin_ctz(bits);
+      candidates.add(static_cast<int32_t>((first_panel + p) * kPanelCodes + i), score[i]);
     }
   }
 }

@@ -2,13 +2,16 @@
 // (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
 
 template <class C, int k>
-struct Candidates {
-  static constexpr int kMost = 16;
-  static constexpr int32_t kAllCodes = kMost + 1;  // as a count: too many to list
+class Candidates {
+  using Vector = typename Simd<C>::Vector;
+  static constexpr int lanes = Simd<C>::lanes;
 
-  C best[k];  // scores that the k best codes so far do not exceed, ascending
-  C limit;    // of bmu/score_limit.h: no code with a higher score can win
-  int32_t count;
+ public:
+  static constexpr int32_t kMost = 16;  // in the list
+
+  C best[k];      // scores that the k best codes so far do not exceed, ascending
+  C limit;        // of bmu/score_limit.h: no code with a higher score can win
+  int32_t count;  // of the list, or more than it can hold
   int32_t code[kMost];
   C score[kMost];
 
@@ -20,22 +23,20 @@ struct Candidates {
 
   void take_all_codes() {
     limit = -1;  // below every score: nothing comes any more
-    count = kAllCodes;
+    count = kMost + 1;
   }
+  bool are_all_codes() const { return count > kMost; }
 
   // Scores of other codes, of which `least` are the least in each lane.
-  inline __attribute__((always_inline)) void lower(typename Simd<C>::Vector least, const ScoreLimit<C>& limits) {
-    constexpr int lanes = Simd<C>::lanes;
-    C first[lanes], second[lanes];
-    __builtin_memcpy(first, &least, sizeof first);
-    for (int l = 0; l < lanes; ++l) second[l] = std::numeric_limits<C>::infinity();
-#pragma GCC unroll 4
-    for (int half = lanes / 2; half > 0; half /= 2) {
-      for (int l = 0; l < half; ++l) merge(first[l], second[l], first[l + half], second[l + half]);
+  inline __attribute__((always_inline)) void lower(Vector least, const ScoreLimit<C>& limits) {
+    Vector next = Vector{} + std::numeric_limits<C>::infinity();
+    fold<lanes / 2>(least, next, std::make_integer_sequence<int, lanes>());
+    if constexpr (k == 2) {
+      const C larger = best[0] < least[0] ? least[0] : best[0];
+      const C second = best[1] < next[0] ? best[1] : next[0];
+      best[1] = larger < second ? larger : second;
     }
-    C so_far = k == 2 ? best[k - 1] : std::numeric_limits<C>::infinity();
-    merge(best[0], so_far, first[0], second[0]);
-    if constexpr (k == 2) best[1] = so_far;
+    best[0] = least[0] < best[0] ? least[0] : best[0];
     limit = limits(best[k - 1]);
   }
 
@@ -57,13 +58,21 @@ struct Candidates {
   }
 
  private:
-  // The two least of (first, second) and (other, next), both ascending.
-  static inline __attribute__((always_inline)) void merge(C& first, C& second, C other, C next) {
-    if constexpr (k == 2) {
-      const C larger = first < other ? other : first;
-      const C smaller_second = second < next ? second : next;
-      second = larger < smaller_second ? larger : smaller_second;
+  // Brings the least value of all lanes to each of them, and to `next` the one after it, which begin in ascending
+  // order.
+  template <int half, int... lane>
+  static inline __attribute__((always_inline)) void fold(Vector& least, Vector& next,
+                                                         std::integer_sequence<int, lane...> all) {
+    if constexpr (half > 0) {
+      const Vector other = __builtin_shufflevector(least, least, (lane ^ half)...);
+      if constexpr (k == 2) {
+        const Vector other_next = __builtin_shufflevector(next, next, (lane ^ half)...);
+        const Vector larger = least < other ? other : least;
+        const Vector second = next < other_next ? next : other_next;
+        next = larger < second ? larger : second;
+      }
+      least = other < least ? other : least;
+      fold<half / 2>(least, next, all);
     }
-    first = other < first ? other : first;
   }
 };

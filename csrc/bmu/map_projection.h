@@ -12,8 +12,8 @@ struct BoundLimit {
       : basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
 
   // score_limit: that of bmu/score_limit.h. error: of the row's bounds.
-  C operator()(double score_limit, double error) const {
-    const double ours = score_limit * basis + 2 * error * error / kSlack;
+  C operator()(C score_limit, double error) const {
+    const double ours = double(score_limit) * basis + 2 * error * error / kSlack;
     return static_cast<C>(ours * (1 + 4 * kRoundoff<C>));
   }
 };

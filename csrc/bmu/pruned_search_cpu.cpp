@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bmu/best_units.h"
+#include "bmu/exact_scores.h"
 #include "bmu/map_index.h"
 #include "bmu/score_limit.h"
 #include "cpu/codebook_panels.h"

@@ -12,16 +12,14 @@
 
 #include "cpu/vector.h"
 //
-#include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
-#include "cpu/unfused.h"
 //
 #include "bmu/candidates.h"
 #include "bmu/lane_best.h"
 #include "bmu/map_projection.h"
 //
-#include "bmu/exact_winners.h"
+#include "bmu/decide.h"
 #include "bmu/map_bounds.h"
 #include "bmu/near_tiles.h"
 
@@ -201,7 +199,7 @@ class Batch {
       }
     }
     RowState<C>& state = state_[row];
-    state.limit = candidates.limit < 0 ? C(-1) : bound_limit_(score_limit_.above(candidates.best[k - 1]), state.error);
+    state.limit = candidates.limit < 0 ? C(-1) : bound_limit_(candidates.limit, state.error);
   }
 
   void finish() {

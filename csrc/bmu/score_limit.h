@@ -16,7 +16,7 @@
 // Any U that some code's F does not exceed will do. For the best two codes it is one that two codes do not exceed.
 // A score that is infinite exceeds every limit that is not, rightly: S is larger than any finite number. Where all are,
 // so is the limit, and every code is a candidate that is not NaN, which in E and F alike comes of a NaN, or of an
-// infinite feature in row and code. g is of no use above 1/2 (D beyond 2^22): the limit is infinite.
+// infinite feature in row and code. Where D is beyond 2^21, g is of little use, and the limit infinite too.
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -34,21 +34,18 @@ class ScoreLimit {
  public:
   explicit ScoreLimit(int64_t dim) {
     const double terms = double(dim + 2), u = kRoundoff<C>;
-    if (terms * u < 0.25) {
+    if (terms * u < 0.125) {  // so that the factor is below 2
       const double g = rounding(terms, u), h = rounding(terms, kRoundoff<double>);
-      factor_ = (1 + g) * (1 + h) / ((1 - g) * (1 - h)) * (1 + 0x1p-48);  // itself rounded
-      tiny_ = 16 * double(dim) * std::numeric_limits<C>::min();
+      // A limit is computed in C itself, with two roundings, and is never below the true one for that.
+      factor_ = static_cast<C>((1 + g) * (1 + h) / ((1 - g) * (1 - h)) * (1 + 8 * u));
+      tiny_ = static_cast<C>(32 * double(dim + 1) * std::numeric_limits<C>::min());
     }
   }
 
-  // In double, so that callers can go on with it.
-  double above(C best) const { return (double(best) + tiny_) * factor_; }
-
-  // Rounded up.
-  C operator()(C best) const { return static_cast<C>(above(best) * (1 + 4 * kRoundoff<C>)); }
+  C operator()(C best) const { return best * factor_ + tiny_; }
 
  private:
-  double factor_ = std::numeric_limits<double>::infinity(), tiny_ = 0;
+  C factor_ = 1, tiny_ = std::numeric_limits<C>::infinity();
 };
 
 }  // namespace somvae

@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 #include "cpu/codebook_panels.h"
@@ -50,12 +51,27 @@ T* mutable_elements(const Tensor& tensor) {
 }
 
 // Runs `run(first, last)` over ranges that cover [0, items), on torch's CPU threads. `nanoseconds` is a rough guess of
-// what an item takes; too little work for a thread is not worth waking it.
-constexpr double kWorthAThread = 50e3;
+// what an item takes. Too little work for a thread is not worth waking it: where other processes want the cores, it may
+// have to wait for one longer than it works, and the others for it. For the same reason much work is cut into more
+// ranges than threads, which take one after the other.
+constexpr double kWorthAThread = 200e3, kWorthARange = 400e3;
 template <class Run>
 void parallel(int64_t items, double nanoseconds, const Run& run) {
-  const double grain = kWorthAThread / std::max(nanoseconds, 1e-3);
-  at::parallel_for(0, items, std::max<int64_t>(1, static_cast<int64_t>(grain)), run);
+  const double work = double(items) * nanoseconds;
+  const int64_t most = at::in_parallel_region() ? 1 : std::min<int64_t>(at::get_num_threads(), items);
+  const int64_t threads = std::min<int64_t>(most, static_cast<int64_t>(work / kWorthAThread));
+  if (threads <= 1) {
+    if (items > 0) run(int64_t(0), items);
+    return;
+  }
+  const int64_t turns = std::clamp<int64_t>(static_cast<int64_t>(work / double(threads) / kWorthARange), 1, 4);
+  const int64_t ranges = std::min(threads * turns, items);
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    for (int64_t range = next++; range < ranges; range = next++) {
+      run(range * items / ranges, (range + 1) * items / ranges);
+    }
+  });
 }
 
 // Guesses for `parallel`: of what kernels do per pair of features.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -251,7 +252,7 @@ class WinnerSearch:
             return self._find_in_tiles(x, k, self._metric._complete_distances)
         squared, index = self._index.search(self._metric.scaled(x), k, hint)
         if self._metric.distance == "euclidean":
-            return ops.BestMatch(squared.sqrt(), index)
+            return ops.BestMatch(_square_roots(squared), index)
         # |u - v|^2 = 2 (1 - cos) of vectors of length 1. A row of zeros is as far from all codes.
         nowhere = ~x.any(dim=1).view(-1, *[1] * (k - 1))
         return ops.BestMatch((squared / 2).nan_to_num(nan=1.0).masked_fill(nowhere, 1.0), index)
@@ -303,6 +304,11 @@ class WinnerSearch:
                 found.index[here] = torch.stack([nearest.indices, second.indices], dim=1)
             first += len(rows)
         return found
+
+
+def _square_roots(x: Tensor) -> Tensor:
+    """On the CPU by numpy, on one thread, because torch would wake all of them for this little."""
+    return x.sqrt() if x.is_cuda or x.requires_grad else torch.from_numpy(np.sqrt(x.numpy()))
 
 
 def _tiles(x: Tensor, codebook: Tensor, distance: str | Distance) -> tuple[Tensor, ...]:

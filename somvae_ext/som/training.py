@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,11 +96,10 @@ class _EpochSums:
             self.sums = NodeSums(self.sums.total.double() + sums.total, self.sums.count + sums.count)
 
     def add_errors(self, distance: Tensor, misplaced: Tensor | None, weight: Tensor | None) -> None:
-        mass = torch.ones_like(distance, dtype=torch.float64) if weight is None else weight
-        self.scalars[0] += mass.sum()
-        self.scalars[1] += mass @ distance.double()
+        self.scalars[0] += len(distance) if weight is None else weight.sum()
+        self.scalars[1] += _weighted_sum(distance, weight)
         if misplaced is not None:
-            self.scalars[2] += mass @ misplaced.double()
+            self.scalars[2] += _weighted_sum(misplaced, weight)
 
     def over(self, processes: Processes) -> NodeSums:
         assert self.sums is not None
@@ -325,6 +325,14 @@ def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool
         return len(errors) > patience and errors[-1] >= (1 - tol) * errors[-1 - patience]
 
     return stop
+
+
+def _weighted_sum(values: Tensor, weight: Tensor | None) -> float | Tensor:
+    """In float64. On the CPU by numpy, on one thread, because torch would wake all of them for this little."""
+    if values.is_cuda:
+        return values.double().sum() if weight is None else weight @ values.double()
+    array = values.numpy()
+    return float(array.sum(dtype=np.float64) if weight is None else (weight.numpy() * array).sum())
 
 
 def _record(epoch: int, sigma: float, scalars: Tensor, connectivity: Connectivity | None) -> Record:

@@ -31,8 +31,8 @@ DIALS: dict[str, dict[str, list[str]]] = {
         "latent-dim": ["8", "32"],
     },
     "own-loss": {
-        "alpha": ["0.05", "0.1", "0.2"],
-        "sigma-initial": ["0.5", "2"],
+        "alpha": ["0.02", "0.1", "0.2"],
+        "sigma-final": ["0.3", "0.5"],
         "neighbor-margin": ["0", "0.3", "4"],
     },
 }

@@ -40,7 +40,7 @@ def test_the_strided_network_is_for_large_images_alone() -> None:
         ("clusters", 2, 1, 2),
         ("clusters", 8, 3, 8),
         ("clusters", 50, 17, 50),
-        ("own-loss", 9, 0, 6),
+        ("own-loss", 9, 0, 7),
     ],
 )
 def test_times_are_shares_of_the_epochs(preset: str, epochs: int, warm_up: int, relabel_after: int) -> None:
@@ -53,7 +53,7 @@ def test_the_neighbourhood_narrows_after_the_warm_up() -> None:
     recipe = PRESETS["somvae"]["own-loss"]
     config = dataclasses.replace(recipe.config(), warm_up_epochs=2)
     timed = with_schedule(config, recipe, kind="static", epochs=12, steps_per_epoch=7, explicit={"warm_up_epochs"})
-    assert (timed.sigma_steps, timed.relabel_after) == (round(0.6 * 10 * 7), 2 + 7)
+    assert (timed.sigma_steps, timed.relabel_after) == (round(0.7 * 10 * 7), 2 + 8)
 
 
 def test_times_that_are_set_stay() -> None:

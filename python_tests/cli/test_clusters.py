@@ -31,12 +31,12 @@ def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
     assert load_model("run").assign(torch.rand(5, 1, 8, 8)).shape == (5,)
 
 
-def test_own_loss_narrows_to_nothing_and_then_changes_places() -> None:
+def test_own_loss_narrows_and_then_changes_places() -> None:
     assert main([*SMALL, "--preset", "own-loss", "--epochs", "3"]) == 0
     model = config("model")
-    assert (model["codebook_update"], model["alpha"], model["beta"]) == ("ema", 0.1, 0.0)
-    assert (model["sigma_initial"], model["sigma_final"], model["sigma_steps"]) == (2.0, 0.1, round(0.6 * 3 * 40))
-    assert (model["relabel_after"], model["neighbor_margin"]) == (2, 0.1)
+    assert (model["rows"], model["cols"], model["codebook_update"], model["alpha"]) == (4, 4, "ema", 0.05)
+    assert (model["sigma_final"], model["sigma_steps"]) == (0.4, round(0.7 * 3 * 40))
+    assert (model["relabel_after"], model["neighbor_margin"]) == (2, 1.0)
 
 
 def test_options_go_before_the_preset() -> None:
@@ -121,8 +121,8 @@ def test_averages_can_be_asked_of_the_preset_of_clusters() -> None:
 
 
 def test_a_warm_up_moves_the_change_of_places() -> None:
-    assert main([*SMALL, "--preset", "own-loss", "--epochs", "4", "--warm-up-epochs", "2"]) == 0
-    assert config("model")["relabel_after"] == 3
+    assert main([*SMALL, "--preset", "own-loss", "--epochs", "7", "--warm-up-epochs", "2"]) == 0
+    assert config("model")["relabel_after"] == 6
 
 
 def test_hidden_sizes_ask_for_the_dense_network_of_large_images() -> None:

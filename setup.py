@@ -179,8 +179,8 @@ def native_library():
             # An editable install would compile in a temporary folder, and so everything again each time.
             self.build_temp = f"build/{sys.implementation.cache_tag}"
 
-    # Contraction, the compilers' own default: GCC has no other way to say a fused multiply-add of two vectors. Each
-    # score is one such sum in a fixed order, wherever it is computed, so its bits do not depend on the blocking.
+    # Contraction, the compilers' own default: GCC has no other way to say a fused multiply-add of two vectors. The
+    # search's first pass allows for either; what must not be fused says so (csrc/bmu/exact_scores_cpu_kernel.h).
     # OpenMP is how at::parallel_for runs on threads. Its runtime is torch's own, already loaded, hence no link flag;
     # clang's differs from torch's and is linked.
     cxx = ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", "-fopenmp"]

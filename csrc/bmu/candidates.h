@@ -9,9 +9,9 @@ class Candidates {
  public:
   static constexpr int32_t kMost = 16;  // in the list
 
-  C best[k];      // scores that the k best codes so far do not exceed, ascending
-  C limit;        // of bmu/score_limit.h: no code with a higher score can win
-  int32_t count;  // of the list, or more than it can hold
+  C best[k];  // scores that the k best codes so far do not exceed, ascending
+  C limit;    // of bmu/score_limit.h: no code with a higher score can win
+  int32_t count;
   int32_t code[kMost];
   C score[kMost];
 
@@ -19,13 +19,12 @@ class Candidates {
     for (C& value : best) value = std::numeric_limits<C>::infinity();
     limit = std::numeric_limits<C>::infinity();
     count = 0;
+    lost_ = C(NAN);
   }
 
-  void take_all_codes() {
-    limit = -1;  // below every score: nothing comes any more
-    count = kMost + 1;
-  }
-  bool are_all_codes() const { return count > kMost; }
+  void take_all_codes() { lost_ = 0; }
+  // Whether the list has no room for some code that can win.
+  bool are_all_codes() const { return lost_ <= limit; }
 
   // Scores of other codes, of which `least` are the least in each lane.
   inline __attribute__((always_inline)) void lower(Vector least, const ScoreLimit<C>& limits) {
@@ -41,8 +40,12 @@ class Candidates {
   }
 
   void add(int32_t unit, C value) {
+    if (lost_ <= value) return;  // whether this one can win or not, a code has been lost that can if it can
     if (count == kMost) drop_losers();
-    if (count >= kMost) return take_all_codes();
+    if (count == kMost) {
+      lost_ = value;
+      return;
+    }
     code[count] = unit;
     score[count++] = value;
   }
@@ -58,6 +61,8 @@ class Candidates {
   }
 
  private:
+  C lost_;  // the least score of a code that is not in the list; NaN when there is none
+
   // Brings the least value of all lanes to each of them, and to `next` the one after it, which begin in ascending
   // order.
   template <int half, int... lane>

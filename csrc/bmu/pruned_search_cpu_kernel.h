@@ -195,11 +195,12 @@ class Batch {
     for (int v = 0; v < kPanelVectors<C>; ++v) {
       for (unsigned bits = lane_bits(score[v] <= candidates.limit); bits != 0; bits &= bits - 1) {
         const int l = __builtin_ctz(bits);
-        candidates.add(map_.tiles[tile * kTileCodes + v * lanes + l], score[v][l]);
+        const int32_t unit = map_.tiles[tile * kTileCodes + v * lanes + l];
+        if (in_range(unit, map_.units)) candidates.add(unit, score[v][l]);
       }
     }
     RowState<C>& state = state_[row];
-    state.limit = candidates.limit < 0 ? C(-1) : bound_limit_(candidates.limit, state.error);
+    state.limit = bound_limit_(candidates.limit, state.error);
   }
 
   void finish() {

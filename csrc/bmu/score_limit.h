@@ -3,8 +3,9 @@
 // The winner is defined by exact scores E (bmu.h): float64, rounded after every operation. A search computes scores F
 // in C, fused or not, whose rounding it need not know: both stand within a bound of the true distance S.
 //
-//   F: a term is the square of a difference (two roundings of its relative error, and one of the square), and is added
-//      up to D times, the first time to 0: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
+//   F: a difference is rounded once, which counts twice in its square, the square is rounded at most once, and each of
+//   D
+//      terms takes part in at most D - 1 sums: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
 //        |F - S| <= g S + t,   t = 4 D times the smallest normal number of C: squares that vanish, flushed to 0 or not.
 //   E: likewise with h, the g of float64, and a t that is at most that of C.
 //
@@ -13,10 +14,13 @@
 //   F_j <= (1 + g) S_j + t <= (1 + g) / (1 - h) (E_j + t) + t,      E_j <= E_i <= (1 + h) / (1 - g) (U + t) + t,
 //   so   F_j <= (1 + g) (1 + h) / ((1 - g) (1 - h)) (U + 4 t).                                                (limit)
 //
-// Any U that some code's F does not exceed will do. For the best two codes it is one that two codes do not exceed.
-// A score that is infinite exceeds every limit that is not, rightly: S is larger than any finite number. Where all are,
-// so is the limit, and every code is a candidate that is not NaN, which in E and F alike comes of a NaN, or of an
-// infinite feature in row and code. Where D is beyond 2^21, g is of little use, and the limit infinite too.
+// Nor does S_j exceed it: S_j <= (E_j + t) / (1 - h). Any U that some code's F does not exceed will do. For the best
+// two codes it is one that two codes do not exceed.
+//
+// A score that is infinite exceeds every limit that is not, rightly: without a largest exponent it would exceed the
+// largest number of C. Where all are, so is the limit, and every code is a candidate that is not NaN, which in E and F
+// alike comes of a NaN, or of an infinite feature in row and code. Where D is beyond 2^21, g is of little use, and the
+// limit infinite too.
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -36,8 +40,9 @@ class ScoreLimit {
     const double terms = double(dim + 2), u = kRoundoff<C>;
     if (terms * u < 0.125) {  // so that the factor is below 2
       const double g = rounding(terms, u), h = rounding(terms, kRoundoff<double>);
-      // A limit is computed in C itself, with two roundings, and is never below the true one for that.
-      factor_ = static_cast<C>((1 + g) * (1 + h) / ((1 - g) * (1 - h)) * (1 + 8 * u));
+      // The factor is computed with about ten roundings of float64 and one to C, and a limit with two in C: 16 u are
+      // more than all of them.
+      factor_ = static_cast<C>((1 + g) * (1 + h) / ((1 - g) * (1 - h)) * (1 + 16 * u));
       tiny_ = static_cast<C>(32 * double(dim + 1) * std::numeric_limits<C>::min());
     }
   }

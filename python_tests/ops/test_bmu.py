@@ -12,6 +12,7 @@ from cases import DTYPES, LAYOUTS, as_array, as_index, dtypes, integers, layouts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rounding import assert_within, compute_dtype
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 NAN, INF = float("nan"), float("inf")
@@ -235,6 +236,53 @@ def test_any_feature_that_dwarfs_the_others(
     z, codebook = z.to(device, dtype), codebook.to(device, dtype)
     if z.isfinite().all() or device.type == "cpu":
         check_winners(z, codebook, *ops.bmu(z, codebook, k))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("after", [1, 200, 1000])
+def test_equal_codes_before_the_winner(ops: SimpleNamespace, after: int, k: int) -> None:
+    """As codes that were never used: many are the nearest until the winner comes."""
+    codebook = normal(2000, 20, seed=1)
+    codebook[:50] = 0
+    z = 0.1 * normal(30, 20, seed=2)
+    z[:15] += codebook[50 + after - 1]
+    check_winners(z, codebook, *ops.bmu(z, codebook, k))
+
+
+def test_few_rows_and_many_codes_on_several_threads(ops: SimpleNamespace) -> None:
+    """Where threads share the codes: the winner, and codes equal to it, of each share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    z, codebook = spiked(200, 32, 5, 1e7, torch.float32)
+    codebook = torch.cat([normal(3000, 32, seed=3), codebook, codebook, normal(2000, 32, seed=4)])
+    codebook[:, 5] = 0
+    found = ops.bmu(z, codebook, 2)
+    torch.set_num_threads(threads)
+    assert torch.equal(found.index[:, 0], 3000 + torch.arange(200))
+    check_winners(z, codebook, *found)
+
+
+def test_more_features_than_the_bound_holds_for(ops: SimpleNamespace) -> None:
+    z, codebook = normal(2, 2**21 + 1, seed=1), normal(20, 2**21 + 1, seed=2)
+    z[1] = codebook[7]
+    check_winners(z, codebook, *ops.bmu(z, codebook))
+
+
+def test_distances_next_to_the_largest_number(ops: SimpleNamespace) -> None:
+    """The sum of float32 squares is infinite where the rounded score need not be."""
+    z = 2.0**64 * (1 - 2.0**-24 * torch.randint(0, 8, (200, 1), generator=torch.Generator().manual_seed(0)).float())
+    z = z.expand(200, 4) / 2
+    check_winners(z, torch.zeros(1, 4), *ops.bmu(z, torch.zeros(1, 4)))
+
+
+def test_whole_numbers(ops: SimpleNamespace, device: torch.device) -> None:
+    """Pixels and codes that are rounded: exact, whatever the order, and with ties."""
+    pixels = torch.from_numpy(load_digits().data).round()
+    codes = pixels[:1200].view(300, 4, 64).mean(dim=1).round()
+    true = (pixels[:, None] - codes).square().sum(dim=2)
+    distance, index = ops.bmu(pixels.float().to(device), codes.float().to(device))
+    assert torch.equal(index.cpu(), torch.from_numpy(true.numpy().argmin(axis=1)))
+    assert torch.equal(distance.cpu().double(), true.amin(dim=1))
 
 
 @pytest.mark.parametrize("k", [1, 2])

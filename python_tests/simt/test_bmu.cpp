@@ -43,7 +43,7 @@ Problem<T> random_problem(Random& random, const Shape& shape) {
 // The score as bmu.h defines it: in float64, and on CUDA still in C, with fused multiply-adds.
 template <class T>
 double promised_score(const T* z, const T* code, int64_t dim) {
-  if (kScoresInFloat64) {
+  if constexpr (kScoresInFloat64) {
     double score = 0;
     for (int64_t d = 0; d < dim; ++d) {
       const double difference = double(load(z[d])) - double(load(code[d]));

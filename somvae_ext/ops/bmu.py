@@ -41,7 +41,7 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
         itself. The winner is the code with the smallest score, the smallest index among equal ones, and the distance
         is its score, rounded once: the same bits whatever N, the blocking, the number of threads and the processor. So
         distances are never negative, and neither an offset that data and codes share nor a feature that dwarfs the
-        others changes the winner. (The search itself runs in float32, with a bound on what its rounding can hide.)
+        others changes the winner. (A first pass in the inputs' precision has a bound on what its rounding can hide.)
         On CUDA the score is a float32 sum (float64 for float64) with one fused multiply-add per d, whose winner's true
         distance exceeds the true minimum by at most a factor of 1 + 2 (D + 2) eps.
 
@@ -65,7 +65,10 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
 
 
 def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
-    """The same in pure torch: all scores of a block of rows, then a stable sort (which puts NaN last)."""
+    """The same in pure torch: all scores of a block of rows, then a stable sort (which puts NaN last).
+
+    It needs a device with float64, which MPS is not.
+    """
     sizes: dict[str, int] = {}
     _arguments.check_floating("bmu", z=z, codebook=codebook)
     _arguments.check_shape("bmu", "z", z, "N D", sizes)
@@ -77,20 +80,21 @@ def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
 
     z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
     block = max(1, _REFERENCE_BLOCK_SCORES // max(1, len(codebook)))
-    nearest = [_scores(rows, codebook.detach()).sort(dim=1, stable=True) for rows in z.detach().split(block)]
+    columns = codebook.detach().double().T.contiguous()
+    nearest = [_scores(rows, columns).sort(dim=1, stable=True) for rows in z.detach().split(block)]
     score = torch.cat([values[:, :k] for values, _ in nearest])
     index = torch.cat([order[:, :k] for _, order in nearest]).masked_fill(score.isnan(), 0)
 
     # Once more for the winners alone, for the gradient's sake: it adds nothing to the score, or what infinite distances
     # and NaN add. F.embedding and not codebook[index], whose gradient is added up in the threads' order on the CPU.
-    again = (z[:, None] - F.embedding(index, codebook)).square().sum(dim=2)
-    distance = score.to(z.dtype) + torch.where(again.isfinite(), again - again.detach(), again)
+    again = (z.double()[:, None] - F.embedding(index, codebook).double()).square().sum(dim=2)
+    distance = (score + torch.where(again.isfinite(), again - again.detach(), again)).to(z.dtype)
     return BestMatch(distance.squeeze(1), index.squeeze(1)) if k == 1 else BestMatch(distance, index)
 
 
-def _scores(rows: Tensor, codes: Tensor) -> Tensor:
-    """Squared distances in float64, feature by feature: ``[N, D], [K, D] -> [N, K]``."""
-    score = torch.zeros(len(rows), len(codes), dtype=torch.float64, device=rows.device)
-    for x, e in zip(rows.double().unbind(dim=1), codes.double().unbind(dim=1), strict=True):
-        score = score + (x[:, None] - e).square()
+def _scores(rows: Tensor, columns: Tensor) -> Tensor:
+    """Squared distances in float64, feature by feature: ``[N, D]``, features of codes ``[D, K] -> [N, K]``."""
+    score = columns.new_zeros(len(rows), columns.shape[1])
+    for x, codes in zip(rows.double().unbind(dim=1), columns, strict=True):
+        score = score + (x[:, None] - codes).square()
     return score

@@ -308,7 +308,7 @@ class WinnerSearch:
 
 def _square_roots(x: Tensor) -> Tensor:
     """On the CPU by numpy, on one thread, because torch would wake all of them for this little."""
-    return x.sqrt() if x.is_cuda or x.requires_grad else torch.from_numpy(np.sqrt(x.numpy()))
+    return x.sqrt() if x.device.type != "cpu" or x.requires_grad else torch.from_numpy(np.sqrt(x.numpy()))
 
 
 def _tiles(x: Tensor, codebook: Tensor, distance: str | Distance) -> tuple[Tensor, ...]:

@@ -329,7 +329,7 @@ def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool
 
 def _weighted_sum(values: Tensor, weight: Tensor | None) -> float | Tensor:
     """In float64. On the CPU by numpy, on one thread, because torch would wake all of them for this little."""
-    if values.is_cuda:
+    if values.device.type != "cpu":
         return values.double().sum() if weight is None else weight @ values.double()
     array = values.numpy()
     return float(array.sum(dtype=np.float64) if weight is None else (weight.numpy() * array).sum())

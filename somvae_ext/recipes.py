@@ -267,7 +267,7 @@ _OWN_LOSS = Preset(
     },
     strided=True,
     relabelling=0.8,
-    expected="no hardening, on MNIST of 4 x 4 nodes NMI .70, purity .79, topographic error .13 in 4 CPU minutes",
+    expected="no hardening, on MNIST of 4 x 4 nodes NMI .68, purity .77, topographic error .14 in 3 CPU minutes",
 )
 
 # Of still images large enough for strided convolutions.

@@ -204,8 +204,16 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
   module.def("bmu", &somvae::differentiable::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
   module.def("bmu_forward", &somvae::bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1, release_gil());
-  module.def("bmu_searched_again", &somvae::bmu_searched_again, py::arg("z"), py::arg("codebook"), py::arg("k") = 1,
-             release_gil());
+  const auto bmu_work = [](const at::Tensor& z, const at::Tensor& codebook, int64_t k) {
+    somvae::BmuWork work;
+    {
+      const py::gil_scoped_release released;
+      work = somvae::bmu_work(z, codebook, k);
+    }
+    return py::dict(py::arg("kernel") = work.kernel, py::arg("rescored") = work.rescored, py::arg("dense") = work.dense,
+                    py::arg("workspace_bytes") = work.workspace_bytes);
+  };
+  module.def("bmu_work", bmu_work, py::arg("z"), py::arg("codebook"), py::arg("k") = 1);
   using Tensors = std::vector<at::Tensor>;
   const auto bmu_pruned = [](const at::Tensor& z, const at::Tensor& codebook, const Tensors& index_parts,
                              const std::optional<at::Tensor>& hint, int64_t k) {

@@ -14,6 +14,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #define SOMVAE_HOST_DEVICE __host__ __device__
 
@@ -22,21 +23,43 @@
   type* name = reinterpret_cast<type*>(dynamic_shared_)
 
 namespace somvae {
-inline void check_launch(const char* kernel) {
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) {
-    throw std::runtime_error(std::string("somvae_ext: CUDA refused to launch ") + kernel + ": " +
-                             cudaGetErrorString(error));
+
+// Launches and asks this launch, not cudaGetLastError, what came of it: the last error may be another's.
+template <class... Parameters, class... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t dynamic_shared_bytes,
+            void* stream, Arguments&&... arguments) {
+  constexpr size_t granted_unasked = 48 << 10;
+  cudaError_t error = cudaSuccess;
+  if (dynamic_shared_bytes > granted_unasked) {
+    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(dynamic_shared_bytes));
   }
+  if (error == cudaSuccess) {
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = dynamic_shared_bytes;
+    config.stream = static_cast<cudaStream_t>(stream);
+    error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
+  }
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // so that nobody else is blamed for ours
+  // A kernel that failed while it ran breaks the context, and every later call reports it.
+  const bool earlier = error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure ||
+                       error == cudaErrorAssert || error == cudaErrorMisalignedAddress ||
+                       error == cudaErrorIllegalInstruction || error == cudaErrorHardwareStackError ||
+                       error == cudaErrorInvalidAddressSpace || error == cudaErrorInvalidPc ||
+                       error == cudaErrorLaunchTimeout || error == cudaErrorECCUncorrectable;
+  const std::string what = earlier ? "CUDA reports an error of work that was launched before " + std::string(name)
+                                   : "CUDA refused to launch " + std::string(name);
+  throw std::runtime_error("somvae_ext: " + what + ": " + cudaGetErrorString(error));
 }
+
 }  // namespace somvae
 
 #define SOMVAE_STRIP_PARENTHESES(...) __VA_ARGS__
-#define LAUNCH(kernel, grid, block, bytes, stream, ...)                                                      \
-  do {                                                                                                       \
-    SOMVAE_STRIP_PARENTHESES kernel<<<grid, block, bytes, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__); \
-    ::somvae::check_launch(#kernel);                                                                         \
-  } while (0)
+#define LAUNCH(kernel, grid, block, bytes, stream, ...) \
+  ::somvae::launch(#kernel, &SOMVAE_STRIP_PARENTHESES kernel, grid, block, bytes, stream, __VA_ARGS__)
 
 #define SOMVAE_CALL_SITE
 

@@ -20,9 +20,16 @@ using at::Tensor;
 // z floating [N, D], codebook floating [K, D], k 1 or 2
 // -> distance compute [N] or [N, 2], index [N] or [N, 2]
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
-// Runs the same search and returns how many rows the tensor cores left to the exact kernel, 0 where another kernel
-// searches. For benchmarks: waits for the device, and is exposed by _C alone.
-int64_t bmu_searched_again(const Tensor& z, const Tensor& codebook, int64_t k);
+// What a search does besides its first pass. For tests and benchmarks: waits for the device, and is exposed by _C
+// alone.
+struct BmuWork {
+  std::string kernel;    // of the first pass: cpu, exact, ffma or tensor_core (bmu/bmu_policy.h)
+  int64_t rescored = 0;  // pairs of a row and a code that were scored again in float32
+  int64_t dense = 0;     // rows of which all codes were scored in float64
+  int64_t workspace_bytes = 0;
+};
+// Runs the same search. On the CPU nothing is counted.
+BmuWork bmu_work(const Tensor& z, const Tensor& codebook, int64_t k);
 // bmu with the help of a BMUIndex (somvae_ext/ops/bmu_index.py): its tensors, and hint [N] or none; CPU only.
 // -> distance, index, work int64 [3]: multiply-adds spent on projecting rows, on screening and on scores
 std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,

@@ -45,8 +45,9 @@ void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor&
 
 struct Search {
   Tensor distance, index;
-  Tensor workspace;           // of the search on CUDA
-  bool counted_rows = false;  // the workspace begins with the number of rows that were searched again
+  // On CUDA:
+  BmuPlan plan = {};
+  Tensor workspace;
 };
 
 Search find_best_units(const Tensor& z, const Tensor& codebook, int64_t k) {
@@ -82,8 +83,9 @@ Search find_best_units(const Tensor& z, const Tensor& codebook, int64_t k) {
                           static_cast<int>(k)};
     if (z.is_cuda()) {
       RUN_ON_CUDA(z, {
-        search.workspace = at::empty({bmu_cuda_workspace_bytes(args)}, z.options().dtype(at::kByte));
-        search.counted_rows = bmu_cuda(args, search.workspace.mutable_data_ptr(), stream);
+        search.plan = plan_bmu_cuda(args);
+        search.workspace = at::empty({search.plan.workspace_bytes}, z.options().dtype(at::kByte));
+        bmu_cuda(args, search.plan, search.workspace.mutable_data_ptr(), stream);
       });
       return;
     }
@@ -99,10 +101,12 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
   return {search.distance, search.index};
 }
 
-int64_t bmu_searched_again(const Tensor& z, const Tensor& codebook, int64_t k) {
+BmuWork bmu_work(const Tensor& z, const Tensor& codebook, int64_t k) {
   const Search search = find_best_units(z, codebook, k);
-  if (!search.counted_rows) return 0;
-  return search.workspace.narrow(0, 0, sizeof(int64_t)).view(at::kLong).item<int64_t>();
+  if (search.plan.workspace_bytes == 0) return {z.is_cuda() ? kernel_name(search.plan.kernel) : "cpu"};
+  const Tensor counters = search.workspace.narrow(0, 0, 2 * sizeof(int64_t)).view(at::kLong).cpu();
+  return {kernel_name(search.plan.kernel), counters[0].item<int64_t>(), counters[1].item<int64_t>(),
+          search.plan.workspace_bytes};
 }
 
 std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "bmu/bmu_policy.h"
 #include "dtypes.h"
 
 namespace somvae {
@@ -10,8 +11,6 @@ namespace somvae {
 // the three operations rounded by itself, never fused. The code with the smallest score wins; equal scores go to the
 // smaller code, and a NaN score never wins. The distance is the score, rounded once to Compute<T>. A slot without a
 // winner gets distance NaN and index 0.
-//
-// On CUDA the score is, until its kernels are certified too, a sum in Compute<T> with one fused multiply-add per d.
 template <class T>
 struct BmuArgs {
   const T* z;            // [rows, dim]
@@ -52,13 +51,13 @@ void bmu_backward_z_cpu(const BmuBackwardArgs<T>& args, int64_t first_row, int64
 template <class T>
 void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
 
-// On CUDA the search wants memory of its own, as much as the first function says for these arguments on the current
-// device. Returns whether the first 8 bytes of that memory hold the number of rows that had to be searched again, as
-// they do where the tensor cores search.
+// On CUDA the search wants a plan for these arguments on the current device, and workspace, as much as that says. At
+// the workspace's beginning it leaves two 64-bit numbers: how many pairs of a row and a code were scored again in
+// float32, and how many rows were searched in float64 because their candidates were too many.
 template <class T>
-int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>& args);
+BmuPlan plan_bmu_cuda(const BmuArgs<T>& args);
 template <class T>
-bool bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream);
+void bmu_cuda(const BmuArgs<T>& args, const BmuPlan& plan, void* workspace, void* stream);
 template <class T>
 void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream);
 

@@ -1,148 +1,236 @@
+#include <algorithm>
+#include <cstdlib>
+
 #include "bmu/bmu_backward_kernel.cuh"
 #include "bmu/bmu_policy.h"
 #include "bmu/candidate_keys.cuh"
+#include "bmu/decide_kernel.cuh"
+#include "bmu/difference_search_kernel.cuh"
 #include "bmu/exact_search_kernel.cuh"
+#include "bmu/rescore_kernel.cuh"
 #include "bmu/tensor_core_search_kernel.cuh"
 #include "cuda/device_properties.cuh"
 #include "cuda/workspace.h"
 
+// A search in steps: a first pass over all codes, scores by differences for those that it could not rule out, and
+// scores in float64 for those that can win. Launches, for each block of rows:
+//
+//   ffma          clear, difference_search, list_certain, rescore, decide, exact_search, join_pieces
+//   tensor_core   prepare_rows, tensor_core_search, find_limits, rescore (best tile), rescore (others), decide,
+//                 exact_search, join_pieces; and once codebook_mean (float32 alone), codebook_norm, pack_codebook
+//   exact         exact_search, join_pieces; all rows are one block
+//
+// and one to clear the counters. What the later steps have to do is known to the device alone: those that have nothing
+// to do return at once.
+//
+// Instructions (of 32 lanes, as 32 N K D multiply-adds are one) and bytes beside inputs and outputs:
+//   ffma          2 N K D on the FP32 units; 8 (k + 1) N written once and 170 N of workspace
+//   tensor_core   3 N K D multiply-adds of float16 (16-bit types: 1); for each of N K / 64 tiles 4 bytes written, and
+//   some
+//                 20 read, mostly from the second-level cache; operands of 4 D bytes (2 D) per row and code; then 2 D
+//                 on the FP32 units for each pair that is scored again
+//   decide        3 D in float64 for each candidate, of which most rows have one, and 8 D bytes read for it
+//   exact_search  3 K D in float64 for each row. Float64 has half the rate of float32 on data-centre GPUs, and a 64th
+//   on
+//                 others
+// At worst every pair is scored again and every row is searched in float64, as where all codes are equal: beside ffma's
+// first pass alone that takes 2 + 3 times as long on a data-centre GPU, and 2 + 96 times on others.
 namespace somvae {
 namespace {
 
-template <class T>
-BmuPlan plan_for(const BmuArgs<T>& args) {
-  const DeviceProperties device = current_device_properties();
-  return plan_bmu(args.rows, args.units, args.dim, kBmuDtype<T>, device.multiprocessors, device.capability);
+template <class C, class T>
+bool vectors(const BmuArgs<T>& args) {
+  return chunks_are_aligned<C>(args.z, args.dim) && chunks_are_aligned<C>(args.codebook, args.dim);
 }
 
 template <class T>
-ExactSearch<T> exact_search(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspace) {
-  ExactSearch<T> search = {};
-  search.args = args;
-  search.selection.rows = args.rows;
-  search.vectors = chunks_are_aligned(args.z, args.dim) && chunks_are_aligned(args.codebook, args.dim);
-  if (plan.slices == 1) return search;
-  if constexpr (std::is_same_v<T, double>) {
-    search.slice_score = workspace.take<double>(plan.slices * args.rows * args.k);
-    search.slice_index = workspace.take<int64_t>(plan.slices * args.rows * args.k);
-  } else {
-    search.keys = workspace.take<Key>(args.rows * args.k);
-    search.stride = args.k;
-  }
-  return search;
+BmuArgs<T> rows_of(const BmuArgs<T>& args, int64_t first, int64_t count) {
+  BmuArgs<T> some = args;
+  some.z += first * args.dim;
+  some.distance += first * args.k;
+  some.index += first * args.k;
+  some.rows = count;
+  return some;
 }
 
+// --- The steps' memory, in the order of the steps
+// ----------------------------------------------------------------------
+
 template <class T>
-TensorCoreSearch<T> tensor_core_search(const BmuArgs<T>& args, Workspace& workspace) {
-  constexpr int vector = 16 / int(sizeof(T));
-  const auto aligned = [&](const T* matrix) {
-    return args.dim % vector == 0 && reinterpret_cast<uintptr_t>(matrix) % 16 == 0;
-  };
-  TensorCoreSearch<T> search = {};
-  search.args = args;
-  search.vectors = aligned(args.z) && aligned(args.codebook);
-  search.uncertain_count = workspace.take<Key>(1);
-  search.keys = workspace.take<Key>(args.rows * (args.k + 1));
-  search.uncertain = workspace.take<int64_t>(args.rows);
-  search.largest_norm = workspace.take<uint32_t>(1);
-  search.norm = workspace.take<float>(args.units);
-  if constexpr (std::is_same_v<T, float>) {
-    search.mean = workspace.take<float>(padded_dim<T>(args.dim));
-    search.centred = workspace.take<float>(args.units * padded_dim<T>(args.dim));
+struct Steps {
+  SearchCounters* counters;
+  DifferenceSearch<T> difference;
+  TensorCoreSearch<T> tensor_core;
+  TensorCoreLimits<T> limits;
+  Rescore<T> rescore;
+  Decide<T> decide;
+  ExactSearch<T> exact;
+};
+
+// For blocks of at most plan.block_rows rows.
+template <class T>
+Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspace) {
+  const int64_t rows = std::min(plan.block_rows, args.rows);
+  Steps<T> steps = {};
+  steps.counters = workspace.take<SearchCounters>(1);
+
+  steps.exact.blocks = plan.exact_blocks;
+  steps.exact.vectors = vectors<double>(args);
+  steps.exact.score = workspace.take<double>(plan.exact_blocks * 2 * kExactRows * args.k);
+  steps.exact.index = workspace.take<int64_t>(plan.exact_blocks * 2 * kExactRows * args.k);
+  if constexpr (!std::is_same_v<T, double>) {
+    const CandidateLists lists = {workspace.take<int>(rows), workspace.take<Key>(rows * kMostCandidates),
+                                  workspace.take<int64_t>(rows), workspace.take<Key>(1)};
+    float* limit = workspace.take<float>(rows);
+    const ScoreLimit<float> score_limits(args.dim);
+    const bool aligned = vectors<float>(args);
+
+    Rescore<T>& rescore = steps.rescore;
+    rescore.vectors = aligned;
+    rescore.chunk_rows = plan.chunk_rows;
+    rescore.limits = score_limits;
+    rescore.lists = lists;
+    rescore.counters = steps.counters;
+    rescore.limit = limit;
+
+    steps.decide = {args, aligned, score_limits, lists, steps.counters};
+
+    if (plan.kernel == BmuKernel::ffma) {
+      Key* smallest = workspace.take<Key>(rows * (args.k + 1));
+      steps.difference = {args, aligned, plan.first_blocks, score_limits, smallest, limit, lists};
+    } else {
+      TensorCoreSearch<T>& search = steps.tensor_core;
+      search.args = args;
+      search.blocks = plan.first_blocks;
+      search.pitch = tiles_of(rows, kTensorCoreTile) * kTensorCoreTile;
+      const int64_t units = tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile, stages = stages_of<T>(args.dim);
+      search.codes = workspace.take<TensorCoreStage>(units / kTensorCoreTile * stages);
+      search.rows = workspace.take<TensorCoreStage>(search.pitch / kTensorCoreTile * stages);
+      if constexpr (std::is_same_v<T, float>) search.mean = workspace.take<float>(args.dim);
+      search.largest_norm = workspace.take<uint32_t>(2 * units / kRescoredCodes);
+      search.largest_feature = search.largest_norm + units / kRescoredCodes;
+      search.norm = workspace.take<float>(units);
+      search.row_norm = workspace.take<float>(search.pitch);
+      search.row_radius = workspace.take<float>(search.pitch);
+      search.row_factor = workspace.take<float>(search.pitch);
+      search.least = workspace.take<float>(units / kRescoredCodes * search.pitch);
+
+      rescore.approximate = search;
+      rescore.tail = workspace.take<float>(rows);
+      rescore.best_tile = workspace.take<int32_t>(rows);
+      rescore.smallest = workspace.take<Key>(rows * args.k);
+      steps.limits = {search, lists, limit, rescore.tail, rescore.best_tile, rescore.smallest};
+    }
   }
-  return search;
+  return steps;
+}
+
+// --- The steps
+// ---------------------------------------------------------------------------------------------------------
+
+template <class T, int k>
+void search_exactly(const ExactSearch<T>& search, void* stream) {
+  LAUNCH((exact_search_kernel<T, k>), dim3(search.blocks), kScoreThreads, 0, stream, search);
+  LAUNCH((join_pieces_kernel<T, k>), blocks_for(search.selection.rows, kThreads), kThreads, 0, stream, search);
+}
+
+template <class T, int k, Rescored which>
+void score_again(const Rescore<T>& rescore, void* stream) {
+  const int64_t items = tiles_of(rescore.args.units, kRescoredCodes) * tiles_of(rescore.args.rows, rescore.chunk_rows);
+  LAUNCH((rescore_kernel<T, k, which>), blocks_for(items, 1), kScoreThreads, 0, stream, rescore);
 }
 
 template <class T, int k>
-void launch_exact_kernel(const ExactSearch<T>& search, bool few_rows, dim3 grid, void* stream) {
+void pass_by_differences(const DifferenceSearch<T>& search, bool few_rows, const Rescore<T>& rescore, void* stream) {
+  const int64_t rows = search.args.rows;
+  LAUNCH((clear_keys_kernel), blocks_for(rows * (k + 1), kThreads), kThreads, 0, stream, search.smallest,
+         rows * (k + 1));
   if (few_rows) {
-    LAUNCH((exact_search_kernel<T, k, kExactFewRows / kExactHeight>), grid, kExactThreads, 0, stream, search);
+    LAUNCH((difference_search_kernel<T, k, kDifferenceFewRows>), dim3(search.blocks), kScoreThreads, 0, stream, search);
   } else {
-    LAUNCH((exact_search_kernel<T, k, kExactRows / kExactHeight>), grid, kExactThreads, 0, stream, search);
+    LAUNCH((difference_search_kernel<T, k, kDifferenceRows>), dim3(search.blocks), kScoreThreads, 0, stream, search);
   }
+  LAUNCH((list_certain_kernel<T, k>), blocks_for(rows, kThreads), kThreads, 0, stream, search);
+  score_again<T, k, Rescored::all_tiles>(rescore, stream);
 }
 
-template <class T, int k>
-void search_exactly(const BmuArgs<T>& args, const BmuPlan& plan, void* memory, void* stream) {
-  Workspace workspace(memory);
-  const ExactSearch<T> search = exact_search(args, plan, workspace);
-  const unsigned row_blocks = blocks_for(args.rows, kThreads);
-  if (search.keys != nullptr) {
-    const unsigned blocks = blocks_for(args.rows * k, kThreads);
-    LAUNCH((clear_keys_kernel), blocks, kThreads, 0, stream, search.keys, args.rows * k);
-  }
-  const dim3 grid(blocks_for(args.rows, plan.few_rows ? kExactFewRows : kExactRows), plan.slices);
-  launch_exact_kernel<T, k>(search, plan.few_rows, grid, stream);
-  if constexpr (std::is_same_v<T, double>) {
-    if (plan.slices > 1) LAUNCH((merge_slices_kernel<T, k>), row_blocks, kThreads, 0, stream, search, plan.slices);
-  } else if (search.keys != nullptr) {
-    LAUNCH((unpack_keys_kernel<k>), row_blocks, kThreads, 0, stream, search.keys, k, search.selection, args.distance,
-           args.index);
-  }
-}
-
-template <class T, int k>
-void search_by_tensor_cores(const BmuArgs<T>& args, const BmuPlan& plan, void* memory, void* stream) {
-  Workspace workspace(memory);
-  const TensorCoreSearch<T> search = tensor_core_search(args, workspace);
-  LAUNCH((clear_tensor_core_search_kernel<k>), blocks_for(args.rows * (k + 1), kThreads), kThreads, 0, stream,
-         search.keys, args.rows, search.uncertain_count, search.largest_norm);
+template <class T>
+void prepare_codes(const TensorCoreSearch<T>& search, void* stream) {
+  const BmuArgs<T>& args = search.args;
   if constexpr (std::is_same_v<T, float>) {
-    LAUNCH((codebook_mean_kernel<T>), blocks_for(padded_dim<T>(args.dim), kMeanFeatures), kMeanFeatures * kMeanGroups,
-           0, stream, search);
+    LAUNCH((codebook_mean_kernel<T>), blocks_for(args.dim, kMeanFeatures), kMeanFeatures * kMeanGroups, 0, stream,
+           search);
   }
-  LAUNCH((codebook_norm_kernel<T>), blocks_for(args.units, 1), kNormThreads, 0, stream, search);
-  const dim3 grid(blocks_for(args.rows, kTensorCoreTile), plan.slices);
-  LAUNCH((tensor_core_search_kernel<T, k>), grid, kTensorCoreThreads, 0, stream, search);
-  LAUNCH((certify_kernel<T, k>), blocks_for(args.rows, kCertifyRows), kCertifyRows, 0, stream, search);
+  LAUNCH((codebook_norm_kernel<T>), blocks_for(args.units, kWarpsPerBlock), kThreads, 0, stream, search);
+  LAUNCH((pack_codebook_kernel<T>), blocks_for(args.units, kWarpsPerBlock), kThreads, 0, stream, search);
+}
 
-  // What is still uncertain, how much of it only the device knows.
-  ExactSearch<T> second = {};
-  second.args = args;
-  second.selection = {args.rows, search.uncertain, search.uncertain_count};
-  second.vectors = chunks_are_aligned(args.z, args.dim) && chunks_are_aligned(args.codebook, args.dim);
-  second.keys = search.keys;
-  second.stride = k + 1;
-  launch_exact_kernel<T, k>(second, plan.few_rows, dim3(plan.second_rows, plan.second_slices), stream);
-  LAUNCH((unpack_keys_kernel<k>), blocks_for(args.rows, kThreads), kThreads, 0, stream, search.keys, k + 1,
-         second.selection, args.distance, args.index);
+template <class T, int k>
+void pass_by_tensor_cores(const TensorCoreLimits<T>& limits, const Rescore<T>& rescore, void* stream) {
+  const TensorCoreSearch<T>& search = limits.search;
+  const BmuArgs<T>& args = search.args;
+  LAUNCH((prepare_rows_kernel<T>), blocks_for(args.rows, kWarpsPerBlock), kThreads, 0, stream, search);
+  LAUNCH((tensor_core_search_kernel<T>), dim3(search.blocks), kTensorCoreThreads, tensor_core_shared_bytes<T>(args.dim),
+         stream, search);
+  LAUNCH((find_limits_kernel<T, k>), blocks_for(args.rows, kThreads), kThreads, 0, stream, limits);
+  score_again<T, k, Rescored::best_tile>(rescore, stream);
+  score_again<T, k, Rescored::other_tiles>(rescore, stream);
 }
 
 template <class T, int k>
 void search(const BmuArgs<T>& args, const BmuPlan& plan, void* memory, void* stream) {
-  if constexpr (!std::is_same_v<T, double>) {
-    if (plan.kernel == BmuKernel::tensor_core) return search_by_tensor_cores<T, k>(args, plan, memory, stream);
+  Workspace workspace(memory);
+  Steps<T> steps = lay_out(args, plan, workspace);
+  uint32_t* const maxima = steps.tensor_core.largest_norm;
+  const int64_t count =
+      maxima == nullptr ? 0 : 2 * tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile / kRescoredCodes;
+  LAUNCH((clear_counters_kernel), blocks_for(count + 1, kThreads), kThreads, 0, stream, steps.counters, maxima, count);
+  if constexpr (std::is_same_v<T, double>) {
+    steps.exact.args = args;
+    steps.exact.selection = {args.rows, nullptr, nullptr};
+    search_exactly<T, k>(steps.exact, stream);
+  } else {
+    if (plan.kernel == BmuKernel::tensor_core) prepare_codes(steps.tensor_core, stream);
+    for (int64_t first = 0; first < args.rows; first += plan.block_rows) {
+      const BmuArgs<T> some = rows_of(args, first, std::min(plan.block_rows, args.rows - first));
+      steps.rescore.args = steps.decide.args = steps.exact.args = some;
+      if (plan.kernel == BmuKernel::ffma) {
+        steps.difference.args = some;
+        pass_by_differences<T, k>(steps.difference, plan.few_rows, steps.rescore, stream);
+      } else {
+        steps.limits.search.args = some;
+        pass_by_tensor_cores<T, k>(steps.limits, steps.rescore, stream);
+      }
+      LAUNCH((decide_kernel<T, k>), blocks_for(some.rows, kDecidedRows), kDecidedRows, 0, stream, steps.decide);
+      const CandidateLists& lists = steps.decide.lists;
+      steps.exact.selection = {some.rows, lists.dense, lists.dense_count};
+      search_exactly<T, k>(steps.exact, stream);
+    }
   }
-  search_exactly<T, k>(args, plan, memory, stream);
 }
 
 }  // namespace
 
 template <class T>
-int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>& args) {
-  if (args.rows == 0) return 0;
-  const BmuPlan plan = plan_for(args);
+BmuPlan plan_bmu_cuda(const BmuArgs<T>& args) {
+  if (args.rows == 0) return {};
+  const DeviceProperties device = current_device_properties();
+  BmuPlan plan = plan_bmu(args.rows, args.units, args.dim, kBmuDtype<T>, args.k, device.multiprocessors,
+                          device.capability, std::getenv("SOMVAE_EXT_BMU_KERNEL"));
   Workspace workspace(nullptr);
-  if constexpr (!std::is_same_v<T, double>) {
-    if (plan.kernel == BmuKernel::tensor_core) {
-      tensor_core_search(args, workspace);
-      return workspace.used();
-    }
-  }
-  exact_search(args, plan, workspace);
-  return workspace.used();
+  lay_out(args, plan, workspace);
+  plan.workspace_bytes = workspace.used();
+  return plan;
 }
 
 template <class T>
-bool bmu_cuda(const BmuArgs<T>& args, void* workspace, void* stream) {
-  if (args.rows == 0) return false;
-  const BmuPlan plan = plan_for(args);
+void bmu_cuda(const BmuArgs<T>& args, const BmuPlan& plan, void* workspace, void* stream) {
+  if (args.rows == 0) return;
   if (args.k == 1) {
     search<T, 1>(args, plan, workspace, stream);
   } else {
     search<T, 2>(args, plan, workspace, stream);
   }
-  return plan.kernel == BmuKernel::tensor_core;
 }
 
 template <class T>
@@ -155,9 +243,9 @@ void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream) {
   }
 }
 
-#define INSTANTIATE(T)                                          \
-  template int64_t bmu_cuda_workspace_bytes(const BmuArgs<T>&); \
-  template bool bmu_cuda(const BmuArgs<T>&, void*, void*);      \
+#define INSTANTIATE(T)                                                               \
+  template BmuPlan plan_bmu_cuda(const BmuArgs<T>&);                                 \
+  template void bmu_cuda(const BmuArgs<T>&, const BmuPlan&, void* workspace, void*); \
   template void bmu_backward_cuda(const BmuBackwardArgs<T>&, void*);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -1,11 +1,10 @@
-// Which codes can win a row, by scores that are computed quickly. Plain C++, for every level.
+// Which codes can win a row, by scores that are computed quickly. Plain C++, for every level, and for CUDA.
 //
 // The winner is defined by exact scores E (bmu.h): float64, rounded after every operation. A search computes scores F
 // in C, fused or not, whose rounding it need not know: both stand within a bound of the true distance S.
 //
-//   F: a difference is rounded once, which counts twice in its square, the square is rounded at most once, and each of
-//   D
-//      terms takes part in at most D - 1 sums: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
+//   F: a difference is rounded once, which counts twice in its square, the square is rounded at most once, and each
+//      of D terms takes part in at most D - 1 sums: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
 //        |F - S| <= g S + t,   t = 4 D times the smallest normal number of C: squares that vanish, flushed to 0 or not.
 //   E: likewise with h, the g of float64, and a t that is at most that of C.
 //
@@ -25,6 +24,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "device.h"
+
 namespace somvae {
 
 // gamma_n = n u / (1 - n u), the relative error of n roundings.
@@ -36,6 +37,7 @@ constexpr double kRoundoff = std::numeric_limits<C>::epsilon() / 2;
 template <class C>
 class ScoreLimit {
  public:
+  ScoreLimit() = default;  // every code can win
   explicit ScoreLimit(int64_t dim) {
     const double terms = double(dim + 2), u = kRoundoff<C>;
     if (terms * u < 0.125) {  // so that the factor is below 2
@@ -47,7 +49,7 @@ class ScoreLimit {
     }
   }
 
-  C operator()(C best) const { return best * factor_ + tiny_; }
+  SOMVAE_HOST_DEVICE C operator()(C best) const { return best * factor_ + tiny_; }
 
  private:
   C factor_ = 1, tiny_ = std::numeric_limits<C>::infinity();

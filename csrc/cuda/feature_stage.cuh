@@ -25,25 +25,24 @@ struct FeatureStage {
   FeatureChunk<C> chunk[kChunks + 1];
 };
 
-template <class T>
-struct alignas(sizeof(T) * 4) FourFeatures {
-  T feature[4];
+template <class T, int count>
+struct alignas(sizeof(T) * count) SomeFeatures {
+  T feature[count];
 };
 
-// Whether copy_features may take a chunk of this matrix at once.
-template <class T>
+// Whether copy_features may take a chunk of this matrix at once, on its way to FeatureStage<C>.
+template <class C, class T>
 inline bool chunks_are_aligned(const T* matrix, int64_t dim) {
-  constexpr int size = FeatureChunk<Compute<T>>::kSize;
+  constexpr int size = FeatureChunk<C>::kSize;
   return dim % size == 0 && reinterpret_cast<uintptr_t>(matrix) % (size * sizeof(T)) == 0;
 }
 
 // Begins to bring features [d0, d0 + kDepth) of `items` items, in the type that is computed in, to `stage`. Item i is
 // row row_of(i) of matrix [., dim]; zeros where that is negative, and for features past the end. All `threads` threads
-// of the block call it. 16-bit features are converted on the way and so are there at once.
-template <int items, int threads, class T, class RowOf>
-__device__ inline void copy_features(FeatureStage<Compute<T>>* stage, const T* matrix, int64_t d0, int64_t dim,
-                                     bool aligned, RowOf row_of) {
-  using C = Compute<T>;
+// of the block call it. Features of another type are converted on the way and so are there at once.
+template <int items, int threads, class C, class T, class RowOf>
+__device__ inline void copy_features(FeatureStage<C>* stage, const T* matrix, int64_t d0, int64_t dim, bool aligned,
+                                     RowOf row_of) {
   constexpr int kChunks = FeatureStage<C>::kChunks, kSize = FeatureChunk<C>::kSize;
   static_assert(threads % kChunks == 0);
   const int chunk = threadIdx.x % kChunks;
@@ -67,8 +66,8 @@ __device__ inline void copy_features(FeatureStage<Compute<T>>* stage, const T* m
     } else {
       FeatureChunk<C> converted = {};
       if (present && aligned && first < dim) {
-        const auto four = *reinterpret_cast<const FourFeatures<T>*>(from + first);
-        for (int e = 0; e < kSize; ++e) converted.feature[e] = load(four.feature[e]);
+        const auto some = *reinterpret_cast<const SomeFeatures<T, kSize>*>(from + first);
+        for (int e = 0; e < kSize; ++e) converted.feature[e] = load(some.feature[e]);
       } else if (present && !aligned) {
         for (int e = 0; e < kSize; ++e) converted.feature[e] = first + e < dim ? load(from[first + e]) : C(0);
       }

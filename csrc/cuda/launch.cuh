@@ -27,4 +27,9 @@ inline unsigned blocks_for(int64_t elements, int64_t per_block) {
 __device__ inline int64_t global_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t total_threads() { return int64_t(gridDim.x) * blockDim.x; }
 
+// The same of warps, in blocks of kThreads.
+constexpr int kWarpsPerBlock = kThreads / 32;
+__device__ inline int64_t global_warp() { return int64_t(blockIdx.x) * kWarpsPerBlock + threadIdx.x / 32; }
+__device__ inline int64_t total_warps() { return int64_t(gridDim.x) * kWarpsPerBlock; }
+
 }  // namespace somvae

@@ -1,7 +1,7 @@
 // Products of small matrices by the tensor cores (mma.sync, compute capability 8.0): d += a b, executed by a warp.
 //
-// a is 16 x depth, b is depth x 8, d is 16 x 8, with depth 8 for TF32 and 16 for the 16-bit types. A register holds a
-// "word": one TF32 number, or two consecutive 16-bit ones. With group = lane / 4 and member = lane % 4, a lane holds
+// a is 16 x 16, b is 16 x 8, both of a 16-bit type, d is 16 x 8. A register holds a "word": two consecutive numbers.
+// With group = lane / 4 and member = lane % 4, a lane holds
 //   a[0], a[1]: words `member` of rows group and group + 8;  a[2], a[3]: words `member + 4` of the same rows
 //   b[0], b[1]: words `member` and `member + 4` of column `group`
 //   d[0], d[1]: columns 2 member and 2 member + 1 of row group;  d[2], d[3]: of row group + 8
@@ -27,18 +27,13 @@ inline float add_toward_zero(float sum, double term) {
   return std::fabs(double(rounded)) > std::fabs(exact) ? std::nextafterf(rounded, 0.0f) : rounded;
 }
 
-template <class T, int per_word>
+template <class T>
 float element(uint32_t word, int e) {
-  if constexpr (per_word == 1) {
-    return bits_to_float(word & 0xffffe000u);  // the bits that TF32 has
-  } else {
-    return load(T{static_cast<uint16_t>(word >> 16 * e)});
-  }
+  return load(T{static_cast<uint16_t>(word >> 16 * e)});
 }
 
 template <class T>
 void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CallSite site) {
-  constexpr int per_word = std::is_same_v<T, float> ? 1 : 2;
   exchange_operands({{a[0], a[1], a[2], a[3], b[0], b[1]}}, site);
   const unsigned group = position->lane / 4, member = position->lane % 4;
   for (unsigned half = 0; half < 2; ++half) {
@@ -46,11 +41,11 @@ void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
       const Operands row = operands_of(4 * group + m);
       for (unsigned column = 0; column < 2; ++column) {
         const Operands other = operands_of(4 * (2 * member + column) + m);
-        for (int e = 0; e < per_word; ++e) {
+        for (int e = 0; e < 2; ++e) {
           for (unsigned bottom = 0; bottom < 2; ++bottom) {
             float& sum = d[2 * bottom + column];
-            const float x = element<T, per_word>(row.words[2 * half + bottom], e);
-            sum = add_toward_zero(sum, double(x) * element<T, per_word>(other.words[4 + half], e));
+            const float x = element<T>(row.words[2 * half + bottom], e);
+            sum = add_toward_zero(sum, double(x) * element<T>(other.words[4 + half], e));
           }
         }
       }
@@ -61,8 +56,16 @@ void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 }  // namespace simt
 #endif
 
-// The part of a float that TF32 has, the other bits cut off.
-__device__ inline float truncate_to_tf32(float value) { return bits_to_float(float_to_bits(value) & 0xffffe000u); }
+// To nearest, ties to even.
+__device__ inline Float16 round_to_half(float value) {
+#if defined(__CUDA_ARCH__)
+  Float16 half;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half.bits) : "f"(value));
+  return half;
+#else
+  return store<Float16>(value);
+#endif
+}
 
 // Reads four matrices of 8 rows x 4 words from shared memory. Lane l gives the address of row l % 8 of matrix l / 8,
 // and gets word `member` of row `group` of each matrix: the registers of 16-bit operands in their order.
@@ -85,7 +88,7 @@ __device__ inline void load_matrices(uint32_t (&words)[4], const uint4* row SOMV
 #endif
 }
 
-// T is float (whose words are TF32 numbers), Float16 or BFloat16.
+// T is Float16 or BFloat16.
 template <class T>
 __device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4],
                                            const uint32_t (&b)[2] SOMVAE_CALL_SITE) {
@@ -97,9 +100,7 @@ __device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4]
                : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                                     \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), \
                  "f"(c[3]))
-  if constexpr (std::is_same_v<T, float>) {
-    SOMVAE_MMA("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
-  } else if constexpr (std::is_same_v<T, Float16>) {
+  if constexpr (std::is_same_v<T, Float16>) {
     SOMVAE_MMA("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32");
   } else {
     SOMVAE_MMA("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");

@@ -7,11 +7,6 @@
 
 namespace somvae {
 
-constexpr int kWarpsPerBlock = kThreads / 32;
-
-__device__ inline int64_t global_warp() { return int64_t(blockIdx.x) * kWarpsPerBlock + threadIdx.x / 32; }
-__device__ inline int64_t total_warps() { return int64_t(gridDim.x) * kWarpsPerBlock; }
-
 template <class T>
 __global__ void som_head_kernel(SomHeadArgs<T> args) {
   using C = Compute<T>;

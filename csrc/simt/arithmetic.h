@@ -61,6 +61,12 @@ inline float __int_as_float(int bits) { return ::somvae::simt::bit_cast<float>(b
 inline long long __double_as_longlong(double value) { return ::somvae::simt::bit_cast<long long>(value); }
 inline double __longlong_as_double(long long bits) { return ::somvae::simt::bit_cast<double>(bits); }
 
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
+// Never fused: kernels are compiled for the twin without contraction.
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+
 template <class T>
 T __ldg(const T* address) {
   return *address;

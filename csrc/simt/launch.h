@@ -22,6 +22,8 @@ Device& device();
 
 // The names, without template arguments, of the kernels that this program has launched so far.
 const std::set<std::string>& launched_kernels();
+// How many launches there have been.
+int64_t launch_count();
 
 template <class Closure>
 void launch(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, const Closure& closure) {

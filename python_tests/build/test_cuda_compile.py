@@ -14,19 +14,23 @@ import pytest
 SOURCES = sorted(Path(__file__).resolve().parents[2].glob("csrc/*/*.cu"))
 
 # Registers per thread. A multiprocessor has 65536: at 64 each it runs 1024 threads, at 128 two of the blocks of 256
-# threads that keep a 4 x 4 tile of distances, or of sums in double, in registers, at 168 three of the blocks of 128
-# threads that keep an 8 x 8 tile, at 192 one block of 256 threads that keeps 64 sums of the tensor cores and their
-# operands.
+# threads that keep a 4 x 4 tile of distances, of sums in double, or 64 sums of the tensor cores in registers, and four
+# of the blocks of 128 threads that keep a 4 x 4 tile of scores, at 168 three of those that keep an 8 x 8 tile.
 BUDGET = {
-    "exact_search_kernel": 168,
-    "tensor_core_search_kernel": 192,
-    "certify_kernel": 96,
+    "difference_search_kernel": 168,
+    "list_certain_kernel": 64,
+    "tensor_core_search_kernel": 128,
+    "find_limits_kernel": 64,
     "codebook_mean_kernel": 64,
     "codebook_norm_kernel": 64,
+    "pack_codebook_kernel": 64,
+    "prepare_rows_kernel": 64,
+    "rescore_kernel": 128,
+    "decide_kernel": 64,
+    "exact_search_kernel": 128,
+    "join_pieces_kernel": 64,
+    "clear_counters_kernel": 64,
     "clear_keys_kernel": 64,
-    "clear_tensor_core_search_kernel": 64,
-    "unpack_keys_kernel": 64,
-    "merge_slices_kernel": 64,
     "bmu_backward_z_kernel": 64,
     "bmu_backward_codebook_kernel": 64,
     "segment_sum_tiles_kernel": 64,
@@ -62,9 +66,9 @@ BUDGET = {
     "adam_rows_kernel": 64,
 }
 
-# Bytes of shared memory per block, where the default is too much. Three blocks of the search in 100 KiB, the least that
-# a multiprocessor has since 8.0.
-SHARED = {"exact_search_kernel": 32 << 10}
+# Bytes of shared memory per block, where the default is too much. Three blocks of the search by differences, four of
+# the others, in 100 KiB, the least that a multiprocessor has since 8.0.
+SHARED = {"difference_search_kernel": 32 << 10, "rescore_kernel": 24 << 10, "exact_search_kernel": 24 << 10}
 SHARED_DEFAULT = 48 << 10
 
 

@@ -196,6 +196,6 @@ def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:
         native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, unit, order, offsets, len(prev) + 1)
 
 
-def test_the_cpu_searches_no_row_again():
+def test_what_a_search_does_on_the_cpu_is_not_counted():
     z, codebook, *_ = inputs()
-    assert native.bmu_searched_again(z, codebook) == 0
+    assert native.bmu_work(z, codebook) == {"kernel": "cpu", "rescored": 0, "dense": 0, "workspace_bytes": 0}

@@ -19,31 +19,14 @@ NAN, INF = float("nan"), float("inf")
 
 
 def check_winners(z: Tensor, codebook: Tensor, distance: Tensor, index: Tensor) -> None:
-    """The winners of float64 scores, and these scores; on CUDA what :func:`check_winners_within_bounds` asks for."""
-    if z.is_cuda:
-        check_winners_within_bounds(z, codebook, distance, index)
-        return
+    """The winners of float64 scores, and these scores."""
     k = index.shape[1] if index.dim() == 2 else 1
     expected, winners = oracle.best_units(oracle.scores(as_array(z), as_array(codebook)), k)
     np.testing.assert_array_equal(as_index(index).reshape(len(z), k), winners)
     with np.errstate(over="ignore"):
         rounded = expected.astype(np.float64 if z.dtype == torch.float64 else np.float32)
     assert distance.dtype == compute_dtype(z.dtype)
-    np.testing.assert_array_equal(distance.detach().numpy().reshape(len(z), k), rounded)
-
-
-def check_winners_within_bounds(z: Tensor, codebook: Tensor, distance: Tensor, index: Tensor) -> None:
-    """Each slot's true distance is within 1 + 2 (D + 2) eps of the true one of that rank, and returned accurately."""
-    k = index.shape[1] if index.dim() == 2 else 1
-    true = oracle.squared_distances(as_array(z), as_array(codebook))
-    rank, _ = oracle.best_units(true, k)
-    winners = as_index(index).reshape(len(z), k)
-    assert winners.size == 0 or (winners.min() >= 0 and winners.max() < len(codebook))
-    assert k == 1 or (winners[:, 0] != winners[:, 1]).all()
-    found = np.take_along_axis(true, winners, axis=1)
-    info = torch.finfo(compute_dtype(z.dtype))
-    assert (found <= rank * (1 + 2 * (z.shape[1] + 2) * info.eps) + z.shape[1] * info.smallest_normal).all()
-    assert_within(distance.reshape(len(z), k), found, found, z.shape[1] + 2, z.dtype)
+    np.testing.assert_array_equal(distance.detach().cpu().numpy().reshape(len(z), k), rounded)
 
 
 def check_gradients(ops: SimpleNamespace, z: Tensor, codebook: Tensor, k: int, grad_layout: str, seed: int = 0) -> None:
@@ -140,10 +123,8 @@ def test_rows_and_codes_that_are_not_finite(
     z = torch.tensor([[1.0, 1.0], [NAN, 1.0], [INF, 1.0], [INF, NAN], [2.0, 2.0]], device=device)
     codebook = torch.tensor(codes, device=device)
     distance, index = ops.bmu(z, codebook, k)
-    # Whole numbers, so distances are exact, but for squares beyond float32's range, which all tie on CUDA.
+    # Whole numbers, so distances are exact, but for squares beyond float32's range.
     true = oracle.squared_distances(as_array(z), as_array(codebook))
-    if device.type == "cuda":
-        true[true > torch.finfo(torch.float32).max] = INF
     expected, winners = oracle.best_units(true, k)
     expected[expected > torch.finfo(torch.float32).max] = INF
     np.testing.assert_array_equal(as_index(index).reshape(-1, k), winners)
@@ -197,11 +178,13 @@ def spiked(rows: int, dim: int, feature: int, jump: float, dtype: torch.dtype, s
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("jump", [1e2, -3e4, 1e7])
 @pytest.mark.parametrize("dim", [16, 64, 300, 1024])
-def test_a_feature_that_dwarfs_the_others(ops: SimpleNamespace, dim: int, jump: float, k: int) -> None:
+def test_a_feature_that_dwarfs_the_others(
+    ops: SimpleNamespace, device: torch.device, dim: int, jump: float, k: int
+) -> None:
     for feature in (0, dim // 2, dim - 1):
-        z, codebook = spiked(100, dim, feature, jump, torch.float32)
+        z, codebook = (values.to(device) for values in spiked(100, dim, feature, jump, torch.float32))
         distance, index = ops.bmu(z, codebook, k)
-        assert torch.equal(index.view(100, k)[:, 0], torch.arange(100))
+        assert torch.equal(index.view(100, k)[:, 0].cpu(), torch.arange(100))
         check_winners(z, codebook, distance, index)
 
 
@@ -234,17 +217,16 @@ def test_any_feature_that_dwarfs_the_others(
     z, codebook = (z.round(), codebook.round()) if rounded else (z, codebook)
     codebook = torch.cat([codebook] * (repeats + k - 1))
     z, codebook = z.to(device, dtype), codebook.to(device, dtype)
-    if z.isfinite().all() or device.type == "cpu":
-        check_winners(z, codebook, *ops.bmu(z, codebook, k))
+    check_winners(z, codebook, *ops.bmu(z, codebook, k))
 
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("after", [1, 200, 1000])
-def test_equal_codes_before_the_winner(ops: SimpleNamespace, after: int, k: int) -> None:
+def test_equal_codes_before_the_winner(ops: SimpleNamespace, device: torch.device, after: int, k: int) -> None:
     """As codes that were never used: many are the nearest until the winner comes."""
-    codebook = normal(2000, 20, seed=1)
+    codebook = normal(2000, 20, seed=1, device=device)
     codebook[:50] = 0
-    z = 0.1 * normal(30, 20, seed=2)
+    z = 0.1 * normal(30, 20, seed=2, device=device)
     z[:15] += codebook[50 + after - 1]
     check_winners(z, codebook, *ops.bmu(z, codebook, k))
 
@@ -262,17 +244,17 @@ def test_few_rows_and_many_codes_on_several_threads(ops: SimpleNamespace) -> Non
     check_winners(z, codebook, *found)
 
 
-def test_more_features_than_the_bound_holds_for(ops: SimpleNamespace) -> None:
-    z, codebook = normal(2, 2**21 + 1, seed=1), normal(20, 2**21 + 1, seed=2)
+def test_more_features_than_the_bound_holds_for(ops: SimpleNamespace, device: torch.device) -> None:
+    z, codebook = (normal(count, 2**21 + 1, seed=count, device=device) for count in (2, 20))
     z[1] = codebook[7]
     check_winners(z, codebook, *ops.bmu(z, codebook))
 
 
-def test_distances_next_to_the_largest_number(ops: SimpleNamespace) -> None:
+def test_distances_next_to_the_largest_number(ops: SimpleNamespace, device: torch.device) -> None:
     """The sum of float32 squares is infinite where the rounded score need not be."""
     z = 2.0**64 * (1 - 2.0**-24 * torch.randint(0, 8, (200, 1), generator=torch.Generator().manual_seed(0)).float())
-    z = z.expand(200, 4) / 2
-    check_winners(z, torch.zeros(1, 4), *ops.bmu(z, torch.zeros(1, 4)))
+    z, codebook = z.expand(200, 4).to(device) / 2, torch.zeros(1, 4, device=device)
+    check_winners(z, codebook, *ops.bmu(z, codebook))
 
 
 def test_whole_numbers(ops: SimpleNamespace, device: torch.device) -> None:
@@ -288,11 +270,13 @@ def test_whole_numbers(ops: SimpleNamespace, device: torch.device) -> None:
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("units", [2, 16, 17, 100, 300, 2100])
 @pytest.mark.parametrize("dim", [1, 3, 300])
-def test_more_equal_codes_than_are_listed(ops: SimpleNamespace, units: int, dim: int, k: int) -> None:
+def test_more_equal_codes_than_are_listed(
+    ops: SimpleNamespace, device: torch.device, units: int, dim: int, k: int
+) -> None:
     """All equal, all but the last, and all but one in two."""
-    z = normal(20, dim, seed=1)
+    z = normal(20, dim, seed=1, device=device)
     for different in (slice(0), slice(units - 1, units), slice(0, None, 2)):
-        codebook = normal(1, dim, seed=2).repeat(units, 1)
+        codebook = normal(1, dim, seed=2, device=device).repeat(units, 1)
         codebook[different] = z[:1]
         check_winners(z, codebook, *ops.bmu(z, codebook, k))
 

@@ -34,27 +34,28 @@ namespace somvae::test {
 inline const std::string kTwin = "cuda on simt";
 inline const std::set<std::string>& launched() { return simt::launched_kernels(); }
 
-// Whether the search's scores are float64 sums (bmu.h).
-constexpr bool kScoresInFloat64 = false;
 // Whether the exponentials of a running softmax are relative to a shift that follows the largest logit at a distance.
 constexpr bool kFollowsAtDistance = false;
 // Whether the kernels write those rows of a sparse gradient that no row of the batch has a part in.
 constexpr bool kWritesEmptyGroups = true;
 
-// A way of the search: which kernel, on which GPU.
+// A way of the search: which kernel, on which GPU, and how its rows are cut.
 struct SearchWay {
   std::string name;
-  const char* kernel;   // what SOMVAE_EXT_BMU_KERNEL says
-  int multiprocessors;  // 0: any work fills it, so that there is one slice
+  const char* kernel;  // what SOMVAE_EXT_BMU_KERNEL says
+  int multiprocessors;
   int64_t largest_grid;
-  int64_t searched_again = 0;  // rows, by the tensor cores' latest search
+  int64_t block_rows = 0, chunk_rows = 0;  // 0: as planned
+  // Of the latest search: pairs that were scored again in float32, rows that were searched in float64.
+  int64_t rescored = 0, dense = 0;
 };
 
+// On few multiprocessors a block has many tiles, on many a row's codes are shared out among blocks.
 inline std::vector<SearchWay> search_ways() {
-  return {{"FFMA", "ffma", 0, 65536},
-          {"FFMA in slices, looping", "ffma", 64, 1},
-          {"tensor cores", "tensor_core", 0, 65536},
-          {"tensor cores in slices, looping", "tensor_core", 64, 1}};
+  return {{"FFMA", "ffma", 1, 65536},
+          {"FFMA in pieces", "ffma", 64, 1, 50, 30},
+          {"tensor cores", "tensor_core", 1, 65536},
+          {"tensor cores in pieces", "tensor_core", 64, 1, 50, 30}};
 }
 
 template <class Launch>
@@ -72,13 +73,18 @@ void run(const BmuArgs<T>& args, SearchWay& way) {
   setenv("SOMVAE_EXT_BMU_KERNEL", way.kernel, 1);
   simt::device().multiprocessors = way.multiprocessors;
   simt::device().largest_grid = way.largest_grid;
-  const int64_t bytes = bmu_cuda_workspace_bytes(args);
-  way.searched_again = 0;
-  with_workspace(bytes, [&](void* workspace) {
-    if (bmu_cuda(args, workspace, nullptr)) memcpy(&way.searched_again, workspace, sizeof way.searched_again);
+  BmuPlan plan = plan_bmu_cuda(args);
+  unsetenv("SOMVAE_EXT_BMU_KERNEL");  // which is read once
+  if (way.block_rows > 0) plan.block_rows = std::min(plan.block_rows, way.block_rows);
+  if (way.chunk_rows > 0) plan.chunk_rows = way.chunk_rows;
+  way.rescored = way.dense = 0;
+  with_workspace(plan.workspace_bytes, [&](void* workspace) {
+    bmu_cuda(args, plan, workspace, nullptr);
+    if (plan.workspace_bytes == 0) return;
+    memcpy(&way.rescored, workspace, sizeof way.rescored);
+    memcpy(&way.dense, static_cast<char*>(workspace) + sizeof way.rescored, sizeof way.dense);
   });
   simt::device() = before;
-  unsetenv("SOMVAE_EXT_BMU_KERNEL");
 }
 template <class T>
 void run(const BmuBackwardArgs<T>& args) {
@@ -166,7 +172,6 @@ void run(const AdamRowsArgs<T>& args) {
 
 inline const std::string kTwin = "cpu";
 inline std::set<std::string> launched() { return {}; }
-constexpr bool kScoresInFloat64 = true;
 constexpr bool kFollowsAtDistance = true;
 constexpr bool kWritesEmptyGroups = false;
 

@@ -39,11 +39,10 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
 
         The score of a pair is sum_d (z_d - e_d)^2 in float64, added up in the order of d, each operation rounded by
         itself. The winner is the code with the smallest score, the smallest index among equal ones, and the distance
-        is its score, rounded once: the same bits whatever N, the blocking, the number of threads and the processor. So
+        is its score, rounded once: the same bits whatever N, the blocking, the number of threads and the device. So
         distances are never negative, and neither an offset that data and codes share nor a feature that dwarfs the
-        others changes the winner. (A first pass in the inputs' precision has a bound on what its rounding can hide.)
-        On CUDA the score is a float32 sum (float64 for float64) with one fused multiply-add per d, whose winner's true
-        distance exceeds the true minimum by at most a factor of 1 + 2 (D + 2) eps.
+        others changes the winner. (A first pass in the inputs' precision, or by tensor cores, has a bound on what its
+        rounding can hide.)
 
         A code with a NaN never wins. A row with a NaN has distance NaN and index 0, and its gradient, NaN too, goes to
         code 0: leave such rows out before the call.

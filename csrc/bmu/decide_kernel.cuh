@@ -1,0 +1,93 @@
+// Decides among the listed candidates of each row by the scores that define winners (bmu.h), in float64. Rows whose
+// list is too short are left for exact_search_kernel.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+#include "bmu/best_units.h"
+#include "bmu/bmu.h"
+#include "bmu/candidate_keys.cuh"
+#include "bmu/score_limit.h"
+#include "bmu/score_tiles.cuh"
+#include "cuda/feature_stage.cuh"
+#include "cuda/launch.cuh"
+
+namespace somvae {
+
+template <class T>
+struct Decide {
+  BmuArgs<T> args;
+  bool vectors;  // chunks_are_aligned
+  ScoreLimit<float> limits;
+  CandidateLists lists;
+  SearchCounters* counters;
+};
+
+constexpr int kDecidedRows = 128;
+
+// A thread per row. Its features and those of a candidate come through shared memory, so that warps read lines whole.
+template <class T, int k>
+__global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) {
+  using Stage = FeatureStage<Compute<T>>;
+  __shared__ Stage rows[kDecidedRows], codes[kDecidedRows];
+  __shared__ int64_t unit[kDecidedRows];
+  const BmuArgs<T>& args = decide.args;
+  const int self = threadIdx.x;
+
+  for (int64_t row0 = int64_t(blockIdx.x) * kDecidedRows; row0 < args.rows; row0 += int64_t(gridDim.x) * kDecidedRows) {
+    const int64_t row = row0 + self;
+    const Key* list = decide.lists.key + row * kMostCandidates;
+    int count = row < args.rows ? decide.lists.count[row] : 0;
+    const bool too_many = count > kMostCandidates;
+    if (too_many) {
+      decide.lists.dense[atomicAdd(decide.lists.dense_count, Key{1})] = row;
+      atomicAdd(&decide.counters->dense, Key{1});
+      count = 0;
+    }
+    // Some were listed when less was known.
+    Key smallest[k];
+    for (int n = 0; n < k; ++n) smallest[n] = kNoKey;
+    for (int c = 0; c < count; ++c) {
+      Key key = list[c];
+      for (int n = 0; n < k; ++n) {
+        const Key larger = max(smallest[n], key);
+        smallest[n] = min(smallest[n], key);
+        key = larger;
+      }
+    }
+    const float limit = decide.limits(key_score(smallest[k - 1]));
+
+    BestUnits<double, int64_t, k> best;
+    best.reset();
+    for (int c = 0; __syncthreads_or(c < count); ++c) {
+      const bool can_win = c < count && key_score(list[c]) <= limit;
+      unit[self] = can_win ? key_index(list[c]) : -1;
+      double score = 0;
+      for (int64_t d0 = 0; d0 < args.dim; d0 += Stage::kDepth) {
+        __syncthreads();
+        copy_features<kDecidedRows, kDecidedRows>(rows, args.z, d0, args.dim, decide.vectors, [&](int item) {
+          return unit[item] >= 0 ? row0 + item : int64_t{-1};
+        });
+        copy_features<kDecidedRows, kDecidedRows>(codes, args.codebook, d0, args.dim, decide.vectors,
+                                                  [&](int item) { return unit[item]; });
+        commit_copies();
+        await_copies<0>();
+        __syncthreads();
+        for (int chunk = 0; chunk < Stage::kChunks; ++chunk) {
+          const auto features = rows[self].chunk[chunk], code = codes[self].chunk[chunk];
+          for (int e = 0; e < features.kSize; ++e) {
+            score = add_square(score, double(features.feature[e]) - double(code.feature[e]));
+          }
+        }
+      }
+      if (can_win) best.offer(score, unit[self]);
+    }
+    if (row >= args.rows || too_many) continue;
+    for (int n = 0; n < k; ++n) {
+      args.distance[row * k + n] = static_cast<Compute<T>>(best.score[n]);
+      args.index[row * k + n] = best.index[n];
+    }
+  }
+}
+
+}  // namespace somvae

@@ -1,0 +1,92 @@
+// First pass on the FP32 units: scores by differences, in float32. Per row the k smallest with their codes and the one
+// after them, by which most rows are certain: if that cannot win (score_limit.h), no other code can.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+#include "bmu/bmu.h"
+#include "bmu/bmu_policy.h"
+#include "bmu/candidate_keys.cuh"
+#include "bmu/score_limit.h"
+#include "bmu/score_tiles.cuh"
+#include "bmu/smallest_scores.cuh"
+#include "bmu/tile_ranges.cuh"
+#include "cuda/launch.cuh"
+
+namespace somvae {
+
+template <class T>
+struct DifferenceSearch {
+  BmuArgs<T> args;
+  bool vectors;  // chunks_are_aligned
+  int64_t blocks;
+  ScoreLimit<float> limits;
+  Key* smallest;  // [rows, k + 1]
+  float* limit;   // [rows] of scores in float32; negative for rows that are certain
+  CandidateLists lists;
+};
+
+// Three blocks share a multiprocessor, each thread with up to 168 registers: 64 scores, 32 features of codes, and what
+// finds the smallest.
+template <class T, int k, int rows>
+__global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
+    difference_search_kernel(DifferenceSearch<T> search) {
+  using Tiles = ScoreTiles<float, rows, kDifferenceCodes>;
+  constexpr int kRowsPerThread = Tiles::kRowsPerThread, kSharers = kScoreSide / kRowsPerThread;
+  __shared__ Tiles tiles;
+  const BmuArgs<T>& args = search.args;
+  const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
+  const TileRanges ranges = {tiles_of(args.rows, rows), tiles_of(args.units, kDifferenceCodes), search.blocks};
+
+  ranges.for_each_piece(blockIdx.x, [&](int64_t row_tile, int first, int last) {
+    const int64_t row0 = row_tile * rows;
+    SmallestAndNext<k> best;  // of one of this thread's rows, over the tiles so far
+    best.reset();
+    const auto row_of = [&](int item) { return row0 + item < args.rows ? row0 + item : int64_t{-1}; };
+    tiles.pass(args, search.vectors, row_of, first, last,
+               [&](int tile, float (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
+                 // Indices fit into 32 bits, and registers are scarce.
+                 const unsigned unit0 = static_cast<unsigned>(tile) * kDifferenceCodes + x;
+                 const unsigned end = static_cast<unsigned>(args.units);
+                 SmallestAndNext<k> of_tile[kRowsPerThread];
+                 for (int i = 0; i < kRowsPerThread; ++i) {
+                   of_tile[i].reset();
+                   for (int j = 0; j < Tiles::kCodesPerThread; ++j) {
+                     const unsigned unit = unit0 + kScoreSide * j;
+                     of_tile[i].offer_next(unit < end ? score_bits(score[i][j]) : kNoScore<float>,
+                                           static_cast<int>(unit));
+                   }
+                 }
+                 best.offer(share_out(of_tile, x));
+               });
+
+    const int64_t row = row0 + y + kScoreHeight * (x / kSharers);
+    if (x % kSharers != 0 || row >= args.rows) return;
+    const auto found = [](uint32_t bits) { return bits < kNoScore<float>; };
+    Key* slots = search.smallest + row * (k + 1);
+    for (int n = 0; n < k; ++n) {
+      if (found(best.smallest.bits[n])) {
+        insert_key<k + 1>(slots, score_key(best.smallest.bits[n], best.smallest.index[n]));
+      }
+    }
+    constexpr uint32_t kNoIndex = 0xffffffffu;  // past all codes, so that the key does not come before that of a code
+    if (found(best.next)) insert_key<k + 1>(slots, score_key(best.next, kNoIndex));
+  });
+}
+
+// Lists the codes of the rows that are certain, and gives the others a limit. A thread per row.
+template <class T, int k>
+__global__ void list_certain_kernel(DifferenceSearch<T> search) {
+  const BmuArgs<T>& args = search.args;
+  if (global_thread() == 0) *search.lists.dense_count = 0;
+  for (int64_t row = global_thread(); row < args.rows; row += total_threads()) {
+    const Key* slots = search.smallest + row * (k + 1);
+    const float limit = search.limits(key_score(slots[k - 1]));
+    const bool certain = limit < INFINITY && key_score(slots[k]) > limit;
+    search.limit[row] = certain ? -1.0f : limit;
+    search.lists.count[row] = certain ? k : 0;
+    for (int n = 0; n < k && certain; ++n) search.lists.key[row * kMostCandidates + n] = slots[n];
+  }
+}
+
+}  // namespace somvae

@@ -1,0 +1,162 @@
+// Scores by differences, in float32, of the codes that a first pass could not rule out, and the list of those that can
+// win. Work is a row and a tile of kRescoredCodes codes. A block has a tile and a chunk of rows: it collects the rows
+// whose winner the tile can hold, and scores them together.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+#include "bmu/bmu.h"
+#include "bmu/bmu_policy.h"
+#include "bmu/candidate_keys.cuh"
+#include "bmu/score_limit.h"
+#include "bmu/score_tiles.cuh"
+#include "bmu/smallest_scores.cuh"
+#include "bmu/tensor_core_search_kernel.cuh"
+#include "bmu/tile_ranges.cuh"
+#include "cuda/launch.cuh"
+#include "cuda/reduce.cuh"
+
+namespace somvae {
+
+// After difference_search_kernel, all tiles are scored of the rows that are not certain, whose limits are final. After
+// tensor_core_search_kernel, first the tile with the row's least approximate score, which gives a limit that hardly
+// any other code stays below, then the others with an approximate score within the limit.
+enum class Rescored { all_tiles, best_tile, other_tiles };
+
+template <class T>
+struct Rescore {
+  BmuArgs<T> args;
+  bool vectors;        // chunks_are_aligned
+  int64_t chunk_rows;  // rows of a chunk
+  ScoreLimit<float> limits;
+  CandidateLists lists;
+  SearchCounters* counters;
+  float* limit;  // [rows] of scores in float32 (negative: certain), or of approximate scores
+  // After the tensor cores:
+  TensorCoreSearch<T> approximate;
+  int32_t* best_tile;  // [rows] negative where there is no winner
+  float* tail;         // [rows] what a limit of true distances turns into one of approximate scores
+  Key* smallest;       // [rows, k] the smallest scores so far
+};
+
+constexpr int kRescoredRows = 32;  // scored together
+constexpr int kScannedRows = 512;  // looked at, before those are scored that were found
+
+template <Rescored which, class T>
+__device__ inline bool is_wanted(const Rescore<T>& rescore, int64_t row, int64_t tile) {
+  if constexpr (which == Rescored::best_tile) {
+    return rescore.best_tile[row] == tile;
+  } else {
+    if constexpr (which == Rescored::other_tiles) {
+      if (is_ruled_out(rescore.approximate, row, tile, rescore.limit[row])) return false;
+      if (rescore.best_tile[row] == tile || rescore.best_tile[row] < 0) return false;
+    } else {
+      if (rescore.limit[row] < 0) return false;
+    }
+    return atomicMax(rescore.lists.count + row, 0) <= kMostCandidates;  // else all codes are scored in float64 anyway
+  }
+}
+
+template <class T, int k, Rescored which>
+__global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(Rescore<T> rescore) {
+  using Tiles = ScoreTiles<float, kRescoredRows, kRescoredCodes>;
+  constexpr int kRowsPerThread = Tiles::kRowsPerThread, kCodesPerThread = Tiles::kCodesPerThread;
+  constexpr int kSharers = kScoreSide / kRowsPerThread;
+  __shared__ Tiles tiles;
+  __shared__ int64_t list[kScannedRows + kRescoredRows];
+  __shared__ int listed;
+  const BmuArgs<T>& args = rescore.args;
+  const int lane = threadIdx.x % 32, self = threadIdx.x;
+  const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
+
+  // Rows list[0, count) with a tile.
+  const auto score_rows = [&](const int64_t* rows, int count, int tile) {
+    const auto row_of = [&](int item) { return item < count ? rows[item] : int64_t{-1}; };
+    tiles.pass(
+        args, rescore.vectors, row_of, tile, tile + 1, [&](int, float (&score)[kRowsPerThread][kCodesPerThread]) {
+          const unsigned unit0 = static_cast<unsigned>(tile) * kRescoredCodes + x;
+          const unsigned end = static_cast<unsigned>(args.units);
+          // Of one of this thread's rows: codes with a larger score cannot win.
+          const int64_t row = row_of(y + kScoreHeight * (x / kSharers));
+          float limit = -1;
+          if constexpr (which == Rescored::all_tiles) {
+            if (row >= 0) limit = rescore.limit[row];
+          } else {
+            SmallestScores<float, k> of_tile[kRowsPerThread];
+            for (int i = 0; i < kRowsPerThread; ++i) {
+              of_tile[i].reset();
+              for (int j = 0; j < kCodesPerThread; ++j) {
+                const unsigned unit = unit0 + kScoreSide * j;
+                of_tile[i].offer_next(unit < end ? score_bits(score[i][j]) : kNoScore<float>, static_cast<int>(unit));
+              }
+            }
+            const SmallestScores<float, k> best = share_out(of_tile, x);
+            if (row >= 0 && x % kSharers == 0) {
+              Key* slots = rescore.smallest + row * k;
+              for (int n = 0; n < k; ++n) {
+                if (best.bits[n] < kNoScore<float>) insert_key<k>(slots, score_key(best.bits[n], best.index[n]));
+              }
+              limit = rescore.limits(key_score(atomicMin(slots + k - 1, kNoKey)));
+              if constexpr (which == Rescored::best_tile) {
+                const float approximate = limit + rescore.tail[row];
+                if (approximate < rescore.limit[row]) rescore.limit[row] = approximate;
+              }
+            }
+          }
+
+          for (int i = 0; i < kRowsPerThread; ++i) {
+            const float most = __shfl_sync(kFullWarp, limit, lane / kScoreSide * kScoreSide + i * kSharers);
+            // Sixteen lanes have a row; of their codes those that can win get consecutive places.
+            const int64_t listed_row = row_of(y + kScoreHeight * i);
+            unsigned can_win[kCodesPerThread];
+            int found = 0;
+            for (int j = 0; j < kCodesPerThread; ++j) {
+              const bool mine = listed_row >= 0 && unit0 + kScoreSide * j < end && score[i][j] <= most;
+              can_win[j] = __ballot_sync(kFullWarp, mine) >> (lane / kScoreSide * kScoreSide) & 0xffffu;
+              found += __popc(can_win[j]);
+            }
+            int place = 0;
+            if (x == 0 && found > 0) place = atomicAdd(rescore.lists.count + listed_row, found);
+            place = __shfl_sync(kFullWarp, place, lane / kScoreSide * kScoreSide);
+            for (int j = 0; j < kCodesPerThread; ++j) {
+              const int mine = place + __popc(can_win[j] & ((1u << x) - 1));
+              if ((can_win[j] >> x & 1) && mine < kMostCandidates) {
+                rescore.lists.key[listed_row * kMostCandidates + mine] =
+                    score_key(score_bits(score[i][j]), unit0 + kScoreSide * j);
+              }
+              place += __popc(can_win[j]);
+            }
+          }
+        });
+  };
+
+  const int64_t tile_count = tiles_of(args.units, kRescoredCodes);
+  const int64_t items = tile_count * tiles_of(args.rows, rescore.chunk_rows);
+  for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
+    const int64_t tile = item % tile_count, begin = item / tile_count * rescore.chunk_rows;
+    const int64_t end = begin + rescore.chunk_rows < args.rows ? begin + rescore.chunk_rows : args.rows;
+    int64_t rows_scored = 0;
+    if (self == 0) listed = 0;
+    __syncthreads();
+    for (int64_t scanned = begin; scanned < end; scanned += kScannedRows) {
+      for (int64_t row = scanned + self; row < scanned + kScannedRows && row < end; row += kScoreThreads) {
+        if (is_wanted<which>(rescore, row, tile)) list[atomicAdd(&listed, 1)] = row;
+      }
+      __syncthreads();
+      // The last few wait for more, unless there are none to come.
+      const int count = listed, rest = scanned + kScannedRows < end ? count % kRescoredRows : 0;
+      for (int first = 0; first < count - rest; first += kRescoredRows) {
+        score_rows(list + first, min(kRescoredRows, count - rest - first), static_cast<int>(tile));
+      }
+      rows_scored += count - rest;
+      const int64_t waiting = self < rest ? list[count - rest + self] : 0;
+      __syncthreads();
+      if (self < rest) list[self] = waiting;
+      if (self == 0) listed = rest;
+      __syncthreads();
+    }
+    if (self == 0 && rows_scored > 0) atomicAdd(&rescore.counters->rescored, Key(rows_scored) * kRescoredCodes);
+  }
+}
+
+}  // namespace somvae

@@ -15,7 +15,7 @@ product, and medians are compared. GFLOP/s counts 2 N K D operations.
 On the CPU: torch formulas, scikit-learn, faiss, fastersom. On CUDA: torch formulas (cuBLAS and argmin), torch.compile,
 pykeops, flash-kmeans, fastersom; ours as it chooses its kernel, and with each of its kernels forced. There every
 contestant is timed twice, called from Python and as the replay of a CUDA graph, which leaves out what launching costs;
-the share of rows that the tensor cores leave to the exact kernel is reported, and the rate of each kernel as a share of
+the share of the work that each kernel's first pass leaves to be scored again is reported, and the rate as a share of
 its floor: that of a matrix product in its number format, divided by the instructions that it needs per multiply-add.
 Libraries that are not installed are named in the result.
 """
@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,8 @@ class Row:
     less_precise: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     not_captured: dict[str, str] = field(default_factory=dict)
-    searched_again: dict[str, float] = field(default_factory=dict)  # shares of the rows
+    rescored: dict[str, float] = field(default_factory=dict)  # shares of the pairs of a row and a code
+    dense: dict[str, float] = field(default_factory=dict)  # shares of the rows
     mm_rates: dict[str, float] = field(default_factory=dict)  # GFLOP/s of matrix products, that of its dtype first
 
     @property
@@ -143,7 +144,8 @@ class Row:
             "mm_rates": self.mm_rates,
             "share_of_mm": self.rate / self.mm_rate,
             "share_of_floor": self.share_of_floor,
-            "searched_again": self.searched_again,
+            "rescored": self.rescored,
+            "dense": self.dense,
             "peak_extra_bytes": self.memory,
             "less_precise": self.less_precise,
             "absent": self.absent,
@@ -188,7 +190,7 @@ def measure(
                 replays[name] = captured(search)
             except RuntimeError as error:
                 row.not_captured[name] = str(error).splitlines()[0]
-    row.searched_again = dict(searched_again(problem, z, codebook))
+    row.rescored, row.dense = what_is_scored_again(problem, z, codebook)
     ceilings = products(problem.dtype, device)
     timed = runs | {as_graph(name): run for name, run in replays.items()}
     timed |= {name: product.run for name, product in ceilings.items()}
@@ -205,14 +207,18 @@ def as_graph(name: str) -> str:
     return f"{name}, graph"
 
 
-def searched_again(problem: Problem, z: Tensor, codebook: Tensor) -> Iterator[tuple[str, float]]:
-    """What share of the rows the tensor cores leave to the exact kernel, where they can search at all."""
+def what_is_scored_again(problem: Problem, z: Tensor, codebook: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+    """What shares of all pairs each kernel's search scores again in float32, and of all rows, wholly, in float64."""
+    rescored, dense = {}, {}
     if z.is_cuda and z.dtype != torch.float64:
         from somvae_ext import _C
 
-        with forcing("tensor_core"):
-            rows = _C.bmu_searched_again(z, codebook, problem.k)
-        yield f"{OURS} tensor_core", rows / len(z)
+        for name, kernel in KERNELS.items():
+            with forcing(kernel):
+                work = _C.bmu_work(z, codebook, problem.k)
+            rescored[name] = work["rescored"] / (len(z) * len(codebook))
+            dense[name] = work["dense"] / len(z)
+    return rescored, dense
 
 
 def growth(device: torch.device, repetitions: int, threads: int | None, quick: bool) -> dict[str, Any]:
@@ -306,7 +312,8 @@ def lines(row: Row, peers: list[str]) -> str:
         text += f"   ({p.data})"
     for name, share in row.share_of_floor.items():
         milliseconds = row.graph_seconds.get(name, row.seconds[name]) * 1e3
-        again = f", {row.searched_again[name]:.2%} of the rows again" if name in row.searched_again else ""
+        again = f", {row.rescored[name]:.2%} scored again" if name in row.rescored else ""
+        again += f", {row.dense[name]:.2%} of the rows in float64" if row.dense.get(name) else ""
         text += f"\n{'':9}{name}: {milliseconds:.3f} ms, {share:.0%} of its floor{again}"
     if row.graph_speedup:
         peers_text = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row.graph_speedup.items())

@@ -126,7 +126,7 @@ def floor(kernel: str, dtype: torch.dtype) -> Floor | None:
         return None
     if kernel == "ffma":  # a subtraction and a multiply-add where the product has a multiply-add
         return Floor("float32", 2)
-    return Floor("tf32", 3) if dtype == torch.float32 else Floor(dtype_name(dtype), 1)
+    return Floor("float16", 3) if dtype == torch.float32 else Floor(dtype_name(dtype), 1)  # products of halves
 
 
 def products(dtype: torch.dtype, device: torch.device) -> dict[str, Product]:
@@ -137,5 +137,5 @@ def products(dtype: torch.dtype, device: torch.device) -> dict[str, Product]:
     if device.type == "cuda" and dtype != torch.float64:
         ceilings["float32"] = square_product(device)
     if device.type == "cuda" and dtype == torch.float32:
-        ceilings["tf32"] = square_product(device, tf32=True)
+        ceilings["float16"] = square_product(device, torch.float16)
     return ceilings

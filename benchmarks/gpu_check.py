@@ -58,7 +58,7 @@ NAMES = [
 FIRST_TESTS = ["python_tests/ops/test_bmu_kernels.py", "python_tests/nn/test_cuda_graph.py"]
 TESTS = ["python_tests/ops", "python_tests/optim", "python_tests/nn", "python_tests/models"]
 PROFILED = (  # the kernels that profiled_ops.py runs
-    "exact_search_kernel",
+    "difference_search_kernel",
     "tensor_core_search_kernel",
     "segment_sum_tiles_kernel",
     "weighted_sum_kernel",

@@ -39,7 +39,7 @@ def calls(device: torch.device) -> dict[str, Callable[[], Any]]:
         return run
 
     return {
-        "exact_search_kernel": search("ffma"),
+        "difference_search_kernel": search("ffma"),
         "tensor_core_search_kernel": search("tensor_core"),
         "segment_sum_tiles_kernel": lambda: ops.segment_sum(z, index, nodes),
         "weighted_sum_kernel": lambda: ops.som_update(codebook, codebook, count, weights),

@@ -81,7 +81,7 @@ def test_a_check_without_a_gpu_says_what_to_do(tmp_path: Path) -> None:
 def test_a_profile_without_one_of_the_kernels_is_objected_to() -> None:
     rows = [{"kernel": f"somvae::{name}<float>"} for name in gpu_check.PROFILED]
     assert gpu_check.some_kernel_is_missing(rows) is None
-    assert gpu_check.some_kernel_is_missing(rows[1:]) == "ncu profiled no exact_search_kernel"
+    assert gpu_check.some_kernel_is_missing(rows[1:]) == "ncu profiled no difference_search_kernel"
 
 
 def test_a_library_that_was_built_for_something_else_is_not_taken(

@@ -17,7 +17,7 @@ SANITIZER = """\
 =========         Host Frame: main [0x1234] in python3
 =========
 ========= Uninitialized __global__ memory read of size 4 bytes
-=========     at void somvae::certify_kernel<float, (int)1>(somvae::TensorCoreSearch<T1>)+0x90
+=========     at void somvae::decide_kernel<float, (int)1>(somvae::Decide<T1>)+0x90
 =========     by thread (3,0,0) in block (1,0,0)
 =========
 every op ran

@@ -24,7 +24,7 @@
 // to do return at once.
 //
 // Instructions (of 32 lanes, as 32 N K D multiply-adds are one) and bytes beside inputs and outputs:
-//   ffma          2 N K D on the FP32 units; 8 (k + 1) N written once and 170 N of workspace
+//   ffma          2 N K D on the FP32 units; for each of N K / 128 tiles 4 bytes written, and some 8 read
 //   tensor_core   3 N K D multiply-adds of float16 (16-bit types: 1); for each of N K / 64 tiles 4 bytes written, and
 //   some
 //                 20 read, mostly from the second-level cache; operands of 4 D bytes (2 D) per row and code; then 2 D
@@ -97,7 +97,9 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
 
     if (plan.kernel == BmuKernel::ffma) {
       Key* smallest = workspace.take<Key>(rows * (args.k + 1));
-      steps.difference = {args, aligned, plan.first_blocks, score_limits, smallest, limit, lists};
+      float* least = workspace.take<float>(tiles_of(args.units, kDifferenceCodes) * rows);
+      steps.difference = {args, aligned, plan.first_blocks, score_limits, smallest, least, limit, lists};
+      rescore.least = least;
     } else {
       TensorCoreSearch<T>& search = steps.tensor_core;
       search.args = args;
@@ -109,6 +111,7 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
       if constexpr (std::is_same_v<T, float>) search.mean = workspace.take<float>(args.dim);
       search.largest_norm = workspace.take<uint32_t>(2 * units / kRescoredCodes);
       search.largest_feature = search.largest_norm + units / kRescoredCodes;
+      search.code_radius = workspace.take<float>(units / kRescoredCodes);
       search.norm = workspace.take<float>(units);
       search.row_norm = workspace.take<float>(search.pitch);
       search.row_radius = workspace.take<float>(search.pitch);
@@ -151,7 +154,7 @@ void pass_by_differences(const DifferenceSearch<T>& search, bool few_rows, const
     LAUNCH((difference_search_kernel<T, k, kDifferenceRows>), dim3(search.blocks), kScoreThreads, 0, stream, search);
   }
   LAUNCH((list_certain_kernel<T, k>), blocks_for(rows, kThreads), kThreads, 0, stream, search);
-  score_again<T, k, Rescored::all_tiles>(rescore, stream);
+  score_again<T, k, Rescored::of_uncertain_rows>(rescore, stream);
 }
 
 template <class T>
@@ -172,7 +175,7 @@ void pass_by_tensor_cores(const TensorCoreLimits<T>& limits, const Rescore<T>& r
   LAUNCH((prepare_rows_kernel<T>), blocks_for(args.rows, kWarpsPerBlock), kThreads, 0, stream, search);
   LAUNCH((tensor_core_search_kernel<T>), dim3(search.blocks), kTensorCoreThreads, tensor_core_shared_bytes<T>(args.dim),
          stream, search);
-  LAUNCH((find_limits_kernel<T, k>), blocks_for(args.rows, kThreads), kThreads, 0, stream, limits);
+  LAUNCH((find_limits_kernel<T, k>), blocks_for(args.rows, kLimitRows), kLimitRows * kLimitGroups, 0, stream, limits);
   score_again<T, k, Rescored::best_tile>(rescore, stream);
   score_again<T, k, Rescored::other_tiles>(rescore, stream);
 }

@@ -20,8 +20,8 @@
 // the two; tensor_core still leaves to ffma what it cannot do (float64, D above 65536, GPUs below 8.0).
 //
 // Workspace: tensor_core has the codes once more, rounded up to whole tiles of 128 and stages of 64 bytes. Rows have
-// some 170 bytes each, with tensor_core K / 16 and their features more, kBlockBytes in all; rows beyond that are
-// searched one block after another, at least 1024 at a time.
+// some 170 bytes each and K / 32, with tensor_core K / 16 and their features once more, kBlockBytes in all; rows beyond
+// that are searched one block after another, at least 1024 at a time.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -83,14 +83,15 @@ inline BmuKernel choose_bmu_kernel(int64_t rows, int64_t units, int64_t dim, Bmu
   return pays ? BmuKernel::tensor_core : BmuKernel::ffma;
 }
 
-// Bytes of workspace per row: operands and least scores of the tensor cores, or the smallest scores of ffma, a limit
-// and some more numbers, the list of candidates. Nearly, for arrays begin at round addresses.
+// Bytes of workspace per row: least scores of tiles, operands of the tensor cores or the smallest scores of ffma, a
+// limit and some more numbers, the list of candidates. Nearly, for arrays begin at round addresses.
 inline int64_t bmu_bytes_per_row(BmuKernel kernel, int64_t units, int64_t dim, BmuDtype dtype, int k) {
   if (kernel == BmuKernel::exact) return 0;
   const int64_t lists = 8 * 16 + 4 + 8 + 4;
-  if (kernel == BmuKernel::ffma) return lists + 8 * (k + 1);
+  const auto tiles = [units](int64_t codes) { return (units + codes - 1) / codes; };
+  if (kernel == BmuKernel::ffma) return lists + 8 * (k + 1) + 4 * tiles(kDifferenceCodes);
   const int64_t operand = (dim + 31) / 32 * (dtype == BmuDtype::float32 ? 128 : 64);
-  return lists + 8 * k + 16 + operand + (units + kRescoredCodes - 1) / kRescoredCodes * 4;
+  return lists + 8 * k + 20 + operand + 4 * tiles(kRescoredCodes);
 }
 
 // rows is positive.

@@ -1,5 +1,6 @@
 // First pass on the FP32 units: scores by differences, in float32. Per row the k smallest with their codes and the one
-// after them, by which most rows are certain: if that cannot win (score_limit.h), no other code can.
+// after them, by which most rows are certain: if that cannot win (score_limit.h), no other code can. For the others,
+// the least score of each tile of codes tells where to look again (rescore_kernel.cuh).
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -22,6 +23,7 @@ struct DifferenceSearch {
   int64_t blocks;
   ScoreLimit<float> limits;
   Key* smallest;  // [rows, k + 1]
+  float* least;   // [tiles, rows] the least score of a row among a tile's codes, infinity where none has one
   float* limit;   // [rows] of scores in float32; negative for rows that are certain
   CandidateLists lists;
 };
@@ -39,8 +41,8 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
   const TileRanges ranges = {tiles_of(args.rows, rows), tiles_of(args.units, kDifferenceCodes), search.blocks};
 
   ranges.for_each_piece(blockIdx.x, [&](int64_t row_tile, int first, int last) {
-    const int64_t row0 = row_tile * rows;
-    SmallestAndNext<k> best;  // of one of this thread's rows, over the tiles so far
+    const int64_t row0 = row_tile * rows, row = row0 + y + kScoreHeight * (x / kSharers);
+    SmallestAndNext<k> best;  // of that row, one of this thread's, over the tiles so far
     best.reset();
     const auto row_of = [&](int item) { return row0 + item < args.rows ? row0 + item : int64_t{-1}; };
     tiles.pass(args, search.vectors, row_of, first, last,
@@ -57,10 +59,14 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
                                            static_cast<int>(unit));
                    }
                  }
-                 best.offer(share_out(of_tile, x));
+                 const SmallestAndNext<k> shared = share_out(of_tile, x);
+                 best.offer(shared);
+                 if (x % kSharers == 0 && row < args.rows) {
+                   const uint32_t bits = shared.smallest.bits[0];
+                   search.least[tile * args.rows + row] = bits < kNoScore<float> ? score_of(bits) : INFINITY;
+                 }
                });
 
-    const int64_t row = row0 + y + kScoreHeight * (x / kSharers);
     if (x % kSharers != 0 || row >= args.rows) return;
     const auto found = [](uint32_t bits) { return bits < kNoScore<float>; };
     Key* slots = search.smallest + row * (k + 1);

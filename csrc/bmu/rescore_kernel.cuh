@@ -18,10 +18,11 @@
 
 namespace somvae {
 
-// After difference_search_kernel, all tiles are scored of the rows that are not certain, whose limits are final. After
-// tensor_core_search_kernel, first the tile with the row's least approximate score, which gives a limit that hardly
-// any other code stays below, then the others with an approximate score within the limit.
-enum class Rescored { all_tiles, best_tile, other_tiles };
+// After difference_search_kernel those tiles are scored of the rows that are not certain whose least score is within
+// the row's limit, which is final. After tensor_core_search_kernel, first the tile with the row's least approximate
+// score, which gives a limit that hardly any other code stays below, then the others with an approximate score within
+// the limit.
+enum class Rescored { of_uncertain_rows, best_tile, other_tiles };
 
 template <class T>
 struct Rescore {
@@ -31,8 +32,10 @@ struct Rescore {
   ScoreLimit<float> limits;
   CandidateLists lists;
   SearchCounters* counters;
-  float* limit;  // [rows] of scores in float32 (negative: certain), or of approximate scores
-  // After the tensor cores:
+  float* limit;  // [rows] of scores in float32 (negative: certain), or of S - |z'|^2
+  // After difference_search_kernel:
+  const float* least;  // [tiles of kDifferenceCodes, rows]
+  // After tensor_core_search_kernel:
   TensorCoreSearch<T> approximate;
   int32_t* best_tile;  // [rows] negative where there is no winner
   float* tail;         // [rows] what a limit of true distances turns into one of approximate scores
@@ -51,7 +54,10 @@ __device__ inline bool is_wanted(const Rescore<T>& rescore, int64_t row, int64_t
       if (is_ruled_out(rescore.approximate, row, tile, rescore.limit[row])) return false;
       if (rescore.best_tile[row] == tile || rescore.best_tile[row] < 0) return false;
     } else {
-      if (rescore.limit[row] < 0) return false;
+      static_assert(kDifferenceCodes % kRescoredCodes == 0);
+      const float limit = rescore.limit[row];
+      if (limit < 0) return false;
+      if (rescore.least[tile / (kDifferenceCodes / kRescoredCodes) * rescore.args.rows + row] > limit) return false;
     }
     return atomicMax(rescore.lists.count + row, 0) <= kMostCandidates;  // else all codes are scored in float64 anyway
   }
@@ -79,7 +85,7 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
           // Of one of this thread's rows: codes with a larger score cannot win.
           const int64_t row = row_of(y + kScoreHeight * (x / kSharers));
           float limit = -1;
-          if constexpr (which == Rescored::all_tiles) {
+          if constexpr (which == Rescored::of_uncertain_rows) {
             if (row >= 0) limit = rescore.limit[row];
           } else {
             SmallestScores<float, k> of_tile[kRowsPerThread];

@@ -57,9 +57,10 @@ struct TensorCoreSearch {
   // floats. Largest come codes that are far out, which the other tiles need not suffer from.
   uint32_t* largest_norm;
   uint32_t* largest_feature;
-  float* norm;        // [units up to whole tiles] |e'|^2, infinity past the end
-  float* row_norm;    // [rows up to whole tiles] |z'|^2
-  float* row_radius;  // [rows up to whole tiles] at least |z'|
+  float* code_radius;  // of each such tile, max |e'|
+  float* norm;         // [units up to whole tiles] |e'|^2, infinity past the end
+  float* row_norm;     // [rows up to whole tiles] |z'|^2
+  float* row_radius;   // [rows up to whole tiles] at least |z'|
   float* row_factor;  // [rows up to whole tiles] what turns a sum of products of halves, of scaled codes, into -2 z'.e'
   float* least;       // [tiles of kRescoredCodes, pitch] the least approximate score of a row among a tile's codes
   int64_t pitch;      // rows up to whole tiles
@@ -176,7 +177,11 @@ __global__ void __launch_bounds__(kThreads) pack_codebook_kernel(TensorCoreSearc
   const int64_t padded_units = tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile;
   for (int64_t unit = global_warp(); unit < padded_units; unit += total_warps()) {
     const T* code = args.codebook + unit * args.dim;
-    const float scale = half_scale(bits_to_float(search.largest_feature[unit / kRescoredCodes]));
+    const int64_t tile = unit / kRescoredCodes;
+    const float scale = half_scale(bits_to_float(search.largest_feature[tile]));
+    if (unit % kRescoredCodes == 0 && threadIdx.x % 32 == 0) {
+      search.code_radius[tile] = sqrtf(bits_to_float(search.largest_norm[tile]));
+    }
     pack_item<T>(search.codes, unit, args.dim,
                  [&](int64_t d) { return unit < args.units ? centred(search, code, d, scale) : T{}; });
   }

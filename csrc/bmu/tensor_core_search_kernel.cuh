@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
 template <class T>
 __device__ inline float margin(const TensorCoreSearch<T>& search, int64_t row, int64_t tile, float* norms) {
   const float dim = static_cast<float>(search.args.dim);
-  const float radii = search.row_radius[row] + sqrtf(bits_to_float(search.largest_norm[tile]));
+  const float radii = search.row_radius[row] + search.code_radius[tile];
   *norms = radii * radii;
   const float relative = std::is_same_v<T, float> ? 48 + dim / 32 : 76 + dim / 64;
   return 4 * *norms < INFINITY ? 1.01f * ((relative + 4) * 0x1p-24f * *norms + dim * 0x1p-120f) : INFINITY;
@@ -228,22 +228,21 @@ struct TensorCoreLimits {
   Key* smallest;       // [rows, k] cleared
 };
 
-// A thread per row.
+// A block has 32 rows, eight threads for each, which take the tiles in turn: one alone would wait for memory most of
+// the time.
+constexpr int kLimitRows = 32, kLimitGroups = 8;
+
 template <class T, int k>
-__global__ void find_limits_kernel(TensorCoreLimits<T> limits) {
-  const TensorCoreSearch<T>& search = limits.search;
-  const BmuArgs<T>& args = search.args;
-  const int tiles = static_cast<int>(tiles_of(args.units, kRescoredCodes));
-  if (global_thread() == 0) *limits.lists.dense_count = 0;
-  for (int64_t row = global_thread(); row < args.rows; row += total_threads()) {
-    float smallest[k], norms_of_best = INFINITY;
-    for (int n = 0; n < k; ++n) smallest[n] = INFINITY;
-    int best_tile = 0;
-    for (int tile = 0; tile < tiles; ++tile) {
-      float norms, most = search.least[tile * search.pitch + row] + margin(search, row, tile, &norms);
+__global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(TensorCoreLimits<T> limits) {
+  struct Found {
+    float smallest[k];  // of least a + margin
+    float norms;        // (R + E)^2 of the tile that has the first of them
+    int tile;
+
+    __device__ inline void offer(float most, float its_norms, int its_tile) {
       if (most < smallest[0]) {
-        best_tile = tile;
-        norms_of_best = norms;
+        norms = its_norms;
+        tile = its_tile;
       }
       for (int n = 0; n < k; ++n) {
         const float larger = fmaxf(smallest[n], most);
@@ -251,12 +250,39 @@ __global__ void find_limits_kernel(TensorCoreLimits<T> limits) {
         most = larger;
       }
     }
-    const float norm = search.row_norm[row];
-    limits.limit[row] = smallest[k - 1];
-    limits.tail[row] = 1.01f * (static_cast<float>(args.dim) / 32 + 16) * 0x1p-24f * norms_of_best - norm;
-    limits.best_tile[row] = norm == norm ? best_tile : -1;  // with a NaN in the row no code has a score
-    limits.lists.count[row] = 0;
-    for (int n = 0; n < k; ++n) limits.smallest[row * k + n] = kNoKey;
+  };
+  __shared__ Found all[kLimitGroups][kLimitRows];
+  const TensorCoreSearch<T>& search = limits.search;
+  const BmuArgs<T>& args = search.args;
+  const int x = threadIdx.x % kLimitRows, y = threadIdx.x / kLimitRows;
+  const int tiles = static_cast<int>(tiles_of(args.units, kRescoredCodes));
+  if (global_thread() == 0) *limits.lists.dense_count = 0;
+  for (int64_t row0 = int64_t(blockIdx.x) * kLimitRows; row0 < args.rows; row0 += int64_t(gridDim.x) * kLimitRows) {
+    const int64_t row = row0 + x;
+    Found found;
+    for (int n = 0; n < k; ++n) found.smallest[n] = INFINITY;
+    found.norms = INFINITY;
+    found.tile = 0;
+    for (int tile = y; tile < tiles && row < args.rows; tile += kLimitGroups) {
+      float norms;
+      const float most = search.least[tile * search.pitch + row] + margin(search, row, tile, &norms);
+      found.offer(most, norms, tile);
+    }
+    all[y][x] = found;
+    __syncthreads();
+    if (y == 0 && row < args.rows) {
+      for (int group = 1; group < kLimitGroups; ++group) {
+        const Found& other = all[group][x];
+        for (int n = 0; n < k; ++n) found.offer(other.smallest[n], other.norms, other.tile);
+      }
+      const float norm = search.row_norm[row];
+      limits.limit[row] = found.smallest[k - 1];
+      limits.tail[row] = 1.01f * (static_cast<float>(args.dim) / 32 + 16) * 0x1p-24f * found.norms - norm;
+      limits.best_tile[row] = norm == norm ? found.tile : -1;  // with a NaN in the row no code has a score
+      limits.lists.count[row] = 0;
+      for (int n = 0; n < k; ++n) limits.smallest[row * k + n] = kNoKey;
+    }
+    __syncthreads();
   }
 }
 

@@ -21,6 +21,7 @@ from rescored_tiles import (
     searched_again,
     split,
     training,
+    uncertain_tiles,
 )
 from torch import Tensor
 
@@ -271,8 +272,23 @@ def test_few_tiles_are_rescored_on_a_small_map() -> None:
         assert work.p99 <= 6, trained.epochs
 
 
+@pytest.mark.parametrize("make", [make for make in DATA if make not in (vanishing, overflowing)])
+@pytest.mark.parametrize("k", [1, 2])
+def test_rows_that_differences_leave_certain_are(make: Callable[[torch.dtype], Data], k: int) -> None:
+    """Float32 differences, added up one by one, find their winners. (Squares out of range are not emulated.)"""
+    z, codebook = make(torch.float32)
+    certain = uncertain_tiles(z, codebook, k) == 0
+    score = torch.zeros(len(z), len(codebook))
+    for d in range(z.shape[1]):
+        score += (z[:, d, None] - codebook[:, d]).square()
+    winners = score.topk(k, largest=False).indices.sort(dim=1).values
+    true = distances(z, codebook).topk(k, largest=False).indices.sort(dim=1).values
+    assert torch.equal(winners[certain], true[certain])
+
+
 def test_little_of_the_work_is_done_again_on_a_large_map() -> None:
     """While a fifth of all rows and more had to be searched again over all codes."""
     for trained, work in large_map():
         assert work.share <= 0.01, trained.epochs
+        assert work.share_of_uncertain <= 0.01, trained.epochs
     assert sum(work.share_again for _, work in large_map()) / len(large_map()) > 0.2

@@ -296,7 +296,10 @@ void check_what_is_scored_again(Report& report, Random& random, int k) {
   problem = random_problem<T>(random, shape);
   for (int64_t i = 0; i < units * dim; ++i) problem.codebook[i] = problem.codebook[i % (units / 3 * dim)];
   require_at_most(problem, "tensor_core", 5, "every code thrice");
-  report.require(search(problem, "ffma").rescored == rows * 5 * kRescoredCodes, "every code thrice: no row is certain");
+  // Three codes of a row can win, in two or three tiles of 128.
+  const int64_t rescored = search(problem, "ffma").rescored;
+  report.require(rescored >= rows * 2 * kRescoredCodes && search(problem, "ffma").dense == 0,
+                 "every code thrice: no row is certain, " + std::to_string(rescored) + " pairs");
 
   for (int64_t i = 0; i < units * dim; ++i) problem.codebook[i] = problem.codebook[i % dim];
   for (const char* kernel : {"tensor_core", "ffma"}) {
@@ -337,11 +340,13 @@ void check_what_is_scored_again_on_a_map(Report& report, Random& random) {
   for (const int k : {1, 2}) {
     std::vector<Compute<T>> distance(rows * k);
     std::vector<int64_t> index(rows * k);
-    SearchWay way = {"tensor cores", "tensor_core", 4, 65536};
-    run(BmuArgs<T>{z.data(), codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
-    const double tiles = double(way.rescored) / kRescoredCodes / rows;
-    report.require(tiles <= (k == 1 ? 1.5 : 3) && way.dense == 0,
-                   "k = " + std::to_string(k) + ": " + std::to_string(tiles) + " tiles a row were scored again");
+    for (const auto& [kernel, most] : {std::pair{"tensor_core", k == 1 ? 1.5 : 3.0}, std::pair{"ffma", 0.5}}) {
+      SearchWay way = {kernel, kernel, 4, 65536};
+      run(BmuArgs<T>{z.data(), codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
+      const double tiles = double(way.rescored) / kRescoredCodes / rows;
+      report.require(tiles <= most && way.dense == 0, std::string(kernel) + ", k = " + std::to_string(k) + ": " +
+                                                          std::to_string(tiles) + " tiles a row were scored again");
+    }
   }
 }
 

@@ -36,18 +36,20 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
   using Tiles = ScoreTiles<float, rows, kDifferenceCodes>;
   constexpr int kRowsPerThread = Tiles::kRowsPerThread, kSharers = kScoreSide / kRowsPerThread;
   __shared__ Tiles tiles;
+  __shared__ SmallestAndNext<k> all[rows];  // over the tiles so far: registers are scarce
   const BmuArgs<T>& args = search.args;
   const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
   const TileRanges ranges = {tiles_of(args.rows, rows), tiles_of(args.units, kDifferenceCodes), search.blocks};
 
-  ranges.for_each_piece(blockIdx.x, [&](int64_t row_tile, int first, int last) {
-    const int64_t row0 = row_tile * rows, row = row0 + y + kScoreHeight * (x / kSharers);
-    SmallestAndNext<k> best;  // of that row, one of this thread's, over the tiles so far
-    best.reset();
-    const auto row_of = [&](int item) { return row0 + item < args.rows ? row0 + item : int64_t{-1}; };
+  ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
+    const int64_t row0 = int64_t(row_tile) * rows;
+    const int item = y + kScoreHeight * (x / kSharers);  // a row of this thread's, of which it knows the best
+    SmallestAndNext<k>& best = all[item];
+    if (x % kSharers == 0) best.reset();
+    const auto row_of = [&](int i) { return row0 + i < args.rows ? row0 + i : int64_t{-1}; };
     tiles.pass(args, search.vectors, row_of, first, last,
                [&](int tile, float (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
-                 // Indices fit into 32 bits, and registers are scarce.
+                 // Indices fit into 32 bits.
                  const unsigned unit0 = static_cast<unsigned>(tile) * kDifferenceCodes + x;
                  const unsigned end = static_cast<unsigned>(args.units);
                  SmallestAndNext<k> of_tile[kRowsPerThread];
@@ -60,16 +62,15 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
                    }
                  }
                  const SmallestAndNext<k> shared = share_out(of_tile, x);
+                 if (x % kSharers != 0 || row0 + item >= args.rows) return;
                  best.offer(shared);
-                 if (x % kSharers == 0 && row < args.rows) {
-                   const uint32_t bits = shared.smallest.bits[0];
-                   search.least[tile * args.rows + row] = bits < kNoScore<float> ? score_of(bits) : INFINITY;
-                 }
+                 const uint32_t bits = shared.smallest.bits[0];
+                 search.least[tile * args.rows + row0 + item] = bits < kNoScore<float> ? score_of(bits) : INFINITY;
                });
 
-    if (x % kSharers != 0 || row >= args.rows) return;
+    if (x % kSharers != 0 || row0 + item >= args.rows) return;
     const auto found = [](uint32_t bits) { return bits < kNoScore<float>; };
-    Key* slots = search.smallest + row * (k + 1);
+    Key* slots = search.smallest + (row0 + item) * (k + 1);
     for (int n = 0; n < k; ++n) {
       if (found(best.smallest.bits[n])) {
         insert_key<k + 1>(slots, score_key(best.smallest.bits[n], best.smallest.index[n]));

@@ -52,8 +52,8 @@ __global__ void __launch_bounds__(kScoreThreads, kExactBlocks) exact_search_kern
   const TileRanges ranges = search.ranges();
 
   int piece = 0;
-  ranges.for_each_piece(blockIdx.x, [&](int64_t row_tile, int first, int last) {
-    const int64_t row0 = row_tile * kExactRows;
+  ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
+    const int64_t row0 = int64_t(row_tile) * kExactRows;
     SmallestScores<double, k> best;  // of one of this thread's rows, over the tiles so far
     best.reset();
     const auto row_of = [&](int item) { return row0 + item < count ? search.selection[row0 + item] : int64_t{-1}; };

@@ -94,8 +94,8 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
   const TileRanges ranges = {tiles_of(args.rows, kTensorCoreTile), tiles_of(args.units, kTensorCoreTile),
                              search.blocks};
 
-  ranges.for_each_piece(blockIdx.x, [&](int64_t row_tile, int first, int last) {
-    const int64_t row0 = row_tile * kTensorCoreTile;
+  ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
+    const int64_t row0 = int64_t(row_tile) * kTensorCoreTile;
     float factor[kRowBlocks][2];  // of rows `group` and `group + 8` of each block
     for (int m = 0; m < kRowBlocks; ++m) {
       for (int half = 0; half < 2; ++half) {
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
     }
 
     // The stages of all tiles of codes are one sequence.
-    const TensorCoreStage* const rows_from = search.rows + row_tile * stages;
+    const TensorCoreStage* const rows_from = search.rows + int64_t(row_tile) * stages;
     const TensorCoreStage* codes_from = search.codes + int64_t(first) * stages;
     const TensorCoreStage* const codes_end = search.codes + int64_t(last) * stages;
     int copied_stage = 0, copied_buffer = 0;

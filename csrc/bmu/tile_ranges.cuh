@@ -20,15 +20,16 @@ struct TileRanges {
     return ((tile + 1) * blocks - 1) / (row_tiles * code_tiles);
   }
 
-  // A piece of a block's range: tiles [first, last) of codes for one tile of rows.
+  // A piece of a block's range: tiles [first, last) of codes for one tile of rows. (Numbers of tiles along one side fit
+  // into 32 bits, and kernels are short of registers.)
   template <class Body>
   __device__ inline void for_each_piece(int64_t block, Body body) const {
-    const int64_t end = begin(block + 1);
-    for (int64_t tile = begin(block); tile < end;) {
-      const int64_t row_tile = tile / code_tiles, first = tile % code_tiles;
-      const int64_t last = code_tiles < first + end - tile ? code_tiles : first + end - tile;
-      body(row_tile, static_cast<int>(first), static_cast<int>(last));
-      tile += last - first;
+    int64_t left = begin(block + 1) - begin(block);
+    int row_tile = static_cast<int>(begin(block) / code_tiles), first = static_cast<int>(begin(block) % code_tiles);
+    for (; left > 0; ++row_tile, first = 0) {
+      const int last = code_tiles < first + left ? static_cast<int>(code_tiles) : first + static_cast<int>(left);
+      body(row_tile, first, last);
+      left -= last - first;
     }
   }
 };

@@ -49,6 +49,7 @@ from somvae_ext import Grid
 from somvae_ext.som import Metric, WinnerSearch, initial_codebook, node_sums, pull, value_at
 
 TILE = 64  # consecutive codes
+TILE_OF_DIFFERENCES = 128
 ROUNDOFF = 2.0**-24  # u, of float32
 CODES_OF_THE_MEAN = 256
 MOST_PAIRS = 1 << 23  # of rows and codes that are scored at a time
@@ -110,10 +111,10 @@ def mean_code(codebook: Tensor) -> Tensor:
     return chosen.where(chosen.isfinite(), torch.nan).nanmean(dim=0).nan_to_num(nan=0.0).float()
 
 
-def tiled(values: Tensor, fill: float) -> Tensor:
-    """The last dimension cut into tiles, ``[..., tiles, 64]``; the last is filled up."""
-    padded = torch.nn.functional.pad(values, (0, -values.shape[-1] % TILE), value=fill)
-    return padded.unflatten(-1, (-1, TILE))
+def tiled(values: Tensor, fill: float, size: int = TILE) -> Tensor:
+    """The last dimension cut into tiles, ``[..., tiles, size]``; the last is filled up."""
+    padded = torch.nn.functional.pad(values, (0, -values.shape[-1] % size), value=fill)
+    return padded.unflatten(-1, (-1, size))
 
 
 def approximate_scores(z: Tensor, codebook: Tensor, error: Tensor | None = None) -> Scores:
@@ -205,8 +206,8 @@ def uncertain_tiles(z: Tensor, codebook: Tensor, k: int = 1) -> Tensor:
     least = score.clamp_min(0).topk(k + 1, largest=False).values
     limit = least[:, k - 1] * limit_factor
     uncertain = least[:, k] <= limit
-    can_win = (tiled(score, math.inf).amin(dim=2) <= limit[:, None]).unflatten(1, (-1, 2)).any(dim=2)
-    return 2 * can_win.sum(dim=1) * uncertain
+    can_win = tiled(score, math.inf, TILE_OF_DIFFERENCES).amin(dim=2) <= limit[:, None]
+    return TILE_OF_DIFFERENCES // TILE * can_win.sum(dim=1) * uncertain
 
 
 def rounding(operations: int, roundoff: float) -> float:

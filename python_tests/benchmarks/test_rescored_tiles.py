@@ -25,7 +25,7 @@ from rescored_tiles import (
 )
 from torch import Tensor
 
-N, K, DIM = 60, 1000, 40  # the last tile is not full
+N, K, DIM = 60, 940, 40  # 15 tiles of 64 codes, 8 of 128, the last of which are not full
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 Data = tuple[Tensor, Tensor]
 

@@ -49,19 +49,7 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
     const auto row_of = [&](int i) { return row0 + i < args.rows ? row0 + i : int64_t{-1}; };
     tiles.pass(args, search.vectors, row_of, first, last,
                [&](int tile, float (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
-                 // Indices fit into 32 bits.
-                 const unsigned unit0 = static_cast<unsigned>(tile) * kDifferenceCodes + x;
-                 const unsigned end = static_cast<unsigned>(args.units);
-                 SmallestAndNext<k> of_tile[kRowsPerThread];
-                 for (int i = 0; i < kRowsPerThread; ++i) {
-                   of_tile[i].reset();
-                   for (int j = 0; j < Tiles::kCodesPerThread; ++j) {
-                     const unsigned unit = unit0 + kScoreSide * j;
-                     of_tile[i].offer_next(unit < end ? score_bits(score[i][j]) : kNoScore<float>,
-                                           static_cast<int>(unit));
-                   }
-                 }
-                 const SmallestAndNext<k> shared = share_out(of_tile, x);
+                 const auto shared = smallest_of_tile<SmallestAndNext<k>>(score, tile, args.units);
                  if (x % kSharers != 0 || row0 + item >= args.rows) return;
                  best.offer(shared);
                  const uint32_t bits = shared.smallest.bits[0];

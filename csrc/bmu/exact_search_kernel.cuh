@@ -59,18 +59,7 @@ __global__ void __launch_bounds__(kScoreThreads, kExactBlocks) exact_search_kern
     const auto row_of = [&](int item) { return row0 + item < count ? search.selection[row0 + item] : int64_t{-1}; };
     tiles.pass(args, search.vectors, row_of, first, last,
                [&](int tile, double (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
-                 const unsigned unit0 = static_cast<unsigned>(tile) * kExactCodes + x;
-                 const unsigned end = static_cast<unsigned>(args.units);
-                 SmallestScores<double, k> of_tile[kRowsPerThread];
-                 for (int i = 0; i < kRowsPerThread; ++i) {
-                   of_tile[i].reset();
-                   for (int j = 0; j < Tiles::kCodesPerThread; ++j) {
-                     const unsigned unit = unit0 + kScoreSide * j;
-                     of_tile[i].offer_next(unit < end ? score_bits(score[i][j]) : kNoScore<double>,
-                                           static_cast<int>(unit));
-                   }
-                 }
-                 best.offer(share_out(of_tile, x));
+                 best.offer(smallest_of_tile<SmallestScores<double, k>>(score, tile, args.units));
                });
 
     const bool whole = first == 0 && last == ranges.code_tiles;

@@ -63,77 +63,73 @@ __device__ inline bool is_wanted(const Rescore<T>& rescore, int64_t row, int64_t
   }
 }
 
+// Adds what a tile has found to a row's smallest scores. Returns the limit of scores that these give.
+template <Rescored which, int k, class T>
+__device__ inline float lower_limit(const Rescore<T>& rescore, int64_t row, const SmallestScores<float, k>& best) {
+  Key* slots = rescore.smallest + row * k;
+  for (int n = 0; n < k; ++n) {
+    if (best.bits[n] < kNoScore<float>) insert_key<k>(slots, score_key(best.bits[n], best.index[n]));
+  }
+  const float limit = rescore.limits(key_score(atomicMin(slots + k - 1, kNoKey)));  // which reads
+  if constexpr (which == Rescored::best_tile) {                                     // of which a row has one
+    const float approximate = limit + rescore.tail[row];
+    if (approximate < rescore.limit[row]) rescore.limit[row] = approximate;
+  }
+  return limit;
+}
+
+// Lists the codes of a row whose scores are within the limit, by the sixteen lanes that have the row (none: -1).
+template <int codes>
+__device__ inline void list_candidates(const CandidateLists& lists, int64_t row, const float (&score)[codes],
+                                       float limit, unsigned unit0, unsigned units) {
+  const int x = threadIdx.x % kScoreSide, first_lane = threadIdx.x % 32 - x;
+  unsigned can_win[codes];  // a bit for each lane
+  int found = 0;
+  for (int j = 0; j < codes; ++j) {
+    const bool mine = row >= 0 && unit0 + kScoreSide * j < units && score[j] <= limit;
+    can_win[j] = __ballot_sync(kFullWarp, mine) >> first_lane & 0xffffu;
+    found += __popc(can_win[j]);
+  }
+  int place = 0;
+  if (x == 0 && found > 0) place = atomicAdd(lists.count + row, found);
+  place = __shfl_sync(kFullWarp, place, first_lane);
+  for (int j = 0; j < codes; ++j) {
+    const int mine = place + __popc(can_win[j] & ((1u << x) - 1));
+    if ((can_win[j] >> x & 1) && mine < kMostCandidates) {
+      lists.key[row * kMostCandidates + mine] = score_key(score_bits(score[j]), unit0 + kScoreSide * j);
+    }
+    place += __popc(can_win[j]);
+  }
+}
+
 template <class T, int k, Rescored which>
 __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(Rescore<T> rescore) {
   using Tiles = ScoreTiles<float, kRescoredRows, kRescoredCodes>;
-  constexpr int kRowsPerThread = Tiles::kRowsPerThread, kCodesPerThread = Tiles::kCodesPerThread;
-  constexpr int kSharers = kScoreSide / kRowsPerThread;
+  constexpr int kRowsPerThread = Tiles::kRowsPerThread, kSharers = kScoreSide / kRowsPerThread;
   __shared__ Tiles tiles;
   __shared__ int64_t list[kScannedRows + kRescoredRows];
   __shared__ int listed;
   const BmuArgs<T>& args = rescore.args;
-  const int lane = threadIdx.x % 32, self = threadIdx.x;
-  const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
+  const int self = threadIdx.x, x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
 
-  // Rows list[0, count) with a tile.
   const auto score_rows = [&](const int64_t* rows, int count, int tile) {
     const auto row_of = [&](int item) { return item < count ? rows[item] : int64_t{-1}; };
-    tiles.pass(
-        args, rescore.vectors, row_of, tile, tile + 1, [&](int, float (&score)[kRowsPerThread][kCodesPerThread]) {
-          const unsigned unit0 = static_cast<unsigned>(tile) * kRescoredCodes + x;
-          const unsigned end = static_cast<unsigned>(args.units);
-          // Of one of this thread's rows: codes with a larger score cannot win.
-          const int64_t row = row_of(y + kScoreHeight * (x / kSharers));
-          float limit = -1;
-          if constexpr (which == Rescored::of_uncertain_rows) {
-            if (row >= 0) limit = rescore.limit[row];
-          } else {
-            SmallestScores<float, k> of_tile[kRowsPerThread];
-            for (int i = 0; i < kRowsPerThread; ++i) {
-              of_tile[i].reset();
-              for (int j = 0; j < kCodesPerThread; ++j) {
-                const unsigned unit = unit0 + kScoreSide * j;
-                of_tile[i].offer_next(unit < end ? score_bits(score[i][j]) : kNoScore<float>, static_cast<int>(unit));
-              }
-            }
-            const SmallestScores<float, k> best = share_out(of_tile, x);
-            if (row >= 0 && x % kSharers == 0) {
-              Key* slots = rescore.smallest + row * k;
-              for (int n = 0; n < k; ++n) {
-                if (best.bits[n] < kNoScore<float>) insert_key<k>(slots, score_key(best.bits[n], best.index[n]));
-              }
-              limit = rescore.limits(key_score(atomicMin(slots + k - 1, kNoKey)));
-              if constexpr (which == Rescored::best_tile) {
-                const float approximate = limit + rescore.tail[row];
-                if (approximate < rescore.limit[row]) rescore.limit[row] = approximate;
-              }
-            }
-          }
-
-          for (int i = 0; i < kRowsPerThread; ++i) {
-            const float most = __shfl_sync(kFullWarp, limit, lane / kScoreSide * kScoreSide + i * kSharers);
-            // Sixteen lanes have a row; of their codes those that can win get consecutive places.
-            const int64_t listed_row = row_of(y + kScoreHeight * i);
-            unsigned can_win[kCodesPerThread];
-            int found = 0;
-            for (int j = 0; j < kCodesPerThread; ++j) {
-              const bool mine = listed_row >= 0 && unit0 + kScoreSide * j < end && score[i][j] <= most;
-              can_win[j] = __ballot_sync(kFullWarp, mine) >> (lane / kScoreSide * kScoreSide) & 0xffffu;
-              found += __popc(can_win[j]);
-            }
-            int place = 0;
-            if (x == 0 && found > 0) place = atomicAdd(rescore.lists.count + listed_row, found);
-            place = __shfl_sync(kFullWarp, place, lane / kScoreSide * kScoreSide);
-            for (int j = 0; j < kCodesPerThread; ++j) {
-              const int mine = place + __popc(can_win[j] & ((1u << x) - 1));
-              if ((can_win[j] >> x & 1) && mine < kMostCandidates) {
-                rescore.lists.key[listed_row * kMostCandidates + mine] =
-                    score_key(score_bits(score[i][j]), unit0 + kScoreSide * j);
-              }
-              place += __popc(can_win[j]);
-            }
-          }
-        });
+    tiles.pass(args, rescore.vectors, row_of, tile, tile + 1,
+               [&](int, float (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
+                 const int64_t row = row_of(y + kScoreHeight * (x / kSharers));  // of which this thread knows the limit
+                 float limit = -1;
+                 if constexpr (which == Rescored::of_uncertain_rows) {
+                   if (row >= 0) limit = rescore.limit[row];
+                 } else {
+                   const auto best = smallest_of_tile<SmallestScores<float, k>>(score, tile, args.units);
+                   if (row >= 0 && x % kSharers == 0) limit = lower_limit<which>(rescore, row, best);
+                 }
+                 for (int i = 0; i < kRowsPerThread; ++i) {
+                   const float of_row = __shfl_sync(kFullWarp, limit, i * kSharers, kScoreSide);
+                   list_candidates(rescore.lists, row_of(y + kScoreHeight * i), score[i], of_row,
+                                   static_cast<unsigned>(tile) * kRescoredCodes + x, static_cast<unsigned>(args.units));
+                 }
+               });
   };
 
   const int64_t tile_count = tiles_of(args.units, kRescoredCodes);

@@ -2,8 +2,9 @@
 
     compute-sanitizer --tool memcheck python benchmarks/sanitize_ops.py
 
-Sizes are one element, odd ones, one beyond a tile, and codes enough to be searched in slices. The search runs by both
-of its kernels, the transition ops with dense and with sparse gradients. Results are not compared: the tests do that.
+Sizes are one element, odd ones, one beyond a tile, and codes enough to be shared out among blocks. The search makes
+both of its first passes, the transition ops run with dense and with sparse gradients. Results are not compared: the
+tests do that.
 With ``--device cpu`` it shows no more than that the script itself runs.
 """
 
@@ -37,7 +38,7 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device
             backward(ops.bmu(z, codebook).distance)
             if k > 1:
                 backward(ops.bmu(z, codebook, k=2).distance)
-                ops.bmu(z, codebook[:1].expand(k, d), k=2)  # ties, which tensor cores leave to the exact kernel
+                ops.bmu(z, codebook[:1].expand(k, d), k=2)  # ties of more codes than a list has room for
     backward(ops.som_gather(codebook, cur, grid))
     for border in ("zero", "mask"):
         backward(*ops.som_losses(z, codebook, cur, grid, border=border))

@@ -43,15 +43,15 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
   }
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // so that nobody else is blamed for ours
-  // A kernel that failed while it ran breaks the context, and every later call reports it.
-  const bool earlier = error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure ||
-                       error == cudaErrorAssert || error == cudaErrorMisalignedAddress ||
-                       error == cudaErrorIllegalInstruction || error == cudaErrorHardwareStackError ||
-                       error == cudaErrorInvalidAddressSpace || error == cudaErrorInvalidPc ||
-                       error == cudaErrorLaunchTimeout || error == cudaErrorECCUncorrectable;
-  const std::string what = earlier ? "CUDA reports an error of work that was launched before " + std::string(name)
-                                   : "CUDA refused to launch " + std::string(name);
+  cudaGetLastError();  // which this failure has become, and which others would take for theirs
+  const bool refused = error == cudaErrorInvalidValue || error == cudaErrorInvalidConfiguration ||
+                       error == cudaErrorLaunchOutOfResources || error == cudaErrorInvalidDeviceFunction ||
+                       error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidPtx ||
+                       error == cudaErrorUnsupportedPtxVersion || error == cudaErrorNoDevice ||
+                       error == cudaErrorInsufficientDriver;
+  // A kernel that fails while it runs breaks the context, and every later call reports it.
+  const std::string what = refused ? "CUDA refused to launch " + std::string(name)
+                                   : "CUDA reports, at the launch of " + std::string(name) + ", a failure from before";
   throw std::runtime_error("somvae_ext: " + what + ": " + cudaGetErrorString(error));
 }
 

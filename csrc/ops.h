@@ -23,7 +23,8 @@ std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t 
 // What a search does besides its first pass. For tests and benchmarks: waits for the device, and is exposed by _C
 // alone.
 struct BmuWork {
-  std::string kernel;    // of the first pass: cpu, exact, ffma or tensor_core (bmu/bmu_policy.h)
+  std::string kernel;  // of the first pass: cpu, exact, ffma or tensor_core (bmu/bmu_policy.h)
+  // Which may differ a little from run to run:
   int64_t rescored = 0;  // pairs of a row and a code that were scored again in float32
   int64_t dense = 0;     // rows of which all codes were scored in float64
   int64_t workspace_bytes = 0;

@@ -17,11 +17,11 @@
 //
 //   ffma          clear, difference_search, list_certain, rescore, decide, exact_search, join_pieces
 //   tensor_core   prepare_rows, tensor_core_search, find_limits, rescore (best tile), rescore (others), decide,
-//                 exact_search, join_pieces; and once codebook_mean (float32 alone), codebook_norm, pack_codebook
-//   exact         exact_search, join_pieces; all rows are one block
+//                 exact_search, join_pieces; and once codebook_centre (float32 alone), codebook_norm, pack_codebook
+//   exact         exact_search, join_pieces, for all rows
 //
-// and one to clear the counters. What the later steps have to do is known to the device alone: those that have nothing
-// to do return at once.
+// and one to clear the counters. What the later steps have to do is known to the device alone: exact_search returns at
+// once where there is nothing to do, rescore after it has looked through its rows.
 //
 // Instructions (of 32 lanes, as 32 N K D multiply-adds are one) and bytes beside inputs and outputs:
 //   ffma          2 N K D on the FP32 units; for each of N K / 128 tiles 4 bytes written, and some 8 read
@@ -29,7 +29,7 @@
 //   some
 //                 20 read, mostly from the second-level cache; operands of 4 D bytes (2 D) per row and code; then 2 D
 //                 on the FP32 units for each pair that is scored again
-//   decide        3 D in float64 for each candidate, of which most rows have one, and 8 D bytes read for it
+//   decide        3 D in float64 and 2 D conversions for each candidate, of which most rows have one, 8 D bytes read
 //   exact_search  3 K D in float64 for each row. Float64 has half the rate of float32 on data-centre GPUs, and a 64th
 //   on
 //                 others
@@ -44,13 +44,18 @@ bool vectors(const BmuArgs<T>& args) {
 }
 
 template <class T>
+BmuProblem problem_of(const BmuArgs<T>& args) {
+  return {args.rows, args.units, args.dim, kBmuDtype<T>, args.k};
+}
+
+template <class T>
 BmuArgs<T> rows_of(const BmuArgs<T>& args, int64_t first, int64_t count) {
-  BmuArgs<T> some = args;
-  some.z += first * args.dim;
-  some.distance += first * args.k;
-  some.index += first * args.k;
-  some.rows = count;
-  return some;
+  BmuArgs<T> block = args;
+  block.z += first * args.dim;
+  block.distance += first * args.k;
+  block.index += first * args.k;
+  block.rows = count;
+  return block;
 }
 
 // --- The steps' memory, in the order of the steps
@@ -79,6 +84,7 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
   steps.exact.score = workspace.take<double>(plan.exact_blocks * 2 * kExactRows * args.k);
   steps.exact.index = workspace.take<int64_t>(plan.exact_blocks * 2 * kExactRows * args.k);
   if constexpr (!std::is_same_v<T, double>) {
+    if (plan.kernel == BmuKernel::exact) return steps;
     const CandidateLists lists = {workspace.take<int>(rows), workspace.take<Key>(rows * kMostCandidates),
                                   workspace.take<int64_t>(rows), workspace.take<Key>(1)};
     float* limit = workspace.take<float>(rows);
@@ -104,13 +110,13 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
       TensorCoreSearch<T>& search = steps.tensor_core;
       search.args = args;
       search.blocks = plan.first_blocks;
+      search.rows_stay = plan.rows_stay;
       search.pitch = tiles_of(rows, kTensorCoreTile) * kTensorCoreTile;
       const int64_t units = tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile, stages = stages_of<T>(args.dim);
       search.codes = workspace.take<TensorCoreStage>(units / kTensorCoreTile * stages);
       search.rows = workspace.take<TensorCoreStage>(search.pitch / kTensorCoreTile * stages);
-      if constexpr (std::is_same_v<T, float>) search.mean = workspace.take<float>(args.dim);
-      search.largest_norm = workspace.take<uint32_t>(2 * units / kRescoredCodes);
-      search.largest_feature = search.largest_norm + units / kRescoredCodes;
+      if constexpr (std::is_same_v<T, float>) search.centre = workspace.take<float>(args.dim);
+      search.maxima = workspace.take<uint32_t>(2 * units / kRescoredCodes);
       search.code_radius = workspace.take<float>(units / kRescoredCodes);
       search.norm = workspace.take<float>(units);
       search.row_norm = workspace.take<float>(search.pitch);
@@ -138,13 +144,13 @@ void search_exactly(const ExactSearch<T>& search, void* stream) {
 }
 
 template <class T, int k, Rescored which>
-void score_again(const Rescore<T>& rescore, void* stream) {
+void rescore_tiles(const Rescore<T>& rescore, void* stream) {
   const int64_t items = tiles_of(rescore.args.units, kRescoredCodes) * tiles_of(rescore.args.rows, rescore.chunk_rows);
   LAUNCH((rescore_kernel<T, k, which>), blocks_for(items, 1), kScoreThreads, 0, stream, rescore);
 }
 
 template <class T, int k>
-void pass_by_differences(const DifferenceSearch<T>& search, bool few_rows, const Rescore<T>& rescore, void* stream) {
+void run_differences(const DifferenceSearch<T>& search, bool few_rows, const Rescore<T>& rescore, void* stream) {
   const int64_t rows = search.args.rows;
   LAUNCH((clear_keys_kernel), blocks_for(rows * (k + 1), kThreads), kThreads, 0, stream, search.smallest,
          rows * (k + 1));
@@ -154,59 +160,59 @@ void pass_by_differences(const DifferenceSearch<T>& search, bool few_rows, const
     LAUNCH((difference_search_kernel<T, k, kDifferenceRows>), dim3(search.blocks), kScoreThreads, 0, stream, search);
   }
   LAUNCH((list_certain_kernel<T, k>), blocks_for(rows, kThreads), kThreads, 0, stream, search);
-  score_again<T, k, Rescored::of_uncertain_rows>(rescore, stream);
+  rescore_tiles<T, k, Rescored::of_uncertain_rows>(rescore, stream);
 }
 
 template <class T>
 void prepare_codes(const TensorCoreSearch<T>& search, void* stream) {
   const BmuArgs<T>& args = search.args;
   if constexpr (std::is_same_v<T, float>) {
-    LAUNCH((codebook_mean_kernel<T>), blocks_for(args.dim, kMeanFeatures), kMeanFeatures * kMeanGroups, 0, stream,
-           search);
+    LAUNCH((codebook_centre_kernel<T>), blocks_for(args.dim, kCentreFeatures), kCentreFeatures * kCentreGroups, 0,
+           stream, search);
   }
   LAUNCH((codebook_norm_kernel<T>), blocks_for(args.units, kWarpsPerBlock), kThreads, 0, stream, search);
   LAUNCH((pack_codebook_kernel<T>), blocks_for(args.units, kWarpsPerBlock), kThreads, 0, stream, search);
 }
 
 template <class T, int k>
-void pass_by_tensor_cores(const TensorCoreLimits<T>& limits, const Rescore<T>& rescore, void* stream) {
+void run_tensor_cores(const TensorCoreLimits<T>& limits, const Rescore<T>& rescore, void* stream) {
   const TensorCoreSearch<T>& search = limits.search;
   const BmuArgs<T>& args = search.args;
   LAUNCH((prepare_rows_kernel<T>), blocks_for(args.rows, kWarpsPerBlock), kThreads, 0, stream, search);
-  LAUNCH((tensor_core_search_kernel<T>), dim3(search.blocks), kTensorCoreThreads, tensor_core_shared_bytes<T>(args.dim),
-         stream, search);
+  LAUNCH((tensor_core_search_kernel<T>), dim3(search.blocks), kTensorCoreThreads,
+         tensor_core_shared_bytes(problem_of(args), search.rows_stay), stream, search);
   LAUNCH((find_limits_kernel<T, k>), blocks_for(args.rows, kLimitRows), kLimitRows * kLimitGroups, 0, stream, limits);
-  score_again<T, k, Rescored::best_tile>(rescore, stream);
-  score_again<T, k, Rescored::other_tiles>(rescore, stream);
+  rescore_tiles<T, k, Rescored::best_tile>(rescore, stream);
+  rescore_tiles<T, k, Rescored::other_tiles>(rescore, stream);
 }
 
 template <class T, int k>
 void search(const BmuArgs<T>& args, const BmuPlan& plan, void* memory, void* stream) {
   Workspace workspace(memory);
   Steps<T> steps = lay_out(args, plan, workspace);
-  uint32_t* const maxima = steps.tensor_core.largest_norm;
+  uint32_t* const maxima = steps.tensor_core.maxima;
   const int64_t count =
       maxima == nullptr ? 0 : 2 * tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile / kRescoredCodes;
   LAUNCH((clear_counters_kernel), blocks_for(count + 1, kThreads), kThreads, 0, stream, steps.counters, maxima, count);
-  if constexpr (std::is_same_v<T, double>) {
+  if (plan.kernel == BmuKernel::exact) {
     steps.exact.args = args;
     steps.exact.selection = {args.rows, nullptr, nullptr};
     search_exactly<T, k>(steps.exact, stream);
-  } else {
+  } else if constexpr (!std::is_same_v<T, double>) {
     if (plan.kernel == BmuKernel::tensor_core) prepare_codes(steps.tensor_core, stream);
     for (int64_t first = 0; first < args.rows; first += plan.block_rows) {
-      const BmuArgs<T> some = rows_of(args, first, std::min(plan.block_rows, args.rows - first));
-      steps.rescore.args = steps.decide.args = steps.exact.args = some;
+      const BmuArgs<T> block = rows_of(args, first, std::min(plan.block_rows, args.rows - first));
+      steps.rescore.args = steps.decide.args = steps.exact.args = block;
       if (plan.kernel == BmuKernel::ffma) {
-        steps.difference.args = some;
-        pass_by_differences<T, k>(steps.difference, plan.few_rows, steps.rescore, stream);
+        steps.difference.args = block;
+        run_differences<T, k>(steps.difference, plan.few_rows, steps.rescore, stream);
       } else {
-        steps.limits.search.args = some;
-        pass_by_tensor_cores<T, k>(steps.limits, steps.rescore, stream);
+        steps.limits.search.args = block;
+        run_tensor_cores<T, k>(steps.limits, steps.rescore, stream);
       }
-      LAUNCH((decide_kernel<T, k>), blocks_for(some.rows, kDecidedRows), kDecidedRows, 0, stream, steps.decide);
+      LAUNCH((decide_kernel<T, k>), blocks_for(block.rows, kDecidedRows), kDecidedRows, 0, stream, steps.decide);
       const CandidateLists& lists = steps.decide.lists;
-      steps.exact.selection = {some.rows, lists.dense, lists.dense_count};
+      steps.exact.selection = {block.rows, lists.dense, lists.dense_count};
       search_exactly<T, k>(steps.exact, stream);
     }
   }
@@ -216,10 +222,9 @@ void search(const BmuArgs<T>& args, const BmuPlan& plan, void* memory, void* str
 
 template <class T>
 BmuPlan plan_bmu_cuda(const BmuArgs<T>& args) {
-  if (args.rows == 0) return {};
   const DeviceProperties device = current_device_properties();
-  BmuPlan plan = plan_bmu(args.rows, args.units, args.dim, kBmuDtype<T>, args.k, device.multiprocessors,
-                          device.capability, std::getenv("SOMVAE_EXT_BMU_KERNEL"));
+  BmuPlan plan = plan_bmu(problem_of(args), {device.multiprocessors, device.capability, device.shared_bytes},
+                          std::getenv("SOMVAE_EXT_BMU_KERNEL"));
   Workspace workspace(nullptr);
   lay_out(args, plan, workspace);
   plan.workspace_bytes = workspace.used();

@@ -1,27 +1,35 @@
-// Which CUDA kernel makes the first pass of a search, on how many blocks, and over how many rows at a time: a pure
-// function of the problem and the GPU, so that a call on the same GPU always takes the same way. (Every way gives the
-// same bits.)
+// How CUDA makes the first pass of a search, on how many blocks, and over how many rows at a time: a pure function of
+// the problem and the GPU, so that a call on the same GPU always takes the same way. (Every way gives the same bits.)
 //
 //   dtype               compute capability          shape                                       first pass
-//   float64             any                         any                                         none: all in float64
+//   float64             any                         any                                         exact
+//   any                 any                         little work                                 exact
 //   float32             8.0, 9.0, 10.0, 10.3        D in 16..65536, K >= 1024, enough work      tensor_core, halves
 //   float16, bfloat16   8.0 and above               D in 16..65536, K >= 1024, enough work      tensor_core
 //   otherwise                                                                                   ffma
 //
-// ffma forms every score by differences: two instructions per row, code and feature, and is done but for the few rows
-// that rounding leaves uncertain. tensor_core forms approximate scores, and leaves a tile of 64 codes or more of each
-// row to be scored by differences, which wants many codes to be little beside. Its products pay where three of float16
-// are cheaper than those two instructions: on the data-centre GPUs, whose tensor cores are rated at some fifteen
-// multiply-adds of float16 in the time of one on the FP32 units, but not on the others, which are rated at two or four.
-// It has four launches more, and larger ones, 20 microseconds or so, in which ffma does 2^22 multiply-adds on each
-// multiprocessor: that is "enough work". The thresholds follow from these ratings; they have not been measured yet.
+// exact forms every score in float64, and no step follows: three launches, and three instructions of float64 per row,
+// code and feature, at half the rate of float32 on data-centre GPUs and at a 64th on others. Little work is what takes
+// less time than five launches: 2^19 multiply-adds on each multiprocessor, 2^13 on others.
 //
-// The environment variable SOMVAE_EXT_BMU_KERNEL=ffma|tensor_core overrides the last column, so that tests can compare
-// the two; tensor_core still leaves to ffma what it cannot do (float64, D above 65536, GPUs below 8.0).
+// ffma forms every score by differences: two instructions per row, code and feature. On a map in training rounding
+// leaves up to half of the rows uncertain, but few of their tiles.
+//
+// tensor_core forms approximate scores. Rescoring at least one tile of 64 codes per row pays only when K is much larger
+// than 64, and products of float16 only where three of them are cheaper than two instructions: on data-centre GPUs,
+// whose tensor cores are rated at some fifteen multiply-adds of float16 in the time of one on the FP32 units, but not
+// on the others, which are rated at two or four. It has four launches more, and larger ones, 20 microseconds or so, in
+// which ffma does 2^22 multiply-adds on each multiprocessor: that is enough work. What is left to be rescored depends
+// on the data: where clusters are much narrower than their distances, the approximation cannot tell their codes apart,
+// and at worst every tile is rescored, which takes longer than ffma alone.
+//
+// The thresholds follow from these ratings; they have not been measured yet. The environment variable
+// SOMVAE_EXT_BMU_KERNEL=exact|ffma|tensor_core overrides the last column, so that tests can compare them; tensor_core
+// still leaves to ffma what it cannot do (D above 65536, GPUs below 8.0), and float64 is always exact.
 //
 // Workspace: tensor_core has the codes once more, rounded up to whole tiles of 128 and stages of 64 bytes. Rows have
-// some 170 bytes each and K / 32, with tensor_core K / 16 and their features once more, kBlockBytes in all; rows beyond
-// that are searched one block after another, at least 1024 at a time.
+// some 170 bytes each and K / 32, with tensor_core K / 16 and their features once more: kBlockBytes in all, which
+// second-level caches hold, or what 1024 rows have. More rows are searched one block after another.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -33,11 +41,13 @@
 
 namespace somvae {
 
-// The tiles of a block, rows by codes, and how many blocks share a multiprocessor.
+// The tiles of a block, rows by codes, and how many blocks share a multiprocessor whose memory they fit into.
 constexpr int kDifferenceRows = 64, kDifferenceCodes = 128, kDifferenceBlocks = 3;
 constexpr int kDifferenceFewRows = 32;  // for at most so many rows in all
+constexpr int kDifferenceSharedBytes = 32 << 10;
 constexpr int kExactRows = 32, kExactCodes = 64, kExactBlocks = 4;
 constexpr int kTensorCoreTile = 128, kTensorCoreBlocks = 2;
+constexpr int kStageBytes = kTensorCoreTile * 64, kStageBuffers = 3;
 constexpr int kRescoredCodes = 64, kRescoreBlocks = 4;
 
 enum class BmuKernel { exact, ffma, tensor_core };
@@ -53,9 +63,25 @@ constexpr BmuDtype kBmuDtype = std::is_same_v<T, float>    ? BmuDtype::float32
                                : std::is_same_v<T, double> ? BmuDtype::float64
                                                            : BmuDtype::half;
 
+struct BmuProblem {
+  int64_t rows, units, dim;
+  BmuDtype dtype;
+  int k;
+};
+
+struct BmuGpu {
+  int multiprocessors, capability;
+  int64_t shared_bytes;  // of a multiprocessor
+
+  bool is_of_data_center() const {
+    return capability == 80 || capability == 90 || capability == 100 || capability == 103;
+  }
+};
+
 struct BmuPlan {
   BmuKernel kernel;
   bool few_rows;            // the tile of differences is the smaller one
+  bool rows_stay;           // the tensor cores' rows stay in shared memory while codes pass by
   int64_t block_rows;       // searched at a time
   int64_t first_blocks;     // of the first pass, as many as the GPU runs at a time
   int64_t exact_blocks;     // of the search in float64, likewise
@@ -63,55 +89,69 @@ struct BmuPlan {
   int64_t workspace_bytes;  // set by plan_bmu_cuda
 };
 
-constexpr int64_t kBlockBytes = int64_t{64} << 20;  // what rows may take of the workspace
+constexpr int64_t kBlockBytes = int64_t{24} << 20;  // what rows may take of the workspace
 
-// wanted is the value of SOMVAE_EXT_BMU_KERNEL; null or empty leave the choice to the table.
-inline BmuKernel choose_bmu_kernel(int64_t rows, int64_t units, int64_t dim, BmuDtype dtype, int multiprocessors,
-                                   int capability, const char* wanted) {
-  const std::string wish = wanted == nullptr ? "" : wanted;
-  if (wish != "" && wish != "ffma" && wish != "tensor_core") {
-    throw std::runtime_error("somvae_ext: SOMVAE_EXT_BMU_KERNEL must be ffma or tensor_core, got '" + wish +
+// requested is the value of SOMVAE_EXT_BMU_KERNEL; null or empty leave the choice to the table.
+inline BmuKernel choose_bmu_kernel(const BmuProblem& problem, const BmuGpu& gpu, const char* requested) {
+  const std::string request = requested == nullptr ? "" : requested;
+  if (request != "" && request != "exact" && request != "ffma" && request != "tensor_core") {
+    throw std::runtime_error("somvae_ext: SOMVAE_EXT_BMU_KERNEL must be exact, ffma or tensor_core, got '" + request +
                              "'; unset it to let the shape decide");
   }
-  if (dtype == BmuDtype::float64) return BmuKernel::exact;
-  const bool possible = dim >= 1 && dim <= 65536 && capability >= 80;
-  if (!possible || wish == "ffma") return BmuKernel::ffma;
-  if (wish == "tensor_core") return BmuKernel::tensor_core;
-  const bool data_center = capability == 80 || capability == 90 || capability == 100 || capability == 103;
-  const double work = double(rows) * double(units) * double(dim), enough = double(1 << 22) * multiprocessors;
-  const bool pays = dim >= 16 && units >= 1024 && work >= enough && (dtype == BmuDtype::half || data_center);
-  return pays ? BmuKernel::tensor_core : BmuKernel::ffma;
+  if (problem.dtype == BmuDtype::float64 || request == "exact") return BmuKernel::exact;
+  const bool possible = problem.dim >= 1 && problem.dim <= 65536 && gpu.capability >= 80;
+  if (request == "tensor_core" && possible) return BmuKernel::tensor_core;
+  if (request != "") return BmuKernel::ffma;
+  const double work =
+      double(problem.rows) * double(problem.units) * double(problem.dim) / std::max(1, gpu.multiprocessors);
+  if (work <= (gpu.is_of_data_center() ? 1 << 19 : 1 << 13)) return BmuKernel::exact;
+  const bool pays = problem.dim >= 16 && problem.units >= 1024 && work >= 1 << 22 &&
+                    (problem.dtype == BmuDtype::half || gpu.is_of_data_center());
+  return possible && pays ? BmuKernel::tensor_core : BmuKernel::ffma;
+}
+
+// Stages of 64 bytes per item: of the features of an item, float32 ones as two halves.
+inline int64_t tensor_core_stages(const BmuProblem& problem) {
+  const int64_t features = problem.dtype == BmuDtype::float32 ? 16 : 32;
+  return (problem.dim + features - 1) / features;
+}
+inline int64_t tensor_core_shared_bytes(const BmuProblem& problem, bool rows_stay) {
+  return (kStageBuffers + (rows_stay ? tensor_core_stages(problem) : kStageBuffers)) * kStageBytes;
 }
 
 // Bytes of workspace per row: least scores of tiles, operands of the tensor cores or the smallest scores of ffma, a
 // limit and some more numbers, the list of candidates. Nearly, for arrays begin at round addresses.
-inline int64_t bmu_bytes_per_row(BmuKernel kernel, int64_t units, int64_t dim, BmuDtype dtype, int k) {
+inline int64_t bmu_bytes_per_row(const BmuProblem& problem, BmuKernel kernel) {
   if (kernel == BmuKernel::exact) return 0;
+  const auto tiles = [&](int64_t codes) { return (problem.units + codes - 1) / codes; };
   const int64_t lists = 8 * 16 + 4 + 8 + 4;
-  const auto tiles = [units](int64_t codes) { return (units + codes - 1) / codes; };
-  if (kernel == BmuKernel::ffma) return lists + 8 * (k + 1) + 4 * tiles(kDifferenceCodes);
-  const int64_t operand = (dim + 31) / 32 * (dtype == BmuDtype::float32 ? 128 : 64);
-  return lists + 8 * k + 20 + operand + 4 * tiles(kRescoredCodes);
+  if (kernel == BmuKernel::ffma) return lists + 8 * (problem.k + 1) + 4 * tiles(kDifferenceCodes);
+  return lists + 8 * problem.k + 20 + 64 * tensor_core_stages(problem) + 4 * tiles(kRescoredCodes);
 }
 
-// rows is positive.
-inline BmuPlan plan_bmu(int64_t rows, int64_t units, int64_t dim, BmuDtype dtype, int k, int multiprocessors,
-                        int capability, const char* wanted) {
+inline BmuPlan plan_bmu(const BmuProblem& problem, const BmuGpu& gpu, const char* requested) {
   constexpr int64_t fewest_rows = 1024, most_chunk_rows = 16384;
-  const int64_t processors = std::max(1, multiprocessors);
+  constexpr int64_t reserved = 1 << 10, most_of_a_block = 99 << 10;  // bytes of shared memory, on all GPUs since 8.0
+  const int64_t processors = std::max(1, gpu.multiprocessors);
   BmuPlan plan = {};
-  plan.kernel = choose_bmu_kernel(rows, units, dim, dtype, multiprocessors, capability, wanted);
-  plan.few_rows = rows <= kDifferenceFewRows;
-  plan.first_blocks = processors * (plan.kernel == BmuKernel::tensor_core ? kTensorCoreBlocks : kDifferenceBlocks);
+  plan.kernel = choose_bmu_kernel(problem, gpu, requested);
+  plan.few_rows = problem.rows <= kDifferenceFewRows;
   plan.exact_blocks = processors * kExactBlocks;
+  const int64_t staying = tensor_core_shared_bytes(problem, true) + reserved;
+  plan.rows_stay = staying <= most_of_a_block && staying <= gpu.shared_bytes / kTensorCoreBlocks;
+  const int64_t fitting = gpu.shared_bytes / (kDifferenceSharedBytes + reserved);
+  plan.first_blocks =
+      processors *
+      (plan.kernel == BmuKernel::tensor_core ? kTensorCoreBlocks : std::clamp<int64_t>(fitting, 1, kDifferenceBlocks));
 
-  const int64_t bytes = bmu_bytes_per_row(plan.kernel, units, dim, dtype, k);
-  const int64_t most_rows = bytes == 0 ? rows : std::max(fewest_rows, kBlockBytes / bytes);
-  const int64_t blocks = (rows + most_rows - 1) / most_rows;
-  plan.block_rows = (rows + blocks - 1) / blocks;
+  const int64_t bytes = bmu_bytes_per_row(problem, plan.kernel);
+  const int64_t most_rows =
+      bytes == 0 ? std::max<int64_t>(1, problem.rows) : std::max(fewest_rows, kBlockBytes / bytes);
+  const int64_t blocks = std::max<int64_t>(1, (problem.rows + most_rows - 1) / most_rows);
+  plan.block_rows = (problem.rows + blocks - 1) / blocks;
 
   // So many that a tile's share of them, at two tiles for a row, fills what is scored together.
-  const int64_t tiles = (units + kRescoredCodes - 1) / kRescoredCodes;
+  const int64_t tiles = (problem.units + kRescoredCodes - 1) / kRescoredCodes;
   plan.chunk_rows = std::clamp(16 * tiles, fewest_rows, most_chunk_rows);
   return plan;
 }

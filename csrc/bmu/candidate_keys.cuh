@@ -48,9 +48,11 @@ struct CandidateLists {
   Key* dense_count;
 };
 
-// What a search tells of itself, at the start of its workspace, for all rows.
+// Counters of all rows that a search writes at the start of its workspace. Which codes are listed before a better one
+// is known depends on the order in which blocks run, so that the counts may differ a little from run to run, and bits
+// don't.
 struct SearchCounters {
-  Key rescored;  // pairs of a row and a code that were scored again in float32
+  Key rescored;  // pairs of a row and a code that were scored again in float32; rows that fill up a tile do not count
   Key dense;     // rows whose candidates were too many to list
 };
 

@@ -23,16 +23,18 @@ struct Decide {
   SearchCounters* counters;
 };
 
-constexpr int kDecidedRows = 128;
+constexpr int kDecidedRows = 64;
 
-// A thread per row. Its features and those of a candidate come through shared memory, so that warps read lines whole.
+// A thread per row. Its features and those of a candidate come through shared memory, one stage ahead of the
+// arithmetic, so that warps read whole lines.
 template <class T, int k>
 __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) {
   using Stage = FeatureStage<Compute<T>>;
-  __shared__ Stage rows[kDecidedRows], codes[kDecidedRows];
+  __shared__ Stage rows[2][kDecidedRows], codes[2][kDecidedRows];
   __shared__ int64_t unit[kDecidedRows];
   const BmuArgs<T>& args = decide.args;
   const int self = threadIdx.x;
+  const int stages = static_cast<int>((args.dim + Stage::kDepth - 1) / Stage::kDepth);
 
   for (int64_t row0 = int64_t(blockIdx.x) * kDecidedRows; row0 < args.rows; row0 += int64_t(gridDim.x) * kDecidedRows) {
     const int64_t row = row0 + self;
@@ -59,28 +61,37 @@ __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) 
 
     BestUnits<double, int64_t, k> best;
     best.reset();
-    for (int c = 0; __syncthreads_or(c < count); ++c) {
-      const bool can_win = c < count && key_score(list[c]) <= limit;
-      unit[self] = can_win ? key_index(list[c]) : -1;
-      double score = 0;
-      for (int64_t d0 = 0; d0 < args.dim; d0 += Stage::kDepth) {
-        __syncthreads();
-        copy_features<kDecidedRows, kDecidedRows>(rows, args.z, d0, args.dim, decide.vectors, [&](int item) {
-          return unit[item] >= 0 ? row0 + item : int64_t{-1};
-        });
-        copy_features<kDecidedRows, kDecidedRows>(codes, args.codebook, d0, args.dim, decide.vectors,
-                                                  [&](int item) { return unit[item]; });
+    for (int c = 0;; ++c) {
+      while (c < count && !(key_score(list[c]) <= limit)) ++c;
+      if (!__syncthreads_or(c < count)) break;
+      unit[self] = c < count ? key_index(list[c]) : -1;
+      __syncthreads();
+      const auto copy = [&](int stage) {
+        if (stage < stages) {
+          const int64_t d0 = int64_t(stage) * Stage::kDepth;
+          copy_features<kDecidedRows, kDecidedRows>(
+              rows[stage % 2], args.z, d0, args.dim, decide.vectors,
+              [&](int item) { return unit[item] >= 0 ? row0 + item : int64_t{-1}; });
+          copy_features<kDecidedRows, kDecidedRows>(codes[stage % 2], args.codebook, d0, args.dim, decide.vectors,
+                                                    [&](int item) { return unit[item]; });
+        }
         commit_copies();
+      };
+      copy(0);
+      double score = 0;
+      for (int stage = 0; stage < stages; ++stage) {
         await_copies<0>();
-        __syncthreads();
+        __syncthreads();  // all have copied this stage, and none still reads the other
+        copy(stage + 1);
         for (int chunk = 0; chunk < Stage::kChunks; ++chunk) {
-          const auto features = rows[self].chunk[chunk], code = codes[self].chunk[chunk];
+          const auto features = rows[stage % 2][self].chunk[chunk], code = codes[stage % 2][self].chunk[chunk];
           for (int e = 0; e < features.kSize; ++e) {
             score = add_square(score, double(features.feature[e]) - double(code.feature[e]));
           }
         }
       }
-      if (can_win) best.offer(score, unit[self]);
+      await_copies<0>();
+      if (c < count) best.offer(score, unit[self]);
     }
     if (row >= args.rows || too_many) continue;
     for (int n = 0; n < k; ++n) {

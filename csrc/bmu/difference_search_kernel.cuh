@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
   });
 }
 
-// Lists the codes of the rows that are certain, and gives the others a limit. A thread per row.
+// Lists the codes of the rows that are certain, and gives the others a limit. A row without a score has no code that
+// can win: a score is NaN in float32 where it is in float64. A thread per row.
 template <class T, int k>
 __global__ void list_certain_kernel(DifferenceSearch<T> search) {
   const BmuArgs<T>& args = search.args;
@@ -78,7 +79,7 @@ __global__ void list_certain_kernel(DifferenceSearch<T> search) {
     const Key* slots = search.smallest + row * (k + 1);
     const float limit = search.limits(key_score(slots[k - 1]));
     const bool certain = limit < INFINITY && key_score(slots[k]) > limit;
-    search.limit[row] = certain ? -1.0f : limit;
+    search.limit[row] = certain || slots[0] == kNoKey ? -1.0f : limit;
     search.lists.count[row] = certain ? k : 0;
     for (int n = 0; n < k && certain; ++n) search.lists.key[row * kMostCandidates + n] = slots[n];
   }

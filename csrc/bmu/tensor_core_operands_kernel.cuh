@@ -12,6 +12,7 @@
 
 #include "bmu/bmu.h"
 #include "bmu/bmu_policy.h"
+#include "bmu/half_scale.h"
 #include "bmu/tile_ranges.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/reduce.cuh"
@@ -35,28 +36,17 @@ SOMVAE_HOST_DEVICE inline int stages_of(int64_t dim) {
   return static_cast<int>(tiles_of(dim, kStageFeatures<T>));
 }
 
-// A power of two that brings numbers up to `largest` into float16's range: to below 2^15, and no further up than by
-// 2^100, so that it and its reciprocal are normal numbers. 1 where the numbers are not finite, as good as any.
-SOMVAE_HOST_DEVICE inline float half_scale(float largest) {
-  if (!(largest < INFINITY)) return 1;
-  const int exponent = 14 - (static_cast<int>(float_to_bits(largest) >> 23) - 127);
-  return bits_to_float(static_cast<uint32_t>((exponent < 100 ? exponent : 100) + 127) << 23);
-}
-SOMVAE_HOST_DEVICE inline float reciprocal_of_power(float power) {
-  return bits_to_float((254u << 23) - float_to_bits(power));
-}
-
 template <class T>
 struct TensorCoreSearch {
   BmuArgs<T> args;
   int64_t blocks;
+  bool rows_stay;          // in shared memory while codes pass by
   TensorCoreStage* rows;   // [tiles of rows, stages]
   TensorCoreStage* codes;  // [tiles of codes, stages]
-  float* mean;             // [dim], float32 only
-  // Of each tile of kRescoredCodes codes, those whose features are all finite: max |e'|^2 and max |e'_d|, the bits of
-  // floats. Largest come codes that are far out, which the other tiles need not suffer from.
-  uint32_t* largest_norm;
-  uint32_t* largest_feature;
+  float* centre;           // [dim], float32 only
+  // Maxima over the codes of a tile of kRescoredCodes whose features are all finite, of |e'|^2 and |e'_d|: the bits of
+  // floats. Per tile, so that a code far out widens the bound of its own tile only.
+  uint32_t* maxima;    // [2, tiles of kTensorCoreTile codes, 2]
   float* code_radius;  // of each such tile, max |e'|
   float* norm;         // [units up to whole tiles] |e'|^2, infinity past the end
   float* row_norm;     // [rows up to whole tiles] |z'|^2
@@ -65,10 +55,11 @@ struct TensorCoreSearch {
   float* least;       // [tiles of kRescoredCodes, pitch] the least approximate score of a row among a tile's codes
   int64_t pitch;      // rows up to whole tiles
 
-  // What turns the codes' halves back.
-  __device__ inline float code_factor(int64_t tile) const {
-    return std::is_same_v<T, float> ? reciprocal_of_power(half_scale(bits_to_float(largest_feature[tile]))) : 1.0f;
+  __device__ inline uint32_t* largest_norm() const { return maxima; }
+  __device__ inline uint32_t* largest_feature() const {
+    return maxima + tiles_of(args.units, kTensorCoreTile) * (kTensorCoreTile / kRescoredCodes);
   }
+  __device__ inline float code_scale(int64_t tile) const { return half_scale(bits_to_float(largest_feature()[tile])); }
 };
 
 // Makes an operand of an item, by the lanes of a warp; value(d) gives its features, of type T but centred and scaled.
@@ -100,36 +91,42 @@ __device__ inline void pack_item(TensorCoreStage* operand, int64_t item, int64_t
 
 // --- Codes, once per search ------------------------------------------------------------------------------------------
 
-// The mean of up to 256 codes' finite features: the bound holds for any `mean`, and is good for one amid the codes.
-// A block has 32 features, eight threads for each.
-constexpr int kMeanFeatures = 32, kMeanGroups = 8, kMeanCodes = 256;
+// A centre of the codes: per feature the median of eight means, each of up to 32 codes' finite features, so that codes
+// far out do not move it. The bound holds for any centre, and is good for one amid the codes. A block has 32 features,
+// eight threads for each.
+constexpr int kCentreFeatures = 32, kCentreGroups = 8, kCentreCodes = 256;
 
 template <class T>
-__global__ void __launch_bounds__(kMeanFeatures* kMeanGroups) codebook_mean_kernel(TensorCoreSearch<T> search) {
-  __shared__ double sums[kMeanGroups][kMeanFeatures];
-  __shared__ int counts[kMeanGroups][kMeanFeatures];
+__global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centre_kernel(TensorCoreSearch<T> search) {
+  __shared__ float means[kCentreGroups][kCentreFeatures];
   const BmuArgs<T>& args = search.args;
-  const int x = threadIdx.x % kMeanFeatures, y = threadIdx.x / kMeanFeatures;
-  const int64_t codes = args.units < kMeanCodes ? args.units : kMeanCodes;
-  for (int64_t d0 = int64_t(blockIdx.x) * kMeanFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kMeanFeatures) {
+  const int x = threadIdx.x % kCentreFeatures, y = threadIdx.x / kCentreFeatures;
+  const int64_t codes = args.units < kCentreCodes ? args.units : kCentreCodes;
+  for (int64_t d0 = int64_t(blockIdx.x) * kCentreFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kCentreFeatures) {
     const int64_t d = d0 + x;
     double sum = 0;
     int count = 0;
-    for (int64_t i = y; i < codes && d < args.dim; i += kMeanGroups) {
+    for (int64_t i = y; i < codes && d < args.dim; i += kCentreGroups) {
       const float value = load(args.codebook[i * args.units / codes * args.dim + d]);
       if (!(fabsf(value) < INFINITY)) continue;
       sum += value;
       ++count;
     }
-    sums[y][x] = sum;
-    counts[y][x] = count;
+    means[y][x] = count > 0 ? static_cast<float>(sum / count) : INFINITY;
     __syncthreads();
-    if (y == 0) {
-      for (int group = 1; group < kMeanGroups; ++group) {
-        sum += sums[group][x];
-        count += counts[group][x];
+    if (y == 0 && d < args.dim) {
+      // The lower median of those that there are: the one that as many are below as half of the others.
+      int present = 0;
+      for (int group = 0; group < kCentreGroups; ++group) present += means[group][x] < INFINITY;
+      float median = 0;
+      for (int group = 0; group < kCentreGroups; ++group) {
+        int before = 0;
+        for (int other = 0; other < kCentreGroups; ++other) {
+          before += means[other][x] < means[group][x] || (means[other][x] == means[group][x] && other < group);
+        }
+        if (before == (present - 1) / 2 && present > 0) median = means[group][x];
       }
-      if (d < args.dim) search.mean[d] = count > 0 ? static_cast<float>(sum / count) : 0.0f;
+      search.centre[d] = median;
     }
     __syncthreads();
   }
@@ -139,7 +136,7 @@ __global__ void __launch_bounds__(kMeanFeatures* kMeanGroups) codebook_mean_kern
 template <class T>
 __device__ inline T centred(const TensorCoreSearch<T>& search, const T* item, int64_t d, float scale = 1) {
   if constexpr (std::is_same_v<T, float>) {
-    return (item[d] - search.mean[d]) * scale;
+    return (item[d] - search.centre[d]) * scale;
   } else {
     return item[d];
   }
@@ -165,8 +162,8 @@ __global__ void __launch_bounds__(kThreads) codebook_norm_kernel(TensorCoreSearc
     const float norm = static_cast<float>(sum);
     search.norm[unit] = unit < args.units ? norm : INFINITY;
     if (unit < args.units && sum < double(INFINITY)) {  // as it is where all features are finite
-      atomicMax(search.largest_norm + unit / kRescoredCodes, float_to_bits(norm));
-      atomicMax(search.largest_feature + unit / kRescoredCodes, float_to_bits(largest));
+      atomicMax(search.largest_norm() + unit / kRescoredCodes, float_to_bits(norm));
+      atomicMax(search.largest_feature() + unit / kRescoredCodes, float_to_bits(largest));
     }
   }
 }
@@ -178,9 +175,9 @@ __global__ void __launch_bounds__(kThreads) pack_codebook_kernel(TensorCoreSearc
   for (int64_t unit = global_warp(); unit < padded_units; unit += total_warps()) {
     const T* code = args.codebook + unit * args.dim;
     const int64_t tile = unit / kRescoredCodes;
-    const float scale = half_scale(bits_to_float(search.largest_feature[tile]));
+    const float scale = search.code_scale(tile);
     if (unit % kRescoredCodes == 0 && threadIdx.x % 32 == 0) {
-      search.code_radius[tile] = sqrtf(bits_to_float(search.largest_norm[tile]));
+      search.code_radius[tile] = sqrtf(bits_to_float(search.largest_norm()[tile]));
     }
     pack_item<T>(search.codes, unit, args.dim,
                  [&](int64_t d) { return unit < args.units ? centred(search, code, d, scale) : T{}; });

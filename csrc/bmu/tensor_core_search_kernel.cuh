@@ -2,10 +2,10 @@
 // codes is kept. Tiles that can hold the winner are scored again (rescore_kernel.cuh).
 //
 // An approximate score a(row, code) = |e'|^2 - 2 z'.e' differs from the true distance S by |z'|^2, the same for all
-// codes, and an error of at most beta. For float32, z' = z - mean and e' = e - mean, so that an offset that data and
-// codes share costs nothing, and every number is hi + lo, two float16 numbers, after scaling by a power of two, one for
-// each row and one for all codes: z'.e' = hi hi + hi lo + lo hi. For 16-bit types, whose products are exact, z' = z
-// and e' = e: centred numbers would no longer be of the type.
+// codes, and an error of at most beta. For float32, z' = z - centre and e' = e - centre, so that an offset that data
+// and codes share costs nothing, and every number is hi + lo, two float16 numbers, after scaling by a power of two, one
+// for each row and one for the codes of a tile: z'.e' = hi hi + hi lo + lo hi. For 16-bit types, whose products are
+// exact, z' = z and e' = e: centred numbers would no longer be of the type.
 //
 // The bound, for a row and a tile. u = 2^-24, R = |z'|, E = max |e'| over the tile's codes, Q = (R + E)^2,
 // P = sum_d |z'_d e'_d| <= R E <= Q / 4, D features. To first order; the constants below have room for the rest.
@@ -25,9 +25,10 @@
 // The dot product counts twice, P <= Q / 4:
 //   float32       beta <= (4 + (82 + D / 16) / 2) u Q    = (45 + D / 32) u Q,    with room (48 + D / 32) u Q
 //   16-bit types  beta <= (2 + (137 + D / 32) / 2) u Q   < (71 + D / 64) u Q,    with room (76 + D / 64) u Q
-// and D 2^-120 for subnormal floats that are flushed to zero, and for rows and codes so small that 2^100 does not bring
-// them into float16's range. (Subnormal numbers of float16 are assumed not to be flushed.) A margin is beta and 4 u Q
-// for what is computed with it.
+// and D 2^-120 for subnormal floats that are flushed to zero, and for rows and codes so small that 2^62 does not bring
+// them into float16's range: of x 2^-87 is left out, in all 2^-86 sqrt(D) (R + E), which is below u Q / 256 unless R +
+// E < 2^-54 sqrt(D), and then below D 2^-140. (Subnormal numbers of float16 are assumed not to be flushed.) A margin is
+// beta and 4 u Q for what is computed with it.
 //
 // The limits. Let i be a code and j a winner. E_j <= E_i for the scores of bmu.h, which are within (D + 2) 2^-53 S <
 // u S / 1000 of S, and S <= Q. So with the margins of their tiles
@@ -56,14 +57,6 @@
 namespace somvae {
 
 constexpr int kTensorCoreThreads = 256;  // eight warps, each with 32 rows and 64 codes of the tile
-constexpr int kStageBuffers = 3;
-constexpr int kStayingStages = 8;  // rows of so few stages stay in shared memory while codes pass by
-
-template <class T>
-inline int64_t tensor_core_shared_bytes(int64_t dim) {
-  const int stages = stages_of<T>(dim);
-  return (kStageBuffers + (stages <= kStayingStages ? stages : kStageBuffers)) * int64_t(sizeof(TensorCoreStage));
-}
 
 // Begins to copy.
 __device__ inline void copy_stage(TensorCoreStage& to, const TensorCoreStage& from) {
@@ -90,7 +83,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
   const int group = lane / 4, member = lane % 4;
   const int row_in_tile = warp / 2 * 32, code_in_tile = warp % 2 * kRescoredCodes;
   const int stages = stages_of<T>(args.dim);
-  const bool stay = stages <= kStayingStages;
+  const bool stay = search.rows_stay;
   const TileRanges ranges = {tiles_of(args.rows, kTensorCoreTile), tiles_of(args.units, kTensorCoreTile),
                              search.blocks};
 
@@ -163,7 +156,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
       }
 
       const int64_t unit0 = int64_t(tile) * kTensorCoreTile + code_in_tile;
-      const float code_factor = search.code_factor(unit0 / kRescoredCodes);
+      const float code_factor = kHalves ? reciprocal_of_power(search.code_scale(unit0 / kRescoredCodes)) : 1.0f;
       float least[kRowBlocks][2], scaled[kRowBlocks][2];
       for (int m = 0; m < kRowBlocks; ++m) {
         for (int half = 0; half < 2; ++half) {
@@ -224,7 +217,7 @@ struct TensorCoreLimits {
   CandidateLists lists;
   float* limit;        // [rows] of S - |z'|^2: no code with a larger one can win
   float* tail;         // [rows] what a limit of S turns into one of S - |z'|^2
-  int32_t* best_tile;  // [rows] the tile with the least approximate score; -1 where no code can win
+  int32_t* best_tile;  // [rows] the tile with the least a + margin; -1 where no code can win
   Key* smallest;       // [rows, k] cleared
 };
 

@@ -15,8 +15,9 @@ void run_kernel(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared
 // more work than its grid go round more than once.
 struct Device {
   int multiprocessors = 2;
-  int capability = 80;       // 10 * major + minor
-  int64_t largest_grid = 3;  // blocks along x, where a launcher leaves the number to blocks_for
+  int capability = 80;               // 10 * major + minor
+  int64_t shared_bytes = 164 << 10;  // of a multiprocessor
+  int64_t largest_grid = 3;          // blocks along x, where a launcher leaves the number to blocks_for
 };
 Device& device();
 

@@ -60,7 +60,7 @@ def test_kernels_agree(
 ) -> None:
     z, codebook = make_data(kind, rows, units, dim, dtype)
     cpu = [output.to(CUDA) for output in ops.bmu(z.cpu(), codebook.cpu(), k)]
-    for kernel in ("ffma", "tensor_core", None):
+    for kernel in ("exact", "ffma", "tensor_core", None):
         assert_same_bits(search(monkeypatch, kernel, z, codebook, k), cpu)
 
 
@@ -131,5 +131,5 @@ def test_an_error_of_others_is_not_blamed_on_a_launch() -> None:
 
 def test_unknown_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     z, codebook = make_data("normal", 3, 4, 5, torch.float32)
-    with pytest.raises(RuntimeError, match="SOMVAE_EXT_BMU_KERNEL must be ffma or tensor_core, got 'fast'"):
+    with pytest.raises(RuntimeError, match="SOMVAE_EXT_BMU_KERNEL must be exact, ffma or tensor_core, got 'fast'"):
         search(monkeypatch, "fast", z, codebook, 1)

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "bmu/bmu_policy.h"
+#include "bmu/half_scale.h"
 #include "bmu/tile_ranges.cuh"
 #include "harness.h"
 #include "oracle.h"
@@ -13,8 +14,9 @@ using namespace somvae::test;
 
 namespace {
 
-// Besides the shapes for all ops: more codes than two tiles of 128 to a slice, rows for two blocks of them; MNIST's
-// width. Of the full sweep a quarter, evenly spread: tensor cores are slow on the twin.
+// Besides the shapes for all ops: more codes than two tiles of 128, rows for two tiles of them; MNIST's width; more
+// features than stay in shared memory while several tiles of codes pass by. Of the full sweep a quarter, evenly spread:
+// tensor cores are slow on the twin.
 std::vector<Shape> search_shapes(Size size) {
   if (size == Size::kSmall) {
     std::vector<Shape> few = shapes(size);
@@ -26,7 +28,7 @@ std::vector<Shape> search_shapes(Size size) {
     const std::vector<Shape> many = shapes(size);
     for (size_t i = 0; i < many.size(); i += 4) all.push_back(many[i]);
   }
-  all.insert(all.end(), {{3, 700, 3}, {70, 520, 20}, {130, 1100, 4}, {2, 5, 784}});
+  all.insert(all.end(), {{3, 700, 3}, {70, 520, 20}, {130, 1100, 4}, {2, 5, 784}, {20, 200, 300}});
   return all;
 }
 
@@ -216,7 +218,22 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   for (int64_t i = dim - 1; i < rows * dim; i += dim) dwarfed.z[i] = store<T>(3e4);
   check_forward(report, dwarfed, k, "a feature that dwarfs the others");
 
-  for (const double scale : {1e-18, 1e18, 1e19}) {  // squares near the least float, near the largest, and beyond
+  Problem<T> outlier = random_problem<T>(random, shape);  // in the first code, of those that the centre is made of
+  for (int64_t d = 0; d < dim; ++d) outlier.codebook[d] = store<T>(std::is_same_v<T, Float16> ? 6e4 : 1e6);
+  check_forward(report, outlier, k, "a code far out");
+  if constexpr (!std::is_same_v<T, Float16>) {
+    for (int64_t i = 0; i < units * dim; i += 3) outlier.codebook[i] = store<T>(i % 2 ? 3e38 : -3e38);
+    check_forward(report, outlier, k, "features next to the largest number");
+    Problem<T> mixed = random_problem<T>(random, shape);
+    std::uniform_int_distribution<int> exponent(-140, 60);
+    for (std::vector<T>* values : {&mixed.z, &mixed.codebook}) {
+      for (T& value : *values) value = store<T>(std::ldexp(load(value), exponent(random)));
+    }
+    check_forward(report, mixed, k, "features of all sizes");
+  }
+
+  // Squares near the least float, near the largest, and beyond; and sizes that a scale of halves cannot reach.
+  for (const double scale : {1e-30, 1e-24, 1e-18, 1e-15, 1e18, 1e19}) {
     Problem<T> scaled = {shape, random_values<T>(random, rows * dim, scale),
                          random_values<T>(random, units * dim, scale)};
     check_forward(report, scaled, k, "data of size " + std::to_string(scale));
@@ -306,7 +323,19 @@ void check_what_is_scored_again(Report& report, Random& random, int k) {
     report.require(search(problem, kernel).dense == rows, "all codes equal: every code can win");
   }
 
+  problem = random_problem<T>(random, shape);
+  for (int64_t row = 0; row < rows; row += 2) problem.z[row * dim] = store<T>(NAN);
+  require_at_most(problem, "tensor_core", tiles / 2, "a NaN in every other row");
+  require_at_most(problem, "ffma", 0.1, "a NaN in every other row");
+
+  problem = random_problem<T>(random, shape);
+  for (int64_t d = 0; d < dim; ++d) problem.codebook[d] = store<T>(6e4);
+  require_at_most(problem, "tensor_core", tiles + 1, "a code far out");
+
   if constexpr (std::is_same_v<T, float>) {
+    for (int64_t d = 0; d < dim; ++d) problem.codebook[d] = store<T>(1e30);
+    require_at_most(problem, "tensor_core", tiles + 1, "a code very far out");
+
     problem = random_problem<T>(random, shape);
     for (std::vector<T>* values : {&problem.z, &problem.codebook}) {
       for (T& value : *values) value += 1e4f;
@@ -362,14 +391,15 @@ void check_launches(Report& report, Random& random) {
   const auto [rows, units, dim] = shape;
   std::vector<Compute<T>> distance(rows);
   std::vector<int64_t> index(rows);
-  for (const bool tensor_core : {false, true}) {
+  for (const std::string kernel : {"exact", "ffma", "tensor_core"}) {
     for (const int64_t block_rows : {100, 30}) {
-      SearchWay way = {"", tensor_core ? "tensor_core" : "ffma", 4, 65536, block_rows};
+      SearchWay way = {"", kernel.c_str(), 4, 65536, block_rows};
       const int64_t before = simt::launch_count(), blocks = (rows + block_rows - 1) / block_rows;
       run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, 1},
           way);
       const int64_t once = std::is_same_v<T, float> ? 4 : 3;
-      const int64_t expected = std::is_same_v<T, double> ? 3 : tensor_core ? once + 8 * blocks : 1 + 7 * blocks;
+      const bool exact = std::is_same_v<T, double> || kernel == "exact";
+      const int64_t expected = exact ? 3 : kernel == "tensor_core" ? once + 8 * blocks : 1 + 7 * blocks;
       report.require(simt::launch_count() - before == expected,
                      std::to_string(simt::launch_count() - before) + " launches, not " + std::to_string(expected));
     }
@@ -378,52 +408,90 @@ void check_launches(Report& report, Random& random) {
 
 #endif
 
+void check_scales_of_halves(Report& report) {
+  report.group("bmu, scales of halves");
+  for (const float largest : {0.0f, 0x1p-149f, 0x1p-126f, 0x1.8p-49f, 0x1p-48f, 1e-6f, 1.0f, 0x1.fffffep14f, 65504.0f,
+                              0x1p64f, 0x1.fffffep127f}) {
+    const float scale = half_scale(largest);
+    const std::string where = std::to_string(largest);
+    report.require(scale * reciprocal_of_power(scale) == 1, where + ": a power of two and its reciprocal");
+    report.require(largest * scale < 0x1p15f, where + " must be in the range of float16");
+    report.require(largest * scale >= 0x1p14f || scale == 0x1p62f, where + " must be brought as far up as it may");
+  }
+  for (const float scale : {half_scale(INFINITY), half_scale(NAN)}) report.require(scale == 1, "not finite");
+  const float least = reciprocal_of_power(half_scale(0)) * reciprocal_of_power(half_scale(0));
+  report.require(least >= 0x1p-126f, "the product of two reciprocals must be a normal number");
+}
+
 void check_policy(Report& report) {
   report.group("bmu, the choice of the CUDA kernel");
   const auto chosen = [](int64_t rows, int64_t units, int64_t dim, BmuDtype dtype, int capability,
-                         const char* wanted = nullptr) {
-    return choose_bmu_kernel(rows, units, dim, dtype, 132, capability, wanted) == BmuKernel::tensor_core;
+                         const char* requested = nullptr) {
+    return choose_bmu_kernel({rows, units, dim, dtype, 1}, {132, capability, 100 << 10}, requested);
   };
+  const BmuKernel exact = BmuKernel::exact, ffma = BmuKernel::ffma, tensor_core = BmuKernel::tensor_core;
   for (const int capability : {75, 80, 86, 89, 90, 100, 103, 120}) {
     const std::string where = ", capability " + std::to_string(capability);
     const bool data_center = capability == 80 || capability == 90 || capability == 100 || capability == 103;
     const auto large = [&](BmuDtype dtype) { return chosen(1 << 16, 1 << 12, 64, dtype, capability); };
-    report.require(large(BmuDtype::float32) == data_center, "float32" + where);
-    report.require(large(BmuDtype::half) == (capability >= 80), "16-bit types" + where);
-    report.require(!large(BmuDtype::float64), "float64" + where);
+    report.require(large(BmuDtype::float32) == (data_center ? tensor_core : ffma), "float32" + where);
+    report.require(large(BmuDtype::half) == (capability >= 80 ? tensor_core : ffma), "16-bit types" + where);
+    report.require(large(BmuDtype::float64) == exact, "float64" + where);
+    const BmuKernel small = chosen(256, 256, 64, BmuDtype::float32, capability);
+    report.require(small == (data_center ? exact : ffma), "little work" + where);
+    report.require(chosen(1, 16, 64, BmuDtype::float32, capability) == exact, "next to none" + where);
   }
-  report.require(!chosen(32, 1 << 12, 64, BmuDtype::float32, 90), "few rows");
-  report.require(!chosen(1 << 16, 64, 64, BmuDtype::float32, 90), "few codes");
-  report.require(!chosen(1 << 16, 1 << 12, 3, BmuDtype::float32, 90), "few features");
-  report.require(!chosen(1 << 16, 1 << 12, 65537, BmuDtype::float32, 90), "more features than the bound holds for");
-  report.require(!chosen(1 << 16, 1 << 12, 64, BmuDtype::float32, 90, "ffma"), "ffma is wanted");
-  report.require(chosen(1, 1, 1, BmuDtype::float32, 120, "tensor_core"), "tensor_core is wanted");
-  report.require(!chosen(1, 1, 1, BmuDtype::float64, 90, "tensor_core"), "tensor_core is wanted for float64");
-  report.require(!chosen(1, 1, 1, BmuDtype::float32, 75, "tensor_core"), "tensor_core is wanted on a GPU without");
+  report.require(chosen(256, 512, 64, BmuDtype::half, 90) != tensor_core, "256 rows and 512 codes");
+  report.require(chosen(256, 1 << 12, 64, BmuDtype::half, 90) == exact, "256 rows of 64 features and 4096 codes");
+  report.require(chosen(1 << 16, 64, 64, BmuDtype::float32, 90) == ffma, "few codes");
+  report.require(chosen(1 << 16, 1 << 12, 3, BmuDtype::float32, 90) == ffma, "few features");
+  report.require(chosen(1 << 16, 1 << 12, 65537, BmuDtype::float32, 90) == ffma,
+                 "more features than the bound holds for");
+  report.require(chosen(0, 1 << 12, 64, BmuDtype::float32, 90) == exact, "no rows");
+  report.require(chosen(1 << 16, 1 << 12, 64, BmuDtype::float32, 90, "ffma") == ffma, "ffma is requested");
+  report.require(chosen(1 << 16, 1 << 12, 64, BmuDtype::float32, 90, "exact") == exact, "exact is requested");
+  report.require(chosen(1, 1, 1, BmuDtype::float32, 120, "tensor_core") == tensor_core, "tensor_core is requested");
+  report.require(chosen(1, 1, 1, BmuDtype::float64, 90, "tensor_core") == exact, "tensor_core for float64");
+  report.require(chosen(1, 1, 1, BmuDtype::float32, 75, "tensor_core") == ffma, "tensor_core on a GPU without");
   std::string sentence;
   try {
     chosen(1, 1, 1, BmuDtype::float32, 90, "fast");
   } catch (const std::runtime_error& error) {
     sentence = error.what();
   }
-  report.require(sentence.find("must be ffma or tensor_core, got 'fast'") != std::string::npos, "a wrong wish");
-
-  report.require(!chosen(256, 512, 512, BmuDtype::half, 90), "little work");
-  report.require(!chosen(256, 1 << 12, 64, BmuDtype::half, 90), "little work on many codes");
+  report.require(sentence.find("must be exact, ffma or tensor_core, got 'fast'") != std::string::npos,
+                 "a wrong request");
 
   report.group("bmu, rows of a block");
   for (const int64_t rows : {1, 33, 4096, 17000, 1 << 20, 10000000}) {
     for (const int64_t units : {1, 64, 4096, 1 << 20}) {
       for (const BmuDtype dtype : {BmuDtype::float32, BmuDtype::float64, BmuDtype::half}) {
-        const BmuPlan plan = plan_bmu(rows, units, 64, dtype, 2, 132, 90, nullptr);
+        const BmuProblem problem = {rows, units, 64, dtype, 2};
+        const BmuPlan plan = plan_bmu(problem, {132, 90, 228 << 10}, nullptr);
         const std::string where = std::to_string(rows) + " rows, " + std::to_string(units) + " codes: ";
-        const int64_t bytes = bmu_bytes_per_row(plan.kernel, units, 64, dtype, 2) * plan.block_rows;
+        const int64_t bytes = bmu_bytes_per_row(problem, plan.kernel) * plan.block_rows;
         report.require(plan.block_rows >= 1 && plan.block_rows <= rows, where + "a block has some of the rows");
         report.require(bytes <= kBlockBytes || plan.block_rows <= 1024, where + std::to_string(bytes) + " bytes");
         report.require(plan.chunk_rows >= 1024 && plan.chunk_rows <= 16384, where + "rows of a chunk");
       }
     }
   }
+
+  report.group("bmu, blocks that fit into shared memory");
+  const auto plan_for = [](int64_t dim, int capability, int64_t shared_bytes, const char* requested) {
+    return plan_bmu({1 << 16, 1 << 12, dim, BmuDtype::float32, 1}, {100, capability, shared_bytes}, requested);
+  };
+  report.require(plan_for(64, 75, 64 << 10, "ffma").first_blocks == 100, "64 KiB have room for one block of 32 KiB");
+  report.require(plan_for(64, 86, 100 << 10, "ffma").first_blocks == 300, "100 KiB have room for three");
+  for (const int64_t shared_bytes : {100 << 10, 164 << 10, 228 << 10}) {
+    for (const int64_t dim : {16, 48, 64, 112, 128, 129, 784}) {
+      const BmuPlan plan = plan_for(dim, 90, shared_bytes, "tensor_core");
+      const int64_t bytes = tensor_core_shared_bytes({1, 1, dim, BmuDtype::float32, 1}, plan.rows_stay) + 1024;
+      report.require(bytes <= 99 << 10 && kTensorCoreBlocks * bytes <= shared_bytes, "two blocks fit");
+    }
+  }
+  report.require(plan_for(64, 90, 228 << 10, "tensor_core").rows_stay, "rows of 64 features stay");
+  report.require(!plan_for(784, 90, 228 << 10, "tensor_core").rows_stay, "rows of 784 features don't");
 
   report.group("bmu, tiles for blocks");
   for (const int64_t row_tiles : {1, 2, 7, 133, 1000}) {
@@ -452,6 +520,7 @@ int main(int argc, char** argv) {
   Report report;
   Random random(1);
   check_policy(report);
+  check_scales_of_halves(report);
   for_each_dtype([&]<class T>() {
     for (const int k : {1, 2}) {
       const std::string name = kTwin + ", bmu, " + dtype_name<T>() + ", k = " + std::to_string(k);

@@ -52,7 +52,8 @@ struct SearchWay {
 
 // On few multiprocessors a block has many tiles, on many a row's codes are shared out among blocks.
 inline std::vector<SearchWay> search_ways() {
-  return {{"FFMA", "ffma", 1, 65536},
+  return {{"float64", "exact", 5, 65536},
+          {"FFMA", "ffma", 1, 65536},
           {"FFMA in pieces", "ffma", 64, 1, 50, 30},
           {"tensor cores", "tensor_core", 1, 65536},
           {"tensor cores in pieces", "tensor_core", 64, 1, 50, 30}};

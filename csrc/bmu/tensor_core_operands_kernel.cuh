@@ -107,12 +107,13 @@ __global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centr
     double sum = 0;
     int count = 0;
     for (int64_t i = y; i < codes && d < args.dim; i += kCentreGroups) {
-      const float value = load(args.codebook[i * args.units / codes * args.dim + d]);
+      const int64_t unit = args.units < kCentreCodes ? i : i * args.units / kCentreCodes;  // evenly spread
+      const float value = load(args.codebook[unit * args.dim + d]);
       if (!(fabsf(value) < INFINITY)) continue;
       sum += value;
       ++count;
     }
-    means[y][x] = count > 0 ? static_cast<float>(sum / count) : INFINITY;
+    means[y][x] = count > 0 ? static_cast<float>(sum) / static_cast<float>(count) : INFINITY;
     __syncthreads();
     if (y == 0 && d < args.dim) {
       // The lower median of those that there are: the one that as many are below as half of the others.

@@ -4,10 +4,13 @@
 
 #include "bmu/bmu_policy.h"
 #include "bmu/half_scale.h"
-#include "bmu/tile_ranges.cuh"
 #include "harness.h"
 #include "oracle.h"
 #include "twins.h"
+
+#if defined(SOMVAE_SIMT)
+#include "bmu/tile_ranges.cuh"
+#endif
 
 using namespace somvae;
 using namespace somvae::test;
@@ -383,6 +386,27 @@ void check_what_is_scored_again_on_a_map(Report& report, Random& random) {
 
 #if defined(SOMVAE_SIMT)
 
+void check_tile_ranges(Report& report) {
+  report.group("bmu, tiles for blocks");
+  for (const int64_t row_tiles : {1, 2, 7, 133, 1000}) {
+    for (const int64_t code_tiles : {1, 3, 512}) {
+      for (const int64_t blocks : {1, 2, 132, 396}) {
+        const TileRanges ranges = {row_tiles, code_tiles, blocks};
+        const int64_t tiles = row_tiles * code_tiles;
+        report.require(ranges.begin(0) == 0 && ranges.begin(blocks) == tiles, "every tile has a block");
+        for (int64_t block = 0; block < blocks; ++block) {
+          const int64_t share = ranges.begin(block + 1) - ranges.begin(block);
+          report.require(share == tiles / blocks || share == (tiles + blocks - 1) / blocks, "blocks have equal shares");
+        }
+        for (int64_t tile = 0; tile < tiles; tile += 1 + tiles / 50) {
+          const int64_t block = ranges.block_of(tile);
+          report.require(ranges.begin(block) <= tile && tile < ranges.begin(block + 1), "a tile's block has it");
+        }
+      }
+    }
+  }
+}
+
 // As bmu_cuda.cu says.
 template <class T>
 void check_launches(Report& report, Random& random) {
@@ -492,25 +516,6 @@ void check_policy(Report& report) {
   }
   report.require(plan_for(64, 90, 228 << 10, "tensor_core").rows_stay, "rows of 64 features stay");
   report.require(!plan_for(784, 90, 228 << 10, "tensor_core").rows_stay, "rows of 784 features don't");
-
-  report.group("bmu, tiles for blocks");
-  for (const int64_t row_tiles : {1, 2, 7, 133, 1000}) {
-    for (const int64_t code_tiles : {1, 3, 512}) {
-      for (const int64_t blocks : {1, 2, 132, 396}) {
-        const TileRanges ranges = {row_tiles, code_tiles, blocks};
-        const int64_t tiles = row_tiles * code_tiles;
-        report.require(ranges.begin(0) == 0 && ranges.begin(blocks) == tiles, "every tile has a block");
-        for (int64_t block = 0; block < blocks; ++block) {
-          const int64_t share = ranges.begin(block + 1) - ranges.begin(block);
-          report.require(share == tiles / blocks || share == (tiles + blocks - 1) / blocks, "blocks have equal shares");
-        }
-        for (int64_t tile = 0; tile < tiles; tile += 1 + tiles / 50) {
-          const int64_t block = ranges.block_of(tile);
-          report.require(ranges.begin(block) <= tile && tile < ranges.begin(block + 1), "a tile's block has it");
-        }
-      }
-    }
-  }
 }
 
 }  // namespace
@@ -521,6 +526,9 @@ int main(int argc, char** argv) {
   Random random(1);
   check_policy(report);
   check_scales_of_halves(report);
+#if defined(SOMVAE_SIMT)
+  check_tile_ranges(report);
+#endif
   for_each_dtype([&]<class T>() {
     for (const int k : {1, 2}) {
       const std::string name = kTwin + ", bmu, " + dtype_name<T>() + ", k = " + std::to_string(k);

@@ -25,14 +25,11 @@
 //
 // Instructions (of 32 lanes, as 32 N K D multiply-adds are one) and bytes beside inputs and outputs:
 //   ffma          2 N K D on the FP32 units; for each of N K / 128 tiles 4 bytes written, and some 8 read
-//   tensor_core   3 N K D multiply-adds of float16 (16-bit types: 1); for each of N K / 64 tiles 4 bytes written, and
-//   some
+//   tensor_core   3 N K D multiply-adds of float16 (16-bit types: 1); for each of N K / 64 tiles 4 bytes written, some
 //                 20 read, mostly from the second-level cache; operands of 4 D bytes (2 D) per row and code; then 2 D
 //                 on the FP32 units for each pair that is scored again
 //   decide        3 D in float64 and 2 D conversions for each candidate, of which most rows have one, 8 D bytes read
-//   exact_search  3 K D in float64 for each row. Float64 has half the rate of float32 on data-centre GPUs, and a 64th
-//   on
-//                 others
+//   exact_search  3 K D in float64 for each row, at half the rate of float32 on data-centre GPUs, a 64th on others
 // At worst every pair is scored again and every row is searched in float64, as where all codes are equal: beside ffma's
 // first pass alone that takes 2 + 3 times as long on a data-centre GPU, and 2 + 96 times on others.
 namespace somvae {
@@ -58,8 +55,7 @@ BmuArgs<T> rows_of(const BmuArgs<T>& args, int64_t first, int64_t count) {
   return block;
 }
 
-// --- The steps' memory, in the order of the steps
-// ----------------------------------------------------------------------
+// --- The steps' memory -----------------------------------------------------------------------------------------------
 
 template <class T>
 struct Steps {
@@ -134,8 +130,7 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
   return steps;
 }
 
-// --- The steps
-// ---------------------------------------------------------------------------------------------------------
+// --- The steps -------------------------------------------------------------------------------------------------------
 
 template <class T, int k>
 void search_exactly(const ExactSearch<T>& search, void* stream) {
@@ -225,6 +220,7 @@ BmuPlan plan_bmu_cuda(const BmuArgs<T>& args) {
   const DeviceProperties device = current_device_properties();
   BmuPlan plan = plan_bmu(problem_of(args), {device.multiprocessors, device.capability, device.shared_bytes},
                           std::getenv("SOMVAE_EXT_BMU_KERNEL"));
+  if (args.rows == 0) return plan;  // nothing will be written, counters included
   Workspace workspace(nullptr);
   lay_out(args, plan, workspace);
   plan.workspace_bytes = workspace.used();

@@ -19,9 +19,8 @@
 namespace somvae {
 
 // After difference_search_kernel those tiles are scored of the rows that are not certain whose least score is within
-// the row's limit, which is final. After tensor_core_search_kernel, first the tile with the row's least approximate
-// score, which gives a limit that hardly any other code stays below, then the others with an approximate score within
-// the limit.
+// the row's limit, which is final. After tensor_core_search_kernel, first the tile with the row's least a + margin,
+// which gives a limit that hardly any other code stays below, then the others that this limit does not rule out.
 enum class Rescored { of_uncertain_rows, best_tile, other_tiles };
 
 template <class T>

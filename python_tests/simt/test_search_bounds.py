@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_simt import BUILD, ROOT, build  # noqa: F401  the fixture compiles what is linked here
+from simt_programs import BUILD, ROOT
 
 pytestmark = pytest.mark.slow
 

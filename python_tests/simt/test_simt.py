@@ -3,8 +3,6 @@
 Each program compares one op's forward and backward kernels with a reference in extended precision over a grid of shapes
 and data types. CUDA kernels run on csrc/simt in three variants: plain, under the address and undefined-behaviour
 sanitizers, and under the race detector, which is slow and gets small shapes; the long sweeps are marked slow.
-
-The build is kept in ``build/simt``, or where SOMVAE_EXT_SIMT_BUILD says.
 """
 
 from __future__ import annotations
@@ -13,16 +11,13 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from simt_programs import BUILD, ROOT
 
 from somvae_ext import build_info
-
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SOMVAE_EXT_SIMT_BUILD", ROOT / "build" / "simt"))
 
 OPS = [
     "bmu",
@@ -40,27 +35,6 @@ PRUNED_SEARCH = ["cpu_pruned_search", "cpu_address_pruned_search"]
 VARIANTS = ["plain", "address", "thread"]
 SIZE = {"plain": "normal", "address": "normal", "thread": "small"}
 LONG_SIZE = {"plain": "full", "address": "full", "thread": "normal"}
-
-
-def need(command: str, reason: str) -> None:
-    if shutil.which(command) is None:
-        pytest.fail(f"the kernels' tests are built with {reason}, and '{command}' was not found on PATH", pytrace=False)
-
-
-def run_or_fail(command: list[str | Path], what: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.fail(f"{what}:\n{done.stdout[-8000:]}{done.stderr[-8000:]}", pytrace=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def build() -> None:
-    """Compiles the programs, once and only what has changed."""
-    need("cmake", "CMake")
-    need(os.environ.get("CXX", "c++").split()[0], "a C++ compiler")
-    run_or_fail(["cmake", "-S", ROOT, "-B", BUILD], "CMake could not configure the kernels' tests")
-    jobs = os.environ.get("MAX_JOBS", str(len(os.sched_getaffinity(0))))
-    run_or_fail(["cmake", "--build", BUILD, "--parallel", jobs], "the kernels' tests do not compile")
 
 
 @functools.cache

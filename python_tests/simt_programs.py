@@ -1,0 +1,33 @@
+"""Where the kernels' C++ tests are built: ``build/simt``, or where SOMVAE_EXT_SIMT_BUILD says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = Path(os.environ.get("SOMVAE_EXT_SIMT_BUILD", ROOT / "build" / "simt"))
+
+
+def build_programs() -> None:
+    """Compiles the programs of CMakeLists.txt, only what has changed; fails the test that asked if it cannot."""
+    need("cmake", "CMake")
+    need(os.environ.get("CXX", "c++").split()[0], "a C++ compiler")
+    run_or_fail(["cmake", "-S", ROOT, "-B", BUILD], "CMake could not configure the kernels' tests")
+    jobs = os.environ.get("MAX_JOBS", str(len(os.sched_getaffinity(0))))
+    run_or_fail(["cmake", "--build", BUILD, "--parallel", jobs], "the kernels' tests do not compile")
+
+
+def need(command: str, reason: str) -> None:
+    if shutil.which(command) is None:
+        pytest.fail(f"the kernels' tests are built with {reason}, and '{command}' was not found on PATH", pytrace=False)
+
+
+def run_or_fail(command: list[str | Path], what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.fail(f"{what}:\n{done.stdout[-8000:]}{done.stderr[-8000:]}", pytrace=False)

@@ -23,12 +23,12 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from training_runs import mean_and_deviation, trained_with
 
+import somvae_ext
 from somvae_ext import Grid
 from somvae_ext import evaluation as metrics
 from somvae_ext.data import Samples, load
 from somvae_ext.estimators import SOM
 from somvae_ext.plotting import plot_decoded_map
-from somvae_ext.training import load_model
 
 SIDE = 8
 # The same recipe with codes that learn by gradients. Of still images with the weights of its loss that cluster best; of
@@ -92,7 +92,7 @@ def draw_both(runs: Path, picture: Path) -> None:
 
     figure = Figure(figsize=(10, 5), layout="constrained")
     for ax, kind in zip(figure.subplots(1, 2), ("unordered", "ordered"), strict=True):
-        model: Any = load_model(runs / f"digits-{kind}-0")
+        model: Any = somvae_ext.load(runs / f"digits-{kind}-0")
         plot_decoded_map(model.decoded_map(), ax=ax)
         ax.set_title({"unordered": "codes learn by gradients", "ordered": "codes follow smoothed averages"}[kind])
     figure.savefig(picture, dpi=100)

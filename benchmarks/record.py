@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from somvae_ext.atomic_file import atomic_file
+from somvae_ext.store import atomic_file
 
 
 class Record:

@@ -12,39 +12,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import somvae_ext
 from somvae_ext.data import Samples
 from somvae_ext.evaluation import ari
-from somvae_ext.training import encode, load_model
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import METRICS, encode
 
 NOT_MOVED = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
 """Options that leave the training images as they are."""
 
 
 def train(folder: Path, options: list[str]) -> None:
-    """Trains one model into its folder, unless a complete run is there."""
-    if (folder / "evaluation.json").is_file():
-        return
+    """Trains one model into its folder."""
     command = [sys.executable, "-m", "somvae_ext", "fit", *options]
     subprocess.run([*command, "--out", str(folder), "--overwrite"], check=True)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
     """What was recorded after each epoch."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return ResultFolder.open(folder).load_log(METRICS)
 
 
-def evaluation(folder: Path) -> dict[str, Any]:
-    """The evaluation on the test split."""
-    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())["test"]
-    return found
+def evaluation(folder: Path) -> dict[str, Any] | None:
+    """The evaluation on the test split; None where there is no complete run that this version can read."""
+    try:
+        result: dict[str, Any] | None = ResultFolder.open(folder).evaluations.get("test")
+    except (FileNotFoundError, ValueError):
+        return None
+    return result
 
 
 def trained(folder: Path, options: list[str]) -> dict[str, Any]:
     """Test metrics and cost of a run, trained now unless a complete one is kept."""
     cost = folder.with_suffix(".cost.json")
-    kept = json.loads(cost.read_text()) if cost.is_file() and (folder / "evaluation.json").is_file() else {}
+    kept = json.loads(cost.read_text()) if cost.is_file() and evaluation(folder) else {}
     if kept.get("options") != options:
-        (folder / "evaluation.json").unlink(missing_ok=True)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         train(folder, options)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -70,7 +72,7 @@ def stability(folders: list[Path], samples: Samples) -> float:
 
     Labels take no part (Ben-Hur et al. 2002, with the adjusted Rand index).
     """
-    indices = [encode(load_model(folder), samples).indices for folder in folders]
+    indices = [encode(somvae_ext.load(folder), samples).indices for folder in folders]
     pairs = itertools.combinations([index for index in indices if index is not None], 2)
     return statistics.mean(ari(first, second) for first, second in pairs)
 

@@ -11,7 +11,19 @@ import pytest
 import somvae_ext
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBPACKAGES = ["data", "estimators", "evaluation", "models", "nn", "ops", "optim", "plotting", "som", "training"]
+SUBPACKAGES = [
+    "data",
+    "estimators",
+    "evaluation",
+    "models",
+    "nn",
+    "ops",
+    "optim",
+    "plotting",
+    "som",
+    "store",
+    "training",
+]
 
 
 def fresh(code: str) -> str:

@@ -11,10 +11,11 @@ from somvae_ext import ops
 from somvae_ext._native import build_info
 from somvae_ext._version import __version__
 from somvae_ext.grid import Grid
+from somvae_ext.loading import load
 
-__all__ = ["Grid", "__version__", "build_info", "ops"]
+__all__ = ["Grid", "__version__", "build_info", "load", "ops"]
 
-_SUBPACKAGES = ("data", "estimators", "evaluation", "models", "nn", "optim", "plotting", "som", "training")
+_SUBPACKAGES = ("data", "estimators", "evaluation", "models", "nn", "optim", "plotting", "som", "store", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

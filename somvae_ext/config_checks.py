@@ -8,9 +8,11 @@ import math
 import numbers
 from collections.abc import Sequence
 from types import NoneType
-from typing import Any, Literal, NamedTuple, TypeGuard, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+Config = TypeVar("Config")
 
 
 class Bounds(NamedTuple):
@@ -51,8 +53,10 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
     ``int``             an integer, by default of at least 1
     ``float``           a finite number, by default of at least 0
     ``tuple[int, ...]`` a sequence or 1-D array of sizes of at least 1, by default one or more
+    ``tuple[str, ...]`` a sequence of texts
     ``str``             text
     ``Literal``         one of its values
+    a dataclass         an instance of it
     ``X | None``        None, or what X asks for
     =================== ====================================================================================
 
@@ -74,6 +78,29 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
             shown = value.tolist() if isinstance(value, np.ndarray) else shown
             raise ValueError(f"{type(config).__name__}: {name} must {expected}, got {shown!r}")
         object.__setattr__(config, name, checked)
+
+
+def config_from_section(kind: type[Config], section: object) -> Config:
+    """A config from what JSON holds of it.
+
+    Args:
+        kind: a dataclass that checks its fields.
+        section: an object with its fields.
+
+    Raises:
+        ValueError: no object, a field that is unknown or missing, or one that the dataclass refuses.
+    """
+    if not isinstance(section, dict):
+        raise ValueError("there is nothing" if section is None else f"there is {section!r}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    for name in section:
+        if name not in fields:
+            raise ValueError(f"{name!r} is not known to this version")
+    for name, field in fields.items():
+        has_default = not (field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING)
+        if name not in section and not has_default:
+            raise ValueError(f"{name!r} is missing")
+    return kind(**section)
 
 
 def check_integer(owner: str | None, name: str, value: object, bounds: Bounds = Bounds(at_least=1)) -> int:  # noqa: B008
@@ -165,6 +192,11 @@ def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) 
         sizes = [_integer(size) for size in value] if _is_sequence(value) else [None]
         fits = (sizes or may_be_empty) and all(size is not None and size >= 1 for size in sizes)
         return "hold sizes of at least 1", tuple(sizes) if fits else _REFUSED
+    if kind == tuple[str, ...]:
+        fits = _is_sequence(value) and all(isinstance(text, str) for text in value)
+        return "hold texts", tuple(value) if fits else _REFUSED  # type: ignore[arg-type]
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return f"be a {kind.__name__}", value if isinstance(value, kind) else _REFUSED
     if get_origin(kind) is Literal:
         return f"be {_listed(get_args(kind))}", _one_of(get_args(kind), value)
     others = [other for other in get_args(kind) if other is not NoneType]

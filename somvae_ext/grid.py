@@ -26,6 +26,7 @@ _HEXAGONAL_EVEN = ((0, 1), (0, -1), (1, 0), (1, -1), (-1, 0), (-1, -1))
 _HEXAGONAL_ODD = ((0, 1), (0, -1), (1, 1), (1, 0), (-1, 1), (-1, 0))
 # Tables of side x side distances are kept for maps up to this side (32 MiB, four times that on hexagons).
 _LONGEST_CACHED_SIDE = 2048
+_MOST_NODES = 1 << 48  # so that sizes in bytes fit int64
 _HEXAGON_ROW_SPACING = math.sqrt(3) / 2
 
 
@@ -75,6 +76,8 @@ class Grid:
             if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 1:
                 raise ValueError(f"Grid: {name} must be a positive integer, got {size!r}")
             object.__setattr__(self, name, operator.index(size))  # numpy's integers become Python's
+        if self.rows * self.cols > _MOST_NODES:
+            raise ValueError(f"Grid: rows * cols must be at most {_MOST_NODES} nodes, got {self.rows} * {self.cols}")
         if self.topology not in ("rectangular", "hexagonal"):
             raise ValueError(f"Grid: topology must be 'rectangular' or 'hexagonal', got {self.topology!r}")
         if not isinstance(self.periodic, bool):

@@ -10,8 +10,8 @@ from training_runs import stability
 
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.training import RunFolder
-from somvae_ext.training.run_config import model_section
+from somvae_ext.models.saved_model import model_section
+from somvae_ext.store import ResultFolder
 
 CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
 
@@ -22,9 +22,9 @@ def run(folder: Path, codebook: torch.Tensor) -> Path:
     model = SOMVAE(config)
     with torch.no_grad():
         model.quantizer.codebook.copy_(codebook)
-    kept = RunFolder(folder)
-    kept.save_config({"model": model_section(SOMVAE, config)})
-    kept.save_checkpoint({"epoch": 1, "model": model.state_dict()})
+    kept = ResultFolder.create(folder, "model")
+    kept.begin({"model": model_section(SOMVAE, config)})
+    kept.save_checkpoint(1, model.state_dict(), {}, {})
     return folder
 
 

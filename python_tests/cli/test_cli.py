@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from saved_configs import config_of, contents, write_config
 
 import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.data import Scaling, load
 from somvae_ext.models import SOMVAE
-from somvae_ext.training import load_model
+from somvae_ext.store import ResultFolder
 
 ROOT = Path(somvae_ext.__file__).parents[1]
+NO_RESULT = "nowhere must be the folder of a trained map or model, but it has no manifest.json"
 TINY = ["fit", "--rows", "3", "--cols", "4", "--epochs", "1", "--latent-dim", "8", "--accelerator", "cpu"]
 
 
@@ -52,13 +54,13 @@ def test_fit_trains_evaluates_and_draws() -> None:
     assert {"run/map.png", "run/curves.png", "run/iterations.png"} <= set(pictures)
     for picture in pictures:
         assert Path(picture).read_bytes().startswith(b"\x89PNG")
-    config = json.loads(Path("run/config.json").read_text())
+    config = config_of("run")
     assert (config["data"]["name"], config["model"]["rows"], config["training"]["epochs"]) == ("digits", 3, 1)
-    (record,) = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    (record,) = ResultFolder.open("run").load_log("metrics")
     assert {"train", "validation", "metrics", "usage", "perplexity"} <= record.keys()
     assert {"topographic_error_4", "topographic_error_8", "order", "nmi_arithmetic"} <= record["metrics"].keys()
     assert json.loads(Path("run/evaluation.json").read_text())["test"]["samples"] == 270
-    assert "transitions.logits" not in torch.load("run/checkpoint.pt")["model"]
+    assert "transitions.logits" not in ResultFolder.open("run").load_weights()
 
 
 def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,10 +74,10 @@ def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) ->
     assert still[1] == "of the 270 images that the series are made of"
     assert {"NMI, static images", "ARI, static images", "order"} <= table(printed).keys()
     assert table(printed)["learned within 2"].endswith("(the same of the moves that the learned transitions expect)")
-    (record,) = [json.loads(line) for line in Path("runs/digits-series/metrics.jsonl").read_text().splitlines()]
+    (record,) = ResultFolder.open("runs/digits-series").load_log("metrics")
     assert {"static_nmi_arithmetic", "static_purity", "transition_mass_within_1"} <= record["metrics"].keys()
     assert Path("runs/digits-series/transitions.png").is_file()
-    logits = torch.load("runs/digits-series/checkpoint.pt")["model"]["transitions.logits"]
+    logits = ResultFolder.open("runs/digits-series").load_weights()["transitions.logits"]
     assert (logits != 0).any()
 
 
@@ -90,7 +92,7 @@ def test_the_demo_finds_the_digits(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*TINY, "--out", "run"]) == 0
-    before = Path("run/checkpoint.pt").read_bytes()
+    before = contents("run")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main([*TINY, "--out", "run", "--overwrite", "--accelerator", "cuda"]) == 2
     for mistake in (
@@ -99,18 +101,18 @@ def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(monkeypatch: pytest
         ["--learning-rate", "1e30", "--epochs", "2"],
     ):
         assert main([*TINY, "--out", "run", "--overwrite", *mistake]) == 2
-    assert Path("run/checkpoint.pt").read_bytes() == before
+    assert contents("run") == before
 
 
 def test_a_run_is_not_overwritten_unasked_and_repeats_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(TINY) == 0
-    first, weights = table(capsys.readouterr().out), torch.load("runs/digits/checkpoint.pt")["model"]
+    first, weights = table(capsys.readouterr().out), somvae_ext.load("runs/digits").state_dict()
     assert main(TINY) == 2
     refused = capsys.readouterr()
     assert refused.out == ""
     assert "runs/digits is not empty" in refused.err
     assert main([*TINY, "--overwrite"]) == 0
-    again, weights_again = table(capsys.readouterr().out), torch.load("runs/digits/checkpoint.pt")["model"]
+    again, weights_again = table(capsys.readouterr().out), somvae_ext.load("runs/digits").state_dict()
     assert all(weights[name].equal(weights_again[name]) for name in weights)
     assert (first["purity"], first["NMI"]) == (again["purity"], again["NMI"])
 
@@ -163,7 +165,7 @@ def test_codes_start_among_the_encodings_of_ones_own_data_where_there_are_enough
         (["--preset", "published", "--network", "dense"], "normal"),
     ):
         assert main([*arguments, *options]) == 0
-        assert load_model("run").config.init == init
+        assert somvae_ext.load("run").config.init == init
 
 
 def predicted(path: str = "out.csv") -> list[dict[str, str]]:
@@ -182,8 +184,8 @@ def test_a_csv_is_fitted_evaluated_and_predicted_as_the_model_itself_would() -> 
     assert list(rows[0]) == ["index", "node", "row", "column", "distance"]
     assert [int(row["index"]) for row in rows] == list(range(40))
 
-    model = load_model("run")
-    scaling = Scaling.from_dict(json.loads(Path("run/config.json").read_text())["data"]["scaling"])
+    model = somvae_ext.load("run")
+    scaling = Scaling.from_dict(config_of("run")["data"]["scaling"])
     x = scaling.apply(torch.from_numpy(values.astype(np.float32)))
     node = model.assign(x)
     assert [int(row["node"]) for row in rows] == node.tolist()
@@ -283,7 +285,7 @@ def test_series_with_noise_are_trained_by_cross_entropy_and_unscaled_data_are_re
 ) -> None:
     bce = ["--reconstruction", "bce", "--out", "run", "--overwrite"]
     assert main([*TINY, "--data", "digits-series", "--num-series", "8", *bce]) == 0
-    before = Path("run/checkpoint.pt").read_bytes()
+    before = contents("run")
     values = np.random.default_rng(0).random((40, 3))
     values[7] = 1e6
     np.save("outlier.npy", values)
@@ -291,13 +293,13 @@ def test_series_with_noise_are_trained_by_cross_entropy_and_unscaled_data_are_re
     capsys.readouterr()
     assert main([*TINY, "--data", "outlier.npy", "--split-seed", str(seed), *bce]) == 2
     assert "validation data, scaled by the training data, must be scaled to [0, 1]" in capsys.readouterr().err
-    assert Path("run/checkpoint.pt").read_bytes() == before
+    assert contents("run") == before
 
 
 def test_series_can_be_trained_without_transitions() -> None:
     arguments = [*TINY, "--data", "digits-series", "--num-series", "8", "--gamma", "0", "--tau", "0", "--out", "run"]
     assert main(arguments) == 0
-    assert load_model("run").transitions is None
+    assert somvae_ext.load("run").transitions is None
     assert not Path("run/transitions.png").exists()
 
 
@@ -307,7 +309,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(capsys: pytest.CaptureFixt
     assert main([*arguments, "--epochs", "3", "--out", "whole"]) == 0
     assert main([*arguments, "--epochs", "1", "--out", "part"]) == 0
     assert main(["fit", "--resume", "part", "--epochs", "3", "--accelerator", "cpu"]) == 0
-    whole, part = (torch.load(f"{run}/checkpoint.pt")["model"] for run in ("whole", "part"))
+    whole, part = (somvae_ext.load(run).state_dict() for run in ("whole", "part"))
     assert all(whole[name].equal(part[name]) for name in whole)
     capsys.readouterr()
     assert main(["fit", "--resume", "part"]) == 2
@@ -322,8 +324,8 @@ def test_a_resumed_run_keeps_its_augmentation() -> None:
     assert main([*TINY, *options, "--out", "whole", "--epochs", "2"]) == 0
     assert main([*TINY, *options, "--out", "part"]) == 0
     assert main(["fit", "--resume", "part", "--epochs", "2", "--accelerator", "cpu"]) == 0
-    assert bounds.items() <= json.loads(Path("part/config.json").read_text())["training"].items()
-    whole, part = (torch.load(f"{run}/checkpoint.pt")["model"] for run in ("whole", "part"))
+    assert bounds.items() <= config_of("part")["training"].items()
+    whole, part = (somvae_ext.load(run).state_dict() for run in ("whole", "part"))
     assert all(whole[name].equal(part[name]) for name in whole)
 
 
@@ -365,9 +367,12 @@ def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: py
     write_table("table.csv", rows=30)
     assert main(["evaluate", "run"]) == 2
     assert "must be what run was trained on, but its values have changed" in capsys.readouterr().err
-    Path("run/checkpoint.pt").write_bytes(b"")
+    Path("run/weights-2.safetensors").write_bytes(b"")
     assert main(["predict", "run", "table.csv"]) == 2
-    assert "must be a checkpoint of this run, but it is broken" in capsys.readouterr().err
+    assert (
+        "run/weights-2.safetensors must be as it was written, but it is shorter; the checkpoint of epoch 1 is whole"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("place", ["value", "label"])
@@ -375,7 +380,7 @@ def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: py
 def test_a_run_knows_its_data_again(place: str, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     write_table("table.csv")
     main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
-    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    before = contents("run")
     capsys.readouterr()
     names, *lines = Path("table.csv").read_text().splitlines()
     cells = [line.split(",") for line in lines]
@@ -391,7 +396,7 @@ def test_a_run_knows_its_data_again(place: str, command: list[str], capsys: pyte
     Path("table.csv").write_text("\n".join([names, *(odd if line == gone else line for line in lines)]) + "\n")
     assert main(command) == 2
     assert "must be what run was trained on, but its values have changed" in capsys.readouterr().err
-    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    assert contents("run") == before
 
 
 def test_series_of_other_images_are_not_taken_for_those_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -429,25 +434,76 @@ def without(values: dict[str, Any], name: str) -> dict[str, Any]:
 def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("table.csv")
     main([*TABLE, "--data", "table.csv", "--label-column", "kind"])
-    config = json.loads(Path("run/config.json").read_text())
+    config = config_of("run")
     data, training = config["data"], config["training"]
     capsys.readouterr()
     resume, evaluate, predict = ["fit", "--resume", "run"], ["evaluate", "run"], ["predict", "run", "table.csv"]
     for command, broken, reason in (
-        (resume, without(config, "training"), "under 'training' as fit wrote it, but there is nothing"),
+        (
+            resume,
+            without(config, "training"),
+            "under 'training', but there is nothing",
+        ),
         (resume, config | {"training": training | {"speed": 3}}, "but 'speed' is not known to this version"),
         (resume, config | {"training": training | {"epochs": 2.5}}, "epochs must be an integer of at least 1, got 2.5"),
-        (resume, config | {"threads": "all"}, "'threads' must be an integer of at least 1, got 'all'"),
-        (evaluate, config | {"data": without(data, "root")}, "under 'data' as fit wrote it, but 'root' is missing"),
-        (evaluate, config | {"data": data | {"name": 3}}, "'name' must be text, got 3"),
-        (predict, config | {"data": data | {"scaling": {}}}, "'scaling' must hold 'minimum' and 'maximum', got {}"),
+        (resume, config | {"threads": "all"}, "but it must be an integer from 1 to 4096, got 'all'"),
+        (evaluate, config | {"data": without(data, "root")}, "under 'data', but 'root' is missing"),
+        (evaluate, config | {"data": data | {"name": 3}}, "name must be text, got 3"),
+        (predict, config | {"data": data | {"scaling": {}}}, "'scaling' must hold 'minimum' and 'maximum'"),
     ):
-        Path("run/config.json").write_text(json.dumps(broken))
+        write_config("run", broken)
         assert main([*command, *(["--epochs", "3"] if command is resume and "epochs" not in reason else [])]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("somvae: run/config.json: ")
+        assert error.startswith("somvae: run: its config must describe the ")
         assert reason in error
         assert error.count("\n") == 1
+
+
+def test_a_manifest_that_someone_edited_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--out", "run"]) == 0
+    path = Path("run/manifest.json")
+    path.write_text(path.read_text().replace('"threads": ', '"threads": 1'))
+    capsys.readouterr()
+    for command in (["evaluate", "run"], ["plot", "run"], ["fit", "--resume", "run", "--epochs", "2"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err == (
+            "somvae: run/manifest.json must be the manifest of a trained map or model, but it is damaged: its contents "
+            "do not have the SHA-256 that stands in it\n"
+        )
+
+
+def test_a_run_of_version_0_1_is_refused_and_can_be_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    Path("run/config.json").write_text('{"format": 1, "somvae_ext": "0.1.0"}')
+    Path("run/checkpoint.pt").write_bytes(b"pickle")
+    for command in (["evaluate"], ["plot"], ["sample"], ["fit", "--resume"]):
+        assert main([*command, "run"]) == 2
+        assert capsys.readouterr().err == (
+            f"somvae: run was written by somvae_ext 0.1.0, whose folders this version, {somvae_ext.__version__}, "
+            "cannot read; train again, or use version 0.1.0\n"
+        )
+    assert main([*TINY, "--out", "run", "--overwrite"]) == 0
+    assert not {"config.json", "checkpoint.pt"} & contents("run").keys()
+
+
+@pytest.mark.parametrize("epoch", ["1", "2"])
+def test_a_damaged_checkpoint_costs_the_epochs_after_the_one_before_it(
+    epoch: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table("table.csv")
+    arguments = [*TABLE, "--data", "table.csv", "--label-column", "kind"]
+    assert main([*arguments, "--epochs", "3", "--out", "whole"]) == 0
+    assert main(arguments) == 0
+    Path("run/state-2.safetensors").write_bytes(b"")
+    capsys.readouterr()
+    resume = ["fit", "--resume", "run", "--epochs", "3", "--accelerator", "cpu"]
+    assert main([*resume, "--from-epoch", epoch]) == (0 if epoch == "1" else 2)
+    if epoch == "2":
+        assert "is shorter; the checkpoint of epoch 1 is whole" in capsys.readouterr().err
+    else:
+        whole, part = (somvae_ext.load(run).state_dict() for run in ("whole", "run"))
+        assert all(whole[name].equal(part[name]) for name in whole)
+        assert [record["epoch"] for record in ResultFolder.open("run").load_log("metrics")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -517,12 +573,13 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "--data", "digits-series", "--num-series", "0"], "--num-series must be at least 1, got 0"),
         (["fit", "--network", "identity", "--reconstruction", "bce"], "reconstruction must be 'mse'"),
         (["fit", "extra"], "unexpected argument 'extra'"),
-        (["fit", "--resume", "nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["fit", "--from-epoch", "1"], "--from-epoch is for --resume of a single training, without --best-of"),
+        (["fit", "--resume", "nowhere"], NO_RESULT),
         (["evaluate"], "RUN is missing"),
-        (["evaluate", "nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["evaluate", "nowhere"], NO_RESULT),
         (["evaluate", "run", "--splt", "test"], "unknown option --splt; did you mean --split?"),
         (["predict", "run"], "DATA is missing"),
-        (["predict", "nowhere", "x.npy"], "nowhere must be the folder of a run"),
+        (["predict", "nowhere", "x.npy"], NO_RESULT),
         (["evalute"], "did you mean evaluate?"),
         (["fit", "--config", "nowhere.yaml"], "File does not exist"),
         (["fit", "--learning-rate", "1e30", "--accelerator", "cpu"], "so training stopped"),

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from saved_configs import config_of
 
+import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.training import load_model
+from somvae_ext.store import ResultFolder
 
 SMALL = ["fit", "--data", "digits", "--latent-dim", "8", "--accelerator", "cpu", "--out", "run"]
 
 
 def config(section: str, folder: str = "run") -> dict[str, Any]:
-    return json.loads(Path(folder, "config.json").read_text())[section]
+    return config_of(folder)[section]
 
 
 def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
@@ -26,9 +28,9 @@ def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
     assert (model["alpha"], model["beta"], model["hardening"], model["soft_som"]) == (0.0, 0.0, 1.0, 0.05)
     assert model["relabel_after"] == 4
     assert training["max_rotation"] == 10.0
-    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    last = ResultFolder.open("run").load_log("metrics")[-1]
     assert 0 < last["train"]["hardening"] < 5
-    assert load_model("run").assign(torch.rand(5, 1, 8, 8)).shape == (5,)
+    assert somvae_ext.load("run").assign(torch.rand(5, 1, 8, 8)).shape == (5,)
 
 
 def test_own_loss_narrows_and_then_changes_places() -> None:
@@ -49,7 +51,7 @@ def test_options_go_before_the_preset() -> None:
 def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
     assert main([*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1", "--best-of", "3", "--seed", "5"]) == 0
     validation = {
-        seed: json.loads(Path(f"run/seeds/{seed}/metrics.jsonl").read_text())["validation"] for seed in (5, 6, 7)
+        seed: ResultFolder.open(f"run/seeds/{seed}").load_log("metrics")[0]["validation"] for seed in (5, 6, 7)
     }
     losses = {seed: terms["reconstruction_q"] for seed, terms in validation.items()}
     chosen = min(losses, key=lambda seed: losses[seed])
@@ -57,7 +59,7 @@ def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
     assert choice["chosen"] == chosen
     assert choice["seeds"] == {str(seed): loss for seed, loss in losses.items()}
     assert config("training")["seed"] == chosen
-    kept, original = load_model("run").state_dict(), load_model(f"run/seeds/{chosen}").state_dict()
+    kept, original = somvae_ext.load("run").state_dict(), somvae_ext.load(f"run/seeds/{chosen}").state_dict()
     assert all(value.equal(original[name]) for name, value in kept.items())
     assert Path("run/evaluation.json").is_file()
 
@@ -66,15 +68,15 @@ def test_the_choice_is_the_training_with_that_seed_and_leaves_nothing_behind() -
     small = [*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1"]
     assert main([*small, "--best-of", "3"]) == 0
     chosen = json.loads(Path("run/choice.json").read_text())["chosen"]
-    kept = load_model("run").state_dict()
+    kept = somvae_ext.load("run").state_dict()
     assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
-    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 2
+    assert len(ResultFolder.open("run").load_log("metrics")) == 2
     assert main([*small, "--best-of", "2", "--overwrite"]) == 0
     assert sorted(path.name for path in Path("run/seeds").iterdir()) == ["0", "1"]
     assert main([*small, "--seed", str(chosen), "--overwrite"]) == 0
     assert not Path("run/choice.json").exists()
     assert not Path("run/seeds").exists()
-    assert all(value.equal(kept[name]) for name, value in load_model("run").state_dict().items())
+    assert all(value.equal(kept[name]) for name, value in somvae_ext.load("run").state_dict().items())
 
 
 def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
@@ -84,9 +86,11 @@ def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
     for path in Path("run").glob("*"):  # what an interruption leaves: trainings, one of them without an epoch
         if path.is_file():
             path.unlink()
-    Path("run/seeds/1/checkpoint.pt").unlink()
+    candidate = ResultFolder.open("run/seeds/1")
+    candidate._manifest.checkpoints = []
+    candidate._manifest.write(candidate.path)
     assert main(["fit", "--resume", "run", "--best-of", "3", "--epochs", "2"]) == 0
-    kept, whole = load_model("run").state_dict(), load_model("whole").state_dict()
+    kept, whole = somvae_ext.load("run").state_dict(), somvae_ext.load("whole").state_dict()
     assert all(value.equal(kept[name]) for name, value in whole.items())
     assert Path("run/choice.json").read_text() == Path("whole/choice.json").read_text()
 

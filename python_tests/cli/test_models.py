@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from saved_configs import config_of, write_config
 
+import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.cli.configure import configure
 from somvae_ext.cli.options import parse
 from somvae_ext.models import MODELS, VAEConfig
 from somvae_ext.recipes import PRESETS, Preset
-from somvae_ext.training import load_model
+from somvae_ext.store import ResultFolder
 
 TINY = ["fit", "--epochs", "1", "--accelerator", "cpu"]
-
-
-def config_of(folder: str) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text())
-    return config
 
 
 def write_table(name: str, rows: int = 40, *, label: bool = True) -> None:
@@ -39,9 +34,9 @@ def test_every_model_trains_into_a_folder_of_its_name(name: str, capsys: pytest.
     folder = f"runs/{name}-digits"
     assert "270 samples of the test split" in capsys.readouterr().out
     assert config_of(folder)["model"]["name"] == name
-    model = load_model(folder)
+    model = somvae_ext.load(folder)
     assert type(model) is MODELS[name]
-    (record,) = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    (record,) = ResultFolder.open(folder).load_log("metrics")
     clusters = hasattr(model, "num_clusters")
     assert ("metrics" in record) == clusters
     if clusters:
@@ -59,20 +54,20 @@ def test_presets_bring_their_model_their_recipe_and_their_split(model: str, pres
     assert {name: config["training"][name] for name in recipe} == recipe
     assert config["training"]["decay_factor"] == 1.0
     assert config["data"]["split"] == expected.split
-    made = load_model("run").config
+    made = somvae_ext.load("run").config
     wanted = expected.config()
     data_fields = {"input_shape", "num_classes"}
     assert {k: v for k, v in vars(made).items() if k not in data_fields} == {
         k: v for k, v in vars(wanted).items() if k not in data_fields
     }
-    (record,) = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    (record,) = ResultFolder.open("run").load_log("metrics")
     assert ("validation" in record) == (expected.split != "all")
 
 
 def test_options_go_before_the_preset() -> None:
     options = ["--model", "gumbel-vae", "--preset", "notebook", "--gamma", "3", "--num-categories", "12"]
     assert main([*TINY, *options, "--hidden-sizes", "20", "10", "--batch-size", "500", "--out", "run"]) == 0
-    config = load_model("run").config
+    config = somvae_ext.load("run").config
     assert (config.objective, config.gamma, config.num_categories, config.hidden_sizes) == ("notebook", 3, 12, (20, 10))
     assert config_of("run")["training"]["batch_size"] == 500
 
@@ -81,14 +76,14 @@ def test_augmentation_comes_from_the_preset_and_options_go_before_it(monkeypatch
     preset = Preset(VAEConfig, {"max_shift": 2.0, "max_shear": 0.1})
     monkeypatch.setitem(PRESETS["vae"], "notebook", preset)
     options = ["fit", "--model", "vae", "--preset", "notebook", "--max-shift", "0", "--max-scale", "0.2"]
-    training = configure(parse(options)["fit"]).training
+    training = configure(parse(options)["fit"]).record.training
     assert (training.max_shift, training.max_scale, training.max_shear) == (0.0, 0.2, 0.1)
 
 
 def test_images_are_brought_to_the_size_that_strided_convolutions_need() -> None:
     options = ["--network", "conv", "--hidden-sizes", "16", "--batch-size", "600"]
     assert main([*TINY, "--model", "vae", *options, "--out", "run"]) == 0
-    assert load_model("run").config.input_shape == (1, 16, 16)
+    assert somvae_ext.load("run").config.input_shape == (1, 16, 16)
 
 
 def test_a_table_is_trained_evaluated_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +92,7 @@ def test_a_table_is_trained_evaluated_and_drawn(capsys: pytest.CaptureFixture[st
         options = ["--model", model, "--data", "table.csv", "--label-column", "kind", "--out", model]
         assert main([*TINY, *options]) == 0, capsys.readouterr().err
         assert main(["evaluate", model]) == 0, capsys.readouterr().err
-    assert load_model("conditional-vae").config.num_classes == 3
+    assert somvae_ext.load("conditional-vae").config.num_classes == 3
 
 
 @pytest.mark.parametrize(
@@ -126,14 +121,11 @@ def test_what_does_not_fit_into_memory_is_one_sentence(capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("somvae: there is not enough memory for this; ")
 
 
-def test_a_run_from_before_models_had_names_is_a_som_vae(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_of_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--rows", "2", "--cols", "2", "--out", "run"]) == 0
     config = config_of("run")
-    del config["model"]["name"]
-    Path("run/config.json").write_text(json.dumps(config))
-    assert main(["evaluate", "run"]) == 0, capsys.readouterr().err
     config["model"]["name"] = "autoencoder"
-    Path("run/config.json").write_text(json.dumps(config))
+    write_config("run", config)
     assert main(["evaluate", "run"]) == 2
     assert "'name' must be somvae or vqvae or vae" in capsys.readouterr().err
 

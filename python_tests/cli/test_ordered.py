@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from saved_configs import config_of, write_config
 
+import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.training import load_model
+from somvae_ext.store import ResultFolder
 
 SMALL = ["fit", "--rows", "3", "--cols", "4", "--latent-dim", "8", "--accelerator", "cpu", "--out", "run"]
 STEPS = 40  # an epoch of the digits: 1,257 images in batches of 32
@@ -18,7 +19,7 @@ SERIES = ["--data", "digits-series", "--num-series", "12", "--epochs", "1"]
 
 
 def config(section: str) -> dict[str, Any]:
-    return json.loads(Path("run/config.json").read_text())[section]
+    return config_of("run")[section]
 
 
 def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of_the_training() -> None:
@@ -26,7 +27,7 @@ def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of
     model = config("model")
     assert (model["codebook_update"], model["beta"]) == ("ema", None)
     assert model["sigma_steps"] == round(0.7 * 2 * STEPS)
-    quantizer = load_model("run").quantizer
+    quantizer = somvae_ext.load("run").quantizer
     assert quantizer.num_updates.item() == 2 * STEPS
     assert quantizer.sigma == 0.7
 
@@ -35,7 +36,7 @@ def test_a_larger_number_of_epochs_leaves_the_narrowing_of_a_resumed_run(capsys:
     assert main([*SMALL, "--data", "digits", "--preset", "ordered", "--epochs", "1"]) == 0
     assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
     assert config("model")["sigma_steps"] == round(0.7 * STEPS)
-    assert load_model("run").quantizer.num_updates.item() == 2 * STEPS
+    assert somvae_ext.load("run").quantizer.num_updates.item() == 2 * STEPS
 
 
 def test_options_go_before_the_preset() -> None:
@@ -43,14 +44,14 @@ def test_options_go_before_the_preset() -> None:
     assert main([*SMALL, "--topology", "hexagonal", *options, "--alpha", "0.2", "--beta", "0"]) == 0
     model = config("model")
     assert (model["sigma_final"], model["sigma_steps"], model["alpha"], model["beta"]) == (0.5, 9, 0.2, 0.0)
-    assert "topographic_error_6" in json.loads(Path("run/evaluation.json").read_text())["test"]
+    assert "topographic_error_6" in ResultFolder.open("run").evaluations["test"]
 
 
 def test_series_are_ordered_by_default() -> None:
     assert main([*SMALL, *SERIES]) == 0
     assert config("model")["codebook_update"] == "ema"
     assert (config("model")["gamma"], config("model")["tau"]) == (1.8, 1.4)
-    evaluation = json.loads(Path("run/evaluation.json").read_text())["test"]
+    evaluation = ResultFolder.open("run").evaluations["test"]
     assert {"moves_within_1", "transition_mass_within_2", "static_nmi_arithmetic", "order"} <= evaluation.keys()
 
 
@@ -92,7 +93,7 @@ def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
     assert main([*SMALL, "--data", "digits", *options]) == 0
     model = config("model")
     assert (model["codebook_update"], model["network"], model["beta"]) == ("gradient", "small-conv", None)
-    assert load_model("run").config.som_weight == 0.9
+    assert somvae_ext.load("run").config.som_weight == 0.9
 
 
 @pytest.mark.parametrize(("option", "value"), [("--soft-som", "0.5"), ("--border", "mask")])
@@ -113,16 +114,15 @@ def test_an_option_of_ordered_maps_is_refused_where_codes_learn_by_gradients(
     assert f"{option} is for --codebook-update ema" in capsys.readouterr().err
 
 
-def test_a_run_of_before_loads_alike() -> None:
+def test_fields_that_a_config_lacks_have_their_defaults() -> None:
     assert main([*SMALL, "--data", "digits", "--epochs", "1"]) == 0
-    path = Path("run/config.json")
-    whole = json.loads(path.read_text())
+    whole = config_of("run")
     for name in ("codebook_update", "decay", "sigma_initial", "sigma_final", "sigma_steps"):
         del whole["model"][name]
     for name in ("max_shift", "max_rotation", "max_scale", "max_shear"):
         del whole["training"][name]
     x = torch.rand(5, 1, 8, 8)
-    expected = load_model("run").assign(x)
-    path.write_text(json.dumps(whole))
-    assert load_model("run").assign(x).equal(expected)
-    assert load_model("run").config.som_weight == 0.9
+    expected = somvae_ext.load("run").assign(x)
+    write_config("run", whole)
+    assert somvae_ext.load("run").assign(x).equal(expected)
+    assert somvae_ext.load("run").config.som_weight == 0.9

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.image import imread
+from saved_configs import contents
 
+import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.cli.pictures import _curves
 from somvae_ext.cli.sample import _draw, _side_by_side
-from somvae_ext.training import RunFolder, load_model
+from somvae_ext.store import ResultFolder
 
 FIT = ["fit", "--data", "digits", "--epochs", "1", "--batch-size", "128", "--accelerator", "cpu", "--threads", "1"]
 SIZES = {
@@ -31,6 +33,7 @@ PICTURES = {
     "gumbel-vae": {"categories", "category", "contingency"},
     "moe-vae": {"categories", "category", "contingency", "experts"},
 }
+NO_RESULT = "nowhere must be the folder of a trained map or model, but it has no manifest.json"
 ALWAYS = {"reconstructions", "samples", "curves", "iterations"}
 
 
@@ -99,7 +102,7 @@ def test_frames_of_series_are_drawn_too() -> None:
 
 
 def test_curves_have_a_panel_for_what_was_measured(runs: Path) -> None:
-    model = load_model(runs / "somvae")
+    model = somvae_ext.load(runs / "somvae")
     losses = {"epoch": 1, "train": {"total": 1.0}}
     quality, order = {"purity": 0.5}, {"topographic_error_4": 0.3}
     widths = []
@@ -132,14 +135,14 @@ def test_what_experts_make_of_one_z_is_kept_over_a_resumed_training() -> None:
     assert main([*moe, "interrupted"]) == 0
     assert main(["fit", "--resume", "interrupted", "--epochs", "3"]) == 0
     assert main([*moe, "whole", "--epochs", "3"]) == 0
-    epochs, images = RunFolder.open("interrupted").load_experts()
-    assert epochs == [1, 2, 3]
-    assert images is not None
-    expected = RunFolder.open("whole").load_experts()[1]
+    experts, expected = (ResultFolder.open(run).load_tensors("experts") for run in ("interrupted", "whole"))
+    assert experts is not None
     assert expected is not None
-    assert images.equal(expected)
+    assert experts["epochs"].tolist() == [1, 2, 3]
+    images = experts["images"]
+    assert images.equal(expected["images"])
     assert not images[0].equal(images[2])
-    last = load_model("whole").sample_rows(1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]
+    last = somvae_ext.load("whole").sample_rows(1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]
     assert images[2].equal(last[:, 0])
 
 
@@ -161,7 +164,7 @@ def test_samples_are_drawn_into_the_run_by_default(
     assert main(["sample", str(runs / name), *options]) == 0
     assert capsys.readouterr().out == f"{path}\n"
     assert imread(path).shape[2] == 4
-    RunFolder(runs / name, overwrite=True).append_metrics({"epoch": 1})
+    ResultFolder.create(runs / name, "model", overwrite=True).save_checkpoint(1, {}, {}, {})
     assert not path.exists()  # it is a file of the run
 
 
@@ -184,7 +187,7 @@ def test_the_number_of_samples_is_that_of_the_columns_or_of_the_sheet(runs: Path
 
 
 def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None:
-    models = [load_model(runs / name) for name in ("conditional-vae", "gumbel-vae")]
+    models = [somvae_ext.load(runs / name) for name in ("conditional-vae", "gumbel-vae")]
     samples = [model.sample_rows(8) for model in models]  # type: ignore[union-attr]
     figure = _side_by_side(["left", "right"], models, samples)
     assert [ax.get_title() for ax in figure.axes] == ["left", "right"]
@@ -207,9 +210,9 @@ def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None
             ["runs/vae", "--category", "1"],
             "--category is for models with classes, categories or experts to choose from, but runs/vae is a vae",
         ),
-        (["nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
-        (["runs/vae", "nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
-        (["map"], "map must be the folder of a run of somvae fit, but it is a map of somvae som fit; use somvae som"),
+        (["nowhere"], NO_RESULT),
+        (["runs/vae", "nowhere"], NO_RESULT),
+        (["map"], "map must hold a trained model, but it holds a map"),
         (["runs/vae", "-o", "samples.pdf"], "--output must be a .png file, got samples.pdf"),
         (["runs/vae", "-o", "no/folder.png"], "--output must be a file in a folder that exists, but no does not"),
         ([], "RUN is missing"),
@@ -219,8 +222,7 @@ def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None
 def test_mistakes_are_answered_by_a_sentence(
     runs: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("map").mkdir()
-    Path("map/config.json").write_text('{"map_format": 1}')
+    ResultFolder.create("map", "map").begin({})
     assert main(["sample", *options]) == 2
     printed = capsys.readouterr()
     assert sentence in printed.err
@@ -239,7 +241,7 @@ def test_samples_that_are_no_images_are_refused(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["nowhere"], "nowhere must be the folder of a run, but it has no config.json"),
+        (["nowhere"], NO_RESULT),
         (["runs/vae", "-o", "file"], "--out must be a folder, but file is a file"),
         ([], "RUN is missing"),
     ],
@@ -255,12 +257,11 @@ def test_mistakes_about_plots_are_answered_by_a_sentence(
 
 
 def test_an_output_that_cannot_be_written_leaves_what_was_there(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (runs / "vae" / "samples.png").read_bytes()
+    before = contents(runs / "vae")
 
     def interrupted(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", interrupted)
     assert main(["sample", "runs/vae"]) == 2
-    assert (runs / "vae" / "samples.png").read_bytes() == before
-    assert not list((runs / "vae").glob(".*"))
+    assert contents(runs / "vae") == before

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from saved_configs import config_of, write_config
 from sklearn.metrics import normalized_mutual_info_score
 
+import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.cli.run_data import fit_to, load_arguments, loaded
+from somvae_ext.cli.run_data import clamp_splits
 from somvae_ext.data import Samples, Scaling, load, load_array, resize
+from somvae_ext.data.record import DataRecord
 from somvae_ext.models import MODELS
-from somvae_ext.training import RunFolder, TrainingConfig, load_model
-from somvae_ext.training.run_config import fingerprint, model_section
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import RunRecord, TrainingConfig
 
 RNG = np.random.default_rng(0)
 
@@ -46,22 +47,18 @@ def write_run(model_name: str, *, config: dict[str, Any] | None = None, **data_o
     data = {"name": "images.npz", "root": "data", "seed": 0, "recipe": "published", "num_series": None} | data_options
     data = {"kind": None, "label_column": None, "split": "holdout", "fold": 0, "image_size": None} | data
     model_type: Any = MODELS[model_name]
-    splits = fit_to(model_type, load(**load_arguments(data)))
+    splits = clamp_splits(model_type, load(data["name"], **{key: data[key] for key in data if key != "name"}))
     torch.manual_seed(0)
     options = SMALL[model_name] if config is None else config
     model = model_type(model_type.config_type(input_shape=splits.sample_shape, **options))
     for weights in model.parameters():
         if weights.dim() > 1:
             torch.nn.init.normal_(weights)  # so that samples differ in their clusters
-    data |= {"kind": splits.kind, "scaling": splits.scaling.to_dict(), "feature_names": splits.train.feature_names}
-    data["fingerprint"] = fingerprint(loaded(data, splits))
-    training = dataclasses.asdict(TrainingConfig())
-    folder = RunFolder("run", overwrite=True)
-    folder.save_config(
-        {"model": model_section(model_type, model.config), "training": training, "data": data, "threads": 1}
-    )
-    folder.save_checkpoint({"epoch": 1, "model": model.state_dict()})
-    return load_model("run")
+    record = RunRecord(model_type, model.config, TrainingConfig(), DataRecord.of(data, splits), threads=1)
+    folder = ResultFolder.create("run", "model", overwrite=True)
+    folder.begin(record.to_config())
+    folder.save_checkpoint(1, model.state_dict(), {}, {})
+    return somvae_ext.load("run")
 
 
 def predicted(data: str = "images.npz") -> list[dict[str, str]]:
@@ -152,7 +149,7 @@ def test_values_beyond_those_of_the_training_count_as_its_ends_for_models_of_the
     np.save("table.npy", RNG.normal(size=(60, 4)))
     model = write_run("vae", name="table.npy")
     np.save("wide.npy", RNG.normal(size=(10, 4), scale=9))
-    scaling = Scaling.from_dict(json.loads(Path("run/config.json").read_text())["data"]["scaling"])
+    scaling = Scaling.from_dict(config_of("run")["data"]["scaling"])
     x = scaling.apply(load_array("wide.npy").x)
     assert not x.equal(x.clamp(0, 1))
     assert column(predicted("wide.npy"), "z0") == pytest.approx(model.encode(x.clamp(0, 1)).mu[:, 0].tolist(), rel=1e-4)
@@ -188,12 +185,12 @@ def test_what_is_printed_has_a_meaning_for_the_model(
     assert first == f"12 samples of the test split{clusters}"
     assert {re.split(r"\s{2,}", line)[0] for line in lines} == expected
     assert ("node" in "".join(lines)) == (name == "somvae")
-    saved = json.loads(Path("run/evaluation.json").read_text())["test"]
+    saved = ResultFolder.open("run").evaluations["test"]
     assert saved["samples"] == 12
     if "NMI" in expected:
         test = load("images.npz").test
         assert isinstance(test, Samples)
-        nmi = normalized_mutual_info_score(test.label, load_model("run").assign(test.x))  # type: ignore[union-attr]
+        nmi = normalized_mutual_info_score(test.label, somvae_ext.load("run").assign(test.x))  # type: ignore[union-attr]
         assert saved["nmi_arithmetic"] == pytest.approx(nmi)
 
 
@@ -216,27 +213,16 @@ def test_a_run_is_evaluated_on_the_split_of_its_training(
             assert f"{size} samples of the {part} split" in printed.out
 
 
-def test_runs_of_earlier_versions_have_the_split_that_there_was(capsys: pytest.CaptureFixture[str]) -> None:
-    write_run("somvae")
-    config = json.loads(Path("run/config.json").read_text())
-    for name in ("split", "fold", "image_size"):
-        del config["data"][name]
-    Path("run/config.json").write_text(json.dumps(config))
-    assert main(["evaluate", "run", "--split", "validation"]) == 0
-    assert "12 samples of the validation split" in capsys.readouterr().out
-    assert len(predicted()) == 80
-
-
 def test_a_split_in_the_config_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     write_run("vae")
-    config = json.loads(Path("run/config.json").read_text())
+    config = config_of("run")
     for name, value, sentence in (
-        ("split", 3, "'split' must be text, got 3"),
+        ("split", 3, "split must be 'holdout', 'all' or 'folds', got 3"),
         ("split", "half", "split must be 'holdout', 'all' or 'folds', got 'half'"),
-        ("fold", "first", "'fold' must be an integer, got 'first'"),
-        ("image_size", 2.5, "'image_size' must be an integer or null, got 2.5"),
+        ("fold", "first", "fold must be an integer of at least 0, got 'first'"),
+        ("image_size", 2.5, "image_size must be an integer of at least 1, or None, got 2.5"),
     ):
-        Path("run/config.json").write_text(json.dumps(config | {"data": config["data"] | {name: value}}))
+        write_config("run", config | {"data": config["data"] | {name: value}})
         assert main(["evaluate", "run"]) == 2
         error = capsys.readouterr().err
         assert sentence in error

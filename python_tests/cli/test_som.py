@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.image import imread
+from saved_configs import config_of, contents, write_config
 from sklearn.cluster import AgglomerativeClustering
 
 import somvae_ext
@@ -22,8 +25,9 @@ from somvae_ext import Grid, plotting
 from somvae_ext.cli import main
 from somvae_ext.cli.som.plot import _clusterer
 from somvae_ext.data import tables
-from somvae_ext.estimators import SOM, load_som
+from somvae_ext.estimators import SOM
 from somvae_ext.som import Metric
+from somvae_ext.store import ResultFolder
 
 ROOT = Path(somvae_ext.__file__).parents[1]
 SMALL = ["--rows", "3", "--cols", "4", "--epochs", "3", "--quiet", "--overwrite", "--out", "map"]
@@ -86,7 +90,7 @@ def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
     assert mean == pytest.approx(som.quantization_error_, rel=1e-5)  # six digits are written
     assert printed["quantization error"] == f"{som.quantization_error_:.4g} (of the scaled data)"
     assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (8 neighbours)"
-    assert json.loads(Path("map/config.json").read_text())["evaluation"] == {
+    assert ResultFolder.open("map").evaluations["train"] == {
         "quantization_error": som.quantization_error_,
         "topographic_error_8": som.topographic_error(scaled),
     }
@@ -96,7 +100,7 @@ def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
 
 def test_a_saved_map_is_the_estimator_with_the_scaling_of_its_data(frame: pd.DataFrame) -> None:
     fit(write(frame, "table.csv"), "--label-column", "kind", "--topographic-error", "--scaling", "minmax")
-    saved = load_som("map")
+    saved = somvae_ext.load("map")
     values = frame.drop(columns="kind").to_numpy()
     scaled = saved.scaling.apply(values)
     assert np.allclose(scaled.min(axis=0), 0)
@@ -104,7 +108,7 @@ def test_a_saved_map_is_the_estimator_with_the_scaling_of_its_data(frame: pd.Dat
     assert saved.som.get_params()["n_cols"] == 4
     node = saved.som.predict(scaled)
     assert saved.hits.tolist() == np.bincount(node, minlength=12).tolist()
-    assert saved.classes == ["a", "b"]
+    assert saved.classes == ("a", "b")
     assert saved.labels is not None
     for winner, label, count in saved.labels.tolist():
         assert count == ((node == winner) & (frame["kind"] == saved.classes[label])).sum()
@@ -113,7 +117,7 @@ def test_a_saved_map_is_the_estimator_with_the_scaling_of_its_data(frame: pd.Dat
     # In the data's units a code lies among the rows around it.
     assert (saved.codebook >= values.min(axis=0) - 1e-3).all()
     assert (saved.codebook <= values.max(axis=0) + 1e-3).all()
-    history = [json.loads(line) for line in Path("map/metrics.jsonl").read_text().splitlines()]
+    history = ResultFolder.open("map").load_log("metrics")
     assert [record["epoch"] for record in history] == [1, 2, 3]
     assert all({"sigma", "quantization_error", "topographic_error_8"} <= record.keys() for record in history)
     assert saved.som.partial_fit(scaled).codebook_.shape == (12, 3)
@@ -149,7 +153,7 @@ def test_codes_are_clustered_in_the_metric_of_the_map(metric: Any, linkage: Any)
 def test_features_that_do_not_vary_are_shifted_to_zero(frame: pd.DataFrame) -> None:
     # A sum of sixty tenths is not six, so that a variance by floats is not zero.
     fit(write(frame.drop(columns="kind").assign(same=0.1), "table.csv"))
-    saved = load_som("map")
+    saved = somvae_ext.load("map")
     assert saved.som.codebook_[:, 3].tolist() == [0.0] * 12
     assert saved.codebook[:, 3].tolist() == [0.1] * 12
 
@@ -161,18 +165,18 @@ def test_an_array_larger_than_a_chunk_gives_the_map_of_one_in_memory(
     x = np.random.default_rng(0).normal(3, 2, size=(1000, 3)).astype(np.float32)
     np.save("rows.npy", x)
     assert fit("rows.npy", "--scaling", scaling) == 0
-    whole = np.load("map/codebook.npy")
+    whole = somvae_ext.load("map").som.codebook_
     expected = nodes("rows.npy")
     # Of 7 rows: the merged moments are rounded otherwise, and nothing else changes.
     monkeypatch.setattr(tables, "_CHUNK_VALUES", 21)
     monkeypatch.setattr("somvae_ext.som.rows._CHUNK_VALUES", 300)
     assert fit("rows.npy", "--scaling", scaling) == 0
-    assert np.allclose(np.load("map/codebook.npy"), whole, rtol=0, atol=1e-5)
-    assert nodes("rows.npy") == load_som("map").som.predict(load_som("map").scaling.apply(x)).tolist()
+    assert np.allclose(somvae_ext.load("map").som.codebook_, whole, rtol=0, atol=1e-5)
+    assert nodes("rows.npy") == somvae_ext.load("map").som.predict(somvae_ext.load("map").scaling.apply(x)).tolist()
     assert np.mean(np.equal(nodes("rows.npy"), expected)) > 0.99
     if scaling == "standard":
-        assert load_som("map").scaling.shift == pytest.approx(x.astype(np.float64).mean(axis=0).tolist())
-        assert load_som("map").scaling.width == pytest.approx(x.astype(np.float64).std(axis=0).tolist())
+        assert somvae_ext.load("map").scaling.shift == pytest.approx(x.astype(np.float64).mean(axis=0).tolist())
+        assert somvae_ext.load("map").scaling.width == pytest.approx(x.astype(np.float64).std(axis=0).tolist())
 
 
 @pytest.mark.parametrize("name", ["gaps.csv", "gaps.npy", "gaps.parquet"])
@@ -192,7 +196,7 @@ def test_missing_values_are_left_out_where_that_is_asked_for(
     )
     assert not Path("map").exists()
     assert fit(name, "--missing", "ignore") == 0
-    saved = load_som("map")
+    saved = somvae_ext.load("map")
     assert saved.scaling.shift == pytest.approx(np.nanmean(values, axis=0).tolist())
     assert saved.scaling.width == pytest.approx(np.nanstd(values, axis=0).tolist())
     assert nodes(name) == saved.som.predict(saved.scaling.apply(values)).tolist()
@@ -284,23 +288,21 @@ def test_a_map_is_not_overwritten_unasked_and_repeats_itself(
     write(frame, "table.csv")
     command = ["som", "fit", "table.csv", "--label-column", "kind", "--epochs", "2", "--quiet", "--algorithm"]
     assert main([*command, "minibatch"]) == 0
-    first = Path("runs/som-table/codebook.npy").read_bytes()
+    first = contents("runs/som-table")
     assert main([*command, "batch"]) == 2
     assert "runs/som-table is not empty" in capsys.readouterr().err
     assert main([*command, "minibatch", "--overwrite"]) == 0
-    assert Path("runs/som-table/codebook.npy").read_bytes() == first
+    assert contents("runs/som-table") == first
     main(["som", "plot", "runs/som-table"])
-    before = {path: path.read_bytes() for path in Path("runs/som-table").iterdir()}
+    before = contents("runs/som-table")
     for mistake in (["--sigma-final", "0"], ["--init", "kmeans"], ["--missing", "ignore", "--rows", "0"]):
         assert main([*command, "batch", "--overwrite", *mistake]) == 2
-    assert {path: path.read_bytes() for path in Path("runs/som-table").iterdir()} == before
+    assert contents("runs/som-table") == before
     assert main([*command, "batch", "--overwrite"]) == 0
     assert not Path("runs/som-table/labels.png").exists()  # of the earlier map
 
 
-def test_maps_and_runs_do_not_overwrite_each_other_and_are_told_apart(
-    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_maps_and_models_are_told_apart(frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     write(frame, "table.csv")
     run = ["fit", "--data", "table.csv", "--label-column", "kind", "--rows", "2", "--cols", "2", "--epochs", "1"]
     run += ["--latent-dim", "4", "--accelerator", "cpu", "--overwrite", "--out"]
@@ -308,16 +310,18 @@ def test_maps_and_runs_do_not_overwrite_each_other_and_are_told_apart(
     assert fit("table.csv", "--label-column", "kind") == 0
     capsys.readouterr()
     for command, sentence in (
-        ([*run, "map"], "map holds config.json but no config.json of a run, so it is not overwritten"),
-        (["evaluate", "map"], "map must be the folder of a run of somvae fit, but it is a map of somvae som fit"),
-        (
-            ["som", "fit", "table.csv", "--label-column", "kind", "--quiet", "--overwrite", "--out", "run"],
-            "run holds config.json but no config.json of a map, so it is not overwritten",
-        ),
-        (["som", "plot", "run"], "but it is a run of somvae fit; use it without som"),
+        (["evaluate", "map"], "map must hold a trained model, but it holds a map"),
+        (["fit", "--resume", "map"], "map must hold a trained model, but it holds a map"),
+        (["som", "plot", "run"], "run must hold a trained map, but it holds a model"),
+        (["som", "fit", "--resume", "run"], "run must hold a trained map, but it holds a model"),
     ):
         assert main(command) == 2
         assert sentence in capsys.readouterr().err
+    assert main([option for option in [*run, "map"] if option != "--overwrite"]) == 2
+    assert "map is not empty" in capsys.readouterr().err
+    assert main([*run, "map"]) == 0  # --overwrite replaces either by the other
+    assert ResultFolder.open("map").kind == "model"
+    assert "nodes.safetensors" not in contents("map")
 
 
 def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
@@ -326,36 +330,147 @@ def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
     write(frame, "table.csv")
     fit("table.csv", "--label-column", "kind")
     capsys.readouterr()
-    config = json.loads(Path("map/config.json").read_text())
-    estimator, scaling = config["estimator"], config["scaling"]
-    whole = {path: path.read_bytes() for path in Path("map").iterdir()}
-    for name, content, reason in (
-        ("config.json", b"{", "map/config.json must be JSON"),
-        ("config.json", b"{}", "map must be the folder of a map that somvae som fit wrote, but it is none"),
-        ("config.json", config | {"map_format": 2}, "must have map_format 1, got 2, written by somvae_ext"),
-        ("config.json", config | {"estimator": estimator | {"speed": 1}}, "unexpected keyword argument 'speed'"),
-        ("config.json", config | {"estimator": estimator | {"sigma_final": 0}}, "sigma_final must be a finite number"),
-        ("config.json", config | {"scaling": scaling | {"width": [1, 0, 1]}}, "width above 0, got"),
-        ("config.json", config | {"feature_names": ["one"]}, "must describe the 3 features of codebook.npy"),
-        ("config.json", config | {"estimator": estimator | {"n_rows": 5}}, "an array of floats of shape [20, any]"),
-        ("codebook.npy", b"\x93NUMPY", "map/codebook.npy must be an array of floats of shape [12, any], but it is"),
-        ("hits.npy", b"", "map/hits.npy must be an array of integers of shape [12], but it is broken"),
-        ("metrics.jsonl", b"?", "map/metrics.jsonl must hold the record of an epoch in each line, but line 1 is none"),
-        ("labels.npy", None, "map/labels.npy must be there for a map, but it is not"),
-        ("config.json", None, "map must be the folder of a map, but it has no config.json"),
-    ):
-        path = Path("map") / name
+    config = config_of("map")
+    parameters, scaling = config["parameters"], config["scaling"]
+    manifest = json.loads(Path("map/manifest.json").read_text())
+    whole = contents("map")
+
+    def with_config(**changes: Any) -> None:
+        write_config("map", config | changes)
+
+    def with_nodes(**changes: torch.Tensor | None) -> None:
+        folder = ResultFolder.open("map")
+        arrays = folder.load_file("nodes") | changes
+        folder.save_file("nodes", {name: array for name, array in arrays.items() if array is not None})
+
+    def with_codebook(codebook: torch.Tensor) -> None:
+        folder = ResultFolder.open("map")
+        folder.save_checkpoint(4, {"codebook": codebook}, {}, {})
+
+    def with_file(name: str, content: bytes | None) -> None:
         if content is None:
-            path.unlink()
+            Path("map", name).unlink()
         else:
-            path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+            Path("map", name).write_bytes(content)
+
+    def with_manifest(**changes: Any) -> None:
+        with_file("manifest.json", json.dumps(manifest | changes).encode())
+
+    labels = ResultFolder.open("map").load_file("nodes")["labels"]
+    for change, reason in (
+        (lambda: with_file("manifest.json", b"{"), "map/manifest.json must be JSON"),
+        (lambda: with_file("manifest.json", b"{}"), "must be the manifest of a trained map or model, but it is dam"),
+        (lambda: with_file("manifest.json", None), "map must be the folder of a trained map or model, but it has no"),
+        (lambda: with_manifest(format=3), "must have format 2, got 3, written by somvae_ext"),
+        (lambda: with_manifest(config=config | {"dim": 4}), "its contents do not have the SHA-256 that stands in it"),
+        (lambda: with_config(parameters=parameters | {"speed": 1}), "unexpected keyword argument 'speed'"),
+        (lambda: with_config(parameters=parameters | {"sigma_final": 0}), "sigma_final must be a finite number"),
+        (lambda: with_config(scaling=scaling | {"width": [1, 0, 1]}), "width above 0, got"),
+        (lambda: with_config(feature_names=["one"]), "scaling and feature_names must be of the same number of feat"),
+        (lambda: with_config(parameters=parameters | {"n_rows": 5}), "must be of floats and shape [20, 3], got"),
+        (lambda: with_codebook(torch.zeros(12, 2)), "must be of floats and shape [12, 3], got torch.float32 of shape"),
+        (lambda: with_codebook(torch.full((12, 3), torch.nan)), "the codebook must be finite, got NaN or infinity"),
+        (lambda: with_file("weights-3.safetensors", b""), "map/weights-3.safetensors must be as it was written, but"),
+        (lambda: with_file("metrics.jsonl", b"?"), "map/metrics.jsonl must be as it was written, but it is shorter"),
+        (lambda: with_file("nodes.safetensors", b""), "map/nodes.safetensors must be as it was written, but it is sh"),
+        (lambda: with_file("nodes.safetensors", None), "map/nodes.safetensors must be as it was written, but it is no"),
+        (lambda: with_nodes(hits=torch.zeros(11)), "nodes.safetensors must hold the hits of each of the 12 nodes"),
+        (lambda: with_nodes(labels=None), "nodes.safetensors must hold nodes and classes of the map, got others"),
+        (
+            lambda: with_nodes(labels=labels + 12),
+            "nodes.safetensors must hold nodes and classes of the map, got others",
+        ),
+    ):
+        change()
         for command in (["som", "predict", "map", "table.csv"], ["som", "plot", "map"]):
             assert main(command) == 2
             printed = capsys.readouterr()
             assert printed.out == ""
             assert reason in printed.err
             assert printed.err.count("\n") == 1
-        path.write_bytes(whole[path])
+        for name, content in whole.items():
+            Path("map", name).write_bytes(content)
+    assert main(["som", "plot", "map"]) == 0
+
+
+def test_an_interrupted_map_goes_on_and_ends_like_an_uninterrupted_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frame: pd.DataFrame
+) -> None:
+    write(frame, "table.csv")
+    assert fit("table.csv", "--label-column", "kind", "--epochs", "4") == 0
+    Path("map").rename("whole")
+    save = ResultFolder.save_checkpoint
+
+    def interrupted(self: ResultFolder, epoch: int, *contents: Any) -> None:
+        save(self, epoch, *contents)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFolder, "save_checkpoint", interrupted)
+        assert fit("table.csv", "--label-column", "kind", "--epochs", "4") == 130
+    sentence = "map keeps the last complete epoch, and somvae som fit --resume map goes on from there"
+    assert capsys.readouterr().err == f"somvae: interrupted; {sentence}\n"
+    assert main(["som", "predict", "map", "table.csv"]) == 2
+    assert "map must hold a complete map, but its training was interrupted after epoch 2" in capsys.readouterr().err
+    assert main(["som", "fit", "--resume", "map", "--quiet"]) == 0
+    capsys.readouterr()
+    whole, resumed = somvae_ext.load("whole"), somvae_ext.load("map")
+    assert np.array_equal(resumed.som.codebook_, whole.som.codebook_)
+    assert (resumed.som.history_, resumed.evaluation) == (whole.som.history_, whole.evaluation)
+    assert resumed.hits.tolist() == whole.hits.tolist()
+    assert resumed.labels.tolist() == whole.labels.tolist()
+
+
+def test_a_map_goes_on_only_with_its_own_data_and_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frame: pd.DataFrame
+) -> None:
+    save = ResultFolder.save_checkpoint
+
+    def interrupted(self: ResultFolder, epoch: int, *contents: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+        save(self, epoch, *contents)
+
+    write(frame, "table.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFolder, "save_checkpoint", interrupted)
+        assert fit("table.csv", "--label-column", "kind") == 130
+    Path("map/state-2.safetensors").write_bytes(b"")
+    resume = ["som", "fit", "--resume", "map", "--quiet"]
+    for options, sentence in (
+        (["--rows", "4"], "--resume goes on with the options of the map, so --rows must not be given"),
+        (["--seed", "1"], "--resume goes on with the options of the map, so --seed must not be given"),
+        (["--from-epoch", "3"], "map has checkpoints of epoch 1 and 2, and none of epoch 3"),
+        ([], "state-2.safetensors must be as it was written, but it is shorter; the checkpoint of epoch 1 is whole"),
+    ):
+        capsys.readouterr()
+        assert main([*resume, *options]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["som", "fit", "table.csv", "--resume", "map"]) == 2
+    assert "so DATA must not be given" in capsys.readouterr().err
+    write(frame.assign(height=frame["height"] + 1), "table.csv")
+    assert main([*resume, "--from-epoch", "1"]) == 2
+    assert "table.csv: must be what map was trained on, but its values have changed" in capsys.readouterr().err
+    write(frame, "table.csv")
+    assert main([*resume, "--from-epoch", "1"]) == 0
+    assert [record["epoch"] for record in somvae_ext.load("map").som.history_] == [1, 2, 3]
+    assert main(resume) == 2
+    assert "map has completed its training of 3 epochs" in capsys.readouterr().err
+
+
+def test_a_complete_map_whose_last_epoch_is_damaged_goes_on_from_the_one_before_it(
+    capsys: pytest.CaptureFixture[str], frame: pd.DataFrame
+) -> None:
+    fit(write(frame, "table.csv"), "--label-column", "kind")
+    before = contents("map")
+    Path("map/weights-3.safetensors").write_bytes(b"")
+    capsys.readouterr()
+    assert main(["som", "predict", "map", "table.csv"]) == 2
+    assert "the checkpoint of epoch 2 is whole" in capsys.readouterr().err
+    assert main(["som", "fit", "--resume", "map", "--from-epoch", "2", "--quiet"]) == 0
+    assert contents("map") == before
 
 
 FILES = {
@@ -446,7 +561,7 @@ def test_a_mistake_is_answered_with_one_sentence_before_anything_is_written(
         (["som", "fitt"], "did you mean fit?"),
         (["som", "plot"], "MAP is missing"),
         (["som", "predict", "map"], "DATA is missing"),
-        (["som", "predict", "nowhere", "x.npy"], "nowhere must be the folder of a map, but it has no config.json"),
+        (["som", "predict", "nowhere", "x.npy"], "nowhere must be the folder of a trained map or model, but it has no"),
         (["som", "plot", "map", "--kind", "hit"], "did you mean hits?"),
         (["som", "plot", "map", "--kind", "labels"], "needs a map trained with --label-column, but map has no labels"),
         (["som", "plot", "map", "--kind", "clusters"], "--clusters must be from 2 to the map's 12 nodes, got none"),
@@ -466,30 +581,31 @@ def test_a_mistake_with_a_map_is_answered_with_one_sentence(
     np.save("rows.npy", np.random.default_rng(0).normal(size=(30, 70)))
     fit("rows.npy")
     capsys.readouterr()
-    before = {path: path.read_bytes() for path in Path("map").iterdir()}
+    before = contents("map")
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("somvae: ")
     assert printed.err.count("\n") == 1
     assert sentence in printed.err
-    assert {path: path.read_bytes() for path in Path("map").iterdir()} == before
+    assert contents("map") == before
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 def test_too_little_memory_is_answered_with_one_sentence(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(self: SOM, x: np.ndarray) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(SOM, "fit", fail)
     np.save("rows.npy", np.zeros((30, 2)))
-    assert fit("rows.npy") == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(SOM, "_fit", fail)
+        assert fit("rows.npy") == 2
     assert capsys.readouterr().err == (
         "somvae: a map of 3 x 4 nodes of this data does not fit into memory; choose smaller --rows and --cols\n"
     )
-    assert not Path("map").exists()
+    assert main(["som", "fit", "rows.npy", *(option for option in SMALL if option != "--overwrite")]) == 0
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -503,8 +619,9 @@ def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame:
     run = python("-m", "somvae_ext", "som", "fit", "table.csv", "--label-column", "kind", "--epochs", "4")
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("60 rows of 3 features on 10 x 10 nodes\n")
-    assert "4/4" in run.stderr
-    assert "quantization_error=" in run.stderr
+    lines = run.stderr.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"epoch {epoch}/4" for epoch in range(1, 5)]
+    assert all("quantization_error 0." in line for line in lines)
     wrong = python("-m", "somvae_ext", "som", "fit", "table.csv")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.count("\n") == 1
@@ -517,7 +634,6 @@ def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame:
         ("pyarrow", "table", "table.parquet"),
         ("matplotlib", "plot", "table.csv"),
         ("sklearn", "train", "table.csv"),
-        ("tqdm", "train", "table.csv"),
     ],
 )
 def test_a_missing_extra_is_named_before_anything_is_written(
@@ -529,3 +645,20 @@ def test_a_missing_extra_is_named_before_anything_is_written(
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[{extra}]'\n"
     assert [path.name for path in Path().iterdir()] == [data]
+
+
+def test_tqdm_is_needed_on_a_terminal_alone(frame: pd.DataFrame) -> None:
+    write(frame.drop(columns="kind"), "table.csv")
+    code = "import sys; sys.modules['tqdm'] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-W", "ignore", "-c", code, "som", "fit", "table.csv"]
+    terminal, stderr = pty.openpty()
+    run = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=stderr, timeout=300
+    )
+    assert (run.returncode, run.stdout) == (2, b"")
+    sentence = b"somvae: tqdm is not installed; run: pip install 'somvae_ext[train]'"
+    assert os.read(terminal, 1000).strip() == sentence
+    os.close(terminal)
+    os.close(stderr)
+    assert [path.name for path in Path().iterdir()] == ["table.csv"]
+    assert python(*command[3:]).returncode == 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from saved_configs import config_of
 
+import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.training import load_model
+from somvae_ext.store import ResultFolder
 
 SMALL = ["fit", "--data", "digits", "--rows", "3", "--cols", "4", "--latent-dim", "8", "--hidden-sizes", "16"]
 RUN = [*SMALL, "--accelerator", "cpu", "--out", "run"]
@@ -18,13 +18,13 @@ STEPS = 40  # an epoch of the digits: 1,257 images in batches of 32
 
 
 def config(section: str) -> dict[str, Any]:
-    return json.loads(Path("run/config.json").read_text())[section]
+    return config_of("run")[section]
 
 
 def test_the_neighbourhood_narrows_in_most_of_the_steps_after_the_warm_up() -> None:
     assert main([*RUN, "--preset", "ordered", "--epochs", "3", "--warm-up-epochs", "1"]) == 0
     assert (config("model")["warm_up_epochs"], config("model")["sigma_steps"]) == (1, round(0.7 * 2 * STEPS))
-    quantizer = load_model("run").quantizer
+    quantizer = somvae_ext.load("run").quantizer
     assert quantizer.num_updates.item() == 2 * STEPS
     assert quantizer.sigma == 0.7
 
@@ -40,10 +40,18 @@ def test_a_warm_up_without_an_epoch_after_it_is_refused(warm_up: str, capsys: py
     assert not Path("run").exists()
 
 
-def test_a_run_is_not_resumed_to_end_with_its_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*RUN, "--epochs", "3", "--warm-up-epochs", "2"]) == 0
-    state = Path("run/checkpoint.pt")
-    torch.save(torch.load(state) | {"epoch": 1}, state)
+def test_a_run_is_not_resumed_to_end_with_its_warm_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = ResultFolder.save_checkpoint
+
+    def interrupted(self: ResultFolder, epoch: int, *contents: Any) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        save(self, epoch, *contents)
+
+    monkeypatch.setattr(ResultFolder, "save_checkpoint", interrupted)
+    assert main([*RUN, "--epochs", "3", "--warm-up-epochs", "2"]) == 130
     assert main(["fit", "--resume", "run", "--epochs", "2"]) != 0
     assert "--warm-up-epochs must be below --epochs" in capsys.readouterr().err
 

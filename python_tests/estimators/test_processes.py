@@ -61,7 +61,13 @@ def test_data_that_one_process_refuses_are_refused_by_both(folder: Path) -> None
     assert "the dtype of the rows must be the same in all processes" in (folder / "refused_dtype_0").read_text()
     assert (folder / "refused_dtype_0").read_text() == (folder / "refused_dtype_1").read_text()
     assert "got NaN in row 0, column 0" in (folder / "refused_nan_1").read_text()
-    assert "got an error in process 1" in (folder / "refused_nan_0").read_text()
+    assert "got an error in process 1: ValueError: SOM: X" in (folder / "refused_nan_0").read_text()
+
+
+def test_both_say_that_their_codes_differ_in_the_end(folder: Path) -> None:
+    messages = [(folder / f"refused_codebook_{rank}").read_text() for rank in (0, 1)]
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("SOM: the bits of the codebook must be the same in all processes, got SHA-256 ")
 
 
 def test_without_a_seed_both_start_alike(folder: Path) -> None:
@@ -87,3 +93,46 @@ def test_a_process_of_its_own_is_told_how_to_start(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ValueError, match="distributed must not be True in a process of its own; start the script by"):
         SOM(2, 2, distributed=True).fit(np.random.default_rng(0).random((9, 3)))
+
+
+class Reached(Exception):
+    """Ends a fit before it needs the GPU that the test only pretends to have."""
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """Pretends to be the second of two processes on a machine with two GPUs; the devices that torch was set to."""
+    current: list[torch.device] = []
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", current.append)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    return current
+
+
+def test_cuda_without_a_number_is_the_gpu_of_the_local_rank(
+    two_gpus: list[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[torch.device] = []
+
+    def values(dtype: torch.dtype, device: torch.device, *_: Any) -> None:
+        devices.append(device)
+        raise Reached
+
+    monkeypatch.setattr("somvae_ext.estimators.som.Values", values)
+    with pytest.raises(Reached):
+        SOM(2, 2, device="cuda", distributed=True).fit(np.zeros((9, 3)))
+    assert two_gpus == devices == [torch.device("cuda:1")]
+
+
+def test_each_process_of_a_machine_needs_a_gpu(two_gpus: list[torch.device], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(
+        ValueError, match=r"SOM: device 'cuda' needs a GPU for each process of a machine, got local ran"
+    ):
+        SOM(2, 2, device="cuda", distributed=True).fit(np.zeros((9, 3)))
+    assert two_gpus == []

@@ -17,7 +17,8 @@ from torch import Tensor
 import somvae_ext
 from somvae_ext.data import Samples
 from somvae_ext.models import MODELS, GumbelVAEConfig
-from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
 
 SHAPE = (1, 4, 4)
 RECIPE = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, decay_factor=1.0)
@@ -137,11 +138,11 @@ def test_clusters_are_those_of_the_output(name: str, device: torch.device) -> No
 
 @all_models
 def test_one_loop_trains_records_and_resumes_with_the_same_bits(name: str, tmp_path: Path) -> None:
-    def train(folder: str, epochs: int, *, resume: bool = False) -> tuple[Any, RunFolder]:
+    def train(folder: str, epochs: int, *, resume: bool = False) -> tuple[Any, ResultFolder]:
         model = make(name)
-        run = RunFolder.open(tmp_path / folder) if resume else RunFolder(tmp_path / folder)
+        run = ResultFolder.open(tmp_path / folder) if resume else ResultFolder.create(tmp_path / folder, "model")
         if not resume:
-            run.save_config({})
+            run.begin({})
         recipe = dataclasses.replace(RECIPE, epochs=epochs)
         fit(model, samples(), recipe, validation=samples(10), run_folder=run, resume=resume, accelerator="cpu")
         return model, run
@@ -151,11 +152,11 @@ def test_one_loop_trains_records_and_resumes_with_the_same_bits(name: str, tmp_p
     resumed, again = train("interrupted", 3, resume=True)
     for (key, one), other in zip(straight.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other), key
-    for record, other in zip(run.load_metrics(), again.load_metrics(), strict=True):
+    for record, other in zip(run.load_log("metrics"), again.load_log("metrics"), strict=True):
         assert {k: v for k, v in record.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
         assert ("usage" in record) == hasattr(straight, "assign")
-    assert run.load_iterations() == again.load_iterations()
-    assert [len(record["losses"]["total"]) for record in run.load_iterations()] == [3, 3, 3]  # 40 samples by 16
+    assert run.load_log("iterations") == again.load_log("iterations")
+    assert [len(record["losses"]["total"]) for record in run.load_log("iterations")] == [3, 3, 3]  # 40 samples by 16
 
 
 @all_models
@@ -341,27 +342,27 @@ def test_padding_may_hold_nan_where_the_cross_entropy_is_asked_for() -> None:
 def test_a_nan_stops_the_training_and_says_where(name: str, tmp_path: Path) -> None:
     data = samples()
     model = make(name)
-    run = RunFolder(tmp_path)
-    run.save_config({})
+    run = ResultFolder.create(tmp_path, "model")
+    run.begin({})
     fit(model, data, dataclasses.replace(RECIPE, epochs=1), run_folder=run, accelerator="cpu")
-    before = {key: value.clone() for key, value in run.load_checkpoint()["model"].items()}
+    before = run.load_weights()
     data.x[7] = torch.nan
     with pytest.raises(
         FloatingPointError,
-        match=r"fit: the \w+ loss is nan at step [456] \(epoch 2\), .*; the last good checkpoint, of epoch 1, is .*",
+        match=r"fit: the \w+ loss is nan at step [456] \(epoch 2\), .*; .* holds the checkpoint of epoch 1",
     ) as caught:
         fit(model, data, RECIPE, run_folder=run, resume=True, accelerator="cpu")
-    assert str(tmp_path / RunFolder.CHECKPOINT) in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
     assert "the total loss" not in str(caught.value)  # a term says more
-    assert all(torch.equal(value, before[key]) for key, value in run.load_checkpoint()["model"].items())
+    assert all(torch.equal(value, before[key]) for key, value in run.load_weights().items())
 
 
 def test_a_nan_in_the_first_epoch_leaves_no_checkpoint_and_the_message_says_so(tmp_path: Path) -> None:
-    data, run = samples(), RunFolder(tmp_path)
-    run.save_config({})
+    data, run = samples(), ResultFolder.create(tmp_path, "model")
+    run.begin({})
     data.x[7] = torch.nan
     with pytest.raises(
-        FloatingPointError, match=r"at step [123] \(epoch 1\).*; no epoch was completed, so .* no checkpoint"
+        FloatingPointError, match=r"at step [123] \(epoch 1\).*; no epoch was completed, so .* holds no checkpoint"
     ):
         fit(make("vae"), data, RECIPE, run_folder=run, accelerator="cpu")
 

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from somvae_ext.som import ArrayRows, Processes, StreamRows, Values, first_batch
+from somvae_ext.processes import Processes
+from somvae_ext.som import ArrayRows, StreamRows, Values, first_batch
 
 FLOAT32 = Values(torch.float32, torch.device("cpu"))
-ALONE = Processes(False, torch.device("cpu"))
+ALONE = Processes.alone()
 
 
 def some(rows: int = 20, dim: int = 3) -> Tensor:
@@ -158,13 +159,14 @@ def test_a_mapped_file_is_let_go_of_as_it_is_read(tmp_path: Path, mode: str) -> 
     program = f"""
 import numpy as np, resource, torch
 import somvae_ext.som.rows as rows
-from somvae_ext.som import ArrayRows, Processes, Values
+from somvae_ext.processes import Processes
+from somvae_ext.som import ArrayRows, Values
 rows._CHUNK_VALUES = 1 << 21  # 8 MiB
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 source = ArrayRows(np.load("x.npy", mmap_mode={mode!r}), Values(torch.float32, torch.device("cpu")))
-source.sample(8192, Processes(False, torch.device("cpu")))
+source.sample(8192, Processes.alone())
 assert sum(chunk.x.sum().item() for chunk in source.chunks()) == 32e6
 print(peak() - before)
 """

@@ -18,7 +18,7 @@ from somvae_ext.som import (
     Record,
     Values,
     assign,
-    no_longer_better,
+    early_stopping,
     node_sums,
     step,
     train_batch,
@@ -236,12 +236,12 @@ def test_mini_batches_are_steps_one_after_the_other() -> None:
 def test_training_ends_when_the_error_falls_no_more() -> None:
     errors = [9.0, 5.0, 4.0, 3.999, 3.998, 3.0]
     history: list[Record] = [{"quantization_error": error} for error in errors]
-    stop = no_longer_better(tol=0.01, patience=2)
+    stop = early_stopping(tol=0.01, patience=2)
     assert [stop(history[: n + 1]) for n in range(len(errors))] == [False, False, False, False, True, False]
 
 
 def test_an_error_that_never_changes_ends_training_and_the_start_is_not_compared_with() -> None:
-    stop = no_longer_better(tol=0.0, patience=2)
+    stop = early_stopping(tol=0.0, patience=2)
     assert stop([{"quantization_error": 1.0}] * 4)
     assert not stop([{"quantization_error": error} for error in (0.1, 5.0, 4.0, 3.0, 2.0)])
 

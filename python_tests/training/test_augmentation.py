@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from somvae_ext.config_checks import config_from_section
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
 from somvae_ext.training.augmentation import AffineAugmentation, augmentation_of, warp
-from somvae_ext.training.run_config import training_config
 
 SHAPE = (1, 6, 9)
 AUGMENTED = AffineAugmentation(max_shift=2, max_rotation=40, max_scale=0.3, max_shear=0.2)
@@ -321,12 +322,12 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path)
     data = Samples(images(10))
     whole = som_vae()
     expected = fit(whole, data, RECIPE, validation=data, accelerator="cpu")
-    folder = RunFolder(tmp_path)
-    folder.save_config({})
+    folder = ResultFolder.create(tmp_path, "model")
+    folder.begin({})
     first = dataclasses.replace(RECIPE, epochs=1)
     fit(som_vae(), data, first, validation=data, run_folder=folder, accelerator="cpu")
     torch.rand(13)  # a new process starts with other generators
-    parts, opened = som_vae(), RunFolder.open(tmp_path)
+    parts, opened = som_vae(), ResultFolder.open(tmp_path)
     history = fit(parts, data, RECIPE, validation=data, run_folder=opened, resume=True, accelerator="cpu")
     for name in ("train", "validation"):
         assert [record[name] for record in history] == [record[name] for record in expected]
@@ -362,10 +363,8 @@ def test_models_of_other_samples_than_images_are_refused(model: SOMVAE | Unconfi
         fit(model, Samples(torch.rand(4, 6)), TrainingConfig(max_scale=0.1, max_shear=0.1), accelerator="cpu")
 
 
-def test_configs_of_runs_from_before_augmentation_have_none(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+def test_configs_that_say_nothing_of_augmentation_have_none() -> None:
     values = dataclasses.asdict(TrainingConfig(epochs=7))
     earlier = {name: value for name, value in values.items() if not name.startswith("max_") or name == "max_grad_norm"}
     assert len(earlier) == len(values) - 4
-    folder.save_config({"training": json.loads(json.dumps(earlier))})
-    assert training_config(RunFolder.open(tmp_path)) == TrainingConfig(epochs=7)
+    assert config_from_section(TrainingConfig, json.loads(json.dumps(earlier))) == TrainingConfig(epochs=7)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from somvae_ext.data import Samples
 from somvae_ext.evaluation import topographic_error
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.nn.soft_assignment import log_soft_assignment
-from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.processes import Processes
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
 from somvae_ext.training.hardening import HardeningTargets
 
 CONFIG = SOMVAEConfig(input_shape=(1, 4, 4), rows=3, cols=4, latent_dim=3, hidden_sizes=(8,))
@@ -51,7 +52,7 @@ def expected_targets(model: SOMVAE, x: Tensor, frames: Tensor) -> Tensor:
 
 def test_targets_are_those_of_the_model_as_it_was_with_the_sums_over_all_samples() -> None:
     model, data = make(hardening=1.0), images(700)  # of several batches
-    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    targets = HardeningTargets(model, data, Processes.alone())
     expected = expected_targets(model, data.x[3:9], data.x)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -63,7 +64,7 @@ def test_padding_takes_no_part_in_the_frequencies() -> None:
     model, data = make(hardening=1.0), series()
     assert data.mask is not None
     data.x[~data.mask] = torch.nan
-    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    targets = HardeningTargets(model, data, Processes.alone())
     got = targets({"x": data.x, "mask": data.mask})
     real = data.x[data.mask]
     torch.testing.assert_close(got[data.mask], expected_targets(model, real, real))
@@ -71,7 +72,7 @@ def test_padding_takes_no_part_in_the_frequencies() -> None:
 
 def test_a_batch_of_padding_alone_has_targets_of_zeros() -> None:
     model, data = make(hardening=1.0), series()
-    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    targets = HardeningTargets(model, data, Processes.alone())
     assert targets({"x": data.x[:2], "mask": torch.zeros(2, 5, dtype=torch.bool)}).equal(torch.zeros(2, 5, 12).double())
 
 
@@ -79,7 +80,7 @@ def test_a_sample_that_is_not_finite_spoils_no_other_target() -> None:
     model, data = make(hardening=1.0), images(9)
     expected = expected_targets(model, data.x[:8], data.x[:8])
     data.x[8] = torch.nan
-    targets = HardeningTargets(model, data, Fabric(accelerator="cpu", devices=1))
+    targets = HardeningTargets(model, data, Processes.alone())
     torch.testing.assert_close(targets({"x": data.x[:8]}), expected)
 
 
@@ -161,13 +162,13 @@ def test_after_the_warm_up_decoders_rates_and_optimizers_begin_anew(tmp_path: Pa
         start.append({name: value.clone() for name, value in model.state_dict().items()})
 
     model.initialize = initialize  # type: ignore[method-assign]
-    folder = RunFolder(tmp_path)
+    folder = ResultFolder.create(tmp_path, "model")
     history = train(model, images(), recipe, run_folder=folder)
     rates = [record["learning_rate"] for record in history]
     assert rates == pytest.approx([1e-2, 0.9e-2, 0.81e-2, 0.729e-2])
     for name in model.decoder_q.state_dict():
         assert start[0][f"decoder_q.{name}"].equal(start[0][f"decoder_e.{name}"])
-    (adam,) = folder.load_checkpoint()["optimizers"]
+    (adam,) = folder.load_state()["optimizers"]
     assert {int(state["step"]) for state in adam["state"].values()} == {18}  # three epochs of six
 
 
@@ -201,10 +202,10 @@ def test_a_training_goes_on_as_if_nodes_had_always_been_where_they_are(
     runs, histories, checkpoints = {}, [], []
     for name, change in (("plain", {}), ("placed", {"relabel_after": after})):
         model = make(**options, **change)
-        folder = RunFolder(tmp_path / name)
+        folder = ResultFolder.create(tmp_path / name, "model")
         histories.append(train(model, data, run_folder=folder))
         runs[name] = model
-        checkpoints.append(folder.load_checkpoint())
+        checkpoints.append(folder.load_state())
     plain, placed = runs["plain"], runs["placed"]
     order = orders[0]
     assert not order.equal(torch.arange(12))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
 
 CONFIG = SOMVAEConfig(input_shape=(6,), rows=3, cols=3, latent_dim=4, hidden_sizes=(8,))
 RECIPE = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-2)
@@ -169,14 +169,13 @@ def test_validation_losses_count_frames_and_not_batches() -> None:
 
 def test_the_run_folder_holds_the_history_and_a_checkpoint_that_gives_the_model_back(tmp_path: Path) -> None:
     model, data = make(), blobs()
-    history = train(model, data, run_folder=RunFolder(tmp_path), metrics=lambda: {"answer": 42.0})
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == history
+    history = train(model, data, run_folder=ResultFolder.create(tmp_path, "model"), metrics=lambda: {"answer": 42.0})
+    run = ResultFolder.open(tmp_path)
+    assert run.load_log("metrics") == history
     assert [record["metrics"] for record in history] == [{"answer": 42.0}] * 3
-    checkpoint = torch.load(tmp_path / "checkpoint.pt")
-    assert checkpoint["epoch"] == 3
+    assert run.last_epoch == 3
     restored = make(rows=3)
-    restored.load_state_dict(checkpoint["model"])
+    restored.load_state_dict(run.load_weights())
     assert restored.assign(data.x).equal(model.assign(data.x))
 
 
@@ -206,12 +205,12 @@ def test_the_message_names_the_last_good_checkpoint(tmp_path: Path) -> None:
 
     model.encoder.register_forward_hook(break_encodings)
     with pytest.raises(
-        FloatingPointError, match=r"at step 3 \(epoch 3\).*the last good checkpoint, of epoch 2, is .*pt"
+        FloatingPointError, match=r"at step 3 \(epoch 3\).*learning rate; .* holds the checkpoint of epoch 2$"
     ):
-        train(model, data, run_folder=RunFolder(tmp_path))
-    state = torch.load(tmp_path / "checkpoint.pt")
-    assert state["epoch"] == 2
-    assert all(torch.isfinite(value).all() for value in state["model"].values())
+        train(model, data, run_folder=ResultFolder.create(tmp_path, "model"))
+    run = ResultFolder.open(tmp_path)
+    assert run.last_epoch == 2
+    assert all(torch.isfinite(value).all() for value in run.load_weights().values())
 
 
 def test_an_infinite_sample_is_reported_with_its_term() -> None:

@@ -9,7 +9,7 @@ import launching
 import pytest
 import torch
 
-from somvae_ext.training import RunFolder
+from somvae_ext.store import ResultFolder
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 
@@ -53,10 +53,10 @@ def test_two_processes_train_like_one_on_their_joined_batches(folder: Path) -> N
 
 
 def test_the_first_process_alone_measures_and_writes(folder: Path) -> None:
-    (state,) = (folder / "run_of_two").glob("checkpoint.pt")
-    assert torch.load(state)["epoch"] == 3
-    records = (folder / "run_of_two" / RunFolder.METRICS).read_text().splitlines()
-    assert len(records) == 3
+    run = ResultFolder.open(folder / "run_of_two")
+    assert run.last_epoch == 3
+    assert same_bits(run.load_weights(), outcome(folder, "train")["model"])
+    assert run.load_log("metrics") == outcome(folder, "train")["history"]
     assert [entry["metrics"] for entry in outcome(folder, "train", rank=1)["history"]] == [{"rank": 0.0}] * 3
 
 
@@ -149,3 +149,16 @@ def test_both_processes_stop_at_a_loss_that_is_not_finite(folder: Path) -> None:
     messages = [outcome(folder, "broken", rank) for rank in (0, 1)]
     assert messages[0] == messages[1]
     assert "loss is nan at step" in messages[0]
+
+
+def test_both_processes_say_that_their_models_differ_in_the_end(folder: Path) -> None:
+    messages = [outcome(folder, "differing", rank) for rank in (0, 1)]
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("fit: the bits of the model must be the same in all processes, got SHA-256 ")
+
+
+def test_an_error_of_the_first_process_stops_both(folder: Path) -> None:
+    assert outcome(folder, "failing", rank=0) == "no room for epoch 1"
+    assert outcome(folder, "failing", rank=1) == (
+        "fit: no process may fail, got an error in process 0: OSError: no room for epoch 1"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig, SOMVAEOutput
-from somvae_ext.training import RunFolder, TrainingConfig, fit
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
 
 CONFIG = SOMVAEConfig(input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,), gamma=1.0, tau=0.5)
 ORDERED: dict[str, object] = {"codebook_update": "ema", "beta": None, "sigma_final": 0.6, "sigma_steps": 8}
@@ -48,14 +50,15 @@ class InterruptedSOMVAE(SOMVAE):
         return super().forward(x, mask)
 
 
-def new_run(path: Path) -> RunFolder:
-    folder = RunFolder(path)
-    folder.save_config({})
+def new_run(path: Path) -> ResultFolder:
+    folder = ResultFolder.create(path, "model")
+    folder.begin({})
     return folder
 
 
 def state_of(path: Path) -> dict:
-    state = torch.load(path / "checkpoint.pt")
+    folder = ResultFolder.open(path)
+    state = folder.load_state()
     moments = {
         f"optimizer {number}, {parameter} {name}": value
         for number, optimizer in enumerate(state["optimizers"])
@@ -63,13 +66,13 @@ def state_of(path: Path) -> dict:
         for name, value in values.items()
     }
     order, (cpu,) = state["generators"]["order"], state["generators"]["cpu"]
-    return {**state["model"], **moments, "order": order, "cpu": cpu}
+    return {**folder.load_weights(), **moments, "order": order, "cpu": cpu}
 
 
 @pytest.mark.parametrize("updates", ["dense", "rows"])
 @pytest.mark.parametrize("steps", [3, 7, 11])  # three steps an epoch: after one, in the middle of two others
 def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, steps: int, updates: str) -> None:
-    def train(model: SOMVAE, folder: RunFolder, **options: bool) -> list[dict]:
+    def train(model: SOMVAE, folder: ResultFolder, **options: bool) -> list[dict]:
         options = {"validation": walks(seed=1), "run_folder": folder, "accelerator": "cpu", **options}
         return fit(model, walks(), RECIPE, **options)
 
@@ -81,13 +84,13 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path,
     with pytest.raises(KeyboardInterrupt):
         train(interrupted, new_run(tmp_path / "b"))
     torch.rand(13)  # a new process starts with other generators
-    resumed = train(make(transition_updates=updates), RunFolder.open(tmp_path / "b"), resume=True)
+    resumed = train(make(transition_updates=updates), ResultFolder.open(tmp_path / "b"), resume=True)
 
     def without_time(history: list[dict]) -> list[dict]:
         return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
 
     assert without_time(resumed) == without_time(whole)
-    assert without_time(RunFolder.open(tmp_path / "b").load_metrics()) == without_time(whole)
+    assert without_time(ResultFolder.open(tmp_path / "b").load_log("metrics")) == without_time(whole)
     expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
     assert ("optimizer 1, 0 exp_avg" in expected) is (updates == "rows")
     assert expected.keys() == got.keys()
@@ -104,7 +107,7 @@ def test_an_ordered_map_resumes_in_the_middle_of_its_narrowing(tmp_path: Path, s
     with pytest.raises(KeyboardInterrupt):
         fit(interrupted, walks(), RECIPE, run_folder=new_run(tmp_path / "b"), accelerator="cpu")
     resumed = make(**ORDERED)
-    fit(resumed, walks(), RECIPE, run_folder=RunFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
+    fit(resumed, walks(), RECIPE, run_folder=ResultFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
     expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
     assert expected["quantizer.num_updates"].item() == 12
     assert expected.keys() == got.keys()
@@ -140,7 +143,7 @@ def test_a_training_with_a_warm_up_resumes_in_it_right_after_it_and_later(
         fit(interrupted, walks(), RECIPE, run_folder=new_run(tmp_path / "b"), accelerator="cpu")
     torch.rand(13)
     resumed = make(**options)
-    fit(resumed, walks(), RECIPE, run_folder=RunFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
+    fit(resumed, walks(), RECIPE, run_folder=ResultFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
     expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
     assert expected["latent_variance"] != 0.0025
     assert expected.keys() == got.keys()
@@ -168,47 +171,85 @@ def test_more_epochs_prolong_only_the_end_of_an_ordered_map(tmp_path: Path) -> N
 
 def test_more_epochs_continue_a_completed_training(tmp_path: Path) -> None:
     short = dataclasses.replace(RECIPE, epochs=2)
-    fit(make(), walks(), RECIPE, run_folder=RunFolder(tmp_path / "a"), accelerator="cpu")
+    fit(make(), walks(), RECIPE, run_folder=ResultFolder.create(tmp_path / "a", "model"), accelerator="cpu")
     fit(make(), walks(), short, run_folder=new_run(tmp_path / "b"), accelerator="cpu")
-    fit(make(), walks(), RECIPE, run_folder=RunFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
+    fit(make(), walks(), RECIPE, run_folder=ResultFolder.open(tmp_path / "b"), resume=True, accelerator="cpu")
     expected, got = state_of(tmp_path / "a"), state_of(tmp_path / "b")
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_a_record_without_its_checkpoint_is_dropped(tmp_path: Path) -> None:
-    folder = new_run(tmp_path)
-    fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
-    folder.append_metrics({"epoch": 2, "seconds": 0.0})  # interrupted before its checkpoint was written
-    reopened = RunFolder.open(tmp_path)
-    fit(make(), walks(), dataclasses.replace(RECIPE, epochs=2), run_folder=reopened, resume=True, accelerator="cpu")
-    records = RunFolder.open(tmp_path).load_metrics()
-    assert [record["epoch"] for record in records] == [1, 2]
-    assert "train" in records[1]
-
-
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = ResultFolder.create(tmp_path, "model")
     fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
     with pytest.raises(ValueError, match="the checkpoint must be one of this training, got another"):
         fit(make(rows=4), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
 
 
 def test_a_checkpoint_without_what_resuming_needs_is_refused(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = ResultFolder.create(tmp_path, "model")
     fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
-    state = folder.load_checkpoint()
+    weights, state = folder.load_weights(), folder.load_state()
     for broken, reason in (
         ({name: value for name, value in state.items() if name != "optimizers"}, "must hold 'optimizers'"),
         (state | {"optimizers": None}, "must be one of this training, got another"),
         (state | {"generators": {}}, "must be one of this training, got another"),
+        (state | {"step": "many"}, "must hold the numbers of epoch and step"),
     ):
-        folder.save_checkpoint(broken)
-        with pytest.raises(ValueError, match=rf"checkpoint\.pt: the checkpoint {reason}"):
+        folder.save_checkpoint(1, weights, broken, {})
+        with pytest.raises(ValueError, match=rf"fit: {folder.path}: the checkpoint {reason}"):
             fit(make(), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda value: value * float("nan"), "holds NaN or infinity"),
+        (lambda value: value / 0, "holds NaN or infinity"),
+        (lambda value: value.to(torch.int8), "must be float32 of shape .*, got int8 of"),
+        (lambda value: value.double(), "must be float32 of shape .*, got float64 of"),
+        (lambda value: value.to(torch.complex64), "must be float32 of shape .*, got complex64 of"),
+        (lambda value: value[:1], "must be float32 of shape .*, got float32 of"),
+    ],
+)
+def test_weights_that_would_be_cast_or_are_not_finite_are_refused(tmp_path: Path, change: Any, reason: str) -> None:
+    folder = ResultFolder.create(tmp_path, "model")
+    model = SOMVAE(CONFIG)
+    fit(model, walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
+    weights = folder.load_weights()
+    name = next(key for key, value in weights.items() if key.startswith("decoder_q") and value.dim() == 2)
+    folder.save_checkpoint(1, weights | {name: change(weights[name])}, folder.load_state(), {})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"got another: {name} {reason}"):
+        fit(model, walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_training_goes_on_from_the_checkpoint_before_the_last(tmp_path: Path) -> None:
+    folder = new_run(tmp_path / "a")
+    fit(make(), walks(), RECIPE, run_folder=folder, accelerator="cpu")
+    expected = state_of(tmp_path / "a")
+    folder.go_back(3)
+    fit(make(), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
+    got = state_of(tmp_path / "a")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert [record["epoch"] for record in folder.load_log("metrics")] == [1, 2, 3, 4]
 
 
 def test_resuming_needs_a_run_and_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="resume needs the run_folder"):
         fit(make(), walks(), RECIPE, resume=True, accelerator="cpu")
-    with pytest.raises(FileNotFoundError, match="no epoch of this run was completed"):
-        fit(make(), walks(), RECIPE, run_folder=RunFolder(tmp_path), resume=True, accelerator="cpu")
+    with pytest.raises(FileNotFoundError, match="no epoch of its training was completed"):
+        fit(make(), walks(), RECIPE, run_folder=new_run(tmp_path), resume=True, accelerator="cpu")
+
+
+def test_losses_of_the_steps_are_kept_to_six_digits(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    history = fit(make(), walks(), dataclasses.replace(RECIPE, epochs=2), run_folder=folder, accelerator="cpu")
+    first, second = folder.load_log("iterations")
+    assert (first["step"], second["step"]) == (1, 4)
+    for entry, record in zip((first, second), history, strict=True):
+        losses = entry["losses"]["total"]
+        assert [f"{value:.6g}" for value in losses] == [repr(value).rstrip("0").removesuffix(".") for value in losses]
+        # Batches of 4, 4 and 2 series.
+        mean = (4 * losses[0] + 4 * losses[1] + 2 * losses[2]) / 10
+        assert mean == pytest.approx(record["train"]["total"], rel=1e-5)

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from somvae_ext.data import Samples
 from somvae_ext.models import VQVAE, VQVAEConfig, VQVAEOutput
 from somvae_ext.nn import VectorQuantizer
-from somvae_ext.training import RunFolder, TrainingConfig, fit
-from somvae_ext.training.codebook import follow_averages, initialize, reset_rows, revive
+from somvae_ext.processes import Processes
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
+from somvae_ext.training.codebook import initialize, reset_rows, revive, update_ema_codebook
 
 CONFIG = VQVAEConfig(input_shape=(1, 4, 4), num_codes=8, latent_dim=3, hidden_sizes=(8,))
 RECIPE = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3, revive=True)
@@ -113,14 +114,14 @@ def test_revived_codes_are_encodings_and_nothing_pushes_them_on(network: str, up
 
 def test_what_the_optimizer_knew_of_a_revived_code_does_not_push_the_new_one(tmp_path: Path) -> None:
     """Through fit, between whose epochs a code is said to be dead that has a momentum of its own."""
-    folder = RunFolder(tmp_path)
-    folder.save_config({})
+    folder = ResultFolder.create(tmp_path, "model")
+    folder.begin({})
     fit(make(num_codes=7), samples(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
-    state = folder.load_checkpoint()
+    state = folder.load_state()
     state["unused"] = torch.tensor([5])
     (moments,) = (own for own in state["optimizers"][0]["state"].values() if own["exp_avg"].shape == (7, 3))
     moments["exp_avg"][5] = 1e6
-    folder.save_checkpoint(state)
+    folder.save_checkpoint(1, folder.load_weights(), state, {})
     model = make(num_codes=7)
     recipe = dataclasses.replace(RECIPE, epochs=2)
     _, second = fit(model, samples(), recipe, run_folder=folder, resume=True, accelerator="cpu")
@@ -168,9 +169,9 @@ def test_an_optimizer_without_the_codebook_has_nothing_to_reset() -> None:
 @UPDATES
 def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, network: str, update: str) -> None:
     def train(name: str, epochs: int, **options: bool) -> dict[str, Any]:
-        folder = RunFolder.open(tmp_path / name) if options else RunFolder(tmp_path / name)
+        folder = ResultFolder.open(tmp_path / name) if options else ResultFolder.create(tmp_path / name, "model")
         if not options:
-            folder.save_config({})
+            folder.begin({})
         model = make(network=network, codebook_update=update, init="kmeans", num_codes=32)
         recipe = dataclasses.replace(RECIPE, epochs=epochs)
         fit(model, samples(), recipe, run_folder=folder, accelerator="cpu", **options)  # type: ignore[arg-type]
@@ -187,8 +188,8 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path,
 
 @UPDATES
 def test_a_nan_stops_the_training_before_it_reaches_a_code(tmp_path: Path, update: str) -> None:
-    data, model, folder = samples(), make(codebook_update=update), RunFolder(tmp_path)
-    folder.save_config({})
+    data, model, folder = samples(), make(codebook_update=update), ResultFolder.create(tmp_path, "model")
+    folder.begin({})
     recipe = dataclasses.replace(RECIPE, revive=False)
     fit(model, data, dataclasses.replace(recipe, epochs=1), run_folder=folder, accelerator="cpu")
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -204,7 +205,7 @@ def test_averages_follow_the_real_frames_of_series_in_padding() -> None:
     mask = torch.arange(6) < torch.tensor([6, 2, 0])[:, None]
     z = torch.where(mask[..., None], torch.rand(3, 6, 3), torch.nan)
     output = Encoded(z, quantizer(z, mask).indices)
-    follow_averages(Holder(quantizer), output, Fabric(accelerator="cpu", devices=1))  # type: ignore[arg-type]
+    update_ema_codebook(Holder(quantizer), output, Processes.alone())  # type: ignore[arg-type]
     expected.update_codebook(*expected.statistics(z[mask], expected.assign(z[mask])))
     # Sums of at most eight terms of size one, in another order.
     torch.testing.assert_close(quantizer.state_dict(), expected.state_dict(), rtol=1e-6, atol=1e-6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+import somvae_ext
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.training import RunFolder, TrainingConfig, fit, load_model
-from somvae_ext.training.run_config import model_section
+from somvae_ext.models.saved_model import model_section
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
 
 WARM_UP, EPOCHS, STEPS = 2, 4, 5  # steps of an epoch
 CONFIG = SOMVAEConfig(
@@ -108,10 +109,10 @@ def test_the_neighbourhood_narrows_after_the_warm_up_only() -> None:
 
 def test_what_rests_in_the_warm_up_counts_no_steps_of_adam(tmp_path: Path) -> None:
     """Whose first steps would be three times as long after many on gradients of zeros. Others begin anew after it."""
-    folder = RunFolder(tmp_path)
+    folder = ResultFolder.create(tmp_path, "model")
     model = make()
     train(model, blobs(), run_folder=folder)
-    (adam,) = folder.load_checkpoint()["optimizers"]
+    (adam,) = folder.load_state()["optimizers"]
     names = [name for name, _ in model.named_parameters()]
     steps = {names[place].partition(".")[0]: int(state["step"]) for place, state in adam["state"].items()}
     after = (EPOCHS - WARM_UP) * STEPS
@@ -160,24 +161,24 @@ def test_the_variance_is_measured_at_the_start_and_followed_from_then_on(options
 
 
 def test_a_trained_model_comes_back_past_its_warm_up_with_its_variance(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = ResultFolder.create(tmp_path, "model")
     model = make()
-    folder.save_config({"model": model_section(SOMVAE, model.config)})
+    folder.begin({"model": model_section(SOMVAE, model.config)})
     history = train(model, blobs(), validation=blobs(), run_folder=folder)
-    loaded = load_model(tmp_path)
+    loaded = somvae_ext.load(tmp_path)
     x = blobs().x
     assert loaded.latent_variance.equal(model.latent_variance)
     assert loaded.loss(loaded(x), x).total.item() == pytest.approx(history[-1]["validation"]["total"], rel=1e-5)
 
 
-def test_folders_of_before_the_warm_up_load_as_ever(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+def test_folders_that_say_nothing_of_a_warm_up_load_as_ever(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path, "model")
     model = make(warm_up_epochs=0)
     section = model_section(SOMVAE, model.config)
     del section["warm_up_epochs"]
-    folder.save_config({"model": section})
+    folder.begin({"model": section})
     train(model, blobs(), run_folder=folder)
-    assert "warm_up_epochs" not in json.loads((tmp_path / RunFolder.CONFIG).read_text())["model"]
-    loaded = load_model(tmp_path)
+    assert "warm_up_epochs" not in ResultFolder.open(tmp_path).config["model"]
+    loaded = somvae_ext.load(tmp_path)
     assert loaded.config == model.config
     assert loaded.state_dict().keys() == model.state_dict().keys()

@@ -18,8 +18,9 @@ from somvae_ext import Grid
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, VQVAE, GumbelVAE, GumbelVAEConfig, SOMVAEConfig, VQVAEConfig
 from somvae_ext.nn import SOMQuantizer, VectorQuantizer
-from somvae_ext.training import RunFolder, TrainingConfig, fit
-from somvae_ext.training.processes import add_up, average_rows, launch
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import TrainingConfig, fit
+from somvae_ext.training.data_parallel import average_rows, launch
 
 RANK, WORLD_SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 CONFIG = SOMVAEConfig(
@@ -44,8 +45,8 @@ def ragged(count: int) -> Samples:
     return Samples(series(count, 1).x, mask=torch.arange(5) < torch.arange(count)[:, None] % 5 + 1)
 
 
-def run_folder(path: Path) -> RunFolder | None:
-    return RunFolder(path) if RANK == 0 else None
+def run_folder(path: Path) -> ResultFolder | None:
+    return ResultFolder.create(path, "model") if RANK == 0 else None
 
 
 def train(folder: Path) -> dict[str, object]:
@@ -71,10 +72,10 @@ def resume(folder: Path) -> dict[str, object]:
     first = TrainingConfig(**{**vars(RECIPE), "epochs": 1})
     written = run_folder(path)
     if written is not None:
-        written.save_config({})
+        written.begin({})
     fit(parts, series(10, seed=2), first, run_folder=written, accelerator="cpu")
     again = model(seed=5, noisy=True)
-    opened = RunFolder.open(path) if RANK == 0 else None
+    opened = ResultFolder.open(path) if RANK == 0 else None
     history = fit(again, series(10, seed=2), RECIPE, run_folder=opened, resume=True, accelerator="cpu")
     return {"whole": whole.state_dict(), "resumed": again.state_dict(), "epochs": [entry["epoch"] for entry in history]}
 
@@ -135,21 +136,20 @@ def drawn() -> dict[str, object]:
 
 def uneven(quantizer: VectorQuantizer | SOMQuantizer) -> dict[str, object]:
     """Averages of batches of different sizes, one of them empty, with a row that is not finite."""
-    fabric = launch("cpu")
+    _, processes = launch("cpu")
     torch.manual_seed(0)
     quantizer = quantizer.double()
     z = series(1, seed=5).x[0, :, :2]
     z[3, 1] = torch.nan
     for own in ((slice(0, 3), slice(3, 5)), (slice(0, 5), slice(5, 5)), (slice(0, 0), slice(0, 5))):
         part = z if WORLD_SIZE == 1 else z[own[RANK]]
-        statistics = add_up(fabric, quantizer.statistics(part, quantizer.assign(part)))
-        quantizer.update_codebook(*statistics)
+        quantizer.update_codebook(*processes.sum(*quantizer.statistics(part, quantizer.assign(part))))
     return dict(quantizer.state_dict())
 
 
 def rows() -> dict[str, object]:
     """Gradients of three rows here and two there, and of one process alone."""
-    fabric = launch("cpu")
+    _, processes = launch("cpu")
     own: list[torch.Tensor] = []
     means: list[torch.Tensor] = []
     for with_gradient in ((0, 1), (1,)):
@@ -160,7 +160,7 @@ def rows() -> dict[str, object]:
             values = torch.randn(len(index), 2, generator=generator)
             table.grad = torch.sparse_coo_tensor(index[None], values, table.shape, check_invariants=True)
         own.append(torch.zeros(6, 2) if table.grad is None else table.grad.to_dense())
-        average_rows(fabric, [table])
+        average_rows(processes, [table])
         assert table.grad is not None
         means.append(table.grad.to_dense())
     return {"own": own, "means": means}
@@ -177,6 +177,34 @@ def broken() -> str:
     return "no error"
 
 
+def differing() -> str:
+    """A model that the user's function changes after the last epoch; the first process alone calls it."""
+    trained = model(seed=0)
+
+    def change(epoch: int) -> None:
+        if epoch == RECIPE.epochs:
+            trained.quantizer.codebook.add_(1)
+
+    try:
+        fit(trained, series(4, seed=0), RECIPE, after_epoch=change, accelerator="cpu")
+    except ValueError as error:
+        return str(error)
+    return "no error"
+
+
+def failing() -> str:
+    """A function of the user that fails in the first process, which alone calls it."""
+
+    def fail(epoch: int) -> None:
+        raise OSError(f"no room for epoch {epoch}")
+
+    try:
+        fit(model(seed=0), series(4, seed=0), RECIPE, after_epoch=fail, accelerator="cpu")
+    except (OSError, ValueError) as error:
+        return str(error)
+    return "no error"
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     results: dict[str, object] = {"train": train(folder), "averages": averages(), "drawn": drawn()}
@@ -186,6 +214,7 @@ def main(folder: Path) -> None:
     results |= {"ordered": ordered(), "warmed": warmed(), "hardened": hardened()}
     if WORLD_SIZE > 1:
         results |= {"resume": resume(folder), "rows": rows(), "broken": broken()}
+        results |= {"differing": differing(), "failing": failing()}
     torch.save(results, folder / f"{WORLD_SIZE}_{RANK}.pt")
 
 

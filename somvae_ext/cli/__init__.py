@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
 from somvae_ext.cli import evaluate, fit, info, plot, predict, sample, som
+from somvae_ext.cli.interruptions import as_interruptions, exit_code
 from somvae_ext.cli.options import parse
+from somvae_ext.processes import OtherProcessFailed
 
 _USER_ERROR = 2
-_INTERRUPTED = 130  # what a shell gives for a process that Ctrl-C ended
+_LONGEST_SENTENCE = 2000
 
 # The extra that brings a module; distributions are named like the modules but for scikit-learn.
 _EXTRA_OF_MODULE = {
@@ -26,7 +29,12 @@ _EXTRA_OF_MODULE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, or 2 after one sentence on stderr about what a user can mend."""
+    """Runs the command.
+
+    Returns:
+        Its exit code: 0, 2 after one sentence on stderr about what a user can mend, or 130, 143 or 129 after Ctrl-C,
+        SIGTERM or SIGHUP.
+    """
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         commands = {
@@ -38,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "som": som,
             "info": info,
         }
-        commands[options.command].run(options[options.command])
+        with as_interruptions():
+            commands[options.command].run(options[options.command])
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in _EXTRA_OF_MODULE:
@@ -47,15 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as head, has had enough of it
         sys.stderr.close()
         return 0
+    except OtherProcessFailed:  # which says why
+        return _USER_ERROR
     except (ValueError, OSError, FloatingPointError) as error:
         return _complain(str(error))
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
         return _complain("there is not enough memory for this; choose smaller sizes, numbers or batches")
-    except KeyboardInterrupt as interrupt:
-        _complain(str(interrupt) or "interrupted")
-        return _INTERRUPTED
+    except KeyboardInterrupt as interruption:
+        _complain(str(interruption) or "interrupted")
+        return exit_code(interruption)
     return 0
 
 
@@ -65,5 +76,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _complain(sentence: str) -> int:
-    print(f"somvae: {sentence}", file=sys.stderr)
+    if len(sentence) > _LONGEST_SENTENCE:  # it shows a value that is
+        half = _LONGEST_SENTENCE // 2
+        sentence = f"{sentence[:half]} ... {sentence[-half:]}"
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"somvae: {sentence}", file=sys.stderr)
     return _USER_ERROR

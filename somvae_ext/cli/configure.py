@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
-from somvae_ext.cli.run_data import data_of_run, fit_to, load_arguments
+from somvae_ext.cli.run_data import clamp_splits, data_of_run
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import check_number
 from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig, VQVAEConfig
@@ -29,32 +29,37 @@ from somvae_ext.recipes import (
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from somvae_ext.cli.run_data import AnySplits
-    from somvae_ext.training import RunFolder, TrainingConfig
+    from somvae_ext.data.record import AnySplits
+    from somvae_ext.store import ResultFolder
+    from somvae_ext.training import RunRecord, TrainingConfig
 
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 # What a resumed training may be told anew; everything else is that of the run.
-_RESUME_OPTIONS = {"resume", "epochs", "threads", "accelerator", "data_root", "download", "config", "best_of"}
+_RESUME_OPTIONS = {
+    "resume",
+    "epochs",
+    "threads",
+    "accelerator",
+    "data_root",
+    "download",
+    "config",
+    "best_of",
+    "from_epoch",
+}
 
 
 class Setting(NamedTuple):
-    """What to train, on what, and how.
+    """What to train and how, and the data to train on."""
 
-    ``data`` says, for ``config.json``, which data ``splits`` are; ``config`` is of ``model.config_type``.
-    """
-
-    data: dict[str, Any]
+    record: RunRecord
     splits: AnySplits
-    model: type[Model]
-    config: Any
-    training: TrainingConfig
-    threads: int
 
 
 def configure(options: Namespace) -> Setting:
     """The setting that the options, the preset, and the recipe for the data, in this order, ask for."""
     from somvae_ext.data import NAMES, load
-    from somvae_ext.training import TrainingConfig
+    from somvae_ext.data.record import DataRecord
+    from somvae_ext.training import RunRecord, TrainingConfig
     from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
 
     name = options.data or "digits"
@@ -83,7 +88,9 @@ def configure(options: Namespace) -> Setting:
             data["image_size"] = preset.image_size
     if data["image_size"] is None and asked.get("network") == "conv" and issubclass(model, GaussianAutoencoder):
         data["image_size"] = SIZES_FOR_CONV.get(name)
-    splits = fit_to(model, load(**load_arguments(data), download=options.download))
+    splits = clamp_splits(
+        model, load(data["name"], **{key: data[key] for key in data if key != "name"}, download=options.download)
+    )
 
     preset = _preset(options, model, asked, is_series=splits.kind == "series")  # of one's own, not known before
     recipe = own_recipe(splits.kind, len(splits.train), options.batch_size) | _recipe_by_name(name, preset)
@@ -120,25 +127,28 @@ def configure(options: Namespace) -> Setting:
         raise ValueError(
             "--best-of chooses by the validation loss, but no validation data are held back; give --split holdout"
         )
-    return Setting(data, splits, model, config, training, options.threads or recipe["threads"])
+    threads = options.threads or recipe["threads"]
+    return Setting(RunRecord(model, config, training, DataRecord.of(data, splits), threads), splits)
 
 
-def configure_resumed(options: Namespace, folder: RunFolder, *, may_be_complete: bool = False) -> Setting:
+def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_complete: bool = False) -> Setting:
     """The setting of an earlier run, which is to go on unless it ``may_be_complete``."""
-    from somvae_ext.training.run_config import model_config, num_threads, training_config
+    from somvae_ext.training import RunRecord
 
     if others := given(options).keys() - _RESUME_OPTIONS:
         raise ValueError(f"--resume goes on with the options of the run, so {option(min(others))} must not be given")
     _check_best_of(options)
-    (model, config), training = model_config(folder), training_config(folder)
+    record = RunRecord.of(folder)
+    training = record.training
     if options.epochs is not None:
         training = dataclasses.replace(training, epochs=options.epochs)
-    if not may_be_complete and training.epochs <= (done := folder.load_checkpoint()["epoch"]):
+    done = folder.last_epoch
+    if not may_be_complete and training.epochs <= done:
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
-    _check_warm_up(config, training)
-    _check_relabelling(config, training)
-    data, splits = data_of_run(folder, options)
-    return Setting(data, splits, model, config, training, options.threads or num_threads(folder))
+    _check_warm_up(record.config, training)
+    _check_relabelling(record.config, training)
+    record = dataclasses.replace(record, training=training, threads=options.threads or record.threads)
+    return Setting(*data_of_run(folder, record, options))
 
 
 def given(options: Namespace) -> dict[str, Any]:

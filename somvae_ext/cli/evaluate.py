@@ -13,19 +13,22 @@ if TYPE_CHECKING:
 
 
 def run(options: Namespace) -> None:
-    from somvae_ext.training import RunFolder, evaluate, load_model
+    from somvae_ext.store import ResultFolder
+    from somvae_ext.training import RunRecord, evaluate
 
-    folder = RunFolder.open(options.run)
-    model = load_model(folder.path)
-    _, splits = data_of_run(folder, options)
-    part = getattr(splits, options.split)
-    if part is None:
-        raise ValueError(
-            f"--split {options.split}: there is none, because {folder.path} was trained on all data that are not for "
-            "the test; choose train or test"
-        )
-    evaluation = evaluate(model, part, train=splits.train)
-    folder.save_evaluation(options.split, evaluation)
+    folder = ResultFolder.open(options.run, "model")
+    with folder.claim():
+        record = RunRecord.of(folder)
+        model = record.load_model(folder)
+        _, splits = data_of_run(folder, record, options)
+        part = getattr(splits, options.split)
+        if part is None:
+            raise ValueError(
+                f"--split {options.split}: there is none, because {folder.path} was trained on all data that are not "
+                "for the test; choose train or test"
+            )
+        evaluation = evaluate(model, part, train=splits.train)
+        folder.save_evaluation(options.split, evaluation)
     print_evaluation(model, evaluation, options.split, splits.kind)
 
 

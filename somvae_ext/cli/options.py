@@ -113,6 +113,7 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     add("--out", "run folder (default: runs/ with the names of the model, if not somvae, and of the data)", type=str)
     add("--overwrite", "replace an earlier run in that folder", action="store_true")
     add("--resume", "run folder of an interrupted training that is to go on", type=str)
+    add("--from-epoch", "with --resume: from this epoch, where the checkpoint of the last one is damaged", type=int)
     listed = "; ".join(f"{', '.join(presets)} for {model}" for model, presets in PRESETS.items())
     presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
     expected = [f"{name}: {preset.expected}" for name, preset in PRESETS["somvae"].items() if preset.expected]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from somvae_ext.atomic_file import atomic_file
+from somvae_ext.store import atomic_file
 
 
 def check_output(path: str | None) -> None:

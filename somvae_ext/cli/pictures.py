@@ -11,9 +11,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from somvae_ext.cli.run_data import AnySplits
+    from somvae_ext.data.record import AnySplits
     from somvae_ext.models import Model, MoEVAE
-    from somvae_ext.training import RunFolder
+    from somvae_ext.store import ResultFolder
+
+RECONSTRUCTIONS_PICTURE = "reconstructions.png"
+SAMPLES_PICTURE = "samples.png"
+CATEGORIES_PICTURE = "categories.png"
+CATEGORY_PICTURE = "category.png"
+SIDE_BY_SIDE_PICTURE = "side-by-side.png"
+EXPERTS_PICTURE = "experts.png"
+CONTINGENCY_PICTURE = "contingency.png"
+MAP_PICTURE = "map.png"
+TRANSITIONS_PICTURE = "transitions.png"
+CURVES_PICTURE = "curves.png"
+ITERATIONS_PICTURE = "iterations.png"
+PICTURES = (
+    RECONSTRUCTIONS_PICTURE,
+    SAMPLES_PICTURE,
+    CATEGORIES_PICTURE,
+    CATEGORY_PICTURE,
+    SIDE_BY_SIDE_PICTURE,
+    EXPERTS_PICTURE,
+    CONTINGENCY_PICTURE,
+    MAP_PICTURE,
+    TRANSITIONS_PICTURE,
+    CURVES_PICTURE,
+    ITERATIONS_PICTURE,
+)
+"""All that a run may have."""
 
 PAIRS = SAMPLES = 24
 PER_CATEGORY = 8
@@ -24,46 +50,48 @@ _LARGEST_MATRIX = 4096
 _LARGEST_TABLE = 100
 _MOST_WITH_UNUSED = 20
 _MOST_EPOCHS = 30  # with a row of what the experts made of one z
+_EXPERTS = "experts"  # tensors: what each made of one z, epoch by epoch
 _SEED = 0  # of whatever is drawn from the prior, in each picture
 
 
-def draw(model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: RunFolder) -> list[Path]:
+def draw(model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: ResultFolder) -> list[Path]:
     """Writes all pictures that a model has into the folder of its run, and returns their paths."""
     return [folder.save_figure(name, figure) for name, figure in figures(model, splits, history, folder)]
 
 
 def figures(
-    model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: RunFolder
+    model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: ResultFolder
 ) -> Iterator[tuple[str, Figure]]:
     """The same, to be saved elsewhere, with the names of their files."""
     import torch
 
     from somvae_ext import plotting
+    from somvae_ext.training import ITERATIONS
 
     any_model: Any = model  # what it offers is asked for by name
     if draws_images(model):
         x, reconstruction = _pairs(any_model, splits)
-        yield folder.RECONSTRUCTIONS, _figure(plotting.plot_reconstructions(x, reconstruction, count=PAIRS))
+        yield RECONSTRUCTIONS_PICTURE, _figure(plotting.plot_reconstructions(x, reconstruction, count=PAIRS))
         samples = any_model.sample(SAMPLES, generator=torch.Generator().manual_seed(_SEED))
-        yield folder.SAMPLES, _figure(plotting.plot_images(samples))
+        yield SAMPLES_PICTURE, _figure(plotting.plot_images(samples))
         if has_categories(model):
             rows = any_model.sample_rows(PER_CATEGORY, generator=torch.Generator().manual_seed(_SEED))
-            yield folder.CATEGORIES, _figure(plot_categories(model, rows))
+            yield CATEGORIES_PICTURE, _figure(plot_categories(model, rows))
             one = any_model.sample(PER_CATEGORY, category=0, generator=torch.Generator().manual_seed(_SEED))
-            yield folder.CATEGORY, _figure(plotting.plot_images(one))
-        epochs, images = folder.load_experts()
-        if images is not None:
-            yield folder.EXPERTS, _experts(epochs, images)
+            yield CATEGORY_PICTURE, _figure(plotting.plot_images(one))
+        experts = folder.load_tensors(_EXPERTS)
+        if experts is not None:
+            yield EXPERTS_PICTURE, _experts(experts["epochs"].tolist(), experts["images"])
     if hasattr(model, "num_clusters"):
-        yield from _of_clusters(any_model, splits, folder)
+        yield from _of_clusters(any_model, splits)
     transitions = getattr(model, "transitions", None)
     if transitions is not None and transitions.num_nodes <= _LARGEST_MATRIX:
-        yield folder.TRANSITIONS, _figure(plotting.plot_transitions(transitions.matrix()))
+        yield TRANSITIONS_PICTURE, _figure(plotting.plot_transitions(transitions.matrix()))
     if history:
-        yield folder.CURVES, _curves(model, history)
-    iterations = folder.load_iterations()
+        yield CURVES_PICTURE, _curves(model, history)
+    iterations = folder.load_log(ITERATIONS)
     if iterations:
-        yield folder.ITERATION_CURVES, _figure(plotting.plot_iterations(iterations))
+        yield ITERATIONS_PICTURE, _figure(plotting.plot_iterations(iterations))
 
 
 def draws_images(model: Model) -> bool:
@@ -91,12 +119,18 @@ def plot_categories(model: Model, rows: Tensor, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def add_experts(model: MoEVAE, folder: RunFolder, epoch: int) -> None:
+def add_experts(model: MoEVAE, folder: ResultFolder, epoch: int) -> None:
     """Keeps what each expert makes of one z, which is the same in all epochs."""
     import torch
 
-    if draws_images(model):
-        folder.append_experts(epoch, model.sample_rows(1, generator=torch.Generator().manual_seed(_SEED))[:, 0])
+    if not draws_images(model):
+        return
+    images = model.sample_rows(1, generator=torch.Generator().manual_seed(_SEED))[:, 0].detach().cpu()
+    added = {"epochs": torch.tensor([epoch]), "images": images[None]}
+    earlier = folder.load_tensors(_EXPERTS)
+    if earlier is not None:
+        added = {name: torch.cat([earlier[name], values]) for name, values in added.items()}
+    folder.stage(_EXPERTS, added)
 
 
 def _experts(epochs: Sequence[int], images: Tensor) -> Figure:
@@ -112,7 +146,7 @@ def _experts(epochs: Sequence[int], images: Tensor) -> Figure:
     return _figure(axes)
 
 
-def _of_clusters(model: Any, splits: AnySplits, folder: RunFolder) -> Iterator[tuple[str, Figure]]:
+def _of_clusters(model: Any, splits: AnySplits) -> Iterator[tuple[str, Figure]]:
     import torch
 
     from somvae_ext import plotting
@@ -126,7 +160,7 @@ def _of_clusters(model: Any, splits: AnySplits, folder: RunFolder) -> Iterator[t
         if label is not None and index.shape == label.shape and len(label.unique()) <= _LARGEST_TABLE:
             # Of many clusters those without a sample would be most of the picture.
             shown = model.num_clusters if model.num_clusters <= _MOST_WITH_UNUSED else None
-            yield folder.CONTINGENCY, _figure(plotting.plot_contingency(label, index, num_clusters=shown))
+            yield CONTINGENCY_PICTURE, _figure(plotting.plot_contingency(label, index, num_clusters=shown))
     if draws_images(model) and hasattr(model, "decoded_map"):
         encodings, config = encode(model, splits.train), model.config
         assert encodings.indices is not None
@@ -134,7 +168,7 @@ def _of_clusters(model: Any, splits: AnySplits, folder: RunFolder) -> Iterator[t
         axes = plotting.plot_decoded_map(
             model.decoded_map(), hits.view(config.rows, config.cols), topology=config.topology
         )
-        yield folder.MAP, _figure(axes)
+        yield MAP_PICTURE, _figure(axes)
 
 
 def _curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from somvae_ext.cli.output import check_picture_folder
-from somvae_ext.cli.pictures import draw, figures
+from somvae_ext.cli.pictures import PICTURES, draw, figures
 from somvae_ext.cli.run_data import data_of_run
 
 if TYPE_CHECKING:
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401  # a missing extra first
-    from somvae_ext.atomic_file import atomic_file
-    from somvae_ext.training import RunFolder, load_model
+    from somvae_ext.store import ResultFolder, atomic_file
+    from somvae_ext.training import METRICS, RunRecord
 
-    folder = RunFolder.open(options.run)
-    model, history = load_model(folder.path), folder.load_metrics()
+    folder = ResultFolder.open(options.run, "model")
+    record, history = RunRecord.of(folder), folder.load_log(METRICS)
+    model = record.load_model(folder)
     out = folder.path if options.out is None else Path(options.out)
     is_run = out.resolve() == folder.path.resolve()
-    check_picture_folder(out, RunFolder.PICTURES, may_replace=options.overwrite or is_run)
-    _, splits = data_of_run(folder, options)
+    check_picture_folder(out, PICTURES, may_replace=options.overwrite or is_run)
+    _, splits = data_of_run(folder, record, options)
     if is_run:
-        pictures = draw(model, splits, history, folder)
+        with folder.claim():
+            pictures = draw(model, splits, history, folder)
     else:
         out.mkdir(parents=True, exist_ok=True)
         pictures = []

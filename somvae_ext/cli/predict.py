@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.output import check_output, output
-from somvae_ext.cli.run_data import in_range_of
+from somvae_ext.cli.run_data import clamp_to_unit_interval
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
     from somvae_ext.data import Samples
+    from somvae_ext.data.record import DataRecord
     from somvae_ext.models import Model
     from somvae_ext.training import Encodings
 
 
 def run(options: Namespace) -> None:
-    from somvae_ext.training import RunFolder, encode, load_model
-    from somvae_ext.training.run_config import data_config
+    from somvae_ext.store import ResultFolder
+    from somvae_ext.training import RunRecord, encode
 
     check_output(options.output)
-    folder = RunFolder.open(options.run)
-    model = load_model(folder.path)
-    samples = _like_training_data(Path(options.data), data_config(folder), model.config.input_shape, folder.path)
-    encodings = encode(model, in_range_of(type(model), samples))
+    folder = ResultFolder.open(options.run, "model")
+    record = RunRecord.of(folder)
+    model = record.load_model(folder)
+    samples = _like_training_data(Path(options.data), record.data, model.config.input_shape, folder.path)
+    encodings = encode(model, clamp_to_unit_interval(type(model), samples))
     columns = _columns(model, encodings)
     shape = next(iter(columns.values())).shape
     places = ["index"] if len(encodings.shape) == 1 else ["series", "frame"]
@@ -42,12 +44,12 @@ def run(options: Namespace) -> None:
             writer.writerow([*place, *row])
 
 
-def _like_training_data(path: Path, data: dict[str, Any], input_shape: tuple[int, ...], run: Path) -> Samples:
+def _like_training_data(path: Path, data: DataRecord, input_shape: tuple[int, ...], run: Path) -> Samples:
     """What is at ``path``, read, put in order, scaled and resized as the data that the run was trained on were."""
-    from somvae_ext.data import Samples, Scaling, resize
+    from somvae_ext.data import Samples, resize
     from somvae_ext.data.files import read
 
-    kind, label_column, size = data["kind"], data["label_column"], data["image_size"]
+    kind, label_column, size = data.kind, data.label_column, data.image_size
     if kind == "static" and path.is_dir():
         raise ValueError(f"{path}: must be a file, because {run} was trained on single samples, got a folder")
     samples, _ = read(path, kind, label_column if _has_column(path, label_column) else None)
@@ -62,15 +64,15 @@ def _like_training_data(path: Path, data: dict[str, Any], input_shape: tuple[int
             f"got {list(shape)}"
         )
     x = samples.x
-    trained, given = data["feature_names"], samples.feature_names
-    if trained is not None and given is not None and list(given) != trained:
+    trained, given = data.feature_names, samples.feature_names
+    if trained is not None and given is not None and given != trained:
         if sorted(given) != sorted(trained) or len(set(trained)) < len(trained):
             raise ValueError(
                 f"{path}: columns must be {', '.join(trained)}, in any order, as those that {run} was trained on, got "
                 f"{', '.join(given)}"
             )
         x = x[..., [given.index(name) for name in trained]]
-    x = Scaling.from_dict(data["scaling"]).apply(x).float()
+    x = data.scaling.apply(x).float()
     return Samples(x if size is None else resize(x, size), mask=samples.mask)
 
 

@@ -1,4 +1,4 @@
-"""The data of a run: what its configuration says of them, and how they are found again."""
+"""The data of a run: found again, and brought into the range that its model takes."""
 
 from __future__ import annotations
 
@@ -9,59 +9,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from somvae_ext.data import InterpolatedSeries, Samples, Splits
+    from somvae_ext.data import Samples
+    from somvae_ext.data.record import AnySplits
     from somvae_ext.models import Model
-    from somvae_ext.training import RunFolder
+    from somvae_ext.store import ResultFolder
+    from somvae_ext.training import RunRecord
 
-    AnySplits = Splits[Samples] | Splits[InterpolatedSeries]
 
-
-def data_of_run(folder: RunFolder, options: Namespace) -> tuple[dict[str, Any], AnySplits]:
-    """The data that a run was trained on, split as they were then."""
-    from somvae_ext.data import load
-    from somvae_ext.training.run_config import data_config, fingerprint, model_config
-
-    data = data_config(folder)
+def data_of_run(folder: ResultFolder, record: RunRecord, options: Namespace) -> tuple[RunRecord, AnySplits]:
+    """The data that a run was trained on, split as they were then, and the record with the place where they are now."""
+    data = record.data
     if options.data_root is not None:
-        data["root"] = str(Path(options.data_root).resolve())
-    model, _ = model_config(folder)
-    splits = fit_to(model, load(**load_arguments(data), download=options.download))
-    if fingerprint(loaded(data, splits)) != data["fingerprint"]:
-        raise ValueError(f"{data['name']}: must be what {folder.path} was trained on, but its values have changed")
-    return data, splits
+        data = dataclasses.replace(data, root=str(Path(options.data_root).resolve()))
+    splits = clamp_splits(record.model, data.load(download=options.download))
+    if not data.describes(splits):
+        raise ValueError(f"{data.name}: must be what {folder.path} was trained on, but its values have changed")
+    return dataclasses.replace(record, data=data), splits
 
 
-def fit_to(model: type[Model], splits: AnySplits) -> AnySplits:
-    """The splits with the values that a model can take, see :func:`in_range_of`."""
+def clamp_splits(model: type[Model], splits: AnySplits) -> AnySplits:
+    """The splits with the values that a model can take, see :func:`clamp_to_unit_interval`."""
     from somvae_ext.data import Samples
 
-    def in_range(part: Any) -> Any:
-        return in_range_of(model, part) if isinstance(part, Samples) else part
+    def clamped(part: Any) -> Any:
+        return clamp_to_unit_interval(model, part) if isinstance(part, Samples) else part
 
-    return splits.map(in_range)
+    return splits.map(clamped)
 
 
-def in_range_of(model: type[Model], samples: Samples) -> Samples:
+def clamp_to_unit_interval(model: type[Model], samples: Samples) -> Samples:
     """Samples with the values that a model can take.
 
     Where it takes none outside [0, 1], those of held-out data which lie beyond all training data, by whose ends values
     are scaled, count as these ends.
     """
     return dataclasses.replace(samples, x=samples.x.clamp(0, 1)) if model.unit_interval else samples
-
-
-def loaded(data: dict[str, Any], splits: AnySplits) -> list[Samples]:
-    """The parts of the splits, or, of series that are made of images, these images: series would take long to make."""
-    from somvae_ext.data import Samples, load
-
-    parts = [part for part in splits if isinstance(part, Samples)]
-    if not parts:
-        images = load(data["name"].removesuffix("-series"), root=data["root"], seed=data["seed"])
-        parts = [part for part in images if isinstance(part, Samples)]
-    return parts
-
-
-def load_arguments(data: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of :func:`~somvae_ext.data.load`, which has a default for what is not there."""
-    names = ("root", "seed", "recipe", "num_series", "kind", "label_column", "split", "fold", "image_size")
-    return {"name_or_path": data["name"]} | {name: data[name] for name in names if name in data}

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from somvae_ext.cli.output import check_output
-from somvae_ext.cli.pictures import PER_CATEGORY, SAMPLES, draws_images, has_categories, plot_categories
+from somvae_ext.cli.pictures import (
+    CATEGORIES_PICTURE,
+    CATEGORY_PICTURE,
+    PER_CATEGORY,
+    SAMPLES,
+    SAMPLES_PICTURE,
+    SIDE_BY_SIDE_PICTURE,
+    draws_images,
+    has_categories,
+    plot_categories,
+)
 from somvae_ext.cli.seeds import check_seed
 
 if TYPE_CHECKING:
@@ -17,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from somvae_ext.models import Model
-    from somvae_ext.training import RunFolder
+    from somvae_ext.store import ResultFolder
 
 # Of two pictures side by side, in inches.
 _INCHES_PER_IMAGE, _ROOM = 0.65, 0.6
@@ -26,14 +36,14 @@ _LARGEST_SIDE = 12.0
 
 def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401  # a missing extra first
-    from somvae_ext.atomic_file import atomic_file
-    from somvae_ext.training import RunFolder, load_model
+    from somvae_ext.models.saved_model import load_model
+    from somvae_ext.store import ResultFolder, atomic_file
 
     if options.number is not None and options.number < 1:
         raise ValueError(f"-n must be at least 1, got {options.number}")
     check_seed("--seed", options.seed)
-    folders = [RunFolder.open(run) for run in (options.run, options.run2) if run is not None]
-    models = [load_model(folder.path) for folder in folders]
+    folders = [ResultFolder.open(run, "model") for run in (options.run, options.run2) if run is not None]
+    models = [load_model(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         _check(folder, model, options.category)
     path = Path(options.output) if options.output is not None else folders[0].path / _default_name(models, options)
@@ -45,12 +55,15 @@ def run(options: Namespace) -> None:
         figure = _side_by_side(_titles(folders, models), models, samples)
     else:
         figure = cast("Figure", _draw(models[0], samples[0]).figure)
-    with atomic_file(path) as file:
-        figure.savefig(file, dpi=150, format="png", bbox_inches="tight")
+    if options.output is None:
+        folders[0].save_figure(path.name, figure, bbox_inches="tight")
+    else:
+        with atomic_file(path) as file:
+            figure.savefig(file, dpi=150, format="png", bbox_inches="tight")
     print(path)
 
 
-def _check(folder: RunFolder, model: Model, category: int | None) -> None:
+def _check(folder: ResultFolder, model: Model, category: int | None) -> None:
     """Whether the model has what is to be drawn."""
     if not draws_images(model):
         raise ValueError(
@@ -70,13 +83,11 @@ def _check(folder: RunFolder, model: Model, category: int | None) -> None:
 
 
 def _default_name(models: list[Model], options: Namespace) -> str:
-    from somvae_ext.training import RunFolder
-
     if len(models) == 2:
-        return RunFolder.SIDE_BY_SIDE
+        return SIDE_BY_SIDE_PICTURE
     if options.category is not None:
-        return RunFolder.CATEGORY
-    return RunFolder.CATEGORIES if has_categories(models[0]) else RunFolder.SAMPLES
+        return CATEGORY_PICTURE
+    return CATEGORIES_PICTURE if has_categories(models[0]) else SAMPLES_PICTURE
 
 
 def _samples(model: Any, options: Namespace) -> Tensor:
@@ -120,7 +131,7 @@ def _side_by_side(titles: list[str], models: list[Model], samples: list[Tensor])
     return figure
 
 
-def _titles(folders: list[RunFolder], models: list[Model]) -> list[str]:
+def _titles(folders: list[ResultFolder], models: list[Model]) -> list[str]:
     """The models' names, or, where these are the same, those of their runs."""
     names = [model.name for model in models]
     return names if len(set(names)) == len(names) else [str(folder.path) for folder in folders]

@@ -5,13 +5,13 @@ Maps need scikit-learn alone; :class:`SOMVAEClusterer` needs the extra ``train``
 
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.estimators.saved_map import SavedMap, load_som
+from somvae_ext.estimators.saved_map import SavedMap
 from somvae_ext.estimators.som import SOM
 
 if TYPE_CHECKING:
     from somvae_ext.estimators.somvae_clusterer import SOMVAEClusterer as SOMVAEClusterer
 
-__all__ = ["SOM", "SavedMap", "load_som"]
+__all__ = ["SOM", "SavedMap"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,33 +1,30 @@
-"""A trained map in a folder, with all that it takes to use it on new data."""
+"""A trained map in a result folder, with all that it takes to use it on new data."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from somvae_ext._version import __version__
-from somvae_ext.atomic_file import atomic_file
 from somvae_ext.data.feature_scaling import FeatureScaling
-from somvae_ext.estimators.som import SOM
+from somvae_ext.estimators.map_record import MapRecord
+from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
 from somvae_ext.som import Metric, Values, WinnerSearch
+from somvae_ext.store import ResultFolder
 
 Array = NDArray[Any]
 
-_FORMAT = 1
-_CONFIG, _CODEBOOK, _HITS, _LABELS, _METRICS = "config.json", "codebook.npy", "hits.npy", "labels.npy", "metrics.jsonl"
-_PICTURES = ("hits", "u_matrix", "component_planes", "labels", "rgb", "clusters", "codebook_images")
-
-# How an estimator runs, and not what came of it.
-_NOT_KEPT = ("compute_labels", "device", "distributed", "verbose")
+HISTORY = "metrics"
+_CODEBOOK = "codebook"
+_NODES, _HITS, _LABELS = "nodes", "hits", "labels"
+_SPLIT = "train"
 
 
 class Winners(NamedTuple):
@@ -41,41 +38,40 @@ class Winners(NamedTuple):
 class SavedMap:
     """A trained map, and how its data were treated.
 
-    ================= ===============================================================================================
-    ``config.json``   the estimator's parameters, the scaling, names of features and classes, errors, and the version
-    ``codebook.npy``  codes ``[K, D]``, nodes in row-major order, in the units of the *scaled* data
-    ``hits.npy``      training rows that each node won, int64 ``[K]``
-    ``labels.npy``    where there were labels: rows (node, class, count), int64 ``[M, 3]``, of those that occur
-    ``metrics.jsonl`` a record per epoch and line, as in the estimator's ``history_``
-    ``*.png``         pictures
-    ================= ===============================================================================================
-
-    ``config.json`` is written last, so that a folder which has one is complete.
+    Of its :class:`~somvae_ext.store.ResultFolder`, ``weights-E.safetensors`` hold the ``codebook`` ``[K, D]``, nodes in
+    row-major order, in the units of the *scaled* data, and ``nodes.safetensors`` ``hits`` and ``labels``.
+    ``metrics.jsonl`` has the records of the estimator's ``history_``.
 
     Args:
-        som: a fitted estimator. Of it only what JSON can hold is kept: no functions and no arrays among its parameters.
-        scaling: what was done to its data.
+        som: a fitted estimator.
+        record: its parameters, and what it was trained on.
         hits: training rows that each node won, int64 ``[K]``.
-        feature_names: where the data had any.
-        label_column: name of the column that held labels.
-        classes: names of the labels 0, 1, ...
-        labels: rows (node, class, count), int64 ``[M, 3]``.
+        labels: rows (node, class, count), int64 ``[M, 3]``, of those that occur; where the data had labels.
         evaluation: errors on the training data.
 
     Example:
-        >>> from somvae_ext.estimators import load_som
-        >>> saved = load_som("runs/som-flowers")  # doctest: +SKIP
+        >>> saved = somvae_ext.load("runs/som-flowers")  # doctest: +SKIP
         >>> saved.som.predict(saved.scaling.apply(x))  # doctest: +SKIP
     """
 
     som: SOM
-    scaling: FeatureScaling
+    record: MapRecord
     hits: NDArray[np.int64]
-    feature_names: list[str] | None = None
-    label_column: str | None = None
-    classes: list[str] | None = None
     labels: NDArray[np.int64] | None = None
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def scaling(self) -> FeatureScaling:
+        return self.record.scaling
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        return self.record.feature_names
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the labels 0, 1, ..."""
+        return self.record.classes
 
     @property
     def grid(self) -> Grid:
@@ -97,7 +93,7 @@ class SavedMap:
         Raises:
             ValueError: rows with values that the map does not take.
         """
-        codebook = torch.from_numpy(_numpy(self.som.codebook_))
+        codebook = torch.as_tensor(self.som.codebook_)
         search = WinnerSearch(codebook, self.grid, self.metric)
         values = Values(codebook.dtype, codebook.device, self.som.missing, self.feature_names)
         first = 0
@@ -105,187 +101,116 @@ class SavedMap:
             x = values.tensor(self.scaling.apply(block))
             distance, index = search.find(x, gaps=values.check(x, first)[0])
             first += len(x)
-            yield Winners(index.numpy(), distance.numpy())
+            yield Winners(index.cpu().numpy(), distance.cpu().numpy())
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes the folder.
+        """Writes the map into a folder that :func:`somvae_ext.load` reads.
 
         Args:
             path: made if it is not there.
-            overwrite: replace an earlier map in it. Other files stay.
+            overwrite: replace an earlier result in it. Other files stay.
 
         Raises:
-            FileExistsError: what :func:`check_folder` refuses.
-            ValueError: a parameter that JSON cannot hold, such as a function.
+            FileExistsError: what :meth:`ResultFolder.create <somvae_ext.store.ResultFolder.create>` refuses.
         """
-        folder = Path(path)
-        check_folder(folder, overwrite=overwrite)
-        parameters = {name: value for name, value in self.som.get_params().items() if name not in _NOT_KEPT}
-        for name, value in parameters.items():
-            if not isinstance(value, (str, int, float, bool, type(None))):
-                raise ValueError(f"SavedMap: {name} must be text, a number or None to be saved, got {value!r}")
-        config = {
-            "map_format": _FORMAT,
-            "somvae_ext": __version__,
-            "estimator": parameters,
-            "scaling": self.scaling.to_dict(),
-            "feature_names": self.feature_names,
-            "label_column": self.label_column,
-            "classes": self.classes,
-            "evaluation": self.evaluation,
-        }
-        history = "".join(json.dumps(record) + "\n" for record in self.som.history_)
-        folder.mkdir(parents=True, exist_ok=True)
-        # The config first and last: without one the folder is no map, and with one it is whole.
-        for name in (_CONFIG, _LABELS, *(f"{picture}.png" for picture in _PICTURES)):
-            (folder / name).unlink(missing_ok=True)
-        arrays = {_CODEBOOK: _numpy(self.som.codebook_), _HITS: self.hits, _LABELS: self.labels}
-        for name, array in arrays.items():
-            if array is not None:
-                with atomic_file(folder / name) as file:
-                    np.save(file, array, allow_pickle=False)
-        for name, text in ((_METRICS, history), (_CONFIG, json.dumps(config, indent=2) + "\n")):
-            with atomic_file(folder / name) as file:
-                file.write(text.encode())
+        folder = ResultFolder.create(path, "map", overwrite=overwrite)
+        with folder.claim():
+            folder.begin(self.record.to_config())
+            codebook = torch.as_tensor(self.som.codebook_)
+            folder.save_checkpoint(self.som.n_epochs_, {_CODEBOOK: codebook}, {}, {HISTORY: self.som.history_})
+            self.save_results(folder)
+
+    def save_results(self, folder: ResultFolder) -> None:
+        """Writes into the folder of its training what came of it, by which the map is complete."""
+        arrays = {_HITS: torch.as_tensor(self.hits)}
+        if self.labels is not None:
+            arrays[_LABELS] = torch.as_tensor(self.labels)
+        folder.save_file(_NODES, arrays)
+        folder.save_evaluation(_SPLIT, self.evaluation)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Reads the folder.
+    def of(cls, folder: ResultFolder, *, device: torch.device | str = "cpu") -> Self:
+        """The map in a folder.
+
+        Args:
+            folder: of a complete training.
+            device: where the codes are put, as a tensor; on the CPU they are an array.
 
         Raises:
-            FileNotFoundError: there is no map.
-            ValueError: a file of it is broken, missing, or of a version that this one cannot read.
+            FileNotFoundError: no epoch of its training was completed.
+            ValueError: the training was interrupted, or a file is damaged or not one of this map.
         """
-        folder = Path(path)
-        config = _config(folder)
-        try:
-            som = SOM(**config["estimator"])
-            som.check_parameters()
-            scaling = FeatureScaling.from_dict(config["scaling"])
-            names, label_column, classes = (config[name] for name in ("feature_names", "label_column", "classes"))
-            evaluation = dict(config["evaluation"])
-        except (KeyError, TypeError, ValueError) as error:
+        record = MapRecord.of(folder)
+        state = map_state(folder, record)
+        if not is_complete(folder):
             raise ValueError(
-                f"SavedMap: {folder / _CONFIG} must describe a map as somvae som fit wrote it, but it does not: {error}"
-            ) from error
-        som.grid_ = Grid(som.n_rows, som.n_cols, som.topology, som.periodic)
-        som.codebook_ = codebook = _load_array(folder / _CODEBOOK, "f", (som.grid_.num_nodes, None))
-        som.n_features_in_ = dim = codebook.shape[1]
-        if not np.isfinite(codebook).all():
-            raise ValueError(f"SavedMap: {folder / _CODEBOOK} must hold finite codes, got NaN or infinity")
-        sizes = (len(scaling.shift) or dim, dim if names is None else len(names))
-        if sizes != (dim, dim):
-            raise ValueError(
-                f"SavedMap: {folder / _CONFIG} must describe the {dim} features of {_CODEBOOK}, got a scaling of "
-                f"{sizes[0]} and names of {sizes[1]}"
+                f"{folder.path} must hold a complete map, but its training was interrupted after epoch "
+                f"{len(state.history)}; somvae som fit --resume {folder.path} goes on with it"
             )
-        som.history_ = _history(folder / _METRICS)
+        som = record.estimator()
+        som.grid_ = grid = record.grid
+        on_cpu = torch.device(device).type == "cpu"
+        som.codebook_ = state.codebook.numpy() if on_cpu else state.codebook.to(device)
+        som.n_features_in_ = state.codebook.shape[1]
+        som.history_ = state.history
         som.n_epochs_ = len(som.history_)
         som._steps = som.n_epochs
+        evaluation = folder.evaluations.get(_SPLIT, {})
         if "quantization_error" in evaluation:
             som.quantization_error_ = evaluation["quantization_error"]
-        hits = _load_array(folder / _HITS, "i", (som.grid_.num_nodes,))
-        labels = None
-        if classes is not None:
-            labels = _load_array(folder / _LABELS, "i", (None, 3))
-            if labels.min(initial=0) < 0 or (labels[:, :2] >= (som.grid_.num_nodes, len(classes))).any():
-                raise ValueError(f"SavedMap: {folder / _LABELS} must hold nodes and classes of the map, got others")
-        return cls(som, scaling, hits, names, label_column, classes, labels, evaluation)
+        arrays = folder.load_file(_NODES)
+        where = folder.path / f"{_NODES}.safetensors"
+        hits = arrays.get(_HITS)
+        if hits is None or hits.dtype != torch.int64 or hits.shape != (grid.num_nodes,):
+            raise ValueError(f"{where} must hold the hits of each of the {grid.num_nodes} nodes, got others")
+        labels = arrays.get(_LABELS)
+        if record.classes is not None:
+            _check_labels(labels, grid.num_nodes, len(record.classes), str(where))
+        return cls(som, record, hits.numpy(), None if labels is None else labels.numpy(), evaluation)
 
 
-def load_som(path: str | os.PathLike[str]) -> SavedMap:
-    """The map that ``somvae som fit`` or :meth:`SavedMap.save` wrote, see :class:`SavedMap`."""
-    return SavedMap.load(path)
+def is_complete(folder: ResultFolder) -> bool:
+    """Whether the training of the map in a folder was completed."""
+    return f"{_NODES}.safetensors" in folder.files
 
 
-def check_folder(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Whether a map may be written there; nothing is touched.
+def save_state(folder: ResultFolder, state: MapState) -> None:
+    """Writes the state of a training after an epoch, whose record is the last one of its history."""
+    more = {"generator": state.generator, "starts_on_a_line": state.starts_on_a_line}
+    folder.save_checkpoint(len(state.history), {_CODEBOOK: state.codebook}, more, {HISTORY: state.history[-1:]})
+
+
+def map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = None) -> MapState:
+    """The state of a training after an epoch, by default the last one.
 
     Raises:
-        FileExistsError: the folder is not empty and ``overwrite`` is not set, ``path`` is a file, or what would be
-            overwritten is no map: files of its names without its ``config.json``.
-        PermissionError: the folder, or the one to make it in, must not be written to.
+        FileNotFoundError: no epoch was completed.
+        ValueError: a file is damaged, or not one of this map.
     """
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"SavedMap: {folder} must be a folder, but a file is there")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise FileExistsError(f"SavedMap: {folder} is not empty; choose another folder, or set overwrite")
-        files = (_CONFIG, _CODEBOOK, _HITS, _LABELS, _METRICS, *(f"{picture}.png" for picture in _PICTURES))
-        held = [name for name in files if (folder / name).exists()]
-        if held and not _is_map(folder):
-            raise FileExistsError(
-                f"SavedMap: {folder} holds {held[0]} but no {_CONFIG} of a map, so it is not overwritten; choose "
-                "another folder"
-            )
-    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not place.is_dir():
-        raise FileExistsError(f"SavedMap: {folder} must be in a folder, but {place} is a file")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(f"SavedMap: {folder} must be a folder to write to, but {place} does not allow it")
+    codebook = folder.load_weights(epoch).get(_CODEBOOK)
+    expected = (record.grid.num_nodes, record.dim)
+    if codebook is None or codebook.dtype not in (torch.float32, torch.float64) or codebook.shape != expected:
+        got = "none" if codebook is None else f"{codebook.dtype} of shape {list(codebook.shape)}"
+        raise ValueError(f"{folder.path}: the codebook must be of floats and shape {list(expected)}, got {got}")
+    if not codebook.isfinite().all():
+        raise ValueError(f"{folder.path}: the codebook must be finite, got NaN or infinity")
+    history = folder.load_log(HISTORY, epoch)
+    state = folder.load_state(epoch)
+    generator, on_a_line = (state.get(name) for name in ("generator", "starts_on_a_line"))
+    if not isinstance(generator, Tensor):
+        generator = torch.Generator().get_state()  # of a map that was saved when its training was over
+    return MapState(codebook, history, generator, on_a_line is True)
 
 
-def _is_map(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / _CONFIG).read_bytes())
-    except (OSError, ValueError):
-        # An overwriting that was interrupted leaves no config, but a codebook with hits.
-        return not (folder / _CONFIG).exists() and (folder / _CODEBOOK).exists() and (folder / _HITS).exists()
-    return isinstance(config, dict) and "map_format" in config
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / _CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"SavedMap: {folder} must be the folder of a map, but it has no {_CONFIG}")
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"SavedMap: {path} must be JSON, but it is not: {error}") from error
-    if not isinstance(config, dict) or "map_format" not in config:
-        what = "a run of somvae fit; use it without som" if isinstance(config, dict) and "model" in config else "none"
-        raise ValueError(f"SavedMap: {folder} must be the folder of a map that somvae som fit wrote, but it is {what}")
-    if config["map_format"] != _FORMAT:
-        raise ValueError(
-            f"SavedMap: {path} must have map_format {_FORMAT}, got {config['map_format']}, written by somvae_ext "
-            f"{config.get('somvae_ext', 'of unknown version')}; this is {__version__}"
-        )
-    return config
-
-
-def _load_array(path: Path, kind: str, shape: tuple[int | None, ...]) -> Array:
-    expected = ", ".join("any" if size is None else str(size) for size in shape)
-    expected = f"{'an array of integers' if kind == 'i' else 'an array of floats'} of shape [{expected}]"
-    if not path.is_file():
-        raise FileNotFoundError(f"SavedMap: {path} must be there for a map, but it is not")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"SavedMap: {path} must be {expected}, but it is broken") from error
-    fits = isinstance(array, np.ndarray) and array.dtype.kind == kind and array.ndim == len(shape) and array.size > 0
-    if not fits or any(size not in (None, there) for size, there in zip(shape, array.shape, strict=True)):
-        got = f"{array.dtype} of shape {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
-        raise ValueError(f"SavedMap: {path} must be {expected}, got {got}")
-    return array
-
-
-def _history(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"SavedMap: {path} must be there for a map, but it is not")
-    records = []
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise ValueError(
-                f"SavedMap: {path} must hold the record of an epoch in each line, but line {number} is none"
-            )
-        records.append(record)
-    return records
+def _check_labels(labels: Tensor | None, num_nodes: int, num_classes: int, where: str) -> None:
+    fits = labels is not None and labels.dtype == torch.int64 and labels.dim() == 2 and labels.shape[1] == 3
+    if fits:
+        assert labels is not None
+        limits = torch.tensor([num_nodes, num_classes])
+        fits = bool((labels >= 0).all() and (labels[:, :2] < limits).all())
+    if not fits:
+        raise ValueError(f"{where} must hold nodes and classes of the map, got others")
 
 
 def _numpy(codebook: Any) -> Array:
-    return codebook.cpu().numpy() if isinstance(codebook, torch.Tensor) else np.asarray(codebook)
+    return codebook.cpu().numpy() if isinstance(codebook, Tensor) else np.asarray(codebook)

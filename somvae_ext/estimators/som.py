@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
-from typing import Any, Literal, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torch import Tensor
 from somvae_ext import som
 from somvae_ext.arrays import as_array, as_floats, like_input, real_numbers, table_rows
 from somvae_ext.estimators.features import check_columns, features_restored_on_failure
-from somvae_ext.estimators.progress import EpochBar
 from somvae_ext.grid import Connectivity, Grid, Topology
+from somvae_ext.processes import Processes, local_device
+from somvae_ext.progress import Progress
 from somvae_ext.som import (
     ArrayRows,
     Distance,
@@ -28,7 +29,6 @@ from somvae_ext.som import (
     MetricName,
     Missing,
     Neighborhood,
-    Processes,
     Record,
     Rows,
     Schedule,
@@ -43,6 +43,22 @@ Array = NDArray[Any] | Tensor
 Data = ArrayLike | Tensor | Iterable[Any]
 
 _ORDERED_STARTS = ("pca", "kmeans")
+
+
+class MapState(NamedTuple):
+    """All that a map's training needs to go on where it stopped.
+
+    Args:
+        codebook: the codes ``[K, D]`` after the last epoch.
+        history: the records so far.
+        generator: state of what draws mini-batches.
+        starts_on_a_line: whether the codes began on a line, on which the neighbourhood's default width depends.
+    """
+
+    codebook: Tensor
+    history: list[Record]
+    generator: Tensor
+    starts_on_a_line: bool
 
 
 class SOM(TransformerMixin, BaseEstimator):
@@ -117,9 +133,10 @@ class SOM(TransformerMixin, BaseEstimator):
     random_state : int, RandomState or None
         Draws the start and the mini-batches. The same seed gives the same bits, if a loader gives the same batches.
     device : str, torch.device or None
-        Where to train; by default where the data are.
+        Where to train; by default where the data are. With ``distributed``, ``"cuda"`` is the GPU whose number is the
+        process's ``LOCAL_RANK``.
     verbose : bool
-        A progress bar with the quantization error (needs tqdm).
+        The quantization error of each epoch on stderr: a progress bar on a terminal (needs tqdm), lines elsewhere.
 
     Attributes
     ----------
@@ -229,10 +246,26 @@ class SOM(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            A parameter out of range, or data that cannot be trained on; the sentence says which row and column.
+            A parameter out of range, or data that cannot be trained on; the sentence says which row and column. With
+            ``distributed``, also codes that are not the same bits in all processes.
+        """
+        return self._fit(X, sample_weight)
+
+    def _fit(
+        self,
+        X: Data,
+        sample_weight: ArrayLike | Tensor | None = None,
+        *,
+        earlier: MapState | None = None,
+        keep: Callable[[MapState], None] | None = None,
+    ) -> Self:
+        """:meth:`fit`, which can go on where an earlier training of the same rows was interrupted.
+
+        ``keep`` is called after each epoch with the state to go on from; of several processes the first alone calls it.
         """
         self.check_parameters()
-        processes = Processes(self.distributed, self._device(X))
+        device = self._device(X)
+        processes = Processes.joined(device, owner="SOM") if self.distributed else Processes.alone(device)
         with features_restored_on_failure(self):
             error, rows = None, None
             try:
@@ -242,59 +275,40 @@ class SOM(TransformerMixin, BaseEstimator):
                 self._metric().on(torch.empty(0, rows.dim))  # says so now if there are too few or too many weights
             except ValueError as refused:
                 error = refused
-            processes.only_if_all(error)
+            processes.raise_if_any_failed(error)
             assert rows is not None
-            return self._train(rows, X, processes)
+            return self._train(rows, X, processes, earlier, keep)
 
-    def _train(self, rows: Rows, X: Data, processes: Processes) -> Self:
-        metric = self._metric()
-        processes.agree("the number of features", rows.dim)
-        processes.agree("the dtype of the rows", str(rows.values.dtype))
-        init = self.init if isinstance(self.init, str) else "an array"
-        processes.agree("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
+    def _train(
+        self,
+        rows: Rows,
+        X: Data,
+        processes: Processes,
+        earlier: MapState | None,
+        keep: Callable[[MapState], None] | None,
+    ) -> Self:
+        self._agree(rows, processes)
         if isinstance(rows, ArrayRows):
             rows.normalize_weights(processes)
             som.check_columns(rows, processes)
-        seed = processes.gather(self._seed())[0]
-        codebook, grid = self._start(rows, processes, seed)
-        processes.share(codebook)
-        self._starts_on_a_line = self._is_line(codebook)
-        shared: dict[str, Any] = {
-            "metric": metric,
-            "neighborhood": self.neighborhood,
-            "n_epochs": self.n_epochs,
-            "sigma": self._sigma,
-            "stop": None if self.tol is None else som.no_longer_better(self.tol, self.patience),
-        }
-        with EpochBar(self.n_epochs, shown=self.verbose and processes.rank == 0) as bar:
-            history: list[Record]
+        seed = processes.broadcast(self._seed())
+        generator = torch.Generator().manual_seed(seed)
+        if earlier is None:
+            codebook, grid = self._start(rows, processes, seed)
+            processes.copy_from_first(codebook)
+            self._starts_on_a_line = self._is_line(codebook)
+        else:
+            codebook, grid = self._go_on_from(earlier, rows, generator)
+        history = [] if earlier is None else list(earlier.history)
 
-            def after_epoch(record: Record) -> None:
-                if isinstance(rows, StreamRows) and record["epoch"] == 1:  # which has seen all rows for the first time
-                    som.check_columns(rows, processes)
-                bar.show(record)
+        def after_epoch(record: Record, codebook: Tensor) -> None:
+            history.append(record)
+            if keep is not None:
+                state = MapState(codebook, history, generator.get_state(), self._starts_on_a_line)
+                processes.from_first(lambda: keep(state))
 
-            if self.algorithm == "batch":
-                codebook, history = som.train_batch(
-                    rows,
-                    codebook,
-                    grid,
-                    track_topographic_error=self.track_topographic_error,
-                    processes=processes,
-                    report=after_epoch,
-                    **shared,
-                )
-            else:
-                generator = torch.Generator().manual_seed(seed)
-
-                def batches() -> Iterable[som.Chunk]:
-                    if isinstance(rows, StreamRows):
-                        return rows.batches()
-                    return rows.batches(int(self.batch_size), generator)
-
-                codebook, history = som.train_minibatch(
-                    batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, report=after_epoch, **shared
-                )
+        codebook = self._run_epochs(rows, codebook, grid, generator, tuple(history), processes, after_epoch)
+        processes.agree_on_bits("the codebook", [codebook])
         self.grid_ = grid
         self.history_ = history
         self.n_epochs_ = len(history)
@@ -303,9 +317,57 @@ class SOM(TransformerMixin, BaseEstimator):
         for stale in ("labels_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
-            found = som.assign(rows, codebook, grid, metric, processes=processes)
+            found = som.assign(rows, codebook, grid, self._metric(), processes=processes)
             self.labels_, self.quantization_error_ = like_input(found.index, X), found.quantization_error
         return self
+
+    def _agree(self, rows: Rows, processes: Processes) -> None:
+        """Whether all processes train the same map on rows of the same kind."""
+        processes.agree("the number of features", rows.dim)
+        processes.agree("the dtype of the rows", str(rows.values.dtype))
+        init = self.init if isinstance(self.init, str) else "an array"
+        processes.agree("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
+        processes.agree("tol and patience", (self.tol, self.patience))
+
+    def _run_epochs(
+        self,
+        rows: Rows,
+        codebook: Tensor,
+        grid: Grid,
+        generator: torch.Generator,
+        earlier: Sequence[Record],
+        processes: Processes,
+        after_epoch: som.Report,
+    ) -> Tensor:
+        """The codes after all epochs that follow the ``earlier`` ones; the generator draws mini-batches."""
+
+        def report(record: Record, codebook: Tensor) -> None:
+            if isinstance(rows, StreamRows) and record["epoch"] == len(earlier) + 1:  # which has seen all rows for once
+                som.check_columns(rows, processes)
+            after_epoch(record, codebook)
+            # The error first: a narrow terminal cuts what comes last.
+            shown = {"quantization_error": record["quantization_error"]} | record
+            progress.after_epoch({name: value for name, value in shown.items() if name != "epoch"})
+
+        def batches() -> Iterable[som.Chunk]:
+            return rows.batches() if isinstance(rows, StreamRows) else rows.batches(int(self.batch_size), generator)
+
+        shared: dict[str, Any] = {
+            "metric": self._metric(),
+            "neighborhood": self.neighborhood,
+            "n_epochs": self.n_epochs,
+            "sigma": self._sigma,
+            "stop": None if self.tol is None else som.early_stopping(self.tol, self.patience),
+            "earlier": earlier,
+            "report": report,
+        }
+        with Progress(self.n_epochs, shown=bool(self.verbose) and processes.is_first, done=len(earlier)) as progress:
+            if self.algorithm == "batch":
+                tracked = self.track_topographic_error
+                return som.train_batch(
+                    rows, codebook, grid, track_topographic_error=tracked, processes=processes, **shared
+                )[0]
+            return som.train_minibatch(batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, **shared)[0]
 
     def partial_fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
         """One mini-batch step with these rows, which are not kept.
@@ -329,7 +391,7 @@ class SOM(TransformerMixin, BaseEstimator):
         with features_restored_on_failure(self):
             rows = self._rows(X, sample_weight, reset=fresh)
             assert isinstance(rows, ArrayRows)
-            alone = Processes(False, rows.values.device)
+            alone = Processes.alone(rows.values.device)
             rows.normalize_weights(alone)
             return self._go_on(rows, X, alone)
 
@@ -425,7 +487,7 @@ class SOM(TransformerMixin, BaseEstimator):
         connectivity: Connectivity | None = None,
     ) -> som.Assignment:
         rows = self._new_rows(X, sample_weight)
-        rows.normalize_weights(Processes(False, rows.values.device))
+        rows.normalize_weights(Processes.alone(rows.values.device))
         codebook = rows.values.tensor(self.codebook_)
         return som.assign(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
 
@@ -504,7 +566,7 @@ class SOM(TransformerMixin, BaseEstimator):
         device = torch.device(where)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"SOM: device must be one that torch can use, got {str(device)!r} where it finds no GPU")
-        return device
+        return local_device(device, owner="SOM") if self.distributed else device
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -534,6 +596,21 @@ class SOM(TransformerMixin, BaseEstimator):
         if not codebook.isfinite().all():
             raise ValueError("SOM: init must hold finite values, got NaN or infinity")
         return codebook, grid
+
+    def _go_on_from(self, earlier: MapState, rows: Rows, generator: torch.Generator) -> tuple[Tensor, Grid]:
+        """The codes of an interrupted training, and the grid; the generator is put where it was."""
+        grid = self._grid()
+        if list(earlier.codebook.shape) != [grid.num_nodes, rows.dim] or earlier.codebook.dtype != rows.values.dtype:
+            raise ValueError(
+                f"SOM: the codes to go on from must be {rows.values.dtype} of shape [K, D] = "
+                f"{[grid.num_nodes, rows.dim]}, got {earlier.codebook.dtype} of {list(earlier.codebook.shape)}"
+            )
+        try:
+            generator.set_state(earlier.generator)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError("SOM: the generator's state to go on from must be one of torch, got another") from error
+        self._starts_on_a_line = bool(earlier.starts_on_a_line)
+        return rows.values.tensor(earlier.codebook), grid
 
     def _grid(self) -> Grid:
         periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic

@@ -81,7 +81,7 @@ def plot_iterations(records: Sequence[dict[str, Any]], ax: Axes | None = None) -
     left, and a shade spans the least and the greatest of these steps. The axis' label tells how many.
 
     Args:
-        records: what :meth:`somvae_ext.training.RunFolder.load_iterations` returns, at least one: ``epoch``, and
+        records: what ``ResultFolder.load_log("iterations")`` returns, at least one: ``epoch``, and
             ``losses``, for each term the values of the epoch's steps. Terms that are zero in all steps are left out.
             Step i of the n of epoch e is drawn at e - 1 + i / n, for i from 1 on.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.

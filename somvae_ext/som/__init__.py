@@ -24,17 +24,17 @@ from somvae_ext.som.neighborhoods import (
     smoothed,
     triangle,
 )
-from somvae_ext.som.processes import Processes
 from somvae_ext.som.relabeling import relabeling
 from somvae_ext.som.rows import ArrayRows, Chunk, Missing, Rows, SlicedArray, StreamRows, Values, first_batch
 from somvae_ext.som.schedules import SCHEDULES, Schedule, value_at
 from somvae_ext.som.training import (
     Assignment,
     Record,
+    Report,
     StepResult,
     assign,
     check_columns,
-    no_longer_better,
+    early_stopping,
     node_sums,
     step,
     train_batch,
@@ -52,8 +52,8 @@ __all__ = [
     "MetricName",
     "Missing",
     "Neighborhood",
-    "Processes",
     "Record",
+    "Report",
     "Rows",
     "Schedule",
     "SlicedArray",
@@ -64,6 +64,7 @@ __all__ = [
     "assign",
     "bubble",
     "check_columns",
+    "early_stopping",
     "fastsom_gaussian",
     "first_batch",
     "gaussian",
@@ -72,7 +73,6 @@ __all__ = [
     "lay_out",
     "lie_on_a_line",
     "mexican_hat",
-    "no_longer_better",
     "node_sums",
     "pull",
     "relabeling",

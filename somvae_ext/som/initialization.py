@@ -16,8 +16,8 @@ from torch import Tensor
 from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
 from somvae_ext.grid import Grid
+from somvae_ext.processes import Processes
 from somvae_ext.som.metrics import Metric
-from somvae_ext.som.processes import Processes
 from somvae_ext.som.rows import ArrayRows, Values
 from somvae_ext.som.schedules import exponential
 from somvae_ext.som.training import train_batch
@@ -321,7 +321,7 @@ def _check_rows(owner: str, z: Tensor) -> None:
 def _batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
     """Codes of a batch SOM that starts from a plane and narrows from half of the longer side to ``final_sigma``."""
     rows = ArrayRows(z, Values(z.dtype, z.device))
-    sample = rows.sample(sample_rows("pca", grid.num_nodes, rows.dim), Processes(False, z.device)).x
+    sample = rows.sample(sample_rows("pca", grid.num_nodes, rows.dim), Processes.alone(z.device)).x
     start = initial_codebook(sample, grid, "pca")
     initial_sigma = max(max(grid.rows, grid.cols) / 2, final_sigma)
     codes, _ = train_batch(

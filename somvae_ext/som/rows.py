@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somvae_ext.arrays import as_array, real_numbers
-from somvae_ext.som.processes import Processes
+from somvae_ext.processes import Processes
 
 Missing = Literal["error", "ignore"]
 
@@ -278,7 +278,7 @@ class ArrayRows:
         x[here] = own.x
         weight = torch.zeros(len(chosen), dtype=torch.float64, device=x.device)
         weight[here] = 1.0 if own.weight is None else own.weight
-        processes.add(x, weight)
+        x, weight = processes.sum(x, weight)
         return Chunk(x, weight)
 
     def _chunk(self, rows: slice | Tensor) -> Chunk:
@@ -363,8 +363,8 @@ class StreamRows:
         if processes.number == 1:
             return Chunk(x, None)
         number = processes.gather(len(x))[0]
-        shared = x if processes.rank == 0 else x.new_zeros(number, self.dim)
-        processes.add(shared)
+        shared = x if processes.is_first else x.new_empty(number, self.dim)
+        processes.copy_from_first(shared)
         return Chunk(shared, None)
 
 

@@ -15,7 +15,7 @@ held.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +24,14 @@ from torch import Tensor
 
 from somvae_ext import ops
 from somvae_ext.grid import Connectivity, Grid
+from somvae_ext.processes import Processes
 from somvae_ext.som.metrics import Metric, WinnerSearch
 from somvae_ext.som.neighborhoods import Neighborhood, pull
-from somvae_ext.som.processes import Processes
 from somvae_ext.som.rows import Chunk, Rows
 
 Record = dict[str, float]
-Report = Callable[[Record], None]
+Report = Callable[[Record, Tensor], None]
+"""Called after each epoch with its record and the codes ``[K, D]`` after it."""
 
 
 class NodeSums(NamedTuple):
@@ -106,7 +107,7 @@ class _EpochSums:
         if processes.number == 1:
             return self.sums
         total, count = self.sums.total.double(), self.sums.count
-        processes.add(total, count, self.scalars)
+        total, count, self.scalars = processes.sum(total, count, self.scalars)
         return NodeSums(total, count)
 
 
@@ -124,6 +125,7 @@ def train_batch(
     stop: Callable[[list[Record]], bool] | None = None,
     processes: Processes | None = None,
     report: Report | None = None,
+    earlier: Sequence[Record] = (),
 ) -> tuple[Tensor, list[Record]]:
     """Trains by the batch rule.
 
@@ -140,18 +142,20 @@ def train_batch(
             :func:`~somvae_ext.evaluation.topographic_error`.
         stop: sees the records so far, after each epoch; True ends the training.
         processes: that train this map together; by default this one alone.
-        report: called with each epoch's record.
+        report: see :data:`Report`.
+        earlier: the records of the epochs after which an interrupted training is to go on, ``codebook`` being what it
+            had then.
 
     Returns:
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``quantization_error`` and, if
         tracked, ``topographic_error_8`` (or of another connectivity), both of the codes at the epoch's start.
     """
-    processes = processes or Processes(False, codebook.device)
-    history: list[Record] = []
+    processes = processes or Processes.alone(codebook.device)
+    history: list[Record] = list(earlier)
     hints: dict[int, Tensor] = {}
     counted = (connectivity or grid.connectivities[-1]) if track_topographic_error else None
     gaps = any(processes.gather(int(rows.gaps)))  # all count alike
-    for epoch in range(n_epochs):
+    for epoch in _epochs_left(history, n_epochs, stop):
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
         for number, chunk in enumerate(rows.chunks()):
@@ -164,7 +168,7 @@ def train_batch(
         codebook = pull(codebook, total, count, grid, neighborhood, width)
         history.append(_record(epoch, width, epoch_sums.scalars, counted))
         if report is not None:
-            report(history[-1])
+            report(history[-1], codebook)
         if stop is not None and stop(history):
             break
     return codebook, history
@@ -172,8 +176,7 @@ def train_batch(
 
 def check_columns(rows: Rows, processes: Processes) -> None:
     """Refuses features that have had no value in the rows of any process, see :meth:`Values.check_columns`."""
-    seen = rows.seen.double()
-    processes.add(seen)
+    (seen,) = processes.sum(rows.seen.double())
     rows.values.check_columns(seen > 0)
 
 
@@ -250,6 +253,7 @@ def train_minibatch(
     gaps: bool = False,
     stop: Callable[[list[Record]], bool] | None = None,
     report: Report | None = None,
+    earlier: Sequence[Record] = (),
 ) -> tuple[Tensor, list[Record]]:
     """Trains by the mini-batch rule.
 
@@ -264,8 +268,8 @@ def train_minibatch(
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``alpha`` and ``quantization_error``,
         the mean over the rows, each with the codes before its step.
     """
-    history: list[Record] = []
-    for epoch in range(n_epochs):
+    history: list[Record] = list(earlier)
+    for epoch in _epochs_left(history, n_epochs, stop):
         rate, width = alpha(epoch), sigma(epoch)
         errors = _EpochSums(codebook)
         for x, weight in batches():
@@ -284,7 +288,7 @@ def train_minibatch(
             errors.add_errors(result.distance, None, weight)
         history.append(_record(epoch, width, errors.scalars, None) | {"alpha": rate})
         if report is not None:
-            report(history[-1])
+            report(history[-1], codebook)
         if stop is not None and stop(history):
             break
     return codebook, history
@@ -309,12 +313,12 @@ def assign(
         _winners(search, grid, chunk, rows.gaps, connectivity, None, errors).to("cpu", copy=False)
         for chunk in rows.chunks()
     ]
-    (processes or Processes(False, codebook.device)).add(errors.scalars)
-    mass, distance, misplaced = errors.scalars.tolist()
+    (scalars,) = (processes or Processes.alone(codebook.device)).sum(errors.scalars)
+    mass, distance, misplaced = scalars.tolist()
     return Assignment(torch.cat(index), distance / mass, misplaced / mass)
 
 
-def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool]:
+def early_stopping(tol: float, patience: int) -> Callable[[list[Record]], bool]:
     """For ``stop``: the quantization error has not fallen by the share ``tol`` in the last ``patience`` epochs.
 
     The first record is left out: codes that begin as rows of the data fit them better than a wide neighbourhood does.
@@ -325,6 +329,12 @@ def no_longer_better(tol: float, patience: int) -> Callable[[list[Record]], bool
         return len(errors) > patience and errors[-1] >= (1 - tol) * errors[-1 - patience]
 
     return stop
+
+
+def _epochs_left(history: list[Record], n_epochs: int, stop: Callable[[list[Record]], bool] | None) -> range:
+    """The epochs to come, none where an earlier training had ended."""
+    has_ended = len(history) > 0 and stop is not None and stop(history)
+    return range(0) if has_ended else range(len(history), n_epochs)
 
 
 def _weighted_sum(values: Tensor, weight: Tensor | None) -> float | Tensor:

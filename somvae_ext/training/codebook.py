@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from somvae_ext.nn import Quantizer, SOMQuantizer
-from somvae_ext.training.processes import add_up
+from somvae_ext.processes import Processes
 from somvae_ext.training.trainable import Relabelled, WithLatentVariance
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
@@ -140,7 +139,7 @@ def relabel(
     model: CodebookModel,
     optimizers: Sequence[torch.optim.Optimizer],
     train: Dataset[dict[str, Tensor]],
-    fabric: Fabric,
+    processes: Processes,
     *,
     seed: int,
 ) -> Tensor:
@@ -150,7 +149,7 @@ def relabel(
         model: a :class:`~somvae_ext.training.trainable.Relabelled` one.
         optimizers: their moments of the codes and of the transitions move along.
         train: where the samples come from that show which nodes should be neighbours.
-        fabric: knows the processes, of which the first decides.
+        processes: those that train the model; the first decides.
         seed: of the training.
 
     Returns:
@@ -158,7 +157,7 @@ def relabel(
     """
     assert isinstance(model, Relabelled)
     x = _random_samples(model, train, _ENCODINGS_FOR_PLACES, torch.Generator().manual_seed(seed))
-    order: Tensor = fabric.broadcast(model.find_places(x, seed=seed) if fabric.is_global_zero else None)  # type: ignore[assignment]
+    order = processes.from_first(lambda: model.find_places(x, seed=seed))
     for parameter, axes in model.relabel(order):
         for optimizer in optimizers:
             for name, value in optimizer.state.get(parameter, {}).items():
@@ -168,7 +167,7 @@ def relabel(
     return order.cpu()
 
 
-def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:
+def update_ema_codebook(model: CodebookModel, output: Any, processes: Processes) -> None:
     """Moves a codebook of moving averages by what its codes won in the batches of all processes; others stay.
 
     Called by all processes after each step of the optimizers, however many samples each has. Encodings that the
@@ -177,14 +176,14 @@ def follow_averages(model: CodebookModel, output: Any, fabric: Fabric) -> None:
     Args:
         model: the model with the codebook.
         output: what its forward pass gave for this process's batch.
-        fabric: knows the processes.
+        processes: those that train the model.
     """
     quantizer = model.quantizer
     if quantizer.update == "ema":
-        quantizer.update_codebook(*add_up(fabric, quantizer.statistics(output.z_e, output.indices)))
+        quantizer.update_codebook(*processes.sum(*quantizer.statistics(output.z_e, output.indices)))
 
 
-def follow_variance(model: CodebookModel, output: Any, fabric: Fabric) -> None:
+def update_latent_variance(model: CodebookModel, output: Any, processes: Processes) -> None:
     """Takes the variance of the encodings of all processes' batches into that of a model with a warm-up.
 
     Called by all processes after each step of the optimizers once the warm-up is over.
@@ -192,10 +191,10 @@ def follow_variance(model: CodebookModel, output: Any, fabric: Fabric) -> None:
     Args:
         model: the model with the codebook.
         output: what its forward pass gave for this process's batch.
-        fabric: knows the processes.
+        processes: those that train the model.
     """
     if warm_up_epochs(model) > 0 and isinstance(model, WithLatentVariance):
-        (moments,) = add_up(fabric, [model.latent_moments(output)])
+        (moments,) = processes.sum(model.latent_moments(output))
         model.update_latent_variance(moments)
 
 

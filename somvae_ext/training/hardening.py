@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,8 +15,8 @@ from somvae_ext.models import SOMVAE
 from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.nn.quantizer import finite_rows
 from somvae_ext.nn.soft_assignment import log_soft_assignment, sharpened
+from somvae_ext.processes import Processes
 from somvae_ext.training.batches import batches
-from somvae_ext.training.processes import add_up
 
 
 class HardeningTargets:
@@ -29,22 +28,22 @@ class HardeningTargets:
     Args:
         model: the model at the start of the epoch, in evaluation mode.
         train: all training samples, in a dtype that the model takes.
-        fabric: knows the processes, each of which looks at a share of the samples.
+        processes: those that train the model, each of which looks at a share of the samples.
     """
 
-    def __init__(self, model: SOMVAE, train: Dataset[dict[str, Tensor]], fabric: Fabric) -> None:
+    def __init__(self, model: SOMVAE, train: Dataset[dict[str, Tensor]], processes: Processes) -> None:
         self._shape = model.config.input_shape
         self._encoder = copy.deepcopy(model.encoder).eval().requires_grad_(False)
         self._codebook = model.quantizer.codebook.detach().clone()
         frequencies = torch.zeros(model.num_clusters, dtype=torch.float64, device=self._codebook.device)
         length = max(1, train[0]["x"].numel() // math.prod(self._shape))  # frames of a series
-        share = range(fabric.global_rank, len(train), fabric.world_size)  # type: ignore[arg-type]
+        share = range(processes.rank, len(train), processes.number)  # type: ignore[arg-type]
         # With a generator of its own: a loader draws a seed, which must not be of the training's random numbers.
         for batch in batches(train, max(1, FRAMES_AT_ONCE // length), share, torch.Generator()):
             log_s = self._log_shares(batch)
             # An encoding that is not finite would make a target of nothing of all others.
             frequencies += log_s[finite_rows(log_s)].exp().double().sum(dim=0)
-        (self._frequencies,) = add_up(fabric, [frequencies])
+        (self._frequencies,) = processes.sum(frequencies)
 
     def __call__(self, fields: Mapping[str, Tensor]) -> Tensor:
         """Targets ``[..., K]`` of the clean samples of a batch; zeros where they are masked."""
@@ -66,8 +65,8 @@ class HardeningTargets:
         return log_soft_assignment(self._encoder(frames).reshape(-1, self._codebook.shape[1]), self._codebook)
 
 
-def hardening_targets(model: Any, train: Dataset[dict[str, Tensor]], fabric: Fabric) -> HardeningTargets | None:
+def hardening_targets(model: Any, train: Dataset[dict[str, Tensor]], processes: Processes) -> HardeningTargets | None:
     """The targets of an epoch that begins, of a model whose loss has a use for them."""
     if getattr(getattr(model, "config", None), "hardening", 0) > 0:
-        return HardeningTargets(model, train, fabric)
+        return HardeningTargets(model, train, processes)
     return None

@@ -1,13 +1,14 @@
-"""``somvae som fit``: train a map on a table."""
+"""``somvae som fit``: train a map on a table; one process, or those that ``torchrun`` has started."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from somvae_ext.cli.info import print_table
 from somvae_ext.cli.seeds import check_seed
@@ -18,71 +19,187 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from numpy.typing import NDArray
 
-    from somvae_ext.data.feature_scaling import FeatureScaling
+    from somvae_ext.data.feature_scaling import FeatureScaling, ScalingKind
     from somvae_ext.data.tables import Table
     from somvae_ext.estimators import SOM
+    from somvae_ext.estimators.map_record import MapRecord
+    from somvae_ext.estimators.saved_map import SavedMap
+    from somvae_ext.estimators.som import MapState
+    from somvae_ext.processes import Processes
+    from somvae_ext.store import ResultFolder
+
+# What a resumed training may be told anew; everything else is that of the map.
+_RESUME_OPTIONS = {"resume", "from_epoch", "device", "threads", "quiet"}
+_SCALING: ScalingKind = "standard"
+
+
+class Setting(NamedTuple):
+    """What to train, on what, and where it is kept; ``state`` is that of an interrupted training."""
+
+    som: SOM
+    table: Table
+    record: MapRecord
+    folder: ResultFolder
+    state: MapState | None
 
 
 def run(options: Namespace) -> None:
     # All imports first: a missing extra should be known before the training, not after it.
-    import numpy as np
     import torch
 
     import somvae_ext.plotting  # noqa: F401
-    from somvae_ext.cli.som.plot import draw
-    from somvae_ext.data.feature_scaling import FeatureScaling
-    from somvae_ext.data.tables import read_table
-    from somvae_ext.estimators import SOM, SavedMap
-    from somvae_ext.estimators.saved_map import check_folder
+    from somvae_ext.processes import launched
 
     # Whatever can be known to fail is refused before anything is written, the cheap checks before the data are read.
     _check(options)
-    given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
-    som = SOM(**estimator_parameters(given), verbose=not options.quiet)
+    processes = launched(options.device or "cpu")
+    with processes.failing_together():
+        setting = _new(options, processes) if options.resume is None else _resumed(options, processes)
+    if setting.record.threads is not None:
+        torch.set_num_threads(setting.record.threads)
+    with processes.entered_by_first(setting.folder.claim()):
+        start = time.perf_counter()
+        saved = _train(setting, processes)
+        if processes.is_first:
+            _report(setting, saved, time.perf_counter() - start)
+
+
+def _new(options: Namespace, processes: Processes) -> Setting:
+    from somvae_ext.data.feature_scaling import FeatureScaling
+    from somvae_ext.data.tables import read_table
+    from somvae_ext.estimators import SOM
+    from somvae_ext.estimators.map_record import MapRecord
+    from somvae_ext.store import ResultFolder
+
+    if options.data is None:
+        raise ValueError("DATA is missing; the same command with --help says what goes where")
+    if options.from_epoch is not None:
+        raise ValueError("--from-epoch is for --resume, which is not given")
+    # By identity, because 0 equals False: a 0 must reach the checks below.
+    set_options = {name: value for name, value in vars(options).items() if value is not None and value is not False}
+    given = {"seed": 0} | set_options
+    if processes.number > 1 and given.get("algorithm") == "minibatch":
+        raise ValueError("--algorithm must be batch under torchrun, got minibatch")
+    som = SOM(**estimator_parameters(given) | _how(options, processes))
     som.check_parameters()
     path = Path(options.data)
-    folder = Path(options.out or Path("runs") / f"som-{path.stem}")
-    check_folder(folder, overwrite=options.overwrite)
-    if not options.quiet:
+    folder = ResultFolder.create(options.out or Path("runs") / f"som-{path.stem}", "map", overwrite=options.overwrite)
+    if not options.quiet and sys.stderr.isatty():
         import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
     table = read_table(path, label_column=options.label_column)
     table.check(gaps=som.missing == "ignore", remedy="fill the gap, or set --missing ignore")
     _check_number_of_rows(som, table)
+    scaling = FeatureScaling.fit(options.scaling or _SCALING, (block.x for block in table.blocks()), table.dim)
+    record = MapRecord.of_estimator(
+        som,
+        table.dim,
+        scaling,
+        feature_names=table.columns,
+        label_column=options.label_column,
+        classes=_classes(table),
+        data=str(path.resolve()),
+        fingerprint=table.fingerprint(),
+        threads=options.threads,
+    )
+    return Setting(som, table, record, folder, None)
 
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    scaling = FeatureScaling.fit(options.scaling, (block.x for block in table.blocks()), table.dim)
-    start = time.perf_counter()
-    with _scaled(table, scaling) as x:
-        with _memory_errors_of(som):
-            som.fit(x)
-        seconds = time.perf_counter() - start
-        nodes = som.grid_.num_nodes
+
+def _resumed(options: Namespace, processes: Processes) -> Setting:
+    from somvae_ext.data.tables import read_table
+    from somvae_ext.estimators.map_record import MapRecord
+    from somvae_ext.estimators.saved_map import is_complete, map_state
+    from somvae_ext.store import ResultFolder
+
+    given = {name for name, value in vars(options).items() if value is not None and value is not False}
+    if others := given - _RESUME_OPTIONS:
+        name = min(others)
+        shown = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
+        raise ValueError(f"--resume goes on with the options of the map, so {shown} must not be given")
+    folder = ResultFolder.open(options.resume, "map")
+    if options.from_epoch is not None:
+        folder.go_back(options.from_epoch)
+    record = MapRecord.of(folder)
+    if is_complete(folder):
+        raise ValueError(f"{folder.path} has completed its training of {folder.last_epoch} epochs")
+    state = map_state(folder, record)
+    if record.data is None:
+        raise ValueError(f"{folder.path} cannot be resumed, because it does not say which data it was trained on")
+    table = read_table(Path(record.data), label_column=record.label_column)
+    if table.fingerprint() != record.fingerprint:
+        raise ValueError(f"{record.data}: must be what {folder.path} was trained on, but its values have changed")
+    som = record.estimator(**_how(options, processes))
+    return Setting(som, table, record, folder, state)
+
+
+def _how(options: Namespace, processes: Processes) -> dict[str, Any]:
+    return {"verbose": not options.quiet, "device": options.device, "distributed": processes.number > 1}
+
+
+def _train(setting: Setting, processes: Processes) -> SavedMap:
+    """The trained map, written; of several processes each trains on its share of the rows."""
+    import numpy as np
+    import torch
+
+    from somvae_ext.estimators.saved_map import SavedMap, save_state
+
+    som, table, record, folder, state = setting
+    if state is None:
+        processes.from_first(lambda: folder.begin(record.to_config()))
+    first, last = (table.num_rows * rank // processes.number for rank in (processes.rank, processes.rank + 1))
+    with _scaled(table.rows(first, last), record.scaling) as x:
+        try:
+            with _memory_errors_of(som):
+                som._fit(x, earlier=state, keep=lambda epoch: save_state(folder, epoch))
+        except KeyboardInterrupt as interrupt:
+            raise type(interrupt)(_interrupted(folder)) from None
         evaluation = {"quantization_error": som.quantization_error_}
-        topographic = f"topographic_error_{som.grid_.connectivities[-1]}"  # the neighbours that the estimator counts
-        if nodes > 1:
-            evaluation[topographic] = som.topographic_error(x)
-    node = np.asarray(som.labels_)
-    hits = np.bincount(node, minlength=nodes)
-    classes, labels = _counted(table.label, node)
-    saved = SavedMap(som, scaling, hits, table.columns, options.label_column, classes, labels, evaluation)
-    saved.save(folder, overwrite=options.overwrite)
-    pictures = draw(saved, ("hits", "u_matrix"), folder)
+        if som.grid_.num_nodes > 1:
+            errors = processes.gather_numbers([som.topographic_error(x) * len(x), len(x)])
+            misplaced, rows = (sum(column) for column in zip(*errors, strict=True))
+            evaluation[_topographic(som)] = misplaced / rows
+        (labels,) = processes.gather_rows(torch.as_tensor(som.labels_))
+    node = labels.cpu().numpy()
+    hits = np.bincount(node, minlength=som.grid_.num_nodes)
+    saved = SavedMap(som, record, hits, _counted(table, node), evaluation)
+    processes.from_first(lambda: saved.save_results(folder))
+    return saved
 
-    units = "" if scaling.kind == "none" else " (of the scaled data)"
-    print(f"{table.num_rows} rows of {table.dim} features on {som.n_rows} x {som.n_cols} nodes")
+
+def _interrupted(folder: ResultFolder) -> str:
+    if not folder.epochs:
+        return "interrupted before an epoch was complete"
+    return (
+        f"interrupted; {folder.path} keeps the last complete epoch, and somvae som fit --resume {folder.path} goes on "
+        "from there"
+    )
+
+
+def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
+    import numpy as np
+
+    from somvae_ext.cli.som.plot import draw
+
+    som, evaluation = saved.som, saved.evaluation
+    pictures = draw(saved, ("hits", "u_matrix"), setting.folder.save_figure)
+    units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
+    print(f"{setting.table.num_rows} rows of {setting.table.dim} features on {som.n_rows} x {som.n_cols} nodes")
     shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
-    if topographic in evaluation:
-        shown["topographic error"] = f"{evaluation[topographic]:.3f} ({som.grid_.connectivities[-1]} neighbours)"
+    if _topographic(som) in evaluation:
+        shown["topographic error"] = f"{evaluation[_topographic(som)]:.3f} ({som.grid_.connectivities[-1]} neighbours)"
     print_table(
         shown
         | {
-            "nodes used": f"{np.count_nonzero(hits)} of {nodes}",
+            "nodes used": f"{np.count_nonzero(saved.hits)} of {saved.grid.num_nodes}",
             "training": f"{seconds:.1f} s, {som.n_epochs_} epochs",
-            "map": str(folder),
+            "map": str(setting.folder.path),
             "pictures": ", ".join(str(picture) for picture in pictures),
         }
     )
+
+
+def _topographic(som: SOM) -> str:
+    """The name of the topographic error by the neighbours that the estimator counts."""
+    return f"topographic_error_{som.grid_.connectivities[-1]}"
 
 
 def _check(options: Namespace) -> None:
@@ -90,7 +207,8 @@ def _check(options: Namespace) -> None:
 
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
-    check_seed("--seed", options.seed)
+    if options.seed is not None:
+        check_seed("--seed", options.seed)
     if options.device is None:
         return
     kind, _, number = options.device.partition(":")
@@ -128,7 +246,7 @@ def _memory_errors_of(som: SOM) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _scaled(table: Table, scaling: FeatureScaling) -> Iterator[NDArray[Any]]:
-    """The scaled rows ``[N, D]``; of a table on disk in a file of their own, which is gone afterwards."""
+    """The scaled rows ``[N, D]``; of a table on disk in a file without a name, which cannot outlive its process."""
     import numpy as np
 
     if scaling.kind == "none":
@@ -137,23 +255,26 @@ def _scaled(table: Table, scaling: FeatureScaling) -> Iterator[NDArray[Any]]:
     elif not table.is_mapped:
         yield scaling.apply(table.x)
     else:
-        with tempfile.TemporaryDirectory(prefix="somvae-") as folder:
-            name = f"{folder}/scaled.npy"
-            with open(name, "wb") as file:
-                np.lib.format.write_array_header_1_0(
-                    file, {"descr": "<f4", "fortran_order": False, "shape": table.x.shape}
-                )
-                for block in table.blocks():
-                    file.write(np.ascontiguousarray(scaling.apply(block.x), dtype="<f4").data)
-            yield np.load(name, mmap_mode="r")
+        with tempfile.TemporaryFile(prefix="somvae-") as file:
+            for block in table.blocks():
+                file.write(np.ascontiguousarray(scaling.apply(block.x), dtype="<f4").data)
+            file.flush()
+            yield np.memmap(file, dtype="<f4", mode="r", shape=table.x.shape)
 
 
-def _counted(label: NDArray[Any] | None, node: NDArray[np.int64]) -> tuple[list[str] | None, NDArray[np.int64] | None]:
-    """Names of the classes, and rows (node, class, count) of those that occur together."""
+def _classes(table: Table) -> list[str] | None:
+    """Names of the classes."""
     import numpy as np
 
-    if label is None:
-        return None, None
-    classes, which = np.unique(label, return_inverse=True)
+    return None if table.label is None else [str(name) for name in np.unique(table.label).tolist()]
+
+
+def _counted(table: Table, node: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Rows (node, class, count) of those that occur together."""
+    import numpy as np
+
+    if table.label is None:
+        return None
+    _, which = np.unique(table.label, return_inverse=True)
     pairs, count = np.unique(np.stack([node, which.astype(np.int64)], axis=1), axis=0, return_counts=True)
-    return [str(name) for name in classes.tolist()], np.column_stack([pairs, count]).astype(np.int64)
+    return np.column_stack([pairs, count]).astype(np.int64)

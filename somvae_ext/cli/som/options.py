@@ -64,16 +64,17 @@ def _add_fit_options(parser: ArgumentParser) -> None:
         shown = parameters[_PARAMETERS.get(name, name)].default if default is None else default
         add(f"--{name.replace('_', '-')}", f"{help} (default: {shown})", **options)
 
-    add("data", "rows of numbers: .csv, .npy [N, D] or .parquet (needs the extra 'table')", type=str)
+    add("data", "rows of numbers: .csv, .npy [N, D] or .parquet (needs the extra 'table')", type=str, nargs="?")
     add("--out", "folder for the map (default: runs/som- and the name of the data)", type=str)
     add("--overwrite", "replace an earlier map in that folder", action="store_true")
+    add("--resume", "folder of an interrupted training that is to go on, without DATA", type=str)
+    add("--from-epoch", "with --resume: from this epoch, where the checkpoint of the last one is damaged", type=int)
     add("--label-column", "column with classes, which are kept out of the training and drawn on the map", type=str)
     add(
         "--scaling",
         "of each feature: to mean 0 and variance 1, to the range from 0 to 1, or none; a .npy file is scaled into a "
         "temporary file of float32, so that it need not fit into memory (default: standard)",
         choices=list(get_args(ScalingKind)),
-        default="standard",
     )
     add_parameter("missing", "refuse NaN, or leave it out of distances and means", choices=list(get_args(Missing)))
     add_parameter("rows", "rows of the map", type=int)
@@ -106,10 +107,10 @@ def _add_fit_options(parser: ArgumentParser) -> None:
     )
     add_parameter("patience", "how many epochs that are", type=int)
     add("--topographic-error", "record it in every epoch, too, which takes longer", action="store_true")
-    add("--seed", "draws the start and the mini-batches (default: 0)", type=int, default=0)
+    add("--seed", "draws the start and the mini-batches (default: 0)", type=int)
     add("--device", "where to train, cpu or cuda (default: cpu)", type=str)
     add("--threads", "CPU threads (default: as torch does)", type=int)
-    add("--quiet", "no progress bar", action="store_true")
+    add("--quiet", "show no progress", action="store_true")
 
 
 def _add_predict_options(parser: ArgumentParser) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from somvae_ext.cli.output import check_picture_folder
 from somvae_ext.cli.som.options import KINDS
@@ -26,22 +26,30 @@ _MOST_CLASSES = 100
 
 def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401  # a missing extra first
-    from somvae_ext.estimators import load_som
+    from somvae_ext.estimators import SavedMap
+    from somvae_ext.store import ResultFolder
 
-    saved = load_som(options.map)
-    folder = Path(options.out or options.map)
+    folder = ResultFolder.open(options.map, "map")
+    saved = SavedMap.of(folder)
+    out = Path(options.out or options.map)
     kinds = _kinds(saved, options)
     _check(saved, options, kinds)
-    check_picture_folder(
-        folder,
-        [f"{kind}.png" for kind in kinds],
-        may_replace=options.overwrite or folder.resolve() == Path(options.map).resolve(),
-    )
-    folder.mkdir(parents=True, exist_ok=True)
+    is_map = out.resolve() == folder.path.resolve()
+    check_picture_folder(out, [f"{kind}.png" for kind in kinds], may_replace=options.overwrite or is_map)
+    if not is_map:
+        out.mkdir(parents=True, exist_ok=True)
+
+    def save(name: str, figure: Figure, **how: Any) -> Path:
+        from somvae_ext.store import atomic_file
+
+        with atomic_file(out / name) as file:
+            figure.savefig(file, dpi=150, format="png", **how)
+        return out / name
+
     for picture in draw(
         saved,
         kinds,
-        folder,
+        folder.save_figure if is_map else save,
         features=options.features,
         clusters=options.clusters,
         image_shape=options.image_shape,
@@ -52,20 +60,16 @@ def run(options: Namespace) -> None:
 def draw(
     saved: SavedMap,
     kinds: Sequence[str],
-    folder: Path,
+    save: Callable[..., Path],
     *,
     features: Sequence[str] | None = None,
     clusters: int | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> list[Path]:
-    """Writes pictures, named by their kinds, and returns their paths. All are made before the first is written."""
-    from somvae_ext.atomic_file import atomic_file
-
+    """Saves pictures, named by their kinds, and returns their paths. All are made before the first is written."""
     figures = {kind: _figure(saved, kind, features, clusters, image_shape) for kind in kinds}
-    for kind, figure in figures.items():
-        with atomic_file(folder / f"{kind}.png") as file:
-            figure.savefig(file, dpi=150, format="png", bbox_inches="tight")  # long names make wide legends
-    return [folder / f"{kind}.png" for kind in kinds]
+    # Long names make wide legends.
+    return [save(f"{kind}.png", figure, bbox_inches="tight") for kind, figure in figures.items()]
 
 
 def _figure(
@@ -158,7 +162,7 @@ def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
         if len(saved.classes) > _MOST_CLASSES:
             raise ValueError(
                 f"--kind labels can show {_MOST_CLASSES} classes at most, got the {len(saved.classes)} of column "
-                f"{saved.label_column!r}"
+                f"{saved.record.label_column!r}"
             )
     if "clusters" in kinds and (options.clusters is None or not 2 <= options.clusters <= nodes):
         raise ValueError(f"--clusters must be from 2 to the map's {nodes} nodes, got {options.clusters or 'none'}")
@@ -177,7 +181,7 @@ def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
 
 def _feature(saved: SavedMap, name: str) -> int | str:
     """A feature by its name, or by its number where no name is alike."""
-    names, dim = saved.feature_names or [], saved.som.n_features_in_
+    names, dim = saved.feature_names or (), saved.som.n_features_in_
     if name in names:
         return name
     if name.isdecimal() and int(name) < dim:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> None:
     from somvae_ext.data.tables import read_table
-    from somvae_ext.estimators import load_som
+    from somvae_ext.estimators import SavedMap
+    from somvae_ext.store import ResultFolder
 
     check_output(options.output)
-    saved = load_som(options.map)
-    table = read_table(Path(options.data), ignored_column=saved.label_column)
+    saved = SavedMap.of(ResultFolder.open(options.map, "map"))
+    table = read_table(Path(options.data), ignored_column=saved.record.label_column)
     table = table.in_order_of(saved.feature_names, saved.som.n_features_in_, options.map)
     table.check(
         gaps=saved.som.missing == "ignore", remedy=f"{options.map} was trained with --missing error, so fill the gap"

@@ -1,0 +1,111 @@
+"""From the shell, two processes under torchrun train what one trains on their joined batches, or rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from somvae_ext.store import ResultFolder
+
+ROOT = Path(__file__).parents[2]
+SOMVAE = ["fit", "--data", "images.npy", "--epochs", "2", "--threads", "1", "--accelerator", "cpu"]
+VQVAE = [*SOMVAE, "--model", "vqvae"]
+MAP = ["som", "fit", "table.csv", "--rows", "5", "--cols", "6", "--label-column", "class", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def images() -> None:
+    """280 of 400 images are for training: a number that two processes share evenly."""
+    generator = np.random.default_rng(0)
+    centers, which = generator.random((5, 8, 8)), generator.integers(5, size=400)
+    np.save("images.npy", (centers[which] + 0.1 * generator.random((400, 8, 8))).astype(np.float32))
+
+
+def run(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        [sys.executable, *(torchrun if processes > 1 else []), "-m", "somvae_ext", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def trained(processes: int, *command: str) -> tuple[ResultFolder, str]:
+    out = f"by {processes}"
+    done = run(processes, *command, "--out", out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return ResultFolder.open(out), done.stdout
+
+
+@pytest.mark.parametrize("command", [SOMVAE, VQVAE], ids=["somvae", "vqvae"])
+def test_a_model_of_two_processes_is_that_of_one(command: list[str]) -> None:
+    """To what float32 leaves of it, for Adam makes much of small gradients that are rounded differently.
+
+    training/test_processes.py has float64. That both processes end with the same bits ``fit`` sees to itself.
+    """
+    two, output = trained(2, *command, "--batch-size", "35")
+    one, expected = trained(1, *command, "--batch-size", "70")
+    assert output.count("samples of the test split") == 1  # the first process alone reports
+    for got, wanted in zip(two.load_log("metrics"), one.load_log("metrics"), strict=True):
+        assert got["step"] == wanted["step"]
+        for part in ("train", "validation"):
+            assert got[part] == pytest.approx(wanted[part], rel=1e-4, abs=1e-6)
+    for name, value in one.load_weights().items():
+        torch.testing.assert_close(two.load_weights()[name], value, rtol=0, atol=1e-3, msg=name)
+    for name, value in one.evaluations["test"].items():
+        assert two.evaluations["test"][name] == pytest.approx(value, rel=0.01, abs=0.01), name
+    assert output.splitlines()[0] == expected.splitlines()[0]
+
+
+def test_a_map_of_two_processes_is_that_of_one() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.random((301, 4))
+    lines = [",".join([*map(repr, row.tolist()), str(int(row[0] * 3))]) for row in rows]
+    Path("table.csv").write_text("\n".join(["a,b,c,d,class", *lines]) + "\n")
+    two, output = trained(2, *MAP)
+    one, expected = trained(1, *MAP)
+    codes, wanted = (folder.load_weights()["codebook"] for folder in (two, one))
+    torch.testing.assert_close(codes, wanted, rtol=0, atol=1e-4)
+    assert two.evaluations["train"] == pytest.approx(one.evaluations["train"], rel=1e-4)
+    for name, value in one.load_file("nodes").items():
+        assert two.load_file("nodes")[name].equal(value)
+    same = [line for line in expected.splitlines() if "by 1" not in line and "training" not in line]
+    assert [line for line in output.splitlines() if "by 2" not in line and "training" not in line] == same
+    assert json.loads(Path("by 2/evaluation.json").read_text()) == two.evaluations
+
+
+def test_an_interrupted_training_of_two_processes_goes_on_with_two() -> None:
+    whole, _ = trained(2, *SOMVAE)
+    first = run(2, *SOMVAE, "--epochs", "1", "--out", "parts")
+    assert first.returncode == 0, first.stderr[-3000:]
+    resumed = run(2, "fit", "--resume", "parts", "--epochs", "2", "--accelerator", "cpu")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    for name, value in whole.load_weights().items():
+        assert ResultFolder.open("parts").load_weights()[name].equal(value)
+
+
+def test_what_one_process_refuses_is_said_once() -> None:
+    Path("full").mkdir()
+    Path("full/notes.txt").write_text("mine")
+    done = run(2, *SOMVAE, "--out", "full")
+    assert done.returncode != 0
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("somvae: ")]
+    assert set(sentences) == {"somvae: full is not empty; choose another folder, or set overwrite"}
+    assert os.listdir("full") == ["notes.txt"]
+
+
+def test_rules_that_need_all_rows_at_once_are_refused() -> None:
+    np.save("table.npy", np.random.default_rng(0).random((30, 3)))
+    done = run(2, "som", "fit", "table.npy", "--algorithm", "minibatch")
+    assert "somvae: --algorithm must be batch under torchrun, got minibatch" in done.stderr
+    assert not Path("runs").exists()

@@ -1,0 +1,320 @@
+"""A result folder gives back what was written, belongs to one writer, and takes only what is its own."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from somvae_ext.store import ResultFolder
+
+
+def weights(epoch: int) -> dict[str, Tensor]:
+    return {"codes": torch.full((3, 2), float(epoch)), "steps": torch.tensor(epoch)}
+
+
+def train(folder: ResultFolder, *epochs: int) -> None:
+    for epoch in epochs:
+        state = {"epoch": epoch, "moments": [torch.ones(epoch), None], "by number": {0: 1.5, 1: (True, "a")}}
+        folder.save_checkpoint(epoch, weights(epoch), state, {"metrics": [{"epoch": epoch, "loss": 1 / epoch}]})
+
+
+def new(path: Path, *epochs: int, config: dict[str, Any] | None = None) -> ResultFolder:
+    folder = ResultFolder.create(path, "model")
+    folder.begin(config or {"a": 1})
+    train(folder, *epochs)
+    return folder
+
+
+def names(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir()} - {".lock"}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Of two trees: containers and values of the same types, tensors of the same bits."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and a.equal(b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def test_what_was_written_comes_back(tmp_path: Path) -> None:
+    new(tmp_path / "run", 1, 2, config={"names": ["ä", "b"], "size": 3})
+    folder = ResultFolder.open(tmp_path / "run", "model")
+    assert (folder.kind, folder.config, folder.epochs) == ("model", {"names": ["ä", "b"], "size": 3}, [1, 2])
+    assert same(folder.load_weights(), weights(2))
+    assert same(folder.load_weights(1), weights(1))
+    expected = {"epoch": 2, "moments": [torch.ones(2), None], "by number": {0: 1.5, 1: (True, "a")}}
+    assert same(folder.load_state(), expected)
+    assert folder.load_log("metrics") == [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}]
+    assert folder.load_log("metrics", 1) == [{"epoch": 1, "loss": 1.0}]
+    assert folder.load_log("iterations") == []
+    assert folder.load_tensors("experts") is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int8, torch.bool, torch.int64])
+def test_tensors_of_any_kind_come_back(tmp_path: Path, dtype: torch.dtype) -> None:
+    base = torch.arange(24).reshape(4, 6).to(dtype)
+    tensors = {"view": base.T[1:, ::2], "shared": base, "again": base, "empty": base[:0], "number": base[1, 1]}
+    ResultFolder.create(tmp_path / "run", "model").save_checkpoint(1, tensors, {}, {})
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(), tensors)
+
+
+def test_the_last_two_checkpoints_are_kept_and_logs_whole(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", *range(1, 6))
+    assert folder.epochs == [4, 5]
+    held = {f"{name}-{epoch}.safetensors" for name in ("weights", "state") for epoch in (4, 5)}
+    assert names(tmp_path / "run") == {*held, "manifest.json", "metrics.jsonl"}
+    assert [record["epoch"] for record in ResultFolder.open(tmp_path / "run").load_log("metrics")] == [1, 2, 3, 4, 5]
+
+
+def test_a_training_goes_on_from_either_checkpoint(tmp_path: Path) -> None:
+    new(tmp_path / "run", 1, 2, 3)
+    folder = ResultFolder.open(tmp_path / "run")
+    folder.go_back(2)
+    assert (folder.epochs, folder.load_log("metrics")[-1]["epoch"]) == ([2], 2)
+    assert ResultFolder.open(tmp_path / "run").epochs == [2, 3]  # nothing was written yet
+    train(folder, 3, 4)
+    assert [record["epoch"] for record in ResultFolder.open(tmp_path / "run").load_log("metrics")] == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match=r"has checkpoints of epoch 3 and 4, and none of epoch 1"):
+        ResultFolder.open(tmp_path / "run").go_back(1)
+
+
+def test_staged_tensors_go_with_a_checkpoint(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    for epoch in (2, 3):
+        folder.stage("experts", {"images": torch.full((epoch,), 1.0)})
+        train(folder, epoch)
+    train(folder, 4)
+    assert len((folder.load_tensors("experts", 3) or {})["images"]) == 3
+    assert folder.load_tensors("experts") is None
+
+
+def test_an_evaluation_is_of_the_last_checkpoint(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    folder.save_evaluation("test", {"purity": 0.5})
+    folder.save_evaluation("train", {"purity": 0.75})
+    expected = {"test": {"purity": 0.5}, "train": {"purity": 0.75}}
+    assert ResultFolder.open(tmp_path / "run").evaluations == expected
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == expected
+    train(folder, 2)
+    assert ResultFolder.open(tmp_path / "run").evaluations == {}
+    assert "evaluation.json" not in names(tmp_path / "run")
+
+
+def test_files_of_a_complete_result(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    folder.save_file("nodes", {"hits": torch.arange(3)})
+    folder = ResultFolder.open(tmp_path / "run")
+    assert folder.files == ["nodes.safetensors"]
+    assert same(folder.load_file("nodes"), {"hits": torch.arange(3)})
+    with pytest.raises(FileNotFoundError, match=r"labels\.safetensors does not exist"):
+        folder.load_file("labels")
+
+
+def test_a_chosen_candidate_is_adopted(tmp_path: Path) -> None:
+    candidate = new(tmp_path / "run" / "seeds" / "3", 1, 2)
+    folder = ResultFolder.create(tmp_path / "run", "model", overwrite=True)
+    folder.adopt(candidate, {"chosen": 3})
+    folder = ResultFolder.open(tmp_path / "run")
+    assert (folder.epochs, folder.config) == ([2], {"a": 1})
+    assert same(folder.load_weights(), weights(2))
+    assert len(folder.load_log("metrics")) == 2
+    assert json.loads((tmp_path / "run" / "choice.json").read_text()) == {"chosen": 3}
+
+
+# ---- whose folder it is ----------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_made_before_something_is_written(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path / "a" / "run", "model")
+    assert names(tmp_path) == set()
+    with pytest.raises(RuntimeError, match="refused later"), folder.claim():
+        raise RuntimeError("refused later")
+    assert not (tmp_path / "a" / "run").exists()
+
+
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not empty; choose another folder, or set overwrite"):
+        ResultFolder.create(tmp_path, "model")
+    new(tmp_path / "run", 1)
+    with pytest.raises(FileExistsError, match="is not empty"):
+        ResultFolder.create(tmp_path / "run", "map")
+
+
+def test_a_training_without_an_epoch_is_in_nobodys_way(tmp_path: Path) -> None:
+    new(tmp_path / "run")
+    new(tmp_path / "run", 1)
+    assert ResultFolder.open(tmp_path / "run").epochs == [1]
+
+
+def test_overwriting_removes_an_earlier_result_after_the_first_epoch_alone(tmp_path: Path) -> None:
+    earlier = new(tmp_path / "run", 1, 2, 3)
+    earlier.save_file("nodes", {"hits": torch.arange(3)})
+    earlier.save_evaluation("test", {"purity": 0.5})
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in names(tmp_path / "run")}
+    folder = ResultFolder.create(tmp_path / "run", "map", overwrite=True)
+    folder.begin({"b": 2})
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in names(tmp_path / "run")} == before
+    train(folder, 1)
+    expected = {"manifest.json", "metrics.jsonl", "weights-1.safetensors", "state-1.safetensors", "notes.txt"}
+    assert names(tmp_path / "run") == expected
+    folder = ResultFolder.open(tmp_path / "run")
+    assert (folder.kind, folder.config, folder.load_log("metrics")) == ("map", {"b": 2}, [{"epoch": 1, "loss": 1.0}])
+
+
+@pytest.mark.parametrize("name", ["weights-1.safetensors", "metrics.jsonl", "map.png", "evaluation.json"])
+def test_files_of_somebody_else_are_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=rf"holds {name} but no manifest\.json of ours"):
+        ResultFolder.create(tmp_path, "model", overwrite=True)
+    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(FileExistsError, match="so it is not overwritten"):
+        ResultFolder.create(tmp_path, "model", overwrite=True)
+
+
+def test_pictures_of_an_earlier_result_are_removed_and_others_stay(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    folder = new(tmp_path / "run", 1)
+    assert folder.save_figure("map.png", Figure()) == tmp_path / "run" / "map.png"
+    (tmp_path / "run" / "holiday.png").write_bytes(b"mine")
+    train(ResultFolder.create(tmp_path / "run", "model", overwrite=True), 1)
+    assert {name for name in names(tmp_path / "run") if name.endswith(".png")} == {"holiday.png"}
+
+
+@pytest.mark.parametrize("config", [{"format": 1}, {"map_format": 1}])
+def test_folders_of_version_1_are_refused_by_name_and_replaced(tmp_path: Path, config: dict[str, Any]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config | {"somvae_ext": "0.1.0"}))
+    (tmp_path / "checkpoint.pt").write_bytes(b"pickle")
+    with pytest.raises(ValueError, match=r"was written by somvae_ext 0\.1\.0, .* this version, 0\.2\.0, cannot read"):
+        ResultFolder.open(tmp_path)
+    train(ResultFolder.create(tmp_path, "model", overwrite=True), 1)
+    assert names(tmp_path) == {"manifest.json", "metrics.jsonl", "weights-1.safetensors", "state-1.safetensors"}
+
+
+def test_a_map_is_no_model(tmp_path: Path) -> None:
+    new(tmp_path / "run", 1)
+    with pytest.raises(ValueError, match="must hold a trained map, but it holds a model"):
+        ResultFolder.open(tmp_path / "run", "map")
+
+
+def test_a_training_without_an_epoch_has_nothing_to_load(tmp_path: Path) -> None:
+    new(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="no epoch of its training was completed"):
+        ResultFolder.open(tmp_path / "run").load_weights()
+    with pytest.raises(FileNotFoundError, match="must be the folder of a trained map or model, but it has no"):
+        ResultFolder.open(tmp_path)
+
+
+# ---- one writer ------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_writer_is_refused_while_the_first_one_has_the_folder(tmp_path: Path) -> None:
+    first = new(tmp_path / "run", 1)
+    second = ResultFolder.open(tmp_path / "run")
+    with first.claim():
+        with pytest.raises(BlockingIOError, match="is being written to by another process"):
+            train(second, 2)
+        train(first, 2)
+    with pytest.raises(BlockingIOError, match="has been written to by another process since it was opened"):
+        train(second, 2)
+    assert ResultFolder.open(tmp_path / "run").epochs == [1, 2]
+
+
+def test_a_folder_that_filled_up_meanwhile_is_refused(tmp_path: Path) -> None:
+    late = ResultFolder.create(tmp_path / "run", "model")
+    new(tmp_path / "run", 1)
+    with pytest.raises(FileExistsError, match="is not empty"):
+        late.begin({})
+
+
+def test_the_lock_of_a_dead_process_does_not_block(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    child = os.fork()
+    if child == 0:
+        with ResultFolder.open(tmp_path / "run").claim():
+            os._exit(0)
+    os.waitpid(child, 0)
+    train(folder, 2)
+
+
+def test_partial_files_of_killed_processes_are_removed_by_the_next_writer(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    for name in (".weights-2.safetensors.123.partial", ".manifest.json.99999999999.partial", "weights-2.safetensors"):
+        (tmp_path / "run" / name).write_bytes(b"half")
+    train(folder, 2, 3)
+    assert not {name for name in names(tmp_path / "run") if name.startswith(".")}
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(2), weights(2))
+
+
+# ---- places that cannot be written to --------------------------------------------------------------------------------
+
+
+def test_places_that_cannot_be_a_folder_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "not there")
+    for place, sentence in {
+        "file": "must be a folder, but a file is there",
+        "file/run": "is a file",
+        "circle": "a link that leads nowhere|Too many levels of symbolic links",
+        "circle/run": "a link that leads nowhere|Too many levels of symbolic links",
+        "nowhere": "a link that leads nowhere",
+        "a" * 300: "File name too long",
+    }.items():
+        with pytest.raises(OSError, match=sentence):
+            ResultFolder.create(tmp_path / place, "model", overwrite=True)
+    assert names(tmp_path) == {"file", "circle", "nowhere"}
+
+
+def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = new(tmp_path / "run", 1)
+    for files in range(4):  # that there is room for
+        room = iter(range(files))
+
+        def full(_: int, room: Iterator[int] = room) -> None:
+            if next(room, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"could not be written, because the disk is full; what was there before is"):
+            train(folder, 2)
+        monkeypatch.undo()
+        kept = ResultFolder.open(tmp_path / "run")
+        assert (kept.epochs, len(kept.load_log("metrics"))) == ([1], 1)
+        assert same(kept.load_weights(), weights(1))
+        folder = kept
+    train(folder, 2)
+    assert len(ResultFolder.open(tmp_path / "run").load_log("metrics")) == 2
+
+
+def test_a_folder_to_read_only_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new(tmp_path / "run", 1)
+    (tmp_path / "run").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(), weights(1))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # who runs the tests may be allowed everything
+    with pytest.raises(PermissionError, match=r"must be a folder to write to, but .* does not allow it"):
+        ResultFolder.create(tmp_path / "run", "model", overwrite=True)
+    (tmp_path / "run").chmod(stat.S_IRWXU)
+
+
+def test_what_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path / "run", "model")
+    for config in ({"a": float("nan")}, {"a": {1, 2}}):
+        with pytest.raises(ValueError, match="a config and evaluations must be what JSON can hold"):
+            folder.begin(config)
+    assert not (tmp_path / "run").exists()

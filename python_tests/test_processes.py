@@ -1,0 +1,136 @@
+"""What several processes do together, by two of them under torchrun; and by one alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import launching
+import pytest
+import torch
+
+from somvae_ext.processes import Processes, local_device
+
+PROGRAM = Path(__file__).with_name("two_processes.py")
+SUMS = ["of one piece", "of a number", "of nothing", "of many pieces", "of whole pieces", "of strided rows"]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of the two processes wrote, by rank."""
+    folder = tmp_path_factory.mktemp("processes")
+    launching.by_two(PROGRAM, folder)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+def test_each_knows_its_rank(outcomes: list[dict[str, Any]]) -> None:
+    assert [outcome["self"] for outcome in outcomes] == [(0, 2, True), (1, 2, False)]
+
+
+@pytest.mark.parametrize("case", SUMS)
+def test_sums_have_the_bits_of_an_addition_by_rank(outcomes: list[dict[str, Any]], case: str) -> None:
+    (first, total), (second, other) = (outcome["sums"][case] for outcome in outcomes)
+    expected = first + second
+    assert total.shape == first.shape
+    assert total.dtype == torch.float32
+    assert total.equal(expected)
+    assert other.equal(expected)
+
+
+def test_all_get_what_the_first_has(outcomes: list[dict[str, Any]]) -> None:
+    for outcome in outcomes:
+        assert outcome["copied"].tolist() == [0.0, 0.0]
+        assert outcome["broadcast"] == {"rank": 0}
+        assert outcome["from_first"] == 0
+
+
+def test_values_are_gathered_by_rank(outcomes: list[dict[str, Any]]) -> None:
+    for outcome in outcomes:
+        assert outcome["gathered"] == ["process 0", "process 1"]
+        assert outcome["numbers"] == [[0.0, 0.5], [1.0, 0.5]]
+
+
+def test_rows_of_different_numbers_are_put_one_under_the_other(outcomes: list[dict[str, Any]]) -> None:
+    for outcome in outcomes:
+        rows, index = outcome["rows"]
+        assert rows.tolist() == [[1, 1, 1], [1, 1, 1]]
+        assert index.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("case", ["agree", "agree on bits", "none failed"])
+def test_what_is_the_same_in_both_raises_in_neither(outcomes: list[dict[str, Any]], case: str) -> None:
+    assert [outcome["messages"][case] for outcome in outcomes] == ["no error"] * 2
+
+
+def test_what_differs_raises_in_both(outcomes: list[dict[str, Any]]) -> None:
+    for outcome in outcomes:
+        assert outcome["messages"]["disagree"] == (
+            "ValueError: Program: the number of features must be the same in all processes, got 3, 4"
+        )
+        assert outcome["messages"]["another bit"].startswith(
+            "ValueError: Program: the bits of the codes must be the same in all processes, got SHA-256 "
+        )
+
+
+@pytest.mark.parametrize(
+    ("case", "failed"), [("the first failed", 0), ("the second failed", 1), ("from first", 0), ("a block failed", 1)]
+)
+def test_a_failure_of_one_raises_in_both(outcomes: list[dict[str, Any]], case: str, failed: int) -> None:
+    assert outcomes[failed]["messages"][case] == "OSError: the disk is full"
+    assert outcomes[1 - failed]["messages"][case] == (
+        f"OtherProcessFailed: Program: no process may fail, got an error in process {failed}: OSError: the disk is full"
+    )
+
+
+def three_of(monkeypatch: pytest.MonkeyPatch, *terms: torch.Tensor) -> Processes:
+    """One of three processes whose exchange is pretended."""
+
+    def all_gather(parts: list[torch.Tensor], _: torch.Tensor) -> None:
+        for part, term in zip(parts, terms, strict=True):
+            part.copy_(term)
+
+    monkeypatch.setattr("torch.distributed.all_gather", all_gather)
+    return Processes(1, 3, torch.device("cpu"))
+
+
+def test_the_order_of_a_sum_is_that_of_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two terms commute; of three another order has other bits: 1 is lost beside 2^24, unless the large terms meet."""
+    large = torch.tensor([2.0**24])
+    one = torch.ones(1)
+    assert three_of(monkeypatch, large, one, -large).sum(one)[0].item() == 0.0
+    assert three_of(monkeypatch, large, -large, one).sum(-large)[0].item() == 1.0
+
+
+def test_one_process_alone_has_what_it_gives() -> None:
+    alone, x = Processes.alone(), torch.ones(2)
+    assert alone.sum(x)[0] is x
+    assert alone.gather("a") == ["a"]
+    assert alone.broadcast("a") == alone.from_first(lambda: "a") == "a"
+    alone.agree("anything", 1)
+    alone.raise_if_any_failed(None)
+    with pytest.raises(OSError, match="full"):
+        alone.raise_if_any_failed(OSError("full"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_a_device_that_is_named_is_taken(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert local_device(device, owner="Program") == torch.device(device)
+
+
+def test_outside_torchrun_cuda_is_the_current_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert local_device("cuda", owner="Program") == torch.device("cuda")
+
+
+def test_a_local_rank_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"^Program: device 'cuda' needs a GPU .* got local rank 3 and 2 GPU\(s\); "):
+        local_device("cuda", owner="Program")
+
+
+def test_a_process_of_its_own_joins_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ValueError, match="Program: distributed must not be True in a process of its own"):
+        Processes.joined("cpu", owner="Program")

@@ -1,0 +1,115 @@
+"""What a training shows on stderr: bars on a terminal, lines elsewhere, nothing where it was not asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from somvae_ext.progress import Progress
+
+ROOT = Path(__file__).parents[1]
+
+MAP = """
+import numpy as np
+from somvae_ext.estimators import SOM
+SOM(3, 3, n_epochs=3, random_state=0, verbose={shown}).fit(np.random.default_rng(0).random((50, 2)))
+"""
+MODEL = """
+import torch
+from somvae_ext.data import Samples
+from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.training import TrainingConfig, fit
+model = SOMVAE(SOMVAEConfig(input_shape=(3,), rows=2, cols=2, latent_dim=2, hidden_sizes=(4,), tau=0.0, gamma=0.0))
+fit(model, Samples(torch.rand(20, 3)), TrainingConfig(epochs=3, batch_size=4), accelerator="cpu", show_progress={shown})
+"""
+
+
+def command(program: str, shown: object) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-c", program.format(shown=shown)]
+
+
+def on_a_pipe(program: str, shown: object) -> str:
+    done = subprocess.run(command(program, shown), capture_output=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    return own_lines(done.stderr.decode())
+
+
+def on_a_terminal(program: str, shown: object) -> str:
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 400, 0, 0))
+    with subprocess.Popen(command(program, shown), stdout=terminal, stderr=terminal, cwd=ROOT) as process:
+        os.close(terminal)
+        written = b""
+        with contextlib.suppress(OSError):  # how Linux says that no process has the terminal open any more
+            while part := os.read(master, 4096):
+                written += part
+    os.close(master)
+    assert process.returncode == 0, written.decode()
+    return written.decode()
+
+
+def own_lines(text: str) -> str:
+    """Without what Lightning and torch write about themselves."""
+    return "".join(line for line in text.splitlines(keepends=True) if line.lstrip("\r").startswith("epoch"))
+
+
+def test_a_map_on_a_pipe_writes_a_line_per_epoch() -> None:
+    lines = on_a_pipe(MAP, True)
+    assert "\r" not in lines
+    number = r"[0-9.e+-]+"
+    assert re.fullmatch(
+        "".join(rf"epoch {n}/3: quantization_error {number}, sigma {number}, \d+\.\d s\n" for n in (1, 2, 3)), lines
+    )
+
+
+def test_a_model_on_a_pipe_writes_a_line_per_epoch() -> None:
+    lines = on_a_pipe(MODEL, True)
+    assert "\r" not in lines
+    assert [line.split(":")[0] for line in lines.splitlines()] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all(re.search(r": total \S+, .*usage \d+%, \d+\.\d s$", line) for line in lines.splitlines())
+
+
+@pytest.mark.parametrize(("program", "shown"), [(MAP, False), (MODEL, None), (MODEL, False)])
+def test_nothing_is_written_to_a_pipe_unless_asked_for(program: str, shown: object) -> None:
+    assert on_a_pipe(program, shown) == ""
+
+
+def test_a_map_on_a_terminal_shows_a_bar_of_epochs() -> None:
+    written = on_a_terminal(MAP, True)
+    assert "\r" in written
+    assert "3/3 [" in written
+    assert "quantization_error=" in written
+
+
+@pytest.mark.parametrize("shown", [None, True])
+def test_a_model_on_a_terminal_shows_a_bar_of_batches_for_each_epoch(shown: object) -> None:
+    written = on_a_terminal(MODEL, shown)
+    assert "\r" in written
+    for epoch in (1, 2, 3):
+        assert f"epoch {epoch}/3:" in written
+    assert "5/5 [" in written
+    assert "usage=" in written
+
+
+@pytest.mark.parametrize(("program", "shown"), [(MAP, False), (MODEL, False)])
+def test_nothing_is_shown_on_a_terminal_if_it_is_refused(program: str, shown: object) -> None:
+    assert "epoch" not in on_a_terminal(program, shown)
+
+
+def test_a_resumed_training_counts_from_the_epochs_that_were_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(5, shown=True, done=3) as progress:
+        progress.after_epoch({"error": 0.25, "usage": "50%"})
+        progress.after_epoch({"error": 1 / 3})
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"epoch 4/5: error 0.25, usage 50%, \d+\.\d s", first)
+    assert re.fullmatch(r"epoch 5/5: error 0.3333, \d+\.\d s", second)

@@ -1,0 +1,115 @@
+"""The config of a result folder of a map, parsed once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+from somvae_ext.config_checks import Bounds, check_fields, config_from_section
+from somvae_ext.data.feature_scaling import FeatureScaling
+from somvae_ext.estimators.som import SOM
+from somvae_ext.grid import Grid
+from somvae_ext.store import ResultFolder
+
+# How an estimator runs, and not what came of it.
+_NOT_KEPT = ("compute_labels", "device", "distributed", "verbose")
+
+
+@dataclasses.dataclass(frozen=True)
+class MapRecord:
+    """What map was trained, and on what.
+
+    Args:
+        parameters: of the estimator, by name; only what JSON can hold: no functions and no arrays.
+        dim: features.
+        scaling: what was done to the data.
+        feature_names: where the data had any.
+        label_column: name of the column that held labels.
+        classes: names of the labels 0, 1, ...
+        data: absolute path of the file.
+        fingerprint: a hash of its rows and labels.
+        threads: of the CPU, where a number was asked for.
+
+    Raises:
+        ValueError: a field that holds something else, or parameters that are none of a map.
+    """
+
+    parameters: Parameters
+    dim: int
+    scaling: FeatureScaling
+    feature_names: tuple[str, ...] | None = None
+    label_column: str | None = None
+    classes: tuple[str, ...] | None = None
+    data: str | None = None
+    fingerprint: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, threads=Bounds(at_least=1, at_most=4096))
+        sizes = {len(self.scaling.shift) or self.dim, len(self.feature_names or ()) or self.dim, self.dim}
+        if len(sizes) > 1:
+            raise ValueError(f"scaling and feature_names must be of the same number of features, got {sorted(sizes)}")
+
+    @classmethod
+    def of_estimator(cls, som: SOM, dim: int, scaling: FeatureScaling, **fields: Any) -> Self:
+        """The record of an estimator; other fields by name.
+
+        Raises:
+            ValueError: a parameter that JSON cannot hold, such as a function.
+        """
+        kept = {name: value for name, value in som.get_params().items() if name not in _NOT_KEPT}
+        return cls(Parameters.of(kept), dim, scaling, **fields)
+
+    def estimator(self, **how: Any) -> SOM:
+        """An estimator with these parameters, not fitted; how it is to run, by name."""
+        return SOM(**self.parameters.values | how)
+
+    @property
+    def grid(self) -> Grid:
+        return self.estimator()._grid()
+
+    def to_config(self) -> dict[str, Any]:
+        """What :meth:`ResultFolder.begin <somvae_ext.store.ResultFolder.begin>` takes; :meth:`of` reads it."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
+            "parameters": self.parameters.values,
+            "scaling": self.scaling.to_dict(),
+        }
+
+    @classmethod
+    def of(cls, folder: ResultFolder) -> Self:
+        """The record of a folder.
+
+        Raises:
+            ValueError: its config is none of a map; the message names the folder and what is wrong.
+        """
+        values = dict(folder.config)
+        try:
+            values["parameters"] = Parameters.of(values.get("parameters"))
+            values["scaling"] = FeatureScaling.from_dict(values["scaling"])
+            return config_from_section(cls, values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder.path}: its config must describe a map, but it does not: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """Parameters of an estimator that JSON can hold, by name."""
+
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, values: Any) -> Self:
+        """
+        Raises:
+            ValueError: they are none of a :class:`SOM`.
+        """
+        if not isinstance(values, dict):
+            raise ValueError(f"parameters must be an object, got {values!r}")
+        for name, value in values.items():
+            if not isinstance(value, (str, int, float, bool, type(None))):
+                raise ValueError(f"{name} must be text, a number or None to be saved, got {value!r}")
+        try:
+            SOM(**values).check_parameters()
+        except TypeError as error:  # of a parameter that is unknown
+            raise ValueError(" ".join(str(error).split())) from error
+        return cls(values)

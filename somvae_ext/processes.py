@@ -1,0 +1,284 @@
+"""Several processes that work on one result: what they add up, copy and agree on.
+
+All processes call each method of :class:`Processes` at the same point; one process alone gets its own values back.
+Sums are taken in the order of the ranks, so that all processes hold the same bits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Self, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+PIECE_ELEMENTS = 2**22
+"""Elements of a tensor that :meth:`Processes.sum` gathers at a time; the same in all processes."""
+
+
+class OtherProcessFailed(ValueError):
+    """What the other processes raise where one has failed, so that they end with it."""
+
+
+def launched(device: str | torch.device) -> Processes:
+    """The processes that ``torchrun`` has started, or this one alone.
+
+    Args:
+        device: where this process holds its tensors, see :func:`local_device`.
+
+    Raises:
+        ValueError: fewer GPUs than processes.
+    """
+    if dist.is_available() and dist.is_torchelastic_launched():
+        return Processes.joined(device, owner="somvae")
+    return Processes.alone(device)
+
+
+def local_device(device: str | torch.device, *, owner: str) -> torch.device:
+    """The device on which this process works.
+
+    Under ``torchrun``, ``"cuda"`` without a number is the GPU whose number is the process's ``LOCAL_RANK``. Any other
+    device is taken as it is.
+
+    Args:
+        device: what the user asked for.
+        owner: name that the error begins with.
+
+    Raises:
+        ValueError: the machine has fewer GPUs than processes.
+    """
+    device = torch.device(device)
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= gpus:
+        raise ValueError(
+            f"{owner}: device 'cuda' needs a GPU for each process of a machine, got local rank {rank} and {gpus} "
+            "GPU(s); start fewer processes, or give the number of the device"
+        )
+    return torch.device("cuda", rank)
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """The processes that produce one result together.
+
+    Args:
+        rank: number of this process, from 0.
+        number: how many there are.
+        device: where this process holds its tensors.
+        owner: name that errors begin with.
+    """
+
+    rank: int
+    number: int
+    device: torch.device
+    owner: str = "Processes"
+
+    @classmethod
+    def alone(cls, device: str | torch.device = "cpu") -> Self:
+        """This process without any other, whether or not there is a process group."""
+        return cls(0, 1, torch.device(device))
+
+    @classmethod
+    def joined(cls, device: str | torch.device, *, owner: str) -> Self:
+        """All processes of the process group.
+
+        Where ``torchrun`` started this process and there is no group yet, it is made: NCCL for CUDA, else gloo.
+
+        Args:
+            device: where this process holds its tensors, see :func:`local_device`.
+            owner: name that errors begin with.
+
+        Raises:
+            ValueError: neither ``torchrun`` nor a process group, or fewer GPUs than processes.
+        """
+        if not (dist.is_available() and (dist.is_initialized() or "RANK" in os.environ)):
+            raise ValueError(
+                f"{owner}: distributed must not be True in a process of its own; start the script by torchrun, or make "
+                "a process group with torch.distributed.init_process_group"
+            )
+        device = local_device(device, owner=owner)
+        if device.index is not None and device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL communicates on the current device
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(_leave)
+        return cls(dist.get_rank(), dist.get_world_size(), device, owner)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes, shows and decides for all."""
+        return self.rank == 0
+
+    @torch.no_grad()
+    def sum(self, *tensors: Tensor) -> list[Tensor]:
+        """Sums over the processes, each of one tensor that has the same shape and dtype in all of them.
+
+        The order of summation is that of the ranks, which ``dist.all_reduce`` leaves open. Beside the result,
+        ``number * PIECE_ELEMENTS`` elements are held.
+        """
+        return list(tensors) if self.number == 1 else [self._sum(tensor) for tensor in tensors]
+
+    def _sum(self, tensor: Tensor) -> Tensor:
+        total = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+        flat, flat_total = tensor.reshape(-1), total.view(-1)
+        for first in range(0, len(flat), PIECE_ELEMENTS):
+            piece = slice(first, first + PIECE_ELEMENTS)
+            parts = self._all_gather(flat[piece])
+            for part in parts[1:]:
+                parts[0] += part
+            flat_total[piece] = parts[0]
+        return total
+
+    @torch.no_grad()
+    def copy_from_first(self, *tensors: Tensor) -> None:
+        """Overwrites tensors with those of the first process."""
+        if self.number > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), src=0)
+
+    @torch.no_grad()
+    def gather_rows(self, *tensors: Tensor) -> list[Tensor]:
+        """The rows of all processes, one process under the other.
+
+        Args:
+            tensors: ``[n, ...]`` with the same n, which may differ between processes.
+        """
+        if self.number == 1:
+            return list(tensors)
+        counts = [int(count) for (count,) in self.gather_numbers([len(tensors[0])])]
+        gathered = []
+        for tensor in tensors:
+            padded = tensor.new_zeros(max(counts), *tensor.shape[1:])  # all_gather wants equal shapes
+            padded[: len(tensor)] = tensor
+            parts = self._all_gather(padded)
+            gathered.append(torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]))
+        return gathered
+
+    def gather_numbers(self, numbers: list[float]) -> list[list[float]]:
+        """The numbers of each process, by rank; equally many each. Faster than :meth:`gather`, which pickles."""
+        if self.number == 1:
+            return [numbers]
+        parts = self._all_gather(torch.tensor(numbers, dtype=torch.float64, device=self.device))
+        return cast(list[list[float]], torch.stack(parts).tolist())
+
+    def gather(self, value: T) -> list[T]:
+        """The value of each process, by rank."""
+        if self.number == 1:
+            return [value]
+        gathered: list[T | None] = [None] * self.number
+        dist.all_gather_object(gathered, value)
+        return cast(list[T], gathered)
+
+    def broadcast(self, value: T) -> T:
+        """The value of the first process."""
+        if self.number == 1:
+            return value
+        values = [value if self.is_first else None]
+        dist.broadcast_object_list(values, src=0)
+        return cast(T, values[0])
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns, which the first process alone calls.
+
+        Raises:
+            OtherProcessFailed: in the other processes, where it raises an error in the first.
+        """
+        if self.number == 1:
+            return make()
+        value: T | None = None
+        error: Exception | None = None
+        if self.is_first:
+            try:
+                value = make()
+            except Exception as raised:  # the other processes must not wait in vain, whatever it is
+                error = raised
+        self.raise_if_any_failed(error)
+        return cast(T, self.broadcast(value))
+
+    @contextlib.contextmanager
+    def entered_by_first(self, context: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+        """A context that the first process alone enters, such as a claim on a folder.
+
+        Raises:
+            OtherProcessFailed: in the other processes, where it cannot be entered.
+        """
+        with contextlib.ExitStack() as stack:
+
+            def enter() -> None:
+                stack.enter_context(context)
+
+            self.from_first(enter)
+            yield
+
+    def agree(self, what: str, value: object) -> None:
+        """
+        Raises:
+            ValueError: in all processes, where the value is not the same in all.
+        """
+        values = self.gather(value)
+        if any(other != value for other in values):
+            raise ValueError(
+                f"{self.owner}: {what} must be the same in all processes, got {', '.join(map(str, values))}"
+            )
+
+    def agree_on_bits(self, what: str, tensors: Iterable[Tensor]) -> None:
+        """
+        Raises:
+            ValueError: in all processes, where the tensors do not hold the same bits in all.
+        """
+        if self.number == 1:
+            return
+        digest = hashlib.sha256()
+        for tensor in tensors:
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        self.agree(f"the bits of {what}", f"SHA-256 {digest.hexdigest()[:16]}")
+
+    def raise_if_any_failed(self, error: Exception | None) -> None:
+        """Raises this process's error, or reports that of another one, so that no process waits for it in vain.
+
+        Raises:
+            OtherProcessFailed: another process failed.
+        """
+        errors = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        if error is not None:
+            raise error
+        for rank, message in enumerate(errors):
+            if message is not None:
+                raise OtherProcessFailed(
+                    f"{self.owner}: no process may fail, got an error in process {rank}: {message}"
+                )
+
+    @contextlib.contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Runs a block that may fail in some processes, so that none goes on without the others.
+
+        Raises:
+            OtherProcessFailed: another process failed; in that one, its error.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        self.raise_if_any_failed(error)
+
+    def _all_gather(self, tensor: Tensor) -> list[Tensor]:
+        parts = [torch.empty_like(tensor) for _ in range(self.number)]
+        dist.all_gather(parts, tensor)
+        return parts
+
+
+def _leave() -> None:
+    """Leaves the group before the interpreter ends: a group left to it may abort where another process is gone."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

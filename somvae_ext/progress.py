@@ -1,0 +1,90 @@
+"""The progress of a training on stderr, for maps and models."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+
+class Progress:
+    """Shows the epochs of a training: tqdm's bars on a terminal, elsewhere one line per epoch.
+
+    Without ``batches`` one bar advances by epoch. With it each epoch has a bar that advances by batch; only the bar of
+    the last epoch stays. Enter it as a context, which closes the bar.
+
+    Args:
+        n_epochs: epochs of the whole training.
+        shown: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
+        done: epochs that an interrupted training has completed before.
+        batches: batches of an epoch.
+
+    Raises:
+        ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
+    """
+
+    def __init__(self, n_epochs: int, *, shown: bool | None, done: int = 0, batches: int | None = None) -> None:
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._bars = terminal and shown is not False
+        self._lines = not terminal and shown is True and sys.stderr is not None
+        self._n_epochs, self._epoch, self._batches = n_epochs, done, batches
+        self._bar: Any = None
+        self._start = time.perf_counter()
+        if self._bars and batches is None:
+            self._bar = _bar(total=n_epochs, initial=done, unit="epoch")
+
+    @property
+    def shows_batches(self) -> bool:
+        """Whether the values that :meth:`after_batch` gets are shown; they need not be computed otherwise."""
+        return self._bars and self._batches is not None
+
+    def start_epoch(self) -> None:
+        """Opens the bar of an epoch's batches."""
+        self._start = time.perf_counter()
+        if self.shows_batches:
+            number = self._epoch + 1
+            last = number == self._n_epochs
+            self._bar = _bar(total=self._batches, desc=f"epoch {number}/{self._n_epochs}", leave=last)
+
+    def after_batch(self, values: Mapping[str, float | str]) -> None:
+        """Advances the bar of an epoch's batches, and shows values beside it, numbers with four digits."""
+        if self.shows_batches:
+            self._advance(values)
+
+    def after_epoch(self, values: Mapping[str, float | str]) -> None:
+        """Advances by an epoch and shows its values, numbers with four digits; in a line also its seconds."""
+        self._epoch += 1
+        if self.shows_batches:
+            self._bar.close()
+        elif self._bars:
+            self._advance(values)
+        elif self._lines:
+            shown = [f"{name} {text}" for name, text in _texts(values).items()]
+            shown.append(f"{time.perf_counter() - self._start:.1f} s")
+            print(f"epoch {self._epoch}/{self._n_epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
+        self._start = time.perf_counter()
+
+    def _advance(self, values: Mapping[str, float | str]) -> None:
+        self._bar.set_postfix(_texts(values), refresh=False)
+        self._bar.update()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar(**options: Any) -> Any:
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    return tqdm(**options)
+
+
+def _texts(values: Mapping[str, float | str]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in values.items()}

@@ -1,0 +1,104 @@
+"""Tensors in files: named ones, and trees of containers, numbers and tensors, as safetensors without pickle."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Keys of dicts keep their types: optimizers number parameters by integers.
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
+    """The content of a safetensors file."""
+    from safetensors.torch import save
+
+    return save({name: _own(tensor) for name, tensor in tensors.items()})
+
+
+def tensors_from_bytes(content: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _read(content)[0]
+
+
+def tree_to_bytes(tree: Any) -> bytes:
+    """A tree of dicts, lists, tuples, numbers, text, None and tensors as the content of a safetensors file.
+
+    The tensors are numbered, and the tree, with these numbers in their places, is JSON in the file's metadata.
+
+    Raises:
+        TypeError: something else in the tree.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    structure = _to_json(tree, tensors)
+    return save(tensors, metadata={"tree": json.dumps(structure)})
+
+
+def tree_from_bytes(content: bytes) -> Any:
+    """The tree that :func:`tree_to_bytes` was given, its tensors on the CPU.
+
+    Raises:
+        ValueError: it is none.
+    """
+    tensors, metadata = _read(content)
+    try:
+        return _from_json(json.loads(metadata["tree"]), tensors)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError("it holds no tree of tensors") from error
+
+
+def _read(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError, RecursionError) as error:
+        raise ValueError("it is no safetensors file that this version can read") from error
+    metadata = header.get("__metadata__") or {}
+    return tensors, metadata
+
+
+def _to_json(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """What JSON can hold: plain values as they are, all else as ``{kind: content}``."""
+    if isinstance(tree, Tensor):
+        name = str(len(tensors))
+        tensors[name] = _own(tree)
+        return {"tensor": name}
+    if isinstance(tree, _PLAIN):
+        return tree
+    if isinstance(tree, dict):
+        for key in tree:
+            if not isinstance(key, (str, int)):
+                raise TypeError(f"a key must be text or an integer to be written, got {key!r}")
+        return {"dict": [[key, _to_json(value, tensors)] for key, value in tree.items()]}
+    if isinstance(tree, (list, tuple)):
+        return {type(tree).__name__: [_to_json(value, tensors) for value in tree]}
+    raise TypeError(f"a state must consist of containers, numbers and tensors to be written, got {type(tree)}")
+
+
+def _from_json(structure: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(structure, dict):
+        return structure
+    ((kind, content),) = structure.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _from_json(value, tensors) for key, value in content}
+    return {"list": list, "tuple": tuple}[kind](_from_json(value, tensors) for value in content)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own on the CPU: safetensors writes none that share theirs."""
+    return torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format).copy_(tensor.detach())

@@ -1,0 +1,76 @@
+"""The config of a result folder of a model, parsed once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+from somvae_ext.config_checks import Bounds, check_integer, config_from_section
+from somvae_ext.data.record import DataRecord
+from somvae_ext.models import Model
+from somvae_ext.models.saved_model import model_from_section, model_section, rebuild
+from somvae_ext.store import ResultFolder
+from somvae_ext.training.training_config import TrainingConfig
+
+_MOST_THREADS = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What was trained, how, on what, and by how many threads of the CPU.
+
+    ``config`` is of ``model.config_type``.
+    """
+
+    model: type[Model]
+    config: Any
+    training: TrainingConfig
+    data: DataRecord
+    threads: int
+
+    def load_model(self, folder: ResultFolder) -> Model:
+        """The model of the folder that this record is of, see :func:`~somvae_ext.models.saved_model.load_model`."""
+        return rebuild(folder, self.model, self.config)
+
+    def to_config(self) -> dict[str, Any]:
+        """What :meth:`ResultFolder.begin <somvae_ext.store.ResultFolder.begin>` takes; :meth:`of` reads it."""
+        return {
+            "model": model_section(self.model, self.config),
+            "training": dataclasses.asdict(self.training),
+            "data": self.data.to_dict(),
+            "threads": self.threads,
+        }
+
+    @classmethod
+    def of(cls, folder: ResultFolder) -> Self:
+        """The record of a folder.
+
+        Raises:
+            ValueError: its config is none of a training; the message names the folder and what is wrong.
+        """
+        sections = {}
+        for name, parse in _PARSERS.items():
+            try:
+                sections[name] = parse(folder.config.get(name))
+            except ValueError as error:
+                raise ValueError(
+                    f"{folder.path}: its config must describe the {name} of a training under {name!r}, but {error}"
+                ) from error
+        model, config = sections["model"]
+        return cls(model, config, sections["training"], sections["data"], sections["threads"])
+
+
+def _training(section: Any) -> TrainingConfig:
+    return config_from_section(TrainingConfig, section)
+
+
+def _threads(section: Any) -> int:
+    return check_integer(None, "it", section, Bounds(at_least=1, at_most=_MOST_THREADS))
+
+
+_PARSERS: dict[str, Any] = {
+    "model": model_from_section,
+    "training": _training,
+    "data": DataRecord.from_dict,
+    "threads": _threads,
+}

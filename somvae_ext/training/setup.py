@@ -1,0 +1,185 @@
+"""Everything that a training does before its first epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, StepLR
+from torch.utils.data import Dataset
+
+from somvae_ext.optim import adam_and_rows
+from somvae_ext.processes import Processes
+from somvae_ext.store import ResultFolder
+from somvae_ext.training.augmentation import AffineAugmentation, augmentation_of
+from somvae_ext.training.batches import FittingSamples, batches
+from somvae_ext.training.codebook import CodebookModel, model_with_codebook, relabel_after, warm_up_epochs
+from somvae_ext.training.data_parallel import ShuffledShare, launch, leave_to_rows
+from somvae_ext.training.state import TrainingState, resume
+from somvae_ext.training.trainable import InParameterGroups, Trainable
+from somvae_ext.training.training_config import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSetup:
+    """What the epochs of a training work with."""
+
+    config: TrainingConfig
+    model: Trainable
+    """The model by itself."""
+    module: Any
+    """The forward pass for training: the model as Fabric has wrapped it, with DDP where there are several processes."""
+    codebook_model: CodebookModel | None
+    """The model, if it has a codebook."""
+    warm_up: int
+    """How many first epochs the codebook does not take part in."""
+    augment: AffineAugmentation | None
+    train: Dataset[dict[str, Tensor]]
+    """All training samples, in a dtype that the model takes."""
+    train_loader: Any
+    """Batches of this process's share of them."""
+    validation_loader: Any | None
+    fabric: Fabric
+    processes: Processes
+    optimizers: list[torch.optim.Optimizer]
+    fabric_optimizers: list[Any]
+    """The same, wrapped by Fabric; they make the steps."""
+    schedules: list[LRScheduler]
+    tables: list[nn.Parameter]
+    """Parameters whose gradients are sparse rows."""
+    state: TrainingState
+    history: list[dict[str, Any]]
+    """The records of the epochs that were done before a training was resumed."""
+    run_folder: ResultFolder | None
+    """None in all processes but the first."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The model as the ``torch.nn.Module`` that it is."""
+        return cast(nn.Module, self.model)
+
+
+def set_up(
+    model: Trainable,
+    train: Dataset[dict[str, Tensor]],
+    config: TrainingConfig,
+    *,
+    validation: Dataset[dict[str, Tensor]] | None,
+    run_folder: ResultFolder | None,
+    resume_run: bool,
+    accelerator: str,
+) -> TrainingSetup:
+    """Prepares a training, or the rest of one that was interrupted; arguments and errors are those of ``fit``."""
+    _check(model, train, config, accelerator)
+    augment = augmentation_of(config, model)
+    train = FittingSamples(train, model)
+    fabric, processes = launch(accelerator)
+    run_folder = run_folder if processes.is_first else None
+    seed_generators(config.seed, processes.rank)
+    # The order has a generator of its own, so that it does not depend on what a model draws.
+    order = torch.Generator().manual_seed(config.seed)
+    share = ShuffledShare(len(train), processes, order)
+    train_loader = _loader(fabric, train, config.batch_size, share, order)
+    validation_loader = None
+    if validation is not None:
+        validation_loader = _validation_loader(fabric, processes, FittingSamples(validation, model), config)
+
+    network = cast(nn.Module, model)
+    groups = _parameter_groups(network, config)
+    tables = [parameter for group in groups if group.get("rows", False) for parameter in group["params"]]
+    optimizers = adam_and_rows(groups)
+    network.eval()  # between epochs: the codebook's initialization must not move a batch norm
+    leave_to_rows(network, tables)
+    module, *fabric_optimizers = fabric.setup(network, *optimizers)
+    schedules: list[LRScheduler] = [
+        StepLR(optimizer, config.decay_steps, gamma=config.decay_factor) for optimizer in optimizers
+    ]
+    state = TrainingState(processes, network, optimizers, schedules, order)
+    history = resume(state, run_folder, processes) if resume_run else []
+    processes.copy_from_first(*network.state_dict().values())
+    codebook_model = model_with_codebook(model)
+    return TrainingSetup(
+        config=config,
+        model=model,
+        module=module,
+        codebook_model=codebook_model,
+        warm_up=0 if codebook_model is None else warm_up_epochs(codebook_model),
+        augment=augment,
+        train=train,
+        train_loader=train_loader,
+        validation_loader=validation_loader,
+        fabric=fabric,
+        processes=processes,
+        optimizers=optimizers,
+        fabric_optimizers=fabric_optimizers,
+        schedules=schedules,
+        tables=tables,
+        state=state,
+        history=history,
+        run_folder=run_folder,
+    )
+
+
+def seed_generators(seed: int, rank: int) -> None:
+    """Seeds torch's global generators: the first process with the seed, the others with numbers drawn from it."""
+    torch.manual_seed(seed)
+    if rank > 0:
+        torch.manual_seed(int(torch.randint(2**63 - 1, (rank,))[-1]))
+
+
+def _check(model: Trainable, train: Dataset[dict[str, Tensor]], config: TrainingConfig, accelerator: str) -> None:
+    """
+    Raises:
+        ValueError: a training that cannot be, whatever the samples hold.
+    """
+    if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
+        raise ValueError("fit: train must hold at least one sample, got none")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError("fit: accelerator 'cuda' needs a GPU that torch can use, got none")
+    for name, parameter in cast(nn.Module, model).named_parameters():
+        if parameter.requires_grad and parameter.dtype == torch.float16:
+            raise ValueError(
+                "fit: model must have weights of float64, float32 or bfloat16, because float16 rounds Adam's epsilon "
+                f"to 0, got float16 in {name}; convert it, as model.bfloat16() does"
+            )
+    codebook_model = model_with_codebook(model)
+    if codebook_model is None:
+        return
+    warm_up, relabelling = warm_up_epochs(codebook_model), relabel_after(codebook_model)
+    if warm_up >= config.epochs:
+        raise ValueError(
+            f"fit: epochs must be above the model's warm_up_epochs, {warm_up}, because the codebook learns after them, "
+            f"got {config.epochs}"
+        )
+    if relabelling > config.epochs:
+        raise ValueError(f"fit: epochs must be at least the model's relabel_after, {relabelling}, got {config.epochs}")
+
+
+def _loader(
+    fabric: Fabric,
+    data: Dataset[dict[str, Tensor]],
+    batch_size: int,
+    sampler: Iterable[int],
+    generator: torch.Generator | None = None,
+) -> Any:
+    loader = batches(data, batch_size, sampler, generator)
+    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+
+def _validation_loader(fabric: Fabric, processes: Processes, data: FittingSamples, config: TrainingConfig) -> Any:
+    """This process's share of the validation data, shuffled once.
+
+    Batch-level terms are biased when similar samples are adjacent in the file.
+    """
+    mixed = torch.randperm(len(data), generator=torch.Generator().manual_seed(config.seed))
+    return _loader(fabric, data, config.batch_size, mixed[processes.rank :: processes.number].tolist())
+
+
+def _parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    if isinstance(network, InParameterGroups):
+        return network.parameter_groups(config.learning_rate, config.transition_rate_factor)
+    return [{"params": list(network.parameters()), "lr": config.learning_rate, "rows": False}]

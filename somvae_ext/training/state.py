@@ -1,0 +1,172 @@
+"""All that a training needs to go on where it stopped, with the same bits, and its way to the run folder and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from somvae_ext.config_checks import is_integer
+from somvae_ext.models.saved_model import check_weights
+from somvae_ext.processes import Processes
+from somvae_ext.store import ResultFolder
+
+_KEYS = {"epoch", "step", "unused", "model", "optimizers", "schedules", "generators"}
+
+# Whatever torch meets in a state that is none.
+_REFUSALS = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+
+METRICS, ITERATIONS = "metrics", "iterations"
+"""Logs of a run: a record per epoch, and the losses of its steps."""
+
+
+class TrainingState:
+    """How far a training has come: epoch, step, and the state of everything that the next step depends on.
+
+    That is model, optimizers, schedules, the order of the samples, torch's global generators in each process, and which
+    nodes won nothing in the last epoch.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedules: Sequence[LRScheduler],
+        order: torch.Generator,
+    ) -> None:
+        self.epoch = 0
+        self.step = 0
+        self.unused: Tensor | None = None
+        self._processes = processes
+        self._model = model
+        self._optimizers = optimizers
+        self._schedules = schedules
+        self._order = order
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as tensors, numbers and containers of these.
+
+        The same in all processes, which call it together.
+        """
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        cpu_states, cuda_states = zip(*self._processes.gather((torch.get_rng_state(), cuda)), strict=True)
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "unused": self.unused,
+            "model": self._model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "schedules": [schedule.state_dict() for schedule in self._schedules],
+            "generators": {"order": self._order.get_state(), "cpu": list(cpu_states), "cuda": list(cuda_states)},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: the state belongs to another model, or to another number of processes, or is not such a state.
+        """
+        missing = _KEYS - state.keys()
+        if missing:
+            raise ValueError(f"the checkpoint must hold {min(missing)!r}, as one of fit does, got none")
+        if not (is_integer(state["epoch"]) and is_integer(state["step"])):
+            raise ValueError("the checkpoint must hold the numbers of epoch and step, as one of fit does, got others")
+        processes = self._processes
+        try:
+            generators = state["generators"]
+            if len(generators["cpu"]) != processes.number:  # before anything is overwritten
+                raise ValueError(
+                    f"it is of a training by {len(generators['cpu'])} processes, and this one is by {processes.number}"
+                )
+            check_weights(self._model, state["model"])
+            self._model.load_state_dict(state["model"])
+            for optimizer, values in zip(self._optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(values)
+            for schedule, values in zip(self._schedules, state["schedules"], strict=True):
+                schedule.load_state_dict(values)
+            self._order.set_state(generators["order"])
+            torch.set_rng_state(generators["cpu"][processes.rank])
+            if generators["cuda"][processes.rank] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(generators["cuda"][processes.rank])
+        except (
+            RuntimeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+        ) as error:  # whatever torch meets in it
+            reason = " ".join(str(error).split())
+            raise ValueError(f"the checkpoint must be one of this training, got another: {reason}") from error
+        self.epoch, self.step, self.unused = state["epoch"], state["step"], state["unused"]
+
+
+# The run folder is None in all processes but the first, and in that one too where nothing is to be written.
+
+
+def save_epoch(
+    state: TrainingState,
+    record: dict[str, Any],
+    iterations: dict[str, Any],
+    run_folder: ResultFolder | None,
+    processes: Processes,
+) -> None:
+    """Writes what belongs to an epoch that is complete. All processes call it.
+
+    Args:
+        state: after the epoch.
+        record: of the epoch, for the metrics.
+        iterations: the losses of its steps.
+        run_folder: where to.
+        processes: those that train the model.
+    """
+    values = state.state_dict()
+    weights = values.pop("model")
+
+    def write() -> None:
+        if run_folder is not None:
+            records = {METRICS: [record], ITERATIONS: [_rounded(iterations)]}
+            run_folder.save_checkpoint(state.epoch, weights, values, records)
+
+    processes.from_first(write)
+
+
+def _rounded(iterations: dict[str, Any]) -> dict[str, Any]:
+    """The losses of the steps to six significant digits."""
+    losses = {term: [float(f"{value:.6g}") for value in values] for term, values in iterations["losses"].items()}
+    return iterations | {"losses": losses}
+
+
+def resume(state: TrainingState, run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:
+    """Puts the state where the run folder's checkpoint is, and returns the records so far. All processes call it.
+
+    Raises:
+        ValueError: no run folder, or a checkpoint of another training.
+        FileNotFoundError: the run folder has no checkpoint.
+    """
+
+    def read() -> dict[str, Any]:
+        if run_folder is None:
+            raise ValueError("fit: resume needs the run_folder whose training is to go on, got none")
+        return {**run_folder.load_state(), "model": run_folder.load_weights()}
+
+    values = processes.from_first(read)
+    try:
+        state.load_state_dict(values)
+    except ValueError as error:
+        where = "" if run_folder is None else f"{run_folder.path}: "
+        raise ValueError(f"fit: {where}{error}") from error
+    return processes.from_first(lambda: [] if run_folder is None else run_folder.load_log(METRICS))
+
+
+def last_checkpoint(state: TrainingState, run_folder: ResultFolder | None) -> str:
+    """The end of a sentence about a training that stopped: where it can go on from."""
+    if run_folder is None:
+        return ""
+    if state.epoch == 0:
+        return f"; no epoch was completed, so {run_folder.path} holds no checkpoint"
+    return f"; {run_folder.path} holds the checkpoint of epoch {state.epoch}"

@@ -257,12 +257,12 @@ def test_json_that_is_none_of_ours_is_refused(tmp_path: Path, text: str) -> None
 
 
 def test_a_log_that_somebody_has_edited_is_refused(whole: Path, tmp_path: Path) -> None:
-    from somvae_ext.store.result_folder import _measured
+    from somvae_ext.store.manifest import measured
 
     for number, line in enumerate([b"[" * 100_000, b'{"epoch": true}', b"3", b"\xff\xfe"]):
         shutil.copytree(whole, tmp_path / str(number))
         (tmp_path / str(number) / "metrics.jsonl").write_bytes(line + b"\n")
-        file = _measured(line + b"\n")._asdict()
+        file = measured(line + b"\n")._asdict()
         reseal(tmp_path / str(number), set_to("checkpoints", 1, "files", "metrics.jsonl", value=file))
         with pytest.raises(ValueError, match=r"metrics\.jsonl must be as it was written, but"):
             ResultFolder.open(tmp_path / str(number)).load_log("metrics")

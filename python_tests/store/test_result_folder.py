@@ -145,6 +145,22 @@ def test_nothing_is_made_before_something_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "run").exists()
 
 
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_training_that_fails_before_its_first_epoch_leaves_nothing(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    def failing(folder: ResultFolder, epochs: list[int]) -> None:
+        with folder.claim():
+            folder.begin({})
+            train(folder, *epochs)
+            raise error("at last")
+
+    for epochs in ([], [1]):
+        with pytest.raises(error, match="at last"):
+            failing(ResultFolder.create(tmp_path / "run", "model"), epochs)
+        assert (tmp_path / "run").exists() is bool(epochs)
+
+
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="is not empty; choose another folder, or set overwrite"):
@@ -297,6 +313,7 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
         kept = ResultFolder.open(tmp_path / "run")
         assert (kept.epochs, len(kept.load_log("metrics"))) == ([1], 1)
         assert same(kept.load_weights(), weights(1))
+        assert not [name for name in names(tmp_path / "run") if "-2." in name]
         folder = kept
     train(folder, 2)
     assert len(ResultFolder.open(tmp_path / "run").load_log("metrics")) == 2

@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OtherProcessFailed:  # which says why
         return _USER_ERROR
-    except (ValueError, OSError, FloatingPointError) as error:
+    except OSError as error:
+        return _complain(_sentence(error))
+    except (ValueError, FloatingPointError) as error:
         return _complain(str(error))
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
@@ -68,6 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(interruption) or "interrupted")
         return exit_code(interruption)
     return 0
+
+
+def _sentence(error: OSError) -> str:
+    """What happened, without the number that Python puts before it."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

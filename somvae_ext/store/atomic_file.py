@@ -47,8 +47,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise OSError(
-            f"{path} could not be written, because the disk is full; what was there before is still whole; make room "
-            "and run the command again"
+            error.errno, f"{path} could not be written, because the disk is full; what was there before is still whole"
         ) from error
 
 

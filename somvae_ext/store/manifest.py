@@ -32,6 +32,11 @@ class File(NamedTuple):
     sha256: str
 
 
+def measured(content: bytes) -> File:
+    """What a file with this content is."""
+    return File(len(content), hashlib.sha256(content).hexdigest())
+
+
 @dataclasses.dataclass
 class Checkpoint:
     """The files of a training as of an epoch; logs may have grown since."""

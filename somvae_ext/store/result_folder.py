@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import dataclasses
 import json
 import os
 import re
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from torch import Tensor
 
 from somvae_ext.store import manifest as manifests
-from somvae_ext.store.atomic_file import atomic_file, full_disk_named, remove_partial_files
+from somvae_ext.store.atomic_file import atomic_file, remove_partial_files
 from somvae_ext.store.folder_lock import NAME as LOCK
 from somvae_ext.store.folder_lock import FolderLock
-from somvae_ext.store.manifest import Checkpoint, File, Manifest
+from somvae_ext.store.log_file import LogFile, parse_records
+from somvae_ext.store.manifest import Checkpoint, File, Manifest, measured
 from somvae_ext.store.tensor_file import tensors_from_bytes, tensors_to_bytes, tree_from_bytes, tree_to_bytes
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class ResultFolder:
         self._overwrite = overwrite
         self._lock: FolderLock | None = None
         self._claims = 0
-        self._seen: File | None = None if is_new else _measured((path / manifests.NAME).read_bytes())
+        self._seen: File | None = None if is_new else measured((path / manifests.NAME).read_bytes())
         self._named_on_disk = set() if is_new else _files_of_epochs(manifest)
         self._staged: dict[str, bytes] = {}
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, LogFile] = {}
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], kind: str, *, overwrite: bool = False) -> ResultFolder:
@@ -195,7 +196,7 @@ class ResultFolder:
             return []
         checkpoint = self._checkpoint(epoch)
         file = checkpoint.files.get(_log(name))
-        return [] if file is None else self._parsed(_log(name), file, _records, checkpoint.epoch)
+        return [] if file is None else self._parsed(_log(name), file, parse_records, checkpoint.epoch)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -221,13 +222,12 @@ class ResultFolder:
             self._lock.acquire()
             try:
                 self._claims = 1
-                if self._is_new:
-                    self._check_place()
-                else:
-                    self._check_unchanged()
-                    self._remove_old_epochs()
-                remove_partial_files(self.path)
+                self._tidy()
                 yield
+            except BaseException:
+                if made and not self.epochs:
+                    self._remove_if_empty()
+                raise
             finally:
                 self._claims = 0
                 if made and self._is_new:
@@ -266,16 +266,22 @@ class ResultFolder:
             OSError: a file cannot be written; the checkpoints before it stay.
         """
         contents = {WEIGHTS: tensors_to_bytes(weights), STATE: tree_to_bytes(state)} | self._staged
+        contents = {_of_epoch(name, epoch): content for name, content in contents.items()}
         with self.claim():
             self._take_over()
-            files = {}
-            for name, content in contents.items():
-                files[_of_epoch(name, epoch)] = self._write(_of_epoch(name, epoch), content)
-            files |= self._append(records)
-            kept = [checkpoint for checkpoint in self._manifest.checkpoints if checkpoint.epoch < epoch]
-            self._manifest.checkpoints = [*kept[1 - _KEPT :], Checkpoint(epoch, files)]
-            self._manifest.evaluations = {}
-            self._write_manifest()
+            before = self._manifest
+            try:
+                files = {name: self._write(name, content) for name, content in contents.items()}
+                files |= self._append(records)
+                kept = [checkpoint for checkpoint in before.checkpoints if checkpoint.epoch < epoch]
+                kept = [*kept[1 - _KEPT :], Checkpoint(epoch, files)]
+                self._manifest = dataclasses.replace(before, checkpoints=kept, evaluations={})
+                self._write_manifest()
+            except OSError as error:
+                self._manifest, self._logs = before, {}
+                self._remove_old_epochs()  # with them what was written of this one, which may be what fills the disk
+                kept_epoch = f"; {self.path} keeps the checkpoint of epoch {self.epochs[-1]}" if self.epochs else ""
+                raise OSError(error.errno, f"{error.strerror or error}{kept_epoch}") from error
             (self.path / _EVALUATION).unlink(missing_ok=True)
             self._remove_old_epochs()
             self._staged = {}
@@ -378,6 +384,15 @@ class ResultFolder:
     def _holds_a_result(self) -> bool:
         return self._is_occupied() and manifests.is_result(self.path)
 
+    def _tidy(self) -> None:
+        """Looks at a folder that has just been claimed, and removes what killed processes left in it."""
+        if self._is_new:
+            self._check_place()
+        else:
+            self._check_unchanged()
+            self._remove_old_epochs()
+        remove_partial_files(self.path)
+
     def _check_unchanged(self) -> None:
         """
         Raises:
@@ -386,7 +401,7 @@ class ResultFolder:
         if self._seen is None:
             return
         try:
-            now = _measured((self.path / manifests.NAME).read_bytes())
+            now = measured((self.path / manifests.NAME).read_bytes())
         except FileNotFoundError:
             now = None
         if now != self._seen:
@@ -417,14 +432,14 @@ class ResultFolder:
 
     def _write_manifest(self) -> None:
         self._manifest.write(self.path)
-        self._seen = _measured((self.path / manifests.NAME).read_bytes())
+        self._seen = measured((self.path / manifests.NAME).read_bytes())
         self._named_on_disk = _files_of_epochs(self._manifest)
         self._is_new = False
 
     def _write(self, name: str, content: bytes) -> File:
         with atomic_file(self.path / name) as file:
             file.write(content)
-        return _measured(content)
+        return measured(content)
 
     def _append(self, records: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, File]:
         """Appends to the logs of the last checkpoint, and gives all of them."""
@@ -433,7 +448,7 @@ class ResultFolder:
         try:
             for name, lines in records.items():
                 if name not in self._logs:
-                    self._logs[name] = _Log(self.path / _log(name), logs.get(_log(name)))
+                    self._logs[name] = LogFile(self.path / _log(name), logs.get(_log(name)))
                 logs[_log(name)] = self._logs[name].append(
                     "".join(json.dumps(record) + "\n" for record in lines).encode()
                 )
@@ -452,7 +467,8 @@ class ResultFolder:
                 (self.path / name).unlink(missing_ok=True)
 
     def _remove_if_empty(self) -> None:
-        if set(_names(self.path)) <= {LOCK}:
+        """Removes the folder if it holds no more than what says what was to be trained."""
+        if self.path.is_dir() and set(_names(self.path)) <= {LOCK, manifests.NAME}:
             shutil.rmtree(self.path, ignore_errors=True)
 
     # ---- how it is read ----------------------------------------------------------------------------------------------
@@ -496,7 +512,7 @@ class ResultFolder:
             self._refuse(name, "but it is a folder", epoch)
         if not _is_log(name) and path.stat().st_size != file.size:
             self._refuse(name, "but it is longer", epoch)
-        if _measured(content) != file:
+        if measured(content) != file:
             self._refuse(name, f"but it is damaged: it does not have the SHA-256 in {manifests.NAME}", epoch)
         return content
 
@@ -514,53 +530,8 @@ class ResultFolder:
         return ""
 
 
-class _Log:
-    """A file that lines are appended to.
-
-    Args:
-        path: the file.
-        file: as much of it as counts; what comes after is overwritten.
-    """
-
-    def __init__(self, path: Path, file: File | None) -> None:
-        self._path = path
-        self._size = 0 if file is None else file.size
-        self._hash = hashlib.sha256()
-        if file is not None:
-            with path.open("rb") as stream:
-                self._hash.update(stream.read(file.size))
-        if (self._size, self._hash.hexdigest()) != (file or (0, self._hash.hexdigest())):
-            raise ValueError(f"{path} must be as it was written, but it is damaged")
-
-    def append(self, lines: bytes) -> File:
-        with full_disk_named(self._path), self._path.open("ab") as stream:
-            stream.truncate(self._size)
-            stream.write(lines)
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._size += len(lines)
-        self._hash.update(lines)
-        return File(self._size, self._hash.hexdigest())
-
-
 def _files_of_epochs(manifest: Manifest) -> set[str]:
     return {name for checkpoint in manifest.checkpoints for name in checkpoint.files}
-
-
-def _measured(content: bytes) -> File:
-    return File(len(content), hashlib.sha256(content).hexdigest())
-
-
-def _records(content: bytes) -> list[dict[str, Any]]:
-    try:
-        records = [json.loads(line) for line in content.splitlines()]
-    except RecursionError as error:
-        raise ValueError("its records are nested too deeply") from error
-    for number, record in enumerate(records, start=1):
-        epoch = record.get("epoch") if isinstance(record, dict) else None
-        if not isinstance(epoch, int) or isinstance(epoch, bool):
-            raise ValueError(f"line {number} is no record of an epoch")
-    return records
 
 
 def _of_epoch(name: str, epoch: int) -> str:

@@ -1,0 +1,64 @@
+"""Logs: files that grow by lines of JSON, of which a manifest says how much counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from somvae_ext.store.atomic_file import full_disk_named
+from somvae_ext.store.manifest import File, measured
+
+
+class LogFile:
+    """A file that lines are appended to.
+
+    Args:
+        path: the file.
+        file: as much of it as counts; what comes after is overwritten. By default nothing counts.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+
+    def __init__(self, path: Path, file: File | None = None) -> None:
+        self._path = path
+        self._size, self._hash = 0, hashlib.sha256()
+        if file is None:
+            return
+        with path.open("rb") as stream:
+            content = stream.read(file.size)
+        if measured(content) != file:
+            raise ValueError(f"{path} must be as it was written, but it is damaged")
+        self._size = len(content)
+        self._hash.update(content)
+
+    def append(self, lines: bytes) -> File:
+        """Appends lines to what counts, and gives what counts from then on."""
+        with full_disk_named(self._path), self._path.open("ab") as stream:
+            stream.truncate(self._size)
+            stream.write(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._size += len(lines)
+        self._hash.update(lines)
+        return File(self._size, self._hash.hexdigest())
+
+
+def parse_records(content: bytes) -> list[dict[str, Any]]:
+    """The records of a log's lines.
+
+    Raises:
+        ValueError: a line that is no record of an epoch.
+    """
+    try:
+        records = [json.loads(line) for line in content.splitlines()]
+    except RecursionError as error:
+        raise ValueError("its records are nested too deeply") from error
+    for number, record in enumerate(records, start=1):
+        epoch = record.get("epoch") if isinstance(record, dict) else None
+        if not isinstance(epoch, int) or isinstance(epoch, bool):
+            raise ValueError(f"line {number} is no record of an epoch")
+    return records

@@ -31,8 +31,8 @@ class EpochResult(NamedTuple):
     """What an epoch gave, the same in all processes.
 
     ``losses`` are means over the epoch; ``usage`` counts the winners of all processes, for models that cluster;
-    ``revived`` is the number of nodes that were moved before the epoch; ``iterations`` are the losses of each step, as
-    :meth:`RunFolder.append_iterations <somvae_ext.training.RunFolder.append_iterations>` takes them.
+    ``revived`` is the number of nodes that were moved before the epoch; ``iterations`` is the record of the log
+    of that name: ``epoch``, ``step`` (its first one, from 1 on) and ``losses``, of each term those of all steps.
     """
 
     losses: dict[str, float]

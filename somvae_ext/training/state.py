@@ -16,7 +16,7 @@ from somvae_ext.store import ResultFolder
 
 _KEYS = {"epoch", "step", "unused", "model", "optimizers", "schedules", "generators"}
 
-# Whatever torch meets in a state that is none.
+# Whatever torch raises for a state that is none.
 _REFUSALS = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 METRICS, ITERATIONS = "metrics", "iterations"
@@ -92,14 +92,7 @@ class TrainingState:
             torch.set_rng_state(generators["cpu"][processes.rank])
             if generators["cuda"][processes.rank] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(generators["cuda"][processes.rank])
-        except (
-            RuntimeError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            IndexError,
-        ) as error:  # whatever torch meets in it
+        except _REFUSALS as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the checkpoint must be one of this training, got another: {reason}") from error
         self.epoch, self.step, self.unused = state["epoch"], state["step"], state["unused"]

@@ -454,7 +454,7 @@ def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pyt
         write_config("run", broken)
         assert main([*command, *(["--epochs", "3"] if command is resume and "epochs" not in reason else [])]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("somvae: run: its config must describe the ")
+        assert error.startswith("somvae: run: its config must describe a ")
         assert reason in error
         assert error.count("\n") == 1
 

@@ -20,7 +20,7 @@ from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.store import ResultFolder
 from somvae_ext.training import TrainingConfig, fit
-from somvae_ext.training.augmentation import AffineAugmentation, augmentation_of, warp
+from somvae_ext.training.augmentation import AffineAugmentation, augmentation_for, warp
 
 SHAPE = (1, 6, 9)
 AUGMENTED = AffineAugmentation(max_shift=2, max_rotation=40, max_scale=0.3, max_shear=0.2)
@@ -164,7 +164,7 @@ def test_without_bounds_images_stay_and_nothing_is_drawn() -> None:
     x, state = images(3), torch.get_rng_state()
     assert AffineAugmentation()(x) is x
     assert torch.get_rng_state().equal(state)
-    assert augmentation_of(TrainingConfig(), nn.Linear(2, 2)) is None
+    assert augmentation_for(AffineAugmentation(), nn.Linear(2, 2)) is None
 
 
 def test_samples_are_transformed_differently_and_frames_of_a_series_alike() -> None:

@@ -186,9 +186,7 @@ def _check_best_of(options: Namespace) -> None:
 
 
 def _check_augmentation(training: TrainingConfig, name: str, splits: AnySplits) -> None:
-    from somvae_ext.training.augmentation import first_bound
-
-    bound = first_bound(training)
+    bound = training.augmentation.first_bound
     if bound is not None and len(splits.sample_shape) != 3:
         part = "frames" if splits.kind == "series" else "samples"
         raise ValueError(

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from somvae_ext.config_checks import Bounds, check_fields
-
-if TYPE_CHECKING:
-    from somvae_ext.training.training_config import TrainingConfig
 
 AUGMENTATION_BOUNDS = {
     "max_shift": Bounds(at_least=0),
@@ -71,6 +67,11 @@ class AffineAugmentation:
 
     def __post_init__(self) -> None:
         check_fields(self, may_be_empty=(), **AUGMENTATION_BOUNDS)
+
+    @property
+    def first_bound(self) -> str | None:
+        """The name of the first bound that is not 0; None if images are left as they are."""
+        return next((name for name in AUGMENTATION_BOUNDS if getattr(self, name) > 0), None)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -141,15 +142,14 @@ def warp(x: Tensor, inverse: Tensor) -> Tensor:
     return moved.to(x.dtype).view_as(x)
 
 
-def augmentation_of(config: TrainingConfig, model: object) -> AffineAugmentation | None:
-    """The augmentation that a training's config asks for; None if all its bounds are 0.
+def augmentation_for(augmentation: AffineAugmentation, model: object) -> AffineAugmentation | None:
+    """The augmentation for the samples of a model; None if all its bounds are 0.
 
     Raises:
         ValueError: a bound that is not 0, and a model without a ``config.input_shape`` (C, H, W); the message names the
             field.
     """
-    augmentation = AffineAugmentation(**{name: getattr(config, name) for name in AUGMENTATION_BOUNDS})
-    name = first_bound(config)
+    name = augmentation.first_bound
     if name is None:
         return None
     shape = getattr(getattr(model, "config", None), "input_shape", None)
@@ -160,8 +160,3 @@ def augmentation_of(config: TrainingConfig, model: object) -> AffineAugmentation
             "to 0"
         )
     return augmentation
-
-
-def first_bound(config: TrainingConfig) -> str | None:
-    """The first bound of a training's augmentation that is not 0; None if there is no augmentation."""
-    return next((name for name in AUGMENTATION_BOUNDS if getattr(config, name) > 0), None)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from somvae_ext.optim import adam_and_rows
 from somvae_ext.processes import Processes
 from somvae_ext.store import ResultFolder
-from somvae_ext.training.augmentation import AffineAugmentation, augmentation_of
+from somvae_ext.training.augmentation import AffineAugmentation, augmentation_for
 from somvae_ext.training.batches import FittingSamples, batches
 from somvae_ext.training.codebook import CodebookModel, model_with_codebook, relabel_after, warm_up_epochs
 from somvae_ext.training.data_parallel import ShuffledShare, launch, leave_to_rows
@@ -75,7 +75,7 @@ def set_up(
 ) -> TrainingSetup:
     """Prepares a training, or the rest of one that was interrupted; arguments and errors are those of ``fit``."""
     _check(model, train, config, accelerator)
-    augment = augmentation_of(config, model)
+    augment = augmentation_for(config.augmentation, model)
     train = FittingSamples(train, model)
     fabric, processes = launch(accelerator)
     run_folder = run_folder if processes.is_first else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from somvae_ext.config_checks import Bounds, check_fields
-from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
+from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS, AffineAugmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,13 @@ class TrainingConfig:
             seed=Bounds(at_least=0, at_most=2**63 - 1),
             **AUGMENTATION_BOUNDS,
         )
-        if self.augmented_target and all(getattr(self, name) == 0 for name in AUGMENTATION_BOUNDS):
+        if self.augmented_target and self.augmentation.first_bound is None:
             raise ValueError(
                 "TrainingConfig: augmented_target must be False where images are left as they are, got True and "
                 f"{', '.join(AUGMENTATION_BOUNDS)} of 0"
             )
+
+    @property
+    def augmentation(self) -> AffineAugmentation:
+        """The random transforms of training images."""
+        return AffineAugmentation(**{name: getattr(self, name) for name in AUGMENTATION_BOUNDS})

@@ -442,12 +442,12 @@ def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pyt
         (
             resume,
             without(config, "training"),
-            "under 'training', but there is nothing",
+            "under 'training' there is nothing",
         ),
         (resume, config | {"training": training | {"speed": 3}}, "but 'speed' is not known to this version"),
         (resume, config | {"training": training | {"epochs": 2.5}}, "epochs must be an integer of at least 1, got 2.5"),
         (resume, config | {"threads": "all"}, "but it must be an integer from 1 to 4096, got 'all'"),
-        (evaluate, config | {"data": without(data, "root")}, "under 'data', but 'root' is missing"),
+        (evaluate, config | {"data": without(data, "root")}, "under 'data' 'root' is missing"),
         (evaluate, config | {"data": data | {"name": 3}}, "name must be text, got 3"),
         (predict, config | {"data": data | {"scaling": {}}}, "'scaling' must hold 'minimum' and 'maximum'"),
     ):

@@ -439,15 +439,15 @@ def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pyt
     capsys.readouterr()
     resume, evaluate, predict = ["fit", "--resume", "run"], ["evaluate", "run"], ["predict", "run", "table.csv"]
     for command, broken, reason in (
+        (resume, without(config, "training"), "but in 'training', there is nothing"),
         (
             resume,
-            without(config, "training"),
-            "under 'training' there is nothing",
+            config | {"training": training | {"speed": 3}},
+            "but in 'training', 'speed' is not known to this version",
         ),
-        (resume, config | {"training": training | {"speed": 3}}, "but 'speed' is not known to this version"),
         (resume, config | {"training": training | {"epochs": 2.5}}, "epochs must be an integer of at least 1, got 2.5"),
-        (resume, config | {"threads": "all"}, "but it must be an integer from 1 to 4096, got 'all'"),
-        (evaluate, config | {"data": without(data, "root")}, "under 'data' 'root' is missing"),
+        (resume, config | {"threads": "all"}, "but in 'threads', it must be an integer from 1 to 4096, got 'all'"),
+        (evaluate, config | {"data": without(data, "root")}, "but in 'data', 'root' is missing"),
         (evaluate, config | {"data": data | {"name": 3}}, "name must be text, got 3"),
         (predict, config | {"data": data | {"scaling": {}}}, "'scaling' must hold 'minimum' and 'maximum'"),
     ):

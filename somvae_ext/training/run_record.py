@@ -54,7 +54,7 @@ class RunRecord:
                 sections[name] = parse(folder.config.get(name))
             except ValueError as error:
                 raise ValueError(
-                    f"{folder.path}: its config must describe a training, but under {name!r} {error}"
+                    f"{folder.path}: its config must describe a training, but in {name!r}, {error}"
                 ) from error
         model, config = sections["model"]
         return cls(model, config, sections["training"], sections["data"], sections["threads"])

@@ -15,32 +15,18 @@ from torch import Tensor, nn
 from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
 from somvae_ext.models._arguments import draw_codes
-from somvae_ext.models.networks import (
-    FRAMES_AT_ONCE,
-    ConvDecoder,
-    ConvEncoder,
-    DenseDecoder,
-    DenseEncoder,
-    NotebookDecoder,
-    NotebookEncoder,
-    SmallConvDecoder,
-    SmallConvEncoder,
-)
+from somvae_ext.models.latent_variance import VARIANCE_WITHOUT_WARM_UP, follow_variance, moments, variance_scale
+from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.somvae_config import SOMVAEConfig
+from somvae_ext.models.somvae_networks import make_decoder, make_encoder, make_transitions
+from somvae_ext.models.somvae_objectives import margin_term, soft_terms
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
-from somvae_ext.nn import SOMQuantizer, TransitionModel, predecessors
+from somvae_ext.nn import SOMQuantizer, predecessors
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
-from somvae_ext.nn.neighbor_margin import neighbor_margin
-from somvae_ext.nn.quantizer import MASKED, finite_rows
-from somvae_ext.nn.snapshot import snapshot
-from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened, soft_som_loss
+from somvae_ext.nn.quantizer import MASKED
 from somvae_ext.som import relabeling
 
-# Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant. After a warm-up it
-# is about 3, and such a weight would draw all encodings together.
-_VARIANCE_WITHOUT_WARM_UP = 0.05**2
-_VARIANCE_DECAY = 0.99
 _KMEANS_TRIES = 4
 
 
@@ -98,9 +84,9 @@ class SOMVAE(FullPrecisionBuffers):
                 f"SOMVAE: decoder_e must be None for gradient {config.gradient!r}, which has no use for it"
             )
         self.config = config
-        self.encoder = _encoder(config) if encoder is None else encoder
-        self.decoder_q = _decoder(config) if decoder_q is None else decoder_q
-        self.decoder_e = _decoder(config) if decoder_e is None and config.gradient == "som" else decoder_e
+        self.encoder = make_encoder(config) if encoder is None else encoder
+        self.decoder_q = make_decoder(config) if decoder_q is None else decoder_q
+        self.decoder_e = make_decoder(config) if decoder_e is None and config.gradient == "som" else decoder_e
         self.quantizer = SOMQuantizer(
             config.grid,
             config.latent_dim,
@@ -114,11 +100,11 @@ class SOMVAE(FullPrecisionBuffers):
             sigma_steps=config.sigma_steps,
         )
         has_transitions = config.gamma > 0 or config.tau > 0
-        self.transitions = _transitions(config) if has_transitions else None
+        self.transitions = make_transitions(config) if has_transitions else None
         self.warming_up = self.unplaced = False
         if config.warm_up_epochs > 0:
             self.register_buffer(
-                "latent_variance", torch.tensor(_VARIANCE_WITHOUT_WARM_UP, dtype=full_precision_dtype())
+                "latent_variance", torch.tensor(VARIANCE_WITHOUT_WARM_UP, dtype=full_precision_dtype())
             )
 
     @property
@@ -267,8 +253,8 @@ class SOMVAE(FullPrecisionBuffers):
             output.som,
             transition,
             smoothness,
-            *self._soft_terms(output, mask, targets),
-            self._margin(output, mask),
+            *soft_terms(config, self.quantizer, output, mask, targets, idle=self.warming_up),
+            margin_term(config, self.quantizer, output, idle=self.warming_up or self.unplaced),
         )
         return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
 
@@ -303,7 +289,7 @@ class SOMVAE(FullPrecisionBuffers):
         if self.warming_up:
             # Not the sum with weights of 0: an optimizer's step on gradients of zeros would count for Adam's averages.
             return SOMVAELosses(means.reconstruction_e.clone(), *means)
-        scale = self._variance_scale()
+        scale = variance_scale(self.latent_variance) if config.warm_up_epochs > 0 else 1.0
         som_scale = scale if config.codebook_update == "ema" else 1.0  # beta is not scaled: it moves codes alone
         total = means.reconstruction_q + means.reconstruction_e
         total = total + config.commitment_weight * scale * means.commitment
@@ -325,7 +311,7 @@ class SOMVAE(FullPrecisionBuffers):
         Returns:
             float64 ``[1 + 2D]``: the number n, the D sums and the D sums of squares.
         """
-        return _moments(output.z_e, output.indices != MASKED)
+        return moments(output.z_e, output.indices != MASKED)
 
     @torch.no_grad()
     def update_latent_variance(self, moments: Tensor) -> None:
@@ -351,7 +337,7 @@ class SOMVAE(FullPrecisionBuffers):
                 f"got {list(moments.shape)}"
             )
         if self.config.warm_up_epochs > 0:
-            self._follow_variance(moments, 1 - _VARIANCE_DECAY)
+            follow_variance(self.latent_variance, moments)
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> Tensor:
@@ -413,7 +399,7 @@ class SOMVAE(FullPrecisionBuffers):
         elif self.config.init == "som":
             self.quantizer.initialize_som(z, mask=mask)
         if self.config.warm_up_epochs > 0:
-            self._follow_variance(_moments(z, mask), 1.0)
+            follow_variance(self.latent_variance, moments(z, mask), rate=1.0)
             learned = cast(nn.Module, self.decoder_e).state_dict()
             if _shapes(learned) == _shapes(self.decoder_q.state_dict()):
                 self.decoder_q.load_state_dict(learned)
@@ -522,53 +508,6 @@ class SOMVAE(FullPrecisionBuffers):
             {"params": table, "lr": learning_rate * transition_rate_factor, "rows": self.transitions.sparse_grad},
         ]
 
-    def _soft_terms(self, output: SOMVAEOutput, mask: Tensor | None, targets: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Hardening and soft SOM loss of each sample or frame; zeros where they weigh nothing."""
-        config, shape = self.config, output.indices.shape
-        if targets is not None and config.hardening == 0:
-            raise ValueError("SOMVAE.loss: targets must be None for hardening = 0, which has no use for them")
-        hardening = soft_som = output.commitment.new_zeros(shape)
-        if self.warming_up or (config.hardening == 0 and config.soft_som == 0):
-            return hardening, soft_som
-        z, codebook = output.z_e.flatten(0, -2), self.quantizer.snapshot()
-        if config.hardening > 0:
-            log_s = log_soft_assignment(z, codebook)
-            if targets is None:
-                counted = log_s.exp() if mask is None else torch.where(mask.flatten()[:, None], log_s.exp(), 0)
-                targets = sharpened(log_s, counted.detach().double().sum(dim=0))
-            elif targets.shape != (*shape, self.num_clusters):
-                raise ValueError(
-                    f"SOMVAE.loss: targets must have shape {[*shape, self.num_clusters]}, got {list(targets.shape)}"
-                )
-            hardening = hardening_loss(log_s, targets.reshape(log_s.shape).to(log_s)).view(shape)
-        if config.soft_som > 0:
-            soft_som = soft_som_loss(log_soft_assignment(z.detach(), codebook), self.quantizer.grid).view(shape)
-        return hardening, soft_som
-
-    def _margin(self, output: SOMVAEOutput, mask: Tensor | None) -> Tensor:
-        """The margin of each sample or frame; zeros where it weighs nothing."""
-        if self.warming_up or self.unplaced or self.config.neighbor_margin == 0:
-            return torch.zeros_like(output.commitment)
-        z, index = output.z_e.flatten(0, -2), output.indices.flatten()
-        index = index.clamp_min(0)  # of masked frames
-        return neighbor_margin(z, self.quantizer.snapshot(), index, self.quantizer.grid).view(output.indices.shape)
-
-    def _variance_scale(self) -> Tensor | float:
-        """0.05^2 / max(0.05^2, v) where there is a warm-up, else 1."""
-        if self.config.warm_up_epochs == 0:
-            return 1.0
-        # A copy: the backward pass may run after the next update.
-        variance = snapshot(self.latent_variance)
-        return _VARIANCE_WITHOUT_WARM_UP / variance.clamp_min(_VARIANCE_WITHOUT_WARM_UP)
-
-    def _follow_variance(self, moments: Tensor, rate: float) -> None:
-        """v <- (1 - rate) v + rate s^2, without waiting for the device."""
-        n, sums, squares = moments.split([1, self.config.latent_dim, self.config.latent_dim])
-        variance = ((squares - sums * sums / n) / (n - 1)).mean().clamp_min(0).to(self.latent_variance)
-        known = (n[0] > 1) & variance.isfinite()
-        before = self.latent_variance
-        before.copy_(torch.where(known, before.lerp(variance, rate), before))
-
     def _decode(self, name: str, z: Tensor) -> Tensor:
         leading, shape = z.shape[:-1], self.config.input_shape
         x: Tensor = self.get_submodule(name)(z.reshape(-1, z.shape[-1]))
@@ -610,44 +549,3 @@ class SOMVAE(FullPrecisionBuffers):
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: values.shape for name, values in state.items()}
-
-
-def _moments(z: Tensor, mask: Tensor | None) -> Tensor:
-    """Number, sums and sums of squares of the encodings ``[..., D]`` that are real and finite, float64 ``[1 + 2D]``.
-
-    In float64 the variance of float32 encodings survives the difference of squares, whatever their mean.
-    """
-    rows = z.reshape(-1, z.shape[-1]).double()
-    counted = finite_rows(rows) if mask is None else finite_rows(rows) & mask.flatten()
-    rows = torch.where(counted[:, None], rows, 0)
-    return torch.cat([counted.sum()[None], rows.sum(dim=0), rows.square().sum(dim=0)])
-
-
-def _transitions(config: SOMVAEConfig) -> TransitionModel:
-    radius = config.transition_radius if config.transitions == "local" else None
-    rows = config.updates_transition_rows
-    return TransitionModel(config.grid, kind=config.transitions, radius=radius, sparse_grad=rows)
-
-
-def _encoder(config: SOMVAEConfig) -> nn.Module:
-    shape, dim = config.input_shape, config.latent_dim
-    if config.network == "dense":
-        return DenseEncoder(shape, dim, config.hidden_sizes, latent_relu=config.latent_relu)
-    if config.network == "conv":
-        return ConvEncoder(shape, dim)
-    if config.network == "small-conv":
-        return SmallConvEncoder(shape, dim)
-    return NotebookEncoder(shape, dim) if config.network == "notebook" else nn.Flatten()
-
-
-def _decoder(config: SOMVAEConfig) -> nn.Module:
-    shape, dim = config.input_shape, config.latent_dim
-    # With "bce" the loss wants logits, and SOMVAE.decode applies the sigmoid.
-    sigmoid = config.output == "sigmoid" and config.reconstruction == "mse"
-    if config.network == "dense":
-        return DenseDecoder(dim, shape, config.hidden_sizes[::-1], sigmoid=sigmoid)
-    if config.network == "conv":
-        return ConvDecoder(dim, shape, sigmoid=sigmoid)
-    if config.network == "small-conv":
-        return SmallConvDecoder(dim, shape, sigmoid=sigmoid)
-    return NotebookDecoder(dim, shape, sigmoid=sigmoid) if config.network == "notebook" else nn.Unflatten(1, shape)

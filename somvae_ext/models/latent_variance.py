@@ -1,0 +1,49 @@
+"""The running variance of a SOM-VAE's encodings, by which the weights of its terms are scaled after a warm-up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from somvae_ext.nn.quantizer import finite_rows
+from somvae_ext.nn.snapshot import snapshot
+
+VARIANCE_WITHOUT_WARM_UP = 0.05**2
+"""Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant.
+
+After a warm-up it is about 3, and such a weight would draw all encodings together.
+"""
+
+_RATE = 1 - 0.99
+
+
+def moments(z: Tensor, mask: Tensor | None) -> Tensor:
+    """Number, sums and sums of squares of the encodings ``[..., D]`` that are real and finite, float64 ``[1 + 2D]``.
+
+    In float64 the variance of float32 encodings survives the difference of squares, whatever their mean.
+    """
+    rows = z.reshape(-1, z.shape[-1]).double()
+    counted = finite_rows(rows) if mask is None else finite_rows(rows) & mask.flatten()
+    rows = torch.where(counted[:, None], rows, 0)
+    return torch.cat([counted.sum()[None], rows.sum(dim=0), rows.square().sum(dim=0)])
+
+
+def variance_scale(variance: Tensor) -> Tensor:
+    """0.05^2 / max(0.05^2, v) of the running variance v, a scalar."""
+    # A copy: the backward pass may run after the next update.
+    return VARIANCE_WITHOUT_WARM_UP / snapshot(variance).clamp_min(VARIANCE_WITHOUT_WARM_UP)
+
+
+def follow_variance(variance: Tensor, moments: Tensor, rate: float = _RATE) -> None:
+    """v <- (1 - rate) v + rate s^2 in place, without waiting for the device.
+
+    Args:
+        variance: v, a scalar. Moments of fewer than two encodings, or a variance that it cannot hold, leave it.
+        moments: of the encodings whose mean variance over the features is s^2, see :func:`moments`.
+        rate: 1 takes s^2 as it is.
+    """
+    dim = len(moments) // 2
+    n, sums, squares = moments.split([1, dim, dim])
+    found = ((squares - sums * sums / n) / (n - 1)).mean().clamp_min(0).to(variance)
+    known = (n[0] > 1) & found.isfinite()
+    variance.copy_(torch.where(known, variance.lerp(found, rate), variance))

@@ -1,0 +1,51 @@
+"""The parts of a SOM-VAE that its config names."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from somvae_ext.models.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    DenseDecoder,
+    DenseEncoder,
+    NotebookDecoder,
+    NotebookEncoder,
+    SmallConvDecoder,
+    SmallConvEncoder,
+)
+from somvae_ext.models.somvae_config import SOMVAEConfig
+from somvae_ext.nn import TransitionModel
+
+
+def make_transitions(config: SOMVAEConfig) -> TransitionModel:
+    """The transition model, whatever gamma and tau."""
+    radius = config.transition_radius if config.transitions == "local" else None
+    rows = config.updates_transition_rows
+    return TransitionModel(config.grid, kind=config.transitions, radius=radius, sparse_grad=rows)
+
+
+def make_encoder(config: SOMVAEConfig) -> nn.Module:
+    """A module from ``[N, *input_shape]`` to ``[N, D]``."""
+    shape, dim = config.input_shape, config.latent_dim
+    if config.network == "dense":
+        return DenseEncoder(shape, dim, config.hidden_sizes, latent_relu=config.latent_relu)
+    if config.network == "conv":
+        return ConvEncoder(shape, dim)
+    if config.network == "small-conv":
+        return SmallConvEncoder(shape, dim)
+    return NotebookEncoder(shape, dim) if config.network == "notebook" else nn.Flatten()
+
+
+def make_decoder(config: SOMVAEConfig) -> nn.Module:
+    """A module from ``[N, D]`` to ``[N, *input_shape]``, to logits where the reconstruction loss is ``"bce"``."""
+    shape, dim = config.input_shape, config.latent_dim
+    # With "bce" the loss wants logits, and SOMVAE.decode applies the sigmoid.
+    sigmoid = config.output == "sigmoid" and config.reconstruction == "mse"
+    if config.network == "dense":
+        return DenseDecoder(dim, shape, config.hidden_sizes[::-1], sigmoid=sigmoid)
+    if config.network == "conv":
+        return ConvDecoder(dim, shape, sigmoid=sigmoid)
+    if config.network == "small-conv":
+        return SmallConvDecoder(dim, shape, sigmoid=sigmoid)
+    return NotebookDecoder(dim, shape, sigmoid=sigmoid) if config.network == "notebook" else nn.Unflatten(1, shape)

@@ -14,9 +14,7 @@ def config_of(path: str | Path) -> dict[str, Any]:
 
 def write_config(path: str | Path, config: dict[str, Any]) -> None:
     """Replaces the config as the store would, under a new SHA-256."""
-    folder = ResultFolder.open(path)
-    folder._manifest.config = config
-    folder._manifest.write(folder.path)
+    ResultFolder.open(path).begin(config)
 
 
 def contents(path: str | Path) -> dict[str, bytes]:

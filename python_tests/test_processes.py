@@ -8,8 +8,9 @@ from typing import Any
 import launching
 import pytest
 import torch
+import torch.distributed as dist
 
-from somvae_ext.processes import Processes, local_device
+from somvae_ext.processes import OtherProcessFailed, Processes, is_lost_connection, launched, local_device
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 SUMS = ["of one piece", "of a number", "of nothing", "of many pieces", "of whole pieces", "of strided rows"]
@@ -78,8 +79,51 @@ def test_what_differs_raises_in_both(outcomes: list[dict[str, Any]]) -> None:
 def test_a_failure_of_one_raises_in_both(outcomes: list[dict[str, Any]], case: str, failed: int) -> None:
     assert outcomes[failed]["messages"][case] == "OSError: the disk is full"
     assert outcomes[1 - failed]["messages"][case] == (
-        f"OtherProcessFailed: Program: no process may fail, got an error in process {failed}: OSError: the disk is full"
+        f"OtherProcessFailed: Program: process {failed} failed: OSError: the disk is full"
     )
+
+
+def test_a_failure_of_both_is_that_of_the_first(outcomes: list[dict[str, Any]]) -> None:
+    assert [outcome["messages"]["both failed"] for outcome in outcomes] == [
+        "OSError: the disk is full",
+        "OtherProcessFailed: Program: process 0 failed: OSError: the disk is full",
+    ]
+
+
+@pytest.mark.parametrize("case", ["sum", "copy from first", "gather rows", "gather", "broadcast", "fail together"])
+def test_who_waits_for_one_that_has_ended_ends_with_a_sentence(outcomes: list[dict[str, Any]], case: str) -> None:
+    assert outcomes[0]["without the other"][case] == (
+        "OtherProcessEnded: Program: another process has ended, so this one ends too"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:34180."),
+        RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:4822: Connection reset by peer."),
+        RuntimeError("[gloo/transport/tcp/pair.cc:1] Socket closed [127.0.0.1]:4822"),
+        dist.DistNetworkError("Failed to recv, got 0 bytes. Connection was likely closed."),
+        dist.DistBackendError("ncclRemoteError: A call failed possibly due to a network error or a remote process"),
+    ],
+    ids=["closed", "reset", "socket", "store", "nccl"],
+)
+def test_lost_connections_are_known_by_their_text(error: RuntimeError) -> None:
+    assert is_lost_connection(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        dist.DistBackendError("NCCL error: ncclInvalidUsage: Duplicate GPU detected : rank 0 and rank 1"),
+        BrokenPipeError(32, "Broken pipe"),
+        OtherProcessFailed("Program: process 1 failed: OSError: Broken pipe"),
+    ],
+    ids=["shapes", "usage", "pipe of one's own", "failure"],
+)
+def test_other_errors_are_no_lost_connections(error: Exception) -> None:
+    assert not is_lost_connection(error)
 
 
 def three_of(monkeypatch: pytest.MonkeyPatch, *terms: torch.Tensor) -> Processes:
@@ -128,6 +172,15 @@ def test_a_local_rank_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     with pytest.raises(ValueError, match=r"^Program: device 'cuda' needs a GPU .* got local rank 3 and 2 GPU\(s\); "):
         local_device("cuda", owner="Program")
+
+
+def test_too_few_gpus_are_torchruns_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command puts its own name before the sentence."""
+    for name, value in {"TORCHELASTIC_RUN_ID": "run", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"^torchrun: device 'cuda' needs a GPU for each process"):
+        launched("cuda")
 
 
 def test_a_process_of_its_own_joins_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,67 @@ def test_a_resumed_training_counts_from_the_epochs_that_were_done(capsys: pytest
     first, second = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"epoch 4/5: error 0.25, usage 50%, \d+\.\d s", first)
     assert re.fullmatch(r"epoch 5/5: error 0.3333, \d+\.\d s", second)
+
+
+class Stream:
+    """What some notebooks put in the place of stderr: it can write and nothing else."""
+
+    def __init__(self) -> None:
+        self.written = ""
+
+    def write(self, text: str) -> None:
+        self.written += text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_a_stream_that_does_not_know_whether_it_is_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream()
+    monkeypatch.setattr("sys.stderr", stream)
+    with Progress(1, shown=True) as progress:
+        progress.after_epoch({"error": 0.25})
+    assert stream.written.startswith("epoch 1/1: error 0.25, ")
+
+
+def closed_stream() -> io.TextIOBase:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def pipe_without_a_reader() -> io.TextIOBase:
+    reader, writer = os.pipe()
+    os.close(reader)
+    # Without a buffer that it would try to write again when it is deleted.
+    return io.TextIOWrapper(os.fdopen(writer, "wb", buffering=0), write_through=True)
+
+
+def terminal_that_is_gone() -> io.TextIOBase:
+    """One that still says it is a terminal; a real one that is closed no longer does."""
+    stream = pipe_without_a_reader()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    return stream
+
+
+@pytest.mark.parametrize("batches", [None, 2])
+@pytest.mark.parametrize("stream", [closed_stream, pipe_without_a_reader, terminal_that_is_gone])
+def test_a_training_goes_on_when_nobody_can_see_it(
+    stream: Callable[[], io.TextIOBase], batches: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream())
+    with Progress(2, shown=True, batches=batches) as progress:
+        for _ in range(2):
+            progress.start_epoch()
+            progress.after_batch({"error": 0.5})
+            progress.after_epoch({"error": 0.25})
+    assert not progress.shows_batches
+
+
+def test_a_bar_ends_when_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, terminal = pty.openpty()
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(os.fdopen(terminal, "wb", buffering=0), write_through=True))
+    with Progress(2, shown=True) as progress:
+        progress.after_epoch({"error": 0.25})
+        os.close(master)
+        progress.after_epoch({"error": 0.125})

@@ -72,10 +72,30 @@ def messages(processes: Processes) -> dict[str, str]:
         "none failed": lambda: processes.raise_if_any_failed(None),
         "the first failed": lambda: processes.raise_if_any_failed(fail_in(0)),
         "the second failed": lambda: processes.raise_if_any_failed(fail_in(1)),
+        "both failed": lambda: processes.raise_if_any_failed(fail_in(RANK)),
         "from first": lambda: processes.from_first(raising),
         "a block failed": lambda: block_that_fails_in_the_second(processes),
     }
     return {name: message_of(act) for name, act in acts.items()}
+
+
+def messages_without_the_other(processes: Processes) -> dict[str, str]:
+    """What the first says of the second, which has ended."""
+    x = torch.zeros(2)
+    acts: dict[str, Callable[[], object]] = {
+        "sum": lambda: processes.sum(x),
+        "copy from first": lambda: processes.copy_from_first(x),
+        "gather rows": lambda: processes.gather_rows(x),
+        "gather": lambda: processes.gather("anything"),
+        "broadcast": lambda: processes.broadcast("anything"),
+        "fail together": lambda: block_that_sums(processes, x),
+    }
+    return {name: message_of(act) for name, act in acts.items()}
+
+
+def block_that_sums(processes: Processes, x: Tensor) -> None:
+    with processes.failing_together():
+        processes.sum(x)
 
 
 def main(folder: Path) -> None:
@@ -94,7 +114,11 @@ def main(folder: Path) -> None:
         "from_first": processes.from_first(lambda: RANK),
         "messages": messages(processes),
     }
+    if RANK == 0:
+        results["without the other"] = messages_without_the_other(processes)
     torch.save(results, folder / f"{RANK}.pt")
+    if RANK == 1:
+        os._exit(0)  # as one that is killed, but torchrun goes on
 
 
 if __name__ == "__main__":

@@ -24,8 +24,44 @@ PIECE_ELEMENTS = 2**22
 """Elements of a tensor that :meth:`Processes.sum` gathers at a time; the same in all processes."""
 
 
+# What gloo, NCCL and torch's store say where the process at the other end of a connection is gone, in lower case.
+_LOST_CONNECTIONS = (
+    "connection closed",
+    "connection reset",
+    "connection was likely closed",
+    "socket closed",
+    "broken pipe",
+    "peer disconnected",
+    "peer closed the connection",
+    "ncclremoteerror",
+)
+
+
 class OtherProcessFailed(ValueError):
     """What the other processes raise where one has failed, so that they end with it."""
+
+
+class OtherProcessEnded(OtherProcessFailed):
+    """Another process has ended, without a word to this one, while this one waited for it."""
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error says that another process of the group has ended.
+
+    gloo raises plain RuntimeErrors, also from DDP's backward pass, so only their text tells. torch's own classes,
+    such as ``DistBackendError``, are no better: they are raised for wrong arguments too.
+    """
+    if isinstance(error, OtherProcessEnded):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _LOST_CONNECTIONS)
+
+
+def launched_rank() -> int | None:
+    """The rank that ``torchrun`` gave this process; None where it did not start it."""
+    if dist.is_available() and dist.is_torchelastic_launched():
+        return int(os.environ["RANK"])
+    return None
 
 
 def launched(device: str | torch.device) -> Processes:
@@ -37,9 +73,9 @@ def launched(device: str | torch.device) -> Processes:
     Raises:
         ValueError: fewer GPUs than processes.
     """
-    if dist.is_available() and dist.is_torchelastic_launched():
-        return Processes.joined(device, owner="somvae")
-    return Processes.alone(device)
+    if launched_rank() is None:
+        return Processes.alone(device)
+    return Processes.joined(device, owner="torchrun")
 
 
 def local_device(device: str | torch.device, *, owner: str) -> torch.device:
@@ -70,6 +106,8 @@ def local_device(device: str | torch.device, *, owner: str) -> torch.device:
 @dataclasses.dataclass(frozen=True)
 class Processes:
     """The processes that produce one result together.
+
+    A method that waits for another process raises :class:`OtherProcessEnded` where that one has ended.
 
     Args:
         rank: number of this process, from 0.
@@ -143,8 +181,9 @@ class Processes:
     def copy_from_first(self, *tensors: Tensor) -> None:
         """Overwrites tensors with those of the first process."""
         if self.number > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor.detach(), src=0)
+            with self._connected():
+                for tensor in tensors:
+                    dist.broadcast(tensor.detach(), src=0)
 
     @torch.no_grad()
     def gather_rows(self, *tensors: Tensor) -> list[Tensor]:
@@ -176,7 +215,8 @@ class Processes:
         if self.number == 1:
             return [value]
         gathered: list[T | None] = [None] * self.number
-        dist.all_gather_object(gathered, value)
+        with self._connected():
+            dist.all_gather_object(gathered, value)
         return cast(list[T], gathered)
 
     def broadcast(self, value: T) -> T:
@@ -184,7 +224,8 @@ class Processes:
         if self.number == 1:
             return value
         values = [value if self.is_first else None]
-        dist.broadcast_object_list(values, src=0)
+        with self._connected():
+            dist.broadcast_object_list(values, src=0)
         return cast(T, values[0])
 
     def from_first(self, make: Callable[[], T]) -> T:
@@ -244,26 +285,30 @@ class Processes:
         self.agree(f"the bits of {what}", f"SHA-256 {digest.hexdigest()[:16]}")
 
     def raise_if_any_failed(self, error: Exception | None) -> None:
-        """Raises this process's error, or reports that of another one, so that no process waits for it in vain.
+        """Ends all processes with the error of one of them, so that no process waits for it in vain.
+
+        Of several that failed the one with the lowest rank raises its error. The others name that one, even if they
+        have failed themselves, so that an error that all have met is told once.
 
         Raises:
-            OtherProcessFailed: another process failed.
+            OtherProcessFailed: in the other processes.
         """
-        errors = self.gather(None if error is None else f"{type(error).__name__}: {error}")
-        if error is not None:
+        if error is not None and is_lost_connection(error):  # nobody is left to be told
             raise error
+        errors = self.gather(None if error is None else f"{type(error).__name__}: {error}")
         for rank, message in enumerate(errors):
-            if message is not None:
-                raise OtherProcessFailed(
-                    f"{self.owner}: no process may fail, got an error in process {rank}: {message}"
-                )
+            if message is None:
+                continue
+            if error is not None and rank == self.rank:
+                raise error
+            raise OtherProcessFailed(f"{self.owner}: process {rank} failed: {message}") from error
 
     @contextlib.contextmanager
     def failing_together(self) -> Iterator[None]:
         """Runs a block that may fail in some processes, so that none goes on without the others.
 
         Raises:
-            OtherProcessFailed: another process failed; in that one, its error.
+            OtherProcessFailed: another process failed; in that one, its error. See :meth:`raise_if_any_failed`.
         """
         error: Exception | None = None
         try:
@@ -274,8 +319,19 @@ class Processes:
 
     def _all_gather(self, tensor: Tensor) -> list[Tensor]:
         parts = [torch.empty_like(tensor) for _ in range(self.number)]
-        dist.all_gather(parts, tensor)
+        with self._connected():
+            dist.all_gather(parts, tensor)
         return parts
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Says in a sentence that another process has ended."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_lost_connection(error):
+                raise
+            raise OtherProcessEnded(f"{self.owner}: another process has ended, so this one ends too") from error
 
 
 def _leave() -> None:

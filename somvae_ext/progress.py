@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +14,8 @@ class Progress:
     """Shows the epochs of a training: tqdm's bars on a terminal, elsewhere one line per epoch.
 
     Without ``batches`` one bar advances by epoch. With it each epoch has a bar that advances by batch; only the bar of
-    the last epoch stays. Enter it as a context, which closes the bar.
+    the last epoch stays. Enter it as a context, which closes the bar. Once stderr can no longer be written to, such as
+    a pipe whose reader has ended, nothing more is shown.
 
     Args:
         n_epochs: epochs of the whole training.
@@ -26,14 +28,14 @@ class Progress:
     """
 
     def __init__(self, n_epochs: int, *, shown: bool | None, done: int = 0, batches: int | None = None) -> None:
-        terminal = sys.stderr is not None and sys.stderr.isatty()
+        terminal = _is_terminal(sys.stderr)
         self._bars = terminal and shown is not False
         self._lines = not terminal and shown is True and sys.stderr is not None
         self._n_epochs, self._epoch, self._batches = n_epochs, done, batches
         self._bar: Any = None
         self._start = time.perf_counter()
         if self._bars and batches is None:
-            self._bar = _bar(total=n_epochs, initial=done, unit="epoch")
+            self._open_bar(total=n_epochs, initial=done, unit="epoch")
 
     @property
     def shows_batches(self) -> bool:
@@ -46,7 +48,7 @@ class Progress:
         if self.shows_batches:
             number = self._epoch + 1
             last = number == self._n_epochs
-            self._bar = _bar(total=self._batches, desc=f"epoch {number}/{self._n_epochs}", leave=last)
+            self._open_bar(total=self._batches, desc=f"epoch {number}/{self._n_epochs}", leave=last)
 
     def after_batch(self, values: Mapping[str, float | str]) -> None:
         """Advances the bar of an epoch's batches, and shows values beside it, numbers with four digits."""
@@ -57,18 +59,40 @@ class Progress:
         """Advances by an epoch and shows its values, numbers with four digits; in a line also its seconds."""
         self._epoch += 1
         if self.shows_batches:
-            self._bar.close()
+            self._close_bar()
         elif self._bars:
             self._advance(values)
         elif self._lines:
             shown = [f"{name} {text}" for name, text in _texts(values).items()]
             shown.append(f"{time.perf_counter() - self._start:.1f} s")
-            print(f"epoch {self._epoch}/{self._n_epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
+            with self._while_writable():
+                print(f"epoch {self._epoch}/{self._n_epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
         self._start = time.perf_counter()
 
+    def _open_bar(self, **options: Any) -> None:
+        with self._while_writable():
+            self._bar = _bar(**options)
+
     def _advance(self, values: Mapping[str, float | str]) -> None:
-        self._bar.set_postfix(_texts(values), refresh=False)
-        self._bar.update()
+        texts = _texts(values)
+        with self._while_writable():
+            self._bar.set_postfix(texts, refresh=False)
+            self._bar.update()
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            with self._while_writable():
+                self._bar.close()
+
+    @contextlib.contextmanager
+    def _while_writable(self) -> Iterator[None]:
+        """Switches the display off where stderr fails; the training must not end with it."""
+        try:
+            yield
+        except (OSError, ValueError):  # the reader or the terminal is gone; the stream is closed
+            self._bars = self._lines = False
+            if self._bar is not None:
+                self._bar.disable = True  # tqdm closes its bars again when they are deleted
 
     def __enter__(self) -> Self:
         return self
@@ -76,8 +100,15 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._close_bar()
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal; those of notebooks and IDEs may not know, and a closed one cannot tell."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _bar(**options: Any) -> Any:

@@ -33,8 +33,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return parse_counted
 
-    reading = counted("file", manifest.read_json)
-    monkeypatch.setattr(manifest, "read_json", reading)
+    reading = counted("file", manifest.parse_json)
+    monkeypatch.setattr(manifest, "parse_json", reading)
     for module in ("somvae_ext.models.saved_model", "somvae_ext.training.run_record", "somvae_ext.data.record"):
         parse = importlib.import_module(module).config_from_section
 

@@ -242,7 +242,7 @@ def test_samples_that_are_no_images_are_refused(capsys: pytest.CaptureFixture[st
     ("options", "sentence"),
     [
         (["nowhere"], NO_RESULT),
-        (["runs/vae", "-o", "file"], "--out must be a folder, but file is a file"),
+        (["runs/vae", "-o", "file"], "--out file must be a folder, but a file is there"),
         ([], "RUN is missing"),
     ],
 )

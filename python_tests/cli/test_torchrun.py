@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ import torch
 from somvae_ext.store import ResultFolder
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("two_commands.py")
 SOMVAE = ["fit", "--data", "images.npy", "--epochs", "2", "--threads", "1", "--accelerator", "cpu"]
 VQVAE = [*SOMVAE, "--model", "vqvae"]
 MAP = ["som", "fit", "table.csv", "--rows", "5", "--cols", "6", "--label-column", "class", "--threads", "1"]
@@ -28,12 +33,14 @@ def images() -> None:
     np.save("images.npy", (centers[which] + 0.1 * generator.random((400, 8, 8))).astype(np.float32))
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
 def run(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     return subprocess.run(
-        [sys.executable, *(torchrun if processes > 1 else []), "-m", "somvae_ext", *command],
-        env=environment,
+        [*(TORCHRUN if processes > 1 else [sys.executable]), "-m", "somvae_ext", *command],
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=300,
@@ -100,7 +107,7 @@ def test_what_one_process_refuses_is_said_once() -> None:
     done = run(2, *SOMVAE, "--out", "full")
     assert done.returncode != 0
     sentences = [line for line in done.stderr.splitlines() if line.startswith("somvae: ")]
-    assert set(sentences) == {"somvae: full is not empty; choose another folder, or set overwrite"}
+    assert sentences == ["somvae: full is not empty; choose another folder, or set overwrite"]
     assert os.listdir("full") == ["notes.txt"]
 
 
@@ -109,3 +116,78 @@ def test_rules_that_need_all_rows_at_once_are_refused() -> None:
     done = run(2, "som", "fit", "table.npy", "--algorithm", "minibatch")
     assert "somvae: --algorithm must be batch under torchrun, got minibatch" in done.stderr
     assert not Path("runs").exists()
+
+
+class Running:
+    """A training by two processes that never ends by itself; ``torchrun`` watches over them."""
+
+    def __init__(self, torchrun: subprocess.Popen[bytes]) -> None:
+        self.torchrun = torchrun
+        wait_until(lambda: Path("pid_0").exists() and Path("pid_1").exists() and "epoch 2/" in self.stderr(0))
+        self.pids = [int(Path(f"pid_{rank}").read_text()) for rank in (0, 1)]
+
+    def stderr(self, rank: int) -> str:
+        return "".join(log.read_text() for log in Path("logs").glob(f"*/attempt_0/{rank}/stderr.log"))
+
+    def outcome(self) -> list[tuple[int, list[str]]]:
+        """The exit code of each process, and what it said but for the lines of epochs."""
+        wait_until(lambda: all(Path(f"exit_{rank}").exists() for rank in (0, 1)))
+        self.torchrun.send_signal(signal.SIGCONT)
+        self.torchrun.wait(timeout=60)  # and with it its processes, which may say something as they end
+        lines = [self.stderr(rank).splitlines() for rank in (0, 1)]
+        said = [[line for line in of_one if not line.startswith("epoch ")] for of_one in lines]
+        return [(int(Path(f"exit_{rank}").read_text()), said[rank]) for rank in (0, 1)]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def endless(kind: str) -> Iterator[Running]:
+    if kind == "map":
+        np.save("table.npy", np.random.default_rng(0).random((20_000, 20), dtype=np.float32))
+        command = ["som", "fit", "table.npy", "--epochs", "100000", "--threads", "1"]
+    else:
+        command = [*SOMVAE, "--epochs", "100000"]
+    logs = ["--redirects", "3", "--log-dir", "logs"]
+    torchrun = subprocess.Popen(
+        [*TORCHRUN, *logs, str(PROGRAM), *command, "--out", "run"], env=ENVIRONMENT, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield Running(torchrun)
+    finally:
+        torchrun.send_signal(signal.SIGCONT)
+        torchrun.terminate()
+        torchrun.wait()
+
+
+INTERRUPTED = {
+    "somvae": "somvae: interrupted; run keeps the last complete epoch, and somvae fit --resume run goes on from there",
+    "map": "somvae: interrupted; run keeps the last complete epoch, and somvae som fit --resume run goes on from there",
+}
+
+
+def test_ctrl_c_in_all_processes_is_answered_by_the_first() -> None:
+    """torchrun gets it as well, and sends it to them once more."""
+    with endless("somvae") as running:
+        for pid in (*running.pids, running.torchrun.pid):
+            os.kill(pid, signal.SIGINT)
+        assert running.outcome() == [(130, [INTERRUPTED["somvae"]]), (130, [])]
+
+
+def test_a_signal_to_the_second_process_ends_the_first_with_a_sentence() -> None:
+    with endless("somvae") as running:
+        running.torchrun.send_signal(signal.SIGSTOP)  # or it may end the first before that notices
+        os.kill(running.pids[1], signal.SIGTERM)
+        assert running.outcome() == [(2, ["somvae: another process has ended, so this one ends too"]), (143, [])]
+
+
+def test_a_signal_to_the_first_process_ends_the_second_in_silence() -> None:
+    with endless("map") as running:
+        running.torchrun.send_signal(signal.SIGSTOP)
+        os.kill(running.pids[0], signal.SIGTERM)
+        assert running.outcome() == [(143, [INTERRUPTED["map"]]), (2, [])]

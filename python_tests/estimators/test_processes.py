@@ -61,7 +61,14 @@ def test_data_that_one_process_refuses_are_refused_by_both(folder: Path) -> None
     assert "the dtype of the rows must be the same in all processes" in (folder / "refused_dtype_0").read_text()
     assert (folder / "refused_dtype_0").read_text() == (folder / "refused_dtype_1").read_text()
     assert "got NaN in row 0, column 0" in (folder / "refused_nan_1").read_text()
-    assert "got an error in process 1: ValueError: SOM: X" in (folder / "refused_nan_0").read_text()
+    assert (folder / "refused_nan_0").read_text().startswith("SOM: process 1 failed: ValueError: SOM: X")
+
+
+def test_none_waits_for_one_that_has_no_memory_for_its_rows(folder: Path) -> None:
+    assert (folder / "refused_memory_1").read_text() == "MemoryError: no room for the rows"
+    assert (folder / "refused_memory_0").read_text() == (
+        "OtherProcessFailed: SOM: process 1 failed: MemoryError: no room for the rows"
+    )
 
 
 def test_both_say_that_their_codes_differ_in_the_end(folder: Path) -> None:
@@ -95,8 +102,8 @@ def test_a_process_of_its_own_is_told_how_to_start(monkeypatch: pytest.MonkeyPat
         SOM(2, 2, distributed=True).fit(np.random.default_rng(0).random((9, 3)))
 
 
-class Reached(Exception):
-    """Ends a fit before it needs the GPU that the test only pretends to have."""
+class Reached(BaseException):
+    """Ends a fit before it needs the GPU and the process that the test only pretends to have."""
 
 
 @pytest.fixture

@@ -68,6 +68,10 @@ def main(folder: Path) -> None:
                 SOM(2, 2, distributed=True).fit(x)
             except ValueError as error:
                 (folder / f"refused_{name}_{RANK}").write_text(str(error))
+        try:
+            SOMWithoutMemory(2, 2, distributed=True).fit(torch.rand(9, 3))
+        except (MemoryError, ValueError) as error:
+            (folder / f"refused_memory_{RANK}").write_text(f"{type(error).__name__}: {error}")
         options: dict[str, Any] = {"init": "samples", "neighborhood": "bubble", "sigma_initial": 0.5}
         unseeded = SOM(20, 20, n_epochs=2, distributed=True, **options).fit(share(rows("pca")[0]))
         torch.save(unseeded.codebook_, folder / f"unseeded_{RANK}.pt")
@@ -91,6 +95,15 @@ def main(folder: Path) -> None:
             SOM(3, 3, n_epochs=2, distributed=True, **own).fit(share(rows("pca")[0]))
         except ValueError as error:
             (folder / f"refused_codebook_{RANK}").write_text(str(error))
+
+
+class SOMWithoutMemory(SOM):
+    """Of which the second process has no room for its rows."""
+
+    def _rows(self, *arguments: Any) -> Any:
+        if RANK == 1:
+            raise MemoryError("no room for the rows")
+        return super()._rows(*arguments)
 
 
 class IterableBatches:

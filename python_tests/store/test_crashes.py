@@ -92,14 +92,23 @@ def test_a_training_that_is_killed_at_any_step_ends_with_the_same_bytes(
         if earlier:
             old = ResultFolder.create(path, "map")
             for epoch in range(1, 4):
-                old.save_checkpoint(epoch, {"codebook": torch.ones(2)}, {}, {"metrics": [{"epoch": epoch}]})
+                old.save_checkpoint(
+                    epoch, {"codebook": torch.full((2,), float(epoch))}, {}, {"metrics": [{"epoch": epoch}]}
+                )
         if not run_until(path, fatal, resume=False, torn=torn):
-            assert fatal > 40
+            assert fatal > 30
             break
         try:
-            begun = ResultFolder.open(path).kind == "model"
+            left = ResultFolder.open(path)
+            begun = left.kind == "model"
         except FileNotFoundError:
             begun = False
+        if earlier and not begun:  # the earlier result is as it was
+            assert left.load_weights()["codebook"].equal(torch.full((2,), 3.0))
+            assert [record["epoch"] for record in left.load_log("metrics")] == [1, 2, 3]
+        elif begun and left.epochs:
+            assert left.load_log("metrics")[-1]["epoch"] == left.last_epoch
+            assert left.load_weights()["w"][0] == left.load_state()["value"]
         train(path, resume=begun)
         assert content(path) == expected
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from somvae_ext.store import ResultFolder
+from somvae_ext.store import ResultFolder, atomic_file, manifest
 
 
 def weights(epoch: int) -> dict[str, Tensor]:
@@ -185,6 +188,7 @@ def test_overwriting_removes_an_earlier_result_after_the_first_epoch_alone(tmp_p
     folder = ResultFolder.create(tmp_path / "run", "map", overwrite=True)
     folder.begin({"b": 2})
     assert {name: (tmp_path / "run" / name).read_bytes() for name in names(tmp_path / "run")} == before
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(), weights(3))
     train(folder, 1)
     expected = {"manifest.json", "metrics.jsonl", "weights-1.safetensors", "state-1.safetensors", "notes.txt"}
     assert names(tmp_path / "run") == expected
@@ -268,13 +272,111 @@ def test_the_lock_of_a_dead_process_does_not_block(tmp_path: Path) -> None:
     train(folder, 2)
 
 
-def test_partial_files_of_killed_processes_are_removed_by_the_next_writer(tmp_path: Path) -> None:
+def test_what_killed_processes_left_is_removed_by_the_next_writer_and_nothing_else(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
-    for name in (".weights-2.safetensors.123.partial", ".manifest.json.99999999999.partial", "weights-2.safetensors"):
+    for name in (".weights-2.safetensors.next", ".manifest.json.0123abcd.partial", "probe-7.safetensors", ".mine"):
         (tmp_path / "run" / name).write_bytes(b"half")
-    train(folder, 2, 3)
-    assert not {name for name in names(tmp_path / "run") if name.startswith(".")}
-    assert same(ResultFolder.open(tmp_path / "run").load_weights(2), weights(2))
+    train(folder, 2, 3, 4)
+    assert {name for name in names(tmp_path / "run") if name.startswith((".", "probe"))} == {
+        ".mine",
+        "probe-7.safetensors",
+    }
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(3), weights(3))
+
+
+def test_a_file_that_somebody_is_writing_is_left_alone(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "table.csv") as file:
+        file.write(b"first")
+        with atomic_file(tmp_path / "table.csv") as other:
+            other.write(b"second")
+    assert (tmp_path / "table.csv").read_bytes() == b"first"
+    assert names(tmp_path) == {"table.csv"}
+
+
+def test_a_training_that_begins_anew_in_a_folder_with_epochs_is_refused(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1, 2)
+    with pytest.raises(ValueError, match=r"has a checkpoint of epoch 2, so the next must be of a later one, got 1"):
+        train(folder, 1)
+    assert folder.epochs == ResultFolder.open(tmp_path / "run").epochs == [1, 2]
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync"])
+def test_an_interruption_in_the_middle_leaves_memory_and_disk_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Ctrl-C comes at each call in turn, before and after it."""
+    call = getattr(os, step)
+    for fatal in range(20):
+        folder = new(tmp_path / str(fatal), 1)
+        left = iter(range(fatal))
+
+        def interrupted(*args: Any, left: Iterator[int] = left, after: bool = fatal % 2 == 1) -> None:
+            is_fatal = next(left, None) is None
+            if not is_fatal or after:
+                call(*args)
+            if is_fatal:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, step, interrupted)
+        with contextlib.suppress(KeyboardInterrupt):
+            train(folder, 2)
+        monkeypatch.undo()
+        assert folder.epochs == ResultFolder.open(folder.path).epochs
+        train(folder, folder.last_epoch + 1)
+        assert same(ResultFolder.open(folder.path).load_weights(folder.epochs[0]), weights(folder.epochs[0]))
+
+
+def test_an_evaluation_that_json_cannot_hold_changes_nothing(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    with pytest.raises(ValueError, match="must be what JSON can hold"):
+        folder.save_evaluation("test", {"purity": float("nan")})
+    folder.save_evaluation("train", {"purity": 1.0})
+    assert ResultFolder.open(tmp_path / "run").evaluations == {"train": {"purity": 1.0}}
+
+
+def test_a_writer_that_ended_while_the_folder_was_opened_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new(tmp_path / "run", 1)
+    parse = manifest.parse_json
+
+    def late(path: Path, text: bytes) -> Any:
+        monkeypatch.undo()
+        ResultFolder.open(tmp_path / "run").save_evaluation("test", {"purity": 0.5})
+        return parse(path, text)
+
+    monkeypatch.setattr(manifest, "parse_json", late)
+    folder = ResultFolder.open(tmp_path / "run")
+    with pytest.raises(BlockingIOError, match="has been written to by another process"):
+        folder.save_evaluation("train", {"purity": 1.0})
+    assert ResultFolder.open(tmp_path / "run").evaluations == {"test": {"purity": 0.5}}
+
+
+def test_a_folder_that_has_been_removed_is_said_to_be(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="run has been removed since it was opened"):
+        train(folder, 2)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOLCK, "must be on a file system with locks"),
+        (errno.EOPNOTSUPP, "must be on a file system with locks"),
+        (errno.EWOULDBLOCK, "is being written to by another process"),
+    ],
+)
+def test_places_without_locks_are_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, sentence: str
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=rf"run {sentence}"):
+        new(tmp_path / "run")
 
 
 # ---- places that cannot be written to --------------------------------------------------------------------------------

@@ -195,7 +195,7 @@ def test_a_checkpoint_without_what_resuming_needs_is_refused(tmp_path: Path) -> 
         (state | {"generators": {}}, "must be one of this training, got another"),
         (state | {"step": "many"}, "must hold the numbers of epoch and step"),
     ):
-        folder.save_checkpoint(1, weights, broken, {})
+        folder.save_checkpoint(folder.last_epoch + 1, weights, broken, {})
         with pytest.raises(ValueError, match=rf"fit: {folder.path}: the checkpoint {reason}"):
             fit(make(), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
 
@@ -217,7 +217,7 @@ def test_weights_that_would_be_cast_or_are_not_finite_are_refused(tmp_path: Path
     fit(model, walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
     weights = folder.load_weights()
     name = next(key for key, value in weights.items() if key.startswith("decoder_q") and value.dim() == 2)
-    folder.save_checkpoint(1, weights | {name: change(weights[name])}, folder.load_state(), {})
+    folder.save_checkpoint(2, weights | {name: change(weights[name])}, folder.load_state(), {})
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=rf"got another: {name} {reason}"):
         fit(model, walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
@@ -233,6 +233,13 @@ def test_a_training_goes_on_from_the_checkpoint_before_the_last(tmp_path: Path) 
     got = state_of(tmp_path / "a")
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert [record["epoch"] for record in folder.load_log("metrics")] == [1, 2, 3, 4]
+
+
+def test_a_folder_with_epochs_is_resumed_or_left_alone(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
+    with pytest.raises(ValueError, match=r"run_folder must be a new one, got .* with 1 epochs; set resume to go on"):
+        fit(make(), walks(), RECIPE, run_folder=folder, accelerator="cpu")
 
 
 def test_resuming_needs_a_run_and_its_checkpoint(tmp_path: Path) -> None:

@@ -114,17 +114,18 @@ def test_revived_codes_are_encodings_and_nothing_pushes_them_on(network: str, up
 
 def test_what_the_optimizer_knew_of_a_revived_code_does_not_push_the_new_one(tmp_path: Path) -> None:
     """Through fit, between whose epochs a code is said to be dead that has a momentum of its own."""
-    folder = ResultFolder.create(tmp_path, "model")
+    folder = ResultFolder.create(tmp_path / "run", "model")
     folder.begin({})
     fit(make(num_codes=7), samples(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
     state = folder.load_state()
     state["unused"] = torch.tensor([5])
     (moments,) = (own for own in state["optimizers"][0]["state"].values() if own["exp_avg"].shape == (7, 3))
     moments["exp_avg"][5] = 1e6
-    folder.save_checkpoint(1, folder.load_weights(), state, {})
+    changed = ResultFolder.create(tmp_path / "changed", "model")
+    changed.save_checkpoint(1, folder.load_weights(), state, {"metrics": folder.load_log("metrics")})
     model = make(num_codes=7)
     recipe = dataclasses.replace(RECIPE, epochs=2)
-    _, second = fit(model, samples(), recipe, run_folder=folder, resume=True, accelerator="cpu")
+    _, second = fit(model, samples(), recipe, run_folder=changed, resume=True, accelerator="cpu")
     assert second["revived"] == 1
     assert model.quantizer.codebook.abs().max() < 10
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple, TextIO
 
 from somvae_ext.cli import evaluate, fit, info, plot, predict, sample, som
 from somvae_ext.cli.interruptions import as_interruptions, exit_code
 from somvae_ext.cli.options import parse
-from somvae_ext.processes import OtherProcessFailed
+from somvae_ext.processes import OtherProcessFailed, is_lost_connection, launched_rank
 
 _USER_ERROR = 2
 _LONGEST_SENTENCE = 2000
@@ -28,15 +30,40 @@ _EXTRA_OF_MODULE = {
 }
 
 
+class _Outcome(NamedTuple):
+    """How a command ended: the exit code, and what is to be said about it on stderr."""
+
+    exit_code: int
+    sentence: str | None = None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
+
+    Of several processes that ``torchrun`` has started the first alone says that the command was interrupted, or that
+    another process has ended; a signal may reach one of them or all.
 
     Returns:
         Its exit code: 0, 2 after one sentence on stderr about what a user can mend, or 130, 143 or 129 after Ctrl-C,
         SIGTERM or SIGHUP.
     """
+    rank = launched_rank()
     try:
-        options = parse(sys.argv[1:] if argv is None else argv)
+        with as_interruptions(only_once=rank is not None):
+            outcome = _run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt as interruption:
+        sentence = (str(interruption) or "interrupted") if rank in (None, 0) else None
+        outcome = _Outcome(exit_code(interruption), sentence)
+    if outcome.sentence is not None:
+        _complain(outcome.sentence)
+    _flush(sys.stderr)
+    return outcome.exit_code
+
+
+def _run(argv: Sequence[str]) -> _Outcome:
+    """Runs the command, and translates all errors that a user can mend."""
+    try:
+        options = parse(argv)
         commands = {
             "fit": fit,
             "evaluate": evaluate,
@@ -46,30 +73,54 @@ def main(argv: Sequence[str] | None = None) -> int:
             "som": som,
             "info": info,
         }
-        with as_interruptions():
-            commands[options.command].run(options[options.command])
+        commands[options.command].run(options[options.command])
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk is an error like any other
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in _EXTRA_OF_MODULE:
             raise
-        return _complain(f"{module} is not installed; run: pip install 'somvae_ext[{_EXTRA_OF_MODULE[module]}]'")
+        return _user_error(f"{module} is not installed; run: pip install 'somvae_ext[{_EXTRA_OF_MODULE[module]}]'")
     except BrokenPipeError:  # whoever read our output, such as head, has had enough of it
-        sys.stderr.close()
-        return 0
-    except OtherProcessFailed:  # which says why
-        return _USER_ERROR
+        _flush(sys.stdout)
+        return _Outcome(0)
+    except OtherProcessFailed as error:
+        return _peer_ended() if is_lost_connection(error) else _Outcome(_USER_ERROR)  # the other one says why
     except OSError as error:
-        return _complain(_sentence(error))
+        _flush(sys.stdout)
+        return _user_error(_sentence(error))
     except (ValueError, FloatingPointError) as error:
-        return _complain(str(error))
+        return _user_error(str(error))
     except (RuntimeError, MemoryError) as error:
+        if launched_rank() is not None and is_lost_connection(error):
+            return _peer_ended()
         if not _is_out_of_memory(error):
             raise
-        return _complain("there is not enough memory for this; choose smaller sizes, numbers or batches")
-    except KeyboardInterrupt as interruption:
-        _complain(str(interruption) or "interrupted")
-        return exit_code(interruption)
-    return 0
+        return _user_error("there is not enough memory for this; choose smaller sizes, numbers or batches")
+    return _Outcome(0)
+
+
+def _user_error(sentence: str) -> _Outcome:
+    return _Outcome(_USER_ERROR, sentence)
+
+
+def _peer_ended() -> _Outcome:
+    """That of a process which waited for another one that has ended."""
+    return _Outcome(_USER_ERROR, "another process has ended, so this one ends too" if launched_rank() == 0 else None)
+
+
+def _flush(stream: TextIO | None) -> None:
+    """Writes what a stream holds back, or drops it where nobody reads it any more.
+
+    Python does so as it ends, and where it cannot, complains and changes the exit code to 120.
+    """
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _sentence(error: OSError) -> str:
@@ -84,10 +135,9 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error)
 
 
-def _complain(sentence: str) -> int:
+def _complain(sentence: str) -> None:
     if len(sentence) > _LONGEST_SENTENCE:  # it shows a value that is
         half = _LONGEST_SENTENCE // 2
         sentence = f"{sentence[:half]} ... {sentence[-half:]}"
-    with contextlib.suppress(OSError):  # the terminal may be gone
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone, or the stream closed
         print(f"somvae: {sentence}", file=sys.stderr)
-    return _USER_ERROR

@@ -127,8 +127,8 @@ def configure(options: Namespace) -> Setting:
         raise ValueError(
             "--best-of chooses by the validation loss, but no validation data are held back; give --split holdout"
         )
-    threads = options.threads or recipe["threads"]
-    return Setting(RunRecord(model, config, training, DataRecord.of(data, splits), threads), splits)
+    threads, accelerator = options.threads or recipe["threads"], options.accelerator or "auto"
+    return Setting(RunRecord(model, config, training, DataRecord.of(data, splits), threads, accelerator), splits)
 
 
 def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_complete: bool = False) -> Setting:
@@ -142,12 +142,19 @@ def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_comple
     training = record.training
     if options.epochs is not None:
         training = dataclasses.replace(training, epochs=options.epochs)
-    done = folder.last_epoch
-    if not may_be_complete and training.epochs <= done:
+    done = max(folder.epochs, default=0)
+    # A training that was killed after its last epoch is yet to be evaluated.
+    is_complete = training.epochs < done or (training.epochs == done and "test" in folder.evaluations)
+    if not may_be_complete and is_complete:
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
     _check_warm_up(record.config, training)
     _check_relabelling(record.config, training)
-    record = dataclasses.replace(record, training=training, threads=options.threads or record.threads)
+    record = dataclasses.replace(
+        record,
+        training=training,
+        threads=options.threads or record.threads,
+        accelerator=options.accelerator or record.accelerator,
+    )
     return Setting(*data_of_run(folder, record, options))
 
 

@@ -13,6 +13,7 @@ from somvae_ext.cli.configure import Setting, configure, configure_resumed
 from somvae_ext.cli.evaluate import print_evaluation
 from somvae_ext.cli.info import print_table
 from somvae_ext.cli.pictures import add_experts, draw
+from somvae_ext.cli.resuming import saying_how_to_resume
 from somvae_ext.models import SOMVAE, MoEVAE
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(options: Namespace) -> None:
     with processes.entered_by_first(folder.claim()):
         start = time.perf_counter()
         if options.best_of is None:
-            model, history = _train(setting, folder, options, processes, resume=options.resume is not None)
+            model, history = _train(setting, folder, options, processes, resume=bool(folder.epochs))
         else:
             model, history = _train_best(setting, folder, options, processes)
         if processes.is_first:
@@ -100,7 +101,7 @@ def _train(
     def keep_experts(epoch: int) -> None:
         add_experts(model, folder, epoch)
 
-    try:
+    with saying_how_to_resume(folder, "somvae fit"):
         history = fit(
             model,
             splits.train,
@@ -110,16 +111,9 @@ def _train(
             after_epoch=keep_experts if isinstance(model, MoEVAE) else None,
             run_folder=folder,
             resume=resume,
-            accelerator=options.accelerator or "auto",
+            accelerator=record.accelerator,
             show_progress=True,
         )
-    except KeyboardInterrupt as interrupt:
-        if not folder.epochs:
-            raise type(interrupt)("interrupted before an epoch was complete") from None
-        raise type(interrupt)(
-            f"interrupted; {folder.path} keeps the last complete epoch, and somvae fit --resume {folder.path} goes on "
-            "from there"
-        ) from None
     if options.overwrite:
         processes.from_first(lambda: _remove_candidates(folder))
     return model, history
@@ -133,7 +127,7 @@ def _train_best(
     Those that an interrupted command has completed are taken as they are.
     """
     from somvae_ext.models.saved_model import load_model
-    from somvae_ext.training import METRICS
+    from somvae_ext.store import METRICS
 
     if options.resume is None:
         processes.from_first(lambda: _remove_candidates(folder))
@@ -161,7 +155,7 @@ def _candidate_history(
     setting: Setting, folder: ResultFolder, options: Namespace, processes: Processes, seed: int
 ) -> list[dict[str, Any]]:
     """The records of the training with this seed, which is made where it is not complete."""
-    from somvae_ext.training import METRICS
+    from somvae_ext.store import METRICS
 
     training = dataclasses.replace(setting.record.training, seed=seed)
     go_on = options.resume is not None

@@ -6,6 +6,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
@@ -24,22 +25,38 @@ _INTERRUPTIONS: dict[signal.Signals, type[KeyboardInterrupt]] = {
 
 
 @contextlib.contextmanager
-def as_interruptions() -> Iterator[None]:
-    """Raises SIGTERM and SIGHUP as exceptions in the main thread, unless they are ignored, as under nohup."""
+def as_interruptions(*, only_once: bool = False) -> Iterator[None]:
+    """Raises SIGTERM, SIGHUP and Ctrl-C as exceptions in the main thread, unless they are ignored, as under nohup.
+
+    Args:
+        only_once: ignore further signals after the first one, and all of them after the block. A process of several
+            often gets a second one, because both the scheduler and ``torchrun`` send it, and another when ``torchrun``
+            notices that one of the processes has ended; none of them may disturb the last words of a command.
+    """
+    earlier: dict[signal.Signals, Any] = {}
 
     def interrupt(number: int, _: FrameType | None) -> None:
+        if only_once:
+            ignore()
         raise _INTERRUPTIONS[signal.Signals(number)]
 
-    earlier = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    def ignore() -> None:
+        for number in earlier:
+            signal.signal(number, signal.SIG_IGN)
+
+    def restore() -> None:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+    for number in _INTERRUPTIONS:
+        if (handler := signal.getsignal(number)) in (signal.SIG_DFL, signal.default_int_handler):
             with contextlib.suppress(ValueError):  # not in the main thread
-                earlier[number] = signal.signal(number, interrupt)
+                signal.signal(number, interrupt)
+                earlier[number] = handler
     try:
         yield
     finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+        ignore() if only_once else restore()
 
 
 def exit_code(interruption: KeyboardInterrupt) -> int:

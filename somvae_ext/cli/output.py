@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from somvae_ext.store import atomic_file
+from somvae_ext.store import atomic_file, check_writable
 
 
 def check_output(path: str | None) -> None:
@@ -38,14 +38,10 @@ def check_picture_folder(folder: Path, names: Sequence[str], *, may_replace: boo
         FileExistsError: it is a file, or one of them is there and may not be replaced.
         PermissionError: it, or where it would be made, cannot be written to.
     """
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"--out must be a folder, but {folder} is a file")
+    check_writable(folder, "--out ")
     there = [folder / name for name in names if (folder / name).exists()]
     if there and not may_replace:
         raise FileExistsError(f"{there[0]} is there already; choose another --out, or set --overwrite")
-    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(f"--out must be a folder to write to, but {place} does not allow it")
 
 
 @contextlib.contextmanager

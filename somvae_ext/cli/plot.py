@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401  # a missing extra first
-    from somvae_ext.store import ResultFolder, atomic_file
-    from somvae_ext.training import METRICS, RunRecord
+    from somvae_ext.store import METRICS, ResultFolder, save_figure
+    from somvae_ext.training import RunRecord
 
     folder = ResultFolder.open(options.run, "model")
     record, history = RunRecord.of(folder), folder.load_log(METRICS)
@@ -32,8 +32,6 @@ def run(options: Namespace) -> None:
         out.mkdir(parents=True, exist_ok=True)
         pictures = []
         for name, figure in figures(model, splits, history, folder):
-            with atomic_file(out / name) as file:
-                figure.savefig(file, dpi=150, format="png")
-            pictures.append(out / name)
+            pictures.append(save_figure(out / name, figure))
     for picture in pictures:
         print(picture)

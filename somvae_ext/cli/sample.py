@@ -37,7 +37,7 @@ _LARGEST_SIDE = 12.0
 def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401  # a missing extra first
     from somvae_ext.models.saved_model import load_model
-    from somvae_ext.store import ResultFolder, atomic_file
+    from somvae_ext.store import ResultFolder, save_figure
 
     if options.number is not None and options.number < 1:
         raise ValueError(f"-n must be at least 1, got {options.number}")
@@ -58,8 +58,7 @@ def run(options: Namespace) -> None:
     if options.output is None:
         folders[0].save_figure(path.name, figure, bbox_inches="tight")
     else:
-        with atomic_file(path) as file:
-            figure.savefig(file, dpi=150, format="png", bbox_inches="tight")
+        save_figure(path, figure, bbox_inches="tight")
     print(path)
 
 

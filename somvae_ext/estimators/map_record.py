@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Self
 
+import numpy as np
+
 from somvae_ext.config_checks import Bounds, check_fields, config_from_section
 from somvae_ext.data.feature_scaling import FeatureScaling
 from somvae_ext.estimators.som import SOM
@@ -29,6 +31,7 @@ class MapRecord:
         data: absolute path of the file.
         fingerprint: a hash of its rows and labels.
         threads: of the CPU, where a number was asked for.
+        device: on which it was trained, where one was asked for.
 
     Raises:
         ValueError: a field that holds something else, or parameters that are none of a map.
@@ -43,6 +46,7 @@ class MapRecord:
     data: str | None = None
     fingerprint: str | None = None
     threads: int | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, threads=Bounds(at_least=1, at_most=4096))
@@ -105,6 +109,7 @@ class Parameters:
         """
         if not isinstance(values, dict):
             raise ValueError(f"parameters must be an object, got {values!r}")
+        values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         for name, value in values.items():
             if not isinstance(value, (str, int, float, bool, type(None))):
                 raise ValueError(f"{name} must be text, a number or None to be saved, got {value!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
@@ -17,11 +18,12 @@ from somvae_ext.estimators.map_record import MapRecord
 from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
 from somvae_ext.som import Metric, Values, WinnerSearch
-from somvae_ext.store import ResultFolder
+from somvae_ext.store import METRICS, ResultFolder
 
 Array = NDArray[Any]
 
-HISTORY = "metrics"
+# Of the time of a training that may go into its checkpoints: on a small map an epoch takes less than writing one.
+WRITING_SHARE = 0.1
 _CODEBOOK = "codebook"
 _NODES, _HITS, _LABELS = "nodes", "hits", "labels"
 _SPLIT = "train"
@@ -117,7 +119,8 @@ class SavedMap:
         with folder.claim():
             folder.begin(self.record.to_config())
             codebook = torch.as_tensor(self.som.codebook_)
-            folder.save_checkpoint(self.som.n_epochs_, {_CODEBOOK: codebook}, {}, {HISTORY: self.som.history_})
+            history = getattr(self.som, "history_", [])  # of which partial_fit has none
+            folder.save_checkpoint(len(history), {_CODEBOOK: codebook}, {}, {METRICS: history})
             self.save_results(folder)
 
     def save_results(self, folder: ResultFolder) -> None:
@@ -174,10 +177,59 @@ def is_complete(folder: ResultFolder) -> bool:
     return f"{_NODES}.safetensors" in folder.files
 
 
-def save_state(folder: ResultFolder, state: MapState) -> None:
-    """Writes the state of a training after an epoch, whose record is the last one of its history."""
-    more = {"generator": state.generator, "starts_on_a_line": state.starts_on_a_line}
-    folder.save_checkpoint(len(state.history), {_CODEBOOK: state.codebook}, more, {HISTORY: state.history[-1:]})
+def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, earlier: MapState | None = None) -> SOM:
+    """:meth:`SOM.fit <somvae_ext.estimators.SOM.fit>`, whose states are kept in a folder, so that it can be resumed.
+
+    A checkpoint is written after each epoch, or, where that would take more than a tenth of the time, after the first
+    and then some of them; always at the end and when the training is interrupted. It goes on from any with the same
+    bits.
+
+    Args:
+        som: not fitted.
+        X: rows, scaled; of several processes each has its share.
+        folder: that has begun; of several processes the first alone writes to it.
+        earlier: the state to go on from, see :func:`map_state`.
+
+    Raises:
+        OSError: a checkpoint cannot be written.
+        ValueError: what ``SOM.fit`` refuses.
+    """
+    checkpoints = _Checkpoints(folder)
+    try:
+        som._fit(X, earlier=earlier, keep=checkpoints.add)
+    except BaseException as error:
+        if not isinstance(error, OSError):  # which may be that of a full disk
+            checkpoints.write()
+        raise
+    checkpoints.write()
+    return som
+
+
+class _Checkpoints:
+    """The states of a training on their way to a folder."""
+
+    def __init__(self, folder: ResultFolder) -> None:
+        self._folder = folder
+        self._state: MapState | None = None
+        self._last = self._cost = 0.0
+
+    def add(self, state: MapState) -> None:
+        """Takes the state after an epoch, and writes it if the last checkpoint is old enough."""
+        self._state = state._replace(history=list(state.history))
+        if time.monotonic() - self._last >= self._cost * (1 / WRITING_SHARE - 1):
+            self.write()
+
+    def write(self) -> None:
+        """Writes the last state that was taken, if that has not been done."""
+        state, written = self._state, max(self._folder.epochs, default=0)
+        if state is None or len(state.history) == written:
+            return
+        start = time.monotonic()
+        more = {"generator": state.generator, "starts_on_a_line": state.starts_on_a_line}
+        records = {METRICS: state.history[written:]}
+        self._folder.save_checkpoint(len(state.history), {_CODEBOOK: state.codebook}, more, records)
+        self._last = time.monotonic()
+        self._cost = self._last - start
 
 
 def map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = None) -> MapState:
@@ -194,7 +246,7 @@ def map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = None)
         raise ValueError(f"{folder.path}: the codebook must be of floats and shape {list(expected)}, got {got}")
     if not codebook.isfinite().all():
         raise ValueError(f"{folder.path}: the codebook must be finite, got NaN or infinity")
-    history = folder.load_log(HISTORY, epoch)
+    history = folder.load_log(METRICS, epoch)
     state = folder.load_state(epoch)
     generator, on_a_line = (state.get(name) for name in ("generator", "starts_on_a_line"))
     if not isinstance(generator, Tensor):

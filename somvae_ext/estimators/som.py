@@ -267,16 +267,11 @@ class SOM(TransformerMixin, BaseEstimator):
         device = self._device(X)
         processes = Processes.joined(device, owner="SOM") if self.distributed else Processes.alone(device)
         with features_restored_on_failure(self):
-            error, rows = None, None
-            try:
+            with processes.failing_together():
                 rows = self._rows(X, sample_weight)
                 if isinstance(rows, ArrayRows):
                     _check_squares(rows)
                 self._metric().on(torch.empty(0, rows.dim))  # says so now if there are too few or too many weights
-            except ValueError as refused:
-                error = refused
-            processes.raise_if_any_failed(error)
-            assert rows is not None
             return self._train(rows, X, processes, earlier, keep)
 
     def _train(

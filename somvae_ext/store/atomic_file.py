@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.partial")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -25,10 +30,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """
     remove_partial_files(path.parent, path.name)
     # In the same folder, because a rename is atomic only within a file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with full_disk_named(path):
-            with temporary.open("wb") as file:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -36,6 +43,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def save_figure(path: Path, figure: Figure, **options: Any) -> Path:
+    """Writes a picture as PNG and returns its path; options are those of matplotlib's ``savefig``."""
+    with atomic_file(path) as file:
+        figure.savefig(file, dpi=150, format="png", **options)
+    return path
 
 
 @contextlib.contextmanager
@@ -56,13 +70,13 @@ def remove_partial_files(folder: Path, name: str | None = None) -> None:
 
     Args:
         folder: where to look; nothing happens where it is not there.
-        name: of the file, whose other writers may still run; by default any, where no other process writes.
+        name: of the file that they were writing; by default any.
     """
     if not folder.is_dir():
         return
     for path in folder.iterdir():
         partial = _PARTIAL.fullmatch(path.name)
-        if partial and (name is None or (partial["name"] == name and not _runs(int(partial["process"])))):
+        if partial and name in (None, partial["name"]) and not _is_being_written(path):
             path.unlink(missing_ok=True)
 
 
@@ -75,13 +89,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _runs(process: int) -> bool:
-    if process == os.getpid():
-        return False  # of an earlier process with the same number: ours removes its own
+def _is_being_written(path: Path) -> bool:
+    """Whether a process, on whatever machine, has the file locked."""
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # of another user
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         return True
-    return True
+    return False

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 NAME = ".lock"
+
+_HELD = (errno.EAGAIN, errno.EACCES)
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class FolderLock:
@@ -15,30 +21,38 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        from filelock import FileLock
-
         self._folder = folder
-        self._lock = FileLock(folder / NAME)
+        self._descriptor: int | None = None
 
     def acquire(self) -> None:
         """
         Raises:
             BlockingIOError: another process, or another object of this one, holds it.
-            OSError: the folder must not be written to.
+            OSError: the folder must not be written to, or its file system has no locks.
         """
-        from filelock import Timeout
-
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise BlockingIOError(
-                f"{self._folder} is being written to by another process; wait until it is done, or choose another "
-                "folder"
-            ) from error
-        except PermissionError as error:
-            raise PermissionError(f"{self._folder} must be a folder to write to, but it does not allow it") from error
-        except NotImplementedError as error:
-            raise OSError(f"{self._folder} is on a file system without locks; choose another place") from error
+            descriptor = os.open(self._folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise type(error)(f"{self._folder} must be a folder to write to, but: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _HELD:
+                raise BlockingIOError(
+                    f"{self._folder} is being written to by another process; wait until it is done, or choose another "
+                    "folder"
+                ) from error
+            if error.errno in _WITHOUT_LOCKS:
+                raise OSError(
+                    f"{self._folder} must be on a file system with locks, which keep others from writing to it, but "
+                    "this one has none; choose another place"
+                ) from error
+            raise
+        self._descriptor = descriptor
 
     def release(self) -> None:
-        self._lock.release()
+        """Gives the lock back; the file stays, because removing it would race with those who wait."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -17,23 +17,19 @@ class LogFile:
 
     Args:
         path: the file.
-        file: as much of it as counts; what comes after is overwritten. By default nothing counts.
+        file: as much of it as counts; what comes after is overwritten.
 
     Raises:
         ValueError: the file is damaged.
     """
 
-    def __init__(self, path: Path, file: File | None = None) -> None:
+    def __init__(self, path: Path, file: File) -> None:
         self._path = path
-        self._size, self._hash = 0, hashlib.sha256()
-        if file is None:
-            return
         with path.open("rb") as stream:
             content = stream.read(file.size)
         if measured(content) != file:
-            raise ValueError(f"{path} must be as it was written, but it is damaged")
-        self._size = len(content)
-        self._hash.update(content)
+            raise ValueError(f"{path} is damaged: it does not have the SHA-256 in the manifest")
+        self._size, self._hash = len(content), hashlib.sha256(content)
 
     def append(self, lines: bytes) -> File:
         """Appends lines to what counts, and gives what counts from then on."""

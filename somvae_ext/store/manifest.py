@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from somvae_ext._version import __version__
-from somvae_ext.store.atomic_file import atomic_file, sync_folder
 
 FORMAT = 2
 """Version of the folder's layout. Version 1, of somvae_ext 0.1, had no manifest."""
@@ -37,7 +36,7 @@ def measured(content: bytes) -> File:
     return File(len(content), hashlib.sha256(content).hexdigest())
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """The files of a training as of an epoch; logs may have grown since."""
 
@@ -45,7 +44,7 @@ class Checkpoint:
     files: dict[str, File]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Manifest:
     """What a result folder holds.
 
@@ -56,6 +55,7 @@ class Manifest:
         checkpoints: of the last epochs, ascending.
         evaluations: figures on each split of the last checkpoint.
         pictures: names of their files.
+        obsolete: names of files of the state before, which may yet be there.
         version: of the package that began the result.
     """
 
@@ -65,10 +65,15 @@ class Manifest:
     checkpoints: list[Checkpoint] = dataclasses.field(default_factory=list)
     evaluations: dict[str, Any] = dataclasses.field(default_factory=dict)
     pictures: list[str] = dataclasses.field(default_factory=list)
+    obsolete: list[str] = dataclasses.field(default_factory=list)
     version: str = __version__
 
-    def write(self, folder: Path) -> None:
-        """Replaces the folder's manifest.
+    def named(self) -> dict[str, File]:
+        """The files that it names, but for pictures; of logs as much as the last checkpoint has."""
+        return {name: file for checkpoint in self.checkpoints for name, file in checkpoint.files.items()} | self.files
+
+    def to_bytes(self) -> bytes:
+        """The content of the file.
 
         Raises:
             ValueError: JSON cannot hold the config or an evaluation.
@@ -85,19 +90,17 @@ class Manifest:
                 {"epoch": entry.epoch, "files": {name: file._asdict() for name, file in entry.files.items()}}
                 for entry in self.checkpoints
             ],
+            "obsolete": self.obsolete,
         }
         try:
-            sealed = content | {"sha256": _seal(content)}
-            text = json.dumps(sealed, indent=2, allow_nan=False) + "\n"
+            sealed = content | {"sha256": seal(content)}
+            return (json.dumps(sealed, indent=2, allow_nan=False) + "\n").encode()
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{folder}: a config and evaluations must be what JSON can hold, but {error}") from error
-        with atomic_file(folder / NAME) as file:
-            file.write(text.encode())
-        sync_folder(folder)
+            raise ValueError(f"a config and evaluations must be what JSON can hold, but {error}") from error
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder.
+def read_manifest(folder: Path) -> tuple[Manifest, File]:
+    """The manifest of a folder, and what its file was when it was read.
 
     Raises:
         FileNotFoundError: it has none.
@@ -114,17 +117,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise FileNotFoundError(f"{folder} must be the folder of a trained map or model, but it has no {NAME}")
     if path.stat().st_size > _MOST_BYTES:
         _damaged(path, "it is too large")
-    content = read_json(path)
+    text = path.read_bytes()
+    content = parse_json(path, text)
     if not isinstance(content, dict) or "format" not in content:
-        _damaged(path, "it holds none")
+        _damaged(path, "the field 'format' is missing")
     if content["format"] != FORMAT:
         raise ValueError(
             f"{path} must have format {FORMAT}, got {_shown(content['format'])}, written by somvae_ext "
             f"{_shown(content.get('somvae_ext', 'of unknown version'))}; this is {__version__}"
         )
-    seal = content.pop("sha256", None)
+    expected = content.pop("sha256", None)
     try:
-        is_sealed = seal == _seal(content)
+        is_sealed = expected == seal(content)
     except (ValueError, RecursionError):  # of text that is no Unicode, or nesting at the limit
         is_sealed = False
     if not is_sealed:
@@ -139,6 +143,7 @@ def read_manifest(folder: Path) -> Manifest:
             ],
             evaluations=content["evaluations"],
             pictures=[str(name) for name in content["pictures"]],
+            obsolete=[str(name) for name in content["obsolete"]],
             version=content["somvae_ext"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -149,8 +154,8 @@ def read_manifest(folder: Path) -> Manifest:
         or not isinstance(manifest.evaluations, dict)
         or not isinstance(manifest.version, str)
     ):
-        _damaged(path, "its kind, config, evaluations or version are none")
-    return manifest
+        _damaged(path, "kind, config, evaluations or version have the wrong type")
+    return manifest, measured(text)
 
 
 def is_result(folder: Path) -> bool:
@@ -162,14 +167,14 @@ def is_result(folder: Path) -> bool:
         return _earlier_version(folder) is not None
 
 
-def read_json(path: Path) -> Any:
+def parse_json(path: Path, text: bytes) -> Any:
     """The content of a JSON file.
 
     Raises:
         ValueError: it is not JSON.
     """
     try:
-        return json.loads(path.read_bytes(), parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{path} must be JSON, but it is damaged: {reason}") from error
@@ -181,14 +186,14 @@ def _earlier_version(folder: Path) -> str | None:
     try:
         if path.stat().st_size > _MOST_BYTES:
             return None
-        config = read_json(path)
+        config = parse_json(path, path.read_bytes())
     except (OSError, ValueError):
         return None
     is_earlier = isinstance(config, dict) and ("format" in config or "map_format" in config)
     return _shown(config["somvae_ext"]) if is_earlier and "somvae_ext" in config else None
 
 
-def _seal(content: dict[str, Any]) -> str:
+def seal(content: dict[str, Any]) -> str:
     """A hash that does not depend on how the JSON is laid out.
 
     Raises:

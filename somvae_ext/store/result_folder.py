@@ -6,42 +6,30 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from somvae_ext.store import manifest as manifests
-from somvae_ext.store.atomic_file import atomic_file, remove_partial_files
+from somvae_ext.store.atomic_file import atomic_file, full_disk_named, remove_partial_files, save_figure, sync_folder
 from somvae_ext.store.folder_lock import NAME as LOCK
 from somvae_ext.store.folder_lock import FolderLock
 from somvae_ext.store.log_file import LogFile, parse_records
 from somvae_ext.store.manifest import Checkpoint, File, Manifest, measured
+from somvae_ext.store.place import CHOICE, EARLIER_VERSION, EVALUATION, SUFFIXES, check_place, is_occupied
 from somvae_ext.store.tensor_file import tensors_from_bytes, tensors_to_bytes, tree_from_bytes, tree_to_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WEIGHTS, STATE = "weights", "state"
+METRICS = "metrics"
+"""The log that every result has: a record per epoch."""
 
+_WEIGHTS, _STATE = "weights", "state"
 _KEPT = 2  # checkpoints: the last one, and the one to fall back on
-_OF_EPOCH = re.compile(r"(\w+)-(\d+)\.safetensors")
-_EVALUATION, _CHOICE = "evaluation.json", "choice.json"
-_SUFFIXES = (".safetensors", ".jsonl", ".png")  # of what a manifest may name
-# What version 1 wrote, whose folders are replaced but not read.
-_EARLIER = (
-    "config.json",
-    "checkpoint.pt",
-    "experts.pt",
-    "metrics.jsonl",
-    "iterations.jsonl",
-    "codebook.npy",
-    "hits.npy",
-    "labels.npy",
-)
 
 
 class ResultFolder:
@@ -49,34 +37,32 @@ class ResultFolder:
 
     ============================  ======================================================================================
     ``manifest.json``             kind, version, config, evaluations, and size and SHA-256 of the files below
-    ``weights-E.safetensors``     the trained tensors after epoch E, of the last two epochs
-    ``state-E.safetensors``       what it takes to go on after epoch E: optimizers, generators
+    ``weights-E.safetensors``     the trained tensors after epoch E, of the last two epochs kept
+    ``state-E.safetensors``       state needed to resume after epoch E: optimizers, schedules, generators
     ``<name>-E.safetensors``      other tensors that grow with the epochs
     ``<name>.safetensors``        tensors of a completed result
     ``<name>.jsonl``              logs: a record per epoch and line
     ``evaluation.json``           the evaluations, for people and their scripts; only written here
     ``choice.json``               which of several seeds this is, and by what it was chosen; only written here
     ``*.png``                     pictures
-    ``.lock``                     empty; locked by the process that writes
     ============================  ======================================================================================
 
-    The manifest is replaced after the files that it names were written, and logs are appended to, so that a process
-    may be killed at any moment: the folder is as of one of the last epochs. Every file is checked against its SHA-256
+    The folder goes from one state to the next in a single step, the replacement of its manifest. New files wait beside
+    their places until then, under names like ``.weights-3.safetensors.next``; logs are appended to, and the manifest
+    says how much of them counts. So a process may be killed at any moment. Every file is checked against its SHA-256
     before it is used, and none holds code.
 
     One process at a time may write, which :meth:`claim` ensures. Every method that writes claims the folder for itself
     where its caller has not.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, is_new: bool, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, manifest: Manifest, seen: File | None, *, overwrite: bool = False) -> None:
         self.path = path
         self._manifest = manifest
-        self._is_new = is_new  # nothing of it is on disk
+        self._seen = seen  # the manifest's file when it was read or written; None: nothing of this result is on disk
+        self._on_disk = Manifest(manifest.kind) if seen is None else manifest
         self._overwrite = overwrite
-        self._lock: FolderLock | None = None
         self._claims = 0
-        self._seen: File | None = None if is_new else measured((path / manifests.NAME).read_bytes())
-        self._named_on_disk = set() if is_new else _files_of_epochs(manifest)
         self._staged: dict[str, bytes] = {}
         self._logs: dict[str, LogFile] = {}
 
@@ -87,17 +73,16 @@ class ResultFolder:
         Args:
             path: made by the first writing if it is not there.
             kind: ``"map"`` or ``"model"``.
-            overwrite: take a folder that is not empty. An earlier result in it is removed when the new one has
-                completed its first epoch, so that whatever goes wrong before costs nothing; anything else stays.
+            overwrite: take a folder that is not empty. An earlier result in it stays whole until the new one has
+                completed its first epoch, and is then removed; anything else stays.
 
         Raises:
             FileExistsError: the folder is not empty and ``overwrite`` is not set, ``path`` is a file, or what would be
                 overwritten is no result: files of such names without our manifest.
             PermissionError: it, or the folder to make it in, must not be written to.
         """
-        folder = cls(Path(path), Manifest(kind), is_new=True, overwrite=overwrite)
-        folder._check_place()
-        return folder
+        check_place(Path(path), overwrite=overwrite)
+        return cls(Path(path), Manifest(kind), None, overwrite=overwrite)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], kind: str | None = None) -> ResultFolder:
@@ -112,10 +97,10 @@ class ResultFolder:
             ValueError: its manifest is damaged, or it is of the other kind, or of a version that this one cannot read.
         """
         folder = Path(path)
-        manifest = manifests.read_manifest(folder)
+        manifest, seen = manifests.read_manifest(folder)
         if kind is not None and manifest.kind != kind:
             raise ValueError(f"{folder} must hold a trained {kind}, but it holds a {manifest.kind}")
-        return cls(folder, manifest, is_new=False)
+        return cls(folder, manifest, seen)
 
     # ---- what it holds -----------------------------------------------------------------------------------------------
 
@@ -160,11 +145,11 @@ class ResultFolder:
             FileNotFoundError: no epoch was completed, or the file is gone.
             ValueError: there is no checkpoint of that epoch, or its file is damaged.
         """
-        return self._load_of_epoch(WEIGHTS, epoch, tensors_from_bytes)
+        return self._load_of_epoch(_WEIGHTS, epoch, tensors_from_bytes)
 
     def load_state(self, epoch: int | None = None) -> Any:
         """What it takes to go on after an epoch, likewise."""
-        return self._load_of_epoch(STATE, epoch, tree_from_bytes)
+        return self._load_of_epoch(_STATE, epoch, tree_from_bytes)
 
     def load_tensors(self, name: str, epoch: int | None = None) -> dict[str, Tensor] | None:
         """Other tensors as of an epoch, or None where there are none of this name, likewise."""
@@ -202,10 +187,13 @@ class ResultFolder:
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
-        """Makes this process the only one that writes to the folder, and removes what killed ones left.
+        """Makes this process the only one that writes to the folder, and clears away what killed ones left.
+
+        A folder that was made for it is removed where an error ends it before anything was completed.
 
         Raises:
             BlockingIOError: another process writes to it, or has done so since it was opened.
+            FileNotFoundError: it has been removed since it was opened.
             OSError: it must not be written to.
         """
         if self._claims:
@@ -215,26 +203,23 @@ class ResultFolder:
             finally:
                 self._claims -= 1
             return
-        made = not self.path.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(self.path)
+        created = self._make()
+        lock = FolderLock(self.path)
+        lock.acquire()
         try:
-            self._lock.acquire()
-            try:
-                self._claims = 1
-                self._tidy()
-                yield
-            except BaseException:
-                if made and not self.epochs:
-                    self._remove_if_empty()
-                raise
-            finally:
-                self._claims = 0
-                if made and self._is_new:
-                    self._remove_if_empty()
-                self._lock.release()
+            self._claims = 1
+            self._recover()
+            yield
+        except BaseException:
+            if not self.epochs:
+                self._remove(created)
+            raise
+        else:
+            if self._seen is None:
+                self._remove(created)
         finally:
-            self._lock = None
+            self._claims = 0
+            lock.release()
 
     def begin(self, config: dict[str, Any]) -> None:
         """Says what is about to be trained; where an earlier result is overwritten, it waits for the first epoch.
@@ -242,48 +227,53 @@ class ResultFolder:
         Args:
             config: JSON's types.
         """
-        self._manifest.config = config
+        manifest = dataclasses.replace(self._manifest, config=config)
+        manifest.to_bytes()  # refuses what JSON cannot hold
         with self.claim():
-            if not (self._is_new and self._holds_a_result()):
-                self._write_manifest()
+            if self._seen is None and is_occupied(self.path):
+                self._manifest = manifest
+            else:
+                self._commit(manifest)
 
     def stage(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Lets tensors be written with the next checkpoint."""
+        """Queues tensors for the next checkpoint."""
         self._staged[name] = tensors_to_bytes(tensors)
 
     def save_checkpoint(
         self, epoch: int, weights: dict[str, Tensor], state: Any, records: Mapping[str, Sequence[dict[str, Any]]]
     ) -> None:
-        """Writes what an epoch has made, and removes what is older than the epoch before it.
+        """Writes what an epoch has made, and removes what is older than the checkpoint before it.
 
         Args:
-            epoch: its number; one after that of the last checkpoint.
+            epoch: its number, above that of the last checkpoint.
             weights: the trained tensors.
-            state: what it takes to go on: containers, numbers and tensors.
+            state: state needed to resume: containers, numbers and tensors.
             records: by the names of the logs, what is appended to each; every record has the ``epoch`` that it is of.
 
         Raises:
+            ValueError: an epoch that is not a later one.
             OSError: a file cannot be written; the checkpoints before it stay.
         """
-        contents = {WEIGHTS: tensors_to_bytes(weights), STATE: tree_to_bytes(state)} | self._staged
+        if self.epochs and epoch <= self.last_epoch:
+            raise ValueError(
+                f"{self.path} has a checkpoint of epoch {self.last_epoch}, so the next must be of a later one, got "
+                f"{epoch}"
+            )
+        contents = {_WEIGHTS: tensors_to_bytes(weights), _STATE: tree_to_bytes(state)} | self._staged
         contents = {_of_epoch(name, epoch): content for name, content in contents.items()}
         with self.claim():
-            self._take_over()
-            before = self._manifest
             try:
-                files = {name: self._write(name, content) for name, content in contents.items()}
-                files |= self._append(records)
-                kept = [checkpoint for checkpoint in before.checkpoints if checkpoint.epoch < epoch]
-                kept = [*kept[1 - _KEPT :], Checkpoint(epoch, files)]
-                self._manifest = dataclasses.replace(before, checkpoints=kept, evaluations={})
-                self._write_manifest()
-            except OSError as error:
-                self._manifest, self._logs = before, {}
-                self._remove_old_epochs()  # with them what was written of this one, which may be what fills the disk
+                logs, more = self._append(records)
+                contents |= more
+                files = logs | {name: measured(content) for name, content in contents.items()}
+                kept = [*self._manifest.checkpoints[1 - _KEPT :], Checkpoint(epoch, files)]
+                self._commit(dataclasses.replace(self._manifest, checkpoints=kept, evaluations={}), contents)
+            except BaseException as error:
+                self._logs = {}  # which may be ahead of the manifest
+                if not isinstance(error, OSError):
+                    raise
                 kept_epoch = f"; {self.path} keeps the checkpoint of epoch {self.epochs[-1]}" if self.epochs else ""
                 raise OSError(error.errno, f"{error.strerror or error}{kept_epoch}") from error
-            (self.path / _EVALUATION).unlink(missing_ok=True)
-            self._remove_old_epochs()
             self._staged = {}
 
     def go_back(self, epoch: int) -> None:
@@ -295,33 +285,30 @@ class ResultFolder:
         self._checkpoint(epoch)
         if epoch == self.last_epoch:
             return
-        self._manifest.checkpoints = [entry for entry in self._manifest.checkpoints if entry.epoch <= epoch]
-        self._manifest.files, self._manifest.evaluations = {}, {}  # of the last epoch
+        kept = [checkpoint for checkpoint in self._manifest.checkpoints if checkpoint.epoch <= epoch]
+        self._manifest = dataclasses.replace(self._manifest, checkpoints=kept, files={}, evaluations={})
         self._logs = {}
 
     def save_file(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Writes tensors of a completed result, under a name that :meth:`load_file` takes."""
+        content, name = tensors_to_bytes(tensors), f"{name}.safetensors"
         with self.claim():
-            self._take_over()
-            self._manifest.files[f"{name}.safetensors"] = self._write(f"{name}.safetensors", tensors_to_bytes(tensors))
-            self._write_manifest()
+            files = self._manifest.files | {name: measured(content)}
+            self._commit(dataclasses.replace(self._manifest, files=files), {name: content})
 
     def save_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
         """Keeps the evaluation of the last checkpoint on a split, in ``evaluation.json`` too; JSON's types."""
+        evaluations = self._manifest.evaluations | {split: evaluation}
         with self.claim():
-            self._manifest.evaluations[split] = evaluation
-            self._write_manifest()
-            self._write_text(_EVALUATION, self._manifest.evaluations)
+            self._commit(dataclasses.replace(self._manifest, evaluations=evaluations))
+            self._write_text(EVALUATION, evaluations)
 
     def save_figure(self, name: str, figure: Figure, **options: Any) -> Path:
         """Writes a picture as PNG and returns its path; options are those of matplotlib's ``savefig``."""
         with self.claim():
-            with atomic_file(self.path / name) as file:
-                figure.savefig(file, dpi=150, format="png", **options)
             if name not in self._manifest.pictures:
-                self._manifest.pictures.append(name)
-                self._write_manifest()
-        return self.path / name
+                self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
+            return save_figure(self.path / name, figure, **options)
 
     def adopt(self, other: ResultFolder, choice: dict[str, Any]) -> None:
         """Takes over the last checkpoint of another folder: it was chosen among several.
@@ -331,66 +318,134 @@ class ResultFolder:
             choice: how, for ``choice.json``.
         """
         checkpoint = other._checkpoint(None)
+        contents = {name: other._content(name, file, checkpoint.epoch) for name, file in checkpoint.files.items()}
         with self.claim():
-            self._manifest.config = other.config
-            self._take_over()
-            for name, file in checkpoint.files.items():
-                self._write(name, other._content(name, file, checkpoint.epoch))
-            self._manifest.checkpoints = [checkpoint]
             self._logs = {}
-            self._write_manifest()
-            self._write_text(_CHOICE, choice)
+            manifest = dataclasses.replace(
+                self._manifest, config=other.config, checkpoints=[checkpoint], evaluations={}
+            )
+            self._commit(manifest, contents)
+            self._write_text(CHOICE, choice)
 
     # ---- how it is written -------------------------------------------------------------------------------------------
 
-    def _check_place(self) -> None:
-        path = self.path
-        places = (path, *path.absolute().parents)
-        try:
-            exists = path.exists()
-            place = next(parent for parent in places if parent.exists() or parent.is_symlink())
-            is_broken_link = not place.exists()
-        except OSError as error:  # a name that is too long, links that lead in a circle
-            raise FileExistsError(f"{path} cannot be a folder: {error.strerror}") from error
-        if is_broken_link:
-            raise FileExistsError(f"{path} must be a folder, but {place} is a link that leads nowhere")
-        if exists and not path.is_dir():
-            raise FileExistsError(f"{path} must be a folder, but a file is there")
-        if not place.is_dir():
-            raise FileExistsError(f"{path} must be in a folder, but {place} is a file")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(f"{path} must be a folder to write to, but {place} does not allow it")
-        if not exists or not self._is_occupied():
-            return
-        if not self._overwrite:
-            raise FileExistsError(f"{path} is not empty; choose another folder, or set overwrite")
-        held = [name for name in _names(path) if name.endswith(_SUFFIXES) or name in (_EVALUATION, _CHOICE, *_EARLIER)]
-        if held and not manifests.is_result(path):
-            raise FileExistsError(
-                f"{path} holds {held[0]} but no {manifests.NAME} of ours, so it is not overwritten; choose another "
-                "folder"
-            )
+    def _commit(self, manifest: Manifest, contents: Mapping[str, bytes] | None = None) -> None:
+        """Takes the folder from the state on disk to that of a manifest, in a single step.
 
-    def _is_occupied(self) -> bool:
-        """Whether there is more than what a training without a completed epoch has left."""
-        others = [name for name in _names(self.path) if name not in (LOCK, manifests.NAME) and not _is_partial(name)]
-        if others or not (self.path / manifests.NAME).exists():
-            return bool(others)
+        Args:
+            manifest: the new one.
+            contents: of new files that it names.
+        """
+        contents = {} if contents is None else contents
+        kept = {*manifest.named(), *manifest.pictures}
+        obsolete = sorted(name for name in self._names_on_disk(manifest) if name not in kept)
+        manifest = dataclasses.replace(manifest, obsolete=obsolete)
+        text = manifest.to_bytes()
         try:
-            return bool(manifests.read_manifest(self.path).checkpoints)
+            for name, content in contents.items():
+                self._write_next(name, content)
+            with atomic_file(self.path / manifests.NAME) as file:
+                file.write(text)
+            sync_folder(self.path)
+        finally:  # an interruption may come right after the step
+            if self._has_manifest(text):
+                self._manifest = self._on_disk = manifest
+                self._seen = measured(text)
+            else:  # what was written may be what fills the disk
+                for name in contents:
+                    self._next(name).unlink(missing_ok=True)
+        for name in contents:
+            self._next(name).replace(self.path / name)
+        self._remove_obsolete()
+
+    def _write_next(self, name: str, content: bytes) -> None:
+        with full_disk_named(self.path / name), self._next(name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _has_manifest(self, text: bytes) -> bool:
+        try:
+            return (self.path / manifests.NAME).read_bytes() == text
+        except OSError:
+            return False
+
+    def _next(self, name: str) -> Path:
+        """Where the content of a file waits for the manifest that names it."""
+        return self.path / f".{name}.next"
+
+    def _names_on_disk(self, manifest: Manifest) -> set[str]:
+        """Names of files that the state on disk has, or an earlier result that is overwritten."""
+        evaluated = set() if manifest.evaluations else {EVALUATION}
+        if self._seen is not None:
+            return {*self._on_disk.named(), *self._on_disk.pictures, *evaluated}
+        names = {EVALUATION, CHOICE}
+        try:
+            earlier, _ = manifests.read_manifest(self.path)
+            names |= {*earlier.named(), *earlier.pictures}
         except (ValueError, OSError):
-            return True
+            if manifests.is_result(self.path) and not (self.path / manifests.NAME).exists():
+                names |= set(EARLIER_VERSION)
+        return names
 
-    def _holds_a_result(self) -> bool:
-        return self._is_occupied() and manifests.is_result(self.path)
+    def _append(self, records: Mapping[str, Sequence[dict[str, Any]]]) -> tuple[dict[str, File], dict[str, bytes]]:
+        """Appends to the logs of the last checkpoint.
 
-    def _tidy(self) -> None:
-        """Looks at a folder that has just been claimed, and removes what killed processes left in it."""
-        if self._is_new:
-            self._check_place()
+        Returns:
+            All logs as they count from then on, and the contents of those that begin: they may have the place of
+            another result's.
+        """
+        logs = self._manifest.checkpoints[-1].files if self.epochs else {}
+        logs = {name: file for name, file in logs.items() if _is_log(name)}
+        beginning: dict[str, bytes] = {}
+        for log, values in records.items():
+            name = _log(log)
+            lines = "".join(json.dumps(record) + "\n" for record in values).encode()
+            if name not in logs:
+                beginning[name] = lines
+                logs[name] = measured(lines)
+                continue
+            if name not in self._logs:
+                self._logs[name] = LogFile(self.path / name, logs[name])
+            logs[name] = self._logs[name].append(lines)
+        return logs, beginning
+
+    def _write_text(self, name: str, values: dict[str, Any]) -> None:
+        with atomic_file(self.path / name) as file:
+            file.write((json.dumps(values, indent=2) + "\n").encode())
+
+    def _make(self) -> list[Path]:
+        """Makes the folder if it is not there; the folders that it took, the outermost first."""
+        missing = [place for place in (self.path, *self.path.parents) if not place.exists()]
+        if missing and self._seen is not None:
+            raise FileNotFoundError(f"{self.path} has been removed since it was opened")
+        self.path.mkdir(parents=True, exist_ok=True)
+        return missing[::-1]
+
+    def _remove(self, created: list[Path]) -> None:
+        """Removes folders that were made for a result of which nothing was completed."""
+        if not created:
+            return
+        if {path.name for path in self.path.iterdir()} <= {LOCK, manifests.NAME}:
+            shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # of one that is not empty
+            for place in created[-2::-1]:
+                place.rmdir()
+
+    def _recover(self) -> None:
+        """Looks at a folder that has just been claimed, and completes or clears away what killed processes left."""
+        if self._seen is None:
+            check_place(self.path, overwrite=self._overwrite)
         else:
             self._check_unchanged()
-            self._remove_old_epochs()
+            named = self._on_disk.named()
+            for path in self.path.glob(".*.next"):
+                name = path.name.removeprefix(".").removesuffix(".next")
+                if name in named and measured(path.read_bytes()) == named[name]:
+                    path.replace(self.path / name)
+            self._remove_obsolete()
+        for path in self.path.glob(".*.next"):
+            path.unlink(missing_ok=True)
         remove_partial_files(self.path)
 
     def _check_unchanged(self) -> None:
@@ -398,8 +453,6 @@ class ResultFolder:
         Raises:
             BlockingIOError: another process has written to the folder since it was opened.
         """
-        if self._seen is None:
-            return
         try:
             now = measured((self.path / manifests.NAME).read_bytes())
         except FileNotFoundError:
@@ -409,67 +462,11 @@ class ResultFolder:
                 f"{self.path} has been written to by another process since it was opened; run the command again"
             )
 
-    def _take_over(self) -> None:
-        """Replaces an earlier result by this one, which has nothing yet."""
-        if not self._is_new:
-            return
-        earlier = self._names_of_earlier()
-        self._write_manifest()  # first: from here on nothing of the earlier result counts
-        for name in earlier:
-            (self.path / name).unlink(missing_ok=True)
-
-    def _names_of_earlier(self) -> list[str]:
-        """What an earlier result in the folder has written."""
-        named: set[str] = {_EVALUATION, _CHOICE}
-        if not (self.path / manifests.NAME).exists():
-            named |= set(_EARLIER)
-        with contextlib.suppress(ValueError, OSError):
-            earlier = manifests.read_manifest(self.path)
-            named |= {*earlier.files, *earlier.pictures}
-            named |= {name for checkpoint in earlier.checkpoints for name in checkpoint.files if _is_log(name)}
-        written = [name for name in _names(self.path) if name.endswith(_SUFFIXES) or name in named]
-        return [name for name in written if _OF_EPOCH.fullmatch(name) or name in named]
-
-    def _write_manifest(self) -> None:
-        self._manifest.write(self.path)
-        self._seen = measured((self.path / manifests.NAME).read_bytes())
-        self._named_on_disk = _files_of_epochs(self._manifest)
-        self._is_new = False
-
-    def _write(self, name: str, content: bytes) -> File:
-        with atomic_file(self.path / name) as file:
-            file.write(content)
-        return measured(content)
-
-    def _append(self, records: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, File]:
-        """Appends to the logs of the last checkpoint, and gives all of them."""
-        logs = {} if not self.epochs else self._manifest.checkpoints[-1].files
-        logs = {name: file for name, file in logs.items() if _is_log(name)}
-        try:
-            for name, lines in records.items():
-                if name not in self._logs:
-                    self._logs[name] = LogFile(self.path / _log(name), logs.get(_log(name)))
-                logs[_log(name)] = self._logs[name].append(
-                    "".join(json.dumps(record) + "\n" for record in lines).encode()
-                )
-        except BaseException:
-            self._logs = {}  # which may be ahead of the manifest
-            raise
-        return logs
-
-    def _write_text(self, name: str, values: dict[str, Any]) -> None:
-        self._write(name, (json.dumps(values, indent=2) + "\n").encode())
-
-    def _remove_old_epochs(self) -> None:
-        """Removes files of epochs that no checkpoint is of, those of a killed process too."""
-        for name in _names(self.path):
-            if _OF_EPOCH.fullmatch(name) and name not in self._named_on_disk:
+    def _remove_obsolete(self) -> None:
+        for name in self._on_disk.obsolete:
+            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, *EARLIER_VERSION)
+            if of_results and Path(name).name == name:  # whatever somebody has written into the manifest
                 (self.path / name).unlink(missing_ok=True)
-
-    def _remove_if_empty(self) -> None:
-        """Removes the folder if it holds no more than what says what was to be trained."""
-        if self.path.is_dir() and set(_names(self.path)) <= {LOCK, manifests.NAME}:
-            shutil.rmtree(self.path, ignore_errors=True)
 
     # ---- how it is read ----------------------------------------------------------------------------------------------
 
@@ -496,28 +493,35 @@ class ResultFolder:
         try:
             return parse(content)
         except ValueError as error:
-            self._refuse(name, f"but {error}", epoch)
+            raise self._damage(name, f"is damaged: {error}", epoch) from error
 
     def _content(self, name: str, file: File, epoch: int | None) -> bytes:
         """The first bytes of a file, as many as belong to it, which have its SHA-256."""
-        path = self.path / name
-        try:
-            if path.stat().st_size < file.size:
-                self._refuse(name, "but it is shorter", epoch)
-            with path.open("rb") as stream:
-                content = stream.read(file.size)
-        except FileNotFoundError:
-            self._refuse(name, "but it is not there", epoch, FileNotFoundError)
-        except IsADirectoryError:
-            self._refuse(name, "but it is a folder", epoch)
-        if not _is_log(name) and path.stat().st_size != file.size:
-            self._refuse(name, "but it is longer", epoch)
-        if measured(content) != file:
-            self._refuse(name, f"but it is damaged: it does not have the SHA-256 in {manifests.NAME}", epoch)
-        return content
+        reason = ""
+        for path in (self.path / name, self._next(name)):  # a killed process may have left it in its waiting place
+            try:
+                size = path.stat().st_size
+                with path.open("rb") as stream:
+                    content = stream.read(min(file.size, size))
+            except FileNotFoundError:
+                reason = reason or "is missing"
+                continue
+            except IsADirectoryError:
+                reason = reason or "is a folder"
+                continue
+            is_whole = size >= file.size if _is_log(name) else size == file.size
+            if is_whole and measured(content) == file:
+                return content
+            reason = reason or (
+                f"is damaged: it does not have the SHA-256 in {manifests.NAME}"
+                if is_whole
+                else f"is damaged: it has {size} bytes, expected {file.size}"
+            )
+        raise self._damage(name, reason, epoch)
 
-    def _refuse(self, name: str, reason: str, epoch: int | None, kind: type[Exception] = ValueError) -> NoReturn:
-        raise kind(f"{self.path / name} must be as it was written, {reason}{self._fallback(epoch)}")
+    def _damage(self, name: str, reason: str, epoch: int | None) -> Exception:
+        kind = FileNotFoundError if reason == "is missing" else ValueError
+        return kind(f"{self.path / name} {reason}{self._fallback(epoch)}")
 
     def _fallback(self, epoch: int | None) -> str:
         """Names the last checkpoint before an epoch whose files are whole."""
@@ -530,10 +534,6 @@ class ResultFolder:
         return ""
 
 
-def _files_of_epochs(manifest: Manifest) -> set[str]:
-    return {name for checkpoint in manifest.checkpoints for name in checkpoint.files}
-
-
 def _of_epoch(name: str, epoch: int) -> str:
     return f"{name}-{epoch}.safetensors"
 
@@ -544,11 +544,3 @@ def _log(name: str) -> str:
 
 def _is_log(name: str) -> bool:
     return name.endswith(".jsonl")
-
-
-def _is_partial(name: str) -> bool:
-    return name.startswith(".") and name.endswith(".partial")
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())

@@ -83,7 +83,7 @@ def _to_json(tree: Any, tensors: dict[str, Tensor]) -> Any:
             if not isinstance(key, (str, int)):
                 raise TypeError(f"a key must be text or an integer to be written, got {key!r}")
         return {"dict": [[key, _to_json(value, tensors)] for key, value in tree.items()]}
-    if isinstance(tree, (list, tuple)):
+    if type(tree) in (list, tuple):  # named tuples would come back as plain ones
         return {type(tree).__name__: [_to_json(value, tensors) for value in tree]}
     raise TypeError(f"a state must consist of containers, numbers and tensors to be written, got {type(tree)}")
 

@@ -7,13 +7,12 @@ from somvae_ext.training.assessment import Encodings, clustering_metrics, encode
 from somvae_ext.training.augmentation import AffineAugmentation
 from somvae_ext.training.loop import fit
 from somvae_ext.training.run_record import RunRecord
-from somvae_ext.training.state import ITERATIONS, METRICS
+from somvae_ext.training.state import ITERATIONS
 from somvae_ext.training.trainable import Trainable
 from somvae_ext.training.training_config import TrainingConfig
 
 __all__ = [
     "ITERATIONS",
-    "METRICS",
     "AffineAugmentation",
     "Encodings",
     "RunRecord",

@@ -17,9 +17,9 @@ _MOST_THREADS = 4096
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What was trained, how, on what, and by how many threads of the CPU.
+    """What was trained, how, on what, by how many threads of the CPU, and where.
 
-    ``config`` is of ``model.config_type``.
+    ``config`` is of ``model.config_type``; ``accelerator`` is ``"auto"``, ``"cpu"`` or ``"cuda"``.
     """
 
     model: type[Model]
@@ -27,6 +27,7 @@ class RunRecord:
     training: TrainingConfig
     data: DataRecord
     threads: int
+    accelerator: str = "auto"
 
     def load_model(self, folder: ResultFolder) -> Model:
         """The model of the folder that this record is of, see :func:`~somvae_ext.models.saved_model.load_model`."""
@@ -39,6 +40,7 @@ class RunRecord:
             "training": dataclasses.asdict(self.training),
             "data": self.data.to_dict(),
             "threads": self.threads,
+            "accelerator": self.accelerator,
         }
 
     @classmethod
@@ -57,7 +59,8 @@ class RunRecord:
                     f"{folder.path}: its config must describe a training, but in {name!r}, {error}"
                 ) from error
         model, config = sections["model"]
-        return cls(model, config, sections["training"], sections["data"], sections["threads"])
+        names = ("training", "data", "threads", "accelerator")
+        return cls(model, config, *(sections[name] for name in names))
 
 
 def _training(section: Any) -> TrainingConfig:
@@ -68,9 +71,16 @@ def _threads(section: Any) -> int:
     return check_integer(None, "it", section, Bounds(at_least=1, at_most=_MOST_THREADS))
 
 
+def _accelerator(section: Any) -> str:
+    if section not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"it must be auto, cpu or cuda, got {section!r}")
+    return str(section)
+
+
 _PARSERS: dict[str, Any] = {
     "model": model_from_section,
     "training": _training,
     "data": DataRecord.from_dict,
     "threads": _threads,
+    "accelerator": _accelerator,
 }

@@ -19,7 +19,7 @@ from somvae_ext.training.augmentation import AffineAugmentation, augmentation_fo
 from somvae_ext.training.batches import FittingSamples, batches
 from somvae_ext.training.codebook import CodebookModel, model_with_codebook, relabel_after, warm_up_epochs
 from somvae_ext.training.data_parallel import ShuffledShare, launch, leave_to_rows
-from somvae_ext.training.state import TrainingState, resume
+from somvae_ext.training.state import TrainingState, begin, resume
 from somvae_ext.training.trainable import InParameterGroups, Trainable
 from somvae_ext.training.training_config import TrainingConfig
 
@@ -99,7 +99,7 @@ def set_up(
         StepLR(optimizer, config.decay_steps, gamma=config.decay_factor) for optimizer in optimizers
     ]
     state = TrainingState(processes, network, optimizers, schedules, order)
-    history = resume(state, run_folder, processes) if resume_run else []
+    history = resume(state, run_folder, processes) if resume_run else begin(run_folder, processes)
     processes.copy_from_first(*network.state_dict().values())
     codebook_model = model_with_codebook(model)
     return TrainingSetup(

@@ -12,15 +12,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from somvae_ext.config_checks import is_integer
 from somvae_ext.models.saved_model import check_weights
 from somvae_ext.processes import Processes
-from somvae_ext.store import ResultFolder
+from somvae_ext.store import METRICS, ResultFolder
 
 _KEYS = {"epoch", "step", "unused", "model", "optimizers", "schedules", "generators"}
 
 # Whatever torch raises for a state that is none.
 _REFUSALS = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
-METRICS, ITERATIONS = "metrics", "iterations"
-"""Logs of a run: a record per epoch, and the losses of its steps."""
+ITERATIONS = "iterations"
+"""The log of the losses of each step, a record per epoch."""
 
 
 class TrainingState:
@@ -132,6 +132,24 @@ def _rounded(iterations: dict[str, Any]) -> dict[str, Any]:
     """The losses of the steps to six significant digits."""
     losses = {term: [float(f"{value:.6g}") for value in values] for term, values in iterations["losses"].items()}
     return iterations | {"losses": losses}
+
+
+def begin(run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:
+    """The records of a training that begins, which are none. All processes call it.
+
+    Raises:
+        ValueError: the run folder holds epochs of another training.
+    """
+
+    def check() -> None:
+        if run_folder is not None and run_folder.epochs:
+            raise ValueError(
+                f"fit: run_folder must be a new one, got {run_folder.path} with {run_folder.last_epoch} epochs; set "
+                "resume to go on with it"
+            )
+
+    processes.from_first(check)
+    return []
 
 
 def resume(state: TrainingState, run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import tempfile
 import time
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from somvae_ext.cli.configure import given
 from somvae_ext.cli.info import print_table
+from somvae_ext.cli.resuming import saying_how_to_resume
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.cli.som.options import estimator_parameters
 
@@ -67,20 +70,17 @@ def run(options: Namespace) -> None:
 def _new(options: Namespace, processes: Processes) -> Setting:
     from somvae_ext.data.feature_scaling import FeatureScaling
     from somvae_ext.data.tables import read_table
-    from somvae_ext.estimators import SOM
-    from somvae_ext.estimators.map_record import MapRecord
+    from somvae_ext.estimators import SOM, MapRecord
     from somvae_ext.store import ResultFolder
 
     if options.data is None:
         raise ValueError("DATA is missing; the same command with --help says what goes where")
     if options.from_epoch is not None:
         raise ValueError("--from-epoch is for --resume, which is not given")
-    # By identity, because 0 equals False: a 0 must reach the checks below.
-    set_options = {name: value for name, value in vars(options).items() if value is not None and value is not False}
-    given = {"seed": 0} | set_options
-    if processes.number > 1 and given.get("algorithm") == "minibatch":
+    if processes.number > 1 and options.algorithm == "minibatch":
         raise ValueError("--algorithm must be batch under torchrun, got minibatch")
-    som = SOM(**estimator_parameters(given) | _how(options, processes))
+    parameters = estimator_parameters({"seed": 0} | given(options))
+    som = SOM(**parameters | _run_options(options, options.device, processes))
     som.check_parameters()
     path = Path(options.data)
     folder = ResultFolder.create(options.out or Path("runs") / f"som-{path.stem}", "map", overwrite=options.overwrite)
@@ -88,7 +88,7 @@ def _new(options: Namespace, processes: Processes) -> Setting:
         import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
     table = read_table(path, label_column=options.label_column)
     table.check(gaps=som.missing == "ignore", remedy="fill the gap, or set --missing ignore")
-    _check_number_of_rows(som, table)
+    _check_number_of_rows(som, table, processes)
     scaling = FeatureScaling.fit(options.scaling or _SCALING, (block.x for block in table.blocks()), table.dim)
     record = MapRecord.of_estimator(
         som,
@@ -100,18 +100,18 @@ def _new(options: Namespace, processes: Processes) -> Setting:
         data=str(path.resolve()),
         fingerprint=table.fingerprint(),
         threads=options.threads,
+        device=options.device,
     )
     return Setting(som, table, record, folder, None)
 
 
 def _resumed(options: Namespace, processes: Processes) -> Setting:
     from somvae_ext.data.tables import read_table
-    from somvae_ext.estimators.map_record import MapRecord
-    from somvae_ext.estimators.saved_map import is_complete, map_state
+    from somvae_ext.estimators import MapRecord, map_state
+    from somvae_ext.estimators.saved_map import is_complete
     from somvae_ext.store import ResultFolder
 
-    given = {name for name, value in vars(options).items() if value is not None and value is not False}
-    if others := given - _RESUME_OPTIONS:
+    if others := given(options).keys() - _RESUME_OPTIONS:
         name = min(others)
         shown = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
         raise ValueError(f"--resume goes on with the options of the map, so {shown} must not be given")
@@ -121,18 +121,22 @@ def _resumed(options: Namespace, processes: Processes) -> Setting:
     record = MapRecord.of(folder)
     if is_complete(folder):
         raise ValueError(f"{folder.path} has completed its training of {folder.last_epoch} epochs")
-    state = map_state(folder, record)
+    state = map_state(folder, record) if folder.epochs else None
     if record.data is None:
         raise ValueError(f"{folder.path} cannot be resumed, because it does not say which data it was trained on")
     table = read_table(Path(record.data), label_column=record.label_column)
     if table.fingerprint() != record.fingerprint:
         raise ValueError(f"{record.data}: must be what {folder.path} was trained on, but its values have changed")
-    som = record.estimator(**_how(options, processes))
+    device = options.device or record.device
+    record = dataclasses.replace(record, threads=options.threads or record.threads, device=device)
+    som = record.estimator(**_run_options(options, device, processes))
+    _check_number_of_rows(som, table, processes)
     return Setting(som, table, record, folder, state)
 
 
-def _how(options: Namespace, processes: Processes) -> dict[str, Any]:
-    return {"verbose": not options.quiet, "device": options.device, "distributed": processes.number > 1}
+def _run_options(options: Namespace, device: str | None, processes: Processes) -> dict[str, Any]:
+    """Parameters of the estimator that say how it runs, and not what it makes."""
+    return {"verbose": not options.quiet, "device": device, "distributed": processes.number > 1}
 
 
 def _train(setting: Setting, processes: Processes) -> SavedMap:
@@ -140,18 +144,14 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     import numpy as np
     import torch
 
-    from somvae_ext.estimators.saved_map import SavedMap, save_state
+    from somvae_ext.estimators import SavedMap, fit_in_folder
 
     som, table, record, folder, state = setting
-    if state is None:
-        processes.from_first(lambda: folder.begin(record.to_config()))
+    processes.from_first(lambda: folder.begin(record.to_config()))  # with what a resumed one was told anew
     first, last = (table.num_rows * rank // processes.number for rank in (processes.rank, processes.rank + 1))
     with _scaled(table.rows(first, last), record.scaling) as x:
-        try:
-            with _memory_errors_of(som):
-                som._fit(x, earlier=state, keep=lambda epoch: save_state(folder, epoch))
-        except KeyboardInterrupt as interrupt:
-            raise type(interrupt)(_interrupted(folder)) from None
+        with saying_how_to_resume(folder, "somvae som fit"), _memory_errors_of(som):
+            fit_in_folder(som, x, folder, earlier=state)
         evaluation = {"quantization_error": som.quantization_error_}
         if som.grid_.num_nodes > 1:
             errors = processes.gather_numbers([som.topographic_error(x) * len(x), len(x)])
@@ -163,15 +163,6 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     saved = SavedMap(som, record, hits, _counted(table, node), evaluation)
     processes.from_first(lambda: saved.save_results(folder))
     return saved
-
-
-def _interrupted(folder: ResultFolder) -> str:
-    if not folder.epochs:
-        return "interrupted before an epoch was complete"
-    return (
-        f"interrupted; {folder.path} keeps the last complete epoch, and somvae som fit --resume {folder.path} goes on "
-        "from there"
-    )
 
 
 def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
@@ -220,7 +211,11 @@ def _check(options: Namespace) -> None:
         )
 
 
-def _check_number_of_rows(som: SOM, table: Table) -> None:
+def _check_number_of_rows(som: SOM, table: Table, processes: Processes) -> None:
+    if table.num_rows < processes.number:
+        raise ValueError(
+            f"{table.path}: must hold a row for each of the {processes.number} processes, got {table.num_rows}"
+        )
     if som.init == "kmeans" and table.num_rows < som.n_rows * som.n_cols:
         raise ValueError(
             f"{table.path}: --init kmeans needs a row for each of the {som.n_rows} x {som.n_cols} nodes, got "

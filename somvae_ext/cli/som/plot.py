@@ -27,7 +27,7 @@ _MOST_CLASSES = 100
 def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401  # a missing extra first
     from somvae_ext.estimators import SavedMap
-    from somvae_ext.store import ResultFolder
+    from somvae_ext.store import ResultFolder, save_figure
 
     folder = ResultFolder.open(options.map, "map")
     saved = SavedMap.of(folder)
@@ -39,12 +39,8 @@ def run(options: Namespace) -> None:
     if not is_map:
         out.mkdir(parents=True, exist_ok=True)
 
-    def save(name: str, figure: Figure, **how: Any) -> Path:
-        from somvae_ext.store import atomic_file
-
-        with atomic_file(out / name) as file:
-            figure.savefig(file, dpi=150, format="png", **how)
-        return out / name
+    def save(name: str, figure: Figure, **options: Any) -> Path:
+        return save_figure(out / name, figure, **options)
 
     for picture in draw(
         saved,

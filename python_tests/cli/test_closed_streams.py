@@ -1,0 +1,62 @@
+"""Commands whose output nobody reads to its end, such as ``somvae fit ... 2>&1 | head -1``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIT = ["som", "fit", "table.npy", "--rows", "3", "--cols", "3", "--epochs", "4", "--threads", "1", "--out", "run"]
+
+
+@pytest.fixture(autouse=True)
+def table() -> None:
+    np.save("table.npy", np.random.default_rng(0).random((50, 3), dtype=np.float32))
+
+
+def start(*command: str, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "somvae_ext", *command], env=environment, stdout=stdout, stderr=stderr
+    )
+
+
+def test_a_training_goes_on_when_the_reader_of_its_progress_has_enough() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(*FIT, stdout=subprocess.PIPE, stderr=writer)
+    os.close(writer)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "4 epochs" in output.decode()
+
+
+def test_a_training_goes_on_when_the_reader_of_all_its_output_has_enough() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(*FIT, stdout=writer, stderr=writer)
+    os.close(writer)
+    assert process.wait(timeout=120) == 0
+    assert Path("run/evaluation.json").exists()
+    assert list(Path("run").glob("*.png"))
+
+
+def test_a_reader_of_stdout_that_has_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("info", stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_full_disk_under_stdout_is_an_error() -> None:
+    with open("/dev/full", "wb") as full:
+        process = start("info", stdout=full.fileno(), stderr=subprocess.PIPE)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (2, b"somvae: No space left on device\n")

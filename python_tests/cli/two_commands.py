@@ -1,0 +1,18 @@
+"""What test_torchrun.py runs under torchrun to send signals: the command ``somvae``, which writes its exit code.
+
+torchrun --nproc-per-node 2 two_commands.py ARGUMENT ...
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from somvae_ext.cli import main
+
+if __name__ == "__main__":
+    Path(f"pid_{os.environ['RANK']}").write_text(str(os.getpid()))
+    code = main()
+    Path(f"exit_{os.environ['RANK']}").write_text(str(code))
+    sys.exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,9 @@ def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
     for path in Path("run").glob("*"):  # what an interruption leaves: trainings, one of them without an epoch
         if path.is_file():
             path.unlink()
-    candidate = ResultFolder.open("run/seeds/1")
-    candidate._manifest.checkpoints = []
-    candidate._manifest.write(candidate.path)
+    config = ResultFolder.open("run/seeds/1").config
+    shutil.rmtree("run/seeds/1")
+    ResultFolder.create("run/seeds/1", "model").begin(config)
     assert main(["fit", "--resume", "run", "--best-of", "3", "--epochs", "2"]) == 0
     kept, whole = somvae_ext.load("run").state_dict(), somvae_ext.load("whole").state_dict()
     assert all(value.equal(kept[name]) for name, value in whole.items())

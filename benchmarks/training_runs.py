@@ -15,8 +15,8 @@ from typing import Any
 import somvae_ext
 from somvae_ext.data import Samples
 from somvae_ext.evaluation import ari
-from somvae_ext.store import ResultFolder
-from somvae_ext.training import METRICS, encode
+from somvae_ext.store import METRICS, ResultFolder
+from somvae_ext.training import encode
 
 NOT_MOVED = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--max-shear", "0"]
 """Options that leave the training images as they are."""

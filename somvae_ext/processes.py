@@ -268,9 +268,9 @@ class Processes:
         """
         values = self.gather(value)
         if any(other != value for other in values):
-            raise ValueError(
-                f"{self.owner}: {what} must be the same in all processes, got {', '.join(map(str, values))}"
-            )
+            # The first process alone says it where a command's errors are printed.
+            kind = ValueError if self.is_first else OtherProcessFailed
+            raise kind(f"{self.owner}: {what} must be the same in all processes, got {', '.join(map(str, values))}")
 
     def agree_on_bits(self, what: str, tensors: Iterable[Tensor]) -> None:
         """

@@ -28,7 +28,7 @@ class Progress:
     """
 
     def __init__(self, n_epochs: int, *, shown: bool | None, done: int = 0, batches: int | None = None) -> None:
-        terminal = _is_terminal(sys.stderr)
+        terminal = is_terminal(sys.stderr)
         self._bars = terminal and shown is not False
         self._lines = not terminal and shown is True and sys.stderr is not None
         self._n_epochs, self._epoch, self._batches = n_epochs, done, batches
@@ -103,7 +103,7 @@ class Progress:
         self._close_bar()
 
 
-def _is_terminal(stream: Any) -> bool:
+def is_terminal(stream: Any) -> bool:
     """Whether a stream is a terminal; those of notebooks and IDEs may not know, and a closed one cannot tell."""
     try:
         return bool(stream.isatty())

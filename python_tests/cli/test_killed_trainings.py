@@ -110,18 +110,18 @@ def test_a_killed_training_goes_on(kind: str) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("kind", FITS)
-def test_the_second_of_two_writers_is_refused(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [("map", [*FITS["map"], "--out", "run", "--overwrite"]), ("somvae", [*RESUME["somvae"], "run"])],
+    ids=["map that is overwritten", "somvae that is resumed"],
+)
+def test_the_second_of_two_writers_is_refused(kind: str, command: list[str]) -> None:
     first = start(*FITS[kind], "--out", "run")
     wait_for_an_epoch(Path("run"), first)
-    for command in ([*FITS[kind], "--out", "run", "--overwrite"], [*RESUME[kind], "run"]):
-        first.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
-        code, errors = finish(start(*command))
-        first.send_signal(signal.SIGCONT)
-        assert (code, errors) == (
-            2,
-            "somvae: run is being written to by another process; wait until it is done, or choose another folder",
-        )
+    first.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
+    code, errors = finish(start(*command))
+    expected = "somvae: run is being written to by another process; wait until it is done, or choose another folder"
+    assert (code, errors) == (2, expected)
     first.kill()
     first.communicate()
 
@@ -136,9 +136,10 @@ def test_one_of_two_writers_that_start_together_is_refused_twenty_times() -> Non
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["INT", "TERM", "HUP"]
+    ("kind", "number", "code"),
+    [("somvae", signal.SIGINT, 130), ("map", signal.SIGTERM, 143), ("map", signal.SIGHUP, 129)],
+    ids=["INT", "TERM", "HUP"],
 )
-@pytest.mark.parametrize("kind", FITS)
 def test_a_signal_ends_a_training_with_a_sentence(kind: str, number: int, code: int) -> None:
     process = start(*FITS[kind], "--out", "run")
     wait_for_an_epoch(Path("run"), process)

@@ -91,6 +91,7 @@ def test_a_map_of_two_processes_is_that_of_one() -> None:
     assert json.loads(Path("by 2/evaluation.json").read_text()) == two.evaluations
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_of_two_processes_goes_on_with_two() -> None:
     whole, _ = trained(2, *SOMVAE)
     first = run(2, *SOMVAE, "--epochs", "1", "--out", "parts")

@@ -175,7 +175,7 @@ MISSING = "position 1; leave out what is missing"
 @pytest.mark.parametrize(
     ("wrong", "got"),
     [
-        (torch.rand(3), CONVERT),
+        (torch.tensor([0.2, 0.5, 0.3]), CONVERT),
         (torch.tensor([0.0, 1.0, 2.0]), CONVERT),
         (np.array([0.0, 1.0, 2.0]), CONVERT),
         ([0.0, 1, 2], CONVERT),

@@ -133,7 +133,7 @@ def manhattan(x: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
 WEIGHTS = torch.tensor([1.0, 4.0, 0.0])
 
 
-@pytest.mark.parametrize("neighborhood", ["gaussian", "bubble", lambda d, s: 1 / (1 + d / s)], ids=str)
+@pytest.mark.parametrize("neighborhood", ["gaussian", "bubble", lambda d, s: 1 / (1 + d / s)])
 @pytest.mark.parametrize(
     ("metric", "name", "weights"),
     [
@@ -143,7 +143,6 @@ WEIGHTS = torch.tensor([1.0, 4.0, 0.0])
         (Metric("euclidean", feature_weights=WEIGHTS), "euclidean", WEIGHTS.numpy()),
         (manhattan, "manhattan", None),
     ],
-    ids=str,
 )
 def test_distortion_is_in_the_metric_that_is_asked_for(
     metric: Any, name: str, weights: Any, neighborhood: Any, monkeypatch: pytest.MonkeyPatch

@@ -113,7 +113,6 @@ def manhattan(x: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         (Metric("cosine", feature_weights=WEIGHTS), "cosine", {"weights": WEIGHTS.numpy()}),
         (manhattan, "manhattan", {}),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("grid", [Grid(7, 8), Grid(4, 5, "hexagonal", True)], ids=str)
 def test_distances_are_in_the_metric_that_is_asked_for(metric: Any, name: str, options: Any, grid: Grid) -> None:

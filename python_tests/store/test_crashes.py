@@ -80,8 +80,10 @@ def run_until(path: Path, fatal: int, *, resume: bool, torn: bool) -> bool:
     return code == DIED
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["", "without the last bytes"])
-@pytest.mark.parametrize("earlier", [False, True], ids=["", "over an earlier result"])
+@pytest.mark.parametrize(
+    ("torn", "earlier"),
+    [(False, True), (True, False), *(pytest.param(both, both, marks=pytest.mark.slow) for both in (False, True))],
+)
 def test_a_training_that_is_killed_at_any_step_ends_with_the_same_bytes(
     tmp_path: Path, torn: bool, earlier: bool
 ) -> None:

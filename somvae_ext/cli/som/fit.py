@@ -71,6 +71,7 @@ def _new(options: Namespace, processes: Processes) -> Setting:
     from somvae_ext.data.feature_scaling import FeatureScaling
     from somvae_ext.data.tables import read_table
     from somvae_ext.estimators import SOM, MapRecord
+    from somvae_ext.progress import is_terminal
     from somvae_ext.store import ResultFolder
 
     if options.data is None:
@@ -84,7 +85,7 @@ def _new(options: Namespace, processes: Processes) -> Setting:
     som.check_parameters()
     path = Path(options.data)
     folder = ResultFolder.create(options.out or Path("runs") / f"som-{path.stem}", "map", overwrite=options.overwrite)
-    if not options.quiet and sys.stderr.isatty():
+    if not options.quiet and is_terminal(sys.stderr):
         import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
     table = read_table(path, label_column=options.label_column)
     table.check(gaps=som.missing == "ignore", remedy="fill the gap, or set --missing ignore")

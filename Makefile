@@ -17,12 +17,15 @@ build: .venv/built
 demo: build
 	$(BIN)/somvae fit --data digits --preset ordered --out demo --overwrite
 
-# PATH: the tests call cmake, and the build that they try out calls ninja.
+# PATH: the tests call cmake, and the build that they try out calls ninja. Each file's tests are run by one worker, because
+# they share what they build and train.
+PYTEST = PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: lint
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: build
 	$(BIN)/ruff check .

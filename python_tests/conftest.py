@@ -37,6 +37,11 @@ def pytest_sessionstart() -> None:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the kernels' programs first: they take longest, and whoever begins them last is waited for."""
+    items.sort(key=lambda item: item.path.parent.name != "simt")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """The one reason to skip: a test marked ``cuda``, and no GPU."""

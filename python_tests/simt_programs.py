@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,9 +18,12 @@ def build_programs() -> None:
     """Compiles the programs of CMakeLists.txt, only what has changed; fails the test that asked if it cannot."""
     need("cmake", "CMake")
     need(os.environ.get("CXX", "c++").split()[0], "a C++ compiler")
-    run_or_fail(["cmake", "-S", ROOT, "-B", BUILD], "CMake could not configure the kernels' tests")
-    jobs = os.environ.get("MAX_JOBS", str(len(os.sched_getaffinity(0))))
-    run_or_fail(["cmake", "--build", BUILD, "--parallel", jobs], "the kernels' tests do not compile")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / ".building").open("w") as lock:  # other workers of the same session may want them, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run_or_fail(["cmake", "-S", ROOT, "-B", BUILD], "CMake could not configure the kernels' tests")
+        jobs = os.environ.get("MAX_JOBS", str(len(os.sched_getaffinity(0))))
+        run_or_fail(["cmake", "--build", BUILD, "--parallel", jobs], "the kernels' tests do not compile")
 
 
 def need(command: str, reason: str) -> None:

@@ -29,6 +29,11 @@ def table() -> None:
     np.save("table.npy", np.random.default_rng(0).random((20_000, 20), dtype=np.float32))
 
 
+def hang_up_ends_it() -> None:
+    """Whoever runs the tests may have said nohup, which children inherit."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(*command: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     return subprocess.Popen(
@@ -37,6 +42,7 @@ def start(*command: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hang_up_ends_it,
     )
 
 

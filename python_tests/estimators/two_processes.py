@@ -100,10 +100,10 @@ def main(folder: Path) -> None:
 class SOMWithoutMemory(SOM):
     """Of which the second process has no room for its rows."""
 
-    def _rows(self, *arguments: Any) -> Any:
+    def _rows(self, *arguments: Any, **options: Any) -> Any:
         if RANK == 1:
             raise MemoryError("no room for the rows")
-        return super()._rows(*arguments)
+        return super()._rows(*arguments, **options)
 
 
 class IterableBatches:

@@ -268,7 +268,7 @@ class SOM(TransformerMixin, BaseEstimator):
         processes = Processes.joined(device, owner="SOM") if self.distributed else Processes.alone(device)
         with features_restored_on_failure(self):
             with processes.failing_together():
-                rows = self._rows(X, sample_weight)
+                rows = self._rows(X, sample_weight, calls=3)
                 if isinstance(rows, ArrayRows):
                     _check_squares(rows)
                 self._metric().on(torch.empty(0, rows.dim))  # says so now if there are too few or too many weights
@@ -494,8 +494,11 @@ class SOM(TransformerMixin, BaseEstimator):
         assert isinstance(rows, ArrayRows)
         return rows
 
-    def _rows(self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True) -> Rows:
-        """The rows of X, checked, and what scikit-learn keeps about their features."""
+    def _rows(self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True, *, calls: int = 2) -> Rows:
+        """The rows of X, checked, and what scikit-learn keeps about their features.
+
+        ``calls`` is how many there are from the user's line to this one; a warning points at that line.
+        """
         if sample_weight is not None and not isinstance(sample_weight, Tensor):
             # A copy: tables lend theirs for reading.
             sample_weight = np.array(as_array("SOM", "sample_weight", sample_weight), dtype=np.float64)
@@ -510,7 +513,7 @@ class SOM(TransformerMixin, BaseEstimator):
             self._check_width(x.shape[1], reset)
             rows = StreamRows(X, x.shape[1], self._values(x))  # type: ignore[arg-type]
         if reset:
-            rows.values.warn_of_coarse_values(x)
+            rows.values.warn_of_coarse_values(x, 2 + calls)
         return rows
 
     def _numbers(self, X: Any, reset: bool) -> Array | SlicedArray:

@@ -164,8 +164,11 @@ class Values:
                 f"{self.name_of(column)}; drop the column"
             )
 
-    def warn_of_coarse_values(self, x: Array) -> None:
-        """Warns where a feature's values, as they come in ``x`` ``[n, D]``, are few steps of the dtype apart."""
+    def warn_of_coarse_values(self, x: Array, stacklevel: int) -> None:
+        """Warns where a feature's values, as they come in ``x`` ``[n, D]``, are few steps of the dtype apart.
+
+        ``stacklevel`` is that of the line to point at, as ``warnings.warn`` counts.
+        """
         eps, dtype = max((_eps_of(x.dtype), str(x.dtype)), (_eps_of(self.dtype), str(self.dtype)))
         dtype = dtype.removeprefix("torch.")
         rows = as_array("SOM", "X", x[:_SPACING_ROWS])
@@ -190,7 +193,7 @@ class Values:
             warnings.warn(
                 f"SOM: X should hold values that differ by many steps of {dtype}, got column "
                 f"{self.name_of(column)}{others}, whose values are multiples of {spacing:g} there; {remedy}",
-                stacklevel=4,  # the line that calls `fit`
+                stacklevel=stacklevel,
             )
 
     def name_of(self, column: int) -> str:

@@ -80,6 +80,17 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
         object.__setattr__(config, name, checked)
 
 
+def check_object(section: object) -> dict[str, Any]:
+    """What JSON holds of an object.
+
+    Raises:
+        ValueError: nothing, or something else.
+    """
+    if not isinstance(section, dict):
+        raise ValueError("there is nothing" if section is None else f"there is {section!r}")
+    return section
+
+
 def config_from_section(kind: type[Config], section: object) -> Config:
     """A config from what JSON holds of it.
 
@@ -90,8 +101,7 @@ def config_from_section(kind: type[Config], section: object) -> Config:
     Raises:
         ValueError: no object, a field that is unknown or missing, or one that the dataclass refuses.
     """
-    if not isinstance(section, dict):
-        raise ValueError("there is nothing" if section is None else f"there is {section!r}")
+    section = check_object(section)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     for name in section:
         if name not in fields:

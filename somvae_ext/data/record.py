@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, Self
 
-from somvae_ext.config_checks import Bounds, check_fields, config_from_section
+from somvae_ext.config_checks import Bounds, check_fields, check_object, config_from_section
 from somvae_ext.data.catalog import load
 from somvae_ext.data.folds import SplitName
 from somvae_ext.data.samples import Samples
@@ -92,8 +92,7 @@ class DataRecord:
         Raises:
             ValueError: it is none.
         """
-        if not isinstance(values, dict):
-            raise ValueError("there is nothing" if values is None else f"there is {values!r}")
+        values = check_object(values)
         try:
             scaling = Scaling.from_dict(values["scaling"])
         except (KeyError, TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from somvae_ext.config_checks import config_from_section
+from somvae_ext.config_checks import check_object, config_from_section
 from somvae_ext.models import MODELS, Model
 from somvae_ext.store import ResultFolder
 
@@ -26,8 +26,7 @@ def model_from_section(section: Any) -> tuple[type[Model], Any]:
     Raises:
         ValueError: the section describes no model.
     """
-    if not isinstance(section, dict):
-        raise ValueError("there is nothing" if section is None else f"there is {section!r}")
+    section = check_object(section)
     name = section.get("name")
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"'name' must be {' or '.join(MODELS)}, got {name!r}")

@@ -91,7 +91,8 @@ def case(name: str) -> tuple[Any, Callable[[Any], Any]]:
         if name == "InterpolatedSeries":
             return InterpolatedSeries(images), lambda series: series[2]
         if name == "Scaling":
-            return Scaling.fit(images, per_feature=False), lambda scaling: scaling.apply(images.x)
+            scaling = Scaling.for_training_data(images, tabular=False, kind="standard")
+            return scaling, lambda scaling: scaling.apply(images.x)
         return images, lambda samples: samples[3]
     x = np.random.default_rng(0).random((60, 3))
     som = SOM(5, 6, metric="cosine" if name == "cosine SOM" else "euclidean", n_epochs=2, random_state=0).fit(x)

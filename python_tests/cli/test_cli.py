@@ -446,7 +446,7 @@ def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pyt
         (resume, config | {"threads": "all"}, "but in 'threads', it must be an integer from 1 to 4096, got 'all'"),
         (evaluate, config | {"data": without(data, "root")}, "but in 'data', 'root' is missing"),
         (evaluate, config | {"data": data | {"name": 3}}, "name must be text, got 3"),
-        (predict, config | {"data": data | {"scaling": {}}}, "'scaling' must hold 'minimum' and 'maximum'"),
+        (predict, config | {"data": data | {"scaling": {}}}, "of 'kind', 'shift' and 'width', got nothing"),
     ):
         write_config("run", broken)
         assert main([*command, *(["--epochs", "3"] if command is resume and "epochs" not in reason else [])]) == 2

@@ -365,7 +365,7 @@ def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
         (lambda: with_manifest(config=config | {"dim": 4}), "its contents do not have the SHA-256 that stands in it"),
         (lambda: with_config(parameters=parameters | {"speed": 1}), "unexpected keyword argument 'speed'"),
         (lambda: with_config(parameters=parameters | {"sigma_final": 0}), "sigma_final must be a finite number"),
-        (lambda: with_config(scaling=scaling | {"width": [1, 0, 1]}), "width above 0, got"),
+        (lambda: with_config(scaling=scaling | {"width": [1, -1, 1]}), "width at least 0, got"),
         (lambda: with_config(feature_names=["one"]), "scaling and feature_names must be of the same number of feat"),
         (lambda: with_config(parameters=parameters | {"n_rows": 5}), "must be of floats and shape [20, 3], got"),
         (lambda: with_codebook(torch.zeros(12, 2)), "must be of floats and shape [12, 3], got torch.float32 of shape"),

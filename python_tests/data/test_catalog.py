@@ -108,7 +108,7 @@ def test_images_in_the_unit_interval_stay_as_they_are(tmp_path: Path) -> None:
     assert sorted(torch.cat([part.x for part in splits])[:, 0, 0, 0].tolist()) == sorted(images[:, 0, 0].tolist())
     np.save(tmp_path / "b.npy", images * 7 - 3)
     wide = load(tmp_path / "b.npy")
-    assert len(wide.scaling.minimum) == 1
+    assert len(wide.scaling.shift) == 1
     assert (wide.train.x.min(), wide.train.x.max()) == (0, 1)
 
 

@@ -98,9 +98,9 @@ def test_ones_own_features_are_scaled_by_what_is_for_training_in_that_split(spli
         splits = load(path, split=split, fold=fold)
         assert splits.train.x.amin(dim=0).tolist() == [0, 0]
         assert splits.train.x.amax(dim=0).tolist() == [1, 1]
-        low, high = splits.scaling.minimum[0], splits.scaling.maximum[0]
+        low, width = splits.scaling.shift[0], splits.scaling.width[0]
         for part in splits:
-            numbers = (part.x[:, 0].double() * (high - low) + low).round().long()
+            numbers = (part.x[:, 0].double() * width + low).round().long()
             assert splits.scaling.apply_to(raw.rows(numbers)).x.equal(part.x)
 
 

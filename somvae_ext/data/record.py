@@ -94,9 +94,9 @@ class DataRecord:
         """
         values = check_object(values)
         try:
-            scaling = Scaling.from_dict(values["scaling"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError("'scaling' must hold 'minimum' and 'maximum'") from error
+            scaling = Scaling.from_dict(values.get("scaling"))
+        except ValueError as error:
+            raise ValueError(f"'scaling' cannot be used: {error}") from error
         return config_from_section(cls, values | {"scaling": scaling})
 
     def _arguments(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from somvae_ext.config_checks import Bounds, check_fields, config_from_section
-from somvae_ext.data.feature_scaling import FeatureScaling
+from somvae_ext.data.scaling import Scaling
 from somvae_ext.estimators.som import SOM
 from somvae_ext.grid import Grid
 from somvae_ext.store import ResultFolder
@@ -39,7 +39,7 @@ class MapRecord:
 
     parameters: Parameters
     dim: int
-    scaling: FeatureScaling
+    scaling: Scaling
     feature_names: tuple[str, ...] | None = None
     label_column: str | None = None
     classes: tuple[str, ...] | None = None
@@ -50,12 +50,14 @@ class MapRecord:
 
     def __post_init__(self) -> None:
         check_fields(self, threads=Bounds(at_least=1, at_most=4096))
-        sizes = {len(self.scaling.shift) or self.dim, len(self.feature_names or ()) or self.dim, self.dim}
+        # One shift is for all features, and none for values that were not scaled.
+        num_scaled = len(self.scaling.shift) if len(self.scaling.shift) > 1 else self.dim
+        sizes = {num_scaled, len(self.feature_names or ()) or self.dim, self.dim}
         if len(sizes) > 1:
             raise ValueError(f"scaling and feature_names must be of the same number of features, got {sorted(sizes)}")
 
     @classmethod
-    def of_estimator(cls, som: SOM, dim: int, scaling: FeatureScaling, **fields: Any) -> Self:
+    def of_estimator(cls, som: SOM, dim: int, scaling: Scaling, **fields: Any) -> Self:
         """The record of an estimator; other fields by name.
 
         Raises:
@@ -89,7 +91,7 @@ class MapRecord:
         values = dict(folder.config)
         try:
             values["parameters"] = Parameters.of(values.get("parameters"))
-            values["scaling"] = FeatureScaling.from_dict(values["scaling"])
+            values["scaling"] = Scaling.from_dict(values.get("scaling"))
             return config_from_section(cls, values)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder.path}: its config must describe a map, but it does not: {error}") from error

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from somvae_ext.data.feature_scaling import FeatureScaling
+from somvae_ext.data.scaling import Scaling
 from somvae_ext.estimators.map_record import MapRecord
 from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
@@ -63,7 +63,7 @@ class SavedMap:
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
-    def scaling(self) -> FeatureScaling:
+    def scaling(self) -> Scaling:
         return self.record.scaling
 
     @property

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from numpy.typing import NDArray
 
-    from somvae_ext.data.feature_scaling import FeatureScaling, ScalingKind
+    from somvae_ext.data.scaling import Scaling, ScalingKind
     from somvae_ext.data.tables import Table
     from somvae_ext.estimators import SOM
     from somvae_ext.estimators.map_record import MapRecord
@@ -68,7 +68,7 @@ def run(options: Namespace) -> None:
 
 
 def _new(options: Namespace, processes: Processes) -> Setting:
-    from somvae_ext.data.feature_scaling import FeatureScaling
+    from somvae_ext.data.scaling import Scaling
     from somvae_ext.data.tables import read_table
     from somvae_ext.estimators import SOM, MapRecord
     from somvae_ext.progress import is_terminal
@@ -90,7 +90,7 @@ def _new(options: Namespace, processes: Processes) -> Setting:
     table = read_table(path, label_column=options.label_column)
     table.check(gaps=som.missing == "ignore", remedy="fill the gap, or set --missing ignore")
     _check_number_of_rows(som, table, processes)
-    scaling = FeatureScaling.fit(options.scaling or _SCALING, (block.x for block in table.blocks()), table.dim)
+    scaling = Scaling.fit(options.scaling or _SCALING, (block.x for block in table.blocks()), table.dim)
     record = MapRecord.of_estimator(
         som,
         table.dim,
@@ -241,7 +241,7 @@ def _memory_errors_of(som: SOM) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _scaled(table: Table, scaling: FeatureScaling) -> Iterator[NDArray[Any]]:
+def _scaled(table: Table, scaling: Scaling) -> Iterator[NDArray[Any]]:
     """The scaled rows ``[N, D]``; of a table on disk in a file without a name, which cannot outlive its process."""
     import numpy as np
 

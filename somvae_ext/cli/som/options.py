@@ -48,7 +48,7 @@ def estimator_parameters(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_fit_options(parser: ArgumentParser) -> None:
-    from somvae_ext.data.feature_scaling import ScalingKind
+    from somvae_ext.data.scaling import ScalingKind
     from somvae_ext.estimators import SOM
     from somvae_ext.grid import Topology
     from somvae_ext.som import SCHEDULES, Init, MetricName, Missing

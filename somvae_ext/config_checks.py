@@ -48,17 +48,18 @@ _WEIGHT = Bounds(at_least=0)
 def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: Bounds) -> None:
     """Checks all fields of a config by their annotations, and makes their values plain Python's.
 
-    =================== ====================================================================================
-    ``bool``            True or False
-    ``int``             an integer, by default of at least 1
-    ``float``           a finite number, by default of at least 0
-    ``tuple[int, ...]`` a sequence or 1-D array of sizes of at least 1, by default one or more
-    ``tuple[str, ...]`` a sequence of texts
-    ``str``             text
-    ``Literal``         one of its values
-    a dataclass         an instance of it
-    ``X | None``        None, or what X asks for
-    =================== ====================================================================================
+    ===================== ==================================================================================
+    ``bool``              True or False
+    ``int``               an integer, by default of at least 1
+    ``float``             a finite number, by default of at least 0
+    ``tuple[int, ...]``   a sequence or 1-D array of sizes of at least 1, by default one or more
+    ``tuple[str, ...]``   a sequence of texts
+    ``tuple[float, ...]`` a sequence of finite numbers, by default of at least 0
+    ``str``               text
+    ``Literal``           one of its values
+    a dataclass           an instance of it
+    ``X | None``          None, or what X asks for
+    ===================== ==================================================================================
 
     Numpy's scalars count as Python's, and become these. A bool is no number.
 
@@ -205,6 +206,11 @@ def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) 
     if kind == tuple[str, ...]:
         fits = _is_sequence(value) and all(isinstance(text, str) for text in value)
         return "hold texts", tuple(value) if fits else _REFUSED  # type: ignore[arg-type]
+    if kind == tuple[float, ...]:
+        bounds = bounds or _WEIGHT
+        numbers = [_finite(number) for number in value] if _is_sequence(value) else [None]
+        fits = all(number is not None and bounds.hold(number) for number in numbers)
+        return f"hold finite numbers {bounds}".rstrip(), tuple(numbers) if fits else _REFUSED
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return f"be a {kind.__name__}", value if isinstance(value, kind) else _REFUSED
     if get_origin(kind) is Literal:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from somvae_ext.data import NAMES, InterpolatedSeries, Samples, digits, load, load_array
-from somvae_ext.data.files import read
+from somvae_ext.data.own_data import read
 
 RNG = np.random.default_rng(0)
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_the_seed_draws_the_split(table: Path) -> None:
 
 
 def test_features_are_scaled_by_the_training_split_alone(table: Path) -> None:
-    splits, (raw, _) = load(table), read(table, None, None)
+    splits, raw = load(table), read(table, None).samples
     low, high = raw.x[splits.train.label].aminmax(dim=0)
     assert splits.train.x.amin(dim=0).tolist() == [0, 0]
     assert splits.train.x.amax(dim=0).tolist() == [1, 1]

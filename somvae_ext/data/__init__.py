@@ -6,28 +6,35 @@ torch alone.
 
 from somvae_ext.data.catalog import NAMES, load
 from somvae_ext.data.digits import digits
-from somvae_ext.data.files import load_array
 from somvae_ext.data.folds import NUM_FOLDS, SplitName
 from somvae_ext.data.mnist import mnist
+from somvae_ext.data.own_data import load_array
+from somvae_ext.data.read_table import read_table
 from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.series import InterpolatedSeries, Recipe
 from somvae_ext.data.splits import Kind, Splits
+from somvae_ext.data.table_format import TableFormat
+from somvae_ext.data.tables import Missing, Table
 
 __all__ = [
     "NAMES",
     "NUM_FOLDS",
     "InterpolatedSeries",
     "Kind",
+    "Missing",
     "Recipe",
     "Samples",
     "Scaling",
     "SplitName",
     "Splits",
+    "Table",
+    "TableFormat",
     "digits",
     "load",
     "load_array",
     "mnist",
+    "read_table",
     "resize",
 ]

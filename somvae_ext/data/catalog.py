@@ -12,14 +12,17 @@ import torch
 
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data.digits import digits
-from somvae_ext.data.files import read
 from somvae_ext.data.folds import SplitName, check_split, divide
 from somvae_ext.data.mnist import MNISTName, mnist
+from somvae_ext.data.own_data import describe_shape, read
+from somvae_ext.data.read_table import is_table
 from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
-from somvae_ext.data.scaling import Scaling
+from somvae_ext.data.scaling import Scaling, ScalingKind
 from somvae_ext.data.series import InterpolatedSeries, Recipe
 from somvae_ext.data.splits import Kind, Splits
+from somvae_ext.data.table_format import TableFormat
+from somvae_ext.data.tables import Missing
 
 NAMES = ("digits", "mnist", "fashion-mnist", "digits-series", "mnist-series", "fashion-mnist-series")
 """The data sets that :func:`load` knows by name."""
@@ -37,19 +40,21 @@ def load(
     recipe: Recipe = "published",
     num_series: int | None = None,
     kind: Kind | None = None,
-    label_column: str | None = None,
     split: SplitName = "holdout",
     fold: int = 0,
     image_size: int | None = None,
+    table: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
+    missing: Missing = "error",
+    scaling: ScalingKind | None = None,
 ) -> Splits[Samples] | Splits[InterpolatedSeries]:
-    """A data set, split into training, validation and test data and scaled to [0, 1].
+    """A data set, split into training, validation and test data and scaled, by default to [0, 1].
 
     - ``"digits"``, ``"mnist"``, ``"fashion-mnist"``: see :func:`digits` and :func:`mnist`.
     - ``"digits-series"`` and so on: :class:`InterpolatedSeries`, each split from its own images only.
     - a path: one's own data, as :func:`load_array` reads it. Rows, or whole series, are shuffled with ``seed`` and
-      split 70 : 15 : 15, so a single series is refused. Features are scaled one by one, images as a whole and only
-      where some lie outside [0, 1]; in both cases by the smallest and largest value of the training split, so that
-      others may lie a little outside. Images of dtype uint8 are divided by 255, as torchvision does.
+      split 70 : 15 : 15, so a single series is refused. Features are scaled one by one, images as a whole and by
+      default only where some lie outside [0, 1]; in both cases by the training split, so that others may lie a little
+      outside. Images of dtype uint8 are divided by 255, as torchvision does.
 
     Single samples that are not for the test may be divided otherwise, the test data staying the same:
 
@@ -59,7 +64,8 @@ def load(
       ``fold`` is the validation data and the other nine are the training data. Needs labels.
 
     Args:
-        name_or_path: see above; a name goes before a file of that name.
+        name_or_path: see above; text that is a name goes before a file of that name, which ``"./digits"`` or a
+            ``Path`` means.
         root: where MNIST and Fashion-MNIST are, see :func:`mnist`.
         download: fetch MNIST or Fashion-MNIST if absent.
         seed: draws the splits of the digits and of one's own data, the folds, and the interpolated series.
@@ -67,11 +73,14 @@ def load(
         num_series: how many of them for training; validation and test get as many in proportion to their images. By
             default each image starts one.
         kind: see :func:`load_array`.
-        label_column: see :func:`load_array`.
         split: see above.
         fold: which one is for validation, 0 to 9.
         image_size: still images are brought to this many pixels on each side, see :func:`resize`; by default they keep
             theirs.
+        table: how one's own tables are written, and what their columns are.
+        missing: what is done about missing values of tables: refuse them, leave out their rows, or take the mean of
+            the column in the training data.
+        scaling: ``"minmax"``, to [0, 1], by default; ``"standard"``, to mean 0 and variance 1; or ``"none"``.
 
     Raises:
         FileNotFoundError: nothing at the path, or a named data set that is not there.
@@ -85,17 +94,54 @@ def load(
         num_series = check_integer("load", "num_series", num_series)
     if image_size is not None:
         image_size = check_integer("load", "image_size", image_size)
+    if missing == "ignore":
+        raise ValueError("load: missing must be 'error', 'drop' or 'mean', got 'ignore', which only maps can do")
     name = os.fspath(name_or_path)
-    image_name = name.removesuffix(_SERIES)
     splits: Splits[Samples] | Splits[InterpolatedSeries]
-    if name not in NAMES:
-        splits = _own_data(Path(name), seed, kind, label_column, split, fold)
-    elif image_name == name:
-        splits = _images(name, root, download, seed, split, fold)
+    if name not in NAMES or not isinstance(name_or_path, str):
+        splits = _own_data(Path(name), seed, kind, split, fold, table, missing, scaling)
     else:
-        _check_split_of_series(name, split)
-        splits = _interpolated(_images(image_name, root, download, seed), recipe, num_series, seed)
-    return splits if image_size is None else _resized(name, splits, image_size)
+        _check_named(name, table, missing)
+        image_name = name.removesuffix(_SERIES)
+        if image_name == name:
+            splits = _scaled(_images(name, root, download, seed, split, fold), scaling)
+        else:
+            _check_split_of_series(name, split)
+            images = _scaled(_images(image_name, root, download, seed), scaling)
+            splits = _interpolated(images, recipe, num_series, seed)
+    splits = splits if image_size is None else _resized(name, splits, image_size)
+    return dataclasses.replace(splits, description=_described(name, splits))
+
+
+def _check_named(name: str, table: TableFormat, missing: Missing) -> None:
+    if table != TableFormat():
+        changed = next(field.name for field in dataclasses.fields(table) if getattr(table, field.name) != field.default)
+        raise ValueError(f"load: {changed} must not be set for {name}, which is no table")
+    if missing != "error":
+        raise ValueError(f"load: missing must be 'error' for {name}, in which nothing is missing, got {missing!r}")
+
+
+def _scaled(splits: Splits[Samples], kind: ScalingKind | None) -> Splits[Samples]:
+    """Named images, which are in [0, 1] already, brought to another scale if one is asked for."""
+    if kind is None or kind == "none":
+        return splits
+    scaling = Scaling.for_training_data(splits.train, tabular=False, kind=kind)
+    return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to)
+
+
+def _described(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries]) -> dict[str, str]:
+    description = dict(splits.description)
+    sizes = [f"{len(splits.train)} for training"]
+    if splits.validation is not None:
+        sizes.append(f"{len(splits.validation)} for validation")
+    sizes.append(f"{len(splits.test)} for the test")
+    if not description:
+        series = splits.kind == "series"
+        what = describe_shape(splits.sample_shape, "frames" if series else "samples")
+        description["data"] = f"{name}: {f'series of {what}' if series else what}"
+    description["split"] = ", ".join(sizes)
+    description["scaling"] = describe_scaling(splits.scaling)
+    return description
 
 
 def _images(
@@ -148,22 +194,39 @@ def _one_series(path: Path) -> ValueError:
     )
 
 
-def _own_data(
-    path: Path,
-    seed: int,
-    kind: Kind | None,
-    label_column: str | None,
-    split: SplitName,
-    fold: int,
-) -> Splits[Samples]:
+def describe_scaling(scaling: Scaling) -> str:
+    """What was done to the values, for people."""
+    what = {"minmax": "to the range from 0 to 1", "standard": "to mean 0 and variance 1", "none": "none"}[scaling.kind]
+    return f"each feature {what}" if len(scaling.shift) > 1 else what
+
+
+def check_there(path: Path) -> None:
+    """
+    Raises:
+        ValueError: nothing is at the path, which looks like a name that is known no more than it.
+    """
     if not path.exists() and not path.suffix and path.name == str(path):  # looks like a name, not like a path
         near = difflib.get_close_matches(str(path).lower(), NAMES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}"
         raise ValueError(f"{path}: neither a file or folder nor the name of a data set; {hint}")
+
+
+def _own_data(
+    path: Path,
+    seed: int,
+    kind: Kind | None,
+    split: SplitName,
+    fold: int,
+    table: TableFormat,
+    missing: Missing,
+    scaling_kind: ScalingKind | None,
+) -> Splits[Samples]:
+    check_there(path)
     # Said of a table before it is read: mending its values would be in vain.
-    if kind == "series" and path.is_file() and path.suffix.lower() == ".csv":
+    if kind == "series" and path.is_file() and is_table(path):
         raise _one_series(path)
-    samples, kind = read(path, kind=kind, label_column=label_column)
+    data = read(path, kind, table, missing=missing)
+    samples, kind = data.samples, data.kind
     if kind == "series":
         _check_split_of_series(str(path), split)
     if kind == "series" and len(samples) == 1:
@@ -178,6 +241,35 @@ def _own_data(
     pool, test = (samples.rows(rows) for rows in order.split([len(samples) - held_out, held_out]))
     rows = torch.arange(len(pool))
     train, validation = divide(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
+    splits = Splits(train, validation, test, kind=kind, description=data.description)
+    if missing == "mean":
+        splits = _filled(path, splits)
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    scaling = Scaling.for_training_data(train, tabular=tabular)
-    return Splits(train, validation, test, kind=kind, scaling=scaling).map(scaling.apply_to)
+    scaling = Scaling.for_training_data(splits.train, tabular=tabular, kind=scaling_kind)
+    return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to)
+
+
+def _filled(path: Path, splits: Splits[Samples]) -> Splits[Samples]:
+    """The splits with the means of the training data in place of what is missing."""
+    x = splits.train.x if splits.train.mask is None else splits.train.x[splits.train.mask]
+    means = x.double().reshape(-1, x.shape[-1]).nanmean(dim=0)
+    if means.isnan().any():
+        column = int(means.isnan().nonzero()[0])
+        names = splits.train.feature_names
+        shown = column if names is None else repr(names[column])
+        raise ValueError(
+            f"{path}: every column must hold a value among the training data for missing='mean', got none in column "
+            f"{shown}"
+        )
+    fill = tuple(means.tolist())
+    gaps = sum(int(part.x.isnan().sum()) for part in splits)
+    if gaps:
+        text = f"{gaps} gaps, by the means of their columns in the training data"
+        splits = dataclasses.replace(splits, description=splits.description | {"filled in": text})
+    return dataclasses.replace(splits, fill=fill).map(lambda part: filled(part, fill))
+
+
+def filled(samples: Samples, fill: tuple[float, ...]) -> Samples:
+    """The samples ``[..., F]`` with a value of each feature ``[F]`` in place of NaN."""
+    values = torch.tensor(fill, dtype=samples.x.dtype)
+    return dataclasses.replace(samples, x=torch.where(samples.x.isnan(), values, samples.x))

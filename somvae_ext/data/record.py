@@ -1,24 +1,30 @@
-"""What a model was trained on, so that the same data can be found again."""
+"""What a model or map was trained on, so that the same data can be found again, and others treated like them."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from somvae_ext.config_checks import Bounds, check_fields, check_object, config_from_section
 from somvae_ext.data.catalog import load
 from somvae_ext.data.folds import SplitName
+from somvae_ext.data.rows import load_rows, rows_like
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.series import InterpolatedSeries, Recipe
 from somvae_ext.data.splits import Kind, Splits
+from somvae_ext.data.table_format import TableFormat
+from somvae_ext.data.tables import Missing, Table
 
 AnySplits = Splits[Samples] | Splits[InterpolatedSeries]
 
 _SERIES = "-series"
 _ANY = Bounds(at_least=0)
+_NUMBER = Bounds()
+_PARTS: dict[str, Any] = {"scaling": Scaling, "table": TableFormat}  # fields that are records of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +33,11 @@ class DataRecord:
 
     Args:
         name: of a data set, or an absolute path.
-        root, seed, recipe, num_series, label_column, split, fold, image_size: see :func:`~somvae_ext.data.load`.
+        root, seed, recipe, num_series, split, fold, image_size, table, missing: see :func:`~somvae_ext.data.load`.
         kind: what the data turned out to be.
         scaling: what was done to their values.
         feature_names: of a table.
+        fill: values of the features that stand in place of missing ones.
         fingerprint: a hash of all values, labels and masks.
 
     Raises:
@@ -43,16 +50,18 @@ class DataRecord:
     recipe: Recipe
     num_series: int | None
     kind: Kind
-    label_column: str | None
     split: SplitName
     fold: int
     image_size: int | None
+    table: TableFormat
+    missing: Missing
     scaling: Scaling
     feature_names: tuple[str, ...] | None
+    fill: tuple[float, ...] | None
     fingerprint: str
 
     def __post_init__(self) -> None:
-        check_fields(self, seed=_ANY, fold=_ANY)
+        check_fields(self, seed=_ANY, fold=_ANY, fill=_NUMBER)
 
     @classmethod
     def of(cls, arguments: dict[str, Any], splits: AnySplits) -> Self:
@@ -61,12 +70,14 @@ class DataRecord:
             arguments: of :func:`~somvae_ext.data.load`, the first one as ``name``; without ``download``.
             splits: what it gave.
         """
+        given: dict[str, Any] = {"table": TableFormat(), "missing": "error"} | arguments
         return cls(
-            **arguments
+            **given
             | {
                 "kind": splits.kind,
                 "scaling": splits.scaling,
                 "feature_names": splits.train.feature_names,
+                "fill": splits.fill,
                 "fingerprint": _fingerprint(arguments, splits),
             }
         )
@@ -81,9 +92,7 @@ class DataRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold; :meth:`from_dict` reads it."""
-        return {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "scaling"
-        } | {"scaling": self.scaling.to_dict()}
+        return _to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
@@ -92,16 +101,111 @@ class DataRecord:
         Raises:
             ValueError: it is none.
         """
-        values = check_object(values)
-        try:
-            scaling = Scaling.from_dict(values.get("scaling"))
-        except ValueError as error:
-            raise ValueError(f"'scaling' cannot be used: {error}") from error
-        return config_from_section(cls, values | {"scaling": scaling})
+        return config_from_section(cls, _with_parts(check_object(values), "scaling", "table"))
 
     def _arguments(self) -> dict[str, Any]:
-        names = ("root", "seed", "recipe", "num_series", "kind", "label_column", "split", "fold", "image_size")
-        return {name: getattr(self, name) for name in names}
+        # The kind of the scaling that came of the default one gives the same scaling.
+        names = ("root", "seed", "recipe", "num_series", "kind", "split", "fold", "image_size", "table", "missing")
+        return {name: getattr(self, name) for name in names} | {"scaling": self.scaling.kind}
+
+
+@dataclasses.dataclass(frozen=True)
+class RowsRecord:
+    """The arguments of :func:`~somvae_ext.data.rows.load_rows`, and what came of them.
+
+    Args:
+        name: of a data set, or an absolute path.
+        root, kind, table, missing: see :func:`~somvae_ext.data.rows.load_rows`.
+        fill: values of the features that stand in place of missing ones.
+        image_shape: ``(C, H, W)`` of rows that are images.
+        fingerprint: a hash of all rows and labels.
+
+    Raises:
+        ValueError: a field that holds something else.
+    """
+
+    name: str
+    root: str
+    kind: Kind | None
+    table: TableFormat
+    missing: Missing
+    fill: tuple[float, ...] | None
+    image_shape: tuple[int, ...] | None
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        check_fields(self, fill=_NUMBER)
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any], table: Table, fill: tuple[float, ...] | None) -> Self:
+        """
+        Args:
+            arguments: of :func:`~somvae_ext.data.rows.load_rows`, the first one as ``name``; without ``download``.
+            table: what it gave, gaps filled.
+            fill: what they were filled with.
+        """
+        return cls(
+            **arguments,
+            fill=fill,
+            image_shape=table.image_shape,
+            fingerprint=table.fingerprint(),
+        )
+
+    def load(self, *, download: bool = False) -> Table:
+        """The rows as they are now, unscaled; :meth:`Table.fingerprint` tells whether their values have changed."""
+        table, _ = load_rows(
+            self.name, root=self.root, download=download, kind=self.kind, table=self.table, missing=self.missing
+        )
+        return table
+
+    def read(self, path: Path, dim: int, features: Sequence[str] | None, table: TableFormat | None = None) -> Table:
+        """Other rows with the same features, unscaled, gaps filled.
+
+        Args:
+            path: where they are.
+            dim: features of the training data.
+            features: their names, where they have any.
+            table: how a table is written, if not like that of the training data.
+        """
+        return rows_like(
+            path,
+            dim,
+            kind=self.kind,
+            table=table or self.table,
+            missing=self.missing,
+            features=features,
+            fill=self.fill,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold; :meth:`from_dict` reads it."""
+        return _to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The record that :meth:`to_dict` wrote down.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return config_from_section(cls, _with_parts(check_object(values), "table"))
+
+
+def _to_dict(record: DataRecord | RowsRecord) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    parts = {name: getattr(record, name).to_dict() for name in _PARTS if name in values}
+    return values | parts
+
+
+def _with_parts(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The values of a record with its parts of these names instead of what JSON holds of them."""
+    parts: dict[str, Any] = {}
+    for name in names:
+        try:
+            parts[name] = _PARTS[name].from_dict(values.get(name))
+        except ValueError as error:
+            raise ValueError(f"{name!r} cannot be used: {error}") from error
+    return values | parts
 
 
 def _fingerprint(arguments: dict[str, Any], splits: AnySplits) -> str:

@@ -25,6 +25,8 @@ class Splits(Generic[Part]):
         validation: likewise, or None where all data that are not for the test are for training.
         kind: ``"static"`` for samples without an order in time, ``"series"`` for series of frames.
         scaling: what was done to the values, and has to be done to those of other data.
+        fill: values of the features that stand in place of missing ones, ``[F]``, where gaps are filled.
+        description: what was understood of the data, line by line with a title.
     """
 
     train: Part
@@ -32,6 +34,8 @@ class Splits(Generic[Part]):
     test: Part
     kind: Kind = dataclasses.field(default="static", kw_only=True)
     scaling: Scaling = dataclasses.field(default=Scaling(), kw_only=True)
+    fill: tuple[float, ...] | None = dataclasses.field(default=None, kw_only=True)
+    description: dict[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def __iter__(self) -> Iterator[Part]:
         return iter(part for part in (self.train, self.validation, self.test) if part is not None)

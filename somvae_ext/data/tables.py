@@ -1,20 +1,22 @@
-"""Tables of numbers, small or larger than memory: what a map is trained on from the shell."""
+"""Tables of numbers, small or larger than memory: what everything is trained on that is no image and no series."""
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from somvae_ext.data.files import read_csv
 from somvae_ext.som.rows import mapped_file
 
 Array = NDArray[Any]
+Missing = Literal["error", "drop", "mean", "ignore"]
+"""What is done about a value that is not there: it is refused, its row is left out, it becomes the mean of its column
+in the training data, or it is left out of distances and means, as maps can."""
 
 _CHUNK_VALUES = 1 << 22  # 32 MiB in float64
 
@@ -27,26 +29,38 @@ class Block(NamedTuple):
 
 
 class Table:
-    """Rows of features, from a file.
+    """Rows of features.
 
     Args:
-        path: of the file, for messages.
-        x: ``[N, D]``, numbers; may be mapped from the file.
+        source: the file or data set, for messages.
+        x: ``[N, D]``, numbers; may be mapped from a file.
         columns: names of the features, where there are any.
-        label: of each row, ``[N]``, numbers or text.
-        lines: of the file that hold the rows, for messages.
+        label: of each row, ``[N]``, integers or text.
+        places: where a row is found again, by name: its number, what it is called, or series and frame; ``[N]`` each.
+        description: what was understood of the file, line by line with a title.
+        image_shape: ``(C, H, W)`` where the rows are images.
+        row_numbers: those that the rows have in the file, ``[N]``, where some were left out.
+        line_of: the line of the file that holds a row, by its number there; for messages.
     """
 
     def __init__(
         self,
-        path: Path,
+        source: str | Path,
         x: Array,
-        columns: list[str] | None = None,
+        columns: Sequence[str] | None = None,
         label: Array | None = None,
-        lines: Sequence[int] | None = None,
+        places: Mapping[str, Sequence[Any]] | None = None,
+        description: Mapping[str, str] | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        row_numbers: NDArray[np.int64] | None = None,
+        line_of: Callable[[int], int] | None = None,
     ) -> None:
-        self.path, self.x, self.columns, self.label = path, x, columns, label
-        self._lines = lines
+        self.source, self.x, self.label = source, x, label
+        self.columns = None if columns is None else tuple(columns)
+        self._places = places
+        self.description = dict(description or {})
+        self.image_shape = image_shape
+        self._row_numbers, self._line_of = row_numbers, line_of
 
     @property
     def num_rows(self) -> int:
@@ -61,17 +75,66 @@ class Table:
         """Whether the rows are on disk and not in memory."""
         return mapped_file(self.x) is not None
 
+    @property
+    def places(self) -> Mapping[str, Sequence[Any]]:
+        """Where each row is found again, ``[N]`` by name; by default its number in the file, from 0."""
+        if self._places is not None:
+            return self._places
+        return {"index": range(self.num_rows) if self._row_numbers is None else self._row_numbers.tolist()}
+
     def rows(self, first: int, last: int) -> Table:
         """The rows from one number up to another, without a copy."""
         if (first, last) == (0, self.num_rows):
             return self
-        label = None if self.label is None else self.label[first:last]
-        lines = None if self._lines is None else self._lines[first:last]
-        return Table(self.path, self.x[first:last], self.columns, label, lines)
+        numbers = np.arange(self.num_rows) if self._row_numbers is None else self._row_numbers
+        return self._with_rows(slice(first, last), numbers)
+
+    def without_gaps(self, *, extra: NDArray[np.bool_] | None = None) -> Table:
+        """The rows that have all values, and are not among the ``extra`` ones ``[N]``.
+
+        Raises:
+            ValueError: there is none.
+        """
+        gaps = np.isnan(self.x).any(axis=1) if self.x.dtype.kind == "f" else np.zeros(self.num_rows, dtype=bool)
+        if extra is not None:
+            gaps = gaps | extra
+        count = int(gaps.sum())
+        if count == 0:
+            return self
+        if count == self.num_rows:
+            raise ValueError(f"{self.source}: must hold a row without a gap for missing='drop', got none")
+        kept = self._with_rows(np.flatnonzero(~gaps), np.arange(self.num_rows))
+        kept.add("left out", f"{count} of {self.num_rows} rows, which have gaps")
+        return kept
+
+    def means(self) -> NDArray[np.float64]:
+        """The mean ``[D]`` of the values that each column has; NaN where it has none."""
+        total, count = np.zeros(self.dim), np.zeros(self.dim)
+        for block in self.blocks():
+            x = block.x.astype(np.float64)
+            seen = ~np.isnan(x)
+            total += np.where(seen, x, 0).sum(axis=0)
+            count += seen.sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            return total / count
+
+    def filled(self, values: Sequence[float]) -> Table:
+        """The same with a value of each column in place of its gaps."""
+        gaps = np.isnan(self.x) if self.x.dtype.kind == "f" else np.zeros(self.x.shape, dtype=bool)
+        if not gaps.any():
+            return self
+        result = self._with_x(np.where(gaps, np.asarray(values), self.x))
+        result.add("filled in", f"{int(gaps.sum())} gaps, by the means of their columns")
+        return result
+
+    def add(self, title: str, text: str) -> None:
+        """Adds to the description."""
+        self.description[title] = f"{self.description[title]}; {text}" if title in self.description else text
 
     def fingerprint(self) -> str:
         """A number, in hexadecimal digits, that other tables do not have: a hash of all values and labels."""
-        digest = hashlib.blake2b(f"{self.x.dtype} {self.x.shape} {self.columns}".encode(), digest_size=16)
+        columns = None if self.columns is None else list(self.columns)
+        digest = hashlib.blake2b(f"{self.x.dtype} {self.x.shape} {columns}".encode(), digest_size=16)
         for block in self.blocks():
             digest.update(np.ascontiguousarray(block.x).data)
         if self.label is not None:
@@ -87,17 +150,24 @@ class Table:
                 # Its pages stay in the system's cache, but count for this process no longer.
                 file.madvise(mmap.MADV_DONTNEED)
 
-    def check(self, *, gaps: bool, remedy: str) -> None:
+    def check(self, missing: Missing = "error", *, empty_columns: bool = False, remedy: str | None = None) -> None:
         """Looks at every value.
 
         Args:
-            gaps: whether NaN may stand for a missing value.
-            remedy: what to do against NaN, where it may not.
+            missing: NaN is refused with ``"error"``.
+            empty_columns: whether a column may be without any value, as in data that are not trained on.
+            remedy: what to do about NaN; by default, to choose another ``missing``.
 
         Raises:
-            ValueError: a value that is not a finite float32 number, or with ``gaps`` a row or a column without any
-                value; the sentence says where.
+            ValueError: a value that is not a finite float32 number, or a row or a column without any value; the
+                sentence says where.
         """
+        gaps = missing != "error"
+        remedy = (
+            "fill the gap, or set missing='drop', missing='mean' or, for a map, missing='ignore'"
+            if remedy is None
+            else remedy
+        )
         seen = np.zeros(self.dim, dtype=bool)
         for first, x in self.blocks():
             with np.errstate(over="ignore"):  # to infinity, which is refused
@@ -106,158 +176,52 @@ class Table:
             if finite.all():
                 seen[:] = True
                 continue
-            missing = np.isnan(single)
-            broken = ~finite & ~missing if gaps else ~finite
+            absent = np.isnan(single)
+            broken = ~finite & ~absent if gaps else ~finite
             if broken.any():
                 row, column = (int(axis[0]) for axis in broken.nonzero())
                 value = x[row, column]
                 got, advice = ("NaN", f"; {remedy}") if np.isnan(value) else (f"{value:g}", "")
                 raise ValueError(
-                    f"{self.path}: values must be finite float32 numbers, got {got} in {self._row(first + row)}, "
+                    f"{self.source}: values must be finite float32 numbers, got {got} in {self.row_name(first + row)}, "
                     f"column {self._column(column)} (rows count from 0){advice}"
                 )
-            if missing.all(axis=1).any():
-                row = first + int(missing.all(axis=1).argmax())
+            if missing == "ignore" and absent.all(axis=1).any():
+                row = first + int(absent.all(axis=1).argmax())
                 raise ValueError(
-                    f"{self.path}: every row must hold at least one value, got none in {self._row(row)}; drop the row"
+                    f"{self.source}: every row must hold at least one value, got none in {self.row_name(row)}; drop "
+                    "the row"
                 )
             seen |= finite.any(axis=0)
-        if not seen.all():
+        if not (seen.all() or empty_columns):
             empty = self._column(int((~seen).argmax()))
-            raise ValueError(f"{self.path}: every column must hold at least one value, got none in column {empty}")
-
-    def in_order_of(self, columns: Sequence[str] | None, dim: int, model: str) -> Table:
-        """The same rows with the columns of a model's training data, by their names where both have some.
-
-        Raises:
-            ValueError: other columns, which are named, or another number of them.
-        """
-        if columns is not None and self.columns is not None:
-            absent = [name for name in columns if name not in self.columns]
-            unknown = [name for name in self.columns if name not in columns]
-            if absent or unknown:
-                parts = [
-                    f"{what} {', '.join(map(repr, names))}"
-                    for what, names in (("without", absent), ("with the unknown", unknown))
-                    if names
-                ]
-                raise ValueError(
-                    f"{self.path}: columns must be those that {model} was trained on, in any order, got a table "
-                    f"{' and '.join(parts)}"
-                )
-            if self.columns == list(columns):
-                return self
-            order = [self.columns.index(name) for name in columns]
-            return Table(self.path, self.x[:, order], list(columns), self.label, self._lines)
-        if self.dim != dim:
+            advice = f"; leave it out with drop=[{empty}]" if self.columns is not None else ""
             raise ValueError(
-                f"{self.path}: rows must have {dim} features, as those that {model} was trained on, got {self.dim}"
+                f"{self.source}: every column must hold at least one value, got none in column {empty}{advice}"
             )
-        return self
 
-    def _row(self, row: int) -> str:
-        return f"row {row}" if self._lines is None else f"row {row} (line {self._lines[row]})"
+    def row_name(self, row: int) -> str:
+        """``row 3 (line 5)``: what a message calls a row."""
+        number = row if self._row_numbers is None else int(self._row_numbers[row])
+        line = 0 if self._line_of is None else self._line_of(number)
+        return f"row {number} (line {line})" if line else f"row {number}"
 
     def _column(self, column: int) -> str:
         return str(column) if self.columns is None else repr(self.columns[column])
 
+    def _with_x(self, x: Array) -> Table:
+        return Table(
+            self.source, x, self.columns, self.label, self._places, self.description, self.image_shape,
+            self._row_numbers, self._line_of,
+        )  # fmt: skip
 
-def read_table(path: Path, *, label_column: str | None = None, ignored_column: str | None = None) -> Table:
-    """Reads a table without a look at its values, see :meth:`Table.check`.
-
-    - ``.csv``: as :func:`~somvae_ext.data.load_array` reads it.
-    - ``.npy``: an array ``[N, D]``, which stays on disk.
-    - ``.parquet``: columns of numbers or booleans; needs pandas and pyarrow, which the extra ``table`` brings.
-
-    Args:
-        path: of the file.
-        label_column: column of CSV and Parquet files that holds labels.
-        ignored_column: column that is left out if it is there.
-
-    Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: the file holds something else, or no row.
-        ModuleNotFoundError: pandas or pyarrow is missing.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    suffix = path.suffix.lower()
-    if path.is_dir() or suffix not in (".csv", ".npy", ".parquet"):
-        got = "a folder" if path.is_dir() else repr(suffix) if suffix else "a name without an ending"
-        raise ValueError(f"{path}: must be a .csv, .npy or .parquet file, got {got}")
-    if suffix == ".npy":
-        if label_column is not None:
-            raise ValueError(f"{path}: --label-column names a column of .csv and .parquet files, got a .npy file")
-        return _map_npy(path)
-    table = (_read_csv if suffix == ".csv" else _read_parquet)(path, label_column, ignored_column)
-    names = table.columns or []
-    if "" in names:
-        raise ValueError(
-            f"{path}: every column must have a name, got none for column {names.index('')} (from 0); if it only "
-            "numbers the rows, drop it (in pandas: to_csv(index=False))"
-        )
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}: columns must have different names, got {twice!r} {names.count(twice)} times")
-    return table
-
-
-def _read_csv(path: Path, label_column: str | None, ignored_column: str | None) -> Table:
-    table = read_csv(path, label_column, ignored_column)
-    return Table(path, table.x, table.columns if table.has_names else None, table.label, table.lines)
-
-
-def _map_npy(path: Path) -> Table:
-    try:
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: must be an array of numbers that numpy.save wrote, got something else") from error
-    if not isinstance(x, np.ndarray):
-        raise ValueError(f"{path}: must be one array that numpy.save wrote, got an archive of several")
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: must hold numbers, got dtype {x.dtype}")
-    if x.ndim != 2 or 0 in x.shape:
-        remedy = "; flatten images with x.reshape(len(x), -1)" if x.ndim > 2 else ""
-        raise ValueError(
-            f"{path}: must have shape [N, D] with at least one row and one feature, got {list(x.shape)}{remedy}"
-        )
-    return Table(path, x)
-
-
-def _read_parquet(path: Path, label_column: str | None, ignored_column: str | None) -> Table:
-    import pandas as pd  # type: ignore[import-untyped]
-    import pyarrow  # type: ignore[import-untyped]
-
-    try:
-        frame = pd.read_parquet(path, engine="pyarrow")
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path}: must be a Parquet file, got something else") from error
-    frame.columns = [str(name).strip() for name in frame.columns]
-    frame = frame.drop(columns=[name for name in frame.columns if name == ignored_column])
-    label = None
-    if label_column is not None:
-        if label_column not in frame.columns:
-            raise ValueError(
-                f"{path}: label_column (--label-column) must be one of its columns {', '.join(frame.columns)}, got "
-                f"{label_column!r}"
-            )
-        column = frame.pop(label_column)
-        if column.isna().any():
-            raise ValueError(f"{path}: every row must have a label, got none in row {int(column.isna().argmax())}")
-        label = column.to_numpy()
-        if label.dtype.kind not in "biu":
-            label = column.astype(str).to_numpy(dtype=str)
-    if 0 in frame.shape:
-        raise ValueError(
-            f"{path}: must hold at least one row and one column of numbers, got {frame.shape[0]} rows and "
-            f"{frame.shape[1]} columns"
-        )
-    x = np.empty(frame.shape)
-    for number, (name, column) in enumerate(frame.items()):
-        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
-            raise ValueError(
-                f"{path}: column {name!r} must hold numbers, got {column.dtype}; remove the column, or if it holds "
-                "labels, name it with label_column (--label-column)"
-            )
-        x[:, number] = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return Table(path, x, list(frame.columns), label)
+    def _with_rows(self, rows: slice | NDArray[np.int64], numbers: NDArray[np.int64]) -> Table:
+        label = None if self.label is None else self.label[rows]
+        places = None
+        if self._places is not None:
+            places = {name: np.asarray(values, dtype=object)[rows].tolist() for name, values in self._places.items()}
+        numbers = numbers if self._row_numbers is None else self._row_numbers
+        return Table(
+            self.source, self.x[rows], self.columns, label, places, self.description, self.image_shape,
+            numbers[rows], self._line_of,
+        )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from somvae_ext.config_checks import Bounds, check_fields, config_from_section
+from somvae_ext.data.record import RowsRecord
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.estimators.som import SOM
 from somvae_ext.grid import Grid
@@ -26,10 +27,8 @@ class MapRecord:
         dim: features.
         scaling: what was done to the data.
         feature_names: where the data had any.
-        label_column: name of the column that held labels.
         classes: names of the labels 0, 1, ...
-        data: absolute path of the file.
-        fingerprint: a hash of its rows and labels.
+        data: where its rows come from, if that is known.
         threads: of the CPU, where a number was asked for.
         device: on which it was trained, where one was asked for.
 
@@ -41,10 +40,8 @@ class MapRecord:
     dim: int
     scaling: Scaling
     feature_names: tuple[str, ...] | None = None
-    label_column: str | None = None
     classes: tuple[str, ...] | None = None
-    data: str | None = None
-    fingerprint: str | None = None
+    data: RowsRecord | None = None
     threads: int | None = None
     device: str | None = None
 
@@ -79,6 +76,7 @@ class MapRecord:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
             "parameters": self.parameters.values,
             "scaling": self.scaling.to_dict(),
+            "data": None if self.data is None else self.data.to_dict(),
         }
 
     @classmethod
@@ -92,6 +90,7 @@ class MapRecord:
         try:
             values["parameters"] = Parameters.of(values.get("parameters"))
             values["scaling"] = Scaling.from_dict(values.get("scaling"))
+            values["data"] = None if values.get("data") is None else RowsRecord.from_dict(values["data"])
             return config_from_section(cls, values)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder.path}: its config must describe a map, but it does not: {error}") from error

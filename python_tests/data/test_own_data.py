@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from somvae_ext.data import Samples, load_array
+from somvae_ext.data import Samples, TableFormat, load_array
 
 RNG = np.random.default_rng(0)
 
@@ -31,7 +31,7 @@ def csv_file(folder: Path, text: str, name: str = "table.csv") -> Path:
     return path
 
 
-def refused(path: Path, sentence: str, **options: str) -> None:
+def refused(path: Path, sentence: str, **options: object) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{path}: {sentence}")):
         load_array(path, **options)  # type: ignore[arg-type]
 
@@ -73,6 +73,22 @@ def test_bytes_beside_other_numbers_in_a_folder_keep_their_values(tmp_path: Path
     assert load_array(tmp_path).x.equal(torch.from_numpy(frames)[None, :, None])
     np.save(tmp_path / "b.npy", frames.astype(np.float64))
     assert load_array(tmp_path).x.equal(torch.from_numpy(frames).float()[None, :, None].expand(2, -1, -1, -1, -1))
+
+
+def test_lengths_of_series_say_what_a_mask_would(tmp_path: Path) -> None:
+    x = RNG.random((3, 4, 2))
+    x[1, 2:] = np.nan  # padding
+    lengths = np.array([4, 2, 3])
+    by_length = load_array(written(tmp_path / "lengths.npz", x=x, lengths=lengths))
+    mask = np.arange(4) < lengths[:, None]
+    by_mask = load_array(written(tmp_path / "mask.npz", x=x, mask=mask))
+    both = load_array(written(tmp_path / "both.npz", x=x, mask=mask, lengths=lengths.astype(float)))
+    for samples in (by_length, both):
+        assert samples.x.equal(by_mask.x)
+        assert samples.mask is not None
+        assert samples.mask.tolist() == mask.tolist()
+    for wrong in ([4, 2, 0], [4, 2, 5], [4, 2.5, 3]):
+        refused(written(tmp_path / "wrong.npz", x=x, lengths=np.array(wrong)), "lengths must")
 
 
 def test_an_archive_holds_labels_and_a_mask_beside_the_series(tmp_path: Path) -> None:
@@ -122,7 +138,7 @@ def test_names_of_classes_are_numbered_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table_with_names_labels_and_blank_lines(delimiter: str, tmp_path: Path) -> None:
     text = "a, kind ,b\n1,setosa,-2.5\n\n 3 , iris,1e2\n".replace(",", delimiter)
-    samples = load_array(csv_file(tmp_path, "\ufeff" + text), label_column="kind")
+    samples = load_array(csv_file(tmp_path, "\ufeff" + text), table=TableFormat(label_column="kind"))
     assert samples.x.tolist() == [[1, -2.5], [3, 100]]
     assert samples.label is not None
     assert samples.label.tolist() == [1, 0]
@@ -136,29 +152,32 @@ def test_a_table_without_names(tmp_path: Path) -> None:
 
 def test_the_names_of_the_features_are_those_of_the_columns_without_the_labels(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "width, y ,height\n1,0,2\n")
-    assert load_array(path, label_column="y").feature_names == ("width", "height")
+    assert load_array(path, table=TableFormat(label_column="y")).feature_names == ("width", "height")
     csv_file(tmp_path, "width,y,height\n3,0,4\n", "unlike.csv")
-    assert load_array(tmp_path, label_column="y").feature_names == ("width", "height")
+    assert load_array(tmp_path, table=TableFormat(label_column="y")).feature_names == ("width", "height")
     csv_file(tmp_path, "height,y,width\n3,0,4\n", "unlike.csv")
-    with pytest.raises(ValueError, match=r"unlike\.csv: columns must be width, height as in .*, got height, width"):
-        load_array(tmp_path, label_column="y")
+    assert load_array(tmp_path, table=TableFormat(label_column="y")).x[1].tolist() == [[4, 3]]
+    csv_file(tmp_path, "depth,y,width\n3,0,4\n", "unlike.csv")
+    sentence = r"unlike\.csv: columns must be .*, got a table without 'height' and with the unknown 'depth'"
+    with pytest.raises(ValueError, match=sentence):
+        load_array(tmp_path, table=TableFormat(label_column="y"))
 
 
 def test_names_can_be_those_of_missing_values_and_numbers_beside_the_labels(tmp_path: Path) -> None:
     elements = load_array(csv_file(tmp_path, "Na,K\n1,2\n"))
     assert elements.feature_names == ("Na", "K")
-    numbered = load_array(csv_file(tmp_path, "0,1,y\n1,2,7\n"), label_column="y")
+    numbered = load_array(csv_file(tmp_path, "0,1,y\n1,2,7\n"), table=TableFormat(label_column="y"))
     assert (numbered.feature_names, numbered.x.tolist()) == (("0", "1"), [[1, 2]])
 
 
 def test_labels_that_are_integers_stay_what_they_are(tmp_path: Path) -> None:
-    samples = load_array(csv_file(tmp_path, "a,y\n1,7\n2,-3\n"), label_column="y")
+    samples = load_array(csv_file(tmp_path, "a,y\n1,7\n2,-3\n"), table=TableFormat(label_column="y"))
     assert samples.label is not None
     assert samples.label.tolist() == [7, -3]
 
 
 def test_a_table_can_be_one_series(tmp_path: Path) -> None:
-    samples = load_array(csv_file(tmp_path, "a,y\n1,7\n2,8\n"), kind="series", label_column="y")
+    samples = load_array(csv_file(tmp_path, "a,y\n1,7\n2,8\n"), kind="series", table=TableFormat(label_column="y"))
     assert samples.x.tolist() == [[[1], [2]]]
     assert samples.label is not None
     assert samples.label.tolist() == [[7, 8]]
@@ -169,7 +188,7 @@ def test_a_table_can_be_one_series(tmp_path: Path) -> None:
 )
 def test_what_a_table_says_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]]) -> None:
     path = csv_file(tmp_path_factory.mktemp("table"), "\n".join(",".join(map(repr, row)) for row in rows))
-    assert load_array(path).x.tolist() == rows
+    assert load_array(path, table=TableFormat(header=False)).x.tolist() == rows
 
 
 def test_a_folder_of_series_is_padded_and_masked(tmp_path: Path) -> None:
@@ -195,7 +214,7 @@ def test_a_folder_of_series_of_one_length_needs_no_mask(tmp_path: Path) -> None:
 def test_frames_of_a_folder_have_labels_and_padding_has_none(tmp_path: Path) -> None:
     csv_file(tmp_path, "v,state\n1,up\n2,down\n", "a.csv")
     csv_file(tmp_path, "v,state\n3,up\n", "b.csv")
-    samples = load_array(tmp_path, label_column="state")
+    samples = load_array(tmp_path, table=TableFormat(label_column="state"))
     assert samples.label is not None
     assert samples.label.tolist() == [[1, 0], [1, -1]]
 
@@ -203,7 +222,7 @@ def test_frames_of_a_folder_have_labels_and_padding_has_none(tmp_path: Path) -> 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.npy: no such file or folder"):
         load_array(tmp_path / "gone.npy")
-    with pytest.raises(FileNotFoundError, match=r"must hold a \.npy or \.csv file for each series, got neither"):
+    with pytest.raises(FileNotFoundError, match=r"must hold a \.npy file or a table for each series, got neither"):
         load_array(tmp_path)
 
 
@@ -214,21 +233,17 @@ def test_nothing_there(tmp_path: Path) -> None:
         ("\n \n", "must hold at least one row, got an empty file"),
         ("a,b\n", "must hold at least one row, got only a line of names"),
         ("a,b\n1,2\n\n3\n", "every line must hold 2 values like the first one, got 1 in line 4"),
-        ("a,b\n1,2\n3,x\n", "column 'b' must hold numbers, got 'x' in row 1 (line 3); remove the column, or if"),
+        ("a,b\n1,2\n3,x\n", "column 'b' must hold numbers, got 'x', first in row 1 (line 3); set one_hot=['b'] if"),
         ("a,b\n1,2\n,4\n", "values must be finite float32 numbers, got NaN in row 1 (line 3), column 'a'"),
-        ("1,,3\n4,5,6\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column '1'"),
-        ("1,NA,3\n4,5,6\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column '1'"),
-        ("n/a, Null\n4,5\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column '0'"),
-        ("1,2\n3,4\n5,None\n", "values must be finite float32 numbers, got NaN in row 2 (line 3), column '1'"),
-        (
-            "\n1,2.5,x\n4,5,6\n",
-            "the first line must hold names or numbers, got 'x' in row 0 (line 2), column '2', beside",
-        ),
-        ("a,0,1\n4,5,6\n", "the first line must hold names or numbers, got 'a' in row 0 (line 1), column '0', beside"),
+        ("1,,3\n4,5,6\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column 1"),
+        ("1,NA,3\n4,5,6\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column 1"),
+        ("n/a, Null\n4,5\n", "values must be finite float32 numbers, got NaN in row 0 (line 1), column 0"),
+        ("1,2\n3,4\n5,None\n", "values must be finite float32 numbers, got NaN in row 2 (line 3), column 1"),
+        ("\n1,2.5,x\n4,5,y\n", "column '2' must hold numbers, got 'x' and 'y', first in row 0 (line 2)"),
         ("a,b\n1,2\n\n3,nan\n", "values must be finite float32 numbers, got NaN in row 1 (line 4), column 'b'"),
-        ("1,2\n3,-inf\n", "values must be finite float32 numbers, got -inf in row 1 (line 2), column '1'"),
-        ("1,2\n3,1e39\n", "values must be finite float32 numbers, got 1e+39 in row 1 (line 2), column '1'"),
-        ("1,2\n3,\0\n", "column '1' must hold numbers"),
+        ("1,2\n3,-inf\n", "values must be finite float32 numbers, got -inf in row 1 (line 2), column 1"),
+        ("1,2\n3,1e39\n", "values must be finite float32 numbers, got 1e+39 in row 1 (line 2), column 1"),
+        ("1,2\n3,\0\n", "must be a text file of rows and columns, got bytes that are no text"),
     ],
 )
 def test_tables_that_are_refused(text: str, sentence: str, tmp_path: Path) -> None:
@@ -237,25 +252,29 @@ def test_tables_that_are_refused(text: str, sentence: str, tmp_path: Path) -> No
 
 def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    path.write_bytes(b"\xff\xfe\x00\x01")
-    refused(path, "must be a text file of comma-separated values in UTF-8, got")
+    path.write_bytes(b"\x02\x00\x00\x01")
+    refused(path, "must be a text file of rows and columns, got bytes that are no text")
 
 
 def test_label_columns_that_are_refused(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "a,b\n1,2\n")
-    refused(path, "label_column (--label-column) must be one of its columns a, b, got 'c'", label_column="c")
+    refused(path, "label_column must be one of its columns a, b, got 'c'", table=TableFormat(label_column="c"))
     nameless = csv_file(tmp_path, "1,2\n1,3\n", "nameless.csv")
     refused(
         nameless,
-        "label_column (--label-column) needs a first line with the names of the columns, got numbers in line 1",
-        label_column="2",
+        "label_column must be one of its columns 0 to 1, as the file has no names, got '2'",
+        table=TableFormat(label_column="2"),
     )
     gap = csv_file(tmp_path, "a,y\n1,b\n2, \n", "gap.csv")
-    refused(gap, "every row must have a label, got none in row 1 (line 3)", label_column="y")
+    refused(gap, "every row must have a label, got none in row 1 (line 3)", table=TableFormat(label_column="y"))
     only = csv_file(tmp_path, "y\n1\n", "only.csv")
-    refused(only, "must hold a column besides the labels, got only 'y'", label_column="y")
+    refused(only, "must hold a column of features besides 'y', got none", table=TableFormat(label_column="y"))
     array = written(tmp_path / "x.npy", x=np.zeros((2, 2)))
-    refused(array, "label_column (--label-column) names a column of CSV files, got a .npy file", label_column="y")
+    refused(
+        array,
+        "label_column must name a column of a table, got 'y' for a .npy file",
+        table=TableFormat(label_column="y"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -310,8 +329,8 @@ def test_arrays_that_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "swapped.npz", "must be an archive that numpy.savez wrote, got a single array; name it .npy")
     (tmp_path / "swapped.npy").write_bytes(written(tmp_path / "all.npz", x=np.zeros((2, 2))).read_bytes())
     refused(tmp_path / "swapped.npy", "must be one array that numpy.save wrote, got an archive; name it .npz")
-    (tmp_path / "data.parquet").write_text("")
-    refused(tmp_path / "data.parquet", "must be a .npy, .npz or .csv file or a folder of series, got '.parquet'")
+    (tmp_path / "data.xlsx").write_text("")
+    refused(tmp_path / "data.xlsx", "must be a .csv, .tsv, .txt, .parquet, .arrow, .npy or .npz file or a folder of")
 
 
 @pytest.mark.parametrize(
@@ -325,6 +344,10 @@ def test_arrays_that_are_refused(tmp_path: Path) -> None:
             "labels must have shape [4] or [4, 3] for x of shape [4, 3, 2], got",
         ),
         ({"x": (4, 3, 2), "mask": (4, 2)}, "mask must have shape [B, T] = [4, 3], got [4, 2]"),
+        ({"x": (4, 3), "data": (4,), "t": (3,)}, "must hold 'x' and at most 'label' or 'y', 'mask' and 'lengths', got"),
+        ({"x": (4, 3), "y": (4,), "label": (4,)}, "labels must be in one array, got 'label' and 'y'"),
+        ({"x": (4, 3, 2), "lengths": (3,)}, "lengths must hold an integer for each of the 4 series, got int64 of"),
+        ({"x": (4, 3, 2), "lengths": (4,), "mask": (4, 3)}, "mask and lengths must tell the same, but they do not"),
     ],
 )
 def test_archives_that_are_refused(arrays: dict[str, tuple[int, ...]], sentence: str, tmp_path: Path) -> None:
@@ -361,7 +384,7 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
         load_array(tmp_path)
     refused_file.unlink()
     csv_file(tmp_path, "u,v,y\n1,2,3\n", "c.csv")
-    refused(tmp_path, "labels must be in all 2 series or in none, got 1 with them", label_column="y")
+    refused(tmp_path, "labels must be in all 2 series or in none, got 1 with them", table=TableFormat(label_column="y"))
 
 
 def test_rows_come_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Arrays that NumPy wrote: one in an ``.npy`` file, several with names in an ``.npz`` archive."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+# What an archive may hold, and by which names.
+_NAMES = {"x": ("x",), "label": ("label", "y"), "mask": ("mask",), "lengths": ("lengths",)}
+
+
+def read_npy(path: Path) -> Array:
+    """
+    Raises:
+        ValueError: the file holds something else than one array of numbers.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: must be an array of numbers that numpy.save wrote, got something else") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: must be one array that numpy.save wrote, got an archive; name it .npz")
+    return array
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """The array ``x`` of an archive, and ``label``, ``mask`` and ``lengths`` where it has them.
+
+    Raises:
+        ValueError: no archive, one without ``x``, or with arrays of which it is not known what they are for.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: must be an archive that numpy.savez wrote, got something else") from error
+    if isinstance(archive, np.ndarray):
+        raise ValueError(f"{path}: must be an archive that numpy.savez wrote, got a single array; name it .npy")
+    arrays = {}
+    with archive:
+        held = ", ".join(repr(name) for name in archive.files) or "none"
+        if "x" not in archive.files:
+            raise ValueError(f"{path}: must hold an array named 'x', got {held}")
+        for field, names in _NAMES.items():
+            found = [name for name in names if name in archive.files]
+            if len(found) > 1:
+                raise ValueError(f"{path}: labels must be in one array, got {' and '.join(map(repr, found))}")
+            if found:
+                try:
+                    arrays[field] = archive[found[0]]
+                except (ValueError, EOFError, zipfile.BadZipFile) as error:
+                    raise ValueError(f"{path}: the array {found[0]!r} could not be read: {error}") from error
+        known = {name for names in _NAMES.values() for name in names}
+        unknown = [name for name in archive.files if name not in known]
+        if unknown:
+            raise ValueError(
+                f"{path}: must hold 'x' and at most 'label' or 'y', 'mask' and 'lengths', got {held}; leave out "
+                f"{', '.join(map(repr, unknown))}"
+            )
+    return arrays
+
+
+def mask_of(path: Path, arrays: dict[str, Array], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Which frames of series are real, ``[B, T]``, as ``mask`` or ``lengths`` tell; None where all are.
+
+    Raises:
+        ValueError: they do not fit the series, leave one without a frame, or contradict each other.
+    """
+    mask = _mask(path, arrays["mask"], shape) if "mask" in arrays else None
+    if "lengths" not in arrays:
+        return mask
+    lengths = arrays["lengths"]
+    if lengths.shape != shape[:1] or lengths.dtype.kind not in "iuf" or (lengths != np.floor(lengths)).any():
+        raise ValueError(
+            f"{path}: lengths must hold an integer for each of the {shape[0]} series, got {lengths.dtype} of shape "
+            f"{list(lengths.shape)}"
+        )
+    wrong = (lengths < 1) | (lengths > shape[1])
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{path}: lengths must be from 1 to the {shape[1]} frames of x, got {lengths[row]} in row {row}"
+        )
+    by_length: NDArray[np.bool_] = np.arange(shape[1]) < lengths[:, None]
+    if mask is not None and not np.array_equal(mask, by_length):
+        raise ValueError(f"{path}: mask and lengths must tell the same, but they do not; leave one of them out")
+    return by_length
+
+
+def _mask(path: Path, mask: Array, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if mask.shape != shape:
+        raise ValueError(f"{path}: mask must have shape [B, T] = {list(shape)}, got {list(mask.shape)}")
+    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+        raise ValueError(f"{path}: mask must hold true and false, or 1 and 0, got other values")
+    mask = mask.astype(bool)
+    if not mask.any(axis=1).all():
+        empty = (~mask.any(axis=1)).argmax()
+        raise ValueError(f"{path}: mask must leave every series at least one frame, got none in row {empty}")
+    return mask

@@ -1,0 +1,213 @@
+"""From a column of a file to numbers or classes: what its cells mean, and what to do about those that mean none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.data.header import number_of
+from somvae_ext.data.table_format import TableFormat
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+# How programs write missing values, in any case.
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
+
+# What data loggers and spreadsheets write where there is no value; said of a column that holds it, and not changed.
+_FILL_VALUES = (-99.0, -999.0, -9999.0, -99999.0, -999999.0)
+_SHOWN = 3
+_MOST_CATEGORIES = 50  # that are proposed as such
+
+
+def numbers_of(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64] | None:
+    """The numbers of a column ``[N]``, NaN where one is missing; None if some cell is no number.
+
+    Booleans are 0 and 1, percentages their hundredth part.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    kind = values.type
+    if pa.types.is_null(kind):
+        return np.full(len(values), np.nan)
+    if pa.types.is_boolean(kind):
+        values = compute.cast(values, pa.uint8())
+    elif pa.types.is_decimal(kind):
+        values = compute.cast(values, pa.float64())
+    elif _is_text(kind):
+        numbers = _numbers_of_text(values, how)
+        return None if numbers is None else _without_fill(numbers, how)
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return None
+    numbers = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
+    return _without_fill(numbers.astype(np.float64, copy=False), how)
+
+
+def texts_of(values: pa.ChunkedArray) -> list[str | None]:
+    """The cells as text, whole numbers without a fraction, None where one is missing."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if pa.types.is_floating(values.type):
+        numbers = values.to_pylist()
+        return [
+            None if number is None or number != number else str(int(number)) if number == int(number) else str(number)
+            for number in numbers
+        ]
+    texts = [None if text is None else text.strip() for text in compute.cast(_plain(values), pa.string()).to_pylist()]
+    return [None if text is not None and text.lower() in MISSING else text for text in texts]
+
+
+def classes_of(values: pa.ChunkedArray) -> NDArray[Any] | None:
+    """Labels ``[N]``, int64 where all are whole numbers, else text; None if one is missing."""
+    texts = texts_of(values)
+    if any(text is None for text in texts):
+        return None
+    labels = np.array(texts)
+    try:
+        whole = labels.astype(np.int64)
+    except (ValueError, OverflowError):
+        return labels
+    # Text that only begins with a number's digits, such as 007, stays what it is.
+    return whole if [str(number) for number in whole.tolist()] == texts else labels
+
+
+def fill_value_in(numbers: NDArray[np.float64]) -> tuple[float, int] | None:
+    """A number that may stand for missing ones, being far below all others, and how often it occurs."""
+    low = np.fmin.reduce(numbers, initial=np.inf)
+    if low not in _FILL_VALUES:
+        return None
+    others = numbers[numbers != low]
+    rest = np.fmin.reduce(others, initial=np.inf)
+    return (float(low), int((numbers == low).sum())) if rest > low / 2 else None
+
+
+class NoNumbers(NamedTuple):
+    """What a column holds that is no number, and what to do about it: advice with ``{name}`` and ``{names}`` in it."""
+
+    what: str
+    advice: str
+
+
+def what_it_holds(values: pa.ChunkedArray, how: TableFormat) -> NoNumbers:
+    """What a column without numbers holds."""
+    import pyarrow as pa
+
+    kind = values.type
+    if pa.types.is_temporal(kind) or (_is_text(kind) and _all_match(values, _DATE)):
+        what = "times" if pa.types.is_time(kind) else "dates"
+        return NoNumbers(
+            f"{what} such as {_first(values)!r}", "leave it out with drop={names}, or set id_column={name}"
+        )
+    if not _is_text(kind):
+        return NoNumbers(f"values of type {kind}", "leave it out with drop={names}")
+    present = [text for text in texts_of(values) if text is not None]
+    others = [text for text in present if _plain_number(text, how) is None]
+    seen = list(dict.fromkeys(others))
+    shown = " and ".join(repr(text) for text in seen[:_SHOWN]) + (" and others" if len(seen) > _SHOWN else "")
+    if how.decimal == ".":
+        with_comma = [text for text in seen if _DECIMAL_COMMA.fullmatch(text)]
+        if 2 * len(with_comma) > len(seen):
+            if all(_THOUSANDS_COMMA.fullmatch(text) for text in with_comma):
+                advice = "set decimal=',' if the comma is the decimal sign, thousands=',' if it parts thousands"
+            elif any("." in text for text in with_comma):
+                advice = "if these are numbers, set decimal=',' thousands='.'"
+            else:
+                advice = "if the comma is the decimal sign, set decimal=','"
+            return NoNumbers(shown, advice)
+    for sign in (",", ".", "'", " ", "\u00a0", "\u202f"):
+        if sign != how.decimal and all(_plain_number(text.replace(sign, ""), how) is not None for text in seen):
+            return NoNumbers(shown, f"if it parts thousands, set thousands={sign!r}")
+    if len(seen) <= _SHOWN and len(others) < len(values) / 2:
+        return NoNumbers(shown, f"if that stands for missing values, set na={seen!r}")
+    if len(seen) == len(present):
+        return NoNumbers(shown, "if it calls the rows by names, set id_column={name}, else drop={names}")
+    if len(seen) <= _MOST_CATEGORIES:
+        return NoNumbers(
+            shown,
+            "set one_hot={names} if its categories count as features, label_column={name} if they are classes, or "
+            "drop={names}",
+        )
+    return NoNumbers(shown, "leave it out with drop={names}, or set id_column={name}")
+
+
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
+_THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+
+
+def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64] | None:
+    import pyarrow as pa
+    from pyarrow import compute
+
+    texts = compute.utf8_trim_whitespace(compute.cast(_plain(values), pa.string()))
+    missing = compute.is_in(compute.utf8_lower(texts), value_set=pa.array(sorted(_missing(how))))
+    texts = compute.if_else(missing, None, texts)
+    if how.thousands is not None:
+        texts = compute.replace_substring(texts, how.thousands, "")
+    if how.decimal != ".":
+        texts = compute.replace_substring(compute.replace_substring(texts, ".", "x"), how.decimal, ".")
+    percent = compute.ends_with(texts, "%")
+    is_percent = bool(compute.any(percent).as_py())
+    if is_percent:
+        texts = compute.utf8_rtrim(texts, "% \t")
+    try:
+        numbers = compute.cast(texts, pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        numbers = _slowly(texts)
+        if numbers is None:
+            return None
+    if is_percent:
+        numbers = np.where(percent.to_numpy(), numbers / 100, numbers)  # a missing one is NaN already
+    return numbers.astype(np.float64)
+
+
+def _slowly(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
+    """Numbers that Python reads and pyarrow does not, such as +4 and infinity."""
+    try:
+        return np.array([np.nan if text is None else float(text) for text in texts.to_pylist()])
+    except ValueError:
+        return None
+
+
+def _without_fill(numbers: NDArray[np.float64], how: TableFormat) -> NDArray[np.float64]:
+    """NaN in place of the numbers that stand for missing values."""
+    fill = [number for name in how.na if (number := _plain_number(name, how)) is not None]
+    return np.where(np.isin(numbers, fill), np.nan, numbers) if fill else numbers
+
+
+def _plain_number(text: str, how: TableFormat) -> float | None:
+    return number_of(text.strip().rstrip("% "), how.decimal, how.thousands)
+
+
+def _missing(how: TableFormat) -> frozenset[str]:
+    return MISSING | {name.strip().lower() for name in how.na}
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    from pyarrow import compute
+
+    return compute.cast(values, values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _all_match(values: pa.ChunkedArray, pattern: re.Pattern[str]) -> bool:
+    texts: Sequence[str | None] = texts_of(values)
+    return all(text is None or pattern.fullmatch(text) is not None for text in texts)
+
+
+def _first(values: pa.ChunkedArray) -> str:
+    return next((text for text in texts_of(values) if text is not None), "")

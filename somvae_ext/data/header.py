@@ -1,0 +1,122 @@
+"""Whether the first line of a text file names its columns or is a row of values.
+
+Text above numbers is a name. Numbers are names, too, in what people write: wavelengths, years, pandas' 0, 1, 2. They
+are taken for names only where they count from 0, or increase as no later row does, and where they are unlike the values
+below them. Where a reader could not tell either, the file is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cell = Literal["missing", "number", "value", "text"]
+Verdict = Literal["names", "values", "unclear"]
+
+# So many columns that count or increase by chance alone, and in no other row, are less likely than 1 in 5000.
+_MANY = 7
+_FEW = 5  # rows
+
+# Neither names nor plain numbers: percentages, booleans, dates.
+_VALUE = re.compile(r"[+-]?[\d.,]+\s*%|true|false|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d(:\d\d)?.*)?", re.I)
+
+
+def verdict_by_text(first: Sequence[Cell], later: Sequence[Sequence[Cell]]) -> Verdict:
+    """What the kinds of the cells tell.
+
+    Args:
+        first: those of the first line.
+        later: those of some lines after it.
+
+    Returns:
+        ``"unclear"`` where it depends on the numbers.
+    """
+    texts = [column for column, kind in enumerate(first) if kind == "text"]
+    if not any(kind in ("number", "value") for kind in first):
+        return "names" if texts else "values"
+    above_numbers = [column for column in texts if _mostly_numbers([row[column] for row in later])]
+    if above_numbers:
+        return "names"
+    return "values" if "value" in first else "unclear"
+
+
+def verdict_by_numbers(first: NDArray[np.float64], later: NDArray[np.float64]) -> Verdict:
+    """What numbers in the first line are.
+
+    Args:
+        first: the numbers ``[n]`` of those columns that have one.
+        later: all rows after it, ``[N, n]``, NaN where there is no number.
+    """
+    if len(later) == 0 or bool((later == first).all(axis=1).any()):
+        return "values"
+    whole, (outside, far) = _is_whole_above_fractions(first, later), _is_out_of_range(first, later)
+    apart = whole | outside
+    if len(first) == 1:
+        # A column of pandas without a name is called 0, and few measurements begin with a whole number.
+        return "unclear" if first[0] == 0 and bool(whole.all()) else "values"
+    steps = np.diff(first)
+    if not (steps > 0).all():
+        return "values"
+    counts = bool((first == np.arange(len(first))).all())
+    even = len(first) > 2 and bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
+    if not (np.diff(later, axis=1) > 0).all(axis=1).any():
+        # A few numbers increase by chance, and a trend puts the first row beside all others, so that more has to speak
+        # for names.
+        many = len(first) >= _MANY and (even or apart.mean() > 0.5)
+        if many or whole.all() or (even and apart.all()):
+            return "names"
+        return "unclear" if counts or bool(apart.all()) else "values"
+    if len(first) > 2 and (far.all() or counts) and apart.all():
+        return "names" if whole.all() or counts else "unclear"
+    return "unclear" if counts else "values"
+
+
+def kind_of(cell: str, decimal: str, thousands: str | None, missing: frozenset[str]) -> Cell:
+    """What a cell holds, as far as its text tells."""
+    text = cell.strip()
+    if text.lower() in missing:
+        return "missing"
+    if number_of(text, decimal, thousands) is not None:
+        return "number"
+    return "value" if _VALUE.fullmatch(text) else "text"
+
+
+def number_of(text: str, decimal: str, thousands: str | None) -> float | None:
+    """The number that a text is, or None."""
+    if thousands is not None:
+        text = text.replace(thousands, "")
+    if decimal != ".":
+        text = text.replace(".", "x").replace(decimal, ".")
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+def _mostly_numbers(kinds: Sequence[Cell]) -> bool:
+    seen = [kind for kind in kinds if kind != "missing"]
+    return sum(kind in ("number", "value") for kind in seen) > len(seen) / 2
+
+
+def _is_out_of_range(
+    first: NDArray[np.float64], later: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Per column whether the first number is below or above all others, and whether by more than their range."""
+    seen = ~np.isnan(later)
+    low = np.where(seen, later, np.inf).min(axis=0)
+    high = np.where(seen, later, -np.inf).max(axis=0)
+    distance = np.maximum(low - first, first - high)
+    # A few rows have hardly a range.
+    return (distance > 0) & (len(later) >= _FEW), (distance > high - low) & (len(later) >= _FEW)
+
+
+def _is_whole_above_fractions(first: NDArray[np.float64], later: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Per column whether the first number is an integer and most others are none."""
+    seen = ~np.isnan(later)
+    fractions = ((later != np.floor(later)) & seen).sum(axis=0) > 0.5 * seen.sum(axis=0)
+    is_whole: NDArray[np.bool_] = first == np.floor(first)
+    return is_whole & fractions

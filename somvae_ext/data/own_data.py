@@ -1,0 +1,294 @@
+"""One's own data: arrays, tables and folders of series."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from somvae_ext.data.array_files import mask_of, read_npy, read_npz
+from somvae_ext.data.read_table import is_table, read_table
+from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.splits import Kind
+from somvae_ext.data.table_format import TableFormat
+from somvae_ext.data.tables import Missing, Table
+
+Array = NDArray[Any]
+
+_PADDING_LABEL = -1
+_ENDINGS = ".csv, .tsv, .txt, .parquet, .arrow, .npy or .npz file or a folder of series"
+
+
+class OwnData(NamedTuple):
+    """What was read, and how it was understood.
+
+    Args:
+        samples: ``x`` in float32, or in float64 where the file tells more values apart, or bytes of images; NaN where a
+            value is missing and may be.
+        kind: how the axes were read.
+        description: what was understood, line by line with a title.
+        places: where a row of a table is found again, see :class:`~somvae_ext.data.Table`; None of other data.
+    """
+
+    samples: Samples
+    kind: Kind
+    description: dict[str, str]
+    places: Mapping[str, Sequence[Any]] | None = None
+
+
+def load_array(
+    path: str | os.PathLike[str],
+    *,
+    kind: Kind | None = None,
+    table: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
+) -> Samples:
+    """Reads samples or series from a file or a folder, without splitting or scaling them.
+
+    ========  =============================================  ===========================================
+    axes      ``kind="static"``                              ``kind="series"``
+    ========  =============================================  ===========================================
+    2         samples with features ``[N, F]``               one series of frames ``[T, F]``
+    3         grey images ``[N, H, W]``                      series ``[B, T, F]``
+    4         images ``[N, C, H, W]``                        series of grey images ``[B, T, H, W]``
+    5         -                                              series of images ``[B, T, C, H, W]``
+    ========  =============================================  ===========================================
+
+    Grey images get an axis of one channel. Images of dtype uint8 stay bytes, which :meth:`Scaling.apply` brings to the
+    scale of a model's training data; everything else is converted to float32 as it is.
+
+    - ``.npy``: one array.
+    - ``.npz``: the array ``x``, and if there are any, ``label`` (or ``y``) ``[N]`` or, for frames, ``[B, T]``, and
+      ``mask`` ``[B, T]``, true for real frames, or ``lengths`` ``[B]``.
+    - a table, see :func:`read_table`: rows of numbers, in which a missing value is refused.
+    - a folder: every ``.npy`` ``[T, ...]`` file or table in it is one series, in the order of their names. Shorter
+      ones are padded with zeros, and ``mask`` says where they end.
+
+    Labels that are not integers are numbered in their sorted order. Padding frames have label -1.
+
+    Args:
+        path: the file or folder.
+        kind: how the axes are read. By default a folder, an array with a mask or lengths, and one of five axes hold
+            series, all others static samples.
+        table: how tables are written, and what their columns are.
+
+    Returns:
+        ``x`` float32, or uint8 for images of bytes, and where there are any, ``label`` int64, ``mask`` and, from
+        tables, ``feature_names``.
+
+    Raises:
+        FileNotFoundError: nothing is at ``path``, or no series in the folder.
+        ValueError: whatever is wrong with what is in there, such as a value that is not a finite number and its place.
+        ModuleNotFoundError: pyarrow, which reads tables, is missing.
+    """
+    samples = read(Path(path), kind, table).samples
+    return samples if samples.x.dtype == torch.uint8 else dataclasses.replace(samples, x=samples.x.float())
+
+
+def read(
+    path: Path,
+    kind: Kind | None,
+    how: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
+    *,
+    missing: Missing = "error",
+    features: Sequence[str] | None = None,
+) -> OwnData:
+    """The same, with what was understood.
+
+    Args:
+        path, kind: see :func:`load_array`.
+        how: of tables.
+        missing: ``"drop"`` leaves out rows of a table that have a gap; ``"mean"`` and ``"ignore"`` leave NaN where a
+            value of a table is missing.
+        features: of the training data, see :func:`read_table`.
+    """
+    if kind not in (None, "static", "series"):
+        raise ValueError(f"{path}: kind must be 'static' or 'series', got {kind!r}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if path.is_dir():
+        if kind == "static":
+            raise ValueError(f"{path}: a folder holds series, so kind must be 'series', got 'static'")
+        return _read_folder(path, how, missing, features)
+    if is_table(path):
+        return _read_table(path, kind or "static", how, missing, features)
+    if how.named_columns and features is None:
+        name, use = next(iter(how.named_columns.items()))
+        raise ValueError(f"{path}: {use} must name a column of a table, got {name!r} for a {path.suffix} file")
+    if path.suffix.lower() == ".npy":
+        arrays = {"x": read_npy(path)}
+    elif path.suffix.lower() == ".npz":
+        arrays = read_npz(path)
+    else:
+        got = f"'{path.suffix}'" if path.suffix else "a name without an ending"
+        hint = "; save the sheet as CSV" if path.suffix.lower() in (".xlsx", ".xls", ".ods") else ""
+        raise ValueError(f"{path}: must be a {_ENDINGS}, got {got}{hint}")
+    return _read_arrays(path, kind, arrays)
+
+
+def _read_arrays(path: Path, kind: Kind | None, arrays: dict[str, Array]) -> OwnData:
+    has_lengths = "mask" in arrays or "lengths" in arrays
+    if kind is None:
+        kind = "series" if has_lengths or arrays["x"].ndim == 5 else "static"
+    x = with_sample_axes(path, arrays["x"], kind)
+    mask = None
+    if has_lengths:
+        if kind == "static":
+            what = "mask says" if "mask" in arrays else "lengths say"
+            raise ValueError(f"{path}: {what} which frames of series are real, so kind must be 'series'")
+        mask = mask_of(path, arrays, x.shape[:2])
+    if mask is not None:
+        x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, x.dtype.type(0))  # padding may be NaN
+    samples = _samples(path, kind, finite(path, x), arrays.get("label"), mask)
+    return OwnData(samples, kind, _described(path, kind, samples, arrays["x"].dtype))
+
+
+def _read_table(path: Path, kind: Kind, how: TableFormat, missing: Missing, features: Sequence[str] | None) -> OwnData:
+    if kind == "series" and missing == "drop":
+        raise _gaps_of_series(path)
+    table = read_table(path, how, missing=missing, features=features)
+    table.check(missing, empty_columns=features is not None)
+    x, label = _as_samples(table), table.label
+    if kind == "series":
+        x, label = x[None], None if label is None else label[None]
+        table.add("read as", f"one series of {table.num_rows} frames")
+    samples = _samples(path, kind, x, label, None, table.columns)
+    return OwnData(samples, kind, table.description, table.places if kind == "static" else None)
+
+
+def _gaps_of_series(path: Path) -> ValueError:
+    return ValueError(
+        f"{path}: missing must be 'error' or 'mean' for series, whose other frames would move together, got 'drop'"
+    )
+
+
+def _as_samples(table: Table) -> Array:
+    """The rows in float32, or in float64 where float32 does not hold all of their digits."""
+    x = table.x
+    is_short = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
+    return x.astype(np.float32 if is_short else np.float64)
+
+
+def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Sequence[str] | None) -> OwnData:
+    paths = sorted(
+        path for path in folder.iterdir() if path.is_file() and (path.suffix.lower() == ".npy" or _is_series(path))
+    )
+    if not paths:
+        raise FileNotFoundError(f"{folder}: must hold a .npy file or a table for each series, got neither")
+    series: list[Array] = []
+    feature_names = None if features is None else tuple(features)
+    labels: list[Array] = []
+    description: dict[str, str] = {}
+    for path in paths:
+        if is_table(path):
+            if missing == "drop":
+                raise _gaps_of_series(folder)
+            table = read_table(path, how, features=feature_names)
+            table.check(missing, empty_columns=True)
+            x = _as_samples(table)
+            if table.label is not None:
+                labels.append(table.label)
+            feature_names = feature_names or table.columns
+            description = description or {
+                title: text for title, text in table.description.items() if title in ("left out", "note")
+            }
+        else:
+            frames = read_npy(path)
+            frames = frames[:, None] if frames.ndim == 1 else frames
+            # One series without its axis B has the axes of static samples.
+            x = finite(path, with_sample_axes(path, frames, "static"))
+        if len(x) == 0:
+            raise ValueError(f"{path}: must hold at least one frame, got none")
+        if series and x.shape[1:] != series[0].shape[1:]:
+            raise ValueError(
+                f"{path}: frames must have shape {list(series[0].shape[1:])} as in {paths[0].name}, got "
+                f"{list(x.shape[1:])}"
+            )
+        series.append(x)
+    if labels and len(labels) != len(series):
+        raise ValueError(
+            f"{folder}: labels must be in all {len(series)} series or in none, got {len(labels)} with them"
+        )
+    padded, mask = pad(series)
+    label = None
+    if labels:
+        label = np.full(mask.shape, _PADDING_LABEL, dtype=np.int64)
+        label[mask] = _numbered(folder, np.concatenate(labels))
+    samples = _samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
+    return OwnData(samples, "series", _described(folder, "series", samples, padded.dtype) | description)
+
+
+def _is_series(path: Path) -> bool:
+    """Whether a file in a folder of series is one; other texts are notes about them."""
+    return is_table(path) and path.suffix.lower() not in (".txt", ".dat")
+
+
+def _samples(
+    path: Path,
+    kind: Kind,
+    x: Array,
+    label: Array | None,
+    mask: Array | None,
+    feature_names: tuple[str, ...] | None = None,
+) -> Samples:
+    if len(x) == 0:
+        raise ValueError(f"{path}: must hold at least one row, got none")
+    shapes = (x.shape[:1], x.shape[:2]) if kind == "series" else (x.shape[:1],)
+    if label is not None and label.shape not in shapes:
+        raise ValueError(
+            f"{path}: labels must have shape {' or '.join(str(list(shape)) for shape in shapes)} for x of shape "
+            f"{list(x.shape)}, got {list(label.shape)}"
+        )
+    return Samples(
+        torch.from_numpy(np.ascontiguousarray(x)),
+        None if label is None else torch.from_numpy(_numbered(path, label, mask)),
+        None if mask is None else torch.from_numpy(mask),
+        feature_names,
+    )
+
+
+def _numbered(path: Path, label: Array, mask: Array | None = None) -> NDArray[np.int64]:
+    if mask is not None and label.shape == mask.shape:  # padding may hold anything
+        numbered = np.full(label.shape, _PADDING_LABEL, dtype=np.int64)
+        numbered[mask] = _numbered(path, label[mask])
+        return numbered
+    if label.dtype.kind in "biu":
+        return label.astype(np.int64)
+    if label.dtype.kind == "f" and not np.isfinite(label).all():
+        raise ValueError(f"{path}: labels must be numbers or text, got {label[~np.isfinite(label)][0]}")
+    if label.dtype.kind not in "fSU":
+        raise ValueError(f"{path}: labels must be numbers or text, got dtype {label.dtype}")
+    return np.unique(label, return_inverse=True)[1].reshape(label.shape).astype(np.int64)
+
+
+def _described(path: Path, kind: Kind, samples: Samples, dtype: np.dtype[Any]) -> dict[str, str]:
+    shape = tuple(samples.x.shape)
+    what = describe_shape(shape[2:] if kind == "series" else shape[1:], "frames" if kind == "series" else "samples")
+    if kind == "series":
+        text = f"{shape[0]} series of {shape[1]} {what}"
+        if samples.mask is not None:
+            lengths = samples.mask.sum(dim=1)
+            text = f"{shape[0]} series of {int(lengths.min())} to {int(lengths.max())} {what}"
+    else:
+        text = f"{shape[0]} {what}"
+    description = {"data": f"{path}: {text}, {dtype}"}
+    if samples.label is not None:
+        whose = "frames" if samples.label.dim() == 2 else "series" if kind == "series" else "samples"
+        real = samples.label[samples.label != _PADDING_LABEL] if samples.label.dim() == 2 else samples.label
+        description["labels"] = f"{len(real.unique())} classes of {whose}"
+    return description
+
+
+def describe_shape(sample_shape: Sequence[int], plural: str) -> str:
+    """``grey images of 8 x 8 pixels``, or ``frames of 3 features``."""
+    if len(sample_shape) == 1:
+        return f"{plural} of {sample_shape[0]} features"
+    channels, height, width = sample_shape
+    colors = {1: "grey images", 3: "colour images"}.get(channels, f"images of {channels} channels")
+    return f"{colors} of {height} x {width} pixels"

@@ -1,0 +1,164 @@
+"""Rows of features of whatever the data are: tables as they are, images and frames of series one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from somvae_ext.data.catalog import NAMES, check_there, load
+from somvae_ext.data.own_data import OwnData, describe_shape, read
+from somvae_ext.data.read_table import is_table, map_npy, read_table
+from somvae_ext.data.samples import Samples
+from somvae_ext.data.scaling import Scaling, ScalingKind
+from somvae_ext.data.splits import Kind
+from somvae_ext.data.table_format import TableFormat
+from somvae_ext.data.tables import Missing, Table
+
+_SERIES = "-series"
+
+
+def load_rows(
+    name_or_path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] = "data",
+    download: bool = False,
+    kind: Kind | None = None,
+    table: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
+    missing: Missing = "error",
+) -> tuple[Table, tuple[float, ...] | None]:
+    """All rows of one's own data, or of a named set those that are not for the test, unscaled and checked.
+
+    Args:
+        name_or_path, root, download: see :func:`~somvae_ext.data.load`.
+        kind: see :func:`~somvae_ext.data.load_array`.
+        table: how a table is written, and what its columns are.
+        missing: what is done about missing values.
+
+    Returns:
+        The rows, which for ``missing="ignore"`` have gaps, and with ``missing="mean"`` what gaps were filled with,
+        ``[D]``.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: what :func:`~somvae_ext.data.read_table` and :func:`~somvae_ext.data.load_array` refuse, and a named
+            set of series.
+    """
+    name = os.fspath(name_or_path)
+    if isinstance(name_or_path, str) and name in NAMES:
+        if name.endswith(_SERIES):
+            raise ValueError(
+                f"{name}: must be a set of still images or one's own file, such as {name[: -len(_SERIES)]}"
+            )
+        return _named_rows(name, root, download, table, missing), None
+    path = Path(name)
+    check_there(path)
+    rows = _own_rows(path, kind, table, missing, None)
+    rows.check(missing)
+    if missing != "mean":
+        return rows, None
+    means = rows.means()
+    return rows.filled(means.tolist()), tuple(means.tolist())
+
+
+def rows_like(
+    path: Path,
+    dim: int,
+    *,
+    kind: Kind | None,
+    table: TableFormat,
+    missing: Missing,
+    features: Sequence[str] | None,
+    fill: Sequence[float] | None,
+) -> Table:
+    """Rows with the features of training data, unscaled, checked and with their gaps filled.
+
+    Args:
+        path: where they are.
+        dim: D.
+        kind, table, missing: see :func:`load_rows`. Rows with gaps that were dropped are dropped here, too.
+        features: names of those of the training data, where they have any.
+        fill: what gaps are filled with, ``[D]``.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: what cannot be read or used; other features.
+    """
+    rows = _own_rows(path, kind, table, missing, features)
+    if rows.dim != dim:
+        raise ValueError(f"{path}: rows must have {dim} features, as the training data had, got {rows.dim}")
+    remedy = "the training data had no gaps, so fill it"
+    rows.check(missing, empty_columns=True, remedy=remedy)
+    return rows if fill is None else rows.filled(fill)
+
+
+def scaling_of(table: Table, kind: ScalingKind | None) -> Scaling:
+    """The scaling of rows: by default each feature of a table to mean 0 and variance 1, and images to [0, 1].
+
+    Images are scaled as a whole, and by default only where some value lies outside [0, 1].
+    """
+    if table.image_shape is None:
+        return Scaling.fit(kind or "standard", (block.x for block in table.blocks()), table.dim)
+    if kind is None and table.x.dtype == np.uint8:
+        return Scaling("minmax", shift=(0.0,), width=(255.0,))
+    scaling = Scaling.fit(kind or "minmax", (block.x.reshape(-1, 1) for block in table.blocks()), 1)
+    if kind is None and scaling.shift[0] >= 0 and scaling.shift[0] + scaling.width[0] <= 1:
+        return Scaling()
+    return scaling
+
+
+def _named_rows(name: str, root: str | os.PathLike[str], download: bool, table: TableFormat, missing: Missing) -> Table:
+    splits = load(name, root=root, download=download, split="all", table=table, missing=missing)
+    samples = splits.train
+    assert isinstance(samples, Samples)
+    shape = tuple(samples.x.shape[1:])
+    what = describe_shape(shape, "samples")
+    description = {"data": f"{name}: {len(samples)} {what}, of those that are not for the test"}
+    label = None if samples.label is None else samples.label.numpy()
+    if label is not None:
+        description["labels"] = f"{len(np.unique(label))} classes"
+    x = samples.x.reshape(len(samples), -1).numpy()
+    return Table(name, x, label=label, image_shape=shape, description=description)
+
+
+def _own_rows(
+    path: Path, kind: Kind | None, how: TableFormat, missing: Missing, features: Sequence[str] | None
+) -> Table:
+    if path.is_file() and kind != "series":
+        if is_table(path):
+            return read_table(path, how, missing=missing, features=features)
+        if path.suffix.lower() == ".npy" and _is_matrix(path):
+            rows = map_npy(path, how, features)
+            return rows.without_gaps() if missing == "drop" else rows
+    if missing == "ignore" and not path.is_dir():
+        raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
+    return _flattened(path, read(path, kind, how, missing=missing, features=features))
+
+
+def _is_matrix(path: Path) -> bool:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError):
+        return True  # which is said where it is read
+    return not isinstance(array, np.ndarray) or array.ndim == 2 or array.dtype.kind not in "biuf"
+
+
+def _flattened(path: Path, data: OwnData) -> Table:
+    """Images, or all real frames of series, as rows."""
+    samples = data.samples
+    x, label, places = samples.x.numpy(), None if samples.label is None else samples.label.numpy(), data.places
+    if data.kind == "series":
+        real = np.ones(x.shape[:2], dtype=bool) if samples.mask is None else samples.mask.numpy()
+        series, frame = np.nonzero(real)
+        places = {"series": series.tolist(), "frame": frame.tolist()}
+        if label is not None:
+            label = (np.broadcast_to(label[:, None], real.shape) if label.ndim == 1 else label)[real]
+        x = x[real]
+    shape = x.shape[1:]
+    image_shape = tuple(shape) if len(shape) == 3 else None
+    columns = samples.feature_names if image_shape is None else None
+    description = dict(data.description)
+    description["data"] += f", {len(x)} rows" if data.kind == "series" else ""
+    return Table(path, x.reshape(len(x), -1), columns, label, places, description, image_shape=image_shape)

@@ -1,0 +1,379 @@
+"""Text files of rows and columns, read by pyarrow: what separates their cells, what encodes them, what names them.
+
+What the file says of itself is looked at in its beginning. pyarrow reads the rest; where it cannot, the file is gone
+through line by line for a sentence that names the place.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import dataclasses
+import gzip
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.data.column_values import MISSING, numbers_of
+from somvae_ext.data.header import Cell, Verdict, kind_of, number_of, verdict_by_numbers, verdict_by_text
+from somvae_ext.data.table_format import TableFormat
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+ENDINGS = (".csv", ".tsv", ".txt", ".dat")
+COMPRESSIONS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+_SEPARATORS = "\t;|,"  # in the order in which they are believed: commas are decimal signs and parts of text, too
+SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "white space"}
+_HEAD_LINES = 50
+_HEAD_BYTES = 1 << 16
+_LONGEST_LINE = 1 << 26
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_OTHER_FILES = {
+    b"PK\x03\x04": "a spreadsheet or another zip archive; save it as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; save it as CSV",
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"\x93NUMPY": "a NumPy array; name it .npy",
+    b"\x89HDF": "an HDF5 file; save the array as .npy",
+    b"\x1f\x8b": "a gzip archive; name it .gz",
+}
+
+
+class Columns(NamedTuple):
+    """The columns of a file as they were read, their texts not yet numbers.
+
+    ``names`` are those of the file, or numbers from 0 where it has none; ``how`` says what was understood.
+    """
+
+    names: list[str]
+    has_names: bool
+    values: list[pa.ChunkedArray]
+    how: str
+
+
+class _Head(NamedTuple):
+    """The first records of a file, and how many bytes come before the first and the second of them."""
+
+    records: list[list[str]]
+    start: int
+    second: int
+
+
+def read_text_table(path: Path, how: TableFormat) -> Columns:
+    """
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no table, or whether its first line names the columns cannot be told; the message says what
+            is wrong in which line.
+    """
+    text = _Text.of(path, how)
+    head = text.head()
+    first = head.records[0]
+    missing = MISSING | {name.strip().lower() for name in how.na}
+    kinds = [[kind_of(cell, how.decimal, how.thousands, missing) for cell in record] for record in head.records]
+    width = len(first)
+    names_lack_one = len(head.records) > 1 and {len(record) for record in head.records[1:]} == {width + 1}
+    if how.header is not False and names_lack_one and "text" in kinds[0]:  # R leaves out that of the rows' names
+        first, kinds[0] = ["", *first], ["missing", *kinds[0]]
+        width += 1
+    later = [record for record in kinds[1:] if len(record) == width]
+    verdict: Verdict = "names" if how.header else "values"
+    if how.header is None:
+        verdict = verdict_by_text(kinds[0], later)
+    if verdict == "unclear" and _is_called_by_name(first, how):
+        verdict = "names"
+    if verdict == "names":
+        return text.columns(_stripped(first), True, text.parsed(head.second, width))
+    numbered = [str(column) for column in range(width)]
+    values = text.parsed(head.start, width)
+    if verdict == "values":
+        return text.columns(numbered, False, values)
+    verdict = _by_numbers(first, kinds[0], values, how)
+    if verdict == "unclear":
+        raise ValueError(
+            f"{path}: the first line may name the columns or hold values, {_shown(first)}; set header=True if it holds "
+            "names, header=False if not"
+        )
+    if verdict == "values":
+        return text.columns(numbered, False, values)
+    return text.columns(_stripped(first), True, text.parsed(head.second, width))
+
+
+class _Text:
+    """A file as UTF-8 text without comments."""
+
+    def __init__(self, path: Path, how: TableFormat, encoding: str, content: bytes | None, skipped: int) -> None:
+        self._path, self._how, self._encoding, self._content = path, how, encoding, content
+        self._skipped = skipped  # bytes of a byte order mark
+        self._separator = how.separator or ""
+
+    @classmethod
+    def of(cls, path: Path, how: TableFormat) -> _Text:
+        with _opened(path) as file:
+            start = _read(path, file, 64)
+            for magic, what in _OTHER_FILES.items():
+                if start.startswith(magic):
+                    raise ValueError(f"{path}: must be a text file of rows and columns, got {what}")
+            mark, encoding = next(
+                ((mark, name) for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), (b"", "utf-8")
+            )
+            if how.encoding is not None and encoding == "utf-8":
+                encoding = codecs.lookup(how.encoding).name
+            if encoding == "utf-8" and b"\0" in start:
+                raise ValueError(
+                    f"{path}: must be a text file of rows and columns, got bytes that are no text; if it is UTF-16, "
+                    "set encoding='utf-16'"
+                )
+            text = cls(path, how, encoding, None, len(mark) if encoding == "utf-8" else 0)
+            is_plain = encoding in ("utf-8", "ascii") and how.comment is None
+            if not is_plain or text._is_spaced():
+                content = start + _read(path, file, -1)
+                text._content, text._skipped = text._plain(content), 0
+        return text
+
+    def _is_spaced(self) -> bool:
+        """Whether white space separates the cells, which pyarrow takes no more than one of."""
+        return self._how.separator == " "
+
+    def _plain(self, content: bytes) -> bytes:
+        """As UTF-8, without comments, and with one space where there is white space."""
+        try:
+            text = content.decode("utf-8-sig" if self._encoding == "utf-8" else self._encoding)
+        except UnicodeError as error:
+            raise ValueError(f"{self._path}: must be text in {self._encoding}, got {error}") from error
+        mark = self._how.comment
+        lines = text.splitlines()
+        if mark is not None:
+            # A mark within quotes is no comment, and a line with quotes may have one: only a whole comment goes there.
+            lines = [
+                "" if line.lstrip().startswith(mark) else line if '"' in line else line.partition(mark)[0]
+                for line in lines
+            ]
+        if self._is_spaced():
+            lines = [" ".join(line.split()) for line in lines]
+        return "\n".join([*lines, ""]).encode()
+
+    def _stream(self) -> BinaryIO:
+        return _opened(self._path) if self._content is None else io.BytesIO(self._content)
+
+    def head(self) -> _Head:
+        """The first records; decides what separates the cells."""
+        with self._stream() as stream:
+            lines = self._first_lines(stream)
+        texts = [self._decoded(line, number) for number, line in enumerate(lines, start=1)]
+        if self._skipped:
+            texts[0] = texts[0].removeprefix("\ufeff")
+        blank = next((number for number, text in enumerate(texts) if text.strip()), len(texts))
+        if blank == len(texts):
+            raise ValueError(f"{self._path}: must hold at least one row, got an empty file")
+        if not self._separator:
+            self._separator = self._seen_separator(texts[blank:])
+            if self._is_spaced_by_itself():
+                return self.head()
+        reader = csv.reader(texts[blank:], delimiter=self._separator)
+        records: list[list[str]] = []
+        second = blank
+        try:
+            for record in reader:
+                if not any(cell.strip() for cell in record) and len(record) <= 1:
+                    continue
+                records.append(record)
+                if len(records) == 1:
+                    second = blank + reader.line_num
+        except csv.Error as error:
+            raise ValueError(f"{self._path}: line {blank + reader.line_num} cannot be read: {error}") from error
+        sizes = [len(line) for line in lines]
+        return _Head(records, sum(sizes[:blank]) + (self._skipped if not blank else 0), sum(sizes[:second]))
+
+    def _is_spaced_by_itself(self) -> bool:
+        """Turns to white space, found by a look at the lines, as what separates the cells."""
+        if self._separator != " " or self._is_spaced():
+            return False
+        self._how = _with_separator(self._how, " ")
+        with self._stream() as stream:
+            self._content = self._plain(_read(self._path, stream, -1))
+        self._skipped = 0
+        return True
+
+    def _first_lines(self, stream: BinaryIO) -> list[bytes]:
+        size = _HEAD_BYTES
+        content = _read(self._path, stream, size)
+        while len(content) == size and size < _LONGEST_LINE and content.count(b"\n") + content.count(b"\r") < 3:
+            content += _read(self._path, stream, size)
+            size *= 2
+        lines = content.splitlines(keepends=True)
+        if len(content) == size and len(lines) > 1:
+            lines = lines[:-1]  # it may go on
+        return lines[:_HEAD_LINES]
+
+    def _decoded(self, line: bytes, number: int) -> str:
+        try:
+            return line.decode()
+        except UnicodeDecodeError:
+            raise _not_utf8(self._path, number, line) from None
+
+    def _seen_separator(self, lines: Sequence[str]) -> str:
+        counts = {}
+        for separator in _SEPARATORS:
+            records = [record for record in csv.reader(lines, delimiter=separator) if len(record) > 0]
+            widths = [len(record) for record in records if any(cell.strip() for cell in record)]
+            if widths and widths[0] > 1 and len(set(widths)) == 1:
+                return separator
+            counts[separator] = widths[0] if widths else 1
+        best = max(counts, key=counts.__getitem__)
+        if counts[best] > 1:
+            return best
+        cells = [line.split() for line in lines if line.strip()]
+        is_spaced = len(cells[0]) > 1 and len({len(row) for row in cells}) == 1
+        numbers = [
+            number_of(cell, self._how.decimal, self._how.thousands) for row in cells[1:] or cells for cell in row
+        ]
+        return " " if is_spaced and all(number is not None for number in numbers) else ","
+
+    def parsed(self, start: int, width: int) -> list[pa.ChunkedArray]:
+        """The columns of all records that begin at a byte."""
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        how = self._how
+        spellings = {spelling for name in MISSING for spelling in (name, name.upper(), name.title())}
+        spellings |= {"NaN", "N/a", *how.na}
+        try:
+            with self._stream() as stream:
+                stream.seek(start)
+                table = arrow_csv.read_csv(
+                    stream,
+                    read_options=arrow_csv.ReadOptions(column_names=[str(column) for column in range(width)]),
+                    parse_options=arrow_csv.ParseOptions(delimiter=self._separator, newlines_in_values=True),
+                    convert_options=arrow_csv.ConvertOptions(
+                        null_values=sorted(spellings), strings_can_be_null=True, decimal_point=how.decimal
+                    ),
+                )
+        except pa.ArrowInvalid as error:
+            if "Empty CSV file" in str(error):
+                raise ValueError(f"{self._path}: must hold at least one row, got only a line of names") from None
+            raise self._complaint(width, str(error)) from error
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise ValueError(f"{self._path}: must be a complete archive, got a damaged one: {error}") from error
+        values = list(table.columns)
+        if any(pa.types.is_binary(column.type) for column in values):
+            raise self._complaint(width, "bytes that are no UTF-8")
+        return values
+
+    def _complaint(self, width: int, otherwise: str) -> ValueError:
+        """What is wrong, found by a look at every line."""
+        with self._stream() as stream:
+            number, lines = 0, iter(stream)
+
+            def texts() -> Iterator[str]:
+                nonlocal number
+                for line in lines:
+                    number += 1
+                    yield self._decoded(line, number)
+
+            reader = csv.reader(texts(), delimiter=self._separator)
+            try:
+                for record in reader:
+                    if len(record) not in (0, width):
+                        return ValueError(
+                            f"{self._path}: every line must hold {width} values like the first one, got {len(record)} "
+                            f"in line {reader.line_num}; cells are taken to be separated by "
+                            f"{SEPARATOR_NAMES.get(self._separator, repr(self._separator))}, if that is wrong, set "
+                            "separator=';' or what it is"
+                        )
+            except csv.Error as error:
+                return ValueError(f"{self._path}: line {reader.line_num} cannot be read: {error}")
+            except ValueError as error:
+                return error
+        return ValueError(f"{self._path}: must be a text file of rows and columns, got {otherwise}")
+
+    def columns(self, names: list[str], has_names: bool, values: list[pa.ChunkedArray]) -> Columns:
+        parts = [f"separated by {SEPARATOR_NAMES.get(self._separator, repr(self._separator))}"]
+        if len(values) == 1:
+            parts = []
+        if self._encoding not in ("utf-8", "ascii"):
+            parts.append(f"in {self._encoding.upper()}")
+        return Columns(names, has_names, values, ", ".join(parts))
+
+    def line_of(self, row: int, has_names: bool) -> int:
+        """The line that a row begins in, for messages."""
+        with self._stream() as stream:
+            reader = csv.reader(io.TextIOWrapper(stream, "utf-8", errors="replace"), delimiter=self._separator)
+            seen = -1 if has_names else 0
+            for record in reader:
+                if record:
+                    if seen == row:
+                        return reader.line_num
+                    seen += 1
+        return 0
+
+
+def line_of_row(path: Path, how: TableFormat, row: int, has_names: bool) -> int:
+    """The line of a text file, from 1, that holds a row, from 0."""
+    text = _Text.of(path, how)
+    text.head()
+    return text.line_of(row, has_names)
+
+
+def _by_numbers(
+    first: Sequence[str], kinds: Sequence[Cell], values: Sequence[pa.ChunkedArray], how: TableFormat
+) -> Verdict:
+    columns = [column for column, kind in enumerate(kinds) if kind == "number"]
+    above = np.array([number_of(first[column].strip(), how.decimal, how.thousands) for column in columns])
+    later: list[NDArray[np.float64]] = []
+    for column in columns:
+        read = numbers_of(values[column], how)
+        later.append(np.full(len(values[column]), np.nan) if read is None else read)
+    return verdict_by_numbers(above, np.stack(later, axis=1)[1:])
+
+
+def _is_called_by_name(first: Sequence[str], how: TableFormat) -> bool:
+    """Whether a column is called by what the first line holds, and not by its number."""
+    names = {cell.strip() for cell in first}
+    return any(name in names and not name.isdecimal() for name in how.named_columns)
+
+
+def _stripped(cells: Sequence[str]) -> list[str]:
+    return [" ".join(cell.split()) for cell in cells]
+
+
+def _shown(cells: Sequence[str]) -> str:
+    return ", ".join(cell.strip() for cell in cells[:4]) + (", ..." if len(cells) > 4 else "")
+
+
+def _with_separator(how: TableFormat, separator: str) -> TableFormat:
+    return dataclasses.replace(how, separator=separator)
+
+
+def _opened(path: Path) -> BinaryIO:
+    opener = COMPRESSIONS.get(path.suffix.lower(), open)
+    return cast(BinaryIO, opener(path, "rb"))
+
+
+def _read(path: Path, file: BinaryIO, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: must be a complete archive, got a damaged one: {error}") from error
+    except OSError as error:
+        if error.errno is None:  # of bz2
+            raise ValueError(f"{path}: must be a complete archive, got a damaged one: {error}") from error
+        raise
+
+
+def _not_utf8(path: Path, number: int, line: bytes) -> ValueError:
+    byte = re.search(rb"[\x80-\xff]", line)
+    shown = f"byte {byte[0][0]:#04x}" if byte else "others"
+    return ValueError(
+        f"{path}: must be text in UTF-8, got {shown} in line {number}; older programs in Western Europe write "
+        "encoding='cp1252' or encoding='latin-1'"
+    )

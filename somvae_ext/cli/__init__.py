@@ -6,12 +6,25 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import evaluate, fit, info, plot, predict, sample, som
+from somvae_ext.cli import evaluate, fit, info, plot, predict, sample
 from somvae_ext.cli.interruptions import as_interruptions, exit_code
 from somvae_ext.cli.options import parse
+from somvae_ext.cli.wording import in_words_of_command
 from somvae_ext.processes import OtherProcessFailed, is_lost_connection, launched_rank
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+_COMMANDS = {
+    "fit": fit,
+    "evaluate": evaluate,
+    "predict": predict,
+    "sample": sample,
+    "plot": plot,
+    "info": info,
+}
 
 _USER_ERROR = 2
 _LONGEST_SENTENCE = 2000
@@ -25,8 +38,7 @@ _EXTRA_OF_MODULE = {
     "tqdm": "train",
     "scipy": "train",
     "matplotlib": "plot",
-    "pandas": "table",
-    "pyarrow": "table",
+    "pyarrow": "train",
 }
 
 
@@ -62,18 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> _Outcome:
     """Runs the command, and translates all errors that a user can mend."""
+    options: Namespace | None = None
     try:
-        options = parse(argv)
-        commands = {
-            "fit": fit,
-            "evaluate": evaluate,
-            "predict": predict,
-            "sample": sample,
-            "plot": plot,
-            "som": som,
-            "info": info,
-        }
-        commands[options.command].run(options[options.command])
+        parsed = parse(argv)
+        options = parsed[parsed.command]
+        _COMMANDS[parsed.command].run(options)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is an error like any other
     except ModuleNotFoundError as error:
@@ -88,9 +93,9 @@ def _run(argv: Sequence[str]) -> _Outcome:
         return _peer_ended() if is_lost_connection(error) else _Outcome(_USER_ERROR)  # the other one says why
     except OSError as error:
         _flush(sys.stdout)
-        return _user_error(_sentence(error))
+        return _user_error(_in_words(_sentence(error), options))
     except (ValueError, FloatingPointError) as error:
-        return _user_error(str(error))
+        return _user_error(_in_words(str(error), options))
     except (RuntimeError, MemoryError) as error:
         if launched_rank() is not None and is_lost_connection(error):
             return _peer_ended()
@@ -98,6 +103,12 @@ def _run(argv: Sequence[str]) -> _Outcome:
             raise
         return _user_error("there is not enough memory for this; choose smaller sizes, numbers or batches")
     return _Outcome(0)
+
+
+def _in_words(sentence: str, options: Namespace | None) -> str:
+    """The sentence in the words of the command that runs; one about the command line itself is in these already."""
+    known: dict[str, Any] = {} if options is None else vars(options)
+    return in_words_of_command(sentence, known)
 
 
 def _user_error(sentence: str) -> _Outcome:

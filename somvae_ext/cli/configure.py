@@ -1,4 +1,4 @@
-"""From the options of ``fit`` to data, a model and a recipe."""
+"""From the options of ``fit`` to data, a deep model and a recipe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from somvae_ext.cli.model_options import MODEL_OPTIONS, fields, listed, option
+from somvae_ext.cli.data_names import tell_of_file_of_same_name
+from somvae_ext.cli.fit_options import given
+from somvae_ext.cli.model_choice import DEFAULT
+from somvae_ext.cli.model_options import model_options, option
+from somvae_ext.cli.resuming import check_options_of_resumed
 from somvae_ext.cli.run_data import clamp_splits, data_of_run
 from somvae_ext.cli.seeds import check_seed
+from somvae_ext.cli.table_options import OPTIONS as TABLE_OPTIONS
+from somvae_ext.cli.table_options import table_format
 from somvae_ext.config_checks import check_number
 from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig, VQVAEConfig
 from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
@@ -39,7 +45,8 @@ _RESUME_OPTIONS = {
     "resume",
     "epochs",
     "threads",
-    "accelerator",
+    "device",
+    "quiet",
     "data_root",
     "download",
     "config",
@@ -62,10 +69,15 @@ def configure(options: Namespace) -> Setting:
     from somvae_ext.training import RunRecord, TrainingConfig
     from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
 
-    name = options.data or "digits"
+    name = options.data
+    if name is None:
+        raise ValueError(
+            f"DATA is missing; name a file, a folder of series or one of {', '.join(NAMES)}: somvae fit digits"
+        )
     is_named = name in NAMES
     _check_options(options, name, is_named)
-    model = MODELS[options.model or SOMVAE.name]
+    tell_of_file_of_same_name(name)
+    model = MODELS[options.model or DEFAULT]
     asked = _asked(options, model)
     preset = _preset(options, model, asked, is_series=is_named and name.endswith("-series"))
     data = {
@@ -73,10 +85,11 @@ def configure(options: Namespace) -> Setting:
         "name": name if is_named or not Path(name).exists() else str(Path(name).resolve()),
         "root": str(Path(options.data_root or "data").resolve()),
         "seed": options.split_seed or 0,
-        "recipe": options.recipe or "published",
-        "num_series": options.num_series or _recipe_by_name(name, preset).get("num_series"),
-        "kind": options.kind,
-        "label_column": options.label_column,
+        "recipe": options.get("recipe") or "published",
+        "num_series": options.get("num_series") or _recipe_by_name(name, preset).get("num_series"),
+        "kind": options.get("kind"),
+        "table": table_format(options),
+        "missing": options.missing or "error",
         "split": options.split or ("folds" if options.fold is not None else "holdout"),
         "fold": options.fold or 0,
         "image_size": options.image_size,
@@ -88,9 +101,12 @@ def configure(options: Namespace) -> Setting:
             data["image_size"] = preset.image_size
     if data["image_size"] is None and asked.get("network") == "conv" and issubclass(model, GaussianAutoencoder):
         data["image_size"] = SIZES_FOR_CONV.get(name)
-    splits = clamp_splits(
-        model, load(data["name"], **{key: data[key] for key in data if key != "name"}, download=options.download)
-    )
+    others = {key: data[key] for key in data if key != "name"}
+    if model.unit_interval and options.scaling not in (None, "minmax"):
+        raise ValueError(
+            f"--scaling must be minmax for --model {model.name}, which takes values from 0 to 1, got {options.scaling}"
+        )
+    splits = clamp_splits(model, load(name, **others, scaling=options.scaling, download=options.download))
 
     preset = _preset(options, model, asked, is_series=splits.kind == "series")  # of one's own, not known before
     recipe = own_recipe(splits.kind, len(splits.train), options.batch_size) | _recipe_by_name(name, preset)
@@ -108,7 +124,7 @@ def configure(options: Namespace) -> Setting:
         augmented_target=options.augmented_target or (is_moved and recipe.get("augmented_target", False)),
         decay_factor=DECAY_FACTOR if model is SOMVAE else 1.0,
         max_grad_norm=options.max_grad_norm or 0.0,
-        revive=options.revive,
+        revive=bool(options.get("revive")),
         seed=options.seed or 0,
     )
     _check_augmentation(training, name, splits)
@@ -127,7 +143,7 @@ def configure(options: Namespace) -> Setting:
         raise ValueError(
             "--best-of chooses by the validation loss, but no validation data are held back; give --split holdout"
         )
-    threads, accelerator = options.threads or recipe["threads"], options.accelerator or "auto"
+    threads, accelerator = options.threads or recipe["threads"], options.device or "auto"
     return Setting(RunRecord(model, config, training, DataRecord.of(data, splits), threads, accelerator), splits)
 
 
@@ -135,8 +151,7 @@ def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_comple
     """The setting of an earlier run, which is to go on unless it ``may_be_complete``."""
     from somvae_ext.training import RunRecord
 
-    if others := given(options).keys() - _RESUME_OPTIONS:
-        raise ValueError(f"--resume goes on with the options of the run, so {option(min(others))} must not be given")
+    check_options_of_resumed(options, _RESUME_OPTIONS, "run")
     _check_best_of(options)
     record = RunRecord.of(folder)
     training = record.training
@@ -153,14 +168,9 @@ def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_comple
         record,
         training=training,
         threads=options.threads or record.threads,
-        accelerator=options.accelerator or record.accelerator,
+        accelerator=options.device or record.accelerator,
     )
     return Setting(*data_of_run(folder, record, options))
-
-
-def given(options: Namespace) -> dict[str, Any]:
-    """The options that the command line or a file has set."""
-    return {name: value for name, value in vars(options).items() if value is not None and value is not False}
 
 
 def _check_options(options: Namespace, name: str, is_named: bool) -> None:
@@ -172,16 +182,17 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
         if options[seed] is not None:
             check_seed(option(seed), options[seed])
     for of_series in ("recipe", "num_series"):
-        if options[of_series] is not None and not (is_named and name.endswith("-series")):
+        if options.get(of_series) is not None and not (is_named and name.endswith("-series")):
             raise ValueError(f"{option(of_series)} is for series made of images, such as mnist-series")
-    for of_files in ("kind", "label_column"):
-        if options[of_files] is not None and is_named:
+    for of_files in ("kind", "missing", *TABLE_OPTIONS):
+        if options.get(of_files) is not None and is_named:
             raise ValueError(f"{option(of_files)} is for one's own files, not for {name}")
     for bound, bounds in AUGMENTATION_BOUNDS.items():
         if options[bound] is not None:
             check_number(None, option(bound), options[bound], bounds)
-    if options.num_series is not None and options.num_series < 1:
-        raise ValueError(f"--num-series must be at least 1, got {options.num_series}")
+    num_series = options.get("num_series")
+    if num_series is not None and num_series < 1:
+        raise ValueError(f"--num-series must be at least 1, got {num_series}")
     _check_best_of(options)
     if options.fold is not None and options.split not in (None, "folds"):
         raise ValueError(f"--fold is for --split folds, got --split {options.split}")
@@ -243,13 +254,8 @@ def _recipe_by_name(name: str, preset: Preset | None) -> dict[str, Any]:
 
 def _asked(options: Namespace, model: type[Model]) -> dict[str, Any]:
     """The fields of the model's config that were given as options."""
-    asked = {name: value for name, value in given(options).items() if name in MODEL_OPTIONS}
-    for name in asked.keys() - fields(model.name):
-        models = listed(other for other in MODELS if name in fields(other))
-        raise ValueError(f"{option(name)} is for {models}, and --model {model.name} has no use for it")
-    if options.revive and not hasattr(model, "revive"):
-        raise ValueError(f"--revive is for models with a codebook, and --model {model.name} has none")
-    return asked
+    known = model_options(model.name)
+    return {name: value for name, value in given(options).items() if name in known}
 
 
 def _static_config(
@@ -291,7 +297,7 @@ def _somvae_config(
 ) -> SOMVAEConfig:
     if splits.kind == "static":
         hint = (
-            f"; try --data {name}-series"
+            f"; try somvae fit {name}-series"
             if is_named
             else "; series are a folder of files, or an array with --kind series"
         )

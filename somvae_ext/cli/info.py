@@ -1,4 +1,4 @@
-"""``somvae info``: what this installation can do."""
+"""``somvae info``: what a folder holds, or what this installation can do."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from somvae_ext._native import build_info
 from somvae_ext._version import __version__
+from somvae_ext.cli.printing import print_table
+from somvae_ext.cli.result_info import describe_result
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 
-def run(_: Namespace) -> None:
+def run(options: Namespace) -> None:
+    if options.run is None:
+        print_table(_installation())
+        return
+    from somvae_ext.store import ResultFolder
+
+    print_table(describe_result(ResultFolder.open(options.run)))
+
+
+def _installation() -> dict[str, str]:
     rows = {"somvae_ext": __version__, "python": platform.python_version()}
     for distribution in (
         "torch",
@@ -24,7 +35,6 @@ def run(_: Namespace) -> None:
         "scikit-learn",
         "tqdm",
         "matplotlib",
-        "pandas",
         "pyarrow",
     ):
         try:
@@ -34,7 +44,7 @@ def run(_: Namespace) -> None:
     build = build_info()
     rows["compiled library"] = "in use" if build.pop("native") else "absent: the ops run on slow torch references"
     rows |= {name.replace("_", " "): _readable(value) for name, value in build.items()}
-    print_table(rows)
+    return rows
 
 
 def _readable(value: Any) -> str:
@@ -43,9 +53,3 @@ def _readable(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value) or "-"
     return "-" if value is None else str(value)
-
-
-def print_table(rows: dict[str, str]) -> None:
-    width = max(len(name) for name in rows)
-    for name, value in rows.items():
-        print(f"{name:<{width}}  {value}")

@@ -1,198 +1,226 @@
-"""What the command line may hold, and what is said where it holds something else."""
+"""What the command line may hold: the commands, their options, and their help."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from somvae_ext._version import __version__
-from somvae_ext.cli.model_options import add_model_options
-from somvae_ext.cli.som.options import add_som_commands
-from somvae_ext.models import MODELS
-from somvae_ext.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, STATIC
+from somvae_ext.cli.fit_options import add_fit_options, use_elsewhere
+from somvae_ext.cli.former_options import refuse_former_options
+from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, Choice, choose_model
+from somvae_ext.cli.parse_errors import parse_error_sentence
+from somvae_ext.cli.plot_map import KINDS
+from somvae_ext.cli.table_options import add_written_options
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+_ROWS = "python -c \"import numpy; numpy.save('rows.npy', numpy.random.rand(500, 3))\""
+_EXIT_CODES = """exit codes:
+  0    all went well
+  2    a mistake that can be mended; one sentence on stderr says what it is
+  130  ended by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP"""
+
+
+class _Command(NamedTuple):
+    """A command: its line in the main help, and its own help."""
+
+    summary: str
+    description: str
+    usage: str
+    examples: Sequence[str]
+    add_options: Callable[[ArgumentParser], None]
+
 
 def parse(argv: Sequence[str]) -> Namespace:
-    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+    """The options of a command line: ``command``, and under its name those of the command.
 
-    class HelpFormatter(DefaultHelpFormatter):
-        """Without types and defaults, which our help tells in words."""
+    Of ``fit`` they are those of one model, see :func:`~somvae_ext.cli.model_choice.choose_model`, and ``resumed``, the
+    folder of ``--resume``, which is opened once.
 
-        def _get_help_string(self, action: argparse.Action) -> str:
-            return action.help or ""
+    Raises:
+        ValueError: a mistake, said in a sentence.
+    """
+    from jsonargparse import ArgumentParser
 
-    def make(description: str) -> ArgumentParser:
-        return ArgumentParser(
-            description=description, formatter_class=HelpFormatter, allow_abbrev=False, exit_on_error=False
-        )
-
+    refuse_former_options(argv)
+    name, arguments = (argv[0], list(argv[1:])) if argv else ("", [])
+    choice = Choice(DEFAULT)
+    if name == "fit":
+        choice = choose_model(arguments)
+        arguments = _config_first(arguments)
+    commands = _commands(choice.model)
     parser = ArgumentParser(
         prog="somvae",
-        description="Self-organizing maps and SOM-VAEs.",
-        formatter_class=HelpFormatter,
+        description="Self-organizing maps, SOM-VAEs and their relatives: trains them, and uses what was trained.",
+        epilog=f"{_examples(['somvae fit digits --epochs 3', 'somvae fit --help'])}\n\n{_EXIT_CODES}",
+        formatter_class=_help_formatter(),
         version=__version__,
         allow_abbrev=False,
         exit_on_error=False,
     )
-    commands = {
-        "fit": make(
-            "Trains a SOM-VAE or one of its relatives, evaluates it on the test split, and draws what it learned."
-        ),
-        "evaluate": make(
-            "Measures what the model of a run is worth on data that it has not seen: losses, clusters, order."
-        ),
-        "predict": make("Writes the node, cluster, codes or latent means of each sample of one's own data as CSV."),
-        "sample": make(
-            "Draws samples from the prior of a run's model, or of two runs' side by side: where there are classes, "
-            "categories or experts, a row of each, all of the same latent points."
-        ),
-        "plot": make("Draws all pictures of a run again."),
-        "som": make("Self-organizing maps of tables: trains them, assigns rows to their nodes, and draws them."),
-        "info": make("Says what this installation can do."),
-    }
-    _add_fit_options(commands["fit"])
-    _add_evaluate_options(commands["evaluate"])
-    _add_predict_options(commands["predict"])
-    _add_sample_options(commands["sample"])
-    _add_plot_options(commands["plot"])
     subcommands = parser.add_subcommands(dest="command")
-    for name, summary in (
-        ("fit", "train a SOM-VAE or another model and evaluate it"),
-        ("evaluate", "evaluate a trained one"),
-        ("predict", "assign one's own data to the nodes or clusters"),
-        ("sample", "draw samples from a model's prior"),
-        ("plot", "draw the pictures of a run again"),
-        ("som", "self-organizing maps of tables, without a network"),
-        ("info", "what this installation can do"),
-    ):
-        subcommands.add_subcommand(name, commands[name], help=summary)
-    level, name = commands, argv[0] if argv else ""
-    if name == "som":  # only then: its options come from the estimator, which needs scikit-learn
-        level, name = add_som_commands(commands["som"], make), argv[1] if len(argv) > 1 else ""
+    parsers = {}
+    for command_name, command in commands.items():
+        parsers[command_name] = ArgumentParser(
+            description=command.description,
+            usage=command.usage,
+            epilog=_examples(command.examples),
+            formatter_class=_help_formatter(),
+            allow_abbrev=False,
+            exit_on_error=False,
+            print_config=None,  # ours is plainer
+        )
+        if command_name == name:
+            command.add_options(parsers[command_name])
+        subcommands.add_subcommand(command_name, parsers[command_name], help=command.summary)
+
+    def elsewhere(option: str) -> str | None:
+        return use_elsewhere(option, choice.model) if name == "fit" else None
+
     try:
-        return parser.parse_args(list(argv))
+        options = parser.parse_args([name, *arguments] if argv else [])
     except argparse.ArgumentError as error:
-        raise ValueError(_parse_error_sentence(str(error), level.get(name), sorted(level))) from None
+        sentence = parse_error_sentence(str(error), parsers.get(name), sorted(commands), elsewhere)
+        raise ValueError(sentence) from None
+    if name == "fit":
+        options["fit"]["resumed"] = choice.resumed
+    return options
 
 
-def _add_fit_options(parser: ArgumentParser) -> None:
-    from somvae_ext.data import NAMES, Recipe
-    from somvae_ext.data.folds import SplitName
+def _config_first(arguments: list[str]) -> list[str]:
+    """The arguments with ``--config`` before all others, so that these override what the file says."""
+    config: list[str] = []
+    others: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--config":
+            config += [argument, *(value for value in [next(left, None)] if value is not None)]
+        else:
+            (config if argument.startswith("--config=") else others).append(argument)
+    return config + others
 
-    # No defaults in the parser, so that presets, recipes and resumed runs know what was asked for.
-    def add(name: str, help: str, **options: Any) -> None:
-        parser.add_argument(name, help=help, **options)
 
-    add("--config", "YAML or JSON file with any of the options below", action="config")
-    add("--model", "what to train (default: somvae)", choices=list(MODELS))
-    add("--data", f"{', '.join(NAMES)}, or a .csv, .npy or .npz file or a folder of series (default: digits)", type=str)
-    add("--data-root", "folder that holds MNIST/raw or FashionMNIST/raw (default: data)", type=str)
-    add("--download", "fetch MNIST or Fashion-MNIST if it is not there", action="store_true")
-    add("--kind", "how to read one's own arrays (default: see the README)", choices=["static", "series"])
-    add("--label-column", "column of one's own CSV that holds classes", type=str)
-    add("--recipe", "how images become series (default: published)", choices=list(get_args(Recipe)))
-    add(
-        "--num-series",
-        "training series made of images (default: of MNIST 2000, unordered 5000; else one per image)",
-        type=int,
+def _commands(model: str) -> dict[str, _Command]:
+    """All commands; ``fit`` is that of a model."""
+    return {
+        "fit": _Command(
+            summary="train a map, a SOM-VAE or one of its relatives",
+            description=_fit_description(model),
+            usage="somvae fit DATA [--model MODEL] [options]\n       somvae fit --resume RUN [options]",
+            examples=_fit_examples(model),
+            add_options=lambda parser: add_fit_options(parser, model),
+        ),
+        "evaluate": _Command(
+            summary="measure what was trained",
+            description="Measures what was trained: a model on data that it has not seen, by losses, clusters and "
+            "order; a map on its training data, by its errors, and by classes where there are any.",
+            usage="somvae evaluate RUN [options]",
+            examples=[
+                "somvae fit digits --epochs 3 --out runs/some && somvae evaluate runs/some --split validation",
+            ],
+            add_options=_add_evaluate_options,
+        ),
+        "predict": _Command(
+            summary="assign one's own data to nodes or clusters",
+            description="Writes the node, cluster, codes or latent means of each sample of one's own data as CSV.",
+            usage="somvae predict RUN DATA [options]",
+            examples=[
+                f"{_ROWS}\n  somvae fit rows.npy --model som && somvae predict runs/som-rows rows.npy -o nodes.csv"
+            ],
+            add_options=_add_predict_options,
+        ),
+        "sample": _Command(
+            summary="draw samples from a model's prior",
+            description="Draws samples from the prior of a model, or of two models side by side: where there are "
+            "classes, categories or experts, a row of each, all of the same latent points.",
+            usage="somvae sample RUN [RUN2] [options]",
+            examples=["somvae fit digits --model vae --epochs 3 && somvae sample runs/vae-digits -n 16"],
+            add_options=_add_sample_options,
+        ),
+        "plot": _Command(
+            summary="draw what was trained",
+            description="Draws a map (hits, U-matrix, component planes, labels, colours, clusters, codes as images), "
+            "or all pictures of a model again.",
+            usage="somvae plot RUN [options]",
+            examples=[
+                f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae plot runs/map --clusters 3"
+            ],
+            add_options=_add_plot_options,
+        ),
+        "info": _Command(
+            summary="what a folder holds, or what this installation can do",
+            description="Says what a folder holds: model, data, scaling, epochs, figures and files; without a folder, "
+            "what this installation can do.",
+            usage="somvae info [RUN]",
+            examples=["somvae info", "somvae fit digits --epochs 3 --out runs/few && somvae info runs/few"],
+            add_options=_add_info_options,
+        ),
+    }
+
+
+def _fit_description(model: str) -> str:
+    if model == MAP:
+        return (
+            "Trains a self-organizing map on a table of numbers, and writes it, its U-matrix and its hits to a folder."
+        )
+    what = "Trains a model, evaluates it on the test split, and draws what it learned."
+    if model != DEFAULT:
+        return f"{what} These are the options of --model {model}: {TRAINABLE[model]}."
+    width = max(map(len, TRAINABLE))
+    models = [f"  {name:<{width}}  {meaning}" for name, meaning in TRAINABLE.items()]
+    others = (
+        f"The options below are those of --model {DEFAULT}; 'somvae fit --model vae --help' lists those of another."
     )
-    add(
-        "--split",
-        "hold out validation data, train on all but the test data, or on nine of ten folds (default: holdout)",
-        choices=list(get_args(SplitName)),
-    )
-    add("--fold", "fold for validation, 0 to 9 (default: 0)", type=int)
-    add("--image-size", "bring images to this many pixels on each side", type=int)
-    add("--split-seed", "draws the splits, and the series made of images (default: 0)", type=int)
-    add("--out", "run folder (default: runs/ with the names of the model, if not somvae, and of the data)", type=str)
-    add("--overwrite", "replace an earlier run in that folder", action="store_true")
-    add("--resume", "run folder of an interrupted training that is to go on", type=str)
-    add("--from-epoch", "with --resume: from this epoch, where the checkpoint of the last one is damaged", type=int)
-    listed = "; ".join(f"{', '.join(presets)} for {model}" for model, presets in PRESETS.items())
-    presets = list(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
-    expected = [f"{name}: {preset.expected}" for name, preset in PRESETS["somvae"].items() if preset.expected]
-    add(
-        "--preset",
-        "start from a known setting, with epochs, batches, rate and split of its own (default: ordered for series, "
-        "augmented for mnist and fashion-mnist): "
-        f"{listed}. {'; '.join(expected)}",
-        choices=presets,
-    )
-    add_model_options(add)
-    by_default = dict.fromkeys(AUGMENTED_BY_DEFAULT, "augmented")
-    by_default |= {data: "ordered" for data in RECIPES if data.endswith("-series")}
-    recipes = {"own data": STATIC, "own series": SERIES}
-    for data, recipe in RECIPES.items():
-        preset = PRESETS["somvae"].get(by_default.get(data, ""))
-        recipes[data] = recipe if preset is None else recipe | preset.training_on[data]
-    for name, meaning in (
-        ("epochs", "passes over the training data; of large data of one's own fewer by default"),
-        ("batch_size", "samples, or series, per step"),
-        ("learning_rate", "Adam's rate at the start"),
-        ("threads", "CPU threads"),
-    ):
-        values: dict[Any, list[str]] = {}
-        for data, recipe in recipes.items():
-            values.setdefault(recipe[name], []).append(data)
-        listed = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
-        add(f"--{name.replace('_', '-')}", f"{meaning} (default: of a preset, or {listed})", type=type(STATIC[name]))
-    add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
-    add(
-        "--max-shift",
-        "training images move at random by up to this many pixels along each axis (default: that of the preset, or 0)",
-        type=float,
-    )
-    add("--max-rotation", "they turn by up to this many degrees (default: likewise)", type=float)
-    add(
-        "--max-scale",
-        "each of their axes grows or shrinks by up to this share, such as 0.1 (default: likewise)",
-        type=float,
-    )
-    add(
-        "--max-shear",
-        "they are sheared by up to this factor (default: likewise)",
-        type=float,
-    )
-    add("--augmented-target", "reconstruct the moved images, not the clean ones", action="store_true")
-    add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
-    add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
-    add(
-        "--best-of",
-        "train with so many seeds, from --seed on, and keep the one of the least loss on validation data, of SOM-VAEs "
-        "the reconstruction loss of the codes (default: one)",
-        type=int,
-    )
-    add("--accelerator", "where to train (default: auto)", choices=["auto", "cpu", "cuda"])
+    return "\n".join([what, "", "models:", *models, "", others])
+
+
+def _fit_examples(model: str) -> list[str]:
+    if model == MAP:
+        return [f"{_ROWS}\n  somvae fit rows.npy --model som --rows 8 --cols 12 --topology hexagonal"]
+    if model == DEFAULT:
+        return [
+            "somvae fit digits --epochs 3",
+            "somvae fit digits --rows 4 --cols 4 --preset ordered --print_config > run.yaml\n"
+            "  somvae fit --config run.yaml --out runs/ordered",
+        ]
+    return [f"somvae fit digits --model {model} --epochs 3"]
+
+
+def _examples(examples: Sequence[str]) -> str:
+    return "\n".join([f"example{'s' if len(examples) > 1 else ''}:", *(f"  {example}" for example in examples)])
 
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="run folder that fit wrote")
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
     parser.add_argument(
-        "--split", choices=["train", "validation", "test"], default="test", help="on which data (default: test)"
+        "--split",
+        choices=["train", "validation", "test"],
+        help="on which data (default: test; of a map train, all that it has)",
     )
     _add_data_place(parser)
 
 
-def _add_data_place(parser: ArgumentParser) -> None:
-    parser.add_argument("--data-root", type=str, help="as in fit (default: that of the run)")
-    parser.add_argument("--download", action="store_true", help="as in fit")
-
-
 def _add_predict_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="run folder that fit wrote")
-    parser.add_argument("data", type=str, help=".csv, .npy or .npz file, or folder of series, as in fit")
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
+    parser.add_argument(
+        "data", metavar="DATA", type=str, help="file, or folder of series, with the features of the training"
+    )
     parser.add_argument("-o", "--output", type=str, help="CSV file to write (default: standard output)")
+    group = parser.add_argument_group("how its table is written, if not like that of the training data")
+
+    def add(name: str, help: str, **options: Any) -> None:
+        group.add_argument(name, help=help, **options)
+
+    add_written_options(add)
+    add("--id-column", "column that says what rows are called", type=str, metavar="COLUMN")
 
 
 def _add_sample_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="run folder that fit wrote, of a model of images")
-    parser.add_argument("run2", nargs="?", type=str, help="another, for a picture of both side by side")
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote, of a model of images")
+    parser.add_argument("run2", metavar="RUN2", nargs="?", type=str, help="another, for a picture of both side by side")
     parser.add_argument(
         "-n",
         "--number",
@@ -210,51 +238,57 @@ def _add_sample_options(parser: ArgumentParser) -> None:
 
 
 def _add_plot_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="run folder that fit wrote")
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
     parser.add_argument("-o", "--out", type=str, help="folder to write the pictures into (default: RUN)")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures in that folder")
+    group = parser.add_argument_group("of a map")
+    group.add_argument(
+        "--kind",
+        help=f"which pictures, of {', '.join(KINDS)} (default: all that the map and the options allow)",
+        nargs="+",
+        choices=list(KINDS),
+        metavar="KIND",
+    )
+    group.add_argument(
+        "--features",
+        help="which component planes, by name or number (default: all, if at most 64)",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+    )
+    group.add_argument("--clusters", help="into how many clusters to part the map", type=int, metavar="N")
+    group.add_argument(
+        "--image-shape",
+        help="height and width of the images that the rows are, and 3 for colours, which come last",
+        type=int,
+        nargs="+",
+        metavar="SIDE",
+    )
     _add_data_place(parser)
 
 
-def _parse_error_sentence(message: str, command: ArgumentParser | None, commands: Sequence[str]) -> str:
-    """One sentence out of jsonargparse's message, with the nearest name where one is unknown."""
-    message = " ".join(message.split())
-    unknown = re.match(r"unrecognized arguments: (\S+)", message)
-    if unknown:
-        option = unknown[1].partition("=")[0]
-        if not option.startswith("-"):
-            return f"unexpected argument {option!r}"
-        actions = [] if command is None else command._actions
-        known = [option for action in actions for option in action.option_strings]
-        return f"unknown option {option}" + _nearest(option, known)
-    wrong_value = re.match(
-        r"Parser key \"(\w+)\"(?: element \d+)?: Expected an? <class '(\w+)'>\. Got value: (.*)", message
-    )
-    if wrong_value:
-        key, kind, value = wrong_value.groups()
-        return f"--{key.replace('_', '-')} must be {'an integer' if kind == 'int' else 'a number'}, got {value!r}"
-    choice = re.search(r"(?:argument (\S+): )?invalid choice: '([^']*)' \(choose from (.*)\)", message)
-    if choice:
-        option, value, listed = choice.groups()
-        known = re.findall(r"[\w-]+", listed)
-        if set(known) == set(commands):
-            return f"unknown command {value!r}" + (_nearest(value, commands) or f"; known are {', '.join(commands)}")
-        return f"{option or 'value'} must be {' or '.join(known)}, got {value!r}" + _nearest(value, known)
-    key = re.search(r"does not accept option '([^']*)'", message)
-    if key:
-        known = [] if command is None else [action.dest for action in command._actions]
-        return f"unknown option {key[1]} in the --config file" + _nearest(key[1], known)
-    empty = re.match(r"argument (\S+): expected (?:at least )?one argument", message)
-    if empty:
-        return f"{empty[1]} needs a value, got none"
-    if re.match(r'expected "(som\.)?command"', message):
-        return f"the command is missing; known are {', '.join(commands)}"
-    missing = re.search(r"arguments are required: (?:\w+\.)+(\w+)", message)
-    if missing:
-        return f"{missing[1].upper()} is missing; the same command with --help says what goes where"
-    return message
+def _add_info_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", nargs="?", type=str, help="folder that fit wrote")
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _add_data_place(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("of a model")
+    group.add_argument("--data-root", type=str, help="as in fit (default: that of the run)")
+    group.add_argument("--download", action="store_true", help="as in fit")
+
+
+def _help_formatter() -> type[argparse.HelpFormatter]:
+    from jsonargparse import DefaultHelpFormatter
+
+    class HelpFormatter(DefaultHelpFormatter):
+        """Without types and defaults, which our help tells in words; lines stay as they were written."""
+
+        def _get_help_string(self, action: argparse.Action) -> str:
+            return action.help or ""
+
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            if "\n" not in text:
+                return super()._fill_text(text, width, indent)
+            return "\n".join(f"{indent}{line}" for line in text.splitlines())
+
+    return HelpFormatter

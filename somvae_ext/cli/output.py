@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -59,3 +59,9 @@ def output(path: str | None) -> Iterator[TextIO]:
             yield text
             text.flush()
             text.detach()
+
+
+def tell_of_rows_left_out(description: Mapping[str, str]) -> None:
+    """Says on stderr which rows and columns of the data are not used, so that what is written can be matched."""
+    if "left out" in description:
+        print(f"somvae: left out: {description['left out']}", file=sys.stderr)

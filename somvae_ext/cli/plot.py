@@ -1,13 +1,12 @@
-"""``somvae plot``: the pictures of a run, drawn again from what its folder holds."""
+"""``somvae plot``: draw what was trained."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.output import check_picture_folder
-from somvae_ext.cli.pictures import PICTURES, draw, figures
-from somvae_ext.cli.run_data import data_of_run
+from somvae_ext.cli.plot_map import plot_map
+from somvae_ext.cli.plot_model import plot_model
+from somvae_ext.cli.result_kind import refuse_options_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -15,23 +14,12 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401  # a missing extra first
-    from somvae_ext.store import METRICS, ResultFolder, save_figure
-    from somvae_ext.training import RunRecord
+    from somvae_ext.store import ResultFolder
 
-    folder = ResultFolder.open(options.run, "model")
-    record, history = RunRecord.of(folder), folder.load_log(METRICS)
-    model = record.load_model(folder)
-    out = folder.path if options.out is None else Path(options.out)
-    is_run = out.resolve() == folder.path.resolve()
-    check_picture_folder(out, PICTURES, may_replace=options.overwrite or is_run)
-    _, splits = data_of_run(folder, record, options)
-    if is_run:
-        with folder.claim():
-            pictures = draw(model, splits, history, folder)
+    folder = ResultFolder.open(options.run)
+    if folder.kind == "map":
+        refuse_options_of("model", options, ("data_root", "download"))
+        plot_map(folder, options)
     else:
-        out.mkdir(parents=True, exist_ok=True)
-        pictures = []
-        for name, figure in figures(model, splits, history, folder):
-            pictures.append(save_figure(out / name, figure))
-    for picture in pictures:
-        print(picture)
+        refuse_options_of("map", options, ("kind", "features", "clusters", "image_shape"))
+        plot_model(folder, options)

@@ -42,7 +42,13 @@ def run(options: Namespace) -> None:
     if options.number is not None and options.number < 1:
         raise ValueError(f"-n must be at least 1, got {options.number}")
     check_seed("--seed", options.seed)
-    folders = [ResultFolder.open(run, "model") for run in (options.run, options.run2) if run is not None]
+    folders = [ResultFolder.open(run) for run in (options.run, options.run2) if run is not None]
+    for folder in folders:
+        if folder.kind == "map":
+            raise ValueError(
+                f"{folder.path} must hold a trained model, but it holds a map, which has no prior to sample from; "
+                f"somvae plot {folder.path} draws its nodes"
+            )
     models = [load_model(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         _check(folder, model, options.category)

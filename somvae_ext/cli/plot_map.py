@@ -1,4 +1,4 @@
-"""``somvae som plot``: pictures of a map."""
+"""``somvae plot`` of a map: its pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from somvae_ext.cli.output import check_picture_folder
-from somvae_ext.cli.som.options import KINDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,27 +18,29 @@ if TYPE_CHECKING:
     from somvae_ext.estimators import SavedMap
     from somvae_ext.plotting.map_clusters import Clusterer
     from somvae_ext.som import Metric
+    from somvae_ext.store import ResultFolder
+
+KINDS = ("hits", "u_matrix", "component_planes", "labels", "rgb", "clusters", "codebook_images")
+"""All pictures that a map may have."""
 
 _MOST_PLANES = 64
 _MOST_CLASSES = 100
 
 
-def run(options: Namespace) -> None:
-    import somvae_ext.plotting  # noqa: F401  # a missing extra first
+def plot_map(folder: ResultFolder, options: Namespace) -> None:
+    """Draws the pictures of the map of a folder that are asked for, and prints their paths."""
     from somvae_ext.estimators import SavedMap
-    from somvae_ext.store import ResultFolder, save_figure
+    from somvae_ext.store import save_figure
 
-    folder = ResultFolder.open(options.map, "map")
     saved = SavedMap.of(folder)
-    out = Path(options.out or options.map)
+    out = Path(options.out or options.run)
     kinds = _kinds(saved, options)
     _check(saved, options, kinds)
     is_map = out.resolve() == folder.path.resolve()
     check_picture_folder(out, [f"{kind}.png" for kind in kinds], may_replace=options.overwrite or is_map)
-    if not is_map:
-        out.mkdir(parents=True, exist_ok=True)
 
     def save(name: str, figure: Figure, **options: Any) -> Path:
+        out.mkdir(parents=True, exist_ok=True)
         return save_figure(out / name, figure, **options)
 
     for picture in draw(
@@ -154,11 +155,11 @@ def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
             _feature(saved, name)
     if "labels" in kinds:
         if saved.classes is None:
-            raise ValueError(f"--kind labels needs a map trained with --label-column, but {options.map} has no labels")
+            raise ValueError(f"--kind labels needs a map trained with --label-column, but {options.run} has no labels")
         if len(saved.classes) > _MOST_CLASSES:
             raise ValueError(
                 f"--kind labels can show {_MOST_CLASSES} classes at most, got the {len(saved.classes)} of column "
-                f"{saved.record.label_column!r}"
+                f"{saved.record.data.table.label_column if saved.record.data else None!r}"
             )
     if "clusters" in kinds and (options.clusters is None or not 2 <= options.clusters <= nodes):
         raise ValueError(f"--clusters must be from 2 to the map's {nodes} nodes, got {options.clusters or 'none'}")

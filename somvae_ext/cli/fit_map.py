@@ -1,28 +1,32 @@
-"""``somvae som fit``: train a map on a table; one process, or those that ``torchrun`` has started."""
+"""``somvae fit --model som``: train a map on a table; one process, or those that ``torchrun`` has started."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from somvae_ext.cli.configure import given
-from somvae_ext.cli.info import print_table
-from somvae_ext.cli.resuming import saying_how_to_resume
+from somvae_ext.cli.data_names import tell_of_file_of_same_name
+from somvae_ext.cli.devices import check_device, found_device
+from somvae_ext.cli.fit_options import given
+from somvae_ext.cli.map_data import scaled, table_of_map
+from somvae_ext.cli.map_options import estimator_parameters
+from somvae_ext.cli.model_choice import MAP
+from somvae_ext.cli.plot_map import draw
+from somvae_ext.cli.printing import print_description, print_table
+from somvae_ext.cli.resuming import check_options_of_resumed, saying_how_to_resume
 from somvae_ext.cli.seeds import check_seed
-from somvae_ext.cli.som.options import estimator_parameters
+from somvae_ext.cli.table_options import table_format
 
 if TYPE_CHECKING:
     import numpy as np
     from jsonargparse import Namespace
     from numpy.typing import NDArray
 
-    from somvae_ext.data.scaling import Scaling, ScalingKind
     from somvae_ext.data.tables import Table
     from somvae_ext.estimators import SOM
     from somvae_ext.estimators.map_record import MapRecord
@@ -32,8 +36,7 @@ if TYPE_CHECKING:
     from somvae_ext.store import ResultFolder
 
 # What a resumed training may be told anew; everything else is that of the map.
-_RESUME_OPTIONS = {"resume", "from_epoch", "device", "threads", "quiet"}
-_SCALING: ScalingKind = "standard"
+_RESUME_OPTIONS = {"resume", "from_epoch", "device", "threads", "quiet", "config"}
 
 
 class Setting(NamedTuple):
@@ -55,7 +58,7 @@ def run(options: Namespace) -> None:
 
     # Whatever can be known to fail is refused before anything is written, the cheap checks before the data are read.
     _check(options)
-    processes = launched(options.device or "cpu")
+    processes = launched(found_device(options.device) or "cpu")
     with processes.failing_together():
         setting = _new(options, processes) if options.resume is None else _resumed(options, processes)
     if setting.record.threads is not None:
@@ -68,67 +71,79 @@ def run(options: Namespace) -> None:
 
 
 def _new(options: Namespace, processes: Processes) -> Setting:
-    from somvae_ext.data.scaling import Scaling
-    from somvae_ext.data.tables import read_table
+    from somvae_ext.data import NAMES
+    from somvae_ext.data.catalog import describe_scaling
+    from somvae_ext.data.record import RowsRecord
+    from somvae_ext.data.rows import load_rows, scaling_of
     from somvae_ext.estimators import SOM, MapRecord
     from somvae_ext.progress import is_terminal
     from somvae_ext.store import ResultFolder
 
     if options.data is None:
-        raise ValueError("DATA is missing; the same command with --help says what goes where")
+        raise ValueError(
+            f"DATA is missing; name a file, a folder of series or one of {', '.join(NAMES)}: somvae fit table.csv "
+            "--model som"
+        )
+    tell_of_file_of_same_name(options.data)
     if options.from_epoch is not None:
         raise ValueError("--from-epoch is for --resume, which is not given")
     if processes.number > 1 and options.algorithm == "minibatch":
         raise ValueError("--algorithm must be batch under torchrun, got minibatch")
+    missing = options.missing or "error"
     parameters = estimator_parameters({"seed": 0} | given(options))
-    som = SOM(**parameters | _run_options(options, options.device, processes))
+    # What else may be done about missing values is done before the estimator sees them.
+    parameters["missing"] = "ignore" if missing == "ignore" else "error"
+    device = found_device(options.device)
+    som = SOM(**parameters | _run_options(options, device, processes))
     som.check_parameters()
     path = Path(options.data)
     folder = ResultFolder.create(options.out or Path("runs") / f"som-{path.stem}", "map", overwrite=options.overwrite)
     if not options.quiet and is_terminal(sys.stderr):
         import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
-    table = read_table(path, label_column=options.label_column)
-    table.check(gaps=som.missing == "ignore", remedy="fill the gap, or set --missing ignore")
+    is_named = options.data in NAMES
+    data = {
+        # Absolute, so that the map can be evaluated from anywhere.
+        "name": options.data if is_named or not path.exists() else str(path.resolve()),
+        "root": str(Path(options.data_root or "data").resolve()),
+        "kind": options.kind,
+        "table": table_format(options),
+        "missing": missing,
+    }
+    others = {key: data[key] for key in data if key != "name"}
+    table, fill = load_rows(options.data, **others, download=options.download)
+    scaling = scaling_of(table, options.scaling)
+    table.add("scaling", describe_scaling(scaling))
+    if processes.is_first:
+        print_description(table.description, vars(options))
     _check_number_of_rows(som, table, processes)
-    scaling = Scaling.fit(options.scaling or _SCALING, (block.x for block in table.blocks()), table.dim)
     record = MapRecord.of_estimator(
         som,
         table.dim,
         scaling,
         feature_names=table.columns,
-        label_column=options.label_column,
         classes=_classes(table),
-        data=str(path.resolve()),
-        fingerprint=table.fingerprint(),
+        data=RowsRecord.of(data, table, fill),
         threads=options.threads,
-        device=options.device,
+        device=device,
     )
     return Setting(som, table, record, folder, None)
 
 
 def _resumed(options: Namespace, processes: Processes) -> Setting:
-    from somvae_ext.data.tables import read_table
     from somvae_ext.estimators import MapRecord, map_state
     from somvae_ext.estimators.saved_map import is_complete
     from somvae_ext.store import ResultFolder
 
-    if others := given(options).keys() - _RESUME_OPTIONS:
-        name = min(others)
-        shown = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
-        raise ValueError(f"--resume goes on with the options of the map, so {shown} must not be given")
-    folder = ResultFolder.open(options.resume, "map")
+    check_options_of_resumed(options, _RESUME_OPTIONS, "map")
+    folder = options.resumed or ResultFolder.open(options.resume, "map")
     if options.from_epoch is not None:
         folder.go_back(options.from_epoch)
     record = MapRecord.of(folder)
     if is_complete(folder):
         raise ValueError(f"{folder.path} has completed its training of {folder.last_epoch} epochs")
     state = map_state(folder, record) if folder.epochs else None
-    if record.data is None:
-        raise ValueError(f"{folder.path} cannot be resumed, because it does not say which data it was trained on")
-    table = read_table(Path(record.data), label_column=record.label_column)
-    if table.fingerprint() != record.fingerprint:
-        raise ValueError(f"{record.data}: must be what {folder.path} was trained on, but its values have changed")
-    device = options.device or record.device
+    table = table_of_map(folder, record)
+    device = found_device(options.device) or record.device
     record = dataclasses.replace(record, threads=options.threads or record.threads, device=device)
     som = record.estimator(**_run_options(options, device, processes))
     _check_number_of_rows(som, table, processes)
@@ -150,8 +165,8 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     som, table, record, folder, state = setting
     processes.from_first(lambda: folder.begin(record.to_config()))  # with what a resumed one was told anew
     first, last = (table.num_rows * rank // processes.number for rank in (processes.rank, processes.rank + 1))
-    with _scaled(table.rows(first, last), record.scaling) as x:
-        with saying_how_to_resume(folder, "somvae som fit"), _memory_errors_of(som):
+    with scaled(table.rows(first, last), record.scaling) as x:
+        with saying_how_to_resume(folder), _memory_errors_of(som):
             fit_in_folder(som, x, folder, earlier=state)
         evaluation = {"quantization_error": som.quantization_error_}
         if som.grid_.num_nodes > 1:
@@ -168,8 +183,6 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
 
 def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
     import numpy as np
-
-    from somvae_ext.cli.som.plot import draw
 
     som, evaluation = saved.som, saved.evaluation
     pictures = draw(saved, ("hits", "u_matrix"), setting.folder.save_figure)
@@ -195,31 +208,21 @@ def _topographic(som: SOM) -> str:
 
 
 def _check(options: Namespace) -> None:
-    import torch
-
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     if options.seed is not None:
         check_seed("--seed", options.seed)
-    if options.device is None:
-        return
-    kind, _, number = options.device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
-        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {options.device!r}")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device {options.device} needs a GPU that torch can use, got {torch.cuda.device_count() or 'none'}"
-        )
+    check_device(options.device, MAP)
 
 
 def _check_number_of_rows(som: SOM, table: Table, processes: Processes) -> None:
     if table.num_rows < processes.number:
         raise ValueError(
-            f"{table.path}: must hold a row for each of the {processes.number} processes, got {table.num_rows}"
+            f"{table.source}: must hold a row for each of the {processes.number} processes, got {table.num_rows}"
         )
     if som.init == "kmeans" and table.num_rows < som.n_rows * som.n_cols:
         raise ValueError(
-            f"{table.path}: --init kmeans needs a row for each of the {som.n_rows} x {som.n_cols} nodes, got "
+            f"{table.source}: --init kmeans needs a row for each of the {som.n_rows} x {som.n_cols} nodes, got "
             f"{table.num_rows}; choose smaller --rows and --cols, or --init pca"
         )
 
@@ -238,24 +241,6 @@ def _memory_errors_of(som: SOM) -> Iterator[None]:
             f"a map of {som.n_rows} x {som.n_cols} nodes of this data does not fit into memory; choose smaller --rows "
             "and --cols"
         ) from error
-
-
-@contextlib.contextmanager
-def _scaled(table: Table, scaling: Scaling) -> Iterator[NDArray[Any]]:
-    """The scaled rows ``[N, D]``; of a table on disk in a file without a name, which cannot outlive its process."""
-    import numpy as np
-
-    if scaling.kind == "none":
-        # Text has more digits than float32, in which a map is trained faster.
-        yield table.x if table.is_mapped else table.x.astype(np.float32)
-    elif not table.is_mapped:
-        yield scaling.apply(table.x)
-    else:
-        with tempfile.TemporaryFile(prefix="somvae-") as file:
-            for block in table.blocks():
-                file.write(np.ascontiguousarray(scaling.apply(block.x), dtype="<f4").data)
-            file.flush()
-            yield np.memmap(file, dtype="<f4", mode="r", shape=table.x.shape)
 
 
 def _classes(table: Table) -> list[str] | None:

@@ -1,0 +1,231 @@
+"""``somvae fit`` of a deep model: train, evaluate, draw; one process, or those that ``torchrun`` has started."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from somvae_ext.cli.configure import Setting, configure, configure_resumed
+from somvae_ext.cli.devices import check_device
+from somvae_ext.cli.evaluate_model import print_evaluation
+from somvae_ext.cli.pictures import add_experts, draw
+from somvae_ext.cli.printing import print_description, print_table
+from somvae_ext.cli.resuming import saying_how_to_resume
+from somvae_ext.models import SOMVAE, MoEVAE
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from somvae_ext.processes import Processes
+    from somvae_ext.store import ResultFolder
+
+_CANDIDATES = "seeds"  # where the trainings of --best-of are, in the run's folder
+
+
+def run(options: Namespace) -> None:
+    # All imports first: a missing extra should be known before the training, not after it.
+    import torch
+
+    import somvae_ext.plotting  # noqa: F401
+    from somvae_ext.processes import launched
+
+    # Whatever can be known to fail is refused before the folder is touched.
+    check_device(options.device, options.model or SOMVAE.name)
+    processes = launched("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
+    with processes.failing_together():
+        setting, folder = _open(options)
+    if options.resume is None and processes.is_first:
+        print_description(setting.splits.description, vars(options))
+    with processes.entered_by_first(folder.claim()):
+        start = time.perf_counter()
+        if options.best_of is None:
+            model, history = _train(setting, folder, options, processes, resume=bool(folder.epochs))
+        else:
+            model, history = _train_best(setting, folder, options, processes)
+        if processes.is_first:
+            _report(setting, folder, model, history, time.perf_counter() - start)
+
+
+def _open(options: Namespace) -> tuple[Setting, ResultFolder]:
+    """What is to be trained, and the folder for it, which is not touched yet."""
+    from somvae_ext.store import ResultFolder
+
+    if options.from_epoch is not None and (options.resume is None or options.best_of is not None):
+        raise ValueError("--from-epoch is for --resume of a single training, without --best-of")
+    if options.resume is None:
+        setting = configure(options)
+        path = options.out or _default_folder(setting)
+        return setting, ResultFolder.create(path, "model", overwrite=options.overwrite)
+    if options.best_of is not None:
+        first = _first_candidate(Path(options.resume), options.best_of)
+        setting = configure_resumed(options, first, may_be_complete=True)
+        return setting, ResultFolder.create(options.resume, "model", overwrite=True)
+    folder = options.resumed or ResultFolder.open(options.resume, "model")
+    if options.from_epoch is not None:
+        folder.go_back(options.from_epoch)
+    return configure_resumed(options, folder), folder
+
+
+def _report(setting: Setting, folder: ResultFolder, model: Any, history: list[dict[str, Any]], seconds: float) -> None:
+    """Evaluates the model on the test split, and draws it."""
+    from somvae_ext.training import evaluate
+
+    splits = setting.splits
+    evaluation = evaluate(model, splits.test, train=splits.train)
+    folder.save_evaluation("test", evaluation)
+    pictures = draw(model, splits, history, folder)
+    print_evaluation(model, evaluation, "test", splits.kind)
+    print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
+
+
+def _train(
+    setting: Setting, folder: ResultFolder, options: Namespace, processes: Processes, *, resume: bool
+) -> tuple[Any, list[dict[str, Any]]]:
+    """The trained model, and the records of its epochs."""
+    import torch
+
+    from somvae_ext.training import clustering_metrics, fit
+    from somvae_ext.training.trainable import Clusters
+
+    record, splits = setting
+    torch.set_num_threads(record.threads)
+    torch.manual_seed(record.training.seed)
+    model: Any = record.model(record.config)
+    processes.from_first(lambda: folder.begin(record.to_config()))
+
+    def measure() -> dict[str, float]:
+        return clustering_metrics(model, splits.train if splits.validation is None else splits.validation)
+
+    def keep_experts(epoch: int) -> None:
+        add_experts(model, folder, epoch)
+
+    with saying_how_to_resume(folder):
+        history = fit(
+            model,
+            splits.train,
+            record.training,
+            validation=splits.validation,
+            metrics=measure if isinstance(model, Clusters) else None,
+            after_epoch=keep_experts if isinstance(model, MoEVAE) else None,
+            run_folder=folder,
+            resume=resume,
+            accelerator=record.accelerator,
+            show_progress=not options.quiet,
+        )
+    if options.overwrite:
+        processes.from_first(lambda: _remove_candidates(folder))
+    return model, history
+
+
+def _train_best(
+    setting: Setting, folder: ResultFolder, options: Namespace, processes: Processes
+) -> tuple[Any, list[dict[str, Any]]]:
+    """Of trainings with several seeds the one of the least validation loss, without a look at labels.
+
+    Those that an interrupted command has completed are taken as they are.
+    """
+    from somvae_ext.models.saved_model import load_model
+    from somvae_ext.store import METRICS
+
+    if options.resume is None:
+        processes.from_first(lambda: _remove_candidates(folder))
+    losses: dict[int, float] = {}
+    first = setting.record.training.seed
+    for seed in range(first, first + options.best_of):
+        history = _candidate_history(setting, folder, options, processes, seed)
+        kind, losses[seed] = _choice_loss(history[-1]["validation"])
+        if processes.is_first:
+            print(f"seed {seed}: {kind} {losses[seed]:.6g} on validation data", flush=True)
+    chosen = min(losses, key=losses.__getitem__)
+
+    def adopt() -> None:
+        candidate, _ = _candidate(folder, chosen, go_on=True)
+        folder.adopt(candidate, {"chosen": chosen, "by": f"least {kind} on validation data", "seeds": losses})
+        print_table({"chosen": f"seed {chosen} of {len(losses)}, by the least {kind} on validation data"})
+
+    processes.from_first(adopt)
+    if not processes.is_first:
+        return None, []
+    return load_model(folder), folder.load_log(METRICS)
+
+
+def _candidate_history(
+    setting: Setting, folder: ResultFolder, options: Namespace, processes: Processes, seed: int
+) -> list[dict[str, Any]]:
+    """The records of the training with this seed, which is made where it is not complete."""
+    from somvae_ext.store import METRICS
+
+    training = dataclasses.replace(setting.record.training, seed=seed)
+    go_on = options.resume is not None
+    epochs_done = processes.from_first(lambda: _candidate(folder, seed, go_on=go_on)[1])
+    candidate, _ = _candidate(folder, seed, go_on=go_on and epochs_done > 0)
+    if epochs_done > training.epochs:
+        raise ValueError(f"--epochs must be at least the {epochs_done} that {candidate.path} has completed")
+    if epochs_done == training.epochs:
+        return candidate.load_log(METRICS)
+    record = dataclasses.replace(setting.record, training=training)
+    try:
+        _, history = _train(Setting(record, setting.splits), candidate, options, processes, resume=epochs_done > 0)
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)(
+            f"interrupted; the trainings so far are runs of their own in {candidate.path.parent}; somvae fit "
+            f"--resume {folder.path} --best-of {options.best_of} goes on"
+        ) from None
+    return history
+
+
+def _candidate(folder: ResultFolder, seed: int, *, go_on: bool) -> tuple[ResultFolder, int]:
+    """The training with this seed among several, and how many epochs of it are complete; a new one unless ``go_on``."""
+    from somvae_ext.store import ResultFolder
+
+    path = folder.path / _CANDIDATES / str(seed)
+    if go_on and path.is_dir():
+        with contextlib.suppress(FileNotFoundError):
+            run = ResultFolder.open(path, "model")
+            return run, run.last_epoch
+    return ResultFolder.create(path, "model", overwrite=True), 0
+
+
+def _first_candidate(run: Path, best_of: int) -> ResultFolder:
+    """The training with the lowest seed of an interrupted choice among several."""
+    from somvae_ext.store import ResultFolder
+
+    with contextlib.suppress(FileNotFoundError):
+        if ResultFolder.open(run).epochs:
+            raise ValueError(f"--best-of has nothing to go on with: {run} holds a complete run")
+    seeds = [int(path.name) for path in (run / _CANDIDATES).glob("*") if path.name.isdigit()]
+    if not seeds:
+        raise FileNotFoundError(f"--resume with --best-of needs trainings in {run / _CANDIDATES}, but there are none")
+    if len(seeds) > best_of:
+        raise ValueError(f"--best-of must be at least the {len(seeds)} trainings in {run / _CANDIDATES}, got {best_of}")
+    return ResultFolder.open(run / _CANDIDATES / str(min(seeds)), "model")
+
+
+def _choice_loss(losses: dict[str, float]) -> tuple[str, float]:
+    """By what seeds are compared, and its value.
+
+    Of a SOM-VAE the reconstruction from the codes, which tells how much a node says of its samples. Terms that pull
+    encodings and codes together are least where all are in one place.
+    """
+    if "reconstruction_q" in losses:
+        return "reconstruction loss of the codes", losses["reconstruction_q"]
+    return "loss", losses["total"]
+
+
+def _remove_candidates(folder: ResultFolder) -> None:
+    """Removes the trainings among which an earlier run was chosen."""
+    from somvae_ext.store import is_result
+
+    candidates = folder.path / _CANDIDATES
+    if candidates.is_dir() and all(is_result(path) for path in candidates.iterdir()):
+        shutil.rmtree(candidates)
+
+
+def _default_folder(setting: Setting) -> Path:
+    """``runs/`` and the name of the data, after that of a model other than the first."""
+    name, model = Path(setting.record.data.name).stem, setting.record.model
+    return Path("runs") / (name if model is SOMVAE else f"{model.name}-{name}")

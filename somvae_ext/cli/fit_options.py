@@ -1,0 +1,172 @@
+"""The options of ``somvae fit``: those of one model, and which models have an option."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from somvae_ext.cli.data_options import add_data_options
+from somvae_ext.cli.map_options import add_map_options, add_map_training_options
+from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE
+from somvae_ext.cli.model_options import add_model_options, listed, option
+from somvae_ext.models import MODELS
+from somvae_ext.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, STATIC
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+_ABOUT = {"config", "print_config", "resumed"}  # the command line, and not the training
+
+
+def add_fit_options(parser: ArgumentParser, model: str) -> None:
+    """Adds what a model takes, in groups.
+
+    The parser has no defaults, so that presets, recipes and resumed trainings know what was asked for.
+    """
+    from somvae_ext.data import NAMES
+
+    data = f"file or folder of one's own, or {', '.join(NAMES)}; ./digits is a file of that name"
+    parser.add_argument("data", nargs="?", type=str, action=_StoreIfGiven, help=data, metavar="DATA")
+    parser.add_argument("--model", choices=list(TRAINABLE), help=f"what to train (default: {DEFAULT})")
+    parser.add_argument(
+        "--config", action="config", help="YAML or JSON file with any of these options; the command line goes first"
+    )
+    parser.add_argument("--print_config", action="store_true", help="print such a file of the options given, and exit")
+    add_data_options(parser, model)
+    if model == MAP:
+        add_map_options(_adder(parser, "map"))
+        add_map_training_options(add := _adder(parser, "training"))
+    else:
+        add_model_options(_adder(parser, "model"), model)
+        _add_training_options(add := _adder(parser, "training"), model)
+    _add_machine_options(add, model)
+    _add_folder_options(_adder(parser, "folder"), model)
+
+
+def given(options: Namespace) -> dict[str, Any]:
+    """The options that the command line or a file has set."""
+    return {
+        name: value
+        for name, value in vars(options).items()
+        if value is not None and value is not False and name not in _ABOUT
+    }
+
+
+def config_text(options: Namespace) -> str:
+    """The options that were given, as a ``--config`` file: a line for each."""
+    import yaml  # type: ignore[import-untyped]
+
+    return "".join(
+        # Lists in brackets, on the line of their name.
+        yaml.safe_dump({name: value}, default_flow_style=None if isinstance(value, list) else False, allow_unicode=True)
+        for name, value in given(options).items()
+    )
+
+
+def use_elsewhere(option: str, model: str) -> str | None:
+    """A sentence about an option that a model does not have but others do; None where no other has it."""
+    from jsonargparse import ArgumentParser
+
+    owners = []
+    for other in TRAINABLE:
+        parser = ArgumentParser(exit_on_error=False, print_config=None)
+        with contextlib.suppress(ModuleNotFoundError):  # maps need scikit-learn
+            add_fit_options(parser, other)
+        if any(option in action.option_strings for action in parser._actions):
+            owners.append(other)
+    return f"{option} is for {listed(owners)}, and --model {model} has no use for it" if owners else None
+
+
+class _StoreIfGiven(argparse.Action):
+    """Leaves what a ``--config`` file has said where the command line says nothing."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values is not None:
+            setattr(namespace, self.dest, values)
+
+
+def _adder(parser: ArgumentParser, title: str) -> Callable[..., None]:
+    group = parser.add_argument_group(title)
+
+    def add(name: str, help: str, **options: Any) -> None:
+        group.add_argument(name, help=help, **options)
+
+    return add
+
+
+def _add_training_options(add: Callable[..., None], model: str) -> None:
+    presets = PRESETS[model]
+    by_default = " (default: ordered for series, augmented for mnist and fashion-mnist)" if model == DEFAULT else ""
+    expected = [f"; {name}: {preset.expected}" for name, preset in presets.items() if preset.expected]
+    add(
+        "--preset",
+        f"start from a known setting, with epochs, batches, rate and split of its own{by_default}{''.join(expected)}",
+        choices=list(presets),
+    )
+    recipes = _recipes(model)
+    for name, meaning in (
+        ("epochs", "passes over the training data; of large data of one's own fewer by default"),
+        ("batch_size", f"samples{', or series,' if model == DEFAULT else ''} per step"),
+        ("learning_rate", "Adam's rate at the start"),
+        ("threads", "CPU threads"),
+    ):
+        values: dict[Any, list[str]] = {}
+        for data, recipe in recipes.items():
+            values.setdefault(recipe[name], []).append(data)
+        shown = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
+        add(option(name), f"{meaning} (default: of a preset, or {shown})", type=type(STATIC[name]))
+    add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
+    add(
+        "--max-shift",
+        "training images move at random by up to this many pixels along each axis (default: that of the preset, or 0)",
+        type=float,
+    )
+    add("--max-rotation", "they turn by up to this many degrees (default: likewise)", type=float)
+    add(
+        "--max-scale",
+        "each of their axes grows or shrinks by up to this share, such as 0.1 (default: likewise)",
+        type=float,
+    )
+    add("--max-shear", "they are sheared by up to this factor (default: likewise)", type=float)
+    add("--augmented-target", "reconstruct the moved images, not the clean ones", action="store_true")
+    if hasattr(MODELS[model], "revive"):
+        add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
+    add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
+    choice = "the reconstruction loss of the codes" if model == DEFAULT else "the loss"
+    add(
+        "--best-of",
+        f"train with so many seeds, from --seed on, and keep the one for which {choice} is least on validation data "
+        "(default: one)",
+        type=int,
+    )
+
+
+def _recipes(model: str) -> dict[str, dict[str, Any]]:
+    """Recipes by the data that they are for, as they are where no preset is given."""
+    recipes = {"own data": STATIC} | {data: recipe for data, recipe in RECIPES.items() if not data.endswith("-series")}
+    if model != DEFAULT:
+        return recipes
+    recipes |= {"own series": SERIES} | RECIPES
+    by_default = dict.fromkeys(AUGMENTED_BY_DEFAULT, "augmented")
+    by_default |= {data: "ordered" for data in RECIPES if data.endswith("-series")}
+    return recipes | {data: recipes[data] | PRESETS[model][name].training_on[data] for data, name in by_default.items()}
+
+
+def _add_machine_options(add: Callable[..., None], model: str) -> None:
+    if model == MAP:
+        add("--device", "where to train: auto, cpu, cuda or cuda:N (default: cpu)", type=str)
+        add("--threads", "CPU threads (default: as torch does)", type=int)
+    else:
+        add("--device", "where to train: auto, cpu or cuda (default: auto, a GPU where there is one)", type=str)
+    add("--quiet", "show no progress", action="store_true")
+
+
+def _add_folder_options(add: Callable[..., None], model: str) -> None:
+    name = "" if model == DEFAULT else f"{model}-"
+    what = "map" if model == MAP else "run"
+    add("--out", f"folder for the {what} (default: runs/{name} and the name of the data)", type=str)
+    add("--overwrite", f"replace an earlier {what} in that folder", action="store_true")
+    add("--resume", f"folder of an interrupted training of a {what} that is to go on, without DATA", type=str)
+    add("--from-epoch", "with --resume: from this epoch, where the checkpoint of the last one is damaged", type=int)

@@ -1,0 +1,36 @@
+"""What commands were called in earlier versions, answered with what they are called now."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from somvae_ext.cli.model_choice import last_value
+
+_MAP_COMMANDS = {
+    "fit": "somvae fit DATA --model som",
+    "predict": "somvae predict RUN DATA",
+    "plot": "somvae plot RUN",
+}
+
+
+def refuse_former_options(argv: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: a command or option of an earlier version; the sentence names the one that has replaced it.
+    """
+    command, *arguments = argv or [""]
+    if command == "som":
+        name = arguments[0] if arguments else ""
+        if name in _MAP_COMMANDS:
+            raise ValueError(f"'somvae som {name}' is now '{_MAP_COMMANDS[name]}'")
+        raise ValueError(f"'somvae som' has become {', '.join(repr(now) for now in _MAP_COMMANDS.values())}")
+    if command != "fit":
+        return
+    data = last_value(arguments, "--data")
+    if data is not None or "--data" in arguments:
+        name = "DATA" if data is None else shlex.quote(data)
+        raise ValueError(f"--data is no option any more, because the data come first: somvae fit {name} ...")
+    device = last_value(arguments, "--accelerator")
+    if device is not None or "--accelerator" in arguments:
+        raise ValueError(f"--accelerator is now --device{'' if device is None else f': --device {device}'}")

@@ -1,0 +1,49 @@
+"""The rows that a map was trained on: found again, and scaled."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from somvae_ext.data.scaling import Scaling
+    from somvae_ext.data.tables import Table
+    from somvae_ext.estimators.map_record import MapRecord
+    from somvae_ext.store import ResultFolder
+
+
+def table_of_map(folder: ResultFolder, record: MapRecord) -> Table:
+    """The table that the map in a folder was trained on.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        ValueError: the folder does not say where it was, or its values have changed.
+    """
+    if record.data is None:
+        raise ValueError(f"{folder.path} does not say which data it was trained on, which this command needs")
+    table = record.data.load()
+    if table.fingerprint() != record.data.fingerprint:
+        raise ValueError(f"{record.data.name}: must be what {folder.path} was trained on, but its values have changed")
+    return table
+
+
+@contextlib.contextmanager
+def scaled(table: Table, scaling: Scaling) -> Iterator[NDArray[Any]]:
+    """The scaled rows ``[N, D]``; of a table on disk in a file without a name, which cannot outlive its process."""
+    import numpy as np
+
+    if scaling.kind == "none":
+        # Text has more digits than float32, in which a map is trained faster.
+        yield table.x if table.is_mapped else table.x.astype(np.float32)
+    elif not table.is_mapped:
+        yield scaling.apply(table.x)
+    else:
+        with tempfile.TemporaryFile(prefix="somvae-") as file:
+            for block in table.blocks():
+                file.write(np.ascontiguousarray(scaling.apply(block.x), dtype="<f4").data)
+            file.flush()
+            yield np.memmap(file, dtype="<f4", mode="r", shape=table.x.shape)

@@ -1,0 +1,103 @@
+"""Which model ``somvae fit`` is about, which decides what options it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from somvae_ext.models import SOMVAE
+
+if TYPE_CHECKING:
+    from somvae_ext.store import ResultFolder
+
+MAP = "som"
+DEFAULT = SOMVAE.name
+TRAINABLE = {
+    MAP: "self-organizing map of a table, without a network",
+    "somvae": "SOM-VAE: encodings on the nodes of a map, for tables, images and series",
+    "vqvae": "VQ-VAE: encodings on a codebook without a map",
+    "vae": "variational autoencoder",
+    "conditional-vae": "VAE that is told the class of each sample",
+    "gumbel-vae": "VAE with a categorical latent variable beside the continuous one",
+    "moe-vae": "mixture of VAEs, each an expert for some of the samples",
+}
+"""What can be trained, by name, and what it is."""
+
+
+class Choice(NamedTuple):
+    """The model of a command line.
+
+    Args:
+        model: a name of :data:`TRAINABLE`.
+        resumed: the folder of ``--resume``, opened once for the whole command; None where there is none to go on with.
+    """
+
+    model: str
+    resumed: ResultFolder | None = None
+
+
+def choose_model(arguments: Sequence[str]) -> Choice:
+    """The model that ``--model`` names, else the ``--config`` file, else the folder of ``--resume``; else SOM-VAE.
+
+    Whatever is wrong with any of these is left to the parser, or to the training, to complain about.
+
+    Args:
+        arguments: of ``somvae fit``.
+    """
+    config = _config(last_value(arguments, "--config"))
+    run = last_value(arguments, "--resume") or config.get("resume")
+    resumed = _opened(Path(run)) if isinstance(run, str) else None
+    named = last_value(arguments, "--model") or config.get("model")
+    if named is None and isinstance(run, str):
+        named = _model_of(resumed or _first_candidate(Path(run)))
+    return Choice(named if isinstance(named, str) and named in TRAINABLE else DEFAULT, resumed)
+
+
+def last_value(arguments: Sequence[str], option: str) -> str | None:
+    """The value of an option, the last one where it is given more than once, as a parser would take it."""
+    value = None
+    for place, argument in enumerate(arguments):
+        if argument == option:
+            value = arguments[place + 1] if place + 1 < len(arguments) else None
+        elif argument.startswith(f"{option}="):
+            value = argument.partition("=")[2]
+    return value
+
+
+def _config(path_or_text: str | None) -> dict[str, Any]:
+    """What a config file holds; nothing where it cannot be read."""
+    if path_or_text is None:
+        return {}
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        path = Path(path_or_text)
+        config = yaml.safe_load(path.read_text() if path.is_file() else path_or_text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _opened(path: Path) -> ResultFolder | None:
+    from somvae_ext.store import ResultFolder
+
+    try:
+        return ResultFolder.open(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _first_candidate(run: Path) -> ResultFolder | None:
+    """A training of an interrupted ``--best-of``, whose own folder holds no result yet."""
+    return next((folder for path in sorted(run.glob("seeds/*")) if (folder := _opened(path)) is not None), None)
+
+
+def _model_of(folder: ResultFolder | None) -> str | None:
+    if folder is None:
+        return None
+    if folder.kind == "map":
+        return MAP
+    section = folder.config.get("model")
+    name = section.get("name") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else None

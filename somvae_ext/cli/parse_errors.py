@@ -1,0 +1,83 @@
+"""One sentence out of what jsonargparse says about a command line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from somvae_ext.cli.model_options import option as as_option
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def parse_error_sentence(
+    message: str,
+    command: ArgumentParser | None,
+    commands: Sequence[str],
+    use_elsewhere: Callable[[str], str | None] = lambda _: None,
+) -> str:
+    """
+    Args:
+        message: of jsonargparse.
+        command: the parser of the command; None where that is unknown.
+        commands: names of all commands.
+        use_elsewhere: what is to be said of an option that the parser does not know, such as ``--rows``, where
+            something is known about it.
+    """
+    message = " ".join(message.split())
+    actions = [] if command is None else command._actions
+    unknown = re.match(r"unrecognized arguments: (\S+)", message)
+    if unknown:
+        option = unknown[1].partition("=")[0]
+        if not option.startswith("-"):
+            return f"unexpected argument {option!r}"
+        known = [option for action in actions for option in action.option_strings]
+        return use_elsewhere(option) or f"unknown option {option}" + _nearest(option, known)
+    key = re.search(r"does not accept option '([^']*)'", message)
+    if key:
+        if key[1] == "accelerator":  # as it was called in earlier versions
+            return "accelerator in the --config file is now device"
+        known = [action.dest for action in actions]
+        unknown_key = f"unknown option {key[1]} in the --config file" + _nearest(key[1], known)
+        return use_elsewhere(as_option(key[1])) or unknown_key
+    wrong_value = re.match(
+        r"Parser key \"(\w+)\"(?: element \d+)?: Expected an? <class '(\w+)'>\. Got value: (.*)", message
+    )
+    if wrong_value:
+        name, kind, value = wrong_value.groups()
+        return f"{as_option(name)} must be {'an integer' if kind == 'int' else 'a number'}, got {value!r}"
+    choice = re.search(r"(?:argument (\S+): )?invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if choice:
+        option, value, listed = choice.groups()
+        return _wrong_choice(option, value, listed, commands)
+    wrong_in_file = re.match(r"Parser key \"(\w+)\"(?: element \d+)?: (.*) not among choices \[(.*)\]", message)
+    if wrong_in_file:
+        name, value, listed = wrong_in_file.groups()
+        return _wrong_choice(as_option(name), value.strip("'"), listed, commands)
+    broken_file = re.match(r"(?:Parser key \"config\": |Problems parsing config: |Unexpected config: )(.*)", message)
+    if broken_file:
+        return f"--config must be a YAML or JSON file with options of this command: {broken_file[1]}"
+    empty = re.match(r"argument (\S+): expected (?:at least )?one argument", message)
+    if empty:
+        return f"{empty[1]} needs a value, got none"
+    if re.match(r'expected "command"', message):
+        return f"the command is missing; known are {', '.join(commands)}"
+    missing = re.search(r"arguments are required: (?:\w+\.)+(\w+)", message)
+    if missing:
+        return f"{missing[1].upper()} is missing; the same command with --help says what goes where"
+    return message
+
+
+def _wrong_choice(option: str | None, value: str, listed: str, commands: Sequence[str]) -> str:
+    known = re.findall(r"[\w-]+", listed)
+    if set(known) == set(commands):
+        return f"unknown command {value!r}" + (_nearest(value, commands) or f"; known are {', '.join(commands)}")
+    return f"{option or 'value'} must be {' or '.join(known)}, got {value!r}" + _nearest(value, known)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

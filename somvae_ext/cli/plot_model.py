@@ -1,0 +1,37 @@
+"""``somvae plot`` of a model: the pictures of a run, drawn again from what its folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from somvae_ext.cli.output import check_picture_folder
+from somvae_ext.cli.pictures import PICTURES, draw, figures
+from somvae_ext.cli.run_data import data_of_run
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from somvae_ext.store import ResultFolder
+
+
+def plot_model(folder: ResultFolder, options: Namespace) -> None:
+    """Draws all pictures that the model of a folder has, and prints their paths."""
+    from somvae_ext.store import METRICS, save_figure
+    from somvae_ext.training import RunRecord
+
+    record, history = RunRecord.of(folder), folder.load_log(METRICS)
+    model = record.load_model(folder)
+    out = folder.path if options.out is None else Path(options.out)
+    is_run = out.resolve() == folder.path.resolve()
+    check_picture_folder(out, PICTURES, may_replace=options.overwrite or is_run)
+    _, splits = data_of_run(folder, record, options)
+    if is_run:
+        with folder.claim():
+            pictures = draw(model, splits, history, folder)
+    else:
+        drawn = list(figures(model, splits, history, folder))  # all of them before anything is written
+        out.mkdir(parents=True, exist_ok=True)
+        pictures = [save_figure(out / name, figure) for name, figure in drawn]
+    for picture in pictures:
+        print(picture)

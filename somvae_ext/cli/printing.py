@@ -1,0 +1,20 @@
+"""Tables of names and values on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from somvae_ext.cli.wording import in_words_of_command
+
+
+def print_table(rows: dict[str, str]) -> None:
+    width = max(len(name) for name in rows)
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def print_description(description: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    """Prints what was understood of the data, before the training, with advice in the words of the command."""
+    print_table({title: in_words_of_command(text, options) for title, text in description.items()})
+    print(flush=True)

@@ -1,0 +1,150 @@
+"""Sentences of the library in the words of the command.
+
+The library speaks of parameters, ``SOM: n_epochs must be at least 1``, and gives its advice as ``missing='ignore'``.
+Whoever reads it in a shell has options: ``--epochs must be at least 1``, ``--missing ignore``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from somvae_ext.cli.map_options import PARAMETERS
+from somvae_ext.cli.model_options import option
+
+# Whose parameter it is. What else may stand before a colon is the name of a file or of a data set, which stays.
+_OWNER = re.compile(
+    r"(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|kmeans_centers|som_codes"
+    r"|\w+Config|TableFormat|(?:SOMVAE|VQVAE|VAE|ConditionalVAE|GumbelVAE|MoEVAE|SOMQuantizer|VectorQuantizer)(?:\.\w+)?"
+    r"|\w*(?:Encoder|Decoder)|AffineAugmentation): "
+)
+# Names that an owner gives to what is an option of another name.
+_OPTION_OF_PARAMETER = {parameter: name for name, parameter in PARAMETERS.items()} | {
+    "root": "data_root",
+    "accelerator": "device",
+}
+_OPTION_OF_PARAMETER_IN = {"load": {"seed": "split_seed"}}
+# Parameters that are nouns as well: of a file these are its rows and columns.
+_ALSO_NOUNS = {"rows", "cols", "columns", "features", "init", "p"}
+_VALUE = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|True\b|False\b|None\b|-?\d+(?:\.\d+)?(?:e-?\d+)?"
+_PHRASES = {
+    "it must be None": "it must not be given",
+    # Only images have the shape that a network may ask for.
+    "height and width of input_shape": "height and width of the images",
+    "input_shape must be that of an image (C, H, W)": "samples must be images (C, H, W)",
+}
+
+
+def in_words_of_command(sentence: str, options: Mapping[str, Any]) -> str:
+    """The sentence with the command's options in place of the library's parameters.
+
+    - ``SOM: n_epochs must ...`` becomes ``--epochs must ...``, without the owner.
+    - Advice written as ``name=value`` becomes ``--name value``, quoted for a shell, ``--name`` for a flag, and
+      ``--header yes`` or ``no``.
+    - ``name must be False`` of a flag becomes ``--name must not be given``.
+
+    Args:
+        sentence: of an error.
+        options: of the command that runs, by their names in Python, as parsed; flags are bools. Other names stay as
+            they are.
+    """
+    if "its config must describe" in sentence:  # what a folder holds, and nobody gave as an option
+        return sentence
+    for phrase, words in _PHRASES.items():
+        sentence = sentence.replace(phrase, words)
+    owner = _OWNER.match(sentence)
+    if owner is not None:
+        sentence = sentence[owner.end() :]
+    return _Words(owner[0][:-2].partition(".")[0] if owner else None, options).translate(sentence)
+
+
+class _Words:
+    """Translates one sentence.
+
+    Args:
+        owner: whose parameters it speaks of; None for a file's or a folder's.
+        options: of the command.
+    """
+
+    def __init__(self, owner: str | None, options: Mapping[str, Any]) -> None:
+        self._owner = owner
+        self._options = options
+
+    def translate(self, sentence: str) -> str:
+        # An option in brackets is the one of the parameter before it.
+        sentence = re.sub(r"\b(\w+) \((--[\w-]+)\)", self._bracketed, sentence)
+        sentence = re.sub(r"(?<![\w'\"./-])(\w+)\s?=\s?(" + _VALUE + r")", self._advice, sentence)
+        sentence = re.sub(r"(?<![\w'\"./-])set (\w+)(?![\w=])(?! to\b)", self._flag_to_set, sentence)
+        sentence = re.sub(r"(?<![\w'\"./-])(\w+) must be (?:False|True)\b(.*)", self._flag_that_must, sentence)
+        sentence = re.sub(r"(?<![\w'\"./-])(\w+)(?= must| is for )", self._subject, sentence)
+        sentence = re.sub(r"(?<![\w'\"./-])(\w+) '([\w-]+)'", self._chosen, sentence)
+        if self._owner is not None:
+            sentence = re.sub(r"(?<![\w'\"./-])(\w+)(?= to mean| \* | -?\d)", self._name, sentence)
+        sentence = re.sub(r"(?<![\w'\"./-])([a-z]+(?:_[a-z]+)+)(?![\w/'\"]|\.\w)", self._identifier, sentence)
+        return self._without_none(sentence)
+
+    def _option(self, name: str) -> str | None:
+        """The name of the option that a parameter is; None where the command has no such option."""
+        names = _OPTION_OF_PARAMETER | _OPTION_OF_PARAMETER_IN.get(self._owner or "", {})
+        name = names.get(name, name)
+        return name if name in self._options else None
+
+    def _name(self, match: re.Match[str]) -> str:
+        name = self._option(match[1])
+        return match[0] if name is None else option(name)
+
+    def _identifier(self, match: re.Match[str]) -> str:
+        """A name with an underscore, which is no word; but a file's columns may have such."""
+        return self._name(match) if self._owner is not None else match[0]
+
+    def _subject(self, match: re.Match[str]) -> str:
+        if self._owner is None and match[1] in _ALSO_NOUNS:
+            return match[0]
+        return self._name(match)
+
+    def _bracketed(self, match: re.Match[str]) -> str:
+        name = self._option(match[1])
+        return match[2] if name is not None and option(name) == match[2] else match[0]
+
+    def _chosen(self, match: re.Match[str]) -> str:
+        name = self._option(match[1])
+        return match[0] if name is None or match[1] in _ALSO_NOUNS else f"{option(name)} {match[2]}"
+
+    def _flag_to_set(self, match: re.Match[str]) -> str:
+        name = self._option(match[1])
+        return match[0] if name is None else f"set {option(name)}"
+
+    def _flag_that_must(self, match: re.Match[str]) -> str:
+        name = self._option(match[1])
+        if name is None or not isinstance(self._options[name], bool):
+            return match[0]
+        must = "must not be given" if "must be False" in match[0] else "must be given"
+        rest = re.sub(r", got (?:True|False)\b(?: and)?.*", "", match[2])
+        return f"{option(name)} {must}{rest}"
+
+    def _advice(self, match: re.Match[str]) -> str:
+        name = self._option(match[1])
+        if name is None:
+            return match[0]
+        value = ast.literal_eval(match[2])
+        if name == "header":
+            return f"{option(name)} {'yes' if value else 'no'}"
+        if value is True:
+            return option(name)
+        if value in (False, None):
+            return f"no {option(name)}"
+        values = value if isinstance(value, list) else [value]
+        return " ".join([option(name), *(shlex.quote(str(each)) for each in values)])
+
+    def _without_none(self, sentence: str) -> str:
+        """An option that is not given is None: nobody can give it in a shell."""
+        option_must = re.match(r"(.*--[\w-]+ must )(.*)", sentence)
+        if option_must is None:
+            return sentence
+        start, rest = option_must.groups()
+        if rest.startswith("be None"):
+            return f"{start}not be given{rest.removeprefix('be None')}".replace("must not be given or", "must be")
+        return start + rest.replace(", or None, got", ", got").replace("None or ", "")

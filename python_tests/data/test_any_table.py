@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -252,8 +253,17 @@ CASES = [
     ),
     Case("separators_at_the_end.csv", lines().replace("\n", ",\n").encode()),
     Case("empty_lines.csv", ("\n" + lines() + "\n,,,\n,,,\n").encode()),
-    Case("short_lines.csv", lines().replace(",", " ", 5).encode(), refused="every line must hold"),
+    Case("short_lines.csv", lines().replace(",", " ", 5).encode(), refused="every line must"),
     Case("a_spreadsheet.csv", b"PK\x03\x04 and more", refused="save it as CSV"),
+    Case("preamble.csv", b"Station 7\nin May\na;b\n1;2\n3;4\n", refused="got 2 before its first one"),
+    Case(
+        "told_separator.csv",
+        b"sep=;\na;b\n1;2,5\n3;4,5\n",
+        {"decimal": ","},
+        x=np.array([[1, 2.5], [3, 4.5]]),
+        names=["a", "b"],
+    ),
+    Case("no_names_and_separators_at_the_end.csv", b"1.5,2,\n2.5,1,\n", x=np.array([[1.5, 2], [2.5, 1]]), names=None),
     Case("empty.csv", b"\n\n", refused="must hold at least one row"),
     Case("only_names.csv", b"a,b\n", refused="got only a line of names"),
 ]
@@ -264,9 +274,8 @@ def test_a_table_is_read_right_or_refused_with_the_reason(case: Case, tmp_path: 
     path = tmp_path / case.name
     path.write_bytes(case.content)
     if case.refused:
-        with pytest.raises(ValueError, match=".") as error:
+        with pytest.raises(ValueError, match=re.escape(case.refused)):
             read_table(path, TableFormat(**case.how))
-        assert case.refused in str(error.value)
         return
     table = read_table(path, TableFormat(**case.how))
     assert table.columns == (None if case.names is None else tuple(case.names))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TABLE_ENDINGS = (*text_table.ENDINGS, ".parquet", ".arrow", ".feather")
 _LISTED = 8  # names in a description
 _MOST_CATEGORIES = 1000
+_FEW_ROWS = 5  # in fewer, measurements may count by chance
 _ID_NAMES = {"id", "ids", "uid", "uuid", "key", "index", "idx", "nr", "no", "number", "row", "unnamed: 0", "rownames"}
 # What predictions have beside what rows are called.
 _TAKEN = {"node", "row", "column", "distance", "code", "category", "probability", "series", "frame"}
@@ -190,8 +191,12 @@ class _Assembly:
         pandas and R write what numbers or calls the rows as a column without a name, and lines that end with a
         separator have one that is empty.
         """
+        last = len(self.names) - 1
         for at, name in enumerate(self.names):
-            if name or at == id_at or at in used:
+            is_unnamed = not name or (
+                not self.has_names and at == last > 0 and self.values[at].null_count == self.num_rows
+            )
+            if not is_unnamed or at == id_at or at in used:
                 continue
             numbers = numbers_of(self.values[at], self.how)
             if numbers is None and id_at is None:
@@ -343,7 +348,7 @@ class _Assembly:
 
     def _look_at(self, name: str, numbers: NDArray[np.float64]) -> None:
         """Notes what may not be meant as a feature."""
-        if len(numbers) > 2 and _counts(numbers) and (self.has_names or name == "0"):
+        if len(numbers) >= _FEW_ROWS and _counts(numbers) and (self.has_names or name == "0"):
             self.notes.append(
                 f"column {name} numbers the rows and is trained on; if it is no feature, set id_column={name!r} or "
                 f"drop={[name]!r}"

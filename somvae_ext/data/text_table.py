@@ -34,6 +34,7 @@ COMPRESSIONS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.
 
 _SEPARATORS = "\t;|,"  # in the order in which they are believed: commas are decimal signs and parts of text, too
 SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "white space"}
+_TOLD_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _HEAD_LINES = 50
 _HEAD_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 26
@@ -175,6 +176,9 @@ class _Text:
         blank = next((number for number, text in enumerate(texts) if text.strip()), len(texts))
         if blank == len(texts):
             raise ValueError(f"{self._path}: must hold at least one row, got an empty file")
+        told = _TOLD_SEPARATOR.fullmatch(texts[blank].strip())
+        if told is not None and len(texts) > blank + 1:  # which Excel writes and reads
+            self._separator, blank = self._separator or told[1], blank + 1
         if not self._separator:
             self._separator = self._seen_separator(texts[blank:])
             if self._is_spaced_by_itself():
@@ -224,13 +228,17 @@ class _Text:
     def _seen_separator(self, lines: Sequence[str]) -> str:
         counts = {}
         for separator in _SEPARATORS:
-            records = [record for record in csv.reader(lines, delimiter=separator) if len(record) > 0]
+            try:
+                records = list(csv.reader(lines, delimiter=separator))
+            except csv.Error:  # a cell as long as a line of many
+                continue
             widths = [len(record) for record in records if any(cell.strip() for cell in record)]
             if widths and widths[0] > 1 and len(set(widths)) == 1:
                 return separator
+            self._refuse_preamble(widths)
             counts[separator] = widths[0] if widths else 1
-        best = max(counts, key=counts.__getitem__)
-        if counts[best] > 1:
+        best = max(counts, key=counts.__getitem__, default=",")
+        if counts.get(best, 1) > 1:
             return best
         cells = [line.split() for line in lines if line.strip()]
         is_spaced = len(cells[0]) > 1 and len({len(row) for row in cells}) == 1
@@ -238,6 +246,16 @@ class _Text:
             number_of(cell, self._how.decimal, self._how.thousands) for row in cells[1:] or cells for cell in row
         ]
         return " " if is_spaced and all(number is not None for number in numbers) else ","
+
+    def _refuse_preamble(self, widths: Sequence[int]) -> None:
+        """Refuses lines above a table that are none of its rows."""
+        width = widths[-1] if widths else 1
+        before = next((number for number, cells in enumerate(widths) if cells == width), 0)
+        if width > 1 and before and set(widths[before:]) == {width} and len(widths) - before > 2 and widths[0] == 1:
+            raise ValueError(
+                f"{self._path}: every line must be a row of the table, got {before} before its first one, which has "
+                f"{width} cells; delete them, or begin them with # and set comment='#'"
+            )
 
     def parsed(self, start: int, width: int) -> list[pa.ChunkedArray]:
         """The columns of all records that begin at a byte."""

@@ -1,0 +1,161 @@
+"""Rows for maps: of tables, of images and of series, and others like those that were trained on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from somvae_ext.data import Scaling, TableFormat, digits
+from somvae_ext.data.record import RowsRecord
+from somvae_ext.data.rows import load_rows, rows_like, scaling_of
+
+TABLE = """id;height;color;weight;kind
+k1;1,5;red;10;a
+k2;;blue;20;b
+k3;2,5;red;30;a
+k4;3,5;green;;b
+"""
+HOW = TableFormat(decimal=",", id_column="id", label_column="kind", one_hot=("color",))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE)
+    return path
+
+
+def test_what_is_done_about_missing_values(table: Path) -> None:
+    nan = np.nan
+    red, blue, green = [0, 0, 1], [1, 0, 0], [0, 1, 0]
+    rows = [[1.5, *red, 10], [nan, *blue, 20], [2.5, *red, 30], [3.5, *green, nan]]
+    ignored, _ = load_rows(table, table=HOW, missing="ignore")
+    np.testing.assert_array_equal(ignored.x, rows)
+    assert ignored.columns == ("height", "color=blue", "color=green", "color=red", "weight")
+    dropped, _ = load_rows(table, table=HOW, missing="drop")
+    np.testing.assert_array_equal(dropped.x, [rows[0], rows[2]])
+    assert dropped.places == {"id": ["k1", "k3"]}
+    assert dropped.label is not None
+    assert dropped.label.tolist() == ["a", "a"]
+    assert "2 of 4 rows, which have gaps" in dropped.description["left out"]
+    filled, fill = load_rows(table, table=HOW, missing="mean")
+    np.testing.assert_array_equal(filled.x, [rows[0], [2.5, *blue, 20], rows[2], [3.5, *green, 20]])
+    assert fill == (2.5, 0.25, 0.25, 0.5, 20)
+    with pytest.raises(ValueError, match=re.escape("got NaN in row 1 (line 3), column 'height'")):
+        load_rows(table, table=HOW)
+
+
+def test_other_rows_are_put_in_order_filled_and_called_by_their_names(table: Path, tmp_path: Path) -> None:
+    rows, fill = load_rows(table, table=HOW, missing="mean")
+    new = tmp_path / "new.csv"
+    new.write_text("weight,extra,color,height,id\n7,x,blue,,n1\n8,y,red,9.5,n2\n")
+    record = RowsRecord.of(
+        {"name": str(table), "root": "data", "kind": None, "table": HOW, "missing": "mean"}, rows, fill
+    )
+    assert RowsRecord.from_dict(record.to_dict()) == record
+    like = record.read(new, rows.dim, rows.columns, TableFormat(id_column="id", one_hot=("color",)))
+    np.testing.assert_array_equal(like.x, [[2.5, 1, 0, 0, 7], [9.5, 0, 0, 1, 8]])
+    assert like.places == {"id": ["n1", "n2"]}
+    assert like.description["left out"] == "extra"
+    new.write_text("weight,color,height\n7,violet,1\n")
+    with pytest.raises(ValueError, match=re.escape("one of the categories blue, green, red of the training data, got")):
+        record.read(new, rows.dim, rows.columns, TableFormat(one_hot=("color",)))
+
+
+def test_rows_without_names_keep_the_numbers_of_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,1,2\nb,5,3\na,4,9\n")
+    rows, _ = load_rows(path, table=TableFormat(label_column="0", header=False))
+    assert rows.columns == ("1", "2")
+    like = rows_like(
+        path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error", features=rows.columns,
+        fill=None,
+    )  # fmt: skip
+    np.testing.assert_array_equal(like.x, [[1, 2], [5, 3], [4, 9]])
+    path.write_text("1,2\n5,3\n")
+    with pytest.raises(ValueError, match="rows must have 2 features, as the training data had, got 1 columns"):
+        rows_like(
+            path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error",
+            features=rows.columns, fill=None,
+        )  # fmt: skip
+
+
+def test_images_and_frames_of_series_are_rows_too(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(6, 4, 5), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    rows, _ = load_rows(tmp_path / "images.npy")
+    np.testing.assert_array_equal(rows.x, images.reshape(6, 20))
+    assert rows.image_shape == (1, 4, 5)
+    assert scaling_of(rows, None) == Scaling("minmax", (0.0,), (255.0,))
+    series = rng.normal(size=(3, 4, 2)).astype(np.float32)
+    np.savez(tmp_path / "series.npz", x=series, lengths=[4, 2, 3], label=[7, 8, 9])
+    rows, _ = load_rows(tmp_path / "series.npz")
+    mask = np.arange(4) < np.array([4, 2, 3])[:, None]
+    np.testing.assert_array_equal(rows.x, series[mask])
+    assert rows.places == {"series": np.nonzero(mask)[0].tolist(), "frame": np.nonzero(mask)[1].tolist()}
+    assert rows.label is not None
+    assert rows.label.tolist() == [7] * 4 + [8] * 2 + [9] * 3
+
+
+def test_a_named_set_gives_what_is_not_for_the_test() -> None:
+    rows, _ = load_rows("digits")
+    train = digits(split="all").train
+    np.testing.assert_array_equal(rows.x, train.x.reshape(len(train), -1).numpy())
+    assert rows.label is not None
+    assert rows.label.tolist() == train.label.tolist()  # type: ignore[union-attr]
+    assert scaling_of(rows, None) == Scaling()
+    with pytest.raises(ValueError, match="digits-series: must be a set of still images or one's own file, such as"):
+        load_rows("digits-series")
+
+
+def test_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    np.save("digits/a.npy", np.ones((3, 2)))
+    for path in ("./digits", Path("digits")):
+        rows, _ = load_rows(path)
+        assert rows.x.tolist() == [[1, 1]] * 3
+    assert load_rows("digits")[0].dim == 64
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"separator": ",,"}, "separator must be one character, got ',,'"),
+        ({"decimal": ";"}, "decimal must be '.' or ',', got ';'"),
+        ({"decimal": ",", "separator": ","}, "decimal must differ from separator, got ',' twice"),
+        ({"thousands": "."}, "thousands must differ from decimal, got '.' twice"),
+        ({"encoding": "latin" + "-x"}, "encoding must be one that Python knows, such as 'latin-1', got 'latin-x'"),
+        ({"label_column": "a", "drop": ["a"]}, "a column must have one use, got 'a' in label_column and drop"),
+        ({"header": "yes"}, "header must be True or False, or None, got 'yes'"),
+        ({"na": "?"}, "na must hold texts, got '?'"),
+    ],
+)
+def test_formats_that_contradict_themselves(fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"TableFormat: {sentence}")):
+        TableFormat(**fields)  # type: ignore[arg-type]
+
+
+def test_what_was_understood_is_described(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "nr;id;when;v;v;kind\n"
+        + "".join(f"{n};{7 * n % 31};2024-01-{n:02d};{n % 5};-999;{'ab'[n % 2]}\n" for n in range(1, 30)).replace(
+            "2;-999", "2;3.5"
+        )
+    )
+    rows, _ = load_rows(path, table=TableFormat(drop=("when",), label_column="kind"))
+    assert rows.description == {
+        "data": f"{path}: 29 rows of 4 features, separated by semicolons, names in the first line",
+        "features": "nr, id, v, v.1",
+        "labels": "kind: 2 classes (a, b)",
+        "left out": "when",
+        "note": "column nr numbers the rows and is trained on; if it is no feature, set id_column='nr' or drop=['nr']; "
+        "column id looks like an id and is trained on; if it is no feature, set id_column='id' or drop=['id']; "
+        "column v.1 holds -999 23 times; if that stands for missing values, set na=['-999']; names that come twice "
+        "have become v.1",
+    }

@@ -44,6 +44,7 @@ OPTIONS = {
     "columns": None,
     "device": None,
     "kind": None,
+    "data": None,
 }
 
 
@@ -162,11 +163,12 @@ OPTIONS = {
             "VAEConfig: height and width of input_shape must be multiples of 16, got (1, 20, 20)",
             "height and width of the images must be multiples of 16, got (1, 20, 20)",
         ),
+        ("own.npz: labels of the training data must count", "own.npz: labels of the training data must count"),
         # What the command has no option for stays, and so does what a folder holds.
         ("SOM: patience must be an integer, got 0", "patience must be an integer, got 0"),
         (
             "run: its config must describe a training, but in 'training', TrainingConfig: epochs must be an integer",
-            "run: its config must describe a training, but in 'training', TrainingConfig: epochs must be an integer",
+            "run: its config must describe a training, but in 'training', epochs must be an integer",
         ),
     ],
 )

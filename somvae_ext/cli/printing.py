@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,10 @@ def print_table(rows: dict[str, str]) -> None:
 
 
 def print_description(description: Mapping[str, str], options: Mapping[str, Any]) -> None:
-    """Prints what was understood of the data, before the training, with advice in the words of the command."""
-    print_table({title: in_words_of_command(text, options) for title, text in description.items()})
-    print(flush=True)
+    """Prints what was understood of the data, before the training, with advice in the words of the command.
+
+    Whoever reads our output may have had enough of it, for which the training is not given up.
+    """
+    with contextlib.suppress(BrokenPipeError):
+        print_table({title: in_words_of_command(text, options) for title, text in description.items()})
+        print(flush=True)

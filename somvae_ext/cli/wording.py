@@ -17,7 +17,7 @@ from somvae_ext.cli.model_options import option
 
 # Whose parameter it is. What else may stand before a colon is the name of a file or of a data set, which stays.
 _OWNER = re.compile(
-    r"(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|kmeans_centers|som_codes"
+    r"\b(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|kmeans_centers|som_codes"
     r"|\w+Config|TableFormat|(?:SOMVAE|VQVAE|VAE|ConditionalVAE|GumbelVAE|MoEVAE|SOMQuantizer|VectorQuantizer)(?:\.\w+)?"
     r"|\w*(?:Encoder|Decoder)|AffineAugmentation): "
 )
@@ -30,6 +30,8 @@ _OPTION_OF_PARAMETER_IN = {"load": {"seed": "split_seed"}}
 # Parameters that are nouns as well: of a file these are its rows and columns.
 _ALSO_NOUNS = {"rows", "cols", "columns", "features", "init", "p"}
 _VALUE = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|True\b|False\b|None\b|-?\d+(?:\.\d+)?(?:e-?\d+)?"
+# What a command has under these names are no options.
+_NO_OPTIONS = {"data", "run", "run2", "config", "resumed"}
 _PHRASES = {
     "it must be None": "it must not be given",
     # Only images have the shape that a network may ask for.
@@ -51,8 +53,8 @@ def in_words_of_command(sentence: str, options: Mapping[str, Any]) -> str:
         options: of the command that runs, by their names in Python, as parsed; flags are bools. Other names stay as
             they are.
     """
-    if "its config must describe" in sentence:  # what a folder holds, and nobody gave as an option
-        return sentence
+    if "its config must describe" in sentence:  # fields of a folder, which nobody gave as options
+        return _OWNER.sub("", sentence)
     for phrase, words in _PHRASES.items():
         sentence = sentence.replace(phrase, words)
     owner = _OWNER.match(sentence)
@@ -90,7 +92,7 @@ class _Words:
         """The name of the option that a parameter is; None where the command has no such option."""
         names = _OPTION_OF_PARAMETER | _OPTION_OF_PARAMETER_IN.get(self._owner or "", {})
         name = names.get(name, name)
-        return name if name in self._options else None
+        return name if name in self._options and name not in _NO_OPTIONS else None
 
     def _name(self, match: re.Match[str]) -> str:
         name = self._option(match[1])

@@ -295,3 +295,11 @@ def test_tables_of_columns_are_read_like_text(name: str, tmp_path: Path) -> None
     assert table.columns == (*NAMES, "member")
     assert table.label is not None
     assert table.label.tolist() == KIND
+
+
+def test_newlines_in_cells_are_read_wherever_the_file_is_cut_into_blocks(tmp_path: Path) -> None:
+    text = "".join(f'{row},"a note\nof several\nlines, and more",{2 * row}\n' for row in range(60_000))  # 2.7 MiB
+    path = tmp_path / "notes.csv"
+    path.write_text("a,note,b\n" + text)
+    table = read_table(path, TableFormat(drop=("note",)))
+    np.testing.assert_array_equal(table.x, np.arange(60_000)[:, None] * [1, 2])

@@ -35,17 +35,14 @@ def numbers_of(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64]
     kind = values.type
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
-    if pa.types.is_boolean(kind):
-        values = compute.cast(values, pa.uint8())
-    elif pa.types.is_decimal(kind):
-        values = compute.cast(values, pa.float64())
-    elif _is_text(kind):
+    if _is_text(kind):
         numbers = _numbers_of_text(values, how)
         return None if numbers is None else _without_fill(numbers, how)
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if pa.types.is_boolean(kind):
+        values = compute.cast(values, pa.uint8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return None
-    numbers = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
-    return _without_fill(numbers.astype(np.float64, copy=False), how)
+    return _without_fill(_floats(compute.cast(values, pa.float64(), safe=False)), how)
 
 
 def texts_of(values: pa.ChunkedArray) -> list[str | None]:
@@ -141,6 +138,21 @@ _DECIMAL_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
+def _floats(values: pa.ChunkedArray) -> NDArray[np.float64]:
+    """float64 of Arrow as numpy's, NaN for null. pyarrow's own conversion imports pandas, which takes a while."""
+    result = np.empty(len(values))
+    first = 0
+    for chunk in values.chunks:
+        last, rows = first + len(chunk), slice(chunk.offset, chunk.offset + len(chunk))
+        valid, numbers = chunk.buffers()
+        result[first:last] = np.frombuffer(numbers, dtype=np.float64)[rows]
+        if chunk.null_count:
+            bits = np.unpackbits(np.frombuffer(valid, dtype=np.uint8), bitorder="little")[rows]
+            result[first:last][bits == 0] = np.nan
+        first = last
+    return result
+
+
 def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64] | None:
     import pyarrow as pa
     from pyarrow import compute
@@ -156,15 +168,17 @@ def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.fl
     is_percent = bool(compute.any(percent).as_py())
     if is_percent:
         texts = compute.utf8_rtrim(texts, "% \t")
+    numbers: NDArray[np.float64] | None
     try:
-        numbers = compute.cast(texts, pa.float64()).to_numpy()
+        numbers = _floats(compute.cast(texts, pa.float64()))
     except pa.ArrowInvalid:
         numbers = _slowly(texts)
-        if numbers is None:
-            return None
+    if numbers is None:
+        return None
     if is_percent:
-        numbers = np.where(percent.to_numpy(), numbers / 100, numbers)  # a missing one is NaN already
-    return numbers.astype(np.float64)
+        flags = _floats(compute.cast(compute.cast(percent, pa.uint8()), pa.float64()))
+        numbers = np.where(flags == 1, numbers / 100, numbers)
+    return numbers
 
 
 def _slowly(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:

@@ -109,9 +109,10 @@ def _is_out_of_range(
     seen = ~np.isnan(later)
     low = np.where(seen, later, np.inf).min(axis=0)
     high = np.where(seen, later, -np.inf).max(axis=0)
-    distance = np.maximum(low - first, first - high)
+    with np.errstate(invalid="ignore"):  # of infinity, which is refused later
+        distance, spread = np.maximum(low - first, first - high), high - low
     # A few rows have hardly a range.
-    return (distance > 0) & (len(later) >= _FEW), (distance > high - low) & (len(later) >= _FEW)
+    return (distance > 0) & (len(later) >= _FEW), (distance > spread) & (len(later) >= _FEW)
 
 
 def _is_whole_above_fractions(first: NDArray[np.float64], later: NDArray[np.float64]) -> NDArray[np.bool_]:

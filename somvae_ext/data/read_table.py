@@ -154,9 +154,8 @@ class _Assembly:
         features = self._features(others, {at for at in one_hot if at is not None})
         label = None if label_at is None else self._label(label_at, line_of)
         places = None if id_at is None else self._ids(id_at)
-        if id_at is not None and self.trained is None:
-            self.left_out.append(f"{self.names[id_at]} (calls the rows)" if self.names[id_at] else "the names of rows")
-        self.left_out += [self.names[at] for at in dropped if at is not None]
+        if self.trained is None:
+            self.left_out += [self.names[at] for at in dropped if at is not None]
         x, names = self._numbers(features, line_of)
         # Numbers are names where the uses of other columns are told by them.
         shown = names if self.has_names or self.how.named_columns or self.trained is not None else None
@@ -203,7 +202,8 @@ class _Assembly:
                 id_at = at
             elif numbers is not None and (np.isnan(numbers).all() or _counts(numbers)):
                 what = "is empty" if np.isnan(numbers).all() else "numbers the rows"
-                self.left_out.append(f"column {at}, which has no name and {what}")
+                if self.trained is None:
+                    self.left_out.append(f"column {at}, which has no name and {what}")
                 self.names[at] = f"\0{at}"
             else:
                 self.names[at] = str(at)

@@ -10,6 +10,7 @@ import bz2
 import codecs
 import csv
 import dataclasses
+import functools
 import gzip
 import io
 import lzma
@@ -87,15 +88,16 @@ def read_text_table(path: Path, how: TableFormat) -> Columns:
         first, kinds[0] = ["", *first], ["missing", *kinds[0]]
         width += 1
     later = [record for record in kinds[1:] if len(record) == width]
+    types = _types(first, later, how)
     verdict: Verdict = "names" if how.header else "values"
     if how.header is None:
         verdict = verdict_by_text(kinds[0], later)
     if verdict == "unclear" and _is_called_by_name(first, how):
         verdict = "names"
     if verdict == "names":
-        return text.columns(_stripped(first), True, text.parsed(head.second, width))
+        return text.columns(_stripped(first), True, text.parsed(head.second, width, types))
     numbered = [str(column) for column in range(width)]
-    values = text.parsed(head.start, width)
+    values = text.parsed(head.start, width, types)
     if verdict == "values":
         return text.columns(numbered, False, values)
     verdict = _by_numbers(first, kinds[0], values, how)
@@ -106,7 +108,7 @@ def read_text_table(path: Path, how: TableFormat) -> Columns:
         )
     if verdict == "values":
         return text.columns(numbered, False, values)
-    return text.columns(_stripped(first), True, text.parsed(head.second, width))
+    return text.columns(_stripped(first), True, text.parsed(head.second, width, types))
 
 
 class _Text:
@@ -257,8 +259,15 @@ class _Text:
                 f"{width} cells; delete them, or begin them with # and set comment='#'"
             )
 
-    def parsed(self, start: int, width: int) -> list[pa.ChunkedArray]:
-        """The columns of all records that begin at a byte."""
+    def parsed(self, start: int, width: int, numbers: Sequence[int] = ()) -> list[pa.ChunkedArray]:
+        """The columns of all records that begin at a byte.
+
+        Args:
+            start: the byte.
+            width: how many columns there are.
+            numbers: those that are expected to hold numbers. pyarrow keeps the text of others until it has seen all of
+                it, to find out what they hold.
+        """
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -271,14 +280,21 @@ class _Text:
                 table = arrow_csv.read_csv(
                     stream,
                     read_options=arrow_csv.ReadOptions(column_names=[str(column) for column in range(width)]),
-                    parse_options=arrow_csv.ParseOptions(delimiter=self._separator, newlines_in_values=True),
+                    parse_options=arrow_csv.ParseOptions(
+                        delimiter=self._separator, newlines_in_values=self._may_have_quotes()
+                    ),
                     convert_options=arrow_csv.ConvertOptions(
-                        null_values=sorted(spellings), strings_can_be_null=True, decimal_point=how.decimal
+                        column_types={str(column): pa.float64() for column in numbers},
+                        null_values=sorted(spellings),
+                        strings_can_be_null=True,
+                        decimal_point=how.decimal,
                     ),
                 )
         except pa.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
                 raise ValueError(f"{self._path}: must hold at least one row, got only a line of names") from None
+            if numbers and "conversion error" in str(error):
+                return self.parsed(start, width)
             raise self._complaint(width, str(error)) from error
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise ValueError(f"{self._path}: must be a complete archive, got a damaged one: {error}") from error
@@ -286,6 +302,18 @@ class _Text:
         if any(pa.types.is_binary(column.type) for column in values):
             raise self._complaint(width, "bytes that are no UTF-8")
         return values
+
+    def _may_have_quotes(self) -> bool:
+        """Whether a cell may hold a newline, which pyarrow expects only when told so, at the price of time.
+
+        Otherwise it cuts the text into blocks at any newline, and reads the rest of such a cell as rows.
+        """
+        if self._content is not None:
+            return b'"' in self._content
+        if self._path.suffix.lower() in COMPRESSIONS:  # to look for one would take longer
+            return True
+        with self._stream() as stream:
+            return any(b'"' in block for block in iter(functools.partial(stream.read, 1 << 20), b""))
 
     def _complaint(self, width: int, otherwise: str) -> ValueError:
         """What is wrong, found by a look at every line."""
@@ -340,6 +368,22 @@ def line_of_row(path: Path, how: TableFormat, row: int, has_names: bool) -> int:
     text = _Text.of(path, how)
     text.head()
     return text.line_of(row, has_names)
+
+
+def _types(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableFormat) -> list[int]:
+    """The columns that hold numbers as far as one has looked, and are neither labels nor names of rows.
+
+    Those may be integers beyond what float64 tells apart.
+    """
+    others = {how.label_column, how.id_column}
+    return [
+        column
+        for column, name in enumerate(first)
+        if how.thousands is None
+        and not {" ".join(name.split()), str(column)} & others
+        and (kinds := {row[column] for row in later} - {"missing"}) == {"number"}
+        and kinds
+    ]
 
 
 def _by_numbers(

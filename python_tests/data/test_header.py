@@ -81,8 +81,10 @@ def test_numbers_that_could_be_either_are_left_to_the_reader() -> None:
     assert verdict_by_numbers(np.array([0.0, 1, 2]), counts) == "unclear"
     column = normal(rng, 60, 1)
     assert verdict_by_numbers(np.array([0.0]), column) == "unclear"
-    # A row that comes again is one of values.
-    assert verdict_by_numbers(np.array([0.0, 1, 2]), np.vstack([counts, [0, 1, 2]])) == "values"
+    # A row that comes again is one of values, except where pandas would write the same above it.
+    assert verdict_by_numbers(np.array([0.0, 1, 2]), np.vstack([counts, [0, 1, 2]])) == "unclear"
+    assert verdict_by_numbers(np.array([0.0, 1]), np.array([[1.0, 0], [0, 1], [1, 1]])) == "values"
+    assert verdict_by_numbers(np.array([1.0, 2, 3]), np.vstack([counts, [1, 2, 3]])) == "values"
 
 
 def test_a_single_row_is_one_of_values() -> None:

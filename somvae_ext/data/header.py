@@ -51,7 +51,8 @@ def verdict_by_numbers(first: NDArray[np.float64], later: NDArray[np.float64]) -
         first: the numbers ``[n]`` of those columns that have one.
         later: all rows after it, ``[N, n]``, NaN where there is no number.
     """
-    if len(later) == 0 or bool((later == first).all(axis=1).any()):
+    counts = bool((first == np.arange(len(first))).all())
+    if len(later) == 0 or (bool((later == first).all(axis=1).any()) and not (counts and len(first) > 2)):
         return "values"
     whole, (outside, far) = _is_whole_above_fractions(first, later), _is_out_of_range(first, later)
     apart = whole | outside
@@ -61,7 +62,6 @@ def verdict_by_numbers(first: NDArray[np.float64], later: NDArray[np.float64]) -
     steps = np.diff(first)
     if not (steps > 0).all():
         return "values"
-    counts = bool((first == np.arange(len(first))).all())
     even = len(first) > 2 and bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
     if not (np.diff(later, axis=1) > 0).all(axis=1).any():
         # A few numbers increase by chance, and a trend puts the first row beside all others, so that more has to speak

@@ -159,3 +159,18 @@ def test_what_was_understood_is_described(tmp_path: Path) -> None:
         "column v.1 holds -999 23 times; if that stands for missing values, set na=['-999']; names that come twice "
         "have become v.1",
     }
+
+
+def test_names_that_are_numbers_are_no_places(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("0,1,2\n.5,.25,.125\n.75,.5,.25\n")
+    rows, _ = load_rows(path, table=TableFormat(header=True))
+    other = tmp_path / "other.csv"
+    other.write_text("2,x,0,1\n3,9,1,2\n")
+    like = rows_like(
+        other, 3, kind=None, table=TableFormat(header=True), missing="error", features=rows.columns, fill=None
+    )
+    assert like.x.tolist() == [[1, 2, 3]]
+    other.write_text("a,b,c\n1,2,3\n")
+    with pytest.raises(ValueError, match="got a table without '0', '1', '2' and with the unknown 'a', 'b', 'c'"):
+        rows_like(other, 3, kind=None, table=TableFormat(), missing="error", features=rows.columns, fill=None)

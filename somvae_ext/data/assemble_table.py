@@ -1,0 +1,397 @@
+"""From the columns of a file to a table: which are features, and which are labels, names or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.data.column_values import classes_of, fill_value_in, numbers_of, texts_of, what_it_holds
+from somvae_ext.data.table_format import TableFormat
+from somvae_ext.data.tables import Missing, Table
+from somvae_ext.data.text_table import Columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+_LISTED = 8  # names in a description
+_MOST_CATEGORIES = 1000
+_FEW_ROWS = 5  # in fewer, measurements may count by chance
+_ID_NAMES = {"id", "ids", "uid", "uuid", "key", "index", "idx", "nr", "no", "number", "row", "unnamed: 0", "rownames"}
+# What predictions have beside what rows are called.
+_TAKEN = {"node", "row", "column", "distance", "code", "category", "probability", "series", "frame"}
+
+
+class _Feature(NamedTuple):
+    """A column that is a feature, or whose categories are."""
+
+    column: int
+    name: str
+    categories: tuple[str, ...] | None = None  # None: its numbers
+
+
+class Assembly:
+    """A table in the making, out of the columns of a file.
+
+    Args:
+        path: of the file.
+        columns: what it holds; their values are let go as they become numbers.
+        how: what the columns are.
+        missing: ``"drop"`` leaves out rows with a gap or without a label.
+        features: names of those of a model's training data, see :func:`~somvae_ext.data.read_table`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: Columns,
+        how: TableFormat,
+        missing: Missing,
+        features: Sequence[str] | None,
+    ) -> None:
+        self.path, self.how, self.missing, self.trained = path, how, missing, features
+        self.values: list[Any] = columns.values
+        self.has_names, self.read_as = columns.has_names, columns.how
+        self.renamed: list[str] = []
+        self.names = self._different(columns.names)
+        self.left_out: list[str] = []
+        self.notes: list[str] = []
+        self.num_rows = self._without_blank_end()
+
+    def table(self, line_of: Callable[[int], int] | None) -> Table:
+        """
+        Args:
+            line_of: the line of the file that holds a row, for messages; None where a file has no lines.
+
+        Raises:
+            ValueError: a column that is not there, or that holds what it should not.
+        """
+        label_at = self._use("label_column", self.how.label_column)
+        id_at = self._use("id_column", self.how.id_column)
+        dropped = [self._use("drop", name) for name in self.how.drop]
+        id_at = self._unnamed(id_at, {label_at, *dropped})
+        one_hot = {self._use("one_hot", name) for name in self.how.one_hot}
+        others = {at for at in (label_at, id_at, *dropped) if at is not None}
+        features = self._features(others, {at for at in one_hot if at is not None})
+        label = None if label_at is None else self._label(label_at, line_of)
+        places = None if id_at is None else self._ids(id_at)
+        if self.trained is None:
+            self.left_out += [self.names[at] for at in dropped if at is not None]
+        x, names = self._numbers(features, line_of)
+        # Numbers are names where the uses of other columns are told by them.
+        shown = names if self.has_names or self.how.named_columns or self.trained is not None else None
+        table = Table(self.path, x, shown, label, places, self._description(names, id_at), line_of=line_of)
+        if label is not None:
+            name = self.names[label_at] if label_at is not None else ""
+            table.add("labels", f"{name}: {_classes(label)}")
+        if self.missing == "drop":
+            is_object = label is not None and label.dtype == object
+            unlabelled = np.array([value is None for value in label]) if label is not None and is_object else None
+            table = table.without_gaps(extra=unlabelled)
+            if table.label is not None and table.label.dtype == object:
+                table.label = _as_classes(table.label)
+        return table
+
+    def _use(self, use: str, name: str | None) -> int | None:
+        """The number of the column that a use names."""
+        if name is None:
+            return None
+        if name in self.names:
+            return self.names.index(name)
+        may_be_numbers = self.trained is None or not self.has_names
+        if may_be_numbers and name.isdecimal() and int(name) < len(self.names):
+            return int(name)
+        if self.trained is not None:
+            return None
+        known = ", ".join(self.names) if self.has_names else f"0 to {len(self.names) - 1}, as the file has no names"
+        raise ValueError(f"{self.path}: {use} must be one of its columns {known}, got {name!r}")
+
+    def _unnamed(self, id_at: int | None, used: set[int | None]) -> int | None:
+        """Looks after columns without a name; one of text calls the rows, if no other does.
+
+        pandas and R write what numbers or calls the rows as a column without a name, and lines that end with a
+        separator have one that is empty.
+        """
+        last = len(self.names) - 1
+        for at, name in enumerate(self.names):
+            is_unnamed = not name or (
+                not self.has_names and at == last > 0 and self.values[at].null_count == self.num_rows
+            )
+            if not is_unnamed or at == id_at or at in used:
+                continue
+            numbers = numbers_of(self.values[at], self.how)
+            if numbers is None and id_at is None:
+                id_at = at
+            elif numbers is not None and (np.isnan(numbers).all() or _counts(numbers)):
+                what = "is empty" if np.isnan(numbers).all() else "numbers the rows"
+                if self.trained is None:
+                    self.left_out.append(f"column {at}, which has no name and {what}")
+                self.names[at] = f"\0{at}"
+            else:
+                self.names[at] = str(at)
+        return id_at
+
+    def _features(self, others: set[int], one_hot: set[int]) -> list[_Feature]:
+        if self.trained is not None:
+            return self._trained_features(self.trained)
+        if self.how.columns is None:
+            at = [at for at in range(len(self.names)) if at not in others and not self.names[at].startswith("\0")]
+        else:
+            chosen = [self._use("columns", name) for name in self.how.columns]
+            at = [column for column in chosen if column is not None]
+            missed = one_hot - set(at)
+            at += sorted(missed)
+            rest = [name for number, name in enumerate(self.names) if number not in {*at, *others} and name[:1] != "\0"]
+            self.left_out += rest
+        if not at:
+            raise ValueError(f"{self.path}: must hold a column of features besides {self._others(others)}, got none")
+        return [
+            _Feature(column, self.names[column], self._categories(column) if column in one_hot else None)
+            for column in at
+        ]
+
+    def _others(self, others: set[int]) -> str:
+        return ", ".join(repr(self.names[at]) for at in sorted(others)) or "those that are left out"
+
+    def _trained_features(self, trained: Sequence[str]) -> list[_Feature]:
+        """The columns of the features that a model was trained on, whatever their order."""
+        categories: dict[str, list[str]] = {name: [] for name in self.how.one_hot}
+        sources: list[str] = []
+        for name in trained:
+            source = next((column for column in categories if name.startswith(f"{column}=")), None)
+            if source is None:
+                sources.append(name)
+            else:
+                categories[source].append(name.removeprefix(f"{source}="))
+                sources += [source] if source not in sources else []
+        absent = [name for name in sources if self._use("columns", name) is None]
+        if not self.has_names and absent:
+            used = {
+                self._use(use, name)
+                for name, use in self.how.named_columns.items()
+                if use not in ("columns", "one_hot")
+            }
+            free = [at for at in range(len(self.names)) if at not in used and not self.names[at].startswith("\0")]
+            if len(free) == len(sources):  # by their order, where the file has no names
+                return [_Feature(at, name, _found(categories, name)) for at, name in zip(free, sources, strict=True)]
+            raise ValueError(
+                f"{self.path}: rows must have {len(sources)} features, as the training data had, got {len(free)} "
+                "columns without names"
+            )
+        known = {*sources, *self.how.named_columns}
+        unknown = [name for name in self.names if name not in known and name[:1] not in ("", "\0")]
+        if absent:
+            parts = [
+                f"{what} {', '.join(map(repr, names))}"
+                for what, names in (("without", absent), ("with the unknown", unknown))
+                if names
+            ]
+            raise ValueError(
+                f"{self.path}: columns must be those of the training data, in any order, got a table "
+                f"{' and '.join(parts)}"
+            )
+        self.left_out += unknown
+        numbers = [self._use("columns", name) for name in sources]
+        return [
+            _Feature(at, name, _found(categories, name))
+            for at, name in zip(numbers, sources, strict=True)
+            if at is not None
+        ]
+
+    def _categories(self, at: int) -> tuple[str, ...]:
+        categories = sorted({text for text in texts_of(self.values[at]) if text is not None})
+        if not 1 <= len(categories) <= _MOST_CATEGORIES:
+            raise ValueError(
+                f"{self.path}: one_hot must name columns of 1 to {_MOST_CATEGORIES} categories, got {len(categories)} "
+                f"in {self.names[at]!r}"
+            )
+        return tuple(categories)
+
+    def _numbers(
+        self, features: Sequence[_Feature], line_of: Callable[[int], int] | None
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        """``x`` ``[N, D]`` and the names of its columns. What was read is let go, column by column."""
+        dim = sum(1 if feature.categories is None else len(feature.categories) for feature in features)
+        x = np.empty((self.num_rows, dim))
+        names: list[str] = []
+        for feature in features:
+            values = self.values[feature.column]
+            if feature.categories is not None:
+                x[:, len(names) : len(names) + len(feature.categories)] = self._one_hot(feature, values, line_of)
+                names += [f"{feature.name}={category}" for category in feature.categories]
+                continue
+            numbers = numbers_of(values, self.how)
+            if numbers is None:
+                raise self._no_numbers(features, line_of)
+            x[:, len(names)] = numbers
+            self.values[feature.column] = values.slice(0, 0)
+            if self.trained is None:
+                self._look_at(feature.name, numbers)
+            names.append(feature.name)
+        return x, names
+
+    def _one_hot(
+        self, feature: _Feature, values: pa.ChunkedArray, line_of: Callable[[int], int] | None
+    ) -> NDArray[np.float64]:
+        assert feature.categories is not None
+        number = {category: at for at, category in enumerate(feature.categories)}
+        result = np.zeros((self.num_rows, len(number)))
+        for row, text in enumerate(texts_of(values)):
+            if text is None:
+                result[row] = np.nan
+            elif text in number:
+                result[row, number[text]] = 1
+            else:
+                raise ValueError(
+                    f"{self.path}: column {feature.name!r} must hold one of the categories {', '.join(number)} of the "
+                    f"training data, got {text!r} in {_row(row, line_of)}"
+                )
+        return result
+
+    def _no_numbers(self, features: Sequence[_Feature], line_of: Callable[[int], int] | None) -> ValueError:
+        """A sentence about all columns that hold no numbers, so that they need not be found one after the other."""
+        wrong = [
+            (feature, self.values[feature.column])
+            for feature in features
+            if feature.categories is None and numbers_of(self.values[feature.column], self.how) is None
+        ]
+        told = []
+        for feature, values in wrong[:_LISTED]:
+            what, advice = what_it_holds(values, self.how)
+            place = _row(_first_that_is_none(values, self.how), line_of)
+            advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
+            told.append((repr(feature.name), what, place, advice))
+        if len(wrong) == 1:
+            ((name, what, place, advice),) = told
+            return ValueError(f"{self.path}: column {name} must hold numbers, got {what}, first in {place}; {advice}")
+        more = f"; and {len(wrong) - _LISTED} more columns" if len(wrong) > _LISTED else ""
+        columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in told)
+        return ValueError(f"{self.path}: columns must hold numbers, got {columns}{more}")
+
+    def _look_at(self, name: str, numbers: NDArray[np.float64]) -> None:
+        """Notes what may not be meant as a feature."""
+        if len(numbers) >= _FEW_ROWS and _counts(numbers) and (self.has_names or name == "0"):
+            self.notes.append(
+                f"column {name} numbers the rows and is trained on; if it is no feature, set id_column={name!r} or "
+                f"drop={[name]!r}"
+            )
+        elif name.lower() in _ID_NAMES and len(np.unique(numbers)) == len(numbers) > 2:
+            self.notes.append(
+                f"column {name} looks like an id and is trained on; if it is no feature, set id_column={name!r} or "
+                f"drop={[name]!r}"
+            )
+        fill = fill_value_in(numbers)
+        if fill is not None:
+            value, count = f"{fill[0]:g}", fill[1]
+            self.notes.append(
+                f"column {name} holds {value} {count} times; if that stands for missing values, set na={[value]!r}"
+            )
+
+    def _label(self, at: int, line_of: Callable[[int], int] | None) -> NDArray[Any] | None:
+        values = self.values[at]
+        label = classes_of(values)
+        if label is not None or self.trained is not None:  # of other data labels may be absent
+            return label
+        texts = texts_of(values)
+        if self.missing == "drop":
+            return np.array(texts, dtype=object)
+        row = texts.index(None)
+        raise ValueError(
+            f"{self.path}: every row must have a label, got none in {_row(row, line_of)}; fill it in, or leave such "
+            "rows out with missing='drop'"
+        )
+
+    def _ids(self, at: int) -> dict[str, Sequence[Any]]:
+        name = self.names[at] or "id"
+        ids = ["" if text is None else text for text in texts_of(self.values[at])]
+        return {"id" if name in _TAKEN else name: ids}
+
+    def _different(self, names: Sequence[str]) -> list[str]:
+        """The names, a number after those that come again, as pandas does."""
+        result: list[str] = []
+        for name in names:
+            new, count = name, 0
+            while name and (new in result or (new != name and new in names)):
+                count += 1
+                new = f"{name}.{count}"
+            result.append(new)
+            if new != name:
+                self.renamed.append(new)
+        return result
+
+    def _without_blank_end(self) -> int:
+        """Cuts off rows at the end that hold nothing, which spreadsheets write; returns how many are left."""
+        rows = len(self.values[0])
+        end = rows
+        while end > 1 and not any(column[end - 1].is_valid for column in self.values):
+            end -= 1
+        if end < rows:
+            self.values = [column.slice(0, end) for column in self.values]
+            self.left_out.append(f"{rows - end} empty rows at the end")
+        return end
+
+    def _description(self, names: Sequence[str], id_at: int | None) -> dict[str, str]:
+        text = f"{self.path}: {self.num_rows} rows of {len(names)} features"
+        parts = [part for part in (self.read_as, "names in the first line" if self.has_names else "no names") if part]
+        description = {"data": f"{text}, {', '.join(parts)}"}
+        if self.has_names:
+            description["features"] = _listed(names)
+        if id_at is not None:
+            description["rows"] = f"called by column {self.names[id_at]}" if self.names[id_at] else "called by names"
+        if self.left_out:
+            description["left out"] = _listed(self.left_out)
+        if self.renamed:
+            self.notes.append(f"names that come twice have become {', '.join(self.renamed)}")
+        if self.notes:
+            description["note"] = "; ".join(self.notes)
+        return description
+
+
+def _counts(numbers: NDArray[np.float64]) -> bool:
+    """Whether numbers count the rows, from anywhere."""
+    return len(numbers) > 1 and bool((np.diff(numbers) == 1).all()) and numbers[0] == np.floor(numbers[0])
+
+
+def _found(categories: dict[str, list[str]], name: str) -> tuple[str, ...] | None:
+    return tuple(categories[name]) if name in categories else None
+
+
+def _first_that_is_none(values: pa.ChunkedArray, how: TableFormat) -> int:
+    """The first row whose cell is no number."""
+    import pyarrow as pa
+
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return 0
+    low, high = 0, len(values)
+    while high - low > 1:  # the first half without one, again and again
+        middle = (low + high) // 2
+        if numbers_of(values.slice(low, middle - low), how) is None:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _row(row: int, line_of: Callable[[int], int] | None) -> str:
+    line = 0 if line_of is None else line_of(row)
+    return f"row {row} (line {line})" if line else f"row {row}"
+
+
+def _as_classes(label: NDArray[Any]) -> NDArray[Any]:
+    import pyarrow as pa
+
+    classes = classes_of(pa.chunked_array([pa.array(label.tolist())]))
+    assert classes is not None
+    return classes
+
+
+def _classes(label: NDArray[Any]) -> str:
+    classes = sorted({str(value) for value in label.tolist() if value is not None})
+    return f"{len(classes)} classes ({_listed(classes)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f", ... and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -16,7 +16,7 @@ from somvae_ext.cli.fit_options import given
 from somvae_ext.cli.map_data import scaled, table_of_map
 from somvae_ext.cli.map_options import estimator_parameters
 from somvae_ext.cli.model_choice import MAP
-from somvae_ext.cli.plot_map import draw
+from somvae_ext.cli.plot_map import draw, pictures_of_training
 from somvae_ext.cli.printing import print_description, print_table
 from somvae_ext.cli.resuming import check_options_of_resumed, saying_how_to_resume
 from somvae_ext.cli.seeds import check_seed
@@ -185,7 +185,7 @@ def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
     import numpy as np
 
     som, evaluation = saved.som, saved.evaluation
-    pictures = draw(saved, ("hits", "u_matrix"), setting.folder.save_figure)
+    pictures = draw(saved, pictures_of_training(saved), setting.folder.save_figure)
     units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
     print(f"{setting.table.num_rows} rows of {setting.table.dim} features on {som.n_rows} x {som.n_cols} nodes")
     shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}

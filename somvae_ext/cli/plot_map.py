@@ -54,6 +54,11 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
         print(picture)
 
 
+def pictures_of_training(saved: SavedMap) -> tuple[str, ...]:
+    """The pictures that are drawn when a map has been trained."""
+    return ("hits", "u_matrix", *(["codebook_images"] if _trained_on_images(saved) is not None else []))
+
+
 def draw(
     saved: SavedMap,
     kinds: Sequence[str],
@@ -99,13 +104,28 @@ def _figure(
         assert clusters is not None
         axes = plotting.plot_map_clusters(scaled, grid, _clusterer(saved.metric, clusters))
     else:
-        assert image_shape is not None
-        height, width, *colors = image_shape
-        images = saved.codebook.reshape(len(scaled), height, width, *colors)
-        if colors:  # which our pictures have first
-            images = np.moveaxis(images, -1, 1)
+        images = _codebook_images(saved, image_shape)
         axes = plotting.plot_codebook_images(images.reshape(len(scaled), -1), grid, images.shape[1:], hits=saved.hits)
     return cast("Figure", axes.figure)
+
+
+def _trained_on_images(saved: SavedMap) -> tuple[int, ...] | None:
+    """The shape ``(C, H, W)`` of the images that a map was trained on, where it is known."""
+    data = saved.record.data
+    shape = None if data is None else data.image_shape
+    return shape if shape is not None and shape[0] in (1, 3) else None
+
+
+def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDArray[np.float64]:
+    """The codes as images ``[K, C, H, W]`` or ``[K, H, W]``, of a shape with the colours last if one is given."""
+    import numpy as np
+
+    if image_shape is None:
+        trained = _trained_on_images(saved)
+        assert trained is not None
+        return saved.codebook.reshape(-1, *trained)
+    images = saved.codebook.reshape(-1, *image_shape)
+    return np.moveaxis(images, -1, 1) if len(image_shape) == 3 else images
 
 
 def _clusterer(metric: Metric, clusters: int) -> Clusterer:
@@ -131,7 +151,7 @@ def _kinds(saved: SavedMap, options: Namespace) -> tuple[str, ...]:
         "component_planes": options.features is not None or saved.som.n_features_in_ <= _MOST_PLANES,
         "labels": saved.classes is not None and len(saved.classes) <= _MOST_CLASSES,
         "clusters": options.clusters is not None,
-        "codebook_images": options.image_shape is not None,
+        "codebook_images": options.image_shape is not None or _trained_on_images(saved) is not None,
     }
     return tuple(kind for kind in KINDS if allowed.get(kind, True))
 
@@ -163,7 +183,7 @@ def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
             )
     if "clusters" in kinds and (options.clusters is None or not 2 <= options.clusters <= nodes):
         raise ValueError(f"--clusters must be from 2 to the map's {nodes} nodes, got {options.clusters or 'none'}")
-    if "codebook_images" in kinds:
+    if "codebook_images" in kinds and not (options.image_shape is None and _trained_on_images(saved)):
         shape = options.image_shape or []
         is_image = len(shape) in (2, 3) and shape[2:] in ([], [1], [3]) and min(shape) > 0
         size = 1

@@ -35,6 +35,7 @@ OPTIONS = {
     "latent_dim": None,
     "label_column": None,
     "data_root": None,
+    "download": False,
     "image_size": None,
     "overwrite": False,
     "drop": None,
@@ -142,18 +143,14 @@ OPTIONS = {
             "flowers.csv: label_column must be one of its columns height, rows, got 'sort'",
             "flowers.csv: --label-column must be one of its columns height, rows, got 'sort'",
         ),
-        (
-            "flowers.csv: label_column (--label-column) must be one of its columns a, batch_size, got 'sort'",
-            "flowers.csv: --label-column must be one of its columns a, batch_size, got 'sort'",
-        ),
         ("table.npy: rows must have 3 features, got 4", "table.npy: rows must have 3 features, got 4"),
         (
             "a.csv: columns must have different names, got 'x' 2 times",
             "a.csv: columns must have different names, got 'x' 2 times",
         ),
         (
-            "mnist was not found in data; say with root (--data-root) which folder holds MNIST/raw",
-            "mnist was not found in data; say with --data-root which folder holds MNIST/raw",
+            "mnist was not found in data; set root='FOLDER' to the one that holds MNIST/raw, or download=True",
+            "mnist was not found in data; set --data-root FOLDER to the one that holds MNIST/raw, or --download",
         ),
         (
             "series: a folder holds series, so kind must be 'series', got 'static'",
@@ -270,7 +267,7 @@ MAP = ["table.csv", "--model", "som"]
         (
             ["odd.npy", "--model", "vae", "--network", "conv"],
             "height and width of the images must be multiples of 16 (strided convolutions halve them four times), got "
-            "(1, 20, 20); bring images to another size (--image-size)",
+            "(1, 20, 20); bring images to another size, such as --image-size 32",
         ),
         (
             ["odd.npy", "--model", "vae", "--network", "conv", "--image-size", "16", "--hidden-sizes", "3", "4"],

@@ -46,8 +46,8 @@ def test_the_two_names_are_two_folders(idx_files: Callable[..., Path]) -> None:
 
 def test_the_folder_that_was_looked_in_is_named(tmp_path: Path) -> None:
     sentence = (
-        f"fashion-mnist was not found in {tmp_path}/FashionMNIST/raw; say with root (--data-root) which folder holds "
-        "FashionMNIST/raw, or allow the download with download (--download)"
+        f"fashion-mnist was not found in {tmp_path}/FashionMNIST/raw; set root='FOLDER' to the one that holds "
+        "FashionMNIST/raw, or download=True"
     )
     with pytest.raises(FileNotFoundError, match=re.escape(sentence)):
         mnist(tmp_path, name="fashion-mnist")

@@ -33,6 +33,7 @@ _VALUE = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|True\b|False\b|None
 # What a command has under these names are no options.
 _NO_OPTIONS = {"data", "run", "run2", "config", "resumed"}
 _PHRASES = {
+    "; resume it first": "; resume it first: somvae fit --resume RUN",
     "it must be None": "it must not be given",
     # Only images have the shape that a network may ask for.
     "height and width of input_shape": "height and width of the images",
@@ -76,8 +77,6 @@ class _Words:
         self._options = options
 
     def translate(self, sentence: str) -> str:
-        # An option in brackets is the one of the parameter before it.
-        sentence = re.sub(r"\b(\w+) \((--[\w-]+)\)", self._bracketed, sentence)
         sentence = re.sub(r"(?<![\w'\"./-])(\w+)\s?=\s?(" + _VALUE + r")", self._advice, sentence)
         sentence = re.sub(r"(?<![\w'\"./-])set (\w+)(?![\w=])(?! to\b)", self._flag_to_set, sentence)
         sentence = re.sub(r"(?<![\w'\"./-])(\w+) must be (?:False|True)\b(.*)", self._flag_that_must, sentence)
@@ -106,10 +105,6 @@ class _Words:
         if self._owner is None and match[1] in _ALSO_NOUNS:
             return match[0]
         return self._name(match)
-
-    def _bracketed(self, match: re.Match[str]) -> str:
-        name = self._option(match[1])
-        return match[2] if name is not None and option(name) == match[2] else match[0]
 
     def _chosen(self, match: re.Match[str]) -> str:
         name = self._option(match[1])

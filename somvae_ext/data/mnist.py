@@ -73,8 +73,8 @@ def _read(name: MNISTName, root: Path, *, train: bool, download: bool) -> Sample
             reason = " ".join(str(error).split())
             raise OSError(f"{name} could not be downloaded to {folder}: {reason}") from error
         raise FileNotFoundError(
-            f"{name} was not found in {folder}; say with root (--data-root) which folder holds {reader.__name__}/raw, "
-            "or allow the download with download (--download)"
+            f"{name} was not found in {folder}; set root='FOLDER' to the one that holds {reader.__name__}/raw, or "
+            "download=True"
         ) from error
     images, label = read.data, read.targets
     if len(images) != len(label):

@@ -148,7 +148,7 @@ class SavedMap:
         if not is_complete(folder):
             raise ValueError(
                 f"{folder.path} must hold a complete map, but its training was interrupted after epoch "
-                f"{len(state.history)}; somvae fit --resume {folder.path} goes on with it"
+                f"{len(state.history)}; resume it first"
             )
         som = record.estimator()
         som.grid_ = grid = record.grid

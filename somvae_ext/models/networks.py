@@ -338,7 +338,7 @@ def strided_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[
     if height % 16 or width % 16:
         raise ValueError(
             f"{network}: height and width of input_shape must be multiples of 16 (strided convolutions halve them four "
-            f"times), got {tuple(input_shape)}; bring images to another size (--image-size)"
+            f"times), got {tuple(input_shape)}; bring images to another size, such as image_size=32"
         )
     return channels, (_STRIDED_CHANNELS[-1], height // 16, width // 16)
 
@@ -360,6 +360,6 @@ def _small_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
     if min(height, width) < SMALL_CONV_MIN_SIDE:
         raise ValueError(
             f"{network}: height and width of input_shape must be at least {SMALL_CONV_MIN_SIDE} (strided convolutions "
-            f"halve them twice), got {tuple(input_shape)}; bring images to another size (--image-size)"
+            f"halve them twice), got {tuple(input_shape)}; bring images to another size, such as image_size=32"
         )
     return input_shape

@@ -113,9 +113,9 @@ def _new(options: Namespace, processes: Processes) -> Setting:
     table, fill = load_rows(options.data, **others, download=options.download)
     scaling = scaling_of(table, options.scaling)
     table.add("scaling", describe_scaling(scaling))
+    _check_number_of_rows(som, table, processes)
     if processes.is_first:
         print_description(table.description, vars(options))
-    _check_number_of_rows(som, table, processes)
     record = MapRecord.of_estimator(
         som,
         table.dim,

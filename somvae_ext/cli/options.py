@@ -83,7 +83,8 @@ def parse(argv: Sequence[str]) -> Namespace:
     try:
         options = parser.parse_args([name, *arguments] if argv else [])
     except argparse.ArgumentError as error:
-        sentence = parse_error_sentence(str(error), parsers.get(name), sorted(commands), elsewhere)
+        model = choice.model if name == "fit" else None
+        sentence = parse_error_sentence(str(error), parsers.get(name), sorted(commands), elsewhere, model)
         raise ValueError(sentence) from None
     if name == "fit":
         options["fit"]["resumed"] = choice.resumed

@@ -12,12 +12,15 @@ from somvae_ext.cli.model_options import option as as_option
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+_OF_EACH_MODEL = ("--preset", "--network", "--init")  # options whose choices are others for each model
+
 
 def parse_error_sentence(
     message: str,
     command: ArgumentParser | None,
     commands: Sequence[str],
     use_elsewhere: Callable[[str], str | None] = lambda _: None,
+    model: str | None = None,
 ) -> str:
     """
     Args:
@@ -26,6 +29,7 @@ def parse_error_sentence(
         commands: names of all commands.
         use_elsewhere: what is to be said of an option that the parser does not know, such as ``--rows``, where
             something is known about it.
+        model: whose options they are, of ``fit``.
     """
     message = " ".join(message.split())
     actions = [] if command is None else command._actions
@@ -52,11 +56,11 @@ def parse_error_sentence(
     choice = re.search(r"(?:argument (\S+): )?invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if choice:
         option, value, listed = choice.groups()
-        return _wrong_choice(option, value, listed, commands)
+        return _wrong_choice(option, value, listed, commands, model)
     wrong_in_file = re.match(r"Parser key \"(\w+)\"(?: element \d+)?: (.*) not among choices \[(.*)\]", message)
     if wrong_in_file:
         name, value, listed = wrong_in_file.groups()
-        return _wrong_choice(as_option(name), value.strip("'"), listed, commands)
+        return _wrong_choice(as_option(name), value.strip("'"), listed, commands, model)
     broken_file = re.match(r"(?:Parser key \"config\": |Problems parsing config: |Unexpected config: )(.*)", message)
     if broken_file:
         return f"--config must be a YAML or JSON file with options of this command: {broken_file[1]}"
@@ -71,11 +75,12 @@ def parse_error_sentence(
     return message
 
 
-def _wrong_choice(option: str | None, value: str, listed: str, commands: Sequence[str]) -> str:
+def _wrong_choice(option: str | None, value: str, listed: str, commands: Sequence[str], model: str | None) -> str:
     known = re.findall(r"[\w-]+", listed)
     if set(known) == set(commands):
         return f"unknown command {value!r}" + (_nearest(value, commands) or f"; known are {', '.join(commands)}")
-    return f"{option or 'value'} must be {' or '.join(known)}, got {value!r}" + _nearest(value, known)
+    of_model = f" for --model {model}" if option in _OF_EACH_MODEL and model is not None else ""
+    return f"{option or 'value'} must be {' or '.join(known)}{of_model}, got {value!r}" + _nearest(value, known)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

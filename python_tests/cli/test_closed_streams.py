@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FIT = ["som", "fit", "table.npy", "--rows", "3", "--cols", "3", "--epochs", "4", "--threads", "1", "--out", "run"]
+MAP = ["fit", "table.npy", "--model", "som", "--rows", "3", "--cols", "3", "--epochs", "4"]
+FIT = [*MAP, "--threads", "1", "--out", "run"]
 
 
 @pytest.fixture(autouse=True)

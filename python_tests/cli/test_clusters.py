@@ -15,7 +15,7 @@ import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.store import ResultFolder
 
-SMALL = ["fit", "--data", "digits", "--latent-dim", "8", "--accelerator", "cpu", "--out", "run"]
+SMALL = ["fit", "digits", "--latent-dim", "8", "--device", "cpu", "--out", "run"]
 
 
 def config(section: str, folder: str = "run") -> dict[str, Any]:
@@ -147,7 +147,7 @@ def test_hidden_sizes_ask_for_the_dense_network_of_large_images() -> None:
         (["--preset", "own-loss", "--soft-som", "0.1"], "--soft-som is for --codebook-update gradient"),
         (["--preset", "clusters", "--epochs", "2", "--warm-up-epochs", "2"], "--warm-up-epochs must be below --epochs"),
         (["--relabel-after", "9", "--epochs", "2"], "--relabel-after must be at most --epochs, got 9 of 2 epochs"),
-        (["--augmented-target"], "augmented_target must be False where images are left as they are"),
+        (["--augmented-target"], "--augmented-target must not be given where images are left as they are"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

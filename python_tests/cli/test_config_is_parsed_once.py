@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from somvae_ext.cli import main
-from somvae_ext.data.record import DataRecord
+from somvae_ext.data.record import DataRecord, RowsRecord
 from somvae_ext.estimators.map_record import MapRecord
 from somvae_ext.models import MODELS
 from somvae_ext.store import manifest
 
-FIT = ["fit", "--data", "digits", "--epochs", "1", "--threads", "1"]
-MAP = ["som", "fit", "table.npy", "--rows", "3", "--cols", "3", "--epochs", "4", "--quiet"]
+FIT = ["fit", "digits", "--epochs", "1", "--threads", "1"]
+MAP = ["fit", "table.npy", "--model", "som", "--rows", "3", "--cols", "3", "--epochs", "4", "--quiet"]
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_a_map_that_is_resumed(parsed: Counter[str], monkeypatch: pytest.MonkeyP
         interrupted.setattr("somvae_ext.som.training._record", stop_at_the_third())
         assert main([*MAP, "--out", "map"]) == 130
     parsed.clear()
-    assert main(["som", "fit", "--resume", "map", "--quiet"]) == 0
-    assert parsed == {"file": 1, "MapRecord": 1}
+    assert main(["fit", "--resume", "map", "--quiet"]) == 0
+    assert parsed == {"file": 1, "MapRecord": 1, RowsRecord.__name__: 1}
     assert Path("map/nodes.safetensors").is_file()
 
 

@@ -36,8 +36,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(0)
     np.save(path / "table.npy", generator.random((60, 3)))
     np.savetxt(path / "rows.csv", generator.random((20, 5)), delimiter=",", header="a,b,c,d,e", comments="")
-    model = ["fit", "--data", str(path / "rows.csv"), "--epochs", "2", "--rows", "2", "--cols", "2", "--threads", "1"]
-    grid = ["som", "fit", str(path / "table.npy"), "--rows", "3", "--cols", "4", "--epochs", "3", "--quiet"]
+    model = ["fit", str(path / "rows.csv"), "--epochs", "2", "--rows", "2", "--cols", "2", "--threads", "1"]
+    grid = ["fit", str(path / "table.npy"), "--model", "som", "--rows", "3", "--cols", "4", "--epochs", "3", "--quiet"]
     for name, seed in (("whole", "0"), ("other", "1")):
         for kind, command in (("model", model), ("map", grid)):
             assert main([*command, "--seed", seed, "--out", str(path / name / kind)]) == 0
@@ -67,7 +67,7 @@ def loaded(path: Path) -> int:
 def commands(folders: Path, kind: str) -> list[Callable[[Path], int]]:
     table, rows = str(folders / "table.npy"), str(folders / "rows.csv")
     if kind == "map":
-        return [loaded, lambda path: main(["som", "predict", str(path), table])]
+        return [loaded, lambda path: main(["predict", str(path), table])]
     return [
         loaded,
         lambda path: main(["predict", str(path), rows]),
@@ -222,4 +222,4 @@ def test_states_of_other_trainings_are_refused(folders: Path, tmp_path: Path, ou
         folder.save_checkpoint(3, folder.load_weights(), folder.load_state() | change, {})
         out.readouterr()
         assert main(["fit", "--resume", str(place), "--epochs", "4"]) == 2
-        assert f"somvae: fit: {place}: the checkpoint must" in out.readouterr().err
+        assert f"somvae: {place}: the checkpoint must" in out.readouterr().err

@@ -18,10 +18,10 @@ from somvae_ext.store import ResultFolder
 
 ROOT = Path(__file__).parents[2]
 FITS = {
-    "map": ["som", "fit", "table.npy", "--rows", "30", "--cols", "30", "--epochs", "60", "--quiet"],
-    "somvae": ["fit", "--data", "digits", "--preset", "ordered", "--epochs", "40", "--threads", "1"],
+    "map": ["fit", "table.npy", "--model", "som", "--rows", "30", "--cols", "30", "--epochs", "60", "--quiet"],
+    "somvae": ["fit", "digits", "--preset", "ordered", "--epochs", "40", "--threads", "1"],
 }
-RESUME = {"map": ["som", "fit", "--resume"], "somvae": ["fit", "--resume"]}
+RESUME = ["fit", "--resume"]
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_a_training_that_is_killed_twenty_times_ends_with_the_same_bits(kind: st
             if process.returncode == 0:  # it was faster
                 break
             kills += 1
-            process = start(*RESUME[kind], str(path))
+            process = start(*RESUME, str(path))
         code, errors = finish(process)
         assert code == 0 or "has completed" in errors
         got, expected = all_tensors(path), all_tensors(Path("whole"))
@@ -109,7 +109,7 @@ def test_a_killed_training_goes_on(kind: str) -> None:
     process = start(*FITS[kind], "--out", "run")
     kill(Path("run"), process, random.Random(1), while_writing=True)
     done = epochs_done(Path("run"))
-    process = start(*RESUME[kind], "run")
+    process = start(*RESUME, "run")
     wait_for_an_epoch(Path("run"), process)
     assert epochs_done(Path("run")) > done > 0
     process.kill()
@@ -118,7 +118,7 @@ def test_a_killed_training_goes_on(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "command"),
-    [("map", [*FITS["map"], "--out", "run", "--overwrite"]), ("somvae", [*RESUME["somvae"], "run"])],
+    [("map", [*FITS["map"], "--out", "run", "--overwrite"]), ("somvae", [*RESUME, "run"])],
     ids=["map that is overwritten", "somvae that is resumed"],
 )
 def test_the_second_of_two_writers_is_refused(kind: str, command: list[str]) -> None:
@@ -134,7 +134,7 @@ def test_the_second_of_two_writers_is_refused(kind: str, command: list[str]) -> 
 
 @pytest.mark.slow
 def test_one_of_two_writers_that_start_together_is_refused_twenty_times() -> None:
-    fit = ["som", "fit", "table.npy", "--rows", "30", "--cols", "30", "--epochs", "200", "--quiet", "--overwrite"]
+    fit = [*FITS["map"], "--epochs", "200", "--overwrite"]
     for _ in range(20):
         outcomes = sorted(finish(process) for process in [start(*fit, "--out", "run") for _ in range(2)])
         assert [code for code, _ in outcomes] == [0, 2]
@@ -151,7 +151,6 @@ def test_a_signal_ends_a_training_with_a_sentence(kind: str, number: int, code: 
     wait_for_an_epoch(Path("run"), process)
     process.send_signal(number)
     got, errors = finish(process)
-    command = "somvae som fit" if kind == "map" else "somvae fit"
-    expected = f"somvae: interrupted; run keeps the last complete epoch, and {command} --resume run goes on from there"
+    expected = "somvae: interrupted; run keeps the last complete epoch, and somvae fit --resume run goes on from there"
     assert (got, errors) == (code, expected)
     assert not list(Path("run").glob(".*.partial"))

@@ -17,7 +17,8 @@ from somvae_ext.models import MODELS, VAEConfig
 from somvae_ext.recipes import PRESETS, Preset
 from somvae_ext.store import ResultFolder
 
-TINY = ["fit", "--epochs", "1", "--accelerator", "cpu"]
+TINY = ["--epochs", "1", "--device", "cpu"]
+DIGITS = ["fit", "digits", *TINY]
 
 
 def write_table(name: str, rows: int = 40, *, label: bool = True) -> None:
@@ -30,7 +31,7 @@ def write_table(name: str, rows: int = 40, *, label: bool = True) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "somvae"])
 def test_every_model_trains_into_a_folder_of_its_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*TINY, "--model", name]) == 0
+    assert main([*DIGITS, "--model", name]) == 0
     folder = f"runs/{name}-digits"
     assert "270 samples of the test split" in capsys.readouterr().out
     assert config_of(folder)["model"]["name"] == name
@@ -48,7 +49,7 @@ def test_every_model_trains_into_a_folder_of_its_name(name: str, capsys: pytest.
 def test_presets_bring_their_model_their_recipe_and_their_split(model: str, preset: str) -> None:
     expected = PRESETS[model][preset]
     small = [] if "conv" in preset or model == "vqvae" else ["--image-size", "4"]
-    assert main([*TINY, "--model", model, "--preset", preset, "--out", "run", *small]) == 0
+    assert main([*DIGITS, "--model", model, "--preset", preset, "--out", "run", *small]) == 0
     config = config_of("run")
     recipe = expected.training | {"epochs": 1}
     assert {name: config["training"][name] for name in recipe} == recipe
@@ -66,7 +67,7 @@ def test_presets_bring_their_model_their_recipe_and_their_split(model: str, pres
 
 def test_options_go_before_the_preset() -> None:
     options = ["--model", "gumbel-vae", "--preset", "notebook", "--gamma", "3", "--num-categories", "12"]
-    assert main([*TINY, *options, "--hidden-sizes", "20", "10", "--batch-size", "500", "--out", "run"]) == 0
+    assert main([*DIGITS, *options, "--hidden-sizes", "20", "10", "--batch-size", "500", "--out", "run"]) == 0
     config = somvae_ext.load("run").config
     assert (config.objective, config.gamma, config.num_categories, config.hidden_sizes) == ("notebook", 3, 12, (20, 10))
     assert config_of("run")["training"]["batch_size"] == 500
@@ -75,22 +76,22 @@ def test_options_go_before_the_preset() -> None:
 def test_augmentation_comes_from_the_preset_and_options_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Preset(VAEConfig, {"max_shift": 2.0, "max_shear": 0.1})
     monkeypatch.setitem(PRESETS["vae"], "notebook", preset)
-    options = ["fit", "--model", "vae", "--preset", "notebook", "--max-shift", "0", "--max-scale", "0.2"]
+    options = ["fit", "digits", "--model", "vae", "--preset", "notebook", "--max-shift", "0", "--max-scale", "0.2"]
     training = configure(parse(options)["fit"]).record.training
     assert (training.max_shift, training.max_scale, training.max_shear) == (0.0, 0.2, 0.1)
 
 
 def test_images_are_brought_to_the_size_that_strided_convolutions_need() -> None:
     options = ["--network", "conv", "--hidden-sizes", "16", "--batch-size", "600"]
-    assert main([*TINY, "--model", "vae", *options, "--out", "run"]) == 0
+    assert main([*DIGITS, "--model", "vae", *options, "--out", "run"]) == 0
     assert somvae_ext.load("run").config.input_shape == (1, 16, 16)
 
 
 def test_a_table_is_trained_evaluated_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("table.csv")
     for model in ("vae", "conditional-vae", "moe-vae"):
-        options = ["--model", model, "--data", "table.csv", "--label-column", "kind", "--out", model]
-        assert main([*TINY, *options]) == 0, capsys.readouterr().err
+        options = ["--model", model, "--label-column", "kind", "--out", model]
+        assert main(["fit", "table.csv", *TINY, *options]) == 0, capsys.readouterr().err
         assert main(["evaluate", model]) == 0, capsys.readouterr().err
     assert somvae_ext.load("conditional-vae").config.num_classes == 3
 
@@ -107,7 +108,7 @@ def test_labels_that_do_not_count_the_classes_are_refused_by_the_conditional_vae
     labels: list[int], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("own.npz", x=np.random.default_rng(0).random((40, 4)), label=np.array(labels))
-    assert main([*TINY, "--model", "conditional-vae", "--data", "own.npz", "--out", "run"]) == 2
+    assert main(["fit", "own.npz", *TINY, "--model", "conditional-vae", "--out", "run"]) == 2
     error = capsys.readouterr().err
     assert "labels of the training data must count the classes from 0 on, without a gap, for --model " in error
     assert sentence in error
@@ -115,14 +116,14 @@ def test_labels_that_do_not_count_the_classes_are_refused_by_the_conditional_vae
 
 
 def test_what_does_not_fit_into_memory_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*TINY, "--model", "vae", "--out", "run"]) == 0
+    assert main([*DIGITS, "--model", "vae", "--out", "run"]) == 0
     capsys.readouterr()
     assert main(["sample", "run", "-n", str(10**12)]) == 2
     assert capsys.readouterr().err.startswith("somvae: there is not enough memory for this; ")
 
 
 def test_a_model_of_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*TINY, "--rows", "2", "--cols", "2", "--out", "run"]) == 0
+    assert main([*DIGITS, "--rows", "2", "--cols", "2", "--out", "run"]) == 0
     config = config_of("run")
     config["model"]["name"] = "autoencoder"
     write_config("run", config)
@@ -131,35 +132,50 @@ def test_a_model_of_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("arguments", "sentence"),
     [
-        (["--model", "vae", "--rows", "3"], "--rows is for somvae, and --model vae has no use for it"),
-        (["--temperature", "1"], "--temperature is for gumbel-vae, and --model somvae has no use for it"),
-        (["--model", "vae", "--revive"], "--revive is for models with a codebook, and --model vae has none"),
         (
-            ["--model", "gumbel-vae", "--gamma", "3"],
-            "objective must be 'dupont' or 'notebook' for gamma",
+            ["digits", "--model", "vae", "--rows", "3"],
+            "--rows is for som and somvae, and --model vae has no use for it",
         ),
-        (["--model", "vae", "--data", "own.npy", "--network", "conv"], "multiples of 16"),
-        (["--model", "vae", "--preset", "dupont"], "--preset must be notebook for --model vae, got 'dupont'"),
-        (["--model", "moe-vae", "--std", "0"], "MoEVAEConfig: std must be a finite number above 0, got 0.0"),
-        (["--model", "gumbel-vae", "--temperature", "0"], "temperature must be a finite number above 0, got 0.0"),
-        (["--model", "gumbel-vae", "--capacity-z", "-1"], "capacity_z must be a finite number of at least 0, got -1.0"),
-        (["--model", "vae", "--data", "digits-series"], "--model vae is for single samples, and digits-series holds"),
-        (["--model", "conditional-vae", "--data", "own.csv"], "--model conditional-vae needs the class of each sample"),
-        (["--split", "all", "--fold", "2"], "--fold is for --split folds, got --split all"),
-        (["--fold", "10"], "fold must be"),
-        (["--image-size", "0"], "image_size must be an integer of at least 1, got 0"),
-        (["--split", "half"], "--split must be holdout or all or folds, got 'half'"),
-        (["--model", "gan"], "--model must be somvae or vqvae or vae or conditional-vae or gumbel-vae or moe-vae, got"),
+        (["digits", "--temperature", "1"], "--temperature is for gumbel-vae, and --model somvae has no use for it"),
+        (
+            ["digits", "--model", "vae", "--revive"],
+            "--revive is for somvae and vqvae, and --model vae has no use for it",
+        ),
+        (
+            ["digits", "--model", "gumbel-vae", "--gamma", "3"],
+            "--objective must be 'dupont' or 'notebook' for --gamma",
+        ),
+        (["own.npy", "--model", "vae", "--network", "conv"], "multiples of 16"),
+        (["digits", "--model", "vae", "--preset", "dupont"], "--preset must be notebook for --model vae, got 'dupont'"),
+        (["digits", "--model", "moe-vae", "--std", "0"], "--std must be a finite number above 0, got 0.0"),
+        (
+            ["digits", "--model", "gumbel-vae", "--temperature", "0"],
+            "--temperature must be a finite number above 0, got 0.0",
+        ),
+        (
+            ["digits", "--model", "gumbel-vae", "--capacity-z", "-1"],
+            "--capacity-z must be a finite number of at least 0, got -1.0",
+        ),
+        (["digits-series", "--model", "vae"], "--model vae is for single samples, and digits-series holds"),
+        (["own.csv", "--model", "conditional-vae"], "--model conditional-vae needs the class of each sample"),
+        (["digits", "--split", "all", "--fold", "2"], "--fold is for --split folds, got --split all"),
+        (["digits", "--fold", "10"], "--fold must be"),
+        (["digits", "--image-size", "0"], "--image-size must be an integer of at least 1, got 0"),
+        (["digits", "--split", "half"], "--split must be holdout or all or folds, got 'half'"),
+        (
+            ["digits", "--model", "gan"],
+            "--model must be som or somvae or vqvae or vae or conditional-vae or gumbel-vae or moe-vae, got",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(
-    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_table("own.csv", label=False)
     np.save("own.npy", np.random.default_rng(0).random((40, 20, 20)))
-    assert main([*TINY, *options, "--out", "run"]) == 2
+    assert main(["fit", *arguments, *TINY, "--out", "run"]) == 2
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1

@@ -13,9 +13,10 @@ import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.store import ResultFolder
 
-SMALL = ["fit", "--rows", "3", "--cols", "4", "--latent-dim", "8", "--accelerator", "cpu", "--out", "run"]
+SMALL = ["--rows", "3", "--cols", "4", "--latent-dim", "8", "--device", "cpu", "--out", "run"]
+DIGITS = ["fit", "digits", *SMALL]
 STEPS = 40  # an epoch of the digits: 1,257 images in batches of 32
-SERIES = ["--data", "digits-series", "--num-series", "12", "--epochs", "1"]
+SERIES = ["fit", "digits-series", "--num-series", "12", "--epochs", "1"]
 
 
 def config(section: str) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def config(section: str) -> dict[str, Any]:
 
 
 def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of_the_training() -> None:
-    assert main([*SMALL, "--data", "digits", "--preset", "ordered", "--epochs", "2"]) == 0
+    assert main([*DIGITS, "--preset", "ordered", "--epochs", "2"]) == 0
     model = config("model")
     assert (model["codebook_update"], model["beta"]) == ("ema", None)
     assert model["sigma_steps"] == round(0.7 * 2 * STEPS)
@@ -33,7 +34,7 @@ def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of
 
 
 def test_a_larger_number_of_epochs_leaves_the_narrowing_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--data", "digits", "--preset", "ordered", "--epochs", "1"]) == 0
+    assert main([*DIGITS, "--preset", "ordered", "--epochs", "1"]) == 0
     assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
     assert config("model")["sigma_steps"] == round(0.7 * STEPS)
     assert somvae_ext.load("run").quantizer.num_updates.item() == 2 * STEPS
@@ -41,14 +42,14 @@ def test_a_larger_number_of_epochs_leaves_the_narrowing_of_a_resumed_run(capsys:
 
 def test_options_go_before_the_preset() -> None:
     options = ["--preset", "ordered", "--epochs", "1", "--sigma-final", "0.5", "--sigma-steps", "9"]
-    assert main([*SMALL, "--topology", "hexagonal", *options, "--alpha", "0.2", "--beta", "0"]) == 0
+    assert main([*DIGITS, "--topology", "hexagonal", *options, "--alpha", "0.2", "--beta", "0"]) == 0
     model = config("model")
     assert (model["sigma_final"], model["sigma_steps"], model["alpha"], model["beta"]) == (0.5, 9, 0.2, 0.0)
     assert "topographic_error_6" in ResultFolder.open("run").evaluations["test"]
 
 
 def test_series_are_ordered_by_default() -> None:
-    assert main([*SMALL, *SERIES]) == 0
+    assert main([*SERIES, *SMALL]) == 0
     assert config("model")["codebook_update"] == "ema"
     assert (config("model")["gamma"], config("model")["tau"]) == (1.8, 1.4)
     evaluation = ResultFolder.open("run").evaluations["test"]
@@ -61,36 +62,36 @@ def test_ones_own_series_are_ordered_by_default() -> None:
     for number in range(6):
         rows = torch.rand(8, 2, generator=generator).cumsum(dim=0)
         Path(f"series/{number}.csv").write_text("\n".join(f"{a:.4f},{b:.4f}" for a, b in rows.tolist()) + "\n")
-    assert main([*SMALL, "--data", "series", "--epochs", "2"]) == 0
+    assert main(["fit", "series", *SMALL, "--epochs", "2"]) == 0
     assert config("model")["codebook_update"] == "ema"
     assert config("model")["network"] == "dense"
 
 
 def test_averages_alone_ask_for_the_ordered_preset_and_another_preset_can_have_them_too() -> None:
-    assert main([*SMALL, "--data", "digits", "--codebook-update", "ema", "--epochs", "1"]) == 0
+    assert main([*DIGITS, "--codebook-update", "ema", "--epochs", "1"]) == 0
     assert (config("model")["alpha"], config("training")["max_rotation"]) == (0.05, 10.0)
     published = ["--preset", "published", "--codebook-update", "ema", "--network", "dense", "--overwrite"]
-    assert main([*SMALL, *SERIES, *published]) == 0
+    assert main([*SERIES, *SMALL, *published]) == 0
     assert (config("model")["alpha"], config("model")["beta"]) == (1.0, None)
 
 
 def test_a_map_of_the_samples_themselves_learns_by_gradients(capsys: pytest.CaptureFixture[str]) -> None:
     options = [option for option in SMALL if option not in ("--latent-dim", "8")]
-    assert main([*options, *SERIES, "--network", "identity"]) == 0
+    assert main([*SERIES, *options, "--network", "identity"]) == 0
     assert config("model")["codebook_update"] == "gradient"
-    assert main([*options, "--data", "digits", "--preset", "ordered", "--network", "identity", "--overwrite"]) == 2
+    assert main(["fit", "digits", *options, "--preset", "ordered", "--network", "identity", "--overwrite"]) == 2
     assert "network must not be 'identity'" in capsys.readouterr().err
 
 
 def test_codes_of_series_learn_by_gradients_where_that_is_asked_for() -> None:
-    assert main([*SMALL, *SERIES, "--codebook-update", "gradient", "--beta", "0.5"]) == 0
+    assert main([*SERIES, *SMALL, "--codebook-update", "gradient", "--beta", "0.5"]) == 0
     model = config("model")
     assert (model["codebook_update"], model["alpha"], model["beta"], model["decay"]) == ("gradient", 1.0, 0.5, None)
 
 
 def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
     options = ["--preset", "ordered", "--codebook-update", "gradient", "--epochs", "1", "--image-size", "16"]
-    assert main([*SMALL, "--data", "digits", *options]) == 0
+    assert main([*DIGITS, *options]) == 0
     model = config("model")
     assert (model["codebook_update"], model["network"], model["beta"]) == ("gradient", "small-conv", None)
     assert somvae_ext.load("run").config.som_weight == 0.9
@@ -100,7 +101,7 @@ def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
 def test_an_option_without_use_in_an_ordered_map_is_refused(
     option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*SMALL, *SERIES, option, value]) == 2
+    assert main([*SERIES, *SMALL, option, value]) == 2
     error = capsys.readouterr().err
     assert f"{option} is for --codebook-update gradient" in error
     assert not Path("run").exists()
@@ -110,12 +111,12 @@ def test_an_option_without_use_in_an_ordered_map_is_refused(
 def test_an_option_of_ordered_maps_is_refused_where_codes_learn_by_gradients(
     option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*SMALL, "--data", "digits", option, "0.5"]) == 2
+    assert main([*DIGITS, option, "0.5"]) == 2
     assert f"{option} is for --codebook-update ema" in capsys.readouterr().err
 
 
 def test_fields_that_a_config_lacks_have_their_defaults() -> None:
-    assert main([*SMALL, "--data", "digits", "--epochs", "1"]) == 0
+    assert main([*DIGITS, "--epochs", "1"]) == 0
     whole = config_of("run")
     for name in ("codebook_update", "decay", "sigma_initial", "sigma_final", "sigma_steps"):
         del whole["model"][name]

@@ -16,7 +16,8 @@ from somvae_ext.cli.pictures import _curves
 from somvae_ext.cli.sample import _draw, _side_by_side
 from somvae_ext.store import ResultFolder
 
-FIT = ["fit", "--data", "digits", "--epochs", "1", "--batch-size", "128", "--accelerator", "cpu", "--threads", "1"]
+QUICK = ["--epochs", "1", "--batch-size", "128", "--device", "cpu", "--threads", "1"]
+FIT = ["fit", "digits", *QUICK]
 SIZES = {
     "somvae": ["--rows", "2", "--cols", "3", "--latent-dim", "4"],
     "vqvae": ["--num-codes", "6", "--latent-dim", "4", "--hidden-sizes", "8"],
@@ -97,7 +98,7 @@ def test_plot_draws_into_another_folder_and_replaces_nothing_there_unasked(
 
 def test_frames_of_series_are_drawn_too() -> None:
     sizes = ["--rows", "2", "--cols", "2", "--latent-dim", "4", "--num-series", "20", "--out", "run"]
-    assert main([*FIT, "--data", "digits-series", *sizes]) == 0
+    assert main(["fit", "digits-series", *QUICK, *sizes]) == 0
     assert pictures_in(Path("run")).keys() == ALWAYS | {"contingency", "map", "transitions"}
 
 
@@ -125,8 +126,8 @@ def test_samples_of_several_codes_have_no_table_of_clusters() -> None:
 def test_of_data_that_are_no_images_none_are_drawn() -> None:
     rows = [f"{value},{-value},{value % 2}" for value in range(40)]
     Path("table.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
-    arguments = ["--data", "table.csv", "--label-column", "kind", "--out", "run"]
-    assert main([*FIT, *SIZES["gumbel-vae"], "--model", "gumbel-vae", *arguments]) == 0
+    options = ["--model", "gumbel-vae", "--label-column", "kind", "--out", "run"]
+    assert main(["fit", "table.csv", *QUICK, *SIZES["gumbel-vae"], *options]) == 0
     assert pictures_in(Path("run")).keys() == {"contingency", "curves", "iterations"}
 
 
@@ -232,7 +233,7 @@ def test_mistakes_are_answered_by_a_sentence(
 
 def test_samples_that_are_no_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     Path("table.csv").write_text("a,b\n" + "\n".join(f"{value},{-value}" for value in range(40)) + "\n")
-    assert main([*FIT, *SIZES["vae"], "--model", "vae", "--data", "table.csv", "--out", "run"]) == 0
+    assert main(["fit", "table.csv", *QUICK, *SIZES["vae"], "--model", "vae", "--out", "run"]) == 0
     capsys.readouterr()
     assert main(["sample", "run"]) == 2
     assert "run: must be the run of a model of images, but its samples have shape [2]" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def in_a_folder_with_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def write_run(model_name: str, *, config: dict[str, Any] | None = None, **data_options: Any) -> Any:
     """The folder ``run`` as ``somvae fit`` leaves it, with weights that are drawn; returns its model."""
     data = {"name": "images.npz", "root": "data", "seed": 0, "recipe": "published", "num_series": None} | data_options
-    data = {"kind": None, "label_column": None, "split": "holdout", "fold": 0, "image_size": None} | data
+    data = {"kind": None, "split": "holdout", "fold": 0, "image_size": None} | data
     model_type: Any = MODELS[model_name]
     splits = clamp_splits(model_type, load(data["name"], **{key: data[key] for key in data if key != "name"}))
     torch.manual_seed(0)

@@ -20,9 +20,9 @@ from somvae_ext.store import ResultFolder
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("two_commands.py")
-SOMVAE = ["fit", "--data", "images.npy", "--epochs", "2", "--threads", "1", "--accelerator", "cpu"]
+SOMVAE = ["fit", "images.npy", "--epochs", "2", "--threads", "1", "--device", "cpu"]
 VQVAE = [*SOMVAE, "--model", "vqvae"]
-MAP = ["som", "fit", "table.csv", "--rows", "5", "--cols", "6", "--label-column", "class", "--threads", "1"]
+MAP = ["fit", "table.csv", "--model", "som", "--rows", "5", "--cols", "6", "--label-column", "class", "--threads", "1"]
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_an_interrupted_training_of_two_processes_goes_on_with_two() -> None:
     whole, _ = trained(2, *SOMVAE)
     first = run(2, *SOMVAE, "--epochs", "1", "--out", "parts")
     assert first.returncode == 0, first.stderr[-3000:]
-    resumed = run(2, "fit", "--resume", "parts", "--epochs", "2", "--accelerator", "cpu")
+    resumed = run(2, "fit", "--resume", "parts", "--epochs", "2", "--device", "cpu")
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     for name, value in whole.load_weights().items():
         assert ResultFolder.open("parts").load_weights()[name].equal(value)
@@ -108,13 +108,13 @@ def test_what_one_process_refuses_is_said_once() -> None:
     done = run(2, *SOMVAE, "--out", "full")
     assert done.returncode != 0
     sentences = [line for line in done.stderr.splitlines() if line.startswith("somvae: ")]
-    assert sentences == ["somvae: full is not empty; choose another folder, or set overwrite"]
+    assert sentences == ["somvae: full is not empty; choose another folder, or set --overwrite"]
     assert os.listdir("full") == ["notes.txt"]
 
 
 def test_rules_that_need_all_rows_at_once_are_refused() -> None:
     np.save("table.npy", np.random.default_rng(0).random((30, 3)))
-    done = run(2, "som", "fit", "table.npy", "--algorithm", "minibatch")
+    done = run(2, "fit", "table.npy", "--model", "som", "--algorithm", "minibatch")
     assert "somvae: --algorithm must be batch under torchrun, got minibatch" in done.stderr
     assert not Path("runs").exists()
 
@@ -151,7 +151,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def endless(kind: str) -> Iterator[Running]:
     if kind == "map":
         np.save("table.npy", np.random.default_rng(0).random((20_000, 20), dtype=np.float32))
-        command = ["som", "fit", "table.npy", "--epochs", "100000", "--threads", "1"]
+        command = ["fit", "table.npy", "--model", "som", "--epochs", "100000", "--threads", "1"]
     else:
         command = [*SOMVAE, "--epochs", "100000"]
     logs = ["--redirects", "3", "--log-dir", "logs"]
@@ -166,10 +166,7 @@ def endless(kind: str) -> Iterator[Running]:
         torchrun.wait()
 
 
-INTERRUPTED = {
-    "somvae": "somvae: interrupted; run keeps the last complete epoch, and somvae fit --resume run goes on from there",
-    "map": "somvae: interrupted; run keeps the last complete epoch, and somvae som fit --resume run goes on from there",
-}
+INTERRUPTED = "somvae: interrupted; run keeps the last complete epoch, and somvae fit --resume run goes on from there"
 
 
 def test_ctrl_c_in_all_processes_is_answered_by_the_first() -> None:
@@ -177,7 +174,7 @@ def test_ctrl_c_in_all_processes_is_answered_by_the_first() -> None:
     with endless("somvae") as running:
         for pid in (*running.pids, running.torchrun.pid):
             os.kill(pid, signal.SIGINT)
-        assert running.outcome() == [(130, [INTERRUPTED["somvae"]]), (130, [])]
+        assert running.outcome() == [(130, [INTERRUPTED]), (130, [])]
 
 
 def test_a_signal_to_the_second_process_ends_the_first_with_a_sentence() -> None:
@@ -191,4 +188,4 @@ def test_a_signal_to_the_first_process_ends_the_second_in_silence() -> None:
     with endless("map") as running:
         running.torchrun.send_signal(signal.SIGSTOP)
         os.kill(running.pids[0], signal.SIGTERM)
-        assert running.outcome() == [(143, [INTERRUPTED["map"]]), (2, [])]
+        assert running.outcome() == [(143, [INTERRUPTED]), (2, [])]

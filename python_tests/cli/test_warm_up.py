@@ -12,8 +12,8 @@ import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.store import ResultFolder
 
-SMALL = ["fit", "--data", "digits", "--rows", "3", "--cols", "4", "--latent-dim", "8", "--hidden-sizes", "16"]
-RUN = [*SMALL, "--accelerator", "cpu", "--out", "run"]
+SMALL = ["fit", "digits", "--rows", "3", "--cols", "4", "--latent-dim", "8", "--hidden-sizes", "16"]
+RUN = [*SMALL, "--device", "cpu", "--out", "run"]
 STEPS = 40  # an epoch of the digits: 1,257 images in batches of 32
 
 
@@ -57,5 +57,5 @@ def test_a_run_is_not_resumed_to_end_with_its_warm_up(
 
 
 def test_other_models_have_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "--model", "vae", "--warm-up-epochs", "1"]) != 0
+    assert main(["fit", "digits", "--model", "vae", "--warm-up-epochs", "1"]) != 0
     assert "--warm-up-epochs is for somvae, and --model vae has no use for it" in capsys.readouterr().err

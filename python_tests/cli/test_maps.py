@@ -1,4 +1,4 @@
-"""``somvae som``: what it makes of files, what it leaves behind, and what it says about mistakes."""
+"""Maps from the shell: results for each file type, the folder's contents, and what mistakes are answered with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sklearn.cluster import AgglomerativeClustering
 import somvae_ext
 from somvae_ext import Grid, plotting
 from somvae_ext.cli import main
-from somvae_ext.cli.som.plot import _clusterer
+from somvae_ext.cli.plot_map import _clusterer
 from somvae_ext.data import tables
 from somvae_ext.estimators import SOM
 from somvae_ext.som import Metric
@@ -34,7 +34,7 @@ SMALL = ["--rows", "3", "--cols", "4", "--epochs", "3", "--quiet", "--overwrite"
 
 
 def fit(data: str, *options: str) -> int:
-    return main(["som", "fit", data, *SMALL, *options])
+    return main(["fit", data, "--model", "som", *SMALL, *options])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def predicted(path: str = "out.csv") -> list[dict[str, str]]:
 
 
 def nodes(data: str) -> list[int]:
-    assert main(["som", "predict", "map", data, "-o", "out.csv"]) == 0
+    assert main(["predict", "map", data, "-o", "out.csv"]) == 0
     return [int(row["node"]) for row in predicted()]
 
 
@@ -134,7 +134,7 @@ def test_pictures_of_a_map_are_in_its_own_metric(frame: pd.DataFrame, monkeypatc
     plot_u_matrix = plotting.plot_u_matrix
     monkeypatch.setattr(plotting, "plot_u_matrix", record)
     assert fit(write(frame, "table.csv"), "--label-column", "kind", "--metric", "minkowski", "--p", "3") == 0
-    assert main(["som", "plot", "map", "--clusters", "2"]) == 0
+    assert main(["plot", "map", "--clusters", "2"]) == 0
     for axes, metric in drawn:
         assert (metric.distance, metric.p) == ("minkowski", 3)
         assert axes.child_axes[0].get_ylabel() == "minkowski distance\n(nodes: to 8 neighbours)"
@@ -192,7 +192,7 @@ def test_missing_values_are_left_out_where_that_is_asked_for(
     line = " (line 5)" if name.endswith(".csv") else ""
     assert capsys.readouterr().err == (
         f"somvae: {name}: values must be finite float32 numbers, got NaN in row 3{line}, column {column} (rows count "
-        "from 0); fill the gap, or set --missing ignore\n"
+        "from 0); fill the gap, or set --missing drop, --missing mean or, for a map, --missing ignore\n"
     )
     assert not Path("map").exists()
     assert fit(name, "--missing", "ignore") == 0
@@ -217,14 +217,14 @@ def test_columns_are_known_by_their_names_and_labels_may_be_absent_or_empty(
     assert nodes(write(frame, "table.npy")) == expected
     capsys.readouterr()
     write(frame.rename(columns={"depth": "deepness"}).assign(extra=1), "other.csv")
-    assert main(["som", "predict", "map", "other.csv"]) == 2
+    assert main(["predict", "map", "other.csv"]) == 2
     assert capsys.readouterr().err == (
-        "somvae: other.csv: columns must be those that map was trained on, in any order, got a table without 'depth' "
+        "somvae: other.csv: columns must be those of the training data, in any order, got a table without 'depth' "
         "and with the unknown 'deepness', 'extra'\n"
     )
     np.save("wide.npy", np.zeros((5, 4)))
-    assert main(["som", "predict", "map", "wide.npy"]) == 2
-    assert "wide.npy: rows must have 3 features, as those that map was trained on, got 4" in capsys.readouterr().err
+    assert main(["predict", "map", "wide.npy"]) == 2
+    assert "wide.npy: rows must have 3 features, as the training data had, got 4" in capsys.readouterr().err
 
 
 def test_predictions_go_to_standard_output_or_replace_a_file_only_when_complete(
@@ -232,16 +232,16 @@ def test_predictions_go_to_standard_output_or_replace_a_file_only_when_complete(
 ) -> None:
     fit(write(frame, "table.csv"), "--label-column", "kind")
     capsys.readouterr()
-    assert main(["som", "predict", "map", "table.csv"]) == 0
+    assert main(["predict", "map", "table.csv"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("index,node,row,column,distance\n0,")
     assert printed.count("\n") == 61
     Path("out.csv").write_text("earlier")
     write(frame.assign(depth=np.nan), "broken.csv")
-    assert main(["som", "predict", "map", "broken.csv", "-o", "out.csv"]) == 2
-    assert "map was trained with --missing error, so fill the gap" in capsys.readouterr().err
+    assert main(["predict", "map", "broken.csv", "-o", "out.csv"]) == 2
+    assert "the training data had no gaps, so fill it" in capsys.readouterr().err
     assert Path("out.csv").read_text() == "earlier"
-    assert main(["som", "predict", "map", "table.csv", "-o", "nowhere/out.csv"]) == 2
+    assert main(["predict", "map", "table.csv", "-o", "nowhere/out.csv"]) == 2
     assert "a file in a folder that exists, but nowhere does not" in capsys.readouterr().err
 
 
@@ -257,16 +257,16 @@ def test_every_picture_that_map_and_options_allow_is_drawn(
     fit(write(frame, "table.csv"), "--label-column", "kind", *topology)
     assert table(capsys.readouterr().out)["pictures"] == "map/hits.png, map/u_matrix.png"
     assert all(is_a_picture(f"map/{name}.png") for name in ("hits", "u_matrix"))
-    assert main(["som", "plot", "map"]) == 0
+    assert main(["plot", "map"]) == 0
     plain = ["hits", "u_matrix", "component_planes", "labels", "rgb"]
     assert capsys.readouterr().out.split() == [f"map/{name}.png" for name in plain]
     options = ["--clusters", "3", "--image-shape", "1", "3", "--features", "depth", "0"]
-    assert main(["som", "plot", "map", "--out", "pictures", *options]) == 0
+    assert main(["plot", "map", "--out", "pictures", *options]) == 0
     assert {path.stem for path in Path("pictures").iterdir()} == {*plain, "clusters", "codebook_images"}
     assert all(is_a_picture(str(path)) for path in Path("pictures").iterdir())
-    assert main(["som", "plot", "map", "--out", "pictures", "--kind", "rgb"]) == 2
+    assert main(["plot", "map", "--out", "pictures", "--kind", "rgb"]) == 2
     assert "pictures/rgb.png is there already" in capsys.readouterr().err
-    assert main(["som", "plot", "map", "--out", "pictures", "--kind", "rgb", "hits", "--overwrite"]) == 0
+    assert main(["plot", "map", "--out", "pictures", "--kind", "rgb", "hits", "--overwrite"]) == 0
 
 
 def test_colours_of_images_come_last() -> None:
@@ -275,7 +275,7 @@ def test_colours_of_images_come_last() -> None:
     red[10:, ..., 1] = 1
     np.save("images.npy", red.reshape(20, -1))
     assert fit("images.npy", "--scaling", "none", "--rows", "1", "--cols", "2", "--sigma-final", "0.1") == 0
-    assert main(["som", "plot", "map", "--kind", "codebook_images", "--image-shape", "2", "2", "3"]) == 0
+    assert main(["plot", "map", "--kind", "codebook_images", "--image-shape", "2", "2", "3"]) == 0
     pixels = imread("map/codebook_images.png")[..., :3].reshape(-1, 3)
     pure = [bool((np.abs(pixels - color) < 0.01).all(axis=1).mean() > 0.2) for color in ((1, 0, 0), (0, 1, 0))]
     assert pure == [True, True]
@@ -286,14 +286,25 @@ def test_a_map_is_not_overwritten_unasked_and_repeats_itself(
     frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(frame, "table.csv")
-    command = ["som", "fit", "table.csv", "--label-column", "kind", "--epochs", "2", "--quiet", "--algorithm"]
+    command = [
+        "fit",
+        "table.csv",
+        "--model",
+        "som",
+        "--label-column",
+        "kind",
+        "--epochs",
+        "2",
+        "--quiet",
+        "--algorithm",
+    ]
     assert main([*command, "minibatch"]) == 0
     first = contents("runs/som-table")
     assert main([*command, "batch"]) == 2
     assert "runs/som-table is not empty" in capsys.readouterr().err
     assert main([*command, "minibatch", "--overwrite"]) == 0
     assert contents("runs/som-table") == first
-    main(["som", "plot", "runs/som-table"])
+    main(["plot", "runs/som-table"])
     before = contents("runs/som-table")
     for mistake in (["--sigma-final", "0"], ["--init", "kmeans"], ["--missing", "ignore", "--rows", "0"]):
         assert main([*command, "batch", "--overwrite", *mistake]) == 2
@@ -302,26 +313,20 @@ def test_a_map_is_not_overwritten_unasked_and_repeats_itself(
     assert not Path("runs/som-table/labels.png").exists()  # of the earlier map
 
 
-def test_maps_and_models_are_told_apart(frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_replaces_a_map_only_where_that_is_asked_for(
+    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(frame, "table.csv")
-    run = ["fit", "--data", "table.csv", "--label-column", "kind", "--rows", "2", "--cols", "2", "--epochs", "1"]
-    run += ["--latent-dim", "4", "--accelerator", "cpu", "--overwrite", "--out"]
-    assert main([*run, "run"]) == 0
     assert fit("table.csv", "--label-column", "kind") == 0
-    capsys.readouterr()
-    for command, sentence in (
-        (["evaluate", "map"], "map must hold a trained model, but it holds a map"),
-        (["fit", "--resume", "map"], "map must hold a trained model, but it holds a map"),
-        (["som", "plot", "run"], "run must hold a trained map, but it holds a model"),
-        (["som", "fit", "--resume", "run"], "run must hold a trained map, but it holds a model"),
-    ):
-        assert main(command) == 2
-        assert sentence in capsys.readouterr().err
-    assert main([option for option in [*run, "map"] if option != "--overwrite"]) == 2
+    model = ["fit", "table.csv", "--label-column", "kind", "--rows", "2", "--cols", "2", "--epochs", "1"]
+    model += ["--latent-dim", "4", "--device", "cpu", "--out", "map"]
+    assert main(model) == 2
     assert "map is not empty" in capsys.readouterr().err
-    assert main([*run, "map"]) == 0  # --overwrite replaces either by the other
+    assert main([*model, "--overwrite"]) == 0
     assert ResultFolder.open("map").kind == "model"
     assert "nodes.safetensors" not in contents("map")
+    assert fit("table.csv", "--label-column", "kind") == 0  # and the other way round
+    assert ResultFolder.open("map").kind == "map"
 
 
 def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
@@ -382,7 +387,7 @@ def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
         ),
     ):
         change()
-        for command in (["som", "predict", "map", "table.csv"], ["som", "plot", "map"]):
+        for command in (["predict", "map", "table.csv"], ["plot", "map"]):
             assert main(command) == 2
             printed = capsys.readouterr()
             assert printed.out == ""
@@ -390,7 +395,7 @@ def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
             assert printed.err.count("\n") == 1
         for name, content in whole.items():
             Path("map", name).write_bytes(content)
-    assert main(["som", "plot", "map"]) == 0
+    assert main(["plot", "map"]) == 0
 
 
 @pytest.fixture
@@ -416,11 +421,11 @@ def test_an_interrupted_map_goes_on_and_ends_like_an_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(ResultFolder, "save_checkpoint", interrupted)
         assert fit("table.csv", "--label-column", "kind", "--epochs", "4") == 130
-    sentence = "map keeps the last complete epoch, and somvae som fit --resume map goes on from there"
+    sentence = "map keeps the last complete epoch, and somvae fit --resume map goes on from there"
     assert capsys.readouterr().err == f"somvae: interrupted; {sentence}\n"
-    assert main(["som", "predict", "map", "table.csv"]) == 2
+    assert main(["predict", "map", "table.csv"]) == 2
     assert "map must hold a complete map, but its training was interrupted after epoch 2" in capsys.readouterr().err
-    assert main(["som", "fit", "--resume", "map", "--quiet"]) == 0
+    assert main(["fit", "--resume", "map", "--quiet"]) == 0
     capsys.readouterr()
     whole, resumed = somvae_ext.load("whole"), somvae_ext.load("map")
     assert np.array_equal(resumed.som.codebook_, whole.som.codebook_)
@@ -445,7 +450,7 @@ def test_a_map_goes_on_only_with_its_own_data_and_options(
         patch.setattr(ResultFolder, "save_checkpoint", interrupted)
         assert fit("table.csv", "--label-column", "kind") == 130
     Path("map/state-2.safetensors").write_bytes(b"")
-    resume = ["som", "fit", "--resume", "map", "--quiet"]
+    resume = ["fit", "--resume", "map", "--quiet"]
     for options, sentence in (
         (["--rows", "4"], "--resume goes on with the options of the map, so --rows must not be given"),
         (["--seed", "1"], "--resume goes on with the options of the map, so --seed must not be given"),
@@ -455,7 +460,7 @@ def test_a_map_goes_on_only_with_its_own_data_and_options(
         capsys.readouterr()
         assert main([*resume, *options]) == 2
         assert sentence in capsys.readouterr().err
-    assert main(["som", "fit", "table.csv", "--resume", "map"]) == 2
+    assert main(["fit", "table.csv", "--resume", "map"]) == 2
     assert "so DATA must not be given" in capsys.readouterr().err
     write(frame.assign(height=frame["height"] + 1), "table.csv")
     assert main([*resume, "--from-epoch", "1"]) == 2
@@ -475,9 +480,9 @@ def test_a_complete_map_whose_last_epoch_is_damaged_goes_on_from_the_one_before_
     before = contents("map")
     Path("map/weights-3.safetensors").write_bytes(b"")
     capsys.readouterr()
-    assert main(["som", "predict", "map", "table.csv"]) == 2
+    assert main(["predict", "map", "table.csv"]) == 2
     assert "the checkpoint of epoch 2 is whole" in capsys.readouterr().err
-    assert main(["som", "fit", "--resume", "map", "--from-epoch", "2", "--quiet"]) == 0
+    assert main(["fit", "--resume", "map", "--from-epoch", "2", "--quiet"]) == 0
     assert contents("map") == before
 
 
@@ -486,12 +491,10 @@ FILES = {
     "kinds.csv": "height,weight,kind\n" + "1,2,a\n2,3,b\n" * 4,
     "empty.csv": "",
     "names.csv": "height,weight\n",
-    "index.csv": ",height\n0,1\n1,2\n",
-    "twice.csv": "height,height\n0,1\n1,2\n",
     "hollow.csv": "height,weight\n1,\n2,\n",
-    "barren.csv": "height,weight\n1,2\n,NaN\n",
+    "barren.csv": "height,weight\n1,2\n,NaN\n3,4\n",
     "huge.csv": "height,weight\n1,1e300\n2,3\n",
-    "rows.txt": "1,2\n",
+    "sheet.xlsx": "",
     "rows.parquet": "no parquet",
     "rows.npy": "no array",
 }
@@ -501,39 +504,40 @@ FILES = {
     ("arguments", "sentence"),
     [
         (["nowhere.csv"], "nowhere.csv: no such file"),
-        (["rows.txt"], "rows.txt: must be a .csv, .npy or .parquet file, got '.txt'"),
-        (["."], "must be a .csv, .npy or .parquet file, got a folder"),
-        (["text.csv"], "column 'name' must hold numbers, got 'anna' in row 0 (line 2)"),
-        (["text.parquet"], "column 'name' must hold numbers, got str"),
+        (["sheet.xlsx"], "or a folder of series, got '.xlsx'; save the sheet as CSV"),
+        (["hollow"], "hollow: must hold a .npy file or a table for each series, got neither"),
+        (["text.csv"], "column 'name' must hold numbers, got 'anna' and 'otto', first in row 0 (line 2)"),
+        (["text.parquet"], "column 'name' must hold numbers, got 'anna' and 'otto', first in row 0"),
         (["kinds.csv", "--label-column", "sort"], "must be one of its columns height, weight, kind, got 'sort'"),
         (["text.parquet", "--label-column", "sort"], "must be one of its columns height, name, got 'sort'"),
-        (["ok.npy", "--label-column", "sort"], "--label-column names a column of .csv and .parquet files, got a .npy"),
+        (["ok.npy", "--label-column", "sort"], "--label-column must not be set for a .npy file, whose columns have"),
         (["empty.csv"], "must hold at least one row, got an empty file"),
         (["names.csv"], "must hold at least one row, got only a line of names"),
-        (["empty.parquet"], "must hold at least one row and one column of numbers, got 0 rows and 1 columns"),
+        (["empty.parquet"], "must hold at least one row, got none"),
         (["empty.npy"], "must have shape [N, D] with at least one row and one feature, got [0, 3]"),
         (["rows.npy"], "rows.npy: must be an array of numbers that numpy.save wrote, got something else"),
         (["rows.parquet"], "rows.parquet: must be a Parquet file, got something else"),
-        (["cube.npy"], "got [4, 2, 2]; flatten images with x.reshape(len(x), -1)"),
+        (["flat.npy"], "flat.npy: static data must have 2 axes [N, F] to 4 [N, C, H, W], got shape [4]"),
         (["text.npy"], "text.npy: must hold numbers, got dtype <U1"),
-        (["index.csv"], "every column must have a name, got none for column 0"),
-        (["twice.csv"], "columns must have different names, got 'height' 2 times"),
         (["hollow.csv", "--missing", "ignore"], "every column must hold at least one value, got none in column"),
         (["barren.csv", "--missing", "ignore"], "every row must hold at least one value, got none in row 1 (line 3)"),
         (["huge.csv", "--missing", "ignore"], "got 1e+300 in row 0 (line 2), column 'weight'"),
         (["ok.npy", "--init", "kmeans"], "--init kmeans needs a row for each of the 10 x 10 nodes, got 4"),
-        (["ok.npy", "--rows", "0"], "rows must be a positive integer, got 0"),
-        (["ok.npy", "--epochs", "-1"], "n_epochs must be an integer of at least 1, got -1"),
-        (["ok.npy", "--batch-size", "0"], "batch_size must be an integer of at least 1, got 0"),
+        (["ok.npy", "--rows", "0"], "--rows must be a positive integer, got 0"),
+        (["ok.npy", "--epochs", "-1"], "--epochs must be an integer of at least 1, got -1"),
+        (["ok.npy", "--batch-size", "0"], "--batch-size must be an integer of at least 1, got 0"),
         (["ok.npy", "--topology", "hexagonal", "--periodic", "--rows", "3"], "rows must be even"),
-        (["ok.npy", "--neighborhood", "mexican_hat"], "neighborhood must not be 'mexican_hat' with algorithm='batch'"),
-        (["ok.npy", "--metric", "minkowski", "--p", "0.5"], "p must be from 1 to 64, got 0.5"),
+        (
+            ["ok.npy", "--neighborhood", "mexican_hat"],
+            "--neighborhood must not be 'mexican_hat' with --algorithm batch, because",
+        ),
+        (["ok.npy", "--metric", "minkowski", "--p", "0.5"], "--p must be from 1 to 64, got 0.5"),
         (["ok.npy", "--metric", "euclid"], "did you mean euclidean?"),
         (["ok.npy", "--rowz", "1"], "unknown option --rowz; did you mean --rows?"),
         (["ok.npy", "--rows", "many"], "--rows must be an integer, got 'many'"),
         (["ok.npy", "--seed", "-1"], "--seed must be an integer from 0 to 4294967295, got -1"),
         (["ok.npy", "--threads", "0"], "--threads must be at least 1, got 0"),
-        (["ok.npy", "--device", "tpu"], "--device must be cpu, cuda or cuda:N, got 'tpu'"),
+        (["ok.npy", "--device", "tpu"], "--device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (["ok.npy", "--device", "cuda:99"], "--device cuda:99 needs a GPU that torch can use, got"),
         (["ok.npy", "--out", "text.csv"], "text.csv must be a folder, but a file is there"),
         (["ok.npy", "--out", "text.csv/map"], "text.csv/map must be in a folder, but"),
@@ -548,12 +552,13 @@ def test_a_mistake_is_answered_with_one_sentence_before_anything_is_written(
         Path(name).write_text(content)
     np.save("ok.npy", np.random.default_rng(0).normal(size=(4, 3)))
     np.save("empty.npy", np.zeros((0, 3)))
-    np.save("cube.npy", np.zeros((4, 2, 2)))
+    np.save("flat.npy", np.zeros(4))
+    Path("hollow").mkdir()
     np.save("text.npy", np.array([["a"]]))
     pd.DataFrame({"height": [1, 2], "name": ["anna", "otto"]}).to_parquet("text.parquet")
     pd.DataFrame({"height": np.zeros(0)}).to_parquet("empty.parquet")
     before = set(Path().iterdir())
-    assert main(["som", "fit", *arguments]) == 2
+    assert main(["fit", *arguments, "--model", "som"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("somvae: ")
@@ -565,22 +570,20 @@ def test_a_mistake_is_answered_with_one_sentence_before_anything_is_written(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["som"], "the command is missing; known are fit, plot, predict"),
-        (["som", "fitt"], "did you mean fit?"),
-        (["som", "plot"], "MAP is missing"),
-        (["som", "predict", "map"], "DATA is missing"),
-        (["som", "predict", "nowhere", "x.npy"], "nowhere must be the folder of a trained map or model, but it has no"),
-        (["som", "plot", "map", "--kind", "hit"], "did you mean hits?"),
-        (["som", "plot", "map", "--kind", "labels"], "needs a map trained with --label-column, but map has no labels"),
-        (["som", "plot", "map", "--kind", "clusters"], "--clusters must be from 2 to the map's 12 nodes, got none"),
-        (["som", "plot", "map", "--clusters", "13"], "--clusters must be from 2 to the map's 12 nodes, got 13"),
-        (["som", "plot", "map", "--clusters", "2", "--kind", "rgb"], "--clusters is for --kind clusters"),
-        (["som", "plot", "map", "--image-shape", "8", "8"], "with the 70 features of the map in all, got 8 8"),
-        (["som", "plot", "map", "--image-shape", "8", "x"], "--image-shape must be an integer, got 'x'"),
-        (["som", "plot", "map", "--image-shape"], "--image-shape needs a value, got none"),
-        (["som", "plot", "map", "--features", "70"], "--features must be a number from 0 to 69, got '70'"),
-        (["som", "plot", "map", "--kind", "component_planes"], "needs --features for more than 64 features, got 70"),
-        (["som", "plot", "map", "--out", "rows.npy"], "--out rows.npy must be a folder, but a file is there"),
+        (["plot"], "RUN is missing"),
+        (["predict", "map"], "DATA is missing"),
+        (["predict", "nowhere", "x.npy"], "nowhere must be the folder of a trained map or model, but it has no"),
+        (["plot", "map", "--kind", "hit"], "did you mean hits?"),
+        (["plot", "map", "--kind", "labels"], "needs a map trained with --label-column, but map has no labels"),
+        (["plot", "map", "--kind", "clusters"], "--clusters must be from 2 to the map's 12 nodes, got none"),
+        (["plot", "map", "--clusters", "13"], "--clusters must be from 2 to the map's 12 nodes, got 13"),
+        (["plot", "map", "--clusters", "2", "--kind", "rgb"], "--clusters is for --kind clusters"),
+        (["plot", "map", "--image-shape", "8", "8"], "with the 70 features of the map in all, got 8 8"),
+        (["plot", "map", "--image-shape", "8", "x"], "--image-shape must be an integer, got 'x'"),
+        (["plot", "map", "--image-shape"], "--image-shape needs a value, got none"),
+        (["plot", "map", "--features", "70"], "--features must be a number from 0 to 69, got '70'"),
+        (["plot", "map", "--kind", "component_planes"], "needs --features for more than 64 features, got 70"),
+        (["plot", "map", "--out", "rows.npy"], "--out rows.npy must be a folder, but a file is there"),
     ],
 )
 def test_a_mistake_with_a_map_is_answered_with_one_sentence(
@@ -613,7 +616,7 @@ def test_too_little_memory_is_answered_with_one_sentence(
     assert capsys.readouterr().err == (
         "somvae: a map of 3 x 4 nodes of this data does not fit into memory; choose smaller --rows and --cols\n"
     )
-    assert main(["som", "fit", "rows.npy", *(option for option in SMALL if option != "--overwrite")]) == 0
+    assert main(["fit", "rows.npy", "--model", "som", *(option for option in SMALL if option != "--overwrite")]) == 0
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -624,13 +627,15 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame: pd.DataFrame) -> None:
     write(frame, "table.csv")
-    run = python("-m", "somvae_ext", "som", "fit", "table.csv", "--label-column", "kind", "--epochs", "4")
+    run = python("-m", "somvae_ext", "fit", "table.csv", "--model", "som", "--label-column", "kind", "--epochs", "4")
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("60 rows of 3 features on 10 x 10 nodes\n")
+    data, _, result = run.stdout.partition("\n\n")
+    assert data.startswith("data      table.csv: 60 rows of 3 features")
+    assert result.startswith("60 rows of 3 features on 10 x 10 nodes\n")
     lines = run.stderr.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [f"epoch {epoch}/4" for epoch in range(1, 5)]
     assert all("quantization_error 0." in line for line in lines)
-    wrong = python("-m", "somvae_ext", "som", "fit", "table.csv")
+    wrong = python("-m", "somvae_ext", "fit", "table.csv", "--model", "som")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.count("\n") == 1
 
@@ -638,8 +643,7 @@ def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame:
 @pytest.mark.parametrize(
     ("module", "extra", "data"),
     [
-        ("pandas", "table", "table.parquet"),
-        ("pyarrow", "table", "table.parquet"),
+        ("pyarrow", "train", "table.csv"),
         ("matplotlib", "plot", "table.csv"),
         ("sklearn", "train", "table.csv"),
     ],
@@ -649,7 +653,7 @@ def test_a_missing_extra_is_named_before_anything_is_written(
 ) -> None:
     write(frame.drop(columns="kind"), data)
     code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    run = python("-c", code, "som", "fit", data)
+    run = python("-c", code, "fit", data, "--model", "som")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[{extra}]'\n"
     assert [path.name for path in Path().iterdir()] == [data]
@@ -658,7 +662,7 @@ def test_a_missing_extra_is_named_before_anything_is_written(
 def test_tqdm_is_needed_on_a_terminal_alone(frame: pd.DataFrame) -> None:
     write(frame.drop(columns="kind"), "table.csv")
     code = "import sys; sys.modules['tqdm'] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-W", "ignore", "-c", code, "som", "fit", "table.csv"]
+    command = [sys.executable, "-W", "ignore", "-c", code, "fit", "table.csv", "--model", "som"]
     terminal, stderr = pty.openpty()
     run = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=stderr, timeout=300

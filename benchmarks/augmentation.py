@@ -46,7 +46,7 @@ def main() -> None:
     record = Record(arguments.json, machine=describe(), settings=SETTINGS, moved=MOVED, results={})
     for name in arguments.settings:
         for setting, options in ((name, SETTINGS[name]), (f"{name}, moved", [*SETTINGS[name], *MOVED])):
-            runs = [trained_with(arguments, setting, ["--data", "mnist", *options], seed) for seed in arguments.seeds]
+            runs = [trained_with(arguments, setting, ["mnist", *options], seed) for seed in arguments.seeds]
             record.put("results", record.contents["results"] | {setting: runs})
             print(line(setting, runs), flush=True)
     record.say_where()

@@ -71,7 +71,7 @@ def main() -> None:
         setting = f"{arguments.data}, {name}"
         folders = [run_folder(arguments.runs, setting, seed) for seed in arguments.seeds]
         for seed in arguments.seeds:
-            trained_with(arguments, setting, ["--data", arguments.data, *options], seed)
+            trained_with(arguments, setting, [arguments.data, *options], seed)
         last = [records(folder)[-1] for folder in folders]
         measured: dict[str, Any] = {
             key: statistics.mean(run["metrics"][key] for run in last)

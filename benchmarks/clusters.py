@@ -39,7 +39,7 @@ VANISHING = [
 ]
 
 SETTINGS: dict[str, list[str]] = {
-    f"{data}, {name}": ["--data", data, *options]
+    f"{data}, {name}": [data, *options]
     for data in PAPER
     for name, options in {
         "clusters": ["--preset", "clusters"],

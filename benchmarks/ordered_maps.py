@@ -38,21 +38,21 @@ UNORDERED = [*BY_GRADIENTS, "--alpha", "5", "--beta", "4.5"]
 ORDERED = ["--preset", "ordered"]
 # A node has six neighbours at distance 1 here: at this width they weigh as much as those on rectangles at the recipe's.
 HEXAGONS = [*ORDERED, "--topology", "hexagonal", "--sigma-final"]
-ABLATION = [*ORDERED, "--data", "mnist", "--gradient"]
+ABLATION = ["mnist", *ORDERED, "--gradient"]
 
 SETTINGS: dict[str, list[str]] = {
-    "digits, ordered": ["--data", "digits", *ORDERED],
-    "digits, unordered": ["--data", "digits"],
-    "digits, hexagons": ["--data", "digits", *HEXAGONS, "0.65"],
-    "mnist, ordered": ["--data", "mnist", *ORDERED],
-    "mnist, unordered": ["--data", "mnist", *UNORDERED],
-    "mnist, hexagons": ["--data", "mnist", *HEXAGONS, "0.6"],
-    "mnist, 16 x 16": ["--data", "mnist", *ORDERED, "--rows", "16", "--cols", "16"],
-    "fashion-mnist, ordered": ["--data", "fashion-mnist", *ORDERED],
-    "fashion-mnist, unordered": ["--data", "fashion-mnist", *UNORDERED],
-    "fashion-mnist, hexagons": ["--data", "fashion-mnist", *HEXAGONS, "0.65"],
-    "mnist-series, ordered": ["--data", "mnist-series"],
-    "mnist-series, unordered": ["--data", "mnist-series", *BY_GRADIENTS],
+    "digits, ordered": ["digits", *ORDERED],
+    "digits, unordered": ["digits"],
+    "digits, hexagons": ["digits", *HEXAGONS, "0.65"],
+    "mnist, ordered": ["mnist", *ORDERED],
+    "mnist, unordered": ["mnist", *UNORDERED],
+    "mnist, hexagons": ["mnist", *HEXAGONS, "0.6"],
+    "mnist, 16 x 16": ["mnist", *ORDERED, "--rows", "16", "--cols", "16"],
+    "fashion-mnist, ordered": ["fashion-mnist", *ORDERED],
+    "fashion-mnist, unordered": ["fashion-mnist", *UNORDERED],
+    "fashion-mnist, hexagons": ["fashion-mnist", *HEXAGONS, "0.65"],
+    "mnist-series, ordered": ["mnist-series"],
+    "mnist-series, unordered": ["mnist-series", *BY_GRADIENTS],
     "mnist, gradient copy": [*ABLATION, "copy"],
     "mnist, gradient none": [*ABLATION, "none"],
 }

@@ -25,11 +25,11 @@ DENSE = [
 ]
 
 SETTINGS: dict[str, list[str]] = {
-    "mnist": ["--data", "mnist", *DENSE, "--epochs", "20"],
-    "fashion-mnist": ["--data", "fashion-mnist", *DENSE, "--epochs", "20"],
-    "mnist-series": ["--data", "mnist-series", "--codebook-update", "gradient", "--rows", "8", "--cols", "8"],
-    "mnist, gradient copy": ["--data", "mnist", *DENSE, "--gradient", "copy", "--epochs", "10"],
-    "mnist, gradient none": ["--data", "mnist", *DENSE, "--gradient", "none", "--epochs", "10"],
+    "mnist": ["mnist", *DENSE, "--epochs", "20"],
+    "fashion-mnist": ["fashion-mnist", *DENSE, "--epochs", "20"],
+    "mnist-series": ["mnist-series", "--codebook-update", "gradient", "--rows", "8", "--cols", "8"],
+    "mnist, gradient copy": ["mnist", *DENSE, "--gradient", "copy", "--epochs", "10"],
+    "mnist, gradient none": ["mnist", *DENSE, "--gradient", "none", "--epochs", "10"],
 }
 
 

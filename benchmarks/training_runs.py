@@ -23,7 +23,7 @@ NOT_MOVED = ["--max-shift", "0", "--max-rotation", "0", "--max-scale", "0", "--m
 
 
 def train(folder: Path, options: list[str]) -> None:
-    """Trains one model into its folder."""
+    """Trains one model into its folder; ``options`` are those of ``somvae fit``, the data first."""
     command = [sys.executable, "-m", "somvae_ext", "fit", *options]
     subprocess.run([*command, "--out", str(folder), "--overwrite"], check=True)
 
@@ -84,7 +84,7 @@ def trained_with(arguments: argparse.Namespace, setting: str, options: list[str]
         arguments: of the benchmark: ``runs``, the folder of all runs, ``data_root``, and ``threads``, None for those of
             the recipe.
         setting: names the folder.
-        options: of ``somvae fit``.
+        options: of ``somvae fit``, the data first.
         seed: the training's.
     """
     of_threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]

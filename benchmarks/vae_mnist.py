@@ -71,7 +71,7 @@ def main() -> None:
         results[setting] = []
         for seed in arguments.seeds:
             folder = arguments.runs / f"{setting.replace(', ', '-')}-{seed}"
-            options = [*SETTINGS[setting], "--data", "mnist", "--data-root", arguments.data_root]
+            options = ["mnist", *SETTINGS[setting], "--data-root", arguments.data_root]
             train(folder, [*options, "--seed", str(seed), "--threads", str(arguments.threads)])
             results[setting].append({"seed": seed} | gather(folder))
         print(line(setting, results[setting]), flush=True)

@@ -15,7 +15,7 @@ FORMATTED = $(shell find csrc python_tests -name '*.h' -o -name '*.cpp' -o -name
 build: .venv/built
 
 demo: build
-	$(BIN)/somvae fit --data digits --preset ordered --out demo --overwrite
+	$(BIN)/somvae fit digits --preset ordered --out demo --overwrite
 
 # PATH: the tests call cmake, and the build that they try out calls ninja. Each file's tests are run by one worker, because
 # they share what they build and train.

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -36,23 +37,32 @@ def test_block_runs_without_a_warning_of_ours(block: str, tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
 
 
-def run_in_a_fresh_shell(command_in_it: str, tmp_path: Path) -> str:
-    """What the one shell example with this command prints."""
-    (example,) = [block for block in SHELL_BLOCKS if command_in_it in block]
-    command = tmp_path / "bin" / "somvae"
+class Run(NamedTuple):
+    """What the shell example prints, and the folder that it ran in."""
+
+    printed: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def shell_example(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The one shell example that trains, run in a fresh shell."""
+    (example,) = [block for block in SHELL_BLOCKS if "somvae fit" in block]
+    folder = tmp_path_factory.mktemp("shell")
+    command = folder / "bin" / "somvae"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m somvae_ext "$@"\n')
     command.chmod(0o755)
-    environment = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-    result = subprocess.run(["sh", "-e", "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    environment = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    result = subprocess.run(["sh", "-e", "-c", example], cwd=folder, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    return result.stdout
+    return Run(result.stdout, folder)
 
 
-def test_training_from_the_shell_runs_as_shown(tmp_path: Path) -> None:
-    printed = run_in_a_fresh_shell("somvae fit", tmp_path)
+def test_a_model_from_the_shell_runs_as_shown(shell_example: Run) -> None:
+    printed, folder = shell_example
     assert "45 samples of the test split on 4 x 4 nodes" in printed
-    header, *rows = (tmp_path / "nodes.csv").read_text().splitlines()
+    header, *rows = (folder / "nodes.csv").read_text().splitlines()
     assert header == "index,node,row,column,distance"
     assert len(rows) == 300
     # Three kinds of flowers, six standard deviations apart: a map that works tells them apart.
@@ -61,13 +71,13 @@ def test_training_from_the_shell_runs_as_shown(tmp_path: Path) -> None:
     assert all(float(value) > 0.9 for value in purity)
 
 
-def test_a_map_from_the_shell_runs_as_shown(tmp_path: Path) -> None:
-    printed = run_in_a_fresh_shell("somvae som fit", tmp_path)
+def test_a_map_from_the_shell_runs_as_shown(shell_example: Run) -> None:
+    printed, folder = shell_example
     assert "300 rows of 3 features on 8 x 10 nodes" in printed
-    header, *rows = (tmp_path / "plant_nodes.csv").read_text().splitlines()
+    header, *rows = (folder / "map_nodes.csv").read_text().splitlines()
     assert header == "index,node,row,column,distance"
     assert len(rows) == 300
-    pictures = {path.stem for path in (tmp_path / "runs" / "plants").glob("*.png")}
+    pictures = {path.stem for path in (folder / "runs" / "map").glob("*.png")}
     assert pictures == {"hits", "u_matrix", "component_planes", "labels", "rgb", "clusters"}
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def load(
     path: str | os.PathLike[str], *, device: torch.device | str = "cpu", epoch: int | None = None
 ) -> Model | SavedMap:
-    """What ``somvae fit`` or ``somvae som fit`` has trained.
+    """What ``somvae fit`` has trained: a model or a map.
 
     Args:
         path: the folder that it wrote.

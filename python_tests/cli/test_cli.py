@@ -553,7 +553,7 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
             "cifar: neither a file or folder nor the name of a data set; known are digits, mnist",
         ),
         (["fit", "mnits"], "did you mean mnist?"),
-        (["fit", "mnist"], "say with --data-root which folder holds MNIST/raw"),
+        (["fit", "mnist"], "set --data-root FOLDER to the one that holds MNIST/raw, or --download"),
         (["fit", "nowhere.csv"], "nowhere.csv: no such file or folder"),
         (
             ["fit", "digits", "--tau", "1"],

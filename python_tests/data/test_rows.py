@@ -174,3 +174,39 @@ def test_names_that_are_numbers_are_no_places(tmp_path: Path) -> None:
     other.write_text("a,b,c\n1,2,3\n")
     with pytest.raises(ValueError, match="got a table without '0', '1', '2' and with the unknown 'a', 'b', 'c'"):
         rows_like(other, 3, kind=None, table=TableFormat(), missing="error", features=rows.columns, fill=None)
+
+
+def test_what_calls_rows_and_classes_keeps_its_digits(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    ids = ["007", "12345678901234567891", "1e3", "0.10"]
+    path.write_text("id,a,zip,kind\n" + "".join(f"{name},{row},0{row % 2}1,0{row}\n" for row, name in enumerate(ids)))
+    rows, _ = load_rows(path, table=TableFormat(id_column="id", one_hot=("zip",), label_column="kind"))
+    assert rows.places == {"id": ids}
+    assert rows.columns == ("a", "zip=001", "zip=011")
+    assert rows.label is not None
+    assert rows.label.tolist() == ["00", "01", "02", "03"]
+
+
+def test_whole_numbers_as_labels_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,kind\n1,3\n2,-1\n")
+    rows, _ = load_rows(path, table=TableFormat(label_column="kind"))
+    assert rows.label is not None
+    assert (rows.label.dtype, rows.label.tolist()) == (np.int64, [3, -1])
+
+
+def test_a_number_with_underscores_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n1_000,2\n2,3\n3,4\n")
+    with pytest.raises(ValueError, match="column 'a' must hold numbers, got '1_000', first in row 0"):
+        load_rows(path)
+
+
+def test_the_line_of_a_row_counts_all_lines(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('sep=;\n\n# a comment\na;"b\nc"\n1;2\n\n"3";\n')
+    with pytest.raises(ValueError, match=re.escape("got NaN in row 1 (line 8), column 'b c'")):
+        load_rows(path, table=TableFormat(comment="#"))
+    path.write_text("sep=;\na;b\n1;2\n3;4;5\n")
+    with pytest.raises(ValueError, match="every line must hold 2 values like the first one, got 3 in line 4"):
+        load_rows(path)

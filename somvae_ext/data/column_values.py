@@ -32,6 +32,7 @@ def numbers_of(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64]
     import pyarrow as pa
     from pyarrow import compute
 
+    values = _plain(values)
     kind = values.type
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
@@ -143,6 +144,8 @@ def _floats(values: pa.ChunkedArray) -> NDArray[np.float64]:
     result = np.empty(len(values))
     first = 0
     for chunk in values.chunks:
+        if len(chunk) == 0:
+            continue
         last, rows = first + len(chunk), slice(chunk.offset, chunk.offset + len(chunk))
         valid, numbers = chunk.buffers()
         result[first:last] = np.frombuffer(numbers, dtype=np.float64)[rows]
@@ -183,10 +186,8 @@ def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.fl
 
 def _slowly(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
     """Numbers that Python reads and pyarrow does not, such as +4 and infinity."""
-    try:
-        return np.array([np.nan if text is None else float(text) for text in texts.to_pylist()])
-    except ValueError:
-        return None
+    numbers = [np.nan if text is None else number_of(text, ".", None) for text in texts.to_pylist()]
+    return None if None in numbers else np.array(numbers, dtype=np.float64)
 
 
 def _without_fill(numbers: NDArray[np.float64], how: TableFormat) -> NDArray[np.float64]:

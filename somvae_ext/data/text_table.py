@@ -16,7 +16,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -88,7 +88,7 @@ def read_text_table(path: Path, how: TableFormat) -> Columns:
         first, kinds[0] = ["", *first], ["missing", *kinds[0]]
         width += 1
     later = [record for record in kinds[1:] if len(record) == width]
-    types = _types(first, later, how)
+    types = _expected(first, later, how)
     verdict: Verdict = "names" if how.header else "values"
     if how.header is None:
         verdict = verdict_by_text(kinds[0], later)
@@ -118,6 +118,7 @@ class _Text:
         self._path, self._how, self._encoding, self._content = path, how, encoding, content
         self._skipped = skipped  # bytes of a byte order mark
         self._separator = how.separator or ""
+        self._lines_before = 0  # the first record
 
     @classmethod
     def of(cls, path: Path, how: TableFormat) -> _Text:
@@ -181,6 +182,7 @@ class _Text:
         told = _TOLD_SEPARATOR.fullmatch(texts[blank].strip())
         if told is not None and len(texts) > blank + 1:  # which Excel writes and reads
             self._separator, blank = self._separator or told[1], blank + 1
+            self._lines_before = blank
         if not self._separator:
             self._separator = self._seen_separator(texts[blank:])
             if self._is_spaced_by_itself():
@@ -259,14 +261,14 @@ class _Text:
                 f"{width} cells; delete them, or begin them with # and set comment='#'"
             )
 
-    def parsed(self, start: int, width: int, numbers: Sequence[int] = ()) -> list[pa.ChunkedArray]:
+    def parsed(self, start: int, width: int, types: Mapping[str, str]) -> list[pa.ChunkedArray]:
         """The columns of all records that begin at a byte.
 
         Args:
             start: the byte.
             width: how many columns there are.
-            numbers: those that are expected to hold numbers. pyarrow keeps the text of others until it has seen all of
-                it, to find out what they hold.
+            types: those of the columns, by their numbers, as far as they are known or expected. pyarrow keeps the text
+                of others until it has seen all of it, to find out what they hold.
         """
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
@@ -284,7 +286,7 @@ class _Text:
                         delimiter=self._separator, newlines_in_values=self._may_have_quotes()
                     ),
                     convert_options=arrow_csv.ConvertOptions(
-                        column_types={str(column): pa.float64() for column in numbers},
+                        column_types={column: pa.type_for_alias(name) for column, name in types.items()},
                         null_values=sorted(spellings),
                         strings_can_be_null=True,
                         decimal_point=how.decimal,
@@ -293,8 +295,8 @@ class _Text:
         except pa.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
                 raise ValueError(f"{self._path}: must hold at least one row, got only a line of names") from None
-            if numbers and "conversion error" in str(error):
-                return self.parsed(start, width)
+            if "conversion error" in str(error) and "float64" in types.values():
+                return self.parsed(start, width, {column: name for column, name in types.items() if name == "string"})
             raise self._complaint(width, str(error)) from error
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise ValueError(f"{self._path}: must be a complete archive, got a damaged one: {error}") from error
@@ -329,7 +331,7 @@ class _Text:
             reader = csv.reader(texts(), delimiter=self._separator)
             try:
                 for record in reader:
-                    if len(record) not in (0, width):
+                    if reader.line_num > self._lines_before and len(record) not in (0, width):
                         return ValueError(
                             f"{self._path}: every line must hold {width} values like the first one, got {len(record)} "
                             f"in line {reader.line_num}; cells are taken to be separated by "
@@ -356,7 +358,7 @@ class _Text:
             reader = csv.reader(io.TextIOWrapper(stream, "utf-8", errors="replace"), delimiter=self._separator)
             seen = -1 if has_names else 0
             for record in reader:
-                if record:
+                if record and reader.line_num > self._lines_before:
                     if seen == row:
                         return reader.line_num
                     seen += 1
@@ -370,20 +372,20 @@ def line_of_row(path: Path, how: TableFormat, row: int, has_names: bool) -> int:
     return text.line_of(row, has_names)
 
 
-def _types(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableFormat) -> list[int]:
-    """The columns that hold numbers as far as one has looked, and are neither labels nor names of rows.
+def _expected(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableFormat) -> dict[str, str]:
+    """The type of the columns, by their numbers, of which it is known or can be seen.
 
-    Those may be integers beyond what float64 tells apart.
+    Labels, names of rows and categories are text: 007 is not 7, and a number may have more digits than float64 holds.
+    Others are numbers where all cells are as far as one has looked.
     """
-    others = {how.label_column, how.id_column}
-    return [
-        column
-        for column, name in enumerate(first)
-        if how.thousands is None
-        and not {" ".join(name.split()), str(column)} & others
-        and (kinds := {row[column] for row in later} - {"missing"}) == {"number"}
-        and kinds
-    ]
+    texts = {how.label_column, how.id_column, *how.one_hot}
+    types = {}
+    for column, name in enumerate(first):
+        if {" ".join(name.split()), str(column)} & texts:
+            types[str(column)] = "string"
+        elif how.thousands is None and {row[column] for row in later} - {"missing"} == {"number"}:
+            types[str(column)] = "float64"
+    return types
 
 
 def _by_numbers(

@@ -379,7 +379,7 @@ def test_a_map_is_evaluated_on_its_training_data(capsys: pytest.CaptureFixture[s
             ["evaluate", "map", "--split", "test"],
             "--split must be train for map, which holds a map of all its data, got test",
         ),
-        (["evaluate", "map", "--data-root", "x"], "--data-root is for a model, but map holds a map"),
+        (["plot", "map", "--data-root", "x"], "--data-root is for a model, but map holds a map"),
         (["plot", "map", "--download"], "--download is for a model, but map holds a map"),
         (["plot", "run", "--clusters", "3"], "--clusters is for a map, but run holds a model"),
         (["plot", "run", "--image-shape", "2", "2"], "--image-shape is for a map, but run holds a model"),

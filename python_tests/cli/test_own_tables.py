@@ -176,3 +176,10 @@ def test_an_archive_with_lengths_is_trained_on_without_its_padding(capsys: pytes
     np.savez("unknown.npz", x=rng.normal(size=(10, 2)), weights=np.ones(10))
     assert main(["fit", "unknown.npz", "--model", "som", *SMALL, "--overwrite"]) == 2
     assert "must hold 'x' and at most 'label' or 'y', 'mask' and 'lengths', got" in capsys.readouterr().err
+
+
+def test_the_data_of_a_map_may_have_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "digits", "--model", "som", *SMALL]) == 0
+    # The digits need no root; that it is taken is what counts here.
+    assert main(["evaluate", "map", "--data-root", str(tmp_path)]) == 0
+    assert "1527 rows of 64 features on 3 x 4 nodes" in capsys.readouterr().out

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from somvae_ext.cli.evaluate_map import evaluate_map
 from somvae_ext.cli.evaluate_model import evaluate_model
-from somvae_ext.cli.result_kind import refuse_options_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -19,9 +18,8 @@ def run(options: Namespace) -> None:
     if folder.kind == "model":
         evaluate_model(folder, options)
         return
-    refuse_options_of("model", options, ("data_root", "download"))
     if options.split not in (None, "train"):
         raise ValueError(
             f"--split must be train for {folder.path}, which holds a map of all its data, got {options.split}"
         )
-    evaluate_map(folder)
+    evaluate_map(folder, options)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.map_data import scaled, table_of_map
+from somvae_ext.cli.map_data import scaled, sizes, table_of_map
 from somvae_ext.cli.printing import print_table
 
 if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
     from somvae_ext.data.tables import Table
     from somvae_ext.estimators import SavedMap
     from somvae_ext.store import ResultFolder
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
 _SPLIT = "train"  # the only one that maps have
 
 
-def evaluate_map(folder: ResultFolder) -> None:
+def evaluate_map(folder: ResultFolder, options: Namespace) -> None:
     """Measures the map of a folder on its training data, keeps what came of it in the folder, and prints it."""
     from somvae_ext.estimators import SavedMap
 
     with folder.claim():
         saved = SavedMap.of(folder)
-        table = table_of_map(folder, saved.record)
+        _, table = table_of_map(folder, saved.record, options)
         evaluation = _measure(saved, table)
         folder.save_evaluation(_SPLIT, evaluation)
     _print(saved, table, evaluation)
@@ -46,7 +48,7 @@ def _measure(saved: SavedMap, table: Table) -> dict[str, Any]:
 
 def _print(saved: SavedMap, table: Table, evaluation: dict[str, Any]) -> None:
     grid = saved.grid
-    print(f"{table.num_rows} rows of {table.dim} features on {grid.rows} x {grid.cols} nodes")
+    print(sizes(table, grid))
     units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
     shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
     for connectivity in (4, 6, 8):

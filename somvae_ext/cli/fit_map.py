@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from somvae_ext.cli.data_names import tell_of_file_of_same_name
 from somvae_ext.cli.devices import check_device, found_device
 from somvae_ext.cli.fit_options import given
-from somvae_ext.cli.map_data import scaled, table_of_map
+from somvae_ext.cli.map_data import scaled, sizes, table_of_map
 from somvae_ext.cli.map_options import estimator_parameters
 from somvae_ext.cli.model_choice import MAP
 from somvae_ext.cli.plot_map import draw, pictures_of_training
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from somvae_ext.store import ResultFolder
 
 # What a resumed training may be told anew; everything else is that of the map.
-_RESUME_OPTIONS = {"resume", "from_epoch", "device", "threads", "quiet", "config"}
+_RESUME_OPTIONS = {"resume", "from_epoch", "device", "threads", "quiet", "config", "data_root", "download"}
 
 
 class Setting(NamedTuple):
@@ -72,7 +72,7 @@ def run(options: Namespace) -> None:
 
 def _new(options: Namespace, processes: Processes) -> Setting:
     from somvae_ext.data import NAMES
-    from somvae_ext.data.catalog import describe_scaling
+    from somvae_ext.data.descriptions import describe_scaling
     from somvae_ext.data.record import RowsRecord
     from somvae_ext.data.rows import load_rows, scaling_of
     from somvae_ext.estimators import SOM, MapRecord
@@ -142,7 +142,7 @@ def _resumed(options: Namespace, processes: Processes) -> Setting:
     if is_complete(folder):
         raise ValueError(f"{folder.path} has completed its training of {folder.last_epoch} epochs")
     state = map_state(folder, record) if folder.epochs else None
-    table = table_of_map(folder, record)
+    record, table = table_of_map(folder, record, options)
     device = found_device(options.device) or record.device
     record = dataclasses.replace(record, threads=options.threads or record.threads, device=device)
     som = record.estimator(**_run_options(options, device, processes))
@@ -187,7 +187,7 @@ def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
     som, evaluation = saved.som, saved.evaluation
     pictures = draw(saved, pictures_of_training(saved), setting.folder.save_figure)
     units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
-    print(f"{setting.table.num_rows} rows of {setting.table.dim} features on {som.n_rows} x {som.n_cols} nodes")
+    print(sizes(setting.table, saved.grid))
     shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
     if _topographic(som) in evaluation:
         shown["topographic error"] = f"{evaluation[_topographic(som)]:.3f} ({som.grid_.connectivities[-1]} neighbours)"

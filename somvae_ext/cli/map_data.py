@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jsonargparse import Namespace
     from numpy.typing import NDArray
 
     from somvae_ext.data.scaling import Scaling
     from somvae_ext.data.tables import Table
     from somvae_ext.estimators.map_record import MapRecord
+    from somvae_ext.grid import Grid
     from somvae_ext.store import ResultFolder
 
 
-def table_of_map(folder: ResultFolder, record: MapRecord) -> Table:
-    """The table that the map in a folder was trained on.
+def table_of_map(folder: ResultFolder, record: MapRecord, options: Namespace) -> tuple[MapRecord, Table]:
+    """The rows that the map in a folder was trained on, and its record with the place where they are now.
 
     Raises:
         FileNotFoundError: it is gone.
@@ -25,10 +29,21 @@ def table_of_map(folder: ResultFolder, record: MapRecord) -> Table:
     """
     if record.data is None:
         raise ValueError(f"{folder.path} does not say which data it was trained on, which this command needs")
-    table = record.data.load()
-    if table.fingerprint() != record.data.fingerprint:
-        raise ValueError(f"{record.data.name}: must be what {folder.path} was trained on, but its values have changed")
-    return table
+    data = record.data
+    if options.data_root is not None:
+        data = dataclasses.replace(data, root=str(Path(options.data_root).resolve()))
+    table = data.load(download=options.download)
+    if table.fingerprint() != data.fingerprint:
+        raise ValueError(f"{data.name}: must be what {folder.path} was trained on, but its values have changed")
+    return dataclasses.replace(record, data=data), table
+
+
+def sizes(table: Table, grid: Grid) -> str:
+    """``300 rows of 3 features on 8 x 10 nodes``."""
+    from somvae_ext.data.descriptions import counted
+
+    rows, features = counted(table.num_rows, "row"), counted(table.dim, "feature")
+    return f"{rows} of {features} on {grid.rows} x {grid.cols} nodes"
 
 
 @contextlib.contextmanager

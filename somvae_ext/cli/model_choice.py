@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAP = "som"
 DEFAULT = SOMVAE.name
 TRAINABLE = {
-    MAP: "self-organizing map of a table, without a network",
+    MAP: "self-organizing map of tables, images and series, without a network",
     "somvae": "SOM-VAE: encodings on the nodes of a map, for tables, images and series",
     "vqvae": "VQ-VAE: encodings on a codebook without a map",
     "vae": "variational autoencoder",

@@ -165,7 +165,8 @@ def _commands(model: str) -> dict[str, _Command]:
 def _fit_description(model: str) -> str:
     if model == MAP:
         return (
-            "Trains a self-organizing map on a table of numbers, and writes it, its U-matrix and its hits to a folder."
+            "Trains a self-organizing map on tables, images or frames of series, and writes it, its U-matrix and its "
+            "hits to a folder."
         )
     what = "Trains a model, evaluates it on the test split, and draws what it learned."
     if model != DEFAULT:
@@ -201,7 +202,7 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
         choices=["train", "validation", "test"],
         help="on which data (default: test; of a map train, all that it has)",
     )
-    _add_data_place(parser)
+    _add_data_place(parser.add_argument_group("data"))
 
 
 def _add_predict_options(parser: ArgumentParser) -> None:
@@ -265,15 +266,14 @@ def _add_plot_options(parser: ArgumentParser) -> None:
         nargs="+",
         metavar="SIDE",
     )
-    _add_data_place(parser)
+    _add_data_place(parser.add_argument_group("of a model"))
 
 
 def _add_info_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?", type=str, help="folder that fit wrote")
 
 
-def _add_data_place(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("of a model")
+def _add_data_place(group: Any) -> None:
     group.add_argument("--data-root", type=str, help="as in fit (default: that of the run)")
     group.add_argument("--download", action="store_true", help="as in fit")
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somvae_ext.data.column_values import classes_of, fill_value_in, numbers_of, texts_of, what_it_holds
+from somvae_ext.data.descriptions import counted, listed
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
 from somvae_ext.data.text_table import Columns
@@ -17,7 +18,7 @@ from somvae_ext.data.text_table import Columns
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-_LISTED = 8  # names in a description
+_MOST_TOLD = 8  # columns without numbers in a sentence
 _MOST_CATEGORIES = 1000
 _FEW_ROWS = 5  # in fewer, measurements may count by chance
 _ID_NAMES = {"id", "ids", "uid", "uuid", "key", "index", "idx", "nr", "no", "number", "row", "unnamed: 0", "rownames"}
@@ -259,7 +260,7 @@ class Assembly:
             if feature.categories is None and numbers_of(self.values[feature.column], self.how) is None
         ]
         told = []
-        for feature, values in wrong[:_LISTED]:
+        for feature, values in wrong[:_MOST_TOLD]:
             what, advice = what_it_holds(values, self.how)
             place = _row(_first_that_is_none(values, self.how), line_of)
             advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
@@ -267,7 +268,7 @@ class Assembly:
         if len(wrong) == 1:
             ((name, what, place, advice),) = told
             return ValueError(f"{self.path}: column {name} must hold numbers, got {what}, first in {place}; {advice}")
-        more = f"; and {len(wrong) - _LISTED} more columns" if len(wrong) > _LISTED else ""
+        more = f"; and {len(wrong) - _MOST_TOLD} more columns" if len(wrong) > _MOST_TOLD else ""
         columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in told)
         return ValueError(f"{self.path}: columns must hold numbers, got {columns}{more}")
 
@@ -334,15 +335,15 @@ class Assembly:
         return end
 
     def _description(self, names: Sequence[str], id_at: int | None) -> dict[str, str]:
-        text = f"{self.path}: {self.num_rows} rows of {len(names)} features"
+        text = f"{self.path}: {counted(self.num_rows, 'row')} of {counted(len(names), 'feature')}"
         parts = [part for part in (self.read_as, "names in the first line" if self.has_names else "no names") if part]
         description = {"data": f"{text}, {', '.join(parts)}"}
         if self.has_names:
-            description["features"] = _listed(names)
+            description["features"] = listed(names)
         if id_at is not None:
             description["rows"] = f"called by column {self.names[id_at]}" if self.names[id_at] else "called by names"
         if self.left_out:
-            description["left out"] = _listed(self.left_out)
+            description["left out"] = listed(self.left_out)
         if self.renamed:
             self.notes.append(f"names that come twice have become {', '.join(self.renamed)}")
         if self.notes:
@@ -390,8 +391,4 @@ def _as_classes(label: NDArray[Any]) -> NDArray[Any]:
 
 def _classes(label: NDArray[Any]) -> str:
     classes = sorted({str(value) for value in label.tolist() if value is not None})
-    return f"{len(classes)} classes ({_listed(classes)})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f", ... and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return f"{len(classes)} classes ({listed(classes)})"

@@ -11,10 +11,11 @@ from typing import cast
 import torch
 
 from somvae_ext.config_checks import Bounds, check_integer
+from somvae_ext.data.descriptions import describe_scaling, describe_shape
 from somvae_ext.data.digits import digits
 from somvae_ext.data.folds import SplitName, check_split, divide
 from somvae_ext.data.mnist import MNISTName, mnist
-from somvae_ext.data.own_data import describe_shape, read
+from somvae_ext.data.own_data import read
 from somvae_ext.data.read_table import is_table
 from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
@@ -192,12 +193,6 @@ def _one_series(path: Path) -> ValueError:
         f"{path}: must hold at least 3 series, one for each of training, validation and test, got a single one, which "
         "is not split; cut it into several and name a folder that holds a .csv or .npy file for each"
     )
-
-
-def describe_scaling(scaling: Scaling) -> str:
-    """What was done to the values, for people."""
-    what = {"minmax": "to the range from 0 to 1", "standard": "to mean 0 and variance 1", "none": "none"}[scaling.kind]
-    return f"each feature {what}" if len(scaling.shift) > 1 else what
 
 
 def check_there(path: Path) -> None:

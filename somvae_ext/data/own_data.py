@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from somvae_ext.data.array_files import mask_of, read_npy, read_npz
+from somvae_ext.data.descriptions import describe_shape
 from somvae_ext.data.read_table import is_table, read_table
 from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
 from somvae_ext.data.samples import Samples
@@ -283,12 +284,3 @@ def _described(path: Path, kind: Kind, samples: Samples, dtype: np.dtype[Any]) -
         real = samples.label[samples.label != _PADDING_LABEL] if samples.label.dim() == 2 else samples.label
         description["labels"] = f"{len(real.unique())} classes of {whose}"
     return description
-
-
-def describe_shape(sample_shape: Sequence[int], plural: str) -> str:
-    """``grey images of 8 x 8 pixels``, or ``frames of 3 features``."""
-    if len(sample_shape) == 1:
-        return f"{plural} of {sample_shape[0]} features"
-    channels, height, width = sample_shape
-    colors = {1: "grey images", 3: "colour images"}.get(channels, f"images of {channels} channels")
-    return f"{colors} of {height} x {width} pixels"

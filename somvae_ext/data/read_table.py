@@ -10,6 +10,7 @@ import numpy as np
 
 from somvae_ext.data import text_table
 from somvae_ext.data.assemble_table import Assembly
+from somvae_ext.data.descriptions import counted
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
 from somvae_ext.data.text_table import COMPRESSIONS, Columns, line_of_row, read_text_table
@@ -85,7 +86,8 @@ def map_npy(path: Path, how: TableFormat, features: Sequence[str] | None = None)
         raise ValueError(f"{path}: must hold numbers, got dtype {x.dtype}")
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{path}: must have shape [N, D] with at least one row and one feature, got {list(x.shape)}")
-    return Table(path, x, description={"data": f"{path}: {len(x)} rows of {x.shape[1]} features, {x.dtype}"})
+    size = f"{counted(len(x), 'row')} of {counted(x.shape[1], 'feature')}"
+    return Table(path, x, description={"data": f"{path}: {size}, {x.dtype}"})
 
 
 def _read_arrow(path: Path, ending: str) -> Columns:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from somvae_ext.data.catalog import NAMES, check_there, load
-from somvae_ext.data.own_data import OwnData, describe_shape, read
+from somvae_ext.data.descriptions import counted, describe_shape
+from somvae_ext.data.own_data import OwnData, read
 from somvae_ext.data.read_table import is_table, map_npy, read_table
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind
@@ -160,5 +161,5 @@ def _flattened(path: Path, data: OwnData) -> Table:
     image_shape = tuple(shape) if len(shape) == 3 else None
     columns = samples.feature_names if image_shape is None else None
     description = dict(data.description)
-    description["data"] += f", {len(x)} rows" if data.kind == "series" else ""
+    description["data"] += f", {counted(len(x), 'row')}" if data.kind == "series" else ""
     return Table(path, x.reshape(len(x), -1), columns, label, places, description, image_shape=image_shape)

@@ -1,0 +1,41 @@
+"""What is said of data to people: how many there are of what, and what was done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from somvae_ext.data.scaling import Scaling
+
+_LISTED = 8
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {noun if number == 1 or noun.endswith('s') else noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:_LISTED]) + (f", ... and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
+def describe_shape(sample_shape: Sequence[int], plural: str) -> str:
+    """``grey images of 8 x 8 pixels``, or ``frames of 3 features``.
+
+    Args:
+        sample_shape: of a sample or frame: features, or ``(C, H, W)``.
+        plural: what they are called if they are no images.
+    """
+    if len(sample_shape) == 1:
+        return f"{plural} of {counted(sample_shape[0], 'feature')}"
+    channels, height, width = sample_shape
+    colors = {1: "grey images", 3: "colour images"}.get(channels, f"images of {channels} channels")
+    return f"{colors} of {height} x {width} pixels"
+
+
+def describe_scaling(scaling: Scaling) -> str:
+    """``each feature to mean 0 and variance 1``."""
+    what = {"minmax": "to the range from 0 to 1", "standard": "to mean 0 and variance 1", "none": "none"}[scaling.kind]
+    return f"each feature {what}" if len(scaling.shift) > 1 else what

@@ -48,7 +48,11 @@ def pixels(rng: np.random.Generator, rows: int, columns: int) -> Array:
     return (rng.random((rows, columns)) < 0.5) * rng.integers(0, 256, size=(rows, columns)).astype(float)
 
 
-KINDS = [normal, integers, few_integers, trend, sums, over_time, rising, pixels]
+def even_rows(rng: np.random.Generator, rows: int, columns: int) -> Array:
+    return np.arange(rows * (columns + 1)).reshape(rows, columns + 1).astype(float) + rng.integers(1, 9)
+
+
+KINDS = [even_rows, normal, integers, few_integers, trend, sums, over_time, rising, pixels]
 
 
 @pytest.mark.parametrize("make", KINDS, ids=[make.__name__ for make in KINDS])

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from somvae_ext.data import Scaling, TableFormat, digits
+from somvae_ext.data import Scaling, TableFormat, digits, load
+from somvae_ext.data.own_data import read
 from somvae_ext.data.record import RowsRecord
 from somvae_ext.data.rows import load_rows, rows_like, scaling_of
 
@@ -75,8 +77,14 @@ def test_rows_without_names_keep_the_numbers_of_their_columns(tmp_path: Path) ->
         fill=None,
     )  # fmt: skip
     np.testing.assert_array_equal(like.x, [[1, 2], [5, 3], [4, 9]])
-    path.write_text("1,2\n5,3\n")
-    with pytest.raises(ValueError, match="rows must have 2 features, as the training data had, got 1 columns"):
+    path.write_text("1,2\n5,3\n")  # without the labels
+    like = rows_like(
+        path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error", features=rows.columns,
+        fill=None,
+    )  # fmt: skip
+    np.testing.assert_array_equal(like.x, [[1, 2], [5, 3]])
+    path.write_text("1,2,3,4\n5,3,2,1\n")
+    with pytest.raises(ValueError, match="rows must have 2 features, as the training data had, got 4 columns"):
         rows_like(
             path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error",
             features=rows.columns, fill=None,
@@ -210,3 +218,111 @@ def test_the_line_of_a_row_counts_all_lines(tmp_path: Path) -> None:
     path.write_text("sep=;\na;b\n1;2\n3;4;5\n")
     with pytest.raises(ValueError, match="every line must hold 2 values like the first one, got 3 in line 4"):
         load_rows(path)
+
+
+def read_again(path: Path, how: TableFormat, text: str) -> tuple[list[list[float]], dict[str, list[str]]]:
+    """Rows of another text, read as those at ``path`` were trained on."""
+    rows, fill = load_rows(path, table=how)
+    record = RowsRecord.of(
+        {"name": str(path), "root": "data", "kind": None, "table": how, "missing": "error"}, rows, fill
+    )
+    other = path.with_name("other.csv")
+    other.write_text(text)
+    like = record.read(other, rows.dim, rows.columns)
+    return like.x.tolist(), {name: list(values) for name, values in like.places.items()}
+
+
+def test_names_that_were_seen_in_training_are_names_in_other_data(tmp_path: Path) -> None:
+    path = tmp_path / "spectra.csv"
+    x = np.random.default_rng(0).random((60, 3)).round(3)
+    np.savetxt(path, x, delimiter=",", header="400,450,500", comments="", fmt="%g")
+    # A single row tells nothing of a header above it.
+    assert read_again(path, TableFormat(), "400,450,500\n1,2,3\n")[0] == [[1, 2, 3]]
+
+
+def test_columns_called_by_number_keep_their_names_for_other_data(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("id,color,a\nk1,red,1\nk2,blue,2\n")
+    how = TableFormat(id_column="0", one_hot=("1",))
+    x, places = read_again(path, how, "a,color,id\n5,blue,n1\n")
+    assert (x, places) == ([[1, 0, 5]], {"id": ["n1"]})
+    for wrong in (
+        TableFormat(columns=("id", "a"), id_column="0", one_hot=("color",)),
+        TableFormat(columns=("a",), drop=("2",)),
+        TableFormat(one_hot=("color",), label_column="1"),
+    ):
+        with pytest.raises(ValueError, match="a column must have one use, got"):
+            load_rows(path, table=wrong)
+    assert load_rows(path, table=TableFormat(columns=("a", "a", "2")))[0].x.tolist() == [[1], [2]]
+
+
+def test_a_sign_between_thousands_stands_between_groups_of_three_digits(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a;b\n1.234,5;7\n-12.345.678;8\n3;9\n")
+    how = TableFormat(decimal=",", thousands=".")
+    assert load_rows(path, table=how)[0].x.tolist() == [[1234.5, 7], [-12345678, 8], [3, 9]]
+    path.write_text("a;b\n3.14;7\n2.71;8\n")
+    with pytest.raises(ValueError, match=r"column 'a' must hold numbers, got '3\.14' and '2\.71'"):
+        load_rows(path, table=how)
+
+
+def test_a_decimal_comma_separates_no_cells(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("x\n1,5\n2,5\n3,7\n")
+    assert load_rows(path, table=TableFormat(decimal=","))[0].x.tolist() == [[1.5], [2.5], [3.7]]
+
+
+def test_what_stands_for_missing_numbers_is_neither_false_nor_a_percentage(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,c\n0,True,5%\n5,False,0%\n")
+    rows, _ = load_rows(path, table=TableFormat(na=("0",)), missing="ignore")
+    np.testing.assert_array_equal(rows.x, [[np.nan, 1, 0.05], [5, 0, 0]])
+    path.write_text("a,b\n50%,1\n50,2\n")
+    with pytest.raises(ValueError, match="column 'a' must hold numbers"):
+        load_rows(path)
+
+
+@pytest.mark.parametrize("index", [["7", "3", "9"], ["0", "1", "2"]])
+def test_an_index_without_a_name_is_left_out_in_any_order(index: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(",a\n" + "".join(f"{name},{row}.5\n" for row, name in enumerate(index)))
+    rows, _ = load_rows(path)
+    assert (rows.columns, rows.x.tolist()) == (("a",), [[0.5], [1.5], [2.5]])
+    pd.DataFrame({"a": [0.5, 1.5, 2.5]}, index=[int(name) for name in index]).to_parquet(tmp_path / "table.parquet")
+    rows, _ = load_rows(tmp_path / "table.parquet")
+    assert (rows.columns, rows.x.tolist()) == (("a",), [[0.5], [1.5], [2.5]])
+
+
+def test_lines_that_end_with_a_separator_below_names_that_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,c\n1,2,3,\n4,5,6,\n")
+    rows, _ = load_rows(path)
+    assert (rows.columns, rows.x.tolist()) == (("a", "b", "c"), [[1, 2, 3], [4, 5, 6]])
+
+
+def test_columns_that_cannot_be_text_call_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"a": [1.0, 2.0], "list": [[1], [2]], "id": [1.5, np.inf]}).to_parquet(path)
+    with pytest.raises(ValueError, match="id_column must name a column of text or numbers, got list<"):
+        load_rows(path, table=TableFormat(id_column="list"))
+    rows, _ = load_rows(path, table=TableFormat(id_column="id", drop=("list",)))
+    assert rows.places == {"id": ["1.5", "inf"]}
+
+
+def test_models_take_arrays_with_gaps_as_maps_do(tmp_path: Path) -> None:
+    x = np.arange(20.0).reshape(10, 2)
+    x[3, 1] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    assert len(read(tmp_path / "x.npy", None, missing="drop").samples) == 9
+    splits = load(tmp_path / "x.npy", missing="mean")
+    assert not any(part.x.isnan().any() for part in splits)
+
+
+def test_many_columns_are_read_again_by_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    names = [f"gene{number}" for number in range(5_000)]
+    path.write_text(",".join(names) + "\n" + ("1.5," * 4_999 + "2\n") * 3)
+    rows, _ = load_rows(path)
+    assert rows.columns == tuple(names)
+    x, _ = read_again(path, TableFormat(), path.read_text())
+    assert x == rows.x.tolist()

@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from somvae_ext.store import atomic_file, check_writable
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
 
 
 def check_output(path: str | None) -> None:
@@ -65,3 +68,12 @@ def tell_of_rows_left_out(description: Mapping[str, str]) -> None:
     """Says on stderr which rows and columns of the data are not used, so that what is written can be matched."""
     if "left out" in description:
         print(f"somvae: left out: {description['left out']}", file=sys.stderr)
+
+
+def check_id_column(options: Namespace, places: Mapping[str, object]) -> None:
+    """
+    Raises:
+        ValueError: the column of ``--id-column`` is not in the data; that of the training may be absent.
+    """
+    if options.id_column is not None and not places.keys() - {"index", "series", "frame"}:
+        raise ValueError(f"--id-column must be one of the columns of {options.data}, got {options.id_column!r}")

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.output import output, tell_of_rows_left_out
+from somvae_ext.cli.output import check_id_column, output, tell_of_rows_left_out
 from somvae_ext.cli.table_options import table_format
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def predict_by_map(folder: ResultFolder, options: Namespace) -> None:
     table = _rows(saved, options)
     tell_of_rows_left_out(table.description)
     places = table.places
+    check_id_column(options, places)
     with output(options.output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*places, "node", "row", "column", "distance"])

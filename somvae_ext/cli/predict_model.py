@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.output import output, tell_of_rows_left_out
+from somvae_ext.cli.output import check_id_column, output, tell_of_rows_left_out
 from somvae_ext.cli.run_data import clamp_to_unit_interval
 from somvae_ext.cli.table_options import table_format
 
@@ -29,6 +29,7 @@ def predict_by_model(folder: ResultFolder, options: Namespace) -> None:
     model = record.load_model(folder)
     data = _like_training_data(options, record.data, model.config.input_shape, folder.path)
     samples = data.samples
+    check_id_column(options, data.places or {})
     encodings = encode(model, clamp_to_unit_interval(type(model), samples))
     columns = _columns(model, encodings)
     shape = next(iter(columns.values())).shape

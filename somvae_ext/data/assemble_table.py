@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,6 +59,7 @@ class Assembly:
         self.has_names, self.read_as = columns.has_names, columns.how
         self.renamed: list[str] = []
         self.names = self._different(columns.names)
+        self._numbers_of_names = {name: at for at, name in reversed(list(enumerate(self.names)))}
         self.left_out: list[str] = []
         self.notes: list[str] = []
         self.num_rows = self._without_blank_end()
@@ -72,19 +74,25 @@ class Assembly:
         """
         label_at = self._use("label_column", self.how.label_column)
         id_at = self._use("id_column", self.how.id_column)
-        dropped = [self._use("drop", name) for name in self.how.drop]
+        dropped = self._uses("drop", self.how.drop)
         id_at = self._unnamed(id_at, {label_at, *dropped})
-        one_hot = {self._use("one_hot", name) for name in self.how.one_hot}
+        one_hot = self._uses("one_hot", self.how.one_hot)
+        chosen = None if self.how.columns is None else self._uses("columns", self.how.columns)
         others = {at for at in (label_at, id_at, *dropped) if at is not None}
-        features = self._features(others, {at for at in one_hot if at is not None})
+        self._check_one_use(label_at, id_at, dropped, [*one_hot, *(chosen or [])])
+        features = self._features(others, set(one_hot), chosen)
         label = None if label_at is None else self._label(label_at, line_of)
         places = None if id_at is None else self._ids(id_at)
         if self.trained is None:
-            self.left_out += [self.names[at] for at in dropped if at is not None]
+            self.left_out += [self.names[at] for at in dropped]
         x, names = self._numbers(features, line_of)
         # Numbers are names where the uses of other columns are told by them.
         shown = names if self.has_names or self.how.named_columns or self.trained is not None else None
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{self.path}: features must have different names, got {twice!r} twice; rename the column")
         table = Table(self.path, x, shown, label, places, self._description(names, id_at), line_of=line_of)
+        table.format = self._resolved(label_at, id_at, dropped, one_hot, chosen)
         if label is not None:
             name = self.names[label_at] if label_at is not None else ""
             table.add("labels", f"{name}: {_classes(label)}")
@@ -96,12 +104,61 @@ class Assembly:
                 table.label = _as_classes(table.label)
         return table
 
+    def _uses(self, use: str, names: Sequence[str]) -> list[int]:
+        """The numbers of the columns that a use names, each once."""
+        numbers = [self._use(use, name) for name in names]
+        return list(dict.fromkeys(at for at in numbers if at is not None))
+
+    def _check_one_use(
+        self, label_at: int | None, id_at: int | None, dropped: Sequence[int], features: Sequence[int]
+    ) -> None:
+        """Refuses a column that is told to be two things, once by its name and once by its number."""
+        uses: dict[int, str] = {}
+        for use, numbers in (
+            ("label_column", [label_at]),
+            ("id_column", [id_at]),
+            ("drop", dropped),
+            ("columns or one_hot", list(dict.fromkeys(features))),
+        ):
+            for at in numbers:
+                if at in uses:
+                    raise ValueError(
+                        f"{self.path}: a column must have one use, got {self.names[at]!r} in {uses[at]} and {use}"
+                    )
+                if at is not None:
+                    uses[at] = use
+
+    def _resolved(
+        self,
+        label_at: int | None,
+        id_at: int | None,
+        dropped: Sequence[int],
+        one_hot: Sequence[int],
+        chosen: Sequence[int] | None,
+    ) -> TableFormat:
+        """The format with what was seen of the file, so that others are read alike: whether it has names, and these."""
+        if self.trained is not None:
+            return self.how
+
+        def name(at: int | None) -> str | None:
+            return None if at is None else self.names[at] or None
+
+        return dataclasses.replace(
+            self.how,
+            header=self.has_names,
+            label_column=name(label_at),
+            id_column=name(id_at),
+            drop=tuple(self.names[at] for at in dropped),
+            one_hot=tuple(self.names[at] for at in one_hot),
+            columns=None if chosen is None else tuple(self.names[at] for at in chosen),
+        )
+
     def _use(self, use: str, name: str | None) -> int | None:
         """The number of the column that a use names."""
         if name is None:
             return None
-        if name in self.names:
-            return self.names.index(name)
+        if name in self._numbers_of_names:
+            return self._numbers_of_names[name]
         may_be_numbers = self.trained is None or not self.has_names
         if may_be_numbers and name.isdecimal() and int(name) < len(self.names):
             return int(name)
@@ -126,26 +183,26 @@ class Assembly:
             numbers = numbers_of(self.values[at], self.how)
             if numbers is None and id_at is None:
                 id_at = at
-            elif numbers is not None and (np.isnan(numbers).all() or _counts(numbers)):
+            elif numbers is not None and (np.isnan(numbers).all() or _numbers_rows(numbers)):
                 what = "is empty" if np.isnan(numbers).all() else "numbers the rows"
                 if self.trained is None:
                     self.left_out.append(f"column {at}, which has no name and {what}")
                 self.names[at] = f"\0{at}"
             else:
-                self.names[at] = str(at)
+                self.names[at] = str(at) if str(at) not in self._numbers_of_names else f"column {at}"
+                self._numbers_of_names[self.names[at]] = at
+                self.notes.append(f"column {at} has no name and is trained on as {self.names[at]!r}")
         return id_at
 
-    def _features(self, others: set[int], one_hot: set[int]) -> list[_Feature]:
+    def _features(self, others: set[int], one_hot: set[int], chosen: Sequence[int] | None) -> list[_Feature]:
         if self.trained is not None:
             return self._trained_features(self.trained)
-        if self.how.columns is None:
+        if chosen is None:
             at = [at for at in range(len(self.names)) if at not in others and not self.names[at].startswith("\0")]
         else:
-            chosen = [self._use("columns", name) for name in self.how.columns]
-            at = [column for column in chosen if column is not None]
-            missed = one_hot - set(at)
-            at += sorted(missed)
-            rest = [name for number, name in enumerate(self.names) if number not in {*at, *others} and name[:1] != "\0"]
+            at = [*chosen, *sorted(one_hot - set(chosen))]
+            used = {*at, *others}
+            rest = [name for number, name in enumerate(self.names) if number not in used and name[:1] != "\0"]
             self.left_out += rest
         if not at:
             raise ValueError(f"{self.path}: must hold a column of features besides {self._others(others)}, got none")
@@ -160,28 +217,17 @@ class Assembly:
     def _trained_features(self, trained: Sequence[str]) -> list[_Feature]:
         """The columns of the features that a model was trained on, whatever their order."""
         categories: dict[str, list[str]] = {name: [] for name in self.how.one_hot}
-        sources: list[str] = []
+        sources: dict[str, None] = {}  # in their order
         for name in trained:
-            source = next((column for column in categories if name.startswith(f"{column}=")), None)
-            if source is None:
-                sources.append(name)
-            else:
+            prefixes = [column for column in categories if name.startswith(f"{column}=")]
+            source = max(prefixes, key=len, default=None)
+            sources[name if source is None else source] = None
+            if source is not None:
                 categories[source].append(name.removeprefix(f"{source}="))
-                sources += [source] if source not in sources else []
-        absent = [name for name in sources if self._use("columns", name) is None]
-        if not self.has_names and absent:
-            used = {
-                self._use(use, name)
-                for name, use in self.how.named_columns.items()
-                if use not in ("columns", "one_hot")
-            }
-            free = [at for at in range(len(self.names)) if at not in used and not self.names[at].startswith("\0")]
-            if len(free) == len(sources):  # by their order, where the file has no names
-                return [_Feature(at, name, _found(categories, name)) for at, name in zip(free, sources, strict=True)]
-            raise ValueError(
-                f"{self.path}: rows must have {len(sources)} features, as the training data had, got {len(free)} "
-                "columns without names"
-            )
+        if not self.has_names:
+            numbers = self._by_their_order(list(sources))
+            return [_Feature(at, name, _found(categories, name)) for at, name in zip(numbers, sources, strict=True)]
+        absent = [name for name in sources if name not in self._numbers_of_names]
         known = {*sources, *self.how.named_columns}
         unknown = [name for name in self.names if name not in known and name[:1] not in ("", "\0")]
         if absent:
@@ -195,15 +241,30 @@ class Assembly:
                 f"{' and '.join(parts)}"
             )
         self.left_out += unknown
-        numbers = [self._use("columns", name) for name in sources]
-        return [
-            _Feature(at, name, _found(categories, name))
-            for at, name in zip(numbers, sources, strict=True)
-            if at is not None
-        ]
+        return [_Feature(self._numbers_of_names[name], name, _found(categories, name)) for name in sources]
+
+    def _by_their_order(self, sources: Sequence[str]) -> list[int]:
+        """The columns of a file without names that are the features, by their numbers in a training file like it."""
+        width = len(self.names) - sum(name.startswith("\0") for name in self.names)
+        if self.how.header is False and all(name.isdecimal() for name in sources):
+            numbers = [int(name) for name in sources]
+            others = [self.how.label_column, self.how.id_column, *self.how.drop]
+            trained_width = len(sources) + sum(name is not None for name in others)
+            if max(numbers) < width and (width == trained_width or self.how.columns is not None):
+                return numbers
+        named = {
+            at for use in ("label_column", "id_column") if (at := self._use(use, getattr(self.how, use))) is not None
+        }
+        for free in (list(range(width)), [at for at in range(width) if at not in named]):
+            if len(free) == len(sources):
+                return free
+        raise ValueError(
+            f"{self.path}: rows must have {len(sources)} features, as the training data had, got {width} columns "
+            "without names"
+        )
 
     def _categories(self, at: int) -> tuple[str, ...]:
-        categories = sorted({text for text in texts_of(self.values[at]) if text is not None})
+        categories = sorted({text for text in texts_of(self._flat("one_hot", at)) if text is not None})
         if not 1 <= len(categories) <= _MOST_CATEGORIES:
             raise ValueError(
                 f"{self.path}: one_hot must name columns of 1 to {_MOST_CATEGORIES} categories, got {len(categories)} "
@@ -292,7 +353,7 @@ class Assembly:
             )
 
     def _label(self, at: int, line_of: Callable[[int], int] | None) -> NDArray[Any] | None:
-        values = self.values[at]
+        values = self._flat("label_column", at)
         label = classes_of(values)
         if label is not None or self.trained is not None:  # of other data labels may be absent
             return label
@@ -305,19 +366,32 @@ class Assembly:
             "rows out with missing='drop'"
         )
 
+    def _flat(self, use: str, at: int) -> pa.ChunkedArray:
+        """The values of a column that is read as text."""
+        import pyarrow as pa
+
+        values = self.values[at]
+        if pa.types.is_nested(values.type):
+            raise ValueError(
+                f"{self.path}: {use} must name a column of text or numbers, got {values.type} in {self.names[at]!r}"
+            )
+        return values
+
     def _ids(self, at: int) -> dict[str, Sequence[Any]]:
         name = self.names[at] or "id"
-        ids = ["" if text is None else text for text in texts_of(self.values[at])]
+        ids = ["" if text is None else text for text in texts_of(self._flat("id_column", at))]
         return {"id" if name in _TAKEN else name: ids}
 
     def _different(self, names: Sequence[str]) -> list[str]:
         """The names, a number after those that come again, as pandas does."""
         result: list[str] = []
+        seen, given = set(), set(names)
         for name in names:
             new, count = name, 0
-            while name and (new in result or (new != name and new in names)):
+            while name and (new in seen or (new != name and new in given)):
                 count += 1
                 new = f"{name}.{count}"
+            seen.add(new)
             result.append(new)
             if new != name:
                 self.renamed.append(new)
@@ -336,8 +410,7 @@ class Assembly:
 
     def _description(self, names: Sequence[str], id_at: int | None) -> dict[str, str]:
         text = f"{self.path}: {counted(self.num_rows, 'row')} of {counted(len(names), 'feature')}"
-        parts = [part for part in (self.read_as, "names in the first line" if self.has_names else "no names") if part]
-        description = {"data": f"{text}, {', '.join(parts)}"}
+        description = {"data": f"{text}, {self.read_as}" if self.read_as else text}
         if self.has_names:
             description["features"] = listed(names)
         if id_at is not None:
@@ -354,6 +427,11 @@ class Assembly:
 def _counts(numbers: NDArray[np.float64]) -> bool:
     """Whether numbers count the rows, from anywhere."""
     return len(numbers) > 1 and bool((np.diff(numbers) == 1).all()) and numbers[0] == np.floor(numbers[0])
+
+
+def _numbers_rows(numbers: NDArray[np.float64]) -> bool:
+    """Whether numbers are different integers, as an index of pandas is, also of rows that were shuffled."""
+    return bool((numbers == np.floor(numbers)).all()) and len(np.unique(numbers)) == len(numbers)
 
 
 def _found(categories: dict[str, list[str]], name: str) -> tuple[str, ...] | None:

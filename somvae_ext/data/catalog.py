@@ -236,7 +236,7 @@ def _own_data(
     pool, test = (samples.rows(rows) for rows in order.split([len(samples) - held_out, held_out]))
     rows = torch.arange(len(pool))
     train, validation = divide(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
-    splits = Splits(train, validation, test, kind=kind, description=data.description)
+    splits = Splits(train, validation, test, kind=kind, description=data.description, table=data.format)
     if missing == "mean":
         splits = _filled(path, splits)
     tabular = samples.x.dim() == (3 if kind == "series" else 2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from somvae_ext.data.header import number_of
+from somvae_ext.data.header import grouped, number_of
 from somvae_ext.data.table_format import TableFormat
 
 if TYPE_CHECKING:
@@ -37,11 +37,10 @@ def numbers_of(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64]
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
     if _is_text(kind):
-        numbers = _numbers_of_text(values, how)
-        return None if numbers is None else _without_fill(numbers, how)
+        return _numbers_of_text(values, how)
     if pa.types.is_boolean(kind):
-        values = compute.cast(values, pa.uint8())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return _floats(compute.cast(compute.cast(values, pa.uint8()), pa.float64()))
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return None
     return _without_fill(_floats(compute.cast(values, pa.float64(), safe=False)), how)
 
@@ -54,7 +53,7 @@ def texts_of(values: pa.ChunkedArray) -> list[str | None]:
     if pa.types.is_floating(values.type):
         numbers = values.to_pylist()
         return [
-            None if number is None or number != number else str(int(number)) if number == int(number) else str(number)
+            None if number is None or number != number else f"{number:.0f}" if number % 1 == 0 else str(number)
             for number in numbers
         ]
     texts = [None if text is None else text.strip() for text in compute.cast(_plain(values), pa.string()).to_pylist()]
@@ -160,16 +159,21 @@ def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.fl
     import pyarrow as pa
     from pyarrow import compute
 
-    texts = compute.utf8_trim_whitespace(compute.cast(_plain(values), pa.string()))
+    texts = compute.utf8_trim_whitespace(compute.cast(values, pa.string()))
     missing = compute.is_in(compute.utf8_lower(texts), value_set=pa.array(sorted(_missing(how))))
     texts = compute.if_else(missing, None, texts)
     if how.thousands is not None:
+        pattern = f"^(?:{grouped(how.decimal, how.thousands).pattern}|[^{re.escape(how.thousands)}]*)$"
+        if not _all(compute.match_substring_regex(texts, pattern)):
+            return None  # the sign stands elsewhere, where it may be a decimal one
         texts = compute.replace_substring(texts, how.thousands, "")
     if how.decimal != ".":
         texts = compute.replace_substring(compute.replace_substring(texts, ".", "x"), how.decimal, ".")
     percent = compute.ends_with(texts, "%")
     is_percent = bool(compute.any(percent).as_py())
     if is_percent:
+        if not _all(percent):
+            return None  # 50% beside 50
         texts = compute.utf8_rtrim(texts, "% \t")
     numbers: NDArray[np.float64] | None
     try:
@@ -178,10 +182,14 @@ def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.fl
         numbers = _slowly(texts)
     if numbers is None:
         return None
-    if is_percent:
-        flags = _floats(compute.cast(compute.cast(percent, pa.uint8()), pa.float64()))
-        numbers = np.where(flags == 1, numbers / 100, numbers)
-    return numbers
+    return numbers / 100 if is_percent else _without_fill(numbers, how)
+
+
+def _all(flags: pa.ChunkedArray) -> bool:
+    """Whether all that are not null are true."""
+    from pyarrow import compute
+
+    return compute.all(flags).as_py() is not False
 
 
 def _slowly(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
@@ -192,7 +200,7 @@ def _slowly(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
 
 def _without_fill(numbers: NDArray[np.float64], how: TableFormat) -> NDArray[np.float64]:
     """NaN in place of the numbers that stand for missing values."""
-    fill = [number for name in how.na if (number := _plain_number(name, how)) is not None]
+    fill = [number for name in how.na if (number := number_of(name.strip(), how.decimal, how.thousands)) is not None]
     return np.where(np.isin(numbers, fill), np.nan, numbers) if fill else numbers
 
 

@@ -7,6 +7,7 @@ below them. Where a reader could not tell either, the file is refused.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -70,7 +71,8 @@ def verdict_by_numbers(first: NDArray[np.float64], later: NDArray[np.float64]) -
         if many or whole.all() or (even and apart.all()):
             return "names"
         return "unclear" if counts or bool(apart.all()) else "values"
-    if len(first) > 2 and (far.all() or counts) and apart.all():
+    rows_are_even = bool(np.allclose(np.diff(later, axis=1), np.diff(later[:, :2], axis=1), rtol=1e-6, atol=0))
+    if len(first) > 2 and (far.all() or counts) and apart.all() and not rows_are_even:
         return "names" if whole.all() or counts else "unclear"
     return "unclear" if counts else "values"
 
@@ -87,7 +89,9 @@ def kind_of(cell: str, decimal: str, thousands: str | None, missing: frozenset[s
 
 def number_of(text: str, decimal: str, thousands: str | None) -> float | None:
     """The number that a text is, or None."""
-    if thousands is not None:
+    if thousands is not None and thousands in text:
+        if not grouped(decimal, thousands).fullmatch(text):
+            return None
         text = text.replace(thousands, "")
     if decimal != ".":
         text = text.replace(".", "x").replace(decimal, ".")
@@ -95,6 +99,13 @@ def number_of(text: str, decimal: str, thousands: str | None) -> float | None:
         return None if "_" in text else float(text)
     except ValueError:
         return None
+
+
+@functools.cache
+def grouped(decimal: str, thousands: str) -> re.Pattern[str]:
+    """What a number with a sign between groups of three digits looks like, perhaps as a percentage."""
+    sign, point = re.escape(thousands), re.escape(decimal)
+    return re.compile(rf"[+-]?\d{{1,3}}({sign}\d{{3}})+({point}\d*)?([eE][+-]?\d+)?\s*%?")
 
 
 def _mostly_numbers(kinds: Sequence[Cell]) -> bool:
@@ -120,4 +131,4 @@ def _is_whole_above_fractions(first: NDArray[np.float64], later: NDArray[np.floa
     seen = ~np.isnan(later)
     fractions = ((later != np.floor(later)) & seen).sum(axis=0) > 0.5 * seen.sum(axis=0)
     is_whole: NDArray[np.bool_] = first == np.floor(first)
-    return is_whole & fractions
+    return is_whole & fractions & (len(later) >= _FEW)

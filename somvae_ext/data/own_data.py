@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from somvae_ext.data.array_files import mask_of, read_npy, read_npz
 from somvae_ext.data.descriptions import describe_shape
-from somvae_ext.data.read_table import is_table, read_table
+from somvae_ext.data.read_table import is_table, map_npy, read_table
 from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Kind
@@ -36,12 +36,14 @@ class OwnData(NamedTuple):
         kind: how the axes were read.
         description: what was understood, line by line with a title.
         places: where a row of a table is found again, see :class:`~somvae_ext.data.Table`; None of other data.
+        format: of tables, with what was seen of the file.
     """
 
     samples: Samples
     kind: Kind
     description: dict[str, str]
     places: Mapping[str, Sequence[Any]] | None = None
+    format: TableFormat | None = None
 
 
 def load_array(
@@ -124,6 +126,11 @@ def read(
         raise ValueError(f"{path}: {use} must name a column of a table, got {name!r} for a {path.suffix} file")
     if path.suffix.lower() == ".npy":
         arrays = {"x": read_npy(path)}
+        if missing in ("drop", "mean") and kind != "series" and arrays["x"].ndim == 2:
+            table = map_npy(path, how, features)
+            table = table.without_gaps() if missing == "drop" else table
+            table.check(missing, empty_columns=features is not None)
+            return OwnData(_samples(path, "static", _as_samples(table), None, None), "static", table.description)
     elif path.suffix.lower() == ".npz":
         arrays = read_npz(path)
     else:
@@ -160,7 +167,8 @@ def _read_table(path: Path, kind: Kind, how: TableFormat, missing: Missing, feat
         x, label = x[None], None if label is None else label[None]
         table.add("read as", f"one series of {table.num_rows} frames")
     samples = _samples(path, kind, x, label, None, table.columns)
-    return OwnData(samples, kind, table.description, table.places if kind == "static" else None)
+    places = table.places if kind == "static" else None
+    return OwnData(samples, kind, table.description, places, table.format)
 
 
 def _gaps_of_series(path: Path) -> ValueError:
@@ -195,6 +203,8 @@ def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Seq
             x = _as_samples(table)
             if table.label is not None:
                 labels.append(table.label)
+            if feature_names is None and table.format is not None:
+                how = table.format
             feature_names = feature_names or table.columns
             description = description or {
                 title: text for title, text in table.description.items() if title in ("left out", "note")
@@ -222,7 +232,8 @@ def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Seq
         label = np.full(mask.shape, _PADDING_LABEL, dtype=np.int64)
         label[mask] = _numbered(folder, np.concatenate(labels))
     samples = _samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
-    return OwnData(samples, "series", _described(folder, "series", samples, padded.dtype) | description)
+    description = _described(folder, "series", samples, padded.dtype) | description
+    return OwnData(samples, "series", description, format=how)
 
 
 def _is_series(path: Path) -> bool:
@@ -281,6 +292,6 @@ def _described(path: Path, kind: Kind, samples: Samples, dtype: np.dtype[Any]) -
     description = {"data": f"{path}: {text}, {dtype}"}
     if samples.label is not None:
         whose = "frames" if samples.label.dim() == 2 else "series" if kind == "series" else "samples"
-        real = samples.label[samples.label != _PADDING_LABEL] if samples.label.dim() == 2 else samples.label
+        real = samples.label if samples.mask is None or samples.label.dim() == 1 else samples.label[samples.mask]
         description["labels"] = f"{len(real.unique())} classes of {whose}"
     return description

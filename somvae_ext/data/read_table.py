@@ -95,7 +95,7 @@ def _read_arrow(path: Path, ending: str) -> Columns:
     from pyarrow import feather, parquet
 
     try:
-        table = parquet.read_table(path) if ending == ".parquet" else feather.read_table(path)
+        table = parquet.ParquetFile(path).read() if ending == ".parquet" else feather.read_table(path)
     except pa.ArrowException as error:
         kind = "a Parquet" if ending == ".parquet" else "an Arrow"
         raise ValueError(f"{path}: must be {kind} file, got something else") from error

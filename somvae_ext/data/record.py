@@ -78,6 +78,7 @@ class DataRecord:
                 "scaling": splits.scaling,
                 "feature_names": splits.train.feature_names,
                 "fill": splits.fill,
+                "table": splits.table or given["table"],
                 "fingerprint": _fingerprint(arguments, splits),
             }
         )
@@ -145,7 +146,7 @@ class RowsRecord:
             fill: what they were filled with.
         """
         return cls(
-            **arguments,
+            **arguments | {"table": table.format or arguments["table"]},
             fill=fill,
             image_shape=table.image_shape,
             fingerprint=table.fingerprint(),

@@ -102,10 +102,11 @@ def scaling_of(table: Table, kind: ScalingKind | None) -> Scaling:
     """
     if table.image_shape is None:
         return Scaling.fit(kind or "standard", (block.x for block in table.blocks()), table.dim)
-    if kind is None and table.x.dtype == np.uint8:
+    kind = "minmax" if kind is None else kind  # like that of models
+    if kind == "minmax" and table.x.dtype == np.uint8:
         return Scaling("minmax", shift=(0.0,), width=(255.0,))
-    scaling = Scaling.fit(kind or "minmax", (block.x.reshape(-1, 1) for block in table.blocks()), 1)
-    if kind is None and scaling.shift[0] >= 0 and scaling.shift[0] + scaling.width[0] <= 1:
+    scaling = Scaling.fit(kind, (block.x.reshape(-1, 1) for block in table.blocks()), 1)
+    if kind == "minmax" and scaling.shift[0] >= 0 and scaling.shift[0] + scaling.width[0] <= 1:
         return Scaling()
     return scaling
 

@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeVar
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.series import InterpolatedSeries
+from somvae_ext.data.table_format import TableFormat
 
 Kind = Literal["static", "series"]
 Part = TypeVar("Part", Samples, InterpolatedSeries)
@@ -26,6 +27,7 @@ class Splits(Generic[Part]):
         kind: ``"static"`` for samples without an order in time, ``"series"`` for series of frames.
         scaling: what was done to the values, and has to be done to those of other data.
         fill: values of the features that stand in place of missing ones, ``[F]``, where gaps are filled.
+        table: how the table is written that they come from, with what was seen of it.
         description: what was understood of the data, line by line with a title.
     """
 
@@ -35,6 +37,7 @@ class Splits(Generic[Part]):
     kind: Kind = dataclasses.field(default="static", kw_only=True)
     scaling: Scaling = dataclasses.field(default=Scaling(), kw_only=True)
     fill: tuple[float, ...] | None = dataclasses.field(default=None, kw_only=True)
+    table: TableFormat | None = dataclasses.field(default=None, kw_only=True)
     description: dict[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def __iter__(self) -> Iterator[Part]:

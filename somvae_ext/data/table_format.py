@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 from typing import Any, Self
 
@@ -65,7 +64,7 @@ class TableFormat:
                     raise ValueError(f"TableFormat: {name} must differ from {other}, got {getattr(self, name)!r} twice")
         if self.encoding is not None:
             try:
-                codecs.lookup(self.encoding)
+                "a".encode(self.encoding)
             except (LookupError, ValueError):
                 raise ValueError(
                     f"TableFormat: encoding must be one that Python knows, such as 'latin-1', got {self.encoding!r}"

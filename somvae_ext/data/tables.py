@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from somvae_ext.data.table_format import TableFormat
 from somvae_ext.som.rows import mapped_file
 
 Array = NDArray[Any]
@@ -61,6 +62,7 @@ class Table:
         self.description = dict(description or {})
         self.image_shape = image_shape
         self._row_numbers, self._line_of = row_numbers, line_of
+        self.format: TableFormat | None = None  # of the file, with what was seen of it
 
     @property
     def num_rows(self) -> int:
@@ -210,10 +212,12 @@ class Table:
         return str(column) if self.columns is None else repr(self.columns[column])
 
     def _with_x(self, x: Array) -> Table:
-        return Table(
+        table = Table(
             self.source, x, self.columns, self.label, self._places, self.description, self.image_shape,
             self._row_numbers, self._line_of,
         )  # fmt: skip
+        table.format = self.format
+        return table
 
     def _with_rows(self, rows: slice | NDArray[np.int64], numbers: NDArray[np.int64]) -> Table:
         label = None if self.label is None else self.label[rows]
@@ -221,7 +225,9 @@ class Table:
         if self._places is not None:
             places = {name: np.asarray(values, dtype=object)[rows].tolist() for name, values in self._places.items()}
         numbers = numbers if self._row_numbers is None else self._row_numbers
-        return Table(
+        table = Table(
             self.source, self.x[rows], self.columns, label, places, self.description, self.image_shape,
             numbers[rows], self._line_of,
         )  # fmt: skip
+        table.format = self.format
+        return table

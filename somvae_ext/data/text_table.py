@@ -39,7 +39,13 @@ _TOLD_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _HEAD_LINES = 50
 _HEAD_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 26
-_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _OTHER_FILES = {
     b"PK\x03\x04": "a spreadsheet or another zip archive; save it as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel file; save it as CSV",
@@ -84,9 +90,12 @@ def read_text_table(path: Path, how: TableFormat) -> Columns:
     kinds = [[kind_of(cell, how.decimal, how.thousands, missing) for cell in record] for record in head.records]
     width = len(first)
     names_lack_one = len(head.records) > 1 and {len(record) for record in head.records[1:]} == {width + 1}
-    if how.header is not False and names_lack_one and "text" in kinds[0]:  # R leaves out that of the rows' names
-        first, kinds[0] = ["", *first], ["missing", *kinds[0]]
+    if how.header is not False and names_lack_one and "text" in kinds[0]:
         width += 1
+        if all(record[-1] == "missing" for record in kinds[1:]):  # the lines below end with a separator
+            first, kinds[0] = [*first, ""], [*kinds[0], "missing"]
+        else:  # R leaves out the name of the rows' names
+            first, kinds[0] = ["", *first], ["missing", *kinds[0]]
     later = [record for record in kinds[1:] if len(record) == width]
     types = _expected(first, later, how)
     verdict: Verdict = "names" if how.header else "values"
@@ -130,7 +139,7 @@ class _Text:
             mark, encoding = next(
                 ((mark, name) for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), (b"", "utf-8")
             )
-            if how.encoding is not None and encoding == "utf-8":
+            if how.encoding is not None and not mark:
                 encoding = codecs.lookup(how.encoding).name
             if encoding == "utf-8" and b"\0" in start:
                 raise ValueError(
@@ -155,7 +164,7 @@ class _Text:
         except UnicodeError as error:
             raise ValueError(f"{self._path}: must be text in {self._encoding}, got {error}") from error
         mark = self._how.comment
-        lines = text.splitlines()
+        lines = re.split(r"\r\n|\r|\n", text)
         if mark is not None:
             # A mark within quotes is no comment, and a line with quotes may have one: only a whole comment goes there.
             lines = [
@@ -232,6 +241,8 @@ class _Text:
     def _seen_separator(self, lines: Sequence[str]) -> str:
         counts = {}
         for separator in _SEPARATORS:
+            if separator in (self._how.decimal, self._how.thousands):
+                continue
             try:
                 records = list(csv.reader(lines, delimiter=separator))
             except csv.Error:  # a cell as long as a line of many
@@ -249,7 +260,9 @@ class _Text:
         numbers = [
             number_of(cell, self._how.decimal, self._how.thousands) for row in cells[1:] or cells for cell in row
         ]
-        return " " if is_spaced and all(number is not None for number in numbers) else ","
+        if is_spaced and all(number is not None for number in numbers):
+            return " "
+        return next(separator for separator in ",;|" if separator not in (self._how.decimal, self._how.thousands))
 
     def _refuse_preamble(self, widths: Sequence[int]) -> None:
         """Refuses lines above a table that are none of its rows."""
@@ -350,18 +363,20 @@ class _Text:
             parts = []
         if self._encoding not in ("utf-8", "ascii"):
             parts.append(f"in {self._encoding.upper()}")
+        parts.append("names in the first line" if has_names else "no names")
         return Columns(names, has_names, values, ", ".join(parts))
 
     def line_of(self, row: int, has_names: bool) -> int:
         """The line that a row begins in, for messages."""
         with self._stream() as stream:
             reader = csv.reader(io.TextIOWrapper(stream, "utf-8", errors="replace"), delimiter=self._separator)
-            seen = -1 if has_names else 0
+            seen, begin = -1 if has_names else 0, 1
             for record in reader:
                 if record and reader.line_num > self._lines_before:
                     if seen == row:
-                        return reader.line_num
+                        return begin
                     seen += 1
+                begin = reader.line_num + 1
         return 0
 
 
@@ -381,9 +396,10 @@ def _expected(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableF
     texts = {how.label_column, how.id_column, *how.one_hot}
     types = {}
     for column, name in enumerate(first):
-        if {" ".join(name.split()), str(column)} & texts:
+        kinds = {row[column] for row in later} - {"missing"}
+        if {" ".join(name.split()), str(column)} & texts or "text" in kinds:
             types[str(column)] = "string"
-        elif how.thousands is None and {row[column] for row in later} - {"missing"} == {"number"}:
+        elif how.thousands is None and kinds == {"number"}:
             types[str(column)] = "float64"
     return types
 

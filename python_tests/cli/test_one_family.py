@@ -16,7 +16,9 @@ from saved_configs import config_of, contents
 import somvae_ext
 from somvae_ext import evaluation
 from somvae_ext.cli import main
+from somvae_ext.cli.fit_options import given
 from somvae_ext.cli.model_choice import TRAINABLE
+from somvae_ext.cli.options import parse
 from somvae_ext.models import MODELS
 from somvae_ext.store import ResultFolder
 
@@ -324,6 +326,41 @@ def test_the_command_line_goes_before_the_file_wherever_it_stands(capsys: pytest
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("header: yes", "header", "yes"),
+        ("header: false", "header", "no"),
+        ("columns: [1, 2]", "columns", ["1", "2"]),
+        ("columns: Wert", "columns", ["Wert"]),
+        ("na: -9999", "na", ["-9999"]),
+        ("na: [-9999, 1e3, 007, yes]", "na", ["-9999", "1e3", "007", "yes"]),
+        ("na:\n- -1\n- null", "na", ["-1", "null"]),
+        ("id_column: 0", "id_column", "0"),
+        ("label_column: 3", "label_column", "3"),
+        ("id_column: 2020-01-01", "id_column", "2020-01-01"),
+        ("id_column: null", "id_column", None),
+        ("out: 2024", "out", "2024"),
+        ("hidden_sizes: 20", "hidden_sizes", [20]),
+        ("learning_rate: 1e-3", "learning_rate", 1e-3),
+    ],
+)
+def test_a_config_means_what_the_same_words_mean_in_a_shell(text: str, name: str, value: object) -> None:
+    Path("run.yaml").write_text(f"{text}\n")
+    assert parse(["fit", "table.csv", "--config", "run.yaml"])["fit"][name] == value
+
+
+def test_a_printed_config_quotes_what_yaml_would_read_as_something_else(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["1e3", "1E-3", "-9999", "+1.", ".5", "007", "yes", "null", "~", "2020-01-01", "1_0", "0x1F", "?", "k.A."]
+    arguments = ["fit", "table.csv", "--header", "no", "--id-column", "1e3", "--learning-rate", "1e-5", "--na"]
+    assert main([*arguments, *texts, "--print_config"]) == 0
+    printed = capsys.readouterr().out
+    assert "id_column: '1e3'\n" in printed
+    assert "['1e3', '1E-3', '-9999'," in printed
+    Path("run.yaml").write_text(printed)
+    assert given(parse(["fit", "--config", "run.yaml"])["fit"]) == given(parse([*arguments, *texts])["fit"])
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("rowz: 3\n", "unknown option rowz in the --config file; did you mean rows?"),
@@ -333,6 +370,11 @@ def test_the_command_line_goes_before_the_file_wherever_it_stands(capsys: pytest
         ("rows: many\n", "--rows must be an integer, got 'many'"),
         ("rows: [\n", "--config must be a YAML or JSON file with options of this command"),
         ("- rows\n", "--config must be a YAML or JSON file with options of this command"),
+        ("one_hot: {a: b}\n", "the --config file must hold a value or a list of values for one_hot"),
+        ("columns: [[a]]\n", "the --config file must hold a value or a list of values for columns"),
+        ("foo: &a [*a]\n", "the --config file must hold a value or a list of values for each option"),
+        ("id_column: [a]\n", "the --config file must hold one value for id_column"),
+        ("header: maybe\n", "--header must be yes or no, got 'maybe'"),
     ],
 )
 def test_a_mistake_in_a_config_is_one_sentence(text: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

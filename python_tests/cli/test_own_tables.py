@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.estimators import SOM
+from somvae_ext.store import ResultFolder
 
 COLORS = ["rot", "grün", "blau"]
 HOW = ["--encoding", "cp1252", "--decimal", ",", "--thousands", ".", "--na", "k.A."]
@@ -137,7 +139,7 @@ def test_models_take_the_same_tables_as_maps(capsys: pytest.CaptureFixture[str])
     fit = ["fit", "kunden.csv", *options, *HOW, *USES, "--out", "run"]
     assert main(fit) == 2
     assert "got NaN in row 3 (line 5), column 'Größe'" in (sentence := capsys.readouterr().err)
-    assert sentence.endswith("; fill the gap, or set --missing drop, --missing mean or, for a map, --missing ignore\n")
+    assert sentence.endswith("; fill the gap, or set --missing drop or --missing mean\n")
     assert main([*fit, "--missing", "mean", "--scaling", "standard"]) == 0
     assert "gaps, by the means of their columns in the training data" in capsys.readouterr().out
     assert main(["predict", "run", "kunden.csv", "-o", "nodes.csv"]) == 0
@@ -151,16 +153,43 @@ def test_models_take_the_same_tables_as_maps(capsys: pytest.CaptureFixture[str])
     assert "rows, which have gaps" in capsys.readouterr().err
 
 
-def test_a_resumed_map_reads_its_table_as_it_was_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_map_reads_its_table_as_it_was_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     messy_table("kunden.csv", 60, 0)
-    assert main(["fit", "kunden.csv", "--model", "som", *SMALL, *HOW, *USES, "--missing", "mean"]) == 0
-    whole = somvae_ext.load("map").som.codebook_
-    Path("map/nodes.safetensors").unlink()  # as of a training that was interrupted
-    capsys.readouterr()
+    fit = ["fit", "kunden.csv", "--model", "som", *SMALL, *HOW, *USES, "--missing", "mean"]
+    assert main(fit) == 0
+    Path("map").rename("whole")
+    save = ResultFolder.save_checkpoint
+
+    def interrupted(self: ResultFolder, epoch: int, *contents: Any) -> None:
+        save(self, epoch, *contents)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("somvae_ext.estimators.saved_map.WRITING_SHARE", 1.0)  # a checkpoint after each epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFolder, "save_checkpoint", interrupted)
+        assert main(fit) == 130
     assert main(["evaluate", "map"]) == 2
-    assert main(["fit", "kunden.csv", "--model", "som", *SMALL, *HOW, *USES, "--missing", "mean", "--overwrite"]) == 0
-    assert np.array_equal(somvae_ext.load("map").som.codebook_, whole)
+    assert "interrupted after epoch 2" in capsys.readouterr().err
+    assert main(["fit", "--resume", "map", "--quiet"]) == 0
+    whole, resumed = somvae_ext.load("whole"), somvae_ext.load("map")
+    assert np.array_equal(resumed.som.codebook_, whole.som.codebook_)
+    assert resumed.feature_names == whole.feature_names
     assert main(["evaluate", "map"]) == 0
+
+
+def test_predict_takes_back_signs_that_only_the_training_data_had() -> None:
+    rows = [f"{row % 7 + 1}.000;{row % 5},5" for row in range(40)]
+    Path("old.csv").write_text("\n".join(["a;b", *rows, "# end"]) + "\n")
+    how = ["--separator", "semicolon", "--decimal", ",", "--thousands", ".", "--comment", "#"]
+    assert main(["fit", "old.csv", "--model", "som", *SMALL, *how]) == 0
+    Path("new.csv").write_text("\n".join(["a;b", *(f"{row % 7 + 1}000;{row % 5}.5" for row in range(40))]) + "\n")
+    assert main(["predict", "map", "old.csv", "-o", "nodes.csv"]) == 0
+    undone = ["--decimal", "point", "--thousands", "none", "--comment", "none"]
+    assert main(["predict", "map", "new.csv", *undone, "-o", "new_nodes.csv"]) == 0
+    assert written("new_nodes.csv") == written()
 
 
 def test_an_archive_with_lengths_is_trained_on_without_its_padding(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,10 @@ OPTIONS = {
     "image_size": None,
     "overwrite": False,
     "drop": None,
+    "out": None,
+    "split": None,
+    "decimal": None,
+    "thousands": None,
     "na": None,
     "missing": None,
     "header": None,
@@ -161,6 +165,38 @@ OPTIONS = {
             "height and width of the images must be multiples of 16, got (1, 20, 20)",
         ),
         ("own.npz: labels of the training data must count", "own.npz: labels of the training data must count"),
+        (
+            "a.npz: must hold 'x', got 'target' too; leave out 'target'",
+            "a.npz: must hold 'x', got 'target' too; leave out 'target'",
+        ),
+        ("a.csv: drop 'date' or use split 'holdout'", "a.csv: drop 'date' or use --split holdout"),
+        ("a.csv: columns must hold numbers, got 'x'", "a.csv: columns must hold numbers, got 'x'"),
+        (
+            "a.csv: columns must be those of the training data, in any order",
+            "a.csv: columns must be those of the training data, in any order",
+        ),
+        # What is said of the option, and not of the file's columns.
+        ("a.csv: columns must name features, got 'y'", "a.csv: --columns must name features, got 'y'"),
+        (
+            "a.csv: columns must be one of its columns x, rows, got 'y'",
+            "a.csv: --columns must be one of its columns x, rows, got 'y'",
+        ),
+        (
+            "a.npy: columns must not be set for a .npy file, whose columns have no names, got 'y'",
+            "a.npy: --columns must not be set for a .npy file, whose columns have no names, got 'y'",
+        ),
+        (
+            "TableFormat: thousands must differ from decimal, got ',' twice",
+            "--thousands must differ from --decimal, got ',' twice",
+        ),
+        (
+            "TableFormat: a column must have one use, got 'Wert' in columns and drop",
+            "a column must have one use, got 'Wert' in --columns and --drop",
+        ),
+        (
+            "TableFormat: a column must have one use, got 'in x' in label_column and columns",
+            "a column must have one use, got 'in x' in --label-column and --columns",
+        ),
         # What the command has no option for stays, and so does what a folder holds.
         ("SOM: patience must be an integer, got 0", "patience must be an integer, got 0"),
         (
@@ -171,6 +207,19 @@ OPTIONS = {
 )
 def test_a_sentence_is_in_the_words_of_the_command(sentence: str, expected: str) -> None:
     assert in_words_of_command(sentence, OPTIONS) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"model": None}, "--missing drop or --missing mean"),
+        ({"model": "vae"}, "--missing drop or --missing mean"),
+        ({"model": "som"}, "--missing drop, --missing mean or, for a map, --missing ignore"),
+    ],
+)
+def test_only_a_map_is_advised_to_ignore_what_is_missing(options: dict[str, str | None], advice: str) -> None:
+    sentence = "a.csv: got NaN; fill the gap, or set missing='drop', missing='mean' or, for a map, missing='ignore'"
+    assert in_words_of_command(sentence, OPTIONS | options) == f"a.csv: got NaN; fill the gap, or set {advice}"
 
 
 MAP = ["table.csv", "--model", "som"]

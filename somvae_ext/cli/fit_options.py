@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from somvae_ext.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, S
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+_BOOL = "tag:yaml.org,2002:bool"
+_NULL = "tag:yaml.org,2002:null"
+_NUMBER = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$")
 _ABOUT = {"config", "print_config", "resumed"}  # the command line, and not the training
 
 
@@ -58,11 +62,77 @@ def config_text(options: Namespace) -> str:
     """The options that were given, as a ``--config`` file: a line for each."""
     import yaml  # type: ignore[import-untyped]
 
+    class Dumper(yaml.SafeDumper):
+        """Quotes also what YAML 1.2 alone takes for a number, such as 1e3."""
+
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
     return "".join(
-        # Lists in brackets, on the line of their name.
-        yaml.safe_dump({name: value}, default_flow_style=None if isinstance(value, list) else False, allow_unicode=True)
+        yaml.dump(
+            {name: value},
+            Dumper=Dumper,
+            default_flow_style=None if isinstance(value, list) else False,  # in brackets, on the line of their name
+            allow_unicode=True,
+        )
         for name, value in given(options).items()
     )
+
+
+def config_as_written(text: str, parser: ArgumentParser) -> str:
+    """A ``--config`` file in which text is quoted, and one value of an option that takes several is a list.
+
+    Whoever writes ``header: yes``, ``columns: [1, 2]`` or ``na: -9999`` means what the same words mean in a shell.
+
+    Raises:
+        argparse.ArgumentError: an option holds something else than a value or a list of values.
+    """
+    import yaml
+
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError:
+        return text  # the parser says what is wrong
+    if not isinstance(root, yaml.MappingNode) or not all(isinstance(key, yaml.ScalarNode) for key, _ in root.value):
+        return text  # likewise
+    actions = {action.dest: action for action in parser._actions}
+    root.value = [
+        (key, _value_as_written(actions[key.value], value) if key.value in actions else value)
+        for key, value in root.value
+    ]
+    written: str = yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True)
+    return written
+
+
+def _value_as_written(action: argparse.Action, value: Any) -> Any:
+    """A node of YAML that an option can take as a shell's words."""
+    import yaml
+
+    takes_several = action.nargs == "+"
+    if takes_several and isinstance(value, yaml.ScalarNode) and value.tag != _NULL:
+        value = yaml.SequenceNode("tag:yaml.org,2002:seq", [value], flow_style=True)
+    is_list = isinstance(value, yaml.SequenceNode)
+    is_text = getattr(action, "_typehint", action.type) is str
+    parts = value.value if is_list else [value]
+    if (is_list and is_text and not takes_several) or not all(isinstance(part, yaml.ScalarNode) for part in parts):
+        what = "a value or a list of values" if takes_several else "one value"
+        raise argparse.ArgumentError(None, f"the --config file must hold {what} for {action.dest}")
+    if action.dest == "header" and value.tag == _BOOL:
+        return _text_node("yes" if value.value.lower() in ("yes", "true", "on") else "no")
+    return _as_text(value) if is_text else value
+
+
+def _as_text(node: Any) -> Any:
+    """A node of YAML, or a list of such, as the text that was written; nothing stays nothing."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        return yaml.SequenceNode(node.tag, [_text_node(each.value) for each in node.value], flow_style=True)
+    return node if node.tag == _NULL else _text_node(node.value)
+
+
+def _text_node(text: str) -> Any:
+    import yaml
+
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style='"')
 
 
 def use_elsewhere(option: str, model: str) -> str | None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from somvae_ext._version import __version__
-from somvae_ext.cli.fit_options import add_fit_options, use_elsewhere
+from somvae_ext.cli.fit_options import add_fit_options, config_as_written, use_elsewhere
 from somvae_ext.cli.former_options import refuse_former_options
-from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, Choice, choose_model
+from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, Choice, choose_model, last_value
 from somvae_ext.cli.parse_errors import parse_error_sentence
 from somvae_ext.cli.plot_map import KINDS
 from somvae_ext.cli.table_options import add_written_options
@@ -64,7 +64,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     subcommands = parser.add_subcommands(dest="command")
     parsers = {}
     for command_name, command in commands.items():
-        parsers[command_name] = ArgumentParser(
+        parsers[command_name] = _parser_type()(
             description=command.description,
             usage=command.usage,
             epilog=_examples(command.examples),
@@ -86,6 +86,10 @@ def parse(argv: Sequence[str]) -> Namespace:
         model = choice.model if name == "fit" else None
         sentence = parse_error_sentence(str(error), parsers.get(name), sorted(commands), elsewhere, model)
         raise ValueError(sentence) from None
+    except (RuntimeError, AttributeError, KeyError, TypeError):  # jsonargparse, of values that it did not expect
+        if name != "fit" or last_value(arguments, "--config") is None:
+            raise
+        raise ValueError("the --config file must hold a value or a list of values for each option") from None
     if name == "fit":
         options["fit"]["resumed"] = choice.resumed
     return options
@@ -276,6 +280,18 @@ def _add_info_options(parser: ArgumentParser) -> None:
 def _add_data_place(group: Any) -> None:
     group.add_argument("--data-root", type=str, help="as in fit (default: that of the run)")
     group.add_argument("--download", action="store_true", help="as in fit")
+
+
+def _parser_type() -> type[ArgumentParser]:
+    from jsonargparse import ArgumentParser
+
+    class Parser(ArgumentParser):
+        """Takes what a ``--config`` file says as if it had been written in a shell."""
+
+        def parse_string(self, content: str, *args: Any, **options: Any) -> Namespace:
+            return super().parse_string(config_as_written(content, self), *args, **options)
+
+    return Parser
 
 
 def _help_formatter() -> type[argparse.HelpFormatter]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 _OF_EACH_MODEL = ("--preset", "--network", "--init")  # options whose choices are others for each model
+_KINDS = {"int": "an integer", "float": "a number", "str": "text"}
 
 
 def parse_error_sentence(
@@ -52,7 +53,7 @@ def parse_error_sentence(
     )
     if wrong_value:
         name, kind, value = wrong_value.groups()
-        return f"{as_option(name)} must be {'an integer' if kind == 'int' else 'a number'}, got {value!r}"
+        return f"{as_option(name)} must be {_KINDS.get(kind, 'a number')}, got {value!r}"
     choice = re.search(r"(?:argument (\S+): )?invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if choice:
         option, value, listed = choice.groups()

@@ -16,6 +16,8 @@ _USES = ("columns", "drop", "label_column", "id_column", "one_hot")
 OPTIONS = (*_WRITTEN, *_USES)
 """All of them, by their names in Python, which are those of :class:`~somvae_ext.data.TableFormat`."""
 
+# Signs that a table may have none of; predict takes back by "none" what the training data had.
+_ABSENT = ("thousands", "comment")
 # What a shell or a reader finds hard to write or see.
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|", "space": " "}
 
@@ -29,7 +31,7 @@ def add_written_options(add: Callable[..., None]) -> None:
         type=str,
     )
     add("--decimal", "decimal sign, a point or a comma (default: point)", type=str)
-    add("--thousands", "sign between groups of digits (default: none)", type=str)
+    add("--thousands", "sign between groups of digits, or none (default: none)", type=str)
     add("--encoding", "such as latin-1 or cp1252 (default: UTF-8, or UTF-16 with its mark)", type=str)
     add(
         "--na",
@@ -38,7 +40,7 @@ def add_written_options(add: Callable[..., None]) -> None:
         nargs="+",
         metavar="TEXT",
     )
-    add("--comment", "what begins a comment, such as #", type=str)
+    add("--comment", "what begins a comment, such as #, or none (default: nothing does)", type=str)
 
 
 def add_use_options(add: Callable[..., None]) -> None:
@@ -67,4 +69,7 @@ def table_format(options: Namespace, earlier: TableFormat | None = None) -> Tabl
         given["separator"] = _SEPARATORS.get(given["separator"].lower(), given["separator"])
     if "decimal" in given:
         given["decimal"] = {"point": ".", "comma": ","}.get(given["decimal"].lower(), given["decimal"])
+    for name in _ABSENT:
+        if given.get(name, "").lower() == "none":
+            given[name] = None
     return dataclasses.replace(earlier or TableFormat(), **given)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from somvae_ext.cli.map_options import PARAMETERS
+from somvae_ext.cli.model_choice import DEFAULT, MAP
 from somvae_ext.cli.model_options import option
 
 # Whose parameter it is. What else may stand before a colon is the name of a file or of a data set, which stays.
@@ -29,6 +30,8 @@ _OPTION_OF_PARAMETER = {parameter: name for name, parameter in PARAMETERS.items(
 _OPTION_OF_PARAMETER_IN = {"load": {"seed": "split_seed"}}
 # Parameters that are nouns as well: of a file these are its rows and columns.
 _ALSO_NOUNS = {"rows", "cols", "columns", "features", "init", "p"}
+# Words that have an object, as in "leave out 'weights'", and options without a set of choices.
+_ALSO_VERBS = {"out", "drop", "missing", "resume", "comment"}
 _VALUE = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|True\b|False\b|None\b|-?\d+(?:\.\d+)?(?:e-?\d+)?"
 # What a command has under these names are no options.
 _NO_OPTIONS = {"data", "run", "run2", "config", "resumed"}
@@ -38,6 +41,12 @@ _PHRASES = {
     # Only images have the shape that a network may ask for.
     "height and width of input_shape": "height and width of the images",
     "input_shape must be that of an image (C, H, W)": "samples must be images (C, H, W)",
+}
+
+# What only maps can do, and what is left of the advice for other models.
+_ADVICE_FOR_MAPS = {
+    "missing='drop', missing='mean' or, for a map, missing='ignore'": "missing='drop' or missing='mean'",
+    " or, for a map, missing='ignore'": "",
 }
 
 
@@ -58,6 +67,9 @@ def in_words_of_command(sentence: str, options: Mapping[str, Any]) -> str:
         return _OWNER.sub("", sentence)
     for phrase, words in _PHRASES.items():
         sentence = sentence.replace(phrase, words)
+    if "model" in options and not options.get("resumed") and (options["model"] or DEFAULT) != MAP:
+        for advice, words in _ADVICE_FOR_MAPS.items():
+            sentence = sentence.replace(advice, words)
     owner = _OWNER.match(sentence)
     if owner is not None:
         sentence = sentence[owner.end() :]
@@ -81,8 +93,15 @@ class _Words:
         sentence = re.sub(r"(?<![\w'\"./-])set (\w+)(?![\w=])(?! to\b)", self._flag_to_set, sentence)
         sentence = re.sub(r"(?<![\w'\"./-])(\w+) must be (?:False|True)\b(.*)", self._flag_that_must, sentence)
         sentence = re.sub(r"(?<![\w'\"./-])(\w+)(?= must| is for )", self._subject, sentence)
+        sentence = re.sub(
+            r"(?<![\w'\"./-])(columns)(?= must (?:name|be one of its columns|not be set)\b)", self._name, sentence
+        )
         sentence = re.sub(r"(?<![\w'\"./-])(\w+) '([\w-]+)'", self._chosen, sentence)
         if self._owner is not None:
+            sentence = re.sub(r"(?<= must differ from )(\w+)", self._name, sentence)
+            uses = re.match(r"(a column must have one use, got .* in )(\w+ and \w+)$", sentence)
+            if uses is not None:
+                sentence = uses[1] + re.sub(r"(\w+)", self._name, uses[2])
             sentence = re.sub(r"(?<![\w'\"./-])(\w+)(?= to mean| \* | -?\d)", self._name, sentence)
         sentence = re.sub(r"(?<![\w'\"./-])([a-z]+(?:_[a-z]+)+)(?![\w/'\"]|\.\w)", self._identifier, sentence)
         return self._without_none(sentence)
@@ -107,8 +126,10 @@ class _Words:
         return self._name(match)
 
     def _chosen(self, match: re.Match[str]) -> str:
+        """A choice, such as ``network 'identity'``."""
         name = self._option(match[1])
-        return match[0] if name is None or match[1] in _ALSO_NOUNS else f"{option(name)} {match[2]}"
+        is_word = match[1] in _ALSO_NOUNS | _ALSO_VERBS
+        return match[0] if name is None or is_word else f"{option(name)} {match[2]}"
 
     def _flag_to_set(self, match: re.Match[str]) -> str:
         name = self._option(match[1])

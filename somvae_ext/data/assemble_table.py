@@ -145,7 +145,8 @@ class Assembly:
 
         return dataclasses.replace(
             self.how,
-            header=self.has_names,
+            # Files with names are looked at anew: others like it may have none.
+            header=self.how.header if self.has_names else False,
             label_column=name(label_at),
             id_column=name(id_at),
             drop=tuple(self.names[at] for at in dropped),
@@ -216,16 +217,11 @@ class Assembly:
 
     def _trained_features(self, trained: Sequence[str]) -> list[_Feature]:
         """The columns of the features that a model was trained on, whatever their order."""
-        categories: dict[str, list[str]] = {name: [] for name in self.how.one_hot}
-        sources: dict[str, None] = {}  # in their order
-        for name in trained:
-            prefixes = [column for column in categories if name.startswith(f"{column}=")]
-            source = max(prefixes, key=len, default=None)
-            sources[name if source is None else source] = None
-            if source is not None:
-                categories[source].append(name.removeprefix(f"{source}="))
+        found = source_columns(trained, self.how)
+        sources = list(found)
+        categories = {name: list(values) for name, values in found.items() if name in self.how.one_hot}
         if not self.has_names:
-            numbers = self._by_their_order(list(sources))
+            numbers = self._by_their_order(sources)
             return [_Feature(at, name, _found(categories, name)) for at, name in zip(numbers, sources, strict=True)]
         absent = [name for name in sources if name not in self._numbers_of_names]
         known = {*sources, *self.how.named_columns}
@@ -427,6 +423,18 @@ class Assembly:
 def _counts(numbers: NDArray[np.float64]) -> bool:
     """Whether numbers count the rows, from anywhere."""
     return len(numbers) > 1 and bool((np.diff(numbers) == 1).all()) and numbers[0] == np.floor(numbers[0])
+
+
+def source_columns(features: Sequence[str], how: TableFormat) -> dict[str, list[str]]:
+    """The columns that features come from, in their order, and the categories of those that have some."""
+    sources: dict[str, list[str]] = {}
+    for name in features:
+        source = max((column for column in how.one_hot if name.startswith(f"{column}=")), key=len, default=None)
+        if source is None:
+            sources[name] = []
+        else:
+            sources.setdefault(source, []).append(name.removeprefix(f"{source}="))
+    return sources
 
 
 def _numbers_rows(numbers: NDArray[np.float64]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from somvae_ext.data import text_table
-from somvae_ext.data.assemble_table import Assembly
+from somvae_ext.data.assemble_table import Assembly, source_columns
 from somvae_ext.data.descriptions import counted
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
@@ -59,7 +59,7 @@ def read_table(
     if ending == ".npy":
         return _checked_size(map_npy(path, how, features), features)
     if ending in text_table.ENDINGS:
-        columns = read_text_table(path, how)
+        columns = read_text_table(path, how, source_columns(features or (), how))
         line_of = functools.lru_cache(1)(functools.partial(line_of_row, path, how, has_names=columns.has_names))
     else:
         columns, line_of = _read_arrow(path, ending), None

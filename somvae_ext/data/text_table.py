@@ -16,7 +16,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -76,8 +76,13 @@ class _Head(NamedTuple):
     second: int
 
 
-def read_text_table(path: Path, how: TableFormat) -> Columns:
+def read_text_table(path: Path, how: TableFormat, names: Collection[str] = ()) -> Columns:
     """
+    Args:
+        path: of the file.
+        how: how it is written.
+        names: of columns, where some are expected: a first line that holds them all names the columns.
+
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no table, or whether its first line names the columns cannot be told; the message says what
@@ -101,6 +106,8 @@ def read_text_table(path: Path, how: TableFormat) -> Columns:
     verdict: Verdict = "names" if how.header else "values"
     if how.header is None:
         verdict = verdict_by_text(kinds[0], later)
+        if names and set(names) <= set(_stripped(first)):
+            verdict = "names"
     if verdict == "unclear" and _is_called_by_name(first, how):
         verdict = "names"
     if verdict == "names":

@@ -326,6 +326,45 @@ def test_an_interruption_in_the_middle_leaves_memory_and_disk_alike(
         assert same(ResultFolder.open(folder.path).load_weights(folder.epochs[0]), weights(folder.epochs[0]))
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("is_replaced", [False, True])
+@pytest.mark.parametrize("moment", ["before the disk is looked at", "after it"])
+def test_an_interruption_while_a_commit_is_settled_leaves_memory_and_disk_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, is_replaced: bool, moment: str
+) -> None:
+    """Ctrl-C comes in the ``finally`` of a commit, whose manifest is on disk or, for want of room, is not."""
+    if overwrite:
+        new(tmp_path, 1, 2, config={"is": "earlier"})
+    folder = ResultFolder.create(tmp_path, "model", overwrite=overwrite)
+    folder.begin({"is": "new"})
+    has_manifest = ResultFolder._has_manifest
+
+    def interrupted(self: ResultFolder, file: manifest.File) -> bool:
+        monkeypatch.setattr(ResultFolder, "_has_manifest", has_manifest)
+        if moment == "after it":
+            has_manifest(self, file)
+        raise KeyboardInterrupt
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(ResultFolder, "_has_manifest", interrupted)
+    if not is_replaced:
+        monkeypatch.setattr("somvae_ext.store.result_folder.atomic_file", full)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, 1)
+    monkeypatch.undo()
+    assert folder.epochs == ([1] if is_replaced else [])
+    assert folder.config == {"is": "new"}
+    on_disk = ResultFolder.open(tmp_path)
+    is_earlier = overwrite and not is_replaced
+    assert on_disk.epochs == ([1, 2] if is_earlier else folder.epochs)
+    assert on_disk.config == {"is": "earlier" if is_earlier else "new"}
+    train(folder, 2)
+    assert ResultFolder.open(tmp_path).epochs == folder.epochs == ([1, 2] if is_replaced else [2])
+    assert same(folder.load_weights(), weights(2))
+
+
 def test_an_evaluation_that_json_cannot_hold_changes_nothing(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     with pytest.raises(ValueError, match="must be what JSON can hold"):

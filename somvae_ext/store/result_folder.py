@@ -58,7 +58,8 @@ class ResultFolder:
 
     def __init__(self, path: Path, manifest: Manifest, seen: File | None, *, overwrite: bool = False) -> None:
         self.path = path
-        self._manifest = manifest
+        self._current = manifest
+        self._pending: tuple[Manifest, File] | None = None  # the manifest that a commit is writing, and its file
         self._seen = seen  # the manifest's file when it was read or written; None: nothing of this result is on disk
         self._on_disk = Manifest(manifest.kind) if seen is None else manifest
         self._overwrite = overwrite
@@ -203,6 +204,7 @@ class ResultFolder:
             finally:
                 self._claims -= 1
             return
+        self._settle_commit()
         created = self._make()
         lock = FolderLock(self.path)
         lock.acquire()
@@ -231,7 +233,7 @@ class ResultFolder:
         manifest.to_bytes()  # refuses what JSON cannot hold
         with self.claim():
             if self._seen is None and is_occupied(self.path):
-                self._manifest = manifest
+                self._current = manifest
             else:
                 self._commit(manifest)
 
@@ -286,7 +288,7 @@ class ResultFolder:
         if epoch == self.last_epoch:
             return
         kept = [checkpoint for checkpoint in self._manifest.checkpoints if checkpoint.epoch <= epoch]
-        self._manifest = dataclasses.replace(self._manifest, checkpoints=kept, files={}, evaluations={})
+        self._current = dataclasses.replace(self._manifest, checkpoints=kept, files={}, evaluations={})
         self._logs = {}
 
     def save_file(self, name: str, tensors: dict[str, Tensor]) -> None:
@@ -341,6 +343,7 @@ class ResultFolder:
         obsolete = sorted(name for name in self._names_on_disk(manifest) if name not in kept)
         manifest = dataclasses.replace(manifest, obsolete=obsolete)
         text = manifest.to_bytes()
+        self._pending = (manifest, measured(text))
         try:
             for name, content in contents.items():
                 self._write_next(name, content)
@@ -348,15 +351,33 @@ class ResultFolder:
                 file.write(text)
             sync_folder(self.path)
         finally:  # an interruption may come right after the step
-            if self._has_manifest(text):
-                self._manifest = self._on_disk = manifest
-                self._seen = measured(text)
-            else:  # what was written may be what fills the disk
+            self._settle_commit()
+            if self._on_disk is not manifest:  # what was written may be what fills the disk
                 for name in contents:
                     self._next(name).unlink(missing_ok=True)
         for name in contents:
             self._next(name).replace(self.path / name)
         self._remove_obsolete()
+
+    @property
+    def _manifest(self) -> Manifest:
+        """What the result holds, with changes that wait for the next commit."""
+        self._settle_commit()
+        return self._current
+
+    def _settle_commit(self) -> None:
+        """Takes over the manifest of the last commit if that commit reached the disk.
+
+        An interruption may come anywhere in here. The commit is therefore forgotten last: until then, whoever reads
+        the manifest settles it.
+        """
+        if self._pending is None:
+            return
+        manifest, file = self._pending
+        if self._has_manifest(file):
+            self._current = self._on_disk = manifest
+            self._seen = file
+        self._pending = None
 
     def _write_next(self, name: str, content: bytes) -> None:
         with full_disk_named(self.path / name), self._next(name).open("wb") as file:
@@ -364,9 +385,10 @@ class ResultFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def _has_manifest(self, text: bytes) -> bool:
+    def _has_manifest(self, file: File) -> bool:
+        """Whether the manifest on disk is this file, and not that of an earlier result."""
         try:
-            return (self.path / manifests.NAME).read_bytes() == text
+            return measured((self.path / manifests.NAME).read_bytes()) == file
         except OSError:
             return False
 

@@ -1,14 +1,14 @@
 // CPU search over packed panels, and its backward. Compiled once per instruction level by bmu_cpu.cpp.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/feature_block.h"
 #include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
-//
+
 #include "bmu/candidates.h"
-//
+
 #include "bmu/decide.h"
 
 // Panels whose scores are looked at together: the least in each lane says whether any code can win. So many that this
@@ -17,8 +17,7 @@ constexpr int64_t kGroupPanels = 8;
 
 // The least score of a row in each lane of a group of panels.
 template <class C>
-inline __attribute__((always_inline)) typename Simd<C>::Vector least_scores(const C* scores, int64_t stride,
-                                                                            int64_t panels) {
+SOMVAE_ALWAYS_INLINE typename Simd<C>::Vector least_scores(const C* scores, int64_t stride, int64_t panels) {
   using Vector = typename Simd<C>::Vector;
   Vector least = Vector{} + std::numeric_limits<C>::infinity();
   for (int64_t p = 0; p < panels; ++p) {

@@ -27,7 +27,7 @@ class Candidates {
   bool are_all_codes() const { return lost_ <= limit; }
 
   // Scores of other codes, of which `least` are the least in each lane.
-  inline __attribute__((always_inline)) void lower(Vector least, const ScoreLimit<C>& limits) {
+  SOMVAE_ALWAYS_INLINE void lower(Vector least, const ScoreLimit<C>& limits) {
     Vector next = Vector{} + std::numeric_limits<C>::infinity();
     fold<lanes / 2>(least, next, std::make_integer_sequence<int, lanes>());
     if constexpr (k == 2) {
@@ -66,8 +66,7 @@ class Candidates {
   // Brings the least value of all lanes to each of them, and to `next` the one after it, which begin in ascending
   // order.
   template <int half, int... lane>
-  static inline __attribute__((always_inline)) void fold(Vector& least, Vector& next,
-                                                         std::integer_sequence<int, lane...> all) {
+  static SOMVAE_ALWAYS_INLINE void fold(Vector& least, Vector& next, std::integer_sequence<int, lane...> all) {
     if constexpr (half > 0) {
       const Vector other = __builtin_shufflevector(least, least, (lane ^ half)...);
       if constexpr (k == 2) {

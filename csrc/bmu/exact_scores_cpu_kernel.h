@@ -1,17 +1,17 @@
 // The scores that define winners. Compiled once per instruction level by exact_scores_cpu.cpp.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
-//
+
 #include "bmu/lane_best.h"
 
 // A product as it is once rounded: the compiler, which may fuse a multiplication with an addition (setup.py), cannot
 // see through this.
 template <class Value>
-inline __attribute__((always_inline)) Value unfused(Value product) {
+SOMVAE_ALWAYS_INLINE Value unfused(Value product) {
 #if defined(__x86_64__)
   asm("" : "+v"(product));
 #elif defined(__aarch64__)
@@ -24,7 +24,7 @@ inline __attribute__((always_inline)) Value unfused(Value product) {
 
 struct UnfusedSquaredDifference {
   template <class Vector, class C>
-  inline __attribute__((always_inline)) void operator()(Vector& sum, Vector codes, C row) const {
+  SOMVAE_ALWAYS_INLINE void operator()(Vector& sum, Vector codes, C row) const {
     const Vector difference = codes - row;
     sum += unfused(difference * difference);
   }
@@ -51,8 +51,8 @@ struct PairScores {
  private:
   // Features [d, d + count); missing ones add a zero, which changes no sum.
   template <class Count>
-  static inline __attribute__((always_inline)) void add(const T* const* rows, const T* const* codes, int64_t d,
-                                                        Count count, Vector (&sum)[squares]) {
+  static SOMVAE_ALWAYS_INLINE void add(const T* const* rows, const T* const* codes, int64_t d, Count count,
+                                       Vector (&sum)[squares]) {
 #pragma GCC unroll 2
     for (int s = 0; s < squares; ++s) {
       Square<double, lanes> square;
@@ -68,7 +68,7 @@ struct PairScores {
   }
 
   template <class Count>
-  static inline __attribute__((always_inline)) Vector features(const T* x, Count count) {
+  static SOMVAE_ALWAYS_INLINE Vector features(const T* x, Count count) {
     if constexpr (!std::is_same_v<Count, int>) {
       if constexpr (std::is_same_v<T, float>) return doubles<Vector>(x);
     }

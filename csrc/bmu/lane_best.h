@@ -19,7 +19,7 @@ struct LaneBest {
   }
 
   // Codes come in ascending order within a lane, so equal scores keep the smaller index.
-  inline __attribute__((always_inline)) void offer(int r, Vector s, Mask i) {
+  SOMVAE_ALWAYS_INLINE void offer(int r, Vector s, Mask i) {
     const Mask number = s == s;
     const Mask first = ~(score[r][0] <= s) & number;
     if constexpr (k == 2) {

@@ -1,7 +1,7 @@
 // Packing codes into panels. Compiled once per instruction level by codebook_panels.cpp.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/pack_panel.h"
 
 template <class T>

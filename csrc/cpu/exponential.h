@@ -5,7 +5,7 @@ constexpr int kLanes = 16;
 
 // In place, within 2 units in the last place; 0 below x = -87.336, where results leave the normal numbers. For x of at
 // most about 88, which softmaxes keep to by subtracting their maximum. NaN stays NaN.
-inline __attribute__((always_inline)) void exponentials(float (&x)[kLanes]) {
+SOMVAE_ALWAYS_INLINE void exponentials(float (&x)[kLanes]) {
   using Vector = Simd<float>::Vector;
   using Mask = Simd<float>::Mask;
   for (int i = 0; i < kLanes; i += Simd<float>::lanes) {

@@ -5,7 +5,7 @@ constexpr int kFeatureBlock = 64;
 
 // Calls visit(d, n) for blocks of features [d, d + n) that cover [0, dim). In full blocks n is known to the compiler.
 template <class Visit>
-inline __attribute__((always_inline)) void for_each_feature_block(int64_t dim, Visit visit) {
+SOMVAE_ALWAYS_INLINE void for_each_feature_block(int64_t dim, Visit visit) {
   int64_t d = 0;
   for (; d + kFeatureBlock <= dim; d += kFeatureBlock) visit(d, std::integral_constant<int, kFeatureBlock>());
   if (d < dim) visit(d, static_cast<int>(dim - d));
@@ -15,18 +15,18 @@ struct FeatureSum {
   double value[kFeatureBlock] = {};
 
   template <class T, class Count>
-  inline __attribute__((always_inline)) void add(const T* x, Count n) {
+  SOMVAE_ALWAYS_INLINE void add(const T* x, Count n) {
     for (int i = 0; i < n; ++i) value[i] += double(load(x[i]));
   }
 
   // += weight * (center - x)
   template <class T, class Count>
-  inline __attribute__((always_inline)) void add_difference(double weight, const T* center, const T* x, Count n) {
+  SOMVAE_ALWAYS_INLINE void add_difference(double weight, const T* center, const T* x, Count n) {
     for (int i = 0; i < n; ++i) value[i] += weight * (double(load(center[i])) - double(load(x[i])));
   }
 
   template <class T, class Count>
-  inline __attribute__((always_inline)) void write(T* out, Count n) const {
+  SOMVAE_ALWAYS_INLINE void write(T* out, Count n) const {
     for (int i = 0; i < n; ++i) out[i] = store<T>(value[i]);
   }
 };

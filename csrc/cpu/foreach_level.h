@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu/always_inline.h"
 #include "cpu/simd_level.h"
 
 #define SIMD_PRAGMA(text) _Pragma(#text)

@@ -8,7 +8,7 @@ struct Square {
   Vector row[side];
 
   template <int step, int... lane>
-  inline __attribute__((always_inline)) void exchange(std::integer_sequence<int, lane...>) {
+  SOMVAE_ALWAYS_INLINE void exchange(std::integer_sequence<int, lane...>) {
 #pragma GCC unroll 16
     for (int r = 0; r < side; ++r) {
       if (r & step) continue;
@@ -19,7 +19,7 @@ struct Square {
   }
 
   template <int step = 1>
-  inline __attribute__((always_inline)) void transpose() {
+  SOMVAE_ALWAYS_INLINE void transpose() {
     if constexpr (step < side) {
       exchange<step>(std::make_integer_sequence<int, side>());
       transpose<2 * step>();
@@ -29,7 +29,7 @@ struct Square {
 
 // out[d][code] for the 16 codes that lie at the given addresses; null is a missing code, whose features are NaN.
 template <class T, class C>
-inline __attribute__((always_inline)) void pack_codes(const T* const (&codes)[kPanelCodes], int64_t dim, C* out) {
+SOMVAE_ALWAYS_INLINE void pack_codes(const T* const (&codes)[kPanelCodes], int64_t dim, C* out) {
   constexpr int side = Simd<C>::lanes;
   bool complete = true;
   for (const T* code : codes) complete = complete && code != nullptr;

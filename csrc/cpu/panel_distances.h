@@ -20,12 +20,12 @@ template <class C, int tile>
 struct RowBlock {
   C values[tile][kRowPitch];
 
-  inline __attribute__((always_inline)) C operator()(int r, int64_t d) const { return values[r][d]; }
+  SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t d) const { return values[r][d]; }
 
   // Features [first, first + depth) of a row, converted. In pieces of known size: for a loop of unknown length the
   // compiler would call for a copy of bytes, which takes longer to start than these few take altogether.
   template <class T>
-  inline __attribute__((always_inline)) void load_row(int r, const T* row, int64_t first, int64_t depth) {
+  SOMVAE_ALWAYS_INLINE void load_row(int r, const T* row, int64_t first, int64_t depth) {
     constexpr int piece = 16;
     if (depth < piece) {
       for (int i = 0; i < piece; ++i) values[r][i] = i < depth ? load(row[first + i]) : C(0);
@@ -40,7 +40,7 @@ struct RowBlock {
 
 // Vector v of feature j of a panel.
 template <class C>
-inline __attribute__((always_inline)) typename Simd<C>::Vector panel_vector(const C* panel, int64_t j, int v) {
+SOMVAE_ALWAYS_INLINE typename Simd<C>::Vector panel_vector(const C* panel, int64_t j, int v) {
   typename Simd<C>::Vector values;
   __builtin_memcpy(&values, panel + j * kPanelCodes + v * Simd<C>::lanes, sizeof values);
   return values;
@@ -48,7 +48,7 @@ inline __attribute__((always_inline)) typename Simd<C>::Vector panel_vector(cons
 
 struct SquaredDifference {
   template <class Vector, class C>
-  inline __attribute__((always_inline)) void operator()(Vector& sum, Vector codes, C row) const {
+  SOMVAE_ALWAYS_INLINE void operator()(Vector& sum, Vector codes, C row) const {
     const Vector difference = codes - row;
     sum += difference * difference;
   }
@@ -56,7 +56,7 @@ struct SquaredDifference {
 
 struct Product {
   template <class Vector, class C>
-  inline __attribute__((always_inline)) void operator()(Vector& sum, Vector codes, C row) const {
+  SOMVAE_ALWAYS_INLINE void operator()(Vector& sum, Vector codes, C row) const {
     sum += codes * row;
   }
 };
@@ -66,7 +66,7 @@ template <class C, int tile>
 struct PanelScores {
   typename Simd<C>::Vector value[tile][kPanelVectors<C>];
 
-  inline __attribute__((always_inline)) PanelScores() {  // zeros, vector by vector
+  SOMVAE_ALWAYS_INLINE PanelScores() {  // zeros, vector by vector
 #pragma GCC unroll 16
     for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16
@@ -75,14 +75,14 @@ struct PanelScores {
   }
 
   // From and to memory, vector by vector: a copy of the whole would keep the sums out of registers.
-  inline __attribute__((always_inline)) void load(const C* from) {
+  SOMVAE_ALWAYS_INLINE void load(const C* from) {
 #pragma GCC unroll 16
     for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16
       for (int v = 0; v < kPanelVectors<C>; ++v) value[r][v] = panel_vector(from, r, v);
     }
   }
-  inline __attribute__((always_inline)) void store(C* to) const {
+  SOMVAE_ALWAYS_INLINE void store(C* to) const {
 #pragma GCC unroll 16
     for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16
@@ -95,8 +95,7 @@ struct PanelScores {
   // += the terms of features [0, depth) of `rows` (a RowBlock, or whatever gives feature d of row r as rows(r, d)) and
   // `panel`, one multiply-add per feature in ascending order.
   template <class Term = SquaredDifference, class Rows>
-  inline __attribute__((always_inline)) void accumulate(const Rows& rows, const C* panel, int64_t depth,
-                                                        Term add = {}) {
+  SOMVAE_ALWAYS_INLINE void accumulate(const Rows& rows, const C* panel, int64_t depth, Term add = {}) {
     using Vector = typename Simd<C>::Vector;
     constexpr int vectors = kPanelVectors<C>;
     Vector sum[tile][vectors];  // a local copy, so that it stays in registers
@@ -125,7 +124,7 @@ struct PanelScores {
 
 // Calls visit(first, depth) for blocks of features that cover [0, dim), in ascending order; once when dim is 0.
 template <class Visit>
-inline __attribute__((always_inline)) void for_each_depth(int64_t dim, Visit visit) {
+SOMVAE_ALWAYS_INLINE void for_each_depth(int64_t dim, Visit visit) {
   int64_t first = 0;
   do {
     visit(first, dim - first < kDepth ? dim - first : kDepth);

@@ -11,7 +11,7 @@ struct Simd {
 
 // One bit per lane of a mask, the first lane's lowest.
 template <class Mask>
-inline __attribute__((always_inline)) unsigned lane_bits(Mask mask) {
+SOMVAE_ALWAYS_INLINE unsigned lane_bits(Mask mask) {
   [[maybe_unused]] constexpr bool wide = sizeof mask[0] == 8;
 #if defined(__x86_64__) && SIMD_BYTES == 64
   return wide ? _mm512_movepi64_mask((__m512i)mask) : _mm512_movepi32_mask((__m512i)mask);
@@ -29,7 +29,7 @@ inline __attribute__((always_inline)) unsigned lane_bits(Mask mask) {
 // Of each lane. A loop of std::sqrt would call the library for its errno, and the plain 512-bit intrinsics warn of what
 // they leave undefined.
 template <class Vector>
-inline __attribute__((always_inline)) Vector square_roots(Vector x) {
+SOMVAE_ALWAYS_INLINE Vector square_roots(Vector x) {
   [[maybe_unused]] constexpr bool wide = sizeof x[0] == 8;
 #if defined(__x86_64__) && SIMD_BYTES == 64
   if constexpr (wide) return (Vector)_mm512_maskz_sqrt_pd(0xff, (__m512d)x);
@@ -48,7 +48,7 @@ inline __attribute__((always_inline)) Vector square_roots(Vector x) {
 
 // A vector of 2 or 8 doubles of as many floats. The compiler would convert 2 one by one.
 template <class Vector>
-inline __attribute__((always_inline)) Vector doubles(const float* x) {
+SOMVAE_ALWAYS_INLINE Vector doubles(const float* x) {
 #if defined(__x86_64__)
   if constexpr (sizeof(Vector) == 16) return (Vector)_mm_cvtps_pd((__m128)_mm_loadl_epi64((const __m128i*)x));
 #endif

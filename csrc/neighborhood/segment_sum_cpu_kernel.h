@@ -3,12 +3,12 @@
 // sum[d] += x[d] for n features, in pieces whose lengths the compiler knows: rows may be short, and no loop should end
 // in a mispredicted branch.
 template <int length, class T>
-inline __attribute__((always_inline)) void add_piece(double* __restrict__ sum, const T* __restrict__ x) {
+SOMVAE_ALWAYS_INLINE void add_piece(double* __restrict__ sum, const T* __restrict__ x) {
   for (int d = 0; d < length; ++d) sum[d] += double(load(x[d]));
 }
 
 template <class T>
-inline __attribute__((always_inline)) void add_row(double* __restrict__ sum, const T* __restrict__ x, int64_t n) {
+SOMVAE_ALWAYS_INLINE void add_row(double* __restrict__ sum, const T* __restrict__ x, int64_t n) {
   for (; n >= 32; n -= 32, sum += 32, x += 32) add_piece<32>(sum, x);
   if (n & 16) add_piece<16>(sum, x), sum += 16, x += 16;
   if (n & 8) add_piece<8>(sum, x), sum += 8, x += 8;
@@ -17,7 +17,7 @@ inline __attribute__((always_inline)) void add_row(double* __restrict__ sum, con
   if (n & 1) add_piece<1>(sum, x);
 }
 
-inline __attribute__((always_inline)) void prefetch(const void* address, int64_t bytes) {
+SOMVAE_ALWAYS_INLINE void prefetch(const void* address, int64_t bytes) {
   for (int64_t offset = 0; offset < bytes; offset += 64) {
     __builtin_prefetch(static_cast<const char*>(address) + offset);
   }
@@ -32,8 +32,7 @@ inline int64_t rows_ahead(int64_t bytes_per_row) {
 
 // Features [first, first + n) of one chunk.
 template <class T, class Count>
-inline __attribute__((always_inline)) void scatter_features(const SegmentScatterArgs<T>& args, int64_t chunk,
-                                                            int64_t first, Count n) {
+SOMVAE_ALWAYS_INLINE void scatter_features(const SegmentScatterArgs<T>& args, int64_t chunk, int64_t first, Count n) {
   const T* const x = args.x + first;
   double* const sum = args.chunk_sum + chunk * args.segments * args.dim + first;
   int64_t* const count = args.chunk_count + chunk * args.segments;

@@ -5,7 +5,7 @@
 
 // Values of a row from feature d on, as vectors of the averages' type; zeros past the end.
 template <class A, class T>
-inline __attribute__((always_inline)) typename Simd<A>::Vector load_features(const T* row, int64_t d, int64_t dim) {
+SOMVAE_ALWAYS_INLINE typename Simd<A>::Vector load_features(const T* row, int64_t d, int64_t dim) {
   constexpr int lanes = Simd<A>::lanes;
   typedef T Values __attribute__((vector_size(lanes * sizeof(T))));
   Values values = {};

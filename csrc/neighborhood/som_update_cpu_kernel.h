@@ -2,7 +2,7 @@
 // loaded once for all of these targets. Compiled once per instruction level by som_update_cpu.cpp.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/scratch.h"
 
 using Doubles = Simd<double>::Vector;
@@ -74,9 +74,8 @@ bool pack_values(const T* from, int64_t stride, int64_t rows, int64_t n, int64_t
 // out[t][...] = sum over l in [first, last) of weight[t][l] * values[l][...], or += where `add`, of a few vectors.
 // Where values may not be finite, `guarded` leaves those out whose weight is zero.
 template <int vectors, bool guarded>
-inline __attribute__((always_inline)) void add_products(const TargetWeights& targets, int64_t first, int64_t last,
-                                                        const double* values, int64_t pitch, bool add, double* out,
-                                                        int64_t out_pitch) {
+SOMVAE_ALWAYS_INLINE void add_products(const TargetWeights& targets, int64_t first, int64_t last, const double* values,
+                                       int64_t pitch, bool add, double* out, int64_t out_pitch) {
   Doubles sum[kSumTargets][vectors];
   const double* weight[kSumTargets];
 #pragma GCC unroll 8
@@ -139,8 +138,8 @@ inline void weighted_sums(const TargetWeights& targets, int64_t first, int64_t l
 
 // The new values of n features of a node.
 template <class B>
-inline __attribute__((always_inline)) void finish_features(const SomUpdateFinish<B>& finish, int64_t node,
-                                                           int64_t feature, int64_t n, const double* num) {
+SOMVAE_ALWAYS_INLINE void finish_features(const SomUpdateFinish<B>& finish, int64_t node, int64_t feature, int64_t n,
+                                          const double* num) {
   B* const out = finish.out + node * finish.dim + feature;
   if (finish.codebook == nullptr) {
     for (int64_t d = 0; d < n; ++d) out[d] = store<B>(num[d]);
@@ -233,7 +232,7 @@ inline void wrap_ranges(int64_t held, AxisTargets& group) {
 }
 
 // Compilers would rather load a value again for each target, though loads are as scarce as multiply-adds.
-inline __attribute__((always_inline)) void keep_in_register([[maybe_unused]] Doubles& value) {
+SOMVAE_ALWAYS_INLINE void keep_in_register([[maybe_unused]] Doubles& value) {
 #if defined(__x86_64__)
   asm("" : "+v"(value));
 #endif

@@ -4,7 +4,7 @@
 
 // The first lanes of a vector, `count` of them; zeros in the others.
 template <class T, class Vector>
-inline __attribute__((always_inline)) void load_lanes(const T* from, int64_t count, Vector& to) {
+SOMVAE_ALWAYS_INLINE void load_lanes(const T* from, int64_t count, Vector& to) {
   constexpr int lanes = Simd<Compute<T>>::lanes;
   Compute<T> values[lanes] = {};
   for (int l = 0; l < (count < lanes ? count : lanes); ++l) values[l] = load(from[l]);
@@ -12,16 +12,15 @@ inline __attribute__((always_inline)) void load_lanes(const T* from, int64_t cou
 }
 
 template <class T, class Vector>
-inline __attribute__((always_inline)) void store_lanes(const Vector& from, int64_t count, T* to) {
+SOMVAE_ALWAYS_INLINE void store_lanes(const Vector& from, int64_t count, T* to) {
   constexpr int lanes = Simd<Compute<T>>::lanes;
   for (int l = 0; l < (count < lanes ? count : lanes); ++l) to[l] = store<T>(from[l]);
 }
 
 // A vector, or at the end of a row the part of one: the same operations on every value wherever it stands.
 template <class G, class T>
-inline __attribute__((always_inline)) void adam_lanes(const AdamStep<Compute<T>>& step, const G* gradient,
-                                                      int64_t count, T* param, Compute<T>* exp_avg,
-                                                      Compute<T>* exp_avg_sq) {
+SOMVAE_ALWAYS_INLINE void adam_lanes(const AdamStep<Compute<T>>& step, const G* gradient, int64_t count, T* param,
+                                     Compute<T>* exp_avg, Compute<T>* exp_avg_sq) {
   typename Simd<Compute<T>>::Vector g, mean, square, value;
   load_lanes(gradient, count, g);
   load_lanes(exp_avg, count, mean);

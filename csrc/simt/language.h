@@ -10,7 +10,6 @@
 #define __global__ __attribute__((unused)) static
 #define __device__
 #define __host__
-#define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
 

@@ -1,11 +1,11 @@
 // CPU local transitions. Compiled once per instruction level by local_transition_losses_cpu.cpp.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/exponential.h"
 #include "cpu/feature_block.h"
 #include "cpu/scratch.h"
-//
+
 #include "transition/softmax_row_cpu.h"
 
 // |z - code|^2 in double: sixteen partial sums over d mod 16, then a tree.

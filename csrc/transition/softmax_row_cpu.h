@@ -3,8 +3,7 @@
 
 // Logits [j, j + 16) of a row; -inf, whose probability is 0, past its end.
 template <class T>
-inline __attribute__((always_inline)) void load_logits(const T* row, int64_t j, int64_t units,
-                                                       Compute<T> (&out)[kLanes]) {
+SOMVAE_ALWAYS_INLINE void load_logits(const T* row, int64_t j, int64_t units, Compute<T> (&out)[kLanes]) {
   if (j + kLanes <= units) {
     for (int l = 0; l < kLanes; ++l) out[l] = load(row[j + l]);
   } else {
@@ -24,7 +23,7 @@ struct RunningSoftmax {
   // Takes 16 logits, which become exp(logit - shift). `rescale(factor)` is called before the shift changes: sums that
   // others keep must be multiplied by `factor`.
   template <class Rescale>
-  inline __attribute__((always_inline)) void add(C (&logit)[kLanes], Rescale rescale) {
+  SOMVAE_ALWAYS_INLINE void add(C (&logit)[kLanes], Rescale rescale) {
     int above = 0;
     for (int l = 0; l < kLanes; ++l) above += logit[l] > shift + slack;
     if (above) [[unlikely]] {
@@ -63,8 +62,8 @@ inline double log_sum_exp(const T* row, int64_t units) {
 
 // Probabilities of units [j, j + 16), 0 past the end of the row.
 template <class T>
-inline __attribute__((always_inline)) void probabilities(const T* row, int64_t j, int64_t units, double log_normalizer,
-                                                         Compute<T> (&out)[kLanes]) {
+SOMVAE_ALWAYS_INLINE void probabilities(const T* row, int64_t j, int64_t units, double log_normalizer,
+                                        Compute<T> (&out)[kLanes]) {
   load_logits(row, j, units, out);
   for (Compute<T>& value : out) value = static_cast<Compute<T>>(double(value) - log_normalizer);
   exponentials(out);

@@ -1,10 +1,10 @@
 // CPU transition log-probabilities. Compiled once per instruction level by transition_log_prob_cpu.cpp.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/exponential.h"
 #include "cpu/scratch.h"
-//
+
 #include "transition/softmax_row_cpu.h"
 
 template <class T>

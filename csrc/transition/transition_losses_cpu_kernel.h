@@ -1,12 +1,12 @@
 // CPU transition losses. Compiled once per instruction level by transition_losses_cpu.cpp.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/exponential.h"
 #include "cpu/pack_panel.h"
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
-//
+
 #include "transition/softmax_row_cpu.h"
 
 static_assert(kLanes == kPanelCodes, "probabilities come in the panels' portions");
@@ -26,8 +26,7 @@ struct LoadedRows {
   }
 
   // distance[r][l] to code l of a panel. The codes that the last panel lacks are NaN: of them it is 0.
-  inline __attribute__((always_inline)) void distances(const C* panel, int64_t codes,
-                                                       C (&distance)[tile][kLanes]) const {
+  SOMVAE_ALWAYS_INLINE void distances(const C* panel, int64_t codes, C (&distance)[tile][kLanes]) const {
     PanelScores<C, tile> scores;
     for_each_depth(
         dim, [&](int64_t d, int64_t depth) { scores.accumulate(blocks[d / kDepth], panel + d * kPanelCodes, depth); });
@@ -144,12 +143,12 @@ void transition_losses_backward_prepare(const TransitionLossesBackwardArgs<T>& a
 template <class C>
 struct TransposedProbabilities {
   const C* values;
-  inline __attribute__((always_inline)) C operator()(int r, int64_t g) const { return values[g * kRowPitch + r]; }
+  SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t g) const { return values[g * kRowPitch + r]; }
 };
 template <class C>
 struct Probabilities {
   const C* values;
-  inline __attribute__((always_inline)) C operator()(int r, int64_t j) const { return values[r * kRowPitch + j]; }
+  SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t j) const { return values[r * kRowPitch + j]; }
 };
 
 // A block of at most kDepth codes, beginning at `unit0`, and what the batch has to do with them.
@@ -319,8 +318,7 @@ class CodeBlock {
   }
 
   template <int tile>
-  static inline __attribute__((always_inline)) void add_sums(const PanelScores<C, tile>& sum, double* out,
-                                                             int64_t pitch) {
+  static SOMVAE_ALWAYS_INLINE void add_sums(const PanelScores<C, tile>& sum, double* out, int64_t pitch) {
     C values[tile][lanes];
     static_assert(sizeof values == sizeof sum.value);
     __builtin_memcpy(values, sum.value, sizeof values);

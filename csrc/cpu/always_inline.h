@@ -1,0 +1,4 @@
+// SOMVAE_ALWAYS_INLINE marks the small functions of inner loops: a call would put their accumulators into memory.
+#pragma once
+
+#define SOMVAE_ALWAYS_INLINE inline __attribute__((always_inline))

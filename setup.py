@@ -142,13 +142,16 @@ def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], wish: str | N
 
 def sources(with_cuda: bool) -> list[str]:
     """Everything that goes into the library, relative to this file. csrc/simt is for tests only."""
-    found = glob.glob("csrc/*.cpp") + glob.glob("csrc/*/*.cpp") + (glob.glob("csrc/*/*.cu") if with_cuda else [])
-    return sorted(path for path in found if not path.startswith("csrc/simt/"))
+    return native_files("cpp", "cu") if with_cuda else native_files("cpp")
 
 
 def headers() -> list[str]:
-    found = glob.glob("csrc/**/*.h", recursive=True) + glob.glob("csrc/**/*.cuh", recursive=True)
-    return sorted(path for path in found if not path.startswith("csrc/simt/"))
+    return native_files("h", "cuh")
+
+
+def native_files(*suffixes: str) -> list[str]:
+    paths = [path for suffix in suffixes for path in glob.glob(f"csrc/**/*.{suffix}", recursive=True)]
+    return sorted(path for path in paths if not path.startswith("csrc/simt/"))
 
 
 def native_library():

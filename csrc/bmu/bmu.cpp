@@ -1,16 +1,21 @@
 #include "bmu/bmu.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <limits>
 
+#include "cpu/codebook_panels.h"
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
 #include "tensor/native_call.h"
+#include "tensor/parallel.h"
 #include "tensor/row_groups.h"
+#include "tensor/run_on_cuda.h"
 
 namespace somvae {
 

@@ -8,9 +8,11 @@
 
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
 #include "tensor/native_call.h"
+#include "tensor/parallel.h"
 #include "tensor/row_groups.h"
+#include "tensor/run_on_cuda.h"
 
 namespace somvae {
 

@@ -6,11 +6,15 @@
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
 #include "tensor/native_call.h"
+#include "tensor/parallel.h"
 #include "tensor/row_groups.h"
+#include "tensor/run_on_cuda.h"
 
 namespace somvae {
 

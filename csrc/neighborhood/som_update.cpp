@@ -12,7 +12,9 @@
 #include "neighborhood/neighborhood.h"
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
+#include "tensor/parallel.h"
+#include "tensor/run_on_cuda.h"
 
 namespace somvae {
 

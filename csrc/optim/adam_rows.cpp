@@ -2,11 +2,14 @@
 
 #include <ATen/ops/_to_copy.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
+#include "tensor/parallel.h"
+#include "tensor/run_on_cuda.h"
 #include "tensor/touched_rows.h"
 
 namespace somvae {

@@ -14,7 +14,7 @@
 
 #include "index_range.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
 #include "tensor/touched_rows.h"
 #include "transition/touched_groups.h"
 

@@ -6,8 +6,10 @@
 
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
 #include "tensor/native_call.h"
+#include "tensor/parallel.h"
+#include "tensor/run_on_cuda.h"
 #include "tensor/touched_rows.h"
 #include "transition/gradient_of_logits.h"
 

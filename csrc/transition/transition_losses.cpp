@@ -5,10 +5,16 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
+#include "cpu/codebook_panels.h"
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
 #include "tensor/native_call.h"
+#include "tensor/packed_codebook.h"
+#include "tensor/parallel.h"
+#include "tensor/run_on_cuda.h"
 #include "tensor/touched_rows.h"
 #include "transition/gradient_of_logits.h"
 

@@ -55,7 +55,7 @@ def test_every_cpu_twin_has_its_cuda_twin(root: Path, family: str) -> None:
     folder = root / "csrc" / family
     cpu = {file.name.removesuffix("_cpu.cpp") for file in folder.glob("*_cpu.cpp")}
     cuda = {file.name.removesuffix("_cuda.cu") for file in folder.glob("*_cuda.cu")}
-    # On CUDA, `bmu` searches all codes, and decides by float64 scores itself.
-    only_cpu = {"pruned_search", "exact_scores"} if family == "bmu" else set()
+    # On CUDA, `bmu` decides by float64 scores itself.
+    only_cpu = {"exact_scores"} if family == "bmu" else set()
     assert cpu - only_cpu
     assert cpu == cuda | only_cpu

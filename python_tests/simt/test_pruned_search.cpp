@@ -6,7 +6,7 @@
 #include <initializer_list>
 #include <limits>
 
-#include "bmu/map_index.h"
+#include "bmu/pruned/map_index.h"
 #include "harness.h"
 #include "oracle.h"
 #include "twins.h"

@@ -1,7 +1,7 @@
 """Exact best-matching-unit search that leaves out most of a map.
 
-The search itself, its bounds and the proof that they lose nothing are in ``csrc/bmu/map_index.h``. Here the codebook is
-prepared for it, in float64, and it is decided whether it pays.
+The search itself, its bounds and the proof that they lose nothing are in ``csrc/bmu/pruned/map_index.h``. This module
+prepares the codebook for it, in float64, and decides whether it pays.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class BMUIndex:
 
 
 class _IndexParts(NamedTuple):
-    """The tensors of ``MapIndex`` in ``csrc/bmu/map_index.h``, which says what they hold."""
+    """The tensors of ``MapIndex`` in ``csrc/bmu/pruned/map_index.h``, which says what they hold."""
 
     tiles: Tensor
     tile_of: Tensor

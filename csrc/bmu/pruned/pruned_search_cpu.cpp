@@ -7,12 +7,12 @@
 
 #include "bmu/best_units.h"
 #include "bmu/exact_scores.h"
-#include "bmu/map_index.h"
+#include "bmu/pruned/map_index.h"
 #include "bmu/score_limit.h"
 #include "cpu/codebook_panels.h"
 #include "index_range.h"
 
-#define SIMD_KERNELS "bmu/pruned_search_cpu_kernel.h"
+#define SIMD_KERNELS "bmu/pruned/pruned_search_cpu_kernel.h"
 #include "cpu/foreach_level.h"
 
 namespace somvae {

@@ -10,8 +10,7 @@ struct RowDistances {
   using Vector = typename Simd<C>::Vector;
   Vector value[kPanelsAtOnce<C>][kPanelVectors<C>];
 
-  inline __attribute__((always_inline)) RowDistances(const C* row, const C* const (&panels)[kPanelsAtOnce<C>],
-                                                     int64_t dim) {
+  SOMVAE_ALWAYS_INLINE RowDistances(const C* row, const C* const (&panels)[kPanelsAtOnce<C>], int64_t dim) {
     Vector sum[kPanelsAtOnce<C>][kPanelVectors<C>];
 #pragma GCC unroll 16
     for (int i = 0; i < kPanelsAtOnce<C>; ++i) {

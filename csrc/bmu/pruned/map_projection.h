@@ -1,4 +1,4 @@
-// Rows in the projection of a map index, with bounds on their rounding (see bmu/map_index.h). Included once per
+// Rows in the projection of a map index, with bounds on their rounding (see bmu/pruned/map_index.h). Included once per
 // instruction level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
 
 constexpr double kSlack = 0x1p-11;  // a of bound (1)

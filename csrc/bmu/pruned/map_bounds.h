@@ -1,5 +1,5 @@
-// The bounds of bmu/map_index.h, for a row against codes and for rows against boxes. Included once per instruction
-// level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
+// The bounds of bmu/pruned/map_index.h, for a row against codes and for rows against boxes. Included once per
+// instruction level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
 
 // What a row's bounds are made of and compared with.
 template <class C>
@@ -9,8 +9,8 @@ struct RowState {
   double error;
 
   // Bound (1): one bit per code of a panel that may win the row. `bounds` are their q_lo and q_hi.
-  inline __attribute__((always_inline)) unsigned near_codes(
-      const C* bounds, const typename Simd<C>::Vector (&distances)[kPanelVectors<C>]) const {
+  SOMVAE_ALWAYS_INLINE unsigned near_codes(const C* bounds,
+                                           const typename Simd<C>::Vector (&distances)[kPanelVectors<C>]) const {
     using Vector = typename Simd<C>::Vector;
     unsigned bits = 0;
     for (int v = 0; v < kPanelVectors<C>; ++v) {

@@ -11,17 +11,17 @@
 //   6. decide among each row's candidates by exact scores.
 
 #include "cpu/vector.h"
-//
+
 #include "cpu/panel_distances.h"
 #include "cpu/scratch.h"
-//
+
 #include "bmu/candidates.h"
 #include "bmu/lane_best.h"
-#include "bmu/map_projection.h"
-//
+#include "bmu/pruned/map_projection.h"
+
 #include "bmu/decide.h"
-#include "bmu/map_bounds.h"
-#include "bmu/near_tiles.h"
+#include "bmu/pruned/map_bounds.h"
+#include "bmu/pruned/near_tiles.h"
 
 // Rows whose best units are looked for together.
 template <class T, int k>
@@ -184,8 +184,8 @@ class Batch {
   }
 
   // A tile's scores for a row. Those of missing codes are NaN, which compares false, as do the scores of such rows.
-  inline __attribute__((always_inline)) void offer(int64_t tile, int64_t row,
-                                                   const typename Simd<C>::Vector (&score)[kPanelVectors<C>]) {
+  SOMVAE_ALWAYS_INLINE void offer(int64_t tile, int64_t row,
+                                  const typename Simd<C>::Vector (&score)[kPanelVectors<C>]) {
     constexpr int lanes = Simd<C>::lanes;
     Candidates<C, k>& candidates = candidates_[row];
     typename Simd<C>::Vector least = typename Simd<C>::Vector{} + std::numeric_limits<C>::infinity();

@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <mutex>
 
-#include "bmu/map_index.h"
+#include "bmu/pruned/map_index.h"
+#include "cpu/codebook_panels.h"
 #include "ops.h"
 #include "tensor/checks.h"
-#include "tensor/dispatch.h"
+#include "tensor/elements.h"
 #include "tensor/native_call.h"
+#include "tensor/parallel.h"
 
 namespace somvae {
 

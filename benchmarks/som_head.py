@@ -17,9 +17,9 @@ and smoothness. Alone, it gets encodings that want a gradient. The contestants, 
 - ``torch, Adam`` and ``torch, fused Adam``: vectorised torch. One addmm gives all distances, which serve the search and
   the smoothness; only the rows of the table that are needed are gathered. Gradients and Adam are dense; fused or not.
 - ``torch.compile``: the same, compiled in the default mode, with fused Adam. Compiling is not counted.
-- ``notebook loops``: as in the PyTorch notebook that this project began with: all differences of rows and codes, a
-  Python loop over the frames for every gather, a softmax of the whole table in each of the two losses; without its
-  errors. A step that would take long is worked out from steps of 2 and 4 frames and marked ``~``.
+- ``Python loops``: PyTorch that is not vectorised: all differences of rows and codes, a Python loop over the
+  frames for every gather, a softmax of the whole table in each of the two losses. A step that would take long is
+  worked out from steps of 2 and 4 frames and marked ``~``.
 
 Batches are series of 32 frames. Encodings lie near codes drawn at random and evenly from the whole map, anew in every
 batch, so that the batch's predecessors are as many different nodes as they can be: our worst case. (``rows``: how many
@@ -198,7 +198,7 @@ def distinct_predecessors(data: Data) -> float:
 
 
 def extrapolated_loops(problem: Problem, data: Data, device: torch.device) -> float:
-    """Seconds that the notebook's step takes, from steps of 2 and 4 frames: a loop's time is linear in frames."""
+    """Seconds that the step in Python loops takes, from steps of 2 and 4 frames: a loop's time is linear in frames."""
     times = []
     for frames in (2, 4):
         if bytes_needed(LOOPS, dataclasses.replace(problem, batch=frames)) > available(device):

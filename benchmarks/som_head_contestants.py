@@ -37,7 +37,7 @@ LOCAL = "local"
 GRAPH = "somvae_ext, graph"
 ADAM, FUSED = VECTORISED = ("torch, Adam", "torch, fused Adam")
 COMPILED = "torch.compile"
-LOOPS = "notebook loops"
+LOOPS = "Python loops"
 TABLE = re.compile("table|transitions")  # what of a model's parameters is the transition table
 
 
@@ -86,7 +86,7 @@ def make_data(problem: Problem, device: torch.device) -> Data:
         return Data(networks[0](images), list(images[drawn]), networks)
 
 
-# --- Plain torch, and the notebook -----------------------------------------------------------------------------------
+# --- Plain torch, vectorised and in loops -----------------------------------------------------------------------------
 
 
 class TorchHead(nn.Module):
@@ -119,14 +119,13 @@ class TorchHead(nn.Module):
         return quantized.view_as(z), loss
 
 
-class NotebookHead(nn.Module):
-    """The head as the notebook has it, with its errors mended: see the notes at each."""
+class LoopHead(nn.Module):
+    """The head in PyTorch that is not vectorised: Python loops over the frames."""
 
     def __init__(self, problem: Problem, codebook: Tensor) -> None:
         super().__init__()
         self.side = problem.side
         self.codebook = nn.Parameter(codebook.clone().view(self.side, self.side, -1))
-        # Logits that stay a parameter. The notebook replaces them by new ones in each loss, so that none ever learns.
         self.table = nn.Parameter(codebook.new_zeros(4 * (self.side,)))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,11 +141,11 @@ class NotebookHead(nn.Module):
             exists = (r >= 0) & (r < self.side) & (c >= 0) & (c < self.side)
             codes = gathered(self.codebook, [torch.where(exists, r, row), torch.where(exists, c, col)])
             slot = torch.zeros_like(rows)
-            slot[exists] = codes[exists]  # the notebook compares, where it should assign, for the right neighbour
+            slot[exists] = codes[exists]
             stack.append(slot)
         commitment = F.mse_loss(rows, quantized)
         som = torch.mean((rows.detach()[:, None] - torch.stack(stack, dim=1)) ** 2)
-        before = previous(winners, z)  # of its own series: the notebook has one series in a batch
+        before = previous(winners, z)
         row_before, col_before = before // self.side, before % self.side
         transition = -torch.mean(torch.log(gathered(self.probabilities(), [row_before, col_before, row, col])))
         under = gathered(self.probabilities(), [row_before, col_before]).flatten(1)
@@ -328,7 +327,7 @@ def make_step(name: str, problem: Problem, data: Data) -> Step:
         local = name == LOCAL or kind(problem) == "local"
         module = HeadAlone(OurHead(problem, data.codebook, local)) if alone else OurModel(problem, data, local)
     else:
-        head = (NotebookHead if name == LOOPS else TorchHead)(problem, data.codebook)
+        head = (LoopHead if name == LOOPS else TorchHead)(problem, data.codebook)
         module = HeadAlone(head) if alone else Autoencoder(data.networks, head)
     table = [parameter for path, parameter in module.named_parameters() if TABLE.search(path)]
     others = [parameter for path, parameter in module.named_parameters() if not TABLE.search(path)]

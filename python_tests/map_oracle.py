@@ -86,6 +86,6 @@ def batch_epoch(
 
 
 def step(x: Floats, codebook: Floats, winners: NDArray[np.int64], h: Floats, alpha: float) -> Floats:
-    """The seed's rule: W_v += alpha mean_b h(u_b, v) (x_b - W_v)."""
+    """The on-line rule (Kohonen 1990), of a mini-batch: W_v += alpha mean_b h(u_b, v) (x_b - W_v)."""
     moves = [h[winner][:, None] * (row - codebook) for row, winner in zip(x, winners, strict=True)]
     return codebook + alpha * np.mean(moves, axis=0)

@@ -189,7 +189,7 @@ def with_schedule(
     return config
 
 
-_NOTEBOOK = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
+_STANDARD = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
 _VAN_DEN_OORD = {"batch_size": 128, "learning_rate": 2e-4}
 _DUPONT_CONV = {"epochs": 100, "batch_size": 64, "learning_rate": 5e-4}
 
@@ -280,7 +280,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "own-loss": _OWN_LOSS,
         "augmented": _AUGMENTED,
         "published": Preset(SOMVAEConfig.published),
-        "notebook": Preset(SOMVAEConfig.notebook),
+        "published-small": Preset(SOMVAEConfig.published_small),
     },
     "vqvae": {
         "published": Preset(functools.partial(VQVAEConfig, network="conv", num_codes=512), _VAN_DEN_OORD),
@@ -288,16 +288,16 @@ PRESETS: dict[str, dict[str, Preset]] = {
             functools.partial(VQVAEConfig, network="conv", num_codes=512, codebook_update="ema"), _VAN_DEN_OORD
         ),
     },
-    "vae": {"notebook": Preset(VAEConfig, _NOTEBOOK, split="all")},
-    "conditional-vae": {"notebook": Preset(ConditionalVAEConfig, _NOTEBOOK, split="all")},
+    "vae": {"standard": Preset(VAEConfig, _STANDARD, split="all")},
+    "conditional-vae": {"standard": Preset(ConditionalVAEConfig, _STANDARD, split="all")},
     "gumbel-vae": {
-        "plain": Preset(GumbelVAEConfig.plain, _NOTEBOOK | {"epochs": 20}, split="all"),
-        "dupont": Preset(GumbelVAEConfig.dupont, _NOTEBOOK | {"epochs": 25}, split="all"),
+        "plain": Preset(GumbelVAEConfig.plain, _STANDARD | {"epochs": 20}, split="all"),
+        "dupont": Preset(GumbelVAEConfig.dupont, _STANDARD | {"epochs": 25}, split="all"),
         "dupont-conv": Preset(GumbelVAEConfig.dupont_conv, _DUPONT_CONV, split="all", image_size=32),
-        "notebook": Preset(GumbelVAEConfig.notebook, _NOTEBOOK | {"epochs": 40}, split="all"),
+        "entropy-capacity": Preset(GumbelVAEConfig.entropy_capacity, _STANDARD | {"epochs": 40}, split="all"),
     },
     "moe-vae": {
-        "tutorial": Preset(MoEVAEConfig, {"epochs": 100, "batch_size": 100, "learning_rate": 1e-3}, split="folds")
+        "standard": Preset(MoEVAEConfig, {"epochs": 100, "batch_size": 100, "learning_rate": 1e-3}, split="folds")
     },
 }
 """By model and name."""

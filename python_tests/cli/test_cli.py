@@ -243,7 +243,7 @@ def write_mnist(root: Path, name: str) -> None:
     ("data", "folder", "options"),
     [
         ("mnist", "MNIST", ["--revive", "--init", "kmeans", "--reconstruction", "bce"]),
-        ("fashion-mnist", "FashionMNIST", ["--gradient", "copy", "--network", "notebook"]),
+        ("fashion-mnist", "FashionMNIST", ["--gradient", "copy", "--network", "unpadded-conv"]),
         (
             "mnist-series",
             "MNIST",

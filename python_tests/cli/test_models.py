@@ -66,17 +66,18 @@ def test_presets_bring_their_model_their_recipe_and_their_split(model: str, pres
 
 
 def test_options_go_before_the_preset() -> None:
-    options = ["--model", "gumbel-vae", "--preset", "notebook", "--gamma", "3", "--num-categories", "12"]
+    options = ["--model", "gumbel-vae", "--preset", "entropy-capacity", "--gamma", "3", "--num-categories", "12"]
     assert main([*DIGITS, *options, "--hidden-sizes", "20", "10", "--batch-size", "500", "--out", "run"]) == 0
     config = somvae_ext.load("run").config
-    assert (config.objective, config.gamma, config.num_categories, config.hidden_sizes) == ("notebook", 3, 12, (20, 10))
+    assert config.objective == "entropy-capacity"
+    assert (config.gamma, config.num_categories, config.hidden_sizes) == (3, 12, (20, 10))
     assert config_of("run")["training"]["batch_size"] == 500
 
 
 def test_augmentation_comes_from_the_preset_and_options_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Preset(VAEConfig, {"max_shift": 2.0, "max_shear": 0.1})
-    monkeypatch.setitem(PRESETS["vae"], "notebook", preset)
-    options = ["fit", "digits", "--model", "vae", "--preset", "notebook", "--max-shift", "0", "--max-scale", "0.2"]
+    monkeypatch.setitem(PRESETS["vae"], "standard", preset)
+    options = ["fit", "digits", "--model", "vae", "--preset", "standard", "--max-shift", "0", "--max-scale", "0.2"]
     training = configure(parse(options)["fit"]).record.training
     assert (training.max_shift, training.max_scale, training.max_shear) == (0.0, 0.2, 0.1)
 
@@ -145,10 +146,10 @@ def test_a_model_of_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str
         ),
         (
             ["digits", "--model", "gumbel-vae", "--gamma", "3"],
-            "--objective must be 'dupont' or 'notebook' for --gamma",
+            "--objective must be 'dupont' or 'entropy-capacity' for --gamma",
         ),
         (["own.npy", "--model", "vae", "--network", "conv"], "multiples of 16"),
-        (["digits", "--model", "vae", "--preset", "dupont"], "--preset must be notebook for --model vae, got 'dupont'"),
+        (["digits", "--model", "vae", "--preset", "dupont"], "--preset must be standard for --model vae, got 'dupont'"),
         (["digits", "--model", "moe-vae", "--std", "0"], "--std must be a finite number above 0, got 0.0"),
         (
             ["digits", "--model", "gumbel-vae", "--temperature", "0"],

@@ -75,8 +75,8 @@ OPTIONS = {
             "--relabel-after must be above --warm-up-epochs 3, before which there are no codes, got 2",
         ),
         (
-            "GumbelVAEConfig: objective must be 'dupont' or 'notebook' for gamma to mean anything, got 3.0",
-            "--objective must be 'dupont' or 'notebook' for --gamma to mean anything, got 3.0",
+            "GumbelVAEConfig: objective must be 'dupont' or 'entropy-capacity' for gamma to mean anything, got 3.0",
+            "--objective must be 'dupont' or 'entropy-capacity' for --gamma to mean anything, got 3.0",
         ),
         (
             "SOMVAEConfig: latent_dim must be the size of a sample for network 'identity', 64, got 8",
@@ -306,7 +306,7 @@ MAP = ["table.csv", "--model", "som"]
         ),
         (
             ["digits", "--model", "gumbel-vae", "--gamma", "3"],
-            "--objective must be 'dupont' or 'notebook' for --gamma to mean anything, got 3.0",
+            "--objective must be 'dupont' or 'entropy-capacity' for --gamma to mean anything, got 3.0",
         ),
         (
             ["digits", "--model", "gumbel-vae", "--temperature", "0"],

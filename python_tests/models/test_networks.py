@@ -13,9 +13,9 @@ from somvae_ext.models import (
     ConvDecoder,
     ConvEncoder,
     DenseDecoder,
-    NotebookDecoder,
-    NotebookEncoder,
     SOMVAEConfig,
+    UnpaddedConvDecoder,
+    UnpaddedConvEncoder,
 )
 from somvae_ext.models.networks import SmallConvDecoder, SmallConvEncoder
 
@@ -32,8 +32,8 @@ def test_the_published_model_has_the_published_number_of_parameters() -> None:
     assert scalars(model.encoder) == encoder
 
 
-def test_the_notebooks_model_has_its_number_of_parameters() -> None:
-    model = SOMVAE(SOMVAEConfig.notebook())
+def test_the_smaller_published_setting_has_its_number_of_parameters() -> None:
+    model = SOMVAE(SOMVAEConfig.published_small())
     assert scalars(model) == 1_291_746
     assert (model.config.alpha, model.config.beta, model.config.gamma, model.config.tau) == (1.0, 0.9, 1.8, 1.4)
 
@@ -46,7 +46,9 @@ def test_the_small_convolutions_have_their_number_of_parameters() -> None:
     assert scalars(SmallConvDecoder(64, shape)) == 64 * 784 + 784 + first + second
 
 
-@pytest.mark.parametrize("preset", [SOMVAEConfig.published(), SOMVAEConfig.notebook()], ids=["published", "notebook"])
+@pytest.mark.parametrize(
+    "preset", [SOMVAEConfig.published(), SOMVAEConfig.published_small()], ids=["published", "published-small"]
+)
 def test_every_parameter_of_a_preset_learns(preset: SOMVAEConfig) -> None:
     torch.manual_seed(0)
     model, x = SOMVAE(preset), torch.rand(1, 2, 1, 28, 28)
@@ -60,7 +62,7 @@ def test_every_parameter_of_a_preset_learns(preset: SOMVAEConfig) -> None:
     ("encoder", "decoder", "shapes"),
     [
         (ConvEncoder, ConvDecoder, [(1, 28, 28), (3, 8, 12), (1, 4, 4)]),
-        (NotebookEncoder, NotebookDecoder, [(1, 28, 28), (3, 17, 32)]),
+        (UnpaddedConvEncoder, UnpaddedConvDecoder, [(1, 28, 28), (3, 17, 32)]),
         (SmallConvEncoder, SmallConvDecoder, [(1, 28, 28), (1, 16, 16), (3, 17, 23), (2, 18, 31)]),
     ],
 )
@@ -87,7 +89,7 @@ def test_padding_of_the_published_convolutions_is_tensorflows() -> None:
     assert conv(pad(x))[:, :1].equal(x)
 
 
-@pytest.mark.parametrize("decoder", [DenseDecoder, ConvDecoder, NotebookDecoder, SmallConvDecoder])
+@pytest.mark.parametrize("decoder", [DenseDecoder, ConvDecoder, UnpaddedConvDecoder, SmallConvDecoder])
 def test_without_the_sigmoid_decoders_give_its_logits(decoder: type[nn.Module]) -> None:
     shape, z = (1, 20, 20), torch.randn(3, 5)
     with_sigmoid, without = decoder(5, shape), decoder(5, shape, sigmoid=False)
@@ -123,8 +125,8 @@ def test_identity_networks_leave_samples_as_they_are() -> None:
     [
         ("conv", (28, 28), r"ConvEncoder: input_shape must be that of an image \(C, H, W\), got \(28, 28\)"),
         ("conv", (1, 28, 30), r"height and width of input_shape must be multiples of 4 .*, got \(1, 28, 30\)"),
-        ("notebook", (9,), r"NotebookEncoder: input_shape must be that of an image \(C, H, W\), got \(9,\)"),
-        ("notebook", (1, 16, 28), r"height and width of input_shape must be at least 17, .*, got \(1, 16, 28\)"),
+        ("unpadded-conv", (9,), r"UnpaddedConvEncoder: input_shape must be that of an image \(C, H, W\), got \(9,\)"),
+        ("unpadded-conv", (1, 16, 28), r"height and width of input_shape must be at least 17, .*, got \(1, 16, 28\)"),
     ],
 )
 def test_images_of_impossible_sizes_are_refused(network: str, shape: tuple[int, ...], message: str) -> None:

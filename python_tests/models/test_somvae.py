@@ -215,7 +215,7 @@ def test_it_says_what_it_is_and_takes() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"network": "cnn"}, "network must be 'dense', 'conv', 'notebook', 'small-conv' or 'identity', got 'cnn'"),
+        ({"network": "cnn"}, "network must be 'dense', 'conv', 'unpadded-conv', 'small-conv' or 'identity', got 'cnn'"),
         ({"gradient": "straight"}, "gradient must be 'som', 'copy' or 'none', got 'straight'"),
         ({"reconstruction": "l1"}, "reconstruction must be 'mse' or 'bce', got 'l1'"),
         ({"output": "tanh"}, "output must be 'sigmoid' or 'linear', got 'tanh'"),
@@ -267,7 +267,7 @@ def test_a_config_refuses_unknown_names_and_contradictions(options: dict[str, ob
 @pytest.mark.parametrize(
     "options",
     [
-        {"network": "notebook", "gradient": "copy", "init": "kmeans"},
+        {"network": "unpadded-conv", "gradient": "copy", "init": "kmeans"},
         {"network": "identity", "latent_dim": 784, "output": "linear", "topology": "hexagonal", "periodic": True},
         {"transitions": "local", "transition_radius": 3, "gamma": 0.1},
         {"codebook_update": "ema", "sigma_final": 0.5, "sigma_steps": 30, "decay": 0.98, "init": "som"},

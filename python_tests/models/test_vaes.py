@@ -96,7 +96,7 @@ def test_the_conditional_decoder_sees_the_class_and_the_encoder_does_not() -> No
 
 @settings(deadline=None, max_examples=20)
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), step=st.integers(1, 300), epoch=st.integers(1, 60))
-@pytest.mark.parametrize("objective", ["plain", "dupont", "notebook"])
+@pytest.mark.parametrize("objective", ["plain", "dupont", "entropy-capacity"])
 def test_the_loss_of_the_gumbel_vae_is_that_of_its_objective(
     objective: str, n: int, seed: int, step: int, epoch: int
 ) -> None:
@@ -176,8 +176,8 @@ def test_capacities_of_the_paper_rise_with_the_steps_and_that_of_categories_ends
     assert shown == [(0.001, 0.001), (2.5, math.log(10)), (5, math.log(10)), (5, math.log(10))]
 
 
-def test_capacities_of_the_notebook_are_raised_once_an_epoch() -> None:
-    config = dataclasses.replace(GumbelVAEConfig.notebook(), **SMALL)
+def test_capacities_for_the_entropy_are_raised_once_an_epoch() -> None:
+    config = dataclasses.replace(GumbelVAEConfig.entropy_capacity(), **SMALL)
     model = GumbelVAE(config)
     shown = []
     for step, epoch in ((1, 1), (469, 1), (470, 2), (18_760, 40), (90_000, 60)):
@@ -204,7 +204,7 @@ def test_capacities_rise_in_float32_whatever_the_weights_are(dtype: torch.dtype)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("objective", ["dupont", "notebook"])
+@pytest.mark.parametrize("objective", ["dupont", "entropy-capacity"])
 def test_capacities_may_be_set_for_the_next_step_before_the_backward_pass(objective: str, compiled: bool) -> None:
     torch._dynamo.reset()
     results = []
@@ -317,10 +317,10 @@ def test_the_strided_networks_are_those_of_the_paper() -> None:
     torch.testing.assert_close(decoder(code), h)
 
 
-def test_the_presets_are_the_settings_of_paper_and_notebook() -> None:
+def test_the_presets_have_their_settings() -> None:
     assert sum(p.numel() for p in VAE(VAEConfig()).parameters()) == 784 * 400 + 400 + 2 * 8020 + 8400 + 401 * 784
-    notebook, dupont = GumbelVAEConfig.notebook(), GumbelVAEConfig.dupont()
-    assert (notebook.gamma, notebook.capacity_z, notebook.capacity_c, notebook.capacity_ramp) == (20, 100, 100, 40)
+    entropy, dupont = GumbelVAEConfig.entropy_capacity(), GumbelVAEConfig.dupont()
+    assert (entropy.gamma, entropy.capacity_z, entropy.capacity_c, entropy.capacity_ramp) == (20, 100, 100, 40)
     assert (dupont.gamma, dupont.capacity_z, dupont.capacity_c, dupont.capacity_ramp) == (30, 5, 5, 6_000)
     conv = GumbelVAE(GumbelVAEConfig.dupont_conv())
     assert [m.out_channels for m in conv.trunk.modules() if isinstance(m, torch.nn.Conv2d)] == [32, 32, 64, 64]
@@ -338,13 +338,17 @@ def test_the_presets_are_the_settings_of_paper_and_notebook() -> None:
         (GumbelVAEConfig, {"capacity_z": -1.0}, "capacity_z must be a finite number of at least 0, got -1.0"),
         (GumbelVAEConfig, {"capacity_c": -0.5}, "capacity_c must be a finite number of at least 0, got -0.5"),
         (GumbelVAEConfig, {"capacity_ramp": 0}, "capacity_ramp must be an integer of at least 1, got 0"),
-        (GumbelVAEConfig, {"objective": "elbo"}, "objective must be 'plain', 'dupont' or 'notebook', got 'elbo'"),
+        (
+            GumbelVAEConfig,
+            {"objective": "elbo"},
+            "objective must be 'plain', 'dupont' or 'entropy-capacity', got 'elbo'",
+        ),
         (GumbelVAEConfig, {"num_categories": 0}, "num_categories must be an integer of at least 1, got 0"),
         (GumbelVAEConfig, {"temperature": "1"}, "temperature must be a finite number above 0, got '1'"),
         (
             GumbelVAEConfig,
             {"gamma": 5.0},
-            "objective must be 'dupont' or 'notebook' for gamma to mean anything, got 5.0",
+            "objective must be 'dupont' or 'entropy-capacity' for gamma to mean anything, got 5.0",
         ),
         (VAEConfig, {"hidden_sizes": 400}, "hidden_sizes must hold sizes of at least 1, got 400"),
         (VAEConfig, {"hidden_sizes": (4.5,)}, "hidden_sizes must hold sizes of at least 1, got [4.5]"),
@@ -425,7 +429,7 @@ def test_progress_begins_at_one() -> None:
             gumbel().set_progress(step, epoch)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("objective", ["plain", "dupont", "notebook"])
+@pytest.mark.parametrize("objective", ["plain", "dupont", "entropy-capacity"])
 def test_no_samples_have_no_terms(objective: str) -> None:
     model = gumbel(objective=objective)
     output = model(images(0))

@@ -38,12 +38,12 @@ def dense(model: TransitionModel, grid: Grid, radius: int = 1) -> TransitionMode
     """The dense model with logits l_ij in the window and r_i - log(K - m_i) outside."""
     near = inside(grid, radius)
     outside = (~near).sum(dim=1, keepdim=True)
-    twin = TransitionModel(grid.num_nodes).double()
+    dense_model = TransitionModel(grid.num_nodes).double()
     with torch.no_grad():
-        twin.logits.copy_((model.logits[:, -1:] - outside.double().log()).expand(-1, grid.num_nodes))
+        dense_model.logits.copy_((model.logits[:, -1:] - outside.double().log()).expand(-1, grid.num_nodes))
         for i, window in enumerate(grid.window_nodes(radius, torch.arange(grid.num_nodes))):
-            twin.logits[i, window[window >= 0]] = model.logits[i, :-1][window >= 0]
-    return twin
+            dense_model.logits[i, window[window >= 0]] = model.logits[i, :-1][window >= 0]
+    return dense_model
 
 
 # Values below are of size one and come from some hundred operations in float64.
@@ -54,19 +54,20 @@ def assert_equal(actual: Tensor, expected: Tensor) -> None:
 @every_grid
 def test_it_equals_a_dense_model(grid: Grid) -> None:
     model = local(grid)
-    twin = dense(model, grid)
+    expected_model = dense(model, grid)
     prev, cur = torch.randint(grid.num_nodes, (2, 3, 7))
     z, codebook = torch.randn(3, 7, 4).double(), torch.randn(grid.num_nodes, 4).double()
-    assert_equal(model.log_prob(prev, cur), twin.log_prob(prev, cur))
-    assert_equal(model.expected_distance(prev, z, codebook), twin.expected_distance(prev, z, codebook))
-    for actual, expected in zip(model.losses(prev, cur, z, codebook), twin.losses(prev, cur, z, codebook), strict=True):
+    assert_equal(model.log_prob(prev, cur), expected_model.log_prob(prev, cur))
+    assert_equal(model.expected_distance(prev, z, codebook), expected_model.expected_distance(prev, z, codebook))
+    losses = model.losses(prev, cur, z, codebook), expected_model.losses(prev, cur, z, codebook)
+    for actual, expected in zip(*losses, strict=True):
         assert actual.shape == prev.shape
         assert_equal(actual, expected)
-    assert_equal(model.matrix(), twin.matrix())
-    assert_equal(model.rows(prev), twin.rows(prev))
-    assert_equal(model.stationary(), twin.stationary())
+    assert_equal(model.matrix(), expected_model.matrix())
+    assert_equal(model.rows(prev), expected_model.rows(prev))
+    assert_equal(model.stationary(), expected_model.stationary())
     series = torch.randint(grid.num_nodes, (4, 9))
-    assert_equal(model.negative_log_likelihood(series), twin.negative_log_likelihood(series))
+    assert_equal(model.negative_log_likelihood(series), expected_model.negative_log_likelihood(series))
 
 
 @every_grid
@@ -202,9 +203,9 @@ def test_1000_steps_at_rate_1_stay_finite() -> None:
 def test_state_has_the_logits_alone() -> None:
     model = local(Grid(4, 5))
     assert list(model.state_dict()) == ["logits"]
-    twin = TransitionModel(Grid(4, 5), kind="local", radius=1).double()
-    twin.load_state_dict(model.state_dict())
-    assert_equal(twin.matrix(), model.matrix())
+    restored = TransitionModel(Grid(4, 5), kind="local", radius=1).double()
+    restored.load_state_dict(model.state_dict())
+    assert_equal(restored.matrix(), model.matrix())
     assert "radius=1" in repr(model)
 
 

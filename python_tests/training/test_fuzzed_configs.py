@@ -46,7 +46,7 @@ def drawn_options(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
         | some(
             topology=["rectangular", "hexagonal"],
             periodic=[True],
-            network=["dense", "small-conv", "notebook", "identity"],
+            network=["dense", "small-conv", "unpadded-conv", "identity"],
             codebook_update=["gradient", "ema"],
             border=["zero", "mask"],
             neighbors_only=[True],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from somvae_ext.cli.data_options import add_data_options
 from somvae_ext.cli.map_options import add_map_options, add_map_training_options
 from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE
 from somvae_ext.cli.model_options import add_model_options, listed, option
+from somvae_ext.former_names import current_preset
 from somvae_ext.models import MODELS
 from somvae_ext.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, STATIC
 
@@ -174,6 +176,7 @@ def _add_training_options(add: Callable[..., None], model: str) -> None:
         "--preset",
         f"start from a known setting, with epochs, batches, rate and split of its own{by_default}{''.join(expected)}",
         choices=list(presets),
+        type=functools.partial(current_preset, model),
     )
     recipes = _recipes(model)
     for name, meaning in (

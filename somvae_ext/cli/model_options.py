@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from somvae_ext.former_names import current_value
 from somvae_ext.models import MODELS
 from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
 from somvae_ext.recipes import PRESETS, SHARES_TO_NARROW
@@ -27,10 +29,12 @@ _MEANINGS = {
     "num_codes": "codes of the codebook",
     "num_categories": "categories of the discrete latent variable",
     "temperature": "of the relaxed categories",
-    "objective": "the lower bound, or distances from capacities as in the paper or in the notebook",
-    "capacity_z": "capacity of the continuous latent variable at the end, in nats per sample, or per batch (notebook)",
+    "objective": "the lower bound, or distances from capacities: of both KL divergences (dupont), or with the "
+    "entropy of the categories in place of their divergence (entropy-capacity)",
+    "capacity_z": "capacity of the continuous latent variable at the end, in nats per sample, or per batch for "
+    "entropy-capacity",
     "capacity_c": "the same of the categories",
-    "capacity_ramp": "steps, or for the notebook's objective epochs, until then",
+    "capacity_ramp": "steps until then; epochs for entropy-capacity",
     "num_experts": "experts of the mixture",
     "hidden_size": "width of the hidden layers of experts and manager",
     "std": "standard deviation of a pixel around its reconstruction",
@@ -128,7 +132,7 @@ def _values(model: str, name: str) -> dict[str, Any]:
     """What the parser must know of the values: their type, or all of them."""
     hint = get_type_hints(MODELS[model].config_type)[name]
     if get_origin(hint) is Literal:
-        return {"choices": list(get_args(hint))}
+        return {"choices": list(get_args(hint)), "type": functools.partial(current_value, name)}
     if get_origin(hint) is tuple:
         return {"type": int, "nargs": "+"}
     # An option that is not given is None already.

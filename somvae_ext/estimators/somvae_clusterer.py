@@ -23,6 +23,7 @@ from somvae_ext.arrays import as_array, like_input, table_rows
 from somvae_ext.data import Kind, Samples, Scaling
 from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
 from somvae_ext.estimators.features import check_columns, features_restored_on_failure
+from somvae_ext.former_names import current_preset, current_values
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.models.networks import FRAMES_AT_ONCE
@@ -58,8 +59,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         ``"clusters"`` and ``"own-loss"``, 8 x 8 for the others.
     preset : str or None
         ``"clusters"``: pure clusters, with the hardening of SOM-VAE's successors; ``"own-loss"``: the loss of SOM-VAE
-        alone; ``"ordered"``: a map whose neighbours look alike; ``"augmented"``, ``"published"``, ``"notebook"``: the
-        published loss. They are those of ``somvae fit``. None: the defaults of
+        alone; ``"ordered"``: a map whose neighbours look alike; ``"augmented"``, ``"published"``,
+        ``"published-small"``: the published loss. They are those of ``somvae fit``. None: the defaults of
         :class:`~somvae_ext.models.SOMVAEConfig`.
     topology : {"rectangular", "hexagonal"}
         On hexagons all six neighbours are at distance 1.
@@ -492,12 +493,12 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"{_OWNER}: augmentation must be None for samples of shape {list(shape)}, which are no images, got "
                 f"{self.augmentation}; rows are images with an image_shape"
             )
-        preset = None if self.preset is None else PRESETS[SOMVAE.name][self.preset]
+        preset = None if self.preset is None else PRESETS[SOMVAE.name][current_preset(SOMVAE.name, self.preset)]
         sizes = {"rows": self.n_rows, "cols": self.n_cols, "latent_dim": self.latent_dim}
         explicit: dict[str, Any] = {name: int(size) for name, size in sizes.items() if size is not None}
         # numpy's booleans come from searches over parameters.
         periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic
-        explicit |= {"topology": self.topology, "periodic": periodic} | dict(self.model_options or {})
+        explicit |= {"topology": self.topology, "periodic": periodic} | current_values(self.model_options or {})
         frames = train.x.numel() // math.prod(shape) if train.mask is None else int(train.mask.sum())
         config = somvae_config(preset, data="", kind=kind, sample_shape=shape, num_samples=frames, explicit=explicit)
         if config.init == "kmeans" and frames < config.grid.num_nodes:
@@ -542,6 +543,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         }
         for name, values in choices.items():
             value = getattr(self, name)
+            if name == "preset" and isinstance(value, str):
+                value = current_preset(SOMVAE.name, value)
             if not (value is None or isinstance(value, str)) or value not in values:
                 raise ValueError(f"{_OWNER}: {name} must be one of {', '.join(map(repr, values))}, got {value!r}")
         if self.device == "cuda" and not torch.cuda.is_available():

@@ -29,10 +29,10 @@ from somvae_ext.models.networks import (
     ConvEncoder,
     DenseDecoder,
     DenseEncoder,
-    NotebookDecoder,
-    NotebookEncoder,
     StridedConvDecoder,
     StridedConvEncoder,
+    UnpaddedConvDecoder,
+    UnpaddedConvEncoder,
 )
 from somvae_ext.models.residual_networks import ResidualDecoder, ResidualEncoder
 from somvae_ext.models.somvae import SOMVAE
@@ -72,8 +72,6 @@ __all__ = [
     "MoEVAEOutput",
     "MoEVAETerms",
     "Model",
-    "NotebookDecoder",
-    "NotebookEncoder",
     "ResidualDecoder",
     "ResidualEncoder",
     "SOMVAEConfig",
@@ -82,6 +80,8 @@ __all__ = [
     "SOMVAETerms",
     "StridedConvDecoder",
     "StridedConvEncoder",
+    "UnpaddedConvDecoder",
+    "UnpaddedConvEncoder",
     "VAEConfig",
     "VAELosses",
     "VAEOutput",

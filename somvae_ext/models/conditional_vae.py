@@ -1,7 +1,7 @@
 """The conditional VAE: a decoder that is told the class.
 
 Sohn et al., "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS 2015, in the
-simple form of the notebook that this project began with: the encoder does not see the class.
+simplest form: the encoder does not see the class.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from somvae_ext.models.vae import VAELosses, VAEOutput, VAETerms
 
 @dataclasses.dataclass(frozen=True)
 class ConditionalVAEConfig:
-    """What a :class:`ConditionalVAE` is made of. The defaults are those of the notebook that this project began with.
+    """What a :class:`ConditionalVAE` is made of.
 
     Args:
         input_shape: shape of one sample.

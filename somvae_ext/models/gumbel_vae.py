@@ -23,12 +23,14 @@ from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.snapshot import snapshot
 
-Objective = Literal["plain", "dupont", "notebook"]
+Objective = Literal["plain", "dupont", "entropy-capacity"]
 
 
 @dataclasses.dataclass(frozen=True)
 class GumbelVAEConfig:
-    """What a :class:`GumbelVAE` is made of. :meth:`plain`, :meth:`dupont` and :meth:`notebook` are known settings.
+    """What a :class:`GumbelVAE` is made of.
+
+    :meth:`plain`, :meth:`dupont`, :meth:`dupont_conv` and :meth:`entropy_capacity` are known settings.
 
     Args:
         input_shape: shape of one sample.
@@ -39,9 +41,9 @@ class GumbelVAEConfig:
         objective: what is minimized, see :meth:`GumbelVAE.loss`.
         gamma: weight of the distances from the capacities. Objective ``"plain"`` has none, and no use for what follows.
         capacity_z, capacity_c: capacities of the two variables at the end of their rise: in nats per sample, or, for
-            ``"notebook"``, in nats per batch. That of the categories counts at most log C nats per sample with
+            ``"entropy-capacity"``, in nats per batch. That of the categories counts at most log C nats per sample with
             ``"dupont"``: they cannot hold more.
-        capacity_ramp: how long capacities rise from 0: steps, or, for ``"notebook"``, epochs.
+        capacity_ramp: how long capacities rise from 0: steps, or, for ``"entropy-capacity"``, epochs.
 
     Raises:
         ValueError: sizes below 1, a temperature that is not positive, a weight or capacity that is negative or not
@@ -65,7 +67,7 @@ class GumbelVAEConfig:
         check_fields(self, temperature=Bounds(above=0))
         check_autoencoder(self)
         if self.objective == "plain":
-            reason = "objective must be 'dupont' or 'notebook'"
+            reason = "objective must be 'dupont' or 'entropy-capacity'"
             check_unused(self, reason, "gamma", "capacity_z", "capacity_c", "capacity_ramp")
 
     @classmethod
@@ -94,9 +96,9 @@ class GumbelVAEConfig:
         )
 
     @classmethod
-    def notebook(cls) -> GumbelVAEConfig:
-        """The recipe of the notebook that this project began with: weight 20, 100 nats per batch after 40 epochs."""
-        return cls(objective="notebook", gamma=20.0, capacity_z=100.0, capacity_c=100.0, capacity_ramp=40)
+    def entropy_capacity(cls) -> GumbelVAEConfig:
+        """A capacity for the entropy of the categories: weight 20, capacities of 100 nats per batch after 40 epochs."""
+        return cls(objective="entropy-capacity", gamma=20.0, capacity_z=100.0, capacity_c=100.0, capacity_ramp=40)
 
 
 @exportable
@@ -193,7 +195,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
 
         Args:
             step: number of the step, from 1. With objective ``"dupont"`` the capacities rise with it.
-            epoch: number of its epoch, from 1. With ``"notebook"`` they are raised before each.
+            epoch: number of its epoch, from 1. With ``"entropy-capacity"`` they are raised before each.
 
         Raises:
             ValueError: numbers that are not integers of at least 1.
@@ -201,7 +203,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
         step = check_integer("GumbelVAE.set_progress", "step", step)
         epoch = check_integer("GumbelVAE.set_progress", "epoch", epoch)
         config = self.config
-        share = min(1.0, (epoch if config.objective == "notebook" else step) / config.capacity_ramp)
+        share = min(1.0, (epoch if config.objective == "entropy-capacity" else step) / config.capacity_ramp)
         self.capacity_z.fill_(share * config.capacity_z)
         end = config.capacity_c
         if config.objective == "dupont":
@@ -255,13 +257,13 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
     def loss(self, output: GumbelVAEOutput, x: Tensor) -> GumbelVAELosses:
         """The means of :meth:`terms` over the batch of N samples, and the total that ``config.objective`` names::
 
-            plain      reconstruction + kl_z + kl_c
-            dupont     reconstruction + gamma |kl_z - C_z| + gamma |kl_c - C_c|            (arXiv 1804.00104, eq. 7)
-            notebook   reconstruction + gamma |kl_z - C_z / N| + gamma |H - C_c / N|,  H = log C - kl_c
+            plain              reconstruction + kl_z + kl_c
+            dupont             reconstruction + gamma |kl_z - C_z| + gamma |kl_c - C_c|       (arXiv 1804.00104, eq. 7)
+            entropy-capacity   reconstruction + gamma |kl_z - C_z / N| + gamma |H - C_c / N|,  H = log C - kl_c
 
-        The capacities C are those that :meth:`set_progress` set. The notebook's, whose losses are sums over the batch,
-        are nats per batch, and it has the categories' entropy H where the paper has their divergence: its small C_c
-        asks for categories that are sure of themselves all the same.
+        The capacities C are those that :meth:`set_progress` set. ``"entropy-capacity"`` counts them in nats per batch
+        and compares C_c with the entropy H of the categories, where the paper compares it with their divergence: a
+        small C_c asks for confident assignments.
 
         Args:
             output: what ``forward(x)`` gave.

@@ -1,7 +1,7 @@
 """The mixture of VAE experts: which expert explains a sample is its cluster.
 
 Jacobs et al., "Adaptive Mixtures of Local Experts", Neural Computation 1991, with VAEs as experts and a balancing term
-(Shazeer et al. 2017, arXiv 1701.06538, section 4), as in the tutorial that this project began with.
+(Shazeer et al. 2017, arXiv 1701.06538, section 4).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BALANCE_BATCH = 100  # the batch that `balance` is given for
 
 @dataclasses.dataclass(frozen=True)
 class MoEVAEConfig:
-    """What a :class:`MoEVAE` is made of. The defaults are those of the tutorial that this project began with.
+    """What a :class:`MoEVAE` is made of.
 
     Args:
         input_shape: shape of one sample.

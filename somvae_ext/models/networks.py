@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 # Channels of the hidden layers.
 _CONV_CHANNELS = 256
-_NOTEBOOK_CHANNELS = (32, 128)
+_UNPADDED_CHANNELS = (32, 128)
 _STRIDED_CHANNELS = (32, 32, 64, 64)
 _SMALL_CHANNELS = (8, 16)
 SMALL_CONV_MIN_SIDE = 16  # pixels
@@ -129,8 +129,8 @@ class ConvDecoder(nn.Sequential):
         )
 
 
-class NotebookEncoder(nn.Sequential):
-    """A smaller convolutional encoder: ``[N, C, H, W]`` -> ``[N, latent_dim]``.
+class UnpaddedConvEncoder(nn.Sequential):
+    """A convolutional encoder without padding: ``[N, C, H, W]`` -> ``[N, latent_dim]``.
 
     4 x 4 convolutions without padding to 32 and then 128 channels, each with ReLU and 2 x 2 max pooling; then one
     linear layer. At 28 x 28 the last pooling leaves 4 x 4.
@@ -144,8 +144,8 @@ class NotebookEncoder(nn.Sequential):
     """
 
     def __init__(self, input_shape: Sequence[int], latent_dim: int) -> None:
-        channels, *size = _image_shape("NotebookEncoder", input_shape)
-        first, second = _NOTEBOOK_CHANNELS
+        channels, *size = _image_shape("UnpaddedConvEncoder", input_shape)
+        first, second = _UNPADDED_CHANNELS
         super().__init__(
             nn.Conv2d(channels, first, 4),
             nn.ReLU(),
@@ -154,12 +154,12 @@ class NotebookEncoder(nn.Sequential):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(second * math.prod(_notebook_size("NotebookEncoder", input_shape, size)), latent_dim),
+            nn.Linear(second * math.prod(_unpadded_size("UnpaddedConvEncoder", input_shape, size)), latent_dim),
         )
 
 
-class NotebookDecoder(nn.Sequential):
-    """The decoder beside :class:`NotebookEncoder`: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
+class UnpaddedConvDecoder(nn.Sequential):
+    """The decoder beside :class:`UnpaddedConvEncoder`: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
 
     A linear layer to 128 channels of the size of the encoder's last pooling, upsampling by 2, a 4 x 4 convolution
     without padding and ReLU, upsampling to the image's size, a 3 x 3 convolution that keeps it and ReLU; a 1 x 1
@@ -175,9 +175,9 @@ class NotebookDecoder(nn.Sequential):
     """
 
     def __init__(self, latent_dim: int, input_shape: Sequence[int], *, sigmoid: bool = True) -> None:
-        channels, *size = _image_shape("NotebookDecoder", input_shape)
-        inner = _notebook_size("NotebookDecoder", input_shape, size)
-        width = _NOTEBOOK_CHANNELS[-1]
+        channels, *size = _image_shape("UnpaddedConvDecoder", input_shape)
+        inner = _unpadded_size("UnpaddedConvDecoder", input_shape, size)
+        width = _UNPADDED_CHANNELS[-1]
         super().__init__(
             nn.Linear(latent_dim, width * math.prod(inner)),
             nn.Unflatten(1, (width, *inner)),
@@ -343,7 +343,7 @@ def strided_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[
     return channels, (_STRIDED_CHANNELS[-1], height // 16, width // 16)
 
 
-def _notebook_size(network: str, input_shape: Sequence[int], size: Sequence[int]) -> list[int]:
+def _unpadded_size(network: str, input_shape: Sequence[int], size: Sequence[int]) -> list[int]:
     """Height and width that two unpadded 4 x 4 convolutions and poolings leave."""
     inner = [((length - 3) // 2 - 3) // 2 for length in size]
     if min(inner) < 2:  # doubled, it must hold the decoder's 4 x 4 window

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext.config_checks import check_object, config_from_section
+from somvae_ext.former_names import current_values
 from somvae_ext.models import MODELS, Model
 from somvae_ext.store import ResultFolder
 
@@ -31,7 +32,7 @@ def model_from_section(section: Any) -> tuple[type[Model], Any]:
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"'name' must be {' or '.join(MODELS)}, got {name!r}")
     fields = {key: value for key, value in section.items() if key != "name"}
-    return MODELS[name], config_from_section(MODELS[name].config_type, fields)
+    return MODELS[name], config_from_section(MODELS[name].config_type, current_values(fields))
 
 
 def load_model(folder: ResultFolder, *, device: torch.device | str = "cpu", epoch: int | None = None) -> Model:

@@ -13,7 +13,7 @@ from somvae_ext.nn.quantizer import CodebookUpdate
 from somvae_ext.nn.som_quantizer import SOMQuantizer
 from somvae_ext.ops.neighborhood import Border
 
-Network = Literal["dense", "conv", "notebook", "small-conv", "identity"]
+Network = Literal["dense", "conv", "unpadded-conv", "small-conv", "identity"]
 Gradient = Literal["som", "copy", "none"]
 Init = Literal["normal", "kmeans", "som"]
 Transitions = Literal["dense", "local"]
@@ -37,9 +37,10 @@ class SOMVAEConfig:
         periodic: whether the map wraps around.
         latent_dim: size of an encoding D.
         network: encoder and decoders, see :mod:`somvae_ext.models.networks`: ``"dense"``, ``"conv"`` (the published
-            convolutional ones), ``"notebook"`` (smaller convolutional ones), ``"small-conv"`` (strided convolutions of
-            few channels, for images with both sides of at least 16), or ``"identity"``, where encodings are the samples
-            themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by gradients.
+            convolutional ones), ``"unpadded-conv"`` (convolutions without padding, of fewer channels), ``"small-conv"``
+            (strided convolutions of few channels, for images with both sides of at least 16), or ``"identity"``, where
+            encodings are the samples themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by
+            gradients.
         hidden_sizes: widths of the dense encoder's hidden layers; the decoders have the same in reverse.
         latent_relu: whether the dense encoder ends with a ReLU, as the published dense variant does.
         output: how the decoders end: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others. (Identity
@@ -212,12 +213,9 @@ class SOMVAEConfig:
         return cls(network="conv", beta=_BETA, gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
 
     @classmethod
-    def notebook(cls) -> SOMVAEConfig:
-        """The published weights with smaller convolutional networks: 1,291,746 trainable numbers.
-
-        The setting of the PyTorch notebook that this project began with, without its defects.
-        """
-        return cls(network="notebook", beta=_BETA, gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
+    def published_small(cls) -> SOMVAEConfig:
+        """The published loss and its weights, with smaller convolutional networks: 1,291,746 trainable numbers."""
+        return dataclasses.replace(cls.published(), network="unpadded-conv")
 
     @property
     def grid(self) -> Grid:

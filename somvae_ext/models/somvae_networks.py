@@ -9,10 +9,10 @@ from somvae_ext.models.networks import (
     ConvEncoder,
     DenseDecoder,
     DenseEncoder,
-    NotebookDecoder,
-    NotebookEncoder,
     SmallConvDecoder,
     SmallConvEncoder,
+    UnpaddedConvDecoder,
+    UnpaddedConvEncoder,
 )
 from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.nn import TransitionModel
@@ -34,7 +34,7 @@ def make_encoder(config: SOMVAEConfig) -> nn.Module:
         return ConvEncoder(shape, dim)
     if config.network == "small-conv":
         return SmallConvEncoder(shape, dim)
-    return NotebookEncoder(shape, dim) if config.network == "notebook" else nn.Flatten()
+    return UnpaddedConvEncoder(shape, dim) if config.network == "unpadded-conv" else nn.Flatten()
 
 
 def make_decoder(config: SOMVAEConfig) -> nn.Module:
@@ -48,4 +48,6 @@ def make_decoder(config: SOMVAEConfig) -> nn.Module:
         return ConvDecoder(dim, shape, sigmoid=sigmoid)
     if config.network == "small-conv":
         return SmallConvDecoder(dim, shape, sigmoid=sigmoid)
-    return NotebookDecoder(dim, shape, sigmoid=sigmoid) if config.network == "notebook" else nn.Unflatten(1, shape)
+    if config.network == "unpadded-conv":
+        return UnpaddedConvDecoder(dim, shape, sigmoid=sigmoid)
+    return nn.Unflatten(1, shape)

@@ -20,7 +20,7 @@ from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
 
 @dataclasses.dataclass(frozen=True)
 class VAEConfig:
-    """What a :class:`VAE` is made of. The defaults are those of the notebook that this project began with.
+    """What a :class:`VAE` is made of.
 
     Args:
         input_shape: shape of one sample.

@@ -138,7 +138,7 @@ def pull(
         neighborhood: one of ``NAMES``, or a function from distances on the grid ``[M, U]``, float64, of M nodes to U
             winners, and sigma to weights ``[M, U]``.
         sigma: its width in units of the grid, above 0.
-        rate: as for :func:`~somvae_ext.ops.som_update`: None for the batch rule, alpha / N for a step of the seed's.
+        rate: as for :func:`~somvae_ext.ops.som_update`: None for the batch rule, alpha / N for a mini-batch step.
 
     Raises:
         ValueError: sigma out of range, or a function that does not give finite weights ``[M, U]``.

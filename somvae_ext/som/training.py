@@ -1,11 +1,11 @@
-"""Training a map: epochs of the batch rule, and steps of the seed's mini-batch rule.
+"""Training a map: epochs of the batch rule, and steps of the on-line rule on mini-batches.
 
 Batch rule (Kohonen 2013, "Essentials of the self-organizing map", eq. 8): every code becomes the mean of all rows,
 weighted by the neighbourhood h of their winners c(n),
 
     W_v = sum_n h(c(n), v) x_n / sum_n h(c(n), v).
 
-Mini-batch rule, with a learning rate alpha: W_v += alpha mean_b h(c(b), v) (x_b - W_v).
+On-line rule (Kohonen 1990), averaged over a mini-batch, with a learning rate alpha: W_v += alpha mean_b h(c(b), v) (x_b - W_v).
 
 In both, rows are first added up by winner, so that the neighbourhood works on nodes and not on rows. An epoch costs the
 search, O(N D) for the sums and what :func:`~somvae_ext.som.neighborhoods.pull` does; nothing of size N x K or K x K is

@@ -1,4 +1,4 @@
-"""The eight defects of the notebook that this project began with, each shown not to be here."""
+"""Eight defects that SOM-VAE had in an earlier implementation in PyTorch, each shown not to be here."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_3_the_transitions_are_one_parameter_that_learns_the_steps() -> None:
     matrix = model.transitions.matrix()
     for node in range(4):
         assert matrix[node, (node + 1) % 4] > 0.8  # of 40 steps the first is the start's, to itself
-    assert losses.transition < 0.5 * math.log(9)  # where the notebook stays for ever
+    assert losses.transition < 0.5 * math.log(9)  # where a table that never learns stays
     # With that the smoothness pulls codes to where the chain goes, not to all nodes alike.
     uniform = (x.view(-1, 1, 4) - model.quantizer.codebook).square().sum(dim=2).mean()
     assert losses.smoothness < 0.5 * uniform

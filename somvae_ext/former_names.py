@@ -1,0 +1,36 @@
+"""Former names of presets and of config values, which result folders, config files and commands may still use.
+
+This is the only place that knows them. Names are translated where a config or an option is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_FORMER_PRESETS = {
+    "somvae": {"notebook": "published-small"},
+    "vae": {"notebook": "standard"},
+    "conditional-vae": {"notebook": "standard"},
+    "gumbel-vae": {"notebook": "entropy-capacity"},
+    "moe-vae": {"tutorial": "standard"},
+}
+_FORMER_VALUES = {
+    "network": {"notebook": "unpadded-conv"},
+    "objective": {"notebook": "entropy-capacity"},
+}
+
+
+def current_preset(model: str, preset: str) -> str:
+    """Today's name of a preset of a model; any other text is returned as it is."""
+    return _FORMER_PRESETS.get(model, {}).get(preset, preset)
+
+
+def current_value(field: str, value: Any) -> Any:
+    """Today's name of a value of a config's field; any other value is returned as it is."""
+    return _FORMER_VALUES.get(field, {}).get(value, value) if isinstance(value, str) else value
+
+
+def current_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config, with today's names of their values."""
+    return {field: current_value(field, value) for field, value in fields.items()}

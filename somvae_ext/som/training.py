@@ -5,7 +5,9 @@ weighted by the neighbourhood h of their winners c(n),
 
     W_v = sum_n h(c(n), v) x_n / sum_n h(c(n), v).
 
-On-line rule (Kohonen 1990), averaged over a mini-batch, with a learning rate alpha: W_v += alpha mean_b h(c(b), v) (x_b - W_v).
+On-line rule (Kohonen 1990), averaged over a mini-batch, with a learning rate alpha:
+
+    W_v += alpha mean_b h(c(b), v) (x_b - W_v).
 
 In both, rows are first added up by winner, so that the neighbourhood works on nodes and not on rows. An epoch costs the
 search, O(N D) for the sums and what :func:`~somvae_ext.som.neighborhoods.pull` does; nothing of size N x K or K x K is

@@ -98,7 +98,7 @@ pybind11::dict build_info() {
 
 pybind11::dict launch_limits() {
   pybind11::dict limits;
-  limits["units"] = std::numeric_limits<int32_t>::max();  // bmu keeps indices of codes in 32 bits while it searches
+  limits["codes"] = std::numeric_limits<int32_t>::max();  // bmu keeps indices of codes in 32 bits while it searches
   return limits;
 }
 
@@ -134,29 +134,29 @@ TORCH_LIBRARY(somvae_ext, library) {
       "Tensor rows, Tensor columns, float decay, float least_share) -> ()");
   library.def(
       "transition_log_prob(Tensor logits, Tensor prev, Tensor cur, bool sparse_grad=False) "
-      "-> (Tensor log_prob, Tensor log_normalizer, Tensor touched_unit, Tensor touched_order, Tensor touched_offsets)");
+      "-> (Tensor log_prob, Tensor log_normalizer, Tensor touched_node, Tensor touched_order, Tensor touched_offsets)");
   library.def(
       "transition_log_prob_backward(Tensor grad, Tensor logits, Tensor prev, Tensor cur, Tensor log_normalizer, "
-      "Tensor touched_unit, Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows) -> Tensor");
+      "Tensor touched_node, Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows) -> Tensor");
   library.def(
       "transition_losses(Tensor logits, Tensor prev, Tensor cur, Tensor z, Tensor codebook, bool sparse_grad=False) "
-      "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor touched_unit, Tensor touched_order, "
+      "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor touched_node, Tensor touched_order, "
       "Tensor touched_offsets)");
   library.def(
       "transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, Tensor prev, Tensor "
       "cur, "
-      "Tensor z, Tensor codebook, Tensor expectation, Tensor log_normalizer, Tensor touched_unit, "
+      "Tensor z, Tensor codebook, Tensor expectation, Tensor log_normalizer, Tensor touched_node, "
       "Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows, bool[3] output_mask) "
       "-> (Tensor, Tensor, Tensor)");
   library.def(
       "local_transition_losses(Tensor logits, Tensor prev, Tensor cur, Tensor z, Tensor codebook, Tensor offsets, "
       "Tensor mirror, int rows, int cols, bool periodic, bool sparse_grad=False) -> (Tensor log_prob, "
       "Tensor expectation, Tensor log_normalizer, Tensor outside, Tensor moments, "
-      "Tensor touched_unit, Tensor touched_order, Tensor touched_offsets)");
+      "Tensor touched_node, Tensor touched_order, Tensor touched_offsets)");
   library.def(
       "local_transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, Tensor prev, "
       "Tensor cur, Tensor z, Tensor codebook, Tensor offsets, Tensor mirror, Tensor expectation, "
-      "Tensor log_normalizer, Tensor outside, Tensor moments, Tensor touched_unit, Tensor touched_order, "
+      "Tensor log_normalizer, Tensor outside, Tensor moments, Tensor touched_node, Tensor touched_order, "
       "Tensor touched_offsets, int rows, int cols, bool periodic, SymInt? sparse_rows, bool[3] output_mask) "
       "-> (Tensor, Tensor, Tensor)");
   library.def(
@@ -274,7 +274,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("transition_log_prob_forward", &somvae::transition_log_prob, py::arg("logits"), py::arg("prev"),
              py::arg("cur"), py::arg("sparse_grad") = false, release_gil());
   module.def("transition_log_prob_backward", &somvae::transition_log_prob_backward, py::arg("grad"), py::arg("logits"),
-             py::arg("prev"), py::arg("cur"), py::arg("log_normalizer"), py::arg("touched_unit"),
+             py::arg("prev"), py::arg("cur"), py::arg("log_normalizer"), py::arg("touched_node"),
              py::arg("touched_order"), py::arg("touched_offsets"), py::arg("sparse_rows") = py::none(), release_gil());
 
   module.def("transition_losses", &somvae::differentiable::transition_losses, py::arg("logits"), py::arg("prev"),
@@ -283,7 +283,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              py::arg("cur"), py::arg("z"), py::arg("codebook"), py::arg("sparse_grad") = false, release_gil());
   module.def("transition_losses_backward", &somvae::transition_losses_backward, py::arg("grad_log_prob"),
              py::arg("grad_expectation"), py::arg("logits"), py::arg("prev"), py::arg("cur"), py::arg("z"),
-             py::arg("codebook"), py::arg("expectation"), py::arg("log_normalizer"), py::arg("touched_unit"),
+             py::arg("codebook"), py::arg("expectation"), py::arg("log_normalizer"), py::arg("touched_node"),
              py::arg("touched_order"), py::arg("touched_offsets"), py::arg("sparse_rows") = py::none(),
              py::arg("output_mask") = std::array<bool, 3>{true, true, true}, release_gil());
 
@@ -292,12 +292,12 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
          const at::Tensor& prev, const at::Tensor& cur, const at::Tensor& z, const at::Tensor& codebook,
          const at::Tensor& offsets, const at::Tensor& mirror, const at::Tensor& expectation,
          const at::Tensor& log_normalizer, const at::Tensor& outside, const at::Tensor& moments,
-         const at::Tensor& touched_unit, const at::Tensor& touched_order, const at::Tensor& touched_offsets,
+         const at::Tensor& touched_node, const at::Tensor& touched_order, const at::Tensor& touched_offsets,
          int64_t rows, int64_t cols, bool periodic, std::optional<int64_t> sparse_rows,
          std::array<bool, 3> output_mask) {
         return somvae::local_transition_losses_backward(
             grad_log_prob, grad_expectation, logits, prev, cur, z, codebook, offsets, mirror, expectation,
-            log_normalizer, outside, moments, touched_unit, touched_order, touched_offsets, rows, cols, periodic,
+            log_normalizer, outside, moments, touched_node, touched_order, touched_offsets, rows, cols, periodic,
             sparse_rows ? std::optional<c10::SymInt>(*sparse_rows) : std::nullopt, output_mask);
       };
   module.def("local_transition_losses", &somvae::differentiable::local_transition_losses, py::arg("logits"),
@@ -309,7 +309,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("local_transition_losses_backward", local_transition_losses_backward, py::arg("grad_log_prob"),
              py::arg("grad_expectation"), py::arg("logits"), py::arg("prev"), py::arg("cur"), py::arg("z"),
              py::arg("codebook"), py::arg("offsets"), py::arg("mirror"), py::arg("expectation"),
-             py::arg("log_normalizer"), py::arg("outside"), py::arg("moments"), py::arg("touched_unit"),
+             py::arg("log_normalizer"), py::arg("outside"), py::arg("moments"), py::arg("touched_node"),
              py::arg("touched_order"), py::arg("touched_offsets"), py::arg("rows"), py::arg("cols"),
              py::arg("periodic"), py::arg("sparse_rows") = py::none(),
              py::arg("output_mask") = std::array<bool, 3>{true, true, true}, release_gil());

@@ -1,9 +1,9 @@
 // Every native op on one page. Each is registered as torch.ops.somvae_ext.<name> and exposed by the module _C.
 //
-// N rows, D features, K units of the map (codes, states), S neighbour slots. "floating" is float32, float64, float16 or
-// bfloat16, the same for all floating arguments of a call; "compute" is float64 for float64, otherwise float32; indices
-// are int64. The plain functions run below autograd, on CPU, CUDA and meta tensors (which gives shapes only). `bmu`
-// and so on in namespace `differentiable` are the autograd Functions.
+// N rows, D features, K nodes of the map, each with its code, S neighbour slots. "floating" is float32, float64,
+// float16 or bfloat16, the same for all floating arguments of a call; "compute" is float64 for float64, otherwise
+// float32; indices are int64. The plain functions run below autograd, on CPU, CUDA and meta tensors (which gives shapes
+// only). `bmu` and so on in namespace `differentiable` are the autograd Functions.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <c10/core/SymInt.h>
@@ -80,7 +80,7 @@ void som_ema_update(const Tensor& codebook, const Tensor& ema_counts, const Tens
                     const Tensor& sums, const Tensor& rows, const Tensor& columns, double decay, double least_share);
 
 // The rows of a table that an index prev [N] touches, as ops save them for their backward passes
-// (tensor/touched_rows.h): touched_unit [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass
+// (tensor/touched_rows.h): touched_node [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass
 // with sparse_rows gives the values of the first so many touched rows, [sparse_rows, K], otherwise the whole table.
 using TransitionLogProb = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 using TransitionLosses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -90,7 +90,7 @@ using TransitionLosses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tens
 TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur, bool sparse_grad);
 // -> grad_logits
 Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                    const Tensor& log_normalizer, const Tensor& touched_unit,
+                                    const Tensor& log_normalizer, const Tensor& touched_node,
                                     const Tensor& touched_order, const Tensor& touched_offsets,
                                     std::optional<c10::SymInt> sparse_rows);
 
@@ -102,7 +102,7 @@ TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, con
 std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
     const Tensor& grad_log_prob, const Tensor& grad_expectation, const Tensor& logits, const Tensor& prev,
     const Tensor& cur, const Tensor& z, const Tensor& codebook, const Tensor& expectation, const Tensor& log_normalizer,
-    const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets,
+    const Tensor& touched_node, const Tensor& touched_order, const Tensor& touched_offsets,
     std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask);
 
 // logits floating [K, W + 1], prev [N], cur [N], z floating [N, D], codebook floating [K, D], K = rows * cols, and the
@@ -119,7 +119,7 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     const Tensor& grad_log_prob, const Tensor& grad_expectation, const Tensor& logits, const Tensor& prev,
     const Tensor& cur, const Tensor& z, const Tensor& codebook, const Tensor& offsets, const Tensor& mirror,
     const Tensor& expectation, const Tensor& log_normalizer, const Tensor& outside, const Tensor& moments,
-    const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets, int64_t rows, int64_t cols,
+    const Tensor& touched_node, const Tensor& touched_order, const Tensor& touched_offsets, int64_t rows, int64_t cols,
     bool periodic, std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask);
 // One step of Adam on rows index [M] of param floating [K, ...], in place, with their gradients grad [M, ...], which
 // are added up where a row repeats. exp_avg, exp_avg_sq compute [K, ...]; step int64 [], which is 1 in the first step

@@ -26,8 +26,8 @@ namespace {
 template <class T>
 void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor& index) {
   constexpr int64_t many_rows = 512, many_panels = 8;  // per thread
-  const double nanoseconds = (kTiledPair * args.rows + kPackedFeature) * args.units * args.dim;
-  const int64_t panels = panel_count(args.units), most = at::in_parallel_region() ? 1 : at::get_num_threads();
+  const double nanoseconds = (kTiledPair * args.rows + kPackedFeature) * args.codes * args.dim;
+  const int64_t panels = panel_count(args.codes), most = at::in_parallel_region() ? 1 : at::get_num_threads();
   const int64_t threads = std::clamp<int64_t>(static_cast<int64_t>(nanoseconds / kWorthAThread), 1, most);
   if (args.rows >= many_rows * threads || panels < many_panels * threads || threads == 1) {
     parallel(args.rows, nanoseconds / std::max<int64_t>(1, args.rows),
@@ -55,7 +55,7 @@ struct Search {
   Tensor workspace;
 };
 
-Search find_best_units(const Tensor& z, const Tensor& codebook, int64_t k) {
+Search find_best_codes(const Tensor& z, const Tensor& codebook, int64_t k) {
   ArgumentChecks check("bmu");
   check.floating("z", z);
   check.floating("codebook", codebook);
@@ -102,12 +102,12 @@ Search find_best_units(const Tensor& z, const Tensor& codebook, int64_t k) {
 }  // namespace
 
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
-  const Search search = find_best_units(z, codebook, k);
+  const Search search = find_best_codes(z, codebook, k);
   return {search.distance, search.index};
 }
 
 BmuWork bmu_work(const Tensor& z, const Tensor& codebook, int64_t k) {
-  const Search search = find_best_units(z, codebook, k);
+  const Search search = find_best_codes(z, codebook, k);
   if (search.plan.workspace_bytes == 0) return {z.is_cuda() ? kernel_name(search.plan.kernel) : "cpu"};
   const Tensor counters = search.workspace.narrow(0, 0, 2 * sizeof(int64_t)).view(at::kLong).cpu();
   return {kernel_name(search.plan.kernel), counters[0].item<int64_t>(), counters[1].item<int64_t>(),
@@ -155,7 +155,7 @@ std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, con
                [&](int64_t first, int64_t last) { bmu_backward_z_cpu(args, first, last); });
     }
     if (output_mask[1]) {
-      parallel(args.units, kStreamedPair * (1 + args.rows / args.units) * args.dim,
+      parallel(args.codes, kStreamedPair * (1 + args.rows / args.codes) * args.dim,
                [&](int64_t first, int64_t last) { bmu_backward_codebook_cpu(args, first, last); });
     }
   });

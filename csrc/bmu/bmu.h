@@ -14,11 +14,11 @@ namespace somvae {
 template <class T>
 struct BmuArgs {
   const T* z;            // [rows, dim]
-  const T* codebook;     // [units, dim]
+  const T* codebook;     // [codes, dim]
   Compute<T>* distance;  // [rows, k] out, ascending in k
   int64_t* index;        // [rows, k] out
-  int64_t rows, units, dim;
-  int k;  // 1 or 2; units >= k
+  int64_t rows, codes, dim;
+  int k;  // 1 or 2; codes >= k
 };
 
 // The winners' pairs (row = p / k, code = index[p]) of a forward pass, and grad = d loss / d distance.
@@ -27,13 +27,13 @@ template <class T>
 struct BmuBackwardArgs {
   const Compute<T>* grad;  // [rows, k]
   const T* z;              // [rows, dim]
-  const T* codebook;       // [units, dim]
+  const T* codebook;       // [codes, dim]
   const int64_t* index;    // [rows, k]
   const int64_t* order;    // [rows * k] pairs sorted by code, ascending pair within a code
-  const int64_t* offsets;  // [units + 1] code j owns order[offsets[j]] .. order[offsets[j + 1] - 1]
+  const int64_t* offsets;  // [codes + 1] code j owns order[offsets[j]] .. order[offsets[j + 1] - 1]
   T* grad_z;               // [rows, dim] out, or null when not wanted
-  T* grad_codebook;        // [units, dim] out, or null when not wanted
-  int64_t rows, units, dim;
+  T* grad_codebook;        // [codes, dim] out, or null when not wanted
+  int64_t rows, codes, dim;
   int k;
 };
 
@@ -49,7 +49,7 @@ void bmu_join_cpu(const BmuArgs<T>& args, const double* score, const int64_t* in
 template <class T>
 void bmu_backward_z_cpu(const BmuBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>
-void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
+void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_code, int64_t last_code);
 
 // On CUDA the search wants a plan for these arguments on the current device, and workspace, as much as that says. At
 // the workspace's beginning it leaves two 64-bit numbers: how many pairs of a row and a code were scored again in

@@ -16,9 +16,10 @@ __global__ void bmu_backward_z_kernel(BmuBackwardArgs<T> args) {
     const int64_t row = i / args.dim, d = i % args.dim;
     double sum = 0;
     for (int64_t pair = row * args.k; pair < (row + 1) * args.k; ++pair) {
-      const int64_t unit = args.index[pair];
-      const double code = in_range(unit, args.units) ? double(load(args.codebook[unit * args.dim + d])) : double(NAN);
-      sum += 2 * double(args.grad[pair]) * (double(load(args.z[i])) - code);
+      const int64_t code = args.index[pair];
+      const double feature =
+          in_range(code, args.codes) ? double(load(args.codebook[code * args.dim + d])) : double(NAN);
+      sum += 2 * double(args.grad[pair]) * (double(load(args.z[i])) - feature);
     }
     args.grad_z[i] = store<T>(sum);
   }
@@ -27,13 +28,13 @@ __global__ void bmu_backward_z_kernel(BmuBackwardArgs<T> args) {
 // One thread per element of grad_codebook, over the pairs of its code in ascending order.
 template <class T>
 __global__ void bmu_backward_codebook_kernel(BmuBackwardArgs<T> args) {
-  for (int64_t i = global_thread(); i < args.units * args.dim; i += total_threads()) {
-    const int64_t unit = i / args.dim, d = i % args.dim;
-    const double code = load(args.codebook[i]);
+  for (int64_t i = global_thread(); i < args.codes * args.dim; i += total_threads()) {
+    const int64_t code = i / args.dim, d = i % args.dim;
+    const double feature = load(args.codebook[i]);
     double sum = 0;
-    for (int64_t p = args.offsets[unit]; p < args.offsets[unit + 1]; ++p) {
+    for (int64_t p = args.offsets[code]; p < args.offsets[code + 1]; ++p) {
       const int64_t pair = args.order[p];
-      sum += 2 * double(args.grad[pair]) * (code - double(load(args.z[pair / args.k * args.dim + d])));
+      sum += 2 * double(args.grad[pair]) * (feature - double(load(args.z[pair / args.k * args.dim + d])));
     }
     args.grad_codebook[i] = store<T>(sum);
   }

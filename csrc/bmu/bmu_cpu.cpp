@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "bmu/best_units.h"
+#include "bmu/best_codes.h"
 #include "bmu/bmu.h"
 #include "bmu/exact_scores.h"
 #include "bmu/score_limit.h"
@@ -27,7 +27,7 @@ namespace {
 template <int k, class T>
 void join(const BmuArgs<T>& args, const double* score, const int64_t* index, int64_t shares) {
   for (int64_t row = 0; row < args.rows; ++row) {
-    BestUnits<double, int64_t, k> best;
+    BestCodes<double, int64_t, k> best;
     best.reset();
     for (int64_t share = 0; share < shares; ++share) {
       for (int i = 0; i < k; ++i) {
@@ -59,8 +59,8 @@ void bmu_backward_z_cpu(const BmuBackwardArgs<T>& args, int64_t first_row, int64
 }
 
 template <class T>
-void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit) {
-  SIMD_DISPATCH(bmu_backward_codebook, args, first_unit, last_unit);
+void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_code, int64_t last_code) {
+  SIMD_DISPATCH(bmu_backward_codebook, args, first_code, last_code);
 }
 
 #define INSTANTIATE(T)                                                                   \

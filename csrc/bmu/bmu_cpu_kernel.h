@@ -99,7 +99,7 @@ void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t
   const int64_t most_rows = std::min<int64_t>(last_panel - first_panel <= chunk ? 512 : 4096, last_row - first_row);
   const Scratch<Candidates<C, k>> candidates(most_rows);
   const ScoreLimit<C> limits(args.dim);
-  const SearchedCodes<T> codes = {args.codebook, args.units, args.dim, first_panel, last_panel};
+  const SearchedCodes<T> codes = {args.codebook, args.codes, args.dim, first_panel, last_panel};
   int64_t packed_panel = -1;
   for (int64_t first = first_row; first < last_row; first += most_rows) {
     const int64_t last = std::min(first + most_rows, last_row);
@@ -107,7 +107,7 @@ void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t
     for (int64_t panel = first_panel; panel < last_panel; panel += chunk) {
       const int64_t panels = std::min(chunk, last_panel - panel);
       for (int64_t p = 0; p < panels && packed_panel != panel; ++p) {
-        pack_panel(args.codebook, args.units, args.dim, panel + p, packed.data + p * args.dim * kPanelCodes);
+        pack_panel(args.codebook, args.codes, args.dim, panel + p, packed.data + p * args.dim * kPanelCodes);
       }
       packed_panel = panel;
       for_each_tile<C>(first, last, [&]<int tile>(int64_t row) {
@@ -117,7 +117,7 @@ void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t
     }
     decide<k>(
         codes, candidates.data, last - first, [&](int64_t i) { return args.z + (first + i) * args.dim; },
-        [&](int64_t i, const BestUnits<double, int64_t, k>& best) {
+        [&](int64_t i, const BestCodes<double, int64_t, k>& best) {
           for (int n = 0; n < k; ++n) {
             const int64_t slot = (first + i) * k + n;
             args.index[slot] = best.index[n];
@@ -158,16 +158,16 @@ void bmu_backward_z(const BmuBackwardArgs<T>& args, int64_t first_row, int64_t l
 }
 
 template <class T>
-void bmu_backward_codebook(const BmuBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit) {
-  for (int64_t unit = first_unit; unit < last_unit; ++unit) {
-    const T* code = args.codebook + unit * args.dim;
+void bmu_backward_codebook(const BmuBackwardArgs<T>& args, int64_t first_code, int64_t last_code) {
+  for (int64_t code = first_code; code < last_code; ++code) {
+    const T* features = args.codebook + code * args.dim;
     for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
-      for (int64_t i = args.offsets[unit]; i < args.offsets[unit + 1]; ++i) {
+      for (int64_t i = args.offsets[code]; i < args.offsets[code + 1]; ++i) {
         const int64_t pair = args.order[i];
-        sum.add_difference(2 * double(args.grad[pair]), code + d, args.z + pair / args.k * args.dim + d, n);
+        sum.add_difference(2 * double(args.grad[pair]), features + d, args.z + pair / args.k * args.dim + d, n);
       }
-      sum.write(args.grad_codebook + unit * args.dim + d, n);
+      sum.write(args.grad_codebook + code * args.dim + d, n);
     });
   }
 }

@@ -42,7 +42,7 @@ bool vectors(const BmuArgs<T>& args) {
 
 template <class T>
 BmuProblem problem_of(const BmuArgs<T>& args) {
-  return {args.rows, args.units, args.dim, kBmuDtype<T>, args.k};
+  return {args.rows, args.codes, args.dim, kBmuDtype<T>, args.k};
 }
 
 template <class T>
@@ -99,7 +99,7 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
 
     if (plan.kernel == BmuKernel::ffma) {
       Key* smallest = workspace.take<Key>(rows * (args.k + 1));
-      float* least = workspace.take<float>(tiles_of(args.units, kDifferenceCodes) * rows);
+      float* least = workspace.take<float>(tiles_of(args.codes, kDifferenceCodes) * rows);
       steps.difference = {args, aligned, plan.first_blocks, score_limits, smallest, least, limit, lists};
       rescore.least = least;
     } else {
@@ -108,17 +108,18 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
       search.blocks = plan.first_blocks;
       search.rows_stay = plan.rows_stay;
       search.pitch = tiles_of(rows, kTensorCoreTile) * kTensorCoreTile;
-      const int64_t units = tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile, stages = stages_of<T>(args.dim);
-      search.codes = workspace.take<TensorCoreStage>(units / kTensorCoreTile * stages);
+      const int64_t padded_codes = tiles_of(args.codes, kTensorCoreTile) * kTensorCoreTile,
+                    stages = stages_of<T>(args.dim);
+      search.codes = workspace.take<TensorCoreStage>(padded_codes / kTensorCoreTile * stages);
       search.rows = workspace.take<TensorCoreStage>(search.pitch / kTensorCoreTile * stages);
       if constexpr (std::is_same_v<T, float>) search.centre = workspace.take<float>(args.dim);
-      search.maxima = workspace.take<uint32_t>(2 * units / kRescoredCodes);
-      search.code_radius = workspace.take<float>(units / kRescoredCodes);
-      search.norm = workspace.take<float>(units);
+      search.maxima = workspace.take<uint32_t>(2 * padded_codes / kRescoredCodes);
+      search.code_radius = workspace.take<float>(padded_codes / kRescoredCodes);
+      search.norm = workspace.take<float>(padded_codes);
       search.row_norm = workspace.take<float>(search.pitch);
       search.row_radius = workspace.take<float>(search.pitch);
       search.row_factor = workspace.take<float>(search.pitch);
-      search.least = workspace.take<float>(units / kRescoredCodes * search.pitch);
+      search.least = workspace.take<float>(padded_codes / kRescoredCodes * search.pitch);
 
       rescore.approximate = search;
       rescore.tail = workspace.take<float>(rows);
@@ -140,7 +141,7 @@ void search_exactly(const ExactSearch<T>& search, void* stream) {
 
 template <class T, int k, Rescored which>
 void rescore_tiles(const Rescore<T>& rescore, void* stream) {
-  const int64_t items = tiles_of(rescore.args.units, kRescoredCodes) * tiles_of(rescore.args.rows, rescore.chunk_rows);
+  const int64_t items = tiles_of(rescore.args.codes, kRescoredCodes) * tiles_of(rescore.args.rows, rescore.chunk_rows);
   LAUNCH((rescore_kernel<T, k, which>), blocks_for(items, 1), kScoreThreads, 0, stream, rescore);
 }
 
@@ -165,8 +166,8 @@ void prepare_codes(const TensorCoreSearch<T>& search, void* stream) {
     LAUNCH((codebook_centre_kernel<T>), blocks_for(args.dim, kCentreFeatures), kCentreFeatures * kCentreGroups, 0,
            stream, search);
   }
-  LAUNCH((codebook_norm_kernel<T>), blocks_for(args.units, kWarpsPerBlock), kThreads, 0, stream, search);
-  LAUNCH((pack_codebook_kernel<T>), blocks_for(args.units, kWarpsPerBlock), kThreads, 0, stream, search);
+  LAUNCH((codebook_norm_kernel<T>), blocks_for(args.codes, kWarpsPerBlock), kThreads, 0, stream, search);
+  LAUNCH((pack_codebook_kernel<T>), blocks_for(args.codes, kWarpsPerBlock), kThreads, 0, stream, search);
 }
 
 template <class T, int k>
@@ -187,7 +188,7 @@ void search(const BmuArgs<T>& args, const BmuPlan& plan, void* memory, void* str
   Steps<T> steps = lay_out(args, plan, workspace);
   uint32_t* const maxima = steps.tensor_core.maxima;
   const int64_t count =
-      maxima == nullptr ? 0 : 2 * tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile / kRescoredCodes;
+      maxima == nullptr ? 0 : 2 * tiles_of(args.codes, kTensorCoreTile) * kTensorCoreTile / kRescoredCodes;
   LAUNCH((clear_counters_kernel), blocks_for(count + 1, kThreads), kThreads, 0, stream, steps.counters, maxima, count);
   if (plan.kernel == BmuKernel::exact) {
     steps.exact.args = args;
@@ -242,8 +243,8 @@ void bmu_backward_cuda(const BmuBackwardArgs<T>& args, void* stream) {
   if (args.grad_z != nullptr && args.rows * args.dim > 0) {
     LAUNCH((bmu_backward_z_kernel<T>), blocks_for(args.rows * args.dim, kThreads), kThreads, 0, stream, args);
   }
-  if (args.grad_codebook != nullptr && args.units * args.dim > 0) {
-    LAUNCH((bmu_backward_codebook_kernel<T>), blocks_for(args.units * args.dim, kThreads), kThreads, 0, stream, args);
+  if (args.grad_codebook != nullptr && args.codes * args.dim > 0) {
+    LAUNCH((bmu_backward_codebook_kernel<T>), blocks_for(args.codes * args.dim, kThreads), kThreads, 0, stream, args);
   }
 }
 

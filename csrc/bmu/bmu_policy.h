@@ -64,7 +64,7 @@ constexpr BmuDtype kBmuDtype = std::is_same_v<T, float>    ? BmuDtype::float32
                                                            : BmuDtype::half;
 
 struct BmuProblem {
-  int64_t rows, units, dim;
+  int64_t rows, codes, dim;
   BmuDtype dtype;
   int k;
 };
@@ -103,9 +103,9 @@ inline BmuKernel choose_bmu_kernel(const BmuProblem& problem, const BmuGpu& gpu,
   if (request == "tensor_core" && possible) return BmuKernel::tensor_core;
   if (request != "") return BmuKernel::ffma;
   const double work =
-      double(problem.rows) * double(problem.units) * double(problem.dim) / std::max(1, gpu.multiprocessors);
+      double(problem.rows) * double(problem.codes) * double(problem.dim) / std::max(1, gpu.multiprocessors);
   if (work <= (gpu.is_of_data_center() ? 1 << 19 : 1 << 13)) return BmuKernel::exact;
-  const bool pays = problem.dim >= 16 && problem.units >= 1024 && work >= 1 << 22 &&
+  const bool pays = problem.dim >= 16 && problem.codes >= 1024 && work >= 1 << 22 &&
                     (problem.dtype == BmuDtype::half || gpu.is_of_data_center());
   return possible && pays ? BmuKernel::tensor_core : BmuKernel::ffma;
 }
@@ -123,7 +123,7 @@ inline int64_t tensor_core_shared_bytes(const BmuProblem& problem, bool rows_sta
 // limit and some more numbers, the list of candidates. Nearly, for arrays begin at round addresses.
 inline int64_t bmu_bytes_per_row(const BmuProblem& problem, BmuKernel kernel) {
   if (kernel == BmuKernel::exact) return 0;
-  const auto tiles = [&](int64_t codes) { return (problem.units + codes - 1) / codes; };
+  const auto tiles = [&](int64_t codes) { return (problem.codes + codes - 1) / codes; };
   const int64_t lists = 8 * 16 + 4 + 8 + 4;
   if (kernel == BmuKernel::ffma) return lists + 8 * (problem.k + 1) + 4 * tiles(kDifferenceCodes);
   return lists + 8 * problem.k + 20 + 64 * tensor_core_stages(problem) + 4 * tiles(kRescoredCodes);
@@ -151,7 +151,7 @@ inline BmuPlan plan_bmu(const BmuProblem& problem, const BmuGpu& gpu, const char
   plan.block_rows = (problem.rows + blocks - 1) / blocks;
 
   // So many that a tile's share of them, at two tiles for a row, fills what is scored together.
-  const int64_t tiles = (problem.units + kRescoredCodes - 1) / kRescoredCodes;
+  const int64_t tiles = (problem.codes + kRescoredCodes - 1) / kRescoredCodes;
   plan.chunk_rows = std::clamp(16 * tiles, fewest_rows, most_chunk_rows);
   return plan;
 }

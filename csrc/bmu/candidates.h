@@ -39,14 +39,14 @@ class Candidates {
     limit = limits(best[k - 1]);
   }
 
-  void add(int32_t unit, C value) {
+  void add(int32_t index, C value) {
     if (lost_ <= value) return;  // whether this one can win or not, a code has been lost that can if it can
     if (count == kMost) drop_losers();
     if (count == kMost) {
       lost_ = value;
       return;
     }
-    code[count] = unit;
+    code[count] = index;
     score[count++] = value;
   }
 

@@ -4,10 +4,10 @@
 // row(i) is where row i of [0, count) lies, found(i, best) takes its winners.
 template <int k, class T, class Row, class Found>
 void decide(const SearchedCodes<T>& codes, Candidates<Compute<T>, k>* candidates, int64_t count, Row row, Found found) {
-  using Best = BestUnits<double, int64_t, k>;
+  using Best = BestCodes<double, int64_t, k>;
   constexpr int most = 512;  // pairs at a time
   const T *pair_row[most], *pair_code[most];
-  int32_t pair_unit[most];
+  int32_t pair_index[most];
   double score[most];
   int64_t first = 0;
   int pairs = 0;
@@ -18,7 +18,7 @@ void decide(const SearchedCodes<T>& codes, Candidates<Compute<T>, k>* candidates
       if (candidates[first].are_all_codes()) continue;
       Best best;
       best.reset();
-      for (const int end = p + candidates[first].count; p < end; ++p) best.offer(score[p], int64_t(pair_unit[p]));
+      for (const int end = p + candidates[first].count; p < end; ++p) best.offer(score[p], int64_t(pair_index[p]));
       found(first, best);
     }
     pairs = 0;
@@ -36,7 +36,7 @@ void decide(const SearchedCodes<T>& codes, Candidates<Compute<T>, k>* candidates
     for (int32_t c = 0; c < own.count; ++c, ++pairs) {
       pair_row[pairs] = row(i);
       pair_code[pairs] = codes.codebook + own.code[c] * codes.dim;
-      pair_unit[pairs] = own.code[c];
+      pair_index[pairs] = own.code[c];
     }
   }
   decide_until(count);

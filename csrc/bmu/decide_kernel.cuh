@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "bmu/best_units.h"
+#include "bmu/best_codes.h"
 #include "bmu/bmu.h"
 #include "bmu/candidate_keys.cuh"
 #include "bmu/score_limit.h"
@@ -31,7 +31,7 @@ template <class T, int k>
 __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) {
   using Stage = FeatureStage<Compute<T>>;
   __shared__ Stage rows[2][kDecidedRows], codes[2][kDecidedRows];
-  __shared__ int64_t unit[kDecidedRows];
+  __shared__ int64_t index[kDecidedRows];
   const BmuArgs<T>& args = decide.args;
   const int self = threadIdx.x;
   const int stages = static_cast<int>((args.dim + Stage::kDepth - 1) / Stage::kDepth);
@@ -59,21 +59,21 @@ __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) 
     }
     const float limit = decide.limits(key_score(smallest[k - 1]));
 
-    BestUnits<double, int64_t, k> best;
+    BestCodes<double, int64_t, k> best;
     best.reset();
     for (int c = 0;; ++c) {
       while (c < count && !(key_score(list[c]) <= limit)) ++c;
       if (!__syncthreads_or(c < count)) break;
-      unit[self] = c < count ? key_index(list[c]) : -1;
+      index[self] = c < count ? key_index(list[c]) : -1;
       __syncthreads();
       const auto copy = [&](int stage) {
         if (stage < stages) {
           const int64_t d0 = int64_t(stage) * Stage::kDepth;
           copy_features<kDecidedRows, kDecidedRows>(
               rows[stage % 2], args.z, d0, args.dim, decide.vectors,
-              [&](int item) { return unit[item] >= 0 ? row0 + item : int64_t{-1}; });
+              [&](int item) { return index[item] >= 0 ? row0 + item : int64_t{-1}; });
           copy_features<kDecidedRows, kDecidedRows>(codes[stage % 2], args.codebook, d0, args.dim, decide.vectors,
-                                                    [&](int item) { return unit[item]; });
+                                                    [&](int item) { return index[item]; });
         }
         commit_copies();
       };
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) 
         }
       }
       await_copies<0>();
-      if (c < count) best.offer(score, unit[self]);
+      if (c < count) best.offer(score, index[self]);
     }
     if (row >= args.rows || too_many) continue;
     for (int n = 0; n < k; ++n) {

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
   __shared__ SmallestAndNext<k> all[rows];  // over the tiles so far: registers are scarce
   const BmuArgs<T>& args = search.args;
   const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
-  const TileRanges ranges = {tiles_of(args.rows, rows), tiles_of(args.units, kDifferenceCodes), search.blocks};
+  const TileRanges ranges = {tiles_of(args.rows, rows), tiles_of(args.codes, kDifferenceCodes), search.blocks};
 
   ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
     const int64_t row0 = int64_t(row_tile) * rows;
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
     const auto row_of = [&](int i) { return row0 + i < args.rows ? row0 + i : int64_t{-1}; };
     tiles.pass(args, search.vectors, row_of, first, last,
                [&](int tile, float (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
-                 const auto shared = smallest_of_tile<SmallestAndNext<k>>(score, tile, args.units);
+                 const auto shared = smallest_of_tile<SmallestAndNext<k>>(score, tile, args.codes);
                  if (x % kSharers != 0 || row0 + item >= args.rows) return;
                  best.offer(shared);
                  const uint32_t bits = shared.smallest.bits[0];

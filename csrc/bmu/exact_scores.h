@@ -10,8 +10,8 @@ namespace somvae {
 // The codes that are searched: some of a codebook's panels of 16 (cpu/codebook_panels.h).
 template <class T>
 struct SearchedCodes {
-  const T* codebook;  // [units, dim]
-  int64_t units, dim;
+  const T* codebook;  // [count, dim]
+  int64_t count, dim;
   int64_t first_panel, last_panel;
 };
 

@@ -4,7 +4,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "bmu/best_units.h"
+#include "bmu/best_codes.h"
 #include "bmu/exact_scores.h"
 #include "cpu/codebook_panels.h"
 

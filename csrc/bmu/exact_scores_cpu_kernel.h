@@ -110,7 +110,7 @@ void search_exactly(const SearchedCodes<T>& codes, const T* const* rows, int64_t
   for (int64_t first = codes.first_panel; first < codes.last_panel; first += chunk) {
     const int64_t panels = std::min(chunk, codes.last_panel - first);
     for (int64_t p = 0; p < panels; ++p) {
-      pack_panel(codes.codebook, codes.units, dim, first + p, packed.data + p * dim * kPanelCodes);
+      pack_panel(codes.codebook, codes.count, dim, first + p, packed.data + p * dim * kPanelCodes);
     }
     for_each_tile<double>(0, count, [&]<int tile>(int64_t i) {
       using Mask = typename Simd<double>::Mask;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "bmu/best_units.h"
+#include "bmu/best_codes.h"
 #include "bmu/bmu.h"
 #include "bmu/bmu_policy.h"
 #include "bmu/candidate_keys.cuh"
@@ -36,7 +36,7 @@ struct ExactSearch {
   int64_t* index;  // likewise
 
   __device__ inline TileRanges ranges() const {
-    return {tiles_of(selection.count(), kExactRows), tiles_of(args.units, kExactCodes), blocks};
+    return {tiles_of(selection.count(), kExactRows), tiles_of(args.codes, kExactCodes), blocks};
   }
 };
 
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kScoreThreads, kExactBlocks) exact_search_kern
     const auto row_of = [&](int item) { return row0 + item < count ? search.selection[row0 + item] : int64_t{-1}; };
     tiles.pass(args, search.vectors, row_of, first, last,
                [&](int tile, double (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
-                 best.offer(smallest_of_tile<SmallestScores<double, k>>(score, tile, args.units));
+                 best.offer(smallest_of_tile<SmallestScores<double, k>>(score, tile, args.codes));
                });
 
     const bool whole = first == 0 && last == ranges.code_tiles;
@@ -94,7 +94,7 @@ __global__ void join_pieces_kernel(ExactSearch<T> search) {
     const int64_t first = ranges.block_of(row_tile * ranges.code_tiles);
     const int64_t last = ranges.block_of((row_tile + 1) * ranges.code_tiles - 1);
     if (first == last) continue;
-    BestUnits<double, int64_t, k> best;
+    BestCodes<double, int64_t, k> best;
     best.reset();
     for (int64_t block = first; block <= last; ++block) {
       if (ranges.begin(block) == ranges.begin(block + 1)) continue;  // fewer tiles than blocks

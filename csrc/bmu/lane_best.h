@@ -35,7 +35,7 @@ struct LaneBest {
   void join(int r, C* distance, int64_t* best) const {
     const Mask number = score[r][0] == score[r][0];
     if (lane_bits(~(distance[k - 1] <= score[r][0]) & number) == 0) return;
-    BestUnits<C, int64_t, k> found;
+    BestCodes<C, int64_t, k> found;
     for (int i = 0; i < k; ++i) {
       found.score[i] = distance[i];
       found.index[i] = best[i];

@@ -80,12 +80,12 @@ __device__ inline float lower_limit(const Rescore<T>& rescore, int64_t row, cons
 // Lists the codes of a row whose scores are within the limit, by the sixteen lanes that have the row (none: -1).
 template <int codes>
 __device__ inline void list_candidates(const CandidateLists& lists, int64_t row, const float (&score)[codes],
-                                       float limit, unsigned unit0, unsigned units) {
+                                       float limit, unsigned code0, unsigned end) {
   const int x = threadIdx.x % kScoreSide, first_lane = threadIdx.x % 32 - x;
   unsigned can_win[codes];  // a bit for each lane
   int found = 0;
   for (int j = 0; j < codes; ++j) {
-    const bool mine = row >= 0 && unit0 + kScoreSide * j < units && score[j] <= limit;
+    const bool mine = row >= 0 && code0 + kScoreSide * j < end && score[j] <= limit;
     can_win[j] = __ballot_sync(kFullWarp, mine) >> first_lane & 0xffffu;
     found += __popc(can_win[j]);
   }
@@ -95,7 +95,7 @@ __device__ inline void list_candidates(const CandidateLists& lists, int64_t row,
   for (int j = 0; j < codes; ++j) {
     const int mine = place + __popc(can_win[j] & ((1u << x) - 1));
     if ((can_win[j] >> x & 1) && mine < kMostCandidates) {
-      lists.key[row * kMostCandidates + mine] = score_key(score_bits(score[j]), unit0 + kScoreSide * j);
+      lists.key[row * kMostCandidates + mine] = score_key(score_bits(score[j]), code0 + kScoreSide * j);
     }
     place += __popc(can_win[j]);
   }
@@ -120,18 +120,18 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
                  if constexpr (which == Rescored::of_uncertain_rows) {
                    if (row >= 0) limit = rescore.limit[row];
                  } else {
-                   const auto best = smallest_of_tile<SmallestScores<float, k>>(score, tile, args.units);
+                   const auto best = smallest_of_tile<SmallestScores<float, k>>(score, tile, args.codes);
                    if (row >= 0 && x % kSharers == 0) limit = lower_limit<which>(rescore, row, best);
                  }
                  for (int i = 0; i < kRowsPerThread; ++i) {
                    const float of_row = __shfl_sync(kFullWarp, limit, i * kSharers, kScoreSide);
                    list_candidates(rescore.lists, row_of(y + kScoreHeight * i), score[i], of_row,
-                                   static_cast<unsigned>(tile) * kRescoredCodes + x, static_cast<unsigned>(args.units));
+                                   static_cast<unsigned>(tile) * kRescoredCodes + x, static_cast<unsigned>(args.codes));
                  }
                });
   };
 
-  const int64_t tile_count = tiles_of(args.units, kRescoredCodes);
+  const int64_t tile_count = tiles_of(args.codes, kRescoredCodes);
   const int64_t items = tile_count * tiles_of(args.rows, rescore.chunk_rows);
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
     const int64_t tile = item % tile_count, begin = item / tile_count * rescore.chunk_rows;

@@ -39,10 +39,10 @@ struct ScoreTiles {
     int copied_tile = first, copied_stage = 0;
     const auto copy_next = [&](int buffer) {
       if (copied_tile < last) {
-        const int64_t d0 = int64_t(copied_stage) * Stage::kDepth, unit0 = int64_t(copied_tile) * codes;
+        const int64_t d0 = int64_t(copied_stage) * Stage::kDepth, code0 = int64_t(copied_tile) * codes;
         copy_features<rows, kScoreThreads>(row_stage[buffer], args.z, d0, args.dim, vectors, row_of);
         copy_features<codes, kScoreThreads>(code_stage[buffer], args.codebook, d0, args.dim, vectors, [&](int item) {
-          return unit0 + item < args.units ? unit0 + item : int64_t{-1};
+          return code0 + item < args.codes ? code0 + item : int64_t{-1};
         });
         if (++copied_stage == stages) {
           copied_stage = 0;

@@ -119,16 +119,17 @@ __device__ inline Smallest share_out(Smallest (&smallest)[rows], int x) {
 
 // The smallest of a tile's scores (score_tiles.cuh), of the row that share_out gives to this thread.
 template <class Smallest, class S, int rows, int codes>
-__device__ inline Smallest smallest_of_tile(const S (&score)[rows][codes], int tile, int64_t units) {
+__device__ inline Smallest smallest_of_tile(const S (&score)[rows][codes], int tile, int64_t code_count) {
   const int x = threadIdx.x % kScoreSide;
   // Indices fit into 32 bits, and registers are scarce.
-  const unsigned unit0 = static_cast<unsigned>(tile) * (codes * kScoreSide) + x, end = static_cast<unsigned>(units);
+  const unsigned code0 = static_cast<unsigned>(tile) * (codes * kScoreSide) + x,
+                 end = static_cast<unsigned>(code_count);
   Smallest smallest[rows];
   for (int i = 0; i < rows; ++i) {
     smallest[i].reset();
     for (int j = 0; j < codes; ++j) {
-      const unsigned unit = unit0 + kScoreSide * j;
-      smallest[i].offer_next(unit < end ? score_bits(score[i][j]) : kNoScore<S>, static_cast<int>(unit));
+      const unsigned code = code0 + kScoreSide * j;
+      smallest[i].offer_next(code < end ? score_bits(score[i][j]) : kNoScore<S>, static_cast<int>(code));
     }
   }
   return share_out(smallest, x);

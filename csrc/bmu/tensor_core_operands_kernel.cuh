@@ -48,7 +48,7 @@ struct TensorCoreSearch {
   // floats. Per tile, so that a code far out widens the bound of its own tile only.
   uint32_t* maxima;    // [2, tiles of kTensorCoreTile codes, 2]
   float* code_radius;  // of each such tile, max |e'|
-  float* norm;         // [units up to whole tiles] |e'|^2, infinity past the end
+  float* norm;         // [codes up to whole tiles] |e'|^2, infinity past the end
   float* row_norm;     // [rows up to whole tiles] |z'|^2
   float* row_radius;   // [rows up to whole tiles] at least |z'|
   float* row_factor;  // [rows up to whole tiles] what turns a sum of products of halves, of scaled codes, into -2 z'.e'
@@ -57,7 +57,7 @@ struct TensorCoreSearch {
 
   __device__ inline uint32_t* largest_norm() const { return maxima; }
   __device__ inline uint32_t* largest_feature() const {
-    return maxima + tiles_of(args.units, kTensorCoreTile) * (kTensorCoreTile / kRescoredCodes);
+    return maxima + tiles_of(args.codes, kTensorCoreTile) * (kTensorCoreTile / kRescoredCodes);
   }
   __device__ inline float code_scale(int64_t tile) const { return half_scale(bits_to_float(largest_feature()[tile])); }
 };
@@ -101,14 +101,14 @@ __global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centr
   __shared__ float means[kCentreGroups][kCentreFeatures];
   const BmuArgs<T>& args = search.args;
   const int x = threadIdx.x % kCentreFeatures, y = threadIdx.x / kCentreFeatures;
-  const int64_t codes = args.units < kCentreCodes ? args.units : kCentreCodes;
+  const int64_t sample_size = args.codes < kCentreCodes ? args.codes : kCentreCodes;
   for (int64_t d0 = int64_t(blockIdx.x) * kCentreFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kCentreFeatures) {
     const int64_t d = d0 + x;
     double sum = 0;
     int count = 0;
-    for (int64_t i = y; i < codes && d < args.dim; i += kCentreGroups) {
-      const int64_t unit = args.units < kCentreCodes ? i : i * args.units / kCentreCodes;  // evenly spread
-      const float value = load(args.codebook[unit * args.dim + d]);
+    for (int64_t i = y; i < sample_size && d < args.dim; i += kCentreGroups) {
+      const int64_t code = args.codes < kCentreCodes ? i : i * args.codes / kCentreCodes;  // evenly spread
+      const float value = load(args.codebook[code * args.dim + d]);
       if (!(fabsf(value) < INFINITY)) continue;
       sum += value;
       ++count;
@@ -148,12 +148,12 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) codebook_norm_kernel(TensorCoreSearch<T> search) {
   const BmuArgs<T>& args = search.args;
   const int lane = threadIdx.x % 32;
-  const int64_t padded_units = tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile;
-  for (int64_t unit = global_warp(); unit < padded_units; unit += total_warps()) {
+  const int64_t padded_codes = tiles_of(args.codes, kTensorCoreTile) * kTensorCoreTile;
+  for (int64_t code = global_warp(); code < padded_codes; code += total_warps()) {
     double sum = 0;
     float largest = 0;
-    for (int64_t d = lane; d < args.dim && unit < args.units; d += 32) {
-      const float value = load(centred(search, args.codebook + unit * args.dim, d));
+    for (int64_t d = lane; d < args.dim && code < args.codes; d += 32) {
+      const float value = load(centred(search, args.codebook + code * args.dim, d));
       sum += double(value) * value;
       largest = fmaxf(largest, fabsf(value));
     }
@@ -161,10 +161,10 @@ __global__ void __launch_bounds__(kThreads) codebook_norm_kernel(TensorCoreSearc
     largest = warp_reduce<Maximum>(largest);
     if (lane != 0) continue;
     const float norm = static_cast<float>(sum);
-    search.norm[unit] = unit < args.units ? norm : INFINITY;
-    if (unit < args.units && sum < double(INFINITY)) {  // as it is where all features are finite
-      atomicMax(search.largest_norm() + unit / kRescoredCodes, float_to_bits(norm));
-      atomicMax(search.largest_feature() + unit / kRescoredCodes, float_to_bits(largest));
+    search.norm[code] = code < args.codes ? norm : INFINITY;
+    if (code < args.codes && sum < double(INFINITY)) {  // as it is where all features are finite
+      atomicMax(search.largest_norm() + code / kRescoredCodes, float_to_bits(norm));
+      atomicMax(search.largest_feature() + code / kRescoredCodes, float_to_bits(largest));
     }
   }
 }
@@ -172,16 +172,16 @@ __global__ void __launch_bounds__(kThreads) codebook_norm_kernel(TensorCoreSearc
 template <class T>
 __global__ void __launch_bounds__(kThreads) pack_codebook_kernel(TensorCoreSearch<T> search) {
   const BmuArgs<T>& args = search.args;
-  const int64_t padded_units = tiles_of(args.units, kTensorCoreTile) * kTensorCoreTile;
-  for (int64_t unit = global_warp(); unit < padded_units; unit += total_warps()) {
-    const T* code = args.codebook + unit * args.dim;
-    const int64_t tile = unit / kRescoredCodes;
+  const int64_t padded_codes = tiles_of(args.codes, kTensorCoreTile) * kTensorCoreTile;
+  for (int64_t code = global_warp(); code < padded_codes; code += total_warps()) {
+    const T* features = args.codebook + code * args.dim;
+    const int64_t tile = code / kRescoredCodes;
     const float scale = search.code_scale(tile);
-    if (unit % kRescoredCodes == 0 && threadIdx.x % 32 == 0) {
+    if (code % kRescoredCodes == 0 && threadIdx.x % 32 == 0) {
       search.code_radius[tile] = sqrtf(bits_to_float(search.largest_norm()[tile]));
     }
-    pack_item<T>(search.codes, unit, args.dim,
-                 [&](int64_t d) { return unit < args.units ? centred(search, code, d, scale) : T{}; });
+    pack_item<T>(search.codes, code, args.dim,
+                 [&](int64_t d) { return code < args.codes ? centred(search, features, d, scale) : T{}; });
   }
 }
 

@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
   const int row_in_tile = warp / 2 * 32, code_in_tile = warp % 2 * kRescoredCodes;
   const int stages = stages_of<T>(args.dim);
   const bool stay = search.rows_stay;
-  const TileRanges ranges = {tiles_of(args.rows, kTensorCoreTile), tiles_of(args.units, kTensorCoreTile),
+  const TileRanges ranges = {tiles_of(args.rows, kTensorCoreTile), tiles_of(args.codes, kTensorCoreTile),
                              search.blocks};
 
   ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
@@ -155,8 +155,8 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
         buffer = buffer + 1 < kStageBuffers ? buffer + 1 : 0;
       }
 
-      const int64_t unit0 = int64_t(tile) * kTensorCoreTile + code_in_tile;
-      const float code_factor = kHalves ? reciprocal_of_power(search.code_scale(unit0 / kRescoredCodes)) : 1.0f;
+      const int64_t code0 = int64_t(tile) * kTensorCoreTile + code_in_tile;
+      const float code_factor = kHalves ? reciprocal_of_power(search.code_scale(code0 / kRescoredCodes)) : 1.0f;
       float least[kRowBlocks][2], scaled[kRowBlocks][2];
       for (int m = 0; m < kRowBlocks; ++m) {
         for (int half = 0; half < 2; ++half) {
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
       }
 #pragma unroll
       for (int n = 0; n < kCodeBlocks; ++n) {
-        const float2 norm = *reinterpret_cast<const float2*>(search.norm + unit0 + 8 * n + 2 * member);
+        const float2 norm = *reinterpret_cast<const float2*>(search.norm + code0 + 8 * n + 2 * member);
         for (int m = 0; m < kRowBlocks; ++m) {
           for (int half = 0; half < 2; ++half) {  // fminf leaves out NaN
             least[m][half] = fminf(least[m][half], fmaf(dot[m][n][2 * half], scaled[m][half], norm.x));
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
             value = fminf(value, __shfl_xor_sync(kFullWarp, value, offset));
           }
           const int64_t row = row0 + row_in_tile + group + 16 * m + 8 * half;
-          if (member == 0) search.least[unit0 / kRescoredCodes * search.pitch + row] = value;
+          if (member == 0) search.least[code0 / kRescoredCodes * search.pitch + row] = value;
         }
       }
     }
@@ -248,7 +248,7 @@ __global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(T
   const TensorCoreSearch<T>& search = limits.search;
   const BmuArgs<T>& args = search.args;
   const int x = threadIdx.x % kLimitRows, y = threadIdx.x / kLimitRows;
-  const int tiles = static_cast<int>(tiles_of(args.units, kRescoredCodes));
+  const int tiles = static_cast<int>(tiles_of(args.codes, kRescoredCodes));
   if (global_thread() == 0) *limits.lists.dense_count = 0;
   for (int64_t row0 = int64_t(blockIdx.x) * kLimitRows; row0 < args.rows; row0 += int64_t(gridDim.x) * kLimitRows) {
     const int64_t row = row0 + x;

@@ -11,8 +11,8 @@
 namespace somvae {
 
 template <class T>
-void pack_panels_cpu(const T* codebook, int64_t units, int64_t dim, Compute<T>* packed, int64_t first, int64_t last) {
-  SIMD_DISPATCH(pack_panels, codebook, units, dim, packed, first, last);
+void pack_panels_cpu(const T* codebook, int64_t codes, int64_t dim, Compute<T>* packed, int64_t first, int64_t last) {
+  SIMD_DISPATCH(pack_panels, codebook, codes, dim, packed, first, last);
 }
 
 #define INSTANTIATE(T) template void pack_panels_cpu(const T*, int64_t, int64_t, Compute<T>*, int64_t, int64_t);

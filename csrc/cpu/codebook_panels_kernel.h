@@ -5,8 +5,8 @@
 #include "cpu/pack_panel.h"
 
 template <class T>
-void pack_panels(const T* codebook, int64_t units, int64_t dim, Compute<T>* packed, int64_t first, int64_t last) {
+void pack_panels(const T* codebook, int64_t codes, int64_t dim, Compute<T>* packed, int64_t first, int64_t last) {
   for (int64_t panel = first; panel < last; ++panel) {
-    pack_panel(codebook, units, dim, panel, packed + panel * dim * kPanelCodes);
+    pack_panel(codebook, codes, dim, panel, packed + panel * dim * kPanelCodes);
   }
 }

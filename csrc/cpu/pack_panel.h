@@ -59,11 +59,11 @@ SOMVAE_ALWAYS_INLINE void pack_codes(const T* const (&codes)[kPanelCodes], int64
 
 // Codes [16 panel, 16 panel + 16) of the codebook, in C.
 template <class T, class C>
-void pack_panel(const T* codebook, int64_t units, int64_t dim, int64_t panel, C* out) {
+void pack_panel(const T* codebook, int64_t code_count, int64_t dim, int64_t panel, C* out) {
   const T* codes[kPanelCodes];
   for (int code = 0; code < kPanelCodes; ++code) {
-    const int64_t unit = panel * kPanelCodes + code;
-    codes[code] = unit < units ? codebook + unit * dim : nullptr;
+    const int64_t index = panel * kPanelCodes + code;
+    codes[code] = index < code_count ? codebook + index * dim : nullptr;
   }
   pack_codes(codes, dim, out);
 }

@@ -21,12 +21,12 @@ struct DistanceTile {
   C codes[kTileDepth][kTile + 1];
 };
 
-// With row(i) = order[place0 + y + 16 i]: distance[i][j] = sum_d (z[row(i)][d] - codebook[unit0 + x + 16 j][d])^2, one
+// With row(i) = order[place0 + y + 16 i]: distance[i][j] = sum_d (z[row(i)][d] - codebook[code0 + x + 16 j][d])^2, one
 // fused multiply-add per d in ascending d. Features past `dim` are zeros in both, which adds nothing; so do places and
 // codes past the end, whose distances mean nothing. Every thread of the block calls it.
 template <class T>
 __device__ inline void distance_tile(const T* __restrict__ z, const int64_t* __restrict__ order, int64_t places,
-                                     int64_t place0, const T* __restrict__ codebook, int64_t units, int64_t unit0,
+                                     int64_t place0, const T* __restrict__ codebook, int64_t codes, int64_t code0,
                                      int64_t dim, DistanceTile<Compute<T>>& tile,
                                      Compute<T> (&distance)[kPerThread][kPerThread]) {
   using C = Compute<T>;
@@ -39,7 +39,7 @@ __device__ inline void distance_tile(const T* __restrict__ z, const int64_t* __r
       const int item = e / kTileDepth, depth = e % kTileDepth;
       const int64_t d = d0 + depth;
       tile.rows[depth][item] = place0 + item < places && d < dim ? load(z[order[place0 + item] * dim + d]) : C(0);
-      tile.codes[depth][item] = unit0 + item < units && d < dim ? load(codebook[(unit0 + item) * dim + d]) : C(0);
+      tile.codes[depth][item] = code0 + item < codes && d < dim ? load(codebook[(code0 + item) * dim + d]) : C(0);
     }
     __syncthreads();
     for (int depth = 0; depth < kTileDepth; ++depth) {

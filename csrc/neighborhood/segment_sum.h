@@ -1,4 +1,4 @@
-// Sums of the rows that each unit won. Launchers for both twins; no torch here.
+// Sums of the rows that each node won. Launchers for both twins; no torch here.
 //
 // Sums are added in double, in an order that the sizes and the index determine, whatever the threads. The CPU either
 // scatters the rows, in the order in which memory holds them, into sums that fit in its caches, or gathers the rows of

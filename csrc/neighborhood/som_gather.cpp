@@ -73,7 +73,7 @@ Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor
       RUN_ON_CUDA(grad, som_gather_backward_cuda(args, stream));
       return;
     }
-    parallel(args.units, kStreamedPair * (1 + args.rows / args.units) * (1 + args.slots) * args.dim,
+    parallel(args.nodes, kStreamedPair * (1 + args.rows / args.nodes) * (1 + args.slots) * args.dim,
              [&](int64_t first, int64_t last) { som_gather_backward_cpu(args, first, last); });
   });
   return grad_codebook;

@@ -10,11 +10,11 @@ namespace somvae {
 // Everything of a row whose index is out of range is NaN.
 template <class T>
 struct SomGatherArgs {
-  const T* codebook;         // [units, dim]
+  const T* codebook;         // [nodes, dim]
   const int64_t* index;      // [rows]
-  const int64_t* neighbors;  // [units, slots], -1: none
+  const int64_t* neighbors;  // [nodes, slots], -1: none
   T* out;                    // [rows, 1 + slots, dim] out
-  int64_t rows, units, slots, dim;
+  int64_t rows, nodes, slots, dim;
 };
 
 // grad_codebook[j] = sum over the rows that j won, and over those that its neighbours won, of the matching slot of
@@ -22,17 +22,17 @@ struct SomGatherArgs {
 template <class T>
 struct SomGatherBackwardArgs {
   const T* grad;             // [rows, 1 + slots, dim]
-  const int64_t* neighbors;  // [units, slots]
+  const int64_t* neighbors;  // [nodes, slots]
   const int64_t* order;      // [rows] rows sorted by winner, ascending row within a winner
-  const int64_t* offsets;    // [units + 1]
-  T* grad_codebook;          // [units, dim] out
-  int64_t rows, units, slots, dim;
+  const int64_t* offsets;    // [nodes + 1]
+  T* grad_codebook;          // [nodes, dim] out
+  int64_t rows, nodes, slots, dim;
 };
 
 template <class T>
 void som_gather_cpu(const SomGatherArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>
-void som_gather_backward_cpu(const SomGatherBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit);
+void som_gather_backward_cpu(const SomGatherBackwardArgs<T>& args, int64_t first_node, int64_t last_node);
 
 template <class T>
 void som_gather_cuda(const SomGatherArgs<T>& args, void* stream);

@@ -16,8 +16,8 @@ void som_gather_cpu(const SomGatherArgs<T>& args, int64_t first_row, int64_t las
 }
 
 template <class T>
-void som_gather_backward_cpu(const SomGatherBackwardArgs<T>& args, int64_t first_unit, int64_t last_unit) {
-  SIMD_DISPATCH(som_gather_backward, args, first_unit, last_unit);
+void som_gather_backward_cpu(const SomGatherBackwardArgs<T>& args, int64_t first_node, int64_t last_node) {
+  SIMD_DISPATCH(som_gather_backward, args, first_node, last_node);
 }
 
 #define INSTANTIATE(T)                                                     \

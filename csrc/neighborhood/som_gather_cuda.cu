@@ -11,7 +11,7 @@ void som_gather_cuda(const SomGatherArgs<T>& args, void* stream) {
 
 template <class T>
 void som_gather_backward_cuda(const SomGatherBackwardArgs<T>& args, void* stream) {
-  const int64_t elements = args.units * args.dim;
+  const int64_t elements = args.nodes * args.dim;
   if (elements == 0) return;
   LAUNCH((som_gather_backward_kernel<T>), blocks_for(elements, kThreads), kThreads, 0, stream, args);
 }

@@ -12,25 +12,25 @@ __global__ void som_gather_kernel(SomGatherArgs<T> args) {
   for (int64_t i = global_thread(); i < elements; i += total_threads()) {
     const int64_t d = i % args.dim, slot = i / args.dim % (1 + args.slots), row = i / args.dim / (1 + args.slots);
     const int64_t winner = args.index[row];
-    if (!in_range(winner, args.units)) {
+    if (!in_range(winner, args.nodes)) {
       args.out[i] = store<T>(NAN);
       continue;
     }
-    const int64_t unit = unit_in_slot(args.neighbors, winner, args.slots, args.units, slot);
-    args.out[i] = unit >= 0 ? args.codebook[unit * args.dim + d] : store<T>(0.0);
+    const int64_t node = node_in_slot(args.neighbors, winner, args.slots, args.nodes, slot);
+    args.out[i] = node >= 0 ? args.codebook[node * args.dim + d] : store<T>(0.0);
   }
 }
 
-// One thread per element of grad_codebook: over the unit's own rows, then its neighbours', which see it in some slot.
+// One thread per element of grad_codebook: over the node's own rows, then its neighbours', which see it in some slot.
 template <class T>
 __global__ void som_gather_backward_kernel(SomGatherBackwardArgs<T> args) {
-  for (int64_t i = global_thread(); i < args.units * args.dim; i += total_threads()) {
-    const int64_t unit = i / args.dim, d = i % args.dim;
+  for (int64_t i = global_thread(); i < args.nodes * args.dim; i += total_threads()) {
+    const int64_t node = i / args.dim, d = i % args.dim;
     double sum = 0;
     for (int64_t slot = 0; slot <= args.slots; ++slot) {
-      const int64_t winner = unit_in_slot(args.neighbors, unit, args.slots, args.units, slot);
+      const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
       if (winner < 0) continue;
-      const int64_t seen = slot == 0 ? 0 : slot_of_unit(args.neighbors, winner, args.slots, unit);
+      const int64_t seen = slot == 0 ? 0 : slot_of_node(args.neighbors, winner, args.slots, node);
       for (int64_t r = args.offsets[winner]; r < args.offsets[winner + 1]; ++r) {
         sum += double(load(args.grad[(args.order[r] * (1 + args.slots) + seen) * args.dim + d]));
       }

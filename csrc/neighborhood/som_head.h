@@ -15,13 +15,13 @@ namespace somvae {
 template <class T>
 struct SomHeadArgs {
   const T* z;                // [rows, dim]
-  const T* codebook;         // [units, dim]
+  const T* codebook;         // [nodes, dim]
   const int64_t* index;      // [rows]
-  const int64_t* neighbors;  // [units, slots], -1: none
+  const int64_t* neighbors;  // [nodes, slots], -1: none
   T* quantized;              // [rows, dim] out, or null when not wanted
   Compute<T>* commitment;    // [rows] out
   Compute<T>* som;           // [rows] out
-  int64_t rows, units, slots, dim;
+  int64_t rows, nodes, slots, dim;
   bool mask_border;
 };
 
@@ -36,14 +36,14 @@ struct SomHeadBackwardArgs {
   const Compute<T>* grad_commitment;  // [rows] or null
   const Compute<T>* grad_som;         // [rows] or null
   const T* z;                         // [rows, dim]
-  const T* codebook;                  // [units, dim]
+  const T* codebook;                  // [nodes, dim]
   const int64_t* index;               // [rows]
-  const int64_t* neighbors;           // [units, slots]
+  const int64_t* neighbors;           // [nodes, slots]
   const int64_t* order;               // [rows] rows sorted by winner, ascending row within a winner
-  const int64_t* offsets;             // [units + 1]
+  const int64_t* offsets;             // [nodes + 1]
   T* grad_z;                          // [rows, dim] out, or null when not wanted
-  T* grad_codebook;                   // [units, dim] out, or null when not wanted
-  int64_t rows, units, slots, dim;
+  T* grad_codebook;                   // [nodes, dim] out, or null when not wanted
+  int64_t rows, nodes, slots, dim;
   bool straight_through;
 
   // Slots in which a row moves codes: the winner's alone, or the neighbours' too.
@@ -62,10 +62,10 @@ template <class T>
 void som_head_cpu(const SomHeadArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>
 void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
-// The units that some row moves, in no order: those that won one, and their neighbours. The gradients of all others are
+// The nodes that some row moves, in no order: those that won one, and their neighbours. The gradients of all others are
 // zero, and on a large map that is most of them.
 template <class T>
-std::vector<int64_t> moved_units(const SomHeadBackwardArgs<T>& args);
+std::vector<int64_t> moved_nodes(const SomHeadBackwardArgs<T>& args);
 // Writes the gradients of moved[first] .. moved[last - 1] alone: the others' are zeroed by the caller.
 template <class T>
 void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>& args, const int64_t* moved, int64_t first,

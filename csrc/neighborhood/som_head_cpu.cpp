@@ -23,17 +23,17 @@ void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>& args, int64_t first_r
 }
 
 template <class T>
-std::vector<int64_t> moved_units(const SomHeadBackwardArgs<T>& args) {
-  std::vector<char> seen(args.units);
+std::vector<int64_t> moved_nodes(const SomHeadBackwardArgs<T>& args) {
+  std::vector<char> seen(args.nodes);
   std::vector<int64_t> moved;
-  moved.reserve(std::min(args.units, args.rows * (1 + args.moving_slots())));
-  for (int64_t winner = 0; winner < args.units; ++winner) {
+  moved.reserve(std::min(args.nodes, args.rows * (1 + args.moving_slots())));
+  for (int64_t winner = 0; winner < args.nodes; ++winner) {
     if (args.offsets[winner + 1] == args.offsets[winner]) continue;
     for (int64_t slot = 0; slot <= args.moving_slots(); ++slot) {
-      const int64_t unit = unit_in_slot(args.neighbors, winner, args.slots, args.units, slot);
-      if (unit < 0 || seen[unit]) continue;
-      seen[unit] = true;
-      moved.push_back(unit);
+      const int64_t node = node_in_slot(args.neighbors, winner, args.slots, args.nodes, slot);
+      if (node < 0 || seen[node]) continue;
+      seen[node] = true;
+      moved.push_back(node);
     }
   }
   return moved;
@@ -48,7 +48,7 @@ void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>& args, const in
 #define INSTANTIATE(T)                                                                    \
   template void som_head_cpu(const SomHeadArgs<T>&, int64_t, int64_t);                    \
   template void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>&, int64_t, int64_t); \
-  template std::vector<int64_t> moved_units(const SomHeadBackwardArgs<T>&);               \
+  template std::vector<int64_t> moved_nodes(const SomHeadBackwardArgs<T>&);               \
   template void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>&, const int64_t*, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

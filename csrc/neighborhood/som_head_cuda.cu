@@ -13,8 +13,8 @@ void som_head_backward_cuda(const SomHeadBackwardArgs<T>& args, void* stream) {
   if (args.grad_z != nullptr && args.rows * args.dim > 0) {
     LAUNCH((som_head_backward_z_kernel<T>), blocks_for(args.rows * args.dim, kThreads), kThreads, 0, stream, args);
   }
-  if (args.grad_codebook != nullptr && args.units * args.dim > 0) {
-    LAUNCH((som_head_backward_codebook_kernel<T>), blocks_for(args.units * warps_per_code(args.dim), kWarpsPerBlock),
+  if (args.grad_codebook != nullptr && args.nodes * args.dim > 0) {
+    LAUNCH((som_head_backward_codebook_kernel<T>), blocks_for(args.nodes * warps_per_code(args.dim), kWarpsPerBlock),
            kThreads, 0, stream, args);
   }
 }

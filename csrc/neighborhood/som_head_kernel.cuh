@@ -14,7 +14,7 @@ __global__ void som_head_kernel(SomHeadArgs<T> args) {
   // A warp stays together: all of its lanes have the same row.
   for (int64_t row = global_warp(); row < args.rows; row += total_warps()) {
     const int64_t winner = args.index[row];
-    const bool valid = in_range(winner, args.units);
+    const bool valid = in_range(winner, args.nodes);
     if (args.quantized != nullptr) {
       for (int64_t d = lane; d < args.dim; d += 32) {
         args.quantized[row * args.dim + d] = valid ? args.codebook[winner * args.dim + d] : store<T>(NAN);
@@ -24,11 +24,11 @@ __global__ void som_head_kernel(SomHeadArgs<T> args) {
     if (valid) {
       commitment = som = 0;
       for (int64_t slot = 0; slot <= args.slots; ++slot) {
-        const int64_t unit = unit_in_slot(args.neighbors, winner, args.slots, args.units, slot);
-        if (unit < 0 && args.mask_border) continue;
+        const int64_t node = node_in_slot(args.neighbors, winner, args.slots, args.nodes, slot);
+        if (node < 0 && args.mask_border) continue;
         C sum = 0;
         for (int64_t d = lane; d < args.dim; d += 32) {
-          const C code = unit >= 0 ? C(load(args.codebook[unit * args.dim + d])) : C(0);
+          const C code = node >= 0 ? C(load(args.codebook[node * args.dim + d])) : C(0);
           const C difference = C(load(args.z[row * args.dim + d])) - code;
           sum += difference * difference;
         }
@@ -53,7 +53,7 @@ __global__ void som_head_backward_z_kernel(SomHeadBackwardArgs<T> args) {
     if (args.grad_commitment != nullptr) {
       const int64_t row = i / args.dim, d = i % args.dim, winner = args.index[row];
       const double code =
-          in_range(winner, args.units) ? double(load(args.codebook[winner * args.dim + d])) : double(NAN);
+          in_range(winner, args.nodes) ? double(load(args.codebook[winner * args.dim + d])) : double(NAN);
       sum = 2 * double(args.grad_commitment[row]) * (double(load(args.z[i])) - code);
     }
     if (grad_copied != nullptr) sum += double(load(grad_copied[i]));
@@ -63,28 +63,28 @@ __global__ void som_head_backward_z_kernel(SomHeadBackwardArgs<T> args) {
 
 SOMVAE_HOST_DEVICE inline int64_t warps_per_code(int64_t dim) { return (dim + 31) / 32; }
 
-// A warp per 32 features of a unit, over the unit's own rows and then its neighbours', which see it in some slot. First
-// its lanes look, a slot each, whether there is any row: of a large map a batch moves few units. Four blocks fill the
+// A warp per 32 features of a node, over the node's own rows and then its neighbours', which see it in some slot. First
+// its lanes look, a slot each, whether there is any row: of a large map a batch moves few nodes. Four blocks fill the
 // smallest multiprocessor; without the bound its compiler takes 70 registers.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4) som_head_backward_codebook_kernel(SomHeadBackwardArgs<T> args) {
   const int lane = threadIdx.x % 32;
   const T* grad_gathered = args.grad_gathered();
   const int64_t slots = args.moving_slots(), parts = warps_per_code(args.dim);
-  for (int64_t warp = global_warp(); warp < args.units * parts; warp += total_warps()) {
-    const int64_t unit = warp / parts, d = warp % parts * 32 + lane;
+  for (int64_t warp = global_warp(); warp < args.nodes * parts; warp += total_warps()) {
+    const int64_t node = warp / parts, d = warp % parts * 32 + lane;
     bool rows = false;
     for (int64_t slot = lane; slot <= slots; slot += 32) {
-      const int64_t winner = unit_in_slot(args.neighbors, unit, args.slots, args.units, slot);
+      const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
       rows |= winner >= 0 && args.offsets[winner + 1] > args.offsets[winner];
     }
     rows = __any_sync(kFullWarp, rows);
     if (d >= args.dim) continue;
     double sum = 0;
     if (rows) {
-      const double code = load(args.codebook[unit * args.dim + d]);
+      const double code = load(args.codebook[node * args.dim + d]);
       for (int64_t slot = 0; slot <= slots; ++slot) {
-        const int64_t winner = unit_in_slot(args.neighbors, unit, args.slots, args.units, slot);
+        const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
         if (winner < 0) continue;
         for (int64_t r = args.offsets[winner]; r < args.offsets[winner + 1]; ++r) {
           const int64_t row = args.order[r], at = row * args.dim + d;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads, 4) som_head_backward_codebook_kernel
         }
       }
     }
-    args.grad_codebook[unit * args.dim + d] = store<T>(sum);
+    args.grad_codebook[node * args.dim + d] = store<T>(sum);
   }
 }
 

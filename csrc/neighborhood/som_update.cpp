@@ -28,8 +28,8 @@ std::string text(const c10::SymInt& size) {
   return stream.str();
 }
 
-int64_t round_up(int64_t number, int64_t unit) { return (number + unit - 1) / unit * unit; }
-int64_t divide_up(int64_t number, int64_t unit) { return (number + unit - 1) / unit; }
+int64_t round_up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
+int64_t divide_up(int64_t number, int64_t divisor) { return (number + divisor - 1) / divisor; }
 
 // How many features of a map an item of the CPU's work has: as many as its panels hold, unless that leaves threads
 // idle, or makes the sums between the two passes too large a share of the memory.

@@ -6,18 +6,18 @@
 
 namespace somvae {
 
-// The unit in a slot of `winner`, or -1 where there is none. `winner` is in range.
-SOMVAE_HOST_DEVICE inline int64_t unit_in_slot(const int64_t* neighbors, int64_t winner, int64_t slots, int64_t units,
+// The node in a slot of `winner`, or -1 where there is none. `winner` is in range.
+SOMVAE_HOST_DEVICE inline int64_t node_in_slot(const int64_t* neighbors, int64_t winner, int64_t slots, int64_t nodes,
                                                int64_t slot) {
   if (slot == 0) return winner;
-  const int64_t unit = neighbors[winner * slots + slot - 1];
-  return in_range(unit, units) ? unit : -1;
+  const int64_t node = neighbors[winner * slots + slot - 1];
+  return in_range(node, nodes) ? node : -1;
 }
 
-// The slot in which `winner` sees its neighbour `unit`; the relation is symmetric, so there is one. 0 if there is not.
-SOMVAE_HOST_DEVICE inline int64_t slot_of_unit(const int64_t* neighbors, int64_t winner, int64_t slots, int64_t unit) {
+// The slot in which `winner` sees its neighbour `node`; the relation is symmetric, so there is one. 0 if there is not.
+SOMVAE_HOST_DEVICE inline int64_t slot_of_node(const int64_t* neighbors, int64_t winner, int64_t slots, int64_t node) {
   for (int64_t slot = 0; slot < slots; ++slot) {
-    if (neighbors[winner * slots + slot] == unit) return slot + 1;
+    if (neighbors[winner * slots + slot] == node) return slot + 1;
   }
   return 0;
 }

@@ -8,17 +8,17 @@
 
 namespace somvae {
 
-// Group g has table row unit[g] and the batch's rows order[offsets[g]] .. order[offsets[g + 1] - 1]. The sizes do not
-// depend on the data: groups past the last one are empty, and repeat its unit.
+// Group g has table row node[g] and the batch's rows order[offsets[g]] .. order[offsets[g + 1] - 1]. The sizes do not
+// depend on the data: groups past the last one are empty, and repeat its node.
 struct TouchedRows {
-  at::Tensor unit;     // int64 [rows]: distinct values of the index, ascending
-  at::Tensor order;    // int64 [rows]: rows of the batch sorted by their unit, ascending row within a unit
+  at::Tensor node;     // int64 [rows]: distinct values of the index, ascending
+  at::Tensor order;    // int64 [rows]: rows of the batch sorted by their node, ascending row within a node
   at::Tensor offsets;  // int64 [rows + 1]
 };
 
-// Values that are not in [0, units) form groups too, but `unit` has a legal row in their place: kernels tell by
+// Values that are not in [0, nodes) form groups too, but `node` has a legal row in their place: kernels tell by
 // index[order[...]]. Does not wait for a CUDA device.
-TouchedRows touched_rows(const at::Tensor& index, int64_t units);
+TouchedRows touched_rows(const at::Tensor& index, int64_t nodes);
 
 // The number of groups that are not empty. Only on the CPU: elsewhere looking would wait for the device, and while a
 // graph is traced there is nothing to look at.

@@ -16,12 +16,12 @@ constexpr int64_t kCenterCodes = 1024;
 constexpr int64_t kMomentCodes = 1024;  // summed up at a time, by one thread of the CPU or one block
 
 // Chunks of the codebook are summed up on their own, then the chunks' sums in ascending order.
-SOMVAE_HOST_DEVICE inline int64_t moment_chunks(int64_t units) { return (units + kMomentCodes - 1) / kMomentCodes; }
+SOMVAE_HOST_DEVICE inline int64_t moment_chunks(int64_t codes) { return (codes + kMomentCodes - 1) / kMomentCodes; }
 
 // The codes that the center is the mean of: 0, stride, 2 stride, ...
-SOMVAE_HOST_DEVICE inline int64_t center_stride(int64_t units) { return (units + kCenterCodes - 1) / kCenterCodes; }
-SOMVAE_HOST_DEVICE inline int64_t center_count(int64_t units) {
-  return units == 0 ? 0 : (units - 1) / center_stride(units) + 1;
+SOMVAE_HOST_DEVICE inline int64_t center_stride(int64_t codes) { return (codes + kCenterCodes - 1) / kCenterCodes; }
+SOMVAE_HOST_DEVICE inline int64_t center_count(int64_t codes) {
+  return codes == 0 ? 0 : (codes - 1) / center_stride(codes) + 1;
 }
 
 // As one array of 2 dim + 1 values.
@@ -36,10 +36,10 @@ struct CodebookMoments {
 
 template <class T>
 struct CodebookMomentsArgs {
-  const T* codebook;  // [units, dim]
-  double* partial;    // [moment_chunks(units), 2 dim] scratch: of each chunk, the residual and the squares by feature
+  const T* codebook;  // [codes, dim]
+  double* partial;    // [moment_chunks(codes), 2 dim] scratch: of each chunk, the residual and the squares by feature
   double* moments;    // [2 dim + 1] out
-  int64_t units, dim;
+  int64_t codes, dim;
 };
 
 }  // namespace somvae

@@ -23,7 +23,7 @@ __device__ inline double sum_of_lanes(double value, double (&scratch)[kMomentLan
 template <class T>
 __global__ void __launch_bounds__(kThreads) codebook_center_kernel(CodebookMomentsArgs<T> args) {
   __shared__ double scratch[kMomentLanes][kMomentFeatures];
-  const int64_t stride = center_stride(args.units), count = center_count(args.units);
+  const int64_t stride = center_stride(args.codes), count = center_count(args.codes);
   const int feature = threadIdx.x % kMomentFeatures, lane = threadIdx.x / kMomentFeatures;
   for (int64_t d0 = int64_t(blockIdx.x) * kMomentFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kMomentFeatures) {
     const int64_t d = d0 + feature;
@@ -42,13 +42,13 @@ __global__ void __launch_bounds__(kThreads) codebook_moments_kernel(CodebookMome
   __shared__ double scratch[kMomentLanes][kMomentFeatures];
   const int feature = threadIdx.x % kMomentFeatures, lane = threadIdx.x / kMomentFeatures;
   const int64_t columns = (args.dim + kMomentFeatures - 1) / kMomentFeatures;
-  for (int64_t block = blockIdx.x; block < moment_chunks(args.units) * columns; block += gridDim.x) {
+  for (int64_t block = blockIdx.x; block < moment_chunks(args.codes) * columns; block += gridDim.x) {
     const int64_t chunk = block / columns, d = block % columns * kMomentFeatures + feature;
-    const int64_t end = (chunk + 1) * kMomentCodes < args.units ? (chunk + 1) * kMomentCodes : args.units;
+    const int64_t end = (chunk + 1) * kMomentCodes < args.codes ? (chunk + 1) * kMomentCodes : args.codes;
     const double center = d < args.dim ? args.moments[d] : 0;
     double residual = 0, square = 0;
-    for (int64_t unit = chunk * kMomentCodes + lane; d < args.dim && unit < end; unit += kMomentLanes) {
-      const double difference = double(load(args.codebook[unit * args.dim + d])) - center;
+    for (int64_t code = chunk * kMomentCodes + lane; d < args.dim && code < end; code += kMomentLanes) {
+      const double difference = double(load(args.codebook[code * args.dim + d])) - center;
       residual += difference;
       square += difference * difference;
     }
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kThreads) codebook_moments_join_kernel(Codeboo
   double spread = 0;
   for (int64_t d = threadIdx.x; d < args.dim; d += kThreads) {
     double residual = 0;
-    for (int64_t chunk = 0; chunk < moment_chunks(args.units); ++chunk) {
+    for (int64_t chunk = 0; chunk < moment_chunks(args.codes); ++chunk) {
       residual += args.partial[chunk * 2 * args.dim + d];
       spread += args.partial[(chunk * 2 + 1) * args.dim + d];
     }

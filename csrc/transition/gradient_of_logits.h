@@ -32,8 +32,8 @@ struct SparseRows {
     count = known ? c10::SymInt(*known) : touched_offsets.sym_numel() - 1;
   }
 
-  Tensor gradient(const Tensor& touched_unit, const Tensor& values, const Tensor& logits) const {
-    return at::_sparse_coo_tensor_unsafe_symint(touched_unit.slice_symint(0, 0, count).unsqueeze(0), values,
+  Tensor gradient(const Tensor& touched_node, const Tensor& values, const Tensor& logits) const {
+    return at::_sparse_coo_tensor_unsafe_symint(touched_node.slice_symint(0, 0, count).unsqueeze(0), values,
                                                 logits.sym_sizes(), values.options().layout(at::kSparse), distinct);
   }
 };
@@ -50,11 +50,11 @@ inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touch
 
 // That a backward pass is given the touched rows of its forward pass; their values on the CPU only, as those of
 // indices.
-inline void check_touched(ArgumentChecks& check, const Tensor& unit, const Tensor& order, const Tensor& offsets,
+inline void check_touched(ArgumentChecks& check, const Tensor& node, const Tensor& order, const Tensor& offsets,
                           const std::optional<c10::SymInt>& sparse_rows) {
   check.set_size('P', check.size('N') + 1);
   for (const auto& [name, tensor, shape] :
-       {std::tuple{"touched_unit", unit, "N"}, std::tuple{"touched_order", order, "N"},
+       {std::tuple{"touched_node", node, "N"}, std::tuple{"touched_order", order, "N"},
         std::tuple{"touched_offsets", offsets, "P"}}) {
     check.shape(name, tensor, shape);
     check.dtype(name, tensor, at::kLong);
@@ -62,13 +62,13 @@ inline void check_touched(ArgumentChecks& check, const Tensor& unit, const Tenso
   }
   const std::optional<int64_t> touched = touched_row_count(offsets);
   if (!touched) return;
-  const int64_t rows = offsets.numel() - 1, units = check.size('K').expect_int();
-  const int64_t *const u = elements<int64_t>(unit), *const o = elements<int64_t>(order);
+  const int64_t rows = offsets.numel() - 1, nodes = check.size('K').expect_int();
+  const int64_t *const u = elements<int64_t>(node), *const o = elements<int64_t>(order);
   const int64_t* const place = elements<int64_t>(offsets);
   bool intact = place[0] == 0 && std::is_sorted(place, place + rows + 1) && place[rows] == rows;
-  for (int64_t i = 0; intact && i < rows; ++i) intact = in_range(u[i], units) && in_range(o[i], rows);
+  for (int64_t i = 0; intact && i < rows; ++i) intact = in_range(u[i], nodes) && in_range(o[i], rows);
   for (int64_t g = 1; intact && g < *touched; ++g) intact = u[g - 1] < u[g];
-  if (!intact) check.fail("touched_unit, touched_order and touched_offsets", "be what the forward pass gave", "others");
+  if (!intact) check.fail("touched_node, touched_order and touched_offsets", "be what the forward pass gave", "others");
   if (sparse_rows && (*sparse_rows < *touched || *sparse_rows > rows)) {
     check.fail("sparse_rows",
                "be from " + std::to_string(*touched) + ", the rows touched, to N = " + std::to_string(rows),
@@ -77,10 +77,10 @@ inline void check_touched(ArgumentChecks& check, const Tensor& unit, const Tenso
 }
 
 // For the kernels. Empty groups are left out where their number is known; elsewhere they come last.
-inline TouchedGroups touched_groups(const Tensor& unit, const Tensor& order, const Tensor& offsets,
+inline TouchedGroups touched_groups(const Tensor& node, const Tensor& order, const Tensor& offsets,
                                     const std::optional<c10::SymInt>& sparse_rows) {
-  const int64_t rows = sparse_rows ? sparse_rows->expect_int() : unit.size(0);
-  return {elements<int64_t>(unit), elements<int64_t>(order), elements<int64_t>(offsets),
+  const int64_t rows = sparse_rows ? sparse_rows->expect_int() : node.size(0);
+  return {elements<int64_t>(node), elements<int64_t>(order), elements<int64_t>(offsets),
           std::min(rows, touched_row_count(offsets).value_or(rows))};
 }
 

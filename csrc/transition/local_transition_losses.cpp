@@ -90,10 +90,10 @@ struct Inputs {
 
 template <class T>
 void take_moments(const Tensor& codebook, const Tensor& moments) {
-  const int64_t units = codebook.size(0), dim = codebook.size(1), chunks = moment_chunks(units);
+  const int64_t nodes = codebook.size(0), dim = codebook.size(1), chunks = moment_chunks(nodes);
   const Tensor partial = at::empty({chunks, 2 * dim}, moments.options());
   const CodebookMomentsArgs<T> args{elements<T>(codebook), mutable_elements<double>(partial),
-                                    mutable_elements<double>(moments), units, dim};
+                                    mutable_elements<double>(moments), nodes, dim};
   if (codebook.is_cuda()) {
     RUN_ON_CUDA(codebook, codebook_moments_cuda(args, stream));
     return;
@@ -140,7 +140,7 @@ LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor
   dispatch_floating(z.scalar_type(), [&]<class T>() {
     take_moments<T>(inputs.codebook, moments);
     const LocalTransitionLossesArgs<T> args{
-        inputs.with<T>(touched_groups(touched.unit, touched.order, touched.offsets, {})),
+        inputs.with<T>(touched_groups(touched.node, touched.order, touched.offsets, {})),
         mutable_elements<Compute<T>>(log_prob), mutable_elements<Compute<T>>(expectation),
         mutable_elements<double>(log_normalizer), mutable_elements<double>(outside)};
     if (z.is_cuda()) {
@@ -150,14 +150,14 @@ LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor
     parallel(args.in.groups.count, window_nanoseconds(inputs),
              [&](int64_t first, int64_t last) { local_transition_losses_cpu(args, first, last); });
   });
-  return {log_prob, expectation, log_normalizer, outside, moments, touched.unit, touched.order, touched.offsets};
+  return {log_prob, expectation, log_normalizer, outside, moments, touched.node, touched.order, touched.offsets};
 }
 
 std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     const Tensor& grad_log_prob, const Tensor& grad_expectation, const Tensor& logits, const Tensor& prev,
     const Tensor& cur, const Tensor& z, const Tensor& codebook, const Tensor& offsets, const Tensor& mirror,
     const Tensor& expectation, const Tensor& log_normalizer, const Tensor& outside, const Tensor& moments,
-    const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets, int64_t rows, int64_t cols,
+    const Tensor& touched_node, const Tensor& touched_order, const Tensor& touched_offsets, int64_t rows, int64_t cols,
     bool periodic, std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask) {
   ArgumentChecks check("local_transition_losses_backward");
   const Map map{rows, cols, periodic};
@@ -173,7 +173,7 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     check.shape(name, *tensor, letter);
     check.dtype(name, *tensor, dtype);
   }
-  check_touched(check, touched_unit, touched_order, touched_offsets, sparse_rows);
+  check_touched(check, touched_node, touched_order, touched_offsets, sparse_rows);
 
   const Tensor grad_logits = output_mask[0] ? empty_gradient_of_logits(logits, touched_offsets, sparse_rows) : Tensor();
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
@@ -190,8 +190,8 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
   const Tensor u = grad_log_prob.contiguous(), v = grad_expectation.contiguous();
   const Tensor expected = expectation.contiguous(), normalizer = log_normalizer.contiguous();
   const Tensor share = outside.contiguous();
-  const TouchedGroups groups = touched_groups(touched_unit, touched_order, touched_offsets, sparse_rows);
-  const int64_t count = groups.count, dim = z.size(1), units = codebook.size(0), slots = mirror.size(0);
+  const TouchedGroups groups = touched_groups(touched_node, touched_order, touched_offsets, sparse_rows);
+  const int64_t count = groups.count, dim = z.size(1), nodes = codebook.size(0), slots = mirror.size(0);
   const Tensor group_sums = output_mask[2] ? at::empty({count + 1, dim + 1}, moments.options()) : Tensor();
   dispatch_floating(z.scalar_type(), [&]<class T>() {
     const LocalTransitionLossesBackwardArgs<T> args{inputs.with<T>(groups),
@@ -206,13 +206,13 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
                                                     sparse_rows.has_value(),
                                                     mutable_elements<double>(group_sums)};
     if (z.is_cuda()) {
-      const Tensor group_of = output_mask[2] ? at::full({units}, -1, touched_unit.options()) : Tensor();
+      const Tensor group_of = output_mask[2] ? at::full({nodes}, -1, touched_node.options()) : Tensor();
       RUN_ON_CUDA(z, local_transition_losses_backward_cuda(args, mutable_elements<int64_t>(group_of), stream));
       return;
     }
     Tensor node, weight;
     if (output_mask[2]) {
-      node = at::empty({count * slots}, touched_unit.options());
+      node = at::empty({count * slots}, touched_node.options());
       weight = at::empty({count * slots}, expectation.options());
     }
     WindowPull<T> pull{mutable_elements<int64_t>(node), mutable_elements<Compute<T>>(weight), nullptr, nullptr};
@@ -221,11 +221,11 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     });
     if (!output_mask[2]) return;
     local_transition_losses_backward_join_cpu(args);
-    const RowGroups places = group_rows(node, units);
+    const RowGroups places = group_rows(node, nodes);
     pull.order = elements<int64_t>(places.order);
     pull.begin = elements<int64_t>(places.offsets);
-    const double pulls = 1 + double(count * slots) / double(units);  // at each code
-    parallel(units, pulls * kStreamedPair * double(dim), [&](int64_t first, int64_t last) {
+    const double pulls = 1 + double(count * slots) / double(nodes);  // at each code
+    parallel(nodes, pulls * kStreamedPair * double(dim), [&](int64_t first, int64_t last) {
       local_transition_losses_backward_codebook_cpu(args, pull, first, last);
     });
   });
@@ -244,32 +244,32 @@ class LocalTransitionLossesFunction : public torch::autograd::Function<LocalTran
                                int64_t rows, int64_t cols, bool periodic, bool sparse_grad) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     static const auto op = native_op<&local_transition_losses>("local_transition_losses");
-    const auto [log_prob, expectation, log_normalizer, outside, moments, unit, order, groups] =
+    const auto [log_prob, expectation, log_normalizer, outside, moments, node, order, groups] =
         op.call(logits, prev, cur, z, codebook, offsets, mirror, rows, cols, periodic, sparse_grad);
     ctx->save_for_backward({logits, prev, cur, z, codebook, offsets, mirror, expectation, log_normalizer, outside,
-                            moments, unit, order, groups});
+                            moments, node, order, groups});
     ctx->saved_data["rows"] = rows;
     ctx->saved_data["cols"] = cols;
     ctx->saved_data["periodic"] = periodic;
     ctx->saved_data["sparse_grad"] = sparse_grad;
-    ctx->mark_non_differentiable({log_normalizer, outside, moments, unit, order, groups});
-    return {log_prob, expectation, log_normalizer, outside, moments, unit, order, groups};
+    ctx->mark_non_differentiable({log_normalizer, outside, moments, node, order, groups});
+    return {log_prob, expectation, log_normalizer, outside, moments, node, order, groups};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static const auto op = native_op<&local_transition_losses_backward>("local_transition_losses_backward");
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor &logits = saved[0], &unit = saved[11], &touched_offsets = saved[13];
+    const Tensor &logits = saved[0], &node = saved[11], &touched_offsets = saved[13];
     std::optional<SparseRows> sparse;
     if (ctx->saved_data["sparse_grad"].toBool()) sparse.emplace(touched_offsets);
     // Inputs are counted as tensors: logits, prev, cur, z, codebook.
     const std::array<bool, 3> wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(3), ctx->needs_input_grad(4)};
     auto [grad_logits, grad_z, grad_codebook] =
         op.call(grads[0], grads[1], logits, saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7],
-                saved[8], saved[9], saved[10], unit, saved[12], touched_offsets, ctx->saved_data["rows"].toInt(),
+                saved[8], saved[9], saved[10], node, saved[12], touched_offsets, ctx->saved_data["rows"].toInt(),
                 ctx->saved_data["cols"].toInt(), ctx->saved_data["periodic"].toBool(),
                 sparse ? std::optional(sparse->count) : std::nullopt, wanted);
-    if (sparse && grad_logits.defined()) grad_logits = sparse->gradient(unit, grad_logits, logits);
+    if (sparse && grad_logits.defined()) grad_logits = sparse->gradient(node, grad_logits, logits);
     const Tensor none;
     return {grad_logits, none, none, grad_z, grad_codebook, none, none, none, none, none, none};
   }

@@ -21,15 +21,15 @@ namespace somvae {
 // Samples with the same prev are a group, and share what is known of its row.
 template <class T>
 struct LocalTransition {
-  const T* logits;        // [units, slots + 1]
+  const T* logits;        // [nodes, slots + 1]
   const int64_t* prev;    // [samples]
   const int64_t* cur;     // [samples]
   const T* z;             // [samples, dim]
-  const T* codebook;      // [units, dim]
+  const T* codebook;      // [nodes, dim]
   const double* moments;  // [2 dim + 1], see codebook_moments.h
   TouchedGroups groups;
   NodeWindow window;
-  int64_t samples, units, dim;
+  int64_t samples, nodes, dim;
 };
 
 // log_prob[n]    = log p_cur or log q
@@ -63,9 +63,9 @@ struct LocalTransitionLossesBackwardArgs {
   const Compute<T>* expectation;       // [samples]
   const double* log_normalizer;        // [samples]
   const double* outside;               // [samples]
-  T* grad_logits;    // [units, slots + 1] in (zeros) and out or, if sparse, [groups, slots + 1] out; null: not wanted
+  T* grad_logits;    // [nodes, slots + 1] in (zeros) and out or, if sparse, [groups, slots + 1] out; null: not wanted
   T* grad_z;         // [samples, dim] out, or null
-  T* grad_codebook;  // [units, dim] out, or null
+  T* grad_codebook;  // [nodes, dim] out, or null
   bool sparse;
   // Scratch for grad_codebook, else null: of each group, and after the last of all groups weighed by q,
   // sum_n 2 v (z_n - center) and sum_n 2 v.
@@ -90,7 +90,7 @@ struct WindowPull {
   int64_t* node;         // [groups, slots]: the node in each slot of each group's window, -1 if absent
   Compute<T>* weight;    // [groups, slots]: p - q there
   const int64_t* order;  // [groups * slots]: places in the above sorted by node, ascending within a node
-  const int64_t* begin;  // [units + 1]: those of node j are order[begin[j]] .. order[begin[j + 1] - 1]
+  const int64_t* begin;  // [nodes + 1]: those of node j are order[begin[j]] .. order[begin[j + 1] - 1]
 };
 
 // grad_logits and grad_z, and for grad_codebook, if that is wanted, group_sums (but the last) and node and weight.
@@ -101,7 +101,7 @@ template <class T>  // the last of group_sums
 void local_transition_losses_backward_join_cpu(const LocalTransitionLossesBackwardArgs<T>& args);
 template <class T>
 void local_transition_losses_backward_codebook_cpu(const LocalTransitionLossesBackwardArgs<T>& args,
-                                                   const WindowPull<T>& pull, int64_t first_unit, int64_t last_unit);
+                                                   const WindowPull<T>& pull, int64_t first_node, int64_t last_node);
 
 // ---- CUDA
 
@@ -109,7 +109,7 @@ template <class T>
 void codebook_moments_cuda(const CodebookMomentsArgs<T>& args, void* stream);
 template <class T>
 void local_transition_losses_cuda(const LocalTransitionLossesArgs<T>& args, void* stream);
-template <class T>  // group_of [units] is scratch for grad_codebook, -1 at first
+template <class T>  // group_of [nodes] is scratch for grad_codebook, -1 at first
 void local_transition_losses_backward_cuda(const LocalTransitionLossesBackwardArgs<T>& args, int64_t* group_of,
                                            void* stream);
 

@@ -43,8 +43,8 @@ void local_transition_losses_backward_join_cpu(const LocalTransitionLossesBackwa
 
 template <class T>
 void local_transition_losses_backward_codebook_cpu(const LocalTransitionLossesBackwardArgs<T>& args,
-                                                   const WindowPull<T>& pull, int64_t first_unit, int64_t last_unit) {
-  SIMD_DISPATCH(local_transition_losses_backward_codebook, args, pull, first_unit, last_unit);
+                                                   const WindowPull<T>& pull, int64_t first_node, int64_t last_node) {
+  SIMD_DISPATCH(local_transition_losses_backward_codebook, args, pull, first_node, last_node);
 }
 
 #define INSTANTIATE(T)                                                                                     \

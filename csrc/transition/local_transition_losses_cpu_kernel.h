@@ -40,7 +40,7 @@ inline double distance_to_all(const LocalTransition<T>& in, const double* z) {
     square += centered * centered;
     product += centered * moments.residual[d];
   }
-  return double(in.units) * square - 2 * product + *moments.spread;
+  return double(in.nodes) * square - 2 * product + *moments.spread;
 }
 
 // The nodes in one row's window without the absent slots, and the logits that take part in its softmax.
@@ -55,17 +55,17 @@ struct WindowRow {
   explicit WindowRow(const NodeWindow& window)
       : node(window.slots), slot(window.slots), logit(window.slots + 1), probability(window.slots + kLanes) {}
 
-  void read(const LocalTransition<T>& in, int64_t unit) {
-    const T* row = in.logits + unit * (in.window.slots + 1);
+  void read(const LocalTransition<T>& in, int64_t prev) {
+    const T* row = in.logits + prev * (in.window.slots + 1);
     present = 0;
     for (int64_t s = 0; s < in.window.slots; ++s) {
-      const int64_t near = window_node(in.window, unit, s);
+      const int64_t near = window_node(in.window, prev, s);
       if (near < 0) continue;
       node[present] = near;
       slot[present] = s;
       logit[present++] = load(row[s]);
     }
-    outside = in.units - present;
+    outside = in.nodes - present;
     logit[present] = load(row[in.window.slots]);
     entries = present + (outside > 0 ? 1 : 0);
   }
@@ -80,10 +80,10 @@ struct WindowRow {
     }
   }
 
-  // Its place in the window, or -1.
-  int64_t find(int64_t unit) const {
+  // The place of a node among those that are present, or -1.
+  int64_t find(int64_t wanted) const {
     for (int64_t k = 0; k < present; ++k) {
-      if (node[k] == unit) return k;
+      if (node[k] == wanted) return k;
     }
     return -1;
   }
@@ -105,7 +105,7 @@ struct Encoding {
 
 template <class T>
 void codebook_center(const CodebookMomentsArgs<T>& args) {
-  const int64_t stride = center_stride(args.units), count = center_count(args.units);
+  const int64_t stride = center_stride(args.codes), count = center_count(args.codes);
   for_each_feature_block(args.dim, [&](int64_t d, auto n) {
     FeatureSum sum;
     for (int64_t i = 0; i < count; ++i) sum.add(args.codebook + i * stride * args.dim + d, n);
@@ -117,13 +117,13 @@ template <class T>
 void codebook_moments(const CodebookMomentsArgs<T>& args, int64_t first_chunk, int64_t last_chunk) {
   for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
     const int64_t first = chunk * kMomentCodes;
-    const int64_t last = first + kMomentCodes < args.units ? first + kMomentCodes : args.units;
+    const int64_t last = first + kMomentCodes < args.codes ? first + kMomentCodes : args.codes;
     double* partial = args.partial + chunk * 2 * args.dim;
     for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       double center[kFeatureBlock], residual[kFeatureBlock] = {}, square[kFeatureBlock] = {};
       for (int k = 0; k < n; ++k) center[k] = args.moments[d + k];
-      for (int64_t unit = first; unit < last; ++unit) {
-        const T* code = args.codebook + unit * args.dim + d;
+      for (int64_t j = first; j < last; ++j) {
+        const T* code = args.codebook + j * args.dim + d;
         for (int k = 0; k < n; ++k) {
           const double difference = double(load(code[k])) - center[k];
           residual[k] += difference;
@@ -143,7 +143,7 @@ void codebook_moments_join(const CodebookMomentsArgs<T>& args) {
   double* residual = args.moments + args.dim;
   double spread = 0;
   for (int64_t d = 0; d < args.dim; ++d) residual[d] = 0;
-  for (int64_t chunk = 0; chunk < moment_chunks(args.units); ++chunk) {
+  for (int64_t chunk = 0; chunk < moment_chunks(args.codes); ++chunk) {
     const double* partial = args.partial + chunk * 2 * args.dim;
     for (int64_t d = 0; d < args.dim; ++d) residual[d] += partial[d];
     for (int64_t d = 0; d < args.dim; ++d) spread += partial[args.dim + d];
@@ -163,7 +163,7 @@ void local_transition_losses(const LocalTransitionLossesArgs<T>& args, int64_t f
     const int64_t begin = in.groups.offsets[group], end = in.groups.offsets[group + 1];
     if (begin == end) continue;
     const int64_t prev = in.prev[in.groups.order[begin]];
-    if (!in_range(prev, in.units)) {
+    if (!in_range(prev, in.nodes)) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t sample = in.groups.order[i];
         args.log_prob[sample] = args.expectation[sample] = NAN;
@@ -181,7 +181,7 @@ void local_transition_losses(const LocalTransitionLossesArgs<T>& args, int64_t f
       args.log_normalizer[sample] = log_normalizer;
       args.outside[sample] = q;
       const double logit = hit >= 0                  ? double(row.logit[hit])
-                           : in_range(cur, in.units) ? row.remainder() - std::log(nodes_outside)
+                           : in_range(cur, in.nodes) ? row.remainder() - std::log(nodes_outside)
                                                      : NAN;
       args.log_prob[sample] = static_cast<C>(logit - log_normalizer);
       z.read(in.z + sample * in.dim);
@@ -209,7 +209,7 @@ void backward_group(const LocalTransitionLossesBackwardArgs<T>& args, int64_t gr
   double sum_log_prob = 0;
   for (int64_t i = in.groups.offsets[group]; i < in.groups.offsets[group + 1]; ++i) {
     const int64_t sample = in.groups.order[i];
-    const double u = in_range(in.cur[sample], in.units) ? double(args.grad_log_prob[sample]) : NAN;
+    const double u = in_range(in.cur[sample], in.nodes) ? double(args.grad_log_prob[sample]) : NAN;
     const double v = double(args.grad_expectation[sample]);
     const double q = args.outside[sample], expectation = double(args.expectation[sample]);
     z.read(in.z + sample * in.dim);
@@ -234,7 +234,7 @@ void backward_group(const LocalTransitionLossesBackwardArgs<T>& args, int64_t gr
       for_each_feature_block(in.dim, [&](int64_t d, auto n) {
         double sum[kFeatureBlock];
         for (int l = 0; l < n; ++l) {
-          sum[l] = q * (double(in.units) * (z.value[d + l] - moments.center[d + l]) - moments.residual[d + l]);
+          sum[l] = q * (double(in.nodes) * (z.value[d + l] - moments.center[d + l]) - moments.residual[d + l]);
         }
         for (int64_t k = 0; k < row.present; ++k) {
           const double weight = double(row.probability[k]) - q;
@@ -275,7 +275,7 @@ void local_transition_losses_backward_groups(const LocalTransitionLossesBackward
     T* out = args.grad_logits == nullptr ? nullptr
                                          : args.grad_logits + in.groups.gradient_row(group, args.sparse) * (slots + 1);
     const int64_t sample = in.groups.order[begin], prev = in.prev[sample];
-    if (!in_range(prev, in.units)) {
+    if (!in_range(prev, in.nodes)) {
       for (int64_t s = 0; out != nullptr && args.sparse && s <= slots; ++s) out[s] = store<T>(NAN);
       for (int64_t i = begin; i < end; ++i) {
         T* grad_z = args.grad_z == nullptr ? nullptr : args.grad_z + in.groups.order[i] * in.dim;
@@ -318,23 +318,23 @@ void local_transition_losses_backward_join(const LocalTransitionLossesBackwardAr
 
 template <class T>
 void local_transition_losses_backward_codebook(const LocalTransitionLossesBackwardArgs<T>& args,
-                                               const WindowPull<T>& pull, int64_t first_unit, int64_t last_unit) {
+                                               const WindowPull<T>& pull, int64_t first_node, int64_t last_node) {
   const LocalTransition<T>& in = args.in;
   const double* center = CodebookMoments(in.moments, in.dim).center;
   const double* total = args.group_sums + in.groups.count * (in.dim + 1);
-  for (int64_t unit = first_unit; unit < last_unit; ++unit) {
+  for (int64_t node = first_node; node < last_node; ++node) {
     for_each_feature_block(in.dim, [&](int64_t d, auto n) {
       // sum_n w_n (e - z_n) = (sum_n w_n) (e - center) - sum_n w_n (z_n - center)
       double weight = total[in.dim], sum[kFeatureBlock];
       for (int l = 0; l < n; ++l) sum[l] = total[d + l];
-      for (int64_t i = pull.begin[unit]; i < pull.begin[unit + 1]; ++i) {
+      for (int64_t i = pull.begin[node]; i < pull.begin[node + 1]; ++i) {
         const double share = double(pull.weight[pull.order[i]]);
         const double* sums = args.group_sums + pull.order[i] / in.window.slots * (in.dim + 1);
         weight += share * sums[in.dim];
         for (int l = 0; l < n; ++l) sum[l] += share * sums[d + l];
       }
-      const T* code = in.codebook + unit * in.dim + d;
-      T* out = args.grad_codebook + unit * in.dim + d;
+      const T* code = in.codebook + node * in.dim + d;
+      T* out = args.grad_codebook + node * in.dim + d;
       for (int l = 0; l < n; ++l) out[l] = store<T>(weight * (double(load(code[l])) - center[d + l]) - sum[l]);
     });
   }

@@ -7,7 +7,7 @@ void codebook_moments_cuda(const CodebookMomentsArgs<T>& args, void* stream) {
   const int64_t columns = (args.dim + kMomentFeatures - 1) / kMomentFeatures;
   if (args.dim > 0) {
     LAUNCH((codebook_center_kernel<T>), blocks_for(columns, 1), kThreads, 0, stream, args);
-    LAUNCH((codebook_moments_kernel<T>), blocks_for(moment_chunks(args.units) * columns, 1), kThreads, 0, stream, args);
+    LAUNCH((codebook_moments_kernel<T>), blocks_for(moment_chunks(args.codes) * columns, 1), kThreads, 0, stream, args);
   }
   LAUNCH((codebook_moments_join_kernel<T>), 1, kThreads, 0, stream, args);
 }
@@ -36,7 +36,7 @@ void local_transition_losses_backward_cuda(const LocalTransitionLossesBackwardAr
     }
     LAUNCH((local_transition_losses_backward_total_kernel<T>), blocks_for(dim + 1, kMomentFeatures), kThreads, 0,
            stream, args);
-    const int64_t warps = args.in.units * ((dim + 32 * kPullFeatures - 1) / (32 * kPullFeatures));
+    const int64_t warps = args.in.nodes * ((dim + 32 * kPullFeatures - 1) / (32 * kPullFeatures));
     LAUNCH((local_transition_losses_backward_codebook_kernel<T>), blocks_for(warps, kThreads / 32), kThreads, 0, stream,
            args, group_of);
   }

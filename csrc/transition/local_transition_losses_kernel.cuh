@@ -13,10 +13,10 @@ constexpr int kWarps = kRowThreads / 32;
 
 // A lane's share of |z - e|^2, in double: a warp has the features between its lanes.
 template <class T>
-__device__ inline double distance_share(const LocalTransition<T>& in, int64_t sample, int64_t unit) {
+__device__ inline double distance_share(const LocalTransition<T>& in, int64_t sample, int64_t node) {
   double sum = 0;
   for (int64_t d = threadIdx.x % 32; d < in.dim; d += 32) {
-    const double difference = double(load(in.z[sample * in.dim + d])) - double(load(in.codebook[unit * in.dim + d]));
+    const double difference = double(load(in.z[sample * in.dim + d])) - double(load(in.codebook[node * in.dim + d]));
     sum += difference * difference;
   }
   return sum;
@@ -29,14 +29,14 @@ __device__ inline double distance_to_all_share(const LocalTransition<T>& in, int
   double sum = threadIdx.x % 32 == 0 ? *moments.spread : 0;
   for (int64_t d = threadIdx.x % 32; d < in.dim; d += 32) {
     const double centered = double(load(in.z[sample * in.dim + d])) - moments.center[d];
-    sum += centered * (double(in.units) * centered - 2 * moments.residual[d]);
+    sum += centered * (double(in.nodes) * centered - 2 * moments.residual[d]);
   }
   return sum;
 }
 
 template <class T>
-__device__ inline const T* row_of_logits(const LocalTransition<T>& in, int64_t unit) {
-  return in.logits + unit * (in.window.slots + 1);
+__device__ inline const T* row_of_logits(const LocalTransition<T>& in, int64_t node) {
+  return in.logits + node * (in.window.slots + 1);
 }
 
 // A block has one sample.
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel
   const int64_t slots = in.window.slots;
   for (int64_t sample = blockIdx.x; sample < in.samples; sample += gridDim.x) {
     const int64_t prev = in.prev[sample], cur = in.cur[sample];
-    if (!in_range(prev, in.units)) {  // the same for the whole block
+    if (!in_range(prev, in.nodes)) {  // the same for the whole block
       if (threadIdx.x == 0) {
         args.log_prob[sample] = args.expectation[sample] = C(NAN);
         args.log_normalizer[sample] = args.outside[sample] = NAN;
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel
     }
     present = block_reduce<Sum, kRowThreads>(present, scratch);
     hit = block_reduce<Maximum, kRowThreads>(hit, scratch);
-    const double nodes_outside = double(in.units) - present, remainder = double(load(row[slots]));
+    const double nodes_outside = double(in.nodes) - present, remainder = double(load(row[slots]));
     if (threadIdx.x == 0 && nodes_outside > 0) take(remainder);
     const double log_normalizer = join_softmax(largest, sum, scratch);
     const double q = nodes_outside > 0 ? exp(remainder - log_normalizer) / nodes_outside : 0;
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel
     expectation = block_reduce<Sum, kRowThreads>(expectation, scratch);
     if (threadIdx.x == 0) {
       const double logit = hit >= 0                  ? double(load(row[int64_t(hit)]))
-                           : in_range(cur, in.units) ? remainder - log(nodes_outside)
+                           : in_range(cur, in.nodes) ? remainder - log(nodes_outside)
                                                      : NAN;
       args.log_prob[sample] = static_cast<C>(logit - log_normalizer);
       args.expectation[sample] = static_cast<C>(expectation);
@@ -115,7 +115,7 @@ __device__ inline void gradient_of_row(const LocalTransitionLossesBackwardArgs<T
   double sum_log_prob = 0, sum_expectation = 0, far = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kRowThreads) {
     const int64_t sample = in.groups.order[i];
-    sum_log_prob += in_range(in.cur[sample], in.units) ? double(args.grad_log_prob[sample]) : NAN;
+    sum_log_prob += in_range(in.cur[sample], in.nodes) ? double(args.grad_log_prob[sample]) : NAN;
     sum_expectation += double(args.grad_expectation[sample]) * double(args.expectation[sample]);
   }
   for (int64_t i = begin + warp; i < end; i += kWarps) {
@@ -149,7 +149,7 @@ __device__ inline void gradient_of_row(const LocalTransitionLossesBackwardArgs<T
   near = block_reduce<Sum, kRowThreads>(near, scratch);
   hit = block_reduce<Sum, kRowThreads>(hit, scratch);
   if (threadIdx.x == 0) {
-    const double nodes_outside = double(in.units) - present;
+    const double nodes_outside = double(in.nodes) - present;
     const double pull = q > 0 ? q * (far - near - nodes_outside * (sum_expectation + sum_log_prob)) : 0;
     out[slots] = store<T>(nodes_outside > 0 ? sum_log_prob - hit + pull : 0);
   }
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(kRowThreads, 4)
     const bool empty = begin == end;
     const int64_t prev = empty ? -1 : in.prev[in.groups.order[begin]];
     T* out = args.grad_logits + in.groups.gradient_row(group, args.sparse) * (slots + 1);
-    if (in_range(prev, in.units)) {
+    if (in_range(prev, in.nodes)) {
       gradient_of_row(args, begin, end, prev, out, scratch);
     } else if (args.sparse) {
       for (int64_t slot = threadIdx.x; slot <= slots; slot += kRowThreads) out[slot] = store<T>(empty ? 0.0 : NAN);
@@ -187,11 +187,11 @@ __global__ void __launch_bounds__(kRowThreads)
   for (int64_t block = blockIdx.x; block < in.samples * chunks; block += gridDim.x) {
     const int64_t sample = block / chunks, d = block % chunks * kRowThreads + threadIdx.x;
     const int64_t prev = in.prev[sample];
-    const bool valid = in_range(prev, in.units);
+    const bool valid = in_range(prev, in.nodes);
     const double q = args.outside[sample];
     const double z = d < in.dim ? double(load(in.z[sample * in.dim + d])) : 0;
     double sum = NAN;
-    if (valid && d < in.dim) sum = q * (double(in.units) * (z - moments.center[d]) - moments.residual[d]);
+    if (valid && d < in.dim) sum = q * (double(in.nodes) * (z - moments.center[d]) - moments.residual[d]);
     for (int64_t slot0 = 0; valid && slot0 < slots; slot0 += kRowThreads) {
       const int64_t slot = slot0 + threadIdx.x;
       const int64_t node = slot < slots ? window_node(in.window, prev, slot) : -1;
@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t begin = in.groups.offsets[group], end = in.groups.offsets[group + 1];
     const int64_t prev = begin < end ? in.prev[in.groups.order[begin]] : -1;
     double sum = 0;
-    if (in_range(prev, in.units)) {
+    if (in_range(prev, in.nodes)) {
       for (int64_t j = begin; j < end; ++j) {
         const int64_t sample = in.groups.order[j];
         const double centered = d < in.dim ? double(load(in.z[sample * in.dim + d])) - in.moments[d] : 1;
@@ -246,7 +246,7 @@ __global__ void __launch_bounds__(kThreads)
     double sum = 0;
     for (int64_t group = lane; d < columns && group < in.groups.count; group += kMomentLanes) {
       const int64_t begin = in.groups.offsets[group];
-      if (begin == in.groups.offsets[group + 1] || !in_range(in.prev[in.groups.order[begin]], in.units)) continue;
+      if (begin == in.groups.offsets[group + 1] || !in_range(in.prev[in.groups.order[begin]], in.nodes)) continue;
       sum += args.outside[in.groups.order[begin]] * args.group_sums[group * columns + d];
     }
     sum = sum_of_lanes(sum, scratch);
@@ -266,25 +266,25 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % 32;
   const int64_t columns = in.dim + 1, width = 32 * kPullFeatures, chunks = (in.dim + width - 1) / width;
   const double* total = args.group_sums + in.groups.count * columns;
-  for (int64_t item = global_thread() / 32; item < in.units * chunks; item += total_threads() / 32) {
-    const int64_t unit = item / chunks, d0 = item % chunks * width + lane;
+  for (int64_t item = global_thread() / 32; item < in.nodes * chunks; item += total_threads() / 32) {
+    const int64_t node = item / chunks, d0 = item % chunks * width + lane;
     double weight = total[in.dim], sum[kPullFeatures];
     for (int k = 0; k < kPullFeatures; ++k) sum[k] = d0 + 32 * k < in.dim ? total[d0 + 32 * k] : 0;
     for (int64_t slot0 = 0; slot0 < in.window.slots; slot0 += 32) {
       const int64_t slot = slot0 + lane;
-      const int64_t node = slot < in.window.slots ? window_node(in.window, unit, slot) : -1;
-      const int64_t found = node >= 0 ? group_of[node] : -1;
+      const int64_t neighbor = slot < in.window.slots ? window_node(in.window, node, slot) : -1;
+      const int64_t group = neighbor >= 0 ? group_of[neighbor] : -1;
       double share = 0;
-      if (found >= 0) {
-        const int64_t sample = in.groups.order[in.groups.offsets[found]];
-        const T logit = row_of_logits(in, node)[in.window.mirror[slot]];
+      if (group >= 0) {
+        const int64_t sample = in.groups.order[in.groups.offsets[group]];
+        const T logit = row_of_logits(in, neighbor)[in.window.mirror[slot]];
         share = double(probability(logit, args.log_normalizer[sample])) - args.outside[sample];
       }
-      unsigned left = __ballot_sync(kFullWarp, found >= 0);
+      unsigned left = __ballot_sync(kFullWarp, group >= 0);
       for (int source = 0; left != 0; ++source, left >>= 1) {
         if ((left & 1) == 0) continue;
         const double of_source = __shfl_sync(kFullWarp, share, source);
-        const double* sums = args.group_sums + __shfl_sync(kFullWarp, found, source) * columns;
+        const double* sums = args.group_sums + __shfl_sync(kFullWarp, group, source) * columns;
         weight += of_source * sums[in.dim];
         for (int k = 0; k < kPullFeatures; ++k) {
           if (d0 + 32 * k < in.dim) sum[k] += of_source * sums[d0 + 32 * k];
@@ -294,8 +294,8 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < kPullFeatures; ++k) {
       const int64_t d = d0 + 32 * k;
       if (d >= in.dim) continue;
-      const double centered = double(load(in.codebook[unit * in.dim + d])) - in.moments[d];
-      args.grad_codebook[unit * in.dim + d] = store<T>(weight * centered - sum[k]);
+      const double centered = double(load(in.codebook[node * in.dim + d])) - in.moments[d];
+      args.grad_codebook[node * in.dim + d] = store<T>(weight * centered - sum[k]);
     }
   }
 }

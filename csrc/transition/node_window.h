@@ -15,10 +15,10 @@ struct NodeWindow {
   bool periodic;
 };
 
-// The node in a slot of `unit`'s window, or -1 where the slot is absent. Offsets are at most the size of the map; what
+// The node in a slot of `node`'s window, or -1 where the slot is absent. Offsets are at most the size of the map; what
 // longer ones lead to counts as absent, so that nothing outside is ever read.
-SOMVAE_HOST_DEVICE inline int64_t window_node(const NodeWindow& window, int64_t unit, int64_t slot) {
-  int64_t row = unit / window.cols, col = unit % window.cols;
+SOMVAE_HOST_DEVICE inline int64_t window_node(const NodeWindow& window, int64_t node, int64_t slot) {
+  int64_t row = node / window.cols, col = node % window.cols;
   const int64_t* offset = window.offsets + (row % 2 * window.slots + slot) * 2;
   row += offset[0];
   col += offset[1];

@@ -25,11 +25,11 @@ __device__ inline double join_softmax(double largest, double sum, double* scratc
 // are -inf, NaN if one is NaN or +inf. All threads of the block call it and get the result; `scratch` holds a value per
 // warp.
 template <class T>
-__device__ inline double log_sum_exp(const T* __restrict__ row, int64_t units, double* scratch) {
+__device__ inline double log_sum_exp(const T* __restrict__ row, int64_t nodes, double* scratch) {
   using C = Compute<T>;
   C largest = -INFINITY;
   double sum = 0;  // of exp(logit - largest)
-  for (int64_t j = threadIdx.x; j < units; j += kRowThreads) {
+  for (int64_t j = threadIdx.x; j < nodes; j += kRowThreads) {
     const C logit = load(row[j]);
     if (logit > largest) {
       if (largest != C(-INFINITY)) sum *= double(exponential(largest - logit));  // otherwise it is 0, or NaN to stay

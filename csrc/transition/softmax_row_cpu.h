@@ -3,11 +3,11 @@
 
 // Logits [j, j + 16) of a row; -inf, whose probability is 0, past its end.
 template <class T>
-SOMVAE_ALWAYS_INLINE void load_logits(const T* row, int64_t j, int64_t units, Compute<T> (&out)[kLanes]) {
-  if (j + kLanes <= units) {
+SOMVAE_ALWAYS_INLINE void load_logits(const T* row, int64_t j, int64_t nodes, Compute<T> (&out)[kLanes]) {
+  if (j + kLanes <= nodes) {
     for (int l = 0; l < kLanes; ++l) out[l] = load(row[j + l]);
   } else {
-    for (int l = 0; l < kLanes; ++l) out[l] = j + l < units ? Compute<T>(load(row[j + l])) : -INFINITY;
+    for (int l = 0; l < kLanes; ++l) out[l] = j + l < nodes ? Compute<T>(load(row[j + l])) : -INFINITY;
   }
 }
 
@@ -50,21 +50,21 @@ struct RunningSoftmax {
 
 // log sum_j exp(row[j]), finite for finite logits of any size; -inf if all are -inf, NaN if one is NaN or +inf.
 template <class T>
-inline double log_sum_exp(const T* row, int64_t units) {
+inline double log_sum_exp(const T* row, int64_t nodes) {
   RunningSoftmax<Compute<T>> softmax;
-  for (int64_t j = 0; j < units; j += kLanes) {
+  for (int64_t j = 0; j < nodes; j += kLanes) {
     Compute<T> logit[kLanes];
-    load_logits(row, j, units, logit);
+    load_logits(row, j, nodes, logit);
     softmax.add(logit, [](double) {});
   }
   return softmax.log_normalizer();
 }
 
-// Probabilities of units [j, j + 16), 0 past the end of the row.
+// Probabilities of nodes [j, j + 16), 0 past the end of the row.
 template <class T>
-SOMVAE_ALWAYS_INLINE void probabilities(const T* row, int64_t j, int64_t units, double log_normalizer,
+SOMVAE_ALWAYS_INLINE void probabilities(const T* row, int64_t j, int64_t nodes, double log_normalizer,
                                         Compute<T> (&out)[kLanes]) {
-  load_logits(row, j, units, out);
+  load_logits(row, j, nodes, out);
   for (Compute<T>& value : out) value = static_cast<Compute<T>>(double(value) - log_normalizer);
   exponentials(out);
 }

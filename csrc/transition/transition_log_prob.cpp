@@ -46,14 +46,14 @@ TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, 
       RUN_ON_CUDA(logits, transition_log_prob_cuda(args, stream));
       return;
     }
-    parallel(args.rows, kExponential * args.units,
+    parallel(args.rows, kExponential * args.nodes,
              [&](int64_t first, int64_t last) { transition_log_prob_cpu(args, first, last); });
   });
-  return {log_prob, log_normalizer, touched.unit, touched.order, touched.offsets};
+  return {log_prob, log_normalizer, touched.node, touched.order, touched.offsets};
 }
 
 Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                    const Tensor& log_normalizer, const Tensor& touched_unit,
+                                    const Tensor& log_normalizer, const Tensor& touched_node,
                                     const Tensor& touched_order, const Tensor& touched_offsets,
                                     std::optional<c10::SymInt> sparse_rows) {
   ArgumentChecks check("transition_log_prob_backward");
@@ -65,7 +65,7 @@ Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, co
   check.dtype("grad", grad, compute_dtype(logits.scalar_type()));
   check.shape("log_normalizer", log_normalizer, "N");
   check.dtype("log_normalizer", log_normalizer, at::kDouble);
-  check_touched(check, touched_unit, touched_order, touched_offsets, sparse_rows);
+  check_touched(check, touched_node, touched_order, touched_offsets, sparse_rows);
 
   const Tensor grad_logits = empty_gradient_of_logits(logits, touched_offsets, sparse_rows);
   if (logits.is_meta()) return grad_logits;
@@ -79,7 +79,7 @@ Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, co
         elements<int64_t>(from),
         elements<int64_t>(to),
         elements<double>(normalizer),
-        touched_groups(touched_unit, touched_order, touched_offsets, sparse_rows),
+        touched_groups(touched_node, touched_order, touched_offsets, sparse_rows),
         mutable_elements<T>(grad_logits),
         from.size(0),
         table.size(0),
@@ -88,7 +88,7 @@ Tensor transition_log_prob_backward(const Tensor& grad, const Tensor& logits, co
       RUN_ON_CUDA(logits, transition_log_prob_backward_cuda(args, stream));
       return;
     }
-    parallel(args.groups.count, kExponential * args.units,
+    parallel(args.groups.count, kExponential * args.nodes,
              [&](int64_t first, int64_t last) { transition_log_prob_backward_cpu(args, first, last); });
   });
   return grad_logits;
@@ -105,22 +105,22 @@ class TransitionLogProbFunction : public torch::autograd::Function<TransitionLog
                                bool sparse_grad) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     static const auto op = native_op<&transition_log_prob>("transition_log_prob");
-    auto [log_prob, log_normalizer, unit, order, offsets] = op.call(logits, prev, cur, sparse_grad);
-    ctx->save_for_backward({logits, prev, cur, log_normalizer, unit, order, offsets});
+    auto [log_prob, log_normalizer, node, order, offsets] = op.call(logits, prev, cur, sparse_grad);
+    ctx->save_for_backward({logits, prev, cur, log_normalizer, node, order, offsets});
     ctx->saved_data["sparse_grad"] = sparse_grad;
-    ctx->mark_non_differentiable({log_normalizer, unit, order, offsets});
-    return {log_prob, log_normalizer, unit, order, offsets};
+    ctx->mark_non_differentiable({log_normalizer, node, order, offsets});
+    return {log_prob, log_normalizer, node, order, offsets};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static const auto op = native_op<&transition_log_prob_backward>("transition_log_prob_backward");
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor &logits = saved[0], &unit = saved[4], &offsets = saved[6];
+    const Tensor &logits = saved[0], &node = saved[4], &offsets = saved[6];
     std::optional<SparseRows> sparse;
     if (ctx->saved_data["sparse_grad"].toBool()) sparse.emplace(offsets);
-    const Tensor grad_logits = op.call(grads[0], logits, saved[1], saved[2], saved[3], unit, saved[5], offsets,
+    const Tensor grad_logits = op.call(grads[0], logits, saved[1], saved[2], saved[3], node, saved[5], offsets,
                                        sparse ? std::optional(sparse->count) : std::nullopt);
-    return {sparse ? sparse->gradient(unit, grad_logits, logits) : grad_logits, Tensor(), Tensor(), Tensor()};
+    return {sparse ? sparse->gradient(node, grad_logits, logits) : grad_logits, Tensor(), Tensor(), Tensor()};
   }
 };
 

@@ -11,13 +11,13 @@ namespace somvae {
 // NaN where prev (both) or cur (log_prob) is out of range. Rows that share their logits read them together.
 template <class T>
 struct TransitionLogProbArgs {
-  const T* logits;         // [units, units]
+  const T* logits;         // [nodes, nodes]
   const int64_t* prev;     // [rows]
   const int64_t* cur;      // [rows]
   const int64_t* order;    // [rows] rows sorted by prev
   Compute<T>* log_prob;    // [rows] out
   double* log_normalizer;  // [rows] out
-  int64_t rows, units;
+  int64_t rows, nodes;
 };
 
 // d loss / d logits[prev[n], j] = grad[n] ([j == cur[n]] - softmax_j), summed over the rows n that share prev. A row
@@ -26,13 +26,13 @@ struct TransitionLogProbArgs {
 template <class T>
 struct TransitionLogProbBackwardArgs {
   const Compute<T>* grad;        // [rows]
-  const T* logits;               // [units, units]
+  const T* logits;               // [nodes, nodes]
   const int64_t* prev;           // [rows]
   const int64_t* cur;            // [rows]
   const double* log_normalizer;  // [rows]
   TouchedGroups groups;
-  T* grad_logits;  // [groups.count, units] out if sparse, else [units, units] in (zeros) and out
-  int64_t rows, units;
+  T* grad_logits;  // [groups.count, nodes] out if sparse, else [nodes, nodes] in (zeros) and out
+  int64_t rows, nodes;
   bool sparse;
 };
 

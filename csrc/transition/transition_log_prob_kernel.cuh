@@ -12,10 +12,10 @@ __global__ void __launch_bounds__(kRowThreads) transition_log_prob_kernel(Transi
   for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x) {
     const int64_t prev = args.prev[row], cur = args.cur[row];
     double log_normalizer = NAN, log_prob = NAN;
-    if (in_range(prev, args.units)) {  // the same for the whole block
-      const T* logits = args.logits + prev * args.units;
-      log_normalizer = log_sum_exp(logits, args.units, scratch);
-      if (in_range(cur, args.units)) log_prob = double(load(logits[cur])) - log_normalizer;
+    if (in_range(prev, args.nodes)) {  // the same for the whole block
+      const T* logits = args.logits + prev * args.nodes;
+      log_normalizer = log_sum_exp(logits, args.nodes, scratch);
+      if (in_range(cur, args.nodes)) log_prob = double(load(logits[cur])) - log_normalizer;
     }
     if (threadIdx.x == 0) {
       args.log_normalizer[row] = log_normalizer;
@@ -32,17 +32,17 @@ __global__ void __launch_bounds__(kRowThreads)
     const int64_t begin = groups.offsets[g], end = groups.offsets[g + 1];
     if (begin == end && !args.sparse) continue;
     const int64_t prev = begin < end ? args.prev[groups.order[begin]] : 0;
-    const bool valid = in_range(prev, args.units);
+    const bool valid = in_range(prev, args.nodes);
     if (!valid && !args.sparse) continue;
     const double log_normalizer = begin < end ? args.log_normalizer[groups.order[begin]] : 0;
-    T* const out = args.grad_logits + groups.gradient_row(g, args.sparse) * args.units;
-    for (int64_t j = threadIdx.x; j < args.units; j += kRowThreads) {
+    T* const out = args.grad_logits + groups.gradient_row(g, args.sparse) * args.nodes;
+    for (int64_t j = threadIdx.x; j < args.nodes; j += kRowThreads) {
       double sum = 0;
       if (begin < end) {
-        const double p = valid ? double(probability(args.logits[prev * args.units + j], log_normalizer)) : NAN;
+        const double p = valid ? double(probability(args.logits[prev * args.nodes + j], log_normalizer)) : NAN;
         for (int64_t place = begin; place < end; ++place) {
           const int64_t row = groups.order[place];
-          const double indicator = !in_range(args.cur[row], args.units) ? NAN : args.cur[row] == j ? 1 : 0;
+          const double indicator = !in_range(args.cur[row], args.nodes) ? NAN : args.cur[row] == j ? 1 : 0;
           sum += double(args.grad[row]) * (indicator - p);
         }
       }

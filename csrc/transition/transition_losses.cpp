@@ -47,9 +47,9 @@ bool distances_may_overflow(const Tensor& z, const Tensor& codebook) {
 }
 
 // Shares of the backward pass on the CPU: enough for many threads, few enough that their sums stay small.
-int64_t chunk_count(int64_t units, int64_t groups, int64_t pitch) {
+int64_t chunk_count(int64_t nodes, int64_t groups, int64_t pitch) {
   constexpr int64_t most = 16, elements = 1 << 22;
-  const int64_t blocks = (units + kChunkStep - 1) / kChunkStep;
+  const int64_t blocks = (nodes + kChunkStep - 1) / kChunkStep;
   return std::clamp<int64_t>(elements / std::max<int64_t>(1, groups * pitch), 1, std::clamp<int64_t>(blocks, 1, most));
 }
 
@@ -57,7 +57,7 @@ template <class T>
 void backward_cpu(const TransitionLossesBackwardArgs<T>& args, const Tensor& z) {
   using C = Compute<T>;
   const int64_t groups = args.groups.count, pitch = (args.dim + kPanelCodes - 1) / kPanelCodes * kPanelCodes;
-  const int64_t chunks = chunk_count(args.units, groups, pitch);
+  const int64_t chunks = chunk_count(args.nodes, groups, pitch);
   const auto doubles = z.options().dtype(at::kDouble);
   const Tensor center = at::empty({args.dim}, doubles), weight = at::empty({groups}, doubles);
   const Tensor pull = at::empty({groups, pitch}, z.options().dtype(compute_dtype(z.scalar_type())));
@@ -70,7 +70,7 @@ void backward_cpu(const TransitionLossesBackwardArgs<T>& args, const Tensor& z) 
                                                  chunks};
   transition_losses_backward_prepare_cpu(args, workspace);
   const int passes = (args.grad_logits != nullptr) + (args.grad_z != nullptr) + (args.grad_codebook != nullptr);
-  parallel(chunks, args.units / chunks * groups * (kExponential + passes * kTiledPair * args.dim),
+  parallel(chunks, args.nodes / chunks * groups * (kExponential + passes * kTiledPair * args.dim),
            [&](int64_t first, int64_t last) { transition_losses_backward_codes_cpu(args, workspace, first, last); });
   if (args.grad_z != nullptr) {
     parallel(groups, kStreamedPair * args.dim * chunks,
@@ -126,17 +126,17 @@ TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, con
       return;
     }
     const Tensor packed = packed_codebook<T>(codes);
-    parallel(args.rows, args.units * (2 * kExponential + kTiledPair * args.dim), [&](int64_t first, int64_t last) {
+    parallel(args.rows, args.nodes * (2 * kExponential + kTiledPair * args.dim), [&](int64_t first, int64_t last) {
       transition_losses_cpu(args, elements<Compute<T>>(packed), first, last);
     });
   });
-  return {log_prob, expectation, log_normalizer, touched.unit, touched.order, touched.offsets};
+  return {log_prob, expectation, log_normalizer, touched.node, touched.order, touched.offsets};
 }
 
 std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
     const Tensor& grad_log_prob, const Tensor& grad_expectation, const Tensor& logits, const Tensor& prev,
     const Tensor& cur, const Tensor& z, const Tensor& codebook, const Tensor& expectation, const Tensor& log_normalizer,
-    const Tensor& touched_unit, const Tensor& touched_order, const Tensor& touched_offsets,
+    const Tensor& touched_node, const Tensor& touched_order, const Tensor& touched_offsets,
     std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask) {
   ArgumentChecks check("transition_losses_backward");
   check_inputs(check, logits, prev, cur, z, codebook);
@@ -148,7 +148,7 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
   }
   check.shape("log_normalizer", log_normalizer, "N");
   check.dtype("log_normalizer", log_normalizer, at::kDouble);
-  check_touched(check, touched_unit, touched_order, touched_offsets, sparse_rows);
+  check_touched(check, touched_node, touched_order, touched_offsets, sparse_rows);
 
   const Tensor grad_logits = output_mask[0] ? empty_gradient_of_logits(logits, touched_offsets, sparse_rows) : Tensor();
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
@@ -164,7 +164,7 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
     const auto [of_logits, of_z, of_codebook] =
         transition_losses_backward(in_double(grad_log_prob), in_double(grad_expectation), in_double(logits), prev, cur,
                                    in_double(z), in_double(codebook), in_double(expectation), log_normalizer,
-                                   touched_unit, touched_order, touched_offsets, std::move(sparse_rows), output_mask);
+                                   touched_node, touched_order, touched_offsets, std::move(sparse_rows), output_mask);
     const auto rounded = [&](const Tensor& grad) { return grad.defined() ? grad.to(z.scalar_type()) : grad; };
     return {rounded(of_logits), rounded(of_z), rounded(of_codebook)};
   }
@@ -184,7 +184,7 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
         elements<T>(codes),
         elements<Compute<T>>(expected),
         elements<double>(normalizer),
-        touched_groups(touched_unit, touched_order, touched_offsets, sparse_rows),
+        touched_groups(touched_node, touched_order, touched_offsets, sparse_rows),
         mutable_elements<T>(grad_logits),
         mutable_elements<T>(grad_z),
         mutable_elements<T>(grad_codebook),
@@ -216,26 +216,26 @@ class TransitionLossesFunction : public torch::autograd::Function<TransitionLoss
                                const Tensor& z, const Tensor& codebook, bool sparse_grad) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     static const auto op = native_op<&transition_losses>("transition_losses");
-    auto [log_prob, expectation, log_normalizer, unit, order, offsets] =
+    auto [log_prob, expectation, log_normalizer, node, order, offsets] =
         op.call(logits, prev, cur, z, codebook, sparse_grad);
-    ctx->save_for_backward({logits, prev, cur, z, codebook, expectation, log_normalizer, unit, order, offsets});
+    ctx->save_for_backward({logits, prev, cur, z, codebook, expectation, log_normalizer, node, order, offsets});
     ctx->saved_data["sparse_grad"] = sparse_grad;
-    ctx->mark_non_differentiable({log_normalizer, unit, order, offsets});
-    return {log_prob, expectation, log_normalizer, unit, order, offsets};
+    ctx->mark_non_differentiable({log_normalizer, node, order, offsets});
+    return {log_prob, expectation, log_normalizer, node, order, offsets};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     static const auto op = native_op<&transition_losses_backward>("transition_losses_backward");
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor &logits = saved[0], &unit = saved[7], &offsets = saved[9];
+    const Tensor &logits = saved[0], &node = saved[7], &offsets = saved[9];
     std::optional<SparseRows> sparse;
     if (ctx->saved_data["sparse_grad"].toBool()) sparse.emplace(offsets);
     // Inputs are counted as tensors: logits, prev, cur, z, codebook.
     const std::array<bool, 3> wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(3), ctx->needs_input_grad(4)};
     auto [grad_logits, grad_z, grad_codebook] =
-        op.call(grads[0], grads[1], logits, saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], unit, saved[8],
+        op.call(grads[0], grads[1], logits, saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], node, saved[8],
                 offsets, sparse ? std::optional(sparse->count) : std::nullopt, wanted);
-    if (sparse && grad_logits.defined()) grad_logits = sparse->gradient(unit, grad_logits, logits);
+    if (sparse && grad_logits.defined()) grad_logits = sparse->gradient(node, grad_logits, logits);
     return {grad_logits, Tensor(), Tensor(), grad_z, grad_codebook, Tensor()};
   }
 };

@@ -15,16 +15,16 @@ namespace somvae {
 // float one would cost the probabilities three digits.
 template <class T>
 struct TransitionLossesArgs {
-  const T* logits;          // [units, units]
+  const T* logits;          // [nodes, nodes]
   const int64_t* prev;      // [rows]
   const int64_t* cur;       // [rows]
   const T* z;               // [rows, dim]
-  const T* codebook;        // [units, dim]
+  const T* codebook;        // [nodes, dim]
   const int64_t* order;     // [rows] rows sorted by prev
   Compute<T>* log_prob;     // [rows] out
   Compute<T>* expectation;  // [rows] out
   double* log_normalizer;   // [rows] out
-  int64_t rows, units, dim;
+  int64_t rows, nodes, dim;
 };
 
 // With gl, ge the gradients of log_prob and expectation, and sums over the rows n of the batch:
@@ -38,18 +38,18 @@ template <class T>
 struct TransitionLossesBackwardArgs {
   const Compute<T>* grad_log_prob;     // [rows]
   const Compute<T>* grad_expectation;  // [rows]
-  const T* logits;                     // [units, units]
+  const T* logits;                     // [nodes, nodes]
   const int64_t* prev;                 // [rows]
   const int64_t* cur;                  // [rows]
   const T* z;                          // [rows, dim]
-  const T* codebook;                   // [units, dim]
+  const T* codebook;                   // [nodes, dim]
   const Compute<T>* expectation;       // [rows]
   const double* log_normalizer;        // [rows]
   TouchedGroups groups;
-  T* grad_logits;    // [groups.count, units] out if sparse, else [units, units] in (zeros) and out; null: not wanted
+  T* grad_logits;    // [groups.count, nodes] out if sparse, else [nodes, nodes] in (zeros) and out; null: not wanted
   T* grad_z;         // [rows, dim] out, or null when not wanted
-  T* grad_codebook;  // [units, dim] out, or null when not wanted
-  int64_t rows, units, dim;
+  T* grad_codebook;  // [nodes, dim] out, or null when not wanted
+  int64_t rows, nodes, dim;
   bool sparse;
 };
 

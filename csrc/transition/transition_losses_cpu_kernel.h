@@ -55,8 +55,8 @@ void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packe
     const int64_t prev = args.prev[rows[first]];
     last = first + 1;
     while (last < tile && args.prev[rows[last]] == prev) ++last;
-    if (in_range(prev, args.units)) {
-      groups[count++] = {first, last, args.logits + prev * args.units, {}};
+    if (in_range(prev, args.nodes)) {
+      groups[count++] = {first, last, args.logits + prev * args.nodes, {}};
       continue;
     }
     for (int r = first; r < last; ++r) {
@@ -65,15 +65,15 @@ void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packe
   }
 
   double weighted[tile][kLanes] = {};
-  for (int64_t unit = 0; unit < args.units; unit += kLanes) {
+  for (int64_t node = 0; node < args.nodes; node += kLanes) {
     C distance[tile][kLanes];
-    z.distances(packed + unit * args.dim, args.units - unit, distance);
+    z.distances(packed + node * args.dim, args.nodes - node, distance);
     for (int g = 0; g < count; ++g) {
       Group& group = groups[g];
       // As many streams as rows are too many for the hardware's own prefetching: without this it takes twice as long.
-      __builtin_prefetch(group.logits + unit + 4 * kLanes);
+      __builtin_prefetch(group.logits + node + 4 * kLanes);
       C exponential[kLanes];
-      load_logits(group.logits, unit, args.units, exponential);
+      load_logits(group.logits, node, args.nodes, exponential);
       group.softmax.add(exponential, [&](double factor) {
         for (int r = group.first; r < group.last; ++r) {
           for (int l = 0; l < kLanes; ++l) weighted[r][l] *= factor;
@@ -95,7 +95,7 @@ void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packe
       args.expectation[row] = static_cast<C>(total / sum);
       args.log_normalizer[row] = log_normalizer;
       args.log_prob[row] =
-          in_range(cur, args.units) ? static_cast<C>(double(load(group.logits[cur])) - log_normalizer) : C(NAN);
+          in_range(cur, args.nodes) ? static_cast<C>(double(load(group.logits[cur])) - log_normalizer) : C(NAN);
     }
   }
 }
@@ -111,17 +111,17 @@ template <class T>
 inline bool takes_part(const TransitionLossesBackwardArgs<T>& args, int64_t group) {
   const TouchedGroups& groups = args.groups;
   return groups.offsets[group] < groups.offsets[group + 1] &&
-         in_range(args.prev[groups.order[groups.offsets[group]]], args.units);
+         in_range(args.prev[groups.order[groups.offsets[group]]], args.nodes);
 }
 
 template <class T>
 void transition_losses_backward_prepare(const TransitionLossesBackwardArgs<T>& args,
                                         const TransitionBackwardWorkspace<Compute<T>>& workspace) {
   for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] = 0;
-  for (int64_t unit = 0; unit < args.units; ++unit) {
-    for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] += double(load(args.codebook[unit * args.dim + d]));
+  for (int64_t node = 0; node < args.nodes; ++node) {
+    for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] += double(load(args.codebook[node * args.dim + d]));
   }
-  for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] /= double(args.units);
+  for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] /= double(args.nodes);
   const Scratch<double> pull(args.dim);
   for (int64_t group = 0; group < args.groups.count; ++group) {
     workspace.weight[group] = 0;
@@ -151,7 +151,7 @@ struct Probabilities {
   SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t j) const { return values[r * kRowPitch + j]; }
 };
 
-// A block of at most kDepth codes, beginning at `unit0`, and what the batch has to do with them.
+// A block of at most kDepth codes, beginning at `node0`, and what the batch has to do with them.
 template <class T>
 class CodeBlock {
   using C = Compute<T>;
@@ -170,16 +170,16 @@ class CodeBlock {
         code_weight_(kDepth),
         code_pull_(kDepth * workspace.pitch) {}
 
-  void load(int64_t unit0) {
-    unit0_ = unit0;
-    codes_ = std::min<int64_t>(kDepth, args_.units - unit0);
+  void load(int64_t node0) {
+    node0_ = node0;
+    codes_ = std::min<int64_t>(kDepth, args_.nodes - node0);
     for (int64_t j = 0; args_.grad_logits && j < codes_; j += lanes) {
-      pack_panel(args_.codebook, args_.units, args_.dim, (unit0 + j) / lanes, panels_.data + j * args_.dim);
+      pack_panel(args_.codebook, args_.nodes, args_.dim, (node0 + j) / lanes, panels_.data + j * args_.dim);
     }
     for (int64_t d = 0; args_.grad_z && d < args_.dim; d += lanes) {
       const int n = static_cast<int>(std::min<int64_t>(lanes, args_.dim - d));
       for (int64_t j = 0; j < codes_; ++j) {
-        const T* code = args_.codebook + (unit0 + j) * args_.dim + d;
+        const T* code = args_.codebook + (node0 + j) * args_.dim + d;
         C* out = centered_.data + (d * kDepth + j * lanes);
         for (int l = 0; l < n; ++l) out[l] = static_cast<C>(double(somvae::load(code[l])) - workspace_.center[d + l]);
         for (int l = n; l < lanes; ++l) out[l] = 0;
@@ -200,7 +200,7 @@ class CodeBlock {
     for (int64_t d = 0; d < args_.dim; d += lanes) {
       const int n = static_cast<int>(std::min<int64_t>(lanes, args_.dim - d));
       for (int64_t j = 0; j < codes_; ++j) {
-        const int64_t place = (unit0_ + j) * args_.dim + d;
+        const int64_t place = (node0_ + j) * args_.dim + d;
         const double* pull = code_pull_.data + (d * kDepth + j * lanes);
         for (int l = 0; l < n; ++l) {
           const double code = double(somvae::load(args_.codebook[place + l])) - workspace_.center[d + l];
@@ -214,7 +214,7 @@ class CodeBlock {
   // The logits of the block's codes in a group's row; null if the group takes no part.
   const T* logits_of(int64_t group) const {
     if (!takes_part(args_, group)) return nullptr;
-    return args_.logits + args_.groups.unit[group] * args_.units + unit0_;
+    return args_.logits + args_.groups.node[group] * args_.nodes + node0_;
   }
   double log_normalizer_of(int64_t group) const {
     return args_.log_normalizer[args_.groups.order[args_.groups.offsets[group]]];
@@ -262,7 +262,7 @@ class CodeBlock {
       const double grad = args.grad_expectation[row];
       if (place == begin) constant = 0;
       constant += grad * double(args.expectation[row]);
-      constant += in_range(args.cur[row], args.units) ? double(args.grad_log_prob[row]) : NAN;
+      constant += in_range(args.cur[row], args.nodes) ? double(args.grad_log_prob[row]) : NAN;
 
       const C* p = block.probability_.data + (group - first_group) * kRowPitch;
       const int64_t filled = (block.codes_ + lanes - 1) / lanes * lanes;  // whole panels
@@ -276,12 +276,12 @@ class CodeBlock {
         for (int64_t j = 0; j < filled; ++j) gradient[j] = double(p[j]) * (gradient[j] - constant);
       }
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t cur = args.cur[groups.order[i]], j = cur - block.unit0_;
+        const int64_t cur = args.cur[groups.order[i]], j = cur - block.node0_;
         if (in_range(j, block.codes_)) gradient[j] += double(args.grad_log_prob[groups.order[i]]);
       }
       const bool valid = takes_part(args, group);
       if (!valid && !args.sparse) return;
-      T* out = args.grad_logits + groups.gradient_row(group, args.sparse) * args.units + block.unit0_;
+      T* out = args.grad_logits + groups.gradient_row(group, args.sparse) * args.nodes + block.node0_;
       for (int64_t j = 0; j < block.codes_; ++j) out[j] = store<T>(valid ? gradient[j] : NAN);
     }
   };
@@ -330,7 +330,7 @@ class CodeBlock {
   const Args& args_;
   const TransitionBackwardWorkspace<C>& workspace_;
   int64_t feature_panels_;
-  int64_t unit0_ = 0, codes_ = 0;
+  int64_t node0_ = 0, codes_ = 0;
   Scratch<C> panels_;            // as in cpu/codebook_panels.h, for distances
   Scratch<C> centered_;          // [feature panel][code][16 features], less the center
   Scratch<C> probability_;       // [group][kRowPitch]
@@ -343,7 +343,7 @@ template <class T>
 void transition_losses_backward_codes(const TransitionLossesBackwardArgs<T>& args,
                                       const TransitionBackwardWorkspace<Compute<T>>& workspace, int64_t first_chunk,
                                       int64_t last_chunk) {
-  const int64_t blocks = (args.units + kDepth - 1) / kDepth, means = args.groups.count * workspace.pitch;
+  const int64_t blocks = (args.nodes + kDepth - 1) / kDepth, means = args.groups.count * workspace.pitch;
   CodeBlock<T> block(args, workspace);
   for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
     double* mean = workspace.mean + chunk * means;

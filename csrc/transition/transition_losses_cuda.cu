@@ -6,7 +6,7 @@ namespace {
 
 template <class T>
 TransitionLossesPlan<T> plan_for(const TransitionLossesArgs<T>& args, Workspace& workspace) {
-  const int64_t slices = (args.units + kSliceCodes - 1) / kSliceCodes;
+  const int64_t slices = (args.nodes + kSliceCodes - 1) / kSliceCodes;
   return {args, workspace.take<SoftmaxShare>(slices * args.rows), slices};
 }
 
@@ -14,7 +14,7 @@ TransitionLossesPlan<T> plan_for(const TransitionLossesArgs<T>& args, Workspace&
 template <class T>
 TransitionLossesBackwardPlan<T> plan_for(const TransitionLossesBackwardArgs<T>& args, Workspace& workspace) {
   constexpr int64_t elements = 1 << 22;
-  const int64_t count = args.groups.count, blocks = (args.units + kSliceCodes - 1) / kSliceCodes;
+  const int64_t count = args.groups.count, blocks = (args.nodes + kSliceCodes - 1) / kSliceCodes;
   int64_t slices = elements / (count * args.dim > 0 ? count * args.dim : 1);
   slices = slices < 1 ? 1 : slices > blocks ? blocks : slices;
   TransitionLossesBackwardPlan<T> plan = {};
@@ -60,7 +60,7 @@ void transition_losses_backward_cuda(const TransitionLossesBackwardArgs<T>& args
   const auto tiles = [](int64_t count) { return (count + kTile - 1) / kTile; };
   const int64_t elements = args.groups.count * args.dim;  // of groups and features
   if (args.grad_logits != nullptr && args.rows > 0) {
-    LAUNCH((transition_losses_backward_logits_kernel<T>), blocks_for(tiles(args.rows) * tiles(args.units), 1),
+    LAUNCH((transition_losses_backward_logits_kernel<T>), blocks_for(tiles(args.rows) * tiles(args.nodes), 1),
            kTileThreads, 0, stream, plan);
   }
   if (args.dim == 0 || (args.grad_z == nullptr && args.grad_codebook == nullptr)) return;
@@ -70,7 +70,7 @@ void transition_losses_backward_cuda(const TransitionLossesBackwardArgs<T>& args
     if (elements > 0) {
       LAUNCH((transition_losses_backward_pull_kernel<T>), blocks_for(elements, kThreads), kThreads, 0, stream, plan);
     }
-    LAUNCH((transition_losses_backward_codebook_kernel<T>), blocks_for(tiles(args.units) * tiles(args.dim), 1),
+    LAUNCH((transition_losses_backward_codebook_kernel<T>), blocks_for(tiles(args.nodes) * tiles(args.dim), 1),
            kTileThreads, 0, stream, plan);
   }
   if (args.grad_z != nullptr && elements > 0) {

@@ -1,5 +1,5 @@
 // CUDA transition losses. The forward pass tiles places x codes, in slices of codes that are joined afterwards; the
-// backward passes recompute probabilities and distances instead of storing [rows, units].
+// backward passes recompute probabilities and distances instead of storing [rows, nodes].
 #pragma once
 #include "cuda/distance_tile.cuh"
 #include "cuda/launch.cuh"
@@ -33,25 +33,25 @@ __global__ void __launch_bounds__(kTileThreads) transition_losses_partial_kernel
   const int64_t tiles = (args.rows + kTile - 1) / kTile;
   for (int64_t block = blockIdx.x; block < tiles * plan.slices; block += gridDim.x) {
     const int64_t place0 = block % tiles * kTile, slice = block / tiles;
-    const int64_t end = (slice + 1) * kSliceCodes < args.units ? (slice + 1) * kSliceCodes : args.units;
+    const int64_t end = (slice + 1) * kSliceCodes < args.nodes ? (slice + 1) * kSliceCodes : args.nodes;
     C largest[kPerThread];
     double sum[kPerThread] = {}, weighted[kPerThread] = {};  // of places y + 16 i, over codes x + 16 j
     for (C& value : largest) value = -INFINITY;
 
-    for (int64_t unit0 = slice * kSliceCodes; unit0 < end; unit0 += kTile) {
+    for (int64_t node0 = slice * kSliceCodes; node0 < end; node0 += kTile) {
       C distance[kPerThread][kPerThread];
-      distance_tile(args.z, args.order, args.rows, place0, args.codebook, args.units, unit0, args.dim, tile, distance);
+      distance_tile(args.z, args.order, args.rows, place0, args.codebook, args.nodes, node0, args.dim, tile, distance);
 #pragma unroll
       for (int i = 0; i < kPerThread; ++i) {
         const int64_t place = place0 + y + kTileSide * i;
         if (place >= args.rows) continue;
         const int64_t prev = args.prev[args.order[place]];
-        if (!in_range(prev, args.units)) continue;
+        if (!in_range(prev, args.nodes)) continue;
 #pragma unroll
         for (int j = 0; j < kPerThread; ++j) {
-          const int64_t unit = unit0 + x + kTileSide * j;
-          if (unit >= end) continue;
-          const C logit = load(args.logits[prev * args.units + unit]);
+          const int64_t node = node0 + x + kTileSide * j;
+          if (node >= end) continue;
+          const C logit = load(args.logits[prev * args.nodes + node]);
           if (logit > largest[i]) {
             // Before the first finite logit the sums are 0, or NaN to stay.
             const double scale = largest[i] == C(-INFINITY) ? 1 : double(exponential(largest[i] - logit));
@@ -98,7 +98,7 @@ __global__ void transition_losses_join_kernel(TransitionLossesPlan<T> plan) {
     const int64_t row = args.order[place], prev = args.prev[row], cur = args.cur[row];
     C log_prob = NAN, expectation = NAN;
     double log_normalizer = NAN;
-    if (in_range(prev, args.units)) {
+    if (in_range(prev, args.nodes)) {
       double largest = -INFINITY, sum = 0, weighted = 0;
       for (int64_t slice = 0; slice < plan.slices; ++slice) {
         const double candidate = plan.share[slice * args.rows + place].largest;
@@ -112,8 +112,8 @@ __global__ void transition_losses_join_kernel(TransitionLossesPlan<T> plan) {
       }
       log_normalizer = largest + log(sum);
       expectation = static_cast<C>(weighted / sum);
-      if (in_range(cur, args.units)) {
-        log_prob = static_cast<C>(double(load(args.logits[prev * args.units + cur])) - log_normalizer);
+      if (in_range(cur, args.nodes)) {
+        log_prob = static_cast<C>(double(load(args.logits[prev * args.nodes + cur])) - log_normalizer);
       }
     }
     args.log_prob[row] = log_prob;
@@ -137,7 +137,7 @@ template <class T>
 __device__ inline bool takes_part(const TransitionLossesBackwardArgs<T>& args, int64_t group) {
   const TouchedGroups& groups = args.groups;
   return groups.offsets[group] < groups.offsets[group + 1] &&
-         in_range(args.prev[groups.order[groups.offsets[group]]], args.units);
+         in_range(args.prev[groups.order[groups.offsets[group]]], args.nodes);
 }
 
 constexpr int kCenterFeatures = 32, kCenterShares = 8;
@@ -152,14 +152,14 @@ __global__ void __launch_bounds__(kThreads)
   const int x = threadIdx.x % kCenterFeatures, y = threadIdx.x / kCenterFeatures;
   for (int64_t d0 = int64_t(blockIdx.x) * kCenterFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kCenterFeatures) {
     double sum = 0;
-    for (int64_t unit = y; unit < args.units && d0 + x < args.dim; unit += kCenterShares) {
-      sum += double(load(args.codebook[unit * args.dim + d0 + x]));
+    for (int64_t node = y; node < args.nodes && d0 + x < args.dim; node += kCenterShares) {
+      sum += double(load(args.codebook[node * args.dim + d0 + x]));
     }
     sums[y][x] = sum;
     __syncthreads();
     if (y == 0 && d0 + x < args.dim) {
       for (int share = 1; share < kCenterShares; ++share) sum += sums[share][x];
-      plan.center[d0 + x] = sum / double(args.units);
+      plan.center[d0 + x] = sum / double(args.nodes);
     }
     __syncthreads();
   }
@@ -214,9 +214,9 @@ __global__ void __launch_bounds__(kTileThreads)
   } tile;
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
   const int code = threadIdx.x % kTile, share = threadIdx.x / kTile;
-  const int64_t place_tiles = (args.rows + kTile - 1) / kTile, code_tiles = (args.units + kTile - 1) / kTile;
+  const int64_t place_tiles = (args.rows + kTile - 1) / kTile, code_tiles = (args.nodes + kTile - 1) / kTile;
   for (int64_t block = blockIdx.x; block < place_tiles * code_tiles; block += gridDim.x) {
-    const int64_t begin = block % place_tiles * kTile, unit0 = block / place_tiles * kTile, unit = unit0 + code;
+    const int64_t begin = block % place_tiles * kTile, node0 = block / place_tiles * kTile, node = node0 + code;
     const int64_t first = group_from(groups, begin);
     const int64_t last = group_from(groups, begin + kTile < args.rows ? begin + kTile : args.rows);  // no empty ones
     const int64_t end = last > first ? groups.offsets[last] : begin;
@@ -225,7 +225,7 @@ __global__ void __launch_bounds__(kTileThreads)
     double gradient = 0;            // sum over its rows of ge_n d_nj, so far
     for (int64_t place0 = last > first ? groups.offsets[first] : begin; place0 < end; place0 += kTile) {
       C distance[kPerThread][kPerThread];
-      distance_tile(args.z, groups.order, args.rows, place0, args.codebook, args.units, unit0, args.dim, tile.operands,
+      distance_tile(args.z, groups.order, args.rows, place0, args.codebook, args.nodes, node0, args.dim, tile.operands,
                     distance);
       for (int i = 0; i < kPerThread; ++i) {
         for (int j = 0; j < kPerThread; ++j) tile.distances[y + kTileSide * i][x + kTileSide * j] = distance[i][j];
@@ -239,20 +239,20 @@ __global__ void __launch_bounds__(kTileThreads)
         }
         if (to > place0 + kTile) break;  // goes on in the next tile
         const int64_t prev = args.prev[groups.order[from]];
-        const bool valid = in_range(prev, args.units);
+        const bool valid = in_range(prev, args.nodes);
         double went_there = 0;
         for (int64_t place = from; place < to; ++place) {
           const int64_t row = groups.order[place], cur = args.cur[row];
-          const double grad = in_range(cur, args.units) ? double(args.grad_log_prob[row]) : NAN;
+          const double grad = in_range(cur, args.nodes) ? double(args.grad_log_prob[row]) : NAN;
           gradient -= double(args.grad_expectation[row]) * double(args.expectation[row]) + grad;
-          if (cur == unit) went_there += grad;
+          if (cur == node) went_there += grad;
         }
-        if (unit < args.units && (valid || args.sparse)) {
+        if (node < args.nodes && (valid || args.sparse)) {
           const double p =
               valid
-                  ? double(probability(args.logits[prev * args.units + unit], args.log_normalizer[groups.order[from]]))
+                  ? double(probability(args.logits[prev * args.nodes + node], args.log_normalizer[groups.order[from]]))
                   : NAN;
-          args.grad_logits[groups.gradient_row(group, args.sparse) * args.units + unit] =
+          args.grad_logits[groups.gradient_row(group, args.sparse) * args.nodes + node] =
               store<T>(p * gradient + went_there);
         }
         gradient = 0;
@@ -262,7 +262,7 @@ __global__ void __launch_bounds__(kTileThreads)
 
     const int64_t list_end = begin + kTile < groups.count ? begin + kTile : groups.count;
     for (int64_t g = begin + share; args.sparse && g < list_end; g += shares) {
-      if (groups.offsets[g] == args.rows && unit < args.units) args.grad_logits[g * args.units + unit] = store<T>(0.0);
+      if (groups.offsets[g] == args.rows && node < args.nodes) args.grad_logits[g * args.nodes + node] = store<T>(0.0);
     }
   }
 }
@@ -274,10 +274,10 @@ static_assert(kSliceCodes % kProductDepth == 0);
 
 // Of a group and a code; 0 where the group takes no part.
 template <class T>
-__device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T>& args, int64_t group, int64_t unit) {
-  if (group >= args.groups.count || unit >= args.units || !takes_part(args, group)) return 0;
+__device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T>& args, int64_t group, int64_t node) {
+  if (group >= args.groups.count || node >= args.nodes || !takes_part(args, group)) return 0;
   const int64_t row = args.groups.order[args.groups.offsets[group]];
-  return probability(args.logits[args.prev[row] * args.units + unit], args.log_normalizer[row]);
+  return probability(args.logits[args.prev[row] * args.nodes + node], args.log_normalizer[row]);
 }
 
 // A block has 64 groups, 64 features and a share of the codes. Two blocks fill a multiprocessor: for a third, ptxas
@@ -291,21 +291,21 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   __shared__ C codes[kProductDepth][kTile + 1];  // [code][feature], less the center
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
   const int64_t group_tiles = (args.groups.count + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
-  const int64_t code_blocks = (args.units + kSliceCodes - 1) / kSliceCodes;
+  const int64_t code_blocks = (args.nodes + kSliceCodes - 1) / kSliceCodes;
   for (int64_t block = blockIdx.x; block < group_tiles * feature_tiles * plan.slices; block += gridDim.x) {
     const int64_t group0 = block % group_tiles * kTile, slice = block / group_tiles / feature_tiles;
     const int64_t d0 = block / group_tiles % feature_tiles * kTile;
     double mean[kPerThread][kPerThread] = {};  // of groups y + 16 i and features x + 16 j
     for (int64_t b = code_blocks * slice / plan.slices; b < code_blocks * (slice + 1) / plan.slices; ++b) {
       C sum[kPerThread][kPerThread] = {};
-      for (int64_t unit0 = b * kSliceCodes; unit0 < (b + 1) * kSliceCodes; unit0 += kProductDepth) {
+      for (int64_t node0 = b * kSliceCodes; node0 < (b + 1) * kSliceCodes; node0 += kProductDepth) {
         for (int e = threadIdx.x; e < kTile * kProductDepth; e += kTileThreads) {
           p[e / kProductDepth][e % kProductDepth] =
-              probability_of(args, group0 + e / kProductDepth, unit0 + e % kProductDepth);
-          const int64_t unit = unit0 + e / kTile, d = d0 + e % kTile;
+              probability_of(args, group0 + e / kProductDepth, node0 + e % kProductDepth);
+          const int64_t node = node0 + e / kTile, d = d0 + e % kTile;
           codes[e / kTile][e % kTile] =
-              unit < args.units && d < args.dim
-                  ? static_cast<C>(double(load(args.codebook[unit * args.dim + d])) - plan.center[d])
+              node < args.nodes && d < args.dim
+                  ? static_cast<C>(double(load(args.codebook[node * args.dim + d])) - plan.center[d])
                   : C(0);
         }
         __syncthreads();
@@ -349,9 +349,9 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   __shared__ C pull[kProductDepth][kTile + 1];  // [group][feature]
   __shared__ double code_weight[kTile];         // sum over groups of p_gj W_g
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
-  const int64_t code_tiles = (args.units + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
+  const int64_t code_tiles = (args.nodes + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
   for (int64_t block = blockIdx.x; block < code_tiles * feature_tiles; block += gridDim.x) {
-    const int64_t unit0 = block / feature_tiles * kTile, d0 = block % feature_tiles * kTile;
+    const int64_t node0 = block / feature_tiles * kTile, d0 = block % feature_tiles * kTile;
     double total[kPerThread][kPerThread] = {};  // of codes y + 16 i and features x + 16 j
     double weight = 0;                          // of code threadIdx.x
     for (int64_t begin = 0; begin < args.groups.count; begin += kSliceCodes) {
@@ -360,7 +360,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
            group0 += kProductDepth) {
         for (int e = threadIdx.x; e < kTile * kProductDepth; e += kTileThreads) {
           const int64_t group = group0 + e / kTile, d = d0 + e % kTile;
-          p[e / kTile][e % kTile] = probability_of(args, group, unit0 + e % kTile);
+          p[e / kTile][e % kTile] = probability_of(args, group, node0 + e % kTile);
           pull[e / kTile][e % kTile] =
               group < args.groups.count && d < args.dim ? plan.pull[group * args.dim + d] : C(0);
         }
@@ -391,10 +391,10 @@ __global__ void __launch_bounds__(kTileThreads, 2)
     for (int i = 0; i < kPerThread; ++i) {
 #pragma unroll
       for (int j = 0; j < kPerThread; ++j) {
-        const int64_t unit = unit0 + y + kTileSide * i, d = d0 + x + kTileSide * j;
-        if (unit >= args.units || d >= args.dim) continue;
-        const double centered = double(load(args.codebook[unit * args.dim + d])) - plan.center[d];
-        args.grad_codebook[unit * args.dim + d] =
+        const int64_t node = node0 + y + kTileSide * i, d = d0 + x + kTileSide * j;
+        if (node >= args.nodes || d >= args.dim) continue;
+        const double centered = double(load(args.codebook[node * args.dim + d])) - plan.center[d];
+        args.grad_codebook[node * args.dim + d] =
             store<T>(2 * (centered * code_weight[y + kTileSide * i] - total[i][j]));
       }
     }

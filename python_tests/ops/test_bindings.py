@@ -182,7 +182,7 @@ def test_a_neighbor_out_of_range_is_none():
 
 
 def test_launch_limits():
-    assert native.launch_limits()["units"] == 2**31 - 1
+    assert native.launch_limits()["codes"] == 2**31 - 1
 
 
 def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:

@@ -65,16 +65,16 @@ class Report {
 };
 
 struct Shape {
-  int64_t rows, units, dim;
+  int64_t rows, codes, dim;
 };
 
 inline std::string describe(const Shape& shape) {
-  return "rows " + std::to_string(shape.rows) + " units " + std::to_string(shape.units) + " dim " +
+  return "rows " + std::to_string(shape.rows) + " codes " + std::to_string(shape.codes) + " dim " +
          std::to_string(shape.dim);
 }
 
 // Empty, one, odd, exactly a tile (64 rows, 64 codes, 16 features), one more, more than two; more features than a
-// block of the CPU kernels (64), more units than threads of a block (256).
+// block of the CPU kernels (64), more codes than threads of a block (256).
 inline std::vector<Shape> shapes(Size size) {
   if (size == Size::kSmall) return {{0, 1, 1}, {1, 1, 1}, {3, 2, 2}, {2, 130, 3}, {66, 5, 17}};
   if (size == Size::kNormal) {
@@ -84,8 +84,8 @@ inline std::vector<Shape> shapes(Size size) {
   }
   std::vector<Shape> all;
   for (const int64_t rows : {1, 2, 31, 65, 130}) {
-    for (const int64_t units : {1, 3, 64, 65, 130, 300}) {
-      for (const int64_t dim : {1, 3, 16, 17, 64, 65, 130}) all.push_back({rows, units, dim});
+    for (const int64_t codes : {1, 3, 64, 65, 130, 300}) {
+      for (const int64_t dim : {1, 3, 16, 17, 64, 65, 130}) all.push_back({rows, codes, dim});
     }
   }
   return all;

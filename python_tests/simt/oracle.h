@@ -135,49 +135,49 @@ std::vector<T> random_values(Random& random, int64_t elements, double scale = 1)
 }
 
 // Where `invalid`, some are out of range, one of them far.
-inline std::vector<int64_t> random_index(Random& random, int64_t elements, int64_t units, bool invalid = false) {
-  std::uniform_int_distribution<int64_t> inside(0, units - 1);
+inline std::vector<int64_t> random_index(Random& random, int64_t elements, int64_t nodes, bool invalid = false) {
+  std::uniform_int_distribution<int64_t> inside(0, nodes - 1);
   std::vector<int64_t> index(elements);
   for (int64_t i = 0; i < elements; ++i) {
     index[i] = inside(random);
-    if (invalid && i % 5 == 1) index[i] = i % 3 == 0 ? -1 : i % 3 == 1 ? units : int64_t{1} << 40;
+    if (invalid && i % 5 == 1) index[i] = i % 3 == 0 ? -1 : i % 3 == 1 ? nodes : int64_t{1} << 40;
   }
   return index;
 }
 
-// Positions sorted by index, in ascending order within a unit; offsets bound the units' groups.
+// Positions sorted by index, in ascending order within a node; offsets bound the nodes' groups.
 struct Groups {
   std::vector<int64_t> order, offsets;
 };
 
-inline Groups group_by(const std::vector<int64_t>& index, int64_t units) {
+inline Groups group_by(const std::vector<int64_t>& index, int64_t nodes) {
   Groups groups;
   groups.order.resize(index.size());
   std::iota(groups.order.begin(), groups.order.end(), 0);
   std::stable_sort(groups.order.begin(), groups.order.end(), [&](int64_t a, int64_t b) { return index[a] < index[b]; });
-  for (int64_t unit = 0; unit <= units; ++unit) {
-    groups.offsets.push_back(std::count_if(index.begin(), index.end(), [&](int64_t i) { return i < unit; }));
+  for (int64_t node = 0; node <= nodes; ++node) {
+    groups.offsets.push_back(std::count_if(index.begin(), index.end(), [&](int64_t i) { return i < node; }));
   }
   return groups;
 }
 
-// The neighbours of the units of a grid, -1 where there is none.
+// The neighbours of the nodes of a grid, -1 where there is none.
 struct Neighbors {
   std::string name;
-  int64_t slots, units;
+  int64_t slots, nodes;
   std::vector<int64_t> table;
 };
 
-// rows x columns units. Rectangular: 4 slots; hexagonal: 6, odd rows shifted right by half a unit. On a periodic grid
+// rows x columns nodes. Rectangular: 4 slots; hexagonal: 6, odd rows shifted right by half a unit. On a periodic grid
 // a neighbour that an earlier slot has already named counts once.
 inline Neighbors make_neighbors(int64_t rows, int64_t columns, bool hexagonal, bool periodic) {
   Neighbors neighbors;
   neighbors.name = std::to_string(rows) + "x" + std::to_string(columns) + (hexagonal ? " hexagonal" : " rectangular") +
                    (periodic ? " periodic" : "");
   neighbors.slots = hexagonal ? 6 : 4;
-  neighbors.units = rows * columns;
-  for (int64_t unit = 0; unit < neighbors.units; ++unit) {
-    const int64_t row = unit / columns, column = unit % columns;
+  neighbors.nodes = rows * columns;
+  for (int64_t node = 0; node < neighbors.nodes; ++node) {
+    const int64_t row = node / columns, column = node % columns;
     const int64_t left = row % 2 == 0 ? -1 : 0, right = left + 1;  // of the rows above and below, hexagonal
     std::vector<std::pair<int64_t, int64_t>> steps = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}};
     if (hexagonal) steps = {{1, left}, {1, right}, {-1, left}, {-1, right}, {0, 1}, {0, -1}};
@@ -189,7 +189,7 @@ inline Neighbors make_neighbors(int64_t rows, int64_t columns, bool hexagonal, b
         c = (c + columns) % columns;
       }
       int64_t other = r < 0 || r >= rows || c < 0 || c >= columns ? -1 : r * columns + c;
-      if (other == unit || std::count(found.begin(), found.end(), other) > 0) other = -1;
+      if (other == node || std::count(found.begin(), found.end(), other) > 0) other = -1;
       found.push_back(other);
     }
     neighbors.table.insert(neighbors.table.end(), found.begin(), found.end());

@@ -20,12 +20,12 @@ struct LogSumExp {
   Real largest;  // logit
   Real steps;    // how often a term may be rescaled, and two more
 
-  LogSumExp(const T* row, int64_t units) {
+  LogSumExp(const T* row, int64_t nodes) {
     largest = -INFINITY;
-    for (int64_t j = 0; j < units; ++j) largest = std::max(largest, Real(load(row[j])));
-    steps = 3 + Real(units) / 16;
+    for (int64_t j = 0; j < nodes; ++j) largest = std::max(largest, Real(load(row[j])));
+    steps = 3 + Real(nodes) / 16;
     Real sum = 0, weighted = 0;
-    for (int64_t j = 0; j < units; ++j) {
+    for (int64_t j = 0; j < nodes; ++j) {
       if (std::isinf(Real(load(row[j]))) && load(row[j]) < 0) continue;
       const Real term = std::exp(Real(load(row[j])) - largest);
       sum += term;
@@ -33,7 +33,7 @@ struct LogSumExp {
     }
     value = largest + std::log(sum);
     const Real u64 = unit_roundoff<double>();
-    error = weighted / sum + u64 * (units + 4) + 2 * u64 * std::fabs(value) + u64 * std::fabs(largest);
+    error = weighted / sum + u64 * (nodes + 4) + 2 * u64 * std::fabs(value) + u64 * std::fabs(largest);
   }
 
   // Relative error of what a logit adds to the sum. In the one-pass form a term is rescaled whenever a larger logit
@@ -67,60 +67,60 @@ Probability probability_of(T logit, Real log_normalizer, Real normalizer_error =
   return {value, value * (of_exponent + 4 * unit_roundoff<C>()) + underflow};
 }
 
-// The batch's rows by the row of the table that they share, as tensor/touched_rows.h has them: a unit out of range has
+// The batch's rows by the row of the table that they share, as tensor/touched_rows.h has them: a node out of range has
 // a group too, with a legal row of the table in its place. There are as many groups as rows; those that are left over
 // are empty.
 struct Touched {
-  std::vector<int64_t> unit, order, offsets;
+  std::vector<int64_t> node, order, offsets;
   int64_t count = 0;  // of groups that are not empty
 
-  Touched(const std::vector<int64_t>& index, int64_t units) : unit(index.size()), order(index.size()) {
+  Touched(const std::vector<int64_t>& index, int64_t nodes) : node(index.size()), order(index.size()) {
     const int64_t rows = index.size();
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return index[a] < index[b]; });
     for (int64_t place = 0; place < rows; ++place) {
       if (place > 0 && index[order[place]] == index[order[place - 1]]) continue;
-      unit[count++] = std::clamp<int64_t>(index[order[place]], 0, units - 1);
+      node[count++] = std::clamp<int64_t>(index[order[place]], 0, nodes - 1);
       offsets.push_back(place);
     }
     offsets.resize(rows + 1, rows);
-    for (int64_t group = count; group < rows; ++group) unit[group] = unit[count - 1];
+    for (int64_t group = count; group < rows; ++group) node[group] = node[count - 1];
   }
 
-  TouchedGroups groups() const { return {unit.data(), order.data(), offsets.data(), int64_t(unit.size())}; }
+  TouchedGroups groups() const { return {node.data(), order.data(), offsets.data(), int64_t(node.size())}; }
 };
 
 // Rows of a sparse gradient before a kernel writes them: only the CUDA kernels write those of empty groups.
 template <class T>
-std::vector<T> unwritten_rows(const Touched& touched, int64_t units) {
-  auto rows = poisoned<T>(touched.unit.size() * units);
-  if (!kWritesEmptyGroups) std::fill(rows.begin() + touched.count * units, rows.end(), store<T>(0));
+std::vector<T> unwritten_rows(const Touched& touched, int64_t nodes) {
+  auto rows = poisoned<T>(touched.node.size() * nodes);
+  if (!kWritesEmptyGroups) std::fill(rows.begin() + touched.count * nodes, rows.end(), store<T>(0));
   return rows;
 }
 
-// Claims about both layouts of a gradient of the logits, of which `want` has all rows. An invalid unit's row is NaN in
+// Claims about both layouts of a gradient of the logits, of which `want` has all rows. An invalid node's row is NaN in
 // the sparse one; in the dense one it has none.
 template <class T>
 void check_gradient_of_logits(Report& report, const std::vector<T>& dense, const std::vector<T>& sparse,
                               const std::vector<Sum>& want, const Touched& touched, const std::vector<int64_t>& prev,
-                              int64_t units, const std::string& what) {
+                              int64_t nodes, const std::string& what) {
   const Real u64 = unit_roundoff<double>();
   for (size_t i = 0; i < want.size(); ++i) {
     require_near(report, dense[i], want[i], u64, what + ", dense gradient[" + std::to_string(i) + "]");
   }
-  for (size_t group = 0; group < touched.unit.size(); ++group) {
+  for (size_t group = 0; group < touched.node.size(); ++group) {
     const std::string where = what + ", sparse gradient, group " + std::to_string(group);
     const bool empty = int64_t(group) >= touched.count;
-    const int64_t unit = empty ? 0 : prev[touched.order[touched.offsets[group]]];
-    for (int64_t j = 0; j < units; ++j) {
-      const T got = sparse[group * units + j];
+    const int64_t node = empty ? 0 : prev[touched.order[touched.offsets[group]]];
+    for (int64_t j = 0; j < nodes; ++j) {
+      const T got = sparse[group * nodes + j];
       if (empty) {
         report.require(load(got) == 0, where + ": expected zeros, having no rows");
-      } else if (unit < 0 || unit >= units) {
+      } else if (node < 0 || node >= nodes) {
         report.require(std::isnan(load(got)), where + ": expected NaN");
       } else {
-        report.require(memcmp(&got, &dense[unit * units + j], sizeof got) == 0 ||
-                           (std::isnan(load(got)) && std::isnan(load(dense[unit * units + j]))),
+        report.require(memcmp(&got, &dense[node * nodes + j], sizeof got) == 0 ||
+                           (std::isnan(load(got)) && std::isnan(load(dense[node * nodes + j]))),
                        where + ": expected the bits of the dense one");
       }
     }
@@ -130,9 +130,9 @@ void check_gradient_of_logits(Report& report, const std::vector<T>& dense, const
 // A table of logits. Large ones overflow a softmax that does not subtract their maximum; a forbidden transition has
 // logit -inf.
 template <class T>
-std::vector<T> random_logits(Random& random, int64_t units, double scale) {
-  auto logits = random_values<T>(random, units * units, scale);
-  for (int64_t row = 0; row + 1 < units; row += 3) logits[row * units + row + 1] = store<T>(-INFINITY);
+std::vector<T> random_logits(Random& random, int64_t nodes, double scale) {
+  auto logits = random_values<T>(random, nodes * nodes, scale);
+  for (int64_t row = 0; row + 1 < nodes; row += 3) logits[row * nodes + row + 1] = store<T>(-INFINITY);
   return logits;
 }
 

@@ -43,7 +43,7 @@ struct Problem {
 
 template <class T>
 Problem<T> random_problem(Random& random, const Shape& shape) {
-  return {shape, random_values<T>(random, shape.rows * shape.dim), random_values<T>(random, shape.units * shape.dim)};
+  return {shape, random_values<T>(random, shape.rows * shape.dim), random_values<T>(random, shape.codes * shape.dim)};
 }
 
 // The score as bmu.h defines it.
@@ -72,13 +72,13 @@ Sum true_distance(const T* z, const T* code, int64_t dim) {
 template <class T>
 void check_forward(Report& report, const Problem<T>& problem, int k, const std::string& what) {
   using C = Compute<T>;
-  const auto [rows, units, dim] = problem.shape;
+  const auto [rows, codes, dim] = problem.shape;
   std::vector<C> distance;
   std::vector<int64_t> index;
   for (SearchWay way : search_ways()) {
     auto found_distance = poisoned<C>(rows * k);
     auto found_index = poisoned<int64_t>(rows * k);
-    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), found_distance.data(), found_index.data(), rows, units,
+    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), found_distance.data(), found_index.data(), rows, codes,
                    dim, k},
         way);
     if (distance.empty()) {
@@ -99,12 +99,12 @@ void check_forward(Report& report, const Problem<T>& problem, int k, const std::
     const T* z = problem.z.data() + row * dim;
     std::vector<std::pair<double, int64_t>> scores;
     Real least = INFINITY;
-    for (int64_t unit = 0; unit < units; ++unit) {
-      const T* code = problem.codebook.data() + unit * dim;
-      const double score = promised_score(z, code, dim);
+    for (int64_t code = 0; code < codes; ++code) {
+      const T* features = problem.codebook.data() + code * dim;
+      const double score = promised_score(z, features, dim);
       if (std::isnan(score)) continue;
-      scores.emplace_back(score, unit);
-      least = std::min(least, true_distance(z, code, dim).value());
+      scores.emplace_back(score, code);
+      least = std::min(least, true_distance(z, features, dim).value());
     }
     std::sort(scores.begin(), scores.end());
     for (int n = 0; n < k; ++n) {
@@ -120,7 +120,7 @@ void check_forward(Report& report, const Problem<T>& problem, int k, const std::
       const C expected = static_cast<C>(scores[n].first);
       report.require(got == expected,
                      where + ": got distance " + std::to_string(got) + ", expected " + std::to_string(expected));
-      if (n > 0 || winner < 0 || winner >= units || !std::isfinite(got)) continue;
+      if (n > 0 || winner < 0 || winner >= codes || !std::isfinite(got)) continue;
       const Sum sum = true_distance(z, problem.codebook.data() + winner * dim, dim);
       const Real error = sum.error(unit_roundoff<C>());
       require_near(report, got, sum.value(), error, where + ", distance");
@@ -132,12 +132,12 @@ void check_forward(Report& report, const Problem<T>& problem, int k, const std::
 template <class T>
 void check_backward(Report& report, Random& random, const Problem<T>& problem, int k, const std::string& what) {
   using C = Compute<T>;
-  const auto [rows, units, dim] = problem.shape;
+  const auto [rows, codes, dim] = problem.shape;
   const int64_t pairs = rows * k;
   const auto grad = random_values<C>(random, pairs);
-  const auto index = random_index(random, pairs, units);
-  const Groups groups = group_by(index, units);
-  auto grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(units * dim);
+  const auto index = random_index(random, pairs, codes);
+  const Groups groups = group_by(index, codes);
+  auto grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(codes * dim);
   auto only_z = grad_z, only_codebook = grad_codebook;
   BmuBackwardArgs<T> args = {grad.data(),
                              problem.z.data(),
@@ -148,7 +148,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, i
                              grad_z.data(),
                              grad_codebook.data(),
                              rows,
-                             units,
+                             codes,
                              dim,
                              k};
   run(args);
@@ -160,7 +160,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, i
   run(args);
 
   const Real u = unit_roundoff<C>();
-  std::vector<Sum> want_z(rows * dim), want_codebook(units * dim);
+  std::vector<Sum> want_z(rows * dim), want_codebook(codes * dim);
   for (int64_t pair = 0; pair < pairs; ++pair) {
     for (int64_t d = 0; d < dim; ++d) {
       const int64_t at_z = pair / k * dim + d, at_code = index[pair] * dim + d;
@@ -183,7 +183,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, i
 // Data on which a careless search goes wrong.
 template <class T>
 void check_special_data(Report& report, Random& random, const Shape& shape, int k) {
-  const auto [rows, units, dim] = shape;
+  const auto [rows, codes, dim] = shape;
   Problem<T> ties = random_problem<T>(random, shape);
   for (std::vector<T>* values : {&ties.z, &ties.codebook}) {
     for (T& value : *values) value = store<T>(static_cast<double>(random() % 2));
@@ -191,19 +191,19 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   check_forward(report, ties, k, "codes of zeros and ones, with many ties");
 
   Problem<T> equal = random_problem<T>(random, shape);
-  for (int64_t i = 0; i < units * dim; ++i) equal.codebook[i] = equal.codebook[i % dim];
+  for (int64_t i = 0; i < codes * dim; ++i) equal.codebook[i] = equal.codebook[i % dim];
   check_forward(report, equal, k, "all codes equal");
 
   for (const double difference : {1e-7, 1e-6, 1e-5, 1e-4}) {  // about and beyond what rounding can tell apart
     Problem<T> near = random_problem<T>(random, shape);
-    const auto noise = random_values<double>(random, units * dim, difference);
-    for (int64_t i = 0; i < units * dim; ++i) near.codebook[i] = store<T>(load(near.codebook[i % dim]) + noise[i]);
+    const auto noise = random_values<double>(random, codes * dim, difference);
+    for (int64_t i = 0; i < codes * dim; ++i) near.codebook[i] = store<T>(load(near.codebook[i % dim]) + noise[i]);
     check_forward(report, near, k, "codes that differ by " + std::to_string(difference));
   }
 
   for (const double difference : {1e-4, 1e-2}) {  // little beside the distance from one cluster to the other
     Problem<T> clusters = random_problem<T>(random, shape);
-    for (auto [values, count] : {std::pair{&clusters.z, rows}, std::pair{&clusters.codebook, units}}) {
+    for (auto [values, count] : {std::pair{&clusters.z, rows}, std::pair{&clusters.codebook, codes}}) {
       const auto noise = random_values<double>(random, count * dim, difference);
       for (int64_t i = 0; i < count * dim; ++i) (*values)[i] = store<T>((i / dim % 2 ? 30 : -30) + noise[i]);
     }
@@ -217,7 +217,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   check_forward(report, offset, k, "data and codes near 10000");
 
   Problem<T> dwarfed = random_problem<T>(random, shape);
-  for (int64_t i = dim - 1; i < units * dim; i += dim) dwarfed.codebook[i] = store<T>(0);
+  for (int64_t i = dim - 1; i < codes * dim; i += dim) dwarfed.codebook[i] = store<T>(0);
   for (int64_t i = dim - 1; i < rows * dim; i += dim) dwarfed.z[i] = store<T>(3e4);
   check_forward(report, dwarfed, k, "a feature that dwarfs the others");
 
@@ -225,7 +225,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   for (int64_t d = 0; d < dim; ++d) outlier.codebook[d] = store<T>(std::is_same_v<T, Float16> ? 6e4 : 1e6);
   check_forward(report, outlier, k, "a code far out");
   if constexpr (!std::is_same_v<T, Float16>) {
-    for (int64_t i = 0; i < units * dim; i += 3) outlier.codebook[i] = store<T>(i % 2 ? 3e38 : -3e38);
+    for (int64_t i = 0; i < codes * dim; i += 3) outlier.codebook[i] = store<T>(i % 2 ? 3e38 : -3e38);
     check_forward(report, outlier, k, "features next to the largest number");
     Problem<T> mixed = random_problem<T>(random, shape);
     std::uniform_int_distribution<int> exponent(-140, 60);
@@ -238,7 +238,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   // Squares near the least float, near the largest, and beyond; and sizes that a scale of halves cannot reach.
   for (const double scale : {1e-30, 1e-24, 1e-18, 1e-15, 1e18, 1e19}) {
     Problem<T> scaled = {shape, random_values<T>(random, rows * dim, scale),
-                         random_values<T>(random, units * dim, scale)};
+                         random_values<T>(random, codes * dim, scale)};
     check_forward(report, scaled, k, "data of size " + std::to_string(scale));
   }
 
@@ -253,10 +253,10 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
     check_forward(report, bad_code, k, name + " in code 0");
 
     Problem<T> bad_codes = random_problem<T>(random, shape);
-    for (int64_t unit = 0; unit < units; ++unit) bad_codes.codebook[unit * dim] = store<T>(special);
+    for (int64_t code = 0; code < codes; ++code) bad_codes.codebook[code * dim] = store<T>(special);
     check_forward(report, bad_codes, k, name + " in every code");
 
-    for (int64_t d = 0; d < dim; ++d) bad_codes.codebook[(units - 1) * dim + d] = store<T>(0.5);
+    for (int64_t d = 0; d < dim; ++d) bad_codes.codebook[(codes - 1) * dim + d] = store<T>(0.5);
     check_forward(report, bad_codes, k, name + " in every code but the last");
   }
 }
@@ -265,20 +265,20 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
 template <class T>
 void check_odd_addresses(Report& report, Random& random, int k) {
   const Shape shape = {5, 9, 32};
-  const auto [rows, units, dim] = shape;
+  const auto [rows, codes, dim] = shape;
   const Problem<T> problem = random_problem<T>(random, shape);
-  std::vector<T> z(rows * dim + 1), codebook(units * dim + 1);
+  std::vector<T> z(rows * dim + 1), codebook(codes * dim + 1);
   std::copy(problem.z.begin(), problem.z.end(), z.begin() + 1);
   std::copy(problem.codebook.begin(), problem.codebook.end(), codebook.begin() + 1);
   for (SearchWay way : search_ways()) {
     std::vector<Compute<T>> distance(rows * k), moved_distance(rows * k);
     std::vector<int64_t> index(rows * k), moved_index(rows * k);
-    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
+    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, codes, dim, k}, way);
     const T* const moved[][2] = {{z.data() + 1, codebook.data() + 1},
                                  {z.data() + 1, problem.codebook.data()},
                                  {problem.z.data(), codebook.data() + 1}};
     for (const auto& [some_z, some_codebook] : moved) {
-      run(BmuArgs<T>{some_z, some_codebook, moved_distance.data(), moved_index.data(), rows, units, dim, k}, way);
+      run(BmuArgs<T>{some_z, some_codebook, moved_distance.data(), moved_index.data(), rows, codes, dim, k}, way);
       report.require(distance == moved_distance && index == moved_index, way.name);
     }
   }
@@ -290,12 +290,12 @@ void check_odd_addresses(Report& report, Random& random, int k) {
 template <class T>
 void check_what_is_scored_again(Report& report, Random& random, int k) {
   const Shape shape = {130, 300, 40};
-  const auto [rows, units, dim] = shape;
+  const auto [rows, codes, dim] = shape;
   const auto search = [&](const Problem<T>& problem, const char* kernel) {
     SearchWay way = {kernel, kernel, 4, 65536};
     std::vector<Compute<T>> distance(rows * k);
     std::vector<int64_t> index(rows * k);
-    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
+    run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, codes, dim, k}, way);
     return way;
   };
   const auto require_at_most = [&](const Problem<T>& problem, const char* kernel, double tiles,
@@ -314,14 +314,14 @@ void check_what_is_scored_again(Report& report, Random& random, int k) {
   require_at_most(problem, "ffma", 0.1, "a NaN in a code");
 
   problem = random_problem<T>(random, shape);
-  for (int64_t i = 0; i < units * dim; ++i) problem.codebook[i] = problem.codebook[i % (units / 3 * dim)];
+  for (int64_t i = 0; i < codes * dim; ++i) problem.codebook[i] = problem.codebook[i % (codes / 3 * dim)];
   require_at_most(problem, "tensor_core", 5, "every code thrice");
   // Three codes of a row can win, in two or three tiles of 128.
   const int64_t rescored = search(problem, "ffma").rescored;
   report.require(rescored >= rows * 2 * kRescoredCodes && search(problem, "ffma").dense == 0,
                  "every code thrice: no row is certain, " + std::to_string(rescored) + " pairs");
 
-  for (int64_t i = 0; i < units * dim; ++i) problem.codebook[i] = problem.codebook[i % dim];
+  for (int64_t i = 0; i < codes * dim; ++i) problem.codebook[i] = problem.codebook[i % dim];
   for (const char* kernel : {"tensor_core", "ffma"}) {
     report.require(search(problem, kernel).dense == rows, "all codes equal: every code can win");
   }
@@ -352,16 +352,16 @@ void check_what_is_scored_again(Report& report, Random& random, int k) {
 // features, and rows about it.
 template <class T>
 void check_what_is_scored_again_on_a_map(Report& report, Random& random) {
-  constexpr int64_t side = 32, rows = 100, dim = 20, units = side * side;
+  constexpr int64_t side = 32, rows = 100, dim = 20, codes = side * side;
   std::vector<double> frequency(2 * dim);
   for (double& f : frequency) f = std::normal_distribution<double>(0, 2)(random);
   const auto point = [&](double x, double y, int64_t d) {
     return std::sin(frequency[2 * d] * x + frequency[2 * d + 1] * y);
   };
-  std::vector<T> codebook(units * dim), z = random_values<T>(random, rows * dim, 0.3);
-  for (int64_t unit = 0; unit < units; ++unit) {
+  std::vector<T> codebook(codes * dim), z = random_values<T>(random, rows * dim, 0.3);
+  for (int64_t code = 0; code < codes; ++code) {
     for (int64_t d = 0; d < dim; ++d) {
-      codebook[unit * dim + d] = store<T>(point(double(unit / side) / side, double(unit % side) / side, d));
+      codebook[code * dim + d] = store<T>(point(double(code / side) / side, double(code % side) / side, d));
     }
   }
   std::uniform_real_distribution<double> uniform;
@@ -374,7 +374,7 @@ void check_what_is_scored_again_on_a_map(Report& report, Random& random) {
     std::vector<int64_t> index(rows * k);
     for (const auto& [kernel, most] : {std::pair{"tensor_core", k == 1 ? 1.5 : 3.0}, std::pair{"ffma", 0.5}}) {
       SearchWay way = {kernel, kernel, 4, 65536};
-      run(BmuArgs<T>{z.data(), codebook.data(), distance.data(), index.data(), rows, units, dim, k}, way);
+      run(BmuArgs<T>{z.data(), codebook.data(), distance.data(), index.data(), rows, codes, dim, k}, way);
       const double tiles = double(way.rescored) / kRescoredCodes / rows;
       report.require(tiles <= most && way.dense == 0, std::string(kernel) + ", k = " + std::to_string(k) + ": " +
                                                           std::to_string(tiles) + " tiles a row were scored again");
@@ -412,14 +412,14 @@ template <class T>
 void check_launches(Report& report, Random& random) {
   const Shape shape = {100, 30, 20};
   const Problem<T> problem = random_problem<T>(random, shape);
-  const auto [rows, units, dim] = shape;
+  const auto [rows, codes, dim] = shape;
   std::vector<Compute<T>> distance(rows);
   std::vector<int64_t> index(rows);
   for (const std::string kernel : {"exact", "ffma", "tensor_core"}) {
     for (const int64_t block_rows : {100, 30}) {
       SearchWay way = {"", kernel.c_str(), 4, 65536, block_rows};
       const int64_t before = simt::launch_count(), blocks = (rows + block_rows - 1) / block_rows;
-      run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, units, dim, 1},
+      run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), index.data(), rows, codes, dim, 1},
           way);
       const int64_t once = std::is_same_v<T, float> ? 4 : 3;
       const bool exact = std::is_same_v<T, double> || kernel == "exact";
@@ -449,9 +449,9 @@ void check_scales_of_halves(Report& report) {
 
 void check_policy(Report& report) {
   report.group("bmu, the choice of the CUDA kernel");
-  const auto chosen = [](int64_t rows, int64_t units, int64_t dim, BmuDtype dtype, int capability,
+  const auto chosen = [](int64_t rows, int64_t codes, int64_t dim, BmuDtype dtype, int capability,
                          const char* requested = nullptr) {
-    return choose_bmu_kernel({rows, units, dim, dtype, 1}, {132, capability, 100 << 10}, requested);
+    return choose_bmu_kernel({rows, codes, dim, dtype, 1}, {132, capability, 100 << 10}, requested);
   };
   const BmuKernel exact = BmuKernel::exact, ffma = BmuKernel::ffma, tensor_core = BmuKernel::tensor_core;
   for (const int capability : {75, 80, 86, 89, 90, 100, 103, 120}) {
@@ -488,11 +488,11 @@ void check_policy(Report& report) {
 
   report.group("bmu, rows of a block");
   for (const int64_t rows : {1, 33, 4096, 17000, 1 << 20, 10000000}) {
-    for (const int64_t units : {1, 64, 4096, 1 << 20}) {
+    for (const int64_t codes : {1, 64, 4096, 1 << 20}) {
       for (const BmuDtype dtype : {BmuDtype::float32, BmuDtype::float64, BmuDtype::half}) {
-        const BmuProblem problem = {rows, units, 64, dtype, 2};
+        const BmuProblem problem = {rows, codes, 64, dtype, 2};
         const BmuPlan plan = plan_bmu(problem, {132, 90, 228 << 10}, nullptr);
-        const std::string where = std::to_string(rows) + " rows, " + std::to_string(units) + " codes: ";
+        const std::string where = std::to_string(rows) + " rows, " + std::to_string(codes) + " codes: ";
         const int64_t bytes = bmu_bytes_per_row(problem, plan.kernel) * plan.block_rows;
         report.require(plan.block_rows >= 1 && plan.block_rows <= rows, where + "a block has some of the rows");
         report.require(bytes <= kBlockBytes || plan.block_rows <= 1024, where + std::to_string(bytes) + " bytes");
@@ -534,7 +534,7 @@ int main(int argc, char** argv) {
       const std::string name = kTwin + ", bmu, " + dtype_name<T>() + ", k = " + std::to_string(k);
       report.group(name + ", random data");
       for (const Shape& shape : search_shapes(size)) {
-        if (shape.units < k) continue;
+        if (shape.codes < k) continue;
         const Problem<T> problem = random_problem<T>(random, shape);
         check_forward(report, problem, k, describe(shape));
         check_backward(report, random, problem, k, describe(shape));

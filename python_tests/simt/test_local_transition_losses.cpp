@@ -17,11 +17,11 @@ struct Windows {
   bool periodic;
   std::vector<int64_t> offsets, mirror;
 
-  int64_t units() const { return rows * cols; }
+  int64_t nodes() const { return rows * cols; }
   NodeWindow pattern() const { return {offsets.data(), mirror.data(), slots, rows, cols, periodic}; }
-  // The unit in a slot, or -1.
-  int64_t unit_at(int64_t unit, int64_t slot) const {
-    const int64_t row = unit / cols, col = unit % cols, at = (row % 2 * slots + slot) * 2;
+  // The node in a slot, or -1.
+  int64_t node_at(int64_t node, int64_t slot) const {
+    const int64_t row = node / cols, col = node % cols, at = (row % 2 * slots + slot) * 2;
     int64_t r = row + offsets[at], c = col + offsets[at + 1];
     if (periodic) {
       r = (r + rows) % rows;
@@ -75,15 +75,15 @@ struct Problem {
   std::vector<int64_t> prev, cur;
   std::string what;
 
-  int64_t units() const { return windows.units(); }
-  bool valid(int64_t unit) const { return unit >= 0 && unit < units(); }
+  int64_t nodes() const { return windows.nodes(); }
+  bool valid(int64_t node) const { return node >= 0 && node < nodes(); }
   const T* row(int64_t sample) const { return logits.data() + prev[sample] * (windows.slots + 1); }
   Real z_at(int64_t sample, int64_t d) const { return Real(load(z[sample * batch.dim + d])); }
-  Real code_at(int64_t unit, int64_t d) const { return Real(load(codebook[unit * batch.dim + d])); }
-  Real distance(int64_t sample, int64_t unit) const {
+  Real code_at(int64_t node, int64_t d) const { return Real(load(codebook[node * batch.dim + d])); }
+  Real distance(int64_t sample, int64_t node) const {
     Real sum = 0;
     for (int64_t d = 0; d < batch.dim; ++d) {
-      const Real difference = z_at(sample, d) - code_at(unit, d);
+      const Real difference = z_at(sample, d) - code_at(node, d);
       sum += difference * difference;
     }
     return sum;
@@ -93,31 +93,31 @@ struct Problem {
 // The rows of the table that a batch touches, as tensor/touched_rows.h defines them.
 struct Touched {
   const std::vector<int64_t>& prev;
-  int64_t units;
-  std::vector<int64_t> unit, order, offsets{0};
+  int64_t nodes;
+  std::vector<int64_t> node, order, offsets{0};
 
-  Touched(const std::vector<int64_t>& prev, int64_t units) : prev(prev), units(units), order(prev.size()) {
+  Touched(const std::vector<int64_t>& prev, int64_t nodes) : prev(prev), nodes(nodes), order(prev.size()) {
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return prev[a] < prev[b]; });
     for (size_t i = 1; i <= order.size(); ++i) {
       if (i < order.size() && prev[order[i]] == prev[order[i - 1]]) continue;
-      unit.push_back(std::clamp<int64_t>(prev[order[i - 1]], 0, units - 1));
+      node.push_back(std::clamp<int64_t>(prev[order[i - 1]], 0, nodes - 1));
       offsets.push_back(static_cast<int64_t>(i));
     }
-    unit.resize(prev.size(), unit.empty() ? 0 : unit.back());  // then come empty groups
+    node.resize(prev.size(), node.empty() ? 0 : node.back());  // then come empty groups
     offsets.resize(prev.size() + 1, static_cast<int64_t>(prev.size()));
   }
 
   TouchedGroups groups() const {
-    return {unit.data(), order.data(), offsets.data(), static_cast<int64_t>(unit.size())};
+    return {node.data(), order.data(), offsets.data(), static_cast<int64_t>(node.size())};
   }
   bool empty(int64_t group) const { return offsets[group] == offsets[group + 1]; }
   bool invalid(int64_t group) const {
-    return !empty(group) && (prev[order[offsets[group]]] < 0 || prev[order[offsets[group]]] >= units);
+    return !empty(group) && (prev[order[offsets[group]]] < 0 || prev[order[offsets[group]]] >= nodes);
   }
-  // The group of a unit, or -1.
+  // The group of a node, or -1.
   int64_t group_of(int64_t wanted) const {
-    for (size_t group = 0; group < unit.size(); ++group) {
+    for (size_t group = 0; group < node.size(); ++group) {
       if (!empty(group) && prev[order[offsets[group]]] == wanted) return static_cast<int64_t>(group);
     }
     return -1;
@@ -126,7 +126,7 @@ struct Touched {
 
 // What is known of the row that a sample's prev names.
 struct Row {
-  std::vector<int64_t> slot_of;  // of each unit, -1 outside of the window
+  std::vector<int64_t> slot_of;  // of each node, -1 outside of the window
   int64_t outside;
   Real log_normalizer, error;
 };
@@ -134,12 +134,12 @@ struct Row {
 template <class T>
 Row row_of(const Problem<T>& problem, int64_t sample) {
   const Windows& windows = problem.windows;
-  Row row{std::vector<int64_t>(problem.units(), -1), problem.units(), 0, 0};
+  Row row{std::vector<int64_t>(problem.nodes(), -1), problem.nodes(), 0, 0};
   std::vector<T> taking_part;
   for (int64_t slot = 0; slot < windows.slots; ++slot) {
-    const int64_t unit = windows.unit_at(problem.prev[sample], slot);
-    if (unit < 0) continue;
-    row.slot_of[unit] = slot;
+    const int64_t node = windows.node_at(problem.prev[sample], slot);
+    if (node < 0) continue;
+    row.slot_of[node] = slot;
     --row.outside;
     taking_part.push_back(problem.row(sample)[slot]);
   }
@@ -169,8 +169,8 @@ struct ClosedForm {
   explicit ClosedForm(const Problem<T>& problem) {
     for (int64_t d = 0; d < problem.batch.dim; ++d) {
       Real largest = 0;
-      for (int64_t unit = 0; unit < problem.units(); ++unit) {
-        largest = std::max(largest, std::fabs(problem.code_at(unit, d)));
+      for (int64_t node = 0; node < problem.nodes(); ++node) {
+        largest = std::max(largest, std::fabs(problem.code_at(node, d)));
       }
       for (int64_t sample = 0; sample < problem.batch.rows; ++sample) {
         largest = std::max(largest, std::fabs(problem.z_at(sample, d)));
@@ -199,15 +199,15 @@ LocalTransition<T> inputs_of(const Problem<T>& problem, const std::vector<double
           touched.groups(),
           problem.windows.pattern(),
           rows,
-          problem.units(),
+          problem.nodes(),
           dim};
 }
 
 template <class T>
 std::vector<double> moments_of(const Problem<T>& problem) {
-  const int64_t units = problem.units(), dim = problem.batch.dim;
-  auto partial = poisoned<double>(moment_chunks(units) * 2 * dim), moments = poisoned<double>(2 * dim + 1);
-  run(CodebookMomentsArgs<T>{problem.codebook.data(), partial.data(), moments.data(), units, dim});
+  const int64_t nodes = problem.nodes(), dim = problem.batch.dim;
+  auto partial = poisoned<double>(moment_chunks(nodes) * 2 * dim), moments = poisoned<double>(2 * dim + 1);
+  run(CodebookMomentsArgs<T>{problem.codebook.data(), partial.data(), moments.data(), nodes, dim});
   return moments;
 }
 
@@ -215,9 +215,9 @@ template <class T>
 Saved<T> check_forward(Report& report, const Problem<T>& problem, const ClosedForm<T>& closed) {
   using C = Compute<T>;
   const auto [rows, dim] = problem.batch;
-  const int64_t units = problem.units();
+  const int64_t nodes = problem.nodes();
   const auto moments = moments_of(problem);
-  const Touched touched(problem.prev, units);
+  const Touched touched(problem.prev, nodes);
   auto log_prob = poisoned<C>(rows), expectation = poisoned<C>(rows);
   auto log_normalizer = poisoned<double>(rows), outside = poisoned<double>(rows);
   run(LocalTransitionLossesArgs<T>{inputs_of(problem, moments, touched), log_prob.data(), expectation.data(),
@@ -248,13 +248,13 @@ Saved<T> check_forward(Report& report, const Problem<T>& problem, const ClosedFo
                    where + ", log_prob");
     }
     Sum want;
-    for (int64_t unit = 0; unit < units; ++unit) {
-      const int64_t slot = row.slot_of[unit];
+    for (int64_t node = 0; node < nodes; ++node) {
+      const int64_t slot = row.slot_of[node];
       const Probability p = slot >= 0 ? probability_of(problem.row(n)[slot], row.log_normalizer, row.error) : q;
-      const Real distance = problem.distance(n, unit);
+      const Real distance = problem.distance(n, node);
       want.add_uncertain(p.value * distance, p.error * distance);
     }
-    want.add_uncertain(0, (q.value + q.error) * 4 * units * (units + dim + 8) * u64 * closed.square);
+    want.add_uncertain(0, (q.value + q.error) * 4 * nodes * (nodes + dim + 8) * u64 * closed.square);
     require_near(report, expectation[n], want, (dim + 8) * u64, where + ", expectation");
     require_near(report, log_normalizer[n], row.log_normalizer, row.error, where + ", log_normalizer");
     require_near(report, outside[n], q.value, q.error, where + ", outside");
@@ -271,12 +271,12 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
                     const Saved<T>& saved) {
   using C = Compute<T>;
   const auto [rows, dim] = problem.batch;
-  const int64_t units = problem.units(), columns = problem.windows.slots + 1;
+  const int64_t nodes = problem.nodes(), columns = problem.windows.slots + 1;
   const auto moments = moments_of(problem);
-  const Touched touched(problem.prev, units);
+  const Touched touched(problem.prev, nodes);
   const auto u = random_values<C>(random, rows), v = random_values<C>(random, rows);
-  std::vector<T> dense(units * columns, store<T>(0));
-  auto sparse = poisoned<T>(rows * columns), grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(units * dim);
+  std::vector<T> dense(nodes * columns, store<T>(0));
+  auto sparse = poisoned<T>(rows * columns), grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(nodes * dim);
   auto sums = poisoned<double>((rows + 1) * (dim + 1));
   LocalTransitionLossesBackwardArgs<T> args = {inputs_of(problem, moments, touched),
                                                u.data(),
@@ -300,8 +300,8 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
   run(args);
 
   const Real u64 = unit_roundoff<double>();
-  std::vector<Sum> want_logits(units * columns), want_codebook(units * dim);
-  std::vector<bool> spoilt(units, false);  // rows with a cur that is out of range
+  std::vector<Sum> want_logits(nodes * columns), want_codebook(nodes * dim);
+  std::vector<bool> spoilt(nodes, false);  // rows with a cur that is out of range
   for (int64_t n = 0; n < rows; ++n) {
     const std::string where = problem.what + ", row " + std::to_string(n);
     if (!problem.valid(problem.prev[n])) {
@@ -317,52 +317,52 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
     const Real gu = u[n], gv = v[n], expectation = saved.expectation[n];
     Sum& remainder = want_logits[prev * columns + columns - 1];
     std::vector<Sum> want_z(dim);
-    for (int64_t unit = 0; unit < units; ++unit) {
-      const int64_t slot = row.slot_of[unit];
+    for (int64_t node = 0; node < nodes; ++node) {
+      const int64_t slot = row.slot_of[node];
       const Probability p = slot >= 0 ? probability_of(problem.row(n)[slot], Real(saved.log_normalizer[n])) : q;
       Sum& logit = slot >= 0 ? want_logits[prev * columns + slot] : remainder;
-      const Real distance = problem.distance(n, unit);
-      if (unit == cur) logit.add(gu, 0);
+      const Real distance = problem.distance(n, node);
+      if (node == cur) logit.add(gu, 0);
       logit.add_uncertain(-gu * p.value, std::fabs(gu) * p.error);
       // A group's sums of v d and v expectation are taken before their difference.
       const Real parts = std::fabs(gv) * p.value * (distance + std::fabs(expectation));
       logit.add_uncertain(gv * p.value * (distance - expectation),
                           std::fabs(gv) * p.error * std::fabs(distance - expectation) + (rows + dim + 8) * u64 * parts);
       for (int64_t d = 0; d < dim; ++d) {
-        const Real term = 2 * gv * (problem.z_at(n, d) - problem.code_at(unit, d));
+        const Real term = 2 * gv * (problem.z_at(n, d) - problem.code_at(node, d));
         want_z[d].add_uncertain(term * p.value, std::fabs(term) * p.error);
-        want_codebook[unit * dim + d].add_uncertain(-term * p.value, std::fabs(term) * p.error);
+        want_codebook[node * dim + d].add_uncertain(-term * p.value, std::fabs(term) * p.error);
       }
     }
-    const Real share = q.value + q.error, operations = 4 * (units + dim + rows + 8) * u64;
+    const Real share = q.value + q.error, operations = 4 * (nodes + dim + rows + 8) * u64;
     if (row.outside > 0) {
       remainder.add_uncertain(
-          0, std::fabs(gv) * share * units * operations * closed.square + 2 * std::fabs(gu) * operations);
+          0, std::fabs(gv) * share * nodes * operations * closed.square + 2 * std::fabs(gu) * operations);
     }
     for (int64_t d = 0; d < dim; ++d) {
-      want_z[d].add_uncertain(0, 2 * std::fabs(gv) * share * units * operations * closed.size[d]);
+      want_z[d].add_uncertain(0, 2 * std::fabs(gv) * share * nodes * operations * closed.size[d]);
       require_near(report, grad_z[n * dim + d], want_z[d], 4 * u64, where + ", grad_z");
-      // Sums of (e - center) and (z - center) stand for sums of differences, with weights of any unit.
-      for (int64_t unit = 0; unit < units; ++unit) {
-        const int64_t slot = row.slot_of[unit];
+      // Sums of (e - center) and (z - center) stand for sums of differences, with weights of any node.
+      for (int64_t node = 0; node < nodes; ++node) {
+        const int64_t slot = row.slot_of[node];
         const Real p = slot >= 0 ? std::exp(Real(load(problem.row(n)[slot])) - saved.log_normalizer[n]) : 0;
         const Real rounding = slot >= 0 ? unit_roundoff<C>() * (p + share) + p * 8 * unit_roundoff<C>() : 0;
-        want_codebook[unit * dim + d].add_uncertain(
+        want_codebook[node * dim + d].add_uncertain(
             0, 2 * std::fabs(gv) * closed.size[d] * ((p + 2 * share) * operations + rounding));
       }
     }
   }
-  for (int64_t unit = 0; unit < units; ++unit) {
+  for (int64_t node = 0; node < nodes; ++node) {
     for (int64_t column = 0; column < columns; ++column) {
-      const std::string where = problem.what + ", gradient of logits of unit " + std::to_string(unit);
-      const Sum& want = want_logits[unit * columns + column];
-      const bool absent = column + 1 < columns && problem.windows.unit_at(unit, column) < 0;
-      const int64_t group = touched.group_of(unit);
-      for (const T* got : {&dense[unit * columns + column], group < 0 ? nullptr : &sparse[group * columns + column]}) {
+      const std::string where = problem.what + ", gradient of logits of node " + std::to_string(node);
+      const Sum& want = want_logits[node * columns + column];
+      const bool absent = column + 1 < columns && problem.windows.node_at(node, column) < 0;
+      const int64_t group = touched.group_of(node);
+      for (const T* got : {&dense[node * columns + column], group < 0 ? nullptr : &sparse[group * columns + column]}) {
         if (got == nullptr) continue;
-        if (spoilt[unit] && !absent && want.error(u64) > 0) {
+        if (spoilt[node] && !absent && want.error(u64) > 0) {
           report.require(std::isnan(load(*got)), where + ": expected NaN");
-        } else if (!spoilt[unit]) {
+        } else if (!spoilt[node]) {
           require_near(report, *got, want, 4 * u64, where);
         }
       }
@@ -392,14 +392,14 @@ int main(int argc, char** argv) {
       for (const Batch& batch : batches(size)) {
         for (const double scale : {1., 1000.}) {
           for (const bool invalid : {false, true}) {
-            const int64_t units = windows.units();
+            const int64_t nodes = windows.nodes();
             const Problem<T> problem = {windows,
                                         batch,
-                                        random_values<T>(random, units * (windows.slots + 1), scale),
+                                        random_values<T>(random, nodes * (windows.slots + 1), scale),
                                         random_values<T>(random, batch.rows * batch.dim),
-                                        random_values<T>(random, units * batch.dim),
-                                        random_index(random, batch.rows, units, invalid),
-                                        random_index(random, batch.rows, units, invalid),
+                                        random_values<T>(random, nodes * batch.dim),
+                                        random_index(random, batch.rows, nodes, invalid),
+                                        random_index(random, batch.rows, nodes, invalid),
                                         windows.name + ", rows " + std::to_string(batch.rows) + " dim " +
                                             std::to_string(batch.dim) + (invalid ? ", some invalid" : "")};
             const ClosedForm<T> closed(problem);

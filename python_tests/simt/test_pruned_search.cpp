@@ -17,11 +17,11 @@ using namespace somvae::test;
 namespace {
 
 struct MapShape {
-  int64_t rows, units, dim, rank;
+  int64_t rows, codes, dim, rank;
 };
 
 std::string describe(const MapShape& shape) {
-  return somvae::test::describe(Shape{shape.rows, shape.units, shape.dim}) + " rank " + std::to_string(shape.rank);
+  return somvae::test::describe(Shape{shape.rows, shape.codes, shape.dim}) + " rank " + std::to_string(shape.rank);
 }
 
 // Few codes, full and broken tiles and groups (256 codes), more groups than a panel holds (16) and than are compared
@@ -40,8 +40,8 @@ std::vector<MapShape> map_shapes(Size size) {
                          {30, 17000, 3, 2}});
   if (size == Size::kNormal) return all;
   for (const int64_t rows : {1, 7, 64, 333}) {
-    for (const int64_t units : {2, 31, 65, 1000, 5000}) {
-      for (const int64_t dim : {1, 16, 65, 257}) all.push_back({rows, units, dim, std::min<int64_t>(dim, 24)});
+    for (const int64_t codes : {2, 31, 65, 1000, 5000}) {
+      for (const int64_t dim : {1, 16, 65, 257}) all.push_back({rows, codes, dim, std::min<int64_t>(dim, 24)});
     }
   }
   all.push_back({3000, 2000, 20, 16});  // more rows than a batch
@@ -54,7 +54,7 @@ struct BuiltIndex {
   std::vector<int32_t> tiles, tile_of;
   std::vector<C> packed, mean, basis, projections, tile_boxes, group_boxes, tile_centers, group_centers;
   double basis_error = 0, code_error = 0;
-  int64_t units, dim, rank, tile_count;
+  int64_t codes, dim, rank, tile_count;
 
   MapIndex<C> view() const {
     return {tiles.data(),
@@ -70,7 +70,7 @@ struct BuiltIndex {
             basis_error,
             code_error,
             double(std::numeric_limits<C>::max()) / 64,
-            units,
+            codes,
             dim,
             rank,
             tile_count};
@@ -113,24 +113,24 @@ void fill_panels(int64_t count, int64_t rank, std::vector<C>* boxes, std::vector
 template <class T>
 BuiltIndex<Compute<T>> build(Random& random, const std::vector<T>& codebook, const MapShape& shape) {
   using C = Compute<T>;
-  const auto [rows, units, dim, rank] = shape;
+  const auto [rows, codes, dim, rank] = shape;
   const Real u = unit_roundoff<C>();
   BuiltIndex<C> index;
-  index.units = units;
+  index.codes = codes;
   index.dim = dim;
   index.rank = rank;
-  const int64_t group_codes = kTileCodes * kGroupTiles, groups = (units + group_codes - 1) / group_codes;
+  const int64_t group_codes = kTileCodes * kGroupTiles, groups = (codes + group_codes - 1) / group_codes;
   index.tile_count = groups * kGroupTiles;
   index.tiles.assign(index.tile_count * kTileCodes, -1);
-  for (int64_t unit = 0; unit < units; ++unit) {
-    index.tiles[unit] = int32_t(unit);
-    index.tile_of.push_back(int32_t(unit / kTileCodes));
+  for (int64_t code = 0; code < codes; ++code) {
+    index.tiles[code] = int32_t(code);
+    index.tile_of.push_back(int32_t(code / kTileCodes));
   }
 
   for (int64_t d = 0; d < dim; ++d) {
     Real sum = 0;
-    for (int64_t unit = 0; unit < units; ++unit) sum += load(codebook[unit * dim + d]);
-    index.mean.push_back(static_cast<C>(sum / units));
+    for (int64_t code = 0; code < codes; ++code) sum += load(codebook[code * dim + d]);
+    index.mean.push_back(static_cast<C>(sum / codes));
   }
   const std::vector<C> columns = reflection_columns<C>(random, dim, rank);
   Real defect = 0;
@@ -153,14 +153,14 @@ BuiltIndex<Compute<T>> build(Random& random, const std::vector<T>& codebook, con
   index.packed.assign(index.tile_count * dim * kTileCodes, C(NAN));
   index.projections.assign(index.tile_count * features * kTileCodes, C(NAN));
   std::vector<Real> y(dim), p(rank);
-  for (int64_t unit = 0; unit < units; ++unit) {
-    const int64_t tile = unit / kTileCodes, lane = unit % kTileCodes;
+  for (int64_t code = 0; code < codes; ++code) {
+    const int64_t tile = code / kTileCodes, lane = code % kTileCodes;
     C* const projection = index.projections.data() + tile * features * kTileCodes + lane;
     Real norm = 0, rest = 0, rounded = 0;
     for (int64_t d = 0; d < dim; ++d) {
-      const C code = load(codebook[unit * dim + d]);
-      index.packed[(tile * dim + d) * kTileCodes + lane] = code;
-      y[d] = Real(code) - Real(index.mean[d]);
+      const C feature = load(codebook[code * dim + d]);
+      index.packed[(tile * dim + d) * kTileCodes + lane] = feature;
+      y[d] = Real(feature) - Real(index.mean[d]);
       norm += y[d] * y[d];
     }
     for (int64_t j = 0; j < rank; ++j) {
@@ -185,9 +185,9 @@ BuiltIndex<Compute<T>> build(Random& random, const std::vector<T>& codebook, con
     std::vector<C> box(2 + 2 * rank);
     for (int64_t f = 0; f <= rank; ++f) {
       C lo = infinite, hi = -infinite;
-      for (int64_t unit = first; unit < std::min(last, units); ++unit) {
+      for (int64_t code = first; code < std::min(last, codes); ++code) {
         const C* const values =
-            index.projections.data() + unit / kTileCodes * features * kTileCodes + unit % kTileCodes;
+            index.projections.data() + code / kTileCodes * features * kTileCodes + code % kTileCodes;
         lo = std::min(lo, values[(f == 0 ? 0 : f + 1) * kTileCodes]);
         hi = std::max(hi, values[(f + 1) * kTileCodes]);
       }
@@ -212,15 +212,15 @@ struct Problem {
 // Codes along a curve, so that codes after each other are close, and rows near some of them.
 template <class T>
 Problem<T> smooth_problem(Random& random, const MapShape& shape, double scale = 1, double offset = 0) {
-  const auto [rows, units, dim, rank] = shape;
-  Problem<T> problem = {shape, std::vector<T>(rows * dim), std::vector<T>(units * dim)};
+  const auto [rows, codes, dim, rank] = shape;
+  Problem<T> problem = {shape, std::vector<T>(rows * dim), std::vector<T>(codes * dim)};
   const auto pace = random_values<double>(random, dim), phase = random_values<double>(random, dim);
   const auto noise = random_values<double>(random, rows * dim, 0.05);
-  const auto near = random_index(random, rows, units);
-  const auto curve = [&](int64_t unit, int64_t d) {
-    return std::sin(phase[d] + 4 * pace[d] * double(unit) / double(units));
+  const auto near = random_index(random, rows, codes);
+  const auto curve = [&](int64_t code, int64_t d) {
+    return std::sin(phase[d] + 4 * pace[d] * double(code) / double(codes));
   };
-  for (int64_t i = 0; i < units * dim; ++i) {
+  for (int64_t i = 0; i < codes * dim; ++i) {
     problem.codebook[i] = store<T>(scale * curve(i / dim, i % dim) + offset);
   }
   for (int64_t i = 0; i < rows * dim; ++i) {
@@ -231,22 +231,22 @@ Problem<T> smooth_problem(Random& random, const MapShape& shape, double scale = 
 
 template <class T>
 Problem<T> random_problem(Random& random, const MapShape& shape) {
-  return {shape, random_values<T>(random, shape.rows * shape.dim), random_values<T>(random, shape.units * shape.dim)};
+  return {shape, random_values<T>(random, shape.rows * shape.dim), random_values<T>(random, shape.codes * shape.dim)};
 }
 
 // Returns the multiply-adds of scores, as a share of those of all codes, without a hint.
 template <class T>
 double check(Report& report, Random& random, const Problem<T>& problem, int k, const std::string& what) {
   using C = Compute<T>;
-  const auto [rows, units, dim, rank] = problem.shape;
+  const auto [rows, codes, dim, rank] = problem.shape;
   auto distance = poisoned<C>(rows * k);
   auto winner = poisoned<int64_t>(rows * k);
-  run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), winner.data(), rows, units, dim, k});
+  run(BmuArgs<T>{problem.z.data(), problem.codebook.data(), distance.data(), winner.data(), rows, codes, dim, k});
 
   const BuiltIndex<C> index = build(random, problem.codebook, problem.shape);
   std::vector<int64_t> right(rows);
   for (int64_t row = 0; row < rows; ++row) right[row] = winner[row * k];
-  const auto wrong = random_index(random, rows, units);
+  const auto wrong = random_index(random, rows, codes);
   SearchWork work;
   for (const int64_t* hint : std::initializer_list<const int64_t*>{wrong.data(), right.data(), nullptr}) {
     auto found_distance = poisoned<C>(rows * k);
@@ -269,14 +269,14 @@ double check(Report& report, Random& random, const Problem<T>& problem, int k, c
                                             " at " + std::to_string(distance[i]));
     }
   }
-  return double(work.scored) / (double(rows) * double(units) * double(dim));
+  return double(work.scored) / (double(rows) * double(codes) * double(dim));
 }
 
 // Data on which a careless search goes wrong.
 template <class T>
 void check_special_data(Report& report, Random& random, const MapShape& shape, int k) {
   using C = Compute<T>;
-  const auto [rows, units, dim, rank] = shape;
+  const auto [rows, codes, dim, rank] = shape;
   Problem<T> ties = random_problem<T>(random, shape);
   for (std::vector<T>* values : {&ties.z, &ties.codebook}) {
     for (T& value : *values) value = store<T>(static_cast<double>(random() % 2));
@@ -284,35 +284,35 @@ void check_special_data(Report& report, Random& random, const MapShape& shape, i
   check(report, random, ties, k, "codes of zeros and ones, with many ties");
 
   Problem<T> equal = smooth_problem<T>(random, shape);
-  for (int64_t i = 0; i < units * dim; ++i) equal.codebook[i] = equal.codebook[i % dim];
+  for (int64_t i = 0; i < codes * dim; ++i) equal.codebook[i] = equal.codebook[i % dim];
   check(report, random, equal, k, "all codes equal");
 
   Problem<T> thrice = smooth_problem<T>(random, shape);
-  for (int64_t i = 0; i < units * dim; ++i) thrice.codebook[i] = thrice.codebook[i % ((units / 3 + 1) * dim)];
+  for (int64_t i = 0; i < codes * dim; ++i) thrice.codebook[i] = thrice.codebook[i % ((codes / 3 + 1) * dim)];
   check(report, random, thrice, k, "every code thrice");
 
   // About every row a sphere of codes, whose radii differ by a few units in the last place.
   Problem<T> sphere = random_problem<T>(random, shape);
   const double ulp = double(2 * unit_roundoff<T>());
-  const auto radius = random_values<double>(random, units, 4 * ulp);
-  for (int64_t unit = 0; unit < units; ++unit) {
+  const auto radius = random_values<double>(random, codes, 4 * ulp);
+  for (int64_t code = 0; code < codes; ++code) {
     double norm = 0;
-    for (int64_t d = 0; d < dim; ++d) norm += std::pow(load(sphere.codebook[unit * dim + d]), 2);
+    for (int64_t d = 0; d < dim; ++d) norm += std::pow(load(sphere.codebook[code * dim + d]), 2);
     for (int64_t d = 0; d < dim; ++d) {
-      T& value = sphere.codebook[unit * dim + d];
-      value = store<T>(0.3 + (1 + radius[unit]) * load(value) / std::sqrt(norm));
+      T& value = sphere.codebook[code * dim + d];
+      value = store<T>(0.3 + (1 + radius[code]) * load(value) / std::sqrt(norm));
     }
   }
   for (T& value : sphere.z) value = store<T>(0.3 + 4 * ulp * load(value));
   check(report, random, sphere, k, "codes at nearly the same distance");
 
-  Problem<T> codes = smooth_problem<T>(random, shape);
-  for (int64_t i = 0; i < rows * dim; ++i) codes.z[i] = codes.codebook[i % (units * dim)];
-  check(report, random, codes, k, "rows equal to codes");
+  Problem<T> coincident = smooth_problem<T>(random, shape);
+  for (int64_t i = 0; i < rows * dim; ++i) coincident.z[i] = coincident.codebook[i % (codes * dim)];
+  check(report, random, coincident, k, "rows equal to codes");
 
   check(report, random, smooth_problem<T>(random, shape, 1, 1e4), k, "data and codes near 10000");
   Problem<T> dwarfed = smooth_problem<T>(random, shape);
-  for (int64_t i = 0; i < units * dim; i += dim) dwarfed.codebook[i] = store<T>(0);
+  for (int64_t i = 0; i < codes * dim; i += dim) dwarfed.codebook[i] = store<T>(0);
   for (int64_t i = 0; i < rows * dim; i += dim) dwarfed.z[i] = store<T>(3e4);
   check(report, random, dwarfed, k, "a feature that dwarfs the others");
   for (const double scale : {1e-25, 1e-20, 1e15}) {
@@ -337,7 +337,7 @@ int main(int argc, char** argv) {
       const std::string name = "cpu, pruned search, " + std::string(dtype_name<T>()) + ", k = " + std::to_string(k);
       report.group(name + ", smooth and random maps");
       for (const MapShape& shape : map_shapes(size)) {
-        if (shape.units < k) continue;
+        if (shape.codes < k) continue;
         check(report, random, smooth_problem<T>(random, shape), k, "smooth, " + describe(shape));
         check(report, random, random_problem<T>(random, shape), k, "random, " + describe(shape));
       }

@@ -17,13 +17,13 @@ struct Problem {
   std::vector<int64_t> index;
   std::string what;
 
-  bool valid(int64_t row) const { return index[row] >= 0 && index[row] < grid.units; }
+  bool valid(int64_t row) const { return index[row] >= 0 && index[row] < grid.nodes; }
   // Of the winner (slot 0) or a neighbour; -1 if there is none.
-  int64_t unit(int64_t row, int64_t slot) const {
+  int64_t node(int64_t row, int64_t slot) const {
     return slot == 0 ? index[row] : grid.table[index[row] * grid.slots + slot - 1];
   }
-  Real difference(int64_t row, int64_t unit, int64_t d) const {
-    return Real(load(z[row * dim + d])) - (unit < 0 ? 0 : Real(load(codebook[unit * dim + d])));
+  Real difference(int64_t row, int64_t node, int64_t d) const {
+    return Real(load(z[row * dim + d])) - (node < 0 ? 0 : Real(load(codebook[node * dim + d])));
   }
 };
 
@@ -38,7 +38,7 @@ void check_forward(Report& report, const Problem<T>& problem, bool mask_border) 
                          problem.index.data(), grid.table.data(),
                          quantized.data(),     commitment.data(),
                          som.data(),           problem.rows,
-                         grid.units,           grid.slots,
+                         grid.nodes,           grid.slots,
                          problem.dim,          mask_border};
   run(args);
   args.quantized = nullptr;
@@ -63,10 +63,10 @@ void check_forward(Report& report, const Problem<T>& problem, bool mask_border) 
     report.require(commitment_alone[row] == commitment[row] && som_alone[row] == som[row], where + ": alone differs");
     Sum want_commitment, want_som;
     for (int64_t slot = 0; slot <= grid.slots; ++slot) {
-      const int64_t unit = problem.unit(row, slot);
-      if (unit < 0 && mask_border) continue;
+      const int64_t node = problem.node(row, slot);
+      if (node < 0 && mask_border) continue;
       for (int64_t d = 0; d < problem.dim; ++d) {
-        const Real difference = problem.difference(row, unit, d);
+        const Real difference = problem.difference(row, node, d);
         want_som.add(difference * difference, 3 * u);  // the difference, twice, and the square
         if (slot == 0) want_commitment.add(difference * difference, 3 * u);
       }
@@ -93,8 +93,8 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
   const auto grad_quantized = random_values<T>(random, problem.rows * problem.dim);
   const auto grad_commitment = random_values<C>(random, problem.rows);
   const auto grad_som = random_values<C>(random, problem.rows);
-  const Groups groups = group_by(problem.index, grid.units);
-  auto grad_z = poisoned<T>(problem.rows * problem.dim), grad_codebook = poisoned<T>(grid.units * problem.dim);
+  const Groups groups = group_by(problem.index, grid.nodes);
+  auto grad_z = poisoned<T>(problem.rows * problem.dim), grad_codebook = poisoned<T>(grid.nodes * problem.dim);
   auto only_z = grad_z, only_codebook = grad_codebook;
   SomHeadBackwardArgs<T> args = {incoming.quantized ? grad_quantized.data() : nullptr,
                                  incoming.commitment ? grad_commitment.data() : nullptr,
@@ -108,7 +108,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
                                  grad_z.data(),
                                  grad_codebook.data(),
                                  problem.rows,
-                                 grid.units,
+                                 grid.nodes,
                                  grid.slots,
                                  problem.dim,
                                  incoming.straight_through};
@@ -122,7 +122,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
 
   const Real u = unit_roundoff<C>();
   const std::string what = problem.what + incoming.name();
-  std::vector<Sum> want(grid.units * problem.dim);
+  std::vector<Sum> want(grid.nodes * problem.dim);
   for (int64_t row = 0; row < problem.rows; ++row) {
     for (int64_t d = 0; d < problem.dim; ++d) {
       const int64_t at = row * problem.dim + d;
@@ -142,13 +142,13 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
       if (valid) require_near(report, grad_z[at], want_z, u, where);
       if (!problem.valid(row)) continue;
       for (int64_t slot = 0; slot <= grid.slots; ++slot) {
-        const int64_t unit = problem.unit(row, slot);
-        if (unit < 0) continue;
+        const int64_t node = problem.node(row, slot);
+        if (node < 0) continue;
         // Kernels may add the winner's two weights first: each part then carries the roundings of sum and product.
-        const Real difference = problem.difference(row, unit, d);
-        want[unit * problem.dim + d].add(-som * difference, 3 * u);
-        if (slot == 0) want[unit * problem.dim + d].add(-commitment * difference, 3 * u);
-        if (slot == 0 && !incoming.straight_through) want[unit * problem.dim + d].add(quantized, 0);
+        const Real difference = problem.difference(row, node, d);
+        want[node * problem.dim + d].add(-som * difference, 3 * u);
+        if (slot == 0) want[node * problem.dim + d].add(-commitment * difference, 3 * u);
+        if (slot == 0 && !incoming.straight_through) want[node * problem.dim + d].add(quantized, 0);
       }
     }
   }
@@ -185,9 +185,9 @@ int main(int argc, char** argv) {
                                       rows,
                                       dim,
                                       random_values<T>(random, rows * dim),
-                                      random_values<T>(random, grid.units * dim),
-                                      random_index(random, rows, grid.units, invalid),
-                                      grid.name + ", " + describe({rows, grid.units, dim})};
+                                      random_values<T>(random, grid.nodes * dim),
+                                      random_index(random, rows, grid.nodes, invalid),
+                                      grid.name + ", " + describe({rows, grid.nodes, dim})};
           check_forward(report, problem, false);
           check_forward(report, problem, true);
           check_backward(report, random, problem, incoming[0]);

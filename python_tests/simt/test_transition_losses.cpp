@@ -20,13 +20,13 @@ struct Problem {
   std::vector<int64_t> prev, cur;
   std::string what;
 
-  bool in_range(int64_t index) const { return index >= 0 && index < shape.units; }
-  const T* logits_of(int64_t row) const { return logits.data() + prev[row] * shape.units; }
+  bool in_range(int64_t index) const { return index >= 0 && index < shape.codes; }
+  const T* logits_of(int64_t row) const { return logits.data() + prev[row] * shape.codes; }
   Real row(int64_t n, int64_t d) const { return load(z[n * shape.dim + d]); }
-  Real code(int64_t unit, int64_t d) const { return load(codebook[unit * shape.dim + d]); }
-  Real distance(int64_t n, int64_t unit) const {
+  Real code(int64_t node, int64_t d) const { return load(codebook[node * shape.dim + d]); }
+  Real distance(int64_t n, int64_t node) const {
     Real sum = 0;
-    for (int64_t d = 0; d < shape.dim; ++d) sum += (row(n, d) - code(unit, d)) * (row(n, d) - code(unit, d));
+    for (int64_t d = 0; d < shape.dim; ++d) sum += (row(n, d) - code(node, d)) * (row(n, d) - code(node, d));
     return sum;
   }
   // Of a distance: the difference (twice), the square, the additions.
@@ -37,11 +37,11 @@ struct Problem {
 template <class T>
 Problem<T> random_problem(Random& random, const Shape& shape, double scale, double offset, int64_t distinct) {
   Problem<T> problem = {shape,
-                        random_logits<T>(random, shape.units, scale),
+                        random_logits<T>(random, shape.codes, scale),
                         random_values<T>(random, shape.rows * shape.dim),
-                        random_values<T>(random, shape.units * shape.dim),
-                        random_index(random, shape.rows, std::min(distinct, shape.units)),
-                        random_index(random, shape.rows, shape.units),
+                        random_values<T>(random, shape.codes * shape.dim),
+                        random_index(random, shape.rows, std::min(distinct, shape.codes)),
+                        random_index(random, shape.rows, shape.codes),
                         describe(shape) + ", logits of " + std::to_string(static_cast<int>(scale)) + ", offset " +
                             std::to_string(static_cast<int>(offset))};
   for (auto* values : {&problem.z, &problem.codebook}) {
@@ -60,13 +60,13 @@ struct Saved {
 template <class T>
 Saved<T> check_forward(Report& report, const Problem<T>& problem) {
   using C = Compute<T>;
-  const auto [rows, units, dim] = problem.shape;
+  const auto [rows, nodes, dim] = problem.shape;
   auto log_prob = poisoned<C>(rows), expectation = poisoned<C>(rows);
   auto log_normalizer = poisoned<double>(rows);
-  const Touched touched(problem.prev, units);
+  const Touched touched(problem.prev, nodes);
   run(TransitionLossesArgs<T>{problem.logits.data(), problem.prev.data(), problem.cur.data(), problem.z.data(),
                               problem.codebook.data(), touched.order.data(), log_prob.data(), expectation.data(),
-                              log_normalizer.data(), rows, units, dim});
+                              log_normalizer.data(), rows, nodes, dim});
 
   const Real u64 = unit_roundoff<double>();
   Saved<T> saved = {std::vector<C>(rows, C(NAN)), std::vector<double>(rows, NAN)};
@@ -78,7 +78,7 @@ Saved<T> check_forward(Report& report, const Problem<T>& problem) {
       report.require(std::isnan(log_prob[row]), where + ", log_prob: expected NaN");
       continue;
     }
-    const LogSumExp normalizer(problem.logits_of(row), units);
+    const LogSumExp normalizer(problem.logits_of(row), nodes);
     require_near(report, log_normalizer[row], normalizer.value, normalizer.error, where + ", log_normalizer");
     if (problem.in_range(problem.cur[row])) {
       const Real want = Real(load(problem.logits_of(row)[problem.cur[row]])) - normalizer.value;
@@ -88,10 +88,10 @@ Saved<T> check_forward(Report& report, const Problem<T>& problem) {
     }
 
     Sum want;
-    for (int64_t unit = 0; unit < units; ++unit) {
-      const T logit = problem.logits_of(row)[unit];
+    for (int64_t node = 0; node < nodes; ++node) {
+      const T logit = problem.logits_of(row)[node];
       const Probability p = probability_of(logit, normalizer.value, normalizer.error);
-      const Real distance = problem.distance(row, unit);
+      const Real distance = problem.distance(row, node);
       const Real relative = p.value == 0 ? 0 : normalizer.term_error(logit) + problem.distance_error();
       want.add_uncertain(p.value * distance, (p.error + p.value * relative) * distance);
     }
@@ -105,12 +105,12 @@ Saved<T> check_forward(Report& report, const Problem<T>& problem) {
 template <class T>
 void check_backward(Report& report, Random& random, const Problem<T>& problem, const Saved<T>& saved) {
   using C = Compute<T>;
-  const auto [rows, units, dim] = problem.shape;
+  const auto [rows, nodes, dim] = problem.shape;
   const auto grad_log_prob = random_values<C>(random, rows), grad_expectation = random_values<C>(random, rows);
-  const Touched touched(problem.prev, units);
-  std::vector<T> dense(units * units, store<T>(0));
-  auto sparse = unwritten_rows<T>(touched, units);
-  auto grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(units * dim);
+  const Touched touched(problem.prev, nodes);
+  std::vector<T> dense(nodes * nodes, store<T>(0));
+  auto sparse = unwritten_rows<T>(touched, nodes);
+  auto grad_z = poisoned<T>(rows * dim), grad_codebook = poisoned<T>(nodes * dim);
   TransitionLossesBackwardArgs<T> args = {grad_log_prob.data(),
                                           grad_expectation.data(),
                                           problem.logits.data(),
@@ -125,7 +125,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
                                           nullptr,
                                           nullptr,
                                           rows,
-                                          units,
+                                          nodes,
                                           dim,
                                           /*sparse=*/false};
   run(args);  // each gradient with another, or alone
@@ -140,14 +140,14 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
 
   const Real u = unit_roundoff<C>(), u64 = unit_roundoff<double>();
   std::vector<Real> center(dim, 0);
-  for (int64_t unit = 0; unit < units; ++unit) {
-    for (int64_t d = 0; d < dim; ++d) center[d] += problem.code(unit, d) / units;
+  for (int64_t node = 0; node < nodes; ++node) {
+    for (int64_t d = 0; d < dim; ++d) center[d] += problem.code(node, d) / nodes;
   }
   // Roundings of a sum of products, term by term: the factor from which the mean was subtracted, the product, the
   // additions; then those in double.
   const auto products = [&](int64_t terms) { return (std::min(terms, kProducts) + 2) * u + (terms + 4) * u64; };
 
-  std::vector<Sum> want_logits(units * units), want_codebook(units * dim);
+  std::vector<Sum> want_logits(nodes * nodes), want_codebook(nodes * dim);
   for (int64_t row = 0; row < rows; ++row) {
     const std::string where = problem.what + ", row " + std::to_string(row);
     if (!problem.in_range(problem.prev[row])) {
@@ -158,13 +158,13 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
     }
     const Real gl = grad_log_prob[row], ge = grad_expectation[row], expectation = saved.expectation[row];
     std::vector<Sum> want_z(dim);
-    for (int64_t unit = 0; unit < units; ++unit) {
-      Sum& of_logit = want_logits[problem.prev[row] * units + unit];
+    for (int64_t node = 0; node < nodes; ++node) {
+      Sum& of_logit = want_logits[problem.prev[row] * nodes + node];
       const Real log_normalizer = saved.log_normalizer[row];
       const Probability p =
-          probability_of(problem.logits_of(row)[unit], log_normalizer, u64 * std::fabs(log_normalizer));
+          probability_of(problem.logits_of(row)[node], log_normalizer, u64 * std::fabs(log_normalizer));
       if (problem.in_range(problem.cur[row])) {
-        const Real hit = unit == problem.cur[row], distance = problem.distance(row, unit);
+        const Real hit = node == problem.cur[row], distance = problem.distance(row, node);
         const Real weight = ge * (distance - expectation) - gl;
         // In double: the products of the gradients, their sums over the group's rows, the product with p.
         const Real sizes = std::fabs(ge) * (distance + std::fabs(expectation)) + std::fabs(gl);
@@ -176,13 +176,13 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
         of_logit.add(NAN, 0);
       }
       for (int64_t d = 0; d < dim; ++d) {
-        const Real difference = problem.row(row, d) - problem.code(unit, d), term = 2 * ge * p.value * difference;
+        const Real difference = problem.row(row, d) - problem.code(node, d), term = 2 * ge * p.value * difference;
         const Real of_row = std::fabs(problem.row(row, d) - center[d]);
-        const Real of_code = std::fabs(problem.code(unit, d) - center[d]);
+        const Real of_code = std::fabs(problem.code(node, d) - center[d]);
         const Real factor = 2 * std::fabs(ge);
         want_z[d].add_uncertain(term, factor * (p.error * (of_code + std::fabs(difference)) +
-                                                p.value * (products(units) * of_code + 4 * u64 * of_row)));
-        want_codebook[unit * dim + d].add_uncertain(
+                                                p.value * (products(nodes) * of_code + 4 * u64 * of_row)));
+        want_codebook[node * dim + d].add_uncertain(
             -term, factor * (p.error * std::fabs(difference) +
                              p.value * (products(rows) * of_row + (rows + 4) * u64 * of_code)));
       }
@@ -191,7 +191,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
       require_near(report, grad_z[row * dim + d], want_z[d], u64, where + ", grad_z");
     }
   }
-  check_gradient_of_logits(report, dense, sparse, want_logits, touched, problem.prev, units, problem.what);
+  check_gradient_of_logits(report, dense, sparse, want_logits, touched, problem.prev, nodes, problem.what);
   for (size_t i = 0; i < want_codebook.size(); ++i) {
     require_near(report, grad_codebook[i], want_codebook[i], u64,
                  problem.what + ", grad_codebook[" + std::to_string(i) + "]");
@@ -215,15 +215,15 @@ int main(int argc, char** argv) {
       check_backward(report, random, problem, saved);
     };
     for (const Shape& shape : all) {
-      check(random_problem<T>(random, shape, 1, 0, shape.units));
+      check(random_problem<T>(random, shape, 1, 0, shape.codes));
       check(random_problem<T>(random, shape, 1000, 0, 1));
       check(random_problem<T>(random, shape, 1, 1000, 3));
-      auto problem = random_problem<T>(random, shape, 1, 0, shape.units);
-      problem.prev = random_index(random, shape.rows, shape.units, true);
+      auto problem = random_problem<T>(random, shape, 1, 0, shape.codes);
+      problem.prev = random_index(random, shape.rows, shape.codes, true);
       problem.what += ", some prev invalid";
       check(problem);
-      problem = random_problem<T>(random, shape, 1, 0, shape.units);
-      problem.cur = random_index(random, shape.rows, shape.units, true);
+      problem = random_problem<T>(random, shape, 1, 0, shape.codes);
+      problem.cur = random_index(random, shape.rows, shape.codes, true);
       problem.what += ", some cur invalid";
       check(problem);
     }

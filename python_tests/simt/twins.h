@@ -161,7 +161,7 @@ void run(const LocalTransitionLossesArgs<T>& args) {
 }
 template <class T>
 void run(const LocalTransitionLossesBackwardArgs<T>& args) {
-  std::vector<int64_t> group_of(args.in.units, -1);
+  std::vector<int64_t> group_of(args.in.nodes, -1);
   local_transition_losses_backward_cuda(args, group_of.data(), nullptr);
 }
 template <class T>
@@ -184,16 +184,16 @@ void in_two_ranges(int64_t count, Range range) {
 }
 
 template <class T>
-std::vector<Compute<T> > packed_codebook(const T* codebook, int64_t units, int64_t dim) {
-  const int64_t panels = panel_count(units);
+std::vector<Compute<T> > packed_codebook(const T* codebook, int64_t codes, int64_t dim) {
+  const int64_t panels = panel_count(codes);
   std::vector<Compute<T> > packed(panels * kPanelCodes * dim);
-  in_two_ranges(panels, [&](int64_t a, int64_t b) { pack_panels_cpu(codebook, units, dim, packed.data(), a, b); });
+  in_two_ranges(panels, [&](int64_t a, int64_t b) { pack_panels_cpu(codebook, codes, dim, packed.data(), a, b); });
   return packed;
 }
 
 template <class T>
 void run(const BmuArgs<T>& args) {
-  const int64_t panels = panel_count(args.units), entries = args.rows * args.k;
+  const int64_t panels = panel_count(args.codes), entries = args.rows * args.k;
   std::vector<double> score(2 * entries);
   std::vector<int64_t> index(2 * entries);
   BmuArgs<T> share = args;
@@ -221,7 +221,7 @@ template <class T>
 void run(const BmuBackwardArgs<T>& args) {
   if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { bmu_backward_z_cpu(args, a, b); });
   if (args.grad_codebook) {
-    in_two_ranges(args.units, [&](int64_t a, int64_t b) { bmu_backward_codebook_cpu(args, a, b); });
+    in_two_ranges(args.codes, [&](int64_t a, int64_t b) { bmu_backward_codebook_cpu(args, a, b); });
   }
 }
 template <class T>
@@ -245,7 +245,7 @@ void run(const SomGatherArgs<T>& args) {
 }
 template <class T>
 void run(const SomGatherBackwardArgs<T>& args) {
-  in_two_ranges(args.units, [&](int64_t a, int64_t b) { som_gather_backward_cpu(args, a, b); });
+  in_two_ranges(args.nodes, [&](int64_t a, int64_t b) { som_gather_backward_cpu(args, a, b); });
 }
 template <class T>
 void run(const SomHeadArgs<T>& args) {
@@ -255,8 +255,8 @@ template <class T>
 void run(const SomHeadBackwardArgs<T>& args) {
   if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_head_backward_z_cpu(args, a, b); });
   if (args.grad_codebook) {
-    memset(args.grad_codebook, 0, args.units * args.dim * sizeof(T));
-    const std::vector<int64_t> moved = moved_units(args);
+    memset(args.grad_codebook, 0, args.nodes * args.dim * sizeof(T));
+    const std::vector<int64_t> moved = moved_nodes(args);
     in_two_ranges(moved.size(),
                   [&](int64_t a, int64_t b) { som_head_backward_codebook_cpu(args, moved.data(), a, b); });
   }
@@ -288,13 +288,13 @@ void run(const TransitionLogProbBackwardArgs<T>& args) {
 }
 template <class T>
 void run(const TransitionLossesArgs<T>& args) {
-  const auto packed = packed_codebook(args.codebook, args.units, args.dim);
+  const auto packed = packed_codebook(args.codebook, args.nodes, args.dim);
   in_two_ranges(args.rows, [&](int64_t a, int64_t b) { transition_losses_cpu(args, packed.data(), a, b); });
 }
 template <class T>
 void run(const TransitionLossesBackwardArgs<T>& args) {
   const int64_t groups = args.groups.count, pitch = (args.dim + kPanelCodes - 1) / kPanelCodes * kPanelCodes;
-  const int64_t chunks = (args.units + kChunkStep - 1) / kChunkStep;
+  const int64_t chunks = (args.nodes + kChunkStep - 1) / kChunkStep;
   std::vector<double> center(args.dim, NAN), weight(groups, NAN), mean(args.grad_z ? chunks * groups * pitch : 0, NAN);
   std::vector<Compute<T> > pull(groups * pitch, NAN);
   const TransitionBackwardWorkspace<Compute<T> > workspace{center.data(), pull.data(), weight.data(),
@@ -309,7 +309,7 @@ void run(const TransitionLossesBackwardArgs<T>& args) {
 template <class T>
 void run(const CodebookMomentsArgs<T>& args) {
   codebook_center_cpu(args);
-  in_two_ranges(moment_chunks(args.units), [&](int64_t a, int64_t b) { codebook_moments_cpu(args, a, b); });
+  in_two_ranges(moment_chunks(args.codes), [&](int64_t a, int64_t b) { codebook_moments_cpu(args, a, b); });
   codebook_moments_join_cpu(args);
 }
 template <class T>
@@ -326,15 +326,15 @@ void run(const LocalTransitionLossesBackwardArgs<T>& args) {
                 [&](int64_t a, int64_t b) { local_transition_losses_backward_groups_cpu(args, pull, a, b); });
   if (!args.grad_codebook) return;
   local_transition_losses_backward_join_cpu(args);
-  for (int64_t unit = 0; unit < args.in.units; ++unit) {
+  for (int64_t wanted = 0; wanted < args.in.nodes; ++wanted) {
     for (int64_t place = 0; place < places; ++place) {
-      if (node[place] == unit) order.push_back(place);
+      if (node[place] == wanted) order.push_back(place);
     }
     begin.push_back(static_cast<int64_t>(order.size()));
   }
   pull.order = order.data();
   pull.begin = begin.data();
-  in_two_ranges(args.in.units,
+  in_two_ranges(args.in.nodes,
                 [&](int64_t a, int64_t b) { local_transition_losses_backward_codebook_cpu(args, pull, a, b); });
 }
 template <class T>

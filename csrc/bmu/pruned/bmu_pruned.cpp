@@ -37,7 +37,7 @@ enum Part {
 
 // Sizes and types are checked, so that nothing outside the tensors is read; what they hold is trusted.
 template <class C>
-MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t units, int64_t dim) {
+MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t codes, int64_t dim) {
   if (parts.size() != kParts) {
     check.fail("index_parts", "be the " + std::to_string(kParts) + " tensors of a BMUIndex",
                std::to_string(parts.size()));
@@ -51,7 +51,7 @@ MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t
   constexpr at::ScalarType floating = std::is_same_v<C, double> ? at::kDouble : at::kFloat;
   const bool fits =
       groups > 0 && rank > 0 && rank <= kLargestRank && holds(kTiles, at::kInt, groups * kGroupTiles * kTileCodes) &&
-      holds(kTileOf, at::kInt, units) && holds(kPacked, floating, tiles * dim * kTileCodes) &&
+      holds(kTileOf, at::kInt, codes) && holds(kPacked, floating, tiles * dim * kTileCodes) &&
       holds(kMean, floating, dim) && holds(kBasis, floating, panel_count(rank) * kPanelCodes * dim) &&
       holds(kProjections, floating, tiles * (2 + rank) * kTileCodes) &&
       holds(kTileBoxes, floating, groups * (2 + 2 * rank) * kGroupTiles) &&
@@ -73,7 +73,7 @@ MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t
           errors[0],
           errors[1],
           errors[2],
-          units,
+          codes,
           dim,
           rank,
           tiles};
@@ -115,7 +115,7 @@ std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& cod
                                    at::in_parallel_region() ? 1 : at::get_num_threads()};
     std::mutex adding;
     SearchWork total;
-    parallel(args.rows, kTiledPair * args.map.units * args.map.dim / 4, [&](int64_t first, int64_t last) {
+    parallel(args.rows, kTiledPair * args.map.codes * args.map.dim / 4, [&](int64_t first, int64_t last) {
       const SearchWork part = pruned_search_cpu(args, first, last);
       const std::lock_guard<std::mutex> lock(adding);
       total.projected += part.projected;

@@ -41,7 +41,7 @@ constexpr int kGroupTiles = 16;  // of a group: their boxes fill a panel
 template <class C>
 struct MapIndex {
   const int32_t* tiles;    // [tile_count, 16] codes of each tile, -1: none
-  const int32_t* tile_of;  // [units] the tile of each code
+  const int32_t* tile_of;  // [codes] the tile of each code
   const C* packed;         // [tile_count, dim, 16] codes; missing ones are NaN, here and below
   const C* mean;           // [dim]
   const C* basis;          // [panels of rank, dim, 16] columns of V, missing ones are zero
@@ -53,7 +53,7 @@ struct MapIndex {
   double basis_error;      // n = |V'V - I|
   double code_error;       // largest d of a code
   double largest_norm;     // above which |x|^2 might overflow
-  int64_t units, dim, rank, tile_count;
+  int64_t codes, dim, rank, tile_count;
 };
 
 // What a search did, in multiply-adds.
@@ -64,9 +64,9 @@ struct SearchWork {
 template <class T>
 struct PrunedSearchArgs {
   MapIndex<Compute<T>> map;
-  const T* codebook;     // [units, dim] what the map was made of
+  const T* codebook;     // [codes, dim] what the map was made of
   const T* z;            // [rows, dim]
-  const int64_t* hint;   // [rows] codes that are likely to be near, in [0, units); or null
+  const int64_t* hint;   // [rows] codes that are likely to be near, in [0, codes); or null
   Compute<T>* distance;  // [rows, k] out
   int64_t* index;        // [rows, k] out
   int64_t rows;

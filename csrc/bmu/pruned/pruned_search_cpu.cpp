@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "bmu/best_units.h"
+#include "bmu/best_codes.h"
 #include "bmu/exact_scores.h"
 #include "bmu/pruned/map_index.h"
 #include "bmu/score_limit.h"

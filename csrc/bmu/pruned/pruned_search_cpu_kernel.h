@@ -23,7 +23,7 @@
 #include "bmu/pruned/map_bounds.h"
 #include "bmu/pruned/near_tiles.h"
 
-// Rows whose best units are looked for together.
+// Rows whose best codes are looked for together.
 template <class T, int k>
 class Batch {
   using C = Compute<T>;
@@ -195,8 +195,8 @@ class Batch {
     for (int v = 0; v < kPanelVectors<C>; ++v) {
       for (unsigned bits = lane_bits(score[v] <= candidates.limit); bits != 0; bits &= bits - 1) {
         const int l = __builtin_ctz(bits);
-        const int32_t unit = map_.tiles[tile * kTileCodes + v * lanes + l];
-        if (in_range(unit, map_.units)) candidates.add(unit, score[v][l]);
+        const int32_t code = map_.tiles[tile * kTileCodes + v * lanes + l];
+        if (in_range(code, map_.codes)) candidates.add(code, score[v][l]);
       }
     }
     RowState<C>& state = state_[row];
@@ -204,10 +204,10 @@ class Batch {
   }
 
   void finish() {
-    const SearchedCodes<T> codes = {args_.codebook, map_.units, map_.dim, 0, panel_count(map_.units)};
+    const SearchedCodes<T> codes = {args_.codebook, map_.codes, map_.dim, 0, panel_count(map_.codes)};
     decide<k>(
         codes, candidates_.data, count_, [&](int64_t i) { return args_.z + (first_row_ + rows_[i]) * map_.dim; },
-        [&](int64_t i, const BestUnits<double, int64_t, k>& best) {
+        [&](int64_t i, const BestCodes<double, int64_t, k>& best) {
           for (int n = 0; n < k; ++n) {
             args_.distance[(first_row_ + rows_[i]) * k + n] = static_cast<C>(best.score[n]);
             args_.index[(first_row_ + rows_[i]) * k + n] = best.index[n];

@@ -1,4 +1,4 @@
-// The best unit, or the best two, seen so far. One rule of comparison for all twins.
+// The best code, or the best two, seen so far. One rule of comparison for all twins.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -14,7 +14,7 @@ SOMVAE_HOST_DEVICE inline bool better(C score, I index, C other, I other_index) 
 }
 
 template <class C, class I, int k>
-struct BestUnits {
+struct BestCodes {
   C score[k];
   I index[k];
 

@@ -45,7 +45,7 @@ from som_training import CENTRES, blobs
 from torch import Tensor
 
 from somvae_ext import Grid
-from somvae_ext.som import Metric, WinnerSearch, initial_codebook, node_sums, pull, value_at
+from somvae_ext.som import Metric, WinnerSearch, initial_codebook, node_sums, schedule_value, update_codebook
 
 TILE = 64  # consecutive codes
 TILE_OF_DIFFERENCES = 128
@@ -275,10 +275,10 @@ def training(x: Tensor, side: int, epochs: int = EPOCHS, sigma_final: float = SI
     codebook, winners = initial_codebook(x[:FIRST_ROWS], grid, "pca"), None
     yield Trained(0, None, codebook)
     for epoch in range(epochs):
-        winners = WinnerSearch(codebook, grid, Metric()).find(x, hint=winners).index
+        winners = WinnerSearch(codebook, grid, Metric()).search(x, hint=winners).index
         total, count = node_sums(x, winners, grid.num_nodes)
-        sigma = value_at("exponential", epoch, epochs, side / 4, sigma_final)
-        codebook = pull(codebook, total, count, grid, "gaussian", sigma)
+        sigma = schedule_value("exponential", epoch, epochs, side / 4, sigma_final)
+        codebook = update_codebook(codebook, total, count, grid, "gaussian", sigma)
         yield Trained(epoch + 1, sigma, codebook)
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import Bounds, check_fields, check_integer, check_number
+from somvae_ext.estimators import SOM as SOMEstimator
 from somvae_ext.evaluation import NodeUsage, acc, trustworthiness
 from somvae_ext.grid import Grid
 from somvae_ext.models import MODELS, VAE, SOMVAEConfig, VAEConfig
@@ -240,7 +241,7 @@ ARGUMENTS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "VectorQuantizer: epsilon": ("number", lambda value: VectorQuantizer(4, 2, update="ema", epsilon=value)),
     "SOMQuantizer: dim": ("integer", lambda value: SOMQuantizer(Grid(2, 2), value)),
     "SOM: dim": ("integer", lambda value: SOM(3, 3, value)),
-    "SOM.fit: n_epochs": ("integer", lambda value: SOM(3, 3, 2).fit([torch.rand(4, 2)], value)),
+    "SOM: n_epochs": ("integer", lambda value: SOMEstimator(3, 3, n_epochs=value).fit(np.eye(4))),
     "TransitionModel: nodes": ("integer", TransitionModel),
     "TransitionModel: radius": ("integer", lambda value: TransitionModel(Grid(3, 3), kind="local", radius=value)),
     "VAE: n": ("integer", lambda value: VAE(VAEConfig((4,), hidden_sizes=(3,))).sample(value)),

@@ -18,7 +18,7 @@ class Progress:
     a pipe whose reader has ended, nothing more is shown.
 
     Args:
-        n_epochs: epochs of the whole training.
+        num_epochs: epochs of the whole training.
         shown: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
         done: epochs that an interrupted training has completed before.
         batches: batches of an epoch.
@@ -27,15 +27,15 @@ class Progress:
         ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
     """
 
-    def __init__(self, n_epochs: int, *, shown: bool | None, done: int = 0, batches: int | None = None) -> None:
+    def __init__(self, num_epochs: int, *, shown: bool | None, done: int = 0, batches: int | None = None) -> None:
         terminal = is_terminal(sys.stderr)
         self._bars = terminal and shown is not False
         self._lines = not terminal and shown is True and sys.stderr is not None
-        self._n_epochs, self._epoch, self._batches = n_epochs, done, batches
+        self._num_epochs, self._epoch, self._batches = num_epochs, done, batches
         self._bar: Any = None
         self._start = time.perf_counter()
         if self._bars and batches is None:
-            self._open_bar(total=n_epochs, initial=done, unit="epoch")
+            self._open_bar(total=num_epochs, initial=done, unit="epoch")
 
     @property
     def shows_batches(self) -> bool:
@@ -47,8 +47,8 @@ class Progress:
         self._start = time.perf_counter()
         if self.shows_batches:
             number = self._epoch + 1
-            last = number == self._n_epochs
-            self._open_bar(total=self._batches, desc=f"epoch {number}/{self._n_epochs}", leave=last)
+            last = number == self._num_epochs
+            self._open_bar(total=self._batches, desc=f"epoch {number}/{self._num_epochs}", leave=last)
 
     def after_batch(self, values: Mapping[str, float | str]) -> None:
         """Advances the bar of an epoch's batches, and shows values beside it, numbers with four digits."""
@@ -66,7 +66,7 @@ class Progress:
             shown = [f"{name} {text}" for name, text in _texts(values).items()]
             shown.append(f"{time.perf_counter() - self._start:.1f} s")
             with self._while_writable():
-                print(f"epoch {self._epoch}/{self._n_epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
+                print(f"epoch {self._epoch}/{self._num_epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
         self._start = time.perf_counter()
 
     def _open_bar(self, **options: Any) -> None:

@@ -72,9 +72,9 @@ def test_all_six_neighbours_of_a_hexagon_are_at_distance_one(periodic: bool) -> 
 def test_one_epoch_gives_a_codebook_of_numbers(schedule: str) -> None:
     """somoclu's linear cooling divides by zero, fastsom's fit(1) crashes."""
     assert np.isfinite(SOM(4, 3, n_epochs=1, sigma_schedule=schedule).fit(X).codebook_).all()
-    layer = nn.SOM(4, 3, dim=3)
-    layer.fit(DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=50), n_epochs=1, sigma_schedule=schedule)
-    assert layer.codebook.isfinite().all()
+    loader = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=50)
+    online = SOM(4, 3, algorithm="minibatch", n_epochs=1, sigma_schedule=schedule).fit(loader)
+    assert np.isfinite(online.codebook_).all()
 
 
 def test_a_missing_library_is_told() -> None:
@@ -107,7 +107,7 @@ def test_nan_is_refused_or_left_out_and_never_learnt() -> None:
 def test_negative_similarities_are_told_apart() -> None:
     """torchsom clamps the cosine at zero, so that all that point away tie."""
     codebook = torch.tensor([[-1.0, 0.0], [-1.0, 1.0], [-1.0, 0.1]])
-    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).find(torch.tensor([[1.0, 0.0]]))
+    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).search(torch.tensor([[1.0, 0.0]]))
     assert found.index.tolist() == [1]
     assert found.distance.item() == pytest.approx(1 + 0.5**0.5, rel=1e-6)
 
@@ -115,13 +115,13 @@ def test_negative_similarities_are_told_apart() -> None:
 def test_quality_is_measured_once_per_epoch_by_the_search_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchsom, whose batches are of five rows by default, measures quality anew with each of them."""
     searches = []
-    find = WinnerSearch.find
+    search = WinnerSearch.search
 
     def counted(self: WinnerSearch, x: Tensor, *rest: Any, **named: Any) -> BestMatch:
         searches.append(len(x))
-        return find(self, x, *rest, **named)
+        return search(self, x, *rest, **named)
 
-    monkeypatch.setattr(WinnerSearch, "find", counted)
+    monkeypatch.setattr(WinnerSearch, "search", counted)
     som = SOM(3, 3, n_epochs=4, compute_labels=False).fit(X)
     assert searches == [300] * 4
     assert all("quantization_error" in record for record in som.history_)

@@ -123,11 +123,11 @@ def test_an_array_that_is_read_by_slices_is_never_read_whole(
 ) -> None:
     monkeypatch.setattr(som_rows, "_CHUNK_VALUES", 400)  # 100 rows
     monkeypatch.setattr(som_rows, "_SPACING_ROWS", 100)
-    monkeypatch.setattr(som_rows, "_READ_THROUGH", 4)  # only rows that follow each other are read together
+    monkeypatch.setattr(som_rows, "_MAX_VALUES_SKIPPED", 4)  # rows that do not follow each other are read apart
     x = values(950)
     sliced = Recorder(x)
     options: dict[str, Any] = {"algorithm": algorithm, "init": init, "n_epochs": 3, "random_state": 0}
-    monkeypatch.setattr(SOM, "_start", starting_from_fewer_rows(SOM._start))
+    monkeypatch.setattr(SOM, "_initial_codebook", starting_from_fewer_rows(SOM._initial_codebook))
     som = SOM(4, 5, **options).fit(sliced)
     np.testing.assert_array_equal(som.codebook_, SOM(4, 5, **options).fit(x).codebook_)
     assert sliced.most_rows <= 100

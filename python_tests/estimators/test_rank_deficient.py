@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from somvae_ext import Grid
 from somvae_ext.estimators import SOM
-from somvae_ext.som import initial_codebook, lie_on_a_line
+from somvae_ext.som import are_collinear, initial_codebook
 
 
 def one_column(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -105,9 +105,9 @@ def test_a_line_is_told_from_a_thin_plane(dtype: torch.dtype) -> None:
     )
     direction, other = torch.tensor([[3.0, 4.0, 0.0]], dtype=dtype), torch.tensor([[0.0, 0.0, 1.0]], dtype=dtype)
     resolved = torch.finfo(dtype).eps ** 0.5
-    assert lie_on_a_line(10 + along * direction)
-    assert lie_on_a_line(along * direction + 0.1 * resolved * beside * other)
-    assert not lie_on_a_line(along * direction + 100 * resolved * beside * other)
+    assert are_collinear(10 + along * direction)
+    assert are_collinear(along * direction + 0.1 * resolved * beside * other)
+    assert not are_collinear(along * direction + 100 * resolved * beside * other)
 
 
 def test_single_steps_follow_a_width_that_is_set_in_between() -> None:

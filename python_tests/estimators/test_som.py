@@ -153,8 +153,8 @@ def test_functions_of_ones_own_take_the_place_of_names() -> None:
     def gaussian(distance: Tensor, sigma: float) -> Tensor:
         return torch.exp(-distance.square() / (2 * sigma**2))
 
-    def linear(step: int, n_steps: int, initial: float, final: float) -> float:
-        return initial + (final - initial) * step / (n_steps - 1)
+    def linear(step: int, num_steps: int, initial: float, final: float) -> float:
+        return initial + (final - initial) * step / (num_steps - 1)
 
     own = SOM(4, 3, metric=manhattan, neighborhood=gaussian, sigma_schedule=linear, n_epochs=5).fit(x)
     named = SOM(4, 3, metric="manhattan", neighborhood="gaussian", sigma_schedule="linear", n_epochs=5).fit(x)
@@ -505,8 +505,8 @@ def test_data_of_another_width_that_fail_leave_the_map_to_its_own() -> None:
 def test_learning_rate_and_width_of_single_steps_go_through_their_schedules() -> None:
     x, seen = blobs(), []
 
-    def schedule(step: int, n_steps: int, initial: float, final: float) -> float:
-        seen.append((step, n_steps, initial, final))
+    def schedule(step: int, num_steps: int, initial: float, final: float) -> float:
+        seen.append((step, num_steps, initial, final))
         return final
 
     som = SOM(3, 3, n_epochs=3, alpha_schedule=schedule)
@@ -551,13 +551,15 @@ def test_batches_leave_no_trace_per_row() -> None:
     x = blobs()
     calls: list[object] = []
 
-    def find(self: WinnerSearch, rows: Tensor, k: int = 1, hint: Tensor | None = None, gaps: bool = False) -> BestMatch:
+    def search(
+        self: WinnerSearch, rows: Tensor, k: int = 1, hint: Tensor | None = None, has_gaps: bool = False
+    ) -> BestMatch:
         calls.append(hint)
-        return original(self, rows, k, hint, gaps)
+        return original(self, rows, k, hint, has_gaps)
 
-    original = WinnerSearch.find
+    original = WinnerSearch.search
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WinnerSearch, "find", find)
+        patch.setattr(WinnerSearch, "search", search)
         SOM(3, 3, n_epochs=3, compute_labels=False).fit(x)
         SOM(3, 3, n_epochs=3, compute_labels=False).fit(DataLoader(TensorDataset(torch.from_numpy(x)), batch_size=64))
     assert [hint is None for hint in calls] == [True, False, False, True, True, True]

@@ -90,7 +90,7 @@ def main(folder: Path) -> None:
             SOM(3, 3, **options).fit(IterableBatches(x))
         except ValueError as error:
             (folder / f"refused_column_{RANK}").write_text(str(error))
-        own: dict[str, Any] = {"sigma_schedule": lambda step, n_steps, initial, final: final + RANK}  # per process
+        own: dict[str, Any] = {"sigma_schedule": lambda step, num_steps, initial, final: final + RANK}  # per process
         try:
             SOM(3, 3, n_epochs=2, distributed=True, **own).fit(share(rows("pca")[0]))
         except ValueError as error:

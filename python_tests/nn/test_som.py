@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import oracle
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
+from somvae_ext import estimators
 from somvae_ext.nn import SOM
-from somvae_ext.som import fastsom_gaussian, gaussian
+from somvae_ext.som import fastsom_gaussian, gaussian, schedule_value
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -151,6 +154,32 @@ def test_training_unfolds_the_map() -> None:
     assert after[1] < 0.6 * before[1]
 
 
+def test_a_loop_of_updates_is_the_estimators_training_of_a_loader() -> None:
+    """With a distance and a neighbourhood of one's own, and to the last bit."""
+    loader = DataLoader(TensorDataset(data(50)), batch_size=16)
+    functions: dict[str, Any] = {"metric": manhattan, "neighborhood": bubble}
+    layer = make(**functions)
+    estimator = estimators.SOM(
+        *(3, 4),
+        **functions,
+        algorithm="minibatch",
+        init=layer.codebook.clone(),
+        n_epochs=5,
+        sigma_initial=2.0,
+        sigma_final=0.5,
+        sigma_schedule="exponential",
+        alpha_initial=0.5,
+        alpha_final=0.01,
+        alpha_schedule="linear",
+    ).fit(loader)
+    for epoch in range(5):
+        alpha = schedule_value("linear", epoch, 5, 0.5, 0.01)
+        sigma = schedule_value("exponential", epoch, 5, 2.0, 0.5)
+        for (x,) in loader:
+            layer.update(x, alpha, sigma)
+    assert layer.codebook.equal(torch.as_tensor(estimator.codebook_))
+
+
 def test_the_codebook_is_saved_but_is_no_parameter() -> None:
     som, other = make(), SOM(3, 4, 5).double()
     other.load_state_dict(som.state_dict())
@@ -180,7 +209,7 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"neighborhood must give \[M, U\] = \[12, \d+\], got \[12\]"):
         make(neighborhood=lambda distance, sigma: distance[:, 0]).update(x, 0.1, 1.0)
     for wrong, came in ((x.numpy(), "ndarray"), (x.tolist(), "list"), (None, "NoneType")):
-        for use in (som, lambda x: som.update(x, 0.1, 1.0), lambda x: som.fit([(x,)], 1)):
+        for use in (som, lambda x: som.update(x, 0.1, 1.0)):
             with pytest.raises(ValueError, match=f"^SOM: x must be a tensor, got {came}; convert it with torch.as_ten"):
                 use(wrong)
     with pytest.raises(ValueError, match="SOM: x must be dense, got a tensor of layout sparse_coo; call its"):

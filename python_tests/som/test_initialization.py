@@ -14,7 +14,7 @@ from torch import Tensor
 
 from somvae_ext import Grid
 from somvae_ext.nn import SOMQuantizer
-from somvae_ext.som import initial_codebook, initialization, kmeans_centers, lay_out, som_codes
+from somvae_ext.som import arrange_on_grid, initial_codebook, initialization, kmeans_centers, som_codes
 
 
 def blobs(centers: Tensor, each: int = 30, spread: float = 0.01) -> Tensor:
@@ -124,7 +124,7 @@ def test_centres_on_a_sheet_find_their_places(rows: int, cols: int) -> None:
     """Shuffled points of a lattice lie on the map as on the lattice, maybe mirrored, or a square turned."""
     # The long side is longer in space too; unequal spacing, so that the components of a square lattice are determined.
     points = lattice(rows, cols, (1.0, 1.5) if cols > rows else (1.5, 1.0))
-    placed = lay_out(shuffled(points), Grid(rows, cols)).view(rows, cols, 3)
+    placed = arrange_on_grid(shuffled(points), Grid(rows, cols)).view(rows, cols, 3)
     points = points.view(rows, cols, 3)
     turned = [points, points.transpose(0, 1)] if rows == cols else [points]
     assert any(placed.equal(sheet.flip(axes)) for sheet in turned for axes in ([], [0], [1], [0, 1]))
@@ -134,7 +134,7 @@ def test_centres_on_a_bent_sheet_find_their_places() -> None:
     """Half a cylinder: sorted along principal components its far ends would lie between each other."""
     angle, height = torch.cartesian_prod(torch.linspace(0, torch.pi, 12), torch.linspace(0, 2, 8)).double().T
     points = torch.stack([angle.cos(), angle.sin(), height], dim=1)
-    placed = lay_out(shuffled(points), Grid(12, 8))
+    placed = arrange_on_grid(shuffled(points), Grid(12, 8))
     assert neighbour_distances(placed, Grid(12, 8)).max() < 1.01 * neighbour_distances(points, Grid(12, 8)).max()
 
 
@@ -142,7 +142,9 @@ def test_grid_neighbours_are_alike_where_no_plane_holds_the_centres() -> None:
     """Centres without any structure in 5 dimensions, and hexagons: nearer than in a random order, by a quarter."""
     centers = torch.randn(144, 5, generator=torch.Generator().manual_seed(0))
     for grid in (Grid(12, 12), Grid(12, 12, "hexagonal"), Grid(12, 12, periodic=True)):
-        ordered, any_order = (neighbour_distances(codes, grid).mean() for codes in (lay_out(centers, grid), centers))
+        ordered, any_order = (
+            neighbour_distances(codes, grid).mean() for codes in (arrange_on_grid(centers, grid), centers)
+        )
         assert ordered < 0.75 * any_order
 
 
@@ -159,7 +161,7 @@ def test_the_assignment_has_the_smallest_sum_of_squared_distances(monkeypatch: p
     monkeypatch.setattr(initialization, "train_batch", recorded)
     for seed in range(5):
         centers = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        placed = lay_out(centers, Grid(2, 3))
+        placed = arrange_on_grid(centers, Grid(2, 3))
         # The map is trained on centres that are scaled and centred.
         scaled = centers / centers.abs().max()
         scaled = scaled - scaled.mean(dim=0)
@@ -174,19 +176,19 @@ def test_the_assignment_has_the_smallest_sum_of_squared_distances(monkeypatch: p
 def test_the_layout_is_a_permutation_that_does_not_depend_on_the_order(grid: Grid) -> None:
     torch.manual_seed(0)
     centers = torch.randn(12, 5, dtype=torch.float64)
-    placed = lay_out(centers, grid)
+    placed = arrange_on_grid(centers, grid)
     assert placed.sort(dim=0).values.equal(centers.sort(dim=0).values)
     assert {tuple(row) for row in placed.tolist()} == {tuple(row) for row in centers.tolist()}
-    assert lay_out(centers[torch.randperm(12)], grid).equal(placed)
+    assert arrange_on_grid(centers[torch.randperm(12)], grid).equal(placed)
 
 
 def test_the_layout_does_not_depend_on_offset_and_scale() -> None:
     """By powers of two, which round nothing; also where squares overflow or vanish in the dtype of the centres."""
     centers = torch.randint(-50, 50, (12, 5), generator=torch.Generator().manual_seed(0)).float()
-    placed = lay_out(centers, Grid(3, 4))
+    placed = arrange_on_grid(centers, Grid(3, 4))
     for scale in (2.0**-100, 2.0**100):
-        assert lay_out(scale * centers, Grid(3, 4)).equal(scale * placed)
-    assert lay_out(centers + 2**16, Grid(3, 4)).equal(placed + 2**16)
+        assert arrange_on_grid(scale * centers, Grid(3, 4)).equal(scale * placed)
+    assert arrange_on_grid(centers + 2**16, Grid(3, 4)).equal(placed + 2**16)
 
 
 def test_the_layout_does_not_depend_on_the_number_of_threads() -> None:
@@ -198,7 +200,11 @@ def test_the_layout_does_not_depend_on_the_number_of_threads() -> None:
         for number in (1, 4):
             torch.set_num_threads(number)
             layouts.append(
-                (lay_out(centers, Grid(20, 20)), lay_out(square, Grid(16, 16)), som_codes(centers, Grid(6, 6)))
+                (
+                    arrange_on_grid(centers, Grid(20, 20)),
+                    arrange_on_grid(square, Grid(16, 16)),
+                    som_codes(centers, Grid(6, 6)),
+                )
             )
     finally:
         torch.set_num_threads(threads)
@@ -208,9 +214,9 @@ def test_the_layout_does_not_depend_on_the_number_of_threads() -> None:
 def test_a_layout_in_parts_is_a_permutation_and_ordered(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of maps that are too large for one assignment."""
     grid, points = Grid(9, 14), lattice(9, 14, (1.0, 1.1))
-    at_once = lay_out(shuffled(points), grid)
+    at_once = arrange_on_grid(shuffled(points), grid)
     monkeypatch.setattr(initialization, "_ASSIGNED_AT_ONCE", 10)
-    in_parts = lay_out(shuffled(points), grid)
+    in_parts = arrange_on_grid(shuffled(points), grid)
     assert {tuple(row) for row in in_parts.tolist()} == {tuple(row) for row in points.tolist()}
     assert neighbour_distances(in_parts, grid).mean() < 1.1 * neighbour_distances(at_once, grid).mean()
 
@@ -228,12 +234,12 @@ def test_a_layout_in_parts_is_a_permutation_and_ordered(monkeypatch: pytest.Monk
 )
 @pytest.mark.parametrize("grid", [Grid(3, 4), Grid(12, 1), Grid(4, 3, "hexagonal"), Grid(2, 6, periodic=True)], ids=str)
 def test_degenerate_centres_are_laid_out(centers: Tensor, grid: Grid) -> None:
-    assert sorted(lay_out(centers, grid).tolist()) == sorted(centers.tolist())
+    assert sorted(arrange_on_grid(centers, grid).tolist()) == sorted(centers.tolist())
 
 
 def test_a_line_fills_a_map_of_two_dimensions_without_folds() -> None:
     line = torch.arange(64.0)[:, None]
-    placed = lay_out(shuffled(line), Grid(8, 8)).view(8, 8)
+    placed = arrange_on_grid(shuffled(line), Grid(8, 8)).view(8, 8)
     for steps in (placed.diff(dim=0), placed.diff(dim=1)):
         assert (steps > 0).all() or (steps < 0).all()
 
@@ -241,7 +247,7 @@ def test_a_line_fills_a_map_of_two_dimensions_without_folds() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_centres_keep_their_dtype_and_one_node_takes_one_centre(dtype: torch.dtype) -> None:
     centers = torch.tensor([[0.5, 2.0]], dtype=dtype)
-    placed = lay_out(centers, Grid(1, 1))
+    placed = arrange_on_grid(centers, Grid(1, 1))
     assert placed.equal(centers)
     assert placed.dtype == dtype
 
@@ -249,9 +255,9 @@ def test_centres_keep_their_dtype_and_one_node_takes_one_centre(dtype: torch.dty
 @pytest.mark.cuda
 def test_centres_on_a_gpu_are_laid_out_as_on_the_cpu() -> None:
     centers = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
-    placed = lay_out(centers.cuda(), Grid(3, 4))
+    placed = arrange_on_grid(centers.cuda(), Grid(3, 4))
     assert placed.is_cuda
-    assert placed.cpu().equal(lay_out(centers, Grid(3, 4)))
+    assert placed.cpu().equal(arrange_on_grid(centers, Grid(3, 4)))
 
 
 @pytest.mark.parametrize(
@@ -265,14 +271,14 @@ def test_centres_on_a_gpu_are_laid_out_as_on_the_cpu() -> None:
     ],
 )
 def test_what_cannot_be_laid_out_is_refused(centers: Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=f"lay_out: .*{message}"):
-        lay_out(centers, Grid(2, 3))
+    with pytest.raises(ValueError, match=f"arrange_on_grid: .*{message}"):
+        arrange_on_grid(centers, Grid(2, 3))
 
 
 def test_a_missing_scipy_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)  # importing it raises ModuleNotFoundError
     with pytest.raises(ModuleNotFoundError, match=r"needs scipy.*run: pip install 'somvae_ext\[train\]'"):
-        lay_out(torch.zeros(4, 2), Grid(2, 2))
+        arrange_on_grid(torch.zeros(4, 2), Grid(2, 2))
 
 
 def test_the_map_starts_ordered() -> None:
@@ -299,7 +305,7 @@ def test_codes_of_a_sheet_are_ordered_and_laid_out_centres_less_so() -> None:
 
     ordered = error(som_codes(z, grid))
     assert ordered < 0.05
-    assert ordered < error(lay_out(kmeans_centers(z, 36), grid))
+    assert ordered < error(arrange_on_grid(kmeans_centers(z, 36), grid))
 
 
 def test_codes_are_those_of_the_written_rule() -> None:

@@ -47,7 +47,7 @@ def test_distances_and_winners_are_those_of_the_definition(
     )
     torch.testing.assert_close(metric.pairwise(x, codebook), expected, **BOUND)
     search = WinnerSearch(codebook, Grid(rows, cols), metric)
-    distance, index = search.find(x, gaps=gaps > 0)
+    distance, index = search.search(x, has_gaps=gaps > 0)
     torch.testing.assert_close(expected.gather(1, index[:, None])[:, 0], expected.amin(dim=1), **BOUND)
     # The fused search squares, so that cosines of nearly parallel vectors keep half of their digits.
     slack = {"rtol": 0, "atol": 1e-8} if name == "cosine" else BOUND
@@ -59,7 +59,7 @@ def test_distances_and_winners_are_those_of_the_definition(
 def test_the_two_nearest_come_in_order(name: str, gaps: float) -> None:
     x, codebook = some(50, 6, 0, gaps), some(12, 6, 1)
     metric = Metric(name, p=3.0)  # type: ignore[arg-type]
-    found = WinnerSearch(codebook, Grid(3, 4), metric).find(x, k=2, gaps=gaps > 0)
+    found = WinnerSearch(codebook, Grid(3, 4), metric).search(x, k=2, has_gaps=gaps > 0)
     nearest = torch.from_numpy(map_oracle.distances(name, x.numpy(), codebook.numpy(), p=3.0)).sort(dim=1)
     assert found.index.equal(nearest.indices[:, :2])
     torch.testing.assert_close(found.distance, nearest.values[:, :2], rtol=1e-7, atol=1e-8)
@@ -75,14 +75,14 @@ def test_missing_values_are_treated_as_scikit_learn_does() -> None:
 def test_the_length_of_a_vector_does_not_matter_to_cosine_even_where_squares_would_overflow() -> None:
     codebook = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     x = torch.tensor([[3e30, 1e30], [1e-30, 3e-30]])
-    found = WinnerSearch(codebook, Grid(1, 2), Metric("cosine")).find(x)
+    found = WinnerSearch(codebook, Grid(1, 2), Metric("cosine")).search(x)
     assert found.index.tolist() == [0, 1]
     torch.testing.assert_close(found.distance, torch.full((2,), 1 - 3 / 10**0.5), rtol=1e-5, atol=0)
 
 
 def test_zeros_point_nowhere() -> None:
     codebook = torch.tensor([[0.0, 0.0], [-1.0, 0.0], [-1.0, 0.1]])
-    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).find(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).search(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     assert found.index.tolist()[0] == 2  # not the code of zeros, though all others point away
     assert found.distance[1].item() == 1.0
 
@@ -93,8 +93,8 @@ def test_features_of_weight_zero_take_no_part() -> None:
     noisy[:, 1], other[:, 1] = 1e3 * noisy[:, 1], -1e3
     for name in NAMES:
         metric = Metric(name, 3.0, torch.tensor([1.0, 0.0, 2.0]))  # type: ignore[arg-type]
-        plain = WinnerSearch(codebook, Grid(3, 3), metric).find(x)
-        assert plain.index.equal(WinnerSearch(other, Grid(3, 3), metric).find(noisy).index), name
+        plain = WinnerSearch(codebook, Grid(3, 3), metric).search(x)
+        assert plain.index.equal(WinnerSearch(other, Grid(3, 3), metric).search(noisy).index), name
 
 
 def test_a_function_sees_expanded_tensors_and_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_function_sees_expanded_tensors_and_decides(monkeypatch: pytest.Monkey
     monkeypatch.setattr("somvae_ext.som.metrics._TILE_VALUES", 60)
     x, codebook = some(7, 5, 0), some(4, 5, 1)
     expected = (x[:, None] - codebook).abs().div(x[:, None].abs() + codebook.abs()).sum(dim=2).min(dim=1)
-    found = WinnerSearch(codebook, Grid(2, 2), Metric(canberra)).find(x)
+    found = WinnerSearch(codebook, Grid(2, 2), Metric(canberra)).search(x)
     assert found.index.equal(expected.indices)
     assert found.distance.equal(expected.values)
     assert shapes == [((3, 1, 5), (1, 4, 5)), ((3, 1, 5), (1, 4, 5)), ((1, 1, 5), (1, 4, 5))]
@@ -118,7 +118,7 @@ def test_a_large_exponent_of_small_differences_keeps_its_digits() -> None:
     metric = Metric("minkowski", p=60.0)
     exact = map_oracle.distances("minkowski", x.double().numpy(), codebook.double().numpy(), p=60.0)
     np.testing.assert_allclose(metric.pairwise(x, codebook), exact, rtol=1e-5)
-    found = WinnerSearch(codebook, Grid(5, 8), metric).find(x)
+    found = WinnerSearch(codebook, Grid(5, 8), metric).search(x)
     np.testing.assert_allclose(found.distance, exact.min(axis=1), rtol=1e-5)
 
 
@@ -128,13 +128,13 @@ def test_a_function_may_count() -> None:
     def hamming(rows: Tensor, codes: Tensor) -> Tensor:
         return (rows != codes).sum(dim=-1)
 
-    found = WinnerSearch(codebook, Grid(1, 2), Metric(hamming)).find(x)
+    found = WinnerSearch(codebook, Grid(1, 2), Metric(hamming)).search(x)
     assert (found.index.item(), found.distance.item()) == (1, 1.0)
 
 
 def test_a_shared_offset_does_not_cost_rows_with_gaps_their_winner() -> None:
     x, codebook = (some(200, 6, 0, 0.3) + 1e6).float(), (some(20, 6, 1) + 1e6).float()
-    index = WinnerSearch(codebook, Grid(4, 5), Metric()).find(x, gaps=True).index
+    index = WinnerSearch(codebook, Grid(4, 5), Metric()).search(x, has_gaps=True).index
     exact = torch.from_numpy(map_oracle.distances("euclidean", x.double().numpy(), codebook.double().numpy()))
     # At 1e6 float32 counts in sixteenths, so that there are ties: any of them will do.
     torch.testing.assert_close(exact.gather(1, index[:, None])[:, 0], exact.amin(dim=1), rtol=1e-12, atol=0)
@@ -171,6 +171,6 @@ def test_a_function_cannot_leave_out_missing_values() -> None:
 
     x = torch.tensor([[1.0, torch.nan]])
     with pytest.raises(ValueError, match="a metric that is a function cannot leave out missing values"):
-        WinnerSearch(torch.ones(1, 2), Grid(1, 1), Metric(squared)).find(x, gaps=True)
+        WinnerSearch(torch.ones(1, 2), Grid(1, 1), Metric(squared)).search(x, has_gaps=True)
     with pytest.raises(ValueError, match="a metric that is a function cannot leave out missing values"):
         Metric(squared).pairwise(x, torch.ones(1, 2))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from somvae_ext import Grid
-from somvae_ext.som import relabeling
+from somvae_ext.som import find_relabeling
 
 
 def share(pairs: torch.Tensor, grid: Grid, order: torch.Tensor) -> float:
@@ -26,7 +26,7 @@ def test_small_maps_get_the_best_order_of_all(grid: Grid, seed: int) -> None:
     pairs = torch.randint(50, (6, 6), generator=torch.Generator().manual_seed(seed))
     pairs.fill_diagonal_(0)
     best = max(share(pairs, grid, torch.tensor(order)) for order in itertools.permutations(range(6)))
-    assert share(pairs, grid, relabeling(pairs, grid)) == pytest.approx(best)
+    assert share(pairs, grid, find_relabeling(pairs, grid)) == pytest.approx(best)
 
 
 @pytest.mark.parametrize("grid", [Grid(5, 5), Grid(8, 8), Grid(4, 6, "hexagonal")], ids=str)
@@ -35,7 +35,7 @@ def test_a_map_that_was_shuffled_is_found_again(grid: Grid) -> None:
     ordered = torch.exp(-grid.distance(nodes[:, None], nodes).square()).fill_diagonal_(0)  # as of rows on a sheet
     shuffle = torch.randperm(grid.num_nodes, generator=torch.Generator().manual_seed(0))
     pairs = ordered[shuffle][:, shuffle]
-    order = relabeling(pairs, grid)
+    order = find_relabeling(pairs, grid)
     assert order.sort().values.equal(nodes)
     assert share(pairs, grid, order) == pytest.approx(share(ordered, grid, nodes))
 
@@ -43,14 +43,14 @@ def test_a_map_that_was_shuffled_is_found_again(grid: Grid) -> None:
 def test_an_order_that_is_best_stays() -> None:
     grid = Grid(1, 4)
     pairs = torch.diag(torch.ones(3), 1)
-    assert relabeling(pairs, grid).tolist() == [0, 1, 2, 3]
-    assert relabeling(torch.zeros(4, 4), grid).tolist() == [0, 1, 2, 3]
-    assert relabeling(torch.ones(1, 1), Grid(1, 1)).tolist() == [0]
+    assert find_relabeling(pairs, grid).tolist() == [0, 1, 2, 3]
+    assert find_relabeling(torch.zeros(4, 4), grid).tolist() == [0, 1, 2, 3]
+    assert find_relabeling(torch.ones(1, 1), Grid(1, 1)).tolist() == [0]
 
 
 def test_the_same_seed_gives_the_same_order() -> None:
     pairs = torch.rand(36, 36, generator=torch.Generator().manual_seed(0))
-    assert relabeling(pairs, Grid(6, 6), seed=3).equal(relabeling(pairs, Grid(6, 6), seed=3))
+    assert find_relabeling(pairs, Grid(6, 6), seed=3).equal(find_relabeling(pairs, Grid(6, 6), seed=3))
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_the_same_seed_gives_the_same_order() -> None:
 )
 def test_other_numbers_are_refused(pairs: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        relabeling(pairs, Grid(2, 2))
+        find_relabeling(pairs, Grid(2, 2))

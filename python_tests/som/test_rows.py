@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from somvae_ext.processes import Processes
-from somvae_ext.som import ArrayRows, StreamRows, Values, first_batch
+from somvae_ext.som import ArrayRows, RowFormat, StreamRows, read_first_batch
 
-FLOAT32 = Values(torch.float32, torch.device("cpu"))
+FLOAT32 = RowFormat(torch.float32, torch.device("cpu"))
 ALONE = Processes.alone()
 
 
@@ -112,12 +112,12 @@ def test_a_value_that_cannot_be_is_named_with_row_and_column(value: float) -> No
     x = some()
     x[16, 1] = value
     what = "NaN" if value != value else "infinity" if abs(value) == float("inf") else r"1\.000e\+30"
-    named = Values(torch.float32, torch.device("cpu"), columns=["a", "b", "c"])
-    for values, column in ((FLOAT32, "1"), (named, "'b'")):
+    named = RowFormat(torch.float32, torch.device("cpu"), columns=["a", "b", "c"])
+    for row_format, column in ((FLOAT32, "1"), (named, "'b'")):
         with pytest.raises(ValueError, match=f"X must hold .*got {what} in row 16, column {column};"):
-            ArrayRows(x, values)
+            ArrayRows(x, row_format)
         with pytest.raises(ValueError, match=f"got {what} in row 16, column {column};"):
-            list(StreamRows(x.split(5), 3, values).chunks())
+            list(StreamRows(x.split(5), 3, row_format).chunks())
 
 
 def test_values_that_only_overflow_in_float32_are_refused_there() -> None:
@@ -127,17 +127,17 @@ def test_values_that_only_overflow_in_float32_are_refused_there() -> None:
 
 
 def test_missing_values_may_be_ignored_but_for_rows_of_nothing_else() -> None:
-    values = Values(torch.float32, torch.device("cpu"), missing="ignore")
+    row_format = RowFormat(torch.float32, torch.device("cpu"), missing="ignore")
     x = some()
-    assert not ArrayRows(x, values).gaps
+    assert not ArrayRows(x, row_format).has_gaps
     x[3, 1:] = torch.nan
-    assert ArrayRows(x, values).gaps
+    assert ArrayRows(x, row_format).has_gaps
     x[5, 0] = torch.inf
     with pytest.raises(ValueError, match="got infinity in row 5, column 0"):
-        ArrayRows(x, values)
+        ArrayRows(x, row_format)
     x[5] = torch.nan
     with pytest.raises(ValueError, match="at least one value in each row, got only NaN in row 5"):
-        ArrayRows(x, values)
+        ArrayRows(x, row_format)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_a_mapped_file_is_let_go_of_as_it_is_read(tmp_path: Path, mode: str) -> 
 import numpy as np, resource, torch
 import somvae_ext.som.rows as rows
 from somvae_ext.processes import Processes
-from somvae_ext.som import ArrayRows, Values
+from somvae_ext.som import ArrayRows, RowFormat
 rows._CHUNK_VALUES = 1 << 21  # 8 MiB
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
-source = ArrayRows(np.load("x.npy", mmap_mode={mode!r}), Values(torch.float32, torch.device("cpu")))
+source = ArrayRows(np.load("x.npy", mmap_mode={mode!r}), RowFormat(torch.float32, torch.device("cpu")))
 source.sample(8192, Processes.alone())
 assert sum(chunk.x.sum().item() for chunk in source.chunks()) == 32e6
 print(peak() - before)
@@ -182,14 +182,14 @@ def test_batches_that_cannot_be_trained_on_are_refused() -> None:
         yield some()
 
     with pytest.raises(ValueError, match="anew for every epoch, got an iterator"):
-        first_batch(generator())
+        read_first_batch(generator())
     with pytest.raises(ValueError, match="at least one batch, got none"):
-        first_batch([])
+        read_first_batch([])
     with pytest.raises(ValueError, match=r"batches of shape \[n, D\], got \[3\]"):
-        first_batch([torch.ones(3)])
+        read_first_batch([torch.ones(3)])
     with pytest.raises(ValueError, match=r"batches of shape \[n, 3\], got \[2, 4\]"):
         list(StreamRows([some(), torch.ones(2, 4)], 3, FLOAT32).chunks())
     with pytest.raises(ValueError, match="X must hold real numbers, got strings"):
-        first_batch([np.array([["a"]])])
+        read_first_batch([np.array([["a"]])])
     with pytest.raises(ValueError, match="at least one row in every epoch, got none"):
         list(StreamRows([some(0)], 3, FLOAT32).chunks())

@@ -6,7 +6,7 @@ import map_oracle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,13 +14,13 @@ from somvae_ext import Grid
 from somvae_ext.som import (
     ArrayRows,
     Chunk,
+    EpochRecord,
     Metric,
-    Record,
-    Values,
+    RowFormat,
     assign,
     early_stopping,
+    minibatch_step,
     node_sums,
-    step,
     train_batch,
     train_minibatch,
 )
@@ -37,8 +37,8 @@ def some(rows: int, dim: int, seed: int = 0, gaps: float = 0.0) -> Tensor:
 
 
 def source(x: Tensor, weight: Tensor | None = None) -> ArrayRows:
-    values = Values(x.dtype, torch.device("cpu"), missing="ignore")
-    return ArrayRows(x, values, None if weight is None else weight.numpy())
+    row_format = RowFormat(x.dtype, torch.device("cpu"), missing="ignore")
+    return ArrayRows(x, row_format, None if weight is None else weight.numpy())
 
 
 def neighborhood(grid: Grid, name: str, sigma: float) -> np.ndarray:
@@ -81,12 +81,14 @@ def test_epochs_follow_the_batch_rule(
         grid,
         metric=Metric(metric),  # type: ignore[arg-type]
         neighborhood=name,
-        n_epochs=1,
+        num_epochs=1,
         sigma=lambda _: 1.3,
     )
     mass = np.ones(rows) if weight is None else weight.numpy()
     distances = map_oracle.distances(metric, x.numpy(), codebook.numpy())
     winners = distances.argmin(axis=1)
+    margins = np.diff(np.sort(distances, axis=1)[:, :2], axis=1)
+    assume((margins > 1e-12).all())  # rows with one value are at the same angle to many codes, up to rounding
     expected = map_oracle.batch_epoch(x.numpy(), codebook.numpy(), winners, neighborhood(grid, name, 1.3), mass)
     # Means of values of size 4 over at most 30 rows, whose weights may be as small as exp(-20).
     np.testing.assert_allclose(trained, expected, rtol=1e-9, atol=1e-9)
@@ -102,7 +104,7 @@ def test_each_epoch_goes_on_from_the_one_before_with_its_own_width() -> None:
         grid,
         metric=Metric(),
         neighborhood="gaussian",
-        n_epochs=3,
+        num_epochs=3,
         sigma=sigmas.__getitem__,
     )
     expected = codebook.numpy()
@@ -122,7 +124,7 @@ def test_each_epoch_goes_on_from_the_one_before_with_its_own_width() -> None:
 )
 def test_a_step_follows_the_seeds_rule(grid: Grid, name: str, rows: int, seed: int) -> None:
     x, codebook = some(rows, 3, seed), some(grid.num_nodes, 3, seed + 1)
-    result = step(codebook, x, grid, metric=Metric(), neighborhood=name, alpha=0.4, sigma=1.3)
+    result = minibatch_step(codebook, x, grid, metric=Metric(), neighborhood=name, alpha=0.4, sigma=1.3)
     winners = map_oracle.distances("euclidean", x.numpy(), codebook.numpy()).argmin(axis=1)
     expected = map_oracle.step(x.numpy(), codebook.numpy(), winners, neighborhood(grid, name, 1.3), 0.4)
     np.testing.assert_allclose(result.codebook, expected, rtol=1e-11, atol=1e-11)
@@ -134,7 +136,7 @@ def test_chunks_change_nothing_but_roundings(monkeypatch: pytest.MonkeyPatch) ->
 
     def trained() -> Tensor:
         codes, _ = train_batch(
-            source(x), codebook, grid, metric=Metric(), neighborhood="gaussian", n_epochs=4, sigma=lambda _: 1.0
+            source(x), codebook, grid, metric=Metric(), neighborhood="gaussian", num_epochs=4, sigma=lambda _: 1.0
         )
         return codes
 
@@ -157,7 +159,7 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
                 grid,
                 metric=Metric(),
                 neighborhood="gaussian",
-                n_epochs=3,
+                num_epochs=3,
                 sigma=lambda epoch: 3.0 - epoch,
                 track_topographic_error=True,
             )
@@ -179,7 +181,7 @@ def test_topographic_error_counts_best_and_second_best_that_are_apart() -> None:
         grid,
         metric=Metric(),
         neighborhood="gaussian",
-        n_epochs=1,
+        num_epochs=1,
         sigma=lambda _: 1.0,
         track_topographic_error=True,
     )
@@ -203,7 +205,7 @@ def test_counts_of_weights_and_gaps_stay_exact_beyond_what_float32_can_count() -
     x = torch.ones(rows, 1)
     index = torch.zeros(rows, dtype=torch.int64)
     weighted = node_sums(x, index, 1, weight=torch.ones(rows, dtype=FLOAT64))
-    with_gaps = node_sums(x, index, 1, gaps=True)
+    with_gaps = node_sums(x, index, 1, has_gaps=True)
     assert weighted.count.tolist() == [rows]
     assert with_gaps.count.tolist() == [[rows]]
 
@@ -216,7 +218,7 @@ def test_mini_batches_are_steps_one_after_the_other() -> None:
         grid,
         metric=Metric(),
         neighborhood="gaussian",
-        n_epochs=2,
+        num_epochs=2,
         alpha=[0.5, 0.1].__getitem__,
         sigma=[1.0, 0.5].__getitem__,
     )
@@ -224,7 +226,9 @@ def test_mini_batches_are_steps_one_after_the_other() -> None:
     for alpha, sigma in ((0.5, 1.0), (0.1, 0.5)):
         distances = []
         for part in x.split(8):
-            result = step(expected, part, grid, metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=sigma)
+            result = minibatch_step(
+                expected, part, grid, metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=sigma
+            )
             expected = result.codebook
             distances.append(result.distance)
         errors.append(torch.cat(distances).mean().item())
@@ -235,7 +239,7 @@ def test_mini_batches_are_steps_one_after_the_other() -> None:
 
 def test_training_ends_when_the_error_falls_no_more() -> None:
     errors = [9.0, 5.0, 4.0, 3.999, 3.998, 3.0]
-    history: list[Record] = [{"quantization_error": error} for error in errors]
+    history: list[EpochRecord] = [{"quantization_error": error} for error in errors]
     stop = early_stopping(tol=0.01, patience=2)
     assert [stop(history[: n + 1]) for n in range(len(errors))] == [False, False, False, False, True, False]
 
@@ -257,7 +261,7 @@ def test_chunks_are_added_up_in_float64(monkeypatch: pytest.MonkeyPatch) -> None
         Grid(1, 1),
         metric=Metric(),
         neighborhood="gaussian",
-        n_epochs=1,
+        num_epochs=1,
         sigma=lambda _: 1.0,
     )
     assert codes.item() == pytest.approx((2.0**24 + 1000) / 1001, rel=1e-7)
@@ -275,4 +279,6 @@ def test_assign_gives_every_winner_and_the_weighted_error() -> None:
 @pytest.mark.parametrize("alpha", [-0.1, float("nan")])
 def test_a_rate_that_is_none_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha must be a finite number of at least 0"):
-        step(some(4, 2), some(3, 2), Grid(2, 2), metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=1.0)
+        minibatch_step(
+            some(4, 2), some(3, 2), Grid(2, 2), metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=1.0
+        )

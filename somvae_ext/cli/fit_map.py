@@ -167,7 +167,7 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     first, last = (table.num_rows * rank // processes.number for rank in (processes.rank, processes.rank + 1))
     with scaled(table.rows(first, last), record.scaling) as x:
         with saying_how_to_resume(folder), _memory_errors_of(som):
-            fit_in_folder(som, x, folder, earlier=state)
+            fit_in_folder(som, x, folder, resume_from=state)
         evaluation = {"quantization_error": som.quantization_error_}
         if som.grid_.num_nodes > 1:
             errors = processes.gather_numbers([som.topographic_error(x) * len(x), len(x)])

@@ -29,14 +29,14 @@ def add_map_options(add: Callable[..., None]) -> None:
     """Adds what the map is to a parser, by its ``add(option, help, **options)``."""
     from somvae_ext.grid import Topology
     from somvae_ext.som import SCHEDULES, Init, MetricName
-    from somvae_ext.som.neighborhoods import NAMES
+    from somvae_ext.som.neighborhoods import NEIGHBORHOOD_NAMES
 
     add = _with_defaults(add)
     add("rows", "rows of the map", type=int)
     add("cols", "columns of the map", type=int)
     add("topology", "shape of the grid", choices=list(get_args(Topology)))
     add("periodic", "let the map wrap around", action="store_true")
-    add("neighborhood", "how much a node takes of the rows that another won", choices=list(NAMES))
+    add("neighborhood", "how much a node takes of the rows that another won", choices=list(NEIGHBORHOOD_NAMES))
     add("metric", "what is near", choices=list(get_args(MetricName)))
     add("p", "exponent of minkowski", type=float)
     add("init", "where the codes start", choices=list(get_args(Init)))

@@ -25,7 +25,7 @@ def features_restored_on_failure(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def check_columns(owner: str, X: Any) -> None:
+def check_numeric_columns(owner: str, X: Any) -> None:
     """
     Raises:
         ValueError: a column of a table that holds no numbers, where the table says so.

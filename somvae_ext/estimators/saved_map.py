@@ -17,7 +17,7 @@ from somvae_ext.data.scaling import Scaling
 from somvae_ext.estimators.map_record import MapRecord
 from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
-from somvae_ext.som import Metric, Values, WinnerSearch
+from somvae_ext.som import Metric, RowFormat, WinnerSearch
 from somvae_ext.store import METRICS, ResultFolder
 
 Array = NDArray[Any]
@@ -82,7 +82,7 @@ class SavedMap:
     @property
     def codebook(self) -> NDArray[np.float64]:
         """Codes ``[K, D]`` in the units of the data."""
-        return self.scaling.undo(_numpy(self.som.codebook_))
+        return self.scaling.undo(_as_numpy(self.som.codebook_))
 
     @property
     def metric(self) -> Metric:
@@ -97,11 +97,11 @@ class SavedMap:
         """
         codebook = torch.as_tensor(self.som.codebook_)
         search = WinnerSearch(codebook, self.grid, self.metric)
-        values = Values(codebook.dtype, codebook.device, self.som.missing, self.feature_names)
+        row_format = RowFormat(codebook.dtype, codebook.device, self.som.missing, self.feature_names)
         first = 0
         for block in blocks:
-            x = values.tensor(self.scaling.apply(block))
-            distance, index = search.find(x, gaps=values.check(x, first)[0])
+            x = row_format.to_tensor(self.scaling.apply(block))
+            distance, index = search.search(x, has_gaps=row_format.check_values(x, first)[0])
             first += len(x)
             yield Winners(index.cpu().numpy(), distance.cpu().numpy())
 
@@ -177,7 +177,7 @@ def is_complete(folder: ResultFolder) -> bool:
     return f"{_NODES}.safetensors" in folder.files
 
 
-def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, earlier: MapState | None = None) -> SOM:
+def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, resume_from: MapState | None = None) -> SOM:
     """:meth:`SOM.fit <somvae_ext.estimators.SOM.fit>`, whose states are kept in a folder, so that it can be resumed.
 
     A checkpoint is written after each epoch, or, where that would take more than a tenth of the time, after the first
@@ -188,7 +188,7 @@ def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, earlier: MapState |
         som: not fitted.
         X: rows, scaled; of several processes each has its share.
         folder: that has begun; of several processes the first alone writes to it.
-        earlier: the state to go on from, see :func:`map_state`.
+        resume_from: the state to go on from, see :func:`map_state`.
 
     Raises:
         OSError: a checkpoint cannot be written.
@@ -196,7 +196,7 @@ def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, earlier: MapState |
     """
     checkpoints = _Checkpoints(folder)
     try:
-        som._fit(X, earlier=earlier, keep=checkpoints.add)
+        som._fit(X, resume_from=resume_from, save_state=checkpoints.add)
     except BaseException as error:
         if not isinstance(error, OSError):  # which may be that of a full disk
             checkpoints.write()
@@ -225,9 +225,9 @@ class _Checkpoints:
         if state is None or len(state.history) == written:
             return
         start = time.monotonic()
-        more = {"generator": state.generator, "starts_on_a_line": state.starts_on_a_line}
+        state_fields = {"generator": state.generator, "starts_on_a_line": state.starts_on_a_line}
         records = {METRICS: state.history[written:]}
-        self._folder.save_checkpoint(len(state.history), {_CODEBOOK: state.codebook}, more, records)
+        self._folder.save_checkpoint(len(state.history), {_CODEBOOK: state.codebook}, state_fields, records)
         self._last = time.monotonic()
         self._cost = self._last - start
 
@@ -264,5 +264,5 @@ def _check_labels(labels: Tensor | None, num_nodes: int, num_classes: int, where
         raise ValueError(f"{where} must hold nodes and classes of the map, got others")
 
 
-def _numpy(codebook: Any) -> Array:
+def _as_numpy(codebook: Any) -> Array:
     return codebook.cpu().numpy() if isinstance(codebook, Tensor) else np.asarray(codebook)

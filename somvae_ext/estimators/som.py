@@ -17,26 +17,26 @@ from torch import Tensor
 
 from somvae_ext import som
 from somvae_ext.arrays import as_array, as_floats, like_input, real_numbers, table_rows
-from somvae_ext.estimators.features import check_columns, features_restored_on_failure
+from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.processes import Processes, local_device
 from somvae_ext.progress import Progress
 from somvae_ext.som import (
     ArrayRows,
     Distance,
+    EpochRecord,
     Init,
     Metric,
     MetricName,
     Missing,
     Neighborhood,
-    Record,
+    RowFormat,
     Rows,
     Schedule,
     SlicedArray,
     StreamRows,
-    Values,
 )
-from somvae_ext.som.neighborhoods import WITH_NEGATIVE_WEIGHTS, check_neighborhood
+from somvae_ext.som.neighborhoods import SIGNED_NEIGHBORHOODS, check_neighborhood
 from somvae_ext.som.schedules import check_schedule
 
 Array = NDArray[Any] | Tensor
@@ -56,7 +56,7 @@ class MapState(NamedTuple):
     """
 
     codebook: Tensor
-    history: list[Record]
+    history: list[EpochRecord]
     generator: Tensor
     starts_on_a_line: bool
 
@@ -256,51 +256,53 @@ class SOM(TransformerMixin, BaseEstimator):
         X: Data,
         sample_weight: ArrayLike | Tensor | None = None,
         *,
-        earlier: MapState | None = None,
-        keep: Callable[[MapState], None] | None = None,
+        resume_from: MapState | None = None,
+        save_state: Callable[[MapState], None] | None = None,
     ) -> Self:
         """:meth:`fit`, which can go on where an earlier training of the same rows was interrupted.
 
-        ``keep`` is called after each epoch with the state to go on from; of several processes the first alone calls it.
+        ``save_state`` is called after each epoch with the state to resume from; of several processes the first alone
+        calls it.
         """
         self.check_parameters()
         device = self._device(X)
         processes = Processes.joined(device, owner="SOM") if self.distributed else Processes.alone(device)
         with features_restored_on_failure(self):
             with processes.failing_together():
-                rows = self._rows(X, sample_weight, calls=3)
+                rows = self._rows(X, sample_weight, num_calls=3)
                 if isinstance(rows, ArrayRows):
                     _check_squares(rows)
-                self._metric().on(torch.empty(0, rows.dim))  # says so now if there are too few or too many weights
-            return self._train(rows, X, processes, earlier, keep)
+                # A wrong number of feature weights is refused before the training.
+                self._metric().with_weights_like(torch.empty(0, rows.dim))
+            return self._train(rows, X, processes, resume_from, save_state)
 
     def _train(
         self,
         rows: Rows,
         X: Data,
         processes: Processes,
-        earlier: MapState | None,
-        keep: Callable[[MapState], None] | None,
+        resume_from: MapState | None,
+        save_state: Callable[[MapState], None] | None,
     ) -> Self:
-        self._agree(rows, processes)
+        self._check_agreement(rows, processes)
         if isinstance(rows, ArrayRows):
             rows.normalize_weights(processes)
-            som.check_columns(rows, processes)
+            som.check_no_empty_columns(rows, processes)
         seed = processes.broadcast(self._seed())
         generator = torch.Generator().manual_seed(seed)
-        if earlier is None:
-            codebook, grid = self._start(rows, processes, seed)
+        if resume_from is None:
+            codebook, grid = self._initial_codebook(rows, processes, seed)
             processes.copy_from_first(codebook)
-            self._starts_on_a_line = self._is_line(codebook)
+            self._starts_on_a_line = self._is_ordered_line(codebook)
         else:
-            codebook, grid = self._go_on_from(earlier, rows, generator)
-        history = [] if earlier is None else list(earlier.history)
+            codebook, grid = self._resume(resume_from, rows, generator)
+        history = [] if resume_from is None else list(resume_from.history)
 
-        def after_epoch(record: Record, codebook: Tensor) -> None:
+        def after_epoch(record: EpochRecord, codebook: Tensor) -> None:
             history.append(record)
-            if keep is not None:
+            if save_state is not None:
                 state = MapState(codebook, history, generator.get_state(), self._starts_on_a_line)
-                processes.from_first(lambda: keep(state))
+                processes.from_first(lambda: save_state(state))
 
         codebook = self._run_epochs(rows, codebook, grid, generator, tuple(history), processes, after_epoch)
         processes.agree_on_bits("the codebook", [codebook])
@@ -312,14 +314,14 @@ class SOM(TransformerMixin, BaseEstimator):
         for stale in ("labels_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
-            found = som.assign(rows, codebook, grid, self._metric(), processes=processes)
-            self.labels_, self.quantization_error_ = like_input(found.index, X), found.quantization_error
+            assignment = som.assign(rows, codebook, grid, self._metric(), processes=processes)
+            self.labels_, self.quantization_error_ = like_input(assignment.index, X), assignment.quantization_error
         return self
 
-    def _agree(self, rows: Rows, processes: Processes) -> None:
+    def _check_agreement(self, rows: Rows, processes: Processes) -> None:
         """Whether all processes train the same map on rows of the same kind."""
         processes.agree("the number of features", rows.dim)
-        processes.agree("the dtype of the rows", str(rows.values.dtype))
+        processes.agree("the dtype of the rows", str(rows.format.dtype))
         init = self.init if isinstance(self.init, str) else "an array"
         processes.agree("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
         processes.agree("tol and patience", (self.tol, self.patience))
@@ -330,19 +332,20 @@ class SOM(TransformerMixin, BaseEstimator):
         codebook: Tensor,
         grid: Grid,
         generator: torch.Generator,
-        earlier: Sequence[Record],
+        previous_records: Sequence[EpochRecord],
         processes: Processes,
-        after_epoch: som.Report,
+        after_epoch: som.EpochCallback,
     ) -> Tensor:
-        """The codes after all epochs that follow the ``earlier`` ones; the generator draws mini-batches."""
+        """Trains the epochs that follow ``previous_records``; the generator draws mini-batches."""
 
-        def report(record: Record, codebook: Tensor) -> None:
-            if isinstance(rows, StreamRows) and record["epoch"] == len(earlier) + 1:  # which has seen all rows for once
-                som.check_columns(rows, processes)
+        def on_epoch_end(record: EpochRecord, codebook: Tensor) -> None:
+            is_first_epoch = record["epoch"] == len(previous_records) + 1
+            if isinstance(rows, StreamRows) and is_first_epoch:  # all rows have been read for once
+                som.check_no_empty_columns(rows, processes)
             after_epoch(record, codebook)
             # The error first: a narrow terminal cuts what comes last.
-            shown = {"quantization_error": record["quantization_error"]} | record
-            progress.after_epoch({name: value for name, value in shown.items() if name != "epoch"})
+            values = {"quantization_error": record["quantization_error"]} | record
+            progress.after_epoch({name: value for name, value in values.items() if name != "epoch"})
 
         def batches() -> Iterable[som.Chunk]:
             return rows.batches() if isinstance(rows, StreamRows) else rows.batches(int(self.batch_size), generator)
@@ -350,19 +353,20 @@ class SOM(TransformerMixin, BaseEstimator):
         shared: dict[str, Any] = {
             "metric": self._metric(),
             "neighborhood": self.neighborhood,
-            "n_epochs": self.n_epochs,
+            "num_epochs": self.n_epochs,
             "sigma": self._sigma,
-            "stop": None if self.tol is None else som.early_stopping(self.tol, self.patience),
-            "earlier": earlier,
-            "report": report,
+            "should_stop": None if self.tol is None else som.early_stopping(self.tol, self.patience),
+            "previous_records": previous_records,
+            "on_epoch_end": on_epoch_end,
         }
-        with Progress(self.n_epochs, shown=bool(self.verbose) and processes.is_first, done=len(earlier)) as progress:
+        show = bool(self.verbose) and processes.is_first
+        with Progress(self.n_epochs, shown=show, done=len(previous_records)) as progress:
             if self.algorithm == "batch":
                 tracked = self.track_topographic_error
                 return som.train_batch(
                     rows, codebook, grid, track_topographic_error=tracked, processes=processes, **shared
                 )[0]
-            return som.train_minibatch(batches, codebook, grid, alpha=self._alpha, gaps=rows.gaps, **shared)[0]
+            return som.train_minibatch(batches, codebook, grid, alpha=self._alpha, has_gaps=rows.has_gaps, **shared)[0]
 
     def partial_fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
         """One mini-batch step with these rows, which are not kept.
@@ -380,26 +384,26 @@ class SOM(TransformerMixin, BaseEstimator):
         self.check_parameters()
         if self.distributed:
             raise ValueError("SOM: distributed must be False for partial_fit; fit trains with several processes")
-        fresh = not hasattr(self, "codebook_")
+        is_first_call = not hasattr(self, "codebook_")
         if not _is_array(X):
             raise ValueError("SOM: X must be an array of rows for partial_fit; give it one batch at a time")
         with features_restored_on_failure(self):
-            rows = self._rows(X, sample_weight, reset=fresh)
+            rows = self._rows(X, sample_weight, reset=is_first_call)
             assert isinstance(rows, ArrayRows)
-            alone = Processes.alone(rows.values.device)
+            alone = Processes.alone(rows.format.device)
             rows.normalize_weights(alone)
-            return self._go_on(rows, X, alone)
+            return self._partial_fit(rows, X, alone)
 
-    def _go_on(self, rows: ArrayRows, X: Data, alone: Processes) -> Self:
+    def _partial_fit(self, rows: ArrayRows, X: Data, alone: Processes) -> Self:
         if not hasattr(self, "codebook_"):
-            rows.values.check_columns(rows.seen)
-            codebook, grid = self._start(rows, alone, self._seed())
-            self._starts_on_a_line = self._is_line(codebook)
+            rows.format.check_no_empty_columns(rows.observed_features)
+            codebook, grid = self._initial_codebook(rows, alone, self._seed())
+            self._starts_on_a_line = self._is_ordered_line(codebook)
             steps = 0
         else:
-            codebook, grid, steps = rows.values.tensor(self.codebook_), self.grid_, self._steps
+            codebook, grid, steps = rows.format.to_tensor(self.codebook_), self.grid_, self._steps
         for x, weight in rows.chunks():
-            codebook = som.step(
+            codebook = som.minibatch_step(
                 codebook,
                 x,
                 grid,
@@ -408,7 +412,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 alpha=self._alpha(steps),
                 sigma=self._sigma(steps),
                 weight=weight,
-                gaps=rows.gaps,
+                has_gaps=rows.has_gaps,
             ).codebook
         self.grid_ = grid
         self._steps = steps + 1
@@ -439,8 +443,8 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def distances(self, X: ArrayLike | Tensor) -> Array:
         """Distance of each row to each code in the map's metric, ``(N, K)``, which is large for a large map."""
-        rows = self._new_rows(X)
-        codebook = rows.values.tensor(self.codebook_)
+        rows = self._rows_to_assign(X)
+        codebook = rows.format.to_tensor(self.codebook_)
         parts = [self._metric().pairwise(chunk.x, codebook) for chunk in rows.chunks()]
         return like_input(torch.cat(parts), X)
 
@@ -481,12 +485,12 @@ class SOM(TransformerMixin, BaseEstimator):
         sample_weight: ArrayLike | Tensor | None = None,
         connectivity: Connectivity | None = None,
     ) -> som.Assignment:
-        rows = self._new_rows(X, sample_weight)
-        rows.normalize_weights(Processes.alone(rows.values.device))
-        codebook = rows.values.tensor(self.codebook_)
+        rows = self._rows_to_assign(X, sample_weight)
+        rows.normalize_weights(Processes.alone(rows.format.device))
+        codebook = rows.format.to_tensor(self.codebook_)
         return som.assign(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
 
-    def _new_rows(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
+    def _rows_to_assign(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
         check_is_fitted(self)
         if not _is_array(X):
             raise ValueError("SOM: X must be an array of rows; give batches one at a time")
@@ -494,29 +498,31 @@ class SOM(TransformerMixin, BaseEstimator):
         assert isinstance(rows, ArrayRows)
         return rows
 
-    def _rows(self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True, *, calls: int = 2) -> Rows:
+    def _rows(
+        self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True, *, num_calls: int = 2
+    ) -> Rows:
         """The rows of X, checked, and what scikit-learn keeps about their features.
 
-        ``calls`` is how many there are from the user's line to this one; a warning points at that line.
+        ``num_calls`` is how many calls there are from the user's line to this one; a warning points at that line.
         """
         if sample_weight is not None and not isinstance(sample_weight, Tensor):
             # A copy: tables lend theirs for reading.
             sample_weight = np.array(as_array("SOM", "sample_weight", sample_weight), dtype=np.float64)
         rows: Rows
         if _is_array(X):
-            x = self._numbers(X, reset)
-            rows = ArrayRows(x, self._values(x), sample_weight)
+            x = self._as_numeric_array(X, reset)
+            rows = ArrayRows(x, self._row_format(x), sample_weight)
         else:
             if sample_weight is not None:
                 raise ValueError("SOM: sample_weight must be None where X is an iterable of batches")
-            x = som.first_batch(X)  # type: ignore[arg-type]
+            x = som.read_first_batch(X)  # type: ignore[arg-type]
             self._check_width(x.shape[1], reset)
-            rows = StreamRows(X, x.shape[1], self._values(x))  # type: ignore[arg-type]
+            rows = StreamRows(X, x.shape[1], self._row_format(x))  # type: ignore[arg-type]
         if reset:
-            rows.values.warn_of_coarse_values(x, 2 + calls)
+            rows.format.warn_if_coarse(x, 2 + num_calls)
         return rows
 
-    def _numbers(self, X: Any, reset: bool) -> Array | SlicedArray:
+    def _as_numeric_array(self, X: Any, reset: bool) -> Array | SlicedArray:
         """An array of whatever kind as one of numbers ``[N, D]`` that can be sliced."""
         if isinstance(X, Tensor):
             real_numbers("SOM", "X", X)
@@ -544,15 +550,15 @@ class SOM(TransformerMixin, BaseEstimator):
                 f"SOM: X must have shape [N, D], got {list(X.shape)}; give batches as a list of arrays [n, D], and "
                 "images or series as rows"
             )
-        check_columns("SOM", X)
+        check_numeric_columns("SOM", X)
         checked = validate_data(self, X, reset=reset, ensure_all_finite=False)
         if checked.dtype.kind not in "fiub":
             raise ValueError(f"SOM: X must hold numbers, got dtype {checked.dtype}")
         return X if isinstance(X, np.memmap) else checked  # which knows its file
 
-    def _values(self, x: Array | SlicedArray) -> Values:
+    def _row_format(self, x: Array | SlicedArray) -> RowFormat:
         whole = not (x.dtype.is_floating_point if isinstance(x, Tensor) else x.dtype.kind == "f")
-        return Values(
+        return RowFormat(
             torch.float64 if x.dtype.itemsize > (2 if whole else 4) else torch.float32,
             self._device(x),
             self.missing,
@@ -576,39 +582,39 @@ class SOM(TransformerMixin, BaseEstimator):
         elif dim != self.n_features_in_:
             raise ValueError(f"X has {dim} features, but SOM is expecting {self.n_features_in_} features as input")
 
-    def _start(self, rows: Rows, processes: Processes, seed: int) -> tuple[Tensor, Grid]:
+    def _initial_codebook(self, rows: Rows, processes: Processes, seed: int) -> tuple[Tensor, Grid]:
         grid = self._grid()
         if isinstance(self.init, str):
-            wanted = som.sample_rows(self.init, grid.num_nodes, rows.dim)  # type: ignore[arg-type]
+            wanted = som.init_sample_size(self.init, grid.num_nodes, rows.dim)  # type: ignore[arg-type]
             x, weight = rows.sample(wanted, processes)
             codebook = som.initial_codebook(x, grid, self.init, weight=weight, seed=seed)  # type: ignore[arg-type]
             return codebook, grid
-        given = self.init if isinstance(self.init, Tensor) else as_array("SOM", "init", self.init)
+        init = self.init if isinstance(self.init, Tensor) else as_array("SOM", "init", self.init)
         shapes = [grid.num_nodes, rows.dim], [self.n_rows, self.n_cols, rows.dim]
-        if list(given.shape) not in shapes:
+        if list(init.shape) not in shapes:
             raise ValueError(
                 f"SOM: init must be an array of shape [K, D] = {shapes[0]} or [R, C, D] = {shapes[1]}, got "
-                f"{list(given.shape)}"
+                f"{list(init.shape)}"
             )
-        codebook = rows.values.tensor(given.reshape(grid.num_nodes, rows.dim)).clone()
+        codebook = rows.format.to_tensor(init.reshape(grid.num_nodes, rows.dim)).clone()
         if not codebook.isfinite().all():
             raise ValueError("SOM: init must hold finite values, got NaN or infinity")
         return codebook, grid
 
-    def _go_on_from(self, earlier: MapState, rows: Rows, generator: torch.Generator) -> tuple[Tensor, Grid]:
+    def _resume(self, state: MapState, rows: Rows, generator: torch.Generator) -> tuple[Tensor, Grid]:
         """The codes of an interrupted training, and the grid; the generator is put where it was."""
         grid = self._grid()
-        if list(earlier.codebook.shape) != [grid.num_nodes, rows.dim] or earlier.codebook.dtype != rows.values.dtype:
+        if list(state.codebook.shape) != [grid.num_nodes, rows.dim] or state.codebook.dtype != rows.format.dtype:
             raise ValueError(
-                f"SOM: the codes to go on from must be {rows.values.dtype} of shape [K, D] = "
-                f"{[grid.num_nodes, rows.dim]}, got {earlier.codebook.dtype} of {list(earlier.codebook.shape)}"
+                f"SOM: the codes to go on from must be {rows.format.dtype} of shape [K, D] = "
+                f"{[grid.num_nodes, rows.dim]}, got {state.codebook.dtype} of {list(state.codebook.shape)}"
             )
         try:
-            generator.set_state(earlier.generator)
+            generator.set_state(state.generator)
         except (RuntimeError, TypeError) as error:
             raise ValueError("SOM: the generator's state to go on from must be one of torch, got another") from error
-        self._starts_on_a_line = bool(earlier.starts_on_a_line)
-        return rows.values.tensor(earlier.codebook), grid
+        self._starts_on_a_line = bool(state.starts_on_a_line)
+        return rows.format.to_tensor(state.codebook), grid
 
     def _grid(self) -> Grid:
         periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic
@@ -620,10 +626,10 @@ class SOM(TransformerMixin, BaseEstimator):
             weights = as_floats("SOM", "feature_weights", weights)
         return Metric(self.metric, self.p, weights)
 
-    def _is_line(self, start: Tensor) -> bool:
+    def _is_ordered_line(self, start: Tensor) -> bool:
         """Whether an ordered start fills a map of two dimensions with codes on a line."""
         ordered = not isinstance(self.init, str) or self.init in _ORDERED_STARTS
-        return ordered and min(self.n_rows, self.n_cols) > 1 and som.lie_on_a_line(start)
+        return ordered and min(self.n_rows, self.n_cols) > 1 and som.are_collinear(start)
 
     def _sigma(self, step: int) -> float:
         initial = self.sigma_initial
@@ -632,10 +638,10 @@ class SOM(TransformerMixin, BaseEstimator):
             # A sorted line has less to order, and folds under a wide neighbourhood.
             share = 8 if getattr(self, "_starts_on_a_line", False) else 4 if ordered else 2
             initial = max(max(self.n_rows, self.n_cols) / share, self.sigma_final)
-        return som.value_at(self.sigma_schedule, step, self.n_epochs, initial, self.sigma_final)
+        return som.schedule_value(self.sigma_schedule, step, self.n_epochs, initial, self.sigma_final)
 
     def _alpha(self, step: int) -> float:
-        return som.value_at(self.alpha_schedule, step, self.n_epochs, self.alpha_initial, self.alpha_final)
+        return som.schedule_value(self.alpha_schedule, step, self.n_epochs, self.alpha_initial, self.alpha_final)
 
     def check_parameters(self) -> None:
         """What :meth:`fit` checks before it looks at data.
@@ -674,7 +680,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 raise ValueError(f"SOM: {name} must be a finite number above 0, got {value!r}")
         if self.tol is not None and not (_is_number(self.tol) and 0 <= self.tol < 1):
             raise ValueError(f"SOM: tol must be None or a share from 0 to below 1, got {self.tol!r}")
-        if self.algorithm == "batch" and self.neighborhood in WITH_NEGATIVE_WEIGHTS:
+        if self.algorithm == "batch" and self.neighborhood in SIGNED_NEIGHBORHOODS:
             raise ValueError(
                 f"SOM: neighborhood must not be {self.neighborhood!r} with algorithm='batch', because a mean has no "
                 "negative weights; take algorithm='minibatch'"
@@ -719,9 +725,9 @@ def _check_squares(rows: ArrayRows) -> None:
     Raises:
         ValueError: the squares of differences of such values would vanish.
     """
-    least = 1e4 * torch.finfo(rows.values.dtype).tiny ** 0.5
-    if 0 < rows.largest < least:
+    least = 1e4 * torch.finfo(rows.format.dtype).tiny ** 0.5
+    if 0 < rows.max_abs < least:
         raise ValueError(
             f"SOM: X must hold values above {least:.1e} in size, so that their squares do not vanish in "
-            f"{str(rows.values.dtype).removeprefix('torch.')}, got at most {rows.largest:.3e}; rescale the data"
+            f"{str(rows.format.dtype).removeprefix('torch.')}, got at most {rows.max_abs:.3e}; rescale the data"
         )

@@ -22,7 +22,7 @@ from somvae_ext import ops, training
 from somvae_ext.arrays import as_array, like_input, table_rows
 from somvae_ext.data import Kind, Samples, Scaling
 from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
-from somvae_ext.estimators.features import check_columns, features_restored_on_failure
+from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.former_names import current_preset, current_values
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
@@ -440,7 +440,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         if table is not None:
             validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
             return table
-        check_columns(_OWNER, X)
+        check_numeric_columns(_OWNER, X)
         checked: NDArray[Any] = validate_data(self, X, reset=reset)
         return checked
 

@@ -13,7 +13,7 @@ from somvae_ext.arrays import as_floats, as_nodes
 from somvae_ext.config_checks import check_integer
 from somvae_ext.evaluation._arguments import as_connectivity, as_metric, rows_and_codes, rows_and_codes_of_grid
 from somvae_ext.grid import Connectivity, Grid
-from somvae_ext.som import Distance, Metric, MetricName, Neighborhood, WinnerSearch, smoothed
+from somvae_ext.som import Distance, Metric, MetricName, Neighborhood, WinnerSearch, neighborhood_sums
 
 # Values of a tile of distances between rows and codes (32 MiB of float64).
 _TILE_VALUES = 1 << 22
@@ -43,7 +43,7 @@ def quantization_error(
     """
     rows, codes = rows_and_codes("quantization_error", x, codebook)
     search = WinnerSearch(codes, Grid(1, len(codes)), as_metric(metric))
-    return search.find(rows).distance.double().mean().item()
+    return search.search(rows).distance.double().mean().item()
 
 
 def topographic_error(
@@ -79,7 +79,7 @@ def topographic_error(
     rows, codes = rows_and_codes_of_grid("topographic_error", x, codebook, grid)
     if grid.num_nodes < 2:
         raise ValueError(f"topographic_error: grid must have at least 2 nodes, got {grid.rows} x {grid.cols}")
-    best, second = WinnerSearch(codes, grid, as_metric(metric)).find(rows, k=2).index.unbind(dim=1)
+    best, second = WinnerSearch(codes, grid, as_metric(metric)).search(rows, k=2).index.unbind(dim=1)
     return 1 - grid.adjacent(best, second, as_connectivity(grid, connectivity)).double().mean().item()
 
 
@@ -101,7 +101,7 @@ def distortion(
         codebook: codes ``[K, D]`` in the grid's order.
         grid: the map's grid, of K nodes.
         sigma: width of the neighbourhood h, in units of the grid.
-        neighborhood: a name or a function, as for :func:`~somvae_ext.som.pull`.
+        neighborhood: a name or a function, as for :func:`~somvae_ext.som.update_codebook`.
         metric: d, which also finds the winners c(n); as for :func:`quantization_error`.
 
     Raises:
@@ -114,11 +114,13 @@ def distortion(
     """
     rows, codes = rows_and_codes_of_grid("distortion", x, codebook, grid)
     metric = as_metric(metric)
-    winner = WinnerSearch(codes, grid, metric).find(rows).index
+    winner = WinnerSearch(codes, grid, metric).search(rows).index
     rows, codes = rows.double(), codes.double()
     if metric.distance == "euclidean":
-        metric = metric.on(codes)
-        total = _squared_distortion(metric.scaled(rows), metric.scaled(codes), winner, grid, sigma, neighborhood)
+        metric = metric.with_weights_like(codes)
+        total = _squared_distortion(
+            metric.scale_features(rows), metric.scale_features(codes), winner, grid, sigma, neighborhood
+        )
     else:
         total = _tiled_distortion(rows, codes, winner, grid, sigma, neighborhood, metric)
     return total / len(rows)
@@ -177,7 +179,7 @@ def _squared_distortion(
     total, count = ops.segment_sum(rows, winner, grid.num_nodes)
     squares = ops.segment_sum(rows.square().sum(dim=1, keepdim=True), winner, grid.num_nodes).sum
     of_winners = torch.cat([total, squares, count[:, None].double()], dim=1)
-    near = smoothed(of_winners, count, grid, neighborhood, sigma)
+    near = neighborhood_sums(of_winners, count, grid, neighborhood, sigma)
     sums, squares, weight = near[:, :-2], near[:, -2], near[:, -1]
     per_node = squares - 2 * (codes * sums).sum(dim=1) + weight * codes.square().sum(dim=1)
     return per_node.sum().item()
@@ -202,6 +204,6 @@ def _tiled_distortion(
         # The weights h of each winner to all nodes are its indicator, smoothed.
         indicator = x.new_zeros(grid.num_nodes, len(winners))
         indicator[winners, torch.arange(len(winners), device=x.device)] = 1
-        weights = smoothed(indicator, indicator.sum(dim=1), grid, neighborhood, sigma)
+        weights = neighborhood_sums(indicator, indicator.sum(dim=1), grid, neighborhood, sigma)
         total += (weights.T[which] * metric.pairwise(x[some], codebook).square()).sum().item()
     return total

@@ -63,7 +63,7 @@ def u_matrix(
         ([1.0, 2.0, 3.0], [[0, 1], [1, 2]], [1.0, 3.0])
     """
     codes = codes_of_grid("u_matrix", codebook, grid).double()
-    metric, connectivity = as_metric(metric).on(codes), as_connectivity(grid, connectivity)
+    metric, connectivity = as_metric(metric).with_weights_like(codes), as_connectivity(grid, connectivity)
     neighbors = grid.neighbors(codes.device, connectivity)
     nodes = torch.arange(len(codes), device=codes.device)
     first, slot = (neighbors > nodes[:, None]).nonzero(as_tuple=True)
@@ -87,7 +87,7 @@ def u_matrix(
 def _distances(metric: Metric, codes: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Distance of each pair of nodes, ``[P]``, NaN where a code has one."""
     if metric.distance == "euclidean":
-        scaled, tile = metric.scaled(codes), max(1, _TILE_VALUES // max(1, codes.shape[1]))
+        scaled, tile = metric.scale_features(codes), max(1, _TILE_VALUES // max(1, codes.shape[1]))
         parts = zip(first.split(tile), second.split(tile), strict=True)
         return torch.cat([(scaled[a] - scaled[b]).square().sum(dim=1).sqrt() for a, b in parts])
     known = ~codes.isnan().any(dim=1)

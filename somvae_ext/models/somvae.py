@@ -25,7 +25,7 @@ from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETe
 from somvae_ext.nn import SOMQuantizer, predecessors
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.quantizer import MASKED
-from somvae_ext.som import relabeling
+from somvae_ext.som import find_relabeling
 
 _KMEANS_TRIES = 4
 
@@ -437,7 +437,7 @@ class SOMVAE(FullPrecisionBuffers):
             x: samples that show which nodes are best and second best, as in :meth:`forward`; those whose encodings are
                 not finite are left out.
             mask: as in :meth:`forward`.
-            seed: of the search, see :func:`~somvae_ext.som.relabeling`.
+            seed: of the search, see :func:`~somvae_ext.som.find_relabeling`.
 
         Returns:
             For :meth:`relabel`, int64 ``[K]`` on the CPU.
@@ -451,7 +451,7 @@ class SOMVAE(FullPrecisionBuffers):
             return torch.zeros(1, dtype=torch.int64)
         best = ops.bmu(self.quantizer.real_rows(self._encode_in_parts(x, mask), mask), codebook, k=2).index
         pairs = (best[:, 0] * nodes + best[:, 1]).bincount(minlength=nodes * nodes).view(nodes, nodes)
-        return relabeling(pairs, self.quantizer.grid, seed=seed)
+        return find_relabeling(pairs, self.quantizer.grid, seed=seed)
 
     @torch.no_grad()
     def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:

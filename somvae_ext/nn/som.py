@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -12,17 +9,15 @@ from somvae_ext import som
 from somvae_ext.arrays import check_dense
 from somvae_ext.config_checks import check_integer
 from somvae_ext.grid import Grid, Topology
-from somvae_ext.som import Chunk, Distance, Metric, MetricName, Neighborhood, Record, Schedule
+from somvae_ext.som import Distance, Metric, MetricName, Neighborhood
 from somvae_ext.som.neighborhoods import check_neighborhood, check_sigma
-from somvae_ext.som.schedules import check_schedule
 
 
 class SOM(nn.Module):
     """A self-organizing map (Kohonen 1990) with interchangeable distance and neighbourhood.
 
-    ``forward`` finds the winners, :meth:`update` pulls the codes towards a batch, :meth:`fit` does so for all batches
-    of a ``DataLoader`` in a number of epochs. Functions of one's own are written on tensors that are expanded already,
-    so that they never deal with the batch::
+    ``forward`` finds the winners, :meth:`update` takes one step of the on-line rule with a batch. Functions of one's
+    own are written on tensors that are expanded already, so that they never deal with the batch::
 
         def manhattan(x, codebook):          # [N, 1, D] and [1, K, D] -> [N, K]
             return (x - codebook).abs().sum(dim=-1)
@@ -30,8 +25,9 @@ class SOM(nn.Module):
         def bubble(grid_distance, sigma):    # [M, U] from M nodes to U winners -> [M, U]
             return (grid_distance <= sigma).to(grid_distance)
 
-    For whole data sets, batch training, missing values and scikit-learn's interface see
-    :class:`somvae_ext.estimators.SOM`, which is made of the same functions.
+    Whole trainings, over a ``DataLoader`` or an array, by the batch rule or the on-line rule, are those of
+    :class:`somvae_ext.estimators.SOM`, which is made of the same functions and takes the same distances and
+    neighbourhoods.
 
     Args:
         rows: rows of the map R.
@@ -41,9 +37,9 @@ class SOM(nn.Module):
         periodic: whether the map wraps around.
         metric: a :class:`~somvae_ext.som.Metric`, a name that it knows, or a function as above; any monotonic function
             of a distance finds the same winners.
-        neighborhood: a name that :func:`~somvae_ext.som.pull` knows, such as ``"gaussian"`` (exp(-d^2 / (2 sigma^2)))
-            and ``"fastsom_gaussian"`` (without the 2), or a function as above, of distances on the grid and of sigma,
-            one element at a time.
+        neighborhood: a name that :func:`~somvae_ext.som.update_codebook` knows, such as ``"gaussian"``
+            (exp(-d^2 / (2 sigma^2))) and ``"fastsom_gaussian"`` (without the 2), or a function as above, of distances
+            on the grid and of sigma, one element at a time.
 
     Attributes:
         codebook: buffer ``[K, D]``, nodes in row-major order; at first uniform in [0, 1).
@@ -103,15 +99,15 @@ class SOM(nn.Module):
                 ``[N, K]``.
         """
         self._check_shape(x)
-        found = som.WinnerSearch(self.codebook, self.grid, self.metric).find(x.detach())
-        return torch.stack(self.grid.row_col(found.index), dim=1)
+        winners = som.WinnerSearch(self.codebook, self.grid, self.metric).search(x.detach()).index
+        return torch.stack(self.grid.row_col(winners), dim=1)
 
     @torch.no_grad()
     def update(self, x: Tensor, alpha: float, sigma: float) -> Tensor:
-        """One step of the training rule, W_v += alpha * mean_b theta(u_b, v) * (x_b - W_v), in place.
+        """One step of the on-line rule, W_v += alpha * mean_b theta(u_b, v) * (x_b - W_v), in place.
 
         theta(u_b, v) is the neighbourhood of the winner u_b of sample b, at node v. The samples of one winner are
-        summed first, see :func:`somvae_ext.som.step`.
+        summed first, see :func:`somvae_ext.som.minibatch_step`.
 
         Args:
             x: a batch ``[N, D]``; N = 0 changes nothing.
@@ -127,7 +123,7 @@ class SOM(nn.Module):
         """
         self._check_batch("SOM.update", x)
         check_sigma("SOM.update", sigma)
-        result = som.step(
+        result = som.minibatch_step(
             self.codebook,
             x.detach(),
             self.grid,
@@ -139,71 +135,10 @@ class SOM(nn.Module):
         self.codebook.copy_(result.codebook)
         return torch.stack(self.grid.row_col(result.index), dim=1)
 
-    @torch.no_grad()
-    def fit(
-        self,
-        batches: Iterable[Any],
-        n_epochs: int,
-        *,
-        alpha: tuple[float, float] = (0.5, 0.01),
-        sigma: tuple[float, float] | None = None,
-        alpha_schedule: str | Schedule = "linear",
-        sigma_schedule: str | Schedule = "exponential",
-    ) -> list[Record]:
-        """Trains by :meth:`update` on all batches, in each of a number of epochs.
-
-        Args:
-            batches: such as a ``DataLoader``: gives tensors ``[N, D]``, or tuples that begin with one, anew in each
-                epoch.
-            n_epochs: at least 1.
-            alpha: learning rate in the first and in the last epoch.
-            sigma: width of the neighbourhood in the first and in the last epoch; by default from half of the map's
-                longer side to 0.5.
-            alpha_schedule: from the first to the last value: one of :data:`somvae_ext.som.SCHEDULES`, or a function of
-                step, number of steps, initial and final value.
-            sigma_schedule: the same for the width.
-
-        Returns:
-            Per epoch ``epoch``, ``sigma``, ``alpha`` and ``quantization_error``, the mean distance of the samples to
-            the codes before each step.
-
-        Raises:
-            ValueError: as :meth:`update`, or an epoch without samples.
-        """
-        n_epochs = check_integer("SOM.fit", "n_epochs", n_epochs)
-        check_schedule("SOM.fit", "alpha_schedule", alpha_schedule)
-        check_schedule("SOM.fit", "sigma_schedule", sigma_schedule)
-        widths = sigma or (max(max(self.grid.rows, self.grid.cols) / 2, 0.5), 0.5)
-        for width in widths:
-            check_sigma("SOM.fit", width)
-
-        def checked_batches() -> Iterator[Chunk]:
-            samples = 0
-            for item in batches:
-                x = item[0] if isinstance(item, (tuple, list)) else item
-                self._check_batch("SOM.fit", x)
-                samples += len(x)
-                yield Chunk(x.detach(), None)
-            if samples == 0:
-                raise ValueError("SOM.fit: batches must give at least one sample in every epoch, got none")
-
-        codebook, history = som.train_minibatch(
-            checked_batches,
-            self.codebook,
-            self.grid,
-            metric=self.metric,
-            neighborhood=self.neighborhood,
-            n_epochs=n_epochs,
-            alpha=lambda epoch: som.value_at(alpha_schedule, epoch, n_epochs, *alpha),
-            sigma=lambda epoch: som.value_at(sigma_schedule, epoch, n_epochs, *widths),
-        )
-        self.codebook.copy_(codebook)
-        return history
-
     def extra_repr(self) -> str:
-        names = {"metric": self.metric.distance, "neighborhood": self.neighborhood}
-        shown = ", ".join(f"{k}={v!r}" if isinstance(v, str) else f"{k}={_name(v)}" for k, v in names.items())
-        return f"{self.grid}, dim={self.dim}, {shown}"
+        functions = {"metric": self.metric.distance, "neighborhood": self.neighborhood}
+        options = ", ".join(f"{k}={v!r}" if isinstance(v, str) else f"{k}={_name(v)}" for k, v in functions.items())
+        return f"{self.grid}, dim={self.dim}, {options}"
 
     def _check_shape(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
@@ -211,17 +146,17 @@ class SOM(nn.Module):
         check_dense("SOM", "x", x)
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"SOM: x must have shape [N, D] with D = {self.dim}, got {list(x.shape)}")
-        ours = self.codebook
-        if x.dtype != ours.dtype or x.device != ours.device:
+        codebook = self.codebook
+        if x.dtype != codebook.dtype or x.device != codebook.device:
             raise ValueError(
-                f"SOM: x must be {ours.dtype} on {ours.device} as the codebook is, got {x.dtype} on {x.device}"
+                f"SOM: x must be {codebook.dtype} on {codebook.device} as the codebook is, got {x.dtype} on {x.device}"
             )
 
     def _check_batch(self, owner: str, x: Tensor) -> None:
         self._check_shape(x)
-        broken = (~x.isfinite().all(dim=1)).nonzero()
-        if len(broken):
-            raise ValueError(f"{owner}: x must hold finite values only, got NaN or infinity in row {int(broken[0])}")
+        bad_rows = (~x.isfinite().all(dim=1)).nonzero()
+        if len(bad_rows):
+            raise ValueError(f"{owner}: x must hold finite values only, got NaN or infinity in row {int(bad_rows[0])}")
 
 
 def _name(function: object) -> str:

@@ -14,7 +14,7 @@ from somvae_ext.exportable import exportable
 from somvae_ext.grid import Grid
 from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer
 from somvae_ext.ops.neighborhood import Border
-from somvae_ext.som import lay_out, som_codes
+from somvae_ext.som import arrange_on_grid, som_codes
 from somvae_ext.som.neighborhoods import axis_weights
 
 # Defaults of update="ema". The widths are those of which maps of real images had the fewest topographic errors.
@@ -318,8 +318,8 @@ class SOMQuantizer(Quantizer):
     def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None, tries: int = 1) -> None:
         """Sets the codebook to k-means centres of encodings, laid out on the map.
 
-        See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.lay_out`. With ``update="ema"`` the
-        averages begin anew there. A wide neighbourhood soon leaves nothing of the start but how the map lies: set a
+        See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.arrange_on_grid`. With ``update="ema"``
+        the averages begin anew there. A wide neighbourhood soon leaves nothing of the start but how the map lies: set a
         small ``sigma_initial``.
 
         Args:
@@ -332,7 +332,7 @@ class SOMQuantizer(Quantizer):
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
             ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
         """
-        self._start_from(lay_out(self._kmeans_centers(z, seed, mask, tries), self.grid))
+        self._start_from(arrange_on_grid(self._kmeans_centers(z, seed, mask, tries), self.grid))
 
     @torch.no_grad()
     def initialize_som(self, z: Tensor, *, mask: Tensor | None = None) -> None:
@@ -392,7 +392,7 @@ class SOMQuantizer(Quantizer):
         """Puts the codes in another order on the map: node v gets what node ``order[v]`` had, its averages too.
 
         Args:
-            order: int64 ``[K]``, a permutation, see :func:`~somvae_ext.som.relabeling`.
+            order: int64 ``[K]``, a permutation, see :func:`~somvae_ext.som.find_relabeling`.
 
         Raises:
             ValueError: anything else.

@@ -1,16 +1,16 @@
 """The self-organizing map's algorithm as plain functions over the ops: what the estimator and the layer share.
 
 Grid and codebook go in, codes come out; nothing here keeps a state. Needs only torch and numpy, but for
-:func:`lay_out` and :func:`relabeling`, which need scipy.
+:func:`arrange_on_grid` and :func:`find_relabeling`, which need scipy.
 """
 
 from somvae_ext.som.initialization import (
     Init,
+    are_collinear,
+    arrange_on_grid,
+    init_sample_size,
     initial_codebook,
     kmeans_centers,
-    lay_out,
-    lie_on_a_line,
-    sample_rows,
     som_codes,
 )
 from somvae_ext.som.metrics import Distance, Metric, MetricName, WinnerSearch
@@ -20,23 +20,23 @@ from somvae_ext.som.neighborhoods import (
     fastsom_gaussian,
     gaussian,
     mexican_hat,
-    pull,
-    smoothed,
+    neighborhood_sums,
     triangle,
+    update_codebook,
 )
-from somvae_ext.som.relabeling import relabeling
-from somvae_ext.som.rows import ArrayRows, Chunk, Missing, Rows, SlicedArray, StreamRows, Values, first_batch
-from somvae_ext.som.schedules import SCHEDULES, Schedule, value_at
+from somvae_ext.som.relabeling import find_relabeling
+from somvae_ext.som.rows import ArrayRows, Chunk, Missing, RowFormat, Rows, SlicedArray, StreamRows, read_first_batch
+from somvae_ext.som.schedules import SCHEDULES, Schedule, schedule_value
 from somvae_ext.som.training import (
     Assignment,
-    Record,
-    Report,
+    EpochCallback,
+    EpochRecord,
     StepResult,
     assign,
-    check_columns,
+    check_no_empty_columns,
     early_stopping,
+    minibatch_step,
     node_sums,
-    step,
     train_batch,
     train_minibatch,
 )
@@ -47,41 +47,41 @@ __all__ = [
     "Assignment",
     "Chunk",
     "Distance",
+    "EpochCallback",
+    "EpochRecord",
     "Init",
     "Metric",
     "MetricName",
     "Missing",
     "Neighborhood",
-    "Record",
-    "Report",
+    "RowFormat",
     "Rows",
     "Schedule",
     "SlicedArray",
     "StepResult",
     "StreamRows",
-    "Values",
     "WinnerSearch",
+    "are_collinear",
+    "arrange_on_grid",
     "assign",
     "bubble",
-    "check_columns",
+    "check_no_empty_columns",
     "early_stopping",
     "fastsom_gaussian",
-    "first_batch",
+    "find_relabeling",
     "gaussian",
+    "init_sample_size",
     "initial_codebook",
     "kmeans_centers",
-    "lay_out",
-    "lie_on_a_line",
     "mexican_hat",
+    "minibatch_step",
+    "neighborhood_sums",
     "node_sums",
-    "pull",
-    "relabeling",
-    "sample_rows",
-    "smoothed",
+    "read_first_batch",
+    "schedule_value",
     "som_codes",
-    "step",
     "train_batch",
     "train_minibatch",
     "triangle",
-    "value_at",
+    "update_codebook",
 ]

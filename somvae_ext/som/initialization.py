@@ -18,7 +18,7 @@ from somvae_ext.config_checks import check_integer
 from somvae_ext.grid import Grid
 from somvae_ext.processes import Processes
 from somvae_ext.som.metrics import Metric
-from somvae_ext.som.rows import ArrayRows, Values
+from somvae_ext.som.rows import ArrayRows, RowFormat
 from somvae_ext.som.schedules import exponential
 from somvae_ext.som.training import train_batch
 
@@ -38,10 +38,10 @@ _SOM_EPOCHS = 20
 _ASSIGNED_AT_ONCE = 1024
 
 
-def sample_rows(init: Init, num_nodes: int, dim: int) -> int:
-    """Of how many rows a start is made: enough to know the data's shape, and few even of data that fill a disk."""
-    wanted = {"samples": num_nodes, "kmeans": _ROWS_PER_CENTER * num_nodes}.get(init, 0)
-    return max(min(max(wanted, _SAMPLE_ROWS), _SAMPLE_VALUES // max(1, dim)), num_nodes)
+def init_sample_size(init: Init, num_nodes: int, dim: int) -> int:
+    """Number of rows that a start is made of: enough to know the data's shape, few even of data that fill a disk."""
+    needed = {"samples": num_nodes, "kmeans": _ROWS_PER_CENTER * num_nodes}.get(init, 0)
+    return max(min(max(needed, _SAMPLE_ROWS), _SAMPLE_VALUES // max(1, dim)), num_nodes)
 
 
 def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None = None, seed: int = 0) -> Tensor:
@@ -50,7 +50,7 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
     ``"pca"``: the plane of the first two principal components, the first along the grid's longer side, as wide as the
     data (Kohonen 2001, section 3.7); ordered from the start, so that few epochs are needed. Data on a line fill the map
     line by line. ``"random"``: uniform between each feature's smallest and largest value. ``"samples"``: rows,
-    each once where there are enough. ``"kmeans"``: :func:`kmeans_centers` in the order of :func:`lay_out`.
+    each once where there are enough. ``"kmeans"``: :func:`kmeans_centers` in the order of :func:`arrange_on_grid`.
 
     Args:
         x: some rows of the data, float32 or float64 ``[S, D]``; NaN where a value is missing, which counts as the
@@ -90,7 +90,7 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
             f"SOM: init must not be 'kmeans' for fewer rows than nodes, got {len(x)} rows for {grid.num_nodes} nodes; "
             "take 'pca' or a smaller map"
         )
-    return lay_out(kmeans_centers(x, grid.num_nodes, seed=seed), grid)
+    return arrange_on_grid(kmeans_centers(x, grid.num_nodes, seed=seed), grid)
 
 
 def _filled(x: Tensor, weight: Tensor | None) -> Tensor:
@@ -140,7 +140,7 @@ def _along_a_line(grid: Grid) -> Tensor:
     return torch.stack([place, torch.zeros_like(place)], dim=1)
 
 
-def lie_on_a_line(codebook: Tensor) -> bool:
+def are_collinear(codebook: Tensor) -> bool:
     """Whether codes ``[K, D]``, of many some, lie on a line, up to what squared distances between them can tell."""
     codes = codebook.detach()[:: max(1, len(codebook) // _CODES_OF_A_LINE)].double()
     codes = codes - codes.mean(dim=0)
@@ -258,7 +258,7 @@ def som_codes(z: Tensor, grid: Grid) -> Tensor:
     return _batch_som(z.detach(), grid, final_sigma=0.7)
 
 
-def lay_out(centers: Tensor, grid: Grid) -> Tensor:
+def arrange_on_grid(centers: Tensor, grid: Grid) -> Tensor:
     """Puts centres on a map so that grid neighbours are alike.
 
     A batch SOM is trained on the centres: from the plane of their first two principal components, with a Gaussian
@@ -285,22 +285,25 @@ def lay_out(centers: Tensor, grid: Grid) -> Tensor:
 
     Example:
         >>> line = torch.tensor([[3.0], [1.0], [0.0], [2.0]])
-        >>> lay_out(line, Grid(1, 4)).flatten().tolist()
+        >>> arrange_on_grid(line, Grid(1, 4)).flatten().tolist()
         [0.0, 1.0, 2.0, 3.0]
     """
-    return centers[layout_order(centers, grid).to(centers.device)]
+    return centers[grid_order(centers, grid).to(centers.device)]
 
 
-def layout_order(centers: Tensor, grid: Grid) -> Tensor:
-    """Which centre each node gets in :func:`lay_out`, int64 ``[K]`` on the CPU. Arguments and errors are the same."""
+def grid_order(centers: Tensor, grid: Grid) -> Tensor:
+    """The centre that each node gets in :func:`arrange_on_grid`, int64 ``[K]`` on the CPU.
+
+    Arguments and errors are the same.
+    """
     _solver()  # a missing library should be known before the training
     if centers.dim() != 2 or len(centers) != grid.num_nodes or not centers.shape[1] or not centers.is_floating_point():
         raise ValueError(
-            f"lay_out: centers must be floating of shape [K, D] with K = {grid.num_nodes} nodes and D >= 1, got "
-            f"{centers.dtype} of {list(centers.shape)}"
+            f"arrange_on_grid: centers must be floating of shape [K, D] with K = {grid.num_nodes} nodes and D >= 1, "
+            f"got {centers.dtype} of {list(centers.shape)}"
         )
     if not centers.isfinite().all():
-        raise ValueError("lay_out: centers must hold finite values only, got NaN or infinity")
+        raise ValueError("arrange_on_grid: centers must hold finite values only, got NaN or infinity")
     rows = centers.detach().cpu().double()
     # Sorted by value, so that sums and ties do not depend on the order that the centres came in.
     order = torch.from_numpy(np.lexsort(rows.numpy().T[::-1]))
@@ -320,8 +323,8 @@ def _check_rows(owner: str, z: Tensor) -> None:
 
 def _batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
     """Codes of a batch SOM that starts from a plane and narrows from half of the longer side to ``final_sigma``."""
-    rows = ArrayRows(z, Values(z.dtype, z.device))
-    sample = rows.sample(sample_rows("pca", grid.num_nodes, rows.dim), Processes.alone(z.device)).x
+    rows = ArrayRows(z, RowFormat(z.dtype, z.device))
+    sample = rows.sample(init_sample_size("pca", grid.num_nodes, rows.dim), Processes.alone(z.device)).x
     start = initial_codebook(sample, grid, "pca")
     initial_sigma = max(max(grid.rows, grid.cols) / 2, final_sigma)
     codes, _ = train_batch(
@@ -330,7 +333,7 @@ def _batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
         grid,
         metric=Metric(),
         neighborhood="gaussian",
-        n_epochs=_SOM_EPOCHS,
+        num_epochs=_SOM_EPOCHS,
         sigma=lambda epoch: exponential(epoch, _SOM_EPOCHS, initial_sigma, final_sigma),
     )
     return codes
@@ -341,7 +344,7 @@ def _solver() -> Callable[..., tuple[NDArray[Any], NDArray[Any]]]:
         from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "lay_out: the assignment of centres to nodes needs scipy, which is not installed; run: "
+            "arrange_on_grid: the assignment of centres to nodes needs scipy, which is not installed; run: "
             "pip install 'somvae_ext[train]'",
             name=error.name,
         ) from error
@@ -349,7 +352,7 @@ def _solver() -> Callable[..., tuple[NDArray[Any], NDArray[Any]]]:
 
 
 def _assignment(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
-    """The row that each node gets, int64 ``[K]``: a permutation, see :func:`lay_out`."""
+    """The row that each node gets, int64 ``[K]``: a permutation, see :func:`arrange_on_grid`."""
     solve = _solver()
     row_of_node = torch.empty(grid.num_nodes, dtype=torch.int64, device="cpu")
     everything = torch.arange(grid.num_nodes, device="cpu")

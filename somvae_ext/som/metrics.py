@@ -21,9 +21,9 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 _TILE_VALUES = 1 << 24
 
 
-# Whose powers of differences of 1e-4 of the largest still count in float64.
+# Largest p for which (1e-4)**p does not underflow float64.
 _LARGEST_EXPONENT = 64
-# And the smallest is its inverse: squares of neither are lost in float32.
+# Largest feature weight; the smallest is its inverse. The squares of both are exact enough in float32.
 _LARGEST_WEIGHT = 1e6
 
 
@@ -85,8 +85,8 @@ class Metric:
             )
         object.__setattr__(self, "feature_weights", weights.detach())
 
-    def on(self, values: Tensor) -> Metric:
-        """The same with its weights in the dtype and on the device of these values, ``[N, D]``.
+    def with_weights_like(self, values: Tensor) -> Metric:
+        """This metric with its weights in the dtype and on the device of ``values``, ``[N, D]``.
 
         Raises:
             ValueError: another number of weights than features.
@@ -100,7 +100,7 @@ class Metric:
             )
         return dataclasses.replace(self, feature_weights=self.feature_weights.to(values))
 
-    def scaled(self, values: Tensor) -> Tensor:
+    def scale_features(self, values: Tensor) -> Tensor:
         """Values ``[N, D]`` in which the plain distance is the weighted one; of cosine also of length 1, or 0."""
         weights = self.feature_weights
         if weights is not None:
@@ -124,7 +124,7 @@ class Metric:
         Raises:
             ValueError: a function that does not give ``[N, K]``, or missing values that it would have to deal with.
         """
-        metric = self.on(codebook)
+        metric = self.with_weights_like(codebook)
         result = x.new_empty(len(x), len(codebook))
         complete = ~x.isnan().any(dim=1)
         if complete.all():
@@ -138,10 +138,10 @@ class Metric:
                 "SOM: a metric that is a function cannot leave out missing values; fill them, or use a name"
             )
         result[complete] = self.pairwise(x[complete], codebook)
-        gaps = (~complete).nonzero()[:, 0]
+        incomplete = (~complete).nonzero()[:, 0]
         rows_at_once = max(1, _TILE_VALUES // max(1, codebook.numel()))
-        for some in gaps.split(rows_at_once):
-            result[some] = metric._masked_distances(x[some, None], codebook[None])
+        for tile in incomplete.split(rows_at_once):
+            result[tile] = metric._masked_distances(x[tile, None], codebook[None])
         return result
 
     def _complete_distances(self, x: Tensor, codebook: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class Metric:
             return distances.to(codebook.dtype)
         if codebook.dtype in (torch.float16, torch.bfloat16):
             x, codebook = x.float(), codebook.float()
-        x, codebook = self.scaled(x), self.scaled(codebook)
+        x, codebook = self.scale_features(x), self.scale_features(codebook)
         if self.distance == "cosine":
             return (1 - x @ codebook.T).clamp_min(0)  # rounding may lead below
         if self.distance == "minkowski":
@@ -173,9 +173,9 @@ class Metric:
         present = ~x.isnan()
         weights = torch.ones_like(codebook) if self.feature_weights is None else self.feature_weights
         weights = weights * present
-        there = weights.sum(dim=-1)
-        if not there.all():
-            row = int((there.reshape(len(x), -1) == 0).any(dim=1).nonzero()[0])
+        present_weight = weights.sum(dim=-1)
+        if not present_weight.all():
+            row = int((present_weight.reshape(len(x), -1) == 0).any(dim=1).nonzero()[0])
             raise ValueError(
                 "SOM: X must hold a value of a feature with a weight above 0 in each row, got none in row "
                 f"{row} of those with gaps"
@@ -191,7 +191,7 @@ class Metric:
             return (weights * difference).amax(dim=-1)
         order = {"euclidean": 2.0, "manhattan": 1.0}.get(str(self.distance), self.p)
         all_weights = x.shape[-1] if self.feature_weights is None else self.feature_weights.sum()
-        scale = all_weights / there
+        scale = all_weights / present_weight
         size = difference.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # whose powers are safe
         return size[..., 0] * (scale * (weights * (difference / size) ** order).sum(dim=-1)) ** (1 / order)
 
@@ -211,59 +211,59 @@ class WinnerSearch:
 
     def __init__(self, codebook: Tensor, grid: Grid, metric: Metric) -> None:
         self._codebook = codebook
-        self._metric = metric.on(codebook)
+        self._metric = metric.with_weights_like(codebook)
         self._index: ops.BMUIndex | None = None
         if metric.distance in ("euclidean", "cosine"):
-            codes = self._metric.scaled(codebook)
+            codes = self._metric.scale_features(codebook)
             if metric.distance == "cosine":
                 codes = codes.masked_fill(~codes.any(dim=1, keepdim=True), torch.nan)  # wins nothing, points nowhere
             self._index = ops.BMUIndex(codes, grid)
 
     @torch.no_grad()
-    def find(self, x: Tensor, k: int = 1, hint: Tensor | None = None, gaps: bool = False) -> ops.BestMatch:
+    def search(self, x: Tensor, k: int = 1, hint: Tensor | None = None, has_gaps: bool = False) -> ops.BestMatch:
         """The k nearest codes of each row and their distances, in the metric itself: not squared.
 
         Args:
             x: ``[N, D]``, dtype and device of the codebook.
             k: 1, or 2 for the second nearest too; then results are ``[N, 2]``.
             hint: nodes that are likely to be near, int64 ``[N]``, as from the epoch before.
-            gaps: whether rows may hold NaN where a value is missing, though not in all of a row; needs a metric with a
-                name.
+            has_gaps: whether rows may hold NaN where a value is missing, though not in all of a row; needs a metric
+                with a name.
 
         Returns:
             ``(distance, index)``. Equal distances go to the smaller index.
         """
-        if gaps:
+        if has_gaps:
             complete = ~x.isnan().any(dim=1)
-            found = self._empty(len(x), k)
-            for rows, search in ((complete, self._find_complete), (~complete, self._find_with_gaps)):
+            result = self._empty_result(len(x), k)
+            for rows, search in ((complete, self._search_complete), (~complete, self._search_with_gaps)):
                 if rows.any():
                     part = search(x[rows], k, None if hint is None else hint[rows])
-                    found.distance[rows], found.index[rows] = part
-            return found
-        return self._find_complete(x, k, hint)
+                    result.distance[rows], result.index[rows] = part
+            return result
+        return self._search_complete(x, k, hint)
 
-    def _empty(self, rows: int, k: int) -> ops.BestMatch:
+    def _empty_result(self, rows: int, k: int) -> ops.BestMatch:
         shape = (rows,) if k == 1 else (rows, k)
         return ops.BestMatch(self._codebook.new_empty(shape), self._codebook.new_empty(shape, dtype=torch.int64))
 
-    def _find_complete(self, x: Tensor, k: int, hint: Tensor | None) -> ops.BestMatch:
+    def _search_complete(self, x: Tensor, k: int, hint: Tensor | None) -> ops.BestMatch:
         if self._index is None:
-            return self._find_in_tiles(x, k, self._metric._complete_distances)
-        squared, index = self._index.search(self._metric.scaled(x), k, hint)
+            return self._search_in_tiles(x, k, self._metric._complete_distances)
+        squared, index = self._index.search(self._metric.scale_features(x), k, hint)
         if self._metric.distance == "euclidean":
             return ops.BestMatch(_square_roots(squared), index)
         # |u - v|^2 = 2 (1 - cos) of vectors of length 1. A row of zeros is as far from all codes.
-        nowhere = ~x.any(dim=1).view(-1, *[1] * (k - 1))
-        return ops.BestMatch((squared / 2).nan_to_num(nan=1.0).masked_fill(nowhere, 1.0), index)
+        is_zero = ~x.any(dim=1).view(-1, *[1] * (k - 1))
+        return ops.BestMatch((squared / 2).nan_to_num(nan=1.0).masked_fill(is_zero, 1.0), index)
 
-    def _find_with_gaps(self, x: Tensor, k: int, hint: Tensor | None) -> ops.BestMatch:
+    def _search_with_gaps(self, x: Tensor, k: int, hint: Tensor | None) -> ops.BestMatch:
         if not isinstance(self._metric.distance, str):
             raise ValueError(
                 "SOM: a metric that is a function cannot leave out missing values; fill them, or use a name"
             )
         score = self._scores_with_gaps if self._index is not None else self._metric.pairwise
-        _, index = self._find_in_tiles(x, k, score)
+        _, index = self._search_in_tiles(x, k, score)
         nearest = self._codebook[index]
         distance = self._metric._masked_distances(x if k == 1 else x[:, None], nearest)
         return ops.BestMatch(distance, index)
@@ -287,23 +287,23 @@ class WinnerSearch:
         length = (weights @ codes.square().T).sqrt()
         return torch.where(length > 0, -((weights * rows) @ codes.T) / length, 0.0)
 
-    def _find_in_tiles(self, x: Tensor, k: int, distances: Distance) -> ops.BestMatch:
-        found = self._empty(len(x), k)
+    def _search_in_tiles(self, x: Tensor, k: int, distances: Distance) -> ops.BestMatch:
+        result = self._empty_result(len(x), k)
         first = 0
         for rows in _tiles(x, self._codebook, self._metric.distance):
             # argmin takes a NaN for the smallest value.
             scores = distances(rows, self._codebook)
             scores = scores.masked_fill(scores.isnan(), torch.inf)
             nearest = scores.min(dim=1)
-            here = slice(first, first + len(rows))
+            tile = slice(first, first + len(rows))
             if k == 1:
-                found.distance[here], found.index[here] = nearest.values.to(found.distance), nearest.indices
+                result.distance[tile], result.index[tile] = nearest.values.to(result.distance), nearest.indices
             else:
                 second = scores.scatter(1, nearest.indices[:, None], torch.inf).min(dim=1)
-                found.distance[here] = torch.stack([nearest.values, second.values], dim=1).to(found.distance)
-                found.index[here] = torch.stack([nearest.indices, second.indices], dim=1)
+                result.distance[tile] = torch.stack([nearest.values, second.values], dim=1).to(result.distance)
+                result.index[tile] = torch.stack([nearest.indices, second.indices], dim=1)
             first += len(rows)
-        return found
+        return result
 
 
 def _square_roots(x: Tensor) -> Tensor:

@@ -57,20 +57,20 @@ def mexican_hat(distance: Tensor, sigma: float) -> Tensor:
 _SEPARABLE: dict[str, Neighborhood] = {"gaussian": gaussian, "fastsom_gaussian": fastsom_gaussian, "square": bubble}
 _RADIAL: dict[str, Neighborhood] = {"bubble": bubble, "triangle": triangle, "mexican_hat": mexican_hat}
 
-NAMES = (*_SEPARABLE, *_RADIAL)
+NEIGHBORHOOD_NAMES = (*_SEPARABLE, *_RADIAL)
 
-# Theirs are not weights of a mean.
-WITH_NEGATIVE_WEIGHTS = ("mexican_hat",)
+# Neighbourhoods with negative values, which cannot weight a mean.
+SIGNED_NEIGHBORHOODS = ("mexican_hat",)
 
 
 def check_neighborhood(owner: str, neighborhood: str | Neighborhood) -> None:
     """
     Raises:
-        ValueError: neither one of ``NAMES`` nor a function.
+        ValueError: neither one of ``NEIGHBORHOOD_NAMES`` nor a function.
     """
-    known = neighborhood in NAMES if isinstance(neighborhood, str) else callable(neighborhood)
-    if not known:
-        names = ", ".join(repr(name) for name in NAMES)
+    is_known = neighborhood in NEIGHBORHOOD_NAMES if isinstance(neighborhood, str) else callable(neighborhood)
+    if not is_known:
+        names = ", ".join(repr(name) for name in NEIGHBORHOOD_NAMES)
         raise ValueError(f"{owner}: neighborhood must be one of {names} or a function, got {neighborhood!r}")
 
 
@@ -110,12 +110,14 @@ def axis_weights(
     )
 
 
-def smoothed(values: Tensor, count: Tensor, grid: Grid, neighborhood: str | Neighborhood, sigma: float) -> Tensor:
+def neighborhood_sums(
+    values: Tensor, count: Tensor, grid: Grid, neighborhood: str | Neighborhood, sigma: float
+) -> Tensor:
     """sum_u h(u, v) values_u for each node v, ``[K, J]``; nodes u whose ``count`` is 0 hold zeros and are left out."""
-    return pull(torch.zeros_like(values), values, count, grid, neighborhood, sigma, rate=1.0)
+    return update_codebook(torch.zeros_like(values), values, count, grid, neighborhood, sigma, rate=1.0)
 
 
-def pull(
+def update_codebook(
     codebook: Tensor,
     total: Tensor,
     count: Tensor,
@@ -135,8 +137,8 @@ def pull(
         total: sums of the rows that each node won, ``[K, D]``.
         count: their number, ``[K]``, or where values are missing their number per feature, ``[K, D]``.
         grid: of K nodes.
-        neighborhood: one of ``NAMES``, or a function from distances on the grid ``[M, U]``, float64, of M nodes to U
-            winners, and sigma to weights ``[M, U]``.
+        neighborhood: one of ``NEIGHBORHOOD_NAMES``, or a function from distances on the grid ``[M, U]``, float64, of M
+            nodes to U winners, and sigma to weights ``[M, U]``.
         sigma: its width in units of the grid, above 0.
         rate: as for :func:`~somvae_ext.ops.som_update`: None for the batch rule, alpha / N for a mini-batch step.
 
@@ -152,14 +154,14 @@ def pull(
     total, count = total[winners], count[winners]
     nodes = torch.arange(grid.num_nodes, device=codebook.device)
     codes = torch.empty_like(codebook)
-    for some in nodes.split(max(1, _TILE_VALUES // max(1, len(winners)))):
-        weights = weigh(grid.distance(some[:, None], winners), sigma)
-        if weights.shape != (len(some), len(winners)):
+    for tile in nodes.split(max(1, _TILE_VALUES // max(1, len(winners)))):
+        weights = weigh(grid.distance(tile[:, None], winners), sigma)
+        if weights.shape != (len(tile), len(winners)):
             raise ValueError(
-                f"SOM: neighborhood must give [M, U] = {[len(some), len(winners)]}, got {list(weights.shape)}"
+                f"SOM: neighborhood must give [M, U] = {[len(tile), len(winners)]}, got {list(weights.shape)}"
             )
         weights = weights.double()
         if not weights.isfinite().all():
             raise ValueError(f"SOM: neighborhood must give finite weights, got NaN or infinity at sigma = {sigma}")
-        codes[some] = ops.som_update(codebook[some], total, count, weights, rate=rate)
+        codes[tile] = ops.som_update(codebook[tile], total, count, weights, rate=rate)
     return codes

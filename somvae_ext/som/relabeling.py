@@ -1,4 +1,4 @@
-"""Which place on the map each code gets, once it is known which codes lie side by side."""
+"""Which node each code goes to, given how often two codes are the best and second best of a row."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somvae_ext.grid import Grid
-from somvae_ext.som.initialization import layout_order
+from somvae_ext.som.initialization import grid_order
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 # Each random start costs some tens of matrix products: as many as fit into a few seconds, and no more than help.
-_MOST_TRIES = 32
+_MAX_TRIES = 32
 _WORK = 1 << 25
 # Pairs of nodes are exchanged one by one afterwards where that is quick.
-_EXCHANGED_NODES = 64
+_MAX_EXCHANGE_NODES = 64
 
 
-def relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
+def find_relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
     """An order of codes under which as many pairs of codes as possible are neighbours on the grid.
 
     A quadratic assignment, solved approximately (Vogelstein et al. 2015, "Fast approximate quadratic programming for
@@ -48,14 +48,16 @@ def relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
 
     Example:
         >>> line = torch.tensor([[0, 0, 5], [0, 0, 5], [0, 0, 0]])  # code 2 lies between the others
-        >>> relabeling(line, Grid(1, 3))[1].item()
+        >>> find_relabeling(line, Grid(1, 3))[1].item()
         2
     """
     if pairs.shape != (grid.num_nodes, grid.num_nodes):
-        raise ValueError(f"relabeling: pairs must have shape [K, K] with K = {grid.num_nodes}, got {list(pairs.shape)}")
+        raise ValueError(
+            f"find_relabeling: pairs must have shape [K, K] with K = {grid.num_nodes}, got {list(pairs.shape)}"
+        )
     counts = pairs.detach().cpu().double()
     if not counts.isfinite().all() or (counts < 0).any():
-        raise ValueError("relabeling: pairs must hold finite numbers of at least 0, got others")
+        raise ValueError("find_relabeling: pairs must hold finite numbers of at least 0, got others")
     counts = counts + counts.T
     counts.fill_diagonal_(0)
     if counts.sum() == 0:
@@ -64,12 +66,12 @@ def relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
     weights = counts.numpy()
     edges = _edges(grid)
     best = np.arange(grid.num_nodes)
-    most = float((weights * edges).sum())
-    sheet = layout_order(_embedding(counts), grid).numpy()
+    best_score = float((weights * edges).sum())
+    sheet = grid_order(_embedding(counts), grid).numpy()
     for order in _solutions(weights, edges, sheet, seed):
-        reached = float((weights[np.ix_(order, order)] * edges).sum())
-        if reached > most:
-            best, most = order, reached
+        score = float((weights[np.ix_(order, order)] * edges).sum())
+        if score > best_score:
+            best, best_score = order, score
     return torch.from_numpy(best)
 
 
@@ -89,16 +91,17 @@ def _solutions(weights: Floats, edges: Floats, sheet: Integers, seed: int) -> It
         from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "relabeling: it needs scipy, which is not installed; run: pip install 'somvae_ext[train]'", name=error.name
+            "find_relabeling: it needs scipy, which is not installed; run: pip install 'somvae_ext[train]'",
+            name=error.name,
         ) from error
     nodes = len(weights)
     rng = np.random.default_rng(seed)
     places = [np.argsort(sheet)]  # of the codes
-    for _ in range(min(_MOST_TRIES, _WORK // nodes**3)):
+    for _ in range(min(_MAX_TRIES, _WORK // nodes**3)):
         options = {"maximize": True, "rng": rng, "P0": "randomized"}
         places.append(quadratic_assignment(weights, edges, method="faq", options=options).col_ind)
     for place in places:
-        if nodes <= _EXCHANGED_NODES:
+        if nodes <= _MAX_EXCHANGE_NODES:
             guess = np.stack([np.arange(nodes), place], axis=1)
             options = {"maximize": True, "rng": rng, "partial_guess": guess}
             yield np.argsort(quadratic_assignment(weights, edges, method="2opt", options=options).col_ind)

@@ -23,8 +23,8 @@ from somvae_ext.processes import Processes
 Missing = Literal["error", "ignore"]
 
 
-# Values that are read through to get from one row to the next in one slice.
-_READ_THROUGH = 1 << 14
+# The most values between two rows that are read, and dropped, so that one slice gives both.
+_MAX_VALUES_SKIPPED = 1 << 14
 
 
 class SlicedArray:
@@ -52,11 +52,11 @@ class SlicedArray:
             return np.empty((0, self.shape[1]), dtype=self.dtype)
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
-        near = max(1, _READ_THROUGH // max(1, self.shape[1]))
-        runs = np.split(ascending, np.flatnonzero(np.diff(ascending) > near) + 1)
-        read = [np.asarray(self._array[int(run[0]) : int(run[-1]) + 1])[run - run[0]] for run in runs]
+        max_step = max(1, _MAX_VALUES_SKIPPED // max(1, self.shape[1]))
+        runs = np.split(ascending, np.flatnonzero(np.diff(ascending) > max_step) + 1)
+        blocks = [np.asarray(self._array[int(run[0]) : int(run[-1]) + 1])[run - run[0]] for run in runs]
         result = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
-        result[order] = np.concatenate(read)
+        result[order] = np.concatenate(blocks)
         return result
 
 
@@ -86,8 +86,8 @@ class Chunk(NamedTuple):
     weight: Tensor | None
 
 
-class Values:
-    """What is asked of all rows: dtype, device, and what may be missing.
+class RowFormat:
+    """The form that all rows of a training are brought into: dtype, device, and whether values may be missing.
 
     Args:
         dtype: float32 or float64, in which the map is trained.
@@ -108,27 +108,27 @@ class Values:
         self.missing = missing
         self._columns = columns
 
-    def tensor(self, x: Tensor | NDArray[Any]) -> Tensor:
-        """These rows where they are needed, without a copy where they fit already."""
+    def to_tensor(self, x: Tensor | NDArray[Any]) -> Tensor:
+        """Brings rows to the dtype and device, without a copy where they are there already."""
         if isinstance(x, np.ndarray):
-            wanted = np.float64 if self.dtype == torch.float64 else np.float32
+            dtype = np.float64 if self.dtype == torch.float64 else np.float32
             with warnings.catch_warnings(), np.errstate(over="ignore"):
                 # The array may be one that must not be written to, as of a file, and it is not.
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                x = torch.from_numpy(np.ascontiguousarray(x, dtype=wanted))
+                x = torch.from_numpy(np.ascontiguousarray(x, dtype=dtype))
         return x.detach().to(self.device, self.dtype)
 
-    def check(self, x: Tensor, first_row: int) -> tuple[bool, float]:
-        """Whether any value is missing, and the largest absolute value.
+    def check_values(self, x: Tensor, first_row: int) -> tuple[bool, float]:
+        """Checks rows; returns whether any value is missing, and the largest absolute value.
 
         Raises:
             ValueError: NaN where it is refused, a row of nothing else, infinity, or values whose squares overflow.
         """
         if x.numel() == 0:
             return False, 0.0
-        size = _size(x)
-        gaps = bool(size.isnan())
-        if gaps:
+        size = _max_abs(x)
+        has_gaps = bool(size.isnan())
+        if has_gaps:
             if self.missing == "error":
                 self._refuse(
                     x, x.isnan(), first_row, "hold finite values", "NaN", "fill the gap, or set missing='ignore'"
@@ -139,40 +139,42 @@ class Values:
                 raise ValueError(
                     f"SOM: X must hold at least one value in each row, got only NaN in row {row}; drop the row"
                 )
-            size = _size(x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf))
+            size = _max_abs(x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf))
         if bool(size.isinf()):
             self._refuse(x, x.isinf(), first_row, "hold finite values", "infinity", "replace or drop it")
         largest = torch.finfo(x.dtype).max ** 0.5 / (4 * x.shape[1] ** 0.5)
         if float(size) > largest:
-            expected = f"hold values of at most {largest:.1e} in size, so that their squares add up in {self._name()}"
+            expected = (
+                f"hold values of at most {largest:.1e} in size, so that their squares add up in {self._dtype_name()}"
+            )
             self._refuse(x, x.abs() > largest, first_row, expected, f"{float(size):.3e}", "rescale the feature")
-        return gaps, float(size)
+        return has_gaps, float(size)
 
-    def check_columns(self, seen: Tensor) -> None:
+    def check_no_empty_columns(self, observed: Tensor) -> None:
         """Refuses features without any value, whose codes would be invented.
 
         Args:
-            seen: whether a feature has a value in any row that counts, bool ``[D]``.
+            observed: whether a feature has a value in any row that counts, bool ``[D]``.
 
         Raises:
             ValueError: a feature that has none.
         """
-        if not seen.all():
-            column = int((~seen).nonzero()[0])
+        if not observed.all():
+            column = int((~observed).nonzero()[0])
             raise ValueError(
                 "SOM: X must hold at least one value in each column, got only NaN in column "
-                f"{self.name_of(column)}; drop the column"
+                f"{self.column_name(column)}; drop the column"
             )
 
-    def warn_of_coarse_values(self, x: Array, stacklevel: int) -> None:
+    def warn_if_coarse(self, x: Array, stacklevel: int) -> None:
         """Warns where a feature's values, as they come in ``x`` ``[n, D]``, are few steps of the dtype apart.
 
         ``stacklevel`` is that of the line to point at, as ``warnings.warn`` counts.
         """
-        eps, dtype = max((_eps_of(x.dtype), str(x.dtype)), (_eps_of(self.dtype), str(self.dtype)))
+        eps, dtype = max((_dtype_eps(x.dtype), str(x.dtype)), (_dtype_eps(self.dtype), str(self.dtype)))
         dtype = dtype.removeprefix("torch.")
         rows = as_array("SOM", "X", x[:_SPACING_ROWS])
-        coarse = []
+        coarse_columns = []
         for column, values in enumerate(rows.T):
             values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
             if len(values) == 0 or values.dtype.kind == "b":
@@ -185,26 +187,26 @@ class Values:
             # One value may be all that rounding has left of many, where it rounds to whole numbers; or it is constant.
             nearly_constant = high - low <= 2 * spacing
             if spacing >= 1 if nearly_constant else high - low < _FEWEST_STEPS * spacing:
-                coarse.append((column, spacing))
-        if coarse:
-            column, spacing = coarse[0]
-            others = f", and {len(coarse) - 1} more columns" if len(coarse) > 1 else ""
+                coarse_columns.append((column, spacing))
+        if coarse_columns:
+            column, spacing = coarse_columns[0]
+            others = f", and {len(coarse_columns) - 1} more columns" if len(coarse_columns) > 1 else ""
             remedy = "subtract an offset" if dtype == "float64" else "subtract an offset, or give float64"
             warnings.warn(
                 f"SOM: X should hold values that differ by many steps of {dtype}, got column "
-                f"{self.name_of(column)}{others}, whose values are multiples of {spacing:g} there; {remedy}",
+                f"{self.column_name(column)}{others}, whose values are multiples of {spacing:g} there; {remedy}",
                 stacklevel=stacklevel,
             )
 
-    def name_of(self, column: int) -> str:
+    def column_name(self, column: int) -> str:
         return str(column) if self._columns is None else repr(str(self._columns[column]))
 
-    def _refuse(self, x: Tensor, where: Tensor, first_row: int, expected: str, got: str, remedy: str) -> None:
-        row, column = where.nonzero()[0].tolist()
-        place = f"row {first_row + row}, column {self.name_of(column)}"
+    def _refuse(self, x: Tensor, mask: Tensor, first_row: int, expected: str, got: str, remedy: str) -> None:
+        row, column = mask.nonzero()[0].tolist()
+        place = f"row {first_row + row}, column {self.column_name(column)}"
         raise ValueError(f"SOM: X must {expected}, got {got} in {place}; {remedy}")
 
-    def _name(self) -> str:
+    def _dtype_name(self) -> str:
         return str(self.dtype).removeprefix("torch.")
 
 
@@ -213,31 +215,32 @@ class ArrayRows:
 
     Args:
         x: ``[N, D]``, N at least 1.
-        values: what they become.
+        row_format: dtype and device of the rows, and whether values may be missing.
         weight: of each row, ``[N]``, at least 0.
 
     Raises:
-        ValueError: what :meth:`Values.check` refuses; weights of another shape, negative or not finite ones.
+        ValueError: what :meth:`RowFormat.check_values` refuses; weights of another shape, negative or not finite ones.
     """
 
-    def __init__(self, x: Array, values: Values, weight: Tensor | NDArray[Any] | None = None) -> None:
+    def __init__(self, x: Array, row_format: RowFormat, weight: Tensor | NDArray[Any] | None = None) -> None:
         self._x = x
-        self.values = values
-        self.in_order = True
+        self.format = row_format
+        self.has_fixed_order = True
         self._weight: Tensor | None = None
         if weight is not None:
-            self._weight = _checked_weight(weight, len(x))
+            self._weight = _check_weight(weight, len(x))
         self._file = mapped_file(x)
         self.num_rows, self.dim = int(x.shape[0]), int(x.shape[1])
-        self.gaps = False
-        self.largest = 0.0  # absolute value
-        self.seen = torch.zeros(self.dim, dtype=torch.bool, device=values.device)  # features with a value that counts
+        self.has_gaps = False
+        self.max_abs = 0.0
+        # Features that have a value in a row of positive weight.
+        self.observed_features = torch.zeros(self.dim, dtype=torch.bool, device=row_format.device)
         first = 0
         for chunk in self.chunks():
-            gaps, largest = values.check(chunk.x, first)
-            self.gaps |= gaps
-            self.seen |= _features_seen(chunk, gaps)
-            self.largest = max(self.largest, largest)
+            has_gaps, max_abs = row_format.check_values(chunk.x, first)
+            self.has_gaps |= has_gaps
+            self.observed_features |= _observed_features(chunk, has_gaps)
+            self.max_abs = max(self.max_abs, max_abs)
             first += len(chunk.x)
 
     def normalize_weights(self, processes: Processes) -> None:
@@ -258,44 +261,45 @@ class ArrayRows:
         self._weight = weight.masked_fill(weight < _LEAST_WEIGHT, 0.0)
 
     def chunks(self) -> Iterator[Chunk]:
-        rows = _chunk_rows(self.dim, self.values)
+        rows = _chunk_rows(self.dim, self.format)
         for first in range(0, self.num_rows, rows):
             yield self._chunk(slice(first, first + rows))
             self._release()
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """All rows in a new order, ``size`` at a time."""
-        for some in torch.randperm(self.num_rows, generator=generator, device="cpu").split(size):
-            yield self._chunk(some)
+        for batch in torch.randperm(self.num_rows, generator=generator, device="cpu").split(size):
+            yield self._chunk(batch)
 
-    def sample(self, rows: int, processes: Processes) -> Chunk:
+    def sample(self, num_rows: int, processes: Processes) -> Chunk:
         """At most so many rows, spread evenly over the rows of all processes, which all get the same."""
         numbers = processes.gather(self.num_rows)
-        first, all_rows = sum(numbers[: processes.rank]), sum(numbers)
-        chosen = torch.arange(min(rows, all_rows), device="cpu") * all_rows // min(rows, all_rows)
-        here = (chosen >= first) & (chosen < first + self.num_rows)
-        own = self._chunk(chosen[here] - first)
+        first, num_all_rows = sum(numbers[: processes.rank]), sum(numbers)
+        size = min(num_rows, num_all_rows)
+        indices = torch.arange(size, device="cpu") * num_all_rows // size
+        is_own = (indices >= first) & (indices < first + self.num_rows)
+        own = self._chunk(indices[is_own] - first)
         if processes.number == 1:
             return own
-        x = own.x.new_zeros(len(chosen), self.dim)
-        x[here] = own.x
-        weight = torch.zeros(len(chosen), dtype=torch.float64, device=x.device)
-        weight[here] = 1.0 if own.weight is None else own.weight
+        x = own.x.new_zeros(len(indices), self.dim)
+        x[is_own] = own.x
+        weight = torch.zeros(len(indices), dtype=torch.float64, device=x.device)
+        weight[is_own] = 1.0 if own.weight is None else own.weight
         x, weight = processes.sum(x, weight)
         return Chunk(x, weight)
 
     def _chunk(self, rows: slice | Tensor) -> Chunk:
         if isinstance(rows, slice):
-            x = self.values.tensor(self._x[rows])
+            x = self.format.to_tensor(self._x[rows])
         elif isinstance(self._x, Tensor):
-            x = self.values.tensor(self._x[rows.to(self._x.device)])
+            x = self.format.to_tensor(self._x[rows.to(self._x.device)])
         else:
-            x = torch.cat([self._rows_from_anywhere(some) for some in rows.split(_SCATTERED_ROWS)])
-        weight = None if self._weight is None else self._weight[rows].to(self.values.device)
+            x = torch.cat([self._read_scattered_rows(part) for part in rows.split(_SCATTERED_ROWS)])
+        weight = None if self._weight is None else self._weight[rows].to(self.format.device)
         return Chunk(x, weight)
 
-    def _rows_from_anywhere(self, rows: Tensor) -> Tensor:
-        x = self.values.tensor(self._x[rows.numpy()])
+    def _read_scattered_rows(self, rows: Tensor) -> Tensor:
+        x = self.format.to_tensor(self._x[rows.numpy()])
         self._release()
         return x
 
@@ -311,58 +315,58 @@ class StreamRows:
     Args:
         batches: gives batches ``[n, D]`` (tensors, arrays, or tuples that begin with one, as of a ``DataLoader``) each
             time that it is iterated over.
-        dim: D, as :func:`first_batch` shows.
-        values: what they become.
+        dim: D, the width of what :func:`read_first_batch` gives.
+        row_format: dtype and device of the rows, and whether values may be missing.
 
     Raises:
-        ValueError: while it is read, a batch of another shape, no row, and what :meth:`Values.check` refuses.
+        ValueError: while it is read, a batch of another shape, no row, and what :meth:`RowFormat.check_values` refuses.
     """
 
-    gaps: bool
+    has_gaps: bool
 
-    def __init__(self, batches: Iterable[Any], dim: int, values: Values) -> None:
+    def __init__(self, batches: Iterable[Any], dim: int, row_format: RowFormat) -> None:
         self._batches = batches
-        self.values = values
-        self.in_order = False  # a loader may shuffle
-        self.gaps = values.missing == "ignore"
+        self.format = row_format
+        self.has_fixed_order = False  # a loader may shuffle
+        self.has_gaps = row_format.missing == "ignore"
         self.dim = dim
-        self.seen = torch.zeros(dim, dtype=torch.bool, device=values.device)  # features that have had a value
+        self.observed_features = torch.zeros(dim, dtype=torch.bool, device=row_format.device)  # so far
 
     def batches(self) -> Iterator[Chunk]:
         """The batches as they come."""
         first = 0
         for item in self._batches:
-            x = self.values.tensor(_batch(item, self.dim))
-            gaps, _ = self.values.check(x, first)
+            x = self.format.to_tensor(_rows_of_batch(item, self.dim))
+            has_gaps, _ = self.format.check_values(x, first)
             first += len(x)
             if len(x):
-                self.seen |= _features_seen(Chunk(x, None), gaps)
+                self.observed_features |= _observed_features(Chunk(x, None), has_gaps)
                 yield Chunk(x, None)
         if first == 0:
             raise ValueError("SOM: X must give at least one row in every epoch, got none")
 
     def chunks(self) -> Iterator[Chunk]:
         """The same rows in chunks of the length that arrays come in."""
-        rows, waiting, count = _chunk_rows(self.dim, self.values), [], 0
+        rows, pending, count = _chunk_rows(self.dim, self.format), [], 0
         for batch in self.batches():
-            waiting.append(batch.x)
+            pending.append(batch.x)
             count += len(batch.x)
             while count >= rows:
-                joined = torch.cat(waiting) if len(waiting) > 1 else waiting[0]
+                joined = torch.cat(pending) if len(pending) > 1 else pending[0]
                 yield Chunk(joined[:rows], None)
-                waiting, count = [joined[rows:]], count - rows
+                pending, count = [joined[rows:]], count - rows
         if count:
-            yield Chunk(torch.cat(waiting), None)
+            yield Chunk(torch.cat(pending), None)
 
-    def sample(self, rows: int, processes: Processes) -> Chunk:
+    def sample(self, num_rows: int, processes: Processes) -> Chunk:
         """The first rows, at most so many; of several processes those of the first."""
         parts, count = [], 0
         for batch in self.batches():
             parts.append(batch.x)
             count += len(batch.x)
-            if count >= rows:
+            if count >= num_rows:
                 break
-        x = torch.cat(parts)[:rows]
+        x = torch.cat(parts)[:num_rows]
         if processes.number == 1:
             return Chunk(x, None)
         number = processes.gather(len(x))[0]
@@ -374,7 +378,7 @@ class StreamRows:
 Rows = ArrayRows | StreamRows
 
 
-def first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:
+def read_first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:
     """
     Raises:
         ValueError: an iterator, which could be read only once; no batch, or one that is no array ``[n, D]``.
@@ -385,11 +389,11 @@ def first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:
             "DataLoader or another iterable, or call partial_fit with each batch"
         )
     for item in batches:
-        return _batch(item, None)
+        return _rows_of_batch(item, None)
     raise ValueError("SOM: X must give at least one batch, got none")
 
 
-def _batch(item: Any, dim: int | None) -> Tensor | NDArray[Any]:
+def _rows_of_batch(item: Any, dim: int | None) -> Tensor | NDArray[Any]:
     x = item[0] if isinstance(item, (tuple, list)) and len(item) else item
     x = real_numbers("SOM", "X", x)
     expected = "[n, D]" if dim is None else f"[n, {dim}]"
@@ -398,39 +402,39 @@ def _batch(item: Any, dim: int | None) -> Tensor | NDArray[Any]:
     return x
 
 
-def _features_seen(chunk: Chunk, gaps: bool) -> Tensor | bool:
+def _observed_features(chunk: Chunk, has_gaps: bool) -> Tensor | bool:
     """Which features have a value in a row that counts, bool ``[D]``, or whether all have."""
-    if not gaps:
+    if not has_gaps:
         return chunk.weight is None or bool((chunk.weight > 0).any())
     x = chunk.x if chunk.weight is None else chunk.x[chunk.weight > 0]
     return (~x.isnan()).any(dim=0)
 
 
-def _chunk_rows(dim: int, values: Values) -> int:
-    return max(1, (_CHUNK_VALUES_WITH_GAPS if values.missing == "ignore" else _CHUNK_VALUES) // dim)
+def _chunk_rows(dim: int, row_format: RowFormat) -> int:
+    return max(1, (_CHUNK_VALUES_WITH_GAPS if row_format.missing == "ignore" else _CHUNK_VALUES) // dim)
 
 
-def _eps_of(dtype: Any) -> float:
+def _dtype_eps(dtype: Any) -> float:
     """Spacing of the floating dtype, numpy's or torch's, at 1; 0 of integers."""
     if isinstance(dtype, torch.dtype):
         return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
     return float(np.finfo(dtype).eps) if np.dtype(dtype).kind == "f" else 0.0
 
 
-def _checked_weight(weight: Tensor | NDArray[Any], rows: int) -> Tensor:
-    checked = torch.as_tensor(weight, dtype=torch.float64, device="cpu")
-    if checked.shape != (rows,):
-        raise ValueError(f"SOM: sample_weight must have shape [N] = {[rows]}, got {list(checked.shape)}")
-    wrong = ~(checked.isfinite() & (checked >= 0))
+def _check_weight(weight: Tensor | NDArray[Any], rows: int) -> Tensor:
+    result = torch.as_tensor(weight, dtype=torch.float64, device="cpu")
+    if result.shape != (rows,):
+        raise ValueError(f"SOM: sample_weight must have shape [N] = {[rows]}, got {list(result.shape)}")
+    wrong = ~(result.isfinite() & (result >= 0))
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise ValueError(
-            f"SOM: sample_weight must hold finite numbers of at least 0, got {float(checked[row])} in row {row}"
+            f"SOM: sample_weight must hold finite numbers of at least 0, got {float(result[row])} in row {row}"
         )
-    return checked
+    return result
 
 
-def _size(x: Tensor) -> Tensor:
+def _max_abs(x: Tensor) -> Tensor:
     """The largest absolute value, NaN if there is one; without a copy of x."""
     low, high = x.aminmax()
     return torch.maximum(-low, high)

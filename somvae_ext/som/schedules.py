@@ -23,12 +23,12 @@ def _exact_at_both_ends(formula: Schedule) -> Schedule:
     """Holds a formula to what this module promises, where rounding would not."""
 
     @functools.wraps(formula)
-    def schedule(step: int, n_steps: int, initial: float, final: float) -> float:
-        if step <= 0 or n_steps <= 1:
+    def schedule(step: int, num_steps: int, initial: float, final: float) -> float:
+        if step <= 0 or num_steps <= 1:
             return initial
-        if step >= n_steps - 1:
+        if step >= num_steps - 1:
             return final
-        value = formula(step, n_steps, initial, final)
+        value = formula(step, num_steps, initial, final)
         if math.isfinite(value) and abs(value - round(value)) <= _ROUNDINGS * abs(value):
             value = float(round(value))
         return min(max(value, min(initial, final)), max(initial, final))
@@ -37,56 +37,56 @@ def _exact_at_both_ends(formula: Schedule) -> Schedule:
 
 
 @_exact_at_both_ends
-def linear(step: int, n_steps: int, initial: float, final: float) -> float:
+def linear(step: int, num_steps: int, initial: float, final: float) -> float:
     """A straight line to the final value at the last step."""
-    done = step / (n_steps - 1)
+    done = step / (num_steps - 1)
     return initial * (1 - done) + final * done
 
 
 @_exact_at_both_ends
-def exponential(step: int, n_steps: int, initial: float, final: float) -> float:
+def exponential(step: int, num_steps: int, initial: float, final: float) -> float:
     """The same factor from each step to the next: initial (final / initial)^t, t from 0 to 1."""
-    return initial * (final / initial) ** (step / (n_steps - 1))
+    return initial * (final / initial) ** (step / (num_steps - 1))
 
 
 @_exact_at_both_ends
-def inverse(step: int, n_steps: int, initial: float, final: float) -> float:
+def inverse(step: int, num_steps: int, initial: float, final: float) -> float:
     """initial / (1 + c t) with the c that ends at the final value: fast first, slow later."""
-    return initial / (1 + (initial / final - 1) * step / (n_steps - 1))
+    return initial / (1 + (initial / final - 1) * step / (num_steps - 1))
 
 
 @_exact_at_both_ends
-def asymptotic(step: int, n_steps: int, initial: float, final: float) -> float:
-    """initial / (1 + 2 step / n_steps), as minisom's ``asymptotic_decay``, towards a third.
+def asymptotic(step: int, num_steps: int, initial: float, final: float) -> float:
+    """initial / (1 + 2 step / num_steps), as minisom's ``asymptotic_decay``, towards a third.
 
     Other than minisom's it stays at ``final`` where it would pass it, and ends there in the last step.
     """
-    value = initial / (1 + 2 * step / n_steps)
+    value = initial / (1 + 2 * step / num_steps)
     return max(value, final) if initial >= final else initial
 
 
 @_exact_at_both_ends
-def two_phase(step: int, n_steps: int, initial: float, final: float) -> float:
+def two_phase(step: int, num_steps: int, initial: float, final: float) -> float:
     """Rough ordering, then fine tuning: to a sixth in the first half of the steps, from a twelfth to ``final`` in the
     second.
 
     As in SOMPY and in fastsom's ``TwoPhaseSomTrainer``; neither phase passes the final value.
     """
-    rough = max(1, n_steps // 2)
+    rough = max(1, num_steps // 2)
     ends = _bounded(initial / 6, initial, final), _bounded(initial / 12, initial, final)
     if step < rough:
         return linear(step, rough, initial, ends[0])
-    return linear(step - rough, n_steps - rough, ends[1], final)
+    return linear(step - rough, num_steps - rough, ends[1], final)
 
 
 @_exact_at_both_ends
-def three_phase(step: int, n_steps: int, initial: float, final: float) -> float:
+def three_phase(step: int, num_steps: int, initial: float, final: float) -> float:
     """Holds the initial value for 15 % of the steps, goes straight to the final one in 50 %, and holds that.
 
     As the radius in fastsom's ``ExperimentalSomTrainer``.
     """
-    held = max(1, round(0.15 * n_steps))
-    falling = max(1, round(0.5 * n_steps))
+    held = max(1, round(0.15 * num_steps))
+    falling = max(1, round(0.5 * num_steps))
     return linear(min(max(0, step - held + 1), falling), falling + 1, initial, final)
 
 
@@ -111,16 +111,16 @@ def check_schedule(owner: str, name: str, schedule: str | Schedule) -> None:
         raise ValueError(f"{owner}: {name} must be one of {names} or a function, got {schedule!r}")
 
 
-def value_at(schedule: str | Schedule, step: int, n_steps: int, initial: float, final: float) -> float:
+def schedule_value(schedule: str | Schedule, step: int, num_steps: int, initial: float, final: float) -> float:
     """What a schedule gives at a step, from 0; beyond the last step what it gives there.
 
     Raises:
         ValueError: a function that gives something else than a finite number.
     """
     function = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
-    value = float(function(min(step, n_steps - 1), n_steps, initial, final))
+    value = float(function(min(step, num_steps - 1), num_steps, initial, final))
     if not math.isfinite(value):
-        raise ValueError(f"SOM: a schedule must give finite numbers, got {value} at step {step} of {n_steps}")
+        raise ValueError(f"SOM: a schedule must give finite numbers, got {value} at step {step} of {num_steps}")
     return value
 
 

@@ -10,8 +10,7 @@ On-line rule (Kohonen 1990), averaged over a mini-batch, with a learning rate al
     W_v += alpha mean_b h(c(b), v) (x_b - W_v).
 
 In both, rows are first added up by winner, so that the neighbourhood works on nodes and not on rows. An epoch costs the
-search, O(N D) for the sums and what :func:`~somvae_ext.som.neighborhoods.pull` does; nothing of size N x K or K x K is
-held.
+search, O(N D) for the sums and :func:`~somvae_ext.som.update_codebook`; nothing of size N x K or K x K is held.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from somvae_ext import ops
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.processes import Processes
 from somvae_ext.som.metrics import Metric, WinnerSearch
-from somvae_ext.som.neighborhoods import Neighborhood, pull
+from somvae_ext.som.neighborhoods import Neighborhood, update_codebook
 from somvae_ext.som.rows import Chunk, Rows
 
-Record = dict[str, float]
-Report = Callable[[Record, Tensor], None]
+EpochRecord = dict[str, float]
+EpochCallback = Callable[[EpochRecord, Tensor], None]
 """Called after each epoch with its record and the codes ``[K, D]`` after it."""
 
 
@@ -61,18 +60,20 @@ class StepResult(NamedTuple):
     index: Tensor  # type: ignore[assignment]
 
 
-def node_sums(x: Tensor, index: Tensor, num_nodes: int, weight: Tensor | None = None, gaps: bool = False) -> NodeSums:
+def node_sums(
+    x: Tensor, index: Tensor, num_nodes: int, weight: Tensor | None = None, has_gaps: bool = False
+) -> NodeSums:
     """Adds up the rows that each node won.
 
     Args:
-        x: ``[N, D]``; with ``gaps``, NaN where a value is missing.
+        x: ``[N, D]``; with ``has_gaps``, NaN where a value is missing.
         index: winners, int64 ``[N]``.
         num_nodes: K.
         weight: of each row, float64 ``[N]``.
-        gaps: count the values of each feature apart.
+        has_gaps: count the values of each feature apart.
     """
     mass = None if weight is None else weight[:, None]
-    if gaps:
+    if has_gaps:
         present = (~x.isnan()).double()
         x = x.nan_to_num(nan=0.0)
         mass = present if mass is None else present * mass
@@ -81,7 +82,7 @@ def node_sums(x: Tensor, index: Tensor, num_nodes: int, weight: Tensor | None = 
     total, count = ops.segment_sum(x, index, num_nodes)
     if mass is not None:
         count = ops.segment_sum(mass, index, num_nodes).sum
-    return NodeSums(total, count if gaps else count.view(num_nodes))
+    return NodeSums(total, count if has_gaps else count.view(num_nodes))
 
 
 class _EpochSums:
@@ -104,7 +105,7 @@ class _EpochSums:
         if misplaced is not None:
             self.scalars[2] += _weighted_sum(misplaced, weight)
 
-    def over(self, processes: Processes) -> NodeSums:
+    def reduce(self, processes: Processes) -> NodeSums:
         assert self.sums is not None
         if processes.number == 1:
             return self.sums
@@ -120,15 +121,15 @@ def train_batch(
     *,
     metric: Metric,
     neighborhood: str | Neighborhood,
-    n_epochs: int,
+    num_epochs: int,
     sigma: Callable[[int], float],
     track_topographic_error: bool = False,
     connectivity: Connectivity | None = None,
-    stop: Callable[[list[Record]], bool] | None = None,
+    should_stop: Callable[[list[EpochRecord]], bool] | None = None,
     processes: Processes | None = None,
-    report: Report | None = None,
-    earlier: Sequence[Record] = (),
-) -> tuple[Tensor, list[Record]]:
+    on_epoch_end: EpochCallback | None = None,
+    previous_records: Sequence[EpochRecord] = (),
+) -> tuple[Tensor, list[EpochRecord]]:
     """Trains by the batch rule.
 
     Args:
@@ -136,57 +137,56 @@ def train_batch(
         codebook: to start from, ``[K, D]``, dtype and device of the rows.
         grid: of K nodes.
         metric: what is near.
-        neighborhood: as for :func:`~somvae_ext.som.neighborhoods.pull`.
-        n_epochs: passes over the rows, at least 1.
+        neighborhood: as for :func:`~somvae_ext.som.update_codebook`.
+        num_epochs: passes over the rows, at least 1.
         sigma: width of the neighbourhood in an epoch, from 0.
         track_topographic_error: search the second best units, too.
         connectivity: how many neighbours of a node the topographic error counts, see
             :func:`~somvae_ext.evaluation.topographic_error`.
-        stop: sees the records so far, after each epoch; True ends the training.
+        should_stop: sees the records so far, after each epoch; True ends the training.
         processes: that train this map together; by default this one alone.
-        report: see :data:`Report`.
-        earlier: the records of the epochs after which an interrupted training is to go on, ``codebook`` being what it
-            had then.
+        on_epoch_end: see :data:`EpochCallback`.
+        previous_records: those of an interrupted training that is to go on; ``codebook`` is what it had then.
 
     Returns:
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``quantization_error`` and, if
         tracked, ``topographic_error_8`` (or of another connectivity), both of the codes at the epoch's start.
     """
     processes = processes or Processes.alone(codebook.device)
-    history: list[Record] = list(earlier)
+    history: list[EpochRecord] = list(previous_records)
     hints: dict[int, Tensor] = {}
-    counted = (connectivity or grid.connectivities[-1]) if track_topographic_error else None
-    gaps = any(processes.gather(int(rows.gaps)))  # all count alike
-    for epoch in _epochs_left(history, n_epochs, stop):
+    tracked_connectivity = (connectivity or grid.connectivities[-1]) if track_topographic_error else None
+    has_gaps = any(processes.gather(int(rows.has_gaps)))  # all count alike
+    for epoch in _remaining_epochs(history, num_epochs, should_stop):
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
         for number, chunk in enumerate(rows.chunks()):
-            winners = _winners(search, grid, chunk, gaps, counted, hints.get(number), epoch_sums)
-            epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, gaps))
-            if rows.in_order:
+            winners = _winners(search, grid, chunk, has_gaps, tracked_connectivity, hints.get(number), epoch_sums)
+            epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, has_gaps))
+            if rows.has_fixed_order:
                 hints[number] = winners
-        total, count = epoch_sums.over(processes)
+        total, count = epoch_sums.reduce(processes)
         width = sigma(epoch)
-        codebook = pull(codebook, total, count, grid, neighborhood, width)
-        history.append(_record(epoch, width, epoch_sums.scalars, counted))
-        if report is not None:
-            report(history[-1], codebook)
-        if stop is not None and stop(history):
+        codebook = update_codebook(codebook, total, count, grid, neighborhood, width)
+        history.append(_record(epoch, width, epoch_sums.scalars, tracked_connectivity))
+        if on_epoch_end is not None:
+            on_epoch_end(history[-1], codebook)
+        if should_stop is not None and should_stop(history):
             break
     return codebook, history
 
 
-def check_columns(rows: Rows, processes: Processes) -> None:
-    """Refuses features that have had no value in the rows of any process, see :meth:`Values.check_columns`."""
-    (seen,) = processes.sum(rows.seen.double())
-    rows.values.check_columns(seen > 0)
+def check_no_empty_columns(rows: Rows, processes: Processes) -> None:
+    """Refuses features without a value in the rows of any process, see :meth:`RowFormat.check_no_empty_columns`."""
+    (num_observed,) = processes.sum(rows.observed_features.double())
+    rows.format.check_no_empty_columns(num_observed > 0)
 
 
 def _winners(
     search: WinnerSearch,
     grid: Grid,
     chunk: Chunk,
-    gaps: bool,
+    has_gaps: bool,
     connectivity: Connectivity | None,
     hint: Tensor | None,
     epoch_sums: _EpochSums,
@@ -195,7 +195,7 @@ def _winners(
 
     Second best units are searched, for the topographic error, where a ``connectivity`` is given.
     """
-    distance, index = search.find(chunk.x, k=1 if connectivity is None else 2, hint=hint, gaps=gaps)
+    distance, index = search.search(chunk.x, k=1 if connectivity is None else 2, hint=hint, has_gaps=has_gaps)
     misplaced = None
     if connectivity is not None:
         misplaced = ~grid.adjacent(index[:, 0], index[:, 1], connectivity)
@@ -204,7 +204,7 @@ def _winners(
     return index
 
 
-def step(
+def minibatch_step(
     codebook: Tensor,
     x: Tensor,
     grid: Grid,
@@ -214,31 +214,31 @@ def step(
     alpha: float,
     sigma: float,
     weight: Tensor | None = None,
-    gaps: bool = False,
+    has_gaps: bool = False,
 ) -> StepResult:
     """One step of the mini-batch rule.
 
     Args:
         codebook: ``[K, D]``.
-        x: a batch ``[N, D]``, finite, but for NaN where a value is missing and ``gaps`` says so.
+        x: a batch ``[N, D]``, finite, but for NaN where a value is missing and ``has_gaps`` says so.
         grid: of K nodes.
         metric: what is near.
-        neighborhood: as for :func:`~somvae_ext.som.neighborhoods.pull`.
+        neighborhood: as for :func:`~somvae_ext.som.update_codebook`.
         alpha: learning rate, at least 0; up to 1 a neighbourhood of at most 1 never overshoots.
         sigma: width of the neighbourhood in units of the grid, above 0.
         weight: of each row, float64 ``[N]``.
-        gaps: whether values may be missing.
+        has_gaps: whether values may be missing.
 
     Raises:
         ValueError: ``alpha`` or ``sigma`` out of range.
     """
     if not (math.isfinite(alpha) and alpha >= 0):
         raise ValueError(f"SOM: alpha must be a finite number of at least 0, got {alpha}")
-    distance, index = WinnerSearch(codebook, grid, metric).find(x, gaps=gaps)
+    distance, index = WinnerSearch(codebook, grid, metric).search(x, has_gaps=has_gaps)
     mass = float(len(x)) if weight is None else float(weight.sum())
     if mass > 0:
-        total, count = node_sums(x, index, grid.num_nodes, weight, gaps)
-        codebook = pull(codebook, total, count, grid, neighborhood, sigma, rate=alpha / mass)
+        total, count = node_sums(x, index, grid.num_nodes, weight, has_gaps)
+        codebook = update_codebook(codebook, total, count, grid, neighborhood, sigma, rate=alpha / mass)
     return StepResult(codebook, distance, index)
 
 
@@ -249,14 +249,14 @@ def train_minibatch(
     *,
     metric: Metric,
     neighborhood: str | Neighborhood,
-    n_epochs: int,
+    num_epochs: int,
     alpha: Callable[[int], float],
     sigma: Callable[[int], float],
-    gaps: bool = False,
-    stop: Callable[[list[Record]], bool] | None = None,
-    report: Report | None = None,
-    earlier: Sequence[Record] = (),
-) -> tuple[Tensor, list[Record]]:
+    has_gaps: bool = False,
+    should_stop: Callable[[list[EpochRecord]], bool] | None = None,
+    on_epoch_end: EpochCallback | None = None,
+    previous_records: Sequence[EpochRecord] = (),
+) -> tuple[Tensor, list[EpochRecord]]:
     """Trains by the mini-batch rule.
 
     Args:
@@ -270,12 +270,12 @@ def train_minibatch(
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``alpha`` and ``quantization_error``,
         the mean over the rows, each with the codes before its step.
     """
-    history: list[Record] = list(earlier)
-    for epoch in _epochs_left(history, n_epochs, stop):
+    history: list[EpochRecord] = list(previous_records)
+    for epoch in _remaining_epochs(history, num_epochs, should_stop):
         rate, width = alpha(epoch), sigma(epoch)
         errors = _EpochSums(codebook)
         for x, weight in batches():
-            result = step(
+            result = minibatch_step(
                 codebook,
                 x,
                 grid,
@@ -284,14 +284,14 @@ def train_minibatch(
                 alpha=rate,
                 sigma=width,
                 weight=weight,
-                gaps=gaps,
+                has_gaps=has_gaps,
             )
             codebook = result.codebook
             errors.add_errors(result.distance, None, weight)
         history.append(_record(epoch, width, errors.scalars, None) | {"alpha": rate})
-        if report is not None:
-            report(history[-1], codebook)
-        if stop is not None and stop(history):
+        if on_epoch_end is not None:
+            on_epoch_end(history[-1], codebook)
+        if should_stop is not None and should_stop(history):
             break
     return codebook, history
 
@@ -312,7 +312,7 @@ def assign(
     search = WinnerSearch(codebook, grid, metric)
     errors = _EpochSums(codebook)
     index = [
-        _winners(search, grid, chunk, rows.gaps, connectivity, None, errors).to("cpu", copy=False)
+        _winners(search, grid, chunk, rows.has_gaps, connectivity, None, errors).to("cpu", copy=False)
         for chunk in rows.chunks()
     ]
     (scalars,) = (processes or Processes.alone(codebook.device)).sum(errors.scalars)
@@ -320,23 +320,25 @@ def assign(
     return Assignment(torch.cat(index), distance / mass, misplaced / mass)
 
 
-def early_stopping(tol: float, patience: int) -> Callable[[list[Record]], bool]:
-    """For ``stop``: the quantization error has not fallen by the share ``tol`` in the last ``patience`` epochs.
+def early_stopping(tol: float, patience: int) -> Callable[[list[EpochRecord]], bool]:
+    """For ``should_stop``: the quantization error has not fallen by the share ``tol`` in the last ``patience`` epochs.
 
     The first record is left out: codes that begin as rows of the data fit them better than a wide neighbourhood does.
     """
 
-    def stop(history: list[Record]) -> bool:
+    def should_stop(history: list[EpochRecord]) -> bool:
         errors = [record["quantization_error"] for record in history[1:]]
         return len(errors) > patience and errors[-1] >= (1 - tol) * errors[-1 - patience]
 
-    return stop
+    return should_stop
 
 
-def _epochs_left(history: list[Record], n_epochs: int, stop: Callable[[list[Record]], bool] | None) -> range:
+def _remaining_epochs(
+    history: list[EpochRecord], num_epochs: int, should_stop: Callable[[list[EpochRecord]], bool] | None
+) -> range:
     """The epochs to come, none where an earlier training had ended."""
-    has_ended = len(history) > 0 and stop is not None and stop(history)
-    return range(0) if has_ended else range(len(history), n_epochs)
+    has_ended = len(history) > 0 and should_stop is not None and should_stop(history)
+    return range(0) if has_ended else range(len(history), num_epochs)
 
 
 def _weighted_sum(values: Tensor, weight: Tensor | None) -> float | Tensor:
@@ -347,9 +349,13 @@ def _weighted_sum(values: Tensor, weight: Tensor | None) -> float | Tensor:
     return float(array.sum(dtype=np.float64) if weight is None else (weight.numpy() * array).sum())
 
 
-def _record(epoch: int, sigma: float, scalars: Tensor, connectivity: Connectivity | None) -> Record:
+def _record(epoch: int, sigma: float, scalars: Tensor, connectivity: Connectivity | None) -> EpochRecord:
     mass, distance, misplaced = scalars.tolist()
-    record: Record = {"epoch": epoch + 1, "sigma": sigma, "quantization_error": distance / mass if mass else math.nan}
+    record: EpochRecord = {
+        "epoch": epoch + 1,
+        "sigma": sigma,
+        "quantization_error": distance / mass if mass else math.nan,
+    }
     if connectivity is not None:
         record[f"topographic_error_{connectivity}"] = misplaced / mass if mass else math.nan
     return record

@@ -14,6 +14,7 @@
 #include "tensor/elements.h"
 #include "tensor/native_call.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/row_groups.h"
 #include "tensor/run_on_cuda.h"
 
@@ -195,3 +196,16 @@ std::tuple<Tensor, Tensor> differentiable::bmu(const Tensor& z, const Tensor& co
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library, "bmu(Tensor z, Tensor codebook, int k=1) -> (Tensor distance, Tensor index)")
+      .on_all_devices(&bmu)
+      .differentiable(&differentiable::bmu)
+      .autocast_to_float32();
+  OpRegistration(library,
+                 "bmu_backward(Tensor grad, Tensor z, Tensor codebook, Tensor index, bool[2] output_mask=[True, True]) "
+                 "-> (Tensor, Tensor)")
+      .on_all_devices(&bmu_backward)
+      .refuses_second_derivatives();
+}

@@ -11,6 +11,7 @@
 #include "tensor/elements.h"
 #include "tensor/native_call.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/row_groups.h"
 #include "tensor/run_on_cuda.h"
 
@@ -181,3 +182,13 @@ std::tuple<Tensor, Tensor> differentiable::segment_sum(const Tensor& x, const Te
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library, "segment_sum(Tensor x, Tensor index, SymInt num_segments) -> (Tensor sum, Tensor count)")
+      .on_all_devices(&segment_sum)
+      .differentiable(&differentiable::segment_sum);
+  OpRegistration(library, "segment_sum_backward(Tensor grad, Tensor index, ScalarType dtype) -> Tensor")
+      .on_all_devices(&segment_sum_backward)
+      .refuses_second_derivatives();
+}

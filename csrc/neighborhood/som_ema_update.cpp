@@ -11,6 +11,7 @@
 #include "tensor/checks.h"
 #include "tensor/elements.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/run_on_cuda.h"
 
 namespace somvae {
@@ -97,3 +98,13 @@ void som_ema_update(const Tensor& codebook, const Tensor& ema_counts, const Tens
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "som_ema_update(Tensor(a!) codebook, Tensor(b!) ema_counts, Tensor(c!) ema_sums, Tensor counts, "
+                 "Tensor sums, Tensor rows, Tensor columns, float decay, float least_share) "
+                 "-> ()")
+      .on_all_devices(&som_ema_update)
+      .without_derivatives();
+}

@@ -9,6 +9,7 @@
 #include "tensor/elements.h"
 #include "tensor/native_call.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/row_groups.h"
 #include "tensor/run_on_cuda.h"
 
@@ -107,3 +108,13 @@ Tensor differentiable::som_gather(const Tensor& codebook, const Tensor& index, c
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library, "som_gather(Tensor codebook, Tensor index, Tensor neighbors) -> Tensor")
+      .on_all_devices(&som_gather)
+      .differentiable(&differentiable::som_gather);
+  OpRegistration(library, "som_gather_backward(Tensor grad, Tensor index, Tensor neighbors) -> Tensor")
+      .on_all_devices(&som_gather_backward)
+      .refuses_second_derivatives();
+}

@@ -13,6 +13,7 @@
 #include "tensor/elements.h"
 #include "tensor/native_call.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/row_groups.h"
 #include "tensor/run_on_cuda.h"
 
@@ -241,3 +242,27 @@ std::tuple<Tensor, Tensor> differentiable::som_losses(const Tensor& z, const Ten
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "som_head(Tensor z, Tensor codebook, Tensor neighbors, bool mask_border=False, "
+                 "bool straight_through=False) "
+                 "-> (Tensor quantized, Tensor commitment, Tensor som, Tensor index)")
+      .on_all_devices(&som_head)
+      .differentiable(&differentiable::som_head)
+      .autocast_to_float32();
+  OpRegistration(library,
+                 "som_losses(Tensor z, Tensor codebook, Tensor index, Tensor neighbors, bool mask_border=False) "
+                 "-> (Tensor commitment, Tensor som)")
+      .on_all_devices(&som_losses)
+      .differentiable(&differentiable::som_losses)
+      .autocast_to_float32();
+  OpRegistration(library,
+                 "som_head_backward(Tensor? grad_quantized, Tensor? grad_commitment, Tensor? grad_som, Tensor z, "
+                 "Tensor codebook, Tensor index, Tensor neighbors, bool straight_through=False, "
+                 "bool[2] output_mask=[True, True]) "
+                 "-> (Tensor, Tensor)")
+      .on_all_devices(&som_head_backward)
+      .refuses_second_derivatives();
+}

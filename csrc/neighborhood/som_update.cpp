@@ -14,6 +14,7 @@
 #include "tensor/checks.h"
 #include "tensor/elements.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/run_on_cuda.h"
 
 namespace somvae {
@@ -186,3 +187,18 @@ Tensor som_update_axes(const Tensor& codebook, const Tensor& total, const Tensor
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "som_update(Tensor codebook, Tensor total, Tensor count, Tensor weights, float? rate=None) "
+                 "-> Tensor")
+      .on_all_devices(&som_update)
+      .without_derivatives();
+  OpRegistration(library,
+                 "som_update_axes(Tensor codebook, Tensor total, Tensor count, Tensor rows, Tensor columns, "
+                 "float? rate=None) "
+                 "-> Tensor")
+      .on_all_devices(&som_update_axes)
+      .without_derivatives();
+}

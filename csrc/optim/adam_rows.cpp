@@ -9,6 +9,7 @@
 #include "tensor/checks.h"
 #include "tensor/elements.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/run_on_cuda.h"
 #include "tensor/touched_rows.h"
 
@@ -109,3 +110,17 @@ void adam_rows_tensor_lr_(const Tensor& param, const Tensor& exp_avg, const Tens
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "adam_rows_(Tensor(a!) param, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor step, Tensor index, "
+                 "Tensor grad, float lr, float beta1, float beta2, float eps) "
+                 "-> ()")
+      .on_all_devices(&adam_rows_);
+  OpRegistration(library,
+                 "adam_rows_.tensor_lr(Tensor(a!) param, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor step, "
+                 "Tensor index, Tensor grad, Tensor lr, float beta1, float beta2, float eps) "
+                 "-> ()")
+      .on_all_devices(&adam_rows_tensor_lr_);
+}

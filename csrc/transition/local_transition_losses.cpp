@@ -12,6 +12,7 @@
 #include "tensor/elements.h"
 #include "tensor/native_call.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/row_groups.h"
 #include "tensor/run_on_cuda.h"
 #include "tensor/touched_rows.h"
@@ -288,3 +289,24 @@ LocalTransitionLosses differentiable::local_transition_losses(const Tensor& logi
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "local_transition_losses(Tensor logits, Tensor prev, Tensor cur, Tensor z, Tensor codebook, "
+                 "Tensor offsets, Tensor mirror, int rows, int cols, bool periodic, bool sparse_grad=False) "
+                 "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor outside, Tensor moments, "
+                 "Tensor touched_node, Tensor touched_order, Tensor touched_offsets)")
+      .on_all_devices(&local_transition_losses)
+      .differentiable(&differentiable::local_transition_losses)
+      .autocast_to_float32();
+  OpRegistration(library,
+                 "local_transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, "
+                 "Tensor prev, Tensor cur, Tensor z, Tensor codebook, Tensor offsets, Tensor mirror, "
+                 "Tensor expectation, Tensor log_normalizer, Tensor outside, Tensor moments, Tensor touched_node, "
+                 "Tensor touched_order, Tensor touched_offsets, int rows, int cols, bool periodic, "
+                 "SymInt? sparse_rows=None, bool[3] output_mask=[True, True, True]) "
+                 "-> (Tensor, Tensor, Tensor)")
+      .on_all_devices(&local_transition_losses_backward)
+      .refuses_second_derivatives();
+}

@@ -9,6 +9,7 @@
 #include "tensor/elements.h"
 #include "tensor/native_call.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/run_on_cuda.h"
 #include "tensor/touched_rows.h"
 #include "transition/gradient_of_logits.h"
@@ -133,3 +134,21 @@ TransitionLogProb differentiable::transition_log_prob(const Tensor& logits, cons
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "transition_log_prob(Tensor logits, Tensor prev, Tensor cur, bool sparse_grad=False) "
+                 "-> (Tensor log_prob, Tensor log_normalizer, Tensor touched_node, Tensor touched_order, "
+                 "Tensor touched_offsets)")
+      .on_all_devices(&transition_log_prob)
+      .differentiable(&differentiable::transition_log_prob)
+      .autocast_to_float32();
+  OpRegistration(library,
+                 "transition_log_prob_backward(Tensor grad, Tensor logits, Tensor prev, Tensor cur, "
+                 "Tensor log_normalizer, Tensor touched_node, Tensor touched_order, Tensor touched_offsets, "
+                 "SymInt? sparse_rows=None) "
+                 "-> Tensor")
+      .on_all_devices(&transition_log_prob_backward)
+      .refuses_second_derivatives();
+}

@@ -14,6 +14,7 @@
 #include "tensor/native_call.h"
 #include "tensor/packed_codebook.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 #include "tensor/run_on_cuda.h"
 #include "tensor/touched_rows.h"
 #include "transition/gradient_of_logits.h"
@@ -249,3 +250,23 @@ TransitionLosses differentiable::transition_losses(const Tensor& logits, const T
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "transition_losses(Tensor logits, Tensor prev, Tensor cur, Tensor z, Tensor codebook, "
+                 "bool sparse_grad=False) "
+                 "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor touched_node, "
+                 "Tensor touched_order, Tensor touched_offsets)")
+      .on_all_devices(&transition_losses)
+      .differentiable(&differentiable::transition_losses)
+      .autocast_to_float32();
+  OpRegistration(library,
+                 "transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, "
+                 "Tensor prev, Tensor cur, Tensor z, Tensor codebook, Tensor expectation, Tensor log_normalizer, "
+                 "Tensor touched_node, Tensor touched_order, Tensor touched_offsets, SymInt? sparse_rows=None, "
+                 "bool[3] output_mask=[True, True, True]) "
+                 "-> (Tensor, Tensor, Tensor)")
+      .on_all_devices(&transition_losses_backward)
+      .refuses_second_derivatives();
+}

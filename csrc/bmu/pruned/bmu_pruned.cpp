@@ -14,12 +14,13 @@
 #include "tensor/elements.h"
 #include "tensor/native_call.h"
 #include "tensor/parallel.h"
+#include "tensor/registration.h"
 
 namespace somvae {
 
 namespace {
 
-// The tensors of an index, in the order in which somvae_ext/ops/bmu_index.py builds them.
+// The tensors of an index, in the order in which somvae_ext/ops/_bmu_index.py builds them.
 enum Part {
   kTiles,
   kTileOf,
@@ -170,3 +171,12 @@ std::tuple<Tensor, Tensor, Tensor> differentiable::bmu_pruned(const Tensor& z, c
 }
 
 }  // namespace somvae
+
+TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+  using namespace somvae;
+  OpRegistration(library,
+                 "bmu_pruned(Tensor z, Tensor codebook, Tensor[] index_parts, Tensor? hint=None, int k=1) "
+                 "-> (Tensor distance, Tensor index, Tensor work)")
+      .on_cpu(&bmu_pruned)
+      .differentiable(&differentiable::bmu_pruned);
+}

@@ -1,0 +1,73 @@
+// How an op registers itself with torch's dispatcher, in a block at the end of its own .cpp:
+//
+//   TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
+//     somvae::OpRegistration(library, "row_norm(Tensor x) -> Tensor")
+//         .on_all_devices(&somvae::row_norm)
+//         .differentiable(&somvae::differentiable::row_norm)
+//         .autocast_to_float32();
+//     somvae::OpRegistration(library, "row_norm_backward(Tensor grad, Tensor x) -> Tensor")
+//         .on_all_devices(&somvae::row_norm_backward)
+//         .refuses_second_derivatives();
+//   }
+//
+// The same block makes the functions callable from Python without the dispatcher (bindings.cpp): the differentiable one
+// as _C.row_norm, the one below it as _C.row_norm_forward. An op that has but one is bound by its own name.
+#pragma once
+#include <torch/library.h>
+
+#include <string>
+#include <vector>
+
+namespace somvae {
+
+// What _C offers to call directly.
+struct NativeFunction {
+  std::string name;  // in _C
+  c10::OperatorHandle op;
+  c10::KernelFunction function;
+};
+const std::vector<NativeFunction>& native_functions();
+
+class OpRegistration {
+ public:
+  OpRegistration(torch::Library& library, const char* schema);
+
+  // The op below autograd. A function that stops before it reads elements of a meta tensor is the op's shape function,
+  // too.
+  template <class Function>
+  OpRegistration& on_all_devices(Function* function) {
+    implement(c10::DispatchKey::CUDA, torch::CppFunction(function));
+    return on_cpu(function);
+  }
+  template <class Function>
+  OpRegistration& on_cpu(Function* function) {
+    implement(c10::DispatchKey::CPU, torch::CppFunction(function));
+    implement(c10::DispatchKey::Meta, torch::CppFunction(function));
+    bind(c10::KernelFunction::makeFromUnboxedRuntimeFunction(function), /*is_differentiable=*/false);
+    return *this;
+  }
+
+  // How the op differentiates: by a torch::autograd::Function that `function` applies, ...
+  template <class Function>
+  OpRegistration& differentiable(Function* function) {
+    implement(c10::DispatchKey::Autograd, torch::CppFunction(function));
+    bind(c10::KernelFunction::makeFromUnboxedRuntimeFunction(function), /*is_differentiable=*/true);
+    return *this;
+  }
+  // ... not at all, its outputs are constants to autograd, ...
+  OpRegistration& without_derivatives();
+  // ... or not yet: it computes a gradient, and the gradient of that raises a sentence.
+  OpRegistration& refuses_second_derivatives();
+
+  // Under autocast the op casts its inputs of lower precision up. Without this line it takes inputs as they are.
+  OpRegistration& autocast_to_float32();
+
+ private:
+  void implement(c10::DispatchKey key, torch::CppFunction&& function);
+  void bind(c10::KernelFunction function, bool is_differentiable);
+
+  torch::Library& library_;
+  c10::OperatorName op_;
+};
+
+}  // namespace somvae

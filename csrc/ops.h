@@ -31,7 +31,7 @@ struct BmuWork {
 };
 // Runs the same search. On the CPU nothing is counted.
 BmuWork bmu_work(const Tensor& z, const Tensor& codebook, int64_t k);
-// bmu with the help of a BMUIndex (somvae_ext/ops/bmu_index.py): its tensors, and hint [N] or none; CPU only.
+// bmu with the help of a BMUIndex (somvae_ext/ops/_bmu_index.py): its tensors, and hint [N] or none; CPU only.
 // -> distance, index, work int64 [3]: multiply-adds spent on projecting rows, on screening and on scores
 std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,
                                               const std::optional<Tensor>& hint, int64_t k);

@@ -349,15 +349,15 @@ def test_errors_name_argument_expectation_and_what_came(arguments: dict[str, obj
         "evaluation.node_usage",
         "evaluation.u_matrix",
         "grid",
-        "ops.bmu",
-        "ops.neighborhood",
-        "ops.transition",
+        "ops._bmu",
+        "ops._neighborhood",
+        "ops._transition",
     ],
 )
 def test_examples_in_docstrings(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(f"somvae_ext.{module}"))
     assert failed == 0
-    assert tried > 0 or module not in ("grid", "ops.bmu")
+    assert tried > 0 or module not in ("grid", "ops._bmu")
 
 
 def test_hexagonal_rows_are_half_the_root_of_three_apart() -> None:

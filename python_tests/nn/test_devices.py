@@ -8,7 +8,7 @@ from torch import Tensor
 
 from somvae_ext import Grid
 from somvae_ext.nn import SOM, SOMQuantizer, TransitionModel
-from somvae_ext.ops.neighborhood import Border
+from somvae_ext.ops import Border
 
 
 def fixed(*shape: int, seed: int = 0) -> Tensor:

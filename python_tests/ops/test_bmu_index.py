@@ -22,8 +22,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from somvae_ext import Grid, ops
-from somvae_ext.ops import bmu_index
-from somvae_ext.ops.bmu_index import BMUIndex
+from somvae_ext.ops import BMUIndex, _bmu_index
 
 NAN, INF = float("nan"), float("inf")
 
@@ -364,7 +363,7 @@ def plain_searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         searched.append(len(z))
         return ops.bmu(z, codebook, k)
 
-    monkeypatch.setattr(bmu_index, "bmu", bmu)
+    monkeypatch.setattr(_bmu_index, "bmu", bmu)
     return searched
 
 
@@ -480,7 +479,7 @@ def test_second_derivative_is_refused_with_a_sentence() -> None:
 def test_index_and_work_are_not_differentiable() -> None:
     z, codebook = make(smooth, Grid(3, 5), 3, 6, torch.float32)
     distance, index, work = torch.ops.somvae_ext.bmu_pruned(
-        z.requires_grad_(), codebook, list(bmu_index._index_parts(codebook, Grid(3, 5)))
+        z.requires_grad_(), codebook, list(_bmu_index._index_parts(codebook, Grid(3, 5)))
     )
     assert (distance.requires_grad, index.requires_grad, work.requires_grad) == (True, False, False)
 
@@ -490,7 +489,7 @@ def test_index_and_work_are_not_differentiable() -> None:
 @pytest.mark.parametrize("rows", [0, 7])
 def test_opcheck(rows: int, dtype: torch.dtype, requires_grad: bool) -> None:
     z, codebook = make(smooth, Grid(3, 5), 4, rows, dtype)
-    parts = list(bmu_index._index_parts(codebook, Grid(3, 5)))
+    parts = list(_bmu_index._index_parts(codebook, Grid(3, 5)))
     z, codebook = z.requires_grad_(requires_grad), codebook.requires_grad_(requires_grad)
     for hint, k in ((None, 1), (None, 2), (integers(rows, seed=1, below=15), 1)):
         torch.library.opcheck(torch.ops.somvae_ext.bmu_pruned.default, (z, codebook, parts, hint, k))
@@ -500,7 +499,7 @@ def test_opcheck(rows: int, dtype: torch.dtype, requires_grad: bool) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_shapes_of_fake_tensors(dtype: torch.dtype, k: int) -> None:
     z, codebook = make(smooth, Grid(3, 5), 4, 7, dtype)
-    parts = list(bmu_index._index_parts(codebook, Grid(3, 5)))
+    parts = list(_bmu_index._index_parts(codebook, Grid(3, 5)))
     real = torch.ops.somvae_ext.bmu_pruned(z, codebook, parts, None, k)
     with FakeTensorMode() as mode:
         fakes = [mode.from_tensor(tensor) for tensor in (z, codebook, *parts)]
@@ -660,7 +659,7 @@ def test_cuda_is_searched_by_bmu() -> None:
         index.search(z, prune=True)
 
 
-PART_NAMES = bmu_index._IndexParts._fields
+PART_NAMES = _bmu_index._IndexParts._fields
 WRONG_PARTS: dict[str, Callable[[Tensor], Tensor]] = {
     "empty": lambda right: right.new_empty(0),
     "one short": lambda right: right.flatten()[:-1],
@@ -676,7 +675,7 @@ WRONG_PARTS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("part", range(len(PART_NAMES)), ids=PART_NAMES)
 def test_parts_that_do_not_fit_are_refused_and_never_read(part: int, wrong: Callable[[Tensor], Tensor]) -> None:
     z, codebook = make(smooth, Grid(17, 33), 20, 7, torch.float32)
-    parts = list(bmu_index._index_parts(codebook, Grid(17, 33)))
+    parts = list(_bmu_index._index_parts(codebook, Grid(17, 33)))
     parts[part] = wrong(parts[part])
     with pytest.raises(ValueError, match=r"^bmu_pruned: index_parts must be the tensors of a BMUIndex"):
         torch.ops.somvae_ext.bmu_pruned(z, codebook, parts)
@@ -689,7 +688,7 @@ def test_parts_of_another_codebook_are_refused() -> None:
         (Grid(17, 33), 21, torch.float32),
         (Grid(17, 33), 20, torch.float64),
     ]:
-        parts = list(bmu_index._index_parts(sheet(grid, dim).to(dtype), grid))
+        parts = list(_bmu_index._index_parts(sheet(grid, dim).to(dtype), grid))
         with pytest.raises(ValueError, match="index_parts must be the tensors of a BMUIndex of this codebook's size"):
             torch.ops.somvae_ext.bmu_pruned(z, codebook, parts)
 
@@ -697,7 +696,7 @@ def test_parts_of_another_codebook_are_refused() -> None:
 @pytest.mark.parametrize("count", [0, 1, 10, 12])
 def test_another_number_of_parts_is_refused(count: int) -> None:
     z, codebook = make(smooth, Grid(3, 5), 4, 7, torch.float32)
-    parts = [*bmu_index._index_parts(codebook, Grid(3, 5)), torch.zeros(3)]
+    parts = [*_bmu_index._index_parts(codebook, Grid(3, 5)), torch.zeros(3)]
     with pytest.raises(ValueError, match=f"index_parts must be the 11 tensors of a BMUIndex, got {count}"):
         torch.ops.somvae_ext.bmu_pruned(z, codebook, parts[:count])
 
@@ -715,7 +714,7 @@ class Bounds:
     """An index in float64: what its tensors say, beside what they should say, worked out anew from the codes."""
 
     def __init__(self, codebook: Tensor, grid: Grid) -> None:
-        parts = bmu_index._index_parts(codebook, grid)
+        parts = _bmu_index._index_parts(codebook, grid)
         self.codes = codebook.double()
         self.tiles, self.tile_of = parts.tiles.long(), parts.tile_of.long()
         self.packed = unpanelled(parts.packed)
@@ -755,7 +754,7 @@ DOUBLE_EPS = torch.finfo(torch.float64).eps
 
 @pytest.mark.parametrize("grid", [*GRIDS, Grid(130, 131), Grid(3, 700)], ids=str)
 def test_every_code_is_in_one_tile(grid: Grid) -> None:
-    tiles = bmu_index._tile_table(grid)
+    tiles = _bmu_index._tile_table(grid)
     nodes = tiles.flatten()[tiles.flatten() >= 0]
     assert tiles.shape[1] == 16
     assert len(tiles) % 16 == 0
@@ -764,7 +763,7 @@ def test_every_code_is_in_one_tile(grid: Grid) -> None:
 
 @pytest.mark.parametrize("grid", [*GRIDS, Grid(130, 131), Grid(3, 700)], ids=str)
 def test_tiles_and_groups_are_blocks_of_the_grid(grid: Grid) -> None:
-    tiles = bmu_index._tile_table(grid)
+    tiles = _bmu_index._tile_table(grid)
     for blocks, area in ((tiles, 16), (tiles.view(-1, 256), 256)):
         for block in blocks:
             nodes = block[block >= 0]
@@ -853,7 +852,7 @@ def test_bounds_are_close_on_a_smooth_map() -> None:
 @pytest.mark.parametrize("grid", [Grid(40, 40), Grid(1, 600), Grid(600, 1), Grid(100, 130)], ids=str)
 @pytest.mark.parametrize("dim", [2, 50])
 def test_roughness_tells_smooth_maps_from_random_ones(grid: Grid, dim: int) -> None:
-    assert bmu_index._roughness(sheet(grid, dim).float(), grid) < 0.1
+    assert _bmu_index._roughness(sheet(grid, dim).float(), grid) < 0.1
     # A ratio of means over at least 600 pairs and two features: within a fifth of 1.
-    assert abs(bmu_index._roughness(normal(grid.num_nodes, dim, seed=1), grid) - 1) < 0.2
-    assert bmu_index._roughness((1e4 + sheet(grid, dim)), grid) < 0.1
+    assert abs(_bmu_index._roughness(normal(grid.num_nodes, dim, seed=1), grid) - 1) < 0.2
+    assert _bmu_index._roughness((1e4 + sheet(grid, dim)), grid) < 0.1

@@ -1,6 +1,6 @@
 // Pruned search on the CPU: what the search over all codes finds, to the last bit, for any index whose bounds hold.
 //
-// The index is built here, in extended precision, and not as close as somvae_ext/ops/bmu_index.py would: any
+// The index is built here, in extended precision, and not as close as somvae_ext/ops/_bmu_index.py would: any
 // orthonormal basis will do, and tiles are simply 16 codes after each other.
 #include <cmath>
 #include <initializer_list>

@@ -11,7 +11,7 @@ from somvae_ext.grid import Grid, Topology
 from somvae_ext.models.reconstruction import Output, Reconstruction
 from somvae_ext.nn.quantizer import CodebookUpdate
 from somvae_ext.nn.som_quantizer import SOMQuantizer
-from somvae_ext.ops.neighborhood import Border
+from somvae_ext.ops import Border
 
 Network = Literal["dense", "conv", "unpadded-conv", "small-conv", "identity"]
 Gradient = Literal["som", "copy", "none"]

@@ -13,7 +13,7 @@ from somvae_ext.config_checks import Bounds, check_integer, check_number
 from somvae_ext.exportable import exportable
 from somvae_ext.grid import Grid
 from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer
-from somvae_ext.ops.neighborhood import Border
+from somvae_ext.ops import Border
 from somvae_ext.som import arrange_on_grid, som_codes
 from somvae_ext.som.neighborhoods import axis_weights
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from somvae_ext import ops
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.grid import Grid
-from somvae_ext.ops.local_transition import local_probabilities
-from somvae_ext.ops.transition import TransitionLosses
+from somvae_ext.ops._local_transition import local_probabilities
+from somvae_ext.ops._transition import TransitionLosses
 
 _CHUNK = 4096  # windows that are written out at a time
 

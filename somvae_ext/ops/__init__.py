@@ -14,70 +14,49 @@
 | :func:`transition_log_prob`, :func:`expected_distance` | each of these two alone |
 | :func:`local_transition_losses` | both for a table that holds only the nodes near each node, and a remainder |
 
-Each op has a ``*_reference`` beside it in pure torch, written for reading; it is what runs when the compiled library
-is absent. All ops but :func:`som_update` and :func:`som_ema_update` are differentiable once; all are deterministic on a
-given device whatever the number of threads, and work under ``torch.compile(fullgraph=True)``. Needs only torch.
+Each op has a counterpart of the same name in :mod:`somvae_ext.ops.reference`: pure torch, written for reading, and what
+runs when the compiled library is absent. All ops but :func:`som_update` and :func:`som_ema_update` are differentiable
+once; all are deterministic on a given device whatever the number of threads, and work under
+``torch.compile(fullgraph=True)``. Needs only torch.
 """
 
-from somvae_ext.ops.bmu import BestMatch, bmu, bmu_reference
-from somvae_ext.ops.bmu_index import BMUIndex
-from somvae_ext.ops.local_transition import (
-    local_transition_losses,
-    local_transition_losses_reference,
-)
-from somvae_ext.ops.neighborhood import (
+from somvae_ext.ops import reference
+from somvae_ext.ops._bmu import BestMatch, bmu
+from somvae_ext.ops._bmu_index import BMUIndex
+from somvae_ext.ops._local_transition import local_transition_losses
+from somvae_ext.ops._neighborhood import (
+    Border,
     SegmentSum,
     SOMHead,
     SOMLosses,
     segment_sum,
-    segment_sum_reference,
     som_gather,
-    som_gather_reference,
     som_head,
-    som_head_reference,
     som_losses,
-    som_losses_reference,
 )
-from somvae_ext.ops.som_ema_update import som_ema_update, som_ema_update_reference
-from somvae_ext.ops.som_update import AxisWeights, som_update, som_update_reference
-from somvae_ext.ops.transition import (
-    TransitionLosses,
-    expected_distance,
-    expected_distance_reference,
-    transition_log_prob,
-    transition_log_prob_reference,
-    transition_losses,
-    transition_losses_reference,
-)
+from somvae_ext.ops._som_ema_update import som_ema_update
+from somvae_ext.ops._som_update import AxisWeights, som_update
+from somvae_ext.ops._transition import TransitionLosses, expected_distance, transition_log_prob, transition_losses
 
 __all__ = [
     "AxisWeights",
     "BMUIndex",
     "BestMatch",
+    "Border",
     "SOMHead",
     "SOMLosses",
     "SegmentSum",
     "TransitionLosses",
     "bmu",
-    "bmu_reference",
     "expected_distance",
-    "expected_distance_reference",
     "local_transition_losses",
-    "local_transition_losses_reference",
+    "reference",
     "segment_sum",
-    "segment_sum_reference",
     "som_ema_update",
-    "som_ema_update_reference",
     "som_gather",
-    "som_gather_reference",
     "som_head",
-    "som_head_reference",
     "som_losses",
-    "som_losses_reference",
     "som_update",
-    "som_update_reference",
     "transition_log_prob",
-    "transition_log_prob_reference",
     "transition_losses",
-    "transition_losses_reference",
 ]

@@ -36,7 +36,7 @@ constexpr int64_t kLargestRank = 64;
 constexpr int kTileCodes = 16;   // of a tile: they fill a panel
 constexpr int kGroupTiles = 16;  // of a group: their boxes fill a panel
 
-// A codebook prepared for `pruned_search_cpu` (built by somvae_ext/ops/bmu_index.py). C is Compute<T> of the rows'
+// A codebook prepared for `pruned_search_cpu` (built by somvae_ext/ops/_bmu_index.py). C is Compute<T> of the rows'
 // type.
 template <class C>
 struct MapIndex {

@@ -12,7 +12,7 @@ from somvae_ext import _native
 from somvae_ext.exportable import exportable
 from somvae_ext.grid import Grid
 from somvae_ext.ops import _arguments
-from somvae_ext.ops.bmu import bmu_reference
+from somvae_ext.ops._bmu import bmu_reference
 
 Border = Literal["zero", "mask"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from somvae_ext import _native
 from somvae_ext.ops import _arguments
-from somvae_ext.ops.som_update import SMALLEST_NORMAL, AxisWeights, check_axis_weights, neighborhood_sum
+from somvae_ext.ops._som_update import SMALLEST_NORMAL, AxisWeights, check_axis_weights, neighborhood_sum
 
 
 def som_ema_update(

@@ -16,7 +16,7 @@ from torch import Tensor
 from somvae_ext import _native
 from somvae_ext.grid import Grid
 from somvae_ext.ops import _arguments
-from somvae_ext.ops.bmu import BestMatch, bmu
+from somvae_ext.ops._bmu import BestMatch, bmu
 
 _TILE = 16  # codes per tile and tiles per group; either fills one panel of the kernels
 _LARGEST_RANK = 64

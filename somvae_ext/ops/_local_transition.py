@@ -11,7 +11,7 @@ from torch import Tensor
 from somvae_ext import _native
 from somvae_ext.grid import Grid
 from somvae_ext.ops import _arguments
-from somvae_ext.ops.transition import TransitionLosses, _check_nodes, _rows, distances
+from somvae_ext.ops._transition import TransitionLosses, _check_nodes, _rows, distances
 
 
 def local_transition_losses(

@@ -2,69 +2,47 @@
 
     compute-sanitizer --tool memcheck python benchmarks/sanitize_ops.py
 
-Sizes are one element, odd ones, one beyond a tile, and codes enough to be shared out among blocks. The search makes
-both of its first passes, the transition ops run with dense and with sparse gradients. Results are not compared: the
-tests do that.
+Sizes are one element, odd ones, one beyond a tile, and codes enough to be shared out among blocks. Every op is called
+in each of its modes, as the tests call it (python_tests/calls); the search makes both of its first passes. Results are
+not compared: the tests do that.
 With ``--device cpu`` it shows no more than that the script itself runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from bmu_contestants import KERNELS, forcing
 from timing import checked_device
-from torch import Tensor
 
 from somvae_ext import Grid, ops
 from somvae_ext.optim import RowAdam
 
-
-def backward(*outputs: Tensor) -> None:
-    torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+sys.path.append(str(Path(__file__).resolve().parents[1] / "python_tests"))
+from calls import make_calls, make_inputs, run
 
 
 def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Every op once on ``n`` rows of ``d`` features and a map of ``grid``."""
+    """Every op once, in each of its modes, on ``n`` rows of ``d`` features and a map of ``grid``."""
+    inputs = make_inputs(n, d, grid, dtype, device)
     k = grid.num_nodes
-    z, codebook, logits = (
-        torch.randn(shape, device=device).to(dtype).requires_grad_() for shape in ((n, d), (k, d), (k, k))
-    )
-    local = torch.randn(k, len(grid.window(2).mirror) + 1, device=device).to(dtype).requires_grad_()
-    prev, cur = (torch.randint(k, (n,), device=device) for _ in range(2))
-    for kernel in KERNELS.values():
-        with forcing(kernel):
-            backward(ops.bmu(z, codebook).distance)
-            if k > 1:
-                backward(ops.bmu(z, codebook, k=2).distance)
-                ops.bmu(z, codebook[:1].expand(k, d), k=2)  # ties of more codes than a list has room for
-    backward(ops.som_gather(codebook, cur, grid))
-    for border in ("zero", "mask"):
-        backward(*ops.som_losses(z, codebook, cur, grid, border=border))
-        for straight_through in (False, True):
-            backward(*ops.som_head(z, codebook, grid, border=border, straight_through=straight_through)[:3])
-    backward(ops.segment_sum(z, cur, k).sum)
-    total, count = torch.randn(k, d, device=device), torch.randint(5, (k, d), device=device)
-    axes = ops.AxisWeights(
-        torch.rand(grid.rows, grid.rows, device=device), torch.rand(2, 2, grid.cols, grid.cols, device=device)
-    )
-    for weights in (torch.rand(k, k, device=device), axes):
-        ops.som_update(codebook, total, count, weights)
-        ops.som_update(codebook, total.double(), count[:, 0], weights, rate=0.1)
-    ops.som_ema_update(
-        codebook.detach().clone(), count[:, 0].float(), total.clone(), count[:, 0], total, axes, decay=0.9
-    )
-    for sparse_grad in (False, True):
-        logits.grad = None
-        backward(ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse_grad))
-        logits.grad = None
-        backward(*ops.transition_losses(logits, prev, cur, z, codebook, sparse_grad=sparse_grad))
-        logits.grad = None
-        backward(ops.expected_distance(logits, prev, z, codebook, sparse_grad=sparse_grad))
-        local.grad = None
-        backward(*ops.local_transition_losses(local, prev, cur, z, codebook, grid, 2, sparse_grad=sparse_grad))
-    RowAdam([logits]).step()  # along the sparse gradient
+    for name, call in make_calls(grid).items():
+        if name == "bmu, two units" and k == 1:
+            continue
+        for kernel in KERNELS.values() if name.startswith("bmu") else [None]:
+            with forcing(kernel) if kernel else nullcontext():
+                run(call.function, inputs, call.differentiable)
+    if k > 1:
+        for kernel in KERNELS.values():
+            with forcing(kernel):  # ties of more codes than a list has room for
+                ops.bmu(inputs["z"], inputs["codebook"][:1].expand(k, d), k=2)
+    logits = inputs["logits"].requires_grad_()
+    ops.transition_log_prob(logits, inputs["prev"], inputs["index"], sparse_grad=True).sum().backward()
+    RowAdam([logits]).step()
 
 
 def main() -> None:

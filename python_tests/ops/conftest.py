@@ -6,20 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-NAMES = [
-    "bmu",
-    "som_gather",
-    "som_losses",
-    "som_head",
-    "segment_sum",
-    "som_update",
-    "som_ema_update",
-    "transition_losses",
-    "transition_log_prob",
-    "expected_distance",
-    "local_transition_losses",
-]
-
 
 @pytest.fixture(scope="session", params=["public", "reference"])
 def ops(request: pytest.FixtureRequest) -> SimpleNamespace:
@@ -30,5 +16,6 @@ def ops(request: pytest.FixtureRequest) -> SimpleNamespace:
     import somvae_ext.ops  # not above: the session's own check comes first
 
     public = request.param == "public"
-    functions = {name: getattr(somvae_ext.ops, name if public else f"{name}_reference") for name in NAMES}
+    module = somvae_ext.ops if public else somvae_ext.ops.reference
+    functions = {name: getattr(module, name) for name in somvae_ext.ops.reference.__all__}
     return SimpleNamespace(native=public and somvae_ext.build_info()["native"], **functions)

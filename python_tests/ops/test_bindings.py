@@ -1,9 +1,11 @@
 """The pybind11 module ``_C``: the differentiable Functions, and every raw forward and backward."""
 
+import copy
 import importlib
 
 import pytest
 import torch
+from calls import native_arguments
 
 from somvae_ext import Grid
 
@@ -11,7 +13,6 @@ native = importlib.import_module("somvae_ext._C")
 registered = torch.ops.somvae_ext
 
 GRID = Grid(3, 4)
-WINDOW = GRID.window(1)
 UNITS, ROWS, DIM = GRID.num_nodes, 7, 5
 
 
@@ -24,62 +25,46 @@ def inputs():
     return z, codebook, logits, prev, cur
 
 
-def arguments(op):
-    z, codebook, logits, prev, cur = inputs()
-    return {
-        "bmu": (z, codebook),
-        "som_gather": (codebook, cur, GRID.neighbors()),
-        "som_losses": (z, codebook, cur, GRID.neighbors()),
-        "som_head": (z, codebook, GRID.neighbors()),
-        "segment_sum": (z, cur, UNITS),
-        "local_transition_losses": (
-            logits[:, :10],
-            prev,
-            cur,
-            z,
-            codebook,
-            WINDOW.offsets,
-            WINDOW.mirror,
-            GRID.rows,
-            GRID.cols,
-            False,
-        ),
-        "transition_log_prob": (logits, prev, cur),
-        "transition_losses": (logits, prev, cur, z, codebook),
-    }[op]
-
-
-OPS = [
-    "bmu",
-    "som_gather",
-    "som_losses",
-    "som_head",
-    "segment_sum",
-    "transition_log_prob",
-    "transition_losses",
-    "local_transition_losses",
-]
+NATIVE_ARGUMENTS = native_arguments(ROWS)
+DIFFERENTIABLE = [op for op in NATIVE_ARGUMENTS if hasattr(native, f"{op}_forward")]
+OTHERS = [op for op in NATIVE_ARGUMENTS if op not in DIFFERENTIABLE]
 
 
 def as_tuple(outputs):
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", DIFFERENTIABLE)
 def test_the_function_and_the_raw_forward_give_what_the_registered_op_gives(op):
-    args = arguments(op)
-    expected = as_tuple(getattr(registered, op)(*args))
-    for name in (op, f"{op}_forward"):
-        outputs = as_tuple(getattr(native, name)(*args))
-        assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
+    for args in NATIVE_ARGUMENTS[op]:
+        expected = as_tuple(getattr(registered, op)(*args))
+        for name in (op, f"{op}_forward"):
+            outputs = as_tuple(getattr(native, name)(*args))
+            assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", DIFFERENTIABLE)
 def test_the_function_is_differentiable_and_the_raw_forward_is_not(op):
-    args = [a.requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in arguments(op)]
-    assert as_tuple(getattr(native, op)(*args))[0].requires_grad
-    with torch.no_grad():
-        assert not as_tuple(getattr(native, f"{op}_forward")(*args))[0].requires_grad
+    for args in NATIVE_ARGUMENTS[op]:
+        floating = [isinstance(a, torch.Tensor) and a.is_floating_point() for a in args]
+        args = [a.clone().requires_grad_() if yes else a for a, yes in zip(args, floating, strict=True)]
+        assert as_tuple(getattr(native, op)(*args))[0].requires_grad
+        with torch.no_grad():
+            assert not as_tuple(getattr(native, f"{op}_forward")(*args))[0].requires_grad
+
+
+@pytest.mark.parametrize("op", OTHERS)
+def test_an_op_without_derivatives_is_bound_by_its_own_name(op):
+    """Its outputs are those of the registered op, and so is what it changes in place."""
+    for args in NATIVE_ARGUMENTS[op]:
+        ours, theirs = copy.deepcopy(args), copy.deepcopy(args)
+        outputs, expected = getattr(native, op)(*ours), getattr(registered, op)(*theirs)
+        pairs = zip([outputs, *ours], [expected, *theirs], strict=True)
+        assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def test_a_function_is_documented_by_the_schema_of_its_op():
+    assert "bmu_backward(Tensor grad, Tensor z, Tensor codebook, Tensor index" in native.bmu_backward.__doc__
 
 
 def test_raw_backwards_give_the_gradients_of_the_functions():
@@ -150,30 +135,6 @@ def test_raw_ops_check_their_arguments_too():
         native.som_head(z, codebook[:0], GRID.neighbors()[:0])
 
 
-def test_the_raw_update_gives_what_the_registered_op_gives():
-    codebook = inputs()[1]
-    total, count = torch.randn(UNITS, DIM), torch.arange(UNITS)
-    weights, rows, columns = torch.rand(UNITS, UNITS), torch.rand(3, 3), torch.rand(1, 1, 4, 4)
-    for rate in (None, 0.1):
-        expected = registered.som_update(codebook, total, count, weights, rate)
-        assert torch.equal(native.som_update(codebook, total, count, weights, rate), expected)
-        expected = registered.som_update_axes(codebook, total, count, rows, columns, rate)
-        assert torch.equal(native.som_update_axes(codebook, total, count, rows, columns, rate), expected)
-
-
-def test_the_raw_update_of_averages_is_the_registered_op():
-    def updated(op):
-        generator = torch.Generator().manual_seed(1)
-        codebook, sums, *statistics = (torch.randn(UNITS, DIM, generator=generator) for _ in range(3))
-        counts = torch.rand(UNITS, generator=generator)
-        weights = torch.rand(3, 3, generator=generator), torch.rand(1, 1, 4, 4, generator=generator)
-        op(codebook, counts, sums, torch.arange(UNITS), *statistics, *weights, 0.9, 0.0)
-        return codebook, counts, sums
-
-    for ours, theirs in zip(updated(native.som_ema_update), updated(registered.som_ema_update), strict=True):
-        assert torch.equal(ours, theirs)
-
-
 def test_a_neighbor_out_of_range_is_none():
     _, codebook, _, _, cur = inputs()
     nobody, strangers = torch.full((UNITS, 4), -1), torch.full((UNITS, 4), UNITS)
@@ -186,7 +147,7 @@ def test_launch_limits():
 
 
 def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:
-    logits, prev, cur = arguments("transition_log_prob")
+    _, _, logits, prev, cur = inputs()
     _, normalizer, unit, order, offsets = native.transition_log_prob_forward(logits, prev, cur)
     grad = torch.ones(len(prev))
     for wrong in ((unit + UNITS, order, offsets), (unit, order + len(prev), offsets), (unit, order, offsets.flip(0))):

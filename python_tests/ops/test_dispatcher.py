@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from calls import CALLS, DIFFERENTIABLE_CALLS, GRID, RADIUS, Call, assert_same_bits, make_inputs, run
+from calls import CALLS, DIFFERENTIABLE_CALLS, Call, assert_same_bits, make_inputs, native_arguments, run
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -14,38 +14,12 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 every_differentiable_call = pytest.mark.parametrize("call", DIFFERENTIABLE_CALLS.values(), ids=DIFFERENTIABLE_CALLS)
 
 
-def native_arguments(rows: int, dtype: torch.dtype, device: torch.device) -> dict[str, list[tuple[object, ...]]]:
-    """Arguments of each native op, in each of its modes."""
-    t = make_inputs(rows, dtype=dtype, device=device)
-    z, codebook, logits, index, prev = t["z"], t["codebook"], t["logits"], t["index"], t["prev"]
-    neighbors, window = GRID.neighbors(device), GRID.window(RADIUS, device)
-    sums = codebook, t["total"], t["count"]
-    averages = codebook, t["ema_counts"], t["ema_sums"]
-    local = t["local_logits"], prev, index, z, codebook, window.offsets, window.mirror, GRID.rows, GRID.cols, False
-    return {
-        "bmu": [(z, codebook), (z, codebook, 2), (z.T.contiguous().T, codebook[::2])],
-        "som_gather": [(codebook, index, neighbors)],
-        "som_losses": [(z, codebook, index, neighbors, mask) for mask in (False, True)],
-        "som_head": [(z, codebook, neighbors), (z, codebook, neighbors, True, True)],
-        "segment_sum": [(z, index, GRID.num_nodes)],
-        "som_update": [(*sums, t["weights"]), (*sums, t["weights"], 0.01)],
-        "som_update_axes": [(*sums, t["row_weights"], t["column_weights"])],
-        "som_ema_update": [(*averages, t["count"], t["total"], t["row_weights"], t["column_weights"], 0.9, 0.01)],
-        "transition_log_prob": [(logits, prev, index, sparse) for sparse in (False, True)],
-        "transition_losses": [(logits, prev, index, z, codebook, sparse) for sparse in (False, True)],
-        "local_transition_losses": [(*local, sparse) for sparse in (False, True)],
-    }
-
-
-NATIVE_OPS = list(native_arguments(1, torch.float32, torch.device("cpu")))
-
-
 @pytest.mark.parametrize("requires_grad", [False, True], ids=["without gradient", "with gradient"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("rows", [0, 7])
-@pytest.mark.parametrize("name", NATIVE_OPS)
+@pytest.mark.parametrize("name", native_arguments())
 def test_opcheck(name: str, rows: int, dtype: torch.dtype, requires_grad: bool, device: torch.device) -> None:
-    for arguments in native_arguments(rows, dtype, device)[name]:
+    for arguments in native_arguments(rows, dtype=dtype, device=device)[name]:
         inputs = tuple(
             value.clone().requires_grad_(requires_grad)
             if isinstance(value, Tensor) and value.is_floating_point()

@@ -7,37 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from calls import VALID, WRONG_SHAPES
 from torch import Tensor
 
 import somvae_ext
-from somvae_ext import Grid
-
-# Valid arguments for K = 6 codes on a 2 x 3 grid, D = 4 features, N = 5 rows.
-VALID = {
-    "bmu": {"z": (5, 4), "codebook": (6, 4)},
-    "som_gather": {"codebook": (6, 4), "index": [0, 5, 1, 1, 2], "grid": Grid(2, 3)},
-    "som_losses": {"z": (5, 4), "codebook": (6, 4), "index": [0, 5, 1, 1, 2], "grid": Grid(2, 3)},
-    "som_head": {"z": (5, 4), "codebook": (6, 4), "grid": Grid(2, 3)},
-    "segment_sum": {"x": (5, 4), "index": [0, 5, 1, 1, 2], "num_segments": 6},
-    "transition_losses": {
-        "logits": (6, 6),
-        "prev": [0, 5, 1, 1, 2],
-        "cur": [5, 0, 0, 1, 2],
-        "z": (5, 4),
-        "codebook": (6, 4),
-    },
-    "transition_log_prob": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "cur": [5, 0, 0, 1, 2]},
-    "expected_distance": {"logits": (6, 6), "prev": [0, 5, 1, 1, 2], "z": (5, 4), "codebook": (6, 4)},
-    "local_transition_losses": {
-        "logits": (6, 10),
-        "prev": [0, 5, 1, 1, 2],
-        "cur": [5, 0, 0, 1, 2],
-        "z": (5, 4),
-        "codebook": (6, 4),
-        "grid": Grid(2, 3),
-        "radius": 1,
-    },
-}
 
 
 def build(value: object, device: torch.device) -> object:
@@ -67,53 +40,6 @@ def refuses(
 @pytest.mark.parametrize("op", VALID)
 def test_valid_arguments_are_taken(ops: SimpleNamespace, device: torch.device, op: str) -> None:
     getattr(ops, op)(**arguments(op, device))
-
-
-WRONG_SHAPES = [
-    ("bmu", "z", (4,), "[N, D]"),
-    ("bmu", "z", (5, 4, 1), "[N, D]"),
-    ("bmu", "codebook", (4,), "[K, D]"),
-    ("bmu", "codebook", (6, 3), "[K, D] with D = 4"),
-    ("som_gather", "codebook", (6,), "[K, D] with K = 6"),
-    ("som_gather", "codebook", (7, 4), "[K, D] with K = 6"),
-    ("som_gather", "index", [[0, 1]], "[N]"),
-    ("som_losses", "z", (5,), "[N, D]"),
-    ("som_losses", "codebook", (6, 3), "[K, D] with "),
-    ("som_losses", "codebook", (7, 4), "[K, D] with "),
-    ("som_losses", "index", [0, 1, 2, 3], "[N] with N = 5"),
-    ("som_losses", "index", [[0, 1, 2, 3, 4]], "[N]"),
-    ("som_head", "z", (5,), "[N, D]"),
-    ("som_head", "codebook", (6,), "[K, D] with "),
-    ("som_head", "codebook", (6, 3), "[K, D] with "),
-    ("som_head", "codebook", (7, 4), "[K, D] with "),
-    ("segment_sum", "x", (5,), "[N, D]"),
-    ("segment_sum", "index", [0, 1, 2, 3], "[N] with N = 5"),
-    ("transition_losses", "logits", (6,), "[K, K]"),
-    ("transition_losses", "logits", (5, 6), "[K, K]"),
-    ("transition_losses", "prev", [[0, 1, 2, 3, 4]], "[N]"),
-    ("transition_losses", "cur", [0, 1, 2, 3], "[N] with N = 5"),
-    ("transition_losses", "z", (4, 4), "[N, D] with N = 5"),
-    ("transition_losses", "z", (5,), "[N, D]"),
-    ("transition_losses", "codebook", (6, 3), "[K, D] with "),
-    ("transition_losses", "codebook", (5, 4), "[K, D] with "),
-    ("transition_log_prob", "logits", (6,), "[K, K]"),
-    ("transition_log_prob", "logits", (6, 5), "[K, K]"),
-    ("transition_log_prob", "prev", [[0, 1, 2, 3, 4]], "[N]"),
-    ("transition_log_prob", "cur", [0, 1, 2, 3], "[N] with N = 5"),
-    ("expected_distance", "logits", (5, 6), "[K, K]"),
-    ("expected_distance", "prev", [[0, 1, 2, 3, 4]], "[N]"),
-    ("expected_distance", "z", (4, 4), "[N, D] with N = 5"),
-    ("expected_distance", "z", (5,), "[N, D]"),
-    ("expected_distance", "codebook", (6, 3), "[K, D] with "),
-    ("expected_distance", "codebook", (5, 4), "[K, D] with "),
-    ("local_transition_losses", "logits", (6,), "[K, W + 1] with K = 6, W = 9"),
-    ("local_transition_losses", "logits", (6, 9), "[K, W + 1] with K = 6, W = 9"),
-    ("local_transition_losses", "logits", (5, 10), "[K, W + 1] with K = 6, W = 9"),
-    ("local_transition_losses", "cur", [0, 1, 2, 3], "[N] with N = 5"),
-    ("local_transition_losses", "z", (4, 4), "[N, D] with N = 5"),
-    ("local_transition_losses", "codebook", (6, 3), "[K, D] with "),
-    ("local_transition_losses", "codebook", (5, 4), "[K, D] with "),
-]
 
 
 @pytest.mark.parametrize(("op", "name", "wrong", "shape"), WRONG_SHAPES, ids=str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,21 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def run_tests(*files: str, **environment: str) -> None:
+# Tests of what the compiled library alone does, or of the machinery around it. All others hold for every path of an op.
+NATIVE_ONLY = {
+    "test_bindings.py",
+    "test_bmu_index.py",
+    "test_bmu_kernels.py",
+    "test_determinism.py",
+    "test_dispatcher.py",
+    "test_fallback.py",
+    "test_parts.py",
+    "test_transforms.py",
+}
+CONTRACTS = sorted({file.name for file in Path(__file__).parent.glob("test_*.py")} - NATIVE_ONLY)
+
+
+def run_tests(files: Iterable[str], **environment: str) -> None:
     """Runs these tests of the public ops in a process of their own, without Hypothesis and ten-fold runs."""
     paths = [f"python_tests/ops/{file}" for file in files]
     marks, names = "not cuda and not slow and not hypothesis", "not reference and not ten_runs"
@@ -42,9 +57,8 @@ def run_tests(*files: str, **environment: str) -> None:
 
 
 def test_import_without_the_library_warns_once_and_says_how_to_build() -> None:
-    result = python(
-        "-W", "always", "-c", HIDE + "import somvae_ext, somvae_ext.ops.bmu; print(somvae_ext.build_info()['native'])"
-    )
+    code = HIDE + "import somvae_ext, somvae_ext.ops.reference; print(somvae_ext.build_info()['native'])"
+    result = python("-W", "always", "-c", code)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "False\n"
     assert result.stderr.count("RuntimeWarning") == 1
@@ -65,18 +79,7 @@ def test_tests_do_not_start_without_the_library() -> None:
 
 
 def test_ops_keep_their_contract_without_the_library() -> None:
-    run_tests(
-        "test_bmu.py",
-        "test_neighborhood.py",
-        "test_som_head.py",
-        "test_som_update.py",
-        "test_som_ema_update.py",
-        "test_transition.py",
-        "test_local_transition.py",
-        "test_errors.py",
-        "test_autocast.py",
-        SOMVAE_EXT_TEST_FALLBACK="1",
-    )
+    run_tests(CONTRACTS, SOMVAE_EXT_TEST_FALLBACK="1")
 
 
 # ---- CPU instruction levels ------------------------------------------------------------------------------------------
@@ -92,16 +95,8 @@ def test_highest_level_is_taken() -> None:
 def test_ops_keep_their_contract_at_each_level(level: str) -> None:
     chosen = python("-c", "import somvae_ext; print(somvae_ext.build_info()['simd'])", SOMVAE_EXT_SIMD=level)
     assert chosen.stdout.strip() == level, chosen.stderr
-    run_tests(
-        "test_bmu.py",
-        "test_neighborhood.py",
-        "test_som_head.py",
-        "test_som_update.py",
-        "test_som_ema_update.py",
-        "test_transition.py",
-        "test_determinism.py",
-        SOMVAE_EXT_SIMD=level,
-    )
+    # Refusals and casts come before the kernels, whatever their level.
+    run_tests({*CONTRACTS, "test_determinism.py"} - {"test_errors.py", "test_autocast.py"}, SOMVAE_EXT_SIMD=level)
 
 
 def test_unknown_level_is_an_error_that_names_the_valid_ones() -> None:

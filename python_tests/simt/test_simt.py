@@ -15,22 +15,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from calls import OPS
 from simt_programs import BUILD, ROOT
 
 from somvae_ext import build_info
 
-OPS = [
-    "bmu",
-    "segment_sum",
-    "som_gather",
-    "som_head",
-    "som_update",
-    "som_ema_update",
-    "transition_log_prob",
-    "transition_losses",
-    "local_transition_losses",
-    "adam_rows",
-]
 PRUNED_SEARCH = ["cpu_pruned_search", "cpu_address_pruned_search"]
 VARIANTS = ["plain", "address", "thread"]
 SIZE = {"plain": "normal", "address": "normal", "thread": "small"}

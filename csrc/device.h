@@ -1,11 +1,11 @@
 // What kernel files include in place of CUDA's headers.
 //
 // Under nvcc: CUDA itself. Under a host compiler with SOMVAE_SIMT: csrc/simt, which runs the same kernels on the CPU.
-// Otherwise (the CPU twins and the operators): only the empty qualifiers.
+// Otherwise (the CPU kernels and the ops): only the empty qualifiers.
 //
 //   DYNAMIC_SHARED(float, tile);                              the block's dynamic shared memory
 //   LAUNCH((kernel<float, 64>), grid, block, bytes, stream, arguments...);   launches, and throws if it was refused
-//   SOMVAE_CALL_SITE   ends the parameters of a wrapper for an instruction that the twin reports by `file` and `line`
+//   SOMVAE_CALL_SITE   ends the parameters of a wrapper for an instruction that csrc/simt reports by `file` and `line`
 #pragma once
 
 #if defined(__CUDACC__)
@@ -24,7 +24,7 @@
 
 namespace somvae {
 
-// Launches and asks this launch, not cudaGetLastError, what came of it: the last error may be another's.
+// Launches, and throws this launch's own error. cudaGetLastError would also report that of an earlier call.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t dynamic_shared_bytes,
             void* stream, Arguments&&... arguments) {
@@ -43,7 +43,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
   }
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // which this failure has become, and which others would take for theirs
+  cudaGetLastError();  // clears this error, which others would take for theirs
   const bool refused = error == cudaErrorInvalidValue || error == cudaErrorInvalidConfiguration ||
                        error == cudaErrorLaunchOutOfResources || error == cudaErrorInvalidDeviceFunction ||
                        error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidPtx ||

@@ -16,7 +16,7 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-// What a kernel over T computes in and returns losses in: float for the 16-bit types.
+// The type in which a kernel over T computes and returns losses: float for the 16-bit types.
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
@@ -42,12 +42,12 @@ SOMVAE_HOST_DEVICE inline float load(Float16 value) {
   const uint32_t sign = uint32_t(value.bits & 0x8000u) << 16;
   const uint32_t magnitude = value.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);  // infinity, NaN
-  // A subnormal is made from its integer: as a float's bits it would be subnormal too, which some set to be zero.
+  // Subnormals are converted as integers: as bits of a float they would be subnormal too, and could be flushed to zero.
   if (magnitude < 0x400u) return bits_to_float(sign | float_to_bits(static_cast<float>(magnitude) * 0x1p-24f));
   return bits_to_float(sign | ((magnitude << 13) + (112u << 23)));
 }
 
-// Round to nearest, ties to even, as torch does.
+// Rounds to nearest, ties to even, as torch does.
 template <class T>
 SOMVAE_HOST_DEVICE inline T store(double value);
 

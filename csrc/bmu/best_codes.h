@@ -1,4 +1,4 @@
-// The best code, or the best two, seen so far. One rule of comparison for all twins.
+// Keeps the best code, or the best two, of those offered. CPU and CUDA compare by the same rule.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -29,7 +29,7 @@ void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor&
   constexpr int64_t many_rows = 512, many_panels = 8;  // per thread
   const double nanoseconds = (kTiledPair * args.rows + kPackedFeature) * args.codes * args.dim;
   const int64_t panels = panel_count(args.codes), most = at::in_parallel_region() ? 1 : at::get_num_threads();
-  const int64_t threads = std::clamp<int64_t>(static_cast<int64_t>(nanoseconds / kWorthAThread), 1, most);
+  const int64_t threads = std::clamp<int64_t>(static_cast<int64_t>(nanoseconds / kLeastThreadWork), 1, most);
   if (args.rows >= many_rows * threads || panels < many_panels * threads || threads == 1) {
     parallel(args.rows, nanoseconds / std::max<int64_t>(1, args.rows),
              [&](int64_t first, int64_t last) { bmu_cpu(args, first, last, 0, panels); });

@@ -1,4 +1,4 @@
-// Best matching unit: squared distance and argmin. Launchers for both twins; no torch here.
+// Best matching unit: squared distance and argmin. Launchers for CPU and CUDA; no torch here.
 #pragma once
 #include <cstdint>
 
@@ -37,13 +37,13 @@ struct BmuBackwardArgs {
   int k;
 };
 
-// The best of some panels of 16 codes (cpu/codebook_panels.h) for some rows. Scores go to score[rows, k] instead of
-// args.distance if that is not null. Any split into ranges of rows gives the same bits, and so do ranges of panels
-// whose scores are joined.
+// Finds the best codes of some panels of 16 (cpu/codebook_panels.h) for some rows. Writes scores to score[rows, k],
+// unless it is null, instead of distances to args.distance. Any split into ranges of rows gives the same bits, and so
+// does any split into ranges of panels whose results bmu_join_cpu joins.
 template <class T>
 void bmu_cpu(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel,
              double* score = nullptr);
-// Joins the scores [shares, rows, k] and codes that ranges of panels gave for all rows.
+// Joins what bmu_cpu found in several ranges of panels: scores and codes [shares, rows, k].
 template <class T>
 void bmu_join_cpu(const BmuArgs<T>& args, const double* score, const int64_t* index, int64_t shares);
 template <class T>
@@ -51,9 +51,9 @@ void bmu_backward_z_cpu(const BmuBackwardArgs<T>& args, int64_t first_row, int64
 template <class T>
 void bmu_backward_codebook_cpu(const BmuBackwardArgs<T>& args, int64_t first_code, int64_t last_code);
 
-// On CUDA the search wants a plan for these arguments on the current device, and workspace, as much as that says. At
-// the workspace's beginning it leaves two 64-bit numbers: how many pairs of a row and a code were scored again in
-// float32, and how many rows were searched in float64 because their candidates were too many.
+// On CUDA the search needs a plan for these arguments on the current device, and a workspace of the size that the plan
+// names. It leaves two 64-bit numbers at the start of the workspace: how many pairs of a row and a code were scored
+// again in float32, and how many rows were searched in float64 because they had too many candidates.
 template <class T>
 BmuPlan plan_bmu_cuda(const BmuArgs<T>& args);
 template <class T>

@@ -11,8 +11,8 @@
 
 #include "bmu/decide.h"
 
-// Panels whose scores are looked at together: the least in each lane says whether any code can win. So many that this
-// costs little of the time that scores take, so few that their scores stay in the first-level cache.
+// Panels whose scores are screened together by the least score in each lane, which tells whether any code can win.
+// Enough of them to make the screening cheap beside the scoring, and few enough to keep their scores in the L1 cache.
 constexpr int64_t kGroupPanels = 8;
 
 // The least score of a row in each lane of a group of panels.
@@ -48,9 +48,8 @@ __attribute__((noinline)) void take_candidates(Candidates<C, k>& candidates, typ
   }
 }
 
-// A tile of rows against some packed panels, of which the first has the number `first_panel`. `scores` has room for one
-// per row and code of so many panels as are looked at together, or of all when sums are carried from one block of
-// features to the next.
+// Screens packed panels, the first of which is panel `first_panel`, for a tile of rows. `scores` has room for a group
+// of panels, or for all panels if partial sums are carried from one block of features to the next.
 template <int tile, int k, class T>
 void screen_panels(const BmuArgs<T>& args, int64_t row, Candidates<Compute<T>, k>* candidates,
                    const ScoreLimit<Compute<T>>& limits, const Compute<T>* packed, int64_t first_panel, int64_t panels,
@@ -64,17 +63,17 @@ void screen_panels(const BmuArgs<T>& args, int64_t row, Candidates<Compute<T>, k
     for (int r = 0; r < tile; ++r) rows.load_row(r, args.z + (row + r) * args.dim, d, depth);
     for (int64_t group = 0; group < panels; group += kGroupPanels) {
       const int64_t last = std::min(group + kGroupPanels, panels);
-      C* const kept = scores + (args.dim > kDepth ? group * size : 0);
+      C* const group_scores = scores + (args.dim > kDepth ? group * size : 0);
       for (int64_t p = group; p < last; ++p) {
         PanelScores<C, tile> score;
-        C* const place = kept + (p - group) * size;
+        C* const place = group_scores + (p - group) * size;
         if (d > 0) score.load(place);
         score.accumulate(rows, packed + (p * args.dim + d) * kPanelCodes, depth);
         score.store(place);
       }
       if (!whole) continue;
       for (int r = 0; r < tile; ++r) {
-        const C* const row_scores = kept + r * kPanelCodes;
+        const C* const row_scores = group_scores + r * kPanelCodes;
         const Vector least = least_scores(row_scores, size, last - group);
         if (lane_bits(least <= candidates[r].limit) == 0) continue;
         take_candidates<k>(candidates[r], least, row_scores, size, last - group, first_panel + group, limits);
@@ -87,15 +86,15 @@ template <int k, class T>
 void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel,
             double* score) {
   using C = Compute<T>;
-  // Panels are packed by the cacheful: a chunk stays in the second-level cache while all rows pass over it, or in the
-  // first-level cache when there are too few rows to earn the way to the second.
+  // Panels are packed a chunk at a time. A chunk stays in the L2 cache while all rows pass over it, or in the L1 cache
+  // if there are too few rows to make up for the trip to L2.
   const int64_t panel_bytes = std::max<int64_t>(1, args.dim) * kPanelCodes * int64_t(sizeof(C));
   const int64_t chunk_bytes = last_row - first_row > 4 * kTileRows<C> ? 512 << 10 : 16 << 10;
   const int64_t chunk = std::max<int64_t>(1, chunk_bytes / panel_bytes);
   const Scratch<C> packed(chunk * panel_bytes / sizeof(C));
   const Scratch<C> scores((args.dim > kDepth ? chunk : kGroupPanels) * kTileRows<C> * kPanelCodes);
-  // Rows whose candidates are kept at a time: few, which are still in the cache when it is decided among them, unless
-  // panels would have to be packed anew for each such block.
+  // Rows per block: few, so that their candidates are still in the cache when one is chosen, unless the panels would
+  // have to be packed again for each block.
   const int64_t most_rows = std::min<int64_t>(last_panel - first_panel <= chunk ? 512 : 4096, last_row - first_row);
   const Scratch<Candidates<C, k>> candidates(most_rows);
   const ScoreLimit<C> limits(args.dim);

@@ -12,16 +12,16 @@
 #include "cuda/device_properties.cuh"
 #include "cuda/workspace.h"
 
-// A search in steps: a first pass over all codes, scores by differences for those that it could not rule out, and
-// scores in float64 for those that can win. Launches, for each block of rows:
+// A search runs in steps: a first pass over all codes, scores by differences for the codes that it could not rule out,
+// and float64 scores for those that can win. Launches, for each block of rows:
 //
 //   ffma          clear, difference_search, list_certain, rescore, decide, exact_search, join_pieces
 //   tensor_core   prepare_rows, tensor_core_search, find_limits, rescore (best tile), rescore (others), decide,
 //                 exact_search, join_pieces; and once codebook_centre (float32 alone), codebook_norm, pack_codebook
 //   exact         exact_search, join_pieces, for all rows
 //
-// and one to clear the counters. What the later steps have to do is known to the device alone: exact_search returns at
-// once where there is nothing to do, rescore after it has looked through its rows.
+// and one to clear the counters. Only the device knows the work of the later steps: without any, exact_search returns
+// at once, and rescore after it has looked through its rows.
 //
 // Instructions (of 32 lanes, as 32 N K D multiply-adds are one) and bytes beside inputs and outputs:
 //   ffma          2 N K D on the FP32 units; for each of N K / 128 tiles 4 bytes written, and some 8 read
@@ -30,8 +30,8 @@
 //                 on the FP32 units for each pair that is scored again
 //   decide        3 D in float64 and 2 D conversions for each candidate, of which most rows have one, 8 D bytes read
 //   exact_search  3 K D in float64 for each row, at half the rate of float32 on data-centre GPUs, a 64th on others
-// At worst every pair is scored again and every row is searched in float64, as where all codes are equal: beside ffma's
-// first pass alone that takes 2 + 3 times as long on a data-centre GPU, and 2 + 96 times on others.
+// At worst, as with equal codes, every pair is scored again and every row is searched in float64. Relative to ffma's
+// first pass alone, that takes 2 + 3 times as long on a data-centre GPU, and 2 + 96 times on others.
 namespace somvae {
 namespace {
 
@@ -221,7 +221,7 @@ BmuPlan plan_bmu_cuda(const BmuArgs<T>& args) {
   const DeviceProperties device = current_device_properties();
   BmuPlan plan = plan_bmu(problem_of(args), {device.multiprocessors, device.capability, device.shared_bytes},
                           std::getenv("SOMVAE_EXT_BMU_KERNEL"));
-  if (args.rows == 0) return plan;  // nothing will be written, counters included
+  if (args.rows == 0) return plan;  // nothing is written, not even the counters
   Workspace workspace(nullptr);
   lay_out(args, plan, workspace);
   plan.workspace_bytes = workspace.used();

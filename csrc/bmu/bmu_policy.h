@@ -1,5 +1,5 @@
-// How CUDA makes the first pass of a search, on how many blocks, and over how many rows at a time: a pure function of
-// the problem and the GPU, so that a call on the same GPU always takes the same way. (Every way gives the same bits.)
+// Chooses the first pass of a search on CUDA, its number of blocks, and the rows to search at a time. The choice
+// depends on the problem and the GPU alone. (Every choice gives the same bits.)
 //
 //   dtype               compute capability          shape                                       first pass
 //   float64             any                         any                                         exact
@@ -8,28 +8,28 @@
 //   float16, bfloat16   8.0 and above               D in 16..65536, K >= 1024, enough work      tensor_core
 //   otherwise                                                                                   ffma
 //
-// exact forms every score in float64, and no step follows: three launches, and three instructions of float64 per row,
-// code and feature, at half the rate of float32 on data-centre GPUs and at a 64th on others. Little work is what takes
-// less time than five launches: 2^19 multiply-adds on each multiprocessor, 2^13 on others.
+// exact computes every score in float64, and no step follows: three launches, and three float64 instructions per row,
+// code and feature, at half the rate of float32 on data-centre GPUs and at a 64th on others. Little work is work that
+// takes less time than five launches: 2^19 multiply-adds per multiprocessor on data-centre GPUs, 2^13 on others.
 //
-// ffma forms every score by differences: two instructions per row, code and feature. On a map in training rounding
+// ffma computes every score by differences: two instructions per row, code and feature. On a map in training rounding
 // leaves up to half of the rows uncertain, but few of their tiles.
 //
-// tensor_core forms approximate scores. Rescoring at least one tile of 64 codes per row pays only when K is much larger
-// than 64, and products of float16 only where three of them are cheaper than two instructions: on data-centre GPUs,
-// whose tensor cores are rated at some fifteen multiply-adds of float16 in the time of one on the FP32 units, but not
-// on the others, which are rated at two or four. It has four launches more, and larger ones, 20 microseconds or so, in
-// which ffma does 2^22 multiply-adds on each multiprocessor: that is enough work. What is left to be rescored depends
-// on the data: where clusters are much narrower than their distances, the approximation cannot tell their codes apart,
-// and at worst every tile is rescored, which takes longer than ffma alone.
+// tensor_core computes approximate scores. Rescoring at least one tile of 64 codes per row pays only when K is much
+// larger than 64, and products of float16 only where three of them are cheaper than two instructions: on data-centre
+// GPUs, whose tensor cores are rated at some fifteen multiply-adds of float16 in the time of one on the FP32 units, but
+// not on the others, which are rated at two or four. Its four additional launches, larger ones, take some 20
+// microseconds, in which ffma does 2^22 multiply-adds on each multiprocessor: that is enough work. What is left to be
+// rescored depends on the data: where clusters are much narrower than their distances, the approximation cannot tell
+// their codes apart, and at worst every tile is rescored, which takes longer than ffma alone.
 //
 // The thresholds follow from these ratings; they have not been measured yet. The environment variable
 // SOMVAE_EXT_BMU_KERNEL=exact|ffma|tensor_core overrides the last column, so that tests can compare them; tensor_core
 // still leaves to ffma what it cannot do (D above 65536, GPUs below 8.0), and float64 is always exact.
 //
-// Workspace: tensor_core has the codes once more, rounded up to whole tiles of 128 and stages of 64 bytes. Rows have
-// some 170 bytes each and K / 32, with tensor_core K / 16 and their features once more: kBlockBytes in all, which
-// second-level caches hold, or what 1024 rows have. More rows are searched one block after another.
+// Workspace: tensor_core holds a copy of the codes, rounded up to whole tiles of 128 and stages of 64 bytes. A row
+// takes some 170 bytes and K / 32, with tensor_core K / 16 and a copy of its features. Rows are searched in blocks of
+// at most kBlockBytes, which L2 caches hold, or of 1024 rows if those take more.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -41,9 +41,9 @@
 
 namespace somvae {
 
-// The tiles of a block, rows by codes, and how many blocks share a multiprocessor whose memory they fit into.
+// The tiles of a block, rows by codes, and how many blocks share a multiprocessor and its shared memory.
 constexpr int kDifferenceRows = 64, kDifferenceCodes = 128, kDifferenceBlocks = 3;
-constexpr int kDifferenceFewRows = 32;  // for at most so many rows in all
+constexpr int kDifferenceFewRows = 32;  // the tile for at most so many rows in all
 constexpr int kDifferenceSharedBytes = 32 << 10;
 constexpr int kExactRows = 32, kExactCodes = 64, kExactBlocks = 4;
 constexpr int kTensorCoreTile = 128, kTensorCoreBlocks = 2;
@@ -85,7 +85,7 @@ struct BmuPlan {
   int64_t block_rows;       // searched at a time
   int64_t first_blocks;     // of the first pass, as many as the GPU runs at a time
   int64_t exact_blocks;     // of the search in float64, likewise
-  int64_t chunk_rows;       // of which a block of the rescoring looks for those that it is to score
+  int64_t chunk_rows;       // among which a block of the rescoring looks for rows to score
   int64_t workspace_bytes;  // set by plan_bmu_cuda
 };
 
@@ -120,7 +120,7 @@ inline int64_t tensor_core_shared_bytes(const BmuProblem& problem, bool rows_sta
 }
 
 // Bytes of workspace per row: least scores of tiles, operands of the tensor cores or the smallest scores of ffma, a
-// limit and some more numbers, the list of candidates. Nearly, for arrays begin at round addresses.
+// limit and a few numbers, the list of candidates. An estimate, because arrays are aligned.
 inline int64_t bmu_bytes_per_row(const BmuProblem& problem, BmuKernel kernel) {
   if (kernel == BmuKernel::exact) return 0;
   const auto tiles = [&](int64_t codes) { return (problem.codes + codes - 1) / codes; };
@@ -150,7 +150,7 @@ inline BmuPlan plan_bmu(const BmuProblem& problem, const BmuGpu& gpu, const char
   const int64_t blocks = std::max<int64_t>(1, (problem.rows + most_rows - 1) / most_rows);
   plan.block_rows = (problem.rows + blocks - 1) / blocks;
 
-  // So many that a tile's share of them, at two tiles for a row, fills what is scored together.
+  // Enough that a tile's share of them, at two tiles per row, fills the rows that are scored together.
   const int64_t tiles = (problem.codes + kRescoredCodes - 1) / kRescoredCodes;
   plan.chunk_rows = std::clamp(16 * tiles, fewest_rows, most_chunk_rows);
   return plan;

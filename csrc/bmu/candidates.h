@@ -1,5 +1,5 @@
-// The codes that can win a row, as a search goes over the codes. Included once per instruction level by kernel files
-// (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
+// Keeps the codes that can win a row while a search passes over the codebook. Included once per instruction level by
+// kernel files (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
 
 template <class C, int k>
 class Candidates {
@@ -7,13 +7,13 @@ class Candidates {
   static constexpr int lanes = Simd<C>::lanes;
 
  public:
-  static constexpr int32_t kMost = 16;  // in the list
+  static constexpr int32_t kCapacity = 16;  // of the list
 
   C best[k];  // scores that the k best codes so far do not exceed, ascending
   C limit;    // of bmu/score_limit.h: no code with a higher score can win
   int32_t count;
-  int32_t code[kMost];
-  C score[kMost];
+  int32_t code[kCapacity];
+  C score[kCapacity];
 
   void reset() {
     for (C& value : best) value = std::numeric_limits<C>::infinity();
@@ -23,10 +23,10 @@ class Candidates {
   }
 
   void take_all_codes() { lost_ = 0; }
-  // Whether the list has no room for some code that can win.
+  // Whether a code that can win was dropped for lack of room, so that all codes have to be scored.
   bool are_all_codes() const { return lost_ <= limit; }
 
-  // Scores of other codes, of which `least` are the least in each lane.
+  // Lowers the limit for more scores, given the least of them in each lane.
   SOMVAE_ALWAYS_INLINE void lower(Vector least, const ScoreLimit<C>& limits) {
     Vector next = Vector{} + std::numeric_limits<C>::infinity();
     fold<lanes / 2>(least, next, std::make_integer_sequence<int, lanes>());
@@ -40,9 +40,9 @@ class Candidates {
   }
 
   void add(int32_t index, C value) {
-    if (lost_ <= value) return;  // whether this one can win or not, a code has been lost that can if it can
-    if (count == kMost) drop_losers();
-    if (count == kMost) {
+    if (lost_ <= value) return;  // a dropped code can win if this one can
+    if (count == kCapacity) drop_losers();
+    if (count == kCapacity) {
       lost_ = value;
       return;
     }
@@ -51,20 +51,20 @@ class Candidates {
   }
 
   void drop_losers() {
-    int32_t kept = 0;
+    int32_t end = 0;
     for (int32_t i = 0; i < count; ++i) {
       if (!(score[i] <= limit)) continue;
-      code[kept] = code[i];
-      score[kept++] = score[i];
+      code[end] = code[i];
+      score[end++] = score[i];
     }
-    count = kept;
+    count = end;
   }
 
  private:
-  C lost_;  // the least score of a code that is not in the list; NaN when there is none
+  C lost_;  // the least score of the codes dropped for lack of room; NaN if there are none
 
-  // Brings the least value of all lanes to each of them, and to `next` the one after it, which begin in ascending
-  // order.
+  // Brings the least value of all lanes to every lane of `least`, and the second least to every lane of `next`. In each
+  // lane least <= next at the start.
   template <int half, int... lane>
   static SOMVAE_ALWAYS_INLINE void fold(Vector& least, Vector& next, std::integer_sequence<int, lane...> all) {
     if constexpr (half > 0) {

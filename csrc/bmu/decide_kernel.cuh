@@ -1,5 +1,5 @@
-// Decides among the listed candidates of each row by the scores that define winners (bmu.h), in float64. Rows whose
-// list is too short are left for exact_search_kernel.
+// Chooses the winners among the listed candidates of each row by exact scores (bmu.h). Leaves rows with more candidates
+// than their list holds for exact_search_kernel.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,8 +25,8 @@ struct Decide {
 
 constexpr int kDecidedRows = 64;
 
-// A thread per row. Its features and those of a candidate come through shared memory, one stage ahead of the
-// arithmetic, so that warps read whole lines.
+// One thread per row. Its features and those of a candidate pass through shared memory, one stage ahead of the
+// arithmetic, so that warps read whole cache lines.
 template <class T, int k>
 __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) {
   using Stage = FeatureStage<Compute<T>>;
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) 
       atomicAdd(&decide.counters->dense, Key{1});
       count = 0;
     }
-    // Some were listed when less was known.
+    // Some candidates were listed before the limit reached its final value.
     Key smallest[k];
     for (int n = 0; n < k; ++n) smallest[n] = kNoKey;
     for (int c = 0; c < count; ++c) {
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) 
       double score = 0;
       for (int stage = 0; stage < stages; ++stage) {
         await_copies<0>();
-        __syncthreads();  // all have copied this stage, and none still reads the other
+        __syncthreads();  // all threads have copied this stage, and none still reads the other
         copy(stage + 1);
         for (int chunk = 0; chunk < Stage::kChunks; ++chunk) {
           const auto features = rows[stage % 2][self].chunk[chunk], code = codes[stage % 2][self].chunk[chunk];

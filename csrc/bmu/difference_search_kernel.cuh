@@ -1,6 +1,6 @@
-// First pass on the FP32 units: scores by differences, in float32. Per row the k smallest with their codes and the one
-// after them, by which most rows are certain: if that cannot win (score_limit.h), no other code can. For the others,
-// the least score of each tile of codes tells where to look again (rescore_kernel.cuh).
+// First pass on the FP32 units: scores by differences, in float32. It keeps the k smallest scores of a row with their
+// codes, and the next smallest. Most rows are certain: if the next smallest cannot win (score_limit.h), no other code
+// can. For the others, the least score of each tile of codes tells which tiles to score again (rescore_kernel.cuh).
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -23,13 +23,13 @@ struct DifferenceSearch {
   int64_t blocks;
   ScoreLimit<float> limits;
   Key* smallest;  // [rows, k + 1]
-  float* least;   // [tiles, rows] the least score of a row among a tile's codes, infinity where none has one
+  float* least;   // [tiles, rows] the least score of a row among a tile's codes, infinity if all are NaN
   float* limit;   // [rows] of scores in float32; negative for rows that are certain
   CandidateLists lists;
 };
 
-// Three blocks share a multiprocessor, each thread with up to 168 registers: 64 scores, 32 features of codes, and what
-// finds the smallest.
+// Three blocks share a multiprocessor, each thread with up to 168 registers: 64 scores, 32 features of codes, and the
+// search for the smallest.
 template <class T, int k, int rows>
 __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
     difference_search_kernel(DifferenceSearch<T> search) {
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
 
   ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
     const int64_t row0 = int64_t(row_tile) * rows;
-    const int item = y + kScoreHeight * (x / kSharers);  // a row of this thread's, of which it knows the best
+    const int item = y + kScoreHeight * (x / kSharers);  // the row of which this thread holds the best
     SmallestAndNext<k>& best = all[item];
     if (x % kSharers == 0) best.reset();
     const auto row_of = [&](int i) { return row0 + i < args.rows ? row0 + i : int64_t{-1}; };
@@ -57,20 +57,20 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
                });
 
     if (x % kSharers != 0 || row0 + item >= args.rows) return;
-    const auto found = [](uint32_t bits) { return bits < kNoScore<float>; };
+    const auto is_score = [](uint32_t bits) { return bits < kNoScore<float>; };
     Key* slots = search.smallest + (row0 + item) * (k + 1);
     for (int n = 0; n < k; ++n) {
-      if (found(best.smallest.bits[n])) {
+      if (is_score(best.smallest.bits[n])) {
         insert_key<k + 1>(slots, score_key(best.smallest.bits[n], best.smallest.index[n]));
       }
     }
     constexpr uint32_t kNoIndex = 0xffffffffu;  // past all codes, so that the key does not come before that of a code
-    if (found(best.next)) insert_key<k + 1>(slots, score_key(best.next, kNoIndex));
+    if (is_score(best.next)) insert_key<k + 1>(slots, score_key(best.next, kNoIndex));
   });
 }
 
-// Lists the codes of the rows that are certain, and gives the others a limit. A row without a score has no code that
-// can win: a score is NaN in float32 where it is in float64. A thread per row.
+// Lists the codes of the rows that are certain, and sets the limit of the others. A row without a score has no code
+// that can win: a score is NaN in float32 if and only if it is in float64. One thread per row.
 template <class T, int k>
 __global__ void list_certain_kernel(DifferenceSearch<T> search) {
   const BmuArgs<T>& args = search.args;

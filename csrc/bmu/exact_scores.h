@@ -1,5 +1,5 @@
-// The scores that define winners (bmu.h), of pairs and of rows with all codes, for searches on the CPU that know how
-// little there is to decide.
+// Exact scores (bmu.h) on the CPU: of the few pairs of a row and a code that a fast first pass leaves, and of all codes
+// for the few rows where it leaves too many.
 #pragma once
 #include <cstdint>
 
@@ -7,7 +7,7 @@
 
 namespace somvae {
 
-// The codes that are searched: some of a codebook's panels of 16 (cpu/codebook_panels.h).
+// A codebook, and the range of its panels of 16 codes (cpu/codebook_panels.h) to search.
 template <class T>
 struct SearchedCodes {
   const T* codebook;  // [count, dim]
@@ -19,7 +19,7 @@ struct SearchedCodes {
 template <class T>
 void pair_scores_cpu(const T* const* rows, const T* const* codes, int64_t count, int64_t dim, double* score);
 
-// The best k of all codes for the rows at rows[0, count): score and index [count, k].
+// Finds the best k of these codes for each of the rows at rows[0, count): score and index [count, k].
 template <class T>
 void exact_search_cpu(const SearchedCodes<T>& codes, const T* const* rows, int64_t count, int k, double* score,
                       int64_t* index);

@@ -8,8 +8,8 @@
 
 #include "bmu/lane_best.h"
 
-// A product as it is once rounded: the compiler, which may fuse a multiplication with an addition (setup.py), cannot
-// see through this.
+// Returns its argument through a barrier to the optimizer, which could otherwise fuse the product with a later addition
+// (setup.py).
 template <class Value>
 SOMVAE_ALWAYS_INLINE Value unfused(Value product) {
 #if defined(__x86_64__)
@@ -30,12 +30,12 @@ struct UnfusedSquaredDifference {
   }
 };
 
-// Exact scores of some pairs of a row and a code. Pairs lie in lanes, and squares of pairs by features are transposed:
-// of 2 by 2 where it is not known that transposing across 128 bits is quick.
+// Exact scores of some pairs of a row and a code, one pair per lane. Squares of pairs by features are transposed, 2 by
+// 2 where transposing across 128 bits may be slow.
 template <class T>
 struct PairScores {
   static constexpr int lanes = SIMD_BYTES == 64 ? 8 : 2;
-  static constexpr int squares = lanes == 2 ? 2 : 1;  // whose sums are under way at the same time
+  static constexpr int squares = lanes == 2 ? 2 : 1;  // independent sums, which hide latency
   static constexpr int pairs = squares * lanes;
   using Vector = typename Square<double, lanes>::Vector;
 
@@ -49,7 +49,7 @@ struct PairScores {
   }
 
  private:
-  // Features [d, d + count); missing ones add a zero, which changes no sum.
+  // Adds features [d, d + count). Missing features add zero.
   template <class Count>
   static SOMVAE_ALWAYS_INLINE void add(const T* const* rows, const T* const* codes, int64_t d, Count count,
                                        Vector (&sum)[squares]) {

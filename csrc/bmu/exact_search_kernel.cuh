@@ -1,5 +1,5 @@
-// CUDA search by the scores that define winners (bmu.h), of all codes in float64: for float64 data, and for the rows of
-// other types whose candidates are too many to list.
+// CUDA search of all codes by exact scores (bmu.h): for float64 data, and for rows of other types with too many
+// candidates to list.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -15,13 +15,13 @@
 
 namespace somvae {
 
-// Rows in ascending order, or those of a list whose length the device knows.
+// All rows, or those of a list whose length only the device knows.
 struct RowSelection {
   int64_t rows;
-  const int64_t* list;  // null for all rows
-  const Key* listed;    // how many there are
+  const int64_t* list;   // null for all rows
+  const Key* list_size;  // its length
 
-  __device__ inline int64_t count() const { return list == nullptr ? rows : static_cast<int64_t>(*listed); }
+  __device__ inline int64_t count() const { return list == nullptr ? rows : static_cast<int64_t>(*list_size); }
   __device__ inline int64_t operator[](int64_t i) const { return list == nullptr ? i : list[i]; }
 };
 
@@ -31,7 +31,7 @@ struct ExactSearch {
   RowSelection selection;
   bool vectors;  // chunks_are_aligned
   int64_t blocks;
-  // What a block finds for its first and for its last tile of rows, if others search more codes for them.
+  // The best of a block for its first and for its last tile of rows, where other blocks search the other codes.
   double* score;   // [blocks, 2, kExactRows, k]
   int64_t* index;  // likewise
 
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kScoreThreads, kExactBlocks) exact_search_kern
   int piece = 0;
   ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
     const int64_t row0 = int64_t(row_tile) * kExactRows;
-    SmallestScores<double, k> best;  // of one of this thread's rows, over the tiles so far
+    SmallestScores<double, k> best;  // of one of this thread's rows, over the tiles searched so far
     best.reset();
     const auto row_of = [&](int item) { return row0 + item < count ? search.selection[row0 + item] : int64_t{-1}; };
     tiles.pass(args, search.vectors, row_of, first, last,
@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(kScoreThreads, kExactBlocks) exact_search_kern
     if (x % kSharers != 0 || row0 + item >= count) return;
     const int64_t row = search.selection[row0 + item];
     for (int n = 0; n < k; ++n) {
-      const bool found = best.bits[n] < kNoScore<double>;
-      const double score = found ? score_of(best.bits[n]) : double(NAN);
+      const bool has_score = best.bits[n] < kNoScore<double>;
+      const double score = has_score ? score_of(best.bits[n]) : double(NAN);
       if (whole) {
         args.distance[row * k + n] = static_cast<Compute<T>>(score);
         args.index[row * k + n] = best.index[n];
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kScoreThreads, kExactBlocks) exact_search_kern
   });
 }
 
-// Joins what several blocks have found for a row. A thread per row.
+// Joins the results of several blocks for a row. One thread per row.
 template <class T, int k>
 __global__ void join_pieces_kernel(ExactSearch<T> search) {
   const BmuArgs<T>& args = search.args;

@@ -1,4 +1,4 @@
-// How float32 numbers are scaled before they are taken apart into float16 numbers, for the tensor cores.
+// The scale of float32 numbers that are split into float16 numbers for the tensor cores.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -7,9 +7,8 @@
 
 namespace somvae {
 
-// A power of two that brings numbers up to `largest` into float16's range: to below 2^15, and no further up than by
-// 2^62, so that the reciprocals of two of them have a product that is a normal number. 1 where the numbers are not
-// finite, as good as any.
+// A power of two that brings numbers of at most `largest` below 2^15, into float16's range. At most 2^62, so that the
+// product of two reciprocals is a normal number. 1 if the numbers are not finite.
 SOMVAE_HOST_DEVICE inline float half_scale(float largest) {
   if (!(largest < INFINITY)) return 1;
   const int exponent = 14 - (static_cast<int>(float_to_bits(largest) >> 23) - 127);

@@ -1,4 +1,4 @@
-// The best codes of each lane. Included once per instruction level by kernel files (see cpu/foreach_level.h) after
+// The best codes in each lane. Included once per instruction level by kernel files (see cpu/foreach_level.h) after
 // cpu/vector.h, so it has no include guard and includes nothing.
 
 // The best k scores in each lane of a tile's rows, over the panels visited so far.
@@ -31,21 +31,21 @@ struct LaneBest {
     index[r][0] = first ? i : index[r][0];
   }
 
-  // Joins the lanes of row r with what earlier panels left in distance[k] and index[k], whose codes are all smaller.
+  // Merges the lanes of row r into distance[k] and index[k], the best of earlier panels, whose codes are all smaller.
   void join(int r, C* distance, int64_t* best) const {
     const Mask number = score[r][0] == score[r][0];
     if (lane_bits(~(distance[k - 1] <= score[r][0]) & number) == 0) return;
-    BestCodes<C, int64_t, k> found;
+    BestCodes<C, int64_t, k> merged;
     for (int i = 0; i < k; ++i) {
-      found.score[i] = distance[i];
-      found.index[i] = best[i];
+      merged.score[i] = distance[i];
+      merged.index[i] = best[i];
     }
     for (int i = 0; i < k; ++i) {
-      for (int l = 0; l < Simd<C>::lanes; ++l) found.offer(score[r][i][l], int64_t(index[r][i][l]));
+      for (int l = 0; l < Simd<C>::lanes; ++l) merged.offer(score[r][i][l], int64_t(index[r][i][l]));
     }
     for (int i = 0; i < k; ++i) {
-      distance[i] = found.score[i];
-      best[i] = found.index[i];
+      distance[i] = merged.score[i];
+      best[i] = merged.index[i];
     }
   }
 };

@@ -1,6 +1,6 @@
-// Scores by differences, in float32, of the codes that a first pass could not rule out, and the list of those that can
-// win. Work is a row and a tile of kRescoredCodes codes. A block has a tile and a chunk of rows: it collects the rows
-// whose winner the tile can hold, and scores them together.
+// Scores the codes that a first pass could not rule out by differences, in float32, and lists those that can win. An
+// item of work is a row and a tile of kRescoredCodes codes. A block has one tile and a chunk of rows: it collects the
+// rows whose winner the tile can hold, and scores them together.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -18,9 +18,9 @@
 
 namespace somvae {
 
-// After difference_search_kernel those tiles are scored of the rows that are not certain whose least score is within
-// the row's limit, which is final. After tensor_core_search_kernel, first the tile with the row's least a + margin,
-// which gives a limit that hardly any other code stays below, then the others that this limit does not rule out.
+// After difference_search_kernel, a row that is not certain scores the tiles whose least score is within its limit,
+// which is final. After tensor_core_search_kernel, a row first scores the tile with its least a + margin, which gives a
+// tight limit, and then the other tiles that this limit does not rule out.
 enum class Rescored { of_uncertain_rows, best_tile, other_tiles };
 
 template <class T>
@@ -37,15 +37,15 @@ struct Rescore {
   // After tensor_core_search_kernel:
   TensorCoreSearch<T> approximate;
   int32_t* best_tile;  // [rows] negative where there is no winner
-  float* tail;         // [rows] what a limit of true distances turns into one of approximate scores
+  float* tail;         // [rows] added to a limit of true distances to give one of approximate scores
   Key* smallest;       // [rows, k] the smallest scores so far
 };
 
 constexpr int kRescoredRows = 32;  // scored together
-constexpr int kScannedRows = 512;  // looked at, before those are scored that were found
+constexpr int kScannedRows = 512;  // checked before the collected ones are scored
 
 template <Rescored which, class T>
-__device__ inline bool is_wanted(const Rescore<T>& rescore, int64_t row, int64_t tile) {
+__device__ inline bool needs_scores(const Rescore<T>& rescore, int64_t row, int64_t tile) {
   if constexpr (which == Rescored::best_tile) {
     return rescore.best_tile[row] == tile;
   } else {
@@ -62,35 +62,36 @@ __device__ inline bool is_wanted(const Rescore<T>& rescore, int64_t row, int64_t
   }
 }
 
-// Adds what a tile has found to a row's smallest scores. Returns the limit of scores that these give.
+// Adds a tile's smallest scores to those of the row. Returns the limit that these give.
 template <Rescored which, int k, class T>
 __device__ inline float lower_limit(const Rescore<T>& rescore, int64_t row, const SmallestScores<float, k>& best) {
   Key* slots = rescore.smallest + row * k;
   for (int n = 0; n < k; ++n) {
     if (best.bits[n] < kNoScore<float>) insert_key<k>(slots, score_key(best.bits[n], best.index[n]));
   }
-  const float limit = rescore.limits(key_score(atomicMin(slots + k - 1, kNoKey)));  // which reads
-  if constexpr (which == Rescored::best_tile) {                                     // of which a row has one
+  const float limit = rescore.limits(key_score(atomicMin(slots + k - 1, kNoKey)));  // an atomic read
+  if constexpr (which == Rescored::best_tile) {                                     // one tile per row
     const float approximate = limit + rescore.tail[row];
     if (approximate < rescore.limit[row]) rescore.limit[row] = approximate;
   }
   return limit;
 }
 
-// Lists the codes of a row whose scores are within the limit, by the sixteen lanes that have the row (none: -1).
+// Lists the codes of a row whose scores are within the limit. Called by the sixteen lanes that share the row (-1:
+// none).
 template <int codes>
 __device__ inline void list_candidates(const CandidateLists& lists, int64_t row, const float (&score)[codes],
                                        float limit, unsigned code0, unsigned end) {
   const int x = threadIdx.x % kScoreSide, first_lane = threadIdx.x % 32 - x;
   unsigned can_win[codes];  // a bit for each lane
-  int found = 0;
+  int count = 0;
   for (int j = 0; j < codes; ++j) {
     const bool mine = row >= 0 && code0 + kScoreSide * j < end && score[j] <= limit;
     can_win[j] = __ballot_sync(kFullWarp, mine) >> first_lane & 0xffffu;
-    found += __popc(can_win[j]);
+    count += __popc(can_win[j]);
   }
   int place = 0;
-  if (x == 0 && found > 0) place = atomicAdd(lists.count + row, found);
+  if (x == 0 && count > 0) place = atomicAdd(lists.count + row, count);
   place = __shfl_sync(kFullWarp, place, first_lane);
   for (int j = 0; j < codes; ++j) {
     const int mine = place + __popc(can_win[j] & ((1u << x) - 1));
@@ -107,7 +108,7 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
   constexpr int kRowsPerThread = Tiles::kRowsPerThread, kSharers = kScoreSide / kRowsPerThread;
   __shared__ Tiles tiles;
   __shared__ int64_t list[kScannedRows + kRescoredRows];
-  __shared__ int listed;
+  __shared__ int list_size;
   const BmuArgs<T>& args = rescore.args;
   const int self = threadIdx.x, x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
 
@@ -115,7 +116,7 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
     const auto row_of = [&](int item) { return item < count ? rows[item] : int64_t{-1}; };
     tiles.pass(args, rescore.vectors, row_of, tile, tile + 1,
                [&](int, float (&score)[kRowsPerThread][Tiles::kCodesPerThread]) {
-                 const int64_t row = row_of(y + kScoreHeight * (x / kSharers));  // of which this thread knows the limit
+                 const int64_t row = row_of(y + kScoreHeight * (x / kSharers));  // this thread holds its limit
                  float limit = -1;
                  if constexpr (which == Rescored::of_uncertain_rows) {
                    if (row >= 0) limit = rescore.limit[row];
@@ -137,15 +138,15 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
     const int64_t tile = item % tile_count, begin = item / tile_count * rescore.chunk_rows;
     const int64_t end = begin + rescore.chunk_rows < args.rows ? begin + rescore.chunk_rows : args.rows;
     int64_t rows_scored = 0;
-    if (self == 0) listed = 0;
+    if (self == 0) list_size = 0;
     __syncthreads();
     for (int64_t scanned = begin; scanned < end; scanned += kScannedRows) {
       for (int64_t row = scanned + self; row < scanned + kScannedRows && row < end; row += kScoreThreads) {
-        if (is_wanted<which>(rescore, row, tile)) list[atomicAdd(&listed, 1)] = row;
+        if (needs_scores<which>(rescore, row, tile)) list[atomicAdd(&list_size, 1)] = row;
       }
       __syncthreads();
-      // The last few wait for more, unless there are none to come.
-      const int count = listed, rest = scanned + kScannedRows < end ? count % kRescoredRows : 0;
+      // The last few wait until more rows fill up the tile, unless no more will come.
+      const int count = list_size, rest = scanned + kScannedRows < end ? count % kRescoredRows : 0;
       for (int first = 0; first < count - rest; first += kRescoredRows) {
         score_rows(list + first, min(kRescoredRows, count - rest - first), static_cast<int>(tile));
       }
@@ -153,7 +154,7 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
       const int64_t waiting = self < rest ? list[count - rest + self] : 0;
       __syncthreads();
       if (self < rest) list[self] = waiting;
-      if (self == 0) listed = rest;
+      if (self == 0) list_size = rest;
       __syncthreads();
     }
     if (self == 0 && rows_scored > 0) atomicAdd(&rescore.counters->rescored, Key(rows_scored) * kRescoredCodes);

@@ -1,7 +1,7 @@
-// Which codes can win a row, by scores that are computed quickly. Plain C++, for every level, and for CUDA.
+// Bounds which codes can win a row, given scores that are computed fast. Plain C++ for CPU and CUDA.
 //
 // The winner is defined by exact scores E (bmu.h): float64, rounded after every operation. A search computes scores F
-// in C, fused or not, whose rounding it need not know: both stand within a bound of the true distance S.
+// in type C, fused or not, in any order. Both are within a bound of the true distance S.
 //
 //   F: a difference is rounded once, which counts twice in its square, the square is rounded at most once, and each
 //      of D terms takes part in at most D - 1 sums: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
@@ -13,13 +13,13 @@
 //   F_j <= (1 + g) S_j + t <= (1 + g) / (1 - h) (E_j + t) + t,      E_j <= E_i <= (1 + h) / (1 - g) (U + t) + t,
 //   so   F_j <= (1 + g) (1 + h) / ((1 - g) (1 - h)) (U + 4 t).                                                (limit)
 //
-// Nor does S_j exceed it: S_j <= (E_j + t) / (1 - h). Any U that some code's F does not exceed will do. For the best
-// two codes it is one that two codes do not exceed.
+// S_j does not exceed it either: S_j <= (E_j + t) / (1 - h). Any U that the F of some code does not exceed will do; for
+// the best two codes, any U that the F of two codes does not exceed.
 //
-// A score that is infinite exceeds every limit that is not, rightly: without a largest exponent it would exceed the
-// largest number of C. Where all are, so is the limit, and every code is a candidate that is not NaN, which in E and F
-// alike comes of a NaN, or of an infinite feature in row and code. Where D is beyond 2^21, g is of little use, and the
-// limit infinite too.
+// An infinite score exceeds every finite limit, as it should: with an unbounded exponent it would exceed the largest
+// number of C. If all scores are infinite, so is the limit, and every code without a NaN score is a candidate. E and F
+// are NaN for the same codes: those with a NaN feature, or an infinite one where the row's is infinite too. For D
+// beyond 2^21, g is of little use and the limit is infinite.
 #pragma once
 #include <cstdint>
 #include <limits>

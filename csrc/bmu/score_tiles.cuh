@@ -1,4 +1,4 @@
-// Scores of a tile of rows with tiles of codes by differences: what a block of the searches computes.
+// Scores of a tile of rows with tiles of codes, by differences: the work of one block of a search.
 //
 // Features arrive in shared memory by asynchronous copies, one stage ahead of the arithmetic; each thread keeps a tile
 // of scores in registers.
@@ -16,7 +16,7 @@ namespace somvae {
 constexpr int kScoreSide = 16, kScoreHeight = 8;
 constexpr int kScoreThreads = kScoreSide * kScoreHeight;
 
-// In float32 any rounding will do (score_limit.h), in float64 it is the one that bmu.h promises.
+// float32 scores may round in any way (score_limit.h). float64 scores round as bmu.h defines.
 __device__ inline float add_square(float sum, float t) { return fmaf(t, t, sum); }
 __device__ inline double add_square(double sum, double t) { return __dadd_rn(sum, __dmul_rn(t, t)); }
 
@@ -28,14 +28,14 @@ struct ScoreTiles {
 
   Stage row_stage[2][rows], code_stage[2][codes];
 
-  // Row i of the tile is row row_of(i), or none where that is negative. take(tile, scores) for tiles [first, last) of
-  // codes; those of codes past the end mean nothing. `vectors`: chunks_are_aligned of rows and codes.
+  // Calls take(tile, scores) for tiles [first, last) of codes. Row i of the tile of rows is row row_of(i), or absent if
+  // that is negative. Scores of codes past the end are undefined. `vectors` is chunks_are_aligned of rows and codes.
   template <class T, class RowOf, class Take>
   __device__ inline void pass(const BmuArgs<T>& args, bool vectors, RowOf row_of, int first, int last, Take take) {
     const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
     const int stages = args.dim > 0 ? static_cast<int>((args.dim + Stage::kDepth - 1) / Stage::kDepth) : 1;
 
-    // The stages of all tiles of codes are one sequence, so that the copies run on across tiles.
+    // The stages of all tiles of codes form one sequence, so that copies continue across tiles.
     int copied_tile = first, copied_stage = 0;
     const auto copy_next = [&](int buffer) {
       if (copied_tile < last) {
@@ -58,7 +58,7 @@ struct ScoreTiles {
       S score[kRowsPerThread][kCodesPerThread] = {};
       for (int stage = 0; stage < stages; ++stage) {
         await_copies<0>();
-        __syncthreads();  // all have copied this stage, and none still reads the other
+        __syncthreads();  // all threads have copied this stage, and none still reads the other
         copy_next(buffer ^ 1);
 #pragma unroll
         for (int chunk = 0; chunk < Stage::kChunks; ++chunk) {

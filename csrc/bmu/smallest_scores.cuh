@@ -1,4 +1,4 @@
-// The smallest scores of a row that a thread has seen, and how the threads of a tile (score_tiles.cuh) join theirs.
+// The smallest scores of a row in one thread, and their reduction over the threads of a tile (score_tiles.cuh).
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -8,8 +8,8 @@
 
 namespace somvae {
 
-// A score's bits as an unsigned number. Scores are >= 0, so these have the order of the scores, and every NaN is beyond
-// infinity: on bits one comparison does what the rules of NaN would ask for.
+// A score's bits as an unsigned number. Scores are >= 0, so the bits are ordered like the scores, with every NaN beyond
+// infinity: one comparison of bits also handles NaN.
 template <class S>
 using ScoreBits = std::conditional_t<std::is_same_v<S, double>, uint64_t, uint32_t>;
 
@@ -36,8 +36,8 @@ struct SmallestScores {
     }
   }
 
-  // Of a code whose index is larger than those before it, so that equal scores keep the smaller index. Returns the
-  // score that is now not among the k.
+  // Offers the score of a code whose index is larger than those before it, so that equal scores keep the smaller index.
+  // Returns the score that is not among the k.
   __device__ inline Bits offer_next(Bits b, int i) {
     return insert(b, i, [](Bits p, int, Bits q, int) { return p < q; });
   }
@@ -98,8 +98,8 @@ struct SmallestAndNext {
   __device__ inline void lower(uint32_t bits) { next = bits < next ? bits : next; }
 };
 
-// Sixteen threads have each seen other codes of the same rows. Gives thread x what all have seen together of row
-// x / (16 / rows): the rows are handed out by halves, so that fewer values travel than if all threads got all rows.
+// Joins the smallest scores of sixteen threads, which have seen different codes of the same rows. Thread x gets those
+// of row x / (16 / rows): each exchange halves the rows of a thread, so that few values travel.
 template <class Smallest, int rows>
 __device__ inline Smallest share_out(Smallest (&smallest)[rows], int x) {
   int offset = kScoreSide / 2;
@@ -107,9 +107,9 @@ __device__ inline Smallest share_out(Smallest (&smallest)[rows], int x) {
   for (int half = rows / 2; half > 0; half /= 2, offset /= 2) {
     const bool upper = x & offset;
     for (int i = 0; i < half; ++i) {
-      const Smallest gone = upper ? smallest[i] : smallest[i + half];
+      const Smallest outgoing = upper ? smallest[i] : smallest[i + half];
       if (upper) smallest[i] = smallest[i + half];
-      smallest[i].offer(gone.of_lane_across(offset));
+      smallest[i].offer(outgoing.of_lane_across(offset));
     }
   }
 #pragma unroll
@@ -117,7 +117,7 @@ __device__ inline Smallest share_out(Smallest (&smallest)[rows], int x) {
   return smallest[0];
 }
 
-// The smallest of a tile's scores (score_tiles.cuh), of the row that share_out gives to this thread.
+// The smallest scores of a tile (score_tiles.cuh), of the row that share_out assigns to this thread.
 template <class Smallest, class S, int rows, int codes>
 __device__ inline Smallest smallest_of_tile(const S (&score)[rows][codes], int tile, int64_t code_count) {
   const int x = threadIdx.x % kScoreSide;

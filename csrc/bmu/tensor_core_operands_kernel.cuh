@@ -1,8 +1,8 @@
-// What the tensor cores read in place of rows and codes (tensor_core_search_kernel.cuh), and the norms that their
-// scores and bounds want.
+// The operands that the tensor cores read in place of rows and codes (tensor_core_search_kernel.cuh), and the norms
+// that scores and bounds need.
 //
-// An operand is cut into tiles of 128 items and these into stages, 64 bytes of each item, which lie in memory as they
-// are to lie in shared memory. float32 becomes two halves: an item's stage has 16 features, 32 bytes of their hi parts
+// An operand is cut into tiles of 128 items, and a tile into stages of 64 bytes of each item, laid out as in shared
+// memory. float32 becomes two halves: an item's stage has 16 features, 32 bytes of their hi parts
 // and then 32 bytes of their lo parts. 16-bit types stay as they are, 32 features to a stage. Zeros fill up the last
 // tile and the last stage.
 #pragma once
@@ -24,8 +24,8 @@ constexpr int kStageChunks = 4;  // of 16 bytes, per item
 template <class T>
 constexpr int kStageFeatures = std::is_same_v<T, float> ? 16 : 32;
 
-// Eight threads read at a time, either the chunks of two consecutive items or the same chunk of eight; swapped about
-// like this, no two of them are in the same banks.
+// Eight threads read at a time, either the chunks of two consecutive items or the same chunk of eight items. With this
+// permutation no two of them are in the same banks.
 struct TensorCoreStage {
   uint4 item[kTensorCoreTile][kStageChunks];
 };
@@ -44,16 +44,16 @@ struct TensorCoreSearch {
   TensorCoreStage* rows;   // [tiles of rows, stages]
   TensorCoreStage* codes;  // [tiles of codes, stages]
   float* centre;           // [dim], float32 only
-  // Maxima over the codes of a tile of kRescoredCodes whose features are all finite, of |e'|^2 and |e'_d|: the bits of
-  // floats. Per tile, so that a code far out widens the bound of its own tile only.
+  // Maxima of |e'|^2 and |e'_d|, as bits of floats, over the codes of a tile of kRescoredCodes whose features are all
+  // finite. Per tile, so that an outlier widens only the bound of its own tile.
   uint32_t* maxima;    // [2, tiles of kTensorCoreTile codes, 2]
   float* code_radius;  // of each such tile, max |e'|
   float* norm;         // [codes up to whole tiles] |e'|^2, infinity past the end
   float* row_norm;     // [rows up to whole tiles] |z'|^2
   float* row_radius;   // [rows up to whole tiles] at least |z'|
-  float* row_factor;  // [rows up to whole tiles] what turns a sum of products of halves, of scaled codes, into -2 z'.e'
-  float* least;       // [tiles of kRescoredCodes, pitch] the least approximate score of a row among a tile's codes
-  int64_t pitch;      // rows up to whole tiles
+  float* row_factor;   // [rows up to whole tiles] scales a sum of products of halves, of scaled codes, to -2 z'.e'
+  float* least;        // [tiles of kRescoredCodes, pitch] the least approximate score of a row among a tile's codes
+  int64_t pitch;       // rows up to whole tiles
 
   __device__ inline uint32_t* largest_norm() const { return maxima; }
   __device__ inline uint32_t* largest_feature() const {
@@ -62,7 +62,7 @@ struct TensorCoreSearch {
   __device__ inline float code_scale(int64_t tile) const { return half_scale(bits_to_float(largest_feature()[tile])); }
 };
 
-// Makes an operand of an item, by the lanes of a warp; value(d) gives its features, of type T but centred and scaled.
+// Packs an item into an operand, by the lanes of a warp. value(d) is its feature d, of type T, centred and scaled.
 template <class T, class Value>
 __device__ inline void pack_item(TensorCoreStage* operand, int64_t item, int64_t dim, Value value) {
   const int stages = stages_of<T>(dim), lane = threadIdx.x % 32, in_tile = static_cast<int>(item % kTensorCoreTile);
@@ -91,9 +91,9 @@ __device__ inline void pack_item(TensorCoreStage* operand, int64_t item, int64_t
 
 // --- Codes, once per search ------------------------------------------------------------------------------------------
 
-// A centre of the codes: per feature the median of eight means, each of up to 32 codes' finite features, so that codes
-// far out do not move it. The bound holds for any centre, and is good for one amid the codes. A block has 32 features,
-// eight threads for each.
+// The centre of the codes: per feature the median of eight means, each over the finite features of up to 32 codes, so
+// that outliers do not move it. The bound holds for any centre, and is tight for one amid the codes. A block has 32
+// features, with eight threads for each.
 constexpr int kCentreFeatures = 32, kCentreGroups = 8, kCentreCodes = 256;
 
 template <class T>
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centr
     means[y][x] = count > 0 ? static_cast<float>(sum) / static_cast<float>(count) : INFINITY;
     __syncthreads();
     if (y == 0 && d < args.dim) {
-      // The lower median of those that there are: the one that as many are below as half of the others.
+      // The lower median of the finite means.
       int present = 0;
       for (int group = 0; group < kCentreGroups; ++group) present += means[group][x] < INFINITY;
       float median = 0;
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centr
   }
 }
 
-// Feature d of z' or e', by which scale multiplies.
+// Feature d of z' or e', times scale.
 template <class T>
 __device__ inline T centred(const TensorCoreSearch<T>& search, const T* item, int64_t d, float scale = 1) {
   if constexpr (std::is_same_v<T, float>) {
@@ -143,7 +143,7 @@ __device__ inline T centred(const TensorCoreSearch<T>& search, const T* item, in
   }
 }
 
-// A warp per code, as in the kernels below.
+// One warp per code, as in the kernels below.
 template <class T>
 __global__ void __launch_bounds__(kThreads) codebook_norm_kernel(TensorCoreSearch<T> search) {
   const BmuArgs<T>& args = search.args;
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kThreads) codebook_norm_kernel(TensorCoreSearc
     if (lane != 0) continue;
     const float norm = static_cast<float>(sum);
     search.norm[code] = code < args.codes ? norm : INFINITY;
-    if (code < args.codes && sum < double(INFINITY)) {  // as it is where all features are finite
+    if (code < args.codes && sum < double(INFINITY)) {  // true if all features are finite
       atomicMax(search.largest_norm() + code / kRescoredCodes, float_to_bits(norm));
       atomicMax(search.largest_feature() + code / kRescoredCodes, float_to_bits(largest));
     }
@@ -187,7 +187,7 @@ __global__ void __launch_bounds__(kThreads) pack_codebook_kernel(TensorCoreSearc
 
 // --- Rows ------------------------------------------------------------------------------------------------------------
 
-// Norms are of the true numbers; a scale is for halves alone.
+// Norms are of the unscaled numbers; only halves are scaled.
 template <class T>
 __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(TensorCoreSearch<T> search) {
   const BmuArgs<T>& args = search.args;

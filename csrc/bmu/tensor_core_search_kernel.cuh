@@ -1,5 +1,5 @@
-// First pass by the tensor cores: approximate scores, of which only the least of each row and tile of kRescoredCodes
-// codes is kept. Tiles that can hold the winner are scored again (rescore_kernel.cuh).
+// First pass on the tensor cores: approximate scores, of which it keeps the least of each row and tile of
+// kRescoredCodes codes. Tiles that can hold the winner are scored again (rescore_kernel.cuh).
 //
 // An approximate score a(row, code) = |e'|^2 - 2 z'.e' differs from the true distance S by |z'|^2, the same for all
 // codes, and an error of at most beta. For float32, z' = z - centre and e' = e - centre, so that an offset that data
@@ -36,9 +36,9 @@
 // a tile whose least a, less its margin, exceeds the least a + margin of all tiles (for k = 2, the second least) cannot
 // hold a winner. Once scores F by differences are known, S_j <= L by score_limit.h, and L - R^2 is such a limit too.
 // There R^2 is a sum in float32 by 32 threads, (D / 32 + 8) u R^2 off, and 8 u Q of the tile with those F are left for
-// the rest. A finite row scores a code with a NaN or infinity as NaN or infinity, which is worse than a finite code;
-// such codes have no finite a, and no part in E. Where Q overflows, or fewer than k tiles have a finite a, tiles can
-// win.
+// the rest. For a finite row, a code with a NaN or infinity has the score NaN or infinity, which loses to any finite
+// code; such a code has no finite a, and does not count in E. Where Q overflows, or fewer than k tiles have a finite a,
+// tiles can win.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -58,7 +58,7 @@ namespace somvae {
 
 constexpr int kTensorCoreThreads = 256;  // eight warps, each with 32 rows and 64 codes of the tile
 
-// Begins to copy.
+// Starts an asynchronous copy.
 __device__ inline void copy_stage(TensorCoreStage& to, const TensorCoreStage& from) {
   constexpr int kEach = kTensorCoreTile * kStageChunks / kTensorCoreThreads;
 #pragma unroll
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
       }
     }
 
-    // The stages of all tiles of codes are one sequence.
+    // The stages of all tiles of codes form one sequence.
     const TensorCoreStage* const rows_from = search.rows + int64_t(row_tile) * stages;
     const TensorCoreStage* codes_from = search.codes + int64_t(first) * stages;
     const TensorCoreStage* const codes_end = search.codes + int64_t(last) * stages;
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
       float dot[kRowBlocks][kCodeBlocks][4] = {};
       for (int stage = 0; stage < stages; ++stage) {
         await_copies<kStageBuffers - 2>();
-        __syncthreads();  // all have copied this stage, and none still reads the one before
+        __syncthreads();  // all threads have copied this stage, and none still reads the one before
         copy_next();
 
         // Each part of a stage, 32 bytes of an item, is an operand of one instruction: for halves hi and lo.
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
       for (int n = 0; n < kCodeBlocks; ++n) {
         const float2 norm = *reinterpret_cast<const float2*>(search.norm + code0 + 8 * n + 2 * member);
         for (int m = 0; m < kRowBlocks; ++m) {
-          for (int half = 0; half < 2; ++half) {  // fminf leaves out NaN
+          for (int half = 0; half < 2; ++half) {  // fminf ignores NaN
             least[m][half] = fminf(least[m][half], fmaf(dot[m][n][2 * half], scaled[m][half], norm.x));
             least[m][half] = fminf(least[m][half], fmaf(dot[m][n][2 * half + 1], scaled[m][half], norm.y));
           }
@@ -193,8 +193,8 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
 
 // --- Limits ----------------------------------------------------------------------------------------------------------
 
-// Of the approximate scores of a row and a tile. The comment above has the bound; the factor 1.01 is for the roundings
-// of the bound itself. Infinite where an approximate score may have overflowed.
+// The margin of the approximate scores of a row and a tile. The comment above derives the bound; the factor 1.01 covers
+// the rounding of the bound itself. Infinite if an approximate score may have overflowed.
 template <class T>
 __device__ inline float margin(const TensorCoreSearch<T>& search, int64_t row, int64_t tile, float* norms) {
   const float dim = static_cast<float>(search.args.dim);
@@ -216,20 +216,20 @@ struct TensorCoreLimits {
   TensorCoreSearch<T> search;
   CandidateLists lists;
   float* limit;        // [rows] of S - |z'|^2: no code with a larger one can win
-  float* tail;         // [rows] what a limit of S turns into one of S - |z'|^2
+  float* tail;         // [rows] added to a limit of S to give one of S - |z'|^2
   int32_t* best_tile;  // [rows] the tile with the least a + margin; -1 where no code can win
   Key* smallest;       // [rows, k] cleared
 };
 
-// A block has 32 rows, eight threads for each, which take the tiles in turn: one alone would wait for memory most of
-// the time.
+// A block has 32 rows, with eight threads for each, which take the tiles in turn. A single thread would mostly wait for
+// memory.
 constexpr int kLimitRows = 32, kLimitGroups = 8;
 
 template <class T, int k>
 __global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(TensorCoreLimits<T> limits) {
-  struct Found {
-    float smallest[k];  // of least a + margin
-    float norms;        // (R + E)^2 of the tile that has the first of them
+  struct LeastTiles {
+    float smallest[k];  // least a + margin of tiles
+    float norms;        // (R + E)^2 of the tile with smallest[0]
     int tile;
 
     __device__ inline void offer(float most, float its_norms, int its_tile) {
@@ -244,7 +244,7 @@ __global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(T
       }
     }
   };
-  __shared__ Found all[kLimitGroups][kLimitRows];
+  __shared__ LeastTiles all[kLimitGroups][kLimitRows];
   const TensorCoreSearch<T>& search = limits.search;
   const BmuArgs<T>& args = search.args;
   const int x = threadIdx.x % kLimitRows, y = threadIdx.x / kLimitRows;
@@ -252,26 +252,26 @@ __global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(T
   if (global_thread() == 0) *limits.lists.dense_count = 0;
   for (int64_t row0 = int64_t(blockIdx.x) * kLimitRows; row0 < args.rows; row0 += int64_t(gridDim.x) * kLimitRows) {
     const int64_t row = row0 + x;
-    Found found;
-    for (int n = 0; n < k; ++n) found.smallest[n] = INFINITY;
-    found.norms = INFINITY;
-    found.tile = 0;
+    LeastTiles best;
+    for (int n = 0; n < k; ++n) best.smallest[n] = INFINITY;
+    best.norms = INFINITY;
+    best.tile = 0;
     for (int tile = y; tile < tiles && row < args.rows; tile += kLimitGroups) {
       float norms;
       const float most = search.least[tile * search.pitch + row] + margin(search, row, tile, &norms);
-      found.offer(most, norms, tile);
+      best.offer(most, norms, tile);
     }
-    all[y][x] = found;
+    all[y][x] = best;
     __syncthreads();
     if (y == 0 && row < args.rows) {
       for (int group = 1; group < kLimitGroups; ++group) {
-        const Found& other = all[group][x];
-        for (int n = 0; n < k; ++n) found.offer(other.smallest[n], other.norms, other.tile);
+        const LeastTiles& other = all[group][x];
+        for (int n = 0; n < k; ++n) best.offer(other.smallest[n], other.norms, other.tile);
       }
       const float norm = search.row_norm[row];
-      limits.limit[row] = found.smallest[k - 1];
-      limits.tail[row] = 1.01f * (static_cast<float>(args.dim) / 32 + 16) * 0x1p-24f * found.norms - norm;
-      limits.best_tile[row] = norm == norm ? found.tile : -1;  // with a NaN in the row no code has a score
+      limits.limit[row] = best.smallest[k - 1];
+      limits.tail[row] = 1.01f * (static_cast<float>(args.dim) / 32 + 16) * 0x1p-24f * best.norms - norm;
+      limits.best_tile[row] = norm == norm ? best.tile : -1;  // with a NaN in the row no code has a score
       limits.lists.count[row] = 0;
       for (int n = 0; n < k; ++n) limits.smallest[row * k + n] = kNoKey;
     }

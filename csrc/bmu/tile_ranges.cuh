@@ -1,8 +1,8 @@
-// Tiles of rows by tiles of codes, shared out among the blocks of a grid to within one.
+// Distributes tiles of rows by tiles of codes over the blocks of a grid, evenly to within one.
 //
-// They stand in one line, all tiles of codes of a tile of rows together, and each block takes as many in a row. So no
-// last wave is half empty, however many rows there are; but what a block finds for its first and its last tile of rows
-// may be a part of what there is.
+// All tiles form one sequence, those of the same tile of rows side by side, and each block takes a range of it. So no
+// last wave is half empty, whatever the number of rows. The results of a block for its first and last tile of rows may
+// cover only some of the codes.
 #pragma once
 #include <cstdint>
 
@@ -20,8 +20,8 @@ struct TileRanges {
     return ((tile + 1) * blocks - 1) / (row_tiles * code_tiles);
   }
 
-  // A piece of a block's range: tiles [first, last) of codes for one tile of rows. (Numbers of tiles along one side fit
-  // into 32 bits, and kernels are short of registers.)
+  // A piece of a block's range: tiles [first, last) of codes for one tile of rows. (The number of tiles along one side
+  // fits into 32 bits, which saves registers.)
   template <class Body>
   __device__ inline void for_each_piece(int64_t block, Body body) const {
     int64_t left = begin(block + 1) - begin(block);

@@ -1,10 +1,10 @@
-// e^x of 16 values at a time. Included once per instruction level by kernel files (see cpu/foreach_level.h), so it has
-// no include guard and includes nothing.
+// Computes e^x of 16 values at a time. Included once per instruction level by kernel files (see cpu/foreach_level.h),
+// so it has no include guard and includes nothing.
 
 constexpr int kLanes = 16;
 
-// In place, within 2 units in the last place; 0 below x = -87.336, where results leave the normal numbers. For x of at
-// most about 88, which softmaxes keep to by subtracting their maximum. NaN stays NaN.
+// In place. Within 2 units in the last place; 0 below x = -87.336, where results are subnormal. x must be at most about
+// 88, which softmaxes guarantee by subtracting their maximum. NaN stays NaN.
 SOMVAE_ALWAYS_INLINE void exponentials(float (&x)[kLanes]) {
   using Vector = Simd<float>::Vector;
   using Mask = Simd<float>::Mask;
@@ -24,7 +24,7 @@ SOMVAE_ALWAYS_INLINE void exponentials(float (&x)[kLanes]) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    const Mask power = (Mask)shifted << 23;  // n in the exponent's place; the rest falls out
+    const Mask power = (Mask)shifted << 23;  // shifts n into the exponent, and the other bits out
     const Mask scaled = (Mask)p + power;
     v = v < -87.336f ? Vector{} : (v == v ? (Vector)scaled : v);
     __builtin_memcpy(x + i, &v, sizeof v);

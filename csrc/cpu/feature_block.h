@@ -1,4 +1,4 @@
-// Sums over rows of one node, a block of features at a time, in double and in the order of the rows. Included once per
+// Sums rows of one node in double, in ascending order, a block of features at a time. Included once per
 // instruction level by kernel files (see cpu/foreach_level.h), so it has no include guard and includes nothing.
 
 constexpr int kFeatureBlock = 64;

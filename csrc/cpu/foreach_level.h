@@ -4,9 +4,9 @@
 //   #include "cpu/foreach_level.h"
 //   ... SIMD_DISPATCH(bmu<T>, args, first, last);   // calls the one that simd_level() names
 //
-// Include every standard header before this file: what the kernel file defines is compiled for its level, and an inline
-// function of the standard library must not be. For the same reason kernel files take scratch memory with new[], not
-// with std::vector.
+// Include every standard header before this file: functions that the kernel file defines are compiled for its level,
+// and inline functions of the standard library must not be. For the same reason kernel files take scratch memory with
+// new[], not with std::vector.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif

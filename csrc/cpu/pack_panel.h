@@ -1,7 +1,7 @@
 // Packs one panel of codes. Included once per instruction level by kernel files (see cpu/foreach_level.h) after
 // cpu/vector.h, so it has no include guard and includes nothing.
 
-// Transposes a square of values: step by step, the bit `step` of row and column numbers changes places.
+// Transposes a square of values. Each step swaps the bit `step` of the row number with that of the column number.
 template <class C, int side = Simd<C>::lanes>
 struct Square {
   typedef C Vector __attribute__((vector_size(side * sizeof(C))));
@@ -27,7 +27,7 @@ struct Square {
   }
 };
 
-// out[d][code] for the 16 codes that lie at the given addresses; null is a missing code, whose features are NaN.
+// Writes out[d][code] for the 16 codes at these addresses. The features of a missing code, null, are NaN.
 template <class T, class C>
 SOMVAE_ALWAYS_INLINE void pack_codes(const T* const (&codes)[kPanelCodes], int64_t dim, C* out) {
   constexpr int side = Simd<C>::lanes;
@@ -57,7 +57,7 @@ SOMVAE_ALWAYS_INLINE void pack_codes(const T* const (&codes)[kPanelCodes], int64
   }
 }
 
-// Codes [16 panel, 16 panel + 16) of the codebook, in C.
+// Packs codes [16 panel, 16 panel + 16) of the codebook, converted to C.
 template <class T, class C>
 void pack_panel(const T* codebook, int64_t code_count, int64_t dim, int64_t panel, C* out) {
   const T* codes[kPanelCodes];

@@ -2,28 +2,28 @@
 // kernel files (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
 
 template <class C>
-constexpr int kPanelVectors = kPanelCodes / Simd<C>::lanes;  // that hold one value per code of a panel
+constexpr int kPanelVectors = kPanelCodes / Simd<C>::lanes;  // vectors that hold one value per code
 
-// Rows per tile, so that its accumulators take half of the vector registers (32 with AVX-512, otherwise 16).
+// Rows per tile: its accumulators take half of the vector registers (32 with AVX-512, otherwise 16).
 template <class C>
 constexpr int kTileRows = (SIMD_BYTES == 64 ? 16 : 8) / kPanelVectors<C>;
 
-// Features of a tile that are worked on at a time: 16 rows of them and a panel's share fit into the first-level cache.
+// Features of a tile to process at a time: those of 16 rows and of a panel fit into the L1 cache.
 constexpr int64_t kDepth = 256;
 
-// Between rows of a block: a constant, so that the kernel reads every row at a fixed offset from one pointer, and no
-// power of two, so that rows do not compete for the same lines of the cache.
+// Distance between rows of a block: a constant, so that the kernel reads every row at a fixed offset from one pointer,
+// and no power of two, so that rows do not compete for the same cache lines.
 constexpr int64_t kRowPitch = kDepth + 16;
 
-// Some features of a tile's rows.
+// A block of features of a tile's rows.
 template <class C, int tile>
 struct RowBlock {
   C values[tile][kRowPitch];
 
   SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t d) const { return values[r][d]; }
 
-  // Features [first, first + depth) of a row, converted. In pieces of known size: for a loop of unknown length the
-  // compiler would call for a copy of bytes, which takes longer to start than these few take altogether.
+  // Loads and converts features [first, first + depth) of a row, in pieces of constant size. A loop of unknown length
+  // would compile to a call of memcpy, which takes longer to start than these few features take altogether.
   template <class T>
   SOMVAE_ALWAYS_INLINE void load_row(int r, const T* row, int64_t first, int64_t depth) {
     constexpr int piece = 16;
@@ -32,7 +32,7 @@ struct RowBlock {
       return;
     }
     for (int64_t d = 0; d < depth; d += piece) {
-      const int64_t start = std::min(d, depth - piece);  // the last piece overlaps the one before
+      const int64_t start = std::min(d, depth - piece);  // the last piece overlaps the previous one
       for (int i = 0; i < piece; ++i) values[r][start + i] = load(row[first + start + i]);
     }
   }
@@ -74,7 +74,7 @@ struct PanelScores {
     }
   }
 
-  // From and to memory, vector by vector: a copy of the whole would keep the sums out of registers.
+  // Copies vector by vector: a copy of the whole array would keep the sums out of registers.
   SOMVAE_ALWAYS_INLINE void load(const C* from) {
 #pragma GCC unroll 16
     for (int r = 0; r < tile; ++r) {
@@ -92,8 +92,8 @@ struct PanelScores {
     }
   }
 
-  // += the terms of features [0, depth) of `rows` (a RowBlock, or whatever gives feature d of row r as rows(r, d)) and
-  // `panel`, one multiply-add per feature in ascending order.
+  // Adds the terms of features [0, depth) of `rows` and `panel`, one multiply-add per feature in ascending order.
+  // `rows` is a RowBlock, or any other callable whose rows(r, d) is feature d of row r.
   template <class Term = SquaredDifference, class Rows>
   SOMVAE_ALWAYS_INLINE void accumulate(const Rows& rows, const C* panel, int64_t depth, Term add = {}) {
     using Vector = typename Simd<C>::Vector;

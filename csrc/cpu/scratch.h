@@ -1,5 +1,5 @@
-// Memory for the length of a scope. Included once per instruction level by kernel files (see cpu/foreach_level.h), so
-// it has no include guard and includes nothing.
+// Scratch memory that is freed at the end of its scope. Included once per instruction level by kernel files (see
+// cpu/foreach_level.h), so it has no include guard and includes nothing.
 
 template <class V>
 struct Scratch {

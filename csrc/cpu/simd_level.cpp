@@ -35,15 +35,15 @@ namespace {
 
 SimdLevel choose_level() {
   const std::vector<SimdLevel> available = simd_levels_available();
-  const char* wanted = std::getenv("SOMVAE_EXT_SIMD");
-  if (wanted == nullptr || *wanted == '\0') return available.back();
+  const char* requested = std::getenv("SOMVAE_EXT_SIMD");
+  if (requested == nullptr || *requested == '\0') return available.back();
   std::string names;
   for (const SimdLevel level : available) {
-    if (std::string(wanted) == simd_level_name(level)) return level;
+    if (std::string(requested) == simd_level_name(level)) return level;
     names += std::string(names.empty() ? "" : ", ") + simd_level_name(level);
   }
   throw std::runtime_error("somvae_ext: SOMVAE_EXT_SIMD must be one of this machine's levels (" + names + "), got '" +
-                           wanted + "'; unset it to take the highest");
+                           requested + "'; unset it to take the highest");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The vectors of an instruction level. Included once per level by kernel files (see cpu/foreach_level.h), so it has no
-// include guard and includes nothing.
+// Vector types and operations of an instruction level. Included once per level by kernel files (see
+// cpu/foreach_level.h), so it has no include guard and includes nothing.
 
 template <class C>
 struct Simd {
@@ -26,8 +26,8 @@ SOMVAE_ALWAYS_INLINE unsigned lane_bits(Mask mask) {
 #endif
 }
 
-// Of each lane. A loop of std::sqrt would call the library for its errno, and the plain 512-bit intrinsics warn of what
-// they leave undefined.
+// The square root of each lane. A loop of std::sqrt would call the library to set errno, and the unmasked 512-bit
+// intrinsics cause warnings about undefined lanes.
 template <class Vector>
 SOMVAE_ALWAYS_INLINE Vector square_roots(Vector x) {
   [[maybe_unused]] constexpr bool wide = sizeof x[0] == 8;
@@ -46,7 +46,7 @@ SOMVAE_ALWAYS_INLINE Vector square_roots(Vector x) {
 #endif
 }
 
-// A vector of 2 or 8 doubles of as many floats. The compiler would convert 2 one by one.
+// Converts 2 to 8 floats to a vector of doubles. The compiler would convert 2 floats one by one.
 template <class Vector>
 SOMVAE_ALWAYS_INLINE Vector doubles(const float* x) {
 #if defined(__x86_64__)

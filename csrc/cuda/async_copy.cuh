@@ -1,7 +1,8 @@
 // Copies from global to shared memory that run while the thread computes (cp.async, compute capability 8.0).
 //
-// Copies are committed in groups; await_copies<n>() waits for all groups of this thread but the latest n, and after a
-// barrier the others' copies are there too. Until then the destination is undefined. Older GPUs copy at once.
+// Copies are committed in groups; await_copies<n>() waits for all groups of this thread but the latest n. After a
+// barrier, the copies of other threads have arrived too. Until then the destination is undefined. Older GPUs copy at
+// once.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -10,15 +11,15 @@
 
 namespace somvae {
 
-// Begins to copy `bytes` (4, 8 or 16, to which both addresses are aligned), or zeros unless `present`: then `from` is
-// not read, but must be a global address.
+// Starts a copy of `bytes` (4, 8 or 16, to which both addresses are aligned). Unless `present`, it writes zeros and
+// does not read `from`, which still must be a global address.
 template <int bytes>
 __device__ inline void async_copy(void* to_shared, const void* from_global, bool present SOMVAE_CALL_SITE) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16, "cp.async copies 4, 8 or 16 bytes");
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(to_shared));
   const int read = present ? bytes : 0;
-  if constexpr (bytes == 16) {  // .cg leaves the first-level cache alone
+  if constexpr (bytes == 16) {  // .cg bypasses the L1 cache
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global), "r"(read) : "memory");
   } else {
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from_global), "n"(bytes), "r"(read)
@@ -32,7 +33,7 @@ __device__ inline void async_copy(void* to_shared, const void* from_global, bool
   if (addresses % bytes != 0) simt::misaligned_copy(bytes, {file, line});
   simt::AsyncCopy copy = {to_shared, {}, bytes, {file, line}};
   if (present) memcpy(copy.bytes, from_global, bytes);
-  // NaN for who reads too early, and a write for the race detector. (It does not see a memset that is compiled inline.)
+  // Writes NaN for a thread that reads too early, which the race detector sees as well. (It misses an inlined memset.)
   using Word __attribute__((may_alias)) = uint32_t;
   for (int w = 0; w < bytes / 4; ++w) static_cast<Word*>(to_shared)[w] = 0xffffffffu;
   simt::begin_async_copy(copy);

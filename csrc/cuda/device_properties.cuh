@@ -1,4 +1,5 @@
-// What launchers ask about the current device. Cached by the driver: no call waits for the device or breaks a capture.
+// Properties of the current device, for launchers. The driver caches them: no call waits for the device or breaks a
+// capture.
 #pragma once
 #include <cstdint>
 

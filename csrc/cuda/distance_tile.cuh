@@ -22,8 +22,8 @@ struct DistanceTile {
 };
 
 // With row(i) = order[place0 + y + 16 i]: distance[i][j] = sum_d (z[row(i)][d] - codebook[code0 + x + 16 j][d])^2, one
-// fused multiply-add per d in ascending d. Features past `dim` are zeros in both, which adds nothing; so do places and
-// codes past the end, whose distances mean nothing. Every thread of the block calls it.
+// fused multiply-add per d in ascending d. Features past `dim` count as zeros in both. Distances of places and codes
+// past the end are undefined. Every thread of the block calls it.
 template <class T>
 __device__ inline void distance_tile(const T* __restrict__ z, const int64_t* __restrict__ order, int64_t places,
                                      int64_t place0, const T* __restrict__ codebook, int64_t codes, int64_t code0,

@@ -1,4 +1,4 @@
-// Features of many items (rows or codes) on their way through shared memory, a few at a time.
+// Stages a few features of many items (rows or codes) in shared memory.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -9,15 +9,15 @@
 
 namespace somvae {
 
-// 16 bytes, what a thread copies and reads at once.
+// The 16 bytes that a thread copies and reads at once.
 template <class C>
 struct alignas(16) FeatureChunk {
   static constexpr int kSize = 16 / sizeof(C);
   C feature[kSize];
 };
 
-// Consecutive features of one item. One chunk more than is used: items then begin in different banks, and eight threads
-// that read the same chunk of eight consecutive items meet no conflict, because 5 is odd.
+// Consecutive features of one item, padded by one chunk: 5 is odd, so eight threads that read the same chunk of eight
+// consecutive items have no bank conflict.
 template <class C>
 struct FeatureStage {
   static constexpr int kChunks = 4;
@@ -30,16 +30,16 @@ struct alignas(sizeof(T) * count) SomeFeatures {
   T feature[count];
 };
 
-// Whether copy_features may take a chunk of this matrix at once, on its way to FeatureStage<C>.
+// Whether copy_features may copy whole chunks of this matrix to FeatureStage<C>.
 template <class C, class T>
 inline bool chunks_are_aligned(const T* matrix, int64_t dim) {
   constexpr int size = FeatureChunk<C>::kSize;
   return dim % size == 0 && reinterpret_cast<uintptr_t>(matrix) % (size * sizeof(T)) == 0;
 }
 
-// Begins to bring features [d0, d0 + kDepth) of `items` items, in the type that is computed in, to `stage`. Item i is
-// row row_of(i) of matrix [., dim]; zeros where that is negative, and for features past the end. All `threads` threads
-// of the block call it. Features of another type are converted on the way and so are there at once.
+// Starts copies of features [d0, d0 + kDepth) of `items` items to `stage`, in the compute type. Item i is row row_of(i)
+// of matrix [., dim], or zeros if that is negative, and so are features past the end. All `threads` threads of the
+// block call it. Features of another type are converted, without an asynchronous copy.
 template <int items, int threads, class C, class T, class RowOf>
 __device__ inline void copy_features(FeatureStage<C>* stage, const T* matrix, int64_t d0, int64_t dim, bool aligned,
                                      RowOf row_of) {

@@ -1,4 +1,4 @@
-// How launchers cut work into blocks and threads find their share of it.
+// How launchers divide work among blocks, and threads find their share.
 #pragma once
 #include <cstdint>
 
@@ -8,7 +8,7 @@ namespace somvae {
 
 constexpr int kThreads = 256;  // of kernels with one thread per element
 
-// Along x. The simt tests make it small, so that the loops over it go round more than once.
+// The largest number of blocks along x. The simt tests make it small, so that grid-stride loops iterate more than once.
 inline int64_t largest_grid() {
 #if defined(SOMVAE_SIMT)
   return simt::device().largest_grid;
@@ -27,7 +27,7 @@ inline unsigned blocks_for(int64_t elements, int64_t per_block) {
 __device__ inline int64_t global_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t total_threads() { return int64_t(gridDim.x) * blockDim.x; }
 
-// The same of warps, in blocks of kThreads.
+// The same for warps, in blocks of kThreads.
 constexpr int kWarpsPerBlock = kThreads / 32;
 __device__ inline int64_t global_warp() { return int64_t(blockIdx.x) * kWarpsPerBlock + threadIdx.x / 32; }
 __device__ inline int64_t total_warps() { return int64_t(gridDim.x) * kWarpsPerBlock; }

@@ -5,7 +5,7 @@
 //   a[0], a[1]: words `member` of rows group and group + 8;  a[2], a[3]: words `member + 4` of the same rows
 //   b[0], b[1]: words `member` and `member + 4` of column `group`
 //   d[0], d[1]: columns 2 member and 2 member + 1 of row group;  d[2], d[3]: of row group + 8
-// so that any assignment of the depth's words to members will do, as long as a and b agree in it.
+// so any assignment of words along the depth to members will do, as long as a and b agree.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -20,7 +20,7 @@ namespace somvae {
 #if defined(SOMVAE_SIMT)
 namespace simt {
 
-// A sum as a tensor core may form it in the worst case: one term after another, each time cut off toward zero.
+// A sum as the worst tensor core may compute it: one term after another, each time truncated toward zero.
 inline float add_toward_zero(float sum, double term) {
   const double exact = double(sum) + term;  // of floats, or of products of at most 11 x 11 bits
   const float rounded = static_cast<float>(exact);
@@ -56,7 +56,7 @@ void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 }  // namespace simt
 #endif
 
-// To nearest, ties to even.
+// Rounds to nearest, ties to even.
 __device__ inline Float16 round_to_half(float value) {
 #if defined(__CUDA_ARCH__)
   Float16 half;
@@ -76,9 +76,9 @@ __device__ inline void load_matrices(uint32_t (&words)[4], const uint4* row SOMV
                : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
                : "memory");
 #elif defined(SOMVAE_SIMT)
-  simt::Operands own = {};
-  memcpy(own.words, &row, sizeof row);
-  simt::exchange_operands(own, {file, line});
+  simt::Operands operands = {};
+  memcpy(operands.words, &row, sizeof row);
+  simt::exchange_operands(operands, {file, line});
   for (unsigned i = 0; i < 4; ++i) {
     const simt::Operands other = simt::operands_of(8 * i + simt::position->lane / 4);
     const unsigned char* from;
@@ -93,7 +93,7 @@ template <class T>
 __device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4],
                                            const uint32_t (&b)[2] SOMVAE_CALL_SITE) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  // Sums read and written by name: the compiler then knows of a sum that begins with zeros.
+  // Sums are separate operands, so that the compiler can see that one starts at zero.
   const float c[4] = {d[0], d[1], d[2], d[3]};
 #define SOMVAE_MMA(instruction)                                                                                     \
   asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                   \
@@ -107,7 +107,7 @@ __device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4]
   }
 #undef SOMVAE_MMA
 #elif defined(__CUDA_ARCH__)
-  __trap();  // no launcher comes here: see bmu/bmu_policy.h
+  __trap();  // never launched: see bmu/bmu_policy.h
 #elif defined(SOMVAE_SIMT)
   simt::multiply_accumulate<T>(d, a, b, {file, line});
 #endif

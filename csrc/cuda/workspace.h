@@ -1,10 +1,10 @@
-// How launchers share out the scratch memory that they are given.
+// Carves arrays out of the scratch memory of a launcher.
 #pragma once
 #include <cstdint>
 
 namespace somvae {
 
-// Cuts arrays from a block of memory. Without one (null) it only measures.
+// Takes arrays from a block of memory. With a null block it only measures.
 class Workspace {
  public:
   explicit Workspace(void* memory) : begin_(static_cast<char*>(memory)) {}

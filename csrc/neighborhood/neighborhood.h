@@ -1,4 +1,4 @@
-// How strongly each node of a map follows the others, as tensors: what the updates of a codebook share.
+// The weights with which each node of a map follows the others, as tensors, for the ops that update a codebook.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -17,7 +17,7 @@ struct Neighborhood {
 void check_axis_weights(ArgumentChecks& check, const Tensor& rows, const Tensor& columns);
 Neighborhood axis_neighborhood(const Tensor& rows, const Tensor& columns);
 
-// Writes new codes to `out`, which may be `codes` itself: see SomUpdateFinish. All tensors are contiguous.
+// Writes new codes (see SomUpdateFinish) to `out`, which may be `codes` itself. All tensors are contiguous.
 //   codes, out [M, D]; total float32 or float64 [K, D]; count the same [K] or [K, D]; least: float64 [1] or undefined
 void update_codes(const Neighborhood& neighborhood, const Tensor& codes, const Tensor& total, const Tensor& count,
                   std::optional<double> rate, const Tensor& least, const Tensor& out);

@@ -1,8 +1,8 @@
-// Sums of the rows that each node won. Launchers for both twins; no torch here.
+// Sums of the rows that each node won. Launchers for CPU and CUDA; no torch here.
 //
-// Sums are added in double, in an order that the sizes and the index determine, whatever the threads. The CPU either
-// scatters the rows, in the order in which memory holds them, into sums that fit in its caches, or gathers the rows of
-// one segment after another; CUDA always gathers.
+// Rows are added in double, in an order that depends on the sizes and the index alone, not on the threads. The CPU
+// either scatters the rows, in memory order, into sums that fit in its caches, or gathers the rows of one segment after
+// another. CUDA always gathers.
 #pragma once
 #include <cstdint>
 
@@ -11,8 +11,8 @@
 
 namespace somvae {
 
-// The rows are cut into `chunks` ranges of the same length, of which each is added in ascending order into sums of its
-// own; the chunks' sums are then added in ascending order.
+// The rows are cut into `chunks` ranges of equal length. Each range is added in ascending order into its own sums, and
+// these sums are added in ascending order.
 template <class T>
 struct SegmentScatterArgs {
   const T* x;            // [rows, dim]
@@ -50,10 +50,10 @@ struct SegmentSumBackwardArgs {
   int64_t rows, segments, dim;
 };
 
-// Fills chunk_sum of some features of one chunk, and with the first feature also chunk_count.
+// Fills chunk_sum of some features of one chunk, and chunk_count together with the first feature.
 template <class T>
 void segment_scatter_cpu(const SegmentScatterArgs<T>& args, int64_t chunk, int64_t first_feature, int64_t last_feature);
-// Adds the chunks, once all are filled.
+// Adds the chunks after all of them are filled.
 template <class T>
 void segment_combine_cpu(const SegmentScatterArgs<T>& args, int64_t first_segment, int64_t last_segment);
 template <class T>

@@ -1,7 +1,7 @@
 // CPU segment sums. Compiled once per instruction level by segment_sum_cpu.cpp.
 
-// sum[d] += x[d] for n features, in pieces whose lengths the compiler knows: rows may be short, and no loop should end
-// in a mispredicted branch.
+// sum[d] += x[d] for n features, in pieces of constant length: rows may be short, and a loop would end in a
+// mispredicted branch.
 template <int length, class T>
 SOMVAE_ALWAYS_INLINE void add_piece(double* __restrict__ sum, const T* __restrict__ x) {
   for (int d = 0; d < length; ++d) sum[d] += double(load(x[d]));
@@ -23,8 +23,8 @@ SOMVAE_ALWAYS_INLINE void prefetch(const void* address, int64_t bytes) {
   }
 }
 
-// How many rows ahead to fetch, so that what is on its way fits in the first-level cache. The hardware alone, which
-// sees two streams and one of them random, brings rows half as fast.
+// The number of rows to prefetch: those on their way fit in the L1 cache. The hardware prefetcher alone, which sees two
+// streams, one of them random, is half as fast.
 inline int64_t rows_ahead(int64_t bytes_per_row) {
   constexpr int64_t most = 8, bytes = 8192;
   return std::clamp<int64_t>(bytes / std::max<int64_t>(1, bytes_per_row), 1, most);
@@ -76,8 +76,8 @@ void segment_scatter(const SegmentScatterArgs<T>& args, int64_t chunk, int64_t f
   }
 }
 
-// into[i] = sum over chunks of from[chunk * stride + i], for i in [first, last). The same array may be both where there
-// is one chunk.
+// into[i] = sum over chunks of from[chunk * stride + i], for i in [first, last). With a single chunk, into and from may
+// be the same array.
 template <class From, class Into>
 void add_chunks(const From* from, int64_t stride, int64_t chunks, int64_t first, int64_t last, Into* into) {
   if (static_cast<const void*>(from) == into) return;
@@ -106,14 +106,14 @@ void segment_combine(const SegmentScatterArgs<T>& args, int64_t first_segment, i
 
 template <class T>
 void segment_sum(const SegmentSumArgs<T>& args, int64_t first_segment, int64_t last_segment) {
-  constexpr int64_t most = 2048;  // features whose sums are kept in the first-level cache
+  constexpr int64_t most = 2048;  // features whose sums stay in the L1 cache
   double* const sum = new double[std::min(most, args.dim)];
   const int64_t* const order = args.order;
   const int64_t ahead = rows_ahead(std::min(most, args.dim) * sizeof(T));
   const int64_t first_place = args.offsets[first_segment], last_place = args.offsets[last_segment];
   const bool mostly_empty = args.rows < args.segments;
   if (mostly_empty) {
-    // All at once: a large memset does not read what it overwrites.
+    // In one call: a large memset does not read the memory that it overwrites.
     memset(args.sum + first_segment * args.dim, 0, (last_segment - first_segment) * args.dim * sizeof *args.sum);
   }
   for (int64_t first = 0; first < args.dim; first += most) {

@@ -1,9 +1,10 @@
 // CUDA segment sums, in double, without atomics: one thread per feature of a tile of kSegmentTileRows consecutive
-// places of `order`, then one per feature of a segment that adds what the tiles hold of it. So a segment with all the
-// rows occupies as many threads as many short ones, and the order of the additions is fixed.
+// places of `order`, then one per feature of a segment, which adds the segment's partial sums. So one segment with all
+// the rows occupies as many threads as many short segments, and the order of additions is fixed.
 //
-// A tile meets three kinds of segments. One that lies in it whole is written to `sum`. At most one began in an earlier
-// tile: what the tile holds of it goes to `partial[0]`. At most one begins here and goes on: `partial[1]`.
+// A tile has three kinds of segments. Those that lie wholly in it are written to `sum`. At most one began in an earlier
+// tile: its partial sum goes to `partial[0]`. At most one continues in the next tile: its partial sum goes to
+// `partial[1]`.
 #pragma once
 #include "cuda/launch.cuh"
 #include "index_range.h"

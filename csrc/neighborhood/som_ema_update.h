@@ -1,5 +1,5 @@
-// Exponential moving averages of what the nodes of a map win. Launchers for both twins; no torch here. The codes follow
-// by the weighted sums of som_update.h.
+// Exponential moving averages of the counts and sums of the rows that each node won. Launchers for CPU and CUDA; no
+// torch here. The codes follow from these averages by the weighted sums of som_update.h.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace somvae {
 // For each node u:
 //   ema_count[u] = decay ema_count[u] + (1 - decay) count[u]
 //   ema_sum[u]   = decay ema_sum[u] + (1 - decay) sum[u]
-// where a node of which any of these statistics is not finite in the averages' type has won nothing: 0 and zeros.
+// where a node with a statistic that is not finite in the averages' type counts as having won nothing.
 template <class A, class T>  // float or double each
 struct MovingAverageArgs {
   A* ema_count;         // [nodes] in, out
@@ -39,11 +39,12 @@ struct LeastCountArgs {
 
 template <class A>
 struct MovingAverage {
-  A kept, fresh;  // which are 1 together, rounded as they are
+  A decay, share;  // their sum is exactly 1, after rounding
 
-  SOMVAE_HOST_DEVICE explicit MovingAverage(double decay) : kept(A(decay)), fresh(A(1) - A(decay)) {}
-  // Not old + fresh * (value - old): the difference of two large values may overflow, and an average keeps an infinity.
-  SOMVAE_HOST_DEVICE A operator()(A old, A value) const { return kept * old + fresh * value; }
+  SOMVAE_HOST_DEVICE explicit MovingAverage(double decay) : decay(A(decay)), share(A(1) - A(decay)) {}
+  // Not old + share * (value - old): the difference of two large values may overflow, and an average never loses an
+  // infinity.
+  SOMVAE_HOST_DEVICE A operator()(A old, A value) const { return decay * old + share * value; }
 };
 
 template <class A, class T>

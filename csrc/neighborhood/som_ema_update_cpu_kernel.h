@@ -47,8 +47,8 @@ void moving_average(const MovingAverageArgs<A, T>& args, int64_t first_chunk, in
       args.ema_count[node] = average(args.ema_count[node], finite ? count : A(0));
       total += double(args.ema_count[node]);
       for (int64_t d = 0; d < dim; d += lanes) {
-        auto mean = average.kept * load_features<A>(ema_sum, d, dim);
-        if (finite) mean += average.fresh * load_features<A>(sum, d, dim);
+        auto mean = average.decay * load_features<A>(ema_sum, d, dim);
+        if (finite) mean += average.share * load_features<A>(sum, d, dim);
         if (d + lanes <= dim) {
           __builtin_memcpy(ema_sum + d, &mean, sizeof mean);
         } else {

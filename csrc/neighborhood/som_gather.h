@@ -1,4 +1,4 @@
-// Codes of the winner and its grid neighbours. Launchers for both twins; no torch here.
+// Codes of the winner and its grid neighbours. Launchers for CPU and CUDA; no torch here.
 #pragma once
 #include <cstdint>
 
@@ -7,7 +7,7 @@
 namespace somvae {
 
 // out[n, 0] = codebook[index[n]], out[n, 1 + s] = codebook[neighbors[index[n], s]], zeros where that is -1.
-// Everything of a row whose index is out of range is NaN.
+// A row whose index is out of range gets NaN.
 template <class T>
 struct SomGatherArgs {
   const T* codebook;         // [nodes, dim]
@@ -17,8 +17,8 @@ struct SomGatherArgs {
   int64_t rows, nodes, slots, dim;
 };
 
-// grad_codebook[j] = sum over the rows that j won, and over those that its neighbours won, of the matching slot of
-// grad. Needs a symmetric neighbour relation (j in neighbors[w] if and only if w in neighbors[j]) without repeats.
+// grad_codebook[j] = sum of the matching slot of grad over the rows that j won and those that its neighbours won. Needs
+// a symmetric neighbour relation (j in neighbors[w] if and only if w in neighbors[j]) without repeats.
 template <class T>
 struct SomGatherBackwardArgs {
   const T* grad;             // [rows, 1 + slots, dim]

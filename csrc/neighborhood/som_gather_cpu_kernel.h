@@ -25,12 +25,12 @@ void som_gather_backward(const SomGatherBackwardArgs<T>& args, int64_t first_nod
     for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t slot = 0; slot <= args.slots; ++slot) {
-        // The relation is symmetric: those who see this node as a neighbour are its neighbours.
+        // The relation is symmetric: the nodes that have this node as a neighbour are its neighbours.
         const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
         if (winner < 0) continue;
-        const int64_t seen = slot == 0 ? 0 : slot_of_node(args.neighbors, winner, args.slots, node);
+        const int64_t slot_of_this = slot == 0 ? 0 : slot_of_node(args.neighbors, winner, args.slots, node);
         for (int64_t i = args.offsets[winner]; i < args.offsets[winner + 1]; ++i) {
-          sum.add(args.grad + (args.order[i] * (1 + args.slots) + seen) * args.dim + d, n);
+          sum.add(args.grad + (args.order[i] * (1 + args.slots) + slot_of_this) * args.dim + d, n);
         }
       }
       sum.write(args.grad_codebook + node * args.dim + d, n);

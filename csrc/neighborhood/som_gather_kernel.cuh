@@ -21,7 +21,7 @@ __global__ void som_gather_kernel(SomGatherArgs<T> args) {
   }
 }
 
-// One thread per element of grad_codebook: over the node's own rows, then its neighbours', which see it in some slot.
+// One thread per element of grad_codebook. It sums over the node's own rows, then over those of its neighbours.
 template <class T>
 __global__ void som_gather_backward_kernel(SomGatherBackwardArgs<T> args) {
   for (int64_t i = global_thread(); i < args.nodes * args.dim; i += total_threads()) {
@@ -30,9 +30,9 @@ __global__ void som_gather_backward_kernel(SomGatherBackwardArgs<T> args) {
     for (int64_t slot = 0; slot <= args.slots; ++slot) {
       const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
       if (winner < 0) continue;
-      const int64_t seen = slot == 0 ? 0 : slot_of_node(args.neighbors, winner, args.slots, node);
+      const int64_t slot_of_this = slot == 0 ? 0 : slot_of_node(args.neighbors, winner, args.slots, node);
       for (int64_t r = args.offsets[winner]; r < args.offsets[winner + 1]; ++r) {
-        sum += double(load(args.grad[(args.order[r] * (1 + args.slots) + seen) * args.dim + d]));
+        sum += double(load(args.grad[(args.order[r] * (1 + args.slots) + slot_of_this) * args.dim + d]));
       }
     }
     args.grad_codebook[i] = store<T>(sum);

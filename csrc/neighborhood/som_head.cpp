@@ -150,10 +150,10 @@ std::tuple<Tensor, Tensor> som_head_backward(const std::optional<Tensor>& grad_q
     }
     if (output_mask[1]) {
       grad_codebook.zero_();  // all at once: on a large map that is what this pass costs
-      const std::vector<int64_t> moved = moved_nodes(args);
-      const double rows_of_each = double(args.rows) * (1 + args.moving_slots()) / std::max<size_t>(1, moved.size());
-      parallel(moved.size(), kStreamedPair * (1 + rows_of_each) * args.dim,
-               [&](int64_t first, int64_t last) { som_head_backward_codebook_cpu(args, moved.data(), first, last); });
+      const std::vector<int64_t> nodes = nodes_with_gradient(args);
+      const double rows_of_each = double(args.rows) * (1 + args.moving_slots()) / std::max<size_t>(1, nodes.size());
+      parallel(nodes.size(), kStreamedPair * (1 + rows_of_each) * args.dim,
+               [&](int64_t first, int64_t last) { som_head_backward_codebook_cpu(args, nodes.data(), first, last); });
     }
   });
   return {grad_z, grad_codebook};

@@ -1,5 +1,5 @@
-// The head of a map: each row's losses over its winner and the winner's neighbours, and the winner's code. Launchers
-// for both twins; no torch. The ops som_head and som_losses are both made of these.
+// The head of a map: the losses of each row over its winner and the winner's neighbours, and the winner's code.
+// Launchers for CPU and CUDA; no torch here. The ops som_head and som_losses both run these.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -25,7 +25,7 @@ struct SomHeadArgs {
   bool mask_border;
 };
 
-// With gq, gc and gs for the incoming gradients, each of which may be null and is then zero:
+// gq, gc and gs are the incoming gradients. A null gradient counts as zero.
 //   grad_z[n] = 2 gc (z - e_w), plus gq if straight_through: the SOM term does not move z.
 //   grad_codebook[j] = sum over rows won by j of 2 (gc + gs) (e_j - z), plus gq unless straight_through,
 //                      + sum over rows won by its neighbours of 2 gs (e_j - z)
@@ -46,9 +46,10 @@ struct SomHeadBackwardArgs {
   int64_t rows, nodes, slots, dim;
   bool straight_through;
 
-  // Slots in which a row moves codes: the winner's alone, or the neighbours' too.
+  // The number of slots in which a row contributes to the codes' gradients: that of the winner, or also its
+  // neighbours'.
   SOMVAE_HOST_DEVICE int64_t moving_slots() const { return grad_som != nullptr ? slots : 0; }
-  // The gradient of a code that the row sees in a slot is this times (code - z).
+  // The gradient of the code in a slot of the row is this times (code - z).
   SOMVAE_HOST_DEVICE double pull(int64_t row, int64_t slot) const {
     const double commitment = slot == 0 && grad_commitment != nullptr ? double(grad_commitment[row]) : 0.0;
     return 2 * (commitment + (grad_som != nullptr ? double(grad_som[row]) : 0.0));
@@ -62,13 +63,13 @@ template <class T>
 void som_head_cpu(const SomHeadArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>
 void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
-// The nodes that some row moves, in no order: those that won one, and their neighbours. The gradients of all others are
-// zero, and on a large map that is most of them.
+// The nodes whose codes have a gradient, in no particular order: those that won a row, and their neighbours. On a large
+// map most nodes have none.
 template <class T>
-std::vector<int64_t> moved_nodes(const SomHeadBackwardArgs<T>& args);
-// Writes the gradients of moved[first] .. moved[last - 1] alone: the others' are zeroed by the caller.
+std::vector<int64_t> nodes_with_gradient(const SomHeadBackwardArgs<T>& args);
+// Writes the gradients of nodes[first] .. nodes[last - 1] only. The caller zeroes those of other nodes.
 template <class T>
-void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>& args, const int64_t* moved, int64_t first,
+void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>& args, const int64_t* nodes, int64_t first,
                                     int64_t last);
 
 template <class T>

@@ -23,32 +23,32 @@ void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>& args, int64_t first_r
 }
 
 template <class T>
-std::vector<int64_t> moved_nodes(const SomHeadBackwardArgs<T>& args) {
+std::vector<int64_t> nodes_with_gradient(const SomHeadBackwardArgs<T>& args) {
   std::vector<char> seen(args.nodes);
-  std::vector<int64_t> moved;
-  moved.reserve(std::min(args.nodes, args.rows * (1 + args.moving_slots())));
+  std::vector<int64_t> nodes;
+  nodes.reserve(std::min(args.nodes, args.rows * (1 + args.moving_slots())));
   for (int64_t winner = 0; winner < args.nodes; ++winner) {
     if (args.offsets[winner + 1] == args.offsets[winner]) continue;
     for (int64_t slot = 0; slot <= args.moving_slots(); ++slot) {
       const int64_t node = node_in_slot(args.neighbors, winner, args.slots, args.nodes, slot);
       if (node < 0 || seen[node]) continue;
       seen[node] = true;
-      moved.push_back(node);
+      nodes.push_back(node);
     }
   }
-  return moved;
+  return nodes;
 }
 
 template <class T>
-void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>& args, const int64_t* moved, int64_t first,
+void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>& args, const int64_t* nodes, int64_t first,
                                     int64_t last) {
-  SIMD_DISPATCH(som_head_backward_codebook, args, moved, first, last);
+  SIMD_DISPATCH(som_head_backward_codebook, args, nodes, first, last);
 }
 
 #define INSTANTIATE(T)                                                                    \
   template void som_head_cpu(const SomHeadArgs<T>&, int64_t, int64_t);                    \
   template void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>&, int64_t, int64_t); \
-  template std::vector<int64_t> moved_nodes(const SomHeadBackwardArgs<T>&);               \
+  template std::vector<int64_t> nodes_with_gradient(const SomHeadBackwardArgs<T>&);       \
   template void som_head_backward_codebook_cpu(const SomHeadBackwardArgs<T>&, const int64_t*, int64_t, int64_t);
 SOMVAE_FOR_EACH_DTYPE(INSTANTIATE)
 #undef INSTANTIATE

@@ -51,15 +51,15 @@ void som_head_backward_z(const SomHeadBackwardArgs<T>& args, int64_t first_row, 
 }
 
 template <class T>
-void som_head_backward_codebook(const SomHeadBackwardArgs<T>& args, const int64_t* moved, int64_t first, int64_t last) {
+void som_head_backward_codebook(const SomHeadBackwardArgs<T>& args, const int64_t* nodes, int64_t first, int64_t last) {
   const T* grad_gathered = args.grad_gathered();
   for (int64_t i = first; i < last; ++i) {
-    const int64_t node = moved[i];
+    const int64_t node = nodes[i];
     const T* code = args.codebook + node * args.dim;
     for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t slot = 0; slot <= args.moving_slots(); ++slot) {
-        // The relation is symmetric: those who see this node as a neighbour are its neighbours.
+        // The relation is symmetric: the nodes that have this node as a neighbour are its neighbours.
         const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
         if (winner < 0) continue;
         for (int64_t r = args.offsets[winner]; r < args.offsets[winner + 1]; ++r) {

@@ -11,7 +11,7 @@ template <class T>
 __global__ void som_head_kernel(SomHeadArgs<T> args) {
   using C = Compute<T>;
   const int lane = threadIdx.x % 32;
-  // A warp stays together: all of its lanes have the same row.
+  // All lanes of a warp have the same row, so the warp does not diverge.
   for (int64_t row = global_warp(); row < args.rows; row += total_warps()) {
     const int64_t winner = args.index[row];
     const bool valid = in_range(winner, args.nodes);
@@ -63,9 +63,9 @@ __global__ void som_head_backward_z_kernel(SomHeadBackwardArgs<T> args) {
 
 SOMVAE_HOST_DEVICE inline int64_t warps_per_code(int64_t dim) { return (dim + 31) / 32; }
 
-// A warp per 32 features of a node, over the node's own rows and then its neighbours', which see it in some slot. First
-// its lanes look, a slot each, whether there is any row: of a large map a batch moves few nodes. Four blocks fill the
-// smallest multiprocessor; without the bound its compiler takes 70 registers.
+// One warp per 32 features of a node. It sums over the node's own rows and then over those of its neighbours. First its
+// lanes check, one slot each, whether there is any row: on a large map, few nodes have one in a batch. Four blocks fill
+// the smallest multiprocessor; without the launch bound the compiler takes 70 registers.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4) som_head_backward_codebook_kernel(SomHeadBackwardArgs<T> args) {
   const int lane = threadIdx.x % 32;

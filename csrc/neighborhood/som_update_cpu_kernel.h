@@ -1,5 +1,5 @@
-// CPU weighted sums of rows, in double: a few targets x a few vectors of features in registers, so that each value is
-// loaded once for all of these targets. Compiled once per instruction level by som_update_cpu.cpp.
+// CPU weighted sums of rows, in double. Keeps the sums of a few targets x a few vectors of features in registers, so
+// that each value is loaded once for all of these targets. Compiled once per instruction level by som_update_cpu.cpp.
 
 #include "cpu/vector.h"
 
@@ -10,11 +10,11 @@ constexpr int kDoubles = Simd<double>::lanes;
 constexpr int kSumVectors = 3;
 constexpr int kSumTargets = SIMD_BYTES == 64 ? 8 : 4;  // x 3 sums, 3 vectors of values and a weight: 32 or 16 registers
 
-// Some targets' weights. Where there are fewer targets than registers for them, the last one fills up.
+// The weights of a group of targets. The last target fills up an incomplete group.
 struct TargetWeights {
   const double* row[kSumTargets];
   int64_t count;        // of targets
-  int64_t first, last;  // outside of this range all of their weights are zero
+  int64_t first, last;  // outside this range all of their weights are zero
 };
 
 // Targets weights, weights + stride and so on, cut into groups; there are (targets + kSumTargets - 1) / kSumTargets.
@@ -48,14 +48,14 @@ inline bool all_zero(const Doubles& values) {
   return true;
 }
 
-// Rows of n features in double, `pitch` apart, which is whole_vectors(n): what is left of the last one is zeros.
-// Returns whether none of them is NaN or infinite.
+// Packs rows of n features in double, `pitch` = whole_vectors(n) apart and padded with zeros. Returns whether all
+// values are finite.
 template <class T>
 bool pack_values(const T* from, int64_t stride, int64_t rows, int64_t n, int64_t pitch, double* to) {
   typedef T Values __attribute__((vector_size(kDoubles * sizeof(T))));
   Doubles check = {};
   for (int64_t row = 0; row < rows; ++row, from += stride, to += pitch) {
-    __builtin_prefetch(from + rows * stride);  // what is packed next
+    __builtin_prefetch(from + rows * stride);  // the rows to pack next
     for (int64_t d = 0; d < pitch; d += kDoubles) {
       Values values = {};
       if (d + kDoubles <= n) {
@@ -71,8 +71,8 @@ bool pack_values(const T* from, int64_t stride, int64_t rows, int64_t n, int64_t
   return all_zero(check);
 }
 
-// out[t][...] = sum over l in [first, last) of weight[t][l] * values[l][...], or += where `add`, of a few vectors.
-// Where values may not be finite, `guarded` leaves those out whose weight is zero.
+// out[t][...] = sum over l in [first, last) of weight[t][l] * values[l][...] for a few vectors, or += if `add`. If
+// values may not be finite, `guarded` skips those of weight zero.
 template <int vectors, bool guarded>
 SOMVAE_ALWAYS_INLINE void add_products(const TargetWeights& targets, int64_t first, int64_t last, const double* values,
                                        int64_t pitch, bool add, double* out, int64_t out_pitch) {
@@ -154,34 +154,34 @@ SOMVAE_ALWAYS_INLINE void finish_features(const SomUpdateFinish<B>& finish, int6
   const double den = finish.den[node];
   if (finish.by_rate) {
     for (int64_t d = 0; d < n; ++d) out[d] = finish(num[d], den, code[d]);
-  } else if (finish.reached(den)) {  // decided once, so that the division is one of vectors
+  } else if (finish.suffices(den)) {  // tested once, so that the division is vectorized
     for (int64_t d = 0; d < n; ++d) out[d] = store<B>(num[d] / den);
   } else if (out != code) {
     for (int64_t d = 0; d < n; ++d) out[d] = code[d];
   }
 }
 
-// Along the axes of a grid a narrow neighbourhood is a band of few weights, and neighbouring targets have most of their
-// sources in common, not all: fewer targets than above at a time, and more vectors.
+// Along the axes of a grid a narrow neighbourhood is a band of few weights, and neighbouring targets share most of
+// their sources, but not all. So these kernels take fewer targets than above at a time, and more vectors.
 constexpr int kAxisTargets = SIMD_BYTES == 64 ? 4 : 2;
 constexpr int kAxisVectors = 6;
 constexpr int64_t kGroupsAtOnce = 8;
-constexpr int64_t kMostScattered = 96;  // rows that lie in pages of their own; the first level of a TLB has about 64
-constexpr int kAxisRanges = 4;  // around the edges of a periodic grid a band falls into two; one more where it wraps
+constexpr int64_t kMostScattered = 96;  // rows on separate pages; a first-level TLB has about 64 entries
+constexpr int kAxisRanges = 4;          // a periodic grid's edge cuts a band in two; the buffer's end may cut once more
 
-// Sources [first, first + count), whose values begin at row `at` of a buffer.
+// Sources [first, first + count), whose values start at row `at` of a buffer.
 struct SourceRange {
   int64_t first, at, count;
 };
 
-// Some targets' weights along an axis. Where there are fewer targets than registers for them, the last one fills up.
+// The weights of a group of targets along an axis. The last target fills up an incomplete group.
 struct AxisTargets {
   const double* row[kAxisTargets];
   int64_t count;   // of targets
-  int64_t ranges;  // outside of these ranges all of their weights are zero
+  int64_t ranges;  // outside these ranges all of their weights are zero
   SourceRange range[kAxisRanges + 1];
 
-  int64_t weighed() const {
+  int64_t weight_count() const {
     int64_t sources = 0;
     for (int64_t i = 0; i < ranges; ++i) sources += range[i].count;
     return sources;
@@ -204,24 +204,24 @@ inline void group_axis_targets(const double* weights, int64_t stride, int64_t ta
     }
     bool inside = false;
     for (int64_t l = 0; l < sources; ++l) {
-      bool weighed = false;
-      for (int t = 0; t < kAxisTargets; ++t) weighed = weighed || group.row[t][l] != 0;
-      if (weighed && !inside && group.ranges < kAxisRanges) group.range[group.ranges++] = {l, l, 0};
-      if (weighed) {
-        SourceRange& range = group.range[group.ranges - 1];  // the last one holds all that is left
+      bool any_weight = false;
+      for (int t = 0; t < kAxisTargets; ++t) any_weight = any_weight || group.row[t][l] != 0;
+      if (any_weight && !inside && group.ranges < kAxisRanges) group.range[group.ranges++] = {l, l, 0};
+      if (any_weight) {
+        SourceRange& range = group.range[group.ranges - 1];  // the last range takes all that remains
         range.count = l + 1 - range.first;
       }
-      inside = weighed;
+      inside = any_weight;
     }
   }
 }
 
-// The same where a buffer holds only so many rows of the values, source l in row l % held: cuts the range that wraps.
-inline void wrap_ranges(int64_t held, AxisTargets& group) {
+// The same for a buffer of `buffer_rows` rows, which holds source l in row l % buffer_rows: cuts the range that wraps.
+inline void wrap_ranges(int64_t buffer_rows, AxisTargets& group) {
   for (int64_t i = 0; i < group.ranges; ++i) {
     SourceRange& range = group.range[i];
-    range.at = range.first % held;
-    const int64_t left = held - range.at;
+    range.at = range.first % buffer_rows;
+    const int64_t left = buffer_rows - range.at;
     if (left < range.count) {
       for (int64_t later = group.ranges++; later > i + 1; --later) group.range[later] = group.range[later - 1];
       group.range[i + 1] = {range.first + left, 0, range.count - left};
@@ -231,7 +231,7 @@ inline void wrap_ranges(int64_t held, AxisTargets& group) {
   }
 }
 
-// Compilers would rather load a value again for each target, though loads are as scarce as multiply-adds.
+// Otherwise compilers reload a value for each target, although loads are as scarce as multiply-adds.
 SOMVAE_ALWAYS_INLINE void keep_in_register([[maybe_unused]] Doubles& value) {
 #if defined(__x86_64__)
   asm("" : "+v"(value));
@@ -240,8 +240,8 @@ SOMVAE_ALWAYS_INLINE void keep_in_register([[maybe_unused]] Doubles& value) {
 
 // Sums of a few vectors for the targets of some groups, one after another in `out`:
 //   out[t][...] = sum over l of weight[t][l] * values[l][...]
-// Rows of values lie `pitch` apart, rows of out `out_pitch`. Where values may not be finite, `guarded` leaves those out
-// whose weight is zero. Returns whether all sums are finite.
+// Rows of values lie `pitch` apart, rows of out `out_pitch`. If values may not be finite, `guarded` skips those of
+// weight zero. Returns whether all sums are finite.
 template <int vectors, bool guarded>
 bool sum_groups(const AxisTargets* groups, int64_t count, const double* values, int64_t pitch, double* out,
                 int64_t out_pitch) {
@@ -302,7 +302,7 @@ bool sum_groups(int64_t vectors, const AxisTargets* groups, int64_t count, const
   }
 }
 
-// The same for n features, whole vectors of them, in shares as even as they can be.
+// The same for n features, a whole number of vectors, in shares of nearly equal size.
 inline bool sum_groups(const AxisTargets* groups, int64_t count, const double* values, int64_t pitch, bool finite,
                        int64_t n, double* out, int64_t out_pitch) {
   bool finite_sums = true;
@@ -319,20 +319,20 @@ inline bool sum_groups(const AxisTargets* groups, int64_t count, const double* v
   return finite_sums;
 }
 
-// Target rows that are computed together, from source rows [first, last) and maybe fewer.
+// Groups of target rows that are computed together from source rows within [first, last).
 struct RowBlock {
   int64_t first_group, last_group;  // of each phase
   int64_t first, last;
 };
 
-// The second pass: all groups of rows, and their blocks. A block is about as high as a band of weights: enough groups
-// use the sums of the first pass while the cache holds them, and these are not many more than a group needs.
+// The plan of the second pass: all groups of rows, in blocks. A block is about as high as a band of weights, so that
+// several groups use the sums of the first pass while these are in the cache, and few of them are not needed.
 struct RowPlan {
   const Scratch<AxisTargets> targets;  // [phases][groups]
   const Scratch<RowBlock> blocks;
   int64_t phases, groups, block_count;
-  int64_t held;     // source rows that have to be kept at a time
-  int64_t weighed;  // at most so many of them by a group
+  int64_t buffer_rows;   // source rows to keep at a time
+  int64_t most_weights;  // the largest number of rows with a weight in a group
 
   explicit RowPlan(const GridAxes& axes)
       : targets(axes.phases * axis_groups(axes.rows_of_phase(0))),
@@ -340,8 +340,8 @@ struct RowPlan {
         phases(axes.phases),
         groups(axis_groups(axes.rows_of_phase(0))),
         block_count(0),
-        held(1),
-        weighed(0) {
+        buffer_rows(1),
+        most_weights(0) {
     int64_t widest = 1;
     for (int64_t phase = 0; phase < phases; ++phase) {
       AxisTargets* const of_phase = targets.data + phase * groups;
@@ -350,7 +350,7 @@ struct RowPlan {
                          of_phase);
       for (int64_t g = 0; g < groups; ++g) {
         widest = std::max(widest, of_phase[g].last() - of_phase[g].first());
-        weighed = std::max(weighed, of_phase[g].weighed());
+        most_weights = std::max(most_weights, of_phase[g].weight_count());
       }
     }
     const int64_t block_groups = (widest + kAxisTargets * phases - 1) / (kAxisTargets * phases);
@@ -363,13 +363,13 @@ struct RowPlan {
         block.last = std::max(block.last, group.last());
       });
     }
-    // Rows are made in ascending order, and each stays until no later block reads it.
+    // Source rows are computed in ascending order, and each stays until no later block reads it.
     for (int64_t b = 1; b < block_count; ++b) blocks[b].last = std::max(blocks[b].last, blocks[b - 1].last);
     for (int64_t b = block_count - 1; b > 0; --b) {
       blocks[b - 1].first = std::min(blocks[b - 1].first, blocks[b].first);
     }
-    for (int64_t b = 0; b < block_count; ++b) held = std::max(held, blocks[b].last - blocks[b].first);
-    for (int64_t i = 0; i < phases * groups; ++i) wrap_ranges(held, targets[i]);
+    for (int64_t b = 0; b < block_count; ++b) buffer_rows = std::max(buffer_rows, blocks[b].last - blocks[b].first);
+    for (int64_t i = 0; i < phases * groups; ++i) wrap_ranges(buffer_rows, targets[i]);
   }
 
   template <class Use>
@@ -393,21 +393,21 @@ void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features,
   }
   const RowPlan plan(axes);
 
-  // partial[target phase][row held][column][feature]. A cache line more than a row's size keeps rows from competing for
-  // the same lines of the caches.
+  // partial[target phase][buffer row][column][feature]. Rows are padded by a cache line, so that they do not compete
+  // for the same lines of the caches.
   const int64_t most = whole_vectors(std::min(item_features, dim));
   const int64_t row_size = columns * most + 64 / int64_t(sizeof(double));
-  const Scratch<double> values(columns * most), partial(phases * plan.held * row_size);
-  const Scratch<bool> finite(phases * plan.held);
-  const bool gathers = plan.weighed > kMostScattered;
-  const Scratch<double> gathered(gathers ? plan.held * kSomUpdateFeatures : 0);
+  const Scratch<double> values(columns * most), partial(phases * plan.buffer_rows * row_size);
+  const Scratch<bool> finite(phases * plan.buffer_rows);
+  const bool gathers = plan.most_weights > kMostScattered;
+  const Scratch<double> gathered(gathers ? plan.buffer_rows * kSomUpdateFeatures : 0);
   double sums[kGroupsAtOnce * kAxisTargets * kSomUpdateFeatures];
 
   for (int64_t item = first_item; item < last_item; ++item) {
     const int64_t feature = item * item_features, n = std::min(item_features, dim - feature);
     const int64_t whole = whole_vectors(n);
-    // Columns of less than a vector lie close together in a row, so that the second pass can take several at once. The
-    // first pass stores whole vectors, of which the next column overwrites what is too much.
+    // Columns of less than a vector are packed, so that the second pass can take several at once. The first pass stores
+    // whole vectors, and the next column overwrites the excess.
     const int64_t pitch = n < kDoubles ? n : whole;
     const int64_t columns_at_once = n < kDoubles ? kSomUpdateFeatures / n : 1;
     int64_t made = plan.blocks[0].first;
@@ -418,16 +418,16 @@ void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features,
             pack_values(args.values + made * columns * dim + feature, dim, columns, n, whole, values.data);
         for (int64_t phase = 0; phase < phases; ++phase) {
           const AxisTargets* const groups = column_targets.data + (made % phases * phases + phase) * column_groups;
-          const int64_t slot = phase * plan.held + made % plan.held;
+          const int64_t slot = phase * plan.buffer_rows + made % plan.buffer_rows;
           finite[slot] = sum_groups(groups, column_groups, values.data, whole, finite_values, whole,
                                     partial.data + slot * row_size, pitch);
         }
       }
       for (int64_t phase = 0; phase < phases; ++phase) {
-        const double* const rows = partial.data + phase * plan.held * row_size;
+        const double* const rows = partial.data + phase * plan.buffer_rows * row_size;
         bool finite_rows = true;
         for (int64_t row = block.first; row < block.last; ++row) {
-          finite_rows = finite_rows && finite[phase * plan.held + row % plan.held];
+          finite_rows = finite_rows && finite[phase * plan.buffer_rows + row % plan.buffer_rows];
         }
         for (int64_t column = 0; column < columns; column += columns_at_once) {
           const int64_t column_count = std::min(columns_at_once, columns - column);
@@ -435,7 +435,7 @@ void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features,
           const double* window = rows + column * pitch;
           int64_t window_pitch = row_size;
           if (gathers) {
-            for (int64_t row = 0; row < plan.held; ++row) {
+            for (int64_t row = 0; row < plan.buffer_rows; ++row) {
               __builtin_memcpy(gathered.data + row * sums_pitch, window + row * row_size, sums_pitch * sizeof(double));
             }
             window = gathered.data;

@@ -100,15 +100,15 @@ __global__ void __launch_bounds__(kSumThreads, 2) weighted_sum_kernel(Pass pass)
     const auto rows = pass.rows_of(batch);
     double sum[kSumPerThread][kSumPerThread] = {};
     for (int64_t source0 = 0; source0 < pass.sources; source0 += kSumDepth) {
-      bool weighed = false;
+      bool any_weight = false;
       for (int e = threadIdx.x; e < kSumTile * kSumDepth; e += kSumThreads) {
         const int64_t target = target0 + e / kSumDepth, source = source0 + e % kSumDepth;
         const bool inside = target < rows.targets && source < pass.sources;
         const double weight = inside ? rows.weights[target * rows.weight_pitch + source] : 0;
         weights[e % kSumDepth][e / kSumDepth] = weight;
-        weighed = weighed || weight != 0;
+        any_weight = any_weight || weight != 0;
       }
-      if (!__syncthreads_or(weighed)) continue;  // and nobody reads what the next turn overwrites
+      if (!__syncthreads_or(any_weight)) continue;  // and nobody reads what the next turn overwrites
       for (int e = threadIdx.x; e < kSumTile * kSumDepth; e += kSumThreads) {
         const int64_t source = source0 + e / kSumTile, column = column0 + e % kSumTile;
         const bool inside = source < pass.sources && column < pass.width;

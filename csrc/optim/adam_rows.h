@@ -1,4 +1,4 @@
-// Adam on the rows of a table that a gradient touches. Launchers for both twins; no torch here.
+// Adam on the rows of a table that a gradient touches. Launchers for CPU and CUDA; no torch here.
 #pragma once
 #include <cstdint>
 
@@ -10,7 +10,7 @@ namespace somvae {
 //   exp_avg[r]    += (1 - beta1) (g - exp_avg[r])
 //   exp_avg_sq[r]  = beta2 exp_avg_sq[r] + (1 - beta2) g^2
 //   param[r]      -= lr / (1 - beta1^step) exp_avg[r] / (sqrt(exp_avg_sq[r] / (1 - beta2^step)) + eps)
-// All other rows rest. An index out of range touches nothing.
+// Other rows do not change. An index out of range touches nothing.
 template <class T>
 struct AdamRowsArgs {
   T* param;                // [rows, width] in, out
@@ -20,13 +20,13 @@ struct AdamRowsArgs {
   const int64_t* index;    // [members]
   const int64_t* order;    // [members] members by their row, ascending within one
   const int64_t* offsets;  // [groups + 1]: group t owns order[offsets[t]] .. order[offsets[t + 1] - 1], maybe none
-  const int64_t* step;     // one number, from 1; by address, for on a GPU nobody waits to read it
+  const int64_t* step;     // one number, from 1; by address, so that CUDA need not wait for it
   const double* lr_value;  // likewise, or null: lr
   double lr, beta1, beta2, eps;
   int64_t groups, rows, width;
 };
 
-// A row is cut into pieces, so that few long ones keep all threads busy.
+// Rows are cut into pieces, so that a few long rows keep all threads busy.
 constexpr int64_t kAdamPiece = 1024;
 
 inline int64_t adam_pieces(int64_t width) { return (width + kAdamPiece - 1) / kAdamPiece; }

@@ -2,7 +2,7 @@
 
 #include "cpu/vector.h"
 
-// The first lanes of a vector, `count` of them; zeros in the others.
+// Loads the first `count` lanes of a vector, and zeros into the others.
 template <class T, class Vector>
 SOMVAE_ALWAYS_INLINE void load_lanes(const T* from, int64_t count, Vector& to) {
   constexpr int lanes = Simd<Compute<T>>::lanes;
@@ -17,7 +17,7 @@ SOMVAE_ALWAYS_INLINE void store_lanes(const Vector& from, int64_t count, T* to) 
   for (int l = 0; l < (count < lanes ? count : lanes); ++l) to[l] = store<T>(from[l]);
 }
 
-// A vector, or at the end of a row the part of one: the same operations on every value wherever it stands.
+// Updates a vector of values, or part of one at the end of a row, by the same operations on every value.
 template <class G, class T>
 SOMVAE_ALWAYS_INLINE void adam_lanes(const AdamStep<Compute<T>>& step, const G* gradient, int64_t count, T* param,
                                      Compute<T>* exp_avg, Compute<T>* exp_avg_sq) {
@@ -26,8 +26,8 @@ SOMVAE_ALWAYS_INLINE void adam_lanes(const AdamStep<Compute<T>>& step, const G* 
   load_lanes(exp_avg, count, mean);
   load_lanes(exp_avg_sq, count, square);
   load_lanes(param, count, value);
-  mean += step.fresh * (g - mean);
-  square = step.kept_square * square + step.fresh_square * g * g;
+  mean += step.one_minus_beta1 * (g - mean);
+  square = step.beta2 * square + step.one_minus_beta2 * g * g;
   value -= step.rate * mean / (square_roots(square) * step.correction + step.eps);
   store_lanes(mean, count, exp_avg);
   store_lanes(square, count, exp_avg_sq);
@@ -48,7 +48,7 @@ void adam_piece(const AdamStep<Compute<T>>& step, const G* gradient, int64_t cou
 template <class T>
 void adam_rows(const AdamRowsArgs<T>& args, const AdamStep<Compute<T>>& step, int64_t first, int64_t last) {
   const int64_t pieces = adam_pieces(args.width);
-  Compute<T> sum[kAdamPiece];  // of a row's gradients, where it has several
+  Compute<T> sum[kAdamPiece];  // of the gradients of a row that occurs more than once
   for (int64_t i = first; i < last; ++i) {
     const int64_t group = i / pieces, begin = i % pieces * kAdamPiece;
     const int64_t* member = args.order + args.offsets[group];

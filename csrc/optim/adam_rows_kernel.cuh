@@ -29,8 +29,8 @@ __global__ void adam_rows_kernel(AdamRowsArgs<T> args, int64_t pieces) {
       for (int64_t n = begin + 1; n < end; ++n) gradient += load(args.grad[args.order[n] * args.width + j]);
       const int64_t at = row * args.width + j;
       C mean = args.exp_avg[at], square = args.exp_avg_sq[at];
-      mean += step.fresh * (gradient - mean);
-      square = step.kept_square * square + step.fresh_square * gradient * gradient;
+      mean += step.one_minus_beta1 * (gradient - mean);
+      square = step.beta2 * square + step.one_minus_beta2 * gradient * gradient;
       args.exp_avg[at] = mean;
       args.exp_avg_sq[at] = square;
       const C change = step.rate * mean / (square_root(square) * step.correction + step.eps);

@@ -1,4 +1,4 @@
-// What one step of Adam multiplies by: the same numbers for all values of a table, computed in double.
+// The factors of one step of Adam, which all values of a table share, computed in double.
 #pragma once
 #include <cmath>
 
@@ -8,11 +8,11 @@ namespace somvae {
 
 template <class C>
 struct AdamStep {
-  C fresh;         // 1 - beta1, the share of the gradient in its average
-  C kept_square;   // beta2
-  C fresh_square;  // 1 - beta2
-  C rate;          // lr / (1 - beta1^step)
-  C correction;    // 1 / sqrt(1 - beta2^step)
+  C one_minus_beta1;
+  C beta2;
+  C one_minus_beta2;
+  C rate;        // lr / (1 - beta1^step)
+  C correction;  // 1 / sqrt(1 - beta2^step)
   C eps;
 };
 

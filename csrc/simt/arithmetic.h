@@ -1,4 +1,4 @@
-// The functions that CUDA has built in: arithmetic, bit casts, atomics.
+// CUDA's built-in functions in host C++: arithmetic, bit casts, atomics.
 #pragma once
 #include <math.h>
 
@@ -12,7 +12,7 @@ template <class A, class B>
 constexpr std::common_type_t<A, B> min(A a, B b) {
   using C = std::common_type_t<A, B>;
   if constexpr (std::is_floating_point_v<C>) {
-    return std::fmin(static_cast<C>(a), static_cast<C>(b));  // a number rather than NaN, as CUDA's min
+    return std::fmin(static_cast<C>(a), static_cast<C>(b));  // prefers a number to NaN, as CUDA's min
   } else {
     return static_cast<C>(b) < static_cast<C>(a) ? static_cast<C>(b) : static_cast<C>(a);
   }
@@ -39,7 +39,7 @@ To bit_cast(From value) {
   return result;
 }
 
-// Replaces *address by update(*address) in one step; gives the old value. As in CUDA, orders nothing else.
+// Atomically replaces *address by update(*address) and returns the old value. As in CUDA, it orders nothing else.
 template <class T, class Update>
 T replace(T* address, Update update) {
   T expected;
@@ -63,7 +63,7 @@ inline double __longlong_as_double(long long bits) { return ::somvae::simt::bit_
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
-// Never fused: kernels are compiled for the twin without contraction.
+// Never fused: kernels are compiled for the emulation without contraction.
 inline double __dadd_rn(double a, double b) { return a + b; }
 inline double __dmul_rn(double a, double b) { return a * b; }
 

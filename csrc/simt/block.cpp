@@ -34,7 +34,7 @@ struct Thread {
   Fiber* fiber;
   State state;
 
-  // What it waits for, and what it will get.
+  // The collective that it waits for, and its result.
   Collective operation;
   CallSite site;
   unsigned mask;
@@ -42,11 +42,11 @@ struct Thread {
   uint64_t bits;
   uint64_t result;
 
-  // What it shows in exchanges: one may be written while the one before is still being read.
+  // Its operands in exchanges: two sets, since other lanes may still read the previous one.
   Operands operands[2];
   unsigned exchanges;
 
-  // Begun copies, a ring, and how many of them had been begun at the end of each of the latest groups.
+  // A ring of started copies, and how many had been started at the end of each of the latest groups.
   static constexpr unsigned kMaxCopies = 128, kMaxGroups = 8;
   AsyncCopy copies[kMaxCopies];
   unsigned begun, completed;
@@ -151,7 +151,7 @@ void resume(Thread& thread) {
   thread.fiber->resume();
 }
 
-// Leaves the current thread, which waits or has returned, for the next one that can run.
+// Switches from the current thread, which waits or has returned, to the next one that can run.
 void yield() {
   const size_t count = block->threads.size();
   const size_t self = current - block->threads.data();
@@ -188,7 +188,7 @@ void complete_block() {
   block->ordering.next();
 }
 
-// Ends the exchange among the lanes of mask if the last of them has come.
+// Completes the exchange among the lanes of mask if all of them have arrived.
 void complete_warp(Warp& warp, unsigned mask) {
   const unsigned lanes = mask & warp.alive;
   const Thread* first = nullptr;
@@ -217,7 +217,7 @@ void complete_warp(Warp& warp, unsigned mask) {
   warp.orderings[__builtin_ctz(mask)].next();
 }
 
-// The life of a fiber: one thread after another, of one block after another.
+// The main function of a fiber: runs one thread after another, of one block after another.
 void run_threads() {
   for (;;) {
     acquire(&launch_started);
@@ -233,7 +233,7 @@ void run_threads() {
     self.state = Thread::State::kReturned;
     --block->alive;
     self.warp->alive &= ~(1u << self.position.lane);
-    // Who waited only for this one may go on.
+    // Threads that waited only for this one may continue.
     if (block->alive > 0 && block->waiting == block->alive) complete_block();
     for (unsigned rest = self.warp->alive; rest != 0; rest &= rest - 1) {
       const Thread& other = self.warp->lanes[__builtin_ctz(rest)];
@@ -248,9 +248,9 @@ struct Memory {
   size_t bytes;
 };
 
-// The program's thread-local variables: the arrays that its kernels declare __shared__.
+// The thread-local variables of the program: the arrays that its kernels declare __shared__.
 Memory find_static_shared() {
-  Memory found = {nullptr, 0};
+  Memory memory = {nullptr, 0};
   dl_iterate_phdr(
       [](dl_phdr_info* object, size_t, void* result) {
         for (int i = 0; i < object->dlpi_phnum; ++i) {
@@ -258,14 +258,14 @@ Memory find_static_shared() {
           if (segment.p_type != PT_TLS) continue;
           *static_cast<Memory*>(result) = {static_cast<char*>(object->dlpi_tls_data), segment.p_memsz};
         }
-        return 1;  // the first object is the program; its libraries keep their own
+        return 1;  // the first object is the program; the others are libraries
       },
-      &found);
-  return found;
+      &memory);
+  return memory;
 }
 
-// Gives the block memory that no earlier block has touched: shared, and the tags of its orderings, lest one block's
-// barrier order its work before another's.
+// Gives the block fresh memory, both shared memory and the tags of its orderings, so that the barriers of one block do
+// not order its work before that of another.
 void renew_memory() {
   const UntrackedAllocation untracked;
   block->tags.reset(new char[Ordering::kTags * (1 + block->warps.size() * kWarpSize)]);
@@ -282,8 +282,8 @@ void renew_memory() {
   forget_accesses(static_shared.begin, static_shared.bytes);
 }
 
-// The threads of block number, at index, ready to run. The race detector takes all that a fiber does as ordered, so
-// that a block must not run on the fibers of the one before, whose barriers have told them everything.
+// Prepares the threads of block `number`, at `index`. To the race detector, everything on a fiber is ordered, so a
+// block must not run on the fibers of the previous one.
 void prepare(const uint3& index, size_t number, std::deque<Fiber>& fibers) {
   const dim3& size = block->launch->block;
   const unsigned count = static_cast<unsigned>(block->threads.size());
@@ -347,11 +347,11 @@ uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned 
   return self.result;
 }
 
-void exchange_operands(const Operands& own, CallSite site) {
+void exchange_operands(const Operands& operands, CallSite site) {
   Thread& self = *current;
   constexpr unsigned kAllLanes = 0xffffffffu;
   if (self.warp->alive != kAllLanes) fail("a lane has returned before an instruction of the whole warp");
-  self.operands[self.exchanges++ % 2] = own;
+  self.operands[self.exchanges++ % 2] = operands;
   meet_warp(Collective::kExchange, kAllLanes, 0, 0, site);
 }
 

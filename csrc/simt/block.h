@@ -1,9 +1,9 @@
-// One block of threads: who runs, who waits for whom, and the barriers and exchanges between them.
+// Runs the threads of a block: scheduling, barriers, and exchanges between threads.
 //
-// Threads run one at a time, each until it waits or returns, in ascending order; a kernel that is right gives the same
-// result in any order, and the race detector knows no order but the barriers'. What CUDA leaves undefined ends the
-// program with a sentence: a barrier that not all threads reach, threads that meet at different barriers, warps whose
-// lanes disagree about the mask or the operation.
+// Threads run one at a time, each until it waits or returns, in ascending order. A correct kernel gives the same result
+// in any order, and the race detector knows no order but that of the barriers. Behaviour that CUDA leaves undefined
+// ends the program with a message: a barrier that not all threads reach, threads that meet at different barriers, warps
+// whose lanes disagree about the mask or the operation.
 #pragma once
 #include <cstdint>
 
@@ -27,27 +27,27 @@ struct CallSite {
   int line;
 };
 
-// Waits for every thread of the block that has not returned; gives the number, conjunction or disjunction of their
+// Waits for every thread of the block that has not returned. Returns the count, conjunction or disjunction of their
 // predicates.
 int meet_block(Collective operation, int predicate, CallSite site);
 
-// Waits for every lane in mask that has not returned. A shuffle gives the bits that lane source passed (all ones where
+// Waits for every lane in mask that has not returned. A shuffle returns the bits that lane source passed (all ones if
 // that lane takes no part), a ballot the lanes that passed nonzero bits. Only kSyncwarp orders memory.
 uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned source, CallSite site);
 
-// What a lane shows the others in an exchange: the operands of an instruction that a whole warp executes together.
+// The operands of a lane in an instruction that a whole warp executes together.
 struct Operands {
   uint32_t words[8];
 };
 
 // Waits for all 32 lanes, none of which may have returned, each with its operands. Orders no memory. Until the lane's
-// next exchange, operands_of tells what another lane has shown.
-void exchange_operands(const Operands& own, CallSite site);
+// next exchange, operands_of returns the operands of another lane.
+void exchange_operands(const Operands& operands, CallSite site);
 Operands operands_of(unsigned lane);
 
-// Copies that a thread has begun and not waited for, in groups as cp.async has them. The launcher only keeps them:
+// Copies that a thread has started and not waited for, in groups like those of cp.async. The block only stores them:
 // cuda/async_copy.cuh reads the source at the start, and writes the destination when the wait returns them. A thread
-// that returns without having waited ends the program.
+// that returns without waiting ends the program.
 struct AsyncCopy {
   void* destination;
   unsigned char bytes[16];

@@ -64,7 +64,7 @@ Fiber::Fiber(void (*entry)()) : entry_(entry), stack_bytes_(kStackBytes) {
   context_.uc_link = nullptr;
   makecontext(&context_, &Fiber::enter, 0);
 #else
-  // As if enter had just been called from nowhere: six registers, its address, a return address of null.
+  // The stack as if `enter` had just been called: six registers, its address, a null return address.
   void** top = reinterpret_cast<void**>(stack_ + stack_bytes_ - 16);
   *--top = nullptr;
   *--top = reinterpret_cast<void*>(&Fiber::enter);
@@ -107,7 +107,7 @@ void Fiber::finish_switch() {
   const void* bottom;
   size_t bytes;
   __sanitizer_finish_switch_fiber(current->asan_fake_stack_, &bottom, &bytes);
-  previous->stack_ = static_cast<char*>(const_cast<void*>(bottom));  // how the caller's own stack becomes known
+  previous->stack_ = static_cast<char*>(const_cast<void*>(bottom));  // tells the bounds of the caller's stack
   previous->stack_bytes_ = bytes;
 #endif
 }

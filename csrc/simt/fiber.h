@@ -1,4 +1,4 @@
-// A flow of execution with a stack of its own, switched by hand.
+// A thread of execution with its own stack, switched explicitly.
 #pragma once
 #include <cstddef>
 
@@ -17,11 +17,11 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Makes this fiber stand for the stack that runs now. Its constructor must have been Fiber().
+  // Makes this fiber represent the running stack. It must have been constructed by Fiber().
   void adopt_caller();
 
-  // Leaves the current fiber for this one; returns when something resumes the current one. Orders nothing: what one
-  // fiber did before is not known to have happened before what the other does next.
+  // Switches from the current fiber to this one, and returns when the current one is resumed. Orders nothing: to the
+  // race detector, the work of one fiber before the switch does not happen before that of the other after it.
   void resume();
 
  private:

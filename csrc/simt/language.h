@@ -1,21 +1,21 @@
-// CUDA's words in host C++: qualifiers, built-in types and variables.
+// The CUDA language in host C++: qualifiers, built-in types and variables.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 
-// Kernels are internal to their file, as nvcc's are, so that a sanitizer may surround their arrays with red zones
-// (it cannot do so for what the linker merges).
+// Kernels are static, as under nvcc, so that the address sanitizer can surround their arrays with red zones, which it
+// cannot do for symbols that the linker merges.
 #define __global__ __attribute__((unused)) static
 #define __device__
 #define __host__
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
 
-// One array serves all blocks, because they run one after another. Thread-local variables are none's but the kernels',
-// so that the launcher can find and poison them before each block. The address sanitizer surrounds only other static
-// variables with red zones, and under it that counts for more.
+// One array serves all blocks, because they run one after another. The program has no other thread-local variables, so
+// that the launcher can find the arrays and poison them before each block. Under the address sanitizer they are plain
+// static variables instead, which it surrounds with red zones.
 #if defined(__SANITIZE_ADDRESS__)
 #define __shared__ static
 #else
@@ -32,7 +32,7 @@ struct dim3 {
       : x(checked(x)), y(checked(y)), z(checked(z)) {}
 
  private:
-  // CUDA cuts a 64-bit size to 32 bits without a word; here it is an error.
+  // CUDA silently truncates a 64-bit size to 32 bits; here it is an error.
   static constexpr unsigned checked(long long size) {
     if (size < 0 || size > 0xffffffffLL) throw std::runtime_error("simt: " + std::to_string(size) + " is no dim3 size");
     return static_cast<unsigned>(size);
@@ -60,7 +60,7 @@ inline constexpr int warpSize = 32;
 
 namespace somvae::simt {
 
-// What the running thread sees as its built-in variables.
+// The built-in variables of the running thread.
 struct Position {
   uint3 thread_index, block_index;
   dim3 block_size, grid_size;

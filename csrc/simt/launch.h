@@ -1,4 +1,4 @@
-// Launching: what <<<grid, block, bytes, stream>>> does.
+// Launches kernels, like <<<grid, block, bytes, stream>>>.
 #pragma once
 #include <set>
 #include <string>
@@ -11,19 +11,19 @@ namespace somvae::simt {
 // in the source, "(name<arguments>)".
 void run_kernel(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, Body body, const void* closure);
 
-// The device that launchers see. Tests change it. Few blocks by default, so that the loops with which a kernel covers
-// more work than its grid go round more than once.
+// The properties of the emulated device, which tests may change. Few blocks by default, so that grid-stride loops
+// iterate more than once.
 struct Device {
   int multiprocessors = 2;
   int capability = 80;               // 10 * major + minor
   int64_t shared_bytes = 164 << 10;  // of a multiprocessor
-  int64_t largest_grid = 3;          // blocks along x, where a launcher leaves the number to blocks_for
+  int64_t largest_grid = 3;          // blocks along x, for launchers that call blocks_for
 };
 Device& device();
 
 // The names, without template arguments, of the kernels that this program has launched so far.
 const std::set<std::string>& launched_kernels();
-// How many launches there have been.
+// The number of launches so far.
 int64_t launch_count();
 
 template <class Closure>

@@ -1,6 +1,6 @@
-// What the sanitizers must be told about fibers and about memory that starts a new life. Empty without them.
+// Tells the sanitizers about fibers and about reused memory. Empty without a sanitizer.
 //
-// The twin itself is built without instrumentation: it is the machine, not the program under test. CMake says with
+// The emulation itself is built without instrumentation: it is the machine, not the program under test. CMake says with
 // SOMVAE_SIMT_ASAN or SOMVAE_SIMT_TSAN which sanitizer watches the kernels.
 #pragma once
 #include <cstddef>
@@ -26,7 +26,7 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace somvae::simt {
 
-// All that happened before release(tag) happened before what follows a later acquire(tag).
+// Everything before release(tag) happens before everything after a later acquire(tag).
 inline void release([[maybe_unused]] void* tag) {
 #if defined(SOMVAE_SIMT_TSAN)
   __tsan_release(tag);
@@ -38,8 +38,8 @@ inline void acquire([[maybe_unused]] void* tag) {
 #endif
 }
 
-// Forgets who touched the static shared arrays: the next block's are new memory. The race detector offers this only
-// for the start of an object in a Java heap, so they are declared to be one.
+// Forgets accesses to the static shared arrays, which are new memory for the next block. The race detector offers this
+// only for new objects on a Java heap, so the arrays are declared to be one.
 inline void forget_accesses([[maybe_unused]] char* begin, [[maybe_unused]] size_t bytes) {
 #if defined(SOMVAE_SIMT_TSAN)
   if (bytes == 0) return;
@@ -52,7 +52,7 @@ inline void forget_accesses([[maybe_unused]] char* begin, [[maybe_unused]] size_
 #endif
 }
 
-// Between these, allocating and freeing counts as no access, so that it orders and races with nothing.
+// Between these calls, allocating and freeing is no access: it orders and races with nothing.
 struct UntrackedAllocation {
 #if defined(SOMVAE_SIMT_TSAN)
   UntrackedAllocation() { AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }

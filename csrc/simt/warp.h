@@ -1,4 +1,4 @@
-// What the lanes of a warp tell each other: shuffles and votes. None of them orders memory; only __syncwarp does.
+// Communication between the lanes of a warp: shuffles and votes. Only __syncwarp orders memory.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -17,7 +17,7 @@ T shuffle(unsigned mask, T value, unsigned source, CallSite site) {
   return value;
 }
 
-// The lanes of a shuffle come in segments of width, a power of two; values never cross from one to another.
+// The lanes of a shuffle form segments of `width`, a power of two. Values stay within a segment.
 inline unsigned segment_begin(int width) { return position->lane & ~(static_cast<unsigned>(width) - 1); }
 
 }  // namespace somvae::simt

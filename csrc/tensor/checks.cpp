@@ -24,7 +24,7 @@ std::string text(const V& value) {
   return stream.str();
 }
 
-// As Python spells it.
+// The name of a dtype in Python.
 std::string dtype_name(at::ScalarType type) { return std::string(c10::getDtypeNames(type).first); }
 
 }  // namespace
@@ -68,30 +68,31 @@ void ArgumentChecks::dtype(const char* name, const Tensor& tensor, at::ArrayRef<
 }
 
 void ArgumentChecks::shape(const char* name, const Tensor& tensor, const std::string& letters) {
-  const size_t known = sizes_.size();
+  const size_t known_count = sizes_.size();
   bool fits = tensor.dim() == static_cast<int64_t>(letters.size());
   for (size_t i = 0; fits && i < letters.size(); ++i) {
-    const c10::SymInt& came = tensor.sym_size(static_cast<int64_t>(i));
+    const c10::SymInt& actual = tensor.sym_size(static_cast<int64_t>(i));
     bool seen = false;
     for (const auto& [letter, expected] : sizes_) {
       if (letter == letters[i]) {
         seen = true;
-        fits = expected == came;
+        fits = expected == actual;
       }
     }
-    if (!seen) sizes_.emplace_back(letters[i], came);
+    if (!seen) sizes_.emplace_back(letters[i], actual);
   }
   if (fits) return;
-  std::string expected = "[", given;
+  std::string expected = "[", known_sizes;
   for (size_t i = 0; i < letters.size(); ++i) {
     expected += (i > 0 ? ", " : "") + std::string(1, letters[i]);
-    for (size_t j = 0; j < known; ++j) {
+    for (size_t j = 0; j < known_count; ++j) {
       if (sizes_[j].first == letters[i] && letters.find(letters[i]) == i) {
-        given += (given.empty() ? " with " : ", ") + std::string(1, letters[i]) + " = " + text(sizes_[j].second);
+        known_sizes +=
+            (known_sizes.empty() ? " with " : ", ") + std::string(1, letters[i]) + " = " + text(sizes_[j].second);
       }
     }
   }
-  fail(name, "have shape " + expected + "]" + given, text(tensor.sym_sizes()));
+  fail(name, "have shape " + expected + "]" + known_sizes, text(tensor.sym_sizes()));
 }
 
 const c10::SymInt& ArgumentChecks::size(char letter) const {

@@ -17,21 +17,21 @@ class ArgumentChecks {
  public:
   explicit ArgumentChecks(const char* op) : op_(op) {}
 
-  // A supported floating dtype; the first tensor checked sets dtype and device for the others.
+  // Requires a supported floating dtype. The first tensor checked sets dtype and device for the others.
   void floating(const char* name, const Tensor& tensor);
   void dtype(const char* name, const Tensor& tensor, at::ArrayRef<at::ScalarType> expected) const;
 
-  // One letter per dimension, such as "ND" for [N, D]. A letter seen before must have the same size again.
+  // Requires a shape with one letter per dimension, such as "ND" for [N, D]. Equal letters must have equal sizes.
   void shape(const char* name, const Tensor& tensor, const std::string& letters);
   const c10::SymInt& size(char letter) const;
   void set_size(char letter, c10::SymInt size);
 
-  // An int64 tensor on the device of the floating ones, with values in [0, size of a letter). The values are checked on
-  // the CPU only: elsewhere that would wait for the device, and the kernels guard themselves.
+  // Requires an int64 tensor on the device of the floating ones, with values in [0, size of a letter). Values are
+  // checked only on the CPU: elsewhere the check would wait for the device, and kernels check each index themselves.
   void index(const char* name, const Tensor& tensor, const std::string& letters, char values_below);
 
-  // Finite values of at most `limit` in magnitude, checked on the CPU only. NaN and infinities pass: an op hands them
-  // on. `because` ends the expectation, as in "hold values of at most 1 in magnitude, <because>".
+  // Requires finite values to be at most `limit` in magnitude, on the CPU only. NaN and infinities pass: ops propagate
+  // them. `because` ends the expectation, as in "hold values of at most 1 in magnitude, <because>".
   void magnitude(const char* name, const Tensor& tensor, double limit, const std::string& because) const;
 
   [[noreturn]] void fail(const char* name, const std::string& must, const std::string& got) const;
@@ -45,11 +45,12 @@ class ArgumentChecks {
   std::vector<std::pair<char, c10::SymInt>> sizes_;
 };
 
-// Values up to this have squared distances over `features` features, `rows` of which `type` can add up.
+// The largest magnitude of values for which `type` can hold the sum of `rows` squared distances over `features`
+// features.
 double largest_value_to_square(at::ScalarType type, int64_t features, int64_t rows = 1);
 
-// The largest magnitude of the finite values if it exceeds `limit`, else 0. On CUDA the answer would wait for the
-// device.
+// The largest magnitude of the finite values if it exceeds `limit`, else 0. For CPU tensors: on CUDA it would wait for
+// the device.
 double finite_beyond(const Tensor& values, double limit);
 
 }  // namespace somvae

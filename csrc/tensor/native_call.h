@@ -1,5 +1,5 @@
-// Calls a registered op through the dispatcher, so that torch.compile sees it and fake tensors reach its shape
-// function.
+// Handles for calling registered ops through the dispatcher, so that torch.compile traces them and fake tensors reach
+// their shape functions.
 #pragma once
 #include <ATen/core/dispatch/Dispatcher.h>
 

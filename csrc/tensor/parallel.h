@@ -14,8 +14,8 @@ constexpr double kStreamedPair = 0.25;  // a pair of features in a distance or s
 constexpr double kPackedFeature = 0.1;  // a feature of a code that is packed into a panel
 constexpr double kExponential = 5;
 
-// The least work that is worth a thread and, on several threads, a range.
-constexpr double kWorthAThread = 200e3, kWorthARange = 400e3;
+// The least work, in nanoseconds, that pays for a thread, and for a range where there are several threads.
+constexpr double kLeastThreadWork = 200e3, kLeastRangeWork = 400e3;
 
 // Calls `run(first, last)` for ranges that cover [0, items), on torch's CPU threads. `nanoseconds` is a rough estimate
 // of the time that an item takes. Little work stays on one thread: where other processes compete for the cores, waking
@@ -25,12 +25,12 @@ template <class Run>
 void parallel(int64_t items, double nanoseconds, const Run& run) {
   const double work = double(items) * nanoseconds;
   const int64_t most = at::in_parallel_region() ? 1 : std::min<int64_t>(at::get_num_threads(), items);
-  const int64_t threads = std::min<int64_t>(most, static_cast<int64_t>(work / kWorthAThread));
+  const int64_t threads = std::min<int64_t>(most, static_cast<int64_t>(work / kLeastThreadWork));
   if (threads <= 1) {
     if (items > 0) run(int64_t(0), items);
     return;
   }
-  const int64_t turns = std::clamp<int64_t>(static_cast<int64_t>(work / double(threads) / kWorthARange), 1, 4);
+  const int64_t turns = std::clamp<int64_t>(static_cast<int64_t>(work / double(threads) / kLeastRangeWork), 1, 4);
   const int64_t ranges = std::min(threads * turns, items);
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {

@@ -15,8 +15,8 @@ namespace somvae {
 
 namespace {
 
-// Counting sort in two passes over the rows. Each part of the rows has its own counts, so that threads share nothing;
-// a stable order is unique, so it does not depend on the parts.
+// Counting sort in two passes over the rows. Each part of the rows has its own counts, so that threads share nothing.
+// The sort is stable, so the order does not depend on the parts.
 RowGroups count_rows(const at::Tensor& index, int64_t nodes) {
   const at::Tensor flat = index.contiguous();
   const int64_t rows = flat.numel();

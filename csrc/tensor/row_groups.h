@@ -1,5 +1,5 @@
-// Rows grouped by the node they belong to: what turns every scatter into a sum per node in a fixed order, without
-// atomics.
+// Groups rows by the node that they belong to. Kernels then sum the rows of each node in a fixed order, instead of
+// scattering rows with atomics.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -12,7 +12,7 @@ struct RowGroups {
   at::Tensor offsets;  // int64 [nodes + 1]: node j owns order[offsets[j]] .. order[offsets[j + 1] - 1]
 };
 
-// Rows whose index is not in [0, nodes) are in no group. Does not wait for a CUDA device.
+// Leaves out rows whose index is not in [0, nodes). Does not wait for a CUDA device.
 RowGroups group_rows(const at::Tensor& index, int64_t nodes);
 
 }  // namespace somvae

@@ -46,7 +46,7 @@ TouchedRows touched_rows(const at::Tensor& index, int64_t nodes) {
   auto [sorted, order] = at::sort(index, /*stable=*/true, /*dim=*/0, /*descending=*/false);
   const at::Tensor place = at::arange(rows + 1, index.options());
   if (rows == 0) return {sorted, order, place};
-  // The group of each place in the order: how many values came before its own.
+  // The group of each place in the order: the number of distinct values before its own.
   const at::Tensor starts = sorted.slice(0, 1).ne(sorted.slice(0, 0, -1));
   const at::Tensor group = at::constant_pad_nd(starts.cumsum(0), {1, 0});
   const at::Tensor offsets = at::searchsorted(group, place);

@@ -2,8 +2,8 @@
 //
 //   sum_j |z - e_j|^2 = K |z - c|^2 - 2 (z - c) . sum_j (e_j - c) + sum_j |e_j - c|^2      for any center c
 //
-// With c amid the codes no digits are lost to an offset that data and codes share. It is the mean of at most
-// kCenterCodes evenly spaced codes, so that the codebook is passed over once.
+// A center amid the codes loses no digits to an offset that data and codes share. It is the mean of at most
+// kCenterCodes evenly spaced codes, so that the kernels read the codebook once.
 #pragma once
 #include <cstdint>
 
@@ -13,18 +13,18 @@
 namespace somvae {
 
 constexpr int64_t kCenterCodes = 1024;
-constexpr int64_t kMomentCodes = 1024;  // summed up at a time, by one thread of the CPU or one block
+constexpr int64_t kMomentCodes = 1024;  // summed at a time, by one CPU thread or one CUDA block
 
-// Chunks of the codebook are summed up on their own, then the chunks' sums in ascending order.
+// Each chunk of the codebook is summed separately, then the sums of the chunks in ascending order.
 SOMVAE_HOST_DEVICE inline int64_t moment_chunks(int64_t codes) { return (codes + kMomentCodes - 1) / kMomentCodes; }
 
-// The codes that the center is the mean of: 0, stride, 2 stride, ...
+// The center is the mean of codes 0, stride, 2 stride, ...
 SOMVAE_HOST_DEVICE inline int64_t center_stride(int64_t codes) { return (codes + kCenterCodes - 1) / kCenterCodes; }
 SOMVAE_HOST_DEVICE inline int64_t center_count(int64_t codes) {
   return codes == 0 ? 0 : (codes - 1) / center_stride(codes) + 1;
 }
 
-// As one array of 2 dim + 1 values.
+// The parts of an array of 2 dim + 1 values.
 struct CodebookMoments {
   const double* center;    // [dim]
   const double* residual;  // [dim]: sum_j (e_j - center)

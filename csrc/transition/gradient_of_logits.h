@@ -20,16 +20,16 @@
 
 namespace somvae {
 
-// How many rows a sparse gradient has: those that the batch touched, where their number is known; else as many as the
-// batch has, of which those of empty groups are zeros.
+// The number of rows of a sparse gradient: that of the touched rows if that is known, else that of the rows of the
+// batch. In the latter case the rows of empty groups are zeros.
 struct SparseRows {
   c10::SymInt count;
   bool distinct;
 
   explicit SparseRows(const Tensor& touched_offsets) {
-    const std::optional<int64_t> known = touched_row_count(touched_offsets);
-    distinct = known.has_value();
-    count = known ? c10::SymInt(*known) : touched_offsets.sym_numel() - 1;
+    const std::optional<int64_t> touched_count = touched_row_count(touched_offsets);
+    distinct = touched_count.has_value();
+    count = touched_count ? c10::SymInt(*touched_count) : touched_offsets.sym_numel() - 1;
   }
 
   Tensor gradient(const Tensor& touched_node, const Tensor& values, const Tensor& logits) const {
@@ -38,8 +38,8 @@ struct SparseRows {
   }
 };
 
-// For a kernel to fill: the whole table begins as zeros, of which the kernel overwrites the touched rows; of sparse
-// rows the CUDA kernels write all, the CPU's those of groups that are not empty.
+// Memory for a kernel to fill. In a whole table of zeros, the kernel overwrites the touched rows. Of sparse rows, the
+// CUDA kernels write all, and the CPU kernels those of groups that are not empty.
 inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touched_offsets,
                                        const std::optional<c10::SymInt>& sparse_rows) {
   if (!sparse_rows) return at::zeros_symint(logits.sym_sizes(), logits.options());
@@ -48,8 +48,7 @@ inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touch
   return values;
 }
 
-// That a backward pass is given the touched rows of its forward pass; their values on the CPU only, as those of
-// indices.
+// Requires the touched rows that the forward pass returned. As with indices, values are checked only on the CPU.
 inline void check_touched(ArgumentChecks& check, const Tensor& node, const Tensor& order, const Tensor& offsets,
                           const std::optional<c10::SymInt>& sparse_rows) {
   check.set_size('P', check.size('N') + 1);
@@ -76,7 +75,7 @@ inline void check_touched(ArgumentChecks& check, const Tensor& node, const Tenso
   }
 }
 
-// For the kernels. Empty groups are left out where their number is known; elsewhere they come last.
+// The touched rows as kernels read them, without empty groups if their number is known.
 inline TouchedGroups touched_groups(const Tensor& node, const Tensor& order, const Tensor& offsets,
                                     const std::optional<c10::SymInt>& sparse_rows) {
   const int64_t rows = sparse_rows ? sparse_rows->expect_int() : node.size(0);

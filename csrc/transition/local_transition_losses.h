@@ -1,5 +1,6 @@
 // Log-probability and expected squared distance under rows of a local transition table: logits for the nodes in a
-// window and one more, the remainder, which all nodes outside share. Launchers for both twins; no torch here.
+// window and one more, the remainder, which all nodes outside the window share. Launchers for CPU and CUDA; no torch
+// here.
 #pragma once
 #include <cstdint>
 
@@ -10,15 +11,15 @@
 
 namespace somvae {
 
-// What both passes read. With the window W of i = prev[n] and K - |W| nodes outside,
+// Inputs of both passes. With the window W of i = prev[n] and K - |W| nodes outside,
 //
 //   p_j = exp(logits[i, slot of j] - log_normalizer[n])                       for j in W
-//   q   = exp(logits[i, slots] - log_normalizer[n]) / (K - |W|)               for any j outside; 0 if there is none
+//   q   = exp(logits[i, slots] - log_normalizer[n]) / (K - |W|)               for any j outside; 0 if W has all nodes
 //
 // where log_normalizer[n] = logsumexp over the slots that are present and, if a node is outside, the remainder. It is
-// double for all T: at logits of 1e4 a float one would cost the probabilities three digits.
+// double for all T: with logits of 1e4, a float would cost the probabilities three digits.
 //
-// Samples with the same prev are a group, and share what is known of its row.
+// Samples with the same prev form a group, which shares the softmax of its row.
 template <class T>
 struct LocalTransition {
   const T* logits;        // [nodes, slots + 1]
@@ -84,16 +85,16 @@ void codebook_moments_join_cpu(const CodebookMomentsArgs<T>& args);
 template <class T>
 void local_transition_losses_cpu(const LocalTransitionLossesArgs<T>& args, int64_t first_group, int64_t last_group);
 
-// Where and how much the groups pull at codes, beyond what they do to all.
+// The codes that each group of samples pulls toward itself, and how much more than it pulls all codes.
 template <class T>
 struct WindowPull {
   int64_t* node;         // [groups, slots]: the node in each slot of each group's window, -1 if absent
   Compute<T>* weight;    // [groups, slots]: p - q there
-  const int64_t* order;  // [groups * slots]: places in the above sorted by node, ascending within a node
+  const int64_t* order;  // [groups * slots]: places in `node` sorted by node, ascending within a node
   const int64_t* begin;  // [nodes + 1]: those of node j are order[begin[j]] .. order[begin[j + 1] - 1]
 };
 
-// grad_logits and grad_z, and for grad_codebook, if that is wanted, group_sums (but the last) and node and weight.
+// Computes grad_logits and grad_z and, for grad_codebook if it is wanted, node, weight and all group_sums but the last.
 template <class T>
 void local_transition_losses_backward_groups_cpu(const LocalTransitionLossesBackwardArgs<T>& args,
                                                  const WindowPull<T>& pull, int64_t first_group, int64_t last_group);

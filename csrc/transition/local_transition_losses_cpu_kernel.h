@@ -43,7 +43,7 @@ inline double distance_to_all(const LocalTransition<T>& in, const double* z) {
   return double(in.nodes) * square - 2 * product + *moments.spread;
 }
 
-// The nodes in one row's window without the absent slots, and the logits that take part in its softmax.
+// The nodes in the window of one row, without absent slots, and the logits of its softmax.
 template <class T>
 struct WindowRow {
   using C = Compute<T>;
@@ -80,16 +80,16 @@ struct WindowRow {
     }
   }
 
-  // The place of a node among those that are present, or -1.
-  int64_t find(int64_t wanted) const {
+  // The place of node `target` among those that are present, or -1.
+  int64_t find(int64_t target) const {
     for (int64_t k = 0; k < present; ++k) {
-      if (node[k] == wanted) return k;
+      if (node[k] == target) return k;
     }
     return -1;
   }
 };
 
-// One sample's encoding.
+// The encoding of one sample, in double.
 struct Encoding {
   Scratch<double> value;
   int64_t dim;
@@ -197,8 +197,8 @@ void local_transition_losses(const LocalTransitionLossesArgs<T>& args, int64_t f
 
 // ---- backward
 
-// What the samples of a group add to the gradient of their row of logits, the gradients of their encodings, and their
-// sums; each where it is wanted.
+// Adds the samples of a group to the gradient of their row of logits, and computes the gradients of their encodings and
+// their sums: each of them only if it is wanted.
 template <class T>
 void backward_group(const LocalTransitionLossesBackwardArgs<T>& args, int64_t group, const WindowRow<T>& row,
                     const Encoding& z, double* grad_present, double* grad_remainder) {

@@ -1,5 +1,5 @@
-// CUDA local transitions. What a pass needs of the windows is computed anew: probabilities and distances of
-// [samples, slots] are never stored.
+// CUDA local transitions. Each pass recomputes probabilities and distances in the windows, instead of storing
+// [samples, slots].
 #pragma once
 #include "cuda/launch.cuh"
 #include "cuda/reduce.cuh"
@@ -11,7 +11,7 @@ namespace somvae {
 
 constexpr int kWarps = kRowThreads / 32;
 
-// A lane's share of |z - e|^2, in double: a warp has the features between its lanes.
+// A lane's share of |z - e|^2, in double: the lanes of a warp divide the features.
 template <class T>
 __device__ inline double distance_share(const LocalTransition<T>& in, int64_t sample, int64_t node) {
   double sum = 0;
@@ -22,7 +22,7 @@ __device__ inline double distance_share(const LocalTransition<T>& in, int64_t sa
   return sum;
 }
 
-// That of the sum of squared distances of a sample to all codes.
+// A lane's share of the sum of squared distances of a sample to all codes.
 template <class T>
 __device__ inline double distance_to_all_share(const LocalTransition<T>& in, int64_t sample) {
   const CodebookMoments moments(in.moments, in.dim);
@@ -39,7 +39,7 @@ __device__ inline const T* row_of_logits(const LocalTransition<T>& in, int64_t n
   return in.logits + node * (in.window.slots + 1);
 }
 
-// A block has one sample.
+// One block per sample.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel(LocalTransitionLossesArgs<T> args) {
   using C = Compute<T>;
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel
     }
     const T* row = row_of_logits(in, prev);
 
-    // Of the thread's slots: how many are present, where cur is, the largest logit and the sum of exp(logit - largest).
+    // Over the thread's slots: the number present, the slot of cur, the largest logit, the sum of exp(logit - largest).
     double present = 0, hit = -1, largest = -INFINITY, sum = 0;
     const auto take = [&](double logit) {
       if (logit > largest) {
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel
   }
 }
 
-// The row of gradients of one group, whose prev is in range, by one block.
+// Computes the gradient of one row of logits, for a group whose prev is in range, by one block.
 template <class T>
 __device__ inline void gradient_of_row(const LocalTransitionLossesBackwardArgs<T>& args, int64_t begin, int64_t end,
                                        int64_t prev, T* out, double* scratch) {
@@ -111,7 +111,7 @@ __device__ inline void gradient_of_row(const LocalTransitionLossesBackwardArgs<T
   const int64_t first = in.groups.order[begin];
   const double log_normalizer = args.log_normalizer[first], q = args.outside[first];
 
-  // Over samples: u, v times the expectation, and v times the sum of squared distances to all codes.
+  // Sums over samples: u, v times the expectation, and v times the sum of squared distances to all codes.
   double sum_log_prob = 0, sum_expectation = 0, far = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kRowThreads) {
     const int64_t sample = in.groups.order[i];
@@ -126,7 +126,8 @@ __device__ inline void gradient_of_row(const LocalTransitionLossesBackwardArgs<T
   sum_expectation = block_reduce<Sum, kRowThreads>(sum_expectation, scratch);
   far = block_reduce<Sum, kRowThreads>(far, scratch);
 
-  // Over slots: which are present, v times the squared distances to their codes, and u of the steps that lead there.
+  // Sums over slots: the number present, v times the squared distances to their codes, and u of the steps to their
+  // nodes.
   double present = 0, near = 0, hit = 0;
   for (int64_t slot = warp; slot < slots; slot += kWarps) {
     const int64_t node = window_node(in.window, prev, slot);
@@ -155,7 +156,7 @@ __device__ inline void gradient_of_row(const LocalTransitionLossesBackwardArgs<T
   }
 }
 
-// A block has one group.
+// One block per group.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads, 4)
     local_transition_losses_backward_logits_kernel(LocalTransitionLossesBackwardArgs<T> args) {
@@ -175,7 +176,7 @@ __global__ void __launch_bounds__(kRowThreads, 4)
   }
 }
 
-// A block has one sample and 128 features, a thread each, and passes over the window 128 slots at a time.
+// One block per sample and 128 features, one thread per feature. It passes over the window 128 slots at a time.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
     local_transition_losses_backward_z_kernel(LocalTransitionLossesBackwardArgs<T> args) {
@@ -210,7 +211,7 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
-// Element d of a group's sums, d = dim for that of 2 v: a thread each. Marks the group at its node.
+// One thread per element d of a group's sums; d = dim is the sum of 2 v. Also records the group of its node.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     local_transition_losses_backward_sums_kernel(LocalTransitionLossesBackwardArgs<T> args, int64_t* group_of) {
@@ -233,7 +234,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The sum of the groups' sums, weighed by the probability of a node outside.
+// Sums the groups' sums, weighted by the probability of a node outside the window.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     local_transition_losses_backward_total_kernel(LocalTransitionLossesBackwardArgs<T> args) {
@@ -254,10 +255,10 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-constexpr int kPullFeatures = 4;  // of a lane
+constexpr int kPullFeatures = 4;  // per lane
 
-// A warp has one code and 128 features, 4 per lane, and looks in the code's window, 32 slots at a time, for nodes that
-// the batch comes from: the window is symmetric.
+// One warp per code and 128 features, 4 per lane. It searches the code's window, 32 slots at a time, for nodes that are
+// the prev of a sample: windows are symmetric.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     local_transition_losses_backward_codebook_kernel(LocalTransitionLossesBackwardArgs<T> args,

@@ -1,5 +1,5 @@
-// The nodes near a node of a map, by a pattern that Grid.window (somvae_ext/grid.py) gives: no kernel knows what a
-// hexagon is.
+// The window of nodes near a node of a map, by the offsets of Grid.window (somvae_ext/grid.py), so that no kernel knows
+// what a hexagon is.
 #pragma once
 #include <cstdint>
 
@@ -10,13 +10,13 @@ namespace somvae {
 
 struct NodeWindow {
   const int64_t* offsets;  // [2, slots, 2]: row and column offset of each slot, for nodes in even and in odd rows
-  const int64_t* mirror;   // [slots]: the slot in which the node in a slot has this node in turn
+  const int64_t* mirror;   // [slots]: the slot that leads back from the node in a slot
   int64_t slots, rows, cols;
   bool periodic;
 };
 
-// The node in a slot of `node`'s window, or -1 where the slot is absent. Offsets are at most the size of the map; what
-// longer ones lead to counts as absent, so that nothing outside is ever read.
+// The node in a slot of the window of `node`, or -1 if the slot is absent. Offsets must not exceed the size of the map:
+// a slot with a longer one counts as absent, so that kernels never read out of bounds.
 SOMVAE_HOST_DEVICE inline int64_t window_node(const NodeWindow& window, int64_t node, int64_t slot) {
   int64_t row = node / window.cols, col = node % window.cols;
   const int64_t* offset = window.offsets + (row % 2 * window.slots + slot) * 2;

@@ -12,8 +12,8 @@ constexpr int kRowThreads = 128;  // of kernels with one block per row of logits
 __device__ inline float exponential(float x) { return expf(x); }
 __device__ inline double exponential(double x) { return exp(x); }
 
-// The logarithm of the sum over the threads of a block of sum * exp(largest), where a thread has seen a sum of
-// exp(logit - largest).
+// log of the sum over the threads of a block of sum * exp(largest), where sum is a thread's sum of exp(logit -
+// largest).
 __device__ inline double join_softmax(double largest, double sum, double* scratch) {
   const double block_largest = block_reduce<Maximum, kRowThreads>(largest, scratch);
   if (block_largest == double(-INFINITY)) return block_reduce<Sum, kRowThreads>(sum, scratch) + block_largest;
@@ -21,7 +21,7 @@ __device__ inline double join_softmax(double largest, double sum, double* scratc
   return block_largest + log(block_reduce<Sum, kRowThreads>(sum * scale, scratch));
 }
 
-// log sum_j exp(row[j]) in one pass with a running maximum and sum; finite for finite logits of any size, -inf if all
+// log sum_j exp(row[j]), in one pass with a running maximum and sum: finite for finite logits of any size, -inf if all
 // are -inf, NaN if one is NaN or +inf. All threads of the block call it and get the result; `scratch` holds a value per
 // warp.
 template <class T>
@@ -32,7 +32,7 @@ __device__ inline double log_sum_exp(const T* __restrict__ row, int64_t nodes, d
   for (int64_t j = threadIdx.x; j < nodes; j += kRowThreads) {
     const C logit = load(row[j]);
     if (logit > largest) {
-      if (largest != C(-INFINITY)) sum *= double(exponential(largest - logit));  // otherwise it is 0, or NaN to stay
+      if (largest != C(-INFINITY)) sum *= double(exponential(largest - logit));  // otherwise it is 0 or NaN
       largest = logit;
     }
     if (logit != C(-INFINITY)) sum += double(exponential(logit - largest));  // -inf adds 0, where -inf - -inf is NaN

@@ -11,8 +11,8 @@ SOMVAE_ALWAYS_INLINE void load_logits(const T* row, int64_t j, int64_t nodes, Co
   }
 }
 
-// sum_j exp(l_j) of a row of logits, and sums of it times something, as they come: relative to a shift, which follows
-// the largest logit at a distance, so that it seldom changes.
+// The running sum_j exp(l_j - shift) of a row of logits. The shift follows the largest logit with some slack, so that
+// it seldom changes.
 template <class C>
 struct RunningSoftmax {
   static constexpr C slack = 16;  // exponentials reach e^16
@@ -20,8 +20,8 @@ struct RunningSoftmax {
   C shift = -INFINITY;
   double sum[kLanes] = {};
 
-  // Takes 16 logits, which become exp(logit - shift). `rescale(factor)` is called before the shift changes: sums that
-  // others keep must be multiplied by `factor`.
+  // Adds 16 logits, and replaces them by exp(logit - shift). Calls `rescale(factor)` before the shift changes, so that
+  // the caller can multiply its own sums by `factor`.
   template <class Rescale>
   SOMVAE_ALWAYS_INLINE void add(C (&logit)[kLanes], Rescale rescale) {
     int above = 0;
@@ -48,7 +48,7 @@ struct RunningSoftmax {
   double log_normalizer() const { return double(shift) + std::log(total()); }
 };
 
-// log sum_j exp(row[j]), finite for finite logits of any size; -inf if all are -inf, NaN if one is NaN or +inf.
+// log sum_j exp(row[j]): finite for finite logits of any size; -inf if all are -inf, NaN if one is NaN or +inf.
 template <class T>
 inline double log_sum_exp(const T* row, int64_t nodes) {
   RunningSoftmax<Compute<T>> softmax;

@@ -1,4 +1,4 @@
-// The rows of a batch, grouped by the row of logits that they share (tensor/touched_rows.h), as kernels read them.
+// The rows of a batch grouped by the row of logits that they share (tensor/touched_rows.h), as kernels read them.
 #pragma once
 #include <cstdint>
 
@@ -8,12 +8,12 @@ namespace somvae {
 
 struct TouchedGroups {
   const int64_t* node;     // [count] legal rows of the table, ascending
-  const int64_t* order;    // [rows] rows of the batch, those of a group side by side
+  const int64_t* order;    // [rows] rows of the batch, those of a group adjacent
   const int64_t* offsets;  // [count + 1] group g owns order[offsets[g]] .. order[offsets[g + 1] - 1]
   int64_t count;           // of groups, of which the last may be empty
 
-  // Where group g's row of a gradient of the logits is: at its place among `count` rows, or in the whole table, which
-  // holds zeros before, so that groups without rows need not write theirs.
+  // The row of group g in the gradient of the logits: among `count` rows if it is sparse, else in the whole table,
+  // which starts as zeros, so that groups without rows need not write theirs.
   SOMVAE_HOST_DEVICE inline int64_t gradient_row(int64_t g, bool sparse) const { return sparse ? g : node[g]; }
 };
 

@@ -1,4 +1,4 @@
-// Log-probability of transitions under a row softmax of a table of logits. Launchers for both twins; no torch here.
+// Log-probability of transitions under a row softmax of a table of logits. Launchers for CPU and CUDA; no torch here.
 #pragma once
 #include <cstdint>
 

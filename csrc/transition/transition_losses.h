@@ -1,5 +1,5 @@
 // Log-probability of transitions, and expected squared distance to the codes under the same rows of logits. Launchers
-// for both twins; no torch here.
+// for CPU and CUDA; no torch here.
 #pragma once
 #include <cstdint>
 
@@ -11,8 +11,8 @@ namespace somvae {
 // With p_nj = exp(logits[prev[n], j] - log_normalizer[n]) and d_nj = |z_n - e_j|^2:
 //   log_prob[n] = log p_n,cur[n],  expectation[n] = sum_j p_nj d_nj
 // in one pass over the logits, with a running maximum and sum; rows that share their logits read them together. NaN
-// where prev is out of range, and in log_prob where cur is. The normalizer is double for all T: at logits of 1e4 a
-// float one would cost the probabilities three digits.
+// where prev is out of range, and in log_prob where cur is. The normalizer is double for all T: with logits of 1e4, a
+// float would cost the probabilities three digits.
 template <class T>
 struct TransitionLossesArgs {
   const T* logits;          // [nodes, nodes]
@@ -31,8 +31,8 @@ struct TransitionLossesArgs {
 //   d/d logits[i, j] = sum over prev[n] = i of gl_n ([j == cur[n]] - p_nj) + ge_n p_nj (d_nj - expectation[n])
 //   d/d z[n]         = 2 ge_n (z_n - sum_j p_nj e_j)
 //   d/d codebook[j]  = 2 sum_n ge_n p_nj (e_j - z_n)
-// The last two sum products with codes and rows from which the codes' mean was subtracted, so that an offset that all
-// share costs no digits. A row whose prev is out of range gives NaN in grad_z and in its row of a sparse gradient and
+// The last two subtract the mean of the codes from codes and rows before they sum products, so that a shared offset
+// costs no digits. A row whose prev is out of range gives NaN in grad_z and in its row of a sparse gradient and
 // is left out of the others; one whose cur is out of range makes its row of the gradient of the logits NaN.
 template <class T>
 struct TransitionLossesBackwardArgs {
@@ -57,8 +57,8 @@ struct TransitionLossesBackwardArgs {
 template <class T>
 void transition_losses_cpu(const TransitionLossesArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last);
 
-// The CPU's backward pass takes the codes in chunks, each of which sums its share of every group's mean code. The
-// number of chunks depends on sizes alone, and with it the order of these sums.
+// The CPU's backward pass processes the codes in chunks, each of which sums its share of the mean code of every group.
+// The number of chunks, and so the order of these sums, depends on the sizes alone.
 template <class C>
 struct TransitionBackwardWorkspace {
   double* center;  // [dim] mean of the codes

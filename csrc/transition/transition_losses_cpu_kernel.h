@@ -25,7 +25,7 @@ struct LoadedRows {
     });
   }
 
-  // distance[r][l] to code l of a panel. The codes that the last panel lacks are NaN: of them it is 0.
+  // Computes distance[r][l] to code l of a panel. For the missing codes of the last panel, which are NaN, it is 0.
   SOMVAE_ALWAYS_INLINE void distances(const C* panel, int64_t codes, C (&distance)[tile][kLanes]) const {
     PanelScores<C, tile> scores;
     for_each_depth(
@@ -39,7 +39,7 @@ struct LoadedRows {
   }
 };
 
-// The losses of a tile of rows that stand side by side in `order`. What a row gets is the same in every tile.
+// Computes the losses of a tile of rows that are adjacent in `order`. The result of a row does not depend on its tile.
 template <int tile, class T>
 void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packed, const int64_t* rows) {
   using C = Compute<T>;
@@ -70,7 +70,7 @@ void losses_of_tile(const TransitionLossesArgs<T>& args, const Compute<T>* packe
     z.distances(packed + node * args.dim, args.nodes - node, distance);
     for (int g = 0; g < count; ++g) {
       Group& group = groups[g];
-      // As many streams as rows are too many for the hardware's own prefetching: without this it takes twice as long.
+      // One stream per row is too much for the hardware prefetcher: without this the loop takes twice as long.
       __builtin_prefetch(group.logits + node + 4 * kLanes);
       C exponential[kLanes];
       load_logits(group.logits, node, args.nodes, exponential);
@@ -151,7 +151,7 @@ struct Probabilities {
   SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t j) const { return values[r * kRowPitch + j]; }
 };
 
-// A block of at most kDepth codes, beginning at `node0`, and what the batch has to do with them.
+// A block of at most kDepth codes, from `node0` on, with its part of the backward pass.
 template <class T>
 class CodeBlock {
   using C = Compute<T>;
@@ -189,7 +189,7 @@ class CodeBlock {
     for (int64_t i = 0; i < kDepth * workspace_.pitch; ++i) code_pull_[i] = 0;
   }
 
-  // Groups [first, last), at most kDepth, of which `mean` [pitch] of each receives this block's share.
+  // Processes groups [first, last), at most kDepth. Adds this block's share to the `mean` [pitch] of each.
   void visit(int64_t first, int64_t last, double* mean) {
     fill_probabilities(first, last);
     if (args_.grad_codebook) pull_codes(first, last);
@@ -220,7 +220,7 @@ class CodeBlock {
     return args_.log_normalizer[args_.groups.order[args_.groups.offsets[group]]];
   }
 
-  // p_gj of the block's codes; and the gradient of their logits, which the distances are for.
+  // Computes p_gj of the block's codes and, by the distances, the gradient of their logits.
   void fill_probabilities(int64_t first, int64_t last) {
     for (int64_t g = first; g < last; ++g) {
       const T* const logits = logits_of(g);
@@ -246,7 +246,7 @@ class CodeBlock {
     });
   }
 
-  // d loss / d logits of the block's codes, for one group after another, from its rows as they come.
+  // Computes d loss / d logits of the block's codes, one group after another, from rows in order.
   struct GradientOfLogits {
     const CodeBlock& block;
     const int64_t first_group;
@@ -286,7 +286,7 @@ class CodeBlock {
     }
   };
 
-  // code_weight += sum over groups of p_gj W_g, code_pull += that of p_gj V_g.
+  // Adds to code_weight the sum over groups of p_gj W_g, and to code_pull that of p_gj V_g.
   void pull_codes(int64_t first, int64_t last) {
     const int64_t groups = last - first;
     for (int64_t g = 0; g < groups; ++g) {

@@ -10,7 +10,7 @@ TransitionLossesPlan<T> plan_for(const TransitionLossesArgs<T>& args, Workspace&
   return {args, workspace.take<SoftmaxShare>(slices * args.rows), slices};
 }
 
-// Slices depend on sizes alone, and with them the order of sums. There are few enough that their means stay small.
+// The slices, and so the order of sums, depend on the sizes alone. They are few, so that their means stay small.
 template <class T>
 TransitionLossesBackwardPlan<T> plan_for(const TransitionLossesBackwardArgs<T>& args, Workspace& workspace) {
   constexpr int64_t elements = 1 << 22;

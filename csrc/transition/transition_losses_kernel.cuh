@@ -1,4 +1,4 @@
-// CUDA transition losses. The forward pass tiles places x codes, in slices of codes that are joined afterwards; the
+// CUDA transition losses. The forward pass tiles places x codes, in slices of codes that are joined afterwards. The
 // backward passes recompute probabilities and distances instead of storing [rows, nodes].
 #pragma once
 #include "cuda/distance_tile.cuh"
@@ -11,7 +11,8 @@ namespace somvae {
 
 constexpr int64_t kSliceCodes = 256;
 
-// What a slice of codes has of a place: sums of exp(logit - largest), and of that times the distance.
+// The share of a slice of codes in the softmax of a place: sums of exp(logit - largest), and of that times the
+// distance.
 struct SoftmaxShare {
   double largest, sum, weighted;
 };
@@ -23,7 +24,7 @@ struct TransitionLossesPlan {
   int64_t slices;
 };
 
-// A block has 64 places in `order` and a slice of codes.
+// One block per 64 places in `order` and slice of codes.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads) transition_losses_partial_kernel(TransitionLossesPlan<T> plan) {
   using C = Compute<T>;
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(kTileThreads) transition_losses_partial_kernel
           if (node >= end) continue;
           const C logit = load(args.logits[prev * args.nodes + node]);
           if (logit > largest[i]) {
-            // Before the first finite logit the sums are 0, or NaN to stay.
+            // Before the first finite logit the sums are 0, or NaN and stay so.
             const double scale = largest[i] == C(-INFINITY) ? 1 : double(exponential(largest[i] - logit));
             sum[i] *= scale;
             weighted[i] *= scale;
@@ -199,18 +200,18 @@ __device__ inline int64_t group_from(const TouchedGroups& groups, int64_t place)
   return low;
 }
 
-// A block has 64 codes, and those groups that begin in 64 places. Groups that begin after the last place are empty: of
-// a sparse gradient, the block that has such places of the list of groups writes their zeros.
+// One block per 64 codes and the groups that begin in 64 places. Groups that begin after the last place are empty:
+// their zeros in a sparse gradient are written by the block with the same places in the list of groups.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads)
     transition_losses_backward_logits_kernel(TransitionLossesBackwardPlan<T> plan) {
   using C = Compute<T>;
-  constexpr int shares = kTileThreads / kTile;  // threads of a code, which take turns at the groups
+  constexpr int shares = kTileThreads / kTile;  // threads per code, which take the groups in turn
   const TransitionLossesBackwardArgs<T>& args = plan.args;
   const TouchedGroups& groups = args.groups;
   __shared__ union {
     DistanceTile<C> operands;
-    C distances[kTile][kTile + 1];  // when the operands are done with
+    C distances[kTile][kTile + 1];  // after the last use of the operands
   } tile;
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
   const int code = threadIdx.x % kTile, share = threadIdx.x / kTile;
@@ -237,7 +238,7 @@ __global__ void __launch_bounds__(kTileThreads)
         for (int64_t place = from > place0 ? from : place0; place < tile_end; ++place) {
           gradient += double(args.grad_expectation[groups.order[place]]) * double(tile.distances[place - place0][code]);
         }
-        if (to > place0 + kTile) break;  // goes on in the next tile
+        if (to > place0 + kTile) break;  // the group continues in the next tile
         const int64_t prev = args.prev[groups.order[from]];
         const bool valid = in_range(prev, args.nodes);
         double went_there = 0;
@@ -267,12 +268,11 @@ __global__ void __launch_bounds__(kTileThreads)
   }
 }
 
-// Products of matrices below have 64 x 64 results per block, 4 x 4 of them in each thread, from so many terms at a
-// time.
+// The matrix products below have 64 x 64 results per block, 4 x 4 per thread, and add so many terms at a time.
 constexpr int kProductDepth = 32;
 static_assert(kSliceCodes % kProductDepth == 0);
 
-// Of a group and a code; 0 where the group takes no part.
+// The probability of a code in the row of a group; 0 if the group takes no part.
 template <class T>
 __device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T>& args, int64_t group, int64_t node) {
   if (group >= args.groups.count || node >= args.nodes || !takes_part(args, group)) return 0;
@@ -280,7 +280,7 @@ __device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T
   return probability(args.logits[args.prev[row] * args.nodes + node], args.log_normalizer[row]);
 }
 
-// A block has 64 groups, 64 features and a share of the codes. Two blocks fill a multiprocessor: for a third, ptxas
+// One block per 64 groups, 64 features and share of the codes. Two blocks fill a multiprocessor: with three, ptxas
 // spills.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads, 2)
@@ -339,7 +339,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   }
 }
 
-// A block has 64 codes and 64 features, and passes over the groups. Two blocks, as above.
+// One block per 64 codes and 64 features, which passes over the groups. Two blocks per multiprocessor, as above.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads, 2)
     transition_losses_backward_codebook_kernel(TransitionLossesBackwardPlan<T> plan) {

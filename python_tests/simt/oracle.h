@@ -168,7 +168,7 @@ struct Neighbors {
   std::vector<int64_t> table;
 };
 
-// rows x columns nodes. Rectangular: 4 slots; hexagonal: 6, odd rows shifted right by half a unit. On a periodic grid
+// rows x columns nodes. Rectangular: 4 slots; hexagonal: 6, odd rows shifted right by half a column. On a periodic grid
 // a neighbour that an earlier slot has already named counts once.
 inline Neighbors make_neighbors(int64_t rows, int64_t columns, bool hexagonal, bool periodic) {
   Neighbors neighbors;

@@ -10,7 +10,8 @@ using namespace somvae::test;
 namespace {
 
 // A grid and the pattern of its windows. Rectangular: rows and columns differ by at most the radius. Hexagonal, odd
-// rows shifted right by half a unit: at most the radius of steps away. Of a periodic grid at least as long as a window.
+// rows shifted right by half a column: at most the radius of steps away. Of a periodic grid at least as long as a
+// window.
 struct Windows {
   std::string name;
   int64_t rows, cols, slots;

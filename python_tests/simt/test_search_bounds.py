@@ -25,8 +25,8 @@ DEFECTS = {
     "the low halves of float32": ("tensor_core_operands_kernel.cuh", "lo |= uint32_t(", "lo |= 0 & uint32_t("),
     "the limit of the second best": (
         "tensor_core_search_kernel.cuh",
-        "limits.limit[row] = found.smallest[k - 1]",
-        "limits.limit[row] = found.smallest[0]",
+        "limits.limit[row] = best.smallest[k - 1]",
+        "limits.limit[row] = best.smallest[0]",
     ),
     "the limit of float32 scores": (
         "rescore_kernel.cuh",

@@ -67,8 +67,8 @@ void check(Report& report, Random& random, const std::vector<double>& weights, i
 
   auto out = counts.in_place ? codebook : poisoned<B>(targets * dim);
   const B* const codes = counts.in_place ? out.data() : codebook.data();
-  const double* const more_than = counts.in_place ? den.data() : nullptr;
-  kernel(total.data(), SomUpdateFinish<B>{codes, den.data(), out.data(), dim, width, counts.by_rate, kRate, more_than},
+  const double* const threshold = counts.in_place ? den.data() : nullptr;
+  kernel(total.data(), SomUpdateFinish<B>{codes, den.data(), out.data(), dim, width, counts.by_rate, kRate, threshold},
          dim);
   for (int64_t i = 0; i < targets * dim; ++i) {
     const Real n = den[i / dim * width + (width == 1 ? 0 : i % dim)], code = load(codebook[i]);

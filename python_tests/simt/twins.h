@@ -256,9 +256,9 @@ void run(const SomHeadBackwardArgs<T>& args) {
   if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_head_backward_z_cpu(args, a, b); });
   if (args.grad_codebook) {
     memset(args.grad_codebook, 0, args.nodes * args.dim * sizeof(T));
-    const std::vector<int64_t> moved = moved_nodes(args);
-    in_two_ranges(moved.size(),
-                  [&](int64_t a, int64_t b) { som_head_backward_codebook_cpu(args, moved.data(), a, b); });
+    const std::vector<int64_t> nodes = nodes_with_gradient(args);
+    in_two_ranges(nodes.size(),
+                  [&](int64_t a, int64_t b) { som_head_backward_codebook_cpu(args, nodes.data(), a, b); });
   }
 }
 template <class T, class B>

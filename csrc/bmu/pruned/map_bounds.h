@@ -1,7 +1,7 @@
-// The bounds of bmu/pruned/map_index.h, for a row against codes and for rows against boxes. Included once per
+// Evaluates the bounds of bmu/pruned/map_index.h, for a row against codes and for rows against boxes. Included once per
 // instruction level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
 
-// What a row's bounds are made of and compared with.
+// The parts of a row's lower bounds, and the limit that they are compared with.
 template <class C>
 struct RowState {
   C q_lo, q_hi, limit;
@@ -42,7 +42,8 @@ struct LaneRows {
     }
   }
 
-  // Bound (2): rows_near[b] has a bit for each row that must visit box b of a panel. Says which boxes any must visit.
+  // Bound (2): sets in rows_near[b] a bit for each row that must visit box b of a panel. Returns the boxes that some
+  // row must visit.
   unsigned near_boxes(const C* boxes, unsigned (&rows_near)[kPanelCodes]) const {
     constexpr int some = SIMD_BYTES == 64 ? 16 : 8;
     unsigned visited = 0;

@@ -1,4 +1,4 @@
-// Exact best-matching-unit search that leaves out most of a map. CPU only; no torch here.
+// Exact best-matching-unit search that skips most of a map. CPU only; no torch here.
 //
 // The codes of a map lie on a smooth sheet: neighbours on the grid are close to each other, and all of them are close
 // to a subspace of few dimensions. Let x = z - mean, y = e - mean, V an orthonormal basis of `rank` directions, p = V'x
@@ -6,15 +6,15 @@
 //
 //   |z - e|^2 = |p_x - p_y|^2 + |(x - V p_x) - (y - V p_y)|^2 >= |p_x - p_y|^2 + (q_x - q_y)^2,            (1)
 //
-// a bound that costs rank + 1 features and is close, because q_y is small. Codes come in tiles of 16 grid neighbours,
+// a bound that costs rank + 1 features and is tight, because q_y is small. Codes come in tiles of 16 grid neighbours,
 // tiles in groups of 16. The box (lo <= p_y <= hi in every direction) around the projections of a tile, or group, and
 // the smallest and largest q in it bound all of its codes at once:
 //
 //   |z - e|^2 >= (distance from p_x to the box)^2 + (distance from q_x to [q_lo, q_hi])^2.                 (2)
 //
-// A row visits the tiles that (2) leaves, looks there for codes that (1) leaves, and where there are any, the whole
-// tile is scored. Codes whose scores are within the limit of bmu/score_limit.h are the row's candidates, among which
-// the scores of bmu.h decide. Nothing can be lost, because every comparison allows for rounding:
+// A row visits the tiles that (2) does not rule out, and scores those tiles in which (1) leaves some code. Codes whose
+// scores are within the limit of bmu/score_limit.h are the row's candidates; the exact scores of bmu.h choose among
+// them. No winner is missed, because every comparison allows for rounding:
 //
 // * Scores. The true distance of a code that can win does not exceed the limit of the best score so far.
 // * Basis. V is not quite orthonormal: with n = |V'V - I|, the bounds are at most (1 + n + n^2) times the distance.
@@ -23,8 +23,8 @@
 // * Squares. If |p_x - p_y| came out as t and is wrong by d, then for a = 2^-11 the true square is at least
 //   (1 - a / 2) t^2 - 2 d^2 / a. The other half of a pays for the rounding of t^2.
 //
-// Rows with values that are not finite, or so large that squares may overflow, are scored exactly against all codes;
-// codebooks with such values are not indexed.
+// Rows with values that are not finite, or so large that squares may overflow, are scored exactly against all codes.
+// Codebooks with such values are not indexed.
 #pragma once
 #include <cstdint>
 
@@ -56,7 +56,7 @@ struct MapIndex {
   int64_t codes, dim, rank, tile_count;
 };
 
-// What a search did, in multiply-adds.
+// The work of a search, in multiply-adds.
 struct SearchWork {
   int64_t projected = 0, screened = 0, scored = 0;
 };
@@ -64,17 +64,17 @@ struct SearchWork {
 template <class T>
 struct PrunedSearchArgs {
   MapIndex<Compute<T>> map;
-  const T* codebook;     // [codes, dim] what the map was made of
+  const T* codebook;     // [codes, dim] from which the map was built
   const T* z;            // [rows, dim]
   const int64_t* hint;   // [rows] codes that are likely to be near, in [0, codes); or null
   Compute<T>* distance;  // [rows, k] out
   int64_t* index;        // [rows, k] out
   int64_t rows;
   int k;
-  int threads;  // that search at the same time: they share the memory
+  int threads;  // that search at the same time and share a bounded amount of scratch memory
 };
 
-// Rows [first, last): what bmu_cpu finds over all panels, bit for bit, whatever the range.
+// Searches rows [first, last). Finds the same bits as bmu_cpu over all panels, whatever the range.
 template <class T>
 SearchWork pruned_search_cpu(const PrunedSearchArgs<T>& args, int64_t first, int64_t last);
 

@@ -1,9 +1,9 @@
-// Rows in the projection of a map index, with bounds on their rounding (see bmu/pruned/map_index.h). Included once per
-// instruction level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
+// Projects rows onto the basis of a map index, with bounds on the rounding (see bmu/pruned/map_index.h). Included once
+// per instruction level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
 
 constexpr double kSlack = 0x1p-11;  // a of bound (1)
 
-// What the bounds of a code that can win a row do not exceed.
+// The limit for lower bounds: those of a code that can win a row do not exceed it.
 template <class C>
 struct BoundLimit {
   double basis;
@@ -11,14 +11,14 @@ struct BoundLimit {
   explicit BoundLimit(const MapIndex<C>& map)
       : basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
 
-  // score_limit: that of bmu/score_limit.h. error: of the row's bounds.
+  // score_limit is that of bmu/score_limit.h, error that of the row's bounds.
   C operator()(C score_limit, double error) const {
-    const double ours = double(score_limit) * basis + 2 * error * error / kSlack;
-    return static_cast<C>(ours * (1 + 4 * kRoundoff<C>));
+    const double bound = double(score_limit) * basis + 2 * error * error / kSlack;
+    return static_cast<C>(bound * (1 + 4 * kRoundoff<C>));
   }
 };
 
-// What bounds need to know of a row besides its projection.
+// The parts of a row's bounds besides its projection.
 template <class C>
 struct RowBounds {
   C q_lo, q_hi;
@@ -30,7 +30,7 @@ RowBounds<C> row_bounds(const MapIndex<C>& map, double squared_norm, const C* p)
   constexpr double u = kRoundoff<C>, exact = 0x1p-52;
   double squared_projection = 0;
   for (int64_t j = 0; j < map.rank; ++j) squared_projection += double(p[j]) * double(p[j]);
-  // Sums of at most kDepth terms, then of their sums, of differences that are rounded themselves.
+  // Rounded differences are summed in blocks of at most kDepth terms, and the sums of the blocks are summed.
   const double terms = double(std::min(map.dim, kDepth) + map.dim / kDepth + 2);
   const double error =
       rounding(terms, u) * std::sqrt(double(map.rank)) * (1 + map.basis_error) * std::sqrt(squared_norm) * (1 + exact);
@@ -44,7 +44,7 @@ RowBounds<C> row_bounds(const MapIndex<C>& map, double squared_norm, const C* p)
           static_cast<C>(std::sqrt(std::max(0.0, q + uncertain)) * (1 + 2 * u)), error + map.code_error};
 }
 
-// p and bounds of `tile` rows; returns through `squared_norm` their |x|^2.
+// Computes p and |x|^2 of `tile` rows.
 template <int tile, class T>
 void project_rows(const MapIndex<Compute<T>>& map, const T* z, Compute<T>* p, double* squared_norm) {
   using C = Compute<T>;

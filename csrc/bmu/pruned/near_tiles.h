@@ -1,7 +1,7 @@
-// A tile to begin a row's search with. Included once per instruction level by
+// Finds a tile near a row, where its search begins. Included once per instruction level by
 // pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
 
-// Squared distances of one row to the codes of several panels, so many that enough sums are under way.
+// Squared distances of one row to the codes of several panels: enough independent sums to hide latency.
 template <class C>
 constexpr int kPanelsAtOnce = kPanelVectors<C> < 8 ? 8 / kPanelVectors<C> : 1;
 
@@ -56,8 +56,8 @@ struct NearestCenters {
   }
 };
 
-// A tile near each of some rows: the one with the nearest center. In maps of many groups, only in the groups whose own
-// centers are nearest, one group per lane.
+// Finds for each of some rows the tile with the nearest center. In a map of many groups it looks only into the groups
+// whose own centers are nearest, one group per lane.
 template <int rows, class C>
 void near_tiles(const MapIndex<C>& map, const C* p, int32_t* start, SearchWork& work) {
   constexpr int lanes = Simd<C>::lanes, some = kPanelsAtOnce<C>;

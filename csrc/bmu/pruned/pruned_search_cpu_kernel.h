@@ -2,13 +2,13 @@
 // pruned_search_cpu.cpp.
 //
 // A thread takes its rows through these steps:
-//   1. project them, and find for each a tile to begin with: its hint's, or the one whose centre is nearest;
-//   2. sort them by that tile, so that rows close to each other on the map come together, and take them by the batch;
+//   1. project them, and find each row's first tile: that of its hint, or the one whose center is nearest;
+//   2. sort them by first tile, which brings together rows that are close on the map, and process them in batches;
 //   3. score the first tile, which gives every row an upper bound of its best distance;
-//   4. list for every tile the rows that its box leaves, group after group;
-//   5. tile by tile, score the rows that also its codes' bounds leave. They share the tile's way into the cache, and
-//      their upper bounds sink as they go;
-//   6. decide among each row's candidates by exact scores.
+//   4. list for every tile the rows that its box does not rule out, group after group;
+//   5. tile by tile, score the listed rows that the bounds of its codes do not rule out either. They share the tile in
+//      the cache, and their upper bounds fall as they go;
+//   6. choose among each row's candidates by exact scores.
 
 #include "cpu/vector.h"
 
@@ -23,7 +23,7 @@
 #include "bmu/pruned/map_bounds.h"
 #include "bmu/pruned/near_tiles.h"
 
-// Rows whose best codes are looked for together.
+// Rows that are searched together.
 template <class T, int k>
 class Batch {
   using C = Compute<T>;
@@ -54,7 +54,7 @@ class Batch {
 
   int64_t most_rows() const { return most_rows_; }
 
-  // rows[i] is a row's number among those at p, bounds and start; start, its first tile, must ascend with i.
+  // rows[i] is a row's number in p, bounds and start. start, its first tile, must ascend with i.
   void search(int64_t first_row, const int32_t* rows, int64_t count, const int32_t* start, const C* p,
               const RowBounds<C>* bounds) {
     begin(first_row, rows, count);
@@ -79,7 +79,8 @@ class Batch {
     finish();
   }
 
-  // The same for rows that cannot be pruned: infinite or huge ones against all codes, those with a NaN against none.
+  // The same for rows that cannot be pruned: infinite or huge rows are scored against all codes, those with a NaN
+  // against none.
   void search_all(int64_t first_row, const int32_t* rows, int64_t count, const double* squared_norm) {
     begin(first_row, rows, count);
     for (int64_t i = 0; i < count; ++i) {
@@ -134,7 +135,7 @@ class Batch {
     for (; rows != 0; rows &= rows - 1) {
       const int64_t row = i + __builtin_ctz(rows);
       list[count] = static_cast<int16_t>(row);
-      count += state_[row].start != tile;  // which is scored
+      count += state_[row].start != tile;  // the first tile is scored already
     }
     if (was_empty && count != 0) visited_[visited_count_++] = static_cast<int32_t>(tile);
   }
@@ -276,7 +277,7 @@ void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t f
 
 template <class T, int k>
 SearchWork search_map(const PrunedSearchArgs<T>& args, int64_t first, int64_t last) {
-  // Bounds the memory of the projections, and still brings many rows together that are close on the map.
+  // Small enough to bound the memory of the projections, large enough to bring together rows that are close on the map.
   const int64_t chunk = std::max<int64_t>(4096, (int64_t(1) << 16) / args.threads);
   SearchWork work;
   Batch<T, k> batch(args, work);

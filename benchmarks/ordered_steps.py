@@ -21,7 +21,7 @@ from record import Record
 from timing import checked_device, cpu_threads
 
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.optim import adam_and_rows
+from somvae_ext.optim import build_adam_optimizers
 
 SIDES = (8, 16, 32, 64, 128)
 BATCH = 256
@@ -38,7 +38,7 @@ class Contestant:
         self.ordered = name != GRADIENT
         if name == NARROW:
             self.model.quantizer.num_updates.fill_(10**9)
-        self.optimizers = adam_and_rows(self.model.parameter_groups(1e-3))
+        self.optimizers = build_adam_optimizers(self.model.parameter_groups(1e-3))
         self.device = device
 
     def now(self) -> float:

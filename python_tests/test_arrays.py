@@ -19,12 +19,12 @@ from hypothesis.extra import numpy as arrays
 from somvae_ext.arrays import (
     as_array,
     as_booleans,
+    as_common_floats,
     as_floats,
+    as_indices,
     as_integers,
+    as_label_numbers,
     as_labels,
-    as_nodes,
-    common_floats,
-    label_codes,
 )
 
 
@@ -89,12 +89,12 @@ def test_floats_are_shared_and_not_copied_whether_or_not_they_may_be_written_to(
     ids=repr,
 )
 def test_the_common_dtype_holds_all(x: Any, codebook: Any, dtype: torch.dtype) -> None:
-    assert [values.dtype for values in common_floats("f", x=x, codebook=codebook)] == [dtype, dtype]
-    assert [values.dtype for values in common_floats("f", x=codebook, codebook=x)] == [dtype, dtype]
+    assert [values.dtype for values in as_common_floats("f", x=x, codebook=codebook)] == [dtype, dtype]
+    assert [values.dtype for values in as_common_floats("f", x=codebook, codebook=x)] == [dtype, dtype]
 
 
 def test_arrays_go_to_the_device_of_the_tensors(device: torch.device) -> None:
-    both = common_floats("f", x=np.ones(2), codebook=torch.ones(2, device=device))
+    both = as_common_floats("f", x=np.ones(2), codebook=torch.ones(2, device=device))
     assert {values.device.type for values in both} == {device.type}
     assert as_integers("f", "index", torch.tensor([True], device=device)).device.type == device.type
     assert as_array("f", "x", torch.ones(2, device=device)).tolist() == [1, 1]
@@ -103,7 +103,7 @@ def test_arrays_go_to_the_device_of_the_tensors(device: torch.device) -> None:
 @given(arrays.arrays(arrays.integer_dtypes() | arrays.unsigned_integer_dtypes(), st.integers(0, 6)))
 def test_integers_keep_their_values_and_labels_their_classes(values: Any) -> None:
     assert as_labels("f", "label", values).tolist() == values.tolist()
-    codes = label_codes("f", "label", values)
+    codes = as_label_numbers("f", "label", values)
     assert codes.dtype == torch.int64
     same = values[:, None] == values
     assert ((codes[:, None] == codes).numpy() == same).all()
@@ -137,8 +137,8 @@ def test_a_list_that_mixes_strings_with_others_is_not_all_strings() -> None:
             lambda: as_integers("f", "x", torch.tensor([2**63 + 5], dtype=torch.uint64)),
             f"f: x must be integers that int64 holds, got {2**63 + 5}$",
         ),
-        (lambda: as_nodes("f", "x", [0, 4], 4), "f: x must hold values from 0 to 3, got 4$"),
-        (lambda: as_nodes("f", "x", [0, -1], 4), "f: x must hold values from 0 to 3, got -1$"),
+        (lambda: as_indices("f", "x", [0, 4], 4), "f: x must hold values from 0 to 3, got 4$"),
+        (lambda: as_indices("f", "x", [0, -1], 4), "f: x must hold values from 0 to 3, got -1$"),
         (lambda: as_labels("f", "x", [b"a"]), r"f: x must be integers, booleans or strings, got \|S1$"),
         (lambda: as_floats("f", "x", [["a"]]), "f: x must hold real numbers, got strings$"),
         (lambda: as_floats("f", "x", [object()]), "f: x must hold real numbers, got objects: "),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.config_checks import Bounds, check_fields, check_integer, check_number
 from somvae_ext.estimators import SOM as SOMEstimator
-from somvae_ext.evaluation import NodeUsage, acc, trustworthiness
+from somvae_ext.evaluation import NodeUsage, clustering_accuracy, trustworthiness
 from somvae_ext.grid import Grid
 from somvae_ext.models import MODELS, VAE, SOMVAEConfig, VAEConfig
 from somvae_ext.nn import SOM, SOMQuantizer, TransitionModel, VectorQuantizer
@@ -230,7 +230,10 @@ def test_all_choices_are_taken() -> None:
 # Makes one object with an argument of each name.
 ARGUMENTS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "NodeUsage: num_nodes": ("integer", NodeUsage),
-    "acc: num_clusters": ("integer", lambda value: acc([0, 1], [0, 1], num_clusters=value)),
+    "clustering_accuracy: num_clusters": (
+        "integer",
+        lambda value: clustering_accuracy([0, 1], [0, 1], num_clusters=value),
+    ),
     "trustworthiness: num_neighbors": (
         "integer",
         lambda value: trustworthiness(np.eye(9), np.arange(9), Grid(3, 3), num_neighbors=value),
@@ -261,7 +264,7 @@ def test_an_argument_of_another_type_is_refused_by_its_name(argument: str, wrong
 @pytest.mark.parametrize("argument", [name for name, (what, _) in ARGUMENTS.items() if what == "integer"])
 @pytest.mark.parametrize("wrong", [2.5, 2.0, np.float64(2.0), None], ids=repr)
 def test_an_argument_that_is_an_integer_takes_no_float(argument: str, wrong: object) -> None:
-    if wrong is None and argument == "acc: num_clusters":
+    if wrong is None and argument == "clustering_accuracy: num_clusters":
         return  # the default
     with pytest.raises(ValueError, match=rf"^{argument} must .*, got {re.escape(repr(wrong))}$"):
         ARGUMENTS[argument][1](wrong)

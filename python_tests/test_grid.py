@@ -132,9 +132,9 @@ def check_eight_neighbors(grid: Grid) -> None:
     assert grid.degree(connectivity=8).tolist() == near.sum(axis=1).tolist()
     nodes = torch.arange(grid.num_nodes)
     pairs = torch.cartesian_prod(nodes, nodes)
-    adjacent = grid.adjacent(pairs[:, 0], pairs[:, 1], connectivity=8)
+    adjacent = grid.are_neighbors(pairs[:, 0], pairs[:, 1], connectivity=8)
     np.testing.assert_array_equal(adjacent.view(grid.num_nodes, -1), near)
-    default = grid.adjacent(pairs[:, 0], pairs[:, 1]).view(grid.num_nodes, -1)
+    default = grid.are_neighbors(pairs[:, 0], pairs[:, 1]).view(grid.num_nodes, -1)
     np.testing.assert_array_equal(default, (apart > 0) & (apart < 1 + 1e-9))
 
 
@@ -347,7 +347,7 @@ def test_errors_name_argument_expectation_and_what_came(arguments: dict[str, obj
         "evaluation.clustering",
         "evaluation.map_quality",
         "evaluation.node_usage",
-        "evaluation.u_matrix",
+        "evaluation._u_matrix",
         "grid",
         "ops._bmu",
         "ops._neighborhood",

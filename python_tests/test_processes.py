@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from somvae_ext.processes import OtherProcessFailed, Processes, is_lost_connection, launched, local_device
+from somvae_ext.processes import OtherProcessFailed, Processes, is_lost_connection, local_device, torchrun_processes
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 SUMS = ["of one piece", "of a number", "of nothing", "of many pieces", "of whole pieces", "of strided rows"]
@@ -147,11 +147,11 @@ def test_the_order_of_a_sum_is_that_of_the_ranks(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_process_alone_has_what_it_gives() -> None:
-    alone, x = Processes.alone(), torch.ones(2)
+    alone, x = Processes.single(), torch.ones(2)
     assert alone.sum(x)[0] is x
-    assert alone.gather("a") == ["a"]
-    assert alone.broadcast("a") == alone.from_first(lambda: "a") == "a"
-    alone.agree("anything", 1)
+    assert alone.gather_objects("a") == ["a"]
+    assert alone.broadcast_object("a") == alone.call_on_first(lambda: "a") == "a"
+    alone.check_same("anything", 1)
     alone.raise_if_any_failed(None)
     with pytest.raises(OSError, match="full"):
         alone.raise_if_any_failed(OSError("full"))
@@ -181,10 +181,10 @@ def test_too_few_gpus_are_torchruns_affair(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"^torchrun: device 'cuda' needs a GPU for each process"):
-        launched("cuda")
+        torchrun_processes("cuda")
 
 
 def test_a_process_of_its_own_joins_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ValueError, match="Program: distributed must not be True in a process of its own"):
-        Processes.joined("cpu", owner="Program")
+        Processes.join_group("cpu", owner="Program")

@@ -109,7 +109,7 @@ def test_nothing_is_shown_on_a_terminal_if_it_is_refused(program: str, shown: ob
 
 
 def test_a_resumed_training_counts_from_the_epochs_that_were_done(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(5, shown=True, done=3) as progress:
+    with Progress(5, show=True, done=3) as progress:
         progress.after_epoch({"error": 0.25, "usage": "50%"})
         progress.after_epoch({"error": 1 / 3})
     first, second = capsys.readouterr().err.splitlines()
@@ -133,7 +133,7 @@ class Stream:
 def test_a_stream_that_does_not_know_whether_it_is_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream()
     monkeypatch.setattr("sys.stderr", stream)
-    with Progress(1, shown=True) as progress:
+    with Progress(1, show=True) as progress:
         progress.after_epoch({"error": 0.25})
     assert stream.written.startswith("epoch 1/1: error 0.25, ")
 
@@ -164,7 +164,7 @@ def test_a_training_goes_on_when_nobody_can_see_it(
     stream: Callable[[], io.TextIOBase], batches: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", stream())
-    with Progress(2, shown=True, batches=batches) as progress:
+    with Progress(2, show=True, batches=batches) as progress:
         for _ in range(2):
             progress.start_epoch()
             progress.after_batch({"error": 0.5})
@@ -175,7 +175,7 @@ def test_a_training_goes_on_when_nobody_can_see_it(
 def test_a_bar_ends_when_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> None:
     master, terminal = pty.openpty()
     monkeypatch.setattr("sys.stderr", io.TextIOWrapper(os.fdopen(terminal, "wb", buffering=0), write_through=True))
-    with Progress(2, shown=True) as progress:
+    with Progress(2, show=True) as progress:
         progress.after_epoch({"error": 0.25})
         os.close(master)
         progress.after_epoch({"error": 0.125})

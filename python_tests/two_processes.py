@@ -58,22 +58,22 @@ def raising() -> str:
 
 
 def block_that_fails_in_the_second(processes: Processes) -> None:
-    with processes.failing_together():
+    with processes.fail_together():
         if RANK == 1:
             raising()
 
 
 def messages(processes: Processes) -> dict[str, str]:
     acts: dict[str, Callable[[], object]] = {
-        "agree": lambda: processes.agree("the number of features", 3),
-        "disagree": lambda: processes.agree("the number of features", 3 + RANK),
-        "agree on bits": lambda: processes.agree_on_bits("the codes", [torch.zeros(3), torch.tensor(1).bfloat16()]),
-        "another bit": lambda: processes.agree_on_bits("the codes", [torch.zeros(3) * (-1.0) ** RANK]),
+        "agree": lambda: processes.check_same("the number of features", 3),
+        "disagree": lambda: processes.check_same("the number of features", 3 + RANK),
+        "agree on bits": lambda: processes.check_same_bits("the codes", [torch.zeros(3), torch.tensor(1).bfloat16()]),
+        "another bit": lambda: processes.check_same_bits("the codes", [torch.zeros(3) * (-1.0) ** RANK]),
         "none failed": lambda: processes.raise_if_any_failed(None),
         "the first failed": lambda: processes.raise_if_any_failed(fail_in(0)),
         "the second failed": lambda: processes.raise_if_any_failed(fail_in(1)),
         "both failed": lambda: processes.raise_if_any_failed(fail_in(RANK)),
-        "from first": lambda: processes.from_first(raising),
+        "from first": lambda: processes.call_on_first(raising),
         "a block failed": lambda: block_that_fails_in_the_second(processes),
     }
     return {name: message_of(act) for name, act in acts.items()}
@@ -84,34 +84,34 @@ def messages_without_the_other(processes: Processes) -> dict[str, str]:
     x = torch.zeros(2)
     acts: dict[str, Callable[[], object]] = {
         "sum": lambda: processes.sum(x),
-        "copy from first": lambda: processes.copy_from_first(x),
+        "copy from first": lambda: processes.broadcast_in_place(x),
         "gather rows": lambda: processes.gather_rows(x),
-        "gather": lambda: processes.gather("anything"),
-        "broadcast": lambda: processes.broadcast("anything"),
+        "gather": lambda: processes.gather_objects("anything"),
+        "broadcast": lambda: processes.broadcast_object("anything"),
         "fail together": lambda: block_that_sums(processes, x),
     }
     return {name: message_of(act) for name, act in acts.items()}
 
 
 def block_that_sums(processes: Processes, x: Tensor) -> None:
-    with processes.failing_together():
+    with processes.fail_together():
         processes.sum(x)
 
 
 def main(folder: Path) -> None:
-    processes = Processes.joined("cpu", owner="Program")
+    processes = Processes.join_group("cpu", owner="Program")
     processes_module.PIECE_ELEMENTS = 16
     copied = torch.full((2,), float(RANK))
-    processes.copy_from_first(copied)
+    processes.broadcast_in_place(copied)
     results: dict[str, Any] = {
-        "self": (processes.rank, processes.number, processes.is_first),
+        "self": (processes.rank, processes.world_size, processes.is_first),
         "sums": sums(processes),
         "copied": copied,
         "rows": processes.gather_rows(torch.full((2 * RANK, 3), RANK), torch.arange(2 * RANK)),
-        "gathered": processes.gather(f"process {RANK}"),
+        "gathered": processes.gather_objects(f"process {RANK}"),
         "numbers": processes.gather_numbers([float(RANK), 0.5]),
-        "broadcast": processes.broadcast({"rank": RANK}),
-        "from_first": processes.from_first(lambda: RANK),
+        "broadcast": processes.broadcast_object({"rank": RANK}),
+        "from_first": processes.call_on_first(lambda: RANK),
         "messages": messages(processes),
     }
     if RANK == 0:

@@ -46,7 +46,7 @@ def as_array(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
     return array
 
 
-def table_rows(owner: str, name: str, table: Any) -> NDArray[Any] | None:
+def table_to_array(owner: str, name: str, table: Any) -> NDArray[Any] | None:
     """The columns of a polars or pyarrow table as an array ``[N, D]`` of one dtype; None of anything else.
 
     Missing values become NaN. Tables of pandas are left to numpy and scikit-learn, which know them.
@@ -76,7 +76,7 @@ def table_rows(owner: str, name: str, table: Any) -> NDArray[Any] | None:
     return np.column_stack(columns)
 
 
-def real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]:
+def as_real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]:
     """Tensors, tables and arrays as a dense tensor or a numpy array of real numbers, in their own dtype and shape.
 
     Raises:
@@ -87,16 +87,16 @@ def real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]:
         if values.is_complex():
             raise ValueError(f"{owner}: {name} must hold real numbers, got {values.dtype}")
         return values
-    table = table_rows(owner, name, values)
+    table = table_to_array(owner, name, values)
     array = as_array(owner, name, values) if table is None else table
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{owner}: {name} must hold real numbers, got {_dtype_name(array)}")
     return array
 
 
-def like_input(result: Tensor, given: Any) -> Tensor | NDArray[Any]:
-    """A result as its caller expects it: where a tensor was given, a tensor on its device, else a numpy array."""
-    return result.to(given.device) if isinstance(given, Tensor) else result.cpu().numpy()
+def to_kind_of(result: Tensor, like: Any) -> Tensor | NDArray[Any]:
+    """The result in the form of ``like``: a tensor on its device where that is a tensor, else a numpy array."""
+    return result.to(like.device) if isinstance(like, Tensor) else result.cpu().numpy()
 
 
 def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
 
 
-def common_floats(owner: str, **arguments: ArrayLike | Tensor) -> tuple[Tensor, ...]:
+def as_common_floats(owner: str, **arguments: ArrayLike | Tensor) -> tuple[Tensor, ...]:
     """The arguments as :func:`as_floats` gives them, in the dtype that holds all of theirs, and on one device.
 
     Arrays go to the device of the tensors.
@@ -168,31 +168,29 @@ def as_integers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
             values.is_floating_point() or values.is_complex() or values.dtype == torch.uint64
         ):
             return values.detach().to(torch.int64)
-    array = _plain(as_array(owner, name, values))
+    array = _without_objects(as_array(owner, name, values))
     if array.size and (array.dtype.kind == "u" or all(isinstance(value, numbers.Integral) for value in array.flat)):
         limits = np.iinfo(np.int64)
         for end in (int(array.max()), int(array.min())):
             if not limits.min <= end <= limits.max:
                 raise ValueError(f"{owner}: {name} must be integers that int64 holds, got {end}")
     if array.size and array.dtype.kind not in "biu":
-        raise ValueError(f"{owner}: {name} must be integers, got {_what_came(array)}")
+        raise ValueError(f"{owner}: {name} must be integers, got {_describe_values(array)}")
     return torch.from_numpy(array.astype(np.int64))
 
 
-def as_nodes(owner: str, name: str, values: ArrayLike | Tensor, num_nodes: int) -> Tensor:
-    """Numbers of nodes, clusters or classes, 0 to ``num_nodes`` - 1, as :func:`as_integers` gives them.
+def as_indices(owner: str, name: str, values: ArrayLike | Tensor, size: int) -> Tensor:
+    """Indices of nodes, clusters or classes, 0 to ``size`` - 1, as :func:`as_integers` gives them.
 
     Raises:
         ValueError: a number out of range, or what :func:`as_integers` refuses.
     """
-    nodes = as_integers(owner, name, values)
-    if nodes.numel():
-        low, high = (int(end) for end in nodes.aminmax())
-        if low < 0 or high >= num_nodes:
-            raise ValueError(
-                f"{owner}: {name} must hold values from 0 to {num_nodes - 1}, got {low if low < 0 else high}"
-            )
-    return nodes
+    indices = as_integers(owner, name, values)
+    if indices.numel():
+        low, high = (int(end) for end in indices.aminmax())
+        if low < 0 or high >= size:
+            raise ValueError(f"{owner}: {name} must hold values from 0 to {size - 1}, got {low if low < 0 else high}")
+    return indices
 
 
 def as_labels(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
@@ -201,13 +199,13 @@ def as_labels(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]
     Raises:
         ValueError: floats, whole numbers included, missing values, or other objects.
     """
-    array = _plain(as_array(owner, name, values))
+    array = _without_objects(as_array(owner, name, values))
     if array.size and array.dtype.kind not in "biuU":
-        raise ValueError(f"{owner}: {name} must be integers, booleans or strings, got {_what_came(array)}")
+        raise ValueError(f"{owner}: {name} must be integers, booleans or strings, got {_describe_values(array)}")
     return array
 
 
-def label_codes(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
+def as_label_numbers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     """An int64 number for each label, equal where the labels of :func:`as_labels` are; integer tensors as they are."""
     if isinstance(values, Tensor) and not (values.is_floating_point() or values.is_complex()):
         return as_integers(owner, name, values)
@@ -224,7 +222,7 @@ def as_booleans(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     if isinstance(values, Tensor) and values.dtype == torch.bool:
         check_dense(owner, name, values)
         return values.detach()
-    array = _plain(as_array(owner, name, values))
+    array = _without_objects(as_array(owner, name, values))
     if array.size and array.dtype.kind != "b":
         raise ValueError(f"{owner}: {name} must be booleans, got {_dtype_name(array)}")
     return torch.from_numpy(array.astype(np.bool_))
@@ -236,7 +234,7 @@ def check_dense(owner: str, name: str, values: Tensor) -> None:
         raise ValueError(f"{owner}: {name} must be dense, got a tensor of layout {layout}; call its to_dense()")
 
 
-def _plain(array: NDArray[Any]) -> NDArray[Any]:
+def _without_objects(array: NDArray[Any]) -> NDArray[Any]:
     """Objects that are all strings, all booleans or all integers as an array of that dtype, others as they are."""
     if array.dtype.kind not in "OT":  # T: numpy's strings of variable length
         return array
@@ -249,7 +247,7 @@ def _plain(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _what_came(array: NDArray[Any]) -> str:
+def _describe_values(array: NDArray[Any]) -> str:
     """What is wrong with values that are not integers (or strings), for the end of an error's sentence."""
     values = array.ravel().tolist() if array.dtype.kind in "fOT" else []
     missing = next((at for at, value in enumerate(values) if _is_missing(value)), None)

@@ -129,7 +129,7 @@ class Grid:
             >>> Grid(3, 3).neighbors(connectivity=8)[4].tolist()
             [7, 1, 5, 3, 8, 6, 2, 0]
         """
-        return _neighbor_table(self._key, self._checked(connectivity), torch.device(device))
+        return _neighbor_table(self._key, self._check_connectivity(connectivity), torch.device(device))
 
     def window(self, radius: int, device: torch.device | str = "cpu") -> Window:
         """The nodes within ``radius`` of each node, itself included.
@@ -165,7 +165,7 @@ class Grid:
 
         ``connectivity`` as in :meth:`neighbors`.
         """
-        return _degree_table(self._key, self._checked(connectivity), torch.device(device))
+        return _degree_table(self._key, self._check_connectivity(connectivity), torch.device(device))
 
     def coordinates(self) -> Tensor:
         """Position of each node in the plane, float64 ``[K, 2]`` as (x, y); neighbours are at distance 1."""
@@ -211,7 +211,7 @@ class Grid:
         where = self._key, torch.device(device)
         return _step_distances(*where), _row_steps(*where), _column_steps(*where)
 
-    def adjacent(self, a: Tensor, b: Tensor, connectivity: Connectivity | None = None) -> Tensor:
+    def are_neighbors(self, a: Tensor, b: Tensor, connectivity: Connectivity | None = None) -> Tensor:
         """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbours, bool.
 
         ``connectivity`` as in :meth:`neighbors`.
@@ -222,7 +222,7 @@ class Grid:
         """Row and column of each node index (int64, any shape)."""
         return torch.div(index, self.cols, rounding_mode="floor"), index % self.cols
 
-    def _checked(self, connectivity: Connectivity | None) -> Connectivity:
+    def _check_connectivity(self, connectivity: Connectivity | None) -> Connectivity:
         if connectivity is None:
             return self.connectivities[0]
         is_integer = hasattr(connectivity, "__index__") and not isinstance(connectivity, bool)

@@ -46,4 +46,4 @@ def load(
 
     if epoch is not None:
         raise ValueError(f"load: epoch must be None for a map, got {epoch} for {folder.path}")
-    return SavedMap.of(folder, device=device)
+    return SavedMap.from_folder(folder, device=device)

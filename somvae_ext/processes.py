@@ -57,14 +57,14 @@ def is_lost_connection(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _LOST_CONNECTIONS)
 
 
-def launched_rank() -> int | None:
+def torchrun_rank() -> int | None:
     """The rank that ``torchrun`` gave this process; None where it did not start it."""
     if dist.is_available() and dist.is_torchelastic_launched():
         return int(os.environ["RANK"])
     return None
 
 
-def launched(device: str | torch.device) -> Processes:
+def torchrun_processes(device: str | torch.device) -> Processes:
     """The processes that ``torchrun`` has started, or this one alone.
 
     Args:
@@ -73,9 +73,9 @@ def launched(device: str | torch.device) -> Processes:
     Raises:
         ValueError: fewer GPUs than processes.
     """
-    if launched_rank() is None:
-        return Processes.alone(device)
-    return Processes.joined(device, owner="torchrun")
+    if torchrun_rank() is None:
+        return Processes.single(device)
+    return Processes.join_group(device, owner="torchrun")
 
 
 def local_device(device: str | torch.device, *, owner: str) -> torch.device:
@@ -111,23 +111,23 @@ class Processes:
 
     Args:
         rank: number of this process, from 0.
-        number: how many there are.
+        world_size: number of processes.
         device: where this process holds its tensors.
         owner: name that errors begin with.
     """
 
     rank: int
-    number: int
+    world_size: int
     device: torch.device
     owner: str = "Processes"
 
     @classmethod
-    def alone(cls, device: str | torch.device = "cpu") -> Self:
+    def single(cls, device: str | torch.device = "cpu") -> Self:
         """This process without any other, whether or not there is a process group."""
         return cls(0, 1, torch.device(device))
 
     @classmethod
-    def joined(cls, device: str | torch.device, *, owner: str) -> Self:
+    def join_group(cls, device: str | torch.device, *, owner: str) -> Self:
         """All processes of the process group.
 
         Where ``torchrun`` started this process and there is no group yet, it is made: NCCL for CUDA, else gloo.
@@ -149,7 +149,7 @@ class Processes:
             torch.cuda.set_device(device)  # NCCL communicates on the current device
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            atexit.register(_leave)
+            atexit.register(_leave_group)
         return cls(dist.get_rank(), dist.get_world_size(), device, owner)
 
     @property
@@ -162,9 +162,9 @@ class Processes:
         """Sums over the processes, each of one tensor that has the same shape and dtype in all of them.
 
         The order of summation is that of the ranks, which ``dist.all_reduce`` leaves open. Beside the result,
-        ``number * PIECE_ELEMENTS`` elements are held.
+        ``world_size * PIECE_ELEMENTS`` elements are held.
         """
-        return list(tensors) if self.number == 1 else [self._sum(tensor) for tensor in tensors]
+        return list(tensors) if self.world_size == 1 else [self._sum(tensor) for tensor in tensors]
 
     def _sum(self, tensor: Tensor) -> Tensor:
         total = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
@@ -178,9 +178,9 @@ class Processes:
         return total
 
     @torch.no_grad()
-    def copy_from_first(self, *tensors: Tensor) -> None:
+    def broadcast_in_place(self, *tensors: Tensor) -> None:
         """Overwrites tensors with those of the first process."""
-        if self.number > 1:
+        if self.world_size > 1:
             with self._connected():
                 for tensor in tensors:
                     dist.broadcast(tensor.detach(), src=0)
@@ -192,7 +192,7 @@ class Processes:
         Args:
             tensors: ``[n, ...]`` with the same n, which may differ between processes.
         """
-        if self.number == 1:
+        if self.world_size == 1:
             return list(tensors)
         counts = [int(count) for (count,) in self.gather_numbers([len(tensors[0])])]
         gathered = []
@@ -204,37 +204,37 @@ class Processes:
         return gathered
 
     def gather_numbers(self, numbers: list[float]) -> list[list[float]]:
-        """The numbers of each process, by rank; equally many each. Faster than :meth:`gather`, which pickles."""
-        if self.number == 1:
+        """The numbers of each process, by rank; equally many each. Faster than :meth:`gather_objects`."""
+        if self.world_size == 1:
             return [numbers]
         parts = self._all_gather(torch.tensor(numbers, dtype=torch.float64, device=self.device))
         return cast(list[list[float]], torch.stack(parts).tolist())
 
-    def gather(self, value: T) -> list[T]:
-        """The value of each process, by rank."""
-        if self.number == 1:
+    def gather_objects(self, value: T) -> list[T]:
+        """The value of each process, by rank; values are pickled."""
+        if self.world_size == 1:
             return [value]
-        gathered: list[T | None] = [None] * self.number
+        gathered: list[T | None] = [None] * self.world_size
         with self._connected():
             dist.all_gather_object(gathered, value)
         return cast(list[T], gathered)
 
-    def broadcast(self, value: T) -> T:
+    def broadcast_object(self, value: T) -> T:
         """The value of the first process."""
-        if self.number == 1:
+        if self.world_size == 1:
             return value
         values = [value if self.is_first else None]
         with self._connected():
             dist.broadcast_object_list(values, src=0)
         return cast(T, values[0])
 
-    def from_first(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns, which the first process alone calls.
+    def call_on_first(self, make: Callable[[], T]) -> T:
+        """Calls ``make`` in the first process alone; returns its result in all.
 
         Raises:
             OtherProcessFailed: in the other processes, where it raises an error in the first.
         """
-        if self.number == 1:
+        if self.world_size == 1:
             return make()
         value: T | None = None
         error: Exception | None = None
@@ -244,11 +244,11 @@ class Processes:
             except Exception as raised:  # the other processes must not wait in vain, whatever it is
                 error = raised
         self.raise_if_any_failed(error)
-        return cast(T, self.broadcast(value))
+        return cast(T, self.broadcast_object(value))
 
     @contextlib.contextmanager
-    def entered_by_first(self, context: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-        """A context that the first process alone enters, such as a claim on a folder.
+    def enter_on_first(self, context: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+        """Enters a context, such as a claim on a folder, in the first process alone.
 
         Raises:
             OtherProcessFailed: in the other processes, where it cannot be entered.
@@ -258,31 +258,31 @@ class Processes:
             def enter() -> None:
                 stack.enter_context(context)
 
-            self.from_first(enter)
+            self.call_on_first(enter)
             yield
 
-    def agree(self, what: str, value: object) -> None:
+    def check_same(self, what: str, value: object) -> None:
         """
         Raises:
             ValueError: in all processes, where the value is not the same in all.
         """
-        values = self.gather(value)
+        values = self.gather_objects(value)
         if any(other != value for other in values):
             # The first process alone says it where a command's errors are printed.
             kind = ValueError if self.is_first else OtherProcessFailed
             raise kind(f"{self.owner}: {what} must be the same in all processes, got {', '.join(map(str, values))}")
 
-    def agree_on_bits(self, what: str, tensors: Iterable[Tensor]) -> None:
+    def check_same_bits(self, what: str, tensors: Iterable[Tensor]) -> None:
         """
         Raises:
             ValueError: in all processes, where the tensors do not hold the same bits in all.
         """
-        if self.number == 1:
+        if self.world_size == 1:
             return
         digest = hashlib.sha256()
         for tensor in tensors:
             digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        self.agree(f"the bits of {what}", f"SHA-256 {digest.hexdigest()[:16]}")
+        self.check_same(f"the bits of {what}", f"SHA-256 {digest.hexdigest()[:16]}")
 
     def raise_if_any_failed(self, error: Exception | None) -> None:
         """Ends all processes with the error of one of them, so that no process waits for it in vain.
@@ -295,7 +295,7 @@ class Processes:
         """
         if error is not None and is_lost_connection(error):  # nobody is left to be told
             raise error
-        errors = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        errors = self.gather_objects(None if error is None else f"{type(error).__name__}: {error}")
         for rank, message in enumerate(errors):
             if message is None:
                 continue
@@ -304,7 +304,7 @@ class Processes:
             raise OtherProcessFailed(f"{self.owner}: process {rank} failed: {message}") from error
 
     @contextlib.contextmanager
-    def failing_together(self) -> Iterator[None]:
+    def fail_together(self) -> Iterator[None]:
         """Runs a block that may fail in some processes, so that none goes on without the others.
 
         Raises:
@@ -318,7 +318,7 @@ class Processes:
         self.raise_if_any_failed(error)
 
     def _all_gather(self, tensor: Tensor) -> list[Tensor]:
-        parts = [torch.empty_like(tensor) for _ in range(self.number)]
+        parts = [torch.empty_like(tensor) for _ in range(self.world_size)]
         with self._connected():
             dist.all_gather(parts, tensor)
         return parts
@@ -334,7 +334,7 @@ class Processes:
             raise OtherProcessEnded(f"{self.owner}: another process has ended, so this one ends too") from error
 
 
-def _leave() -> None:
+def _leave_group() -> None:
     """Leaves the group before the interpreter ends: a group left to it may abort where another process is gone."""
     if dist.is_initialized():
         dist.destroy_process_group()

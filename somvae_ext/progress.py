@@ -19,7 +19,7 @@ class Progress:
 
     Args:
         num_epochs: epochs of the whole training.
-        shown: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
+        show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
         done: epochs that an interrupted training has completed before.
         batches: batches of an epoch.
 
@@ -27,10 +27,10 @@ class Progress:
         ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
     """
 
-    def __init__(self, num_epochs: int, *, shown: bool | None, done: int = 0, batches: int | None = None) -> None:
+    def __init__(self, num_epochs: int, *, show: bool | None, done: int = 0, batches: int | None = None) -> None:
         terminal = is_terminal(sys.stderr)
-        self._bars = terminal and shown is not False
-        self._lines = not terminal and shown is True and sys.stderr is not None
+        self._bars = terminal and show is not False
+        self._lines = not terminal and show is True and sys.stderr is not None
         self._num_epochs, self._epoch, self._batches = num_epochs, done, batches
         self._bar: Any = None
         self._start = time.perf_counter()
@@ -63,10 +63,10 @@ class Progress:
         elif self._bars:
             self._advance(values)
         elif self._lines:
-            shown = [f"{name} {text}" for name, text in _texts(values).items()]
-            shown.append(f"{time.perf_counter() - self._start:.1f} s")
+            parts = [f"{name} {text}" for name, text in _format_values(values).items()]
+            parts.append(f"{time.perf_counter() - self._start:.1f} s")
             with self._while_writable():
-                print(f"epoch {self._epoch}/{self._num_epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
+                print(f"epoch {self._epoch}/{self._num_epochs}: {', '.join(parts)}", file=sys.stderr, flush=True)
         self._start = time.perf_counter()
 
     def _open_bar(self, **options: Any) -> None:
@@ -74,7 +74,7 @@ class Progress:
             self._bar = _bar(**options)
 
     def _advance(self, values: Mapping[str, float | str]) -> None:
-        texts = _texts(values)
+        texts = _format_values(values)
         with self._while_writable():
             self._bar.set_postfix(texts, refresh=False)
             self._bar.update()
@@ -117,5 +117,5 @@ def _bar(**options: Any) -> Any:
     return tqdm(**options)
 
 
-def _texts(values: Mapping[str, float | str]) -> dict[str, str]:
+def _format_values(values: Mapping[str, float | str]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in values.items()}

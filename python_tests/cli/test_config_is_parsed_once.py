@@ -43,7 +43,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             return parse(kind, section)
 
         monkeypatch.setattr(f"{module}.config_from_section", sections)
-    monkeypatch.setattr(MapRecord, "of", counted("MapRecord", MapRecord.of))
+    monkeypatch.setattr(MapRecord, "from_folder", counted("MapRecord", MapRecord.from_folder))
     return counts
 
 

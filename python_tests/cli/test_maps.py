@@ -400,7 +400,7 @@ def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
 
 @pytest.fixture
 def checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("somvae_ext.estimators.saved_map.WRITING_SHARE", 1.0)
+    monkeypatch.setattr("somvae_ext.estimators.saved_map.MAX_CHECKPOINT_SHARE", 1.0)
 
 
 @pytest.mark.usefixtures("checkpoint_after_each_epoch")

@@ -167,7 +167,7 @@ def test_a_resumed_map_reads_its_table_as_it_was_read(
         if epoch == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("somvae_ext.estimators.saved_map.WRITING_SHARE", 1.0)  # a checkpoint after each epoch
+    monkeypatch.setattr("somvae_ext.estimators.saved_map.MAX_CHECKPOINT_SHARE", 1.0)  # a checkpoint after each epoch
     with monkeypatch.context() as patch:
         patch.setattr(ResultFolder, "save_checkpoint", interrupted)
         assert main(fit) == 130

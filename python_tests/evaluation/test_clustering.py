@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from somvae_ext.estimators import SOM
-from somvae_ext.evaluation import NMIAverage, acc, ari, nmi, purity
+from somvae_ext.evaluation import NMIAverage, ari, clustering_accuracy, nmi, purity
 
 # Manning et al., "Introduction to Information Retrieval", figure 16.4: three clusters, x = 0, o = 1, diamond = 2.
 LABEL = torch.tensor([0, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1, 2, 0, 0, 2, 2, 2])
@@ -36,7 +36,8 @@ def assignments(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_textbook_example() -> None:
     assert purity(LABEL, INDEX) == pytest.approx(12 / 17)
     assert nmi(LABEL, INDEX) == pytest.approx(0.36, abs=0.005)  # printed to two digits there
-    assert acc(LABEL, INDEX) == pytest.approx(12 / 17)  # here the most frequent classes are three different ones
+    # The most frequent classes of the nodes are three different ones here.
+    assert clustering_accuracy(LABEL, INDEX) == pytest.approx(12 / 17)
     # Of the 136 pairs 20 are together in both, 20 only in a cluster, 24 only in a class (table 16.2 of the same book).
     together, expected, largest = 20, 40 * 44 / 136, (40 + 44) / 2
     assert ari(LABEL, INDEX) == pytest.approx((together - expected) / (largest - expected))
@@ -63,7 +64,7 @@ def test_random_assignments_agree_with_scikit_learn(average: NMIAverage) -> None
 
 
 def test_names_of_classes_and_nodes_do_not_matter() -> None:
-    for metric in (purity, nmi, ari, acc):
+    for metric in (purity, nmi, ari, clustering_accuracy):
         assert metric(LABEL * 7 - 3, 100 - INDEX) == pytest.approx(metric(LABEL, INDEX))
 
 
@@ -78,7 +79,7 @@ def test_the_order_of_the_samples_does_not_matter(pairs: tuple[torch.Tensor, tor
 @given(assignments())
 def test_nodes_that_know_the_class_score_one(pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
     label, _ = pairs
-    assert purity(label, label) == acc(label, label) == 1
+    assert purity(label, label) == clustering_accuracy(label, label) == 1
     assert ari(label, label) == pytest.approx(1)
     if len(label.unique()) > 1:  # the entropies of a single class are 0
         assert nmi(label, label) == pytest.approx(1)
@@ -90,20 +91,20 @@ def test_accuracy_is_the_best_over_all_matchings(pairs: tuple[torch.Tensor, torc
     label = torch.cat([label, torch.arange(5)])  # every class occurs; nodes need not
     index = torch.cat([index, torch.zeros(5, dtype=torch.int64)])
     best = max(int((torch.tensor(match)[index] == label).sum()) for match in itertools.permutations(range(5)))
-    assert acc(label, index, num_clusters=5) == best / len(label)
+    assert clustering_accuracy(label, index, num_clusters=5) == best / len(label)
 
 
 def test_accuracy_without_a_cluster_for_each_class_is_refused() -> None:
     label = torch.tensor([0, 1, 2])
     with pytest.raises(ValueError, match="clusters must be as many as the 3 classes in label, got 2"):
-        acc(label, torch.tensor([0, 1, 1]))
+        clustering_accuracy(label, torch.tensor([0, 1, 1]))
     with pytest.raises(ValueError, match="clusters must be as many as the 3 classes in label, got 64"):
-        acc(label, label, num_clusters=64)
+        clustering_accuracy(label, label, num_clusters=64)
     with pytest.raises(ValueError, match="index must hold at most num_clusters = 2 clusters, got 3"):
-        acc(label, label, num_clusters=2)
+        clustering_accuracy(label, label, num_clusters=2)
 
 
-@pytest.mark.parametrize("metric", [purity, nmi, ari, acc])
+@pytest.mark.parametrize("metric", [purity, nmi, ari, clustering_accuracy])
 @pytest.mark.parametrize(("labels", "nodes"), [(3, 2), (0, 0)])
 def test_rows_that_do_not_pair_up_are_refused(metric: object, labels: int, nodes: int) -> None:
     message = rf"label and index must have the same shape \[N\] with N of at least 1, got \[{labels}\] and \[{nodes}\]"
@@ -113,7 +114,7 @@ def test_rows_that_do_not_pair_up_are_refused(metric: object, labels: int, nodes
 
 # ---- what is a class, and what is a node -----------------------------------------------------------------------------
 
-METRICS = [purity, nmi, ari, acc]
+METRICS = [purity, nmi, ari, clustering_accuracy]
 INTEGERS: dict[str, Callable[[Any], Any]] = {
     "numpy": np.asarray,
     "uint8": np.uint8,

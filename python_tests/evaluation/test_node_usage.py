@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from somvae_ext.evaluation import NodeUsage, perplexity, usage
+from somvae_ext.evaluation import NodeUsage, perplexity, used_node_share
 
 
 def test_usage_and_perplexity_of_small_examples() -> None:
     index = torch.tensor([[0, 0], [3, 3]])
-    assert usage(index, 8) == 0.25
+    assert used_node_share(index, 8) == 0.25
     assert perplexity(index, 8) == pytest.approx(2)
     assert perplexity(torch.arange(8), 8) == pytest.approx(8)
     assert perplexity(torch.zeros(5, dtype=torch.int64), 8) == pytest.approx(1)
@@ -30,10 +30,10 @@ def test_batches_add_up_to_the_epoch(batches: list[list[int]]) -> None:
     for batch in batches:
         nodes.update(torch.tensor(batch, dtype=torch.int64))
     everything = torch.tensor([index for batch in batches for index in batch])
-    assert nodes.usage == usage(everything, 6)
+    assert nodes.used_share == used_node_share(everything, 6)
     assert nodes.perplexity == perplexity(everything, 6)
-    assert set(nodes.unused.tolist()) == set(range(6)) - set(everything.tolist())
-    assert nodes.unused.dtype == torch.int64
+    assert set(nodes.unused_nodes.tolist()) == set(range(6)) - set(everything.tolist())
+    assert nodes.unused_nodes.dtype == torch.int64
 
 
 def test_padding_does_not_count_and_may_hold_anything() -> None:
@@ -41,14 +41,14 @@ def test_padding_does_not_count_and_may_hold_anything() -> None:
     mask = torch.tensor([[True, True, False], [True, False, False]])
     nodes.update(torch.tensor([[0, 1, 2], [0, -1, 99]]), mask)
     assert nodes.counts.tolist() == [2, 1, 0, 0]
-    assert nodes.unused.tolist() == [2, 3]
+    assert nodes.unused_nodes.tolist() == [2, 3]
 
 
 def test_a_new_epoch_starts_from_nothing() -> None:
     nodes = NodeUsage(3)
     nodes.update(torch.tensor([2]))
     nodes.reset()
-    assert (nodes.usage, nodes.perplexity, nodes.unused.tolist()) == (0, 0, [0, 1, 2])
+    assert (nodes.used_share, nodes.perplexity, nodes.unused_nodes.tolist()) == (0, 0, [0, 1, 2])
 
 
 def test_winners_that_do_not_fit_are_refused() -> None:
@@ -62,7 +62,7 @@ def test_winners_that_do_not_fit_are_refused() -> None:
         NodeUsage(0)
 
 
-@pytest.mark.parametrize("metric", [usage, perplexity])
+@pytest.mark.parametrize("metric", [used_node_share, perplexity])
 def test_nodes_out_of_range_and_no_samples_are_refused(metric: object) -> None:
     with pytest.raises(ValueError, match="index must hold values from 0 to 3, got 4"):
         metric(torch.tensor([0, 4]), 4)  # type: ignore[operator]
@@ -75,7 +75,7 @@ def test_nodes_out_of_range_and_no_samples_are_refused(metric: object) -> None:
 @pytest.mark.parametrize("convert", [np.asarray, list, tuple, pd.Series, torch.tensor, np.int16])
 def test_nodes_come_as_arrays_of_any_kind(convert: Any) -> None:
     index = [0, 0, 3, 3, 1]
-    assert usage(convert(index), 4) == 3 / 4
+    assert used_node_share(convert(index), 4) == 3 / 4
     assert perplexity(convert(index), 4) == perplexity(torch.tensor(index), 4)
     nodes = NodeUsage(4)
     nodes.update(convert(index), [True, False, True, False, False])
@@ -113,7 +113,7 @@ def test_what_is_no_node_is_refused(wrong: Any, got: str | None) -> None:
     expected = "integers that int64 holds, got 9223372036854775808" if got is None else f"integers, got {got}"
     for owner, name, call in (
         ("NodeUsage", "indices", NodeUsage(4).update),
-        ("usage", "index", lambda index: usage(index, 4)),
+        ("used_node_share", "index", lambda index: used_node_share(index, 4)),
         ("perplexity", "index", lambda index: perplexity(index, 4)),
     ):
         with pytest.raises(ValueError, match=f"^{owner}: {name} must be {expected}$"):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from somvae_ext import Grid
 from somvae_ext.nn.neighbor_margin import neighbor_margin
-from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened, soft_som_loss
+from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened_assignment, soft_som_loss
 
 GRIDS = [Grid(3, 4), Grid(4, 3, "hexagonal"), Grid(4, 4, periodic=True), Grid(2, 1, periodic=True), Grid(1, 1)]
 EPS32 = torch.finfo(torch.float32).eps
@@ -76,7 +76,7 @@ def test_targets_are_squares_by_frequencies() -> None:
         sharp = [value**2 / f for value, f in zip(row, frequency, strict=True)]
         expected.append([value / math.fsum(sharp) for value in sharp])
     log_s = log_soft_assignment(z, codebook)
-    got = sharpened(log_s.requires_grad_(), log_s.detach().exp().sum(dim=0))
+    got = sharpened_assignment(log_s.requires_grad_(), log_s.detach().exp().sum(dim=0))
     assert not got.requires_grad
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
     torch.testing.assert_close(hardening_loss(log_s, log_s.detach().exp()), torch.zeros(7).double(), atol=1e-12, rtol=0)
@@ -85,7 +85,7 @@ def test_targets_are_squares_by_frequencies() -> None:
 def test_a_node_that_nothing_is_near_and_a_target_of_zero_give_numbers() -> None:
     z, codebook = torch.zeros(2, 1), torch.tensor([[0.0], [1e19]])
     log_s = log_soft_assignment(z, codebook)
-    targets = sharpened(log_s, log_s.exp().sum(dim=0))
+    targets = sharpened_assignment(log_s, log_s.exp().sum(dim=0))
     assert targets.isfinite().all()
     assert hardening_loss(log_s, torch.tensor([[1.0, 0.0]]).expand(2, 2)).isfinite().all()
 

@@ -301,7 +301,7 @@ def test_codes_of_a_sheet_are_ordered_and_laid_out_centres_less_so() -> None:
 
     def error(codes: Tensor) -> float:
         best = torch.cdist(z, codes).topk(2, dim=1, largest=False).indices
-        return (~grid.adjacent(best[:, 0], best[:, 1], 4)).double().mean().item()
+        return (~grid.are_neighbors(best[:, 0], best[:, 1], 4)).double().mean().item()
 
     ordered = error(som_codes(z, grid))
     assert ordered < 0.05

@@ -19,7 +19,7 @@ from somvae_ext.processes import Processes
 from somvae_ext.som import ArrayRows, RowFormat, StreamRows, read_first_batch
 
 FLOAT32 = RowFormat(torch.float32, torch.device("cpu"))
-ALONE = Processes.alone()
+ALONE = Processes.single()
 
 
 def some(rows: int = 20, dim: int = 3) -> Tensor:
@@ -166,7 +166,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 source = ArrayRows(np.load("x.npy", mmap_mode={mode!r}), RowFormat(torch.float32, torch.device("cpu")))
-source.sample(8192, Processes.alone())
+source.sample(8192, Processes.single())
 assert sum(chunk.x.sum().item() for chunk in source.chunks()) == 32e6
 print(peak() - before)
 """

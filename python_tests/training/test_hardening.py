@@ -52,7 +52,7 @@ def expected_targets(model: SOMVAE, x: Tensor, frames: Tensor) -> Tensor:
 
 def test_targets_are_those_of_the_model_as_it_was_with_the_sums_over_all_samples() -> None:
     model, data = make(hardening=1.0), images(700)  # of several batches
-    targets = HardeningTargets(model, data, Processes.alone())
+    targets = HardeningTargets(model, data, Processes.single())
     expected = expected_targets(model, data.x[3:9], data.x)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -64,7 +64,7 @@ def test_padding_takes_no_part_in_the_frequencies() -> None:
     model, data = make(hardening=1.0), series()
     assert data.mask is not None
     data.x[~data.mask] = torch.nan
-    targets = HardeningTargets(model, data, Processes.alone())
+    targets = HardeningTargets(model, data, Processes.single())
     got = targets({"x": data.x, "mask": data.mask})
     real = data.x[data.mask]
     torch.testing.assert_close(got[data.mask], expected_targets(model, real, real))
@@ -72,7 +72,7 @@ def test_padding_takes_no_part_in_the_frequencies() -> None:
 
 def test_a_batch_of_padding_alone_has_targets_of_zeros() -> None:
     model, data = make(hardening=1.0), series()
-    targets = HardeningTargets(model, data, Processes.alone())
+    targets = HardeningTargets(model, data, Processes.single())
     assert targets({"x": data.x[:2], "mask": torch.zeros(2, 5, dtype=torch.bool)}).equal(torch.zeros(2, 5, 12).double())
 
 
@@ -80,7 +80,7 @@ def test_a_sample_that_is_not_finite_spoils_no_other_target() -> None:
     model, data = make(hardening=1.0), images(9)
     expected = expected_targets(model, data.x[:8], data.x[:8])
     data.x[8] = torch.nan
-    targets = HardeningTargets(model, data, Processes.alone())
+    targets = HardeningTargets(model, data, Processes.single())
     torch.testing.assert_close(targets({"x": data.x[:8]}), expected)
 
 

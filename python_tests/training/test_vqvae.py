@@ -206,7 +206,7 @@ def test_averages_follow_the_real_frames_of_series_in_padding() -> None:
     mask = torch.arange(6) < torch.tensor([6, 2, 0])[:, None]
     z = torch.where(mask[..., None], torch.rand(3, 6, 3), torch.nan)
     output = Encoded(z, quantizer(z, mask).indices)
-    update_ema_codebook(Holder(quantizer), output, Processes.alone())  # type: ignore[arg-type]
+    update_ema_codebook(Holder(quantizer), output, Processes.single())  # type: ignore[arg-type]
     expected.update_codebook(*expected.statistics(z[mask], expected.assign(z[mask])))
     # Sums of at most eight terms of size one, in another order.
     torch.testing.assert_close(quantizer.state_dict(), expected.state_dict(), rtol=1e-6, atol=1e-6)

@@ -12,7 +12,7 @@ from somvae_ext.cli import evaluate, fit, info, plot, predict, sample
 from somvae_ext.cli.interruptions import as_interruptions, exit_code
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import in_words_of_command
-from somvae_ext.processes import OtherProcessFailed, is_lost_connection, launched_rank
+from somvae_ext.processes import OtherProcessFailed, is_lost_connection, torchrun_rank
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Its exit code: 0, 2 after one sentence on stderr about what a user can mend, or 130, 143 or 129 after Ctrl-C,
         SIGTERM or SIGHUP.
     """
-    rank = launched_rank()
+    rank = torchrun_rank()
     try:
         with as_interruptions(only_once=rank is not None):
             outcome = _run(sys.argv[1:] if argv is None else argv)
@@ -97,7 +97,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
     except (ValueError, FloatingPointError) as error:
         return _user_error(_in_words(str(error), options))
     except (RuntimeError, MemoryError) as error:
-        if launched_rank() is not None and is_lost_connection(error):
+        if torchrun_rank() is not None and is_lost_connection(error):
             return _peer_ended()
         if not _is_out_of_memory(error):
             raise
@@ -117,7 +117,7 @@ def _user_error(sentence: str) -> _Outcome:
 
 def _peer_ended() -> _Outcome:
     """That of a process which waited for another one that has ended."""
-    return _Outcome(_USER_ERROR, "another process has ended, so this one ends too" if launched_rank() == 0 else None)
+    return _Outcome(_USER_ERROR, "another process has ended, so this one ends too" if torchrun_rank() == 0 else None)
 
 
 def _flush(stream: TextIO | None) -> None:

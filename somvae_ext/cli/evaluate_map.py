@@ -22,7 +22,7 @@ def evaluate_map(folder: ResultFolder, options: Namespace) -> None:
     from somvae_ext.estimators import SavedMap
 
     with folder.claim():
-        saved = SavedMap.of(folder)
+        saved = SavedMap.from_folder(folder)
         _, table = table_of_map(folder, saved.record, options)
         evaluation = _measure(saved, table)
         folder.save_evaluation(_SPLIT, evaluation)
@@ -38,7 +38,7 @@ def _measure(saved: SavedMap, table: Table) -> dict[str, Any]:
         measured = {"samples": table.num_rows, "quantization_error": som.quantization_error(x)}
         for connectivity in grid.connectivities if grid.num_nodes > 1 else ():
             measured[f"topographic_error_{connectivity}"] = som.topographic_error(x, connectivity=connectivity)
-    measured["usage"] = evaluation.usage(node, num_nodes=grid.num_nodes)
+    measured["usage"] = evaluation.used_node_share(node, num_nodes=grid.num_nodes)
     if table.label is not None:
         measured["purity"] = evaluation.purity(table.label, node)
         for average in ("arithmetic", "geometric"):

@@ -54,16 +54,16 @@ def run(options: Namespace) -> None:
     import torch
 
     import somvae_ext.plotting  # noqa: F401
-    from somvae_ext.processes import launched
+    from somvae_ext.processes import torchrun_processes
 
     # Whatever can be known to fail is refused before anything is written, the cheap checks before the data are read.
     _check(options)
-    processes = launched(found_device(options.device) or "cpu")
-    with processes.failing_together():
+    processes = torchrun_processes(found_device(options.device) or "cpu")
+    with processes.fail_together():
         setting = _new(options, processes) if options.resume is None else _resumed(options, processes)
     if setting.record.threads is not None:
         torch.set_num_threads(setting.record.threads)
-    with processes.entered_by_first(setting.folder.claim()):
+    with processes.enter_on_first(setting.folder.claim()):
         start = time.perf_counter()
         saved = _train(setting, processes)
         if processes.is_first:
@@ -87,7 +87,7 @@ def _new(options: Namespace, processes: Processes) -> Setting:
     tell_of_file_of_same_name(options.data)
     if options.from_epoch is not None:
         raise ValueError("--from-epoch is for --resume, which is not given")
-    if processes.number > 1 and options.algorithm == "minibatch":
+    if processes.world_size > 1 and options.algorithm == "minibatch":
         raise ValueError("--algorithm must be batch under torchrun, got minibatch")
     missing = options.missing or "error"
     parameters = estimator_parameters({"seed": 0} | given(options))
@@ -116,7 +116,7 @@ def _new(options: Namespace, processes: Processes) -> Setting:
     _check_number_of_rows(som, table, processes)
     if processes.is_first:
         print_description(table.description, vars(options))
-    record = MapRecord.of_estimator(
+    record = MapRecord.from_estimator(
         som,
         table.dim,
         scaling,
@@ -130,7 +130,7 @@ def _new(options: Namespace, processes: Processes) -> Setting:
 
 
 def _resumed(options: Namespace, processes: Processes) -> Setting:
-    from somvae_ext.estimators import MapRecord, map_state
+    from somvae_ext.estimators import MapRecord, load_map_state
     from somvae_ext.estimators.saved_map import is_complete
     from somvae_ext.store import ResultFolder
 
@@ -138,21 +138,21 @@ def _resumed(options: Namespace, processes: Processes) -> Setting:
     folder = options.resumed or ResultFolder.open(options.resume, "map")
     if options.from_epoch is not None:
         folder.go_back(options.from_epoch)
-    record = MapRecord.of(folder)
+    record = MapRecord.from_folder(folder)
     if is_complete(folder):
         raise ValueError(f"{folder.path} has completed its training of {folder.last_epoch} epochs")
-    state = map_state(folder, record) if folder.epochs else None
+    state = load_map_state(folder, record) if folder.epochs else None
     record, table = table_of_map(folder, record, options)
     device = found_device(options.device) or record.device
     record = dataclasses.replace(record, threads=options.threads or record.threads, device=device)
-    som = record.estimator(**_run_options(options, device, processes))
+    som = record.build_estimator(**_run_options(options, device, processes))
     _check_number_of_rows(som, table, processes)
     return Setting(som, table, record, folder, state)
 
 
 def _run_options(options: Namespace, device: str | None, processes: Processes) -> dict[str, Any]:
     """Parameters of the estimator that say how it runs, and not what it makes."""
-    return {"verbose": not options.quiet, "device": device, "distributed": processes.number > 1}
+    return {"verbose": not options.quiet, "device": device, "distributed": processes.world_size > 1}
 
 
 def _train(setting: Setting, processes: Processes) -> SavedMap:
@@ -163,8 +163,8 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     from somvae_ext.estimators import SavedMap, fit_in_folder
 
     som, table, record, folder, state = setting
-    processes.from_first(lambda: folder.begin(record.to_config()))  # with what a resumed one was told anew
-    first, last = (table.num_rows * rank // processes.number for rank in (processes.rank, processes.rank + 1))
+    processes.call_on_first(lambda: folder.begin(record.to_config()))  # with what a resumed one was told anew
+    first, last = (table.num_rows * rank // processes.world_size for rank in (processes.rank, processes.rank + 1))
     with scaled(table.rows(first, last), record.scaling) as x:
         with saying_how_to_resume(folder), _memory_errors_of(som):
             fit_in_folder(som, x, folder, resume_from=state)
@@ -177,7 +177,7 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     node = labels.cpu().numpy()
     hits = np.bincount(node, minlength=som.grid_.num_nodes)
     saved = SavedMap(som, record, hits, _counted(table, node), evaluation)
-    processes.from_first(lambda: saved.save_results(folder))
+    processes.call_on_first(lambda: saved.save_results(folder))
     return saved
 
 
@@ -216,9 +216,9 @@ def _check(options: Namespace) -> None:
 
 
 def _check_number_of_rows(som: SOM, table: Table, processes: Processes) -> None:
-    if table.num_rows < processes.number:
+    if table.num_rows < processes.world_size:
         raise ValueError(
-            f"{table.source}: must hold a row for each of the {processes.number} processes, got {table.num_rows}"
+            f"{table.source}: must hold a row for each of the {processes.world_size} processes, got {table.num_rows}"
         )
     if som.init == "kmeans" and table.num_rows < som.n_rows * som.n_cols:
         raise ValueError(

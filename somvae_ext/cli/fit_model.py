@@ -31,16 +31,16 @@ def run(options: Namespace) -> None:
     import torch
 
     import somvae_ext.plotting  # noqa: F401
-    from somvae_ext.processes import launched
+    from somvae_ext.processes import torchrun_processes
 
     # Whatever can be known to fail is refused before the folder is touched.
     check_device(options.device, options.model or SOMVAE.name)
-    processes = launched("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
-    with processes.failing_together():
+    processes = torchrun_processes("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
+    with processes.fail_together():
         setting, folder = _open(options)
     if options.resume is None and processes.is_first:
         print_description(setting.splits.description, vars(options))
-    with processes.entered_by_first(folder.claim()):
+    with processes.enter_on_first(folder.claim()):
         start = time.perf_counter()
         if options.best_of is None:
             model, history = _train(setting, folder, options, processes, resume=bool(folder.epochs))
@@ -95,7 +95,7 @@ def _train(
     torch.set_num_threads(record.threads)
     torch.manual_seed(record.training.seed)
     model: Any = record.model(record.config)
-    processes.from_first(lambda: folder.begin(record.to_config()))
+    processes.call_on_first(lambda: folder.begin(record.to_config()))
 
     def measure() -> dict[str, float]:
         return clustering_metrics(model, splits.train if splits.validation is None else splits.validation)
@@ -117,7 +117,7 @@ def _train(
             show_progress=not options.quiet,
         )
     if options.overwrite:
-        processes.from_first(lambda: _remove_candidates(folder))
+        processes.call_on_first(lambda: _remove_candidates(folder))
     return model, history
 
 
@@ -132,7 +132,7 @@ def _train_best(
     from somvae_ext.store import METRICS
 
     if options.resume is None:
-        processes.from_first(lambda: _remove_candidates(folder))
+        processes.call_on_first(lambda: _remove_candidates(folder))
     losses: dict[int, float] = {}
     first = setting.record.training.seed
     for seed in range(first, first + options.best_of):
@@ -147,7 +147,7 @@ def _train_best(
         folder.adopt(candidate, {"chosen": chosen, "by": f"least {kind} on validation data", "seeds": losses})
         print_table({"chosen": f"seed {chosen} of {len(losses)}, by the least {kind} on validation data"})
 
-    processes.from_first(adopt)
+    processes.call_on_first(adopt)
     if not processes.is_first:
         return None, []
     return load_model(folder), folder.load_log(METRICS)
@@ -161,7 +161,7 @@ def _candidate_history(
 
     training = dataclasses.replace(setting.record.training, seed=seed)
     go_on = options.resume is not None
-    epochs_done = processes.from_first(lambda: _candidate(folder, seed, go_on=go_on)[1])
+    epochs_done = processes.call_on_first(lambda: _candidate(folder, seed, go_on=go_on)[1])
     candidate, _ = _candidate(folder, seed, go_on=go_on and epochs_done > 0)
     if epochs_done > training.epochs:
         raise ValueError(f"--epochs must be at least the {epochs_done} that {candidate.path} has completed")

@@ -32,7 +32,7 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
     from somvae_ext.estimators import SavedMap
     from somvae_ext.store import save_figure
 
-    saved = SavedMap.of(folder)
+    saved = SavedMap.from_folder(folder)
     out = Path(options.out or options.run)
     kinds = _kinds(saved, options)
     _check(saved, options, kinds)

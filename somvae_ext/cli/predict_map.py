@@ -21,7 +21,7 @@ def predict_by_map(folder: ResultFolder, options: Namespace) -> None:
     """Writes the best matching unit of each row at ``options.data``."""
     from somvae_ext.estimators import SavedMap
 
-    saved = SavedMap.of(folder)
+    saved = SavedMap.from_folder(folder)
     table = _rows(saved, options)
     tell_of_rows_left_out(table.description)
     places = table.places

@@ -27,7 +27,7 @@ def _of_map(folder: ResultFolder) -> dict[str, str]:
     from somvae_ext.estimators import MapRecord
     from somvae_ext.estimators.saved_map import is_complete
 
-    record = MapRecord.of(folder)
+    record = MapRecord.from_folder(folder)
     grid = record.grid
     parameters = record.parameters.values
     lines = {

@@ -54,25 +54,25 @@ class MapRecord:
             raise ValueError(f"scaling and feature_names must be of the same number of features, got {sorted(sizes)}")
 
     @classmethod
-    def of_estimator(cls, som: SOM, dim: int, scaling: Scaling, **fields: Any) -> Self:
+    def from_estimator(cls, som: SOM, dim: int, scaling: Scaling, **fields: Any) -> Self:
         """The record of an estimator; other fields by name.
 
         Raises:
             ValueError: a parameter that JSON cannot hold, such as a function.
         """
         kept = {name: value for name, value in som.get_params().items() if name not in _NOT_KEPT}
-        return cls(Parameters.of(kept), dim, scaling, **fields)
+        return cls(Parameters.from_dict(kept), dim, scaling, **fields)
 
-    def estimator(self, **how: Any) -> SOM:
+    def build_estimator(self, **how: Any) -> SOM:
         """An estimator with these parameters, not fitted; how it is to run, by name."""
         return SOM(**self.parameters.values | how)
 
     @property
     def grid(self) -> Grid:
-        return self.estimator()._grid()
+        return self.build_estimator()._grid()
 
     def to_config(self) -> dict[str, Any]:
-        """What :meth:`ResultFolder.begin <somvae_ext.store.ResultFolder.begin>` takes; :meth:`of` reads it."""
+        """What :meth:`ResultFolder.begin <somvae_ext.store.ResultFolder.begin>` takes; :meth:`from_folder` reads it."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
             "parameters": self.parameters.values,
             "scaling": self.scaling.to_dict(),
@@ -80,7 +80,7 @@ class MapRecord:
         }
 
     @classmethod
-    def of(cls, folder: ResultFolder) -> Self:
+    def from_folder(cls, folder: ResultFolder) -> Self:
         """The record of a folder.
 
         Raises:
@@ -88,7 +88,7 @@ class MapRecord:
         """
         values = dict(folder.config)
         try:
-            values["parameters"] = Parameters.of(values.get("parameters"))
+            values["parameters"] = Parameters.from_dict(values.get("parameters"))
             values["scaling"] = Scaling.from_dict(values.get("scaling"))
             values["data"] = None if values.get("data") is None else RowsRecord.from_dict(values["data"])
             return config_from_section(cls, values)
@@ -103,7 +103,7 @@ class Parameters:
     values: dict[str, Any]
 
     @classmethod
-    def of(cls, values: Any) -> Self:
+    def from_dict(cls, values: Any) -> Self:
         """
         Raises:
             ValueError: they are none of a :class:`SOM`.

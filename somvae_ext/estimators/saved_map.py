@@ -23,7 +23,7 @@ from somvae_ext.store import METRICS, ResultFolder
 Array = NDArray[Any]
 
 # Of the time of a training that may go into its checkpoints: on a small map an epoch takes less than writing one.
-WRITING_SHARE = 0.1
+MAX_CHECKPOINT_SHARE = 0.1
 _CODEBOOK = "codebook"
 _NODES, _HITS, _LABELS = "nodes", "hits", "labels"
 _SPLIT = "train"
@@ -132,7 +132,7 @@ class SavedMap:
         folder.save_evaluation(_SPLIT, self.evaluation)
 
     @classmethod
-    def of(cls, folder: ResultFolder, *, device: torch.device | str = "cpu") -> Self:
+    def from_folder(cls, folder: ResultFolder, *, device: torch.device | str = "cpu") -> Self:
         """The map in a folder.
 
         Args:
@@ -143,14 +143,14 @@ class SavedMap:
             FileNotFoundError: no epoch of its training was completed.
             ValueError: the training was interrupted, or a file is damaged or not one of this map.
         """
-        record = MapRecord.of(folder)
-        state = map_state(folder, record)
+        record = MapRecord.from_folder(folder)
+        state = load_map_state(folder, record)
         if not is_complete(folder):
             raise ValueError(
                 f"{folder.path} must hold a complete map, but its training was interrupted after epoch "
                 f"{len(state.history)}; resume it first"
             )
-        som = record.estimator()
+        som = record.build_estimator()
         som.grid_ = grid = record.grid
         on_cpu = torch.device(device).type == "cpu"
         som.codebook_ = state.codebook.numpy() if on_cpu else state.codebook.to(device)
@@ -188,7 +188,7 @@ def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, resume_from: MapSta
         som: not fitted.
         X: rows, scaled; of several processes each has its share.
         folder: that has begun; of several processes the first alone writes to it.
-        resume_from: the state to go on from, see :func:`map_state`.
+        resume_from: the state to go on from, see :func:`load_map_state`.
 
     Raises:
         OSError: a checkpoint cannot be written.
@@ -216,7 +216,7 @@ class _Checkpoints:
     def add(self, state: MapState) -> None:
         """Takes the state after an epoch, and writes it if the last checkpoint is old enough."""
         self._state = state._replace(history=list(state.history))
-        if time.monotonic() - self._last >= self._cost * (1 / WRITING_SHARE - 1):
+        if time.monotonic() - self._last >= self._cost * (1 / MAX_CHECKPOINT_SHARE - 1):
             self.write()
 
     def write(self) -> None:
@@ -232,7 +232,7 @@ class _Checkpoints:
         self._cost = self._last - start
 
 
-def map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = None) -> MapState:
+def load_map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = None) -> MapState:
     """The state of a training after an epoch, by default the last one.
 
     Raises:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import som
-from somvae_ext.arrays import as_array, as_floats, like_input, real_numbers, table_rows
+from somvae_ext.arrays import as_array, as_floats, as_real_numbers, table_to_array, to_kind_of
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.processes import Processes, local_device
@@ -266,9 +266,9 @@ class SOM(TransformerMixin, BaseEstimator):
         """
         self.check_parameters()
         device = self._device(X)
-        processes = Processes.joined(device, owner="SOM") if self.distributed else Processes.alone(device)
+        processes = Processes.join_group(device, owner="SOM") if self.distributed else Processes.single(device)
         with features_restored_on_failure(self):
-            with processes.failing_together():
+            with processes.fail_together():
                 rows = self._rows(X, sample_weight, num_calls=3)
                 if isinstance(rows, ArrayRows):
                     _check_squares(rows)
@@ -288,11 +288,11 @@ class SOM(TransformerMixin, BaseEstimator):
         if isinstance(rows, ArrayRows):
             rows.normalize_weights(processes)
             som.check_no_empty_columns(rows, processes)
-        seed = processes.broadcast(self._seed())
+        seed = processes.broadcast_object(self._seed())
         generator = torch.Generator().manual_seed(seed)
         if resume_from is None:
             codebook, grid = self._initial_codebook(rows, processes, seed)
-            processes.copy_from_first(codebook)
+            processes.broadcast_in_place(codebook)
             self._starts_on_a_line = self._is_ordered_line(codebook)
         else:
             codebook, grid = self._resume(resume_from, rows, generator)
@@ -302,29 +302,29 @@ class SOM(TransformerMixin, BaseEstimator):
             history.append(record)
             if save_state is not None:
                 state = MapState(codebook, history, generator.get_state(), self._starts_on_a_line)
-                processes.from_first(lambda: save_state(state))
+                processes.call_on_first(lambda: save_state(state))
 
         codebook = self._run_epochs(rows, codebook, grid, generator, tuple(history), processes, after_epoch)
-        processes.agree_on_bits("the codebook", [codebook])
+        processes.check_same_bits("the codebook", [codebook])
         self.grid_ = grid
         self.history_ = history
         self.n_epochs_ = len(history)
         self._steps = self.n_epochs
-        self.codebook_ = like_input(codebook, X)
+        self.codebook_ = to_kind_of(codebook, X)
         for stale in ("labels_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
             assignment = som.assign(rows, codebook, grid, self._metric(), processes=processes)
-            self.labels_, self.quantization_error_ = like_input(assignment.index, X), assignment.quantization_error
+            self.labels_, self.quantization_error_ = to_kind_of(assignment.index, X), assignment.quantization_error
         return self
 
     def _check_agreement(self, rows: Rows, processes: Processes) -> None:
         """Whether all processes train the same map on rows of the same kind."""
-        processes.agree("the number of features", rows.dim)
-        processes.agree("the dtype of the rows", str(rows.format.dtype))
+        processes.check_same("the number of features", rows.dim)
+        processes.check_same("the dtype of the rows", str(rows.format.dtype))
         init = self.init if isinstance(self.init, str) else "an array"
-        processes.agree("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
-        processes.agree("tol and patience", (self.tol, self.patience))
+        processes.check_same("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
+        processes.check_same("tol and patience", (self.tol, self.patience))
 
     def _run_epochs(
         self,
@@ -360,7 +360,7 @@ class SOM(TransformerMixin, BaseEstimator):
             "on_epoch_end": on_epoch_end,
         }
         show = bool(self.verbose) and processes.is_first
-        with Progress(self.n_epochs, shown=show, done=len(previous_records)) as progress:
+        with Progress(self.n_epochs, show=show, done=len(previous_records)) as progress:
             if self.algorithm == "batch":
                 tracked = self.track_topographic_error
                 return som.train_batch(
@@ -390,7 +390,7 @@ class SOM(TransformerMixin, BaseEstimator):
         with features_restored_on_failure(self):
             rows = self._rows(X, sample_weight, reset=is_first_call)
             assert isinstance(rows, ArrayRows)
-            alone = Processes.alone(rows.format.device)
+            alone = Processes.single(rows.format.device)
             rows.normalize_weights(alone)
             return self._partial_fit(rows, X, alone)
 
@@ -416,7 +416,7 @@ class SOM(TransformerMixin, BaseEstimator):
             ).codebook
         self.grid_ = grid
         self._steps = steps + 1
-        self.codebook_ = like_input(codebook, X)
+        self.codebook_ = to_kind_of(codebook, X)
         return self
 
     def fit_predict(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Array:
@@ -430,11 +430,11 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def predict(self, X: Data) -> Array:
         """The best matching unit of each row: its node, int64 ``(N,)``, from 0 to K - 1 in row-major order."""
-        return like_input(self._assign(X).index, X)
+        return to_kind_of(self._assign(X).index, X)
 
     def transform(self, X: ArrayLike | Tensor) -> Array:
         """Row and column of each row's best matching unit, int64 ``(N, 2)``."""
-        return like_input(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
+        return to_kind_of(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
@@ -446,7 +446,7 @@ class SOM(TransformerMixin, BaseEstimator):
         rows = self._rows_to_assign(X)
         codebook = rows.format.to_tensor(self.codebook_)
         parts = [self._metric().pairwise(chunk.x, codebook) for chunk in rows.chunks()]
-        return like_input(torch.cat(parts), X)
+        return to_kind_of(torch.cat(parts), X)
 
     def quantization_error(self, X: ArrayLike | Tensor, sample_weight: ArrayLike | Tensor | None = None) -> float:
         """Mean distance of the rows to their best matching units, in the map's metric."""
@@ -486,7 +486,7 @@ class SOM(TransformerMixin, BaseEstimator):
         connectivity: Connectivity | None = None,
     ) -> som.Assignment:
         rows = self._rows_to_assign(X, sample_weight)
-        rows.normalize_weights(Processes.alone(rows.format.device))
+        rows.normalize_weights(Processes.single(rows.format.device))
         codebook = rows.format.to_tensor(self.codebook_)
         return som.assign(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
 
@@ -525,7 +525,7 @@ class SOM(TransformerMixin, BaseEstimator):
     def _as_numeric_array(self, X: Any, reset: bool) -> Array | SlicedArray:
         """An array of whatever kind as one of numbers ``[N, D]`` that can be sliced."""
         if isinstance(X, Tensor):
-            real_numbers("SOM", "X", X)
+            as_real_numbers("SOM", "X", X)
             if X.dim() != 2 or 0 in X.shape:
                 raise ValueError(f"SOM: X must have shape [N, D] with at least one row and column, got {list(X.shape)}")
             self._check_width(X.shape[1], reset)
@@ -539,7 +539,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 )
             self._check_width(sliced.shape[1], reset)
             return sliced
-        table = table_rows("SOM", "X", X)
+        table = table_to_array("SOM", "X", X)
         if table is not None:
             validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
             return table

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import ops, training
-from somvae_ext.arrays import as_array, like_input, table_rows
+from somvae_ext.arrays import as_array, table_to_array, to_kind_of
 from somvae_ext.data import Kind, Samples, Scaling
 from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
@@ -223,8 +223,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.n_iter_ = len(best.history)
         self.seed_, self.candidates_ = best.seed, losses if self.n_init > 1 else {}
         like: Any = X[0] if self._is_list_of_series(X) else X  # type: ignore[index]
-        self.codebook_ = like_input(best.model.quantizer.codebook.detach(), like)
-        self.prototypes_ = like_input(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), like)
+        self.codebook_ = to_kind_of(best.model.quantizer.codebook.detach(), like)
+        self.prototypes_ = to_kind_of(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), like)
         self.labels_ = self.predict(X)
         return self
 
@@ -388,8 +388,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Values ``[N, ...]`` or ``[B, T, ...]`` as the caller expects them."""
         assert values is not None
         if not self._is_list_of_series(X):
-            return like_input(values, X)
-        return [like_input(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
+            return to_kind_of(values, X)
+        return [to_kind_of(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
 
     def _kind_of(self, X: Any) -> Kind:
         return self.kind or ("series" if getattr(X, "ndim", 0) == 5 else "static")
@@ -425,7 +425,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         return Samples(x, mask=mask)
 
     def _array(self, X: Any, kind: Kind, reset: bool) -> NDArray[Any]:
-        table = None if isinstance(X, Tensor) else table_rows(_OWNER, "X", X)
+        table = None if isinstance(X, Tensor) else table_to_array(_OWNER, "X", X)
         if table is None and isinstance(X, (Tensor, list, tuple, np.ma.MaskedArray)):
             X = as_array(_OWNER, "X", X)
         axes = 2 if table is not None else getattr(X, "ndim", 2)

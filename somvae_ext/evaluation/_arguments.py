@@ -5,14 +5,14 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_floats, common_floats
+from somvae_ext.arrays import as_common_floats, as_floats
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import Distance, Metric, MetricName
 
 
-def rows_and_codes(function: str, x: ArrayLike | Tensor, codebook: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+def as_rows_and_codes(function: str, x: ArrayLike | Tensor, codebook: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
     """Rows ``[N, D]`` and codes ``[K, D]``, detached, of one floating dtype and on one device."""
-    rows, codes = common_floats(function, x=x, codebook=codebook)
+    rows, codes = as_common_floats(function, x=x, codebook=codebook)
     if rows.dim() > 0 and len(rows) == 0:
         raise ValueError(f"{function}: x must hold at least one row, got shape {list(rows.shape)}")
     if rows.dim() != 2 or codes.dim() != 2 or rows.shape[1] != codes.shape[1]:
@@ -23,11 +23,11 @@ def rows_and_codes(function: str, x: ArrayLike | Tensor, codebook: ArrayLike | T
     return rows, codes
 
 
-def rows_and_codes_of_grid(
+def as_rows_and_codes_of_grid(
     function: str, x: ArrayLike | Tensor, codebook: ArrayLike | Tensor, grid: Grid
 ) -> tuple[Tensor, Tensor]:
     """The same, with a code for each node."""
-    rows, codes = rows_and_codes(function, x, codebook)
+    rows, codes = as_rows_and_codes(function, x, codebook)
     if len(codes) != grid.num_nodes:
         raise ValueError(
             f"{function}: codebook must hold a code for each of the grid's {grid.num_nodes} nodes, got {len(codes)}"
@@ -35,7 +35,7 @@ def rows_and_codes_of_grid(
     return rows, codes
 
 
-def codes_of_grid(function: str, codebook: ArrayLike | Tensor, grid: Grid) -> Tensor:
+def as_codes_of_grid(function: str, codebook: ArrayLike | Tensor, grid: Grid) -> Tensor:
     """Codes ``[K, D]``, detached and floating, one for each node."""
     codes = as_floats(function, "codebook", codebook)
     if codes.dim() != 2 or len(codes) != grid.num_nodes:

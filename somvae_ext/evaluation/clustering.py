@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_array, as_integers, label_codes
+from somvae_ext.arrays import as_array, as_integers, as_label_numbers
 from somvae_ext.config_checks import check_integer
 
 NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
@@ -81,7 +81,9 @@ def ari(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
     return float(adjusted_rand_score(classes.cpu().numpy(), nodes.cpu().numpy()))
 
 
-def acc(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, num_clusters: int | None = None) -> float:
+def clustering_accuracy(
+    label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, num_clusters: int | None = None
+) -> float:
     """Clustering accuracy max_m sum_k n_k,m(k) / N over all one-to-one maps m of clusters to classes.
 
     The best map is found by the Hungarian method (Kuhn 1955; as a metric: Xie et al. 2016, eq. 10). It exists only
@@ -98,20 +100,23 @@ def acc(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, num_clusters: i
         ModuleNotFoundError: scipy, which scikit-learn brings, is missing.
 
     Example:
-        >>> acc([0, 0, 1, 1], [1, 1, 1, 0])
+        >>> clustering_accuracy([0, 0, 1, 1], [1, 1, 1, 0])
         0.75
     """
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-    classes, clusters = _pairs("acc", label, index)
+    classes, clusters = _pairs("clustering_accuracy", label, index)
     counts = _counts(classes, clusters).cpu().numpy()
     used, num_classes = counts.shape
-    num_clusters = used if num_clusters is None else check_integer("acc", "num_clusters", num_clusters)
+    num_clusters = used if num_clusters is None else check_integer("clustering_accuracy", "num_clusters", num_clusters)
     if used > num_clusters:
-        raise ValueError(f"acc: index must hold at most num_clusters = {num_clusters} clusters, got {used}")
+        raise ValueError(
+            f"clustering_accuracy: index must hold at most num_clusters = {num_clusters} clusters, got {used}"
+        )
     if num_clusters != num_classes:
         raise ValueError(
-            f"acc: clusters must be as many as the {num_classes} classes in label, got {num_clusters}; purity and nmi "
+            f"clustering_accuracy: clusters must be as many as the {num_classes} classes in label, got {num_clusters}; "
+            "purity and nmi "
             "compare any numbers of them"
         )
     counts = np.concatenate([counts, np.zeros((num_classes - used, num_classes), dtype=counts.dtype)])
@@ -139,4 +144,4 @@ def _pairs(metric: str, label: ArrayLike | Tensor, index: ArrayLike | Tensor) ->
             f"{metric}: label and index must have the same shape [N] with N of at least 1, got {shapes[0]} and "
             f"{shapes[1]}"
         )
-    return label_codes(metric, "label", given[0]), as_integers(metric, "index", given[1])
+    return as_label_numbers(metric, "label", given[0]), as_integers(metric, "index", given[1])

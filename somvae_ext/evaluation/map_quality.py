@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from somvae_ext import ops
-from somvae_ext.arrays import as_floats, as_nodes
+from somvae_ext.arrays import as_floats, as_indices
 from somvae_ext.config_checks import check_integer
-from somvae_ext.evaluation._arguments import as_connectivity, as_metric, rows_and_codes, rows_and_codes_of_grid
+from somvae_ext.evaluation._arguments import as_connectivity, as_metric, as_rows_and_codes, as_rows_and_codes_of_grid
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import Distance, Metric, MetricName, Neighborhood, WinnerSearch, neighborhood_sums
 
@@ -41,7 +41,7 @@ def quantization_error(
         >>> quantization_error([[3.0, 4.0], [1.0, 0.0]], [[0.0, 0.0]])
         3.0
     """
-    rows, codes = rows_and_codes("quantization_error", x, codebook)
+    rows, codes = as_rows_and_codes("quantization_error", x, codebook)
     search = WinnerSearch(codes, Grid(1, len(codes)), as_metric(metric))
     return search.search(rows).distance.double().mean().item()
 
@@ -76,11 +76,11 @@ def topographic_error(
         >>> topographic_error([[0.1], [1.9]], codebook, Grid(1, 3))
         0.5
     """
-    rows, codes = rows_and_codes_of_grid("topographic_error", x, codebook, grid)
+    rows, codes = as_rows_and_codes_of_grid("topographic_error", x, codebook, grid)
     if grid.num_nodes < 2:
         raise ValueError(f"topographic_error: grid must have at least 2 nodes, got {grid.rows} x {grid.cols}")
     best, second = WinnerSearch(codes, grid, as_metric(metric)).search(rows, k=2).index.unbind(dim=1)
-    return 1 - grid.adjacent(best, second, as_connectivity(grid, connectivity)).double().mean().item()
+    return 1 - grid.are_neighbors(best, second, as_connectivity(grid, connectivity)).double().mean().item()
 
 
 def distortion(
@@ -112,7 +112,7 @@ def distortion(
         >>> distortion([[1.0]], [[0.0]], Grid(1, 1), sigma=1.0)
         1.0
     """
-    rows, codes = rows_and_codes_of_grid("distortion", x, codebook, grid)
+    rows, codes = as_rows_and_codes_of_grid("distortion", x, codebook, grid)
     metric = as_metric(metric)
     winner = WinnerSearch(codes, grid, metric).search(rows).index
     rows, codes = rows.double(), codes.double()
@@ -158,7 +158,7 @@ def trustworthiness(
     if rows.dim() != 2 or not rows.isfinite().all():
         got = f"shape {list(rows.shape)}" if rows.dim() != 2 else "NaN or infinity"
         raise ValueError(f"trustworthiness: x must hold finite rows [N, D], got {got}")
-    nodes = as_nodes("trustworthiness", "index", index, grid.num_nodes)
+    nodes = as_indices("trustworthiness", "index", index, grid.num_nodes)
     if nodes.dim() != 1 or len(nodes) != len(rows):
         raise ValueError(f"trustworthiness: index must have shape [N] = {[len(rows)]}, got {list(nodes.shape)}")
     num_neighbors = check_integer("trustworthiness", "num_neighbors", num_neighbors)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_booleans, as_floats, as_integers, as_nodes
+from somvae_ext.arrays import as_booleans, as_floats, as_indices, as_integers
 from somvae_ext.config_checks import check_number
 from somvae_ext.grid import Grid
 
@@ -141,11 +141,11 @@ def _steps(
     if nodes.dim() != 2:
         raise ValueError(f"{metric}: indices must have shape [B, T], got {list(nodes.shape)}")
     if mask is None:
-        as_nodes(metric, "indices", nodes, grid.num_nodes)
+        as_indices(metric, "indices", nodes, grid.num_nodes)
         return nodes[:, :-1].flatten(), nodes[:, 1:].flatten()
     real = as_booleans(metric, "mask", mask).to(nodes.device)
     if real.shape != nodes.shape:
         raise ValueError(f"{metric}: mask must have the shape of indices, {list(nodes.shape)}, got {list(real.shape)}")
-    as_nodes(metric, "indices", nodes[real], grid.num_nodes)
+    as_indices(metric, "indices", nodes[real], grid.num_nodes)
     steps = real[:, :-1] & real[:, 1:]
     return nodes[:, :-1][steps], nodes[:, 1:][steps]

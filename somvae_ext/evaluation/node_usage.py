@@ -6,7 +6,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_booleans, as_integers, as_nodes
+from somvae_ext.arrays import as_booleans, as_indices, as_integers
 from somvae_ext.config_checks import check_integer
 
 
@@ -23,7 +23,7 @@ class NodeUsage:
         >>> nodes = NodeUsage(4)
         >>> nodes.update([0, 0])
         >>> nodes.update([[3, 3], [3, 1]], mask=[[True, True], [False, False]])
-        >>> nodes.usage, nodes.perplexity, nodes.unused.tolist()
+        >>> nodes.used_share, nodes.perplexity, nodes.unused_nodes.tolist()
         (0.5, 2.0, [1, 2])
     """
 
@@ -51,17 +51,17 @@ class NodeUsage:
         """
         nodes = as_integers("NodeUsage", "indices", indices)
         if mask is not None:
-            counted = as_booleans("NodeUsage", "mask", mask)
-            if counted.shape != nodes.shape:
+            is_counted = as_booleans("NodeUsage", "mask", mask)
+            if is_counted.shape != nodes.shape:
                 raise ValueError(
-                    f"NodeUsage: mask must have the shape of indices, {list(nodes.shape)}, got {list(counted.shape)}"
+                    f"NodeUsage: mask must have the shape of indices, {list(nodes.shape)}, got {list(is_counted.shape)}"
                 )
-            nodes = nodes[counted.to(nodes.device)]
-        nodes = as_nodes("NodeUsage", "indices", nodes, self.num_nodes)
+            nodes = nodes[is_counted.to(nodes.device)]
+        nodes = as_indices("NodeUsage", "indices", nodes, self.num_nodes)
         self.counts += nodes.flatten().bincount(minlength=self.num_nodes).cpu()
 
     @property
-    def usage(self) -> float:
+    def used_share(self) -> float:
         """Share of the nodes that won at least one sample; 0 before the first."""
         return (self.counts > 0).sum().item() / self.num_nodes
 
@@ -77,12 +77,12 @@ class NodeUsage:
         return torch.special.entr(self.counts.double() / total).sum().exp().item()
 
     @property
-    def unused(self) -> Tensor:
+    def unused_nodes(self) -> Tensor:
         """Nodes that won no sample, ascending, int64."""
         return (self.counts == 0).nonzero()[:, 0]
 
 
-def usage(index: ArrayLike | Tensor, num_nodes: int) -> float:
+def used_node_share(index: ArrayLike | Tensor, num_nodes: int) -> float:
     """Share of the nodes that won at least one sample.
 
     Args:
@@ -93,7 +93,7 @@ def usage(index: ArrayLike | Tensor, num_nodes: int) -> float:
     Raises:
         ValueError: no samples, what is not integers, or a node out of range.
     """
-    return _counted("usage", index, num_nodes).usage
+    return _count_nodes("used_node_share", index, num_nodes).used_share
 
 
 def perplexity(index: ArrayLike | Tensor, num_nodes: int) -> float:
@@ -107,13 +107,13 @@ def perplexity(index: ArrayLike | Tensor, num_nodes: int) -> float:
     Raises:
         ValueError: no samples, what is not integers, or a node out of range.
     """
-    return _counted("perplexity", index, num_nodes).perplexity
+    return _count_nodes("perplexity", index, num_nodes).perplexity
 
 
-def _counted(metric: str, index: ArrayLike | Tensor, num_nodes: int) -> NodeUsage:
-    used = NodeUsage(num_nodes)
-    nodes = as_nodes(metric, "index", index, num_nodes)
+def _count_nodes(metric: str, index: ArrayLike | Tensor, num_nodes: int) -> NodeUsage:
+    usage = NodeUsage(num_nodes)
+    nodes = as_indices(metric, "index", index, num_nodes)
     if nodes.numel() == 0:
         raise ValueError(f"{metric}: index must hold at least one sample, got shape {list(nodes.shape)}")
-    used.update(nodes)
-    return used
+    usage.update(nodes)
+    return usage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from somvae_ext.nn.quantizer import finite_rows
+from somvae_ext.nn.quantizer import finite_row_mask
 from somvae_ext.nn.snapshot import snapshot
 
 VARIANCE_WITHOUT_WARM_UP = 0.05**2
@@ -23,7 +23,7 @@ def moments(z: Tensor, mask: Tensor | None) -> Tensor:
     In float64 the variance of float32 encodings survives the difference of squares, whatever their mean.
     """
     rows = z.reshape(-1, z.shape[-1]).double()
-    counted = finite_rows(rows) if mask is None else finite_rows(rows) & mask.flatten()
+    counted = finite_row_mask(rows) if mask is None else finite_row_mask(rows) & mask.flatten()
     rows = torch.where(counted[:, None], rows, 0)
     return torch.cat([counted.sum()[None], rows.sum(dim=0), rows.square().sum(dim=0)])
 

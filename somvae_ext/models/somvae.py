@@ -22,7 +22,7 @@ from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_networks import make_decoder, make_encoder, make_transitions
 from somvae_ext.models.somvae_objectives import margin_term, soft_terms
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
-from somvae_ext.nn import SOMQuantizer, predecessors
+from somvae_ext.nn import SOMQuantizer, previous_nodes
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.quantizer import MASKED
 from somvae_ext.som import find_relabeling
@@ -193,7 +193,7 @@ class SOMVAE(FullPrecisionBuffers):
         The last three are zeros where they weigh nothing, in a warm-up, and the margin also until nodes have changed
         places (``relabel_after``). s is Student's t between an encoding and the codes
         (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
-        (:func:`~somvae_ext.nn.soft_assignment.sharpened`).
+        (:func:`~somvae_ext.nn.soft_assignment.sharpened_assignment`).
 
         With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q instead, never the codes; with it and with
         ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` the squares of both are binary cross
@@ -237,7 +237,7 @@ class SOMVAE(FullPrecisionBuffers):
             reconstruction_e = reconstruction_error(config.reconstruction, output.reconstruction_e, x, dims)
         if self.transitions is not None:
             cur = output.indices
-            prev = predecessors(cur, mask)
+            prev = previous_nodes(cur, mask)
             if mask is not None and prev.numel() > 0:
                 # Masked frames count nowhere, but a row of the table that they named would be touched: by its
                 # optimizer's momentum. So they repeat the step of a real frame, or name node 0 where there is none.
@@ -449,7 +449,7 @@ class SOMVAE(FullPrecisionBuffers):
         nodes, codebook = self.num_clusters, self.quantizer.codebook.detach()
         if nodes == 1:
             return torch.zeros(1, dtype=torch.int64)
-        best = ops.bmu(self.quantizer.real_rows(self._encode_in_parts(x, mask), mask), codebook, k=2).index
+        best = ops.bmu(self.quantizer.valid_rows(self._encode_in_parts(x, mask), mask), codebook, k=2).index
         pairs = (best[:, 0] * nodes + best[:, 1]).bincount(minlength=nodes * nodes).view(nodes, nodes)
         return find_relabeling(pairs, self.quantizer.grid, seed=seed)
 
@@ -492,7 +492,7 @@ class SOMVAE(FullPrecisionBuffers):
         Returns:
             Groups with ``params``, ``lr`` and ``rows``: whether their gradients are sparse rows, which are for
             :class:`~somvae_ext.optim.RowAdam`, or dense, for :class:`torch.optim.Adam`;
-            :func:`~somvae_ext.optim.adam_and_rows` makes both optimizers from them. One optimizer for all parameters
+            :func:`~somvae_ext.optim.build_adam_optimizers` makes both from them. One optimizer for all parameters
             needs ``SOMVAEConfig(transition_updates="dense")``: torch's refuse the other kind of gradient.
         """
         if self.transitions is None:

@@ -9,7 +9,7 @@ from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_output import SOMVAEOutput
 from somvae_ext.nn import SOMQuantizer
 from somvae_ext.nn.neighbor_margin import neighbor_margin
-from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened, soft_som_loss
+from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened_assignment, soft_som_loss
 
 
 def soft_terms(
@@ -37,7 +37,7 @@ def soft_terms(
         log_s = log_soft_assignment(z, codebook)
         if targets is None:
             counted = log_s.exp() if mask is None else torch.where(mask.flatten()[:, None], log_s.exp(), 0)
-            targets = sharpened(log_s, counted.detach().double().sum(dim=0))
+            targets = sharpened_assignment(log_s, counted.detach().double().sum(dim=0))
         elif targets.shape != (*shape, nodes):
             raise ValueError(f"SOMVAE.loss: targets must have shape {[*shape, nodes]}, got {list(targets.shape)}")
         hardening = hardening_loss(log_s, targets.reshape(log_s.shape).to(log_s)).view(shape)

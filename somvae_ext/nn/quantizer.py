@@ -33,7 +33,7 @@ class CodeStatistics(NamedTuple):
     sums: Tensor
 
 
-def finite_rows(x: Tensor) -> Tensor:
+def finite_row_mask(x: Tensor) -> Tensor:
     """Which rows of x ``[M, D]`` hold finite values only, bool ``[M]``."""
     return x.abs().amax(dim=1).isfinite()  # isfinite().all(dim=1) takes ten times as long on the CPU
 
@@ -200,7 +200,7 @@ class Quantizer(FullPrecisionBuffers):
                 f"{name}: unused must hold indices from 0 to {self.num_codes - 1}, "
                 f"got {int(unused.min())} to {int(unused.max())}"
             )
-        rows = self.real_rows(z, mask)
+        rows = self.valid_rows(z, mask)
         if len(rows) == 0:
             dropped = z.numel() // self.dim
             among = f" that is finite and not masked among {dropped}" if dropped else ""
@@ -234,7 +234,7 @@ class Quantizer(FullPrecisionBuffers):
 
     def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None, tries: int = 1) -> Tensor:
         """K centres ``[K, D]`` of the encodings that are real and finite, in no particular order."""
-        rows = self.real_rows(z, mask)
+        rows = self.valid_rows(z, mask)
         if len(rows) < self.num_codes:
             raise ValueError(
                 f"{type(self).__name__}.initialize_kmeans: z must hold at least K = {self.num_codes} encodings that "
@@ -243,7 +243,7 @@ class Quantizer(FullPrecisionBuffers):
         rows = rows if rows.dtype == torch.float64 else rows.float()
         return kmeans_centers(rows, self.num_codes, seed=seed, tries=tries)
 
-    def real_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
+    def valid_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """The encodings that may become codes: real ones whose values are finite in the codebook's dtype, ``[M, D]``.
 
         Args:
@@ -260,7 +260,7 @@ class Quantizer(FullPrecisionBuffers):
 
     def _takes_part(self, rows: Tensor, mask: Tensor | None) -> Tensor:
         """Which rows ``[M, D]`` may become codes: real ones that are finite in the codebook's dtype, bool ``[M]``."""
-        finite = finite_rows(rows.to(self.codebook.dtype))
+        finite = finite_row_mask(rows.to(self.codebook.dtype))
         return finite if mask is None else finite & mask.flatten()
 
     def _unmasked(self, z: Tensor, mask: Tensor | None) -> Tensor:

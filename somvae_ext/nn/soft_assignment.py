@@ -42,7 +42,7 @@ def log_soft_assignment(z: Tensor, codebook: Tensor) -> Tensor:
         return kernel.log_softmax(dim=1)
 
 
-def sharpened(log_s: Tensor, frequencies: Tensor) -> Tensor:
+def sharpened_assignment(log_s: Tensor, frequencies: Tensor) -> Tensor:
     """The targets that harden a soft assignment (DEC, eq. 3)::
 
         t_ij = (s_ij^2 / f_j) / sum over the codes k of (s_ik^2 / f_k)

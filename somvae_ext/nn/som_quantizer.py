@@ -234,7 +234,7 @@ class SOMQuantizer(Quantizer):
         return self._sigma().item()
 
     @property
-    def narrowing(self) -> bool:
+    def is_narrowing(self) -> bool:
         """Whether sigma is still above ``sigma_final``. On CUDA this waits for the device."""
         narrows = self.update == "ema" and self.sigma_initial > self.sigma_final
         return narrows and int(self.num_updates) < self.sigma_steps
@@ -348,7 +348,7 @@ class SOMQuantizer(Quantizer):
         Raises:
             ValueError: no real and finite encoding, or a shape that does not fit.
         """
-        rows = self.real_rows(z, mask)
+        rows = self.valid_rows(z, mask)
         if len(rows) == 0:
             raise ValueError(
                 "SOMQuantizer.initialize_som: z must hold at least one encoding that is finite and not masked, got "
@@ -374,7 +374,7 @@ class SOMQuantizer(Quantizer):
         Raises:
             ValueError: also while sigma narrows: a wide neighbourhood would draw them back at once.
         """
-        if self.narrowing:
+        if self.is_narrowing:
             raise ValueError(
                 f"SOMQuantizer.revive: sigma must have reached sigma_final = {self.sigma_final}, because a wide "
                 f"neighbourhood draws moved codes back at once, got {self.sigma:.3g} after {int(self.num_updates)} of "

@@ -20,7 +20,7 @@ Kind = Literal["dense", "local"]
 _RESTART = 1e-280
 
 
-def predecessors(indices: Tensor, mask: Tensor | None = None) -> Tensor:
+def previous_nodes(indices: Tensor, mask: Tensor | None = None) -> Tensor:
     """Node at t - 1 of each frame of some series.
 
     Args:
@@ -35,10 +35,10 @@ def predecessors(indices: Tensor, mask: Tensor | None = None) -> Tensor:
         ValueError: ``indices`` are not int64 ``[B, T]``, or the mask is not bool of their shape.
 
     Example:
-        >>> predecessors(torch.tensor([[3, 1, 2], [5, 5, 4]])).tolist()
+        >>> previous_nodes(torch.tensor([[3, 1, 2], [5, 5, 4]])).tolist()
         [[3, 3, 1], [5, 5, 5]]
     """
-    _check_series("predecessors", indices, mask)
+    _check_series("previous_nodes", indices, mask)
     previous = torch.cat([indices[:, :1], indices[:, :-1]], dim=1)
     if mask is None:
         return previous
@@ -188,7 +188,7 @@ class TransitionModel(nn.Module):
             )
         prev, cur = _steps("TransitionModel.fit_counts", indices, mask)
         self._check_range("fit_counts", "indices", indices if mask is None else indices[mask])
-        self.logits.copy_(self.table.fitted(prev, cur, pseudocount))
+        self.logits.copy_(self.table.logits_from_counts(prev, cur, pseudocount))
         return self
 
     def rows(self, nodes: Tensor) -> Tensor:

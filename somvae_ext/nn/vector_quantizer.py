@@ -11,7 +11,7 @@ from torch import Tensor
 from somvae_ext import ops
 from somvae_ext.config_checks import Bounds, check_number
 from somvae_ext.exportable import exportable
-from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer, finite_rows
+from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer, finite_row_mask
 
 
 @exportable
@@ -154,7 +154,7 @@ class VectorQuantizer(Quantizer):
         """
         counts, sums = self._checked_statistics(counts, sums)
         # An average never gets rid of a NaN.
-        finite = finite_rows(sums) & counts.isfinite()
+        finite = finite_row_mask(sums) & counts.isfinite()
         self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
         self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
         total = self._total_average()

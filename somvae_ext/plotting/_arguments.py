@@ -15,7 +15,7 @@ from somvae_ext.arrays import as_array
 from somvae_ext.grid import Grid
 
 
-def values_of_nodes(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid) -> NDArray[Any]:
+def as_node_values(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid) -> NDArray[Any]:
     """One value for each node, ``[K]``."""
     array = as_array(plot, name, values)
     if array.shape != (grid.num_nodes,):
@@ -26,7 +26,7 @@ def values_of_nodes(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid
     return array
 
 
-def codes_of_nodes(plot: str, codebook: ArrayLike | Tensor, grid: Grid) -> NDArray[np.float64]:
+def as_finite_codes(plot: str, codebook: ArrayLike | Tensor, grid: Grid) -> NDArray[np.float64]:
     """One finite code for each node, ``[K, D]``."""
     array = as_array(plot, "codebook", codebook)
     if array.ndim != 2 or len(array) != grid.num_nodes or array.shape[1] == 0:

@@ -35,11 +35,11 @@ _SMALLEST_LETTER, _LARGEST_LETTER = 5.0, 10.0
 _LEGEND_ROWS = 20
 
 
-def centers_of(grid: Grid) -> Array:
+def cell_centers(grid: Grid) -> Array:
     return grid.coordinates().numpy()
 
 
-def polygons(centers: Array, topology: Topology, size: float | Array = 1.0) -> Array:
+def cell_polygons(centers: Array, topology: Topology, size: float | Array = 1.0) -> Array:
     """Corners of the cells at ``centers [n, 2]``, ``[n, 4 or 6, 2]``; cells of size 1 tile a sheet of nodes."""
     if topology == "rectangular":
         corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
@@ -49,7 +49,7 @@ def polygons(centers: Array, topology: Topology, size: float | Array = 1.0) -> A
     return centers[:, None] + np.multiply.outer(np.broadcast_to(size, len(centers)), corners)
 
 
-def pairs_on_the_sheet(grid: Grid) -> NDArray[np.int64]:
+def adjacent_cell_pairs(grid: Grid) -> NDArray[np.int64]:
     """The pairs of nodes whose cells share a side, ``[P, 2]``: on a periodic grid not those around its edge."""
     table = dataclasses.replace(grid, periodic=False).neighbors().numpy()
     first, slot = np.nonzero(table > np.arange(grid.num_nodes)[:, None])
@@ -58,7 +58,7 @@ def pairs_on_the_sheet(grid: Grid) -> NDArray[np.int64]:
 
 def shared_sides(grid: Grid, pairs: NDArray[np.int64]) -> Array:
     """The side that two cells share, from end to end, ``[P, 2, 2]``."""
-    a, b = centers_of(grid)[pairs.T]
+    a, b = cell_centers(grid)[pairs.T]
     along = (b - a)[:, ::-1] * (-1, 1)  # turned by a right angle
     half = along * (0.5 if grid.topology == "rectangular" else 0.5 / math.sqrt(3))
     middle = (a + b) / 2
@@ -120,14 +120,14 @@ def draw_borders(ax: Axes, sides: Array) -> None:
 
 def write_in_cells(ax: Axes, centers: Array, texts: Sequence[str], colors: Array) -> None:
     """Writes into the cells, in a colour that stands out from theirs, where the letters are large enough to be read."""
-    size = fitting_letters(ax, texts)
+    size = fitting_font_size(ax, texts)
     if size is None:
         return
     for (x, y), text, light in zip(centers, texts, _luminance(colors) > 0.5, strict=True):
         ax.text(x, y, text, ha="center", va="center", fontsize=size, color="black" if light else "white")
 
 
-def fitting_letters(ax: Axes, texts: Sequence[str], share: float = 0.85) -> float | None:
+def fitting_font_size(ax: Axes, texts: Sequence[str], share: float = 0.85) -> float | None:
     """The size of letters in which the longest text fills this share of a cell's width; None if too small to read."""
     longest = max(map(len, texts), default=0)
     size = share * points_per_unit(ax) / (0.6 * max(longest, 2))

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._arguments import codes_of_nodes
-from somvae_ext.plotting._cells import centers_of, draw_colors, polygons, sheet_axes
+from somvae_ext.plotting._arguments import as_finite_codes
+from somvae_ext.plotting._cells import cell_centers, cell_polygons, draw_colors, sheet_axes
 
 
 def plot_codebook_rgb(codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None) -> Axes:
@@ -27,10 +27,10 @@ def plot_codebook_rgb(codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None 
     Raises:
         ValueError: a codebook of another shape or with values that are not finite.
     """
-    codes = codes_of_nodes("plot_codebook_rgb", codebook, grid)
+    codes = as_finite_codes("plot_codebook_rgb", codebook, grid)
     is_rgb = codes.shape[1] == 3 and codes.min() >= 0 and codes.max() <= 1
     colors = codes if is_rgb else _principal_colors(codes)
-    cells = polygons(centers_of(grid), grid.topology)
+    cells = cell_polygons(cell_centers(grid), grid.topology)
     ax = sheet_axes(ax, cells, beside=False)
     draw_colors(ax, cells, np.concatenate([colors, np.ones((len(colors), 1))], axis=1))
     return ax

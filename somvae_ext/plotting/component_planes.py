@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._arguments import codes_of_nodes
-from somvae_ext.plotting._cells import add_colorbar, centers_of, draw_values, is_wide, polygons, sheet_axes
+from somvae_ext.plotting._arguments import as_finite_codes
+from somvae_ext.plotting._cells import add_colorbar, cell_centers, cell_polygons, draw_values, is_wide, sheet_axes
 
 # Sizes in inches. Beside a sheet, or below a wide one, is room for the colour bar; above it for the title.
 _PANEL = 1.9
@@ -51,7 +51,7 @@ def plot_component_planes(
         ValueError: a codebook of another shape or with values that are not finite, another number of names, unknown
             features, none of them, or more than 144.
     """
-    codes = codes_of_nodes("plot_component_planes", codebook, grid)
+    codes = as_finite_codes("plot_component_planes", codebook, grid)
     names = (
         [f"feature {number}" for number in range(codes.shape[1])] if names is None else [str(name) for name in names]
     )
@@ -66,7 +66,7 @@ def plot_component_planes(
             f"plot_component_planes: features must name 1 to {_MOST_PANELS} of the {len(names)} features, got "
             f"{len(shown)}"
         )
-    cells = polygons(centers_of(grid), grid.topology)
+    cells = cell_polygons(cell_centers(grid), grid.topology)
     width, height = np.ptp(cells, axis=(0, 1))
     wide = is_wide(width, height)
     panel = np.array([width, height]) * _PANEL * (2 if wide else 1) / max(width, height)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_array, as_integers, as_labels, as_nodes
+from somvae_ext.arrays import as_array, as_indices, as_integers, as_labels
 from somvae_ext.config_checks import check_integer
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import write_in_cells
@@ -64,13 +64,13 @@ def plot_contingency(
     if num_clusters is None:
         num_clusters = max(int(clusters.max()) + 1, 1)
     num_clusters = check_integer("plot_contingency", "num_clusters", num_clusters)
-    rows = as_nodes("plot_contingency", "index", clusters, num_clusters).numpy()
+    rows = as_indices("plot_contingency", "index", clusters, num_clusters).numpy()
     if names is None:
         classes, columns = np.unique(as_labels("plot_contingency", "label", labels), return_inverse=True)
         named = [str(name) for name in classes.tolist()]
     else:
         named = [str(name) for name in names]
-        columns = as_nodes("plot_contingency", "label", labels, len(named)).numpy()
+        columns = as_indices("plot_contingency", "label", labels, len(named)).numpy()
     counts = np.zeros((num_clusters, len(named)), np.int64)
     np.add.at(counts, (rows, columns), 1)
     return _draw(counts, named, ax)

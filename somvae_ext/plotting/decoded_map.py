@@ -12,9 +12,9 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_array
 from somvae_ext.grid import Grid, Topology
-from somvae_ext.plotting._arguments import codes_of_nodes, values_of_nodes
+from somvae_ext.plotting._arguments import as_finite_codes, as_node_values
 from somvae_ext.plotting._axes import axes_or_new
-from somvae_ext.plotting._cells import draw_outlines, fitting_letters, points_per_unit
+from somvae_ext.plotting._cells import draw_outlines, fitting_font_size, points_per_unit
 from somvae_ext.plotting._images import as_images, mosaic
 
 _INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
@@ -73,7 +73,7 @@ def plot_decoded_map(
     draw_outlines(ax, centers[:, None] + corner, color="0.4", width=line)
     if count is not None:
         texts = [str(int(value)) for value in count.ravel()]
-        size = fitting_letters(ax, texts, share=0.6)
+        size = fitting_font_size(ax, texts, share=0.6)
         if size is not None:
             size = min(size, _LARGEST_LETTER)
             for (x, y), text in zip(centers + corner[3], texts, strict=True):
@@ -106,7 +106,7 @@ def plot_codebook_images(
     Raises:
         ValueError: a codebook of another shape or with values that are not finite, or an image shape that does not fit.
     """
-    codes = codes_of_nodes("plot_codebook_images", codebook, grid)
+    codes = as_finite_codes("plot_codebook_images", codebook, grid)
     shape = tuple(image_shape)
     is_image = len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
     if not is_image or min(shape) < 1 or math.prod(shape) != codes.shape[1]:
@@ -118,7 +118,7 @@ def plot_codebook_images(
     if low < 0 or high > 1:
         codes = (codes - low) / ((high - low) or 1.0)
     sheet = grid.rows, grid.cols
-    count = None if hits is None else values_of_nodes("plot_codebook_images", "hits", hits, grid).reshape(sheet)
+    count = None if hits is None else as_node_values("plot_codebook_images", "hits", hits, grid).reshape(sheet)
     return plot_decoded_map(codes.reshape(*sheet, *shape), count, ax, topology=grid.topology)
 
 

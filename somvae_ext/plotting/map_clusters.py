@@ -11,9 +11,16 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_array
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._arguments import codes_of_nodes
+from somvae_ext.plotting._arguments import as_finite_codes
 from somvae_ext.plotting._categories import draw_categories
-from somvae_ext.plotting._cells import centers_of, draw_borders, pairs_on_the_sheet, polygons, shared_sides, sheet_axes
+from somvae_ext.plotting._cells import (
+    adjacent_cell_pairs,
+    cell_centers,
+    cell_polygons,
+    draw_borders,
+    shared_sides,
+    sheet_axes,
+)
 
 
 class Clusterer(Protocol):
@@ -40,7 +47,7 @@ def plot_map_clusters(codebook: ArrayLike | Tensor, grid: Grid, clusterer: Clust
         ValueError: a codebook of another shape or with values that are not finite, or a clusterer that does not give a
             whole number of at least -1 for each node.
     """
-    codes = codes_of_nodes("plot_map_clusters", codebook, grid)
+    codes = as_finite_codes("plot_map_clusters", codebook, grid)
     cluster = as_array("plot_map_clusters", "clusterer", clusterer.fit_predict(codes))
     if cluster.shape != (grid.num_nodes,) or cluster.dtype.kind not in "iu" or cluster.min() < -1:
         raise ValueError(
@@ -48,10 +55,10 @@ def plot_map_clusters(codebook: ArrayLike | Tensor, grid: Grid, clusterer: Clust
             f"got {cluster.dtype} of shape {list(cluster.shape)}"
             + (f" with {cluster.min()}" if cluster.size and cluster.dtype.kind in "iu" else "")
         )
-    cells = polygons(centers_of(grid), grid.topology)
+    cells = cell_polygons(cell_centers(grid), grid.topology)
     ax = sheet_axes(ax, cells)
     draw_categories(ax, cells, cluster, [str(name) for name in range(cluster.max() + 1)], title="cluster")
-    pairs = pairs_on_the_sheet(grid)
+    pairs = adjacent_cell_pairs(grid)
     apart = cluster[pairs[:, 0]] != cluster[pairs[:, 1]]
     draw_borders(ax, shared_sides(grid, pairs[apart]))
     return ax

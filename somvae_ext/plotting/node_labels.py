@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_array, as_labels, as_nodes
+from somvae_ext.arrays import as_array, as_indices, as_labels
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._categories import draw_categories
-from somvae_ext.plotting._cells import centers_of, polygons, sheet_axes
+from somvae_ext.plotting._cells import cell_centers, cell_polygons, sheet_axes
 
 _PALEST = 0.2  # strength of the colour at purity 0, which none has
 
@@ -47,17 +47,17 @@ def plot_labels(
             "plot_labels: labels and nodes must have the same shape [N] with N of at least 1, got "
             f"{list(label.shape)} and {list(node.shape)}"
         )
-    node = as_nodes("plot_labels", "nodes", node, grid.num_nodes).numpy()
+    node = as_indices("plot_labels", "nodes", node, grid.num_nodes).numpy()
     if names is None:
         kinds, which = np.unique(as_labels("plot_labels", "labels", label), return_inverse=True)
         names = kinds.tolist()
     else:
-        which = as_nodes("plot_labels", "labels", label, len(names)).numpy()
+        which = as_indices("plot_labels", "labels", label, len(names)).numpy()
     count = np.bincount(node * len(names) + which, minlength=grid.num_nodes * len(names))
     count = count.reshape(grid.num_nodes, len(names))
     total = count.sum(axis=1)
     purity = count.max(axis=1) / np.maximum(total, 1)
-    cells = polygons(centers_of(grid), grid.topology)
+    cells = cell_polygons(cell_centers(grid), grid.topology)
     ax = sheet_axes(ax, cells)
     draw_categories(
         ax,

@@ -12,15 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._arguments import values_of_nodes
+from somvae_ext.plotting._arguments import as_node_values
 from somvae_ext.plotting._categories import draw_categories
 from somvae_ext.plotting._cells import (
     add_colorbar,
-    centers_of,
+    cell_centers,
+    cell_polygons,
     draw_colors,
     draw_outlines,
     draw_values,
-    polygons,
     sheet_axes,
     write_in_cells,
 )
@@ -66,8 +66,8 @@ def plot_node_values(
         >>> ax = plot_node_values(torch.arange(6.0), Grid(2, 3, topology="hexagonal"))
         >>> ax.figure.savefig("map.png")  # doctest: +SKIP
     """
-    array = values_of_nodes("plot_node_values", "values", values, grid)
-    cells = polygons(centers_of(grid), grid.topology)
+    array = as_node_values("plot_node_values", "values", values, grid)
+    cells = cell_polygons(cell_centers(grid), grid.topology)
     if categories is not None or array.dtype.kind in "bOSTU":
         which, names = _categories(array, categories)
         ax = sheet_axes(ax, cells)
@@ -109,11 +109,11 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
     """
     if by not in get_args(HitStyle):
         raise ValueError(f"plot_hits: by must be 'color' or 'area', got {by!r}")
-    array = values_of_nodes("plot_hits", "count", count, grid).astype(np.float64)
+    array = as_node_values("plot_hits", "count", count, grid).astype(np.float64)
     if wrong := np.flatnonzero(~(np.isfinite(array) & (array >= 0))).tolist():
         raise ValueError(f"plot_hits: count must be finite and not negative, got {array[wrong[0]]} at node {wrong[0]}")
-    centers = centers_of(grid)
-    cells = polygons(centers, grid.topology)
+    centers = cell_centers(grid)
+    cells = cell_polygons(centers, grid.topology)
     most = array.max() or 1.0
     if by == "area":
         alone = ax is None or not ax.has_data()
@@ -121,7 +121,7 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
         if alone:
             draw_outlines(ax, cells)
         won = array > 0
-        filled = polygons(centers[won], grid.topology, _LARGEST_HIT * np.sqrt(array[won] / most))
+        filled = cell_polygons(centers[won], grid.topology, _LARGEST_HIT * np.sqrt(array[won] / most))
         draw_colors(ax, filled, np.tile(to_rgba("tab:orange"), (len(filled), 1)))
         return ax
     ax = sheet_axes(ax, cells)

@@ -11,8 +11,8 @@ from torch import Tensor
 from somvae_ext.evaluation import UMatrix, u_matrix
 from somvae_ext.evaluation._arguments import as_connectivity, as_metric
 from somvae_ext.grid import Connectivity, Grid
-from somvae_ext.plotting._arguments import codes_of_nodes
-from somvae_ext.plotting._cells import add_colorbar, centers_of, draw_values, polygons, sheet_axes
+from somvae_ext.plotting._arguments import as_finite_codes
+from somvae_ext.plotting._cells import add_colorbar, cell_centers, cell_polygons, draw_values, sheet_axes
 from somvae_ext.som import Distance, Metric, MetricName
 
 
@@ -50,9 +50,9 @@ def plot_u_matrix(
             not have, or what the metric refuses.
     """
     metric, connectivity = as_metric(metric), as_connectivity(grid, connectivity)
-    codes = torch.from_numpy(codes_of_nodes("plot_u_matrix", codebook, grid))
+    codes = torch.from_numpy(as_finite_codes("plot_u_matrix", codebook, grid))
     distances = u_matrix(codes, grid, metric, connectivity=connectivity)
-    centers, values, size = centers_of(grid), distances.node.numpy(), 1.0
+    centers, values, size = cell_centers(grid), distances.node.numpy(), 1.0
     if interstitial:
         values = _mean_slopes(distances, grid, connectivity)
         ends = centers[distances.pairs.numpy()]
@@ -61,7 +61,7 @@ def plot_u_matrix(
         values = np.concatenate([values, distances.pair.numpy()[meet], distances.diagonal.numpy().ravel()])
         centers = np.concatenate([centers, ends[meet].mean(axis=1), corners])
         size = 0.5
-    cells = polygons(centers, grid.topology, size)
+    cells = cell_polygons(centers, grid.topology, size)
     ax = sheet_axes(ax, cells)
     drawn = draw_values(ax, cells, values, cmap="bone_r")
     name = metric.distance if isinstance(metric.distance, str) else "custom"

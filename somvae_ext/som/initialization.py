@@ -324,7 +324,7 @@ def _check_rows(owner: str, z: Tensor) -> None:
 def _batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
     """Codes of a batch SOM that starts from a plane and narrows from half of the longer side to ``final_sigma``."""
     rows = ArrayRows(z, RowFormat(z.dtype, z.device))
-    sample = rows.sample(init_sample_size("pca", grid.num_nodes, rows.dim), Processes.alone(z.device)).x
+    sample = rows.sample(init_sample_size("pca", grid.num_nodes, rows.dim), Processes.single(z.device)).x
     start = initial_codebook(sample, grid, "pca")
     initial_sigma = max(max(grid.rows, grid.cols) / 2, final_sigma)
     codes, _ = train_batch(

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from somvae_ext.arrays import as_array, real_numbers
+from somvae_ext.arrays import as_array, as_real_numbers
 from somvae_ext.processes import Processes
 
 Missing = Literal["error", "ignore"]
@@ -251,7 +251,7 @@ class ArrayRows:
         Raises:
             ValueError: they are all 0.
         """
-        largest = max(processes.gather(1.0 if self._weight is None else float(self._weight.max())))
+        largest = max(processes.gather_objects(1.0 if self._weight is None else float(self._weight.max())))
         if largest == 0:
             raise ValueError("SOM: sample_weight must be above 0 for at least one row, got only zeros")
         if self._weight is None and largest == 1.0:
@@ -273,13 +273,13 @@ class ArrayRows:
 
     def sample(self, num_rows: int, processes: Processes) -> Chunk:
         """At most so many rows, spread evenly over the rows of all processes, which all get the same."""
-        numbers = processes.gather(self.num_rows)
+        numbers = processes.gather_objects(self.num_rows)
         first, num_all_rows = sum(numbers[: processes.rank]), sum(numbers)
         size = min(num_rows, num_all_rows)
         indices = torch.arange(size, device="cpu") * num_all_rows // size
         is_own = (indices >= first) & (indices < first + self.num_rows)
         own = self._chunk(indices[is_own] - first)
-        if processes.number == 1:
+        if processes.world_size == 1:
             return own
         x = own.x.new_zeros(len(indices), self.dim)
         x[is_own] = own.x
@@ -367,11 +367,11 @@ class StreamRows:
             if count >= num_rows:
                 break
         x = torch.cat(parts)[:num_rows]
-        if processes.number == 1:
+        if processes.world_size == 1:
             return Chunk(x, None)
-        number = processes.gather(len(x))[0]
+        number = processes.gather_objects(len(x))[0]
         shared = x if processes.is_first else x.new_empty(number, self.dim)
-        processes.copy_from_first(shared)
+        processes.broadcast_in_place(shared)
         return Chunk(shared, None)
 
 
@@ -395,7 +395,7 @@ def read_first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:
 
 def _rows_of_batch(item: Any, dim: int | None) -> Tensor | NDArray[Any]:
     x = item[0] if isinstance(item, (tuple, list)) and len(item) else item
-    x = real_numbers("SOM", "X", x)
+    x = as_real_numbers("SOM", "X", x)
     expected = "[n, D]" if dim is None else f"[n, {dim}]"
     if x.ndim != 2 or x.shape[1] == 0 or x.shape[1] != (dim or x.shape[1]):
         raise ValueError(f"SOM: X must give batches of shape {expected}, got {list(x.shape)}")

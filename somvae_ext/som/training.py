@@ -107,7 +107,7 @@ class _EpochSums:
 
     def reduce(self, processes: Processes) -> NodeSums:
         assert self.sums is not None
-        if processes.number == 1:
+        if processes.world_size == 1:
             return self.sums
         total, count = self.sums.total.double(), self.sums.count
         total, count, self.scalars = processes.sum(total, count, self.scalars)
@@ -152,11 +152,11 @@ def train_batch(
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``quantization_error`` and, if
         tracked, ``topographic_error_8`` (or of another connectivity), both of the codes at the epoch's start.
     """
-    processes = processes or Processes.alone(codebook.device)
+    processes = processes or Processes.single(codebook.device)
     history: list[EpochRecord] = list(previous_records)
     hints: dict[int, Tensor] = {}
     tracked_connectivity = (connectivity or grid.connectivities[-1]) if track_topographic_error else None
-    has_gaps = any(processes.gather(int(rows.has_gaps)))  # all count alike
+    has_gaps = any(processes.gather_objects(int(rows.has_gaps)))  # all count alike
     for epoch in _remaining_epochs(history, num_epochs, should_stop):
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
@@ -198,7 +198,7 @@ def _winners(
     distance, index = search.search(chunk.x, k=1 if connectivity is None else 2, hint=hint, has_gaps=has_gaps)
     misplaced = None
     if connectivity is not None:
-        misplaced = ~grid.adjacent(index[:, 0], index[:, 1], connectivity)
+        misplaced = ~grid.are_neighbors(index[:, 0], index[:, 1], connectivity)
         distance, index = distance[:, 0], index[:, 0].contiguous()
     epoch_sums.add_errors(distance, misplaced, chunk.weight)
     return index
@@ -315,7 +315,7 @@ def assign(
         _winners(search, grid, chunk, rows.has_gaps, connectivity, None, errors).to("cpu", copy=False)
         for chunk in rows.chunks()
     ]
-    (scalars,) = (processes or Processes.alone(codebook.device)).sum(errors.scalars)
+    (scalars,) = (processes or Processes.single(codebook.device)).sum(errors.scalars)
     mass, distance, misplaced = scalars.tolist()
     return Assignment(torch.cat(index), distance / mass, misplaced / mass)
 

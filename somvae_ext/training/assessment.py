@@ -208,7 +208,7 @@ def _clustering(encodings: Encodings, num_clusters: int) -> dict[str, float]:
     assert encodings.indices is not None
     index = encodings.real(encodings.indices)
     result = {
-        "usage": evaluation.usage(index, num_clusters),
+        "usage": evaluation.used_node_share(index, num_clusters),
         "perplexity": evaluation.perplexity(index, num_clusters),
     }
     if encodings.label is None or index.dim() > 1:  # several clusters for each sample have no class
@@ -219,7 +219,7 @@ def _clustering(encodings: Encodings, num_clusters: int) -> dict[str, float]:
     result["nmi_geometric"] = evaluation.nmi(label, index, average="geometric")
     result["ari"] = evaluation.ari(label, index)
     if num_clusters == len(label.unique()):
-        result["acc"] = evaluation.acc(label, index, num_clusters=num_clusters)
+        result["acc"] = evaluation.clustering_accuracy(label, index, num_clusters=num_clusters)
     return result
 
 

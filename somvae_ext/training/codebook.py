@@ -118,7 +118,7 @@ def revive(
     """
     if len(unused) == 0:
         return 0
-    if isinstance(model.quantizer, SOMQuantizer) and model.quantizer.narrowing:
+    if isinstance(model.quantizer, SOMQuantizer) and model.quantizer.is_narrowing:
         return 0  # a wide neighbourhood would draw them back at once
     # Not seed + epoch, by which the second epoch of one seed would draw like the first of the next.
     epoch_seeds = torch.randint(_SEEDS, (epoch,), generator=torch.Generator().manual_seed(seed))
@@ -157,7 +157,7 @@ def relabel(
     """
     assert isinstance(model, Relabelled)
     x = _random_samples(model, train, _ENCODINGS_FOR_PLACES, torch.Generator().manual_seed(seed))
-    order = processes.from_first(lambda: model.find_places(x, seed=seed))
+    order = processes.call_on_first(lambda: model.find_places(x, seed=seed))
     for parameter, axes in model.relabel(order):
         for optimizer in optimizers:
             for name, value in optimizer.state.get(parameter, {}).items():
@@ -201,7 +201,7 @@ def update_latent_variance(model: CodebookModel, output: Any, processes: Process
 def warn_of_wide_neighborhood(model: CodebookModel, steps: int) -> None:
     """Warns at the end of a training whose map is still smoothed by a neighbourhood that narrows."""
     quantizer = model.quantizer
-    if isinstance(quantizer, SOMQuantizer) and quantizer.narrowing:
+    if isinstance(quantizer, SOMQuantizer) and quantizer.is_narrowing:
         warnings.warn(
             f"fit: sigma_steps should be below the steps of the training, {steps}, so that the neighbourhood reaches "
             f"its final width; it is {quantizer.sigma_steps}, and nodes are still averaged over a width of "

@@ -19,12 +19,12 @@ def launch(accelerator: str) -> tuple[Fabric, Processes]:
     """One process on one device, or, where ``torchrun`` started this one, all of its processes under DDP."""
     if not dist.is_torchelastic_launched():
         fabric = Fabric(accelerator=accelerator, devices=1)
-        return fabric, Processes.alone(fabric.device)
+        return fabric, Processes.single(fabric.device)
     on_this_node = int(os.environ["LOCAL_WORLD_SIZE"])
     nodes = int(os.environ["WORLD_SIZE"]) // on_this_node
     fabric = Fabric(accelerator=accelerator, devices=on_this_node, num_nodes=nodes, strategy="ddp")
     fabric.launch()
-    return fabric, Processes.joined(fabric.device, owner="fit")
+    return fabric, Processes.join_group(fabric.device, owner="fit")
 
 
 class ShuffledShare(Sampler[int]):
@@ -45,11 +45,11 @@ class ShuffledShare(Sampler[int]):
         self._generator = generator
 
     def __len__(self) -> int:
-        return -(-self._samples // self._processes.number)
+        return -(-self._samples // self._processes.world_size)
 
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(self._samples, generator=self._generator)
-        places = torch.arange(len(self)) * self._processes.number + self._processes.rank
+        places = torch.arange(len(self)) * self._processes.world_size + self._processes.rank
         yield from order[places % self._samples].tolist()
 
 
@@ -71,14 +71,14 @@ def average_rows(processes: Processes, tables: Iterable[nn.Parameter]) -> None:
     The processes may hold different numbers of rows, or no gradient. The rows of all are put side by side, and not
     coalesced.
     """
-    if processes.number == 1:
+    if processes.world_size == 1:
         return
     for table in tables:
         index, values = torch.empty(0, dtype=torch.int64, device=table.device), table.new_empty(0, *table.shape[1:])
         if table.grad is not None:
             index, values = table.grad._indices()[0], table.grad._values()
         rows, values = processes.gather_rows(index, values)
-        mean = values.div_(processes.number)
+        mean = values.div_(processes.world_size)
         table.grad = torch.sparse_coo_tensor(rows[None], mean, table.shape, check_invariants=False)
 
 
@@ -88,9 +88,9 @@ def average_gradients(processes: Processes, parameters: Iterable[nn.Parameter]) 
 
     DDP waits for a gradient of every parameter. Here parameters may have none, the same ones in all processes.
     """
-    if processes.number == 1:
+    if processes.world_size == 1:
         return
     for parameter in parameters:
         if parameter.grad is not None:
             (total,) = processes.sum(parameter.grad)
-            parameter.grad = total / processes.number
+            parameter.grad = total / processes.world_size

@@ -72,9 +72,9 @@ def run_epoch(training: TrainingSetup, epoch: int, progress: Progress) -> EpochR
             progress.after_batch(_shown(means, usage))
     training.module.eval()
     # Each process's batch norm has statistics of its own samples.
-    training.processes.copy_from_first(*training.network.buffers())
+    training.processes.broadcast_in_place(*training.network.buffers())
     if usage is not None:
-        usage.counts = torch.stack(training.processes.gather(usage.counts)).sum(dim=0)
+        usage.counts = torch.stack(training.processes.gather_objects(usage.counts)).sum(dim=0)
         _relabel(training, epoch, usage)
     progress.after_epoch(_shown(means, usage))
     iterations = {"epoch": epoch, "step": first_step, "losses": losses_by_step}
@@ -88,14 +88,14 @@ def _prepare_codebook(training: TrainingSetup, epoch: int) -> int:
         return 0
     if epoch == training.warm_up + 1:
         initialize(model, training.train, seed=seed)
-        training.processes.copy_from_first(*training.network.state_dict().values())
+        training.processes.broadcast_in_place(*training.network.state_dict().values())
         for optimizer in training.optimizers:
             optimizer.state.clear()  # which knew another loss
         return 0
     if not training.config.revive or epoch <= training.warm_up or unused is None:
         return 0
     revived = revive(model, training.optimizers, unused, training.train, seed=seed, epoch=epoch)
-    training.processes.copy_from_first(*model.quantizer.state_dict().values())
+    training.processes.broadcast_in_place(*model.quantizer.state_dict().values())
     return revived
 
 
@@ -157,11 +157,11 @@ def _relabel(training: TrainingSetup, epoch: int, usage: NodeUsage) -> None:
     if epoch == relabel_after(model):
         places = relabel(model, training.optimizers, training.train, training.processes, seed=training.config.seed)
         usage.counts = usage.counts[places]
-    training.state.unused = usage.unused
+    training.state.unused = usage.unused_nodes
 
 
 def _shown(means: RunningMeans, usage: NodeUsage | None) -> dict[str, float | str]:
-    return means.values() | ({} if usage is None else {"usage": f"{usage.usage:.0%}"})
+    return means.values() | ({} if usage is None else {"usage": f"{usage.used_share:.0%}"})
 
 
 def _check_finite(training: TrainingSetup, values: dict[str, float]) -> None:

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from somvae_ext.models import SOMVAE
 from somvae_ext.models.networks import FRAMES_AT_ONCE
-from somvae_ext.nn.quantizer import finite_rows
-from somvae_ext.nn.soft_assignment import log_soft_assignment, sharpened
+from somvae_ext.nn.quantizer import finite_row_mask
+from somvae_ext.nn.soft_assignment import log_soft_assignment, sharpened_assignment
 from somvae_ext.processes import Processes
 from somvae_ext.training.batches import batches
 
@@ -37,18 +37,18 @@ class HardeningTargets:
         self._codebook = model.quantizer.codebook.detach().clone()
         frequencies = torch.zeros(model.num_clusters, dtype=torch.float64, device=self._codebook.device)
         length = max(1, train[0]["x"].numel() // math.prod(self._shape))  # frames of a series
-        share = range(processes.rank, len(train), processes.number)  # type: ignore[arg-type]
+        share = range(processes.rank, len(train), processes.world_size)  # type: ignore[arg-type]
         # With a generator of its own: a loader draws a seed, which must not be of the training's random numbers.
         for batch in batches(train, max(1, FRAMES_AT_ONCE // length), share, torch.Generator()):
             log_s = self._log_shares(batch)
             # An encoding that is not finite would make a target of nothing of all others.
-            frequencies += log_s[finite_rows(log_s)].exp().double().sum(dim=0)
+            frequencies += log_s[finite_row_mask(log_s)].exp().double().sum(dim=0)
         (self._frequencies,) = processes.sum(frequencies)
 
     def __call__(self, fields: Mapping[str, Tensor]) -> Tensor:
         """Targets ``[..., K]`` of the clean samples of a batch; zeros where they are masked."""
         x, mask = fields["x"], fields.get("mask")
-        targets = sharpened(self._log_shares(fields), self._frequencies)
+        targets = sharpened_assignment(self._log_shares(fields), self._frequencies)
         shape = x.shape[: x.dim() - len(self._shape)]
         if mask is None:
             return targets.view(*shape, -1)

@@ -106,17 +106,17 @@ def fit(
     start = time.perf_counter()
     shown = show_progress if processes.is_first else False
     claim = contextlib.nullcontext() if training.run_folder is None else training.run_folder.claim()
-    progress = Progress(config.epochs, shown=shown, done=state.epoch, batches=len(training.train_loader))
-    with processes.entered_by_first(claim), progress:
+    progress = Progress(config.epochs, show=shown, done=state.epoch, batches=len(training.train_loader))
+    with processes.enter_on_first(claim), progress:
         for epoch in range(state.epoch + 1, config.epochs + 1):
             result = run_epoch(training, epoch, progress)
             seconds = round(seconds_before + time.perf_counter() - start, 3)
             record = _record(training, epoch, seconds, result) | _measure(training, epoch, metrics, after_epoch)
-            history.append(processes.broadcast(record))  # one clock for all
+            history.append(processes.broadcast_object(record))  # one clock for all
             state.epoch = epoch
             save_epoch(state, history[-1], result.iterations, training.run_folder, processes)
     training.module.eval()
-    processes.agree_on_bits("the model", training.network.state_dict().values())
+    processes.check_same_bits("the model", training.network.state_dict().values())
     if training.codebook_model is not None:
         warn_of_wide_neighborhood(training.codebook_model, state.step)
     return history
@@ -132,7 +132,7 @@ def _record(training: TrainingSetup, epoch: int, seconds: float, result: EpochRe
         "train": result.losses,
     }
     if result.usage is not None:
-        record |= {"usage": result.usage.usage, "perplexity": result.usage.perplexity}
+        record |= {"usage": result.usage.used_share, "perplexity": result.usage.perplexity}
         if training.codebook_model is not None:
             record["revived"] = result.revived
     return record
@@ -151,9 +151,9 @@ def _measure(
         if training.validation_loader is not None:
             measured["validation"] = mean_losses(training.processes, training.model, training.validation_loader)
         if metrics is not None:
-            measured["metrics"] = training.processes.from_first(metrics)
+            measured["metrics"] = training.processes.call_on_first(metrics)
         if after_epoch is not None:
-            training.processes.from_first(functools.partial(after_epoch, epoch))
+            training.processes.call_on_first(functools.partial(after_epoch, epoch))
     return measured
 
 

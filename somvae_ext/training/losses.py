@@ -59,7 +59,7 @@ def batch_losses(
 
 def means_over_processes(processes: Processes, values: dict[str, float], frames: int) -> tuple[dict[str, float], int]:
     """Means of a step's losses over the frames of all processes, and the number of these frames."""
-    if processes.number == 1:
+    if processes.world_size == 1:
         return values, frames
     parts = processes.gather_numbers([*values.values(), frames])
     counts = [part[-1] for part in parts]
@@ -97,7 +97,7 @@ class RunningMeans:
     def over_processes(self, processes: Processes) -> RunningMeans:
         """The same over the batches of all processes."""
         joined = RunningMeans()
-        for sums, count in processes.gather((self._sums, self._count)):
+        for sums, count in processes.gather_objects((self._sums, self._count)):
             for name, total in sums.items():
                 joined._sums[name] = joined._sums.get(name, 0.0) + total
             joined._count += count

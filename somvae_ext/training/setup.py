@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, StepLR
 from torch.utils.data import Dataset
 
-from somvae_ext.optim import adam_and_rows
+from somvae_ext.optim import build_adam_optimizers
 from somvae_ext.processes import Processes
 from somvae_ext.store import ResultFolder
 from somvae_ext.training.augmentation import AffineAugmentation, augmentation_for
@@ -91,7 +91,7 @@ def set_up(
     network = cast(nn.Module, model)
     groups = _parameter_groups(network, config)
     tables = [parameter for group in groups if group.get("rows", False) for parameter in group["params"]]
-    optimizers = adam_and_rows(groups)
+    optimizers = build_adam_optimizers(groups)
     network.eval()  # between epochs: the codebook's initialization must not move a batch norm
     leave_to_rows(network, tables)
     module, *fabric_optimizers = fabric.setup(network, *optimizers)
@@ -100,7 +100,7 @@ def set_up(
     ]
     state = TrainingState(processes, network, optimizers, schedules, order)
     history = resume(state, run_folder, processes) if resume_run else begin(run_folder, processes)
-    processes.copy_from_first(*network.state_dict().values())
+    processes.broadcast_in_place(*network.state_dict().values())
     codebook_model = model_with_codebook(model)
     return TrainingSetup(
         config=config,
@@ -176,7 +176,7 @@ def _validation_loader(fabric: Fabric, processes: Processes, data: FittingSample
     Batch-level terms are biased when similar samples are adjacent in the file.
     """
     mixed = torch.randperm(len(data), generator=torch.Generator().manual_seed(config.seed))
-    return _loader(fabric, data, config.batch_size, mixed[processes.rank :: processes.number].tolist())
+    return _loader(fabric, data, config.batch_size, mixed[processes.rank :: processes.world_size].tolist())
 
 
 def _parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:

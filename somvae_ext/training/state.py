@@ -53,7 +53,7 @@ class TrainingState:
         The same in all processes, which call it together.
         """
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        cpu_states, cuda_states = zip(*self._processes.gather((torch.get_rng_state(), cuda)), strict=True)
+        cpu_states, cuda_states = zip(*self._processes.gather_objects((torch.get_rng_state(), cuda)), strict=True)
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -78,9 +78,10 @@ class TrainingState:
         processes = self._processes
         try:
             generators = state["generators"]
-            if len(generators["cpu"]) != processes.number:  # before anything is overwritten
+            if len(generators["cpu"]) != processes.world_size:  # before anything is overwritten
                 raise ValueError(
-                    f"it is of a training by {len(generators['cpu'])} processes, and this one is by {processes.number}"
+                    f"it is of a training by {len(generators['cpu'])} processes, and this one is by "
+                    f"{processes.world_size}"
                 )
             check_weights(self._model, state["model"])
             self._model.load_state_dict(state["model"])
@@ -125,7 +126,7 @@ def save_epoch(
             records = {METRICS: [record], ITERATIONS: [_rounded(iterations)]}
             run_folder.save_checkpoint(state.epoch, weights, values, records)
 
-    processes.from_first(write)
+    processes.call_on_first(write)
 
 
 def _rounded(iterations: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def begin(run_folder: ResultFolder | None, processes: Processes) -> list[dict[st
                 "resume to go on with it"
             )
 
-    processes.from_first(check)
+    processes.call_on_first(check)
     return []
 
 
@@ -165,13 +166,13 @@ def resume(state: TrainingState, run_folder: ResultFolder | None, processes: Pro
             raise ValueError("fit: resume needs the run_folder whose training is to go on, got none")
         return {**run_folder.load_state(), "model": run_folder.load_weights()}
 
-    values = processes.from_first(read)
+    values = processes.call_on_first(read)
     try:
         state.load_state_dict(values)
     except ValueError as error:
         where = "" if run_folder is None else f"{run_folder.path}: "
         raise ValueError(f"fit: {where}{error}") from error
-    return processes.from_first(lambda: [] if run_folder is None else run_folder.load_log(METRICS))
+    return processes.call_on_first(lambda: [] if run_folder is None else run_folder.load_log(METRICS))
 
 
 def last_checkpoint(state: TrainingState, run_folder: ResultFolder | None) -> str:

@@ -10,7 +10,7 @@ import torch
 from somvae_ext.optim.row_adam import RowAdam
 
 
-def adam_and_rows(groups: Iterable[dict[str, Any]]) -> list[torch.optim.Optimizer]:
+def build_adam_optimizers(groups: Iterable[dict[str, Any]]) -> list[torch.optim.Optimizer]:
     """``torch.optim.Adam`` for parameter groups with dense gradients, :class:`RowAdam` for those with sparse rows.
 
     Args:
@@ -23,7 +23,7 @@ def adam_and_rows(groups: Iterable[dict[str, Any]]) -> list[torch.optim.Optimize
     Example:
         >>> from somvae_ext.models import SOMVAE, SOMVAEConfig
         >>> model = SOMVAE(SOMVAEConfig(input_shape=(8,), rows=32, cols=32, gamma=1.0, tau=1.0))
-        >>> [type(optimizer).__name__ for optimizer in adam_and_rows(model.parameter_groups(1e-3))]
+        >>> [type(optimizer).__name__ for optimizer in build_adam_optimizers(model.parameter_groups(1e-3))]
         ['Adam', 'RowAdam']
     """
     dense: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.evaluation._arguments import as_connectivity, as_metric, codes_of_grid
+from somvae_ext.evaluation._arguments import as_codes_of_grid, as_connectivity, as_metric
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import Distance, Metric, MetricName
 
@@ -62,7 +62,7 @@ def u_matrix(
         >>> distances.node.tolist(), distances.pairs.tolist(), distances.pair.tolist()
         ([1.0, 2.0, 3.0], [[0, 1], [1, 2]], [1.0, 3.0])
     """
-    codes = codes_of_grid("u_matrix", codebook, grid).double()
+    codes = as_codes_of_grid("u_matrix", codebook, grid).double()
     metric, connectivity = as_metric(metric).with_weights_like(codes), as_connectivity(grid, connectivity)
     neighbors = grid.neighbors(codes.device, connectivity)
     nodes = torch.arange(len(codes), device=codes.device)

@@ -15,7 +15,19 @@ from somvae_ext.loading import load
 
 __all__ = ["Grid", "__version__", "build_info", "load", "ops"]
 
-_SUBPACKAGES = ("data", "estimators", "evaluation", "models", "nn", "optim", "plotting", "som", "store", "training")
+_SUBPACKAGES = (
+    "cli",
+    "data",
+    "estimators",
+    "evaluation",
+    "models",
+    "nn",
+    "optim",
+    "plotting",
+    "som",
+    "store",
+    "training",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

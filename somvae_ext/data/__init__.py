@@ -4,12 +4,12 @@ The digits, and splits into folds, need scikit-learn, MNIST and Fashion-MNIST to
 torch alone.
 """
 
+from somvae_ext.data._digits import digits
+from somvae_ext.data._mnist import mnist
+from somvae_ext.data._read_table import read_table
 from somvae_ext.data.catalog import NAMES, load
-from somvae_ext.data.digits import digits
 from somvae_ext.data.folds import NUM_FOLDS, SplitName
-from somvae_ext.data.mnist import mnist
 from somvae_ext.data.own_data import load_array
-from somvae_ext.data.read_table import read_table
 from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling

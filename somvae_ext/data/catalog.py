@@ -11,12 +11,12 @@ from typing import cast
 import torch
 
 from somvae_ext.config_checks import Bounds, check_integer
+from somvae_ext.data._digits import digits
+from somvae_ext.data._mnist import MNISTName, mnist
+from somvae_ext.data._read_table import is_table
 from somvae_ext.data.descriptions import describe_scaling, describe_shape
-from somvae_ext.data.digits import digits
 from somvae_ext.data.folds import SplitName, check_split, divide
-from somvae_ext.data.mnist import MNISTName, mnist
 from somvae_ext.data.own_data import read
-from somvae_ext.data.read_table import is_table
 from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind

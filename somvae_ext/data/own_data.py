@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from somvae_ext.data._read_table import is_table, map_npy, read_table
 from somvae_ext.data.array_files import mask_of, read_npy, read_npz
 from somvae_ext.data.descriptions import describe_shape
-from somvae_ext.data.read_table import is_table, map_npy, read_table
 from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Kind

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from somvae_ext.data._read_table import is_table, map_npy, read_table
 from somvae_ext.data.catalog import NAMES, check_there, load
 from somvae_ext.data.descriptions import counted, describe_shape
 from somvae_ext.data.own_data import OwnData, read
-from somvae_ext.data.read_table import is_table, map_npy, read_table
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind
 from somvae_ext.data.splits import Kind

@@ -4,12 +4,12 @@ Normalized mutual information, adjusted Rand index and accuracy, and trustworthi
 brings.
 """
 
+from somvae_ext.evaluation._prototype_order import prototype_order
+from somvae_ext.evaluation._u_matrix import UMatrix, u_matrix
 from somvae_ext.evaluation.clustering import NMIAverage, ari, clustering_accuracy, nmi, purity
 from somvae_ext.evaluation.map_quality import distortion, quantization_error, topographic_error, trustworthiness
 from somvae_ext.evaluation.moves import moves_within, transition_mass_within
 from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, used_node_share
-from somvae_ext.evaluation._prototype_order import prototype_order
-from somvae_ext.evaluation._u_matrix import UMatrix, u_matrix
 
 __all__ = [
     "NMIAverage",

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from somvae_ext.store.atomic_file import full_disk_named
+from somvae_ext.store._atomic_file import full_disk_named
 from somvae_ext.store.manifest import File, measured
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from somvae_ext.store import manifest as manifests
-from somvae_ext.store.atomic_file import atomic_file, full_disk_named, remove_partial_files, save_figure, sync_folder
+from somvae_ext.store._atomic_file import atomic_file, full_disk_named, remove_partial_files, save_figure, sync_folder
 from somvae_ext.store.folder_lock import NAME as LOCK
 from somvae_ext.store.folder_lock import FolderLock
 from somvae_ext.store.log_file import LogFile, parse_records

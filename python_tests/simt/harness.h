@@ -1,4 +1,4 @@
-// What every test program shares: its command line, its report, its grid of shapes.
+// The command line, the report and the grid of shapes that all test programs share.
 //
 //   test_<op> [--size small|normal|full]
 //

@@ -1,7 +1,7 @@
-// The references' shared machinery: data, sums that know how far a rounded result may be off, groups, neighbour tables.
+// Shared parts of the references: data, sums with bounds on the rounding of kernels, groups, neighbour tables.
 //
-// References compute in extended precision from the values as stored. A result may differ from them by what its own
-// arithmetic can cost, derived from the unit roundoff, the number of operations and the size of the terms.
+// References compute in extended precision from the values as stored. A result may differ from them by the error
+// of its own arithmetic, derived from the unit roundoff, the number of operations and the size of the terms.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -85,7 +85,7 @@ class Sum {
   }
 
   Real value() const { return value_; }
-  // Of a sum whose additions, in any order, round with `roundoff`.
+  // The error of the sum if its additions, in any order, round with `roundoff`.
   Real error(Real roundoff) const { return error_ + terms_ * roundoff * magnitude_; }
 
  private:
@@ -93,7 +93,7 @@ class Sum {
   int64_t terms_ = 0;
 };
 
-// Claims that got is value up to error, rounded to T. NaN and infinities must be met exactly.
+// Claims that `got` is `value` up to `error`, rounded to T. NaN and infinities must match exactly.
 template <class T>
 void require_near(Report& report, T got, Real value, Real error, const std::string& what) {
   const Real found = load(got);
@@ -116,7 +116,7 @@ void require_near(Report& report, T got, const Sum& sum, Real roundoff, const st
   require_near(report, got, sum.value(), sum.error(roundoff), what);
 }
 
-// Outputs start as this, so that an element that a kernel leaves out shows.
+// The initial value of outputs, which shows elements that a kernel does not write.
 template <class T>
 std::vector<T> poisoned(int64_t elements) {
   std::vector<T> values(elements);
@@ -134,7 +134,7 @@ std::vector<T> random_values(Random& random, int64_t elements, double scale = 1)
   return values;
 }
 
-// Where `invalid`, some are out of range, one of them far.
+// If `invalid`, some are out of range, one of them far.
 inline std::vector<int64_t> random_index(Random& random, int64_t elements, int64_t nodes, bool invalid = false) {
   std::uniform_int_distribution<int64_t> inside(0, nodes - 1);
   std::vector<int64_t> index(elements);
@@ -169,7 +169,7 @@ struct Neighbors {
 };
 
 // rows x columns nodes. Rectangular: 4 slots; hexagonal: 6, odd rows shifted right by half a column. On a periodic grid
-// a neighbour that an earlier slot has already named counts once.
+// a neighbour that an earlier slot already names counts once.
 inline Neighbors make_neighbors(int64_t rows, int64_t columns, bool hexagonal, bool periodic) {
   Neighbors neighbors;
   neighbors.name = std::to_string(rows) + "x" + std::to_string(columns) + (hexagonal ? " hexagonal" : " rectangular") +

@@ -1,4 +1,4 @@
-// The row softmax that both transition ops are defined by, and what rounding may do to it.
+// The row softmax that defines both transition ops, with bounds on its rounding.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -18,7 +18,7 @@ template <class T>
 struct LogSumExp {
   Real value, error;
   Real largest;  // logit
-  Real steps;    // how often a term may be rescaled, and two more
+  Real steps;    // the number of times that a term may be rescaled, plus two
 
   LogSumExp(const T* row, int64_t nodes) {
     largest = -INFINITY;
@@ -67,8 +67,8 @@ Probability probability_of(T logit, Real log_normalizer, Real normalizer_error =
   return {value, value * (of_exponent + 4 * unit_roundoff<C>()) + underflow};
 }
 
-// The batch's rows by the row of the table that they share, as tensor/touched_rows.h has them: a node out of range has
-// a group too, with a legal row of the table in its place. There are as many groups as rows; those that are left over
+// The rows of the batch grouped by the row of the table that they share, as tensor/touched_rows.h defines them: a node
+// out of range has a group too, with a legal row of the table in its place. There are as many groups as rows; the rest
 // are empty.
 struct Touched {
   std::vector<int64_t> node, order, offsets;
@@ -98,8 +98,8 @@ std::vector<T> unwritten_rows(const Touched& touched, int64_t nodes) {
   return rows;
 }
 
-// Claims about both layouts of a gradient of the logits, of which `want` has all rows. An invalid node's row is NaN in
-// the sparse one; in the dense one it has none.
+// Checks both layouts of a gradient of the logits against `want`, which has all rows. The row of an invalid node is NaN
+// in the sparse layout; the dense one has no such row.
 template <class T>
 void check_gradient_of_logits(Report& report, const std::vector<T>& dense, const std::vector<T>& sparse,
                               const std::vector<Sum>& want, const Touched& touched, const std::vector<int64_t>& prev,

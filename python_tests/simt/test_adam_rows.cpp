@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kLr = 0.125, kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
 
-// Members by the value of their index, legal or not, and groups without members after the last one.
+// Members grouped by index, legal or not, then groups without members.
 Groups group_by_value(const std::vector<int64_t>& index) {
   Groups groups;
   groups.order.resize(index.size());
@@ -42,7 +42,7 @@ void check(Report& report, Random& random, int64_t members, int64_t rows, int64_
   const auto param = random_values<T>(random, rows * width);
   const auto mean = random_values<C>(random, rows * width);
   auto square = random_values<C>(random, rows * width);
-  for (C& value : square) value = std::fabs(value) + C(0.125);  // where roots are well-conditioned
+  for (C& value : square) value = std::fabs(value) + C(0.125);  // keeps roots well-conditioned
   const Groups groups = group_by_value(index);
 
   auto new_param = param;
@@ -70,7 +70,7 @@ void check(Report& report, Random& random, int64_t members, int64_t rows, int64_
   const Real fresh = 1 - Real(kBeta1), fresh_square = 1 - Real(kBeta2);
   const Real power1 = std::pow(Real(kBeta1), step), power2 = std::pow(Real(kBeta2), step);
   const Real rate = kLr / (1 - power1), bias = 1 - power2;
-  // A power of n by squaring has n roundings, of which 1 - power keeps the absolute error; a root halves it.
+  // A power of n by squaring has n roundings. 1 - power keeps their absolute error, and a root halves it.
   const Real bias_error = unit_roundoff<double>() * step * (power1 / (1 - power1) + power2 / bias / 2);
   for (int64_t row = 0; row < rows; ++row) {
     const std::string where = what + ", row " + std::to_string(row);
@@ -86,7 +86,7 @@ void check(Report& report, Random& random, int64_t members, int64_t rows, int64_
         if (index[n] == row) sum.add(load(grad[n * width + i % width]), 0);
       }
       const Real g = sum.value(), g_error = sum.error(u);
-      // The betas and what is made of them are rounded once each; then a handful of operations on every term.
+      // The betas and the factors computed from them are rounded once each; then come a few operations per term.
       const Real m = mean[i] + fresh * (g - mean[i]);
       const Real m_error = fresh * g_error + 6 * u * (2 * std::fabs(Real(mean[i])) + fresh * std::fabs(g));
       const Real v = kBeta2 * Real(square[i]) + fresh_square * g * g;

@@ -1,5 +1,5 @@
-// bmu: every score is promised operation by operation, so winners and distances are known to the last bit, whichever
-// kernel searches.
+// bmu: scores are defined operation by operation, so winners and distances must be right to the last bit with every
+// kernel.
 #include <cmath>
 
 #include "bmu/bmu_policy.h"
@@ -17,9 +17,9 @@ using namespace somvae::test;
 
 namespace {
 
-// Besides the shapes for all ops: more codes than two tiles of 128, rows for two tiles of them; MNIST's width; more
-// features than stay in shared memory while several tiles of codes pass by. Of the full sweep a quarter, evenly spread:
-// tensor cores are slow on the twin.
+// Besides the shapes for all ops: more than two tiles of 128 codes, two tiles of rows, MNIST's width, and more features
+// than stay in shared memory while several tiles of codes pass by. Only an evenly spread quarter of the full sweep,
+// because emulated tensor cores are slow.
 std::vector<Shape> search_shapes(Size size) {
   if (size == Size::kSmall) {
     std::vector<Shape> few = shapes(size);
@@ -57,7 +57,8 @@ double promised_score(const T* z, const T* code, int64_t dim) {
   return score;
 }
 
-// The true distance. In the kernel each term has two roundings (of the difference, squared) besides the additions'.
+// The true distance. Besides the additions, each term has two roundings in the kernel: of the difference, and of its
+// square.
 template <class T>
 Sum true_distance(const T* z, const T* code, int64_t dim) {
   const Real u = unit_roundoff<Compute<T>>();
@@ -165,7 +166,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, i
     for (int64_t d = 0; d < dim; ++d) {
       const int64_t at_z = pair / k * dim + d, at_code = index[pair] * dim + d;
       const Real term = 2 * Real(grad[pair]) * (Real(load(problem.z[at_z])) - Real(load(problem.codebook[at_code])));
-      want_z[at_z].add(term, 2 * u);  // of the difference and the product
+      want_z[at_z].add(term, 2 * u);  // rounding of the difference and the product
       want_codebook[at_code].add(-term, 2 * u);
     }
   }
@@ -180,7 +181,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, i
   }
 }
 
-// Data on which a careless search goes wrong.
+// Data on which a careless search fails.
 template <class T>
 void check_special_data(Report& report, Random& random, const Shape& shape, int k) {
   const auto [rows, codes, dim] = shape;
@@ -194,14 +195,14 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   for (int64_t i = 0; i < codes * dim; ++i) equal.codebook[i] = equal.codebook[i % dim];
   check_forward(report, equal, k, "all codes equal");
 
-  for (const double difference : {1e-7, 1e-6, 1e-5, 1e-4}) {  // about and beyond what rounding can tell apart
+  for (const double difference : {1e-7, 1e-6, 1e-5, 1e-4}) {  // near the resolution of rounding, and above it
     Problem<T> near = random_problem<T>(random, shape);
     const auto noise = random_values<double>(random, codes * dim, difference);
     for (int64_t i = 0; i < codes * dim; ++i) near.codebook[i] = store<T>(load(near.codebook[i % dim]) + noise[i]);
     check_forward(report, near, k, "codes that differ by " + std::to_string(difference));
   }
 
-  for (const double difference : {1e-4, 1e-2}) {  // little beside the distance from one cluster to the other
+  for (const double difference : {1e-4, 1e-2}) {  // small beside the distance between the clusters
     Problem<T> clusters = random_problem<T>(random, shape);
     for (auto [values, count] : {std::pair{&clusters.z, rows}, std::pair{&clusters.codebook, codes}}) {
       const auto noise = random_values<double>(random, count * dim, difference);
@@ -221,7 +222,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   for (int64_t i = dim - 1; i < rows * dim; i += dim) dwarfed.z[i] = store<T>(3e4);
   check_forward(report, dwarfed, k, "a feature that dwarfs the others");
 
-  Problem<T> outlier = random_problem<T>(random, shape);  // in the first code, of those that the centre is made of
+  Problem<T> outlier = random_problem<T>(random, shape);  // in the first code, which contributes to the centre
   for (int64_t d = 0; d < dim; ++d) outlier.codebook[d] = store<T>(std::is_same_v<T, Float16> ? 6e4 : 1e6);
   check_forward(report, outlier, k, "a code far out");
   if constexpr (!std::is_same_v<T, Float16>) {
@@ -235,7 +236,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
     check_forward(report, mixed, k, "features of all sizes");
   }
 
-  // Squares near the least float, near the largest, and beyond; and sizes that a scale of halves cannot reach.
+  // Squares near the least float, near the largest, and beyond; and magnitudes out of reach for the scale of halves.
   for (const double scale : {1e-30, 1e-24, 1e-18, 1e-15, 1e18, 1e19}) {
     Problem<T> scaled = {shape, random_values<T>(random, rows * dim, scale),
                          random_values<T>(random, codes * dim, scale)};
@@ -261,7 +262,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   }
 }
 
-// Matrices whose rows could be copied in large pieces, were it not for where they begin.
+// Matrices whose rows cannot be copied in large pieces, only because they are not aligned.
 template <class T>
 void check_odd_addresses(Report& report, Random& random, int k) {
   const Shape shape = {5, 9, 32};
@@ -286,7 +287,7 @@ void check_odd_addresses(Report& report, Random& random, int k) {
 
 #if defined(SOMVAE_SIMT)
 
-// How much is left after the first pass: little of ordinary data, all of codes that are equal.
+// The work left after the first pass: little for ordinary data, all of it for equal codes.
 template <class T>
 void check_what_is_scored_again(Report& report, Random& random, int k) {
   const Shape shape = {130, 300, 40};
@@ -348,8 +349,8 @@ void check_what_is_scored_again(Report& report, Random& random, int k) {
   }
 }
 
-// A map: neighbours are near each other, so that many codes are nearly as good as the best. A bend of the plane in D
-// features, and rows about it.
+// A map: neighbours are close to each other, so that many codes are nearly as good as the best. The codes lie on a
+// curved surface in D features, and the rows near it.
 template <class T>
 void check_what_is_scored_again_on_a_map(Report& report, Random& random) {
   constexpr int64_t side = 32, rows = 100, dim = 20, codes = side * side;
@@ -407,7 +408,7 @@ void check_tile_ranges(Report& report) {
   }
 }
 
-// As bmu_cuda.cu says.
+// The launches that bmu_cuda.cu lists.
 template <class T>
 void check_launches(Report& report, Random& random) {
   const Shape shape = {100, 30, 20};

@@ -1,4 +1,4 @@
-// dtypes.h: the 16-bit types against their definition, every bit pattern.
+// dtypes.h: the 16-bit types against their definition, for every bit pattern.
 #include <cmath>
 
 #include "dtypes.h"
@@ -9,7 +9,7 @@ using namespace somvae::test;
 
 namespace {
 
-// The number that sign, exponent and fraction bits stand for.
+// The number encoded by sign, exponent and fraction bits.
 double decode(uint32_t bits, int exponent_bits, int fraction_bits) {
   const uint32_t exponent_mask = (1u << exponent_bits) - 1, fraction_mask = (1u << fraction_bits) - 1;
   const uint32_t exponent = bits >> fraction_bits & exponent_mask, fraction = bits & fraction_mask;
@@ -36,7 +36,7 @@ void check(Report& report, int exponent_bits) {
     report.require(load(stored) == value && std::signbit(load(stored)) == std::signbit(value), what + ": load");
     report.require(store<T>(value).bits == bits, what + ": store does not give the bits back");
     if ((bits & 0x7fff) >= infinity) continue;
-    // Between this number and the next (past the largest: where the next would be), ties to the even one.
+    // Midway between this number and the next (or where the next would be), ties go to the even one.
     const bool largest = (bits & 0x7fff) == infinity - 1u;
     const double step = value - decode(bits - 1, exponent_bits, fraction_bits);
     const double next = largest ? value + step : decode(bits + 1, exponent_bits, fraction_bits);

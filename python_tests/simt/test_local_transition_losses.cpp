@@ -9,9 +9,9 @@ using namespace somvae::test;
 
 namespace {
 
-// A grid and the pattern of its windows. Rectangular: rows and columns differ by at most the radius. Hexagonal, odd
-// rows shifted right by half a column: at most the radius of steps away. Of a periodic grid at least as long as a
-// window.
+// A grid and the pattern of its windows. On a rectangular grid, rows and columns differ by at most the radius. On a
+// hexagonal grid, whose odd rows are shifted right by half a column, nodes are at most the radius of steps away. The
+// sides of a periodic grid are at least as long as a window.
 struct Windows {
   std::string name;
   int64_t rows, cols, slots;
@@ -105,7 +105,7 @@ struct Touched {
       node.push_back(std::clamp<int64_t>(prev[order[i - 1]], 0, nodes - 1));
       offsets.push_back(static_cast<int64_t>(i));
     }
-    node.resize(prev.size(), node.empty() ? 0 : node.back());  // then come empty groups
+    node.resize(prev.size(), node.empty() ? 0 : node.back());  // the rest are empty groups
     offsets.resize(prev.size() + 1, static_cast<int64_t>(prev.size()));
   }
 
@@ -125,9 +125,9 @@ struct Touched {
   }
 };
 
-// What is known of the row that a sample's prev names.
+// The row of the table that the prev of a sample names.
 struct Row {
-  std::vector<int64_t> slot_of;  // of each node, -1 outside of the window
+  std::vector<int64_t> slot_of;  // of each node, -1 outside the window
   int64_t outside;
   Real log_normalizer, error;
 };
@@ -151,7 +151,7 @@ Row row_of(const Problem<T>& problem, int64_t sample) {
   return row;
 }
 
-// That of a node outside, computed in double.
+// The probability of a node outside, computed in double.
 template <class T>
 Probability outside_probability(const Problem<T>& problem, int64_t sample, const Row& row, Real log_normalizer,
                                 Real normalizer_error) {
@@ -161,7 +161,7 @@ Probability outside_probability(const Problem<T>& problem, int64_t sample, const
   return {value, value * (2 * u64 * std::fabs(exponent) + normalizer_error + 6 * u64) + 2 * smallest_normal<double>()};
 }
 
-// Of sums over all codes by their closed form about a center among them: the terms that are added up and taken away.
+// The magnitude of the terms that the closed form of a sum over all codes adds and subtracts.
 template <class T>
 struct ClosedForm {
   std::vector<Real> size;  // by feature: the largest |x - center| of codes and samples is below
@@ -302,7 +302,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
 
   const Real u64 = unit_roundoff<double>();
   std::vector<Sum> want_logits(nodes * columns), want_codebook(nodes * dim);
-  std::vector<bool> spoilt(nodes, false);  // rows with a cur that is out of range
+  std::vector<bool> has_invalid_cur(nodes, false);  // by row of the table
   for (int64_t n = 0; n < rows; ++n) {
     const std::string where = problem.what + ", row " + std::to_string(n);
     if (!problem.valid(problem.prev[n])) {
@@ -312,7 +312,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
       continue;
     }
     const int64_t prev = problem.prev[n], cur = problem.cur[n];
-    if (!problem.valid(cur)) spoilt[prev] = true;
+    if (!problem.valid(cur)) has_invalid_cur[prev] = true;
     const Row row = row_of(problem, n);
     const Probability q = outside_probability(problem, n, row, Real(saved.log_normalizer[n]), 0);
     const Real gu = u[n], gv = v[n], expectation = saved.expectation[n];
@@ -325,7 +325,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
       const Real distance = problem.distance(n, node);
       if (node == cur) logit.add(gu, 0);
       logit.add_uncertain(-gu * p.value, std::fabs(gu) * p.error);
-      // A group's sums of v d and v expectation are taken before their difference.
+      // The kernels sum v d and v expectation of a group before they take the difference.
       const Real parts = std::fabs(gv) * p.value * (distance + std::fabs(expectation));
       logit.add_uncertain(gv * p.value * (distance - expectation),
                           std::fabs(gv) * p.error * std::fabs(distance - expectation) + (rows + dim + 8) * u64 * parts);
@@ -343,7 +343,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
     for (int64_t d = 0; d < dim; ++d) {
       want_z[d].add_uncertain(0, 2 * std::fabs(gv) * share * nodes * operations * closed.size[d]);
       require_near(report, grad_z[n * dim + d], want_z[d], 4 * u64, where + ", grad_z");
-      // Sums of (e - center) and (z - center) stand for sums of differences, with weights of any node.
+      // Sums of (e - center) and (z - center) replace sums of differences, with the weights of all nodes.
       for (int64_t node = 0; node < nodes; ++node) {
         const int64_t slot = row.slot_of[node];
         const Real p = slot >= 0 ? std::exp(Real(load(problem.row(n)[slot])) - saved.log_normalizer[n]) : 0;
@@ -361,9 +361,9 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
       const int64_t group = touched.group_of(node);
       for (const T* got : {&dense[node * columns + column], group < 0 ? nullptr : &sparse[group * columns + column]}) {
         if (got == nullptr) continue;
-        if (spoilt[node] && !absent && want.error(u64) > 0) {
+        if (has_invalid_cur[node] && !absent && want.error(u64) > 0) {
           report.require(std::isnan(load(*got)), where + ": expected NaN");
-        } else if (!spoilt[node]) {
+        } else if (!has_invalid_cur[node]) {
           require_near(report, *got, want, 4 * u64, where);
         }
       }

@@ -1,4 +1,4 @@
-// The detectors bite: kernels with a planted defect are reported, by kind, file and line; without it they run clean.
+// The detectors work: kernels with a planted defect are reported by kind, file and line, and without it they run clean.
 //
 // A report ends the program, so each runs in a process of its own, started by this same program with --run.
 #include <sys/wait.h>
@@ -30,7 +30,7 @@ __global__ void missing_barrier(int* out) {
   out[threadIdx.x] = values[kThreads - 1 - threadIdx.x];  // PLANTED missing_barrier
 }
 
-// The values are read before they are replaced, but nothing makes a fast thread wait for a slow one's reading.
+// Values are read before they are replaced, but a fast thread does not wait until a slow one has read.
 template <bool planted>
 __global__ void missing_second_barrier(int* out) {
   __shared__ int values[kThreads];
@@ -72,7 +72,7 @@ __global__ void blocks_share_behind_barriers(int* out) {
   }
 }
 
-// A function that is handed a pointer cannot know where the array ends; its red zone does.
+// A function that receives a pointer cannot know where the array ends; the red zone marks it.
 __attribute__((noinline)) __device__ int value_after(const int* value) {
   return value[1];  // PLANTED static_shared_overrun
 }
@@ -122,7 +122,7 @@ __global__ void divergent_barrier(int* out) {
   out[threadIdx.x] = 1;
 }
 
-// Seven lanes wait for the whole block at a barrier, the rest of their warp for them in a shuffle.
+// Seven lanes wait for the whole block at a barrier, and the rest of their warp waits for them in a shuffle.
 template <bool planted>
 __global__ void deadlock(int* out) {
   if (planted && threadIdx.x < 7) __syncthreads();
@@ -157,7 +157,7 @@ __global__ void wait_as_barrier(int* out) {
   out[threadIdx.x] = values[kThreads - 1 - threadIdx.x];  // PLANTED wait_as_barrier
 }
 
-// What others still read is copied over, though nobody waits for the copy yet.
+// A copy overwrites values that other threads still read, although no thread waits for the copy yet.
 template <bool planted>
 __global__ void copy_over_readers(int* out) {
   __shared__ int values[kThreads];
@@ -174,7 +174,7 @@ __global__ void copy_over_readers(int* out) {
 struct Defect {
   const char* name;
   const char* detector;  // the variant that must see it
-  const char* report;    // its words for this kind
+  const char* report;    // its message for this kind
   void (*planted)(int*);
   void (*clean)(int*);
 };

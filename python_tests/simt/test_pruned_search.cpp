@@ -1,7 +1,7 @@
-// Pruned search on the CPU: what the search over all codes finds, to the last bit, for any index whose bounds hold.
+// Pruned search on the CPU: the same bits as the search over all codes, for any index whose bounds hold.
 //
-// The index is built here, in extended precision, and not as close as somvae_ext/ops/_bmu_index.py would: any
-// orthonormal basis will do, and tiles are simply 16 codes after each other.
+// The index is built here in extended precision, with looser bounds than somvae_ext/ops/_bmu_index.py gives: any
+// orthonormal basis will do, and tiles are simply 16 consecutive codes.
 #include <cmath>
 #include <initializer_list>
 #include <limits>
@@ -48,7 +48,7 @@ std::vector<MapShape> map_shapes(Size size) {
   return all;
 }
 
-// The tensors of a MapIndex, each exactly as large as it must be, so that a sanitizer sees any step beyond.
+// The tensors of a MapIndex, each of exact size, so that a sanitizer sees every access beyond.
 template <class C>
 struct BuiltIndex {
   std::vector<int32_t> tiles, tile_of;
@@ -174,7 +174,7 @@ BuiltIndex<Compute<T>> build(Random& random, const std::vector<T>& codebook, con
       for (int64_t j = 0; j < rank; ++j) y[d] -= columns[d * rank + j] * p[j];
       rest += y[d] * y[d];
     }
-    const Real own_error = 4 * u * std::sqrt(norm);  // and much more than that of extended precision
+    const Real own_error = 4 * u * std::sqrt(norm);  // much more than that of extended precision
     projection[0] = static_cast<C>(std::max(Real(0), std::sqrt(rest) - own_error) * (1 - 2 * u));
     projection[kTileCodes] = static_cast<C>((std::sqrt(rest) + own_error) * (1 + 2 * u));
     index.code_error = std::max(index.code_error, double(std::sqrt(rounded) + own_error));
@@ -209,7 +209,7 @@ struct Problem {
   std::vector<T> z, codebook;
 };
 
-// Codes along a curve, so that codes after each other are close, and rows near some of them.
+// Codes along a curve, so that consecutive codes are close, and rows near some of them.
 template <class T>
 Problem<T> smooth_problem(Random& random, const MapShape& shape, double scale = 1, double offset = 0) {
   const auto [rows, codes, dim, rank] = shape;
@@ -234,7 +234,7 @@ Problem<T> random_problem(Random& random, const MapShape& shape) {
   return {shape, random_values<T>(random, shape.rows * shape.dim), random_values<T>(random, shape.codes * shape.dim)};
 }
 
-// Returns the multiply-adds of scores, as a share of those of all codes, without a hint.
+// Returns the multiply-adds of scores without a hint, as a share of those of all codes.
 template <class T>
 double check(Report& report, Random& random, const Problem<T>& problem, int k, const std::string& what) {
   using C = Compute<T>;
@@ -272,7 +272,7 @@ double check(Report& report, Random& random, const Problem<T>& problem, int k, c
   return double(work.scored) / (double(rows) * double(codes) * double(dim));
 }
 
-// Data on which a careless search goes wrong.
+// Data on which a careless search fails.
 template <class T>
 void check_special_data(Report& report, Random& random, const MapShape& shape, int k) {
   using C = Compute<T>;
@@ -291,7 +291,7 @@ void check_special_data(Report& report, Random& random, const MapShape& shape, i
   for (int64_t i = 0; i < codes * dim; ++i) thrice.codebook[i] = thrice.codebook[i % ((codes / 3 + 1) * dim)];
   check(report, random, thrice, k, "every code thrice");
 
-  // About every row a sphere of codes, whose radii differ by a few units in the last place.
+  // A sphere of codes around each row, whose radii differ by a few units in the last place.
   Problem<T> sphere = random_problem<T>(random, shape);
   const double ulp = double(2 * unit_roundoff<T>());
   const auto radius = random_values<double>(random, codes, 4 * ulp);

@@ -10,7 +10,7 @@ using namespace somvae::test;
 
 namespace {
 
-// sum[segment][d] of the rows that belong to it.
+// sum[segment][d] over the rows that belong to the segment.
 template <class T>
 std::vector<Sum> expected_sums(const std::vector<T>& x, const std::vector<int64_t>& index, int64_t segments,
                                int64_t dim) {
@@ -58,7 +58,7 @@ void check_backward(Report& report, Random& random, const std::vector<int64_t>& 
 }
 
 #if !defined(SOMVAE_SIMT)
-// Chunks with the same number of rows but for the last, and chunks without any.
+// Chunks of equal numbers of rows except for the last, and empty chunks.
 template <class T>
 void check_scatter(Report& report, const std::vector<T>& x, const std::vector<int64_t>& index, int64_t segments,
                    int64_t dim, const std::string& what) {
@@ -107,7 +107,7 @@ void check_large_segments(Report& report, Random& random) {
   check_gather(report, x, index, members.size(), dim, "large segments");
 }
 
-// In float the small terms would vanish beside the large ones.
+// In float, the small terms would be lost beside the large ones.
 void check_accumulates_in_double(Report& report) {
   const std::vector<float> x = {0x1p24f, 1, 1, -0x1p24f};
   const std::vector<int64_t> index(4, 0), order = {0, 1, 2, 3}, offsets = {0, 4};

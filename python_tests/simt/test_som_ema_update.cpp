@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kShare = 1e-3;
 
-// Statistics of which some nodes' are spoiled: a count, or one value of a sum.
+// Statistics in which those of some nodes are not finite: a count, or one value of a sum.
 template <class A, class T>
 void check(Report& report, Random& random, int64_t nodes, int64_t dim, double decay, bool spoiled) {
   const std::string what = std::to_string(nodes) + " nodes, dim " + std::to_string(dim) + ", decay " +
@@ -38,8 +38,8 @@ void check(Report& report, Random& random, int64_t nodes, int64_t dim, double de
                               nodes, dim});
   run(LeastCountArgs{chunk_total.data(), least.data(), kShare, nodes, chunks});
 
-  // A value is rounded to the averages' type; decay is too, and what it leaves to 1 is exact; then two products and
-  // their sum.
+  // A value is rounded to the averages' type, and so is decay; 1 - decay is exact. Then come two products and their
+  // sum.
   const Real u = unit_roundoff<A>();
   const auto require_average = [&](A actual, Real old, Real value, const std::string& where) {
     const Real expected = decay * old + (1 - decay) * value;

@@ -1,4 +1,4 @@
-// som_gather: winner and neighbours, copied bit by bit, and the sum of what comes back.
+// som_gather: winner and neighbours are copied bit by bit, and gradients are summed.
 #include "harness.h"
 #include "oracle.h"
 #include "twins.h"

@@ -1,5 +1,5 @@
-// som_head and som_losses: winners' codes, both losses of every row and both gradients, borders as zeros and masked,
-// with every set of incoming gradients, gathered and straight through.
+// som_head and som_losses: winners' codes, both losses of every row and both gradients, with borders as zeros and
+// masked, and every set of incoming gradients, gathered and straight through.
 #include "harness.h"
 #include "oracle.h"
 #include "twins.h"
@@ -18,7 +18,7 @@ struct Problem {
   std::string what;
 
   bool valid(int64_t row) const { return index[row] >= 0 && index[row] < grid.nodes; }
-  // Of the winner (slot 0) or a neighbour; -1 if there is none.
+  // The winner (slot 0) or a neighbour; -1 if there is none.
   int64_t node(int64_t row, int64_t slot) const {
     return slot == 0 ? index[row] : grid.table[index[row] * grid.slots + slot - 1];
   }
@@ -76,7 +76,7 @@ void check_forward(Report& report, const Problem<T>& problem, bool mask_border) 
   }
 }
 
-// Which gradients come in, and where that of the codes goes.
+// The incoming gradients, and the destination of that of the winner's code.
 struct Incoming {
   bool quantized, commitment, som, straight_through;
 
@@ -127,7 +127,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
     for (int64_t d = 0; d < problem.dim; ++d) {
       const int64_t at = row * problem.dim + d;
       const std::string where = what + ", grad_z of row " + std::to_string(row);
-      const bool valid = problem.valid(row) || !incoming.commitment;  // without a loss of its own, no code is looked at
+      const bool valid = problem.valid(row) || !incoming.commitment;  // without its own loss, the kernel reads no code
       report.require(load(only_z[at]) == load(grad_z[at]) || !valid, where + " alone differs");
       const Real quantized = incoming.quantized ? Real(load(grad_quantized[at])) : 0;
       const Real commitment = incoming.commitment ? 2 * Real(grad_commitment[row]) : 0;
@@ -144,7 +144,8 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
       for (int64_t slot = 0; slot <= grid.slots; ++slot) {
         const int64_t node = problem.node(row, slot);
         if (node < 0) continue;
-        // Kernels may add the winner's two weights first: each part then carries the roundings of sum and product.
+        // Kernels may add the two weights of the winner first: then each part has the rounding of a sum and of a
+        // product.
         const Real difference = problem.difference(row, node, d);
         want[node * problem.dim + d].add(-som * difference, 3 * u);
         if (slot == 0) want[node * problem.dim + d].add(-commitment * difference, 3 * u);

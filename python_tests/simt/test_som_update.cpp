@@ -1,5 +1,5 @@
-// som_update: weighted sums of the rows of total, with weights in full and along the axes of a grid, and what becomes
-// of them.
+// som_update: weighted sums of the rows of total, with full weights and along the axes of a grid, and the codes that
+// follow from them.
 #include "harness.h"
 #include "oracle.h"
 #include "twins.h"
@@ -9,10 +9,10 @@ using namespace somvae::test;
 
 namespace {
 
-// What is not zero is far enough from it that no quotient leaves the range of float16.
+// Nonzero values are large enough that no quotient leaves the range of float16.
 double away_from_zero(double value) { return 0.125 + std::fabs(value); }
 
-// Positive, with zeros at the ends of rows, within them and all over some.
+// Positive weights, with zeros at the ends of rows and within them, and some rows of zeros.
 std::vector<double> random_weights(Random& random, int64_t targets, int64_t sources) {
   auto weights = random_values<double>(random, targets * sources);
   for (int64_t t = 0; t < targets; ++t) {
@@ -28,7 +28,7 @@ std::vector<double> random_weights(Random& random, int64_t targets, int64_t sour
 struct Counts {
   int64_t width;  // 1, or as many as there are features
   bool by_rate;
-  bool in_place;  // codes are overwritten, where their counts are above the first one
+  bool in_place;  // codes are overwritten if their counts are above the first one
 };
 constexpr Counts kCounts[] = {{1, false, false}, {1, true, false}, {0, false, false},
                               {0, true, false},  {1, false, true}, {0, false, true}};
@@ -39,7 +39,7 @@ std::string describe(const Counts& counts) {
 }
 constexpr double kRate = 0.03;
 
-// One problem with weights in full, [targets, sources]; `kernel` computes new codes by one of the forms.
+// Checks a problem with full weights [targets, sources]; `kernel` computes new codes by one of the forms.
 template <class T, class B, class Kernel>
 void check(Report& report, Random& random, const std::vector<double>& weights, int64_t targets, int64_t sources,
            int64_t dim, Counts counts, bool spoiled, const std::string& what, Kernel kernel) {
@@ -74,7 +74,7 @@ void check(Report& report, Random& random, const std::vector<double>& weights, i
     const Real n = den[i / dim * width + (width == 1 ? 0 : i % dim)], code = load(codebook[i]);
     const Sum num = weighted(total, dim, i / dim, i % dim);
     const Real error = num.error(unit_roundoff<double>()), u = unit_roundoff<double>();
-    // A value of 16 bits is rounded to float on its way.
+    // A 16-bit value passes through float.
     const Real through_float = sizeof(B) == 2 ? unit_roundoff<float>() : 0;
     const std::string where = what + ", new code " + std::to_string(i);
     if (counts.by_rate) {
@@ -105,7 +105,7 @@ void check_full(Report& report, Random& random, const Shape& shape) {
   }
 }
 
-// A narrow neighbourhood: what is farther than a node away weighs nothing, maybe around the edges of a periodic grid.
+// A narrow neighbourhood: nodes more than one step away have weight zero. Steps may wrap around a periodic grid.
 std::vector<double> band(Random& random, int64_t targets, int64_t sources, bool periodic) {
   auto weights = random_weights(random, targets, sources);
   for (int64_t t = 0; t < targets; ++t) {

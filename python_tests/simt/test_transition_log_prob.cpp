@@ -97,7 +97,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem) {
   check_gradient_of_logits(report, dense, sparse, want, touched, problem.prev, problem.nodes, problem.what);
 }
 
-// Logits that are no numbers, or rows without a possible transition.
+// NaN logits, and rows without a possible transition.
 template <class T>
 void check_special_logits(Report& report) {
   constexpr int64_t nodes = 131;

@@ -9,8 +9,8 @@ using namespace somvae::test;
 
 namespace {
 
-// Codes, or groups of rows, whose products the kernels add up in the type that they compute in before they go on in
-// double.
+// The number of products over codes, or groups of rows, that the kernels add in the compute type before they continue
+// in double.
 constexpr int64_t kProducts = 256;
 
 template <class T>
@@ -29,11 +29,11 @@ struct Problem {
     for (int64_t d = 0; d < shape.dim; ++d) sum += (row(n, d) - code(node, d)) * (row(n, d) - code(node, d));
     return sum;
   }
-  // Of a distance: the difference (twice), the square, the additions.
+  // Roundings of a distance: the difference (twice), the square, the additions.
   Real distance_error() const { return (shape.dim + 3) * unit_roundoff<Compute<T>>(); }
 };
 
-// `distinct`: of how many rows of the table the batch's are.
+// `distinct` is the number of rows of the table that the batch may touch.
 template <class T>
 Problem<T> random_problem(Random& random, const Shape& shape, double scale, double offset, int64_t distinct) {
   Problem<T> problem = {shape,
@@ -56,7 +56,7 @@ struct Saved {
   std::vector<double> log_normalizer;
 };
 
-// Checks the forward pass; returns what it must have saved, as the input of the backward pass.
+// Checks the forward pass. Returns the reference of what it saves for the backward pass.
 template <class T>
 Saved<T> check_forward(Report& report, const Problem<T>& problem) {
   using C = Compute<T>;
@@ -128,7 +128,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
                                           nodes,
                                           dim,
                                           /*sparse=*/false};
-  run(args);  // each gradient with another, or alone
+  run(args);  // pairs of gradients, or one alone
   args.sparse = true;
   args.grad_logits = sparse.data();
   args.grad_z = grad_z.data();
@@ -204,8 +204,8 @@ int main(int argc, char** argv) {
   const Size size = parse_size(argc, argv);
   Report report;
   Random random(6);
-  // Beside those of all ops: more features than a block of the CPU's distances; more codes, and more groups, than are
-  // summed before they are added in double.
+  // Besides those for all ops: more features than a block of the CPU's distances; more codes, and more groups, than are
+  // added in the compute type before double.
   std::vector<Shape> all = shapes(size);
   if (size != Size::kSmall) all.insert(all.end(), {{5, 3, 300}, {9, 530, 3}, {420, 270, 2}});
   for_each_dtype([&]<class T>() {

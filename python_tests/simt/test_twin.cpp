@@ -1,4 +1,4 @@
-// csrc/simt itself: what it promises about CUDA's thread model.
+// csrc/simt itself: its promises about CUDA's thread model.
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>
@@ -111,7 +111,7 @@ void check_shuffles(Report& report) {
   }
 }
 
-// Two halves of a warp go different ways, and exchange at their own pace.
+// Two halves of a warp diverge, and exchange at their own pace.
 __global__ void shuffle_in_halves(int* out) {
   const int lane = threadIdx.x;
   const unsigned mask = lane < 16 ? 0x0000ffffu : 0xffff0000u;
@@ -123,7 +123,7 @@ __global__ void shuffle_in_halves(int* out) {
   out[lane] = sum;
 }
 
-// The last warp has 8 lanes; a lane that does not exist gives no value that may be used.
+// The last warp has 8 lanes. A missing lane gives no usable value.
 __global__ void shuffle_in_partial_warp(float* own, float* absent) {
   const int lane = threadIdx.x % 32;
   own[threadIdx.x] = __shfl_xor_sync(kAll, float(threadIdx.x), 1);
@@ -163,7 +163,7 @@ void check_votes(Report& report) {
   }
 }
 
-// Threads that have returned are waited for no longer, at a barrier or in a warp.
+// Barriers and warps do not wait for threads that have returned.
 __global__ void return_early(int* out, int last) {
   if (static_cast<int>(threadIdx.x) >= last) return;
   __syncthreads();
@@ -215,7 +215,7 @@ void check_atomics(Report& report) {
   report.require(totals.locked == 299 * 300 / 2, "atomicCAS");
 }
 
-// Two groups of copies: the first is there after a wait for all but one, the second after a wait for all.
+// Two groups of copies: the first has arrived after a wait for all but one, the second after a wait for all.
 template <class T>
 __global__ void copy_in_groups(const T* in, T* early, T* late) {
   __shared__ T values[2];
@@ -229,7 +229,7 @@ __global__ void copy_in_groups(const T* in, T* early, T* late) {
   for (int group = 0; group < 2; ++group) late[group] = values[group];
 }
 
-// A copy that is not `present` brings zeros and does not read.
+// A copy that is not `present` writes zeros and does not read.
 __global__ void copy_nothing(const double2* nowhere, double2* out) {
   __shared__ double2 value;
   async_copy<16>(&value, nowhere, false);
@@ -318,7 +318,7 @@ void check_matrix_loads(Report& report) {
   }
 }
 
-// The worst that the search assumes of tensor cores: a sum is cut off.
+// The worst case that the search assumes of tensor cores: a sum is truncated.
 void check_rounding_of_tensor_cores(Report& report) {
   report.group("tensor cores, rounding");
   report.require(simt::add_toward_zero(1.0f, 0x1.8p-24) == 1.0f, "a sum must be cut off");
@@ -342,7 +342,7 @@ void check_small_grids(Report& report) {
   for (int i = 0; i < 1000; ++i) report.require(visits[i] == 1, "element " + std::to_string(i));
 }
 
-// Shared memory starts with nothing to rely on: not zeros, not what the previous block left.
+// Shared memory starts undefined: neither zeros nor what the previous block left.
 __global__ void read_unwritten(float* out, bool* fixed_is_fresh) {
   __shared__ float fixed[4];
   DYNAMIC_SHARED(float, variable);
@@ -360,7 +360,7 @@ void check_shared_memory_is_poisoned(Report& report) {
   LAUNCH((read_unwritten), 3, 2, 4 * sizeof(float), nullptr, out.data(), fresh);
   for (int block = 0; block < 3; ++block) {
     report.require(std::isnan(out[block]), "dynamic shared memory of block " + std::to_string(block) + " must be NaN");
-#if !defined(__SANITIZE_ADDRESS__)  // whose red zones take the place of the poison
+#if !defined(__SANITIZE_ADDRESS__)  // red zones replace the poison
     report.require(fresh[block], "static shared memory of block " + std::to_string(block));
 #endif
   }

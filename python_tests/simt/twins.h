@@ -1,5 +1,5 @@
-// The kernels under test: the CUDA ones on csrc/simt, or, without SOMVAE_SIMT, the CPU ones, each op in two ranges as
-// two threads would take it.
+// Runs the kernels under test: the CUDA kernels on csrc/simt or, without SOMVAE_SIMT, the CPU kernels, each in two
+// ranges as on two threads.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -34,23 +34,23 @@ namespace somvae::test {
 inline const std::string kTwin = "cuda on simt";
 inline const std::set<std::string>& launched() { return simt::launched_kernels(); }
 
-// Whether the exponentials of a running softmax are relative to a shift that follows the largest logit at a distance.
+// Whether a running softmax uses a shift that follows the largest logit with some slack.
 constexpr bool kFollowsAtDistance = false;
-// Whether the kernels write those rows of a sparse gradient that no row of the batch has a part in.
+// Whether the kernels write the rows of empty groups in a sparse gradient.
 constexpr bool kWritesEmptyGroups = true;
 
-// A way of the search: which kernel, on which GPU, and how its rows are cut.
+// A way to search: the kernel, the GPU, and the division of the rows.
 struct SearchWay {
   std::string name;
-  const char* kernel;  // what SOMVAE_EXT_BMU_KERNEL says
+  const char* kernel;  // the value of SOMVAE_EXT_BMU_KERNEL
   int multiprocessors;
   int64_t largest_grid;
   int64_t block_rows = 0, chunk_rows = 0;  // 0: as planned
-  // Of the latest search: pairs that were scored again in float32, rows that were searched in float64.
+  // The latest search's pairs that were scored again in float32, and its rows that were searched in float64.
   int64_t rescored = 0, dense = 0;
 };
 
-// On few multiprocessors a block has many tiles, on many a row's codes are shared out among blocks.
+// On few multiprocessors a block has many tiles; on many, several blocks share the codes of a row.
 inline std::vector<SearchWay> search_ways() {
   return {{"float64", "exact", 5, 65536},
           {"FFMA", "ffma", 1, 65536},
@@ -75,7 +75,7 @@ void run(const BmuArgs<T>& args, SearchWay& way) {
   simt::device().multiprocessors = way.multiprocessors;
   simt::device().largest_grid = way.largest_grid;
   BmuPlan plan = plan_bmu_cuda(args);
-  unsetenv("SOMVAE_EXT_BMU_KERNEL");  // which is read once
+  unsetenv("SOMVAE_EXT_BMU_KERNEL");  // the library reads it once
   if (way.block_rows > 0) plan.block_rows = std::min(plan.block_rows, way.block_rows);
   if (way.chunk_rows > 0) plan.chunk_rows = way.chunk_rows;
   way.rescored = way.dense = 0;
@@ -119,7 +119,7 @@ template <class T, class B>
 void run(const SomUpdateArgs<T, B>& args) {
   som_update_cuda(args, nullptr);
 }
-// Features in two shares, of which the scratch memory holds one.
+// Processes features in two shares, of which the scratch memory holds one.
 template <class T, class B>
 void run(const SomUpdateAxesArgs<T, B>& args) {
   const int64_t share = (args.dim + 1) / 2;

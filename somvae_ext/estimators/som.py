@@ -19,6 +19,7 @@ from somvae_ext import som
 from somvae_ext.arrays import as_array, as_floats, as_real_numbers, table_to_array, to_kind_of
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.grid import Connectivity, Grid, Topology
+from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.processes import Processes, local_device
 from somvae_ext.progress import Progress
 from somvae_ext.som import (
@@ -43,6 +44,18 @@ Array = NDArray[Any] | Tensor
 Data = ArrayLike | Tensor | Iterable[Any]
 
 _ORDERED_STARTS = ("pca", "kmeans")
+
+# What the layer and other libraries (MiniSom, sklearn-som, quicksom, somoclu, susi) call the parameters.
+_OTHER_NAMES = {
+    **dict.fromkeys(("rows", "num_rows", "x", "m"), "n_rows"),
+    **dict.fromkeys(("cols", "num_cols", "n_columns", "y", "n"), "n_cols"),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epoch", "n_iter", "max_iter"), "n_epochs"),
+    **dict.fromkeys(("alpha", "lr", "learning_rate"), "alpha_initial"),
+    **dict.fromkeys(("distance", "activation_distance"), "metric"),
+    **dict.fromkeys(("seed", "random_seed"), "random_state"),
+    "neighborhood_function": "neighborhood",
+    "sigma": "sigma_initial",
+}
 
 
 class MapState(NamedTuple):
@@ -170,6 +183,7 @@ class SOM(TransformerMixin, BaseEstimator):
     labels_: Array
     grid_: Grid
 
+    @hint_parameters(**_OTHER_NAMES)
     def __init__(
         self,
         n_rows: int = 10,

@@ -27,6 +27,7 @@ from somvae_ext.former_names import current_preset, current_values
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.models.networks import FRAMES_AT_ONCE
+from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.recipes import DECAY_FACTOR, PRESETS, own_recipe, somvae_config, with_schedule
 from somvae_ext.training import AffineAugmentation, Encodings, TrainingConfig
 
@@ -144,6 +145,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     grid_: Grid
     labels_: Array | list[Array]
 
+    @hint_parameters(rows="n_rows", cols="n_cols", epochs="n_epochs", num_epochs="n_epochs", seed="random_state")
     def __init__(
         self,
         n_rows: int | None = None,

@@ -9,6 +9,7 @@ from somvae_ext import som
 from somvae_ext.arrays import check_dense
 from somvae_ext.config_checks import check_integer
 from somvae_ext.grid import Grid, Topology
+from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.som import Distance, Metric, MetricName, Neighborhood
 from somvae_ext.som.neighborhoods import check_neighborhood, check_sigma
 
@@ -61,6 +62,9 @@ class SOM(nn.Module):
 
     codebook: Tensor
 
+    @hint_parameters(
+        n_rows="rows", n_cols="cols", x="rows", y="cols", m="rows", n="cols", input_len="dim", distance="metric"
+    )
     def __init__(
         self,
         rows: int,

@@ -19,8 +19,8 @@ namespace somvae {
 
 namespace {
 
-// Sums in double of up to 8 MiB stay in the caches, where adding to any of them costs less than fetching rows from
-// anywhere in memory; unless there are fewer rows than sums to fill, and these are not short.
+// Sums in double of up to 8 MiB stay in the caches, where scattered additions cost less than gathering rows from
+// memory, unless there are fewer rows than sums, and the sums are long.
 constexpr int64_t kCachedBytes = 8 << 20;
 
 bool scatter_is_faster(int64_t rows, const Tensor& sum) {
@@ -29,8 +29,8 @@ bool scatter_is_faster(int64_t rows, const Tensor& sum) {
   return cached && (rows >= sum.size(0) || sum.size(1) <= short_sum);
 }
 
-// How many sums of their own the rows are cut into; depends on the sizes alone, so that the result does, too. Each
-// chunk has enough rows that adding up the chunks costs little.
+// The number of chunks of rows with separate sums. It depends on the sizes alone, so that the result does, too. A chunk
+// has enough rows to make adding the chunks cheap.
 int64_t scatter_chunks(int64_t rows, const Tensor& sum) {
   constexpr int64_t most = 16, least_rows = 4096, rows_per_segment = 8;
   const int64_t bytes = std::max<int64_t>(1, sum.numel() * static_cast<int64_t>(sizeof(double)));
@@ -41,7 +41,7 @@ int64_t scatter_chunks(int64_t rows, const Tensor& sum) {
 std::tuple<Tensor, Tensor> scatter_rows(const Tensor& x, const Tensor& index, const Tensor& sum) {
   const int64_t rows = x.size(0), segments = sum.size(0), dim = sum.size(1), chunks = scatter_chunks(rows, sum);
   const Tensor count = at::empty({segments}, index.options());
-  // A single chunk's sums and counts are the result, where the types agree.
+  // With a single chunk, its sums and counts are the result if the types agree.
   const Tensor chunk_sum = chunks == 1 && sum.scalar_type() == at::kDouble
                                ? sum
                                : at::empty({chunks, segments, dim}, sum.options().dtype(at::kDouble));
@@ -57,12 +57,13 @@ std::tuple<Tensor, Tensor> scatter_rows(const Tensor& x, const Tensor& index, co
                                      segments,
                                      dim,
                                      chunks};
-    // Threads that no chunk is left for share the chunks' features, each at least a cache line of x.
+    // If there are more threads than chunks, several threads share a chunk, each with at least a cache line of
+    // features.
     constexpr int64_t least_features = 16;
-    const int64_t wanted = (at::get_num_threads() + chunks - 1) / chunks;
-    const int64_t most_slices = std::clamp<int64_t>(dim / least_features, 1, wanted);
+    const int64_t threads_per_chunk = (at::get_num_threads() + chunks - 1) / chunks;
+    const int64_t most_slices = std::clamp<int64_t>(dim / least_features, 1, threads_per_chunk);
     const int64_t features = (dim + most_slices - 1) / most_slices;
-    const int64_t slices = features > 0 ? (dim + features - 1) / features : 1;  // none of them empty
+    const int64_t slices = features > 0 ? (dim + features - 1) / features : 1;  // without empty slices
     const double work = (rows / chunks + segments) * (1 + kStreamedPair * features);
     parallel(chunks * slices, work, [&](int64_t first, int64_t last) {
       for (int64_t item = first; item < last; ++item) {

@@ -46,10 +46,10 @@ void check_inputs(const Tensor& codebook, const Tensor& ema_counts, const Tensor
   }
 }
 
-// Takes the statistics into the averages. Returns the count that a code needs to move, float64 [1].
+// Updates the averages by the statistics. Returns the count that a code needs to move, float64 [1].
 template <class A, class T>
-Tensor take_in(const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts, const Tensor& sums, double decay,
-               double least_share) {
+Tensor update_averages(const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts, const Tensor& sums,
+                       double decay, double least_share) {
   const int64_t nodes = ema_sums.size(0), chunks = moving_average_chunks(nodes);
   const Tensor chunk_total = at::empty({chunks}, counts.options()), least = at::empty({1}, counts.options());
   const MovingAverageArgs<A, T> args{mutable_elements<A>(ema_counts),
@@ -73,10 +73,11 @@ Tensor take_in(const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& c
 }
 
 template <class A>
-Tensor take_in(const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts, const Tensor& sums, double decay,
-               double least_share) {
-  return sums.scalar_type() == at::kDouble ? take_in<A, double>(ema_counts, ema_sums, counts, sums, decay, least_share)
-                                           : take_in<A, float>(ema_counts, ema_sums, counts, sums, decay, least_share);
+Tensor update_averages(const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts, const Tensor& sums,
+                       double decay, double least_share) {
+  return sums.scalar_type() == at::kDouble
+             ? update_averages<A, double>(ema_counts, ema_sums, counts, sums, decay, least_share)
+             : update_averages<A, float>(ema_counts, ema_sums, counts, sums, decay, least_share);
 }
 
 }  // namespace
@@ -91,8 +92,8 @@ void som_ema_update(const Tensor& codebook, const Tensor& ema_counts, const Tens
 
   const Tensor counted = counts.contiguous().to(at::kDouble), summed = sums.contiguous();
   const Tensor least = ema_sums.scalar_type() == at::kDouble
-                           ? take_in<double>(ema_counts, ema_sums, counted, summed, decay, least_share)
-                           : take_in<float>(ema_counts, ema_sums, counted, summed, decay, least_share);
+                           ? update_averages<double>(ema_counts, ema_sums, counted, summed, decay, least_share)
+                           : update_averages<float>(ema_counts, ema_sums, counted, summed, decay, least_share);
   if (codebook.numel() == 0) return;
   update_codes(axis_neighborhood(rows, columns), codebook, ema_sums, ema_counts, std::nullopt, least, codebook);
 }

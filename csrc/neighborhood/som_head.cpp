@@ -1,5 +1,5 @@
-// The op som_head and its losses alone, the op som_losses, which a caller who has the winners may want: one forward
-// kernel and one backward op serve both.
+// The op som_head, and the op som_losses for callers that know the winners. Both use the same forward kernel and the
+// same backward op.
 #include "neighborhood/som_head.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
@@ -25,12 +25,12 @@ void check_inputs(ArgumentChecks& check, const Tensor& z, const Tensor& codebook
   check.floating("z", z);
   check.floating("codebook", codebook);
   check.shape("z", z, "ND");
-  check.shape("neighbors", neighbors, "KS");  // first: the grid says what K is
+  check.shape("neighbors", neighbors, "KS");  // first: the grid defines K
   check.dtype("neighbors", neighbors, at::kLong);
   check.shape("codebook", codebook, "KD");
 }
 
-// All contiguous; `quantized` may be undefined.
+// Tensors are contiguous. `quantized` may be undefined.
 void run_head(const Tensor& z, const Tensor& codebook, const Tensor& index, const Tensor& neighbors, bool mask_border,
               const Tensor& quantized, const Tensor& commitment, const Tensor& som) {
   dispatch_floating(z.scalar_type(), [&]<class T>() {
@@ -149,7 +149,7 @@ std::tuple<Tensor, Tensor> som_head_backward(const std::optional<Tensor>& grad_q
                [&](int64_t first, int64_t last) { som_head_backward_z_cpu(args, first, last); });
     }
     if (output_mask[1]) {
-      grad_codebook.zero_();  // all at once: on a large map that is what this pass costs
+      grad_codebook.zero_();  // on a large map this dominates the cost of the pass
       const std::vector<int64_t> nodes = nodes_with_gradient(args);
       const double rows_of_each = double(args.rows) * (1 + args.moving_slots()) / std::max<size_t>(1, nodes.size());
       parallel(nodes.size(), kStreamedPair * (1 + rows_of_each) * args.dim,
@@ -168,8 +168,8 @@ std::optional<Tensor> if_defined(const Tensor& tensor) {
   return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
 }
 
-// Of outputs that nothing depends on there is no gradient, and what only they would move gets none either: a backward
-// pass from `quantized` alone leaves z, or with straight_through the codebook, without one.
+// An input gets a gradient only if an output with a gradient depends on it: a backward pass from `quantized` alone
+// gives none to z or, with straight_through, to the codebook.
 variable_list backward_of_head(AutogradContext* ctx, const Tensor& grad_quantized, const Tensor& grad_commitment,
                                const Tensor& grad_som, bool straight_through) {
   static const auto op = native_op<&som_head_backward>("som_head_backward");
@@ -177,11 +177,12 @@ variable_list backward_of_head(AutogradContext* ctx, const Tensor& grad_quantize
   const bool gathered = grad_quantized.defined() && !straight_through;
   const bool moves_z = grad_commitment.defined() || copied;
   const bool moves_codes = grad_commitment.defined() || grad_som.defined() || gathered;
-  const std::array<bool, 2> wanted = {moves_z && ctx->needs_input_grad(0), moves_codes && ctx->needs_input_grad(1)};
-  if (!wanted[0] && !wanted[1]) return {Tensor(), Tensor()};
+  const std::array<bool, 2> output_mask = {moves_z && ctx->needs_input_grad(0),
+                                           moves_codes && ctx->needs_input_grad(1)};
+  if (!output_mask[0] && !output_mask[1]) return {Tensor(), Tensor()};
   const variable_list saved = ctx->get_saved_variables();
   auto [grad_z, grad_codebook] = op.call(if_defined(grad_quantized), if_defined(grad_commitment), if_defined(grad_som),
-                                         saved[0], saved[1], saved[2], saved[3], straight_through, wanted);
+                                         saved[0], saved[1], saved[2], saved[3], straight_through, output_mask);
   return {grad_z, grad_codebook};
 }
 

@@ -32,8 +32,8 @@ std::string text(const c10::SymInt& size) {
 int64_t round_up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
 int64_t divide_up(int64_t number, int64_t divisor) { return (number + divisor - 1) / divisor; }
 
-// How many features of a map an item of the CPU's work has: as many as its panels hold, unless that leaves threads
-// idle, or makes the sums between the two passes too large a share of the memory.
+// Features per item of work on the CPU: as many as a panel holds, unless that leaves threads idle, or makes the sums
+// between the two passes too large.
 int64_t axes_item_features(int64_t nodes, int64_t phases, int64_t dim) {
   constexpr int64_t vector = 8, most_values = 2 << 20;
   const int64_t most = nodes * phases * kSomUpdateFeatures <= most_values ? kSomUpdateFeatures : vector;
@@ -41,14 +41,14 @@ int64_t axes_item_features(int64_t nodes, int64_t phases, int64_t dim) {
   return std::clamp(round_up(divide_up(dim, items), vector), vector, most);
 }
 
-// Targets of an item: a panel of values that is brought to the cache should serve many, but all threads have a share.
+// Targets per item: a panel of values in the cache should serve many, but every thread needs work.
 int64_t item_targets(int64_t targets, int64_t dim) {
   constexpr int64_t least = 32, most = 128;
   const int64_t blocks = divide_up(dim, kSomUpdatePanels * kSomUpdateFeatures);
   return std::clamp(round_up(divide_up(targets * blocks, at::get_num_threads()), least), least, most);
 }
 
-// Features of a map that CUDA works on at a time: sums between the two passes take at most 256 MiB, or one feature.
+// Features per pass on CUDA: the sums between the two passes take at most 256 MiB, or hold one feature.
 int64_t features_at_a_time(int64_t nodes, int64_t phases, int64_t dim) {
   constexpr int64_t most_values = 32 << 20;
   return std::clamp<int64_t>(most_values / (nodes * phases), 1, dim);
@@ -85,7 +85,7 @@ void run(const SomUpdateAxesArgs<T, B>& args, const Tensor& values) {
            [&](int64_t first, int64_t last) { som_update_axes_cpu(args, features, first, last); });
 }
 
-// Runs the kernels over values [K, dim] with what becomes of the sums.
+// Sums values [K, dim], and turns the sums into codes by `finish`.
 template <class T, class B>
 void weighted_sums(const Neighborhood& neighborhood, const Tensor& values, const SomUpdateFinish<B>& finish) {
   const int64_t dim = finish.dim;
@@ -112,7 +112,7 @@ void weighted_sums(const Neighborhood& neighborhood, const Tensor& values, const
 
 Tensor as_double(const Tensor& tensor) { return tensor.contiguous().to(at::kDouble); }
 
-// The same for both forms, once they have checked their weights.
+// The part that both ops share after they have checked their weights.
 Tensor update(const Neighborhood& neighborhood, const Tensor& codebook, const Tensor& total, const Tensor& count,
               std::optional<double> rate) {
   const Tensor out = at::empty_symint(codebook.sym_sizes(), codebook.options());

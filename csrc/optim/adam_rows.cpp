@@ -59,7 +59,7 @@ void update(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_avg_sq
             const Tensor& index, const Tensor& grad, double lr, const Tensor& lr_value, double beta1, double beta2,
             double eps) {
   check_inputs(param, exp_avg, exp_avg_sq, step, index, grad);
-  // So that autograd knows of what it has saved that it has changed.
+  // Bump version counters: these tensors are modified in place and autograd may have saved them.
   for (const Tensor& table : {param, exp_avg, exp_avg_sq}) table.unsafeGetTensorImpl()->bump_version();
   if (param.is_meta() || grad.numel() == 0) return;
 

@@ -30,7 +30,7 @@ struct Map {
 void check_window(ArgumentChecks& check, const Tensor& logits, const Tensor& offsets, const Tensor& mirror) {
   check.dtype("offsets", offsets, at::kLong);
   check.dtype("mirror", mirror, at::kLong);
-  // While a graph is traced these are constants of the graph, about whose sizes torch.compile cannot ask later.
+  // In a traced graph, offsets and mirror are constants, on whose sizes torch.compile cannot place guards.
   if (logits.is_meta()) return;
   check.set_size('2', 2);
   check.shape("offsets", offsets, "2W2");
@@ -58,8 +58,8 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
   check.floating("codebook", codebook);
   check.shape("codebook", codebook, "KD");
   if (z.is_meta()) return;
-  // Distances are float64 sums. Of a code beyond float32, the sum over all nodes less that over a window leaves
-  // rounding errors that float32 results cannot hold, although the code may have no probability.
+  // Distances are float64 sums. With a code beyond the range of float32, the difference between the sum over all nodes
+  // and that over a window has rounding errors beyond that range, even if the code has probability zero.
   const auto limit = [&](at::ScalarType type) { return largest_value_to_square(type, z.size(1), codebook.size(0)); };
   const at::ScalarType compute = compute_dtype(z.scalar_type());
   const std::string dtype = compute == at::kDouble ? "float64" : "float32";
@@ -67,7 +67,7 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
   if (compute == at::kDouble) check.magnitude("z", z, limit(compute), "whose squared distances float64 can add up");
 }
 
-// The tensors behind a LocalTransition, contiguous.
+// The tensors of a LocalTransition, contiguous.
 struct Inputs {
   Tensor logits, prev, cur, z, codebook, moments, offsets, mirror;
   Map map;
@@ -105,7 +105,7 @@ void take_moments(const Tensor& codebook, const Tensor& moments) {
   codebook_moments_join_cpu(args);
 }
 
-// A guess of what a pass over the window of one sample takes.
+// An estimate of the time of a pass over the window of one sample, in nanoseconds.
 double window_nanoseconds(const Inputs& inputs) {
   return double(inputs.mirror.size(0)) * (2 * kExponential + kStreamedPair * double(inputs.z.size(1)));
 }
@@ -129,7 +129,7 @@ LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor
   const Tensor outside = at::empty_symint({samples}, double_options);
   const Tensor moments = at::empty_symint({2 * check.size('D') + 1}, double_options);
   if (logits.is_meta()) {
-    const auto indices = [&](int64_t more) { return at::empty_symint({samples + more}, prev.options()); };
+    const auto indices = [&](int64_t extra) { return at::empty_symint({samples + extra}, prev.options()); };
     return {log_prob, expectation, log_normalizer, outside, moments, indices(0), indices(0), indices(1)};
   }
 
@@ -180,7 +180,7 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
   const Tensor grad_codebook = output_mask[2] ? at::empty_symint(codebook.sym_sizes(), z.options()) : Tensor();
   if (logits.is_meta()) return {grad_logits, grad_z, grad_codebook};
-  if (z.size(0) == 0) {  // nothing to add up, and of a broken codebook no mean to take
+  if (z.size(0) == 0) {  // nothing to sum, and the codebook's mean may be NaN
     if (grad_codebook.defined()) grad_codebook.zero_();
     return {grad_logits, grad_z, grad_codebook};
   }
@@ -263,16 +263,17 @@ class LocalTransitionLossesFunction : public torch::autograd::Function<LocalTran
     const Tensor &logits = saved[0], &node = saved[11], &touched_offsets = saved[13];
     std::optional<SparseRows> sparse;
     if (ctx->saved_data["sparse_grad"].toBool()) sparse.emplace(touched_offsets);
-    // Inputs are counted as tensors: logits, prev, cur, z, codebook.
-    const std::array<bool, 3> wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(3), ctx->needs_input_grad(4)};
+    // needs_input_grad counts tensors only: logits, prev, cur, z, codebook.
+    const std::array<bool, 3> output_mask{ctx->needs_input_grad(0), ctx->needs_input_grad(3), ctx->needs_input_grad(4)};
     auto [grad_logits, grad_z, grad_codebook] =
         op.call(grads[0], grads[1], logits, saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7],
                 saved[8], saved[9], saved[10], node, saved[12], touched_offsets, ctx->saved_data["rows"].toInt(),
                 ctx->saved_data["cols"].toInt(), ctx->saved_data["periodic"].toBool(),
-                sparse ? std::optional(sparse->count) : std::nullopt, wanted);
+                sparse ? std::optional(sparse->count) : std::nullopt, output_mask);
     if (sparse && grad_logits.defined()) grad_logits = sparse->gradient(node, grad_logits, logits);
-    const Tensor none;
-    return {grad_logits, none, none, grad_z, grad_codebook, none, none, none, none, none, none};
+    const Tensor undefined;
+    return {grad_logits, undefined, undefined, grad_z,    grad_codebook, undefined,
+            undefined,   undefined, undefined, undefined, undefined};
   }
 };
 

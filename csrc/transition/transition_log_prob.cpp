@@ -24,8 +24,8 @@ TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, 
   check.index("prev", prev, "N", 'K');
   check.index("cur", cur, "N", 'K');
 
-  const auto rows_of = [&](at::ScalarType type, int64_t more = 0) {
-    return at::empty_symint({check.size('N') + more}, logits.options().dtype(type));
+  const auto rows_of = [&](at::ScalarType type, int64_t extra = 0) {
+    return at::empty_symint({check.size('N') + extra}, logits.options().dtype(type));
   };
   const Tensor log_prob = rows_of(compute_dtype(logits.scalar_type())), log_normalizer = rows_of(at::kDouble);
   if (logits.is_meta()) {

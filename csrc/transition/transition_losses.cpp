@@ -40,14 +40,14 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
   }
 }
 
-// Whether the compute type might not hold a squared distance, of which a probability of zero would make a NaN.
+// Whether a squared distance might overflow the compute type: times a probability of zero it would give NaN.
 bool distances_may_overflow(const Tensor& z, const Tensor& codebook) {
   if (!z.is_cpu() || z.scalar_type() == at::kDouble) return false;
   const double limit = largest_value_to_square(compute_dtype(z.scalar_type()), z.size(1));
   return finite_beyond(z, limit) > 0 || finite_beyond(codebook, limit) > 0;
 }
 
-// Shares of the backward pass on the CPU: enough for many threads, few enough that their sums stay small.
+// The number of chunks of codes in the CPU's backward pass: enough for many threads, few enough to keep sums small.
 int64_t chunk_count(int64_t nodes, int64_t groups, int64_t pitch) {
   constexpr int64_t most = 16, elements = 1 << 22;
   const int64_t blocks = (nodes + kChunkStep - 1) / kChunkStep;
@@ -86,8 +86,8 @@ TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, con
   ArgumentChecks check("transition_losses");
   check_inputs(check, logits, prev, cur, z, codebook);
 
-  const auto rows_of = [&](at::ScalarType type, int64_t more = 0) {
-    return at::empty_symint({check.size('N') + more}, z.options().dtype(type));
+  const auto rows_of = [&](at::ScalarType type, int64_t extra = 0) {
+    return at::empty_symint({check.size('N') + extra}, z.options().dtype(type));
   };
   const at::ScalarType compute = compute_dtype(z.scalar_type());
   const Tensor log_prob = rows_of(compute), expectation = rows_of(compute), log_normalizer = rows_of(at::kDouble);
@@ -155,7 +155,7 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
   const Tensor grad_z = output_mask[1] ? at::empty_symint(z.sym_sizes(), z.options()) : Tensor();
   const Tensor grad_codebook = output_mask[2] ? at::empty_symint(codebook.sym_sizes(), z.options()) : Tensor();
   if (logits.is_meta()) return {grad_logits, grad_z, grad_codebook};
-  if (z.size(0) == 0) {  // nothing to add up, and of a broken codebook no mean to take
+  if (z.size(0) == 0) {  // nothing to sum, and the codebook's mean may be NaN
     if (grad_codebook.defined()) grad_codebook.zero_();
     return {grad_logits, grad_z, grad_codebook};
   }
@@ -231,11 +231,11 @@ class TransitionLossesFunction : public torch::autograd::Function<TransitionLoss
     const Tensor &logits = saved[0], &node = saved[7], &offsets = saved[9];
     std::optional<SparseRows> sparse;
     if (ctx->saved_data["sparse_grad"].toBool()) sparse.emplace(offsets);
-    // Inputs are counted as tensors: logits, prev, cur, z, codebook.
-    const std::array<bool, 3> wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(3), ctx->needs_input_grad(4)};
+    // needs_input_grad counts tensors only: logits, prev, cur, z, codebook.
+    const std::array<bool, 3> output_mask{ctx->needs_input_grad(0), ctx->needs_input_grad(3), ctx->needs_input_grad(4)};
     auto [grad_logits, grad_z, grad_codebook] =
         op.call(grads[0], grads[1], logits, saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], node, saved[8],
-                offsets, sparse ? std::optional(sparse->count) : std::nullopt, wanted);
+                offsets, sparse ? std::optional(sparse->count) : std::nullopt, output_mask);
     if (sparse && grad_logits.defined()) grad_logits = sparse->gradient(node, grad_logits, logits);
     return {grad_logits, Tensor(), Tensor(), grad_z, grad_codebook, Tensor()};
   }

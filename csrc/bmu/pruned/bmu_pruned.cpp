@@ -36,7 +36,7 @@ enum Part {
   kParts
 };
 
-// Sizes and types are checked, so that nothing outside the tensors is read; what they hold is trusted.
+// Checks sizes and types, so that kernels read nothing outside the tensors. Trusts the values.
 template <class C>
 MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t codes, int64_t dim) {
   if (parts.size() != kParts) {

@@ -2,8 +2,8 @@
 //
 // N rows, D features, K nodes of the map, each with its code, S neighbour slots. "floating" is float32, float64,
 // float16 or bfloat16, the same for all floating arguments of a call; "compute" is float64 for float64, otherwise
-// float32; indices are int64. The plain functions run below autograd, on CPU, CUDA and meta tensors (which gives shapes
-// only). `bmu` and so on in namespace `differentiable` are the autograd Functions.
+// float32; indices are int64. The functions run below autograd, on CPU, CUDA and meta tensors (which gives shapes
+// only); how an op differentiates is registered beside its definition.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <c10/core/SymInt.h>
@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <tuple>
 
 namespace somvae {
@@ -52,7 +53,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> som_head(const Tensor& z, const Tenso
 // The same for winners that are known. index [N] -> commitment, som compute [N]
 std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
                                       const Tensor& neighbors, bool mask_border);
-// Of both; none: a gradient of zeros. grad_quantized floating [N, D], grad_commitment, grad_som compute [N]
+// Backward of som_head and som_losses. A missing gradient is treated as zero. grad_quantized floating [N, D],
+// grad_commitment, grad_som compute [N]
 // -> grad_z [N, D], grad_codebook [K, D], undefined where output_mask says no
 std::tuple<Tensor, Tensor> som_head_backward(const std::optional<Tensor>& grad_quantized,
                                              const std::optional<Tensor>& grad_commitment,
@@ -129,26 +131,5 @@ void adam_rows_(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_av
 void adam_rows_tensor_lr_(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& step,
                           const Tensor& index, const Tensor& grad, const Tensor& lr, double beta1, double beta2,
                           double eps);
-
-namespace differentiable {
-
-std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
-std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,
-                                              const std::optional<Tensor>& hint, int64_t k);
-Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors);
-std::tuple<Tensor, Tensor, Tensor, Tensor> som_head(const Tensor& z, const Tensor& codebook, const Tensor& neighbors,
-                                                    bool mask_border, bool straight_through);
-std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
-                                      const Tensor& neighbors, bool mask_border);
-std::tuple<Tensor, Tensor> segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments);
-TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur, bool sparse_grad);
-TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur, const Tensor& z,
-                                   const Tensor& codebook, bool sparse_grad);
-LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                              const Tensor& z, const Tensor& codebook, const Tensor& offsets,
-                                              const Tensor& mirror, int64_t rows, int64_t cols, bool periodic,
-                                              bool sparse_grad);
-
-}  // namespace differentiable
 
 }  // namespace somvae

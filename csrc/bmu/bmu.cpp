@@ -188,12 +188,12 @@ class BMUFunction : public torch::autograd::Function<BMUFunction> {
   }
 };
 
-}  // namespace
-
-std::tuple<Tensor, Tensor> differentiable::bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
+std::tuple<Tensor, Tensor> differentiable_bmu(const Tensor& z, const Tensor& codebook, int64_t k) {
   const variable_list outputs = BMUFunction::apply(z, codebook, k);
   return {outputs[0], outputs[1]};
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -201,7 +201,7 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
   using namespace somvae;
   OpRegistration(library, "bmu(Tensor z, Tensor codebook, int k=1) -> (Tensor distance, Tensor index)")
       .on_all_devices(&bmu)
-      .differentiable(&differentiable::bmu)
+      .differentiable(&differentiable_bmu)
       .autocast_to_float32();
   OpRegistration(library,
                  "bmu_backward(Tensor grad, Tensor z, Tensor codebook, Tensor index, bool[2] output_mask=[True, True]) "

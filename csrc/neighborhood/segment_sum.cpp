@@ -175,12 +175,12 @@ class SegmentSumFunction : public torch::autograd::Function<SegmentSumFunction> 
   }
 };
 
-}  // namespace
-
-std::tuple<Tensor, Tensor> differentiable::segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments) {
+std::tuple<Tensor, Tensor> differentiable_segment_sum(const Tensor& x, const Tensor& index, c10::SymInt num_segments) {
   const variable_list outputs = SegmentSumFunction::apply(x, index, std::move(num_segments));
   return {outputs[0], outputs[1]};
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -188,7 +188,7 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
   using namespace somvae;
   OpRegistration(library, "segment_sum(Tensor x, Tensor index, SymInt num_segments) -> (Tensor sum, Tensor count)")
       .on_all_devices(&segment_sum)
-      .differentiable(&differentiable::segment_sum);
+      .differentiable(&differentiable_segment_sum);
   OpRegistration(library, "segment_sum_backward(Tensor grad, Tensor index, ScalarType dtype) -> Tensor")
       .on_all_devices(&segment_sum_backward)
       .refuses_second_derivatives();

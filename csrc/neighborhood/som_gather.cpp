@@ -101,11 +101,11 @@ class SomGatherFunction : public torch::autograd::Function<SomGatherFunction> {
   }
 };
 
-}  // namespace
-
-Tensor differentiable::som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors) {
+Tensor differentiable_som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors) {
   return SomGatherFunction::apply(codebook, index, neighbors);
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -113,7 +113,7 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
   using namespace somvae;
   OpRegistration(library, "som_gather(Tensor codebook, Tensor index, Tensor neighbors) -> Tensor")
       .on_all_devices(&som_gather)
-      .differentiable(&differentiable::som_gather);
+      .differentiable(&differentiable_som_gather);
   OpRegistration(library, "som_gather_backward(Tensor grad, Tensor index, Tensor neighbors) -> Tensor")
       .on_all_devices(&som_gather_backward)
       .refuses_second_derivatives();

@@ -227,20 +227,20 @@ class SomLossesFunction : public torch::autograd::Function<SomLossesFunction> {
   }
 };
 
-}  // namespace
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> differentiable::som_head(const Tensor& z, const Tensor& codebook,
-                                                                    const Tensor& neighbors, bool mask_border,
-                                                                    bool straight_through) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> differentiable_som_head(const Tensor& z, const Tensor& codebook,
+                                                                   const Tensor& neighbors, bool mask_border,
+                                                                   bool straight_through) {
   const variable_list outputs = SomHeadFunction::apply(z, codebook, neighbors, mask_border, straight_through);
   return {outputs[0], outputs[1], outputs[2], outputs[3]};
 }
 
-std::tuple<Tensor, Tensor> differentiable::som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
-                                                      const Tensor& neighbors, bool mask_border) {
+std::tuple<Tensor, Tensor> differentiable_som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
+                                                     const Tensor& neighbors, bool mask_border) {
   const variable_list outputs = SomLossesFunction::apply(z, codebook, index, neighbors, mask_border);
   return {outputs[0], outputs[1]};
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -251,13 +251,13 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
                  "bool straight_through=False) "
                  "-> (Tensor quantized, Tensor commitment, Tensor som, Tensor index)")
       .on_all_devices(&som_head)
-      .differentiable(&differentiable::som_head)
+      .differentiable(&differentiable_som_head)
       .autocast_to_float32();
   OpRegistration(library,
                  "som_losses(Tensor z, Tensor codebook, Tensor index, Tensor neighbors, bool mask_border=False) "
                  "-> (Tensor commitment, Tensor som)")
       .on_all_devices(&som_losses)
-      .differentiable(&differentiable::som_losses)
+      .differentiable(&differentiable_som_losses)
       .autocast_to_float32();
   OpRegistration(library,
                  "som_head_backward(Tensor? grad_quantized, Tensor? grad_commitment, Tensor? grad_som, Tensor z, "

@@ -3,7 +3,7 @@
 //   TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
 //     somvae::OpRegistration(library, "row_norm(Tensor x) -> Tensor")
 //         .on_all_devices(&somvae::row_norm)
-//         .differentiable(&somvae::differentiable::row_norm)
+//         .differentiable(&somvae::differentiable_row_norm)
 //         .autocast_to_float32();
 //     somvae::OpRegistration(library, "row_norm_backward(Tensor grad, Tensor x) -> Tensor")
 //         .on_all_devices(&somvae::row_norm_backward)

@@ -277,17 +277,16 @@ class LocalTransitionLossesFunction : public torch::autograd::Function<LocalTran
   }
 };
 
-}  // namespace
-
-LocalTransitionLosses differentiable::local_transition_losses(const Tensor& logits, const Tensor& prev,
-                                                              const Tensor& cur, const Tensor& z,
-                                                              const Tensor& codebook, const Tensor& offsets,
-                                                              const Tensor& mirror, int64_t rows, int64_t cols,
-                                                              bool periodic, bool sparse_grad) {
+LocalTransitionLosses differentiable_local_transition_losses(const Tensor& logits, const Tensor& prev,
+                                                             const Tensor& cur, const Tensor& z, const Tensor& codebook,
+                                                             const Tensor& offsets, const Tensor& mirror, int64_t rows,
+                                                             int64_t cols, bool periodic, bool sparse_grad) {
   const variable_list outputs = LocalTransitionLossesFunction::apply(logits, prev, cur, z, codebook, offsets, mirror,
                                                                      rows, cols, periodic, sparse_grad);
   return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4], outputs[5], outputs[6], outputs[7]};
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -299,7 +298,7 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
                  "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor outside, Tensor moments, "
                  "Tensor touched_node, Tensor touched_order, Tensor touched_offsets)")
       .on_all_devices(&local_transition_losses)
-      .differentiable(&differentiable::local_transition_losses)
+      .differentiable(&differentiable_local_transition_losses)
       .autocast_to_float32();
   OpRegistration(library,
                  "local_transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, "

@@ -125,13 +125,13 @@ class TransitionLogProbFunction : public torch::autograd::Function<TransitionLog
   }
 };
 
-}  // namespace
-
-TransitionLogProb differentiable::transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                                      bool sparse_grad) {
+TransitionLogProb differentiable_transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                                     bool sparse_grad) {
   const variable_list outputs = TransitionLogProbFunction::apply(logits, prev, cur, sparse_grad);
   return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4]};
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -142,7 +142,7 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
                  "-> (Tensor log_prob, Tensor log_normalizer, Tensor touched_node, Tensor touched_order, "
                  "Tensor touched_offsets)")
       .on_all_devices(&transition_log_prob)
-      .differentiable(&differentiable::transition_log_prob)
+      .differentiable(&differentiable_transition_log_prob)
       .autocast_to_float32();
   OpRegistration(library,
                  "transition_log_prob_backward(Tensor grad, Tensor logits, Tensor prev, Tensor cur, "

@@ -241,13 +241,13 @@ class TransitionLossesFunction : public torch::autograd::Function<TransitionLoss
   }
 };
 
-}  // namespace
-
-TransitionLosses differentiable::transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                                   const Tensor& z, const Tensor& codebook, bool sparse_grad) {
+TransitionLosses differentiable_transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur,
+                                                  const Tensor& z, const Tensor& codebook, bool sparse_grad) {
   const variable_list outputs = TransitionLossesFunction::apply(logits, prev, cur, z, codebook, sparse_grad);
   return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4], outputs[5]};
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -259,7 +259,7 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
                  "-> (Tensor log_prob, Tensor expectation, Tensor log_normalizer, Tensor touched_node, "
                  "Tensor touched_order, Tensor touched_offsets)")
       .on_all_devices(&transition_losses)
-      .differentiable(&differentiable::transition_losses)
+      .differentiable(&differentiable_transition_losses)
       .autocast_to_float32();
   OpRegistration(library,
                  "transition_losses_backward(Tensor grad_log_prob, Tensor grad_expectation, Tensor logits, "

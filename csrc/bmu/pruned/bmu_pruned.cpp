@@ -161,14 +161,14 @@ class PrunedBMUFunction : public torch::autograd::Function<PrunedBMUFunction> {
   }
 };
 
-}  // namespace
-
-std::tuple<Tensor, Tensor, Tensor> differentiable::bmu_pruned(const Tensor& z, const Tensor& codebook,
-                                                              at::TensorList index_parts,
-                                                              const std::optional<Tensor>& hint, int64_t k) {
+std::tuple<Tensor, Tensor, Tensor> differentiable_bmu_pruned(const Tensor& z, const Tensor& codebook,
+                                                             at::TensorList index_parts,
+                                                             const std::optional<Tensor>& hint, int64_t k) {
   const variable_list outputs = PrunedBMUFunction::apply(z, codebook, index_parts, hint, k);
   return {outputs[0], outputs[1], outputs[2]};
 }
+
+}  // namespace
 
 }  // namespace somvae
 
@@ -178,5 +178,5 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
                  "bmu_pruned(Tensor z, Tensor codebook, Tensor[] index_parts, Tensor? hint=None, int k=1) "
                  "-> (Tensor distance, Tensor index, Tensor work)")
       .on_cpu(&bmu_pruned)
-      .differentiable(&differentiable::bmu_pruned);
+      .differentiable(&differentiable_bmu_pruned);
 }

@@ -130,7 +130,7 @@ class Row:
         return {
             "sweep": problem.sweep,
             "data": problem.data,
-            "size": {"N": problem.n, "K": problem.units, "D": problem.dim},
+            "size": {"N": problem.n, "K": problem.codes, "D": problem.dim},
             "dtype": problem.dtype_name,
             "k": problem.k,
             "threads": self.threads,
@@ -244,7 +244,7 @@ def memory_at_scale(device: torch.device, threads: int | None) -> dict[str, Any]
     begin = time.perf_counter()
     peak = peak_memory(somvae_ext(z, codebook, 1), device)
     return {
-        "size": {"N": problem.n, "K": problem.units, "D": problem.dim},
+        "size": {"N": problem.n, "K": problem.codes, "D": problem.dim},
         "threads": threads,
         "seconds": time.perf_counter() - begin,
         "peak_extra_bytes": peak,
@@ -269,7 +269,7 @@ def claims(rows: list[Row], device: torch.device, threads: int | None) -> list[C
             made.append(Claim(text, threads, None, "not measured"))
             return
         ratio, peer, problem = min(found, key=lambda entry: entry[0])
-        figure = f"{ratio:.2f}x {peer} at N={problem.n} K={problem.units} D={problem.dim}"
+        figure = f"{ratio:.2f}x {peer} at N={problem.n} K={problem.codes} D={problem.dim}"
         made.append(Claim(text, threads, ratio >= factor, figure))
 
     if device.type == "cpu":
@@ -301,7 +301,7 @@ def heading(peers: list[str]) -> str:
 def lines(row: Row, peers: list[str]) -> str:
     """Ours in absolute figures, then how many times longer each peer takes; below that, what only CUDA has."""
     p = row.problem
-    text = f"{p.sweep:9}{p.n:7}{p.units:6}{p.dim:5} {p.dtype_name:8} {p.k}"
+    text = f"{p.sweep:9}{p.n:7}{p.codes:6}{p.dim:5} {p.dtype_name:8} {p.k}"
     text += f"{row.seconds[OURS] * 1e3:10.3f}{row.rate:9.1f}{row.rate / row.mm_rate:6.0%}"
     text += f"{row.memory[OURS] / 2**20:6.1f}"
     for peer in peers:

@@ -28,7 +28,7 @@ class Problem:
 
     sweep: str
     n: int
-    units: int
+    codes: int
     dim: int
     dtype: torch.dtype = torch.float32
     k: int = 1
@@ -37,11 +37,11 @@ class Problem:
     def tensors(self, device: torch.device, root: Path | None = None) -> tuple[Tensor, Tensor]:
         """Rows ``[N, D]`` and codebook ``[K, D]``."""
         if self.data != "random":
-            z, codebook = trained_map(self.data, self.n, round(self.units**0.5), self.dim, device, root)
+            z, codebook = trained_map(self.data, self.n, round(self.codes**0.5), self.dim, device, root)
         else:
             generator = torch.Generator().manual_seed(0)
             z = torch.randn(self.n, self.dim, generator=generator)
-            codebook = torch.randn(self.units, self.dim, generator=generator)
+            codebook = torch.randn(self.codes, self.dim, generator=generator)
         return z.to(device, self.dtype), codebook.to(device, self.dtype)
 
     @property
@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def work(self) -> float:
-        return 2.0 * self.n * self.units * self.dim
+        return 2.0 * self.n * self.codes * self.dim
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -78,15 +78,15 @@ def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool)
     Fewer than 64 features count as 64, since the work per score then sets the time.
     """
 
-    def rows(units: int, dim: int) -> int:
-        fitting = 2.0**log2_flop / (2 * units * max(dim, 64))
+    def rows(codes: int, dim: int) -> int:
+        fitting = 2.0**log2_flop / (2 * codes * max(dim, 64))
         power = math.ceil(math.log2(fitting)) if device.type == "cuda" else math.floor(math.log2(fitting))
         return min(MOST_ROWS[device.type], 1 << max(0, power))
 
     headline = [Problem("headline", min(16384, rows(4096, 64)), 4096, 64)]
     if device.type == "cuda":
         headline.append(Problem("headline", rows(16384, 64), 16384, 64))
-    small = [(n, units) for units in (64, 4096) for n in (1, 4, 16, 64)]
+    small = [(n, codes) for codes in (64, 4096) for n in (1, 4, 16, 64)]
     others = [torch.float64, torch.bfloat16, torch.float16]
     sheets = [(64, 64), (128, 64), (64, 784)]
     maps = [Problem("maps", rows(side**2, dim), side**2, dim, data="sheet") for side, dim in sheets]
@@ -100,8 +100,8 @@ def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool)
         "headline": headline,
         "maps": [problem for problem in maps if problem.n >= FEWEST_ROWS_OF_A_MAP],
         "D": [Problem("D", rows(4096, dim), 4096, dim) for dim in (2, 16, 64, 784, 1024)],
-        "K": [Problem("K", rows(units, 64), units, 64) for units in (64, 1024, 65536)],
-        "small N": [Problem("small N", n, units, 64) for n, units in small],
+        "K": [Problem("K", rows(codes, 64), codes, 64) for codes in (64, 1024, 65536)],
+        "small N": [Problem("small N", n, codes, 64) for n, codes in small],
         "dtype": [Problem("dtype", rows(4096, 64), 4096, 64, dtype) for dtype in others],
         "two best": [Problem("two best", rows(4096, 64), 4096, 64, k=2)],
         "growth": [],  # has problems of its own

@@ -31,7 +31,7 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device
     inputs = make_inputs(n, d, grid, dtype, device)
     k = grid.num_nodes
     for name, call in make_calls(grid).items():
-        if name == "bmu, two units" and k == 1:
+        if name == "bmu, two codes" and k == 1:
             continue
         for kernel in KERNELS.values() if name.startswith("bmu") else [None]:
             with forcing(kernel) if kernel else nullcontext():

@@ -96,7 +96,7 @@ def scores(z: Array, codebook: Array) -> Array:
     return score
 
 
-def best_units(distances: Array, k: int) -> tuple[Array, Index]:
+def best_codes(distances: Array, k: int) -> tuple[Array, Index]:
     """The k smallest distances and their codes: NaN never wins, ties go to the smallest code, no code: NaN and 0."""
     distance, index = np.full((len(distances), k), np.nan), np.zeros((len(distances), k), dtype=np.int64)
     for n, row in enumerate(distances):
@@ -289,13 +289,13 @@ def expected_distance_gradients(
     was subtracted: either way the terms are at most as large as these two together.
     """
     grads = {"logits": _zeros_like(logits[prev]), "z": _zeros_like(z), "codebook": _zeros_like(codebook)}
-    rows, (units, dim) = len(prev), codebook.shape
+    rows, (nodes, dim) = len(prev), codebook.shape
     distances = squared_distances(z, codebook)
     center = codebook.mean(axis=0)
     for n, i in enumerate(prev):
         probability = np.exp(log_softmax(logits[i]))
         expectation = probability @ distances[n]
-        operations = softmax_operations(logits[i]) + units + 8
+        operations = softmax_operations(logits[i]) + nodes + 8
         spread = np.abs(distances[n]) + expectation
         _add(
             grads["logits"],
@@ -345,11 +345,11 @@ def windows(rows: int, cols: int, topology: str, periodic: bool, radius: int) ->
 
 def dense_logits(logits: Array, near: Index) -> Array:
     """The K x K table that a local one equals; ``near`` ``[K, W]``: the node in each slot, -1 where there is none."""
-    units = len(near)
-    dense = np.empty((units, units))
+    nodes = len(near)
+    dense = np.empty((nodes, nodes))
     for i, window in enumerate(near):
         inside = window[window >= 0]
-        outside = units - len(inside)
+        outside = nodes - len(inside)
         dense[i] = logits[i, -1] - np.log(outside) if outside else np.nan
         dense[i, inside] = logits[i, :-1][window >= 0]
     return dense

@@ -55,7 +55,7 @@ def test_problems_for_a_gpu_are_so_large_that_launches_do_not_count(sweep: str) 
     sizes = [size for size in problems(sweep, 38, torch.device("cuda"), has_images=False) if size != CPU_HEADLINE]
     assert sizes
     for size in sizes:
-        assert size.n * size.units * max(size.dim, 64) * 2 >= 2**38 or size.n == 1 << 22
+        assert size.n * size.codes * max(size.dim, 64) * 2 >= 2**38 or size.n == 1 << 22
 
 
 def test_problems_for_the_cpu_take_no_longer_than_the_headline() -> None:

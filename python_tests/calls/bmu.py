@@ -8,7 +8,7 @@ def calls(grid: Grid) -> dict[str, Call]:
     def bmu(k: int) -> Call:
         return Call(lambda t: tuple(ops.bmu(t["z"], t["codebook"], k)), ("z", "codebook"), ("z", "codebook"))
 
-    return {"bmu": bmu(1), "bmu, two units": bmu(2)}
+    return {"bmu": bmu(1), "bmu, two codes": bmu(2)}
 
 
 def native_arguments(t: Tensors, grid: Grid) -> dict[str, list[tuple[object, ...]]]:

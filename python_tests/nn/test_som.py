@@ -41,7 +41,7 @@ def data(rows: int = 20) -> Tensor:
 
 def test_forward_gives_row_and_column_of_the_nearest_code() -> None:
     som, x = make(), data()
-    _, index = oracle.best_units(oracle.squared_distances(x.numpy(), som.codebook.numpy()), 1)
+    _, index = oracle.best_codes(oracle.squared_distances(x.numpy(), som.codebook.numpy()), 1)
     winners = som(x)
     assert winners.dtype == torch.int64
     assert winners.tolist() == [[node // 4, node % 4] for node in index[:, 0]]
@@ -116,7 +116,7 @@ def test_update_is_the_mean_over_the_batch_of_the_neighborhood_times_the_differe
     alpha, sigma = 0.3, 1.2
     codebook = som.codebook.numpy().copy()
     gap = oracle.grid_distance(4, 4, topology, periodic)
-    _, winner = oracle.best_units(oracle.squared_distances(x.numpy(), codebook), 1)
+    _, winner = oracle.best_codes(oracle.squared_distances(x.numpy(), codebook), 1)
     expected = codebook.copy()
     for v in range(16):
         steps = [theta(gap[u, v], sigma) * (row - codebook[v]) for row, u in zip(x.numpy(), winner[:, 0], strict=True)]

@@ -13,15 +13,15 @@ native = importlib.import_module("somvae_ext._C")
 registered = torch.ops.somvae_ext
 
 GRID = Grid(3, 4)
-UNITS, ROWS, DIM = GRID.num_nodes, 7, 5
+NODES, ROWS, DIM = GRID.num_nodes, 7, 5
 
 
 def inputs():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(ROWS, DIM, generator=generator)
-    codebook = torch.randn(UNITS, DIM, generator=generator)
-    logits = torch.randn(UNITS, UNITS, generator=generator)
-    prev, cur = torch.randint(UNITS, (2, ROWS), generator=generator)
+    codebook = torch.randn(NODES, DIM, generator=generator)
+    logits = torch.randn(NODES, NODES, generator=generator)
+    prev, cur = torch.randint(NODES, (2, ROWS), generator=generator)
     return z, codebook, logits, prev, cur
 
 
@@ -112,7 +112,7 @@ def test_raw_backwards_give_the_gradients_of_the_functions():
     leaf = codebook.clone().requires_grad_()
     (expected_gather,) = torch.autograd.grad(native.som_gather(leaf, cur, neighbors), leaf, wide)
     assert torch.equal(native.som_gather_backward(wide, cur, neighbors), expected_gather)
-    sums = torch.randn(UNITS, DIM)
+    sums = torch.randn(NODES, DIM)
     assert torch.equal(native.segment_sum_backward(sums, cur, torch.float32), sums[cur])
 
 
@@ -120,11 +120,11 @@ def test_raw_ops_check_their_arguments_too():
     z, codebook, _, _, cur = inputs()
     grad = torch.ones(ROWS)
     with pytest.raises(ValueError, match=r"bmu_backward: index must hold values from 0 to 11, got 12"):
-        native.bmu_backward(grad, z, codebook, torch.full((ROWS,), UNITS))
+        native.bmu_backward(grad, z, codebook, torch.full((ROWS,), NODES))
     with pytest.raises(ValueError, match=r"som_gather_backward: index must hold values from 0 to 11, got -1"):
         native.som_gather_backward(torch.zeros(ROWS, 5, DIM), cur - cur - 1, GRID.neighbors())
     with pytest.raises(ValueError, match=r"som_gather: neighbors must have shape \[K, S\], got \[12\]"):
-        native.som_gather_forward(codebook, cur, torch.full((UNITS,), -1))
+        native.som_gather_forward(codebook, cur, torch.full((NODES,), -1))
     with pytest.raises(ValueError, match=r"bmu_backward: grad must be of dtype float32, got float64"):
         native.bmu_backward(grad.double(), z, codebook, cur)
     with pytest.raises(ValueError, match=r"som_head_backward: grad_som must be of dtype float32, got float64"):
@@ -137,7 +137,7 @@ def test_raw_ops_check_their_arguments_too():
 
 def test_a_neighbor_out_of_range_is_none():
     _, codebook, _, _, cur = inputs()
-    nobody, strangers = torch.full((UNITS, 4), -1), torch.full((UNITS, 4), UNITS)
+    nobody, strangers = torch.full((NODES, 4), -1), torch.full((NODES, 4), NODES)
     expected = native.som_gather_forward(codebook, cur, nobody)
     assert torch.equal(native.som_gather_forward(codebook, cur, strangers), expected)
 
@@ -148,13 +148,13 @@ def test_launch_limits():
 
 def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:
     _, _, logits, prev, cur = inputs()
-    _, normalizer, unit, order, offsets = native.transition_log_prob_forward(logits, prev, cur)
+    _, normalizer, node, order, offsets = native.transition_log_prob_forward(logits, prev, cur)
     grad = torch.ones(len(prev))
-    for wrong in ((unit + UNITS, order, offsets), (unit, order + len(prev), offsets), (unit, order, offsets.flip(0))):
+    for wrong in ((node + NODES, order, offsets), (node, order + len(prev), offsets), (node, order, offsets.flip(0))):
         with pytest.raises(ValueError, match="must be what the forward pass gave"):
             native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, *wrong)
     with pytest.raises(ValueError, match="sparse_rows must be from"):
-        native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, unit, order, offsets, len(prev) + 1)
+        native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, node, order, offsets, len(prev) + 1)
 
 
 def test_what_a_search_does_on_the_cpu_is_not_counted():

@@ -21,7 +21,7 @@ NAN, INF = float("nan"), float("inf")
 def check_winners(z: Tensor, codebook: Tensor, distance: Tensor, index: Tensor) -> None:
     """The winners of float64 scores, and these scores."""
     k = index.shape[1] if index.dim() == 2 else 1
-    expected, winners = oracle.best_units(oracle.scores(as_array(z), as_array(codebook)), k)
+    expected, winners = oracle.best_codes(oracle.scores(as_array(z), as_array(codebook)), k)
     np.testing.assert_array_equal(as_index(index).reshape(len(z), k), winners)
     with np.errstate(over="ignore"):
         rounded = expected.astype(np.float64 if z.dtype == torch.float64 else np.float32)
@@ -43,12 +43,12 @@ def check_gradients(ops: SimpleNamespace, z: Tensor, codebook: Tensor, k: int, g
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("rows", "units", "dim"), [(1, 2, 1), (7, 5, 3), (33, 40, 17), (65, 129, 64)])
+@pytest.mark.parametrize(("rows", "codes", "dim"), [(1, 2, 1), (7, 5, 3), (33, 40, 17), (65, 129, 64)])
 def test_winner_and_distance(
-    ops: SimpleNamespace, device: torch.device, dtype: torch.dtype, rows: int, units: int, dim: int, k: int
+    ops: SimpleNamespace, device: torch.device, dtype: torch.dtype, rows: int, codes: int, dim: int, k: int
 ) -> None:
     z = normal(rows, dim, seed=1, dtype=dtype, device=device)
-    codebook = normal(units, dim, seed=2, dtype=dtype, device=device)
+    codebook = normal(codes, dim, seed=2, dtype=dtype, device=device)
     distance, index = ops.bmu(z, codebook, k)
     assert distance.shape == index.shape == ((rows,) if k == 1 else (rows, 2))
     assert distance.dtype == compute_dtype(dtype)
@@ -58,12 +58,12 @@ def test_winner_and_distance(
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("rows", "units", "dim"), [(1, 2, 1), (7, 5, 3), (65, 129, 64)])
+@pytest.mark.parametrize(("rows", "codes", "dim"), [(1, 2, 1), (7, 5, 3), (65, 129, 64)])
 def test_gradient(
-    ops: SimpleNamespace, device: torch.device, dtype: torch.dtype, rows: int, units: int, dim: int, k: int
+    ops: SimpleNamespace, device: torch.device, dtype: torch.dtype, rows: int, codes: int, dim: int, k: int
 ) -> None:
     z = normal(rows, dim, seed=1, dtype=dtype, device=device)
-    codebook = normal(units, dim, seed=2, dtype=dtype, device=device)
+    codebook = normal(codes, dim, seed=2, dtype=dtype, device=device)
     check_gradients(ops, z, codebook, k, "contiguous")
 
 
@@ -97,7 +97,7 @@ def test_ties_go_to_the_smallest_index(ops: SimpleNamespace, device: torch.devic
     z = integers(200, 2, seed=1, below=4, dtype=dtype, device=device)
     codebook = integers(70, 2, seed=2, below=4, dtype=dtype, device=device)
     distance, index = ops.bmu(z, codebook, k)
-    true, winners = oracle.best_units(oracle.squared_distances(as_array(z), as_array(codebook)), k)
+    true, winners = oracle.best_codes(oracle.squared_distances(as_array(z), as_array(codebook)), k)
     np.testing.assert_array_equal(as_index(index).reshape(-1, k), winners)
     np.testing.assert_array_equal(as_array(distance).reshape(-1, k), true)
 
@@ -125,7 +125,7 @@ def test_rows_and_codes_that_are_not_finite(
     distance, index = ops.bmu(z, codebook, k)
     # Whole numbers, so distances are exact, but for squares beyond float32's range.
     true = oracle.squared_distances(as_array(z), as_array(codebook))
-    expected, winners = oracle.best_units(true, k)
+    expected, winners = oracle.best_codes(true, k)
     expected[expected > torch.finfo(torch.float32).max] = INF
     np.testing.assert_array_equal(as_index(index).reshape(-1, k), winners)
     np.testing.assert_array_equal(as_array(distance).reshape(-1, k), expected)
@@ -268,15 +268,15 @@ def test_whole_numbers(ops: SimpleNamespace, device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2])
-@pytest.mark.parametrize("units", [2, 16, 17, 100, 300, 2100])
+@pytest.mark.parametrize("codes", [2, 16, 17, 100, 300, 2100])
 @pytest.mark.parametrize("dim", [1, 3, 300])
 def test_more_equal_codes_than_are_listed(
-    ops: SimpleNamespace, device: torch.device, units: int, dim: int, k: int
+    ops: SimpleNamespace, device: torch.device, codes: int, dim: int, k: int
 ) -> None:
     """All equal, all but the last, and all but one in two."""
     z = normal(20, dim, seed=1, device=device)
-    for different in (slice(0), slice(units - 1, units), slice(0, None, 2)):
-        codebook = normal(1, dim, seed=2, device=device).repeat(units, 1)
+    for different in (slice(0), slice(codes - 1, codes), slice(0, None, 2)):
+        codebook = normal(1, dim, seed=2, device=device).repeat(codes, 1)
         codebook[different] = z[:1]
         check_winners(z, codebook, *ops.bmu(z, codebook, k))
 
@@ -330,7 +330,7 @@ def test_best_of_two_is_the_best(ops: SimpleNamespace, device: torch.device) -> 
 
 @given(
     rows=st.integers(0, 40),
-    units=st.integers(2, 40),
+    codes=st.integers(2, 40),
     dim=st.integers(1, 20),
     k=st.sampled_from([1, 2]),
     dtype=dtypes,
@@ -343,7 +343,7 @@ def test_any_shape_and_layout(
     ops: SimpleNamespace,
     device: torch.device,
     rows: int,
-    units: int,
+    codes: int,
     dim: int,
     k: int,
     dtype: torch.dtype,
@@ -353,7 +353,7 @@ def test_any_shape_and_layout(
     seed: int,
 ) -> None:
     z = normal(rows, dim, seed=seed, dtype=dtype, device=device, layout=z_layout)
-    codebook = normal(units, dim, seed=seed + 1, dtype=dtype, device=device, layout=codebook_layout)
+    codebook = normal(codes, dim, seed=seed + 1, dtype=dtype, device=device, layout=codebook_layout)
     check_winners(z, codebook, *ops.bmu(z, codebook, k))
     check_gradients(ops, z, codebook, k, grad_layout, seed)
 
@@ -362,7 +362,7 @@ def test_any_shape_and_layout(
 @settings(max_examples=400, derandomize=False)
 @given(
     rows=st.integers(0, 300),
-    units=st.integers(2, 700),
+    codes=st.integers(2, 700),
     dim=st.integers(1, 130),
     k=st.sampled_from([1, 2]),
     dtype=dtypes,
@@ -376,7 +376,7 @@ def test_any_larger_shape_and_layout(
     ops: SimpleNamespace,
     device: torch.device,
     rows: int,
-    units: int,
+    codes: int,
     dim: int,
     k: int,
     dtype: torch.dtype,
@@ -387,6 +387,6 @@ def test_any_larger_shape_and_layout(
     seed: int,
 ) -> None:
     z = normal(rows, dim, seed=seed, dtype=dtype, device=device, layout=z_layout, offset=offset)
-    codebook = normal(units, dim, seed=seed + 1, dtype=dtype, device=device, layout=codebook_layout, offset=offset)
+    codebook = normal(codes, dim, seed=seed + 1, dtype=dtype, device=device, layout=codebook_layout, offset=offset)
     check_winners(z, codebook, *ops.bmu(z, codebook, k))
     check_gradients(ops, z, codebook, k, grad_layout, seed)

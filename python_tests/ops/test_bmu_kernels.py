@@ -30,15 +30,15 @@ def search(monkeypatch: pytest.MonkeyPatch, kernel: str | None, z: Tensor, codeb
     return ops.bmu(z, codebook, k)
 
 
-def make_data(kind: str, rows: int, units: int, dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def make_data(kind: str, rows: int, codes: int, dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     z = normal(rows, dim, seed=1, dtype=torch.float32, device=CUDA)
-    codebook = normal(units, dim, seed=2, dtype=torch.float32, device=CUDA)
+    codebook = normal(codes, dim, seed=2, dtype=torch.float32, device=CUDA)
     if kind == "offset":
         z, codebook = z + 1e4, codebook + 1e4
     elif kind == "ties":
         z, codebook = z.round(), codebook.round()
     elif kind == "duplicates":
-        codebook = codebook[torch.arange(units, device=CUDA) % max(1, units // 3)]
+        codebook = codebook[torch.arange(codes, device=CUDA) % max(1, codes // 3)]
     elif kind == "clusters":
         z, codebook = (
             1e-3 * values + 30 * (torch.arange(len(values), device=CUDA)[:, None] % 2) for values in (z, codebook)
@@ -53,12 +53,12 @@ def make_data(kind: str, rows: int, units: int, dim: int, dtype: torch.dtype) ->
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", ["normal", "offset", "ties", "duplicates", "clusters", "invalid"])
 @pytest.mark.parametrize(
-    ("rows", "units", "dim"), [(1, 2, 1), (33, 300, 7), (130, 1030, 50), (1000, 4096, 64), (20000, 1024, 33)]
+    ("rows", "codes", "dim"), [(1, 2, 1), (33, 300, 7), (130, 1030, 50), (1000, 4096, 64), (20000, 1024, 33)]
 )
 def test_kernels_agree(
-    monkeypatch: pytest.MonkeyPatch, kind: str, rows: int, units: int, dim: int, dtype: torch.dtype, k: int
+    monkeypatch: pytest.MonkeyPatch, kind: str, rows: int, codes: int, dim: int, dtype: torch.dtype, k: int
 ) -> None:
-    z, codebook = make_data(kind, rows, units, dim, dtype)
+    z, codebook = make_data(kind, rows, codes, dim, dtype)
     cpu = [output.to(CUDA) for output in ops.bmu(z.cpu(), codebook.cpu(), k)]
     for kernel in ("exact", "ffma", "tensor_core", None):
         assert_same_bits(search(monkeypatch, kernel, z, codebook, k), cpu)

@@ -138,9 +138,9 @@ def test_result_of_a_row_does_not_depend_on_the_others(call: Call, device: torch
         assert_same_bits(of_rows(order[row : row + 1]), [output[order[row : row + 1]] for output in together])
 
 
-@pytest.mark.parametrize("units", [1, 12, 130, 2050])
-def test_winner_does_not_depend_on_the_other_rows(device: torch.device, units: int) -> None:
-    z, codebook = normal(150, 37, seed=1, device=device), normal(units, 37, seed=2, device=device)
+@pytest.mark.parametrize("codes", [1, 12, 130, 2050])
+def test_winner_does_not_depend_on_the_other_rows(device: torch.device, codes: int) -> None:
+    z, codebook = normal(150, 37, seed=1, device=device), normal(codes, 37, seed=2, device=device)
     together = ops.bmu(z, codebook)
     for rows in (slice(0, 1), slice(3, 4), slice(5, 12), slice(17, 82), slice(149, 150)):
         assert_same_bits(ops.bmu(z[rows], codebook), [output[rows] for output in together])

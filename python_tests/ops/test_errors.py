@@ -109,10 +109,10 @@ def test_bmu_k(ops: SimpleNamespace, device: torch.device, wrong: int) -> None:
     refuses(ops, device, "bmu", "k", wrong, "be 1 or 2", str(wrong))
 
 
-@pytest.mark.parametrize(("units", "k"), [(0, 1), (0, 2), (1, 2)])
-def test_bmu_needs_k_codes(ops: SimpleNamespace, device: torch.device, units: int, k: int) -> None:
-    with pytest.raises(ValueError, match=rf"^bmu: codebook must have at least k = {k} rows, got {units}$"):
-        ops.bmu(torch.zeros(5, 4, device=device), torch.zeros(units, 4, device=device), k)
+@pytest.mark.parametrize(("codes", "k"), [(0, 1), (0, 2), (1, 2)])
+def test_bmu_needs_k_codes(ops: SimpleNamespace, device: torch.device, codes: int, k: int) -> None:
+    with pytest.raises(ValueError, match=rf"^bmu: codebook must have at least k = {k} rows, got {codes}$"):
+        ops.bmu(torch.zeros(5, 4, device=device), torch.zeros(codes, 4, device=device), k)
 
 
 @pytest.mark.parametrize("wrong", ["x", "Zero", None])

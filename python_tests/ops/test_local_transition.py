@@ -67,12 +67,12 @@ def check(
     near = as_index(grid.window_nodes(radius, torch.arange(grid.num_nodes)))
     dense = oracle.dense_logits(as_array(logits), near)
     i, j, rows, codes = as_index(prev), as_index(cur), as_array(z), as_array(codebook)
-    units, dim = codes.shape
-    closed = (2 * (units + dim) + 16) * EPS / torch.finfo(compute_dtype(logits.dtype)).eps
+    num_nodes, dim = codes.shape
+    closed = (2 * (num_nodes + dim) + 16) * EPS / torch.finfo(compute_dtype(logits.dtype)).eps
     centered = codes - codes.mean(axis=0)
     shifted = rows - codes.mean(axis=0)
     # Of each sample: the terms of the sum of squared distances to all codes.
-    terms = 2 * units * np.square(shifted).sum(axis=1) + 2 * np.square(centered).sum()
+    terms = 2 * num_nodes * np.square(shifted).sum(axis=1) + 2 * np.square(centered).sum()
 
     assert_within(log_prob, *oracle.transition_log_prob(dense, i, j), 1, logits.dtype)
     values, bounds = oracle.expected_distance(dense, i, rows, codes)
@@ -104,7 +104,7 @@ def check(
         assert_within(actual[0], *total, 1, logits.dtype)
 
     # Sums over all codes about the center stand for sums of differences.
-    spread = units * np.abs(shifted) + np.abs(centered).sum(axis=0)
+    spread = num_nodes * np.abs(shifted) + np.abs(centered).sum(axis=0)
     value, bound = of_distance["z"]
     assert_within(actual[1], value, bound + closed * np.abs(v)[:, None] * spread, 1, logits.dtype)
     value, bound = of_distance["codebook"]
@@ -121,13 +121,13 @@ def inputs(
     dtype: torch.dtype = torch.float32,
     **options: float,
 ) -> tuple[Tensor, ...]:
-    units = grid.num_nodes
+    nodes = grid.num_nodes
     return (
         table(grid, radius, dtype=dtype, device=device),
-        integers(rows, seed=2, below=units, device=device),
-        integers(rows, seed=3, below=units, device=device),
+        integers(rows, seed=2, below=nodes, device=device),
+        integers(rows, seed=3, below=nodes, device=device),
         normal(rows, dim, seed=4, dtype=dtype, device=device, **options),
-        normal(units, dim, seed=5, dtype=dtype, device=device, **options),
+        normal(nodes, dim, seed=5, dtype=dtype, device=device, **options),
     )
 
 
@@ -323,9 +323,9 @@ def test_any_grid_shape_and_layout(
     sparse_grad: bool,
     seed: int,
 ) -> None:
-    units = grid.num_nodes
+    nodes = grid.num_nodes
     logits = table(grid, radius, seed, dtype=dtype, device=device, layout=layout)
-    prev, cur = (integers(rows, seed=seed + i, below=units, device=device, layout=index_layout) for i in (1, 2))
+    prev, cur = (integers(rows, seed=seed + i, below=nodes, device=device, layout=index_layout) for i in (1, 2))
     z = normal(rows, dim, seed=seed + 3, dtype=dtype, device=device, layout=layout)
-    codebook = normal(units, dim, seed=seed + 4, dtype=dtype, device=device, layout=layout)
+    codebook = normal(nodes, dim, seed=seed + 4, dtype=dtype, device=device, layout=layout)
     check(ops, grid, radius, logits, prev, cur, z, codebook, sparse_grad=sparse_grad, grad_layout=grad_layout)

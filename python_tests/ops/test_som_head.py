@@ -88,7 +88,7 @@ def test_memory_layouts(ops: SimpleNamespace, device: torch.device, z_layout: st
 
 
 def test_few_rows_on_a_large_map_move_few_codes(ops: SimpleNamespace, device: torch.device) -> None:
-    """More features than a block of the kernels, and units that no row moves before, between and after."""
+    """More features than a block of the kernels, and nodes that no row moves before, between and after."""
     grid = Grid(20, 21, topology="hexagonal")
     z, codebook = normal(3, 131, seed=1, device=device), normal(420, 131, seed=2, device=device)
     check_head(ops, z, codebook, grid, "zero", straight_through=False)
@@ -289,7 +289,7 @@ def test_values_against_the_oracle(ops: SimpleNamespace, device: torch.device) -
     z, codebook = normal(40, 5, seed=1, device=device), normal(12, 5, seed=2, device=device)
     head = ops.som_head(z, codebook, grid)
     data = as_array(z), as_array(codebook)
-    distance, index = oracle.best_units(oracle.squared_distances(*data), 1)
+    distance, index = oracle.best_codes(oracle.squared_distances(*data), 1)
     np.testing.assert_array_equal(as_index(head.index), index[:, 0])
     np.testing.assert_array_equal(as_array(head.quantized), data[1][index[:, 0]])
     table = oracle.neighbor_table(3, 4, "hexagonal", False)

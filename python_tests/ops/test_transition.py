@@ -114,11 +114,11 @@ def check_gradient_of_logits(
     ops: SimpleNamespace, actual: Tensor, rows: tuple[NDArray[np.float64], ...], prev: Tensor, sparse_grad: bool
 ) -> None:
     """``rows`` are the batch's parts of the gradient and their error bounds, ``[N, K]``."""
-    units = rows[0].shape[1]
-    assert actual.shape == (units, units)
+    nodes = rows[0].shape[1]
+    assert actual.shape == (nodes, nodes)
     if not sparse_grad:
         assert actual.layout == torch.strided
-        assert_within(actual, *oracle.scatter_rows(rows, as_index(prev), units), 1, actual.dtype)
+        assert_within(actual, *oracle.scatter_rows(rows, as_index(prev), nodes), 1, actual.dtype)
         return
     assert actual.layout == torch.sparse_coo
     assert (actual.sparse_dim(), actual.dense_dim()) == (1, 1)
@@ -136,10 +136,10 @@ def check_gradient_of_logits(
     assert_within(values[: len(touched)], *expected, 1, actual.dtype)
 
 
-def transitions(rows: int, units: int, device: torch.device, layout: str = "contiguous") -> tuple[Tensor, Tensor]:
+def transitions(rows: int, nodes: int, device: torch.device, layout: str = "contiguous") -> tuple[Tensor, Tensor]:
     return (
-        integers(rows, seed=2, below=units, device=device, layout=layout),
-        integers(rows, seed=3, below=units, device=device, layout=layout),
+        integers(rows, seed=2, below=nodes, device=device, layout=layout),
+        integers(rows, seed=3, below=nodes, device=device, layout=layout),
     )
 
 
@@ -238,7 +238,7 @@ def test_on_cuda_validate_refuses_values_whose_squares_overflow(name: str) -> No
 
 def losses_inputs(
     rows: int,
-    units: int,
+    nodes: int,
     dim: int,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
@@ -247,26 +247,26 @@ def losses_inputs(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``logits``, ``prev``, ``cur``, ``z`` and ``codebook``."""
     return (
-        normal(units, units, seed=1, dtype=dtype, device=device, scale=scale),
-        *transitions(rows, units, device),
+        normal(nodes, nodes, seed=1, dtype=dtype, device=device, scale=scale),
+        *transitions(rows, nodes, device),
         normal(rows, dim, seed=4, dtype=dtype, device=device, offset=offset),
-        normal(units, dim, seed=5, dtype=dtype, device=device, offset=offset),
+        normal(nodes, dim, seed=5, dtype=dtype, device=device, offset=offset),
     )
 
 
 @pytest.mark.parametrize("sparse_grad", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("rows", "units", "dim"), [*SIZES, (20, 16, 16), (7, 5, 300), (20, 1, 1), (37, 257, 1)])
+@pytest.mark.parametrize(("rows", "nodes", "dim"), [*SIZES, (20, 16, 16), (7, 5, 300), (20, 1, 1), (37, 257, 1)])
 def test_losses(
     ops: SimpleNamespace,
     device: torch.device,
     dtype: torch.dtype,
     rows: int,
-    units: int,
+    nodes: int,
     dim: int,
     sparse_grad: bool,
 ) -> None:
-    check_losses(ops, *losses_inputs(rows, units, dim, device, dtype), sparse_grad=sparse_grad)
+    check_losses(ops, *losses_inputs(rows, nodes, dim, device, dtype), sparse_grad=sparse_grad)
 
 
 @pytest.mark.parametrize("sparse_grad", [False, True], ids=["dense", "sparse"])
@@ -280,10 +280,10 @@ def test_losses_of_more_touched_rows_than_the_kernels_take_at_a_time(
 
 
 def test_losses_on_more_codes_than_the_kernels_take_in_16_shares(ops: SimpleNamespace, device: torch.device) -> None:
-    units = 16 * 256 + 19
-    logits = normal(1, units, seed=1, device=device).expand(units, units)
-    prev, cur = transitions(5, units, device)
-    z, codebook = normal(5, 3, seed=4, device=device), normal(units, 3, seed=5, device=device)
+    nodes = 16 * 256 + 19
+    logits = normal(1, nodes, seed=1, device=device).expand(nodes, nodes)
+    prev, cur = transitions(5, nodes, device)
+    z, codebook = normal(5, 3, seed=4, device=device), normal(nodes, 3, seed=5, device=device)
     check_losses(ops, logits, prev, cur, z, codebook, sparse_grad=True)
 
 
@@ -385,12 +385,12 @@ def test_losses_without_codes(ops: SimpleNamespace, device: torch.device, sparse
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("rows", "units", "dim"), [(1, 1, 1), (40, 9, 17), (21, 130, 3), (70, 300, 20)])
+@pytest.mark.parametrize(("rows", "nodes", "dim"), [(1, 1, 1), (40, 9, 17), (21, 130, 3), (70, 300, 20)])
 def test_losses_are_those_of_the_ops_for_one_of_them(
-    ops: SimpleNamespace, dtype: torch.dtype, rows: int, units: int, dim: int
+    ops: SimpleNamespace, dtype: torch.dtype, rows: int, nodes: int, dim: int
 ) -> None:
     """Bit for bit, on the CPU; elsewhere up to rounding, which the tests above bound."""
-    logits, prev, cur, z, codebook = losses_inputs(rows, units, dim, torch.device("cpu"), dtype, scale=30.0)
+    logits, prev, cur, z, codebook = losses_inputs(rows, nodes, dim, torch.device("cpu"), dtype, scale=30.0)
     losses = ops.transition_losses(logits, prev, cur, z, codebook)
     log_prob = ops.transition_log_prob(logits, prev, cur)
     assert_same_bits([losses.log_prob], [log_prob])
@@ -448,7 +448,7 @@ def test_expected_distance_of_certain_transitions_is_that_to_their_codes(
     assert losses.expected_distance.tolist() == [16, 36, 16]
 
 
-@given(rows=st.integers(0, 40), units=st.integers(1, 40), distinct=st.integers(1, 40), dim=st.integers(1, 20),
+@given(rows=st.integers(0, 40), nodes=st.integers(1, 40), distinct=st.integers(1, 40), dim=st.integers(1, 20),
        dtype=dtypes, logits_layout=layouts, z_layout=layouts, codebook_layout=layouts, index_layout=index_layouts,
        grad_layout=index_layouts, sparse_grad=st.booleans(), scale=st.sampled_from([0.0, 1.0, 20.0, 1e4]),
        offset=st.sampled_from([0.0, 1e3]), seed=seeds)  # fmt: skip
@@ -456,7 +456,7 @@ def test_losses_of_any_shape_and_layout(
     ops: SimpleNamespace,
     device: torch.device,
     rows: int,
-    units: int,
+    nodes: int,
     distinct: int,
     dim: int,
     dtype: torch.dtype,
@@ -472,11 +472,11 @@ def test_losses_of_any_shape_and_layout(
 ) -> None:
     if dtype == torch.float16:
         scale = min(scale, 20.0)  # more leaves its range
-    logits = normal(units, units, seed=seed, dtype=dtype, device=device, layout=logits_layout, scale=scale)
-    prev = integers(rows, seed=seed, below=min(distinct, units), device=device, layout=index_layout)
-    cur = integers(rows, seed=seed + 1, below=units, device=device, layout=index_layout)
+    logits = normal(nodes, nodes, seed=seed, dtype=dtype, device=device, layout=logits_layout, scale=scale)
+    prev = integers(rows, seed=seed, below=min(distinct, nodes), device=device, layout=index_layout)
+    cur = integers(rows, seed=seed + 1, below=nodes, device=device, layout=index_layout)
     z = normal(rows, dim, seed=seed + 1, dtype=dtype, device=device, layout=z_layout, offset=offset)
-    codebook = normal(units, dim, seed=seed + 2, dtype=dtype, device=device, layout=codebook_layout, offset=offset)
+    codebook = normal(nodes, dim, seed=seed + 2, dtype=dtype, device=device, layout=codebook_layout, offset=offset)
     check_losses(ops, logits, prev, cur, z, codebook, sparse_grad=sparse_grad, grad_layout=grad_layout)
 
 
@@ -492,9 +492,9 @@ def test_sparse_adam_and_adam_agree_where_every_row_is_visited(ops: SimpleNamesp
     """They add ``eps`` at different places, so it is tiny here. A step of either moves a logit by at most ``lr`` in
     size, with at most 20 roundings of it and of the logit, and both see the same gradients.
     """
-    steps, units = 20, 6
-    logits, prev, cur, z, codebook = losses_inputs(4 * units, units, 3, device, torch.float64)
-    prev = torch.arange(4 * units, device=device) % units
+    steps, nodes = 20, 6
+    logits, prev, cur, z, codebook = losses_inputs(4 * nodes, nodes, 3, device, torch.float64)
+    prev = torch.arange(4 * nodes, device=device) % nodes
     lazy, eager = (logits.clone().requires_grad_() for _ in range(2))
     sparse, dense = torch.optim.SparseAdam([lazy], lr=0.05, eps=1e-200), torch.optim.Adam([eager], lr=0.05, eps=1e-200)
     for _ in range(steps):
@@ -509,8 +509,8 @@ def test_sparse_adam_and_adam_agree_where_every_row_is_visited(ops: SimpleNamesp
 
 
 def test_a_thousand_steps_at_learning_rate_1_stay_finite(ops: SimpleNamespace, device: torch.device) -> None:
-    units = 12
-    logits, _, _, _, codebook = losses_inputs(0, units, 4, device)
+    nodes = 12
+    logits, _, _, _, codebook = losses_inputs(0, nodes, 4, device)
     logits = torch.where(logits > 0, 1e4, -1e4)
     logits[3] = -torch.inf
     logits[3, 5] = 0
@@ -518,7 +518,7 @@ def test_a_thousand_steps_at_learning_rate_1_stay_finite(ops: SimpleNamespace, d
     optimizers = [torch.optim.SparseAdam(leaves[:1], lr=1.0), torch.optim.Adam(leaves[1:], lr=1.0)]
     generator = torch.Generator().manual_seed(0)
     for _ in range(1000):
-        prev, cur = torch.randint(units, (2, 16), generator=generator).to(device)
+        prev, cur = torch.randint(nodes, (2, 16), generator=generator).to(device)
         cur = torch.where(prev == 3, 5, cur)
         inputs = {"prev": prev, "cur": cur, "z": torch.randn(16, 4, generator=generator).to(device)}
         for optimizer in optimizers:
@@ -531,7 +531,7 @@ def test_a_thousand_steps_at_learning_rate_1_stay_finite(ops: SimpleNamespace, d
     assert codebook.isfinite().all()
     assert not logits.isnan().any()
     assert torch.equal(
-        logits == -torch.inf, (torch.arange(units) == 3)[:, None].to(device) & (torch.arange(units) != 5).to(device)
+        logits == -torch.inf, (torch.arange(nodes) == 3)[:, None].to(device) & (torch.arange(nodes) != 5).to(device)
     )
 
 
@@ -540,18 +540,18 @@ def test_a_thousand_steps_at_learning_rate_1_stay_finite(ops: SimpleNamespace, d
 
 @pytest.mark.parametrize("sparse_grad", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("rows", "units", "dim"), SIZES)
+@pytest.mark.parametrize(("rows", "nodes", "dim"), SIZES)
 def test_log_prob(
     ops: SimpleNamespace,
     device: torch.device,
     dtype: torch.dtype,
     rows: int,
-    units: int,
+    nodes: int,
     dim: int,
     sparse_grad: bool,
 ) -> None:
-    logits = normal(units, units, seed=1, dtype=dtype, device=device, scale=3.0)
-    check_log_prob(ops, logits, *transitions(rows, units, device), sparse_grad=sparse_grad)
+    logits = normal(nodes, nodes, seed=1, dtype=dtype, device=device, scale=3.0)
+    check_log_prob(ops, logits, *transitions(rows, nodes, device), sparse_grad=sparse_grad)
 
 
 @pytest.mark.parametrize("index_layout", INDEX_LAYOUTS)
@@ -613,14 +613,14 @@ def test_sparse_adam_steps_only_the_rows_that_were_read(ops: SimpleNamespace, de
     assert logits[2, 3] > 0 > logits[2, 0]
 
 
-@given(rows=st.integers(0, 30), units=st.integers(1, 40), dtype=dtypes, layout=layouts, index_layout=index_layouts,
+@given(rows=st.integers(0, 30), nodes=st.integers(1, 40), dtype=dtypes, layout=layouts, index_layout=index_layouts,
        grad_layout=index_layouts, sparse_grad=st.booleans(), scale=st.sampled_from([0.0, 1.0, 20.0]),
        seed=seeds)  # fmt: skip
 def test_log_prob_of_any_shape_and_layout(
     ops: SimpleNamespace,
     device: torch.device,
     rows: int,
-    units: int,
+    nodes: int,
     dtype: torch.dtype,
     layout: str,
     index_layout: str,
@@ -629,8 +629,8 @@ def test_log_prob_of_any_shape_and_layout(
     scale: float,
     seed: int,
 ) -> None:
-    logits = normal(units, units, seed=seed, dtype=dtype, device=device, layout=layout, scale=scale)
-    prev, cur = (integers(rows, seed=seed + i, below=units, device=device, layout=index_layout) for i in (0, 1))
+    logits = normal(nodes, nodes, seed=seed, dtype=dtype, device=device, layout=layout, scale=scale)
+    prev, cur = (integers(rows, seed=seed + i, below=nodes, device=device, layout=index_layout) for i in (0, 1))
     check_log_prob(ops, logits, prev, cur, sparse_grad=sparse_grad, grad_layout=grad_layout)
 
 
@@ -639,20 +639,20 @@ def test_log_prob_of_any_shape_and_layout(
 
 @pytest.mark.parametrize("sparse_grad", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("rows", "units", "dim"), SIZES)
+@pytest.mark.parametrize(("rows", "nodes", "dim"), SIZES)
 def test_expected_distance(
     ops: SimpleNamespace,
     device: torch.device,
     dtype: torch.dtype,
     rows: int,
-    units: int,
+    nodes: int,
     dim: int,
     sparse_grad: bool,
 ) -> None:
-    logits = normal(units, units, seed=1, dtype=dtype, device=device)
-    prev, _ = transitions(rows, units, device)
+    logits = normal(nodes, nodes, seed=1, dtype=dtype, device=device)
+    prev, _ = transitions(rows, nodes, device)
     z = normal(rows, dim, seed=3, dtype=dtype, device=device)
-    codebook = normal(units, dim, seed=4, dtype=dtype, device=device)
+    codebook = normal(nodes, dim, seed=4, dtype=dtype, device=device)
     check_expected_distance(ops, logits, prev, z, codebook, sparse_grad=sparse_grad)
 
 
@@ -723,14 +723,14 @@ def test_expected_distance_without_rows(ops: SimpleNamespace, device: torch.devi
     assert torch.equal(codebook.grad, torch.zeros(4, 3, device=device))
 
 
-@given(rows=st.integers(0, 20), units=st.integers(1, 20), dim=st.integers(1, 12), dtype=dtypes, logits_layout=layouts,
+@given(rows=st.integers(0, 20), nodes=st.integers(1, 20), dim=st.integers(1, 12), dtype=dtypes, logits_layout=layouts,
        z_layout=layouts, codebook_layout=layouts, index_layout=index_layouts, grad_layout=index_layouts,
        sparse_grad=st.booleans(), seed=seeds)  # fmt: skip
 def test_expected_distance_of_any_shape_and_layout(
     ops: SimpleNamespace,
     device: torch.device,
     rows: int,
-    units: int,
+    nodes: int,
     dim: int,
     dtype: torch.dtype,
     logits_layout: str,
@@ -741,22 +741,22 @@ def test_expected_distance_of_any_shape_and_layout(
     sparse_grad: bool,
     seed: int,
 ) -> None:
-    logits = normal(units, units, seed=seed, dtype=dtype, device=device, layout=logits_layout)
-    prev = integers(rows, seed=seed, below=units, device=device, layout=index_layout)
+    logits = normal(nodes, nodes, seed=seed, dtype=dtype, device=device, layout=logits_layout)
+    prev = integers(rows, seed=seed, below=nodes, device=device, layout=index_layout)
     z = normal(rows, dim, seed=seed + 1, dtype=dtype, device=device, layout=z_layout)
-    codebook = normal(units, dim, seed=seed + 2, dtype=dtype, device=device, layout=codebook_layout)
+    codebook = normal(nodes, dim, seed=seed + 2, dtype=dtype, device=device, layout=codebook_layout)
     check_expected_distance(ops, logits, prev, z, codebook, sparse_grad=sparse_grad, grad_layout=grad_layout)
 
 
 @pytest.mark.slow
 @settings(max_examples=200, derandomize=False)
-@given(rows=st.integers(0, 100), units=st.integers(1, 300), dim=st.integers(1, 70), dtype=dtypes, layout=layouts,
+@given(rows=st.integers(0, 100), nodes=st.integers(1, 300), dim=st.integers(1, 70), dtype=dtypes, layout=layouts,
        index_layout=index_layouts, sparse_grad=st.booleans(), seed=seeds)  # fmt: skip
 def test_losses_of_any_larger_shape(
     ops: SimpleNamespace,
     device: torch.device,
     rows: int,
-    units: int,
+    nodes: int,
     dim: int,
     dtype: torch.dtype,
     layout: str,
@@ -764,10 +764,10 @@ def test_losses_of_any_larger_shape(
     sparse_grad: bool,
     seed: int,
 ) -> None:
-    logits = normal(units, units, seed=seed, dtype=dtype, device=device, layout=layout, scale=3.0)
-    prev, cur = (integers(rows, seed=seed + i, below=units, device=device, layout=index_layout) for i in (0, 1))
+    logits = normal(nodes, nodes, seed=seed, dtype=dtype, device=device, layout=layout, scale=3.0)
+    prev, cur = (integers(rows, seed=seed + i, below=nodes, device=device, layout=index_layout) for i in (0, 1))
     z = normal(rows, dim, seed=seed + 2, dtype=dtype, device=device, layout=layout)
-    codebook = normal(units, dim, seed=seed + 3, dtype=dtype, device=device, layout=layout)
+    codebook = normal(nodes, dim, seed=seed + 3, dtype=dtype, device=device, layout=layout)
     check_losses(ops, logits, prev, cur, z, codebook, sparse_grad=sparse_grad)
 
 

@@ -7,7 +7,7 @@
 | :func:`som_gather` | the winner's code and those of its grid neighbours |
 | :func:`som_losses` | commitment and SOM loss over winner and neighbours |
 | :func:`som_head` | best matching unit, its code and both losses, with one gradient of the codebook |
-| :func:`segment_sum` | sums and counts of the rows that each unit won |
+| :func:`segment_sum` | sums and counts of the rows that each node won |
 | :func:`som_update` | the batch map's new codes, or an on-line step, under any neighbourhood |
 | :func:`som_ema_update` | moving averages of what nodes win, and a map's codes from them, in place |
 | :func:`transition_losses` | row softmax of a transition table, lookup, and the expectation of squared distances |

@@ -23,8 +23,8 @@ _LARGEST_RANK = 64
 _BLOCK_VALUES = 1 << 20  # that are worked on at a time, in float64
 
 # Below these an index cannot earn what building it and trying it out costs, a twentieth of the search at most.
-_FEWEST_UNITS = 1024
-_LEAST_WORK = 1.6e10  # rows * units * (D + 32) of all searches so far; 32 for what a score costs besides its features
+_FEWEST_NODES = 1024
+_LEAST_WORK = 1.6e10  # rows * nodes * (D + 32) of all searches so far; 32 for what a score costs besides its features
 _PROBE_ROWS = 128
 _LARGEST_DIM = 1 << 20  # rounding errors of longer sums are not bounded usefully
 # A map whose neighbours are this far apart, compared with any two codes, is not smooth enough to try.
@@ -80,7 +80,7 @@ class BMUIndex:
         Args:
             z: rows, ``[N, D]``, dtype and device of the codebook.
             k: 1 for the best unit, 2 for the best and the second best.
-            hint: a unit that is likely to be near each row, such as its winner of the epoch before, int64 ``[N]``.
+            hint: a node that is likely to be near each row, such as its winner of the epoch before, int64 ``[N]``.
                 Saves looking for a place to begin; a wrong hint costs time, never the result.
             prune: True to prune, False not to; by default it is decided by how rough the map is and a trial on a few
                 rows, once per index.
@@ -129,13 +129,13 @@ class BMUIndex:
 
     def _decide(self, z: Tensor, k: int, hint: Tensor | None) -> bool:
         """Whether pruning pays. Finding out takes a twentieth of a plain search at most."""
-        units = self.grid.num_nodes
+        nodes = self.grid.num_nodes
         if z.device != self.codebook.device or z.dtype != self.codebook.dtype:
             return False  # bmu says what is wrong with them, or casts them under autocast
         if k not in self._pays:
             self._rows_searched += len(z)
-            work = self._rows_searched * units * (self.codebook.shape[1] + 32)
-            if units < _FEWEST_UNITS or work < _LEAST_WORK or len(z) < _PROBE_ROWS:
+            work = self._rows_searched * nodes * (self.codebook.shape[1] + 32)
+            if nodes < _FEWEST_NODES or work < _LEAST_WORK or len(z) < _PROBE_ROWS:
                 return False
             if not self._can_be_built or _roughness(self.codebook.detach(), self.grid) > _ROUGHEST:
                 self._pays[k] = False
@@ -174,11 +174,11 @@ class _IndexParts(NamedTuple):
 
 
 def _index_parts(codebook: Tensor, grid: Grid) -> _IndexParts:
-    units, dim = codebook.shape
+    nodes, dim = codebook.shape
     dtype = torch.promote_types(codebook.dtype, torch.float32)
     tiles = _tile_table(grid)
     groups = tiles.view(-1, _TILE * _TILE)
-    tile_of = torch.empty(units, dtype=torch.int32)
+    tile_of = torch.empty(nodes, dtype=torch.int32)
     present = tiles >= 0
     tile_of[tiles[present]] = torch.arange(len(tiles), dtype=torch.int32).repeat_interleave(present.sum(dim=1))
 

@@ -140,7 +140,7 @@ def som_head(
     """What a SOM-VAE needs of its map, in one call: best matching units, their codes, commitment and SOM loss.
 
     ``index`` is what :func:`~somvae_ext.ops.bmu` gives, ``commitment`` and ``som`` what :func:`som_losses` gives for
-    it, bit by bit. The backward pass writes one gradient of the codebook, from all three outputs, and looks at no unit
+    it, bit by bit. The backward pass writes one gradient of the codebook, from all three outputs, and looks at no node
     but those that a row moves.
 
     Args:
@@ -200,7 +200,7 @@ def som_head_reference(
 
 
 def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool = False) -> SegmentSum:
-    """Sums the rows of each segment: those that a unit won.
+    """Sums the rows of each segment: those that a node won.
 
     Args:
         x: rows, ``[N, D]``; float32, float64, float16 or bfloat16.

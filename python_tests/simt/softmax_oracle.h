@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "oracle.h"
+#include "transition/touched_groups.h"
 #include "twins.h"
 
 namespace somvae::test {

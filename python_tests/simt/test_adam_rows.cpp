@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "harness.h"
+#include "optim/adam_rows.h"
 #include "oracle.h"
 #include "twins.h"
 
@@ -9,6 +10,22 @@ using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T>
+void run(const AdamRowsArgs<T>& args) {
+  adam_rows_cuda(args, nullptr);
+}
+
+#else
+
+template <class T>
+void run(const AdamRowsArgs<T>& args) {
+  in_two_ranges(args.groups * adam_pieces(args.width), [&](int64_t a, int64_t b) { adam_rows_cpu(args, a, b); });
+}
+
+#endif
 
 constexpr double kLr = 0.125, kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
 

@@ -4,9 +4,9 @@
 
 #include "bmu/bmu_policy.h"
 #include "bmu/half_scale.h"
+#include "bmu_search.h"
 #include "harness.h"
 #include "oracle.h"
-#include "twins.h"
 
 #if defined(SOMVAE_SIMT)
 #include "bmu/tile_ranges.cuh"

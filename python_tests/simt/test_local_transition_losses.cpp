@@ -2,12 +2,65 @@
 #include "harness.h"
 #include "oracle.h"
 #include "softmax_oracle.h"
+#include "transition/local_transition_losses.h"
 #include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T>
+void run(const CodebookMomentsArgs<T>& args) {
+  codebook_moments_cuda(args, nullptr);
+}
+template <class T>
+void run(const LocalTransitionLossesArgs<T>& args) {
+  local_transition_losses_cuda(args, nullptr);
+}
+template <class T>
+void run(const LocalTransitionLossesBackwardArgs<T>& args) {
+  std::vector<int64_t> group_of(args.in.nodes, -1);
+  local_transition_losses_backward_cuda(args, group_of.data(), nullptr);
+}
+
+#else
+
+template <class T>
+void run(const CodebookMomentsArgs<T>& args) {
+  codebook_center_cpu(args);
+  in_two_ranges(moment_chunks(args.codes), [&](int64_t a, int64_t b) { codebook_moments_cpu(args, a, b); });
+  codebook_moments_join_cpu(args);
+}
+template <class T>
+void run(const LocalTransitionLossesArgs<T>& args) {
+  in_two_ranges(args.in.groups.count, [&](int64_t a, int64_t b) { local_transition_losses_cpu(args, a, b); });
+}
+template <class T>
+void run(const LocalTransitionLossesBackwardArgs<T>& args) {
+  const int64_t places = args.in.groups.count * args.in.window.slots;
+  std::vector<int64_t> node(places), order, begin{0};
+  std::vector<Compute<T>> weight(places);
+  WindowPull<T> pull{node.data(), weight.data(), nullptr, nullptr};
+  in_two_ranges(args.in.groups.count,
+                [&](int64_t a, int64_t b) { local_transition_losses_backward_groups_cpu(args, pull, a, b); });
+  if (!args.grad_codebook) return;
+  local_transition_losses_backward_join_cpu(args);
+  for (int64_t wanted = 0; wanted < args.in.nodes; ++wanted) {
+    for (int64_t place = 0; place < places; ++place) {
+      if (node[place] == wanted) order.push_back(place);
+    }
+    begin.push_back(static_cast<int64_t>(order.size()));
+  }
+  pull.order = order.data();
+  pull.begin = begin.data();
+  in_two_ranges(args.in.nodes,
+                [&](int64_t a, int64_t b) { local_transition_losses_backward_codebook_cpu(args, pull, a, b); });
+}
+
+#endif
 
 // A grid and the pattern of its windows. On a rectangular grid, rows and columns differ by at most the radius. On a
 // hexagonal grid, whose odd rows are shifted right by half a column, nodes are at most the radius of steps away. The

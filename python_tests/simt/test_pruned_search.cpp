@@ -7,9 +7,9 @@
 #include <limits>
 
 #include "bmu/pruned/map_index.h"
+#include "bmu_search.h"
 #include "harness.h"
 #include "oracle.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;

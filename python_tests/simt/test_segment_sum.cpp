@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "harness.h"
+#include "neighborhood/segment_sum.h"
 #include "oracle.h"
 #include "twins.h"
 
@@ -9,6 +10,37 @@ using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T>
+void run(const SegmentSumArgs<T>& args) {
+  segment_sum_cuda(args, nullptr);
+}
+template <class T>
+void run(const SegmentSumBackwardArgs<T>& args) {
+  segment_sum_backward_cuda(args, nullptr);
+}
+
+#else
+
+template <class T>
+void run(const SegmentSumArgs<T>& args) {
+  in_two_ranges(args.segments, [&](int64_t a, int64_t b) { segment_sum_cpu(args, a, b); });
+}
+template <class T>
+void run(const SegmentScatterArgs<T>& args) {
+  for (int64_t chunk = 0; chunk < args.chunks; ++chunk) {
+    in_two_ranges(args.dim, [&](int64_t a, int64_t b) { segment_scatter_cpu(args, chunk, a, b); });
+  }
+  in_two_ranges(args.segments, [&](int64_t a, int64_t b) { segment_combine_cpu(args, a, b); });
+}
+template <class T>
+void run(const SegmentSumBackwardArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { segment_sum_backward_cpu(args, a, b); });
+}
+
+#endif
 
 // sum[segment][d] over the rows that belong to the segment.
 template <class T>

@@ -1,6 +1,7 @@
 // som_ema_update: moving averages of each node's count and sum, and the count that a code needs to move. The codes
 // themselves are weighted sums, see test_som_update.cpp.
 #include "harness.h"
+#include "neighborhood/som_ema_update.h"
 #include "oracle.h"
 #include "twins.h"
 
@@ -8,6 +9,24 @@ using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class A, class T>
+void run(const MovingAverageArgs<A, T>& args) {
+  moving_average_cuda(args, nullptr);
+}
+inline void run(const LeastCountArgs& args) { least_count_cuda(args, nullptr); }
+
+#else
+
+template <class A, class T>
+void run(const MovingAverageArgs<A, T>& args) {
+  in_two_ranges(moving_average_chunks(args.nodes), [&](int64_t a, int64_t b) { moving_average_cpu(args, a, b); });
+}
+inline void run(const LeastCountArgs& args) { least_count_cpu(args); }
+
+#endif
 
 constexpr double kShare = 1e-3;
 

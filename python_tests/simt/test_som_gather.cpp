@@ -1,5 +1,6 @@
 // som_gather: winner and neighbours are copied bit by bit, and gradients are summed.
 #include "harness.h"
+#include "neighborhood/som_gather.h"
 #include "oracle.h"
 #include "twins.h"
 
@@ -7,6 +8,30 @@ using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T>
+void run(const SomGatherArgs<T>& args) {
+  som_gather_cuda(args, nullptr);
+}
+template <class T>
+void run(const SomGatherBackwardArgs<T>& args) {
+  som_gather_backward_cuda(args, nullptr);
+}
+
+#else
+
+template <class T>
+void run(const SomGatherArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_gather_cpu(args, a, b); });
+}
+template <class T>
+void run(const SomGatherBackwardArgs<T>& args) {
+  in_two_ranges(args.nodes, [&](int64_t a, int64_t b) { som_gather_backward_cpu(args, a, b); });
+}
+
+#endif
 
 template <class T>
 void check(Report& report, Random& random, const Neighbors& grid, const Batch& batch, bool invalid) {

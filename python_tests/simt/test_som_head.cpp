@@ -1,6 +1,7 @@
 // som_head and som_losses: winners' codes, both losses of every row and both gradients, with borders as zeros and
 // masked, and every set of incoming gradients, gathered and straight through.
 #include "harness.h"
+#include "neighborhood/som_head.h"
 #include "oracle.h"
 #include "twins.h"
 
@@ -8,6 +9,36 @@ using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T>
+void run(const SomHeadArgs<T>& args) {
+  som_head_cuda(args, nullptr);
+}
+template <class T>
+void run(const SomHeadBackwardArgs<T>& args) {
+  som_head_backward_cuda(args, nullptr);
+}
+
+#else
+
+template <class T>
+void run(const SomHeadArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_head_cpu(args, a, b); });
+}
+template <class T>
+void run(const SomHeadBackwardArgs<T>& args) {
+  if (args.grad_z) in_two_ranges(args.rows, [&](int64_t a, int64_t b) { som_head_backward_z_cpu(args, a, b); });
+  if (args.grad_codebook) {
+    memset(args.grad_codebook, 0, args.nodes * args.dim * sizeof(T));
+    const std::vector<int64_t> nodes = nodes_with_gradient(args);
+    in_two_ranges(nodes.size(),
+                  [&](int64_t a, int64_t b) { som_head_backward_codebook_cpu(args, nodes.data(), a, b); });
+  }
+}
+
+#endif
 
 template <class T>
 struct Problem {

@@ -1,6 +1,7 @@
 // som_update: weighted sums of the rows of total, with full weights and along the axes of a grid, and the codes that
 // follow from them.
 #include "harness.h"
+#include "neighborhood/som_update.h"
 #include "oracle.h"
 #include "twins.h"
 
@@ -8,6 +9,39 @@ using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T, class B>
+void run(const SomUpdateArgs<T, B>& args) {
+  som_update_cuda(args, nullptr);
+}
+// Processes features in two shares, of which the scratch memory holds one.
+template <class T, class B>
+void run(const SomUpdateAxesArgs<T, B>& args) {
+  const int64_t share = (args.dim + 1) / 2;
+  std::vector<double> partial(args.axes.phases * args.axes.rows * args.axes.columns * share, NAN);
+  for (int64_t first = 0; first < args.dim; first += share) {
+    som_update_axes_cuda(args, partial.data(), first, std::min(share, args.dim - first), nullptr);
+  }
+}
+
+#else
+
+template <class T, class B>
+void run(const SomUpdateArgs<T, B>& args) {
+  constexpr int64_t targets = 32, features = kSomUpdatePanels * kSomUpdateFeatures;
+  const int64_t items = (args.targets + targets - 1) / targets * ((args.dim + features - 1) / features);
+  in_two_ranges(items, [&](int64_t a, int64_t b) { som_update_cpu(args, targets, a, b); });
+}
+template <class T, class B>
+void run(const SomUpdateAxesArgs<T, B>& args) {
+  constexpr int64_t features = 16;
+  in_two_ranges((args.dim + features - 1) / features,
+                [&](int64_t a, int64_t b) { som_update_axes_cpu(args, features, a, b); });
+}
+
+#endif
 
 // Nonzero values are large enough that no quotient leaves the range of float16.
 double away_from_zero(double value) { return 0.125 + std::fabs(value); }

@@ -2,12 +2,37 @@
 #include "harness.h"
 #include "oracle.h"
 #include "softmax_oracle.h"
+#include "transition/transition_log_prob.h"
 #include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T>
+void run(const TransitionLogProbArgs<T>& args) {
+  transition_log_prob_cuda(args, nullptr);
+}
+template <class T>
+void run(const TransitionLogProbBackwardArgs<T>& args) {
+  transition_log_prob_backward_cuda(args, nullptr);
+}
+
+#else
+
+template <class T>
+void run(const TransitionLogProbArgs<T>& args) {
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { transition_log_prob_cpu(args, a, b); });
+}
+template <class T>
+void run(const TransitionLogProbBackwardArgs<T>& args) {
+  in_two_ranges(args.groups.count, [&](int64_t a, int64_t b) { transition_log_prob_backward_cpu(args, a, b); });
+}
+
+#endif
 
 template <class T>
 struct Problem {

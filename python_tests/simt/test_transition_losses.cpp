@@ -1,13 +1,59 @@
 // transition_losses: both losses and their three gradients, that of the logits dense and as rows.
+#include "cpu/codebook_panels.h"
 #include "harness.h"
 #include "oracle.h"
 #include "softmax_oracle.h"
+#include "transition/transition_losses.h"
 #include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
 
 namespace {
+
+#if defined(SOMVAE_SIMT)
+
+template <class T>
+void run(const TransitionLossesArgs<T>& args) {
+  with_workspace(transition_losses_cuda_workspace_bytes(args),
+                 [&](void* workspace) { transition_losses_cuda(args, workspace, nullptr); });
+}
+template <class T>
+void run(const TransitionLossesBackwardArgs<T>& args) {
+  with_workspace(transition_losses_backward_cuda_workspace_bytes(args),
+                 [&](void* workspace) { transition_losses_backward_cuda(args, workspace, nullptr); });
+}
+
+#else
+
+template <class T>
+std::vector<Compute<T>> packed_codebook(const T* codebook, int64_t codes, int64_t dim) {
+  const int64_t panels = panel_count(codes);
+  std::vector<Compute<T>> packed(panels * kPanelCodes * dim);
+  in_two_ranges(panels, [&](int64_t a, int64_t b) { pack_panels_cpu(codebook, codes, dim, packed.data(), a, b); });
+  return packed;
+}
+template <class T>
+void run(const TransitionLossesArgs<T>& args) {
+  const auto packed = packed_codebook(args.codebook, args.nodes, args.dim);
+  in_two_ranges(args.rows, [&](int64_t a, int64_t b) { transition_losses_cpu(args, packed.data(), a, b); });
+}
+template <class T>
+void run(const TransitionLossesBackwardArgs<T>& args) {
+  const int64_t groups = args.groups.count, pitch = (args.dim + kPanelCodes - 1) / kPanelCodes * kPanelCodes;
+  const int64_t chunks = (args.nodes + kChunkStep - 1) / kChunkStep;
+  std::vector<double> center(args.dim, NAN), weight(groups, NAN), mean(args.grad_z ? chunks * groups * pitch : 0, NAN);
+  std::vector<Compute<T>> pull(groups * pitch, NAN);
+  const TransitionBackwardWorkspace<Compute<T>> workspace{center.data(), pull.data(), weight.data(),
+                                                          mean.data(),   pitch,       chunks};
+  transition_losses_backward_prepare_cpu(args, workspace);
+  in_two_ranges(chunks, [&](int64_t a, int64_t b) { transition_losses_backward_codes_cpu(args, workspace, a, b); });
+  if (args.grad_z) {
+    in_two_ranges(groups, [&](int64_t a, int64_t b) { transition_losses_backward_z_cpu(args, workspace, a, b); });
+  }
+}
+
+#endif
 
 // The number of products over codes, or groups of rows, that the kernels add in the compute type before they continue
 // in double.

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,21 @@ def build_programs() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / ".building").open("w") as lock:  # other workers of the same session may want them, too
         fcntl.flock(lock, fcntl.LOCK_EX)
-        run_or_fail(["cmake", "-S", ROOT, "-B", BUILD], "CMake could not configure the kernels' tests")
+        objects = f"-DSOMVAE_CPU_OBJECTS={built_objects() or ''}"
+        run_or_fail(["cmake", "-S", ROOT, "-B", BUILD, objects], "CMake could not configure the kernels' tests")
         jobs = os.environ.get("MAX_JOBS", str(len(os.sched_getaffinity(0))))
         run_or_fail(["cmake", "--build", BUILD, "--parallel", jobs], "the kernels' tests do not compile")
+
+
+def built_objects() -> Path | None:
+    """Where setup.py left the library's objects, if they are there and newer than everything that they are made of."""
+    folder = ROOT / "build" / sys.implementation.cache_tag
+    sources = [path for path in ROOT.glob("csrc/**/*") if path.is_file() and "simt" not in path.parts]
+    objects = [folder / path.relative_to(ROOT).with_suffix(".o") for path in sources if path.suffix == ".cpp"]
+    if not all(path.exists() for path in objects):
+        return None
+    newest = max(path.stat().st_mtime for path in sources)
+    return folder if min(path.stat().st_mtime for path in objects) > newest else None
 
 
 def need(command: str, reason: str) -> None:

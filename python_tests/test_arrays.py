@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import children
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,5 +155,5 @@ def test_the_ops_and_the_evaluation_of_arrays_need_only_torch_and_numpy() -> Non
         "import sys, somvae_ext.ops, somvae_ext.arrays, somvae_ext.evaluation;"
         "assert not {'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)"
     )
-    root = str(Path(__file__).parents[1])
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=root)
+    done = children.run("-W", "ignore", "-c", code, imported=children.TORCH)
+    assert done.returncode == 0, done.stderr

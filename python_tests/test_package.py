@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import subprocess
 import sys
 from pathlib import Path
 
+import children
 import pytest
 
 import somvae_ext
@@ -30,7 +30,7 @@ SUBPACKAGES = [
 
 
 def fresh(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = children.run("-c", code, imported=children.TORCH)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

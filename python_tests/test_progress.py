@@ -9,12 +9,11 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
 
+import children
 import pytest
 
 from somvae_ext.progress import Progress
@@ -37,26 +36,26 @@ fit(model, Samples(torch.rand(20, 3)), TrainingConfig(epochs=3, batch_size=4), a
 
 
 def command(program: str, shown: object) -> list[str]:
-    return [sys.executable, "-W", "ignore", "-c", program.format(shown=shown)]
+    return ["-W", "ignore", "-c", program.format(shown=shown)]
 
 
 def on_a_pipe(program: str, shown: object) -> str:
-    done = subprocess.run(command(program, shown), capture_output=True, cwd=ROOT, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()
-    return own_lines(done.stderr.decode())
+    done = children.run(*command(program, shown))
+    assert done.returncode == 0, done.stderr
+    return own_lines(done.stderr)
 
 
 def on_a_terminal(program: str, shown: object) -> str:
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 400, 0, 0))
-    with subprocess.Popen(command(program, shown), stdout=terminal, stderr=terminal, cwd=ROOT) as process:
-        os.close(terminal)
-        written = b""
-        with contextlib.suppress(OSError):  # how Linux says that no process has the terminal open any more
-            while part := os.read(master, 4096):
-                written += part
+    child = children.start(*command(program, shown), stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    written = b""
+    with contextlib.suppress(OSError):  # how Linux says that no process has the terminal open any more
+        while part := os.read(master, 4096):
+            written += part
     os.close(master)
-    assert process.returncode == 0, written.decode()
+    assert child.wait() == 0, written.decode()
     return written.decode()
 
 

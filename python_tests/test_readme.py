@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import children
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,14 +26,7 @@ def test_readme_shows_every_use() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=USES)
 def test_block_runs_without_a_warning_of_ours(block: str, tmp_path: Path) -> None:
-    search_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    result = subprocess.run(
-        [sys.executable, "-W", "error:somvae_ext", "-c", block],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": search_path},
-        capture_output=True,
-        text=True,
-    )
+    result = children.run("-W", "error:somvae_ext", "-c", block, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
@@ -51,9 +44,11 @@ def shell_example(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("shell")
     command = folder / "bin" / "somvae"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m somvae_ext "$@"\n')
+    stand_ins = children.stand_ins(folder)
+    command.write_text(f'#!/bin/sh\nexec "{stand_ins[children.STAND_IN]}" -m somvae_ext "$@"\n')
     command.chmod(0o755)
     environment = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    environment |= stand_ins
     result = subprocess.run(["sh", "-e", "-c", example], cwd=folder, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return Run(result.stdout, folder)

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import children
 import gpu_check
 import pytest
 import torch
@@ -25,12 +25,14 @@ def rehearsal(out: Path, *steps: str) -> list[str]:
     return [script, "--rehearse", "--out", str(out), "--only", *steps]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHON": sys.executable}
+def environment(folder: Path) -> dict[str, str]:
+    stand_ins = children.stand_ins(folder)
+    return {**os.environ, **stand_ins, "PYTHON": stand_ins[children.STAND_IN]}
 
 
-def test_rehearsal_runs_every_step_and_keeps_its_rows(tmp_path: Path) -> None:
-    done = subprocess.run(rehearsal(tmp_path, *STEPS), env=environment(), capture_output=True, text=True)
+def test_rehearsal_runs_every_step_and_keeps_its_rows(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    fast = environment(tmp_path_factory.mktemp("python"))
+    done = subprocess.run(rehearsal(tmp_path, *STEPS), env=fast, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
     report = json.loads((tmp_path / "gpu_check.json").read_text())["steps"]
@@ -51,7 +53,7 @@ def test_rehearsal_runs_every_step_and_keeps_its_rows(tmp_path: Path) -> None:
 
 
 def test_a_check_that_is_terminated_says_what_it_knows(tmp_path: Path) -> None:
-    check = subprocess.Popen(rehearsal(tmp_path, "ops"), env=environment(), stdout=subprocess.DEVNULL)
+    check = subprocess.Popen(rehearsal(tmp_path, "ops"), env=environment(tmp_path), stdout=subprocess.DEVNULL)
     rows = tmp_path / "gpu_check_parts" / "ops.json"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (rows.exists() and json.loads(rows.read_text())["results"]):
@@ -71,9 +73,8 @@ def test_the_kernels_that_are_looked_for_in_a_profile_exist() -> None:
 
 
 def test_a_check_without_a_gpu_says_what_to_do(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "gpu_check.py", "--out", tmp_path]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=hidden, capture_output=True, text=True)
+    done = children.run(ROOT / "benchmarks" / "gpu_check.py", "--out", tmp_path, env=hidden)
     assert done.returncode == 2
     assert "torch sees no GPU; --rehearse runs the same steps on the CPU" in done.stderr
 

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+SAVEFIG = Figure.savefig
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +18,24 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.chdir(tmp_path)
     yield
     torch.set_num_threads(threads)  # --threads sets them for its process
+
+
+def save_a_dot(figure: Figure, file: BinaryIO, **options: object) -> None:
+    Image.new("1", (1, 1)).save(file, "png")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pictures_are_dots(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Drawing takes most of the time of a short training: tests that look at pictures are marked, others get dots."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("pictures") is None:
+            patch.setattr(Figure, "savefig", save_a_dot)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def marked_pictures_are_drawn(
+    pictures_are_dots: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request.node.get_closest_marker("pictures") is not None:
+        monkeypatch.setattr(Figure, "savefig", SAVEFIG)

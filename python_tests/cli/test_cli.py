@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -28,11 +27,9 @@ TINY = ["--rows", "3", "--cols", "4", "--epochs", "1", "--latent-dim", "8", "--d
 DIGITS = ["fit", "digits", *TINY]
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, imported: str = children.TRAINING) -> subprocess.CompletedProcess[str]:
     """A fresh Python, without warnings: those of the fallback are tested elsewhere."""
-    command = [sys.executable, "-W", "ignore", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return children.run("-W", "ignore", *arguments, imported=imported)
 
 
 def table(output: str) -> dict[str, str]:
@@ -634,7 +631,7 @@ def test_a_mistake_ends_the_process_with_code_2_and_no_traceback() -> None:
 )
 def test_a_missing_extra_is_named_before_anything_is_written(module: str, extra: str) -> None:
     code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    run = python("-c", code, "fit", "digits")
+    run = python("-c", code, "fit", "digits", imported=children.TORCH)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[{extra}]'\n"
     assert list(Path().iterdir()) == []
@@ -646,4 +643,4 @@ def test_importing_the_package_loads_no_extra() -> None:
 import sys, somvae_ext, somvae_ext.nn, somvae_ext.models, somvae_ext.data, somvae_ext.evaluation, somvae_ext.cli
 print([name for name in ("jsonargparse", "lightning", "matplotlib", "sklearn") if name in sys.modules])
 """
-    assert python("-c", code).stdout == "[]\n"
+    assert python("-c", code, imported=children.TORCH).stdout == "[]\n"

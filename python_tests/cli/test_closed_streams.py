@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
+from children import Child
 
 ROOT = Path(__file__).parents[2]
 MAP = ["fit", "table.npy", "--model", "som", "--rows", "3", "--cols", "3", "--epochs", "4"]
@@ -20,21 +20,18 @@ def table() -> None:
     np.save("table.npy", np.random.default_rng(0).random((50, 3), dtype=np.float32))
 
 
-def start(*command: str, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "somvae_ext", *command], env=environment, stdout=stdout, stderr=stderr
-    )
+def start(*command: str, stdout: int | None = None, stderr: int | None = None) -> Child:
+    return children.start("-W", "ignore", "-m", "somvae_ext", *command, stdout=stdout, stderr=stderr)
 
 
 def test_a_training_goes_on_when_the_reader_of_its_progress_has_enough() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    process = start(*FIT, stdout=subprocess.PIPE, stderr=writer)
+    process = start(*FIT, stderr=writer)
     os.close(writer)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert "4 epochs" in output.decode()
+    assert "4 epochs" in output
 
 
 def test_a_training_goes_on_when_the_reader_of_all_its_output_has_enough() -> None:
@@ -50,14 +47,14 @@ def test_a_training_goes_on_when_the_reader_of_all_its_output_has_enough() -> No
 def test_a_reader_of_stdout_that_has_enough_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    process = start("info", stdout=writer, stderr=subprocess.PIPE)
+    process = start("info", stdout=writer)
     os.close(writer)
     _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, b"")
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_a_full_disk_under_stdout_is_an_error() -> None:
     with open("/dev/full", "wb") as full:
-        process = start("info", stdout=full.fileno(), stderr=subprocess.PIPE)
+        process = start("info", stdout=full.fileno())
     _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (2, b"somvae: No space left on device\n")
+    assert (process.returncode, errors) == (2, "somvae: No space left on device\n")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
 import torch
+from children import Child
 
 from somvae_ext.store import ResultFolder
 
@@ -29,24 +28,11 @@ def table() -> None:
     np.save("table.npy", np.random.default_rng(0).random((20_000, 20), dtype=np.float32))
 
 
-def hang_up_ends_it() -> None:
-    """Whoever runs the tests may have said nohup, which children inherit."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def start(*command: str) -> Child:
+    return children.start("-W", "ignore", "-m", "somvae_ext", *command)
 
 
-def start(*command: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "somvae_ext", *command],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hang_up_ends_it,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+def finish(process: Child) -> tuple[int, str]:
     """The exit code, and what stderr said but for the lines of epochs."""
     _, errors = process.communicate(timeout=300)
     return process.returncode, "\n".join(line for line in errors.splitlines() if not line.startswith("epoch "))
@@ -59,13 +45,13 @@ def epochs_done(path: Path) -> int:
         return 0
 
 
-def wait_for_an_epoch(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_an_epoch(path: Path, process: Child) -> None:
     before = epochs_done(path)
     while epochs_done(path) == before and process.poll() is None:
         time.sleep(0.002)
 
 
-def kill(path: Path, process: subprocess.Popen[str], draw: random.Random, *, while_writing: bool) -> None:
+def kill(path: Path, process: Child, draw: random.Random, *, while_writing: bool) -> None:
     """Ends the process at a random moment after its next epoch, or as soon after it as it is writing a file."""
     wait_for_an_epoch(path, process)
     time.sleep(draw.uniform(0, 0.3))

@@ -8,10 +8,10 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import children
 import numpy as np
 import pandas as pd
 import pytest
@@ -250,6 +250,7 @@ def is_a_picture(path: str) -> bool:
     return min(pixels.shape[:2]) > 50 and len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 5
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("topology", [["--topology", "hexagonal", "--rows", "4"], ["--periodic"]])
 def test_every_picture_that_map_and_options_allow_is_drawn(
     topology: list[str], frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
@@ -269,6 +270,7 @@ def test_every_picture_that_map_and_options_allow_is_drawn(
     assert main(["plot", "map", "--out", "pictures", "--kind", "rgb", "hits", "--overwrite"]) == 0
 
 
+@pytest.mark.pictures
 def test_colours_of_images_come_last() -> None:
     red = np.zeros((20, 2, 2, 3))
     red[:10, ..., 0] = 1  # half of the images are red, the others green
@@ -282,6 +284,7 @@ def test_colours_of_images_come_last() -> None:
     assert not (np.abs(pixels - (0, 0, 1)) < 0.2).all(axis=1).any()
 
 
+@pytest.mark.pictures
 def test_a_map_is_not_overwritten_unasked_and_repeats_itself(
     frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -619,10 +622,8 @@ def test_too_little_memory_is_answered_with_one_sentence(
     assert main(["fit", "rows.npy", "--model", "som", *(option for option in SMALL if option != "--overwrite")]) == 0
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+def python(*arguments: str, imported: str = children.TRAINING) -> subprocess.CompletedProcess[str]:
+    return children.run("-W", "ignore", *arguments, imported=imported)
 
 
 def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame: pd.DataFrame) -> None:
@@ -653,7 +654,7 @@ def test_a_missing_extra_is_named_before_anything_is_written(
 ) -> None:
     write(frame.drop(columns="kind"), data)
     code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    run = python("-c", code, "fit", data, "--model", "som")
+    run = python("-c", code, "fit", data, "--model", "som", imported=children.TORCH)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[{extra}]'\n"
     assert [path.name for path in Path().iterdir()] == [data]
@@ -662,15 +663,13 @@ def test_a_missing_extra_is_named_before_anything_is_written(
 def test_tqdm_is_needed_on_a_terminal_alone(frame: pd.DataFrame) -> None:
     write(frame.drop(columns="kind"), "table.csv")
     code = "import sys; sys.modules['tqdm'] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-W", "ignore", "-c", code, "fit", "table.csv", "--model", "som"]
+    command = ["-W", "ignore", "-c", code, "fit", "table.csv", "--model", "som"]
     terminal, stderr = pty.openpty()
-    run = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=stderr, timeout=300
-    )
-    assert (run.returncode, run.stdout) == (2, b"")
+    run = children.run(*command, imported=children.TORCH, stderr=stderr)
+    assert (run.returncode, run.stdout) == (2, "")
     sentence = b"somvae: tqdm is not installed; run: pip install 'somvae_ext[train]'"
     assert os.read(terminal, 1000).strip() == sentence
     os.close(terminal)
     os.close(stderr)
     assert [path.name for path in Path().iterdir()] == ["table.csv"]
-    assert python(*command[3:]).returncode == 0
+    assert children.run(*command, imported=children.TORCH).returncode == 0

@@ -449,6 +449,7 @@ def test_what_a_kind_of_result_does_not_have_is_refused(
     assert [contents(run) for run in ("map", "run")] == before
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("run", ["map", "run"])
 def test_either_kind_is_predicted_and_drawn(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     (fit_map if run == "map" else fit_model)()

@@ -16,6 +16,8 @@ from somvae_ext.cli.pictures import _curves
 from somvae_ext.cli.sample import _draw, _side_by_side
 from somvae_ext.store import ResultFolder
 
+pytestmark = pytest.mark.pictures
+
 QUICK = ["--epochs", "1", "--batch-size", "128", "--device", "cpu", "--threads", "1"]
 FIT = ["fit", "digits", *QUICK]
 SIZES = {

@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -33,18 +33,17 @@ def images() -> None:
     np.save("images.npy", (centers[which] + 0.1 * generator.random((400, 8, 8))).astype(np.float32))
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def environment() -> dict[str, str]:
+    stand_ins = children.stand_ins(Path.cwd().parent)
+    return os.environ | stand_ins | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def run(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*(TORCHRUN if processes > 1 else [sys.executable]), "-m", "somvae_ext", *command],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    launcher = TORCHRUN if processes > 1 else []
+    return children.run(*launcher, "-m", "somvae_ext", *command, env=environment())
 
 
 def trained(processes: int, *command: str) -> tuple[ResultFolder, str]:
@@ -122,7 +121,7 @@ def test_rules_that_need_all_rows_at_once_are_refused() -> None:
 class Running:
     """A training by two processes that never ends by itself; ``torchrun`` watches over them."""
 
-    def __init__(self, torchrun: subprocess.Popen[bytes]) -> None:
+    def __init__(self, torchrun: children.Child) -> None:
         self.torchrun = torchrun
         wait_until(lambda: Path("pid_0").exists() and Path("pid_1").exists() and "epoch 2/" in self.stderr(0))
         self.pids = [int(Path(f"pid_{rank}").read_text()) for rank in (0, 1)]
@@ -155,9 +154,7 @@ def endless(kind: str) -> Iterator[Running]:
     else:
         command = [*SOMVAE, "--epochs", "100000"]
     logs = ["--redirects", "3", "--log-dir", "logs"]
-    torchrun = subprocess.Popen(
-        [*TORCHRUN, *logs, str(PROGRAM), *command, "--out", "run"], env=ENVIRONMENT, stderr=subprocess.DEVNULL
-    )
+    torchrun = children.start(*TORCHRUN, *logs, PROGRAM, *command, "--out", "run", env=environment())
     try:
         yield Running(torchrun)
     finally:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -195,5 +194,5 @@ for name in ("sklearn", "torchvision", "scipy", "pandas"):
 from somvae_ext.data import load
 print(len(load({str(table)!r}).train))
 """
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    run = children.run("-c", code, imported=children.TORCH)
     assert (run.stdout, run.returncode) == ("70\n", 0), run.stderr

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import children
 import map_oracle
 import numpy as np
 import pytest
@@ -80,16 +79,15 @@ def test_one_epoch_gives_a_codebook_of_numbers(schedule: str) -> None:
 def test_a_missing_library_is_told() -> None:
     """somoclu installs, and imports, silently without its extension."""
     hidden = "import sys; sys.modules['somvae_ext._C'] = None; from somvae_ext.estimators import SOM"
-    result = subprocess.run([sys.executable, "-c", hidden], cwd=ROOT, capture_output=True, text=True)
+    result = children.run("-c", hidden, imported=children.TORCH)
     assert "RuntimeWarning: somvae_ext: the compiled library could not be loaded" in result.stderr
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
 def test_neither_training_nor_errors_hold_all_distances(metric: str) -> None:
     """xpysom's errors build the whole N x K, 400 MB here."""
-    result = subprocess.run(
-        [sys.executable, "-c", MEMORY, metric], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    result = children.run("-c", MEMORY, metric)
+    assert result.returncode == 0, result.stderr
     # Of other metrics three tiles of 64 MiB, and a mask: distances, without NaN, without the winner. The fused search
     # takes less.
     assert int(result.stdout) < 300e6

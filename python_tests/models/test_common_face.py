@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import children
 import pytest
 import torch
 from torch import Tensor
@@ -397,7 +396,6 @@ for name, make in MODELS.items():
     model.sample(2)
 print(*MODELS)
 """
-    command = [sys.executable, "-W", "ignore", "-c", script]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = children.run("-W", "ignore", "-c", script, imported=children.TORCH)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == list(MODELS)

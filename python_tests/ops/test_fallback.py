@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import children
 import pytest
 
 from somvae_ext import build_info
@@ -19,15 +19,7 @@ HIDE = "import sys; sys.modules['somvae_ext._C'] = None\n"  # makes the import o
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # Only what a test asks for: this run may itself be forced to a level or to the fallback.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMVAE_EXT_")}
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**inherited, "PYTHONPATH": path, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return children.run(*arguments, imported=children.TORCH, cwd=ROOT, env={**inherited, **environment}, timeout=600)
 
 
 # Tests of what the compiled library alone does, or of the machinery around it. All others hold for every path of an op.

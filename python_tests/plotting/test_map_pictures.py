@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import children
 import numpy as np
 import oracle
 import pytest
@@ -554,8 +553,8 @@ def test_large_maps_are_a_few_collections_not_an_artist_for_each_node(picture: s
 
 def test_importing_plotting_imports_neither_scikit_learn_nor_pyplot() -> None:
     code = "import sys, somvae_ext.plotting; assert not {'sklearn', 'matplotlib.pyplot'} & set(sys.modules)"
-    root = str(Path(__file__).parents[2])
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=root)
+    done = children.run("-W", "ignore", "-c", code, imported=children.TORCH)
+    assert done.returncode == 0, done.stderr
 
 
 CODEBOOK = torch.zeros(6, 4)

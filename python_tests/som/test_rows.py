@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -170,9 +168,8 @@ source.sample(8192, Processes.single())
 assert sum(chunk.x.sum().item() for chunk in source.chunks()) == 32e6
 print(peak() - before)
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = children.run("-c", program, imported=children.TORCH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     # A sample of 1 MiB whose pieces map 64 KiB around each of 1,024 rows, or a chunk; not the file.
     assert int(done.stdout) < 90e6
 

@@ -1,0 +1,344 @@
+"""Child processes of tests, forked from an interpreter that has done its imports already.
+
+Python needs seconds of a processor for importing torch and as many again for Lightning, and the tests start two hundred
+children. A child that is forked starts at once and is otherwise what ``python`` starts: it has its own ``__main__``,
+arguments, environment, folder and streams, and it ends as an interpreter ends.
+
+Each process of a test session keeps two interpreters to fork from. One has imported torch and nothing of ours, for
+tests of what an import brings or lacks. The other has imported the package and all that a training needs.
+
+    children.run("-c", "import somvae_ext", imported=children.TORCH)
+    child = children.start("-m", "somvae_ext", "fit", "digits")
+    child.send_signal(signal.SIGTERM)
+
+Run as a program, this file asks for a child and becomes its stand-in: it has its streams, passes signals on and ends as
+it ends. Shells and torchrun start it in place of Python.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import io
+import json
+import os
+import re
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import types
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# In the environment of stand-ins: where they ask for a child, and the program that they are.
+SOCKET = "SOMVAE_EXT_TEST_SOCKET"
+STAND_IN = "SOMVAE_EXT_TEST_PYTHON"
+
+TORCH = "torch"
+TRAINING = "training"
+IMPORTS = {
+    TORCH: ["torch", "numpy"],
+    TRAINING: [
+        "jsonargparse",
+        "lightning.pytorch",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.pyplot",
+        "safetensors.torch",
+        "sklearn.cluster",
+        "sklearn.datasets",
+        "sklearn.decomposition",
+        "torch.distributed.run",
+        "tqdm",
+        "somvae_ext.cli.fit_map",
+        "somvae_ext.cli.fit_model",
+        "somvae_ext.estimators",
+        "somvae_ext.plotting",
+    ],
+}
+
+
+# ---- in the process that asks ----------------------------------------------------------------------------------------
+
+
+class Child:
+    """A forked child, with the methods of :class:`subprocess.Popen` that the tests need.
+
+    What it writes goes to files, so that it never waits for its reader. It is killed where nobody holds it any more.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        path: str,
+        environment: dict[str, str],
+        folder: str,
+        stdin: int,
+        stdout: int | None,
+        stderr: int | None,
+    ) -> None:
+        self.args = arguments
+        self.returncode: int | None = None
+        self._written = [tempfile.TemporaryFile() if stream is None else None for stream in (stdout, stderr)]  # noqa: SIM115
+        out, errors = (
+            stream if file is None else file.fileno()
+            for stream, file in zip((stdout, stderr), self._written, strict=True)
+        )
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connection.connect(path)
+        socket.send_fds(self._connection, [b"streams"], [stdin, out, errors])  # type: ignore[list-item]
+        request = json.dumps({"arguments": arguments, "environment": environment, "folder": folder}).encode()
+        self._connection.send(request)
+        self.pid: int = self._answer(None)["pid"]
+
+    def _answer(self, timeout: float | None) -> dict[str, int]:
+        self._connection.settimeout(timeout)
+        answer = self._connection.recv(1000)
+        if not answer:
+            raise ChildProcessError("the interpreter that children are forked from has ended")
+        return json.loads(answer)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            with contextlib.suppress(BlockingIOError):
+                self.returncode = self._answer(0)["code"]
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            try:
+                self.returncode = self._answer(timeout)["code"]
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0, *self._output()) from None
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        out, errors = self._output()
+        return out, errors
+
+    def _output(self) -> list[str]:
+        text = []
+        for file in self._written:
+            if file is not None:
+                file.seek(0)
+            text.append("" if file is None else file.read().decode(errors="replace"))
+        return text
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+def start(
+    *arguments: str | Path,
+    imported: str = TRAINING,
+    cwd: str | Path | None = None,
+    env: dict[str, str] | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> Child:
+    """Starts ``python ARGUMENT ...``: any ``-W``, then ``-c CODE``, ``-m MODULE`` or a file, then what it gets.
+
+    Args:
+        imported: what the interpreter has imported that the child is forked from, TORCH or TRAINING.
+        cwd: its folder, otherwise the present one.
+        env: its environment, otherwise the present one. It finds the package in any case.
+        stdout, stderr: where it writes to; otherwise :meth:`Child.communicate` gives it.
+    """
+    environment = dict(os.environ if env is None else env)
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
+    words = [str(argument) for argument in arguments]
+    with open(os.devnull) as nothing:
+        return Child(words, server(imported), environment, str(cwd or Path.cwd()), nothing.fileno(), stdout, stderr)
+
+
+def run(*arguments: str | Path, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Waits for what :func:`start` starts; a child that takes longer than ``timeout`` seconds is killed."""
+    child = start(*arguments, **options)
+    try:
+        out, errors = child.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        raise
+    return subprocess.CompletedProcess(child.args, child.wait(), out, errors)
+
+
+def stand_ins(folder: Path) -> dict[str, str]:
+    """Writes a program that is started like Python, and gives the environment that it needs.
+
+    A child with this environment has the program in ``sys.executable``, so that its own children are forked, too.
+    """
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -E -S "{__file__}" "$@"\n')
+    program.chmod(0o755)
+    return {SOCKET: server(TRAINING), STAND_IN: str(program)}
+
+
+@functools.cache
+def server(imported: str) -> str:
+    """The socket of an interpreter that has imported ``imported``; it ends with this process."""
+    folder = tempfile.mkdtemp(prefix="somvae_ext_")
+    path = os.path.join(folder, "socket")
+    command = [sys.executable, "-W", "ignore", __file__, "--serve", path, imported]
+    # One thread for each child, as the workers that wait for it have their own processor.
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if process.stdout.readline() != b"ready\n":
+        raise ChildProcessError(f"the interpreter that children are forked from ended with {process.wait()}")
+
+    @atexit.register
+    def end() -> None:
+        process.stdin.close()  # type: ignore[union-attr]
+        process.wait()
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+            os.rmdir(folder)
+
+    return path
+
+
+# ---- in the interpreter that children are forked from ----------------------------------------------------------------
+
+
+def serve(path: str, imported: str) -> dict[str, Any]:
+    """Forks a child for each connection until stdin ends. Returns in the children only: what each is asked to be."""
+    for name in IMPORTS[imported]:
+        importlib.import_module(name)
+    gc.freeze()  # so that children leave in peace, and shared, what they will not change
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen(64)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end this process
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have said nohup
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for children
+    print("ready", flush=True)
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            request = fork_and_wait(connection)
+            connection.close()
+            return request
+        connection.close()
+
+
+def fork_and_wait(connection: socket.socket) -> dict[str, Any]:
+    """Returns in the child, and ends this process with it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, streams, _, _ = socket.recv_fds(connection, 1000, 3)
+    request: dict[str, Any] = json.loads(connection.recv(1 << 20))
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        return request
+    for stream in (*streams, 0, 1, 2):
+        os.close(stream)
+    try:
+        connection.send(json.dumps({"pid": pid}).encode())
+        ready, _, _ = select.select([connection, os.pidfd_open(pid)], [], [])
+        if connection in ready:  # whoever asked for the child has gone
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        connection.send(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
+    finally:
+        os._exit(0)
+
+
+def become(arguments: list[str], environment: dict[str, str], folder: str) -> None:
+    """Does what ``python ARGUMENT ...`` does in this environment and folder."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.executable = environment.get(STAND_IN, sys.executable)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), line_buffering=os.isatty(1))  # noqa: SIM115
+    sys.stderr = io.TextIOWrapper(
+        open(2, "wb", closefd=False),  # noqa: SIM115
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+    warnings.resetwarnings()
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
+    for option in filter(None, environment.get("PYTHONWARNINGS", "").split(",")):
+        filter_warnings(option)
+    words = iter(arguments)
+    word = next(words)
+    while word == "-W":
+        filter_warnings(next(words))
+        word = next(words)
+    if word == "-u":
+        word = next(words)
+    threads = environment.get("OMP_NUM_THREADS", "1")
+    if threads != "1" and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(threads))
+    path = list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
+    if word in ("-c", "-m"):
+        word, what = word, next(words)
+        sys.argv = [word, *words]
+        sys.path[0:1] = ["" if word == "-c" else folder, *path]
+        if word == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+            return
+        sys.modules["__main__"] = main = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), vars(main))
+    else:
+        sys.argv = [word, *words]
+        sys.path[0:1] = [str(Path(word).resolve().parent), *path]
+        runpy.run_path(word, run_name="__main__")
+
+
+def filter_warnings(option: str) -> None:
+    action, _, message = option.partition(":")
+    warnings.filterwarnings(action, re.escape(message))  # type: ignore[arg-type]
+
+
+# ---- in the stand-in of a child --------------------------------------------------------------------------------------
+
+
+def stand_in(arguments: list[str]) -> NoReturn:
+    """Asks the interpreter at SOCKET for a child with this process's streams, and ends as it does."""
+    child = Child(arguments, os.environ[SOCKET], dict(os.environ), os.getcwd(), 0, 1, 2)
+
+    def pass_on(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    code = child.wait()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--serve":
+        become(**serve(*sys.argv[2:]))
+    else:
+        stand_in(sys.argv[1:])

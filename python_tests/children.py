@@ -47,7 +47,7 @@ STAND_IN = "SOMVAE_EXT_TEST_PYTHON"
 TORCH = "torch"
 TRAINING = "training"
 IMPORTS = {
-    TORCH: ["torch", "numpy"],
+    TORCH: ["numpy", "torch", "torch._dynamo"],  # the last one is what operators with Python in them need
     TRAINING: [
         "jsonargparse",
         "lightning.pytorch",

@@ -39,13 +39,14 @@ void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
   for (unsigned half = 0; half < 2; ++half) {
     for (unsigned m = 0; m < 4; ++m) {
       const Operands row = operands_of(4 * group + m);
-      for (unsigned column = 0; column < 2; ++column) {
-        const Operands other = operands_of(4 * (2 * member + column) + m);
-        for (int e = 0; e < 2; ++e) {
+      const Operands columns[2] = {operands_of(4 * (2 * member) + m), operands_of(4 * (2 * member + 1) + m)};
+      for (int e = 0; e < 2; ++e) {
+        const double x[2] = {element<T>(row.words[2 * half], e), element<T>(row.words[2 * half + 1], e)};
+        for (unsigned column = 0; column < 2; ++column) {
+          const double y = element<T>(columns[column].words[4 + half], e);
           for (unsigned bottom = 0; bottom < 2; ++bottom) {
             float& sum = d[2 * bottom + column];
-            const float x = element<T>(row.words[2 * half + bottom], e);
-            sum = add_toward_zero(sum, double(x) * element<T>(other.words[4 + half], e));
+            sum = add_toward_zero(sum, x[bottom] * y);
           }
         }
       }

@@ -9,7 +9,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "simt/fiber.h"
@@ -42,16 +41,20 @@ struct Thread {
   uint64_t bits;
   uint64_t result;
 
-  // Its operands in exchanges: two sets, since other lanes may still read the previous one.
-  Operands operands[2];
   unsigned exchanges;
 
-  // A ring of started copies, and how many had been started at the end of each of the latest groups.
+  // The number of started copies, and that at the end of each of the latest groups.
   static constexpr unsigned kMaxCopies = 128, kMaxGroups = 8;
-  AsyncCopy copies[kMaxCopies];
   unsigned begun, completed;
   unsigned group_ends[kMaxGroups];
   unsigned groups;
+};
+
+// Operands and copies of a thread. They are kept outside Thread, because a barrier visits all threads, and from one
+// launch to the next, because they are large.
+struct Exchanged {
+  Operands operands[2];                  // two sets, since other lanes may still read the previous one
+  AsyncCopy copies[Thread::kMaxCopies];  // a ring
 };
 
 // An ordering edge for the race detector. Its users alternate between two tags: a thread that has already reached the
@@ -75,6 +78,7 @@ class Ordering {
 struct Warp {
   Thread* lanes;
   unsigned alive;
+  unsigned waiting;               // lanes at a collective of the warp
   Ordering orderings[kWarpSize];  // of a mask, at its lowest lane
 };
 
@@ -91,6 +95,16 @@ struct Block {
   unsigned waiting;  // at a barrier of the block
   Ordering ordering;
   std::unique_ptr<char[]> dynamic_shared, tags;
+
+  Exchanged& exchanged_by(const Thread& thread) {
+    static std::deque<Exchanged> kept;
+    const size_t index = &thread - threads.data();
+    while (kept.size() <= index) {
+      const UntrackedAllocation untracked;
+      kept.emplace_back();
+    }
+    return kept[index];
+  }
 };
 
 Block* block = nullptr;
@@ -169,8 +183,8 @@ void complete_block() {
   for (const Thread& thread : block->threads) {
     if (thread.state == Thread::State::kReturned) continue;
     if (first == nullptr) first = &thread;
-    if (thread.operation != first->operation || thread.site.line != first->site.line ||
-        std::string_view(thread.site.file) != first->site.file) {
+    const bool same_file = thread.site.file == first->site.file || !strcmp(thread.site.file, first->site.file);
+    if (thread.operation != first->operation || thread.site.line != first->site.line || !same_file) {
       fail("divergent barrier: thread " + describe(first->position.thread_index) + " waits at " + describe(*first) +
            ", thread " + describe(thread.position.thread_index) + " at " + describe(thread));
     }
@@ -191,12 +205,12 @@ void complete_block() {
 // Completes the exchange among the lanes of mask if all of them have arrived.
 void complete_warp(Warp& warp, unsigned mask) {
   const unsigned lanes = mask & warp.alive;
+  if ((lanes & ~warp.waiting) != 0) return;
   const Thread* first = nullptr;
   unsigned ballot = 0;
   for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
     const unsigned lane = __builtin_ctz(rest);
     const Thread& thread = warp.lanes[lane];
-    if (thread.state != Thread::State::kAtWarp) return;
     if (first == nullptr) first = &thread;
     if (thread.mask != first->mask || thread.operation != first->operation) {
       fail("lanes of a warp disagree: lane " + std::to_string(first->position.lane) + " is at " + describe(*first) +
@@ -214,6 +228,7 @@ void complete_warp(Warp& warp, unsigned mask) {
     }
     thread.state = Thread::State::kReady;
   }
+  warp.waiting &= ~lanes;
   warp.orderings[__builtin_ctz(mask)].next();
 }
 
@@ -226,7 +241,7 @@ void run_threads() {
 
     Thread& self = *current;
     if (self.begun != self.completed) {
-      const CallSite site = self.copies[self.completed % Thread::kMaxCopies].site;
+      const CallSite site = block->exchanged_by(self).copies[self.completed % Thread::kMaxCopies].site;
       fail("thread " + describe(self.position.thread_index) + " returns without a wait for the copy that it began at " +
            site.file + ":" + std::to_string(site.line));
     }
@@ -291,7 +306,7 @@ void prepare(const uint3& index, size_t number, std::deque<Fiber>& fibers) {
   block->waiting = 0;
   for (unsigned w = 0; w < block->warps.size(); ++w) {
     block->warps[w].lanes = &block->threads[w * kWarpSize];
-    block->warps[w].alive = 0;
+    block->warps[w].alive = block->warps[w].waiting = 0;
   }
   for (unsigned i = 0; i < count; ++i) {
     Thread& thread = block->threads[i];
@@ -340,6 +355,7 @@ uint64_t meet_warp(Collective operation, unsigned mask, uint64_t bits, unsigned 
   const bool orders_memory = operation == Collective::kSyncwarp;
   void* tag = self.warp->orderings[__builtin_ctz(mask)].tag();
   self.state = Thread::State::kAtWarp;
+  self.warp->waiting |= 1u << self.position.lane;
   if (orders_memory) release(tag);
   complete_warp(*self.warp, mask);
   if (self.state != Thread::State::kReady) yield();
@@ -351,16 +367,18 @@ void exchange_operands(const Operands& operands, CallSite site) {
   Thread& self = *current;
   constexpr unsigned kAllLanes = 0xffffffffu;
   if (self.warp->alive != kAllLanes) fail("a lane has returned before an instruction of the whole warp");
-  self.operands[self.exchanges++ % 2] = operands;
+  block->exchanged_by(self).operands[self.exchanges++ % 2] = operands;
   meet_warp(Collective::kExchange, kAllLanes, 0, 0, site);
 }
 
-Operands operands_of(unsigned lane) { return current->warp->lanes[lane].operands[(current->exchanges - 1) % 2]; }
+Operands operands_of(unsigned lane) {
+  return block->exchanged_by(current->warp->lanes[lane]).operands[(current->exchanges - 1) % 2];
+}
 
 void begin_async_copy(const AsyncCopy& copy) {
   Thread& self = *current;
   if (self.begun - self.completed == Thread::kMaxCopies) fail("too many asynchronous copies that nothing waits for");
-  self.copies[self.begun++ % Thread::kMaxCopies] = copy;
+  block->exchanged_by(self).copies[self.begun++ % Thread::kMaxCopies] = copy;
 }
 
 void misaligned_copy(int bytes, CallSite site) {
@@ -380,7 +398,7 @@ bool complete_async_copy(unsigned pending, AsyncCopy* copy) {
   // Unsigned counters may wrap, their differences do not.
   const unsigned end = self.group_ends[(self.groups - 1 - pending) % Thread::kMaxGroups];
   if (static_cast<int>(end - self.completed) <= 0) return false;
-  *copy = self.copies[self.completed++ % Thread::kMaxCopies];
+  *copy = block->exchanged_by(self).copies[self.completed++ % Thread::kMaxCopies];
   return true;
 }
 

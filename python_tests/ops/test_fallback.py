@@ -87,6 +87,8 @@ def test_highest_level_is_taken() -> None:
 def test_ops_keep_their_contract_at_each_level(level: str) -> None:
     chosen = python("-c", "import somvae_ext; print(somvae_ext.build_info()['simd'])", SOMVAE_EXT_SIMD=level)
     assert chosen.stdout.strip() == level, chosen.stderr
+    if level == build_info()["simd"]:
+        return  # the level at which this session runs these tests anyway
     # Refusals and casts come before the kernels, whatever their level.
     run_tests({*CONTRACTS, "test_determinism.py"} - {"test_errors.py", "test_autocast.py"}, SOMVAE_EXT_SIMD=level)
 

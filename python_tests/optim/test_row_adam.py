@@ -544,7 +544,7 @@ def test_every_instruction_level_steps_by_the_definition(level: str) -> None:
         "not cuda",
     ]
     if level == build_info()["simd"]:
-        return  # at which this run of the same tests is
+        return  # the level at which this session runs these tests anyway
     environment = os.environ | {"SOMVAE_EXT_SIMD": level}
     done = children.run("-m", "pytest", __file__, *options, imported=children.TORCH, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,8 +18,9 @@ demo: build
 	$(BIN)/somvae fit digits --preset ordered --out demo --overwrite
 
 # PATH: the tests call cmake, and the build that they try out calls ninja. Each file's tests are run by one worker, because
-# they share what they build and train.
-PYTEST = PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# they share what they build and train; python_tests/conftest.py says which files come first.
+PYTEST = PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	--no-loadscope-reorder
 
 test: lint
 	$(PYTEST) -m "not slow"

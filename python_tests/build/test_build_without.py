@@ -11,6 +11,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import children
 import pytest
 
 NO_TORCH = (
@@ -70,8 +71,13 @@ def test_pip_install_without_isolation_says_that_torch_is_needed(checkout: Path,
     assert "Traceback" not in result.stdout + result.stderr
 
 
+def build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["setup.py", "build_ext"]
+    return children.run(*command, imported=children.TORCH, cwd=folder, env={**os.environ, **environment})
+
+
 def test_build_without_a_compiler_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
-    result = run([sys.executable, "setup.py", "build_ext"], checkout, PATH=str(tmp_path), CXX="")
+    result = build(checkout, PATH=str(tmp_path), CXX="")
     assert result.returncode != 0
     assert result.stderr == (
         "somvae_ext: no C++ compiler was found (c++, g++ or clang++ on PATH): install one, on Debian with "
@@ -80,7 +86,7 @@ def test_build_without_a_compiler_is_one_sentence(checkout: Path, tmp_path: Path
 
 
 def test_build_with_a_compiler_that_is_not_there_names_it(checkout: Path) -> None:
-    result = run([sys.executable, "setup.py", "build_ext"], checkout, CXX="absent++")
+    result = build(checkout, CXX="absent++")
     assert result.returncode != 0
     assert result.stderr == "somvae_ext: the C++ compiler that CXX names, 'absent++', was not found.\n"
 

@@ -130,7 +130,7 @@ def test_cuda_without_a_number_is_the_gpu_of_the_local_rank(
         devices.append(device)
         raise Reached
 
-    monkeypatch.setattr("somvae_ext.estimators.som.Values", values)
+    monkeypatch.setattr("somvae_ext.estimators.som.RowFormat", values)
     with pytest.raises(Reached):
         SOM(2, 2, device="cuda", distributed=True).fit(np.zeros((9, 3)))
     assert two_gpus == devices == [torch.device("cuda:1")]

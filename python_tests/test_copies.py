@@ -72,7 +72,7 @@ def case(name: str) -> tuple[Any, Callable[[Any], Any]]:
     if name in ("dense", "local"):
         transitions = TransitionModel(Grid(4, 5), kind=name, radius=1 if name == "local" else None)  # type: ignore[arg-type]
         transitions.matrix()
-        return transitions, lambda transitions: transitions.stationary()
+        return transitions, lambda transitions: transitions.stationary_distribution()
     if name == "SOM layer":
         layer = SOMLayer(4, 5, 6)
         return layer, lambda layer: layer.codebook

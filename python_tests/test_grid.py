@@ -203,7 +203,7 @@ def test_distance_is_a_metric(grid: Grid) -> None:
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_squares_of_the_few_distances_along_the_axes_add_up(grid: Grid) -> None:
     row, col = grid.row_col(torch.arange(grid.num_nodes))
-    distances, rows, columns = grid.axis_steps()
+    distances, rows, columns = grid.axis_distances()
     phase = row % len(columns)
     along = distances[rows[row[:, None], row]], distances[columns[phase, phase[:, None], col[:, None], col]]
     expected = grid.distance(torch.arange(grid.num_nodes)[:, None], torch.arange(grid.num_nodes))

@@ -108,7 +108,7 @@ def test_nothing_is_shown_on_a_terminal_if_it_is_refused(program: str, shown: ob
 
 
 def test_a_resumed_training_counts_from_the_epochs_that_were_done(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(5, show=True, done=3) as progress:
+    with Progress(5, show=True, completed_epochs=3) as progress:
         progress.after_epoch({"error": 0.25, "usage": "50%"})
         progress.after_epoch({"error": 1 / 3})
     first, second = capsys.readouterr().err.splitlines()
@@ -163,7 +163,7 @@ def test_a_training_goes_on_when_nobody_can_see_it(
     stream: Callable[[], io.TextIOBase], batches: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", stream())
-    with Progress(2, show=True, batches=batches) as progress:
+    with Progress(2, show=True, num_batches=batches) as progress:
         for _ in range(2):
             progress.start_epoch()
             progress.after_batch({"error": 0.5})

@@ -150,15 +150,15 @@ class Grid:
         if isinstance(radius, bool) or not hasattr(radius, "__index__") or operator.index(radius) < 0:
             raise ValueError(f"Grid.window: radius must be an integer of at least 0, got {radius!r}")
         radius = operator.index(radius)  # a number that torch.compile takes for a constant
-        where = self._key, radius, torch.device(device)
-        return Window(_window_offsets(*where), _window_mirror(*where), _window_center(self._key, radius))
+        key = self._key, radius, torch.device(device)
+        return Window(_window_offsets(*key), _window_mirror(*key), _window_center(self._key, radius))
 
     def window_nodes(self, radius: int, nodes: Tensor) -> Tensor:
         """The windows of these nodes (int64 ``[...]``) written out: int64 ``[..., W]``, -1 where a slot is absent."""
         offsets = self.window(radius, nodes.device).offsets
         row, col = self.row_col(nodes)
-        near = offsets[row % 2]
-        return self._nodes_at(row[..., None] + near[..., 0], col[..., None] + near[..., 1])
+        steps = offsets[row % 2]
+        return self._nodes_at(row[..., None] + steps[..., 0], col[..., None] + steps[..., 1])
 
     def degree(self, device: torch.device | str = "cpu", connectivity: Connectivity | None = None) -> Tensor:
         """Number of neighbours of each node, int64 ``[K]``, computed once per device: do not write to it.
@@ -190,7 +190,7 @@ class Grid:
         squared_spacing = 0.75 if hexagonal else 1.0
         return (squared_spacing * rows.double().square() + 0.25 * half_cols.double().square()).sqrt()
 
-    def axis_steps(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    def axis_distances(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
         """The few distances there are along each axis of the plane, and between which rows and columns each is.
 
         The squares of the distances along both axes add up to that of :meth:`distance`. Between columns it depends on
@@ -204,12 +204,12 @@ class Grid:
             b of rows of kind p to column c of rows of kind q is at ``[p, q, c, b]``.
 
         Example:
-            >>> distances, rows, columns = Grid(2, 2, "hexagonal").axis_steps()
+            >>> distances, rows, columns = Grid(2, 2, "hexagonal").axis_distances()
             >>> distances[columns][0, 1].tolist()  # from columns of even rows to columns of odd rows
             [[0.5, 0.5], [1.5, 0.5]]
         """
-        where = self._key, torch.device(device)
-        return _step_distances(*where), _row_steps(*where), _column_steps(*where)
+        key = self._key, torch.device(device)
+        return _step_distances(*key), _row_steps(*key), _column_steps(*key)
 
     def are_neighbors(self, a: Tensor, b: Tensor, connectivity: Connectivity | None = None) -> Tensor:
         """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbours, bool.
@@ -374,10 +374,10 @@ def _window_steps(key: str, radius: int) -> list[tuple[int, int]]:
             first, last = 2 * (1 - grid.cols) - up % 2, 2 * (grid.cols - 1) + up % 2
         for along in range(-reach, reach + 1, 2):
             if grid.periodic:
-                kept = _nearest_image(grid, up, along) == (up, along)
+                is_in_window = _nearest_image(grid, up, along) == (up, along)
             else:
-                kept = abs(up) < grid.rows and first <= along <= last
-            if kept:
+                is_in_window = abs(up) < grid.rows and first <= along <= last
+            if is_in_window:
                 steps.append((up, along))
     return steps
 

@@ -261,7 +261,7 @@ class Processes:
             self.call_on_first(enter)
             yield
 
-    def check_same(self, what: str, value: object) -> None:
+    def check_same(self, name: str, value: object) -> None:
         """
         Raises:
             ValueError: in all processes, where the value is not the same in all.
@@ -270,9 +270,9 @@ class Processes:
         if any(other != value for other in values):
             # The first process alone says it where a command's errors are printed.
             kind = ValueError if self.is_first else OtherProcessFailed
-            raise kind(f"{self.owner}: {what} must be the same in all processes, got {', '.join(map(str, values))}")
+            raise kind(f"{self.owner}: {name} must be the same in all processes, got {', '.join(map(str, values))}")
 
-    def check_same_bits(self, what: str, tensors: Iterable[Tensor]) -> None:
+    def check_same_bits(self, name: str, tensors: Iterable[Tensor]) -> None:
         """
         Raises:
             ValueError: in all processes, where the tensors do not hold the same bits in all.
@@ -282,7 +282,7 @@ class Processes:
         digest = hashlib.sha256()
         for tensor in tensors:
             digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        self.check_same(f"the bits of {what}", f"SHA-256 {digest.hexdigest()[:16]}")
+        self.check_same(f"the bits of {name}", f"SHA-256 {digest.hexdigest()[:16]}")
 
     def raise_if_any_failed(self, error: Exception | None) -> None:
         """Ends all processes with the error of one of them, so that no process waits for it in vain.

@@ -13,34 +13,36 @@ from typing import Any, Self
 class Progress:
     """Shows the epochs of a training: tqdm's bars on a terminal, elsewhere one line per epoch.
 
-    Without ``batches`` one bar advances by epoch. With it each epoch has a bar that advances by batch; only the bar of
-    the last epoch stays. Enter it as a context, which closes the bar. Once stderr can no longer be written to, such as
-    a pipe whose reader has ended, nothing more is shown.
+    Without ``num_batches`` one bar advances by epoch. With it each epoch has a bar that advances by batch; only the bar
+    of the last epoch stays. Enter it as a context, which closes the bar. Once stderr can no longer be written to, such
+    as a pipe whose reader has ended, nothing more is shown.
 
     Args:
         num_epochs: epochs of the whole training.
         show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
-        done: epochs that an interrupted training has completed before.
-        batches: batches of an epoch.
+        completed_epochs: epochs that an interrupted training has completed before.
+        num_batches: batches of an epoch.
 
     Raises:
         ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
     """
 
-    def __init__(self, num_epochs: int, *, show: bool | None, done: int = 0, batches: int | None = None) -> None:
+    def __init__(
+        self, num_epochs: int, *, show: bool | None, completed_epochs: int = 0, num_batches: int | None = None
+    ) -> None:
         terminal = is_terminal(sys.stderr)
         self._bars = terminal and show is not False
         self._lines = not terminal and show is True and sys.stderr is not None
-        self._num_epochs, self._epoch, self._batches = num_epochs, done, batches
+        self._num_epochs, self._epoch, self._num_batches = num_epochs, completed_epochs, num_batches
         self._bar: Any = None
         self._start = time.perf_counter()
-        if self._bars and batches is None:
-            self._open_bar(total=num_epochs, initial=done, unit="epoch")
+        if self._bars and num_batches is None:
+            self._open_bar(total=num_epochs, initial=completed_epochs, unit="epoch")
 
     @property
     def shows_batches(self) -> bool:
         """Whether the values that :meth:`after_batch` gets are shown; they need not be computed otherwise."""
-        return self._bars and self._batches is not None
+        return self._bars and self._num_batches is not None
 
     def start_epoch(self) -> None:
         """Opens the bar of an epoch's batches."""
@@ -48,7 +50,7 @@ class Progress:
         if self.shows_batches:
             number = self._epoch + 1
             last = number == self._num_epochs
-            self._open_bar(total=self._batches, desc=f"epoch {number}/{self._num_epochs}", leave=last)
+            self._open_bar(total=self._num_batches, desc=f"epoch {number}/{self._num_epochs}", leave=last)
 
     def after_batch(self, values: Mapping[str, float | str]) -> None:
         """Advances the bar of an epoch's batches, and shows values beside it, numbers with four digits."""

@@ -60,7 +60,7 @@ def test_all_six_neighbours_of_a_hexagon_are_at_distance_one(periodic: bool) -> 
     distance = grid.distance(node, neighbors[node, slot])
     torch.testing.assert_close(distance, torch.ones_like(distance), rtol=1e-12, atol=0)
     assert (neighbors >= 0).sum(dim=1).max() == 6
-    distances, rows, columns = grid.axis_steps()  # which the smoothing goes by
+    distances, rows, columns = grid.axis_distances()  # which the smoothing goes by
     (row, col), (other_row, other_col) = grid.row_col(node), grid.row_col(neighbors[node, slot])
     along_columns = distances[columns[other_row % 2, row % 2, col, other_col]]
     along = along_columns.square() + distances[rows[row, other_row]].square()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from somvae_ext import Grid
-from somvae_ext.evaluation import moves_within, transition_mass_within
+from somvae_ext.evaluation import share_of_moves_within, transition_mass_within
 from somvae_ext.nn import TransitionModel
 
 DISTANCES = [0.0, 0.9, 1.0, math.sqrt(2), math.sqrt(3), 2.0, 3.5, 100.0]
@@ -66,9 +66,9 @@ def test_moves_are_counted_as_by_their_definition(grid: Grid, seed: int, distanc
     indices, mask = series(grid, seed)
     everything = torch.ones_like(mask)
     expected = moves_by_loops(indices, grid, distance, everything)
-    assert moves_within(indices, grid, distance) == pytest.approx(expected, rel=1e-14, nan_ok=True)
+    assert share_of_moves_within(indices, grid, distance) == pytest.approx(expected, rel=1e-14, nan_ok=True)
     expected = moves_by_loops(indices, grid, distance, mask)
-    assert moves_within(indices, grid, distance, mask) == pytest.approx(expected, rel=1e-14, nan_ok=True)
+    assert share_of_moves_within(indices, grid, distance, mask) == pytest.approx(expected, rel=1e-14, nan_ok=True)
 
 
 @given(grids(most=5), st.integers(0, 99), st.sampled_from(DISTANCES))
@@ -100,7 +100,7 @@ def test_a_uniform_chain_leaves_to_each_node_alike(grid: Grid, distance: float, 
     mass = transition_mass_within(uniform, [[center, 0]], grid, distance)
     assert mass == pytest.approx(near / (grid.num_nodes - 1), rel=1e-12)
     moves = [[center, node] for node in range(grid.num_nodes)]
-    assert moves_within(moves, grid, distance) == pytest.approx(near / (grid.num_nodes - 1), rel=1e-12)
+    assert share_of_moves_within(moves, grid, distance) == pytest.approx(near / (grid.num_nodes - 1), rel=1e-12)
 
 
 @given(st.integers(0, 99))
@@ -109,7 +109,7 @@ def test_mass_of_a_chain_counted_on_the_series_is_their_share_of_moves(seed: int
     indices, mask = series(grid, seed, (4, 9))
     counted = TransitionModel(12).fit_counts(indices, mask, pseudocount=0)
     for distance in (1.0, 2.0):
-        expected = moves_within(indices, grid, distance, mask)
+        expected = share_of_moves_within(indices, grid, distance, mask)
         # The rows are rounded to float32.
         assert transition_mass_within(counted.rows, indices, grid, distance, mask) == pytest.approx(expected, rel=1e-5)
 
@@ -141,7 +141,7 @@ def test_a_large_map_needs_no_table_of_all_pairs() -> None:
     grid = Grid(128, 128)
     model = TransitionModel(grid, kind="local", radius=2)
     indices = torch.arange(16_384).view(128, 128)[:4]  # along the rows
-    assert moves_within(indices, grid, 1.0) == 1
+    assert share_of_moves_within(indices, grid, 1.0) == 1
     torch.nn.init.constant_(model.logits, -30.0)
     with torch.no_grad():
         model.logits[:, grid.window(2).center] = 0  # stays
@@ -153,7 +153,7 @@ def test_the_share_grows_with_the_distance_up_to_one() -> None:
     grid = Grid(5, 6, "hexagonal")
     (indices, mask), matrix = series(grid, 3, (6, 8)), chain(grid, 3)
     for shares in (
-        [moves_within(indices, grid, distance, mask) for distance in DISTANCES],
+        [share_of_moves_within(indices, grid, distance, mask) for distance in DISTANCES],
         [transition_mass_within(matrix, indices, grid, distance, mask) for distance in DISTANCES],
     ):
         assert shares == sorted(shares)
@@ -162,7 +162,7 @@ def test_the_share_grows_with_the_distance_up_to_one() -> None:
 
 @pytest.mark.parametrize("indices", [[[2, 2, 2], [1, 1, 1]], [[0], [1]], np.zeros((0, 5), int), np.zeros((3, 0), int)])
 def test_without_a_move_there_is_no_share(indices: Any) -> None:
-    assert math.isnan(moves_within(indices, Grid(1, 3), 1.0))
+    assert math.isnan(share_of_moves_within(indices, Grid(1, 3), 1.0))
     absorbing = np.eye(3)
     assert math.isnan(transition_mass_within(absorbing, indices, Grid(1, 3), 1.0))
 
@@ -170,15 +170,15 @@ def test_without_a_move_there_is_no_share(indices: Any) -> None:
 def test_frames_that_are_not_real_part_the_series_and_may_hold_anything() -> None:
     indices = [[0, 99, 2, 1], [-1, 0, 1, 2]]
     mask = [[True, False, True, True], [False, True, True, False]]
-    assert moves_within(indices, Grid(1, 3), 1.0, mask) == 1  # 2 -> 1 and 0 -> 1
+    assert share_of_moves_within(indices, Grid(1, 3), 1.0, mask) == 1  # 2 -> 1 and 0 -> 1
     assert transition_mass_within(np.full((3, 3), 1 / 3), indices, Grid(1, 3), 1.0, mask) == pytest.approx(0.5)
 
 
 def test_nodes_and_probabilities_may_be_arrays_of_any_kind() -> None:
     grid, matrix, indices = Grid(2, 3), chain(Grid(2, 3), 0), np.array([[0, 1, 5, 5], [3, 2, 2, 0]])
-    moves, mass = moves_within(indices, grid, 1.0), transition_mass_within(matrix, indices, grid, 1.0)
+    moves, mass = share_of_moves_within(indices, grid, 1.0), transition_mass_within(matrix, indices, grid, 1.0)
     for convert in (np.ndarray.tolist, np.int16, torch.from_numpy, torch.tensor):
-        assert moves_within(convert(indices), grid, 1) == moves
+        assert share_of_moves_within(convert(indices), grid, 1) == moves
         assert transition_mass_within(matrix, convert(indices), grid, 1) == mass
     for convert, rel in ((np.ndarray.tolist, 1e-15), (np.float32, 1e-6), (torch.from_numpy, 1e-15)):
         assert transition_mass_within(convert(matrix), indices, grid, 1.0) == pytest.approx(mass, rel=rel)
@@ -188,14 +188,16 @@ def test_nodes_and_probabilities_may_be_arrays_of_any_kind() -> None:
 
 def test_what_are_no_series_of_nodes_is_refused() -> None:
     grid, matrix = Grid(1, 3), np.eye(3)
-    with pytest.raises(ValueError, match=r"moves_within: indices must have shape \[B, T\], got \[2\]"):
-        moves_within([0, 1], grid, 1.0)
-    with pytest.raises(ValueError, match="moves_within: indices must hold values from 0 to 2, got 3"):
-        moves_within([[0, 3]], grid, 1.0)
+    with pytest.raises(ValueError, match=r"share_of_moves_within: indices must have shape \[B, T\], got \[2\]"):
+        share_of_moves_within([0, 1], grid, 1.0)
+    with pytest.raises(ValueError, match="share_of_moves_within: indices must hold values from 0 to 2, got 3"):
+        share_of_moves_within([[0, 3]], grid, 1.0)
     with pytest.raises(ValueError, match=r"mask must have the shape of indices, \[1, 2\], got \[1, 1\]"):
-        moves_within([[0, 1]], grid, 1.0, [[True]])
-    with pytest.raises(ValueError, match="moves_within: distance must be a finite number of at least 0, got -1"):
-        moves_within([[0, 1]], grid, -1.0)
+        share_of_moves_within([[0, 1]], grid, 1.0, [[True]])
+    with pytest.raises(
+        ValueError, match="share_of_moves_within: distance must be a finite number of at least 0, got -1"
+    ):
+        share_of_moves_within([[0, 1]], grid, -1.0)
     with pytest.raises(ValueError, match="transition_mass_within: distance must be a finite number"):
         transition_mass_within(matrix, [[0, 1]], grid, math.inf)
     with pytest.raises(ValueError, match=r"transitions must have shape \[K, K\] = \[3, 3\], got \[2, 2\]"):

@@ -20,8 +20,12 @@ def test_the_transition_model_is_read_alike_everywhere(device: torch.device) -> 
     results = []
     for place in (torch.device("cpu"), device):
         model = TransitionModel(6).double().to(place).fit_counts(series.to(place), pseudocount=1)
-        path = model.sample(series[:, 0], 10, generator=torch.Generator().manual_seed(1))
-        read = [model.matrix().detach(), model.stationary(), model.negative_log_likelihood(series.to(place)).detach()]
+        path = model.sample_paths(series[:, 0], 10, generator=torch.Generator().manual_seed(1))
+        read = [
+            model.matrix().detach(),
+            model.stationary_distribution(),
+            model.negative_log_likelihood(series.to(place)).detach(),
+        ]
         assert {tensor.device.type for tensor in [path, *read]} == {place.type}
         results.append([path.cpu(), *(tensor.cpu() for tensor in read)])
     torch.testing.assert_close(results[1], results[0])

@@ -65,7 +65,7 @@ def test_it_equals_a_dense_model(grid: Grid) -> None:
         assert_equal(actual, expected)
     assert_equal(model.matrix(), expected_model.matrix())
     assert_equal(model.rows(prev), expected_model.rows(prev))
-    assert_equal(model.stationary(), expected_model.stationary())
+    assert_equal(model.stationary_distribution(), expected_model.stationary_distribution())
     series = torch.randint(grid.num_nodes, (4, 9))
     assert_equal(model.negative_log_likelihood(series), expected_model.negative_log_likelihood(series))
 
@@ -144,7 +144,7 @@ def test_steps_happen_as_often_as_the_rows_say() -> None:
     model = local(grid)
     draws = 20_000
     generator = torch.Generator().manual_seed(0)
-    node = model.sample(torch.full((draws,), 5), 1, generator=generator)[:, 1]
+    node = model.sample_paths(torch.full((draws,), 5), 1, generator=generator)[:, 1]
     row = model.rows(torch.tensor([5]))[0].detach()
     share = torch.bincount(node, minlength=12) / draws
     # Five standard deviations of a binomial share.
@@ -155,7 +155,7 @@ def test_a_large_map_never_has_a_matrix() -> None:
     """Of 65,536 nodes it would take 16 GiB."""
     grid = Grid(256, 256, periodic=True)
     model = TransitionModel(grid, kind="local", radius=2, sparse_grad=True)
-    path = model.sample(torch.tensor([0, 70]), 3, generator=torch.Generator().manual_seed(0))
+    path = model.sample_paths(torch.tensor([0, 70]), 3, generator=torch.Generator().manual_seed(0))
     assert path.shape == (2, 4)
     model.fit_counts(path, pseudocount=1e-6)
     losses = model.losses(path[:, :-1], path[:, 1:], torch.randn(2, 3, 4), torch.randn(grid.num_nodes, 4))
@@ -166,7 +166,7 @@ def test_a_large_map_never_has_a_matrix() -> None:
 
 def test_learning_from_steps_finds_what_counting_finds() -> None:
     grid = Grid(1, 5)
-    series = local(grid, seed=3).sample(
+    series = local(grid, seed=3).sample_paths(
         torch.zeros(20, dtype=torch.int64), 40, generator=torch.Generator().manual_seed(0)
     )
     learned = TransitionModel(grid, kind="local", radius=1)

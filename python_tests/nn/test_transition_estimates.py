@@ -104,7 +104,7 @@ def test_series_without_a_step_have_no_likelihood_and_no_counts(series: Tensor, 
 def test_learning_from_steps_finds_what_counting_finds() -> None:
     torch.manual_seed(0)
     truth = chain([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
-    series = truth.sample(torch.zeros(20, dtype=torch.int64), 40)
+    series = truth.sample_paths(torch.zeros(20, dtype=torch.int64), 40)
     learned, counted = TransitionModel(3), TransitionModel(3).fit_counts(series, pseudocount=0)
     optimizer = torch.optim.Adam(learned.parameters(), lr=0.05)
     for _ in range(300):
@@ -142,7 +142,7 @@ def test_the_stationary_distribution_stays_under_the_chain(size: int) -> None:
     torch.manual_seed(size)
     transitions = TransitionModel(size).double()
     torch.nn.init.normal_(transitions.logits, std=3)
-    share = transitions.stationary()
+    share = transitions.stationary_distribution()
     assert share.dtype == torch.float64
     assert share.sum().item() == pytest.approx(1, abs=size * EPS)
     # The elimination is accurate entry by entry, to some roundings per node.
@@ -156,7 +156,11 @@ def test_what_a_model_gives_is_of_one_dtype_and_can_be_multiplied(kind: str, dty
     transitions = TransitionModel(grid, kind=kind, radius=1 if kind == "local" else None).to(dtype)  # type: ignore[arg-type]
     torch.nn.init.normal_(transitions.logits)
     series = torch.randint(12, (2, 9), generator=torch.Generator().manual_seed(0))
-    matrix, share, expected = transitions.matrix(), transitions.stationary(), torch.promote_types(dtype, torch.float32)
+    matrix, share, expected = (
+        transitions.matrix(),
+        transitions.stationary_distribution(),
+        torch.promote_types(dtype, torch.float32),
+    )
     prev, cur = series[:, :-1], series[:, 1:]
     z, codebook = torch.randn(2, 8, 3, dtype=dtype), torch.randn(12, 3, dtype=dtype)
     given = [matrix, share, transitions.rows(prev), transitions.log_prob(prev, cur)]
@@ -173,8 +177,8 @@ def test_the_stationary_distribution_is_that_of_float64_rounded_once(dtype: torc
     torch.manual_seed(0)
     transitions = TransitionModel(7).to(dtype)
     torch.nn.init.normal_(transitions.logits, std=3)
-    exact = copy.deepcopy(transitions).double().stationary()
-    assert transitions.stationary().equal(exact.float())
+    exact = copy.deepcopy(transitions).double().stationary_distribution()
+    assert transitions.stationary_distribution().equal(exact.float())
 
 
 def test_the_gradient_of_a_bfloat16_matrix_is_bfloat16() -> None:
@@ -187,7 +191,7 @@ def test_the_gradient_of_a_bfloat16_matrix_is_bfloat16() -> None:
 
 def test_a_chain_that_hardly_ever_moves_has_an_accurate_stationary_distribution() -> None:
     leave, back = 1e-13, 3e-13  # 1 - 1e-13 has only three digits of it left
-    share = chain([[1 - leave, leave], [back, 1 - back]]).stationary()
+    share = chain([[1 - leave, leave], [back, 1 - back]]).stationary_distribution()
     # The logs of the chain are off by a rounding, and so by 1e-13 * log: no more than 60 epsilons.
     torch.testing.assert_close(share, torch.tensor([0.75, 0.25], dtype=torch.float64), rtol=200 * EPS, atol=0)
 
@@ -206,7 +210,7 @@ def test_a_chain_that_hardly_ever_moves_has_an_accurate_stationary_distribution(
 def test_chains_with_impossible_steps_have_that_of_a_uniform_start(
     matrix: list[list[float]], expected: list[float]
 ) -> None:
-    share = chain(matrix).stationary()
+    share = chain(matrix).stationary_distribution()
     assert share.tolist() == pytest.approx(expected, rel=100 * EPS)
     assert [value == 0 for value in share.tolist()] == [value == 0 for value in expected]
 
@@ -216,21 +220,21 @@ def test_chains_with_impossible_steps_have_that_of_a_uniform_start(
 
 def test_paths_begin_at_their_start_and_take_possible_steps() -> None:
     ring = chain([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
-    assert ring.sample(1, 4).tolist() == [1, 2, 0, 1, 2]
+    assert ring.sample_paths(1, 4).tolist() == [1, 2, 0, 1, 2]
     start = torch.tensor([[0, 1], [2, 2]])
-    assert ring.sample(start, 0).equal(start[..., None])
-    assert ring.sample(start, 3)[1, 0].tolist() == [2, 0, 1, 2]
-    assert ring.sample(start[:0], 3).shape == (0, 2, 4)
+    assert ring.sample_paths(start, 0).equal(start[..., None])
+    assert ring.sample_paths(start, 3)[1, 0].tolist() == [2, 0, 1, 2]
+    assert ring.sample_paths(start[:0], 3).shape == (0, 2, 4)
 
 
 def test_not_even_a_draw_of_zero_takes_an_impossible_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.rand", lambda shape, **options: torch.zeros(shape, dtype=torch.float64))
-    assert chain([[0, 1, 0], [0, 0, 1], [1, 0, 0]]).sample(0, 3).tolist() == [0, 1, 2, 0]
+    assert chain([[0, 1, 0], [0, 0, 1], [1, 0, 0]]).sample_paths(0, 3).tolist() == [0, 1, 2, 0]
 
 
 def test_a_seed_repeats_a_path() -> None:
     transitions = TransitionModel(10)
-    paths = [transitions.sample(0, 30, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    paths = [transitions.sample_paths(0, 30, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert paths[0].dtype == torch.int64
     assert paths[0].equal(paths[1])
     assert not paths[0].equal(paths[2])
@@ -241,7 +245,7 @@ def test_steps_happen_as_often_as_the_matrix_says() -> None:
     transitions = chain([row.tolist()] * 4)
     draws = 20_000
     generator = torch.Generator().manual_seed(0)
-    node = transitions.sample(torch.zeros(draws, dtype=torch.int64), 1, generator=generator)[:, 1]
+    node = transitions.sample_paths(torch.zeros(draws, dtype=torch.int64), 1, generator=generator)[:, 1]
     share = torch.bincount(node, minlength=4) / draws
     # Five standard deviations of a binomial share.
     assert ((share - row).abs() <= 5 * (row * (1 - row) / draws).sqrt()).all()
@@ -263,8 +267,8 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"mask must be of dtype bool and the shape of indices, \[2, 4\]"):
         transitions.fit_counts(SERIES, MASK[:1], pseudocount=1)
     with pytest.raises(ValueError, match="start must hold nodes from 0 to 2, got -1"):
-        transitions.sample(-1, 2)
+        transitions.sample_paths(-1, 2)
     with pytest.raises(ValueError, match=r"start must be of dtype int64, got torch\.float32"):
-        transitions.sample(torch.zeros(2), 2)
-    with pytest.raises(ValueError, match="steps must be at least 0, got -2"):
-        transitions.sample(0, -2)
+        transitions.sample_paths(torch.zeros(2), 2)
+    with pytest.raises(ValueError, match="num_steps must be at least 0, got -2"):
+        transitions.sample_paths(0, -2)

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from somvae_ext.plotting import plot_iterations, plot_losses, plot_order, plot_quality, plot_transitions
-from somvae_ext.plotting.curves import measures_order
+from somvae_ext.plotting.curves import has_order_metrics
 
 HISTORY = [
     {
@@ -201,8 +201,8 @@ def test_scores_of_still_images_are_dashed_in_the_colour_of_those_of_frames() ->
 
 
 def test_whether_there_is_an_order_to_draw_is_known_beforehand() -> None:
-    assert measures_order([{"epoch": 1}, {"epoch": 2, "metrics": {"order": 0.5}}])
-    assert not measures_order([{"epoch": 1}, {"epoch": 2, "metrics": METRICS}])
+    assert has_order_metrics([{"epoch": 1}, {"epoch": 2, "metrics": {"order": 0.5}}])
+    assert not has_order_metrics([{"epoch": 1}, {"epoch": 2, "metrics": METRICS}])
 
 
 def test_a_transition_matrix_has_its_row_as_row_and_probabilities_from_0_to_1() -> None:

@@ -30,11 +30,11 @@ def test_the_best_of_several_starts_of_kmeans_is_taken() -> None:
     def inertia(centers: Tensor) -> float:
         return torch.cdist(z, centers).amin(dim=1).square().sum().item()
 
-    several = [inertia(kmeans_centers(z, 9, seed=3, tries=tries)) for tries in (1, 2, 4, 8)]
+    several = [inertia(kmeans_centers(z, 9, seed=3, num_tries=num_tries)) for num_tries in (1, 2, 4, 8)]
     assert several == sorted(several, reverse=True)
     assert several[-1] < several[0]
-    with pytest.raises(ValueError, match="kmeans_centers: tries must be an integer of at least 1, got 0"):
-        kmeans_centers(z, 9, tries=0)
+    with pytest.raises(ValueError, match="kmeans_centers: num_tries must be an integer of at least 1, got 0"):
+        kmeans_centers(z, 9, num_tries=0)
 
 
 def test_separate_groups_get_a_centre_each() -> None:
@@ -215,7 +215,7 @@ def test_a_layout_in_parts_is_a_permutation_and_ordered(monkeypatch: pytest.Monk
     """As of maps that are too large for one assignment."""
     grid, points = Grid(9, 14), lattice(9, 14, (1.0, 1.1))
     at_once = arrange_on_grid(shuffled(points), grid)
-    monkeypatch.setattr(initialization, "_ASSIGNED_AT_ONCE", 10)
+    monkeypatch.setattr(initialization, "_MAX_ASSIGNED_NODES", 10)
     in_parts = arrange_on_grid(shuffled(points), grid)
     assert {tuple(row) for row in in_parts.tolist()} == {tuple(row) for row in points.tolist()}
     assert neighbour_distances(in_parts, grid).mean() < 1.1 * neighbour_distances(at_once, grid).mean()

@@ -176,11 +176,11 @@ def _curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
     from matplotlib.figure import Figure
 
     from somvae_ext import plotting
-    from somvae_ext.plotting.curves import measures_order
+    from somvae_ext.plotting.curves import has_order_metrics
 
     if not any(record.get("metrics") or "usage" in record for record in history):
         return _figure(plotting.plot_losses(history))
-    has_order = measures_order(history)
+    has_order = has_order_metrics(history)
     panels = 3 if has_order else 2
     curves = Figure(figsize=(5 * panels, 4), layout="constrained")
     losses, quality, *order = curves.subplots(1, panels)

@@ -8,20 +8,20 @@ from typing import Any
 
 from sklearn.base import BaseEstimator  # type: ignore[import-untyped]
 
-_KEPT = ("n_features_in_", "feature_names_in_")
+_FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 
 @contextlib.contextmanager
 def features_restored_on_failure(estimator: BaseEstimator) -> Iterator[None]:
     """The features are set as data are checked; where a refit fails, those of the earlier fit come back."""
     state = vars(estimator)
-    before = {name: state[name] for name in _KEPT if name in state}
+    saved = {name: state[name] for name in _FEATURE_ATTRIBUTES if name in state}
     try:
         yield
     except BaseException:
-        for name in _KEPT:
+        for name in _FEATURE_ATTRIBUTES:
             state.pop(name, None)
-        state.update(before)
+        state.update(saved)
         raise
 
 

@@ -15,7 +15,7 @@ from somvae_ext.grid import Grid
 from somvae_ext.store import ResultFolder
 
 # How an estimator runs, and not what came of it.
-_NOT_KEPT = ("compute_labels", "device", "distributed", "verbose")
+_RUN_PARAMETERS = ("compute_labels", "device", "distributed", "verbose")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +60,12 @@ class MapRecord:
         Raises:
             ValueError: a parameter that JSON cannot hold, such as a function.
         """
-        kept = {name: value for name, value in som.get_params().items() if name not in _NOT_KEPT}
-        return cls(Parameters.from_dict(kept), dim, scaling, **fields)
+        parameters = {name: value for name, value in som.get_params().items() if name not in _RUN_PARAMETERS}
+        return cls(Parameters.from_dict(parameters), dim, scaling, **fields)
 
-    def build_estimator(self, **how: Any) -> SOM:
-        """An estimator with these parameters, not fitted; how it is to run, by name."""
-        return SOM(**self.parameters.values | how)
+    def build_estimator(self, **run_options: Any) -> SOM:
+        """An estimator with these parameters, not fitted; ``run_options`` such as a device, by name."""
+        return SOM(**self.parameters.values | run_options)
 
     @property
     def grid(self) -> Grid:

@@ -162,13 +162,13 @@ class SavedMap:
         if "quantization_error" in evaluation:
             som.quantization_error_ = evaluation["quantization_error"]
         arrays = folder.load_file(_NODES)
-        where = folder.path / f"{_NODES}.safetensors"
+        path = folder.path / f"{_NODES}.safetensors"
         hits = arrays.get(_HITS)
         if hits is None or hits.dtype != torch.int64 or hits.shape != (grid.num_nodes,):
-            raise ValueError(f"{where} must hold the hits of each of the {grid.num_nodes} nodes, got others")
+            raise ValueError(f"{path} must hold the hits of each of the {grid.num_nodes} nodes, got others")
         labels = arrays.get(_LABELS)
         if record.classes is not None:
-            _check_labels(labels, grid.num_nodes, len(record.classes), str(where))
+            _check_labels(labels, grid.num_nodes, len(record.classes), str(path))
         return cls(som, record, hits.numpy(), None if labels is None else labels.numpy(), evaluation)
 
 
@@ -221,12 +221,12 @@ class _Checkpoints:
 
     def write(self) -> None:
         """Writes the last state that was taken, if that has not been done."""
-        state, written = self._state, max(self._folder.epochs, default=0)
-        if state is None or len(state.history) == written:
+        state, last_epoch = self._state, max(self._folder.epochs, default=0)
+        if state is None or len(state.history) == last_epoch:
             return
         start = time.monotonic()
         state_fields = {"generator": state.generator, "starts_on_a_line": state.starts_on_a_line}
-        records = {METRICS: state.history[written:]}
+        records = {METRICS: state.history[last_epoch:]}
         self._folder.save_checkpoint(len(state.history), {_CODEBOOK: state.codebook}, state_fields, records)
         self._last = time.monotonic()
         self._cost = self._last - start
@@ -254,14 +254,14 @@ def load_map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = 
     return MapState(codebook, history, generator, on_a_line is True)
 
 
-def _check_labels(labels: Tensor | None, num_nodes: int, num_classes: int, where: str) -> None:
-    fits = labels is not None and labels.dtype == torch.int64 and labels.dim() == 2 and labels.shape[1] == 3
-    if fits:
+def _check_labels(labels: Tensor | None, num_nodes: int, num_classes: int, path: str) -> None:
+    is_valid = labels is not None and labels.dtype == torch.int64 and labels.dim() == 2 and labels.shape[1] == 3
+    if is_valid:
         assert labels is not None
         limits = torch.tensor([num_nodes, num_classes])
-        fits = bool((labels >= 0).all() and (labels[:, :2] < limits).all())
-    if not fits:
-        raise ValueError(f"{where} must hold nodes and classes of the map, got others")
+        is_valid = bool((labels >= 0).all() and (labels[:, :2] < limits).all())
+    if not is_valid:
+        raise ValueError(f"{path} must hold nodes and classes of the map, got others")
 
 
 def _as_numpy(codebook: Any) -> Array:

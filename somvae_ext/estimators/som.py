@@ -364,7 +364,7 @@ class SOM(TransformerMixin, BaseEstimator):
         def batches() -> Iterable[som.Chunk]:
             return rows.batches() if isinstance(rows, StreamRows) else rows.batches(int(self.batch_size), generator)
 
-        shared: dict[str, Any] = {
+        options: dict[str, Any] = {
             "metric": self._metric(),
             "neighborhood": self.neighborhood,
             "num_epochs": self.n_epochs,
@@ -374,13 +374,13 @@ class SOM(TransformerMixin, BaseEstimator):
             "on_epoch_end": on_epoch_end,
         }
         show = bool(self.verbose) and processes.is_first
-        with Progress(self.n_epochs, show=show, done=len(previous_records)) as progress:
+        with Progress(self.n_epochs, show=show, completed_epochs=len(previous_records)) as progress:
             if self.algorithm == "batch":
-                tracked = self.track_topographic_error
+                track = self.track_topographic_error
                 return som.train_batch(
-                    rows, codebook, grid, track_topographic_error=tracked, processes=processes, **shared
+                    rows, codebook, grid, track_topographic_error=track, processes=processes, **options
                 )[0]
-            return som.train_minibatch(batches, codebook, grid, alpha=self._alpha, has_gaps=rows.has_gaps, **shared)[0]
+            return som.train_minibatch(batches, codebook, grid, alpha=self._alpha, has_gaps=rows.has_gaps, **options)[0]
 
     def partial_fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
         """One mini-batch step with these rows, which are not kept.
@@ -565,10 +565,10 @@ class SOM(TransformerMixin, BaseEstimator):
                 "images or series as rows"
             )
         check_numeric_columns("SOM", X)
-        checked = validate_data(self, X, reset=reset, ensure_all_finite=False)
-        if checked.dtype.kind not in "fiub":
-            raise ValueError(f"SOM: X must hold numbers, got dtype {checked.dtype}")
-        return X if isinstance(X, np.memmap) else checked  # which knows its file
+        array = validate_data(self, X, reset=reset, ensure_all_finite=False)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"SOM: X must hold numbers, got dtype {array.dtype}")
+        return X if isinstance(X, np.memmap) else array  # which knows its file
 
     def _row_format(self, x: Array | SlicedArray) -> RowFormat:
         whole = not (x.dtype.is_floating_point if isinstance(x, Tensor) else x.dtype.kind == "f")
@@ -580,8 +580,8 @@ class SOM(TransformerMixin, BaseEstimator):
         )
 
     def _device(self, X: Any) -> torch.device:
-        where = self.device if self.device is not None else X.device if isinstance(X, Tensor) else "cpu"
-        device = torch.device(where)
+        place = self.device if self.device is not None else X.device if isinstance(X, Tensor) else "cpu"
+        device = torch.device(place)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"SOM: device must be one that torch can use, got {str(device)!r} where it finds no GPU")
         return local_device(device, owner="SOM") if self.distributed else device
@@ -599,8 +599,8 @@ class SOM(TransformerMixin, BaseEstimator):
     def _initial_codebook(self, rows: Rows, processes: Processes, seed: int) -> tuple[Tensor, Grid]:
         grid = self._grid()
         if isinstance(self.init, str):
-            wanted = som.init_sample_size(self.init, grid.num_nodes, rows.dim)  # type: ignore[arg-type]
-            x, weight = rows.sample(wanted, processes)
+            num_rows = som.init_sample_size(self.init, grid.num_nodes, rows.dim)  # type: ignore[arg-type]
+            x, weight = rows.sample(num_rows, processes)
             codebook = som.initial_codebook(x, grid, self.init, weight=weight, seed=seed)  # type: ignore[arg-type]
             return codebook, grid
         init = self.init if isinstance(self.init, Tensor) else as_array("SOM", "init", self.init)
@@ -739,9 +739,9 @@ def _check_squares(rows: ArrayRows) -> None:
     Raises:
         ValueError: the squares of differences of such values would vanish.
     """
-    least = 1e4 * torch.finfo(rows.format.dtype).tiny ** 0.5
-    if 0 < rows.max_abs < least:
+    smallest = 1e4 * torch.finfo(rows.format.dtype).tiny ** 0.5
+    if 0 < rows.max_abs < smallest:
         raise ValueError(
-            f"SOM: X must hold values above {least:.1e} in size, so that their squares do not vanish in "
+            f"SOM: X must hold values above {smallest:.1e} in size, so that their squares do not vanish in "
             f"{str(rows.format.dtype).removeprefix('torch.')}, got at most {rows.max_abs:.3e}; rescale the data"
         )

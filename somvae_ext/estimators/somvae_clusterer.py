@@ -211,30 +211,30 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         with features_restored_on_failure(self):
-            kind = self._kind_of(X)
+            kind = self._data_kind(X)
             samples = self._samples(X, kind, reset=True)
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-            parts = [samples] if self.n_init == 1 else self._divided(samples, seed)
+            parts = [samples] if self.n_init == 1 else self._split_samples(samples, seed)
             shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
             scaling = Scaling.for_training_data(parts[0], tabular=len(shape) == 1)
             parts = [scaling.apply_to(part) for part in parts]
             config, recipe = self._configs(parts[0], kind, shape)
-            best, losses = self._best_training(config, recipe, seed, *parts)
+            best, losses = self._train_and_select(config, recipe, seed, *parts)
         self._kind, self._sample_shape = kind, shape
         self.model_, self.scaling_, self.grid_, self.history_ = best.model, scaling, config.grid, best.history
         self.n_iter_ = len(best.history)
         self.seed_, self.candidates_ = best.seed, losses if self.n_init > 1 else {}
-        like: Any = X[0] if self._is_list_of_series(X) else X  # type: ignore[index]
-        self.codebook_ = to_kind_of(best.model.quantizer.codebook.detach(), like)
-        self.prototypes_ = to_kind_of(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), like)
+        example: Any = X[0] if self._is_list_of_series(X) else X  # type: ignore[index]
+        self.codebook_ = to_kind_of(best.model.quantizer.codebook.detach(), example)
+        self.prototypes_ = to_kind_of(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), example)
         self.labels_ = self.predict(X)
         return self
 
-    def _best_training(
+    def _train_and_select(
         self, config: SOMVAEConfig, recipe: TrainingConfig, seed: int, train: Samples, held_out: Samples | None = None
-    ) -> tuple[_Training, dict[int, float]]:
+    ) -> tuple[_TrainedCandidate, dict[int, float]]:
         """Of ``n_init`` trainings the one that reconstructs best, and the losses of all."""
-        best: _Training | None = None
+        best: _TrainedCandidate | None = None
         losses: dict[int, float] = {}
         for number in range(seed, seed + self.n_init):
             try:
@@ -253,7 +253,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _train(
         self, config: SOMVAEConfig, recipe: TrainingConfig, train: Samples, held_out: Samples | None
-    ) -> _Training:
+    ) -> _TrainedCandidate:
         with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
             torch.manual_seed(recipe.seed)
             model = SOMVAE(config)
@@ -266,7 +266,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 show_progress=self.verbose,
             )
         loss = math.nan if held_out is None else history[-1]["validation"][_SELECTION_TERM]
-        return _Training(recipe.seed, model, history, loss)
+        return _TrainedCandidate(recipe.seed, model, history, loss)
 
     # ---- use ---------------------------------------------------------------------------------------------------------
 
@@ -275,13 +275,13 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
         Of series the nodes of their frames, ``(B, T)``, or of a list of series a list of arrays ``(T,)``.
         """
-        return self._given_back(X, self._encode(X).indices)
+        return self._to_caller(X, self._encode(X).indices)
 
     def transform(self, X: Data) -> Any:
         """Row and column of the node of each sample, int64 ``(N, 2)``; of series see :meth:`predict`."""
         indices = self._encode(X).indices
         assert indices is not None
-        return self._given_back(X, torch.stack(self.grid_.row_col(indices), dim=-1))
+        return self._to_caller(X, torch.stack(self.grid_.row_col(indices), dim=-1))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
@@ -290,7 +290,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def encode(self, X: Data) -> Any:
         """The encodings, float32 ``(N, D)``: where :meth:`predict` looks for the nearest code."""
-        return self._given_back(X, self._encode(X).z)
+        return self._to_caller(X, self._encode(X).z)
 
     def confidence(self, X: Data) -> Any:
         """How clearly each sample belongs to its node, from 0, as near to another one, to 1, on the code itself.
@@ -312,7 +312,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         best, second = distance.unbind(dim=1)
         # None between two codes that are equal and both nearest, nor infinitely far from both.
         margin = torch.where(second > 0, 1 - best / second.where(second > 0, 1), 0).nan_to_num(nan=0.0)
-        return self._given_back(X, margin.view(z.shape[:-1]))
+        return self._to_caller(X, margin.view(z.shape[:-1]))
 
     def outlier_score(self, X: Data) -> Any:
         """How unlike the training data each sample is: the mean squared error of its reconstruction, of scaled values.
@@ -321,15 +321,15 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         the distance to the nearest code did. Where the model has no second decoder, it is that from the code. Larger is
         more unlike; a threshold is for the caller to choose, such as a quantile of the scores of the training data.
         """
-        samples = self._scaled(X)
-        return self._given_back(X, self._errors(samples, of_codes=self.model_.decoder_e is None))
+        samples = self._scaled_samples(X)
+        return self._to_caller(X, self._errors(samples, of_codes=self.model_.decoder_e is None))
 
     def score(self, X: Data, y: Any = None) -> float:
         """Minus the mean squared error of the reconstructions from the codes, of scaled values: more is better.
 
         It looks at no labels, and searches over parameters may go by it.
         """
-        samples = self._scaled(X)
+        samples = self._scaled_samples(X)
         errors = self._errors(samples, of_codes=True)
         return -float((errors if samples.mask is None else errors[samples.mask]).double().mean())
 
@@ -352,12 +352,12 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     # ---- what these are made of --------------------------------------------------------------------------------------
 
     def _encode(self, X: Data) -> Encodings:
-        samples = self._scaled(X)
+        samples = self._scaled_samples(X)
         return training.encode(self.model_, samples)
 
-    def _scaled(self, X: Data) -> Samples:
+    def _scaled_samples(self, X: Data) -> Samples:
         check_is_fitted(self)
-        kind = self._kind_of(X)
+        kind = self._data_kind(X)
         if kind != self._kind:
             raise ValueError(
                 f"{_OWNER}: X must hold {'series' if self._kind == 'series' else 'samples'} as the data that were "
@@ -386,14 +386,14 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             .view(samples.x.shape[: -len(self._sample_shape)])
         )
 
-    def _given_back(self, X: Data, values: Tensor | None) -> Any:
+    def _to_caller(self, X: Data, values: Tensor | None) -> Any:
         """Values ``[N, ...]`` or ``[B, T, ...]`` as the caller expects them."""
         assert values is not None
         if not self._is_list_of_series(X):
             return to_kind_of(values, X)
         return [to_kind_of(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
 
-    def _kind_of(self, X: Any) -> Kind:
+    def _data_kind(self, X: Any) -> Kind:
         return self.kind or ("series" if getattr(X, "ndim", 0) == 5 else "static")
 
     def _is_list_of_series(self, X: Any) -> bool:
@@ -404,7 +404,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """X with the axes that the model takes, not scaled."""
         mask: Tensor | None = None
         if self._is_list_of_series(X):
-            array, real = self._padded(X)
+            array, real = self._pad_series(X)
             mask = None if real.all() else torch.from_numpy(real)
         else:
             array = self._array(X, kind, reset)
@@ -443,8 +443,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
             return table
         check_numeric_columns(_OWNER, X)
-        checked: NDArray[Any] = validate_data(self, X, reset=reset)
-        return checked
+        array: NDArray[Any] = validate_data(self, X, reset=reset)
+        return array
 
     def _with_image_axes(self, array: NDArray[Any], kind: Kind) -> NDArray[Any]:
         """Rows as images of ``image_shape``."""
@@ -460,7 +460,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             f"{list(array.shape[leading:])}"
         )
 
-    def _padded(self, series: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _pad_series(self, series: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Series of different lengths as one array, and its real frames."""
         arrays = [as_array(_OWNER, f"X[{row}]", frames) for row, frames in enumerate(series)]
         if not arrays:
@@ -477,7 +477,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 )
         return pad(arrays)
 
-    def _divided(self, samples: Samples, seed: int) -> list[Samples]:
+    def _split_samples(self, samples: Samples, seed: int) -> list[Samples]:
         """Those to train on, and those to choose by."""
         count = max(1, round(self.validation_fraction * len(samples)))
         if count >= len(samples):
@@ -511,8 +511,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             )
         batch_size = None if self.batch_size is None else int(self.batch_size)
         recipe = own_recipe(kind, len(train), batch_size) | ({} if preset is None else preset.training)
-        given = {"epochs": self.n_epochs, "batch_size": batch_size, "learning_rate": self.learning_rate}
-        recipe |= {name: value for name, value in given.items() if value is not None}
+        overrides = {"epochs": self.n_epochs, "batch_size": batch_size, "learning_rate": self.learning_rate}
+        recipe |= {name: value for name, value in overrides.items() if value is not None}
         training_config = TrainingConfig(
             epochs=int(recipe["epochs"]),
             batch_size=int(recipe["batch_size"]),
@@ -577,13 +577,13 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _check_model_options(self) -> None:
         if self.model_options is not None and not isinstance(self.model_options, Mapping):
             raise ValueError(f"{_OWNER}: model_options must be a mapping or None, got {self.model_options!r}")
-        known = {field.name for field in dataclasses.fields(SOMVAEConfig)}
+        field_names = {field.name for field in dataclasses.fields(SOMVAEConfig)}
         for name in self.model_options or {}:
             if name in _PARAMETERS:
                 raise ValueError(
                     f"{_OWNER}: model_options must not hold {name!r}; the parameter {_PARAMETERS[name]} is for it"
                 )
-            if name not in known:
+            if name not in field_names:
                 raise ValueError(f"{_OWNER}: model_options must be fields of SOMVAEConfig, got {name!r}")
 
 
@@ -591,7 +591,7 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-class _Training(NamedTuple):
+class _TrainedCandidate(NamedTuple):
     """A trained model, and its loss on the samples that were held out, or NaN."""
 
     seed: int

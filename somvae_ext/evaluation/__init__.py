@@ -8,7 +8,7 @@ from somvae_ext.evaluation._prototype_order import prototype_order
 from somvae_ext.evaluation._u_matrix import UMatrix, u_matrix
 from somvae_ext.evaluation.clustering import NMIAverage, ari, clustering_accuracy, nmi, purity
 from somvae_ext.evaluation.map_quality import distortion, quantization_error, topographic_error, trustworthiness
-from somvae_ext.evaluation.moves import moves_within, transition_mass_within
+from somvae_ext.evaluation.moves import share_of_moves_within, transition_mass_within
 from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, used_node_share
 
 __all__ = [
@@ -18,12 +18,12 @@ __all__ = [
     "ari",
     "clustering_accuracy",
     "distortion",
-    "moves_within",
     "nmi",
     "perplexity",
     "prototype_order",
     "purity",
     "quantization_error",
+    "share_of_moves_within",
     "topographic_error",
     "transition_mass_within",
     "trustworthiness",

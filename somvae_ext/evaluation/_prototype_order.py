@@ -13,8 +13,8 @@ from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.grid import Connectivity, Grid
 
 # The largest map all of whose pairs are compared: that of 1024 images of 28 x 28 pixels takes a fifth of a second.
-_ALL_PAIRS_UP_TO = 1024
-_DRAWN_PAIRS = 20_000
+_MAX_NODES_ALL_PAIRS = 1024
+_NUM_RANDOM_PAIRS = 20_000
 # Values of the prototypes that are subtracted at a time (8 MiB of float64).
 _TILE_VALUES = 1 << 20
 
@@ -69,10 +69,10 @@ def prototype_order(
     seed = check_integer("prototype_order", "seed", seed, Bounds(at_least=0, at_most=2**63 - 1))
     codes = codes.reshape(len(codes), math.prod(codes.shape[1:]))
     between_neighbors = _mean_distance(codes, _neighbors(grid, connectivity))
-    if grid.num_nodes <= _ALL_PAIRS_UP_TO:
+    if grid.num_nodes <= _MAX_NODES_ALL_PAIRS:
         between_all = torch.pdist(codes.double()).mean().item()
     else:
-        between_all = _mean_distance(codes, _drawn_pairs(grid.num_nodes, seed))
+        between_all = _mean_distance(codes, _random_pairs(grid.num_nodes, seed))
     return between_neighbors / between_all if between_all > 0 else math.nan
 
 
@@ -83,11 +83,11 @@ def _neighbors(grid: Grid, connectivity: Connectivity | None) -> Tensor:
     return torch.stack([first, neighbors[first, slot]])
 
 
-def _drawn_pairs(num_nodes: int, seed: int) -> Tensor:
+def _random_pairs(num_nodes: int, seed: int) -> Tensor:
     """Random pairs of different nodes, int64 ``[2, P]``."""
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randint(num_nodes, (_DRAWN_PAIRS,), generator=generator, device="cpu")
-    step = torch.randint(1, num_nodes, (_DRAWN_PAIRS,), generator=generator, device="cpu")
+    first = torch.randint(num_nodes, (_NUM_RANDOM_PAIRS,), generator=generator, device="cpu")
+    step = torch.randint(1, num_nodes, (_NUM_RANDOM_PAIRS,), generator=generator, device="cpu")
     return torch.stack([first, (first + step) % num_nodes])
 
 

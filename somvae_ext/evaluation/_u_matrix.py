@@ -90,9 +90,9 @@ def _distances(metric: Metric, codes: Tensor, first: Tensor, second: Tensor) -> 
         scaled, tile = metric.scale_features(codes), max(1, _TILE_VALUES // max(1, codes.shape[1]))
         parts = zip(first.split(tile), second.split(tile), strict=True)
         return torch.cat([(scaled[a] - scaled[b]).square().sum(dim=1).sqrt() for a, b in parts])
-    known = ~codes.isnan().any(dim=1)
-    both = (known[first] & known[second]).nonzero()[:, 0]
+    is_complete = ~codes.isnan().any(dim=1)
+    pairs = (is_complete[first] & is_complete[second]).nonzero()[:, 0]
     result = codes.new_full((len(first),), torch.nan)
-    for some in both.split(_BLOCK):
-        result[some] = metric.pairwise(codes[first[some]], codes[second[some]]).diagonal()
+    for part in pairs.split(_BLOCK):
+        result[part] = metric.pairwise(codes[first[part]], codes[second[part]]).diagonal()
     return result

@@ -35,8 +35,8 @@ def purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
         >>> purity(["cat", "cat", "dog", "dog"], [5, 5, 5, 7])
         0.75
     """
-    classes, nodes = _pairs("purity", label, index)
-    return _counts(classes, nodes).amax(dim=1).sum().item() / len(classes)
+    classes, nodes = _classes_and_nodes("purity", label, index)
+    return _contingency_table(classes, nodes).amax(dim=1).sum().item() / len(classes)
 
 
 def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAverage = "arithmetic") -> float:
@@ -56,7 +56,7 @@ def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAve
     """
     from sklearn.metrics import normalized_mutual_info_score  # type: ignore[import-untyped]
 
-    classes, nodes = _pairs("nmi", label, index)
+    classes, nodes = _classes_and_nodes("nmi", label, index)
     score = normalized_mutual_info_score(classes.cpu().numpy(), nodes.cpu().numpy(), average_method=average)
     return float(score)
 
@@ -77,7 +77,7 @@ def ari(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
     """
     from sklearn.metrics import adjusted_rand_score
 
-    classes, nodes = _pairs("ari", label, index)
+    classes, nodes = _classes_and_nodes("ari", label, index)
     return float(adjusted_rand_score(classes.cpu().numpy(), nodes.cpu().numpy()))
 
 
@@ -105,26 +105,27 @@ def clustering_accuracy(
     """
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-    classes, clusters = _pairs("clustering_accuracy", label, index)
-    counts = _counts(classes, clusters).cpu().numpy()
-    used, num_classes = counts.shape
-    num_clusters = used if num_clusters is None else check_integer("clustering_accuracy", "num_clusters", num_clusters)
-    if used > num_clusters:
+    classes, clusters = _classes_and_nodes("clustering_accuracy", label, index)
+    counts = _contingency_table(classes, clusters).cpu().numpy()
+    num_used, num_classes = counts.shape
+    num_clusters = (
+        num_used if num_clusters is None else check_integer("clustering_accuracy", "num_clusters", num_clusters)
+    )
+    if num_used > num_clusters:
         raise ValueError(
-            f"clustering_accuracy: index must hold at most num_clusters = {num_clusters} clusters, got {used}"
+            f"clustering_accuracy: index must hold at most num_clusters = {num_clusters} clusters, got {num_used}"
         )
     if num_clusters != num_classes:
         raise ValueError(
             f"clustering_accuracy: clusters must be as many as the {num_classes} classes in label, got {num_clusters}; "
-            "purity and nmi "
-            "compare any numbers of them"
+            "purity and nmi compare any numbers of them"
         )
-    counts = np.concatenate([counts, np.zeros((num_classes - used, num_classes), dtype=counts.dtype)])
-    cluster, matched = linear_sum_assignment(counts, maximize=True)
-    return int(counts[cluster, matched].sum()) / len(classes)
+    counts = np.concatenate([counts, np.zeros((num_classes - num_used, num_classes), dtype=counts.dtype)])
+    cluster, class_of_cluster = linear_sum_assignment(counts, maximize=True)
+    return int(counts[cluster, class_of_cluster].sum()) / len(classes)
 
 
-def _counts(label: Tensor, index: Tensor) -> Tensor:
+def _contingency_table(label: Tensor, index: Tensor) -> Tensor:
     """Contingency table, int64 ``[nodes that occur, classes that occur]``."""
     classes, column = label.unique(return_inverse=True)
     nodes, row = index.unique(return_inverse=True)
@@ -132,16 +133,16 @@ def _counts(label: Tensor, index: Tensor) -> Tensor:
     return cell.bincount(minlength=len(nodes) * len(classes)).view(len(nodes), len(classes))
 
 
-def _pairs(metric: str, label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+def _classes_and_nodes(metric: str, label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
     """Class and node of each sample, int64 ``[N]``."""
-    given = [
+    arguments = [
         values if isinstance(values, Tensor) else as_array(metric, name, values)
         for name, values in (("label", label), ("index", index))
     ]
-    shapes = [list(values.shape) for values in given]
+    shapes = [list(values.shape) for values in arguments]
     if len(shapes[0]) != 1 or shapes[0] != shapes[1] or shapes[0] == [0]:
         raise ValueError(
             f"{metric}: label and index must have the same shape [N] with N of at least 1, got {shapes[0]} and "
             f"{shapes[1]}"
         )
-    return as_label_numbers(metric, "label", given[0]), as_integers(metric, "index", given[1])
+    return as_label_numbers(metric, "label", arguments[0]), as_integers(metric, "index", arguments[1])

@@ -199,11 +199,11 @@ def _tiled_distortion(
         return math.nan
     total = 0.0
     # In the order of their winners, so that a tile has few of them.
-    for some in winner.argsort(stable=True).split(max(1, _TILE_VALUES // grid.num_nodes)):
-        winners, which = winner[some].unique(return_inverse=True)
+    for tile in winner.argsort(stable=True).split(max(1, _TILE_VALUES // grid.num_nodes)):
+        winners, winner_slot = winner[tile].unique(return_inverse=True)
         # The weights h of each winner to all nodes are its indicator, smoothed.
         indicator = x.new_zeros(grid.num_nodes, len(winners))
         indicator[winners, torch.arange(len(winners), device=x.device)] = 1
         weights = neighborhood_sums(indicator, indicator.sum(dim=1), grid, neighborhood, sigma)
-        total += (weights.T[which] * metric.pairwise(x[some], codebook).square()).sum().item()
+        total += (weights.T[winner_slot] * metric.pairwise(x[tile], codebook).square()).sum().item()
     return total

@@ -22,7 +22,7 @@ _TILE_VALUES = 1 << 22
 TransitionRows = Callable[[Tensor], Tensor]
 
 
-def moves_within(
+def share_of_moves_within(
     indices: ArrayLike | Tensor, grid: Grid, distance: float, mask: ArrayLike | Tensor | None = None
 ) -> float:
     """Share of the moves of some series that lead no further than ``distance`` on the grid.
@@ -46,15 +46,15 @@ def moves_within(
             not finite.
 
     Example:
-        >>> moves_within([[0, 0, 1, 5]], Grid(2, 3), 1.0)  # stays, moves to a neighbour, and further
+        >>> share_of_moves_within([[0, 0, 1, 5]], Grid(2, 3), 1.0)  # stays, moves to a neighbour, and further
         0.5
     """
-    distance = check_number("moves_within", "distance", distance)
-    before, after = _steps("moves_within", indices, grid, mask)
-    moved = before != after
-    if not moved.any():
+    distance = check_number("share_of_moves_within", "distance", distance)
+    origin, target = _steps("share_of_moves_within", indices, grid, mask)
+    is_move = origin != target
+    if not is_move.any():
         return math.nan
-    return (grid.distance(before[moved], after[moved]) <= distance + _SLACK).double().mean().item()
+    return (grid.distance(origin[is_move], target[is_move]) <= distance + _SLACK).double().mean().item()
 
 
 def transition_mass_within(
@@ -70,24 +70,24 @@ def transition_mass_within(
 
     n_i is the number of steps of the series that start at node i, those that stay there included, so that this is the
     number of near moves that the chain expects at these steps by the number of all moves that it expects: what
-    :func:`moves_within` counts. With the probabilities counted on the series themselves, both are equal.
+    :func:`share_of_moves_within` counts. With the probabilities counted on the series themselves, both are equal.
 
     Args:
         transitions: P(j | i), the matrix ``[K, K]`` with row = from, an array-like or a tensor on any device; or for
             large maps a function that gives the rows ``[M, K]`` of nodes, int64 ``[M]`` on the device of ``indices``,
             such as :meth:`TransitionModel.rows <somvae_ext.nn.TransitionModel.rows>`: only the nodes that steps start
             at are asked for, some at a time.
-        indices: node of each frame, as for :func:`moves_within`.
-        grid: as for :func:`moves_within`.
-        distance: as for :func:`moves_within`.
-        mask: as for :func:`moves_within`.
+        indices: node of each frame, as for :func:`share_of_moves_within`.
+        grid: as for :func:`share_of_moves_within`.
+        distance: as for :func:`share_of_moves_within`.
+        mask: as for :func:`share_of_moves_within`.
 
     Returns:
         The share, from 0 to 1; NaN where there is no step, and where the chain never leaves the nodes that steps start
         at.
 
     Raises:
-        ValueError: what :func:`moves_within` refuses, or transitions that are not numbers or of another shape.
+        ValueError: what :func:`share_of_moves_within` refuses, or transitions that are not numbers or of another shape.
 
     Example:
         >>> chain = [[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -95,23 +95,23 @@ def transition_mass_within(
         0.6
     """
     distance = check_number("transition_mass_within", "distance", distance)
-    before, _ = _steps("transition_mass_within", indices, grid, mask)
+    origin, _ = _steps("transition_mass_within", indices, grid, mask)
     rows = transitions if callable(transitions) else _rows_of_matrix(transitions, grid.num_nodes)
-    nodes, times = before.unique(return_counts=True)
+    nodes, times = origin.unique(return_counts=True)
     tile = max(1, _TILE_VALUES // grid.num_nodes)
-    near = total = 0.0
-    for some, weights in zip(nodes.split(tile), times.double().split(tile), strict=True):
-        leaving = rows(some).detach().to(some.device)
-        if leaving.shape != (len(some), grid.num_nodes):
+    near_mass = leaving_mass = 0.0
+    for part, weights in zip(nodes.split(tile), times.double().split(tile), strict=True):
+        leaving_rows = rows(part).detach().to(part.device)
+        if leaving_rows.shape != (len(part), grid.num_nodes):
             raise ValueError(
-                f"transition_mass_within: transitions must give rows of shape [M, K] = {[len(some), grid.num_nodes]}, "
-                f"got {list(leaving.shape)}"
+                f"transition_mass_within: transitions must give rows of shape [M, K] = {[len(part), grid.num_nodes]}, "
+                f"got {list(leaving_rows.shape)}"
             )
-        leaving = leaving.scatter(1, some[:, None], 0)
-        total += (weights @ leaving.sum(dim=1, dtype=torch.float64)).item()
-        near += (weights @ _sum_within(leaving, some, grid, distance)).item()
+        leaving_rows = leaving_rows.scatter(1, part[:, None], 0)
+        leaving_mass += (weights @ leaving_rows.sum(dim=1, dtype=torch.float64)).item()
+        near_mass += (weights @ _sum_within(leaving_rows, part, grid, distance)).item()
     # A sum over all nodes and one over the near nodes round differently where these are all.
-    return min(1.0, near / total) if total > 0 else math.nan
+    return min(1.0, near_mass / leaving_mass) if leaving_mass > 0 else math.nan
 
 
 def _sum_within(values: Tensor, nodes: Tensor, grid: Grid, distance: float) -> Tensor:
@@ -143,9 +143,11 @@ def _steps(
     if mask is None:
         as_indices(metric, "indices", nodes, grid.num_nodes)
         return nodes[:, :-1].flatten(), nodes[:, 1:].flatten()
-    real = as_booleans(metric, "mask", mask).to(nodes.device)
-    if real.shape != nodes.shape:
-        raise ValueError(f"{metric}: mask must have the shape of indices, {list(nodes.shape)}, got {list(real.shape)}")
-    as_indices(metric, "indices", nodes[real], grid.num_nodes)
-    steps = real[:, :-1] & real[:, 1:]
-    return nodes[:, :-1][steps], nodes[:, 1:][steps]
+    is_real = as_booleans(metric, "mask", mask).to(nodes.device)
+    if is_real.shape != nodes.shape:
+        raise ValueError(
+            f"{metric}: mask must have the shape of indices, {list(nodes.shape)}, got {list(is_real.shape)}"
+        )
+    as_indices(metric, "indices", nodes[is_real], grid.num_nodes)
+    is_step = is_real[:, :-1] & is_real[:, 1:]
+    return nodes[:, :-1][is_step], nodes[:, 1:][is_step]

@@ -395,7 +395,7 @@ class SOMVAE(FullPrecisionBuffers):
         z = self._encode_in_parts(x, mask)
         if self.config.init == "kmeans":
             tries = _KMEANS_TRIES if self.config.warm_up_epochs > 0 else 1
-            self.quantizer.initialize_kmeans(z, seed=seed, mask=mask, tries=tries)
+            self.quantizer.initialize_kmeans(z, seed=seed, mask=mask, num_tries=tries)
         elif self.config.init == "som":
             self.quantizer.initialize_som(z, mask=mask)
         if self.config.warm_up_epochs > 0:

@@ -26,9 +26,9 @@ class FullPrecisionBuffers(nn.Module):
     """Names of the buffers; a module may lack some of them."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        exact = {name: self._buffers[name] for name in self.full_precision_buffers if name in self._buffers}
+        buffers_before = {name: self._buffers[name] for name in self.full_precision_buffers if name in self._buffers}
         super()._apply(fn, recurse)
-        for name, before in exact.items():
+        for name, before in buffers_before.items():
             after = self._buffers[name]
             if before is not None and after is not None and after.dtype.itemsize < 4:
                 # From the values before the cast, which has rounded them.
@@ -38,6 +38,6 @@ class FullPrecisionBuffers(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         for name in self.full_precision_buffers:
-            loaded = self._buffers.get(name)
-            if loaded is not None and loaded.dtype.itemsize < 4:
-                self._buffers[name] = loaded.float()
+            buffer = self._buffers.get(name)
+            if buffer is not None and buffer.dtype.itemsize < 4:
+                self._buffers[name] = buffer.float()

@@ -29,13 +29,13 @@ def neighbor_margin(z: Tensor, codebook: Tensor, index: Tensor, grid: Grid) -> T
     codes = codebook.detach()
     if grid.num_nodes == 1:
         return (0 * z).sum(dim=1)
-    present = grid.neighbors(z.device)[index] >= 0  # (M, S)
+    is_present = grid.neighbors(z.device)[index] >= 0  # (M, S)
     wide = torch.promote_types(z.dtype, torch.float32)
     rows = z.to(wide)
-    near = (rows[:, None] - ops.som_gather(codes, index, grid)[:, 1:].to(wide)).square().sum(dim=2)
-    second = ops.bmu(z.detach(), codes, k=2).index
+    neighbor_distance = (rows[:, None] - ops.som_gather(codes, index, grid)[:, 1:].to(wide)).square().sum(dim=2)
+    two_best = ops.bmu(z.detach(), codes, k=2).index
     # Of equally near codes the search may give another than w first.
-    other = torch.where(second[:, 0] == index, second[:, 1], second[:, 0])
-    nearest_other = (rows - codes[other].to(wide)).square().sum(dim=1)
-    margin = near.masked_fill(~present, torch.inf).amin(dim=1) - nearest_other
+    second_node = torch.where(two_best[:, 0] == index, two_best[:, 1], two_best[:, 0])
+    second_distance = (rows - codes[second_node].to(wide)).square().sum(dim=1)
+    margin = neighbor_distance.masked_fill(~is_present, torch.inf).amin(dim=1) - second_distance
     return margin.clamp_min(0) / z.shape[1]

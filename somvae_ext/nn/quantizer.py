@@ -104,7 +104,7 @@ class Quantizer(FullPrecisionBuffers):
         """Nearest code of each encoding: int64 ``[...]`` for ``z`` of shape ``[..., D]``, ``[N, *spatial]`` for
         ``[N, D, *spatial]`` with ``channel_first``.
         """
-        z = self._channel_last(z)
+        z = self._move_channels_last(z)
         # Detached: the indices have no gradient, and the distances' would be computed for nothing.
         return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
 
@@ -115,7 +115,7 @@ class Quantizer(FullPrecisionBuffers):
         """
         masked = indices == MASKED
         codes = F.embedding(indices.masked_fill(masked, 0), self.codebook)
-        return self._channels_in_place(torch.where(masked[..., None], 0, codes))
+        return self._restore_channel_axis(torch.where(masked[..., None], 0, codes))
 
     def snapshot(self) -> Tensor:
         """The codebook as it is now, ``[K, D]``, differentiable, for losses of one's own.
@@ -138,7 +138,7 @@ class Quantizer(FullPrecisionBuffers):
         Raises:
             ValueError: shapes that do not fit, or an index out of range.
         """
-        z = self._channel_last(z)
+        z = self._move_channels_last(z)
         if indices.shape != z.shape[:-1]:
             raise ValueError(
                 f"{type(self).__name__}.statistics: indices must have the shape of z without its features, "
@@ -146,11 +146,11 @@ class Quantizer(FullPrecisionBuffers):
             )
         self._check_mask(z, mask)
         rows, index = z.reshape(-1, self.dim), indices.flatten()
-        counted = self._takes_part(rows, mask) & (index != MASKED)
+        is_counted = self._valid_row_mask(rows, mask) & (index != MASKED)
         # In one shape whatever is left out, for compiled graphs: the others are zeros of code 0, taken off its count.
-        rows, index = torch.where(counted[:, None], rows, 0), torch.where(counted, index, 0)
+        rows, index = torch.where(is_counted[:, None], rows, 0), torch.where(is_counted, index, 0)
         sums, counts = ops.segment_sum(rows, index, self.num_codes)
-        counts[0] -= (~counted).sum()
+        counts[0] -= (~is_counted).sum()
         return CodeStatistics(counts, sums)
 
     def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
@@ -202,17 +202,17 @@ class Quantizer(FullPrecisionBuffers):
             )
         rows = self.valid_rows(z, mask)
         if len(rows) == 0:
-            dropped = z.numel() // self.dim
-            among = f" that is finite and not masked among {dropped}" if dropped else ""
-            raise ValueError(f"{name}: z must hold at least one encoding to draw from, got none{among}")
+            num_dropped = z.numel() // self.dim
+            suffix = f" that is finite and not masked among {num_dropped}" if num_dropped else ""
+            raise ValueError(f"{name}: z must hold at least one encoding to draw from, got none{suffix}")
         if len(rows) >= len(unused):
-            drawn = torch.randperm(len(rows), generator=generator)[: len(unused)]
+            row_indices = torch.randperm(len(rows), generator=generator)[: len(unused)]
         else:
-            drawn = torch.randint(len(rows), unused.shape, generator=generator)
-        self.codebook[unused] = rows[drawn.to(rows.device)].to(self.codebook)
+            row_indices = torch.randint(len(rows), unused.shape, generator=generator)
+        self.codebook[unused] = rows[row_indices.to(rows.device)].to(self.codebook)
         return unused
 
-    def _checked_statistics(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    def _check_statistics(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         """The statistics of a batch in the averages' dtype, on their device.
 
         Raises:
@@ -221,18 +221,18 @@ class Quantizer(FullPrecisionBuffers):
         name = f"{type(self).__name__}.update_codebook"
         if self.update != "ema":
             raise ValueError(f"{name}: update must be 'ema', got {self.update!r}")
-        for argument, given, average in (("counts", counts, self.ema_counts), ("sums", sums, self.ema_sums)):
-            if given.shape != average.shape:
-                raise ValueError(f"{name}: {argument} must have shape {list(average.shape)}, got {list(given.shape)}")
+        for argument, value, average in (("counts", counts, self.ema_counts), ("sums", sums, self.ema_sums)):
+            if value.shape != average.shape:
+                raise ValueError(f"{name}: {argument} must have shape {list(average.shape)}, got {list(value.shape)}")
         return counts.to(self.ema_counts), sums.to(self.ema_sums)
 
     def _total_average(self) -> Tensor:
         """Sum of the averaged counts, ``[1, 1]``."""
         # Not torch.sum, whose order, and so its last bit, depends on the number of threads where there are many codes.
-        everything = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
-        return ops.segment_sum(self.ema_counts[:, None], everything, 1).sum
+        zeros = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
+        return ops.segment_sum(self.ema_counts[:, None], zeros, 1).sum
 
-    def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None, tries: int = 1) -> Tensor:
+    def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None, num_tries: int = 1) -> Tensor:
         """K centres ``[K, D]`` of the encodings that are real and finite, in no particular order."""
         rows = self.valid_rows(z, mask)
         if len(rows) < self.num_codes:
@@ -241,7 +241,7 @@ class Quantizer(FullPrecisionBuffers):
                 f"are finite and not masked, got {len(rows)} among {z.numel() // self.dim}"
             )
         rows = rows if rows.dtype == torch.float64 else rows.float()
-        return kmeans_centers(rows, self.num_codes, seed=seed, tries=tries)
+        return kmeans_centers(rows, self.num_codes, seed=seed, num_tries=num_tries)
 
     def valid_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """The encodings that may become codes: real ones whose values are finite in the codebook's dtype, ``[M, D]``.
@@ -253,32 +253,36 @@ class Quantizer(FullPrecisionBuffers):
         Raises:
             ValueError: a shape that does not fit.
         """
-        z = self._channel_last(z)
+        z = self._move_channels_last(z)
         self._check_mask(z, mask)
         rows = z.reshape(-1, self.dim)
-        return rows[self._takes_part(rows, mask)]
+        return rows[self._valid_row_mask(rows, mask)]
 
-    def _takes_part(self, rows: Tensor, mask: Tensor | None) -> Tensor:
+    def _valid_row_mask(self, rows: Tensor, mask: Tensor | None) -> Tensor:
         """Which rows ``[M, D]`` may become codes: real ones that are finite in the codebook's dtype, bool ``[M]``."""
         finite = finite_row_mask(rows.to(self.codebook.dtype))
         return finite if mask is None else finite & mask.flatten()
 
-    def _unmasked(self, z: Tensor, mask: Tensor | None) -> Tensor:
+    def _zero_masked_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """z ``[..., D]`` as rows ``[M, D]``, zeros where masked: a NaN there would pass through 0 * NaN."""
         self._check_mask(z, mask)
         return (z if mask is None else torch.where(mask[..., None], z, 0)).reshape(-1, self.dim)
 
-    def _results(
+    def _shape_results(
         self, z: Tensor, mask: Tensor | None, quantized: Tensor, index: Tensor, *losses: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Results of the rows of z ``[..., D]``, shaped as the caller's; masked encodings get zeros and index -1."""
         shape = z.shape[:-1]
-        quantized, index, shaped = quantized.view(z.shape), index.view(shape), [loss.view(shape) for loss in losses]
+        quantized, index, reshaped_losses = (
+            quantized.view(z.shape),
+            index.view(shape),
+            [loss.view(shape) for loss in losses],
+        )
         if mask is not None:
             quantized = torch.where(mask[..., None], quantized, 0)
             index = torch.where(mask, index, MASKED)
-            shaped = [torch.where(mask, loss, 0) for loss in shaped]
-        return self._channels_in_place(quantized), index, shaped
+            reshaped_losses = [torch.where(mask, loss, 0) for loss in reshaped_losses]
+        return self._restore_channel_axis(quantized), index, reshaped_losses
 
     def _check_mask(self, z: Tensor, mask: Tensor | None) -> None:
         """
@@ -293,7 +297,7 @@ class Quantizer(FullPrecisionBuffers):
                 f"got {mask.dtype}, {list(mask.shape)} and {mask.device}"
             )
 
-    def _channel_last(self, z: Tensor) -> Tensor:
+    def _move_channels_last(self, z: Tensor) -> Tensor:
         """z as ``[..., D]``."""
         axis = 1 if self.channel_first else -1
         if z.dim() < (2 if self.channel_first else 1) or z.shape[axis] != self.dim:
@@ -303,6 +307,6 @@ class Quantizer(FullPrecisionBuffers):
             )
         return z.movedim(1, -1) if self.channel_first else z
 
-    def _channels_in_place(self, z: Tensor) -> Tensor:
+    def _restore_channel_axis(self, z: Tensor) -> Tensor:
         """z of shape ``[..., D]`` as the caller has it."""
         return z.movedim(-1, 1) if self.channel_first else z

@@ -56,8 +56,8 @@ def sharpened_assignment(log_s: Tensor, frequencies: Tensor) -> Tensor:
     Returns:
         ``[M, K]``, constants to the gradient.
     """
-    scaled = 2 * log_s.detach() - frequencies.to(log_s).clamp_min(_LEAST_SHARE).log()
-    return scaled.softmax(dim=1)
+    logits = 2 * log_s.detach() - frequencies.to(log_s).clamp_min(_LEAST_SHARE).log()
+    return logits.softmax(dim=1)
 
 
 def hardening_loss(log_s: Tensor, targets: Tensor) -> Tensor:
@@ -77,10 +77,10 @@ def soft_som_loss(log_s: Tensor, grid: Grid) -> Tensor:
         grid: of the K nodes.
     """
     neighbors = grid.neighbors(log_s.device)  # (K, S)
-    absent = neighbors < 0
+    is_absent = neighbors < 0
     weights = log_s.detach().exp()
     loss = torch.zeros_like(log_s[:, 0])
     for slot in range(neighbors.shape[1]):  # one at a time, so that nothing of M x K x S is held
-        near = log_s.index_select(1, neighbors[:, slot].clamp_min(0))
-        loss = loss - (weights * near.masked_fill(absent[:, slot], 0)).sum(dim=1)
+        neighbor_log_s = log_s.index_select(1, neighbors[:, slot].clamp_min(0))
+        loss = loss - (weights * neighbor_log_s.masked_fill(is_absent[:, slot], 0)).sum(dim=1)
     return loss

@@ -169,7 +169,7 @@ class SOMQuantizer(Quantizer):
         sigma_final: float | None = None,
         sigma_steps: int | None = None,
     ) -> None:
-        averages_options = {
+        ema_options = {
             "decay": decay,
             "sigma_initial": sigma_initial,
             "sigma_final": sigma_final,
@@ -189,7 +189,7 @@ class SOMQuantizer(Quantizer):
         if update == "ema" and neighbors_only:
             raise ValueError("SOMQuantizer: update must be 'gradient' for neighbors_only to mean anything, got True")
         if update == "gradient":
-            for name, value in averages_options.items():
+            for name, value in ema_options.items():
                 if value is not None:
                     raise ValueError(f"SOMQuantizer: update must be 'ema' for {name} to mean anything, got {value!r}")
         self.grid = grid
@@ -236,8 +236,8 @@ class SOMQuantizer(Quantizer):
     @property
     def is_narrowing(self) -> bool:
         """Whether sigma is still above ``sigma_final``. On CUDA this waits for the device."""
-        narrows = self.update == "ema" and self.sigma_initial > self.sigma_final
-        return narrows and int(self.num_updates) < self.sigma_steps
+        can_narrow = self.update == "ema" and self.sigma_initial > self.sigma_final
+        return can_narrow and int(self.num_updates) < self.sigma_steps
 
     def reset_parameters(self) -> None:
         """Draws a new codebook, and starts averages and narrowing anew."""
@@ -259,13 +259,15 @@ class SOMQuantizer(Quantizer):
             ValueError: a size is not D where it must be, dtype or device differ from the codebook's, or a mask that
                 does not fit.
         """
-        z = self._channel_last(z)
-        rows = self._unmasked(z, mask)
-        quantized, index, *losses = self._on_averages(rows) if self.update == "ema" else self._on_parameters(rows)
-        quantized, indices, losses = self._results(z, mask, quantized, index, *losses)
+        z = self._move_channels_last(z)
+        rows = self._zero_masked_rows(z, mask)
+        quantized, index, *losses = (
+            self._quantize_by_averages(rows) if self.update == "ema" else self._quantize_by_gradient(rows)
+        )
+        quantized, indices, losses = self._shape_results(z, mask, quantized, index, *losses)
         return QuantizerOutput(quantized, indices, QuantizerLosses(*losses))
 
-    def _on_parameters(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _quantize_by_gradient(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``."""
         codebook = self.snapshot()
         head = ops.som_head(rows, codebook, self.grid, border=self.border, straight_through=self.straight_through)
@@ -274,23 +276,23 @@ class SOMQuantizer(Quantizer):
             slots = self.grid.degree(rows.device)[head.index]
         som = head.som
         if self.neighbors_only:
-            of_winner = (rows.detach() - F.embedding(head.index, codebook)).to(som.dtype)
-            som = som - of_winner.square().sum(dim=1)
+            winner_loss = (rows.detach() - F.embedding(head.index, codebook)).to(som.dtype)
+            som = som - winner_loss.square().sum(dim=1)
             slots = torch.as_tensor(slots).clamp_min(1)  # a map of one node has no neighbours
         else:
             slots = slots + 1
         return head.quantized, head.index, head.commitment / self.dim, som / (self.dim * slots)
 
-    def _on_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _quantize_by_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The same of a map that follows moving averages."""
         index = ops.bmu(rows.detach(), self.codebook).index
         # The gathered codes are copies, so that the codebook may move before the backward pass. A compiled graph may
         # gather once more in the backward pass, unless it gathers from a snapshot.
         codebook = self.snapshot() if torch.compiler.is_compiling() else self.codebook
         codes = F.embedding(index, codebook)
-        near = F.embedding(index, self._local_means())
+        local_means = F.embedding(index, self._local_means())
         wide = torch.promote_types(rows.dtype, torch.float32)
-        commitment, som = ((rows.to(wide) - target.to(wide)).square().sum(dim=1) for target in (codes, near))
+        commitment, som = ((rows.to(wide) - target.to(wide)).square().sum(dim=1) for target in (codes, local_means))
         if self.straight_through:
             # The difference is zero, so that the value is the code, bit by bit, as it would not be in z + (code - z).
             codes = codes + (rows - rows.detach())
@@ -307,7 +309,7 @@ class SOMQuantizer(Quantizer):
         Raises:
             ValueError: statistics of another shape, or a codebook that learns by its gradient.
         """
-        counts, sums = self._checked_statistics(counts, sums)
+        counts, sums = self._check_statistics(counts, sums)
         averages = self.ema_counts, self.ema_sums
         ops.som_ema_update(
             self.codebook, *averages, counts, sums, self._weights(), decay=self.decay, least_share=_LEAST_SHARE
@@ -315,7 +317,7 @@ class SOMQuantizer(Quantizer):
         self.num_updates += 1
 
     @torch.no_grad()
-    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None, tries: int = 1) -> None:
+    def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None, num_tries: int = 1) -> None:
         """Sets the codebook to k-means centres of encodings, laid out on the map.
 
         See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.arrange_on_grid`. With ``update="ema"``
@@ -326,13 +328,13 @@ class SOMQuantizer(Quantizer):
             z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
             seed: of the k-means++ seeding.
             mask: as in :meth:`forward`.
-            tries: how many times k-means starts; the best is taken.
+            num_tries: how many times k-means starts; the best is taken.
 
         Raises:
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
             ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
         """
-        self._start_from(arrange_on_grid(self._kmeans_centers(z, seed, mask, tries), self.grid))
+        self._set_codebook(arrange_on_grid(self._kmeans_centers(z, seed, mask, num_tries), self.grid))
 
     @torch.no_grad()
     def initialize_som(self, z: Tensor, *, mask: Tensor | None = None) -> None:
@@ -354,7 +356,7 @@ class SOMQuantizer(Quantizer):
                 "SOMQuantizer.initialize_som: z must hold at least one encoding that is finite and not masked, got "
                 f"none among {z.numel() // self.dim}"
             )
-        self._start_from(som_codes(rows if rows.dtype == torch.float64 else rows.float(), self.grid))
+        self._set_codebook(som_codes(rows if rows.dtype == torch.float64 else rows.float(), self.grid))
 
     @torch.no_grad()
     def revive(
@@ -398,8 +400,8 @@ class SOMQuantizer(Quantizer):
             ValueError: anything else.
         """
         order = order.to(self.codebook.device)
-        everything = torch.arange(self.num_codes, device=order.device)
-        if order.dtype != torch.int64 or order.shape != everything.shape or not order.sort().values.equal(everything):
+        identity = torch.arange(self.num_codes, device=order.device)
+        if order.dtype != torch.int64 or order.shape != identity.shape or not order.sort().values.equal(identity):
             raise ValueError(
                 f"SOMQuantizer.relabel: order must be an int64 permutation of the {self.num_codes} nodes, got "
                 f"{order.dtype} of {list(order.shape)}"
@@ -419,8 +421,8 @@ class SOMQuantizer(Quantizer):
 
     def _sigma(self) -> Tensor:
         """Width of the neighbourhood, float64, without waiting for the device; exactly ``sigma_final`` at the end."""
-        left = (1 - self.num_updates.double() / self.sigma_steps).clamp(min=0)
-        return self.sigma_final * (self.sigma_initial / self.sigma_final) ** left
+        remaining_share = (1 - self.num_updates.double() / self.sigma_steps).clamp(min=0)
+        return self.sigma_final * (self.sigma_initial / self.sigma_final) ** remaining_share
 
     def _weights(self) -> ops.AxisWeights:
         weights = axis_weights(
@@ -437,7 +439,7 @@ class SOMQuantizer(Quantizer):
     def _ones(self) -> Tensor:
         return torch.ones_like(self.ema_counts)
 
-    def _start_from(self, codes: Tensor) -> None:
+    def _set_codebook(self, codes: Tensor) -> None:
         self.codebook.copy_(codes)
         if self.update == "ema":
             self._restart_averages()

@@ -15,8 +15,9 @@ from somvae_ext.nn.transition_table import make_table
 
 Kind = Literal["dense", "local"]
 
-# Probability of a restart where a chain has steps of probability zero, see TransitionModel.stationary. Far below any
-# probability that float64 counts give, far above the smallest normal number, so that its products do not underflow.
+# Probability of a restart where a chain has steps of probability zero, see TransitionModel.stationary_distribution.
+# Far below any probability that float64 counts give, far above the smallest normal number, so that its products do not
+# underflow.
 _RESTART = 1e-280
 
 
@@ -205,7 +206,7 @@ class TransitionModel(nn.Module):
         return self.rows(torch.arange(self.num_nodes, device=self.logits.device))
 
     @torch.no_grad()
-    def stationary(self) -> Tensor:
+    def stationary_distribution(self) -> Tensor:
         """Share of time that the chain spends in each node in the long run: p with p P = p.
 
         There is one such p where every node can be reached from every other, as with any finite logits (short of
@@ -239,12 +240,12 @@ class TransitionModel(nn.Module):
         return (share / share.sum()).to(self._dtype)
 
     @torch.no_grad()
-    def sample(self, start: Tensor | int, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample_paths(self, start: Tensor | int, num_steps: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draws paths through the map. A step holds the rows of the paths' nodes, ``[..., K]``.
 
         Args:
             start: first node of each path, int64 ``[...]``, or one number.
-            steps: how many steps to take, at least 0.
+            num_steps: how many steps to take, at least 0.
             generator: what to draw from, on the CPU wherever the model is, so that paths do not depend on the device;
                 torch's global one by default.
 
@@ -257,11 +258,11 @@ class TransitionModel(nn.Module):
         device = self.logits.device
         node = torch.as_tensor(start, device=device)
         self._check_nodes("sample", "start", node)
-        if steps < 0:
-            raise ValueError(f"TransitionModel.sample: steps must be at least 0, got {steps}")
-        draws = torch.rand((*node.shape, steps), dtype=torch.float64, generator=generator).to(device)
+        if num_steps < 0:
+            raise ValueError(f"TransitionModel.sample_paths: num_steps must be at least 0, got {num_steps}")
+        draws = torch.rand((*node.shape, num_steps), dtype=torch.float64, generator=generator).to(device)
         path = [node]
-        for t in range(steps):
+        for t in range(num_steps):
             row = self._rows(path[-1], torch.float64).cumsum(dim=-1)
             # The first node whose cumulative probability exceeds the draw: never one of probability zero. The last sum
             # is one but for rounding, so the draw is scaled to it.

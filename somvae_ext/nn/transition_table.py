@@ -99,15 +99,15 @@ class LocalTable:
         return self.grid.num_nodes
 
     @functools.cached_property
-    def _outside(self) -> Tensor:
+    def _num_outside(self) -> Tensor:
         """How many nodes are outside of each node's window, int64 ``[K]``."""
         chunks = torch.arange(self.num_nodes, device="cpu").split(_CHUNK)
-        near = torch.cat([(self.grid.window_nodes(self.radius, nodes) >= 0).sum(dim=1) for nodes in chunks])
-        return self.num_nodes - near
+        num_near = torch.cat([(self.grid.window_nodes(self.radius, nodes) >= 0).sum(dim=1) for nodes in chunks])
+        return self.num_nodes - num_near
 
     def uniform(self) -> Tensor:
         logits = torch.zeros(self.num_nodes, len(self.grid.window(self.radius).mirror) + 1)
-        logits[:, -1] = self._outside.clamp_min(1).log()
+        logits[:, -1] = self._num_outside.clamp_min(1).log()
         return logits
 
     def losses(
@@ -118,8 +118,8 @@ class LocalTable:
         )
 
     def log_prob(self, logits: Tensor, prev: Tensor, cur: Tensor, sparse_grad: bool) -> Tensor:
-        nowhere = logits.new_empty(len(prev), 0), logits.new_empty(self.num_nodes, 0)  # no features, no distances
-        return self.losses(logits, prev, cur, *nowhere, sparse_grad).log_prob
+        no_features = logits.new_empty(len(prev), 0), logits.new_empty(self.num_nodes, 0)  # no features, no distances
+        return self.losses(logits, prev, cur, *no_features, sparse_grad).log_prob
 
     def expected_distance(self, logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool) -> Tensor:
         # The log-probability of staying costs a lookup; its gradient is zero.
@@ -129,7 +129,7 @@ class LocalTable:
         return local_probabilities(logits, nodes, self.grid, self.radius)
 
     def logits_from_counts(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
-        size, outside = self.num_nodes, self._outside.to(prev.device)
+        size, outside = self.num_nodes, self._num_outside.to(prev.device)
         step, times = torch.unique(prev * size + cur, return_counts=True)
         prev, cur = step // size, step % size
         slots = len(self.grid.window(self.radius).mirror)
@@ -137,17 +137,17 @@ class LocalTable:
         place = prev * (slots + 1) + torch.cat([self._slot(*steps) for steps in chunks])
         counts = torch.bincount(place, times.double(), minlength=size * (slots + 1)).view(size, slots + 1)
         total = counts.sum(dim=1) + size * pseudocount
-        more = torch.full_like(total, pseudocount).masked_fill(total == 0, 1.0)
-        counts[:, :-1] += more[:, None]
-        counts[:, -1] += more * outside
+        added_count = torch.full_like(total, pseudocount).masked_fill(total == 0, 1.0)
+        counts[:, :-1] += added_count[:, None]
+        counts[:, -1] += added_count * outside
         logits = (counts / torch.where(total > 0, total, size)[:, None]).log()
         logits[outside == 0, -1] = 0  # takes no part
         return logits
 
     def _slot(self, prev: Tensor, cur: Tensor) -> Tensor:
         """The slot of ``cur`` in the window of ``prev``, that of the remainder if it is outside."""
-        found = self.grid.window_nodes(self.radius, prev) == cur[:, None]
-        return torch.where(found.any(dim=1), found.int().argmax(dim=1), found.shape[1])
+        is_cur = self.grid.window_nodes(self.radius, prev) == cur[:, None]
+        return torch.where(is_cur.any(dim=1), is_cur.int().argmax(dim=1), is_cur.shape[1])
 
 
 def make_table(nodes: int | Grid, kind: str, radius: int | None) -> TransitionTable:

@@ -126,8 +126,8 @@ class VectorQuantizer(Quantizer):
             ValueError: a size is not D where it must be, dtype or device differ from the codebook's, or a mask that
                 does not fit.
         """
-        z = self._channel_last(z)
-        rows = self._unmasked(z, mask)
+        z = self._move_channels_last(z)
+        rows = self._zero_masked_rows(z, mask)
         codebook = self.snapshot()
         distance, index = ops.bmu(rows, codebook.detach())
         codes = F.embedding(index, codebook)
@@ -136,7 +136,7 @@ class VectorQuantizer(Quantizer):
             codebook_loss = (rows.detach().to(distance.dtype) - codes.to(distance.dtype)).square().sum(dim=1)
         # The difference is zero, so that the value is the code, bit by bit, as it would not be in z + (code - z).
         quantized = codes.detach() + (rows - rows.detach())
-        quantized, indices, losses = self._results(
+        quantized, indices, losses = self._shape_results(
             z, mask, quantized, index, distance / self.dim, codebook_loss / self.dim
         )
         return VectorQuantizerOutput(quantized, indices, VectorQuantizerLosses(*losses))
@@ -152,15 +152,15 @@ class VectorQuantizer(Quantizer):
         Raises:
             ValueError: statistics of another shape, or a codebook that learns by its gradient.
         """
-        counts, sums = self._checked_statistics(counts, sums)
+        counts, sums = self._check_statistics(counts, sums)
         # An average never gets rid of a NaN.
-        finite = finite_row_mask(sums) & counts.isfinite()
-        self.ema_counts.lerp_(torch.where(finite, counts, 0), 1 - self.decay)
-        self.ema_sums.lerp_(torch.where(finite[:, None], sums, 0), 1 - self.decay)
+        is_finite = finite_row_mask(sums) & counts.isfinite()
+        self.ema_counts.lerp_(torch.where(is_finite, counts, 0), 1 - self.decay)
+        self.ema_sums.lerp_(torch.where(is_finite[:, None], sums, 0), 1 - self.decay)
         total = self._total_average()
-        smoothed = (self.ema_counts[:, None] + self.epsilon) / (total + self.num_codes * self.epsilon) * total
+        smooth_counts = (self.ema_counts[:, None] + self.epsilon) / (total + self.num_codes * self.epsilon) * total
         # Zero where no code has won anything, as with decay 0 after an empty batch: the codes stay.
-        self.codebook.copy_(torch.where(smoothed > 0, self.ema_sums / smoothed, self.codebook))
+        self.codebook.copy_(torch.where(smooth_counts > 0, self.ema_sums / smooth_counts, self.codebook))
 
     @torch.no_grad()
     def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None) -> None:

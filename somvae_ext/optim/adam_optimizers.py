@@ -29,8 +29,8 @@ def build_adam_optimizers(groups: Iterable[dict[str, Any]]) -> list[torch.optim.
     dense: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for group in groups:
-        chosen = rows if group.get("rows", False) else dense
-        chosen.append({name: value for name, value in group.items() if name != "rows"})
+        target = rows if group.get("rows", False) else dense
+        target.append({name: value for name, value in group.items() if name != "rows"})
     optimizers: list[torch.optim.Optimizer] = []
     if dense:
         # One pass over parameter, gradient and moments; by default torch makes a dozen, which on the CPU take a third

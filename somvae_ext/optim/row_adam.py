@@ -77,7 +77,7 @@ class RowAdam(torch.optim.Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            _check(group)
+            _check_group(group)
         except ValueError:
             self.param_groups.pop()
             raise
@@ -109,9 +109,9 @@ class RowAdam(torch.optim.Optimizer):
                 if not state:
                     state["step"] = torch.zeros((), dtype=torch.int64, device=param.device)
                     for name in _MOMENTS:
-                        state[name] = _zeros(param)
+                        state[name] = _zero_moment(param)
                 state["step"] += 1
-                _update(param, state, _rate(group["lr"], param), beta1, beta2, group["eps"])
+                _update_rows(param, state, _learning_rate(group["lr"], param), beta1, beta2, group["eps"])
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ def adam_rows_reference(
     param[touched] = (param[touched].to(mean.dtype) - change).to(param.dtype)
 
 
-def _update(
+def _update_rows(
     param: Tensor, state: dict[str, Tensor], lr: float | Tensor, beta1: float, beta2: float, eps: float
 ) -> None:
     grad = cast(Tensor, param.grad)
@@ -168,12 +168,12 @@ def _update(
         adam_rows_reference(param, mean, square, step, grad, lr, beta1, beta2, eps)
 
 
-def _rate(lr: float | Tensor, param: Tensor) -> float | Tensor:
+def _learning_rate(lr: float | Tensor, param: Tensor) -> float | Tensor:
     """The rate as the update takes it: a number, or a tensor beside the parameter."""
     return float(lr) if isinstance(lr, Tensor) and lr.device != param.device else lr
 
 
-def _zeros(param: Tensor) -> Tensor:
+def _zero_moment(param: Tensor) -> Tensor:
     """A moment to start from."""
     dtype = _moment_dtype(param)
     if not param.is_cpu or param.numel() == 0 or not hasattr(mmap, "MAP_ANONYMOUS"):
@@ -190,7 +190,7 @@ def _moment_dtype(param: Tensor) -> torch.dtype:
     return torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
 
 
-def _check(group: dict[str, Any]) -> None:
+def _check_group(group: dict[str, Any]) -> None:
     lr, betas, eps = group["lr"], group["betas"], group["eps"]
     if isinstance(lr, Tensor):
         if lr.dim() != 0 or not lr.is_floating_point():

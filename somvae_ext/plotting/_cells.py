@@ -87,30 +87,32 @@ def draw_values(
     ax: Axes, cells: Array, values: Array, *, cmap: str, vmin: float | None = None, vmax: float | None = None
 ) -> PolyCollection:
     """Cells coloured by their values; those of NaN stay empty."""
-    drawn = _add(ax, cells, array=np.ma.masked_invalid(values), cmap=cmap, edgecolors="face", linewidths=_SEAM)
-    drawn.set_clim(vmin, vmax)
+    collection = _add_collection(
+        ax, cells, array=np.ma.masked_invalid(values), cmap=cmap, edgecolors="face", linewidths=_SEAM
+    )
+    collection.set_clim(vmin, vmax)
     draw_outlines(ax, cells[np.isnan(values)])
-    return drawn
+    return collection
 
 
 def draw_colors(ax: Axes, cells: Array, colors: Array) -> PolyCollection:
     """Cells of these colours, RGBA ``[n, 4]``; those of opacity 0 stay empty."""
-    drawn = _add(ax, cells, facecolors=colors, edgecolors="face", linewidths=_SEAM)
+    collection = _add_collection(ax, cells, facecolors=colors, edgecolors="face", linewidths=_SEAM)
     draw_outlines(ax, cells[colors[:, 3] == 0])
-    return drawn
+    return collection
 
 
 def draw_outlines(ax: Axes, cells: Array, color: str = "0.8", width: float = _OUTLINE) -> None:
     """Cells with nothing in them."""
     if len(cells):
-        _add(ax, cells, facecolors="none", edgecolors=color, linewidths=width)
+        _add_collection(ax, cells, facecolors="none", edgecolors=color, linewidths=width)
 
 
-def _add(ax: Axes, cells: Array, **style: Any) -> PolyCollection:
+def _add_collection(ax: Axes, cells: Array, **style: Any) -> PolyCollection:
     # One collection, not an artist for each cell: maps of 128 x 128 are drawn in a fraction of a second.
-    drawn = PolyCollection(cast("Sequence[Any]", cells), **style)
-    ax.add_collection(drawn, autolim=False)
-    return drawn
+    collection = PolyCollection(cast("Sequence[Any]", cells), **style)
+    ax.add_collection(collection, autolim=False)
+    return collection
 
 
 def draw_borders(ax: Axes, sides: Array) -> None:
@@ -142,9 +144,9 @@ def points_per_unit(ax: Axes) -> float:
     return pixels * 72 / ax.figure.dpi
 
 
-def add_colorbar(ax: Axes, drawn: PolyCollection, label: str | None = None, *, whole: bool = False) -> None:
-    """A colour bar as long as the sheet: beside it, or below where the sheet is wide. ``whole``: no fractions."""
-    width, height = _span(ax)
+def add_colorbar(ax: Axes, mappable: PolyCollection, label: str | None = None, *, integer_ticks: bool = False) -> None:
+    """Adds a colour bar as long as the sheet, beside it or, where the sheet is wide, below."""
+    width, height = _axes_extent(ax)
     thickness, gap = 0.035 * max(width, height), 0.03 * max(width, height)
     wide = is_wide(width, height)
     if wide:
@@ -152,10 +154,10 @@ def add_colorbar(ax: Axes, drawn: PolyCollection, label: str | None = None, *, w
     else:
         bounds = 1 + gap / width, 0.0, thickness / width, 1.0
     bar = ax.figure.colorbar(
-        drawn,
+        mappable,
         cax=ax.inset_axes(bounds),
         orientation="horizontal" if wide else "vertical",
-        ticks=MaxNLocator(nbins=5, integer=whole),
+        ticks=MaxNLocator(nbins=5, integer=integer_ticks),
     )
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize="small")
@@ -167,7 +169,7 @@ def add_legend(ax: Axes, names: Sequence[str], colors: Array, title: str | None 
     """Names and their colours, beside the sheet, or below where it is wide."""
     handles = [Patch(color=tuple(color), label=name) for name, color in zip(names, colors, strict=True)]
     style: dict[str, Any] = {"handles": handles, "title": title, "frameon": False, "fontsize": "small"}
-    width, height = _span(ax)
+    width, height = _axes_extent(ax)
     if is_wide(width, height):
         across = int(ax.figure.bbox.width / ax.figure.dpi / (0.5 + 0.08 * max(map(len, names))))  # inches each
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(max(across, 1), len(names)), **style)
@@ -175,7 +177,7 @@ def add_legend(ax: Axes, names: Sequence[str], colors: Array, title: str | None 
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=math.ceil(len(names) / _LEGEND_ROWS), **style)
 
 
-def _span(ax: Axes) -> tuple[float, float]:
+def _axes_extent(ax: Axes) -> tuple[float, float]:
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     return abs(right - left), abs(top - bottom)
 

@@ -32,9 +32,9 @@ def as_images(plot: str, name: str, images: ArrayLike | Tensor, *leading: str) -
     dims = len(leading)
     pictures = array[(..., None, slice(None), slice(None))] if array.ndim == dims + 2 else array
     if pictures.ndim != dims + 3 or pictures.shape[dims] not in (1, 3) or pictures.size == 0:
-        before = ", ".join(leading)
+        prefix = ", ".join(leading)
         raise ValueError(
-            f"{plot}: {name} must have shape [{before}, H, W], [{before}, 1, H, W] or [{before}, 3, H, W] with at "
+            f"{plot}: {name} must have shape [{prefix}, H, W], [{prefix}, 1, H, W] or [{prefix}, 3, H, W] with at "
             f"least one image, got {list(array.shape)}"
         )
     pictures = pictures.astype(np.float32) if pictures.dtype != np.float64 else pictures
@@ -82,12 +82,12 @@ def draw_sheet(
     left = column * (width + narrow)
     if group is not None:
         left += column // group * (wide - narrow)
-    drawn = mosaic(images, top, left)
-    tall, across = drawn.shape[:2]
-    side = min(_INCHES_PER_IMAGE / max(height, width), _LARGEST_SIDE / max(tall, across))
+    image = mosaic(images, top, left)
+    height_px, width_px = image.shape[:2]
+    side = min(_INCHES_PER_IMAGE / max(height, width), _LARGEST_SIDE / max(height_px, width_px))
     room = _ROOM_FOR_LABELS * (row_labels is not None), _ROOM_FOR_LABELS * (column_labels is not None)
-    ax = axes_or_new(ax, (across * side + room[0] + 0.1, tall * side + room[1] + 0.1))
-    ax.imshow(drawn, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, across, tall, 0))
+    ax = axes_or_new(ax, (width_px * side + room[0] + 0.1, height_px * side + room[1] + 0.1))
+    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width_px, height_px, 0))
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0, labelsize="small", top=False, labeltop=True, labelbottom=False)
     for spine in ax.spines.values():

@@ -60,11 +60,13 @@ def plot_component_planes(
             f"plot_component_planes: names must hold a name for each of the codebook's {codes.shape[1]} features, got "
             f"{len(names)}"
         )
-    shown = range(len(names)) if features is None else [_number(feature, names) for feature in features]
-    if not 1 <= len(shown) <= _MOST_PANELS:
+    feature_indices = (
+        range(len(names)) if features is None else [_feature_index(feature, names) for feature in features]
+    )
+    if not 1 <= len(feature_indices) <= _MOST_PANELS:
         raise ValueError(
             f"plot_component_planes: features must name 1 to {_MOST_PANELS} of the {len(names)} features, got "
-            f"{len(shown)}"
+            f"{len(feature_indices)}"
         )
     cells = cell_polygons(cell_centers(grid), grid.topology)
     width, height = np.ptp(cells, axis=(0, 1))
@@ -72,26 +74,26 @@ def plot_component_planes(
     panel = np.array([width, height]) * _PANEL * (2 if wide else 1) / max(width, height)
     panel = np.maximum(panel + (_ROOM_BELOW if wide else _ROOM_BESIDE), _SMALLEST_PANEL)
     # In so many columns that the page is wider than high.
-    cols = min(max(round(math.sqrt(len(shown) * 2 * panel[1] / panel[0])), 1), len(shown))
-    rows = math.ceil(len(shown) / cols)
+    cols = min(max(round(math.sqrt(len(feature_indices) * 2 * panel[1] / panel[0])), 1), len(feature_indices))
+    rows = math.ceil(len(feature_indices) / cols)
     page = panel * (cols, rows)
     figure = Figure(figsize=tuple(page * min(1.0, _LARGEST_PAGE / max(page))), layout="constrained")
     axes = figure.subplots(rows, cols, squeeze=False).ravel()
-    for ax, feature in zip(axes, shown, strict=False):
+    for ax, feature in zip(axes, feature_indices, strict=False):
         sheet_axes(ax, cells)
         add_colorbar(ax, draw_values(ax, cells, codes[:, feature], cmap="viridis"))
         ax.set_title(textwrap.fill(names[feature], _LETTERS_PER_LINE), fontsize="small")
-    for ax in axes[len(shown) :]:
+    for ax in axes[len(feature_indices) :]:
         ax.remove()
-    return axes[: len(shown)]
+    return axes[: len(feature_indices)]
 
 
-def _number(feature: Any, names: Sequence[str]) -> int:
+def _feature_index(feature: Any, names: Sequence[str]) -> int:
     if isinstance(feature, str):
         if feature in names:
             return names.index(feature)
-        near = difflib.get_close_matches(feature, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        close_matches = difflib.get_close_matches(feature, names, n=1)
+        hint = f"; did you mean {close_matches[0]!r}?" if close_matches else ""
         raise ValueError(f"plot_component_planes: features must be among the names, got {feature!r}{hint}")
     if isinstance(feature, bool) or not hasattr(feature, "__index__") or not 0 <= feature < len(names):
         raise ValueError(

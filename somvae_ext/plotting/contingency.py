@@ -67,13 +67,13 @@ def plot_contingency(
     rows = as_indices("plot_contingency", "index", clusters, num_clusters).numpy()
     if names is None:
         classes, columns = np.unique(as_labels("plot_contingency", "label", labels), return_inverse=True)
-        named = [str(name) for name in classes.tolist()]
+        class_names = [str(name) for name in classes.tolist()]
     else:
-        named = [str(name) for name in names]
-        columns = as_indices("plot_contingency", "label", labels, len(named)).numpy()
-    counts = np.zeros((num_clusters, len(named)), np.int64)
+        class_names = [str(name) for name in names]
+        columns = as_indices("plot_contingency", "label", labels, len(class_names)).numpy()
+    counts = np.zeros((num_clusters, len(class_names)), np.int64)
     np.add.at(counts, (rows, columns), 1)
-    return _draw(counts, named, ax)
+    return _draw(counts, class_names, ax)
 
 
 def _draw(counts: np.ndarray, names: Sequence[str], ax: Axes | None) -> Axes:
@@ -82,13 +82,13 @@ def _draw(counts: np.ndarray, names: Sequence[str], ax: Axes | None) -> Axes:
     ax = axes_or_new(ax, (max(columns * wide, 1.0) + _ROOM[0], max(rows * high, 1.5) + _ROOM[1]))
     totals = counts.sum(axis=1)
     share = counts / np.maximum(totals, 1)[:, None]
-    drawn = ax.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     row, column = counts.nonzero()
     write_in_cells(
         ax,
         np.stack([column, row], axis=1),
         [str(count) for count in counts[row, column].tolist()],
-        drawn.to_rgba(share[row, column]),
+        image.to_rgba(share[row, column]),
     )
     if high >= _LOWEST_NAME:
         ax.set_yticks(
@@ -103,6 +103,6 @@ def _draw(counts: np.ndarray, names: Sequence[str], ax: Axes | None) -> Axes:
     ax.set_xlabel("class")
     ax.set_ylabel("cluster")
     ax.figure.colorbar(
-        drawn, ax=ax, label="share of the cluster", aspect=30, shrink=min(1.0, _LONGEST_BAR / (rows * high))
+        image, ax=ax, label="share of the cluster", aspect=30, shrink=min(1.0, _LONGEST_BAR / (rows * high))
     )
     return ax

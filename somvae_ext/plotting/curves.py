@@ -57,7 +57,7 @@ def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Ax
     Raises:
         ValueError: no records.
     """
-    ax = _prepared("plot_losses", history, ax)
+    ax = _prepare_axes("plot_losses", history, ax)
     epochs = [record["epoch"] for record in history]
     has_validation = "validation" in history[0]
     for term in history[0]["train"]:
@@ -90,22 +90,22 @@ def plot_iterations(records: Sequence[dict[str, Any]], ax: Axes | None = None) -
         ValueError: no records, or one without losses, or whose terms are not those of the first or differ in their
             numbers of steps.
     """
-    epochs, losses = _iterations(records)
+    epochs, losses = _step_losses(records)
     ax = axes_or_new(ax, _SIZE)
     width = math.ceil(len(epochs) / _MOST_POINTS)
     starts = np.arange(0, len(epochs), width)
     steps = np.diff(starts, append=len(epochs))
-    at = np.add.reduceat(epochs, starts) / steps
-    drawn = []
+    x = np.add.reduceat(epochs, starts) / steps
+    drawn_losses = []
     for term, values in losses.items():
         if not values.any():
             continue
-        (line,) = ax.plot(at, np.add.reduceat(values, starts) / steps, label=term, linewidth=1)
+        (line,) = ax.plot(x, np.add.reduceat(values, starts) / steps, label=term, linewidth=1)
         if width > 1:
-            least, greatest = (extreme.reduceat(values, starts) for extreme in (np.minimum, np.maximum))
-            ax.fill_between(at, least, greatest, color=line.get_color(), alpha=0.25, linewidth=0)
-        drawn.append(values)
-    _scale_losses(ax, np.concatenate(drawn) if drawn else np.ones(1))
+            lowest, highest = (extreme.reduceat(values, starts) for extreme in (np.minimum, np.maximum))
+            ax.fill_between(x, lowest, highest, color=line.get_color(), alpha=0.25, linewidth=0)
+        drawn_losses.append(values)
+    _scale_losses(ax, np.concatenate(drawn_losses) if drawn_losses else np.ones(1))
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss of a step" if width == 1 else f"loss (means and range of {width} steps)")
     ax.set_xlim(records[0]["epoch"] - 1, records[-1]["epoch"])
@@ -129,12 +129,12 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
     Raises:
         ValueError: no records, or none with anything to draw.
     """
-    ax = _prepared("plot_quality", history, ax)
+    ax = _prepare_axes("plot_quality", history, ax)
     epochs = [record["epoch"] for record in history]
-    where = _data(history) + " "
+    prefix = _data_name(history) + " "
     colors: dict[str, Any] = {}
-    for name in sorted(_measured(history) - _ORDER.keys(), key=_place):
-        values = _values(history, name)
+    for name in sorted(_metric_names(history) - _ORDER.keys(), key=_sort_key):
+        values = _metric_values(history, name)
         label = _METRICS.get(name, name)
         if name == "perplexity":
             if num_clusters is None:
@@ -151,7 +151,7 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
             markersize=5,
             linewidth=2.5 if is_nmi else 1,
             zorder=3 if is_nmi else 2,
-            label=where + label,
+            label=prefix + label,
         )
         colors[name] = line.get_color()
     if "usage" in history[0]:
@@ -159,7 +159,7 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
         ax.plot(epochs, usage, ":", marker=".", linewidth=1, color="0.4", label="usage in training")
     if not ax.lines:
         raise ValueError("plot_quality: history must hold metrics or usage, got records without")
-    return _finished(ax)
+    return _finish_axes(ax)
 
 
 def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
@@ -167,8 +167,8 @@ def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axe
 
     Topographic errors, and the distance of neighbours by that of all nodes (see
     :func:`~somvae_ext.evaluation.prototype_order`), are the lower the better. The shares of the moves of series that
-    lead to near nodes (:func:`~somvae_ext.evaluation.moves_within`) are the higher the better; those that the learned
-    transitions expect are dashed, in the same colour.
+    lead to near nodes (:func:`~somvae_ext.evaluation.share_of_moves_within`) are the higher the better; those that the
+    learned transitions expect are dashed, in the same colour.
 
     Args:
         history: the records that :func:`somvae_ext.training.fit` returns, at least one, with ``metrics`` as
@@ -179,18 +179,18 @@ def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axe
     Raises:
         ValueError: no records, or none with anything to draw.
     """
-    ax = _prepared("plot_order", history, ax)
-    if not measures_order(history):
+    ax = _prepare_axes("plot_order", history, ax)
+    if not has_order_metrics(history):
         raise ValueError("plot_order: history must hold metrics of the order of a map, got records without")
     epochs = [record["epoch"] for record in history]
-    measured = _measured(history)
+    metric_names = _metric_names(history)
     colors: dict[str, Any] = {}
     for name, label in _ORDER.items():
-        if name in measured:
+        if name in metric_names:
             observed = name.replace("transition_mass", "moves")
             (line,) = ax.plot(
                 epochs,
-                _values(history, name),
+                _metric_values(history, name),
                 "-" if observed == name else "--",
                 color=colors.get(observed),
                 marker=".",
@@ -198,30 +198,30 @@ def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axe
                 label=label,
             )
             colors[name] = line.get_color()
-    ax.set_ylabel(f"order of the map, {_data(history)} data")
-    return _finished(ax)
+    ax.set_ylabel(f"order of the map, {_data_name(history)} data")
+    return _finish_axes(ax)
 
 
-def measures_order(history: Sequence[dict[str, Any]]) -> bool:
+def has_order_metrics(history: Sequence[dict[str, Any]]) -> bool:
     """Whether there is anything for :func:`plot_order` to draw."""
-    return not _ORDER.keys().isdisjoint(_measured(history))
+    return not _ORDER.keys().isdisjoint(_metric_names(history))
 
 
-def _measured(history: Sequence[dict[str, Any]]) -> set[str]:
+def _metric_names(history: Sequence[dict[str, Any]]) -> set[str]:
     return {name for record in history for name in record.get("metrics", {})}
 
 
-def _values(history: Sequence[dict[str, Any]], name: str) -> NDArray[np.float64]:
+def _metric_values(history: Sequence[dict[str, Any]], name: str) -> NDArray[np.float64]:
     """A metric in each epoch, NaN where it was not measured."""
     return np.array([record.get("metrics", {}).get(name, math.nan) for record in history], float)
 
 
-def _data(history: Sequence[dict[str, Any]]) -> str:
+def _data_name(history: Sequence[dict[str, Any]]) -> str:
     """What metrics were measured on."""
     return "validation" if "validation" in history[0] else "training"
 
 
-def _finished(ax: Axes) -> Axes:
+def _finish_axes(ax: Axes) -> Axes:
     """Axes of figures from 0 to 1, or of others."""
     low, high = ax.dataLim.intervaly
     ax.set_ylim(min(0.0, low), max(1.02, high))
@@ -230,12 +230,12 @@ def _finished(ax: Axes) -> Axes:
     return ax
 
 
-def _place(name: str) -> tuple[int, str]:
-    known = list(_METRICS)
-    return (known.index(name) if name in known else len(known)), name
+def _sort_key(name: str) -> tuple[int, str]:
+    order = list(_METRICS)
+    return (order.index(name) if name in order else len(order)), name
 
 
-def _prepared(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> Axes:
+def _prepare_axes(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> Axes:
     if len(history) == 0:
         raise ValueError(f"{name}: history must hold at least one record, got none")
     ax = axes_or_new(ax, _SIZE)
@@ -243,7 +243,7 @@ def _prepared(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> 
     return ax
 
 
-def _iterations(records: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+def _step_losses(records: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     """When each step was, in epochs, and the losses of all steps."""
     if len(records) == 0:
         raise ValueError("plot_iterations: records must hold at least one record, got none")

@@ -49,11 +49,11 @@ def plot_labels(
         )
     node = as_indices("plot_labels", "nodes", node, grid.num_nodes).numpy()
     if names is None:
-        kinds, which = np.unique(as_labels("plot_labels", "labels", label), return_inverse=True)
-        names = kinds.tolist()
+        values, label_index = np.unique(as_labels("plot_labels", "labels", label), return_inverse=True)
+        names = values.tolist()
     else:
-        which = as_indices("plot_labels", "labels", label, len(names)).numpy()
-    count = np.bincount(node * len(names) + which, minlength=grid.num_nodes * len(names))
+        label_index = as_indices("plot_labels", "labels", label, len(names)).numpy()
+    count = np.bincount(node * len(names) + label_index, minlength=grid.num_nodes * len(names))
     count = count.reshape(grid.num_nodes, len(names))
     total = count.sum(axis=1)
     purity = count.max(axis=1) / np.maximum(total, 1)

@@ -69,9 +69,9 @@ def plot_node_values(
     array = as_node_values("plot_node_values", "values", values, grid)
     cells = cell_polygons(cell_centers(grid), grid.topology)
     if categories is not None or array.dtype.kind in "bOSTU":
-        which, names = _categories(array, categories)
+        category, names = _categories(array, categories)
         ax = sheet_axes(ax, cells)
-        draw_categories(ax, cells, which, names, title=label)
+        draw_categories(ax, cells, category, names, title=label)
         return ax
     array = array.astype(np.float64)
     if np.isinf(array).any():
@@ -80,9 +80,9 @@ def plot_node_values(
             f"plot_node_values: values must be finite, or NaN for no value, got {array[node]} at node {node}"
         )
     ax = sheet_axes(ax, cells)
-    drawn = draw_values(ax, cells, array, cmap=cmap, vmin=vmin, vmax=vmax)
+    collection = draw_values(ax, cells, array, cmap=cmap, vmin=vmin, vmax=vmax)
     if not np.isnan(array).all():
-        add_colorbar(ax, drawn, label)
+        add_colorbar(ax, collection, label)
     return ax
 
 
@@ -114,23 +114,23 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
         raise ValueError(f"plot_hits: count must be finite and not negative, got {array[wrong[0]]} at node {wrong[0]}")
     centers = cell_centers(grid)
     cells = cell_polygons(centers, grid.topology)
-    most = array.max() or 1.0
+    largest = array.max() or 1.0
     if by == "area":
-        alone = ax is None or not ax.has_data()
+        is_alone = ax is None or not ax.has_data()
         ax = sheet_axes(ax, cells, beside=False)
-        if alone:
+        if is_alone:
             draw_outlines(ax, cells)
-        won = array > 0
-        filled = cell_polygons(centers[won], grid.topology, _LARGEST_HIT * np.sqrt(array[won] / most))
+        has_hits = array > 0
+        filled = cell_polygons(centers[has_hits], grid.topology, _LARGEST_HIT * np.sqrt(array[has_hits] / largest))
         draw_colors(ax, filled, np.tile(to_rgba("tab:orange"), (len(filled), 1)))
         return ax
     ax = sheet_axes(ax, cells)
-    won = array > 0
-    whole = bool((array == np.floor(array)).all())
-    drawn = draw_values(ax, cells, np.where(won, array, np.nan), cmap="viridis", vmin=0, vmax=most)
-    add_colorbar(ax, drawn, "hits", whole=whole)
-    texts = [f"{value:.0f}" if whole else f"{value:.3g}" for value in array[won].tolist()]
-    write_in_cells(ax, centers[won], texts, drawn.to_rgba(array[won]))
+    has_hits = array > 0
+    is_integer = bool((array == np.floor(array)).all())
+    collection = draw_values(ax, cells, np.where(has_hits, array, np.nan), cmap="viridis", vmin=0, vmax=largest)
+    add_colorbar(ax, collection, "hits", integer_ticks=is_integer)
+    texts = [f"{value:.0f}" if is_integer else f"{value:.3g}" for value in array[has_hits].tolist()]
+    write_in_cells(ax, centers[has_hits], texts, collection.to_rgba(array[has_hits]))
     return ax
 
 
@@ -138,8 +138,8 @@ def _categories(values: NDArray[Any], categories: Sequence[Any] | None) -> tuple
     """Which category each value is, -1 for none, and their names."""
     if categories is None:
         missing = np.array([value is None or value != value for value in values.tolist()])
-        names, which = np.unique(values.astype(str), return_inverse=True)
-        return np.where(missing, -1, which), names.tolist()
+        names, category = np.unique(values.astype(str), return_inverse=True)
+        return np.where(missing, -1, category), names.tolist()
     if values.dtype.kind not in "iuf":
         raise ValueError(
             f"plot_node_values: values must be whole numbers where names are given for them, got {values.dtype}"

@@ -56,16 +56,17 @@ def plot_u_matrix(
     if interstitial:
         values = _mean_slopes(distances, grid, connectivity)
         ends = centers[distances.pairs.numpy()]
-        meet = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1) < 1.1  # others meet around the edge of a periodic grid
+        # The others meet around the edge of a periodic grid.
+        is_adjacent = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1) < 1.1
         corners = np.argwhere(np.ones(distances.diagonal.shape))[:, ::-1] + 0.5
-        values = np.concatenate([values, distances.pair.numpy()[meet], distances.diagonal.numpy().ravel()])
-        centers = np.concatenate([centers, ends[meet].mean(axis=1), corners])
+        values = np.concatenate([values, distances.pair.numpy()[is_adjacent], distances.diagonal.numpy().ravel()])
+        centers = np.concatenate([centers, ends[is_adjacent].mean(axis=1), corners])
         size = 0.5
     cells = cell_polygons(centers, grid.topology, size)
     ax = sheet_axes(ax, cells)
-    drawn = draw_values(ax, cells, values, cmap="bone_r")
+    collection = draw_values(ax, cells, values, cmap="bone_r")
     name = metric.distance if isinstance(metric.distance, str) else "custom"
-    add_colorbar(ax, drawn, f"{name} distance\n(nodes: to {connectivity} neighbours)")
+    add_colorbar(ax, collection, f"{name} distance\n(nodes: to {connectivity} neighbours)")
     return ax
 
 

@@ -28,14 +28,14 @@ _SAMPLE_ROWS = 8192
 _SAMPLE_VALUES = 1 << 26
 _ROWS_PER_CENTER = 8
 # Codes that are looked at for whether all lie on a line.
-_CODES_OF_A_LINE = 1024
+_MAX_COLLINEARITY_CODES = 1024
 # Up to so many features the covariance is decomposed exactly.
-_EXACT_DIM = 1024
+_MAX_EXACT_DIM = 1024
 # Ten more or fewer change the topographic error by less than another draw of the rows.
 _SOM_EPOCHS = 20
 # Centres that are assigned to nodes at once: up to half a second and 8 MiB. The time grows with the third power of
 # their number, and the topographic error does not fall.
-_ASSIGNED_AT_ONCE = 1024
+_MAX_ASSIGNED_NODES = 1024
 
 
 def init_sample_size(init: Init, num_nodes: int, dim: int) -> int:
@@ -71,9 +71,9 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
         x, weight = x[weight > 0], weight[weight > 0]
     if len(x) == 0:
         raise ValueError("SOM: sample_weight must be above 0 for at least one row, got only zeros")
-    x = _filled(x, weight)
+    x = _fill_missing(x, weight)
     if init == "pca":
-        return _plane(x, weight, grid)
+        return _plane_codes(x, weight, grid)
     generator = torch.Generator().manual_seed(seed)
     if init == "random":
         low, high = x.aminmax(dim=0)
@@ -81,10 +81,10 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
         return low + draws * (high - low)
     if init == "samples":
         if len(x) < grid.num_nodes:
-            chosen = torch.randint(len(x), (grid.num_nodes,), generator=generator, device="cpu")
+            indices = torch.randint(len(x), (grid.num_nodes,), generator=generator, device="cpu")
         else:
-            chosen = torch.randperm(len(x), generator=generator, device="cpu")[: grid.num_nodes]
-        return x[chosen.to(x.device)]
+            indices = torch.randperm(len(x), generator=generator, device="cpu")[: grid.num_nodes]
+        return x[indices.to(x.device)]
     if len(x) < grid.num_nodes:
         raise ValueError(
             f"SOM: init must not be 'kmeans' for fewer rows than nodes, got {len(x)} rows for {grid.num_nodes} nodes; "
@@ -93,7 +93,7 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
     return arrange_on_grid(kmeans_centers(x, grid.num_nodes, seed=seed), grid)
 
 
-def _filled(x: Tensor, weight: Tensor | None) -> Tensor:
+def _fill_missing(x: Tensor, weight: Tensor | None) -> Tensor:
     """Missing values replaced by the feature's mean, or 0 where it has no value at all."""
     missing = x.isnan()
     if not missing.any():
@@ -103,7 +103,7 @@ def _filled(x: Tensor, weight: Tensor | None) -> Tensor:
     return torch.where(missing, mean.nan_to_num(nan=0.0).to(x), x)
 
 
-def _plane(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
+def _plane_codes(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
     weights = (torch.ones_like(x[:, 0]) if weight is None else weight).double()[:, None]
     weights = weights / weights.sum()
     rows = x.double()
@@ -115,20 +115,20 @@ def _plane(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
     # What is smaller vanishes in squared distances, or beside the values themselves.
     eps = torch.finfo(x.dtype).eps
     vanishing = math.sqrt(eps) * deviations[0] + 4 * eps * mean.abs().max()
-    place = _along_a_line(grid) if deviations[1] <= vanishing else _in_a_plane(grid)
-    return (mean + place.to(x.device) @ steps).to(x.dtype)
+    coordinates = _line_coordinates(grid) if deviations[1] <= vanishing else _plane_coordinates(grid)
+    return (mean + coordinates.to(x.device) @ steps).to(x.dtype)
 
 
-def _in_a_plane(grid: Grid) -> Tensor:
+def _plane_coordinates(grid: Grid) -> Tensor:
     """Where the nodes lie, float64 ``[K, 2]`` from -1 to 1, the grid's longer side first."""
-    place = grid.coordinates()
-    low, high = place.aminmax(dim=0)
-    place = torch.where(high > low, 2 * (place - low) / (high - low).clamp_min(1e-300) - 1, 0.0)
-    taller = high[1] > low[1] and high[1] - low[1] > high[0] - low[0]
-    return place.flip(1) if taller else place
+    coordinates = grid.coordinates()
+    low, high = coordinates.aminmax(dim=0)
+    coordinates = torch.where(high > low, 2 * (coordinates - low) / (high - low).clamp_min(1e-300) - 1, 0.0)
+    is_taller = high[1] > low[1] and high[1] - low[1] > high[0] - low[0]
+    return coordinates.flip(1) if is_taller else coordinates
 
 
-def _along_a_line(grid: Grid) -> Tensor:
+def _line_coordinates(grid: Grid) -> Tensor:
     """The same for data without a second axis: the nodes across the longer side share out what lies between its nodes.
 
     In a plane they would have equal codes, of which only the first ever wins. A neighbourhood that separates along the
@@ -136,25 +136,25 @@ def _along_a_line(grid: Grid) -> Tensor:
     """
     row, col = grid.row_col(torch.arange(grid.num_nodes))
     rank = row * grid.cols + col if grid.rows > grid.cols else col * grid.rows + row
-    place = 2 * rank.double() / max(1, grid.num_nodes - 1) - 1 if grid.num_nodes > 1 else torch.zeros(1).double()
-    return torch.stack([place, torch.zeros_like(place)], dim=1)
+    position = 2 * rank.double() / max(1, grid.num_nodes - 1) - 1 if grid.num_nodes > 1 else torch.zeros(1).double()
+    return torch.stack([position, torch.zeros_like(position)], dim=1)
 
 
 def are_collinear(codebook: Tensor) -> bool:
     """Whether codes ``[K, D]``, of many some, lie on a line, up to what squared distances between them can tell."""
-    codes = codebook.detach()[:: max(1, len(codebook) // _CODES_OF_A_LINE)].double()
+    codes = codebook.detach()[:: max(1, len(codebook) // _MAX_COLLINEARITY_CODES)].double()
     codes = codes - codes.mean(dim=0)
     lengths = codes.norm(dim=1)
     direction = codes[lengths.argmax()] / lengths.max().clamp_min(1e-300)
-    beside = codes - (codes @ direction)[:, None] * direction
+    residuals = codes - (codes @ direction)[:, None] * direction
     eps = torch.finfo(codebook.dtype).eps
-    return bool(beside.norm(dim=1).max() <= math.sqrt(eps) * lengths.max() + 4 * eps * codebook.abs().max())
+    return bool(residuals.norm(dim=1).max() <= math.sqrt(eps) * lengths.max() + 4 * eps * codebook.abs().max())
 
 
 def _principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
     """First two directions ``[2, D]`` of centred rows and the deviations ``[2]`` along them; 0 where there is none."""
     dim = rows.shape[1]
-    if dim <= _EXACT_DIM:
+    if dim <= _MAX_EXACT_DIM:
         values, vectors = torch.linalg.eigh(rows.T @ rows)
         values, directions = values.flip(0)[:2], vectors.T.flip(0)[:2]
         deviations = values.clamp_min(0).sqrt()
@@ -173,7 +173,9 @@ def _principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations: int = 50, tries: int = 1) -> Tensor:
+def kmeans_centers(
+    z: Tensor, num_centers: int, *, seed: int = 0, max_iterations: int = 50, num_tries: int = 1
+) -> Tensor:
     """Centres of k-means: k-means++ seeding (Arthur and Vassilvitskii 2007), then Lloyd's iterations.
 
     A centre that no row is nearest to moves to one of the rows that are farthest from their centres. Nothing of size
@@ -185,7 +187,7 @@ def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations
         num_centers: number of centres K.
         seed: draws the rows to begin with.
         max_iterations: Lloyd's iterations end when no row changes its centre, or here.
-        tries: how often to begin, each time with other draws; the centres of the least sum of squared distances are
+        num_tries: how often to begin, each time with other draws; the centres of the least sum of squared distances are
             taken, among equals the first.
 
     Returns:
@@ -202,16 +204,16 @@ def kmeans_centers(z: Tensor, num_centers: int, *, seed: int = 0, max_iterations
     _check_rows("kmeans_centers", z)
     if not 1 <= num_centers <= len(z):
         raise ValueError(f"kmeans_centers: z must have at least num_centers = {num_centers} >= 1 rows, got {len(z)}")
-    tries = check_integer("kmeans_centers", "tries", tries)
+    num_tries = check_integer("kmeans_centers", "num_tries", num_tries)
     z, generator = z.detach(), torch.Generator().manual_seed(seed)
-    best, least = None, math.inf
-    for _ in range(tries):
-        centers = _lloyd(z, _plus_plus(z, num_centers, generator), max_iterations)
-        inertia = ops.bmu(z, centers).distance.double().sum().item() if tries > 1 else 0.0
-        if best is None or inertia < least:
-            best, least = centers, inertia
-    assert best is not None
-    return best
+    best_centers, least_inertia = None, math.inf
+    for _ in range(num_tries):
+        centers = _lloyd(z, _draw_initial_centers(z, num_centers, generator), max_iterations)
+        inertia = ops.bmu(z, centers).distance.double().sum().item() if num_tries > 1 else 0.0
+        if best_centers is None or inertia < least_inertia:
+            best_centers, least_inertia = centers, inertia
+    assert best_centers is not None
+    return best_centers
 
 
 def _lloyd(z: Tensor, centers: Tensor, max_iterations: int) -> Tensor:
@@ -255,7 +257,7 @@ def som_codes(z: Tensor, grid: Grid) -> Tensor:
     _check_rows("som_codes", z)
     if z.numel() == 0:
         raise ValueError(f"som_codes: z must have at least one row and one column, got {list(z.shape)}")
-    return _batch_som(z.detach(), grid, final_sigma=0.7)
+    return _train_batch_som(z.detach(), grid, final_sigma=0.7)
 
 
 def arrange_on_grid(centers: Tensor, grid: Grid) -> Tensor:
@@ -296,7 +298,7 @@ def grid_order(centers: Tensor, grid: Grid) -> Tensor:
 
     Arguments and errors are the same.
     """
-    _solver()  # a missing library should be known before the training
+    _import_solver()  # a missing library should be known before the training
     if centers.dim() != 2 or len(centers) != grid.num_nodes or not centers.shape[1] or not centers.is_floating_point():
         raise ValueError(
             f"arrange_on_grid: centers must be floating of shape [K, D] with K = {grid.num_nodes} nodes and D >= 1, "
@@ -310,8 +312,8 @@ def grid_order(centers: Tensor, grid: Grid) -> Tensor:
     # Of a size whose squares neither overflow nor vanish, and without an offset, which would cost digits.
     rows = rows[order] / (float(rows.abs().max()) or 1.0)
     rows = rows - rows.mean(dim=0)
-    codes = _batch_som(rows, grid, final_sigma=1.0)
-    return order[_assignment(codes, rows, grid)]
+    codes = _train_batch_som(rows, grid, final_sigma=1.0)
+    return order[_assign_to_nodes(codes, rows, grid)]
 
 
 def _check_rows(owner: str, z: Tensor) -> None:
@@ -321,7 +323,7 @@ def _check_rows(owner: str, z: Tensor) -> None:
         raise ValueError(f"{owner}: z must hold finite values only, got NaN or infinity")
 
 
-def _batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
+def _train_batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
     """Codes of a batch SOM that starts from a plane and narrows from half of the longer side to ``final_sigma``."""
     rows = ArrayRows(z, RowFormat(z.dtype, z.device))
     sample = rows.sample(init_sample_size("pca", grid.num_nodes, rows.dim), Processes.single(z.device)).x
@@ -339,7 +341,7 @@ def _batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
     return codes
 
 
-def _solver() -> Callable[..., tuple[NDArray[Any], NDArray[Any]]]:
+def _import_solver() -> Callable[..., tuple[NDArray[Any], NDArray[Any]]]:
     try:
         from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
@@ -351,29 +353,29 @@ def _solver() -> Callable[..., tuple[NDArray[Any], NDArray[Any]]]:
     return linear_sum_assignment
 
 
-def _assignment(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
+def _assign_to_nodes(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
     """The row that each node gets, int64 ``[K]``: a permutation, see :func:`arrange_on_grid`."""
-    solve = _solver()
+    solve = _import_solver()
     row_of_node = torch.empty(grid.num_nodes, dtype=torch.int64, device="cpu")
-    everything = torch.arange(grid.num_nodes, device="cpu")
-    parts = [(everything.view(grid.rows, grid.cols), everything)]
+    indices = torch.arange(grid.num_nodes, device="cpu")
+    parts = [(indices.view(grid.rows, grid.cols), indices)]
     while parts:
-        block, members = parts.pop()
-        if len(members) <= _ASSIGNED_AT_ONCE:
+        block, part_rows = parts.pop()
+        if len(part_rows) <= _MAX_ASSIGNED_NODES:
             nodes = block.flatten()
             # The lengths in |e - c|^2 = |e|^2 - 2 e c + |c|^2 add up to the same whatever the assignment.
-            _, matched = solve((codes[nodes] @ rows[members].T).numpy(), maximize=True)
-            row_of_node[nodes] = members[torch.from_numpy(matched)]
+            _, order = solve((codes[nodes] @ rows[part_rows].T).numpy(), maximize=True)
+            row_of_node[nodes] = part_rows[torch.from_numpy(order)]
             continue
         halves = block.tensor_split(2, dim=int(block.shape[1] > block.shape[0]))
-        to_first, to_second = (ops.bmu(rows[members], codes[half.flatten()]).distance for half in halves)
+        to_first, to_second = (ops.bmu(rows[part_rows], codes[half.flatten()]).distance for half in halves)
         preference = (to_first - to_second).argsort(stable=True)
         first, second = preference.tensor_split([halves[0].numel()])
-        parts += [(halves[0], members[first]), (halves[1], members[second])]
+        parts += [(halves[0], part_rows[first]), (halves[1], part_rows[second])]
     return row_of_node
 
 
-def _plus_plus(z: Tensor, num_centers: int, generator: torch.Generator) -> Tensor:
+def _draw_initial_centers(z: Tensor, num_centers: int, generator: torch.Generator) -> Tensor:
     """Rows to begin with, each drawn with a chance proportional to its squared distance from those before it."""
     draws = torch.rand(num_centers, dtype=torch.float64, generator=generator, device="cpu").tolist()
     centers = z.new_empty(num_centers, z.shape[1])
@@ -385,6 +387,6 @@ def _plus_plus(z: Tensor, num_centers: int, generator: torch.Generator) -> Tenso
             weight = torch.arange(1, len(z) + 1, dtype=torch.float64, device="cpu")
         row = int(torch.searchsorted(weight, draw * weight[-1], right=True).clamp_max(len(z) - 1))
         centers[k] = z[row]
-        to_new = ops.bmu(z, centers[k : k + 1]).distance
-        distance = to_new if k == 0 else torch.minimum(distance, to_new)
+        new_distance = ops.bmu(z, centers[k : k + 1]).distance
+        distance = new_distance if k == 0 else torch.minimum(distance, new_distance)
     return centers

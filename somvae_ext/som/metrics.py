@@ -77,11 +77,11 @@ class Metric:
                 "SOM: feature_weights must hold one finite number of at least 0 for each feature, not all of them 0, "
                 f"got {weights.tolist() if weights.dim() == 1 else list(weights.shape)}"
             )
-        used = weights[weights > 0]
-        if used.min() < 1 / _LARGEST_WEIGHT or used.max() > _LARGEST_WEIGHT:
+        positive = weights[weights > 0]
+        if positive.min() < 1 / _LARGEST_WEIGHT or positive.max() > _LARGEST_WEIGHT:
             raise ValueError(
                 f"SOM: feature_weights must be 0 or from {1 / _LARGEST_WEIGHT:.0e} to {_LARGEST_WEIGHT:.0e}, got "
-                f"{used.min().item()} to {used.max().item()}"
+                f"{positive.min().item()} to {positive.max().item()}"
             )
         object.__setattr__(self, "feature_weights", weights.detach())
 
@@ -126,8 +126,8 @@ class Metric:
         """
         metric = self.with_weights_like(codebook)
         result = x.new_empty(len(x), len(codebook))
-        complete = ~x.isnan().any(dim=1)
-        if complete.all():
+        is_complete = ~x.isnan().any(dim=1)
+        if is_complete.all():
             for rows, out in zip(
                 _tiles(x, codebook, metric.distance), _tiles(result, codebook, metric.distance), strict=True
             ):
@@ -137,8 +137,8 @@ class Metric:
             raise ValueError(
                 "SOM: a metric that is a function cannot leave out missing values; fill them, or use a name"
             )
-        result[complete] = self.pairwise(x[complete], codebook)
-        incomplete = (~complete).nonzero()[:, 0]
+        result[is_complete] = self.pairwise(x[is_complete], codebook)
+        incomplete = (~is_complete).nonzero()[:, 0]
         rows_at_once = max(1, _TILE_VALUES // max(1, codebook.numel()))
         for tile in incomplete.split(rows_at_once):
             result[tile] = metric._masked_distances(x[tile, None], codebook[None])
@@ -182,9 +182,11 @@ class Metric:
             )
         x = x.nan_to_num(nan=0.0)
         if self.distance == "cosine":
-            along, ours, theirs = x * codebook, x.square(), codebook.square()
-            product, length, other = ((weights * part).sum(dim=-1) for part in (along, ours, theirs))
-            norm = length.sqrt() * other.sqrt()
+            products, x_squares, code_squares = x * codebook, x.square(), codebook.square()
+            product, length, code_length = (
+                (weights * part).sum(dim=-1) for part in (products, x_squares, code_squares)
+            )
+            norm = length.sqrt() * code_length.sqrt()
             return torch.where(norm > 0, 1 - product / norm, 1.0)
         difference = (x - codebook).abs()
         if self.distance == "chebyshev":
@@ -234,9 +236,9 @@ class WinnerSearch:
             ``(distance, index)``. Equal distances go to the smaller index.
         """
         if has_gaps:
-            complete = ~x.isnan().any(dim=1)
+            is_complete = ~x.isnan().any(dim=1)
             result = self._empty_result(len(x), k)
-            for rows, search in ((complete, self._search_complete), (~complete, self._search_with_gaps)):
+            for rows, search in ((is_complete, self._search_complete), (~is_complete, self._search_with_gaps)):
                 if rows.any():
                     part = search(x[rows], k, None if hint is None else hint[rows])
                     result.distance[rows], result.index[rows] = part

@@ -101,7 +101,7 @@ def axis_weights(
     """
     if not isinstance(neighborhood, str) or neighborhood not in _SEPARABLE:
         return None
-    distances, rows, columns = grid.axis_steps(device)
+    distances, rows, columns = grid.axis_distances(device)
     weights = _SEPARABLE[neighborhood](distances, sigma)  # type: ignore[arg-type]
     if negligible is not None:
         weights = F.threshold(weights, negligible, 0.0)

@@ -64,11 +64,11 @@ def find_relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
         return torch.arange(grid.num_nodes)
     counts /= counts.sum()
     weights = counts.numpy()
-    edges = _edges(grid)
+    edges = _neighbor_matrix(grid)
     best = np.arange(grid.num_nodes)
     best_score = float((weights * edges).sum())
     sheet = grid_order(_embedding(counts), grid).numpy()
-    for order in _solutions(weights, edges, sheet, seed):
+    for order in _candidate_orders(weights, edges, sheet, seed):
         score = float((weights[np.ix_(order, order)] * edges).sum())
         if score > best_score:
             best, best_score = order, score
@@ -85,7 +85,7 @@ def _embedding(counts: Tensor) -> Tensor:
     return scale[:, None] * vectors[:, 1:3]  # the first is constant
 
 
-def _solutions(weights: Floats, edges: Floats, sheet: Integers, seed: int) -> Iterator[Integers]:
+def _candidate_orders(weights: Floats, edges: Floats, sheet: Integers, seed: int) -> Iterator[Integers]:
     """Orders of the codes, int64 ``[K]``."""
     try:
         from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
@@ -109,7 +109,7 @@ def _solutions(weights: Floats, edges: Floats, sheet: Integers, seed: int) -> It
             yield np.argsort(place)
 
 
-def _edges(grid: Grid) -> Floats:
+def _neighbor_matrix(grid: Grid) -> Floats:
     """1 between neighbours, float64 ``[K, K]``."""
     neighbors = grid.neighbors()
     node, slot = (neighbors >= 0).nonzero(as_tuple=True)

@@ -19,7 +19,7 @@ Schedule = Callable[[int, int, float, float], float]
 _ROUNDINGS = 64 * sys.float_info.epsilon
 
 
-def _exact_at_both_ends(formula: Schedule) -> Schedule:
+def _with_exact_ends(formula: Schedule) -> Schedule:
     """Holds a formula to what this module promises, where rounding would not."""
 
     @functools.wraps(formula)
@@ -36,26 +36,26 @@ def _exact_at_both_ends(formula: Schedule) -> Schedule:
     return schedule
 
 
-@_exact_at_both_ends
+@_with_exact_ends
 def linear(step: int, num_steps: int, initial: float, final: float) -> float:
     """A straight line to the final value at the last step."""
-    done = step / (num_steps - 1)
-    return initial * (1 - done) + final * done
+    progress = step / (num_steps - 1)
+    return initial * (1 - progress) + final * progress
 
 
-@_exact_at_both_ends
+@_with_exact_ends
 def exponential(step: int, num_steps: int, initial: float, final: float) -> float:
     """The same factor from each step to the next: initial (final / initial)^t, t from 0 to 1."""
     return initial * (final / initial) ** (step / (num_steps - 1))
 
 
-@_exact_at_both_ends
+@_with_exact_ends
 def inverse(step: int, num_steps: int, initial: float, final: float) -> float:
     """initial / (1 + c t) with the c that ends at the final value: fast first, slow later."""
     return initial / (1 + (initial / final - 1) * step / (num_steps - 1))
 
 
-@_exact_at_both_ends
+@_with_exact_ends
 def asymptotic(step: int, num_steps: int, initial: float, final: float) -> float:
     """initial / (1 + 2 step / num_steps), as minisom's ``asymptotic_decay``, towards a third.
 
@@ -65,29 +65,29 @@ def asymptotic(step: int, num_steps: int, initial: float, final: float) -> float
     return max(value, final) if initial >= final else initial
 
 
-@_exact_at_both_ends
+@_with_exact_ends
 def two_phase(step: int, num_steps: int, initial: float, final: float) -> float:
     """Rough ordering, then fine tuning: to a sixth in the first half of the steps, from a twelfth to ``final`` in the
     second.
 
     As in SOMPY and in fastsom's ``TwoPhaseSomTrainer``; neither phase passes the final value.
     """
-    rough = max(1, num_steps // 2)
-    ends = _bounded(initial / 6, initial, final), _bounded(initial / 12, initial, final)
-    if step < rough:
-        return linear(step, rough, initial, ends[0])
-    return linear(step - rough, num_steps - rough, ends[1], final)
+    num_rough = max(1, num_steps // 2)
+    ends = _clamp_to_final(initial / 6, initial, final), _clamp_to_final(initial / 12, initial, final)
+    if step < num_rough:
+        return linear(step, num_rough, initial, ends[0])
+    return linear(step - num_rough, num_steps - num_rough, ends[1], final)
 
 
-@_exact_at_both_ends
+@_with_exact_ends
 def three_phase(step: int, num_steps: int, initial: float, final: float) -> float:
     """Holds the initial value for 15 % of the steps, goes straight to the final one in 50 %, and holds that.
 
     As the radius in fastsom's ``ExperimentalSomTrainer``.
     """
-    held = max(1, round(0.15 * num_steps))
-    falling = max(1, round(0.5 * num_steps))
-    return linear(min(max(0, step - held + 1), falling), falling + 1, initial, final)
+    num_held = max(1, round(0.15 * num_steps))
+    num_falling = max(1, round(0.5 * num_steps))
+    return linear(min(max(0, step - num_held + 1), num_falling), num_falling + 1, initial, final)
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -105,8 +105,8 @@ def check_schedule(owner: str, name: str, schedule: str | Schedule) -> None:
     Raises:
         ValueError: neither one of ``SCHEDULES`` nor a function.
     """
-    known = schedule in SCHEDULES if isinstance(schedule, str) else callable(schedule)
-    if not known:
+    is_known = schedule in SCHEDULES if isinstance(schedule, str) else callable(schedule)
+    if not is_known:
         names = ", ".join(repr(known) for known in SCHEDULES)
         raise ValueError(f"{owner}: {name} must be one of {names} or a function, got {schedule!r}")
 
@@ -124,6 +124,6 @@ def schedule_value(schedule: str | Schedule, step: int, num_steps: int, initial:
     return value
 
 
-def _bounded(value: float, initial: float, final: float) -> float:
+def _clamp_to_final(value: float, initial: float, final: float) -> float:
     """Not beyond the final value, whichever of both is larger."""
     return max(value, final) if initial >= final else initial

@@ -161,14 +161,14 @@ def train_batch(
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
         for number, chunk in enumerate(rows.chunks()):
-            winners = _winners(search, grid, chunk, has_gaps, tracked_connectivity, hints.get(number), epoch_sums)
+            winners = _find_winners(search, grid, chunk, has_gaps, tracked_connectivity, hints.get(number), epoch_sums)
             epoch_sums.add(node_sums(chunk.x, winners, grid.num_nodes, chunk.weight, has_gaps))
             if rows.has_fixed_order:
                 hints[number] = winners
         total, count = epoch_sums.reduce(processes)
         width = sigma(epoch)
         codebook = update_codebook(codebook, total, count, grid, neighborhood, width)
-        history.append(_record(epoch, width, epoch_sums.scalars, tracked_connectivity))
+        history.append(_epoch_record(epoch, width, epoch_sums.scalars, tracked_connectivity))
         if on_epoch_end is not None:
             on_epoch_end(history[-1], codebook)
         if should_stop is not None and should_stop(history):
@@ -182,7 +182,7 @@ def check_no_empty_columns(rows: Rows, processes: Processes) -> None:
     rows.format.check_no_empty_columns(num_observed > 0)
 
 
-def _winners(
+def _find_winners(
     search: WinnerSearch,
     grid: Grid,
     chunk: Chunk,
@@ -196,11 +196,11 @@ def _winners(
     Second best units are searched, for the topographic error, where a ``connectivity`` is given.
     """
     distance, index = search.search(chunk.x, k=1 if connectivity is None else 2, hint=hint, has_gaps=has_gaps)
-    misplaced = None
+    is_misplaced = None
     if connectivity is not None:
-        misplaced = ~grid.are_neighbors(index[:, 0], index[:, 1], connectivity)
+        is_misplaced = ~grid.are_neighbors(index[:, 0], index[:, 1], connectivity)
         distance, index = distance[:, 0], index[:, 0].contiguous()
-    epoch_sums.add_errors(distance, misplaced, chunk.weight)
+    epoch_sums.add_errors(distance, is_misplaced, chunk.weight)
     return index
 
 
@@ -288,7 +288,7 @@ def train_minibatch(
             )
             codebook = result.codebook
             errors.add_errors(result.distance, None, weight)
-        history.append(_record(epoch, width, errors.scalars, None) | {"alpha": rate})
+        history.append(_epoch_record(epoch, width, errors.scalars, None) | {"alpha": rate})
         if on_epoch_end is not None:
             on_epoch_end(history[-1], codebook)
         if should_stop is not None and should_stop(history):
@@ -312,7 +312,7 @@ def assign(
     search = WinnerSearch(codebook, grid, metric)
     errors = _EpochSums(codebook)
     index = [
-        _winners(search, grid, chunk, rows.has_gaps, connectivity, None, errors).to("cpu", copy=False)
+        _find_winners(search, grid, chunk, rows.has_gaps, connectivity, None, errors).to("cpu", copy=False)
         for chunk in rows.chunks()
     ]
     (scalars,) = (processes or Processes.single(codebook.device)).sum(errors.scalars)
@@ -349,7 +349,7 @@ def _weighted_sum(values: Tensor, weight: Tensor | None) -> float | Tensor:
     return float(array.sum(dtype=np.float64) if weight is None else (weight.numpy() * array).sum())
 
 
-def _record(epoch: int, sigma: float, scalars: Tensor, connectivity: Connectivity | None) -> EpochRecord:
+def _epoch_record(epoch: int, sigma: float, scalars: Tensor, connectivity: Connectivity | None) -> EpochRecord:
     mass, distance, misplaced = scalars.tolist()
     record: EpochRecord = {
         "epoch": epoch + 1,

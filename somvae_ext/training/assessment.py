@@ -165,10 +165,10 @@ def evaluate(
           ``order``, the :func:`~somvae_ext.evaluation.prototype_order` of the decoded codes, which is about 1 without
           any order, and the smaller the better; it is left out while all of them are equal.
         - of series on such maps, ``moves_within_1`` and ``moves_within_2``, which share of the moves from node to node
-          leads no further than 1 and 2 on the grid (:func:`~somvae_ext.evaluation.moves_within`), and with transitions
-          ``transition_mass_within_1`` and ``transition_mass_within_2``, the same of the moves that the learned matrix
-          expects at the steps of ``data`` (:func:`~somvae_ext.evaluation.transition_mass_within`); left out where
-          there are no moves.
+          leads no further than 1 and 2 on the grid (:func:`~somvae_ext.evaluation.share_of_moves_within`), and with
+          transitions ``transition_mass_within_1`` and ``transition_mass_within_2``, the same of the moves that the
+          learned matrix expects at the steps of ``data`` (:func:`~somvae_ext.evaluation.transition_mass_within`); left
+          out where there are no moves.
         - of series that are made of still images (:class:`~somvae_ext.data.InterpolatedSeries`), ``static_samples``,
           the number of these images, and how well the images are clustered one by one: ``static_purity``,
           ``static_nmi_arithmetic``, ``static_nmi_geometric`` and ``static_ari``. The published SOM-VAE code scores
@@ -261,7 +261,7 @@ def _moves(model: Any, grid: Grid, encodings: Encodings) -> dict[str, float]:
         return {}
     assert encodings.indices is not None
     figures = {
-        f"moves_within_{distance}": evaluation.moves_within(encodings.indices, grid, distance, encodings.mask)
+        f"moves_within_{distance}": evaluation.share_of_moves_within(encodings.indices, grid, distance, encodings.mask)
         for distance in _NEAR
     }
     transitions: TransitionModel | None = getattr(model, "transitions", None)

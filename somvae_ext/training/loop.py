@@ -106,7 +106,7 @@ def fit(
     start = time.perf_counter()
     shown = show_progress if processes.is_first else False
     claim = contextlib.nullcontext() if training.run_folder is None else training.run_folder.claim()
-    progress = Progress(config.epochs, show=shown, done=state.epoch, batches=len(training.train_loader))
+    progress = Progress(config.epochs, show=shown, completed_epochs=state.epoch, num_batches=len(training.train_loader))
     with processes.enter_on_first(claim), progress:
         for epoch in range(state.epoch + 1, config.epochs + 1):
             result = run_epoch(training, epoch, progress)

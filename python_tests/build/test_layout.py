@@ -9,7 +9,15 @@ import pytest
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.MULTILINE)
 TORCH = ("torch/", "ATen/", "c10/", "caffe2/")
-PYTHON = ("Python.h", "pybind11/", "torch/extension.h", "torch/python.h", "torch/csrc/utils/pybind.h")
+PYTHON = (
+    "Python.h",
+    "pybind11/",
+    "torch/csrc/jit/python/",
+    "torch/csrc/utils/pybind.h",
+    "torch/extension.h",
+    "torch/python.h",
+)
+FAMILIES = sorted({path.parent.name for path in Path(__file__).parents[2].glob("csrc/*/*_cpu.cpp")})
 
 
 def reached(file: Path, csrc: Path) -> dict[str, Path]:
@@ -50,7 +58,7 @@ def test_only_bindings_includes_python(root: Path) -> None:
     assert naming == ["csrc/bindings.cpp"]
 
 
-@pytest.mark.parametrize("family", ["bmu", "neighborhood", "optim", "transition"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_cpu_twin_has_its_cuda_twin(root: Path, family: str) -> None:
     folder = root / "csrc" / family
     cpu = {file.name.removesuffix("_cpu.cpp") for file in folder.glob("*_cpu.cpp")}

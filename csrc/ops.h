@@ -21,18 +21,17 @@ using at::Tensor;
 // z floating [N, D], codebook floating [K, D], k 1 or 2
 // -> distance compute [N] or [N, 2], index [N] or [N, 2]
 std::tuple<Tensor, Tensor> bmu(const Tensor& z, const Tensor& codebook, int64_t k);
-// What a search does besides its first pass. For tests and benchmarks: waits for the device, and is exposed by _C
-// alone.
+// The work of a search besides its first pass, for tests and benchmarks. Waits for the device; exposed only by _C.
 struct BmuWork {
   std::string kernel;  // of the first pass: cpu, exact, ffma or tensor_core (bmu/bmu_policy.h)
-  // Which may differ a little from run to run:
+  // These two may differ a little from run to run:
   int64_t rescored = 0;  // pairs of a row and a code that were scored again in float32
   int64_t dense = 0;     // rows of which all codes were scored in float64
   int64_t workspace_bytes = 0;
 };
-// Runs the same search. On the CPU nothing is counted.
+// Runs the same search as bmu. Counts nothing on the CPU.
 BmuWork bmu_work(const Tensor& z, const Tensor& codebook, int64_t k);
-// bmu with the help of a BMUIndex (somvae_ext/ops/_bmu_index.py): its tensors, and hint [N] or none; CPU only.
+// bmu by means of a BMUIndex (somvae_ext/ops/_bmu_index.py): its tensors, and hint [N] or none; CPU only.
 // -> distance, index, work int64 [3]: multiply-adds spent on projecting rows, on screening and on scores
 std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& codebook, at::TensorList index_parts,
                                               const std::optional<Tensor>& hint, int64_t k);
@@ -50,7 +49,7 @@ Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor
 // -> quantized floating [N, D], commitment, som compute [N], index [N]
 std::tuple<Tensor, Tensor, Tensor, Tensor> som_head(const Tensor& z, const Tensor& codebook, const Tensor& neighbors,
                                                     bool mask_border, bool straight_through);
-// The same for winners that are known. index [N] -> commitment, som compute [N]
+// The losses of som_head for known winners. index [N] -> commitment, som compute [N]
 std::tuple<Tensor, Tensor> som_losses(const Tensor& z, const Tensor& codebook, const Tensor& index,
                                       const Tensor& neighbors, bool mask_border);
 // Backward of som_head and som_losses. A missing gradient is treated as zero. grad_quantized floating [N, D],
@@ -74,8 +73,8 @@ Tensor som_update(const Tensor& codebook, const Tensor& total, const Tensor& cou
 // The same with weights that separate along the axes of a grid: rows [R, R], columns [P, P, C, C], K = M = R * C
 Tensor som_update_axes(const Tensor& codebook, const Tensor& total, const Tensor& count, const Tensor& rows,
                        const Tensor& columns, std::optional<double> rate);
-// The codes of a map that follows moving averages, in place: averages of the statistics counts and sums of a batch, and
-// codes from the averages as som_update_axes gives them, where their count is above least_share of the mean.
+// Updates moving averages of the counts and sums of a batch in place, and then the codes from the averages as
+// som_update_axes does, where the average count is above least_share of the mean.
 // codebook floating [K, D]; ema_counts float32 or float64 [K], ema_sums the same [K, D]; counts int64, float32 or
 // float64 [K], sums float32 or float64 [K, D]; rows [R, R], columns [P, P, C, C] as above
 void som_ema_update(const Tensor& codebook, const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts,
@@ -83,7 +82,7 @@ void som_ema_update(const Tensor& codebook, const Tensor& ema_counts, const Tens
 
 // The rows of a table that an index prev [N] touches, as ops save them for their backward passes
 // (tensor/touched_rows.h): touched_node [N], touched_order [N], touched_offsets [N + 1], all int64. A backward pass
-// with sparse_rows gives the values of the first so many touched rows, [sparse_rows, K], otherwise the whole table.
+// returns the first sparse_rows touched rows of the gradient, [sparse_rows, K], or without sparse_rows the whole table.
 using TransitionLogProb = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 using TransitionLosses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -110,7 +109,7 @@ std::tuple<Tensor, Tensor, Tensor> transition_losses_backward(
 // logits floating [K, W + 1], prev [N], cur [N], z floating [N, D], codebook floating [K, D], K = rows * cols, and the
 // windows of the nodes (somvae_ext/grid.py): offsets int64 [2, W, 2], mirror int64 [W]
 // -> log_prob, expectation compute [N]; not differentiable: log_normalizer float64 [N], probability of each node
-// outside of the window float64 [N], moments of the codebook float64 [2 D + 1], touched rows
+// outside the window float64 [N], moments of the codebook float64 [2 D + 1], touched rows
 using LocalTransitionLosses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur,
                                               const Tensor& z, const Tensor& codebook, const Tensor& offsets,
@@ -127,7 +126,7 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
 // are added up where a row repeats. exp_avg, exp_avg_sq compute [K, ...]; step int64 [], which is 1 in the first step
 void adam_rows_(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& step,
                 const Tensor& index, const Tensor& grad, double lr, double beta1, double beta2, double eps);
-// The same with lr floating []: what a captured graph reads anew each time
+// The same with a tensor lr floating [], which a captured graph reads on each replay
 void adam_rows_tensor_lr_(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& step,
                           const Tensor& index, const Tensor& grad, const Tensor& lr, double beta1, double beta2,
                           double eps);

@@ -13,11 +13,11 @@ namespace somvae::test {
 
 #if defined(SOMVAE_SIMT)
 
-inline const std::string kTwin = "cuda on simt";
+inline const std::string kBackend = "cuda on simt";
 inline const std::set<std::string>& launched() { return simt::launched_kernels(); }
 
 // Whether a running softmax uses a shift that follows the largest logit with some slack.
-constexpr bool kFollowsAtDistance = false;
+constexpr bool kShiftHasSlack = false;
 // Whether the kernels write the rows of empty groups in a sparse gradient.
 constexpr bool kWritesEmptyGroups = true;
 
@@ -32,9 +32,9 @@ void with_workspace(int64_t bytes, Launch launch) {
 
 #else
 
-inline const std::string kTwin = "cpu";
+inline const std::string kBackend = "cpu";
 inline std::set<std::string> launched() { return {}; }
-constexpr bool kFollowsAtDistance = true;
+constexpr bool kShiftHasSlack = true;
 constexpr bool kWritesEmptyGroups = false;
 
 template <class Range>

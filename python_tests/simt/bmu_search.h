@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "backend.h"
 #include "bmu/bmu.h"
 #include "cpu/codebook_panels.h"
-#include "twins.h"
 
 namespace somvae::test {
 

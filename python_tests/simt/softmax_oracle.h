@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "backend.h"
 #include "oracle.h"
 #include "transition/touched_groups.h"
-#include "twins.h"
 
 namespace somvae::test {
 
@@ -45,7 +45,7 @@ struct LogSumExp {
   Real term_error(T logit) const {
     const Real u = unit_roundoff<Compute<T>>(), u64 = unit_roundoff<double>();
     const Real difference = largest - Real(load(logit));
-    if (kFollowsAtDistance) return u * (difference + 17 + 4) + u64 * (difference + 17 + 4 * steps);
+    if (kShiftHasSlack) return u * (difference + 17 + 4) + u64 * (difference + 17 + 4 * steps);
     return u * (difference + 4 * steps);
   }
 };

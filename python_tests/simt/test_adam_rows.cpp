@@ -1,10 +1,10 @@
 // adam_rows: one step on the touched rows, by the definition; all other rows keep their bits.
 #include <algorithm>
 
+#include "backend.h"
 #include "harness.h"
 #include "optim/adam_rows.h"
 #include "oracle.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
     }
   }
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", adam_rows, " + dtype_name<T>());
+    report.group(kBackend + ", adam_rows, " + dtype_name<T>());
     for (const auto& [members, rows, width] : cases) {
       for (const bool invalid : {false, true}) {
         check<T>(report, random, members, rows, width, 1, false, invalid);

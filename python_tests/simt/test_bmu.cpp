@@ -532,7 +532,7 @@ int main(int argc, char** argv) {
 #endif
   for_each_dtype([&]<class T>() {
     for (const int k : {1, 2}) {
-      const std::string name = kTwin + ", bmu, " + dtype_name<T>() + ", k = " + std::to_string(k);
+      const std::string name = kBackend + ", bmu, " + dtype_name<T>() + ", k = " + std::to_string(k);
       report.group(name + ", random data");
       for (const Shape& shape : search_shapes(size)) {
         if (shape.codes < k) continue;
@@ -556,10 +556,10 @@ int main(int argc, char** argv) {
 #endif
     }
 #if defined(SOMVAE_SIMT)
-    report.group(kTwin + ", bmu, " + dtype_name<T>() + ", launches");
+    report.group(kBackend + ", bmu, " + dtype_name<T>() + ", launches");
     check_launches<T>(report, random);
     if (size != Size::kSmall && !std::is_same_v<T, double>) {
-      report.group(kTwin + ", bmu, " + dtype_name<T>() + ", a map");
+      report.group(kBackend + ", bmu, " + dtype_name<T>() + ", a map");
       check_what_is_scored_again_on_a_map<T>(report, random);
     }
 #endif

@@ -1,9 +1,9 @@
 // local_transition_losses: both losses and the three gradients, that of the logits dense and as rows.
+#include "backend.h"
 #include "harness.h"
 #include "oracle.h"
 #include "softmax_oracle.h"
 #include "transition/local_transition_losses.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -441,7 +441,7 @@ int main(int argc, char** argv) {
   Report report;
   Random random(7);
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", local_transition_losses, " + dtype_name<T>());
+    report.group(kBackend + ", local_transition_losses, " + dtype_name<T>());
     for (const Windows& windows : all_windows(size)) {
       for (const Batch& batch : batches(size)) {
         for (const double scale : {1., 1000.}) {

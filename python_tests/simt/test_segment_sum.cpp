@@ -1,10 +1,10 @@
 // segment_sum: sums in double of the rows of each segment, and the gather that is its backward.
 #include <algorithm>
 
+#include "backend.h"
 #include "harness.h"
 #include "neighborhood/segment_sum.h"
 #include "oracle.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -156,14 +156,14 @@ int main(int argc, char** argv) {
   Report report;
   Random random(2);
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", segment_sum, " + dtype_name<T>());
+    report.group(kBackend + ", segment_sum, " + dtype_name<T>());
     for (const Shape& shape : shapes(size)) {
       check<T>(report, random, shape, false);
       check<T>(report, random, shape, true);
     }
     check_large_segments<T>(report, random);
   });
-  report.group(kTwin + ", segment_sum, cancellation");
+  report.group(kBackend + ", segment_sum, cancellation");
   check_accumulates_in_double(report);
   return report.finish(launched());
 }

@@ -1,9 +1,9 @@
 // som_ema_update: moving averages of each node's count and sum, and the count that a code needs to move. The codes
 // themselves are weighted sums, see test_som_update.cpp.
+#include "backend.h"
 #include "harness.h"
 #include "neighborhood/som_ema_update.h"
 #include "oracle.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -95,7 +95,7 @@ int main(int argc, char** argv) {
     }
   }
   const auto check_all = [&]<class A, class T>(const std::string& types) {
-    report.group(kTwin + ", som_ema_update, " + types);
+    report.group(kBackend + ", som_ema_update, " + types);
     for (const auto& [nodes, dim] : cases) {
       for (const double decay : {0.0, 0.99}) {
         for (const bool spoiled : {false, true}) check<A, T>(report, random, nodes, dim, decay, spoiled);
@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
   check_all.operator()<double, float>("double averages of float");
   check_all.operator()<double, double>("double averages of double");
 #if defined(SOMVAE_SIMT)
-  report.group(kTwin + ", som_ema_update on a small grid");
+  report.group(kBackend + ", som_ema_update on a small grid");
   simt::device().largest_grid = 1;
   check<float, float>(report, random, 40, 70, 0.5, true);
 #endif

@@ -1,8 +1,8 @@
 // som_gather: winner and neighbours are copied bit by bit, and gradients are summed.
+#include "backend.h"
 #include "harness.h"
 #include "neighborhood/som_gather.h"
 #include "oracle.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -76,7 +76,7 @@ int main(int argc, char** argv) {
   Report report;
   Random random(3);
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", som_gather, " + dtype_name<T>());
+    report.group(kBackend + ", som_gather, " + dtype_name<T>());
     for (const Neighbors& grid : grids(size)) {
       for (const Batch& batch : batches(size)) {
         check<T>(report, random, grid, batch, false);

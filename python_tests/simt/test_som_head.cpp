@@ -1,9 +1,9 @@
 // som_head and som_losses: winners' codes, both losses of every row and both gradients, with borders as zeros and
 // masked, and every set of incoming gradients, gathered and straight through.
+#include "backend.h"
 #include "harness.h"
 #include "neighborhood/som_head.h"
 #include "oracle.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -208,7 +208,7 @@ int main(int argc, char** argv) {
                                      {false, false, false, false}});
   }
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", som_head, " + dtype_name<T>());
+    report.group(kBackend + ", som_head, " + dtype_name<T>());
     size_t turn = 0;
     for (const Neighbors& grid : grids(size)) {
       for (const auto& [rows, dim] : batches(size)) {

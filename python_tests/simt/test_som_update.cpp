@@ -1,9 +1,9 @@
 // som_update: weighted sums of the rows of total, with full weights and along the axes of a grid, and the codes that
 // follow from them.
+#include "backend.h"
 #include "harness.h"
 #include "neighborhood/som_update.h"
 #include "oracle.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -214,20 +214,20 @@ int main(int argc, char** argv) {
   Report report;
   Random random(7);
   for_each_dtype([&]<class B>() {
-    report.group(kTwin + ", som_update, " + dtype_name<B>());
+    report.group(kBackend + ", som_update, " + dtype_name<B>());
     for (const Shape& shape : shapes(size)) {
       if (shape.rows == 0) continue;
       check_full<float, B>(report, random, shape);
       check_full<double, B>(report, random, shape);
     }
-    report.group(kTwin + ", som_update along the axes, " + dtype_name<B>());
+    report.group(kBackend + ", som_update along the axes, " + dtype_name<B>());
     for (const Map& map : maps(size)) {
       check_axes<float, B>(report, random, map);
       check_axes<double, B>(report, random, map);
     }
   });
 #if defined(SOMVAE_SIMT)
-  report.group(kTwin + ", som_update on a small grid");
+  report.group(kBackend + ", som_update on a small grid");
   simt::device().largest_grid = 1;
   check_full<float, float>(report, random, {70, 40, 70});
   check_axes<float, float>(report, random, {9, 17, 2, 24});

@@ -1,9 +1,9 @@
 // transition_log_prob: finite and right for logits of any size, gradients dense and as rows.
+#include "backend.h"
 #include "harness.h"
 #include "oracle.h"
 #include "softmax_oracle.h"
 #include "transition/transition_log_prob.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -160,7 +160,7 @@ int main(int argc, char** argv) {
     }
   }
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", transition_log_prob, " + dtype_name<T>());
+    report.group(kBackend + ", transition_log_prob, " + dtype_name<T>());
     for (const auto& [rows, nodes] : sizes) {
       for (const double scale : {1., 1000.}) {
         for (const bool invalid : {false, true}) {
@@ -175,7 +175,7 @@ int main(int argc, char** argv) {
         check_backward(report, random, problem);
       }
     }
-    report.group(kTwin + ", transition_log_prob, " + dtype_name<T>() + ", special logits");
+    report.group(kBackend + ", transition_log_prob, " + dtype_name<T>() + ", special logits");
     check_special_logits<T>(report);
   });
   return report.finish(launched());

@@ -1,10 +1,10 @@
 // transition_losses: both losses and their three gradients, that of the logits dense and as rows.
+#include "backend.h"
 #include "cpu/codebook_panels.h"
 #include "harness.h"
 #include "oracle.h"
 #include "softmax_oracle.h"
 #include "transition/transition_losses.h"
-#include "twins.h"
 
 using namespace somvae;
 using namespace somvae::test;
@@ -255,7 +255,7 @@ int main(int argc, char** argv) {
   std::vector<Shape> all = shapes(size);
   if (size != Size::kSmall) all.insert(all.end(), {{5, 3, 300}, {9, 530, 3}, {420, 270, 2}});
   for_each_dtype([&]<class T>() {
-    report.group(kTwin + ", transition_losses, " + dtype_name<T>());
+    report.group(kBackend + ", transition_losses, " + dtype_name<T>());
     const auto check = [&](const Problem<T>& problem) {
       const auto saved = check_forward(report, problem);
       check_backward(report, random, problem, saved);

@@ -66,7 +66,7 @@ def test_a_model_that_is_used(parsed: Counter[str], command: str) -> None:
 def test_a_map_that_is_resumed(parsed: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     np.save("table.npy", np.random.default_rng(0).random((40, 3)))
     with monkeypatch.context() as interrupted:
-        interrupted.setattr("somvae_ext.som.training._record", stop_at_the_third())
+        interrupted.setattr("somvae_ext.som.training._epoch_record", stop_at_the_third())
         assert main([*MAP, "--out", "map"]) == 130
     parsed.clear()
     assert main(["fit", "--resume", "map", "--quiet"]) == 0
@@ -77,7 +77,7 @@ def test_a_map_that_is_resumed(parsed: Counter[str], monkeypatch: pytest.MonkeyP
 def stop_at_the_third() -> Callable[..., Any]:
     from somvae_ext.som import training
 
-    record = training._record
+    record = training._epoch_record
 
     def interrupted(epoch: int, *rest: Any) -> Any:
         if epoch == 2:

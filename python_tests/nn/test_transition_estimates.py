@@ -26,7 +26,7 @@ def chain(matrix: list[list[float]]) -> TransitionModel:
     return transitions
 
 
-# ---- predecessors ----------------------------------------------------------------------------------------------------
+# ---- previous nodes --------------------------------------------------------------------------------------------------
 
 
 def test_a_frame_without_a_predecessor_is_its_own() -> None:

@@ -26,7 +26,7 @@
 // Instructions (of 32 lanes, as 32 N K D multiply-adds are one) and bytes beside inputs and outputs:
 //   ffma          2 N K D on the FP32 units; for each of N K / 128 tiles 4 bytes written, and some 8 read
 //   tensor_core   3 N K D multiply-adds of float16 (16-bit types: 1); for each of N K / 64 tiles 4 bytes written, some
-//                 20 read, mostly from the second-level cache; operands of 4 D bytes (2 D) per row and code; then 2 D
+//                 20 read, mostly from the L2 cache; operands of 4 D bytes (2 D) per row and code; then 2 D
 //                 on the FP32 units for each pair that is scored again
 //   decide        3 D in float64 and 2 D conversions for each candidate, of which most rows have one, 8 D bytes read
 //   exact_search  3 K D in float64 for each row, at half the rate of float32 on data-centre GPUs, a 64th on others

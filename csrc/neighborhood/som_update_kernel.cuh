@@ -48,7 +48,7 @@ struct FullPass {
 };
 
 // Along the columns of the grid: a batch for each source row and phase of a target row, from features of the values
-// [rows, columns, dim], starting at the address given, to partial [phases, rows, columns, width].
+// [rows, columns, dim], from this address on, to partial [phases, rows, columns, width].
 template <class T>
 struct ColumnPass {
   const T* values;

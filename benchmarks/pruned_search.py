@@ -112,7 +112,7 @@ def somvae_latents(root: Path, side: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     images = pixels("mnist", root).view(-1, 1, 28, 28)
     model = SOMVAE(SOMVAEConfig(input_shape=(1, 28, 28), rows=side, cols=side, init="kmeans"))
-    model.initialize(images[:20000])
+    model.initialize_codebook(images[:20000])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for batch in DataLoader(cast(Any, images), batch_size=128, shuffle=True):
         optimizer.zero_grad()

@@ -14,7 +14,7 @@ def config_of(path: str | Path) -> dict[str, Any]:
 
 def write_config(path: str | Path, config: dict[str, Any]) -> None:
     """Replaces the config as the store would, under a new SHA-256."""
-    ResultFolder.open(path).begin(config)
+    ResultFolder.open(path).save_config(config)
 
 
 def contents(path: str | Path) -> dict[str, bytes]:

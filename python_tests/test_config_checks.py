@@ -247,7 +247,7 @@ ARGUMENTS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "SOM: n_epochs": ("integer", lambda value: SOMEstimator(3, 3, n_epochs=value).fit(np.eye(4))),
     "TransitionModel: nodes": ("integer", TransitionModel),
     "TransitionModel: radius": ("integer", lambda value: TransitionModel(Grid(3, 3), kind="local", radius=value)),
-    "VAE: n": ("integer", lambda value: VAE(VAEConfig((4,), hidden_sizes=(3,))).sample(value)),
+    "VAE: num_samples": ("integer", lambda value: VAE(VAEConfig((4,), hidden_sizes=(3,))).sample(value)),
 }
 
 

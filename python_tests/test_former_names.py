@@ -74,7 +74,7 @@ def test_a_folder_whose_config_has_a_former_value_loads(tmp_path: Path) -> None:
     config = dataclasses.replace(SOMVAEConfig.published_small(), rows=2, cols=2, latent_dim=4)
     model = SOMVAE(config)
     folder = ResultFolder.create(tmp_path, "model")
-    folder.begin({"model": model_section(SOMVAE, config) | {"network": "notebook"}})
+    folder.save_config({"model": model_section(SOMVAE, config) | {"network": "notebook"}})
     folder.save_checkpoint(1, model.state_dict(), {}, {})
     restored = load_model(ResultFolder.open(tmp_path))
     assert restored.config == config

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from somvae_ext.models import SOMVAEConfig
-from somvae_ext.recipes import PRESETS, own_recipe, with_schedule
+from somvae_ext.recipes import PRESETS, add_schedule, recipe_for_own_data
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from somvae_ext.recipes import PRESETS, own_recipe, with_schedule
     ],
 )
 def test_large_data_of_ones_own_take_fewer_epochs(kind: str, samples: int, epochs: int) -> None:
-    assert own_recipe(kind, samples)["epochs"] == epochs
+    assert recipe_for_own_data(kind, samples)["epochs"] == epochs
 
 
 def test_the_strided_network_is_for_large_images_alone() -> None:
     ordered = PRESETS["somvae"]["ordered"]
-    networks = [ordered.somvae_config("", shape).network for shape in ((1, 16, 16), (3, 40, 15), (784,))]
+    networks = [ordered.make_somvae_config("", shape).network for shape in ((1, 16, 16), (3, 40, 15), (784,))]
     assert networks == ["small-conv", "dense", "dense"]
-    assert PRESETS["somvae"]["published"].somvae_config("", (1, 28, 28)).network == "conv"
+    assert PRESETS["somvae"]["published"].make_somvae_config("", (1, 28, 28)).network == "conv"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_the_strided_network_is_for_large_images_alone() -> None:
 )
 def test_times_are_shares_of_the_epochs(preset: str, epochs: int, warm_up: int, relabel_after: int) -> None:
     recipe = PRESETS["somvae"][preset]
-    timed = with_schedule(recipe.config(), recipe, kind="static", epochs=epochs, steps_per_epoch=7)
+    timed = add_schedule(recipe.config(), recipe, kind="static", epochs=epochs, steps_per_epoch=7)
     assert (timed.warm_up_epochs, timed.relabel_after) == (warm_up, relabel_after)
 
 
 def test_the_neighbourhood_narrows_after_the_warm_up() -> None:
     recipe = PRESETS["somvae"]["own-loss"]
     config = dataclasses.replace(recipe.config(), warm_up_epochs=2)
-    timed = with_schedule(config, recipe, kind="static", epochs=12, steps_per_epoch=7, explicit={"warm_up_epochs"})
+    timed = add_schedule(config, recipe, kind="static", epochs=12, steps_per_epoch=7, explicit={"warm_up_epochs"})
     assert (timed.sigma_steps, timed.relabel_after) == (round(0.7 * 10 * 7), 2 + 8)
 
 
@@ -60,14 +60,14 @@ def test_times_that_are_set_stay() -> None:
     recipe = PRESETS["somvae"]["clusters"]
     config = dataclasses.replace(recipe.config(), warm_up_epochs=0, relabel_after=1)
     explicit = {"warm_up_epochs", "relabel_after"}
-    assert with_schedule(config, recipe, kind="static", epochs=12, steps_per_epoch=7, explicit=explicit) == config
+    assert add_schedule(config, recipe, kind="static", epochs=12, steps_per_epoch=7, explicit=explicit) == config
     narrowing = dataclasses.replace(PRESETS["somvae"]["ordered"].config(), sigma_steps=3)
-    assert with_schedule(narrowing, None, kind="static", epochs=12, steps_per_epoch=7) == narrowing
+    assert add_schedule(narrowing, None, kind="static", epochs=12, steps_per_epoch=7) == narrowing
     plain = SOMVAEConfig()
-    assert with_schedule(plain, None, kind="series", epochs=12, steps_per_epoch=7) == plain
+    assert add_schedule(plain, None, kind="series", epochs=12, steps_per_epoch=7) == plain
 
 
 def test_local_transitions_keep_nodes_in_their_places() -> None:
     recipe = PRESETS["somvae"]["clusters"]
     config = dataclasses.replace(recipe.config(), transitions="local", tau=1.0)
-    assert with_schedule(config, recipe, kind="series", epochs=9, steps_per_epoch=7).relabel_after == 0
+    assert add_schedule(config, recipe, kind="series", epochs=9, steps_per_epoch=7).relabel_after == 0

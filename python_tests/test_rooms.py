@@ -22,7 +22,18 @@ STOREYS = [
     {"som"},
     {"optim"},
     {"ops"},
-    {"grid", "arrays", "config_checks", "exportable", "former_names", "processes", "progress", "_native", "_version"},
+    {
+        "grid",
+        "arrays",
+        "config_checks",
+        "exportable",
+        "former_names",
+        "parameter_hints",
+        "processes",
+        "progress",
+        "_native",
+        "_version",
+    },
 ]
 
 

@@ -16,15 +16,15 @@ Config = TypeVar("Config")
 
 
 class Bounds(NamedTuple):
-    """What a number must satisfy; None is no bound."""
+    """Bounds that a number must satisfy; None is no bound."""
 
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
 
-    def hold(self, value: float) -> bool:
-        """Whether the value satisfies all of them."""
+    def allows(self, value: float) -> bool:
+        """Whether the value satisfies all bounds."""
         return (
             (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
@@ -71,7 +71,7 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
     Raises:
         ValueError: a field that holds something else: "<config>: <field> must <expectation>, got <what came>".
     """
-    for name, kind in _kinds(type(config)).items():  # type: ignore[arg-type]  # mypy doubts that types can be hashed
+    for name, kind in _field_types(type(config)).items():  # type: ignore[arg-type]  # mypy doubts that types can be hashed
         value = getattr(config, name)
         expected, checked = _check(kind, value, bounds.get(name), name in may_be_empty)
         if checked is _REFUSED:
@@ -82,7 +82,7 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
 
 
 def check_object(section: object) -> dict[str, Any]:
-    """What JSON holds of an object.
+    """Checks that a value parsed from JSON is an object.
 
     Raises:
         ValueError: nothing, or something else.
@@ -93,7 +93,7 @@ def check_object(section: object) -> dict[str, Any]:
 
 
 def config_from_section(kind: type[Config], section: object) -> Config:
-    """A config from what JSON holds of it.
+    """Builds a config from its fields as parsed from JSON.
 
     Args:
         kind: a dataclass that checks its fields.
@@ -129,7 +129,7 @@ def check_integer(owner: str | None, name: str, value: object, bounds: Bounds = 
     Raises:
         ValueError: something else: "<owner>: <name> must be an integer <bounds>, got <what came>".
     """
-    return int(_checked(int, owner, name, value, bounds))
+    return int(_checked_argument(int, owner, name, value, bounds))
 
 
 def check_number(owner: str | None, name: str, value: object, bounds: Bounds = Bounds(at_least=0)) -> float:  # noqa: B008
@@ -141,12 +141,12 @@ def check_number(owner: str | None, name: str, value: object, bounds: Bounds = B
     Raises:
         ValueError: something else: "<owner>: <name> must be a finite number <bounds>, got <what came>".
     """
-    return float(_checked(float, owner, name, value, bounds))
+    return float(_checked_argument(float, owner, name, value, bounds))
 
 
 def is_integer(value: object) -> bool:
     """Whether the value is an integer of Python or numpy; bools are none."""
-    return _integer(value) is not None
+    return _to_integer(value) is not None
 
 
 def check_unused(config: Any, reason: str, *names: str) -> None:
@@ -171,7 +171,7 @@ def check_unused(config: Any, reason: str, *names: str) -> None:
 _REFUSED: Any = object()
 
 
-def _checked(kind: type, owner: str | None, name: str, value: object, bounds: Bounds) -> Any:
+def _checked_argument(kind: type, owner: str | None, name: str, value: object, bounds: Bounds) -> Any:
     expected, checked = _check(kind, value, bounds, False)
     if checked is _REFUSED:
         argument = name if owner is None else f"{owner}: {name}"
@@ -180,7 +180,7 @@ def _checked(kind: type, owner: str | None, name: str, value: object, bounds: Bo
 
 
 @functools.cache
-def _kinds(config: Any) -> dict[str, Any]:
+def _field_types(config: Any) -> dict[str, Any]:
     hints = get_type_hints(config)
     return {field.name: hints[field.name] for field in dataclasses.fields(config)}
 
@@ -191,16 +191,16 @@ def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) 
         return "be True or False", bool(value) if isinstance(value, bool | np.bool_) else _REFUSED
     if kind is int:
         bounds = bounds or _COUNT
-        integer = _integer(value)
-        return f"be an integer {bounds}", integer if integer is not None and bounds.hold(integer) else _REFUSED
+        integer = _to_integer(value)
+        return f"be an integer {bounds}", integer if integer is not None and bounds.allows(integer) else _REFUSED
     if kind is float:
         bounds = bounds or _WEIGHT
-        number = _finite(value)
-        return f"be a finite number {bounds}", number if number is not None and bounds.hold(number) else _REFUSED
+        number = _to_finite_number(value)
+        return f"be a finite number {bounds}", number if number is not None and bounds.allows(number) else _REFUSED
     if kind is str:
         return "be text", str(value) if isinstance(value, str) else _REFUSED
     if kind == tuple[int, ...]:
-        sizes = [_integer(size) for size in value] if _is_sequence(value) else [None]
+        sizes = [_to_integer(size) for size in value] if _is_sequence(value) else [None]
         fits = (sizes or may_be_empty) and all(size is not None and size >= 1 for size in sizes)
         return "hold sizes of at least 1", tuple(sizes) if fits else _REFUSED
     if kind == tuple[str, ...]:
@@ -208,13 +208,13 @@ def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) 
         return "hold texts", tuple(value) if fits else _REFUSED  # type: ignore[arg-type]
     if kind == tuple[float, ...]:
         bounds = bounds or _WEIGHT
-        numbers = [_finite(number) for number in value] if _is_sequence(value) else [None]
-        fits = all(number is not None and bounds.hold(number) for number in numbers)
+        numbers = [_to_finite_number(number) for number in value] if _is_sequence(value) else [None]
+        fits = all(number is not None and bounds.allows(number) for number in numbers)
         return f"hold finite numbers {bounds}".rstrip(), tuple(numbers) if fits else _REFUSED
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return f"be a {kind.__name__}", value if isinstance(value, kind) else _REFUSED
     if get_origin(kind) is Literal:
-        return f"be {_listed(get_args(kind))}", _one_of(get_args(kind), value)
+        return f"be {_join_choices(get_args(kind))}", _one_of(get_args(kind), value)
     others = [other for other in get_args(kind) if other is not NoneType]
     if len(others) != 1:
         raise TypeError(f"check_fields: a field must be of a kind that can be checked, got {kind}")
@@ -230,12 +230,12 @@ def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
-def _integer(value: object) -> int | None:
+def _to_integer(value: object) -> int | None:
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     return int(value) if is_integer else None  # type: ignore[call-overload]
 
 
-def _finite(value: object) -> float | None:
+def _to_finite_number(value: object) -> float | None:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return None
     try:
@@ -249,6 +249,6 @@ def _one_of(choices: tuple[Any, ...], value: object) -> Any:
     return next((choice for choice in choices if isinstance(value, type(choice)) and value == choice), _REFUSED)
 
 
-def _listed(choices: tuple[Any, ...]) -> str:
+def _join_choices(choices: tuple[Any, ...]) -> str:
     *others, last = (repr(choice) for choice in choices)
     return f"{', '.join(others)} or {last}" if others else last

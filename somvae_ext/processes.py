@@ -248,7 +248,7 @@ class Processes:
 
     @contextlib.contextmanager
     def enter_on_first(self, context: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-        """Enters a context, such as a claim on a folder, in the first process alone.
+        """Enters a context, such as the lock of a folder, in the first process alone.
 
         Raises:
             OtherProcessFailed: in the other processes, where it cannot be entered.

@@ -1,4 +1,4 @@
-"""What suits each kind of data, and the named settings of each model."""
+"""Recipes for each kind of data, and the presets of each model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
 
 # What suits each data set, chosen on its validation split. One thread where steps are so small that handing parts of
 # them to other threads takes longer than doing them.
-STATIC: dict[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "threads": 1}
-SERIES: dict[str, Any] = {"epochs": 20, "batch_size": 4, "learning_rate": 1e-3, "threads": 1}
+STATIC_RECIPE: dict[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "threads": 1}
+SERIES_RECIPE: dict[str, Any] = {"epochs": 20, "batch_size": 4, "learning_rate": 1e-3, "threads": 1}
 _MNIST = {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3, "threads": 2}
 _MNIST_SERIES: dict[str, Any] = {"epochs": 10, "batch_size": 4, "learning_rate": 1e-3, "threads": 2, "num_series": 5000}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -86,7 +86,7 @@ class Preset:
     relabelling: float = 0.0
     expected: str = ""
 
-    def somvae_config(self, data: str, sample_shape: tuple[int, ...]) -> SOMVAEConfig:
+    def make_somvae_config(self, data: str, sample_shape: tuple[int, ...]) -> SOMVAEConfig:
         """The config of a SOM-VAE, with the network that suits samples of this shape."""
         config: SOMVAEConfig = dataclasses.replace(self.config(), **self.config_on.get(data, {}))
         if self.strided and len(sample_shape) == 3 and min(sample_shape[1:]) >= SMALL_CONV_MIN_SIDE:
@@ -94,7 +94,7 @@ class Preset:
         return config
 
 
-def own_recipe(kind: str, num_samples: int, batch_size: int | None = None) -> dict[str, Any]:
+def recipe_for_own_data(kind: str, num_samples: int, batch_size: int | None = None) -> dict[str, Any]:
     """The recipe for data without a name.
 
     Args:
@@ -102,12 +102,12 @@ def own_recipe(kind: str, num_samples: int, batch_size: int | None = None) -> di
         num_samples: samples, or series, for training.
         batch_size: of a step; by default the recipe's.
     """
-    recipe = SERIES if kind == "series" else STATIC
+    recipe = SERIES_RECIPE if kind == "series" else STATIC_RECIPE
     steps = -(-num_samples // (batch_size or recipe["batch_size"]))
     return recipe | {"epochs": min(recipe["epochs"], max(_LEAST_EPOCHS, -(-_STEPS // steps)))}
 
 
-def somvae_config(
+def make_somvae_config(
     preset: Preset | None,
     *,
     data: str,
@@ -131,7 +131,7 @@ def somvae_config(
         ValueError: what :class:`~somvae_ext.models.SOMVAEConfig` refuses, or codes by gradients for a preset that is
             made of averages.
     """
-    config = SOMVAEConfig() if preset is None else preset.somvae_config(data, sample_shape)
+    config = SOMVAEConfig() if preset is None else preset.make_somvae_config(data, sample_shape)
     changes: dict[str, Any] = TRANSITION_WEIGHTS[kind] | {"input_shape": sample_shape}
     if config.network == "small-conv" and {"hidden_sizes", "latent_relu"} & explicit.keys():  # of another network
         changes["network"] = "dense"
@@ -154,7 +154,7 @@ def somvae_config(
     return config
 
 
-def with_schedule(
+def add_schedule(
     config: SOMVAEConfig,
     preset: Preset | None,
     *,
@@ -163,7 +163,7 @@ def with_schedule(
     steps_per_epoch: int,
     explicit: Collection[str] = (),
 ) -> SOMVAEConfig:
-    """The config with what depends on a training's length: warm-up, narrowing and relabelling.
+    """Adds to a config what depends on the length of the training: warm-up, narrowing and relabelling.
 
     Args:
         config: the config without them.

@@ -23,7 +23,7 @@ def run(folder: Path, codebook: torch.Tensor) -> Path:
     with torch.no_grad():
         model.quantizer.codebook.copy_(codebook)
     kept = ResultFolder.create(folder, "model")
-    kept.begin({"model": model_section(SOMVAE, config)})
+    kept.save_config({"model": model_section(SOMVAE, config)})
     kept.save_checkpoint(1, model.state_dict(), {}, {})
     return folder
 

@@ -89,7 +89,7 @@ def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
             path.unlink()
     config = ResultFolder.open("run/seeds/1").config
     shutil.rmtree("run/seeds/1")
-    ResultFolder.create("run/seeds/1", "model").begin(config)
+    ResultFolder.create("run/seeds/1", "model").save_config(config)
     assert main(["fit", "--resume", "run", "--best-of", "3", "--epochs", "2"]) == 0
     kept, whole = somvae_ext.load("run").state_dict(), somvae_ext.load("whole").state_dict()
     assert all(value.equal(kept[name]) for name, value in whole.items())

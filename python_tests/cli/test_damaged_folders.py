@@ -192,7 +192,7 @@ def test_configs_that_somebody_has_edited_and_sealed_cause_no_traceback(
             place = tmp_path / "run"
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(folders / "whole" / kind, place)
-            changed["sha256"] = manifest.seal(changed)
+            changed["sha256"] = manifest.content_hash(changed)
             (place / manifest.NAME).write_text(json.dumps(changed))
             command = draw.choice(commands(folders, kind)[:2])
             out.readouterr()

@@ -16,7 +16,7 @@ from saved_configs import config_of, contents
 import somvae_ext
 from somvae_ext import evaluation
 from somvae_ext.cli import main
-from somvae_ext.cli.fit_options import given
+from somvae_ext.cli.fit_options import explicit_options
 from somvae_ext.cli.model_choice import TRAINABLE
 from somvae_ext.cli.options import parse
 from somvae_ext.models import MODELS
@@ -357,7 +357,9 @@ def test_a_printed_config_quotes_what_yaml_would_read_as_something_else(capsys: 
     assert "id_column: '1e3'\n" in printed
     assert "['1e3', '1E-3', '-9999'," in printed
     Path("run.yaml").write_text(printed)
-    assert given(parse(["fit", "--config", "run.yaml"])["fit"]) == given(parse([*arguments, *texts])["fit"])
+    assert explicit_options(parse(["fit", "--config", "run.yaml"])["fit"]) == explicit_options(
+        parse([*arguments, *texts])["fit"]
+    )
 
 
 @pytest.mark.parametrize(

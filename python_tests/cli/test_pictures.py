@@ -12,8 +12,8 @@ from saved_configs import contents
 
 import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.cli.pictures import _curves
-from somvae_ext.cli.sample import _draw, _side_by_side
+from somvae_ext.cli.pictures import _plot_curves
+from somvae_ext.cli.sample import _draw, _figure_side_by_side
 from somvae_ext.store import ResultFolder
 
 pytestmark = pytest.mark.pictures
@@ -114,7 +114,7 @@ def test_curves_have_a_panel_for_what_was_measured(runs: Path) -> None:
         (losses | {"metrics": quality}, ["loss", ""]),
         (losses | {"metrics": quality | order}, ["loss", "", "order of the map, training data"]),
     ):
-        figure = _curves(model, [record])
+        figure = _plot_curves(model, [record])
         assert [ax.get_ylabel() for ax in figure.axes] == labels
         widths.append(figure.get_size_inches()[0])
     assert widths == [6, 10, 15]
@@ -145,7 +145,7 @@ def test_what_experts_make_of_one_z_is_kept_over_a_resumed_training() -> None:
     images = experts["images"]
     assert images.equal(expected["images"])
     assert not images[0].equal(images[2])
-    last = somvae_ext.load("whole").sample_rows(1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]
+    last = somvae_ext.load("whole").sample_each_category(1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]
     assert images[2].equal(last[:, 0])
 
 
@@ -191,8 +191,8 @@ def test_the_number_of_samples_is_that_of_the_columns_or_of_the_sheet(runs: Path
 
 def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None:
     models = [somvae_ext.load(runs / name) for name in ("conditional-vae", "gumbel-vae")]
-    samples = [model.sample_rows(8) for model in models]  # type: ignore[union-attr]
-    figure = _side_by_side(["left", "right"], models, samples)
+    samples = [model.sample_each_category(8) for model in models]  # type: ignore[union-attr]
+    figure = _figure_side_by_side(["left", "right"], models, samples)
     assert [ax.get_title() for ax in figure.axes] == ["left", "right"]
     assert [ax.get_ylabel() for ax in figure.axes] == ["class", "category"]
     for ax, model, images in zip(figure.axes, models, samples, strict=True):
@@ -225,7 +225,7 @@ def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None
 def test_mistakes_are_answered_by_a_sentence(
     runs: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ResultFolder.create("map", "map").begin({})
+    ResultFolder.create("map", "map").save_config({})
     assert main(["sample", *options]) == 2
     printed = capsys.readouterr()
     assert sentence in printed.err

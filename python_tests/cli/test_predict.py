@@ -54,9 +54,9 @@ def write_run(model_name: str, *, config: dict[str, Any] | None = None, **data_o
     for weights in model.parameters():
         if weights.dim() > 1:
             torch.nn.init.normal_(weights)  # so that samples differ in their clusters
-    record = RunRecord(model_type, model.config, TrainingConfig(), DataRecord.of(data, splits), threads=1)
+    record = RunRecord(model_type, model.config, TrainingConfig(), DataRecord.from_splits(data, splits), threads=1)
     folder = ResultFolder.create("run", "model", overwrite=True)
-    folder.begin(record.to_config())
+    folder.save_config(record.to_config())
     folder.save_checkpoint(1, model.state_dict(), {}, {})
     return somvae_ext.load("run")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from somvae_ext.cli import main
-from somvae_ext.cli.wording import in_words_of_command
+from somvae_ext.cli.wording import rephrase_for_command
 
 # Names of options and what a parser gives for them: bools are flags.
 OPTIONS = {
@@ -206,7 +206,7 @@ OPTIONS = {
     ],
 )
 def test_a_sentence_is_in_the_words_of_the_command(sentence: str, expected: str) -> None:
-    assert in_words_of_command(sentence, OPTIONS) == expected
+    assert rephrase_for_command(sentence, OPTIONS) == expected
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_sentence_is_in_the_words_of_the_command(sentence: str, expected: str)
 )
 def test_only_a_map_is_advised_to_ignore_what_is_missing(options: dict[str, str | None], advice: str) -> None:
     sentence = "a.csv: got NaN; fill the gap, or set missing='drop', missing='mean' or, for a map, missing='ignore'"
-    assert in_words_of_command(sentence, OPTIONS | options) == f"a.csv: got NaN; fill the gap, or set {advice}"
+    assert rephrase_for_command(sentence, OPTIONS | options) == f"a.csv: got NaN; fill the gap, or set {advice}"
 
 
 MAP = ["table.csv", "--model", "som"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from somvae_ext.data import NAMES, InterpolatedSeries, Samples, digits, load, load_array
-from somvae_ext.data.own_data import read
+from somvae_ext.data.own_data import read_own_data
 
 RNG = np.random.default_rng(0)
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def test_the_seed_draws_the_split(table: Path) -> None:
 
 
 def test_features_are_scaled_by_the_training_split_alone(table: Path) -> None:
-    splits, raw = load(table), read(table, None).samples
+    splits, raw = load(table), read_own_data(table, None).samples
     low, high = raw.x[splits.train.label].aminmax(dim=0)
     assert splits.train.x.amin(dim=0).tolist() == [0, 0]
     assert splits.train.x.amax(dim=0).tolist() == [1, 1]
@@ -90,7 +90,7 @@ def test_features_are_scaled_by_the_training_split_alone(table: Path) -> None:
         expected = (raw.x[part.label].double() - low) / (high.double() - low)
         assert part.x.equal(expected.float())
         # What predict does with other data.
-        assert splits.scaling.apply_to(raw.rows(part.label)).x.equal(part.x)
+        assert splits.scaling.apply_to_samples(raw.rows(part.label)).x.equal(part.x)
 
 
 def test_values_beside_a_large_offset_are_told_apart(tmp_path: Path) -> None:

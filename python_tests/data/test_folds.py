@@ -13,7 +13,7 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 
 from somvae_ext.data import NUM_FOLDS, Samples, SplitName, Splits, load
-from somvae_ext.data.own_data import read
+from somvae_ext.data.own_data import read_own_data
 
 RNG = np.random.default_rng(0)
 
@@ -93,7 +93,7 @@ def test_ones_own_features_are_scaled_by_what_is_for_training_in_that_split(spli
     path = tmp_path / "table.npz"
     # The first feature numbers the rows; the second has a few large values.
     np.savez(path, x=np.column_stack([np.arange(100), RNG.standard_cauchy(100)]), label=np.arange(100) % 2)
-    raw = read(path, None).samples
+    raw = read_own_data(path, None).samples
     for fold in range(NUM_FOLDS if split == "folds" else 1):
         splits = load(path, split=split, fold=fold)
         assert splits.train.x.amin(dim=0).tolist() == [0, 0]
@@ -101,7 +101,7 @@ def test_ones_own_features_are_scaled_by_what_is_for_training_in_that_split(spli
         low, width = splits.scaling.shift[0], splits.scaling.width[0]
         for part in splits:
             numbers = (part.x[:, 0].double() * width + low).round().long()
-            assert splits.scaling.apply_to(raw.rows(numbers)).x.equal(part.x)
+            assert splits.scaling.apply_to_samples(raw.rows(numbers)).x.equal(part.x)
 
 
 def test_folds_need_labels_and_ten_samples_of_each_class(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from somvae_ext.data.header import kind_of, verdict_by_numbers, verdict_by_text
+from somvae_ext.data.header import cell_kind, verdict_by_numbers, verdict_by_text
 
 Array = NDArray[np.float64]
 TRIALS = 400
@@ -112,5 +112,7 @@ def test_a_single_row_is_one_of_values() -> None:
     ],
 )
 def test_text_above_numbers_is_a_name(first: str, later: list[str], verdict: str) -> None:
-    kinds = [[kind_of(cell, ".", None, frozenset({"", "na"})) for cell in line.split(",")] for line in (first, *later)]
+    kinds = [
+        [cell_kind(cell, ".", None, frozenset({"", "na"})) for cell in line.split(",")] for line in (first, *later)
+    ]
     assert verdict_by_text(kinds[0], kinds[1:]) == verdict

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from somvae_ext.data import Scaling, TableFormat, digits, load
-from somvae_ext.data.own_data import read
+from somvae_ext.data.own_data import read_own_data
 from somvae_ext.data.record import RowsRecord
-from somvae_ext.data.rows import load_rows, rows_like, scaling_of
+from somvae_ext.data.rows import fit_scaling, load_matching_rows, load_rows
 
 TABLE = """id;height;color;weight;kind
 k1;1,5;red;10;a
@@ -39,7 +39,7 @@ def test_what_is_done_about_missing_values(table: Path) -> None:
     assert ignored.columns == ("height", "color=blue", "color=green", "color=red", "weight")
     dropped, _ = load_rows(table, table=HOW, missing="drop")
     np.testing.assert_array_equal(dropped.x, [rows[0], rows[2]])
-    assert dropped.places == {"id": ["k1", "k3"]}
+    assert dropped.row_keys == {"id": ["k1", "k3"]}
     assert dropped.label is not None
     assert dropped.label.tolist() == ["a", "a"]
     assert "2 of 4 rows, which have gaps" in dropped.description["left out"]
@@ -54,13 +54,13 @@ def test_other_rows_are_put_in_order_filled_and_called_by_their_names(table: Pat
     rows, fill = load_rows(table, table=HOW, missing="mean")
     new = tmp_path / "new.csv"
     new.write_text("weight,extra,color,height,id\n7,x,blue,,n1\n8,y,red,9.5,n2\n")
-    record = RowsRecord.of(
+    record = RowsRecord.from_table(
         {"name": str(table), "root": "data", "kind": None, "table": HOW, "missing": "mean"}, rows, fill
     )
     assert RowsRecord.from_dict(record.to_dict()) == record
     like = record.read(new, rows.dim, rows.columns, TableFormat(id_column="id", one_hot=("color",)))
     np.testing.assert_array_equal(like.x, [[2.5, 1, 0, 0, 7], [9.5, 0, 0, 1, 8]])
-    assert like.places == {"id": ["n1", "n2"]}
+    assert like.row_keys == {"id": ["n1", "n2"]}
     assert like.description["left out"] == "extra"
     new.write_text("weight,color,height\n7,violet,1\n")
     with pytest.raises(ValueError, match=re.escape("one of the categories blue, green, red of the training data, got")):
@@ -72,20 +72,20 @@ def test_rows_without_names_keep_the_numbers_of_their_columns(tmp_path: Path) ->
     path.write_text("a,1,2\nb,5,3\na,4,9\n")
     rows, _ = load_rows(path, table=TableFormat(label_column="0", header=False))
     assert rows.columns == ("1", "2")
-    like = rows_like(
+    like = load_matching_rows(
         path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error", features=rows.columns,
         fill=None,
     )  # fmt: skip
     np.testing.assert_array_equal(like.x, [[1, 2], [5, 3], [4, 9]])
     path.write_text("1,2\n5,3\n")  # without the labels
-    like = rows_like(
+    like = load_matching_rows(
         path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error", features=rows.columns,
         fill=None,
     )  # fmt: skip
     np.testing.assert_array_equal(like.x, [[1, 2], [5, 3]])
     path.write_text("1,2,3,4\n5,3,2,1\n")
     with pytest.raises(ValueError, match="rows must have 2 features, as the training data had, got 4 columns"):
-        rows_like(
+        load_matching_rows(
             path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error",
             features=rows.columns, fill=None,
         )  # fmt: skip
@@ -98,13 +98,13 @@ def test_images_and_frames_of_series_are_rows_too(tmp_path: Path) -> None:
     rows, _ = load_rows(tmp_path / "images.npy")
     np.testing.assert_array_equal(rows.x, images.reshape(6, 20))
     assert rows.image_shape == (1, 4, 5)
-    assert scaling_of(rows, None) == Scaling("minmax", (0.0,), (255.0,))
+    assert fit_scaling(rows, None) == Scaling("minmax", (0.0,), (255.0,))
     series = rng.normal(size=(3, 4, 2)).astype(np.float32)
     np.savez(tmp_path / "series.npz", x=series, lengths=[4, 2, 3], label=[7, 8, 9])
     rows, _ = load_rows(tmp_path / "series.npz")
     mask = np.arange(4) < np.array([4, 2, 3])[:, None]
     np.testing.assert_array_equal(rows.x, series[mask])
-    assert rows.places == {"series": np.nonzero(mask)[0].tolist(), "frame": np.nonzero(mask)[1].tolist()}
+    assert rows.row_keys == {"series": np.nonzero(mask)[0].tolist(), "frame": np.nonzero(mask)[1].tolist()}
     assert rows.label is not None
     assert rows.label.tolist() == [7] * 4 + [8] * 2 + [9] * 3
 
@@ -115,7 +115,7 @@ def test_a_named_set_gives_what_is_not_for_the_test() -> None:
     np.testing.assert_array_equal(rows.x, train.x.reshape(len(train), -1).numpy())
     assert rows.label is not None
     assert rows.label.tolist() == train.label.tolist()  # type: ignore[union-attr]
-    assert scaling_of(rows, None) == Scaling()
+    assert fit_scaling(rows, None) == Scaling()
     with pytest.raises(ValueError, match="digits-series: must be a set of still images or one's own file, such as"):
         load_rows("digits-series")
 
@@ -175,13 +175,13 @@ def test_names_that_are_numbers_are_no_places(tmp_path: Path) -> None:
     rows, _ = load_rows(path, table=TableFormat(header=True))
     other = tmp_path / "other.csv"
     other.write_text("2,x,0,1\n3,9,1,2\n")
-    like = rows_like(
+    like = load_matching_rows(
         other, 3, kind=None, table=TableFormat(header=True), missing="error", features=rows.columns, fill=None
     )
     assert like.x.tolist() == [[1, 2, 3]]
     other.write_text("a,b,c\n1,2,3\n")
     with pytest.raises(ValueError, match="got a table without '0', '1', '2' and with the unknown 'a', 'b', 'c'"):
-        rows_like(other, 3, kind=None, table=TableFormat(), missing="error", features=rows.columns, fill=None)
+        load_matching_rows(other, 3, kind=None, table=TableFormat(), missing="error", features=rows.columns, fill=None)
 
 
 def test_what_calls_rows_and_classes_keeps_its_digits(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_what_calls_rows_and_classes_keeps_its_digits(tmp_path: Path) -> None:
     ids = ["007", "12345678901234567891", "1e3", "0.10"]
     path.write_text("id,a,zip,kind\n" + "".join(f"{name},{row},0{row % 2}1,0{row}\n" for row, name in enumerate(ids)))
     rows, _ = load_rows(path, table=TableFormat(id_column="id", one_hot=("zip",), label_column="kind"))
-    assert rows.places == {"id": ids}
+    assert rows.row_keys == {"id": ids}
     assert rows.columns == ("a", "zip=001", "zip=011")
     assert rows.label is not None
     assert rows.label.tolist() == ["00", "01", "02", "03"]
@@ -223,13 +223,13 @@ def test_the_line_of_a_row_counts_all_lines(tmp_path: Path) -> None:
 def read_again(path: Path, how: TableFormat, text: str) -> tuple[list[list[float]], dict[str, list[str]]]:
     """Rows of another text, read as those at ``path`` were trained on."""
     rows, fill = load_rows(path, table=how)
-    record = RowsRecord.of(
+    record = RowsRecord.from_table(
         {"name": str(path), "root": "data", "kind": None, "table": how, "missing": "error"}, rows, fill
     )
     other = path.with_name("other.csv")
     other.write_text(text)
     like = record.read(other, rows.dim, rows.columns)
-    return like.x.tolist(), {name: list(values) for name, values in like.places.items()}
+    return like.x.tolist(), {name: list(values) for name, values in like.row_keys.items()}
 
 
 def test_names_that_were_seen_in_training_are_names_in_other_data(tmp_path: Path) -> None:
@@ -306,14 +306,14 @@ def test_columns_that_cannot_be_text_call_no_rows(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="id_column must name a column of text or numbers, got list<"):
         load_rows(path, table=TableFormat(id_column="list"))
     rows, _ = load_rows(path, table=TableFormat(id_column="id", drop=("list",)))
-    assert rows.places == {"id": ["1.5", "inf"]}
+    assert rows.row_keys == {"id": ["1.5", "inf"]}
 
 
 def test_models_take_arrays_with_gaps_as_maps_do(tmp_path: Path) -> None:
     x = np.arange(20.0).reshape(10, 2)
     x[3, 1] = np.nan
     np.save(tmp_path / "x.npy", x)
-    assert len(read(tmp_path / "x.npy", None, missing="drop").samples) == 9
+    assert len(read_own_data(tmp_path / "x.npy", None, missing="drop").samples) == 9
     splits = load(tmp_path / "x.npy", missing="mean")
     assert not any(part.x.isnan().any() for part in splits)
 

@@ -141,7 +141,7 @@ def test_one_loop_trains_records_and_resumes_with_the_same_bits(name: str, tmp_p
         model = make(name)
         run = ResultFolder.open(tmp_path / folder) if resume else ResultFolder.create(tmp_path / folder, "model")
         if not resume:
-            run.begin({})
+            run.save_config({})
         recipe = dataclasses.replace(RECIPE, epochs=epochs)
         fit(model, samples(), recipe, validation=samples(10), run_folder=run, resume=resume, accelerator="cpu")
         return model, run
@@ -342,7 +342,7 @@ def test_a_nan_stops_the_training_and_says_where(name: str, tmp_path: Path) -> N
     data = samples()
     model = make(name)
     run = ResultFolder.create(tmp_path, "model")
-    run.begin({})
+    run.save_config({})
     fit(model, data, dataclasses.replace(RECIPE, epochs=1), run_folder=run, accelerator="cpu")
     before = run.load_weights()
     data.x[7] = torch.nan
@@ -358,7 +358,7 @@ def test_a_nan_stops_the_training_and_says_where(name: str, tmp_path: Path) -> N
 
 def test_a_nan_in_the_first_epoch_leaves_no_checkpoint_and_the_message_says_so(tmp_path: Path) -> None:
     data, run = samples(), ResultFolder.create(tmp_path, "model")
-    run.begin({})
+    run.save_config({})
     data.x[7] = torch.nan
     with pytest.raises(
         FloatingPointError, match=r"at step [123] \(epoch 1\).*; no epoch was completed, so .* holds no checkpoint"

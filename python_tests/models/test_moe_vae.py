@@ -105,7 +105,7 @@ def test_the_reconstruction_is_the_weighted_average_of_the_experts() -> None:
 
 def test_one_point_goes_through_every_expert() -> None:
     model = mixture()
-    rows = model.sample_rows(2, generator=torch.Generator().manual_seed(1))
+    rows = model.sample_each_category(2, generator=torch.Generator().manual_seed(1))
     z = array(torch.randn(2, LATENT, generator=torch.Generator().manual_seed(1)))
     for expert in range(EXPERTS):
         expected = decoded_by_expert(weights(model), expert, z)

@@ -21,7 +21,7 @@ CONFIG = SOMVAEConfig(input_shape=(3,), rows=2, cols=3, latent_dim=4, hidden_siz
 
 def written(path: Path, model: Any, section: Any = None, **changes: Tensor) -> Path:
     folder = ResultFolder.create(path / "run", "model", overwrite=True)
-    folder.begin({"model": model_section(type(model), model.config) if section is None else section})
+    folder.save_config({"model": model_section(type(model), model.config) if section is None else section})
     folder.save_checkpoint(1, model.state_dict() | changes, {}, {})
     return path / "run"
 
@@ -106,7 +106,7 @@ def test_missing_and_surplus_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="but there is extra too"):
         somvae_ext.load(written(tmp_path, model, extra=torch.ones(1)))
     folder = ResultFolder.create(tmp_path / "less", "model")
-    folder.begin({"model": model_section(SOMVAE, CONFIG)})
+    folder.save_config({"model": model_section(SOMVAE, CONFIG)})
     weights = model.state_dict()
     del weights["quantizer.codebook"]
     folder.save_checkpoint(1, weights, {}, {})

@@ -200,7 +200,7 @@ def test_samples_are_decoded_nodes_that_the_generator_alone_determines() -> None
     assert nodes.unique().tolist() == list(range(somvae.num_clusters))
     assert drawn[0].equal(drawn[1])
     assert not drawn[0].equal(drawn[2])
-    with pytest.raises(ValueError, match=r"SOMVAE.sample: n must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"SOMVAE.sample: num_samples must be an integer of at least 1, got 0"):
         somvae.sample(0)
 
 
@@ -314,9 +314,9 @@ def test_the_codebook_starts_at_k_means_of_the_first_encodings_where_asked() -> 
     x = torch.rand(40, 1, 3, 3)
     plain, kmeans = model(), model(init="kmeans")
     before = plain.quantizer.codebook.detach().clone()
-    plain.initialize(x)
+    plain.initialize_codebook(x)
     assert plain.quantizer.codebook.equal(before)
-    kmeans.initialize(x, seed=3)
+    kmeans.initialize_codebook(x, seed=3)
     expected = SOMQuantizer(CONFIG.grid, 4)
     expected.initialize_kmeans(kmeans.encode(x), seed=3)
     assert kmeans.quantizer.codebook.equal(expected.codebook)
@@ -329,7 +329,7 @@ def test_masked_frames_take_no_part_in_start_and_revival() -> None:
     mask[:, 2] = False
     x[:, 2] = torch.nan
     somvae = model(init="kmeans")
-    somvae.initialize(x, mask)
+    somvae.initialize_codebook(x, mask)
     assert somvae.quantizer.codebook.isfinite().all()
     ((parameter, rows),) = somvae.revive(torch.tensor([0, 5]), x, torch.Generator().manual_seed(0), mask=mask)
     assert parameter is somvae.quantizer.codebook
@@ -343,7 +343,7 @@ def test_frames_that_are_not_finite_take_no_part_in_start_and_revival() -> None:
     x = torch.rand(8, 3, 1, 3, 3)
     x[2, 1, 0, 2, 2], x[5, 0, 0, 0, 0] = torch.nan, torch.inf
     somvae = model(init="kmeans")
-    somvae.initialize(x)
+    somvae.initialize_codebook(x)
     assert somvae.quantizer.codebook.isfinite().all()
     somvae.revive(torch.arange(6), x)
     assert somvae.quantizer.codebook.isfinite().all()
@@ -356,7 +356,7 @@ def test_codes_may_be_replaced_before_the_backward_pass_of_the_loss(gradient: st
         somvae = model(gamma=1.0, tau=1.0, init="kmeans", gradient=gradient)
         losses = somvae.loss(somvae(x), x)
         if replaced:
-            somvae.initialize(x)
+            somvae.initialize_codebook(x)
             somvae.revive(torch.tensor([1, 4]), x)
         losses.total.backward()
         results.append([parameter.grad for parameter in somvae.parameters()])
@@ -365,7 +365,7 @@ def test_codes_may_be_replaced_before_the_backward_pass_of_the_loss(gradient: st
 
 def test_a_start_from_too_few_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="at least K = 6 encodings that are finite and not masked, got 5 among 5"):
-        model(init="kmeans").initialize(torch.rand(5, 1, 3, 3))
+        model(init="kmeans").initialize_codebook(torch.rand(5, 1, 3, 3))
 
 
 # ---- training on what is hardly data ---------------------------------------------------------------------------------
@@ -399,7 +399,7 @@ def test_training_on_what_is_hardly_data_stays_finite(
     x = torch.full((*leading, 1, 3, 3), 0.5) if kind == "constant" else torch.rand(*leading, 1, 3, 3)
     mask = torch.zeros(leading, dtype=torch.bool) if kind == "all masked" else None
     if x[..., 0, 0, 0].numel() >= 6 and mask is None:
-        somvae.initialize(x)
+        somvae.initialize_codebook(x)
     optimizer = torch.optim.Adam(somvae.parameter_groups(1e-2))
     for _ in range(10):
         optimizer.zero_grad()

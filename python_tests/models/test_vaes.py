@@ -231,7 +231,7 @@ def test_capacities_are_kept_with_the_weights() -> None:
 
 def test_rows_of_samples_share_their_latent_points() -> None:
     for model in (conditional(), gumbel()):
-        rows = model.sample_rows(4, generator=torch.Generator().manual_seed(3))
+        rows = model.sample_each_category(4, generator=torch.Generator().manual_seed(3))
         z = torch.randn(4, 3, generator=torch.Generator().manual_seed(3)).double()
         assert rows.shape == (10, 4, *SHAPE)
         for category in (0, 7):
@@ -413,14 +413,14 @@ def test_labels_that_name_no_class_are_refused(label: Tensor | None, sentence: s
 
 
 def test_samples_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="VAE: n must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="VAE: num_samples must be an integer of at least 1, got 0"):
         vae().sample(0)
     for model in (conditional(), gumbel()):
         name = type(model).__name__
         with pytest.raises(ValueError, match=f"{name}: category must be an integer from 0 to 9, got 10"):
             model.sample(1, category=10)
-        with pytest.raises(ValueError, match=f"{name}: n must be an integer of at least 1, got -3"):
-            model.sample_rows(-3)
+        with pytest.raises(ValueError, match=f"{name}: num_samples must be an integer of at least 1, got -3"):
+            model.sample_each_category(-3)
 
 
 def test_progress_begins_at_one() -> None:

@@ -225,9 +225,9 @@ def test_the_codebook_starts_at_k_means_of_the_encodings_where_asked(config: VQV
     x = samples(40)
     plain, kmeans = make(config), make(dataclasses.replace(config, init="kmeans"))
     before = plain.quantizer.codebook.detach().clone()
-    plain.initialize(x)
+    plain.initialize_codebook(x)
     assert plain.quantizer.codebook.equal(before)
-    kmeans.initialize(x, seed=3)
+    kmeans.initialize_codebook(x, seed=3)
     assert len(kmeans.assign(x).unique()) == 5  # each code is somebody's nearest
     assert kmeans(x).commitment.mean() < plain(x).commitment.mean()
 
@@ -251,7 +251,7 @@ def test_revived_codes_are_encodings_and_what_an_optimizer_must_forget_is_return
 def test_samples_that_are_not_finite_take_no_part_in_start_and_revival(config: VQVAEConfig) -> None:
     model, x = make(dataclasses.replace(config, init="kmeans")), samples(20)
     x[3, 0, 1, 1], x[7, 0, 2, 5] = math.nan, math.inf
-    model.initialize(x)
+    model.initialize_codebook(x)
     assert model.quantizer.codebook.isfinite().all()
     model.revive(torch.arange(5), x)
     assert model.quantizer.codebook.isfinite().all()
@@ -289,14 +289,14 @@ def test_a_config_refuses_what_cannot_be(options: dict[str, object], message: st
 
 def test_samples_of_another_shape_are_refused() -> None:
     model, x = make(dataclasses.replace(DENSE, init="kmeans")), samples(5).mT
-    for call in (model, model.encode, model.assign, model.reconstruct, model.initialize):
+    for call in (model, model.encode, model.assign, model.reconstruct, model.initialize_codebook):
         with pytest.raises(ValueError, match=r"VQVAE: x must have shape \[N, 1, 4, 8\], got \[5, 1, 8, 4\]"):
             call(x)
 
 
 def test_too_few_samples_are_refused() -> None:
     model = make(dataclasses.replace(DENSE, init="kmeans"))
-    with pytest.raises(ValueError, match=r"VQVAE.sample: n must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"VQVAE.sample: num_samples must be an integer of at least 1, got 0"):
         model.sample(0)
     with pytest.raises(ValueError, match="at least K = 5 encodings that are finite and not masked, got 4 among 4"):
-        model.initialize(samples(4))
+        model.initialize_codebook(samples(4))

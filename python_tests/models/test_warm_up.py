@@ -116,7 +116,7 @@ def test_the_backward_pass_may_run_after_the_next_variance() -> None:
 @pytest.mark.parametrize("init", ["normal", "kmeans", "som"])
 def test_the_start_of_the_codebook_measures_the_variance(init: str) -> None:
     model, x = make(init=init), samples(60)
-    model.initialize(x)
+    model.initialize_codebook(x)
     expected = variance(encodings(model, x))
     assert model.latent_variance.item() == pytest.approx(expected, rel=TOLERANCE)
 
@@ -131,7 +131,7 @@ def test_masked_frames_and_those_that_are_not_finite_have_no_part_in_the_varianc
     real = mask.clone()
     real[0, 2] = real[3, 4] = False
     expected = variance(z[real.numpy()])
-    model.initialize(x, mask)
+    model.initialize_codebook(x, mask)
     assert model.latent_variance.item() == pytest.approx(expected, rel=TOLERANCE)
     model.latent_variance.fill_(2.0)
     follow(model, x, mask)
@@ -199,7 +199,7 @@ def test_only_a_model_with_a_warm_up_has_the_variance_in_its_state() -> None:
 
 def test_the_variance_stays_in_full_precision_and_is_copied_with_the_model() -> None:
     model = make().float()
-    model.initialize(samples(60).float())
+    model.initialize_codebook(samples(60).float())
     exact = model.latent_variance.clone()
     half = copy.deepcopy(model).bfloat16()
     assert half.latent_variance.dtype == torch.float32

@@ -25,12 +25,12 @@ def train(path: Path, *, resume: bool) -> None:
     """A training whose state depends on all that came before."""
     folder = ResultFolder.open(path) if resume else ResultFolder.create(path, "model", overwrite=True)
     if not resume or not folder.epochs:
-        folder.begin({"epochs": EPOCHS})
+        folder.save_config({"epochs": EPOCHS})
     value = folder.load_state()["value"] if folder.epochs else 1.0
     first = folder.last_epoch + 1 if folder.epochs else 1
     for epoch in range(first, EPOCHS + 1):
         value = value * 1.5 + epoch
-        folder.stage("experts", {"images": torch.full((epoch, 3), value)})
+        folder.add_to_next_checkpoint("experts", {"images": torch.full((epoch, 3), value)})
         records: dict[str, Any] = {"metrics": [{"epoch": epoch, "value": value}], "iterations": [{"epoch": epoch}]}
         folder.save_checkpoint(epoch, {"w": torch.full((100,), value)}, {"value": value}, records)
     folder.save_file("nodes", {"hits": torch.arange(3)})

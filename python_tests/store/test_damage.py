@@ -27,7 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write(path: Path, seed: int) -> None:
     folder = ResultFolder.create(path, "model")
-    folder.begin({"seed": seed, "names": [f"column {number}" for number in range(20)]})
+    folder.save_config({"seed": seed, "names": [f"column {number}" for number in range(20)]})
     generator = torch.Generator().manual_seed(seed)
     for epoch in (1, 2, 3):
         weights = {"w": torch.randn(40, generator=generator), "n": torch.tensor(epoch)}
@@ -153,7 +153,7 @@ def test_many_damaged_folders_are_refused_or_give_what_was_written(whole: Path, 
 def test_every_bit_of_a_small_manifest_counts(tmp_path: Path) -> None:
     """Or does not: of the indentation, a space may become something else that JSON skips."""
     folder = ResultFolder.create(tmp_path / "run", "model")
-    folder.begin({"a": 1})
+    folder.save_config({"a": 1})
     folder.save_checkpoint(1, {"w": torch.ones(2)}, {}, {})
     path = tmp_path / "run" / "manifest.json"
     content = path.read_bytes()
@@ -190,7 +190,7 @@ def reseal(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads((folder / manifest.NAME).read_text())
     del content["sha256"]
     change(content)
-    content["sha256"] = manifest.seal(content)
+    content["sha256"] = manifest.content_hash(content)
     (folder / manifest.NAME).write_text(json.dumps(content))
 
 
@@ -257,12 +257,12 @@ def test_json_that_is_none_of_ours_is_refused(tmp_path: Path, text: str) -> None
 
 
 def test_a_log_that_somebody_has_edited_is_refused(whole: Path, tmp_path: Path) -> None:
-    from somvae_ext.store.manifest import measured
+    from somvae_ext.store.manifest import file_digest
 
     for number, line in enumerate([b"[" * 100_000, b'{"epoch": true}', b"3", b"\xff\xfe"]):
         shutil.copytree(whole, tmp_path / str(number))
         (tmp_path / str(number) / "metrics.jsonl").write_bytes(line + b"\n")
-        file = measured(line + b"\n")._asdict()
+        file = file_digest(line + b"\n")._asdict()
         reseal(tmp_path / str(number), set_to("checkpoints", 1, "files", "metrics.jsonl", value=file))
         with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged: "):
             ResultFolder.open(tmp_path / str(number)).load_log("metrics")

@@ -32,7 +32,7 @@ def train(folder: ResultFolder, *epochs: int) -> None:
 
 def new(path: Path, *epochs: int, config: dict[str, Any] | None = None) -> ResultFolder:
     folder = ResultFolder.create(path, "model")
-    folder.begin(config or {"a": 1})
+    folder.save_config(config or {"a": 1})
     train(folder, *epochs)
     return folder
 
@@ -85,19 +85,19 @@ def test_the_last_two_checkpoints_are_kept_and_logs_whole(tmp_path: Path) -> Non
 def test_a_training_goes_on_from_either_checkpoint(tmp_path: Path) -> None:
     new(tmp_path / "run", 1, 2, 3)
     folder = ResultFolder.open(tmp_path / "run")
-    folder.go_back(2)
+    folder.rewind_to(2)
     assert (folder.epochs, folder.load_log("metrics")[-1]["epoch"]) == ([2], 2)
     assert ResultFolder.open(tmp_path / "run").epochs == [2, 3]  # nothing was written yet
     train(folder, 3, 4)
     assert [record["epoch"] for record in ResultFolder.open(tmp_path / "run").load_log("metrics")] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match=r"has checkpoints of epoch 3 and 4, and none of epoch 1"):
-        ResultFolder.open(tmp_path / "run").go_back(1)
+        ResultFolder.open(tmp_path / "run").rewind_to(1)
 
 
 def test_staged_tensors_go_with_a_checkpoint(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     for epoch in (2, 3):
-        folder.stage("experts", {"images": torch.full((epoch,), 1.0)})
+        folder.add_to_next_checkpoint("experts", {"images": torch.full((epoch,), 1.0)})
         train(folder, epoch)
     train(folder, 4)
     assert len((folder.load_tensors("experts", 3) or {})["images"]) == 3
@@ -129,7 +129,7 @@ def test_files_of_a_complete_result(tmp_path: Path) -> None:
 def test_a_chosen_candidate_is_adopted(tmp_path: Path) -> None:
     candidate = new(tmp_path / "run" / "seeds" / "3", 1, 2)
     folder = ResultFolder.create(tmp_path / "run", "model", overwrite=True)
-    folder.adopt(candidate, {"chosen": 3})
+    folder.copy_last_checkpoint(candidate, {"chosen": 3})
     folder = ResultFolder.open(tmp_path / "run")
     assert (folder.epochs, folder.config) == ([2], {"a": 1})
     assert same(folder.load_weights(), weights(2))
@@ -143,7 +143,7 @@ def test_a_chosen_candidate_is_adopted(tmp_path: Path) -> None:
 def test_nothing_is_made_before_something_is_written(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path / "a" / "run", "model")
     assert names(tmp_path) == set()
-    with pytest.raises(RuntimeError, match="refused later"), folder.claim():
+    with pytest.raises(RuntimeError, match="refused later"), folder.lock():
         raise RuntimeError("refused later")
     assert not (tmp_path / "a" / "run").exists()
 
@@ -153,8 +153,8 @@ def test_a_training_that_fails_before_its_first_epoch_leaves_nothing(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     def failing(folder: ResultFolder, epochs: list[int]) -> None:
-        with folder.claim():
-            folder.begin({})
+        with folder.lock():
+            folder.save_config({})
             train(folder, *epochs)
             raise error("at last")
 
@@ -186,7 +186,7 @@ def test_overwriting_removes_an_earlier_result_after_the_first_epoch_alone(tmp_p
     (tmp_path / "run" / "notes.txt").write_text("mine")
     before = {name: (tmp_path / "run" / name).read_bytes() for name in names(tmp_path / "run")}
     folder = ResultFolder.create(tmp_path / "run", "map", overwrite=True)
-    folder.begin({"b": 2})
+    folder.save_config({"b": 2})
     assert {name: (tmp_path / "run" / name).read_bytes() for name in names(tmp_path / "run")} == before
     assert same(ResultFolder.open(tmp_path / "run").load_weights(), weights(3))
     train(folder, 1)
@@ -246,7 +246,7 @@ def test_a_training_without_an_epoch_has_nothing_to_load(tmp_path: Path) -> None
 def test_a_second_writer_is_refused_while_the_first_one_has_the_folder(tmp_path: Path) -> None:
     first = new(tmp_path / "run", 1)
     second = ResultFolder.open(tmp_path / "run")
-    with first.claim():
+    with first.lock():
         with pytest.raises(BlockingIOError, match="is being written to by another process"):
             train(second, 2)
         train(first, 2)
@@ -259,14 +259,14 @@ def test_a_folder_that_filled_up_meanwhile_is_refused(tmp_path: Path) -> None:
     late = ResultFolder.create(tmp_path / "run", "model")
     new(tmp_path / "run", 1)
     with pytest.raises(FileExistsError, match="is not empty"):
-        late.begin({})
+        late.save_config({})
 
 
 def test_the_lock_of_a_dead_process_does_not_block(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     child = os.fork()
     if child == 0:
-        with ResultFolder.open(tmp_path / "run").claim():
+        with ResultFolder.open(tmp_path / "run").lock():
             os._exit(0)
     os.waitpid(child, 0)
     train(folder, 2)
@@ -336,10 +336,10 @@ def test_an_interruption_while_a_commit_is_settled_leaves_memory_and_disk_alike(
     if overwrite:
         new(tmp_path, 1, 2, config={"is": "earlier"})
     folder = ResultFolder.create(tmp_path, "model", overwrite=overwrite)
-    folder.begin({"is": "new"})
+    folder.save_config({"is": "new"})
     has_manifest = ResultFolder._has_manifest
 
-    def interrupted(self: ResultFolder, file: manifest.File) -> bool:
+    def interrupted(self: ResultFolder, file: manifest.FileDigest) -> bool:
         monkeypatch.setattr(ResultFolder, "_has_manifest", has_manifest)
         if moment == "after it":
             has_manifest(self, file)
@@ -474,5 +474,5 @@ def test_what_json_cannot_hold_is_refused(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path / "run", "model")
     for config in ({"a": float("nan")}, {"a": {1, 2}}):
         with pytest.raises(ValueError, match="a config and evaluations must be what JSON can hold"):
-            folder.begin(config)
+            folder.save_config(config)
     assert not (tmp_path / "run").exists()

@@ -266,7 +266,7 @@ def somvae() -> SOMVAE:
 def vqvae() -> VQVAE:
     torch.manual_seed(0)
     model = VQVAE(VQVAEConfig(input_shape=(2, 5), num_codes=4, latent_dim=3, hidden_sizes=(8,))).eval()
-    model.initialize(samples().x)
+    model.initialize_codebook(samples().x)
     return model
 
 

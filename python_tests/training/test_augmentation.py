@@ -323,7 +323,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path)
     whole = som_vae()
     expected = fit(whole, data, RECIPE, validation=data, accelerator="cpu")
     folder = ResultFolder.create(tmp_path, "model")
-    folder.begin({})
+    folder.save_config({})
     first = dataclasses.replace(RECIPE, epochs=1)
     fit(som_vae(), data, first, validation=data, run_folder=folder, accelerator="cpu")
     torch.rand(13)  # a new process starts with other generators

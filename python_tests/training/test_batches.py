@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from somvae_ext.data import InterpolatedSeries, Samples
 from somvae_ext.models import VAE, VAEConfig
 from somvae_ext.training import TrainingConfig, fit
-from somvae_ext.training.batches import FittingSamples, batches
+from somvae_ext.training.batches import CastSamples, batch_loader
 
 IMAGES = Samples(torch.rand(23, 1, 4, 4), torch.arange(23) % 3)
 DATA = {
@@ -27,7 +27,7 @@ def test_batches_are_those_that_torch_assembles_item_by_item(kind: str, shuffled
     data = DATA[kind]
     order = torch.randperm(23).tolist() if shuffled else None
     items = [data[row] for row in range(23)]  # a list, of which nothing but items can be taken
-    ours = batches(data, 5, order)
+    ours = batch_loader(data, 5, order)
     assert len(ours) == 5
     for batch, expected in zip(ours, DataLoader(items, batch_size=5, sampler=order), strict=True):  # type: ignore[arg-type]
         assert batch.keys() == expected.keys()
@@ -38,14 +38,14 @@ def test_batches_are_those_that_torch_assembles_item_by_item(kind: str, shuffled
 def test_the_generator_is_left_as_torchs_own_loader_leaves_it(kind: str) -> None:
     # The order of the next epoch is drawn from it.
     ours, theirs = (torch.Generator().manual_seed(1) for _ in range(2))
-    list(batches(DATA[kind], 5, range(7), ours))
+    list(batch_loader(DATA[kind], 5, range(7), ours))
     list(DataLoader(DATA[kind], batch_size=5, sampler=range(7), generator=theirs))
     assert ours.get_state().equal(theirs.get_state())
 
 
 def test_batches_of_samples_own_their_memory() -> None:
     data = Samples(torch.zeros(6, 2))
-    for batch in batches(data, 3):
+    for batch in batch_loader(data, 3):
         batch["x"] += 1
     assert (data.x == 0).all()
 
@@ -85,7 +85,7 @@ def test_a_data_set_that_gives_the_items_of_a_batch_at_once_is_asked_for_them() 
     many = ManyRecords()
     for data in (many, Subset(many, range(12))):
         many.asked.clear()
-        ours = list(batches(FittingSamples(data, model()), 5))
+        ours = list(batch_loader(CastSamples(data, model()), 5))
         assert many.asked == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
         assert torch.cat([batch["x"] for batch in ours]).equal(Records.x.float())
 
@@ -97,9 +97,9 @@ def test_a_training_takes_the_items_of_a_batch_at_once_and_learns_the_same() -> 
 
 
 def test_a_data_set_without_such_a_method_is_taken_item_by_item() -> None:
-    fitting = FittingSamples(Records(), model())
+    fitting = CastSamples(Records(), model())
     assert not hasattr(fitting, "__getitems__")
-    assert next(iter(batches(fitting, 12)))["x"].equal(Records.x.float())
+    assert next(iter(batch_loader(fitting, 12)))["x"].equal(Records.x.float())
 
 
 def test_sparse_items_are_refused() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.training import TrainingConfig, fit
-from somvae_ext.training.codebook import initialize, reset_rows, revive
+from somvae_ext.training.codebook import initialize_codebook, reset_optimizer_rows, revive
 
 CONFIG = SOMVAEConfig(input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,))
 RECIPE = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3)
@@ -45,7 +45,7 @@ def test_exactly_the_state_of_the_rows_is_reset(optimizer: type[torch.optim.Opti
         for name, parameter in (("codes", codes), ("other", other))
         for key, value in descent.state[parameter].items()
     }
-    reset_rows(descent, codes, torch.tensor([1, 4]))
+    reset_optimizer_rows(descent, codes, torch.tensor([1, 4]))
     for (name, key), value in before.items():
         after = descent.state[codes if name == "codes" else other][key]
         if name == "codes" and value.shape == codes.shape:
@@ -160,7 +160,7 @@ def test_usage_and_perplexity_are_those_of_the_winners_in_training() -> None:
 def test_kmeans_start_lays_the_codes_over_the_encodings() -> None:
     model, train = make(init="kmeans"), samples(400)
     encodings = model.encode(train.x).detach()
-    initialize(model, train, seed=0)
+    initialize_codebook(model, train, seed=0)
     error = torch.cdist(encodings, model.quantizer.codebook.detach()).amin(dim=1).square().mean()
     spread = (encodings - encodings.mean(dim=0)).square().sum(dim=1).mean()
     assert error < 0.25 * spread  # 12 centres in three dimensions leave less than a quarter of the variance
@@ -170,7 +170,7 @@ def test_training_starts_from_kmeans_if_the_config_asks_for_it_and_else_from_the
     for init, moved in (("kmeans", True), ("normal", False)):
         model = make(init=init)
         before = model.quantizer.codebook.detach().clone()
-        initialize(model, samples(), seed=0)
+        initialize_codebook(model, samples(), seed=0)
         assert model.quantizer.codebook.equal(before) is not moved
     history = fit(make(init="kmeans"), samples(), RECIPE, accelerator="cpu")
     assert history[0]["usage"] > 0.9
@@ -179,7 +179,7 @@ def test_training_starts_from_kmeans_if_the_config_asks_for_it_and_else_from_the
 def test_kmeans_starts_from_frames_of_all_series_where_these_are_long() -> None:
     model = make(init="kmeans", network="identity", latent_dim=3, gamma=1.0)
     level = torch.arange(12.0)[:, None, None].expand(12, 500, 3)  # 500 frames are more than the start takes of all
-    initialize(model, Samples(level + 0.01 * torch.rand(12, 500, 3)), seed=0)
+    initialize_codebook(model, Samples(level + 0.01 * torch.rand(12, 500, 3)), seed=0)
     assert model.quantizer.codebook.detach()[:, 0].floor().sort().values.tolist() == list(range(12))
 
 
@@ -187,7 +187,7 @@ def test_kmeans_encodes_no_more_than_256_samples_at_once() -> None:
     model = make(init="kmeans")
     sizes: list[int] = []
     model.encoder.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
-    initialize(model, samples(1000), seed=0)
+    initialize_codebook(model, samples(1000), seed=0)
     assert sum(sizes) == 12 * 32
     assert max(sizes) <= 256
 
@@ -195,16 +195,16 @@ def test_kmeans_encodes_no_more_than_256_samples_at_once() -> None:
 def test_kmeans_leaves_out_samples_that_are_not_finite() -> None:
     model, train = make(init="kmeans"), samples(400)
     train.x[::7, 1] = torch.nan
-    initialize(model, train, seed=0)
+    initialize_codebook(model, train, seed=0)
     assert model.quantizer.codebook.isfinite().all()
     train.x[11:] = torch.inf
     with pytest.raises(ValueError, match="at least K = 12 encodings that are finite and not masked, got 9 among 384"):
-        initialize(model, train, seed=0)
+        initialize_codebook(model, train, seed=0)
 
 
 def test_kmeans_of_series_takes_their_real_frames() -> None:
     model = make(init="kmeans", gamma=1.0)
     x = torch.rand(30, 8, 3)
     mask = torch.arange(8) < torch.arange(30)[:, None] % 8 + 1
-    initialize(model, Samples(torch.where(mask[..., None], x, torch.nan), mask=mask), seed=0)
+    initialize_codebook(model, Samples(torch.where(mask[..., None], x, torch.nan), mask=mask), seed=0)
     assert torch.isfinite(model.quantizer.codebook).all()

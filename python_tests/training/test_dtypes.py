@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from somvae_ext.data import Samples
 from somvae_ext.models import MODELS, SOMVAE, ConditionalVAE, ConditionalVAEConfig, SOMVAEConfig
 from somvae_ext.training import TrainingConfig, clustering_metrics, encode, evaluate, fit
-from somvae_ext.training.batches import FittingSamples, batches
+from somvae_ext.training.batches import CastSamples, batch_loader
 
 RECIPE = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-2, revive=True)
 FLOATING = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -147,7 +147,7 @@ def test_an_integer_is_cast_exactly_or_refused(value: int, dtype: torch.dtype) -
     model = nn.Linear(1, 1, dtype=dtype)
     model.config = SOMVAEConfig(input_shape=(1,))  # type: ignore[assignment]
     try:
-        (item,) = batches(FittingSamples(Samples(torch.tensor([[value]])), model), 1)
+        (item,) = batch_loader(CastSamples(Samples(torch.tensor([[value]])), model), 1)
     except ValueError as error:
         refused = "x must hold integers of at most" in str(error)
     else:
@@ -218,6 +218,6 @@ def test_a_model_that_does_not_say_that_it_takes_numbers_gets_its_samples_as_the
 
 def test_samples_of_the_model_s_dtype_are_not_copied_again() -> None:
     data = Samples(pixels())
-    assert FittingSamples(data, make("vae"))[[0, 1]]["x"].equal(data.x[:2])
-    row = FittingSamples(data, make("vae"))[3]["x"]
+    assert CastSamples(data, make("vae"))[[0, 1]]["x"].equal(data.x[:2])
+    row = CastSamples(data, make("vae"))[3]["x"]
     assert row.data_ptr() == data.x[3].data_ptr()

@@ -155,13 +155,13 @@ def test_after_the_warm_up_decoders_rates_and_optimizers_begin_anew(tmp_path: Pa
     model = make(**HARDENED)
     recipe = dataclasses.replace(RECIPE, decay_steps=6)
     start: list[dict[str, Tensor]] = []
-    original = model.initialize
+    original = model.initialize_codebook
 
-    def initialize(*args: object, **options: object) -> None:
+    def initialize_codebook(*args: object, **options: object) -> None:
         original(*args, **options)  # type: ignore[arg-type]
         start.append({name: value.clone() for name, value in model.state_dict().items()})
 
-    model.initialize = initialize  # type: ignore[method-assign]
+    model.initialize_codebook = initialize_codebook  # type: ignore[method-assign]
     folder = ResultFolder.create(tmp_path, "model")
     history = train(model, images(), recipe, run_folder=folder)
     rates = [record["learning_rate"] for record in history]

@@ -52,7 +52,7 @@ class InterruptedSOMVAE(SOMVAE):
 
 def new_run(path: Path) -> ResultFolder:
     folder = ResultFolder.create(path, "model")
-    folder.begin({})
+    folder.save_config({})
     return folder
 
 
@@ -228,7 +228,7 @@ def test_a_training_goes_on_from_the_checkpoint_before_the_last(tmp_path: Path) 
     folder = new_run(tmp_path / "a")
     fit(make(), walks(), RECIPE, run_folder=folder, accelerator="cpu")
     expected = state_of(tmp_path / "a")
-    folder.go_back(3)
+    folder.rewind_to(3)
     fit(make(), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
     got = state_of(tmp_path / "a")
     assert all(torch.equal(expected[name], got[name]) for name in expected)

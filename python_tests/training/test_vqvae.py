@@ -17,7 +17,7 @@ from somvae_ext.nn import VectorQuantizer
 from somvae_ext.processes import Processes
 from somvae_ext.store import ResultFolder
 from somvae_ext.training import TrainingConfig, fit
-from somvae_ext.training.codebook import initialize, reset_rows, revive, update_ema_codebook
+from somvae_ext.training.codebook import initialize_codebook, reset_optimizer_rows, revive, update_ema_codebook
 
 CONFIG = VQVAEConfig(input_shape=(1, 4, 4), num_codes=8, latent_dim=3, hidden_sizes=(8,))
 RECIPE = TrainingConfig(epochs=3, batch_size=8, learning_rate=1e-3, revive=True)
@@ -72,7 +72,7 @@ def test_the_loop_moves_codes_to_the_averages_of_what_they_win(network: str) -> 
 def test_training_starts_from_k_means_if_the_config_asks_for_it(network: str, update: str) -> None:
     model = make(init="kmeans", network=network, codebook_update=update)
     z = model.encode(samples(400).x).detach().movedim(1, -1).reshape(-1, 3)
-    initialize(model, samples(400), seed=0)
+    initialize_codebook(model, samples(400), seed=0)
     codebook = model.quantizer.codebook.detach()
     error = torch.cdist(z, codebook).amin(dim=1).square().mean()
     spread = (z - z.mean(dim=0)).square().sum(dim=1).mean()
@@ -91,7 +91,7 @@ def test_a_grid_of_codes_needs_fewer_samples_to_start_from() -> None:
     for size in (4, 16):
         model = make(init="kmeans", network="conv", input_shape=(1, size, size))
         model.encoder.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
-        initialize(model, Samples(torch.rand(500, 1, size, size)), seed=0)
+        initialize_codebook(model, Samples(torch.rand(500, 1, size, size)), seed=0)
     assert sizes == [8 * 32, 8 * 32 // 16]
 
 
@@ -115,7 +115,7 @@ def test_revived_codes_are_encodings_and_nothing_pushes_them_on(network: str, up
 def test_what_the_optimizer_knew_of_a_revived_code_does_not_push_the_new_one(tmp_path: Path) -> None:
     """Through fit, between whose epochs a code is said to be dead that has a momentum of its own."""
     folder = ResultFolder.create(tmp_path / "run", "model")
-    folder.begin({})
+    folder.save_config({})
     fit(make(num_codes=7), samples(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
     state = folder.load_state()
     state["unused"] = torch.tensor([5])
@@ -162,7 +162,7 @@ def test_revival_restarts_the_averages_of_the_old_codes_and_leaves_the_others() 
 def test_an_optimizer_without_the_codebook_has_nothing_to_reset() -> None:
     codes = torch.nn.Parameter(torch.rand(4, 2))
     descent = torch.optim.Adam([torch.nn.Parameter(torch.rand(4, 2))])
-    reset_rows(descent, codes, torch.tensor([1]))
+    reset_optimizer_rows(descent, codes, torch.tensor([1]))
     assert descent.state == {}
 
 
@@ -172,7 +172,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path,
     def train(name: str, epochs: int, **options: bool) -> dict[str, Any]:
         folder = ResultFolder.open(tmp_path / name) if options else ResultFolder.create(tmp_path / name, "model")
         if not options:
-            folder.begin({})
+            folder.save_config({})
         model = make(network=network, codebook_update=update, init="kmeans", num_codes=32)
         recipe = dataclasses.replace(RECIPE, epochs=epochs)
         fit(model, samples(), recipe, run_folder=folder, accelerator="cpu", **options)  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path,
 @UPDATES
 def test_a_nan_stops_the_training_before_it_reaches_a_code(tmp_path: Path, update: str) -> None:
     data, model, folder = samples(), make(codebook_update=update), ResultFolder.create(tmp_path, "model")
-    folder.begin({})
+    folder.save_config({})
     recipe = dataclasses.replace(RECIPE, revive=False)
     fit(model, data, dataclasses.replace(recipe, epochs=1), run_folder=folder, accelerator="cpu")
     before = {name: value.clone() for name, value in model.state_dict().items()}

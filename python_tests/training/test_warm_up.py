@@ -39,10 +39,10 @@ class Watched(SOMVAE):
         self.forward_passes += self.training
         return super().forward(x, mask)
 
-    def initialize(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> None:
+    def initialize_codebook(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> None:
         self.started_at.append((self.forward_passes, self.training))
         self.starts.append({name: value.clone() for name, value in self.state_dict().items()})
-        super().initialize(x, mask, seed=seed)
+        super().initialize_codebook(x, mask, seed=seed)
         self.codes = self.quantizer.codebook.detach().clone()
         self.start_encodings = np.asarray(self.encode(x).detach().reshape(-1, 4))
 
@@ -163,7 +163,7 @@ def test_the_variance_is_measured_at_the_start_and_followed_from_then_on(options
 def test_a_trained_model_comes_back_past_its_warm_up_with_its_variance(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "model")
     model = make()
-    folder.begin({"model": model_section(SOMVAE, model.config)})
+    folder.save_config({"model": model_section(SOMVAE, model.config)})
     history = train(model, blobs(), validation=blobs(), run_folder=folder)
     loaded = somvae_ext.load(tmp_path)
     x = blobs().x
@@ -176,7 +176,7 @@ def test_folders_that_say_nothing_of_a_warm_up_load_as_ever(tmp_path: Path) -> N
     model = make(warm_up_epochs=0)
     section = model_section(SOMVAE, model.config)
     del section["warm_up_epochs"]
-    folder.begin({"model": section})
+    folder.save_config({"model": section})
     train(model, blobs(), run_folder=folder)
     assert "warm_up_epochs" not in ResultFolder.open(tmp_path).config["model"]
     loaded = somvae_ext.load(tmp_path)

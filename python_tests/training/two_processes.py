@@ -20,7 +20,7 @@ from somvae_ext.models import SOMVAE, VQVAE, GumbelVAE, GumbelVAEConfig, SOMVAEC
 from somvae_ext.nn import SOMQuantizer, VectorQuantizer
 from somvae_ext.store import ResultFolder
 from somvae_ext.training import TrainingConfig, fit
-from somvae_ext.training.data_parallel import average_rows, launch
+from somvae_ext.training.data_parallel import average_row_gradients, launch_fabric
 
 RANK, WORLD_SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 CONFIG = SOMVAEConfig(
@@ -72,7 +72,7 @@ def resume(folder: Path) -> dict[str, object]:
     first = TrainingConfig(**{**vars(RECIPE), "epochs": 1})
     written = run_folder(path)
     if written is not None:
-        written.begin({})
+        written.save_config({})
     fit(parts, series(10, seed=2), first, run_folder=written, accelerator="cpu")
     again = model(seed=5, noisy=True)
     opened = ResultFolder.open(path) if RANK == 0 else None
@@ -136,7 +136,7 @@ def drawn() -> dict[str, object]:
 
 def uneven(quantizer: VectorQuantizer | SOMQuantizer) -> dict[str, object]:
     """Averages of batches of different sizes, one of them empty, with a row that is not finite."""
-    _, processes = launch("cpu")
+    _, processes = launch_fabric("cpu")
     torch.manual_seed(0)
     quantizer = quantizer.double()
     z = series(1, seed=5).x[0, :, :2]
@@ -149,7 +149,7 @@ def uneven(quantizer: VectorQuantizer | SOMQuantizer) -> dict[str, object]:
 
 def rows() -> dict[str, object]:
     """Gradients of three rows here and two there, and of one process alone."""
-    _, processes = launch("cpu")
+    _, processes = launch_fabric("cpu")
     own: list[torch.Tensor] = []
     means: list[torch.Tensor] = []
     for with_gradient in ((0, 1), (1,)):
@@ -160,7 +160,7 @@ def rows() -> dict[str, object]:
             values = torch.randn(len(index), 2, generator=generator)
             table.grad = torch.sparse_coo_tensor(index[None], values, table.shape, check_invariants=True)
         own.append(torch.zeros(6, 2) if table.grad is None else table.grad.to_dense())
-        average_rows(processes, [table])
+        average_row_gradients(processes, [table])
         assert table.grad is not None
         means.append(table.grad.to_dense())
     return {"own": own, "means": means}

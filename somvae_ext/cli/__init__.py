@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from somvae_ext.cli import evaluate, fit, info, plot, predict, sample
-from somvae_ext.cli.interruptions import as_interruptions, exit_code
+from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
-from somvae_ext.cli.wording import in_words_of_command
+from somvae_ext.cli.wording import rephrase_for_command
 from somvae_ext.processes import OtherProcessFailed, is_lost_connection, torchrun_rank
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     rank = torchrun_rank()
     try:
-        with as_interruptions(only_once=rank is not None):
+        with raise_signals_as_exceptions(only_once=rank is not None):
             outcome = _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt as interruption:
         sentence = (str(interruption) or "interrupted") if rank in (None, 0) else None
@@ -93,9 +93,9 @@ def _run(argv: Sequence[str]) -> _Outcome:
         return _peer_ended() if is_lost_connection(error) else _Outcome(_USER_ERROR)  # the other one says why
     except OSError as error:
         _flush(sys.stdout)
-        return _user_error(_in_words(_sentence(error), options))
+        return _user_error(_rephrase(_sentence(error), options))
     except (ValueError, FloatingPointError) as error:
-        return _user_error(_in_words(str(error), options))
+        return _user_error(_rephrase(str(error), options))
     except (RuntimeError, MemoryError) as error:
         if torchrun_rank() is not None and is_lost_connection(error):
             return _peer_ended()
@@ -105,10 +105,10 @@ def _run(argv: Sequence[str]) -> _Outcome:
     return _Outcome(0)
 
 
-def _in_words(sentence: str, options: Namespace | None) -> str:
+def _rephrase(sentence: str, options: Namespace | None) -> str:
     """The sentence in the words of the command that runs; one about the command line itself is in these already."""
     known: dict[str, Any] = {} if options is None else vars(options)
-    return in_words_of_command(sentence, known)
+    return rephrase_for_command(sentence, known)
 
 
 def _user_error(sentence: str) -> _Outcome:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from somvae_ext.cli.data_names import tell_of_file_of_same_name
-from somvae_ext.cli.fit_options import given
+from somvae_ext.cli.data_names import report_shadowed_file
+from somvae_ext.cli.fit_options import explicit_options
 from somvae_ext.cli.model_choice import DEFAULT
-from somvae_ext.cli.model_options import model_options, option
-from somvae_ext.cli.resuming import check_options_of_resumed
-from somvae_ext.cli.run_data import clamp_splits, data_of_run
+from somvae_ext.cli.model_options import model_options, option_name
+from somvae_ext.cli.resuming import check_resume_options
+from somvae_ext.cli.run_data import clamp_splits, load_run_data
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.cli.table_options import OPTIONS as TABLE_OPTIONS
 from somvae_ext.cli.table_options import table_format
@@ -27,9 +27,9 @@ from somvae_ext.recipes import (
     RECIPES,
     SIZES_FOR_CONV,
     Preset,
-    own_recipe,
-    somvae_config,
-    with_schedule,
+    add_schedule,
+    make_somvae_config,
+    recipe_for_own_data,
 )
 
 if TYPE_CHECKING:
@@ -76,17 +76,17 @@ def configure(options: Namespace) -> Setting:
         )
     is_named = name in NAMES
     _check_options(options, name, is_named)
-    tell_of_file_of_same_name(name)
+    report_shadowed_file(name)
     model = MODELS[options.model or DEFAULT]
-    asked = _asked(options, model)
-    preset = _preset(options, model, asked, is_series=is_named and name.endswith("-series"))
+    explicit = _explicit_fields(options, model)
+    preset = _select_preset(options, model, explicit, is_series=is_named and name.endswith("-series"))
     data = {
         # Absolute, so that the run can be evaluated from anywhere.
         "name": name if is_named or not Path(name).exists() else str(Path(name).resolve()),
         "root": str(Path(options.data_root or "data").resolve()),
         "seed": options.split_seed or 0,
         "recipe": options.get("recipe") or "published",
-        "num_series": options.get("num_series") or _recipe_by_name(name, preset).get("num_series"),
+        "num_series": options.get("num_series") or _recipe_for_name(name, preset).get("num_series"),
         "kind": options.get("kind"),
         "table": table_format(options),
         "missing": options.missing or "error",
@@ -99,7 +99,7 @@ def configure(options: Namespace) -> Setting:
             data["split"] = preset.split
         if options.image_size is None:
             data["image_size"] = preset.image_size
-    if data["image_size"] is None and asked.get("network") == "conv" and issubclass(model, GaussianAutoencoder):
+    if data["image_size"] is None and explicit.get("network") == "conv" and issubclass(model, GaussianAutoencoder):
         data["image_size"] = SIZES_FOR_CONV.get(name)
     others = {key: data[key] for key in data if key != "name"}
     if model.unit_interval and options.scaling not in (None, "minmax"):
@@ -108,12 +108,14 @@ def configure(options: Namespace) -> Setting:
         )
     splits = clamp_splits(model, load(name, **others, scaling=options.scaling, download=options.download))
 
-    preset = _preset(options, model, asked, is_series=splits.kind == "series")  # of one's own, not known before
-    recipe = own_recipe(splits.kind, len(splits.train), options.batch_size) | _recipe_by_name(name, preset)
+    preset = _select_preset(
+        options, model, explicit, is_series=splits.kind == "series"
+    )  # of one's own, not known before
+    recipe = recipe_for_own_data(splits.kind, len(splits.train), options.batch_size) | _recipe_for_name(name, preset)
     if model is SOMVAE:
-        config = _somvae_config(name, is_named, preset, asked, splits)
+        config = _somvae_config(name, is_named, preset, explicit, splits)
     else:
-        config = _static_config(model, name, preset, asked, splits)
+        config = _static_config(model, name, preset, explicit, splits)
     if getattr(config, "reconstruction", None) == "bce":
         _check_range(splits)
     bounds = {name: recipe.get(name, 0.0) if options[name] is None else options[name] for name in AUGMENTATION_BOUNDS}
@@ -129,13 +131,13 @@ def configure(options: Namespace) -> Setting:
     )
     _check_augmentation(training, name, splits)
     if isinstance(config, SOMVAEConfig):
-        config = with_schedule(
+        config = add_schedule(
             config,
             preset,
             kind=splits.kind,
             epochs=training.epochs,
             steps_per_epoch=-(-len(splits.train) // training.batch_size),
-            explicit=asked,
+            explicit=explicit,
         )
     _check_warm_up(config, training)
     _check_relabelling(config, training)
@@ -144,16 +146,18 @@ def configure(options: Namespace) -> Setting:
             "--best-of chooses by the validation loss, but no validation data are held back; give --split holdout"
         )
     threads, accelerator = options.threads or recipe["threads"], options.device or "auto"
-    return Setting(RunRecord(model, config, training, DataRecord.of(data, splits), threads, accelerator), splits)
+    return Setting(
+        RunRecord(model, config, training, DataRecord.from_splits(data, splits), threads, accelerator), splits
+    )
 
 
 def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_complete: bool = False) -> Setting:
     """The setting of an earlier run, which is to go on unless it ``may_be_complete``."""
     from somvae_ext.training import RunRecord
 
-    check_options_of_resumed(options, _RESUME_OPTIONS, "run")
+    check_resume_options(options, _RESUME_OPTIONS, "run")
     _check_best_of(options)
-    record = RunRecord.of(folder)
+    record = RunRecord.from_folder(folder)
     training = record.training
     if options.epochs is not None:
         training = dataclasses.replace(training, epochs=options.epochs)
@@ -170,7 +174,7 @@ def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_comple
         threads=options.threads or record.threads,
         accelerator=options.device or record.accelerator,
     )
-    return Setting(*data_of_run(folder, record, options))
+    return Setting(*load_run_data(folder, record, options))
 
 
 def _check_options(options: Namespace, name: str, is_named: bool) -> None:
@@ -180,16 +184,16 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     for seed in ("seed", "split_seed"):
         if options[seed] is not None:
-            check_seed(option(seed), options[seed])
+            check_seed(option_name(seed), options[seed])
     for of_series in ("recipe", "num_series"):
         if options.get(of_series) is not None and not (is_named and name.endswith("-series")):
-            raise ValueError(f"{option(of_series)} is for series made of images, such as mnist-series")
+            raise ValueError(f"{option_name(of_series)} is for series made of images, such as mnist-series")
     for of_files in ("kind", "missing", *TABLE_OPTIONS):
         if options.get(of_files) is not None and is_named:
-            raise ValueError(f"{option(of_files)} is for one's own files, not for {name}")
+            raise ValueError(f"{option_name(of_files)} is for one's own files, not for {name}")
     for bound, bounds in AUGMENTATION_BOUNDS.items():
         if options[bound] is not None:
-            check_number(None, option(bound), options[bound], bounds)
+            check_number(None, option_name(bound), options[bound], bounds)
     num_series = options.get("num_series")
     if num_series is not None and num_series < 1:
         raise ValueError(f"--num-series must be at least 1, got {num_series}")
@@ -204,11 +208,11 @@ def _check_best_of(options: Namespace) -> None:
 
 
 def _check_augmentation(training: TrainingConfig, name: str, splits: AnySplits) -> None:
-    bound = training.augmentation.first_bound
+    bound = training.augmentation.first_nonzero_bound
     if bound is not None and len(splits.sample_shape) != 3:
         part = "frames" if splits.kind == "series" else "samples"
         raise ValueError(
-            f"{option(bound)} must be 0 for {name}, whose {part} are not images [C, H, W], got "
+            f"{option_name(bound)} must be 0 for {name}, whose {part} are not images [C, H, W], got "
             f"{getattr(training, bound)} and {part} of shape {list(splits.sample_shape)}"
         )
 
@@ -228,7 +232,9 @@ def _check_relabelling(config: Any, training: TrainingConfig) -> None:
         raise ValueError(f"--relabel-after must be at most --epochs, got {after} of {training.epochs} epochs")
 
 
-def _preset(options: Namespace, model: type[Model], asked: dict[str, Any], *, is_series: bool) -> Preset | None:
+def _select_preset(
+    options: Namespace, model: type[Model], explicit: dict[str, Any], *, is_series: bool
+) -> Preset | None:
     """The preset that was asked for. By default the ordered one, of series and where codes are to be averages.
 
     Not of series if codes are to learn by gradients, as in a GB-SOM. Of named images another one.
@@ -236,30 +242,30 @@ def _preset(options: Namespace, model: type[Model], asked: dict[str, Any], *, is
     presets = PRESETS[model.name]
     name = options.preset
     if name is None and model is SOMVAE:
-        by_gradients = asked.get("codebook_update") == "gradient" or asked.get("network") == "identity"
-        if asked.get("codebook_update") == "ema" or (is_series and not by_gradients):
+        by_gradients = explicit.get("codebook_update") == "gradient" or explicit.get("network") == "identity"
+        if explicit.get("codebook_update") == "ema" or (is_series and not by_gradients):
             name = "ordered"
-        elif options.data in AUGMENTED_BY_DEFAULT and asked.get("network") != "identity":
+        elif options.data in AUGMENTED_BY_DEFAULT and explicit.get("network") != "identity":
             name = "augmented"
     if name is not None and name not in presets:
         raise ValueError(f"--preset must be {' or '.join(presets)} for --model {model.name}, got {name!r}")
     return None if name is None else presets[name]
 
 
-def _recipe_by_name(name: str, preset: Preset | None) -> dict[str, Any]:
+def _recipe_for_name(name: str, preset: Preset | None) -> dict[str, Any]:
     """What the recipe for named data and the preset say, the latter before the former."""
     recipe = RECIPES.get(name, {})
     return recipe if preset is None else recipe | preset.training_on.get(name, {}) | preset.training
 
 
-def _asked(options: Namespace, model: type[Model]) -> dict[str, Any]:
+def _explicit_fields(options: Namespace, model: type[Model]) -> dict[str, Any]:
     """The fields of the model's config that were given as options."""
     known = model_options(model.name)
-    return {name: value for name, value in given(options).items() if name in known}
+    return {name: value for name, value in explicit_options(options).items() if name in known}
 
 
 def _static_config(
-    model: type[Model], name: str, preset: Preset | None, asked: dict[str, Any], splits: AnySplits
+    model: type[Model], name: str, preset: Preset | None, explicit: dict[str, Any], splits: AnySplits
 ) -> Any:
     """The config of a model of single samples."""
     if splits.kind == "series":
@@ -267,9 +273,9 @@ def _static_config(
     changes: dict[str, Any] = {"input_shape": splits.sample_shape}
     if "label" in model.batch_fields:
         changes["num_classes"] = _num_classes(model, name, splits)
-    config: Any = dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | asked)
+    config: Any = dataclasses.replace(model.config_type() if preset is None else preset.config(), **changes | explicit)
     if isinstance(config, VQVAEConfig):
-        if preset is None and "init" not in asked and _num_samples(splits) >= config.num_codes:
+        if preset is None and "init" not in explicit and _num_samples(splits) >= config.num_codes:
             config = dataclasses.replace(config, init="kmeans")
         _check_start(config, config.num_codes, splits, "--num-codes")
     return config
@@ -293,7 +299,7 @@ def _num_classes(model: type[Model], name: str, splits: AnySplits) -> int:
 
 
 def _somvae_config(
-    name: str, is_named: bool, preset: Preset | None, asked: dict[str, Any], splits: AnySplits
+    name: str, is_named: bool, preset: Preset | None, explicit: dict[str, Any], splits: AnySplits
 ) -> SOMVAEConfig:
     if splits.kind == "static":
         hint = (
@@ -301,35 +307,35 @@ def _somvae_config(
             if is_named
             else "; series are a folder of files, or an array with --kind series"
         )
-        if asked.get("gamma") or asked.get("tau"):
+        if explicit.get("gamma") or explicit.get("tau"):
             raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
-        if asked.get("transitions") == "local":
+        if explicit.get("transitions") == "local":
             raise ValueError(f"--transitions local is for series, and {name} has no order in time{hint}")
     by_averages = preset is not None and preset.config().codebook_update == "ema"
-    if by_averages and asked.get("codebook_update") == "gradient" and preset is not PRESETS[SOMVAE.name]["ordered"]:
+    if by_averages and explicit.get("codebook_update") == "gradient" and preset is not PRESETS[SOMVAE.name]["ordered"]:
         raise ValueError(
             "--codebook-update must be ema for this preset, which is made of codes that follow averages, got gradient; "
             "take --preset augmented"
         )
-    _check_codebook_options(asked, asked.get("codebook_update", "ema" if by_averages else "gradient"))
+    _check_codebook_options(explicit, explicit.get("codebook_update", "ema" if by_averages else "gradient"))
     count = _num_samples(splits)
-    config = somvae_config(
-        preset, data=name, kind=splits.kind, sample_shape=splits.sample_shape, num_samples=count, explicit=asked
+    config = make_somvae_config(
+        preset, data=name, kind=splits.kind, sample_shape=splits.sample_shape, num_samples=count, explicit=explicit
     )
     _check_start(config, config.grid.num_nodes, splits, "--rows and --cols")
     return config
 
 
-def _check_codebook_options(asked: dict[str, Any], update: str) -> None:
+def _check_codebook_options(explicit: dict[str, Any], update: str) -> None:
     of_gradient, of_averages = (
         ("border", "neighbors_only", "soft_som"),
         ("decay", "sigma_initial", "sigma_final", "sigma_steps"),
     )
     unused, use = (of_gradient, "gradient") if update == "ema" else (of_averages, "ema")
     for name in unused:
-        if name in asked:
+        if name in explicit:
             raise ValueError(
-                f"{option(name)} is for --codebook-update {use}, and --codebook-update {update} has no use for it"
+                f"{option_name(name)} is for --codebook-update {use}, and --codebook-update {update} has no use for it"
             )
 
 

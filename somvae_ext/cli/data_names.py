@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-def tell_of_file_of_same_name(name: str) -> None:
+def report_shadowed_file(name: str) -> None:
     """Says on stderr, of several processes in the first one, that a data set is taken and not the file of its name."""
     from somvae_ext.data import NAMES
     from somvae_ext.processes import torchrun_rank

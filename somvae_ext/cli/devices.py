@@ -34,7 +34,7 @@ def check_device(device: str | None, model: str) -> None:
         raise ValueError(f"--device {device} needs a GPU that torch can use, got {count or 'none'}")
 
 
-def found_device(device: str | None) -> str | None:
+def resolve_map_device(device: str | None) -> str | None:
     """The device of a map: for ``auto``, the GPU where there is one."""
     if device != "auto":
         return device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.map_data import scaled, sizes, table_of_map
+from somvae_ext.cli.map_data import describe_sizes, load_map_table, scaled_rows
 from somvae_ext.cli.printing import print_table
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ def evaluate_map(folder: ResultFolder, options: Namespace) -> None:
     """Measures the map of a folder on its training data, keeps what came of it in the folder, and prints it."""
     from somvae_ext.estimators import SavedMap
 
-    with folder.claim():
+    with folder.lock():
         saved = SavedMap.from_folder(folder)
-        _, table = table_of_map(folder, saved.record, options)
+        _, table = load_map_table(folder, saved.record, options)
         evaluation = _measure(saved, table)
         folder.save_evaluation(_SPLIT, evaluation)
     _print(saved, table, evaluation)
@@ -33,22 +33,22 @@ def _measure(saved: SavedMap, table: Table) -> dict[str, Any]:
     from somvae_ext import evaluation
 
     som, grid = saved.som, saved.grid
-    with scaled(table, saved.scaling) as x:
+    with scaled_rows(table, saved.scaling) as x:
         node = som.predict(x)
-        measured = {"samples": table.num_rows, "quantization_error": som.quantization_error(x)}
+        figures = {"samples": table.num_rows, "quantization_error": som.quantization_error(x)}
         for connectivity in grid.connectivities if grid.num_nodes > 1 else ():
-            measured[f"topographic_error_{connectivity}"] = som.topographic_error(x, connectivity=connectivity)
-    measured["usage"] = evaluation.used_node_share(node, num_nodes=grid.num_nodes)
+            figures[f"topographic_error_{connectivity}"] = som.topographic_error(x, connectivity=connectivity)
+    figures["usage"] = evaluation.used_node_share(node, num_nodes=grid.num_nodes)
     if table.label is not None:
-        measured["purity"] = evaluation.purity(table.label, node)
+        figures["purity"] = evaluation.purity(table.label, node)
         for average in ("arithmetic", "geometric"):
-            measured[f"nmi_{average}"] = evaluation.nmi(table.label, node, average=average)
-    return measured
+            figures[f"nmi_{average}"] = evaluation.nmi(table.label, node, average=average)
+    return figures
 
 
 def _print(saved: SavedMap, table: Table, evaluation: dict[str, Any]) -> None:
     grid = saved.grid
-    print(sizes(table, grid))
+    print(describe_sizes(table, grid))
     units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
     shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
     for connectivity in (4, 6, 8):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.run_data import data_of_run
+from somvae_ext.cli.run_data import load_run_data
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -18,10 +18,10 @@ def evaluate_model(folder: ResultFolder, options: Namespace) -> None:
     from somvae_ext.training import RunRecord, evaluate
 
     split = options.split or "test"
-    with folder.claim():
-        record = RunRecord.of(folder)
+    with folder.lock():
+        record = RunRecord.from_folder(folder)
         model = record.load_model(folder)
-        _, splits = data_of_run(folder, record, options)
+        _, splits = load_run_data(folder, record, options)
         part = getattr(splits, split)
         if part is None:
             raise ValueError(

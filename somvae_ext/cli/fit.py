@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.fit_options import config_text
+from somvae_ext.cli.fit_options import format_config
 from somvae_ext.cli.model_choice import MAP
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ def run(options: Namespace) -> None:
     from somvae_ext.cli import fit_map, fit_model
 
     if options.print_config:
-        print(config_text(options), end="")
+        print(format_config(options), end="")
         return
     if options.resume is not None and options.model is not None:
         raise ValueError("--resume goes on with the model of the run, so --model must not be given")

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from somvae_ext.cli.data_names import tell_of_file_of_same_name
-from somvae_ext.cli.devices import check_device, found_device
-from somvae_ext.cli.fit_options import given
-from somvae_ext.cli.map_data import scaled, sizes, table_of_map
+from somvae_ext.cli.data_names import report_shadowed_file
+from somvae_ext.cli.devices import check_device, resolve_map_device
+from somvae_ext.cli.fit_options import explicit_options
+from somvae_ext.cli.map_data import describe_sizes, load_map_table, scaled_rows
 from somvae_ext.cli.map_options import estimator_parameters
 from somvae_ext.cli.model_choice import MAP
-from somvae_ext.cli.plot_map import draw, pictures_of_training
+from somvae_ext.cli.plot_map import default_pictures, save_map_pictures
 from somvae_ext.cli.printing import print_description, print_table
-from somvae_ext.cli.resuming import check_options_of_resumed, saying_how_to_resume
+from somvae_ext.cli.resuming import check_resume_options, explain_how_to_resume
 from somvae_ext.cli.seeds import check_seed
 from somvae_ext.cli.table_options import table_format
 
@@ -57,24 +57,24 @@ def run(options: Namespace) -> None:
     from somvae_ext.processes import torchrun_processes
 
     # Whatever can be known to fail is refused before anything is written, the cheap checks before the data are read.
-    _check(options)
-    processes = torchrun_processes(found_device(options.device) or "cpu")
+    _check_options(options)
+    processes = torchrun_processes(resolve_map_device(options.device) or "cpu")
     with processes.fail_together():
-        setting = _new(options, processes) if options.resume is None else _resumed(options, processes)
+        setting = _new_setting(options, processes) if options.resume is None else _resume_setting(options, processes)
     if setting.record.threads is not None:
         torch.set_num_threads(setting.record.threads)
-    with processes.enter_on_first(setting.folder.claim()):
+    with processes.enter_on_first(setting.folder.lock()):
         start = time.perf_counter()
         saved = _train(setting, processes)
         if processes.is_first:
             _report(setting, saved, time.perf_counter() - start)
 
 
-def _new(options: Namespace, processes: Processes) -> Setting:
+def _new_setting(options: Namespace, processes: Processes) -> Setting:
     from somvae_ext.data import NAMES
     from somvae_ext.data.descriptions import describe_scaling
     from somvae_ext.data.record import RowsRecord
-    from somvae_ext.data.rows import load_rows, scaling_of
+    from somvae_ext.data.rows import fit_scaling, load_rows
     from somvae_ext.estimators import SOM, MapRecord
     from somvae_ext.progress import is_terminal
     from somvae_ext.store import ResultFolder
@@ -84,16 +84,16 @@ def _new(options: Namespace, processes: Processes) -> Setting:
             f"DATA is missing; name a file, a folder of series or one of {', '.join(NAMES)}: somvae fit table.csv "
             "--model som"
         )
-    tell_of_file_of_same_name(options.data)
+    report_shadowed_file(options.data)
     if options.from_epoch is not None:
         raise ValueError("--from-epoch is for --resume, which is not given")
     if processes.world_size > 1 and options.algorithm == "minibatch":
         raise ValueError("--algorithm must be batch under torchrun, got minibatch")
     missing = options.missing or "error"
-    parameters = estimator_parameters({"seed": 0} | given(options))
+    parameters = estimator_parameters({"seed": 0} | explicit_options(options))
     # What else may be done about missing values is done before the estimator sees them.
     parameters["missing"] = "ignore" if missing == "ignore" else "error"
-    device = found_device(options.device)
+    device = resolve_map_device(options.device)
     som = SOM(**parameters | _run_options(options, device, processes))
     som.check_parameters()
     path = Path(options.data)
@@ -111,8 +111,8 @@ def _new(options: Namespace, processes: Processes) -> Setting:
     }
     others = {key: data[key] for key in data if key != "name"}
     table, fill = load_rows(options.data, **others, download=options.download)
-    scaling = scaling_of(table, options.scaling)
-    table.add("scaling", describe_scaling(scaling))
+    scaling = fit_scaling(table, options.scaling)
+    table.add_description("scaling", describe_scaling(scaling))
     _check_number_of_rows(som, table, processes)
     if processes.is_first:
         print_description(table.description, vars(options))
@@ -121,29 +121,29 @@ def _new(options: Namespace, processes: Processes) -> Setting:
         table.dim,
         scaling,
         feature_names=table.columns,
-        classes=_classes(table),
-        data=RowsRecord.of(data, table, fill),
+        classes=_class_names(table),
+        data=RowsRecord.from_table(data, table, fill),
         threads=options.threads,
         device=device,
     )
     return Setting(som, table, record, folder, None)
 
 
-def _resumed(options: Namespace, processes: Processes) -> Setting:
+def _resume_setting(options: Namespace, processes: Processes) -> Setting:
     from somvae_ext.estimators import MapRecord, load_map_state
     from somvae_ext.estimators.saved_map import is_complete
     from somvae_ext.store import ResultFolder
 
-    check_options_of_resumed(options, _RESUME_OPTIONS, "map")
+    check_resume_options(options, _RESUME_OPTIONS, "map")
     folder = options.resumed or ResultFolder.open(options.resume, "map")
     if options.from_epoch is not None:
-        folder.go_back(options.from_epoch)
+        folder.rewind_to(options.from_epoch)
     record = MapRecord.from_folder(folder)
     if is_complete(folder):
         raise ValueError(f"{folder.path} has completed its training of {folder.last_epoch} epochs")
     state = load_map_state(folder, record) if folder.epochs else None
-    record, table = table_of_map(folder, record, options)
-    device = found_device(options.device) or record.device
+    record, table = load_map_table(folder, record, options)
+    device = resolve_map_device(options.device) or record.device
     record = dataclasses.replace(record, threads=options.threads or record.threads, device=device)
     som = record.build_estimator(**_run_options(options, device, processes))
     _check_number_of_rows(som, table, processes)
@@ -163,20 +163,20 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     from somvae_ext.estimators import SavedMap, fit_in_folder
 
     som, table, record, folder, state = setting
-    processes.call_on_first(lambda: folder.begin(record.to_config()))  # with what a resumed one was told anew
+    processes.call_on_first(lambda: folder.save_config(record.to_config()))  # with what a resumed one was told anew
     first, last = (table.num_rows * rank // processes.world_size for rank in (processes.rank, processes.rank + 1))
-    with scaled(table.rows(first, last), record.scaling) as x:
-        with saying_how_to_resume(folder), _memory_errors_of(som):
+    with scaled_rows(table.rows(first, last), record.scaling) as x:
+        with explain_how_to_resume(folder), _explain_memory_errors(som):
             fit_in_folder(som, x, folder, resume_from=state)
         evaluation = {"quantization_error": som.quantization_error_}
         if som.grid_.num_nodes > 1:
             errors = processes.gather_numbers([som.topographic_error(x) * len(x), len(x)])
             misplaced, rows = (sum(column) for column in zip(*errors, strict=True))
-            evaluation[_topographic(som)] = misplaced / rows
+            evaluation[_topographic_key(som)] = misplaced / rows
         (labels,) = processes.gather_rows(torch.as_tensor(som.labels_))
     node = labels.cpu().numpy()
     hits = np.bincount(node, minlength=som.grid_.num_nodes)
-    saved = SavedMap(som, record, hits, _counted(table, node), evaluation)
+    saved = SavedMap(som, record, hits, _count_classes(table, node), evaluation)
     processes.call_on_first(lambda: saved.save_results(folder))
     return saved
 
@@ -185,14 +185,16 @@ def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
     import numpy as np
 
     som, evaluation = saved.som, saved.evaluation
-    pictures = draw(saved, pictures_of_training(saved), setting.folder.save_figure)
+    pictures = save_map_pictures(saved, default_pictures(saved), setting.folder.save_figure)
     units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
-    print(sizes(setting.table, saved.grid))
-    shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
-    if _topographic(som) in evaluation:
-        shown["topographic error"] = f"{evaluation[_topographic(som)]:.3f} ({som.grid_.connectivities[-1]} neighbours)"
+    print(describe_sizes(setting.table, saved.grid))
+    lines = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
+    if _topographic_key(som) in evaluation:
+        lines["topographic error"] = (
+            f"{evaluation[_topographic_key(som)]:.3f} ({som.grid_.connectivities[-1]} neighbours)"
+        )
     print_table(
-        shown
+        lines
         | {
             "nodes used": f"{np.count_nonzero(saved.hits)} of {saved.grid.num_nodes}",
             "training": f"{seconds:.1f} s, {som.n_epochs_} epochs",
@@ -202,12 +204,12 @@ def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
     )
 
 
-def _topographic(som: SOM) -> str:
+def _topographic_key(som: SOM) -> str:
     """The name of the topographic error by the neighbours that the estimator counts."""
     return f"topographic_error_{som.grid_.connectivities[-1]}"
 
 
-def _check(options: Namespace) -> None:
+def _check_options(options: Namespace) -> None:
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     if options.seed is not None:
@@ -228,7 +230,7 @@ def _check_number_of_rows(som: SOM, table: Table, processes: Processes) -> None:
 
 
 @contextlib.contextmanager
-def _memory_errors_of(som: SOM) -> Iterator[None]:
+def _explain_memory_errors(som: SOM) -> Iterator[None]:
     """Says in a sentence that there is too little memory, which torch does by a RuntimeError."""
     import torch
 
@@ -243,14 +245,14 @@ def _memory_errors_of(som: SOM) -> Iterator[None]:
         ) from error
 
 
-def _classes(table: Table) -> list[str] | None:
+def _class_names(table: Table) -> list[str] | None:
     """Names of the classes."""
     import numpy as np
 
     return None if table.label is None else [str(name) for name in np.unique(table.label).tolist()]
 
 
-def _counted(table: Table, node: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def _count_classes(table: Table, node: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Rows (node, class, count) of those that occur together."""
     import numpy as np
 

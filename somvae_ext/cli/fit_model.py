@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from somvae_ext.cli.configure import Setting, configure, configure_resumed
 from somvae_ext.cli.devices import check_device
 from somvae_ext.cli.evaluate_model import print_evaluation
-from somvae_ext.cli.pictures import add_experts, draw
+from somvae_ext.cli.pictures import save_expert_samples, save_pictures
 from somvae_ext.cli.printing import print_description, print_table
-from somvae_ext.cli.resuming import saying_how_to_resume
+from somvae_ext.cli.resuming import explain_how_to_resume
 from somvae_ext.models import SOMVAE, MoEVAE
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def run(options: Namespace) -> None:
     check_device(options.device, options.model or SOMVAE.name)
     processes = torchrun_processes("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
     with processes.fail_together():
-        setting, folder = _open(options)
+        setting, folder = _open_setting(options)
     if options.resume is None and processes.is_first:
         print_description(setting.splits.description, vars(options))
-    with processes.enter_on_first(folder.claim()):
+    with processes.enter_on_first(folder.lock()):
         start = time.perf_counter()
         if options.best_of is None:
             model, history = _train(setting, folder, options, processes, resume=bool(folder.epochs))
@@ -50,7 +50,7 @@ def run(options: Namespace) -> None:
             _report(setting, folder, model, history, time.perf_counter() - start)
 
 
-def _open(options: Namespace) -> tuple[Setting, ResultFolder]:
+def _open_setting(options: Namespace) -> tuple[Setting, ResultFolder]:
     """What is to be trained, and the folder for it, which is not touched yet."""
     from somvae_ext.store import ResultFolder
 
@@ -66,7 +66,7 @@ def _open(options: Namespace) -> tuple[Setting, ResultFolder]:
         return setting, ResultFolder.create(options.resume, "model", overwrite=True)
     folder = options.resumed or ResultFolder.open(options.resume, "model")
     if options.from_epoch is not None:
-        folder.go_back(options.from_epoch)
+        folder.rewind_to(options.from_epoch)
     return configure_resumed(options, folder), folder
 
 
@@ -77,7 +77,7 @@ def _report(setting: Setting, folder: ResultFolder, model: Any, history: list[di
     splits = setting.splits
     evaluation = evaluate(model, splits.test, train=splits.train)
     folder.save_evaluation("test", evaluation)
-    pictures = draw(model, splits, history, folder)
+    pictures = save_pictures(model, splits, history, folder)
     print_evaluation(model, evaluation, "test", splits.kind)
     print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
 
@@ -89,27 +89,27 @@ def _train(
     import torch
 
     from somvae_ext.training import clustering_metrics, fit
-    from somvae_ext.training.trainable import Clusters
+    from somvae_ext.training.trainable import ClusteringModel
 
     record, splits = setting
     torch.set_num_threads(record.threads)
     torch.manual_seed(record.training.seed)
     model: Any = record.model(record.config)
-    processes.call_on_first(lambda: folder.begin(record.to_config()))
+    processes.call_on_first(lambda: folder.save_config(record.to_config()))
 
     def measure() -> dict[str, float]:
         return clustering_metrics(model, splits.train if splits.validation is None else splits.validation)
 
     def keep_experts(epoch: int) -> None:
-        add_experts(model, folder, epoch)
+        save_expert_samples(model, folder, epoch)
 
-    with saying_how_to_resume(folder):
+    with explain_how_to_resume(folder):
         history = fit(
             model,
             splits.train,
             record.training,
             validation=splits.validation,
-            metrics=measure if isinstance(model, Clusters) else None,
+            metrics=measure if isinstance(model, ClusteringModel) else None,
             after_epoch=keep_experts if isinstance(model, MoEVAE) else None,
             run_folder=folder,
             resume=resume,
@@ -142,12 +142,13 @@ def _train_best(
             print(f"seed {seed}: {kind} {losses[seed]:.6g} on validation data", flush=True)
     chosen = min(losses, key=losses.__getitem__)
 
-    def adopt() -> None:
+    def copy_chosen() -> None:
         candidate, _ = _candidate(folder, chosen, go_on=True)
-        folder.adopt(candidate, {"chosen": chosen, "by": f"least {kind} on validation data", "seeds": losses})
+        choice = {"chosen": chosen, "by": f"least {kind} on validation data", "seeds": losses}
+        folder.copy_last_checkpoint(candidate, choice)
         print_table({"chosen": f"seed {chosen} of {len(losses)}, by the least {kind} on validation data"})
 
-    processes.call_on_first(adopt)
+    processes.call_on_first(copy_chosen)
     if not processes.is_first:
         return None, []
     return load_model(folder), folder.load_log(METRICS)
@@ -218,10 +219,10 @@ def _choice_loss(losses: dict[str, float]) -> tuple[str, float]:
 
 def _remove_candidates(folder: ResultFolder) -> None:
     """Removes the trainings among which an earlier run was chosen."""
-    from somvae_ext.store import is_result
+    from somvae_ext.store import is_result_folder
 
     candidates = folder.path / _CANDIDATES
-    if candidates.is_dir() and all(is_result(path) for path in candidates.iterdir()):
+    if candidates.is_dir() and all(is_result_folder(path) for path in candidates.iterdir()):
         shutil.rmtree(candidates)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from somvae_ext.cli.data_options import add_data_options
 from somvae_ext.cli.map_options import add_map_options, add_map_training_options
 from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE
-from somvae_ext.cli.model_options import add_model_options, listed, option
+from somvae_ext.cli.model_options import add_model_options, join_names, option_name
 from somvae_ext.former_names import current_preset
 from somvae_ext.models import MODELS
-from somvae_ext.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES, STATIC
+from somvae_ext.recipes import AUGMENTED_BY_DEFAULT, PRESETS, RECIPES, SERIES_RECIPE, STATIC_RECIPE
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -51,8 +51,8 @@ def add_fit_options(parser: ArgumentParser, model: str) -> None:
     _add_folder_options(_adder(parser, "folder"), model)
 
 
-def given(options: Namespace) -> dict[str, Any]:
-    """The options that the command line or a file has set."""
+def explicit_options(options: Namespace) -> dict[str, Any]:
+    """The options that the command line or a config file has set."""
     return {
         name: value
         for name, value in vars(options).items()
@@ -60,7 +60,7 @@ def given(options: Namespace) -> dict[str, Any]:
     }
 
 
-def config_text(options: Namespace) -> str:
+def format_config(options: Namespace) -> str:
     """The options that were given, as a ``--config`` file: a line for each."""
     import yaml  # type: ignore[import-untyped]
 
@@ -75,11 +75,11 @@ def config_text(options: Namespace) -> str:
             default_flow_style=None if isinstance(value, list) else False,  # in brackets, on the line of their name
             allow_unicode=True,
         )
-        for name, value in given(options).items()
+        for name, value in explicit_options(options).items()
     )
 
 
-def config_as_written(text: str, parser: ArgumentParser) -> str:
+def quote_config_text(text: str, parser: ArgumentParser) -> str:
     """A ``--config`` file in which text is quoted, and one value of an option that takes several is a list.
 
     Whoever writes ``header: yes``, ``columns: [1, 2]`` or ``na: -9999`` means what the same words mean in a shell.
@@ -137,8 +137,8 @@ def _text_node(text: str) -> Any:
     return yaml.ScalarNode("tag:yaml.org,2002:str", text, style='"')
 
 
-def use_elsewhere(option: str, model: str) -> str | None:
-    """A sentence about an option that a model does not have but others do; None where no other has it."""
+def explain_foreign_option(option: str, model: str) -> str | None:
+    """A sentence about an option that other models have and this one has not; None if no model has it."""
     from jsonargparse import ArgumentParser
 
     owners = []
@@ -148,7 +148,7 @@ def use_elsewhere(option: str, model: str) -> str | None:
             add_fit_options(parser, other)
         if any(option in action.option_strings for action in parser._actions):
             owners.append(other)
-    return f"{option} is for {listed(owners)}, and --model {model} has no use for it" if owners else None
+    return f"{option} is for {join_names(owners)}, and --model {model} has no use for it" if owners else None
 
 
 class _StoreIfGiven(argparse.Action):
@@ -189,7 +189,7 @@ def _add_training_options(add: Callable[..., None], model: str) -> None:
         for data, recipe in recipes.items():
             values.setdefault(recipe[name], []).append(data)
         shown = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
-        add(option(name), f"{meaning} (default: of a preset, or {shown})", type=type(STATIC[name]))
+        add(option_name(name), f"{meaning} (default: of a preset, or {shown})", type=type(STATIC_RECIPE[name]))
     add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
     add(
         "--max-shift",
@@ -218,10 +218,12 @@ def _add_training_options(add: Callable[..., None], model: str) -> None:
 
 def _recipes(model: str) -> dict[str, dict[str, Any]]:
     """Recipes by the data that they are for, as they are where no preset is given."""
-    recipes = {"own data": STATIC} | {data: recipe for data, recipe in RECIPES.items() if not data.endswith("-series")}
+    recipes = {"own data": STATIC_RECIPE} | {
+        data: recipe for data, recipe in RECIPES.items() if not data.endswith("-series")
+    }
     if model != DEFAULT:
         return recipes
-    recipes |= {"own series": SERIES} | RECIPES
+    recipes |= {"own series": SERIES_RECIPE} | RECIPES
     by_default = dict.fromkeys(AUGMENTED_BY_DEFAULT, "augmented")
     by_default |= {data: "ordered" for data in RECIPES if data.endswith("-series")}
     return recipes | {data: recipes[data] | PRESETS[model][name].training_on[data] for data, name in by_default.items()}

@@ -25,7 +25,7 @@ _INTERRUPTIONS: dict[signal.Signals, type[KeyboardInterrupt]] = {
 
 
 @contextlib.contextmanager
-def as_interruptions(*, only_once: bool = False) -> Iterator[None]:
+def raise_signals_as_exceptions(*, only_once: bool = False) -> Iterator[None]:
     """Raises SIGTERM, SIGHUP and Ctrl-C as exceptions in the main thread, unless they are ignored, as under nohup.
 
     Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from somvae_ext.store import ResultFolder
 
 
-def table_of_map(folder: ResultFolder, record: MapRecord, options: Namespace) -> tuple[MapRecord, Table]:
+def load_map_table(folder: ResultFolder, record: MapRecord, options: Namespace) -> tuple[MapRecord, Table]:
     """The rows that the map in a folder was trained on, and its record with the place where they are now.
 
     Raises:
@@ -38,23 +38,23 @@ def table_of_map(folder: ResultFolder, record: MapRecord, options: Namespace) ->
     return dataclasses.replace(record, data=data), table
 
 
-def sizes(table: Table, grid: Grid) -> str:
+def describe_sizes(table: Table, grid: Grid) -> str:
     """``300 rows of 3 features on 8 x 10 nodes``."""
-    from somvae_ext.data.descriptions import counted
+    from somvae_ext.data.descriptions import pluralize
 
-    rows, features = counted(table.num_rows, "row"), counted(table.dim, "feature")
+    rows, features = pluralize(table.num_rows, "row"), pluralize(table.dim, "feature")
     return f"{rows} of {features} on {grid.rows} x {grid.cols} nodes"
 
 
 @contextlib.contextmanager
-def scaled(table: Table, scaling: Scaling) -> Iterator[NDArray[Any]]:
+def scaled_rows(table: Table, scaling: Scaling) -> Iterator[NDArray[Any]]:
     """The scaled rows ``[N, D]``; of a table on disk in a file without a name, which cannot outlive its process."""
     import numpy as np
 
     if scaling.kind == "none":
         # Text has more digits than float32, in which a map is trained faster.
-        yield table.x if table.is_mapped else table.x.astype(np.float32)
-    elif not table.is_mapped:
+        yield table.x if table.is_memory_mapped else table.x.astype(np.float32)
+    elif not table.is_memory_mapped:
         yield scaling.apply(table.x)
     else:
         with tempfile.TemporaryFile(prefix="somvae-") as file:

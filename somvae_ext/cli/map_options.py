@@ -21,8 +21,8 @@ def estimator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     from somvae_ext.estimators import SOM
 
     known = inspect.signature(SOM).parameters
-    named = {PARAMETERS.get(option, option): value for option, value in options.items()}
-    return {name: value for name, value in named.items() if name in known}
+    by_parameter = {PARAMETERS.get(option, option): value for option, value in options.items()}
+    return {name: value for name, value in by_parameter.items() if name in known}
 
 
 def add_map_options(add: Callable[..., None]) -> None:

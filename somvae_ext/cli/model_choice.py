@@ -25,7 +25,7 @@ TRAINABLE = {
 """What can be trained, by name, and what it is."""
 
 
-class Choice(NamedTuple):
+class ModelChoice(NamedTuple):
     """The model of a command line.
 
     Args:
@@ -37,7 +37,7 @@ class Choice(NamedTuple):
     resumed: ResultFolder | None = None
 
 
-def choose_model(arguments: Sequence[str]) -> Choice:
+def choose_model(arguments: Sequence[str]) -> ModelChoice:
     """The model that ``--model`` names, else the ``--config`` file, else the folder of ``--resume``; else SOM-VAE.
 
     Whatever is wrong with any of these is left to the parser, or to the training, to complain about.
@@ -45,13 +45,13 @@ def choose_model(arguments: Sequence[str]) -> Choice:
     Args:
         arguments: of ``somvae fit``.
     """
-    config = _config(last_value(arguments, "--config"))
+    config = _read_config(last_value(arguments, "--config"))
     run = last_value(arguments, "--resume") or config.get("resume")
-    resumed = _opened(Path(run)) if isinstance(run, str) else None
-    named = last_value(arguments, "--model") or config.get("model")
-    if named is None and isinstance(run, str):
-        named = _model_of(resumed or _first_candidate(Path(run)))
-    return Choice(named if isinstance(named, str) and named in TRAINABLE else DEFAULT, resumed)
+    resumed = _open_or_none(Path(run)) if isinstance(run, str) else None
+    model = last_value(arguments, "--model") or config.get("model")
+    if model is None and isinstance(run, str):
+        model = _model_of_folder(resumed or _first_candidate(Path(run)))
+    return ModelChoice(model if isinstance(model, str) and model in TRAINABLE else DEFAULT, resumed)
 
 
 def last_value(arguments: Sequence[str], option: str) -> str | None:
@@ -65,7 +65,7 @@ def last_value(arguments: Sequence[str], option: str) -> str | None:
     return value
 
 
-def _config(path_or_text: str | None) -> dict[str, Any]:
+def _read_config(path_or_text: str | None) -> dict[str, Any]:
     """What a config file holds; nothing where it cannot be read."""
     if path_or_text is None:
         return {}
@@ -79,7 +79,7 @@ def _config(path_or_text: str | None) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _opened(path: Path) -> ResultFolder | None:
+def _open_or_none(path: Path) -> ResultFolder | None:
     from somvae_ext.store import ResultFolder
 
     try:
@@ -90,10 +90,10 @@ def _opened(path: Path) -> ResultFolder | None:
 
 def _first_candidate(run: Path) -> ResultFolder | None:
     """A training of an interrupted ``--best-of``, whose own folder holds no result yet."""
-    return next((folder for path in sorted(run.glob("seeds/*")) if (folder := _opened(path)) is not None), None)
+    return next((folder for path in sorted(run.glob("seeds/*")) if (folder := _open_or_none(path)) is not None), None)
 
 
-def _model_of(folder: ResultFolder | None) -> str | None:
+def _model_of_folder(folder: ResultFolder | None) -> str | None:
     if folder is None:
         return None
     if folder.kind == "map":

@@ -96,11 +96,15 @@ def add_model_options(add: Callable[..., None], model: str) -> None:
     defaults = _defaults(model)
     for name, meaning in model_options(model).items():
         if defaults[name] is False:
-            add(option(name), meaning, action="store_true")
+            add(option_name(name), meaning, action="store_true")
         elif "(default" in meaning:
-            add(option(name), meaning, **_values(model, name))
+            add(option_name(name), meaning, **_value_options(model, name))
         else:
-            add(option(name), f"{meaning} (default: {_shown(defaults[name])})", **_values(model, name))
+            add(
+                option_name(name),
+                f"{meaning} (default: {_format_default(defaults[name])})",
+                **_value_options(model, name),
+            )
 
 
 def model_options(model: str) -> dict[str, str]:
@@ -109,12 +113,12 @@ def model_options(model: str) -> dict[str, str]:
     return {name: meanings[name] for name in _defaults(model) if name in meanings}
 
 
-def option(name: str) -> str:
+def option_name(name: str) -> str:
     """A field as an option: ``--latent-dim``."""
     return f"--{name.replace('_', '-')}"
 
 
-def listed(models: Iterable[str]) -> str:
+def join_names(models: Iterable[str]) -> str:
     """``somvae, vqvae and vae``."""
     *first, last = models
     return f"{', '.join(first)} and {last}" if first else str(last)
@@ -124,11 +128,11 @@ def _defaults(model: str) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(MODELS[model].config_type)}
 
 
-def _shown(default: Any) -> str:
+def _format_default(default: Any) -> str:
     return " ".join(str(size) for size in default) if isinstance(default, tuple) else str(default)
 
 
-def _values(model: str, name: str) -> dict[str, Any]:
+def _value_options(model: str, name: str) -> dict[str, Any]:
     """What the parser must know of the values: their type, or all of them."""
     hint = get_type_hints(MODELS[model].config_type)[name]
     if get_origin(hint) is Literal:

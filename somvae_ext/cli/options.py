@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from somvae_ext._version import __version__
-from somvae_ext.cli.fit_options import add_fit_options, config_as_written, use_elsewhere
+from somvae_ext.cli.fit_options import add_fit_options, explain_foreign_option, quote_config_text
 from somvae_ext.cli.former_options import refuse_former_options
-from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, Choice, choose_model, last_value
+from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, ModelChoice, choose_model, last_value
 from somvae_ext.cli.parse_errors import parse_error_sentence
 from somvae_ext.cli.plot_map import KINDS
 from somvae_ext.cli.table_options import add_written_options
@@ -47,7 +47,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 
     refuse_former_options(argv)
     name, arguments = (argv[0], list(argv[1:])) if argv else ("", [])
-    choice = Choice(DEFAULT)
+    choice = ModelChoice(DEFAULT)
     if name == "fit":
         choice = choose_model(arguments)
         arguments = _config_first(arguments)
@@ -78,7 +78,7 @@ def parse(argv: Sequence[str]) -> Namespace:
         subcommands.add_subcommand(command_name, parsers[command_name], help=command.summary)
 
     def elsewhere(option: str) -> str | None:
-        return use_elsewhere(option, choice.model) if name == "fit" else None
+        return explain_foreign_option(option, choice.model) if name == "fit" else None
 
     try:
         options = parser.parse_args([name, *arguments] if argv else [])
@@ -99,10 +99,10 @@ def _config_first(arguments: list[str]) -> list[str]:
     """The arguments with ``--config`` before all others, so that these override what the file says."""
     config: list[str] = []
     others: list[str] = []
-    left = iter(arguments)
-    for argument in left:
+    remaining = iter(arguments)
+    for argument in remaining:
         if argument == "--config":
-            config += [argument, *(value for value in [next(left, None)] if value is not None)]
+            config += [argument, *(value for value in [next(remaining, None)] if value is not None)]
         else:
             (config if argument.startswith("--config=") else others).append(argument)
     return config + others
@@ -289,7 +289,7 @@ def _parser_type() -> type[ArgumentParser]:
         """Takes what a ``--config`` file says as if it had been written in a shell."""
 
         def parse_string(self, content: str, *args: Any, **options: Any) -> Namespace:
-            return super().parse_string(config_as_written(content, self), *args, **options)
+            return super().parse_string(quote_config_text(content, self), *args, **options)
 
     return Parser
 

@@ -42,13 +42,13 @@ def check_picture_folder(folder: Path, names: Sequence[str], *, may_replace: boo
         PermissionError: it, or where it would be made, cannot be written to.
     """
     check_writable(folder, "--out ")
-    there = [folder / name for name in names if (folder / name).exists()]
-    if there and not may_replace:
-        raise FileExistsError(f"{there[0]} is there already; choose another --out, or set --overwrite")
+    existing = [folder / name for name in names if (folder / name).exists()]
+    if existing and not may_replace:
+        raise FileExistsError(f"{existing[0]} is there already; choose another --out, or set --overwrite")
 
 
 @contextlib.contextmanager
-def output(path: str | None) -> Iterator[TextIO]:
+def open_output(path: str | None) -> Iterator[TextIO]:
     """Standard output, or a file, which is replaced when all went well."""
     check_output(path)
     if path is None:
@@ -64,16 +64,16 @@ def output(path: str | None) -> Iterator[TextIO]:
             text.detach()
 
 
-def tell_of_rows_left_out(description: Mapping[str, str]) -> None:
+def report_omitted_rows(description: Mapping[str, str]) -> None:
     """Says on stderr which rows and columns of the data are not used, so that what is written can be matched."""
     if "left out" in description:
         print(f"somvae: left out: {description['left out']}", file=sys.stderr)
 
 
-def check_id_column(options: Namespace, places: Mapping[str, object]) -> None:
+def check_id_column(options: Namespace, row_keys: Mapping[str, object]) -> None:
     """
     Raises:
         ValueError: the column of ``--id-column`` is not in the data; that of the training may be absent.
     """
-    if options.id_column is not None and not places.keys() - {"index", "series", "frame"}:
+    if options.id_column is not None and not row_keys.keys() - {"index", "series", "frame"}:
         raise ValueError(f"--id-column must be one of the columns of {options.data}, got {options.id_column!r}")

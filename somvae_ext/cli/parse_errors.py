@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.model_options import option as as_option
+from somvae_ext.cli.model_options import option_name
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -20,7 +20,7 @@ def parse_error_sentence(
     message: str,
     command: ArgumentParser | None,
     commands: Sequence[str],
-    use_elsewhere: Callable[[str], str | None] = lambda _: None,
+    explain_foreign_option: Callable[[str], str | None] = lambda _: None,
     model: str | None = None,
 ) -> str:
     """
@@ -28,7 +28,7 @@ def parse_error_sentence(
         message: of jsonargparse.
         command: the parser of the command; None where that is unknown.
         commands: names of all commands.
-        use_elsewhere: what is to be said of an option that the parser does not know, such as ``--rows``, where
+        explain_foreign_option: what is to be said of an option that the parser does not know, such as ``--rows``, where
             something is known about it.
         model: whose options they are, of ``fit``.
     """
@@ -40,28 +40,28 @@ def parse_error_sentence(
         if not option.startswith("-"):
             return f"unexpected argument {option!r}"
         known = [option for action in actions for option in action.option_strings]
-        return use_elsewhere(option) or f"unknown option {option}" + _nearest(option, known)
+        return explain_foreign_option(option) or f"unknown option {option}" + _nearest(option, known)
     key = re.search(r"does not accept option '([^']*)'", message)
     if key:
         if key[1] == "accelerator":  # as it was called in earlier versions
             return "accelerator in the --config file is now device"
         known = [action.dest for action in actions]
         unknown_key = f"unknown option {key[1]} in the --config file" + _nearest(key[1], known)
-        return use_elsewhere(as_option(key[1])) or unknown_key
+        return explain_foreign_option(option_name(key[1])) or unknown_key
     wrong_value = re.match(
         r"Parser key \"(\w+)\"(?: element \d+)?: Expected an? <class '(\w+)'>\. Got value: (.*)", message
     )
     if wrong_value:
         name, kind, value = wrong_value.groups()
-        return f"{as_option(name)} must be {_KINDS.get(kind, 'a number')}, got {value!r}"
+        return f"{option_name(name)} must be {_KINDS.get(kind, 'a number')}, got {value!r}"
     choice = re.search(r"(?:argument (\S+): )?invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if choice:
-        option, value, listed = choice.groups()
-        return _wrong_choice(option, value, listed, commands, model)
+        option, value, choices = choice.groups()
+        return _wrong_choice(option, value, choices, commands, model)
     wrong_in_file = re.match(r"Parser key \"(\w+)\"(?: element \d+)?: (.*) not among choices \[(.*)\]", message)
     if wrong_in_file:
-        name, value, listed = wrong_in_file.groups()
-        return _wrong_choice(as_option(name), value.strip("'"), listed, commands, model)
+        name, value, choices = wrong_in_file.groups()
+        return _wrong_choice(option_name(name), value.strip("'"), choices, commands, model)
     broken_file = re.match(r"(?:Parser key \"config\": |Problems parsing config: |Unexpected config: )(.*)", message)
     if broken_file:
         return f"--config must be a YAML or JSON file with options of this command: {broken_file[1]}"
@@ -76,8 +76,8 @@ def parse_error_sentence(
     return message
 
 
-def _wrong_choice(option: str | None, value: str, listed: str, commands: Sequence[str], model: str | None) -> str:
-    known = re.findall(r"[\w-]+", listed)
+def _wrong_choice(option: str | None, value: str, choices: str, commands: Sequence[str], model: str | None) -> str:
+    known = re.findall(r"[\w-]+", choices)
     if set(known) == set(commands):
         return f"unknown command {value!r}" + (_nearest(value, commands) or f"; known are {', '.join(commands)}")
     of_model = f" for --model {model}" if option in _OF_EACH_MODEL and model is not None else ""

@@ -54,12 +54,14 @@ _EXPERTS = "experts"  # tensors: what each made of one z, epoch by epoch
 _SEED = 0  # of whatever is drawn from the prior, in each picture
 
 
-def draw(model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: ResultFolder) -> list[Path]:
+def save_pictures(
+    model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: ResultFolder
+) -> list[Path]:
     """Writes all pictures that a model has into the folder of its run, and returns their paths."""
-    return [folder.save_figure(name, figure) for name, figure in figures(model, splits, history, folder)]
+    return [folder.save_figure(name, figure) for name, figure in make_figures(model, splits, history, folder)]
 
 
-def figures(
+def make_figures(
     model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: ResultFolder
 ) -> Iterator[tuple[str, Figure]]:
     """The same, to be saved elsewhere, with the names of their files."""
@@ -70,28 +72,28 @@ def figures(
 
     any_model: Any = model  # what it offers is asked for by name
     if draws_images(model):
-        x, reconstruction = _pairs(any_model, splits)
-        yield RECONSTRUCTIONS_PICTURE, _figure(plotting.plot_reconstructions(x, reconstruction, count=PAIRS))
+        x, reconstruction = _sample_pairs(any_model, splits)
+        yield RECONSTRUCTIONS_PICTURE, _figure_of(plotting.plot_reconstructions(x, reconstruction, count=PAIRS))
         samples = any_model.sample(SAMPLES, generator=torch.Generator().manual_seed(_SEED))
-        yield SAMPLES_PICTURE, _figure(plotting.plot_images(samples))
+        yield SAMPLES_PICTURE, _figure_of(plotting.plot_images(samples))
         if has_categories(model):
-            rows = any_model.sample_rows(PER_CATEGORY, generator=torch.Generator().manual_seed(_SEED))
-            yield CATEGORIES_PICTURE, _figure(plot_categories(model, rows))
+            rows = any_model.sample_each_category(PER_CATEGORY, generator=torch.Generator().manual_seed(_SEED))
+            yield CATEGORIES_PICTURE, _figure_of(plot_categories(model, rows))
             one = any_model.sample(PER_CATEGORY, category=0, generator=torch.Generator().manual_seed(_SEED))
-            yield CATEGORY_PICTURE, _figure(plotting.plot_images(one))
+            yield CATEGORY_PICTURE, _figure_of(plotting.plot_images(one))
         experts = folder.load_tensors(_EXPERTS)
         if experts is not None:
-            yield EXPERTS_PICTURE, _experts(experts["epochs"].tolist(), experts["images"])
+            yield EXPERTS_PICTURE, _plot_experts(experts["epochs"].tolist(), experts["images"])
     if hasattr(model, "num_clusters"):
-        yield from _of_clusters(any_model, splits)
+        yield from _cluster_figures(any_model, splits)
     transitions = getattr(model, "transitions", None)
     if transitions is not None and transitions.num_nodes <= _LARGEST_MATRIX:
-        yield TRANSITIONS_PICTURE, _figure(plotting.plot_transitions(transitions.matrix()))
+        yield TRANSITIONS_PICTURE, _figure_of(plotting.plot_transitions(transitions.matrix()))
     if history:
-        yield CURVES_PICTURE, _curves(model, history)
+        yield CURVES_PICTURE, _plot_curves(model, history)
     iterations = folder.load_log(ITERATIONS)
     if iterations:
-        yield ITERATIONS_PICTURE, _figure(plotting.plot_iterations(iterations))
+        yield ITERATIONS_PICTURE, _figure_of(plotting.plot_iterations(iterations))
 
 
 def draws_images(model: Model) -> bool:
@@ -102,7 +104,7 @@ def draws_images(model: Model) -> bool:
 
 def has_categories(model: Model) -> bool:
     """Whether one can choose what a model samples: a class, a category or an expert."""
-    return hasattr(model, "sample_rows")
+    return hasattr(model, "sample_each_category")
 
 
 def category_name(model: Model) -> str:
@@ -111,7 +113,7 @@ def category_name(model: Model) -> str:
 
 
 def plot_categories(model: Model, rows: Tensor, ax: Axes | None = None) -> Axes:
-    """The rows that ``sample_rows`` gave, with their numbers."""
+    """The rows that ``sample_each_category`` gave, with their numbers."""
     from somvae_ext.plotting import plot_image_rows
 
     ax = plot_image_rows(rows, ax, row_labels=range(len(rows)))
@@ -119,21 +121,21 @@ def plot_categories(model: Model, rows: Tensor, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def add_experts(model: MoEVAE, folder: ResultFolder, epoch: int) -> None:
+def save_expert_samples(model: MoEVAE, folder: ResultFolder, epoch: int) -> None:
     """Keeps what each expert makes of one z, which is the same in all epochs."""
     import torch
 
     if not draws_images(model):
         return
-    images = model.sample_rows(1, generator=torch.Generator().manual_seed(_SEED))[:, 0].detach().cpu()
+    images = model.sample_each_category(1, generator=torch.Generator().manual_seed(_SEED))[:, 0].detach().cpu()
     added = {"epochs": torch.tensor([epoch]), "images": images[None]}
     earlier = folder.load_tensors(_EXPERTS)
     if earlier is not None:
         added = {name: torch.cat([earlier[name], values]) for name, values in added.items()}
-    folder.stage(_EXPERTS, added)
+    folder.add_to_next_checkpoint(_EXPERTS, added)
 
 
-def _experts(epochs: Sequence[int], images: Tensor) -> Figure:
+def _plot_experts(epochs: Sequence[int], images: Tensor) -> Figure:
     import torch
 
     from somvae_ext import plotting
@@ -143,10 +145,10 @@ def _experts(epochs: Sequence[int], images: Tensor) -> Figure:
         images[shown], row_labels=[f"epoch {epochs[row]}" for row in shown], column_labels=range(images.shape[1])
     )
     axes.set_xlabel("expert")
-    return _figure(axes)
+    return _figure_of(axes)
 
 
-def _of_clusters(model: Any, splits: AnySplits) -> Iterator[tuple[str, Figure]]:
+def _cluster_figures(model: Any, splits: AnySplits) -> Iterator[tuple[str, Figure]]:
     import torch
 
     from somvae_ext import plotting
@@ -155,23 +157,23 @@ def _of_clusters(model: Any, splits: AnySplits) -> Iterator[tuple[str, Figure]]:
     if model.num_clusters <= _LARGEST_TABLE:
         encodings = encode(model, splits.test)
         assert encodings.indices is not None
-        index = encodings.real(encodings.indices)
-        label = None if encodings.label is None else encodings.real(encodings.label)
+        index = encodings.drop_padding(encodings.indices)
+        label = None if encodings.label is None else encodings.drop_padding(encodings.label)
         if label is not None and index.shape == label.shape and len(label.unique()) <= _LARGEST_TABLE:
             # Of many clusters those without a sample would be most of the picture.
             shown = model.num_clusters if model.num_clusters <= _MOST_WITH_UNUSED else None
-            yield CONTINGENCY_PICTURE, _figure(plotting.plot_contingency(label, index, num_clusters=shown))
+            yield CONTINGENCY_PICTURE, _figure_of(plotting.plot_contingency(label, index, num_clusters=shown))
     if draws_images(model) and hasattr(model, "decoded_map"):
         encodings, config = encode(model, splits.train), model.config
         assert encodings.indices is not None
-        hits = torch.bincount(encodings.real(encodings.indices), minlength=model.num_clusters)
+        hits = torch.bincount(encodings.drop_padding(encodings.indices), minlength=model.num_clusters)
         axes = plotting.plot_decoded_map(
             model.decoded_map(), hits.view(config.rows, config.cols), topology=config.topology
         )
-        yield MAP_PICTURE, _figure(axes)
+        yield MAP_PICTURE, _figure_of(axes)
 
 
-def _curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
+def _plot_curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
     """Losses, how well the model clusters if it does, and how far its map is in order if it has one, side by side."""
     from matplotlib.figure import Figure
 
@@ -179,7 +181,7 @@ def _curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
     from somvae_ext.plotting.curves import has_order_metrics
 
     if not any(record.get("metrics") or "usage" in record for record in history):
-        return _figure(plotting.plot_losses(history))
+        return _figure_of(plotting.plot_losses(history))
     has_order = has_order_metrics(history)
     panels = 3 if has_order else 2
     curves = Figure(figsize=(5 * panels, 4), layout="constrained")
@@ -191,7 +193,7 @@ def _curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
     return curves
 
 
-def _pairs(model: Any, splits: AnySplits) -> tuple[Tensor, Tensor]:
+def _sample_pairs(model: Any, splits: AnySplits) -> tuple[Tensor, Tensor]:
     """Samples of the test split from its beginning to its end, or frames of its series, and what a model makes of them.
 
     These are 24, or all of fewer samples.
@@ -211,10 +213,10 @@ def _pairs(model: Any, splits: AnySplits) -> tuple[Tensor, Tensor]:
         for name, value in item.items():
             fields.setdefault(name, []).append(value)
     device = next(model.parameters()).device
-    given = [torch.stack(fields[name]).to(device) for name in model.batch_fields if name in fields]
+    inputs = [torch.stack(fields[name]).to(device) for name in model.batch_fields if name in fields]
     with torch.no_grad():
-        return given[0], model.reconstruct(*given)
+        return inputs[0], model.reconstruct(*inputs)
 
 
-def _figure(axes: Axes) -> Figure:
+def _figure_of(axes: Axes) -> Figure:
     return cast("Figure", axes.figure)

@@ -34,8 +34,8 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
 
     saved = SavedMap.from_folder(folder)
     out = Path(options.out or options.run)
-    kinds = _kinds(saved, options)
-    _check(saved, options, kinds)
+    kinds = _kinds_to_draw(saved, options)
+    _check_kinds(saved, options, kinds)
     is_map = out.resolve() == folder.path.resolve()
     check_picture_folder(out, [f"{kind}.png" for kind in kinds], may_replace=options.overwrite or is_map)
 
@@ -43,7 +43,7 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
         out.mkdir(parents=True, exist_ok=True)
         return save_figure(out / name, figure, **options)
 
-    for picture in draw(
+    for picture in save_map_pictures(
         saved,
         kinds,
         folder.save_figure if is_map else save,
@@ -54,12 +54,12 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
         print(picture)
 
 
-def pictures_of_training(saved: SavedMap) -> tuple[str, ...]:
+def default_pictures(saved: SavedMap) -> tuple[str, ...]:
     """The pictures that are drawn when a map has been trained."""
-    return ("hits", "u_matrix", *(["codebook_images"] if _trained_on_images(saved) is not None else []))
+    return ("hits", "u_matrix", *(["codebook_images"] if _training_image_shape(saved) is not None else []))
 
 
-def draw(
+def save_map_pictures(
     saved: SavedMap,
     kinds: Sequence[str],
     save: Callable[..., Path],
@@ -109,7 +109,7 @@ def _figure(
     return cast("Figure", axes.figure)
 
 
-def _trained_on_images(saved: SavedMap) -> tuple[int, ...] | None:
+def _training_image_shape(saved: SavedMap) -> tuple[int, ...] | None:
     """The shape ``(C, H, W)`` of the images that a map was trained on, where it is known."""
     data = saved.record.data
     shape = None if data is None else data.image_shape
@@ -121,7 +121,7 @@ def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDAr
     import numpy as np
 
     if image_shape is None:
-        trained = _trained_on_images(saved)
+        trained = _training_image_shape(saved)
         assert trained is not None
         return saved.codebook.reshape(-1, *trained)
     images = saved.codebook.reshape(-1, *image_shape)
@@ -143,7 +143,7 @@ def _clusterer(metric: Metric, clusters: int) -> Clusterer:
     return AgglomerativeClustering(n_clusters=clusters, metric=distances, linkage="average")
 
 
-def _kinds(saved: SavedMap, options: Namespace) -> tuple[str, ...]:
+def _kinds_to_draw(saved: SavedMap, options: Namespace) -> tuple[str, ...]:
     """The pictures that are asked for, or all that the map and the options allow."""
     if options.kind is not None:
         return tuple(dict.fromkeys(options.kind))
@@ -151,12 +151,12 @@ def _kinds(saved: SavedMap, options: Namespace) -> tuple[str, ...]:
         "component_planes": options.features is not None or saved.som.n_features_in_ <= _MOST_PLANES,
         "labels": saved.classes is not None and len(saved.classes) <= _MOST_CLASSES,
         "clusters": options.clusters is not None,
-        "codebook_images": options.image_shape is not None or _trained_on_images(saved) is not None,
+        "codebook_images": options.image_shape is not None or _training_image_shape(saved) is not None,
     }
     return tuple(kind for kind in KINDS if allowed.get(kind, True))
 
 
-def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
+def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
     """Whether the map has what the pictures need."""
     for kind, option, value in (
         ("component_planes", "--features", options.features),
@@ -183,7 +183,7 @@ def _check(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
             )
     if "clusters" in kinds and (options.clusters is None or not 2 <= options.clusters <= nodes):
         raise ValueError(f"--clusters must be from 2 to the map's {nodes} nodes, got {options.clusters or 'none'}")
-    if "codebook_images" in kinds and not (options.image_shape is None and _trained_on_images(saved)):
+    if "codebook_images" in kinds and not (options.image_shape is None and _training_image_shape(saved)):
         shape = options.image_shape or []
         is_image = len(shape) in (2, 3) and shape[2:] in ([], [1], [3]) and min(shape) > 0
         size = 1

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from somvae_ext.cli.output import check_picture_folder
-from somvae_ext.cli.pictures import PICTURES, draw, figures
-from somvae_ext.cli.run_data import data_of_run
+from somvae_ext.cli.pictures import PICTURES, make_figures, save_pictures
+from somvae_ext.cli.run_data import load_run_data
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -20,17 +20,17 @@ def plot_model(folder: ResultFolder, options: Namespace) -> None:
     from somvae_ext.store import METRICS, save_figure
     from somvae_ext.training import RunRecord
 
-    record, history = RunRecord.of(folder), folder.load_log(METRICS)
+    record, history = RunRecord.from_folder(folder), folder.load_log(METRICS)
     model = record.load_model(folder)
     out = folder.path if options.out is None else Path(options.out)
     is_run = out.resolve() == folder.path.resolve()
     check_picture_folder(out, PICTURES, may_replace=options.overwrite or is_run)
-    _, splits = data_of_run(folder, record, options)
+    _, splits = load_run_data(folder, record, options)
     if is_run:
-        with folder.claim():
-            pictures = draw(model, splits, history, folder)
+        with folder.lock():
+            pictures = save_pictures(model, splits, history, folder)
     else:
-        drawn = list(figures(model, splits, history, folder))  # all of them before anything is written
+        drawn = list(make_figures(model, splits, history, folder))  # all of them before anything is written
         out.mkdir(parents=True, exist_ok=True)
         pictures = [save_figure(out / name, figure) for name, figure in drawn]
     for picture in pictures:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from somvae_ext.cli.output import check_output
-from somvae_ext.cli.predict_map import predict_by_map
-from somvae_ext.cli.predict_model import predict_by_model
+from somvae_ext.cli.predict_map import write_map_predictions
+from somvae_ext.cli.predict_model import write_model_predictions
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -17,5 +17,5 @@ def run(options: Namespace) -> None:
 
     check_output(options.output)
     folder = ResultFolder.open(options.run)
-    predict = predict_by_map if folder.kind == "map" else predict_by_model
+    predict = write_map_predictions if folder.kind == "map" else write_model_predictions
     predict(folder, options)

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.output import check_id_column, output, tell_of_rows_left_out
+from somvae_ext.cli.output import check_id_column, open_output, report_omitted_rows
 from somvae_ext.cli.table_options import table_format
 
 if TYPE_CHECKING:
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
     from somvae_ext.store import ResultFolder
 
 
-def predict_by_map(folder: ResultFolder, options: Namespace) -> None:
+def write_map_predictions(folder: ResultFolder, options: Namespace) -> None:
     """Writes the best matching unit of each row at ``options.data``."""
     from somvae_ext.estimators import SavedMap
 
     saved = SavedMap.from_folder(folder)
     table = _rows(saved, options)
-    tell_of_rows_left_out(table.description)
-    places = table.places
-    check_id_column(options, places)
-    with output(options.output) as file:
+    report_omitted_rows(table.description)
+    row_keys = table.row_keys
+    check_id_column(options, row_keys)
+    with open_output(options.output) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*places, "node", "row", "column", "distance"])
-        row_places = zip(*places.values(), strict=True)
+        writer.writerow([*row_keys, "node", "row", "column", "distance"])
+        row_places = zip(*row_keys.values(), strict=True)
         for node, distance in saved.assign(block.x for block in table.blocks()):
             for winner, far in zip(node.tolist(), distance.tolist(), strict=True):
                 writer.writerow([*next(row_places), winner, *divmod(winner, saved.grid.cols), f"{far:.6g}"])
 
 
 def _rows(saved: SavedMap, options: Namespace) -> Table:
-    from somvae_ext.data.rows import rows_like
+    from somvae_ext.data.rows import load_matching_rows
     from somvae_ext.data.table_format import TableFormat
 
     path, dim, data = Path(options.data), saved.record.dim, saved.record.data
     if data is not None:
         return data.read(path, dim, saved.feature_names, table_format(options, data.table))
-    return rows_like(  # of a map that was saved from Python
+    return load_matching_rows(  # of a map that was saved from Python
         path,
         dim,
         kind=None,

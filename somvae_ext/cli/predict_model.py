@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.output import check_id_column, output, tell_of_rows_left_out
+from somvae_ext.cli.output import check_id_column, open_output, report_omitted_rows
 from somvae_ext.cli.run_data import clamp_to_unit_interval
 from somvae_ext.cli.table_options import table_format
 
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
     from somvae_ext.training import Encodings
 
 
-def predict_by_model(folder: ResultFolder, options: Namespace) -> None:
+def write_model_predictions(folder: ResultFolder, options: Namespace) -> None:
     """Writes what the model of a folder makes of each sample at ``options.data``."""
     from somvae_ext.training import RunRecord, encode
 
-    record = RunRecord.of(folder)
+    record = RunRecord.from_folder(folder)
     model = record.load_model(folder)
-    data = _like_training_data(options, record.data, model.config.input_shape, folder.path)
+    data = _prepare_samples(options, record.data, model.config.input_shape, folder.path)
     samples = data.samples
-    check_id_column(options, data.places or {})
+    check_id_column(options, data.row_keys or {})
     encodings = encode(model, clamp_to_unit_interval(type(model), samples))
-    columns = _columns(model, encodings)
+    columns = _output_columns(model, encodings)
     shape = next(iter(columns.values())).shape
-    places = [*(data.places or {"index": ()})] if len(encodings.shape) == 1 else ["series", "frame"]
-    names_of_rows = None if data.places is None else list(zip(*data.places.values(), strict=True))
+    places = [*(data.row_keys or {"index": ()})] if len(encodings.shape) == 1 else ["series", "frame"]
+    names_of_rows = None if data.row_keys is None else list(zip(*data.row_keys.values(), strict=True))
     if len(shape) > len(encodings.shape):  # several codes for each sample
         places += ["row", "column"]
     real = samples.x.new_ones(shape).bool() if samples.mask is None else samples.mask
-    with output(options.output) as file:
+    with open_output(options.output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*places, *columns])
-        cells = [_cells(values[real]) for values in columns.values()]
+        cells = [_to_cells(values[real]) for values in columns.values()]
         for place, *row in zip(real.nonzero().tolist(), *cells, strict=True):
             first = [place[0]] if names_of_rows is None else names_of_rows[place[0]]
             writer.writerow([*first, *place[1:], *row])
 
 
-def _like_training_data(options: Namespace, data: DataRecord, input_shape: tuple[int, ...], run: Path) -> OwnData:
+def _prepare_samples(options: Namespace, data: DataRecord, input_shape: tuple[int, ...], run: Path) -> OwnData:
     """What is at ``options.data``, read, put in order, scaled and resized as the data that the run was trained on."""
     from somvae_ext.data import Samples, resize
-    from somvae_ext.data.catalog import filled
-    from somvae_ext.data.own_data import read
+    from somvae_ext.data.catalog import fill_gaps
+    from somvae_ext.data.own_data import read_own_data
 
     path, kind, size = Path(options.data), data.kind, data.image_size
     if kind == "static" and path.is_dir():
         raise ValueError(f"{path}: must be a file, because {run} was trained on single samples, got a folder")
     how = table_format(options, data.table)
-    new = read(path, kind, how, missing=data.missing, features=data.feature_names)
+    new = read_own_data(path, kind, how, missing=data.missing, features=data.feature_names)
     samples = new.samples
     shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
     # Where images are resized, they may come in any height and width.
@@ -70,13 +70,13 @@ def _like_training_data(options: Namespace, data: DataRecord, input_shape: tuple
             f"got {list(shape)}"
         )
     if data.fill is not None:
-        samples = filled(samples, data.fill)
-    tell_of_rows_left_out(new.description)
+        samples = fill_gaps(samples, data.fill)
+    report_omitted_rows(new.description)
     x = data.scaling.apply(samples.x).float()
     return new._replace(samples=Samples(x if size is None else resize(x, size), mask=samples.mask))
 
 
-def _columns(model: Model, encodings: Encodings) -> dict[str, Tensor]:
+def _output_columns(model: Model, encodings: Encodings) -> dict[str, Tensor]:
     """What is written of each sample, frame or code: a tensor of the same shape for each column."""
     z, indices = encodings.z, encodings.indices
     if indices is None:
@@ -92,5 +92,5 @@ def _columns(model: Model, encodings: Encodings) -> dict[str, Tensor]:
     return {"node": indices, "row": indices // grid.cols, "column": indices % grid.cols, "distance": distance}
 
 
-def _cells(values: Tensor) -> list[Any]:
+def _to_cells(values: Tensor) -> list[Any]:
     return [f"{value:.6g}" for value in values.tolist()] if values.is_floating_point() else values.tolist()

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from somvae_ext.cli.wording import in_words_of_command
+from somvae_ext.cli.wording import rephrase_for_command
 
 
 def print_table(rows: dict[str, str]) -> None:
@@ -21,5 +21,5 @@ def print_description(description: Mapping[str, str], options: Mapping[str, Any]
     Whoever reads our output may have had enough of it, for which the training is not given up.
     """
     with contextlib.suppress(BrokenPipeError):
-        print_table({title: in_words_of_command(text, options) for title, text in description.items()})
+        print_table({title: rephrase_for_command(text, options) for title, text in description.items()})
         print(flush=True)

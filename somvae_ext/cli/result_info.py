@@ -17,13 +17,13 @@ def describe_result(folder: ResultFolder) -> dict[str, str]:
     Raises:
         ValueError: the folder's config describes nothing that this version knows.
     """
-    lines = _of_map(folder) if folder.kind == "map" else _of_model(folder)
-    lines |= {f"on {split}": _figures(figures) for split, figures in folder.evaluations.items()}
+    lines = _describe_map(folder) if folder.kind == "map" else _describe_model(folder)
+    lines |= {f"on {split}": _format_figures(figures) for split, figures in folder.evaluations.items()}
     files = sorted(path.name for path in folder.path.iterdir() if path.is_file() and not path.name.startswith("."))
     return lines | {"files": ", ".join(files)}
 
 
-def _of_map(folder: ResultFolder) -> dict[str, str]:
+def _describe_map(folder: ResultFolder) -> dict[str, str]:
     from somvae_ext.estimators import MapRecord
     from somvae_ext.estimators.saved_map import is_complete
 
@@ -37,21 +37,21 @@ def _of_map(folder: ResultFolder) -> dict[str, str]:
     }
     if is_complete(folder):
         lines["rows"] = str(int(folder.load_file("nodes")["hits"].sum()))
-    lines["features"] = _features(record.feature_names, [record.dim])
+    lines["features"] = _describe_features(record.feature_names, [record.dim])
     if record.data is not None:
-        lines |= _columns(record.data.table)
+        lines |= _describe_columns(record.data.table)
     if record.classes is not None:
-        lines["classes"] = _names(record.classes)
+        lines["classes"] = _abbreviate(record.classes)
     lines["scaling"] = record.scaling.kind
     # Training may end before all epochs, by --tol.
-    lines["epochs"] = _epochs(folder, parameters["n_epochs"], complete=is_complete(folder))
+    lines["epochs"] = _describe_epochs(folder, parameters["n_epochs"], complete=is_complete(folder))
     return lines
 
 
-def _of_model(folder: ResultFolder) -> dict[str, str]:
+def _describe_model(folder: ResultFolder) -> dict[str, str]:
     from somvae_ext.training import RunRecord
 
-    record = RunRecord.of(folder)
+    record = RunRecord.from_folder(folder)
     data, config = record.data, record.config
     grid = getattr(config, "grid", None)
     nodes = "" if grid is None else f", {grid.rows} x {grid.cols} nodes, {grid.topology}"
@@ -60,38 +60,38 @@ def _of_model(folder: ResultFolder) -> dict[str, str]:
         "model": f"{record.model.name}{nodes}",
         "data": data.name,
         "read as": "series of frames" if data.kind == "series" else "single samples",
-        "features": _features(data.feature_names, config.input_shape),
+        "features": _describe_features(data.feature_names, config.input_shape),
     }
-    lines |= _columns(data.table)
+    lines |= _describe_columns(data.table)
     lines["split"] = f"{data.split}, fold {data.fold}" if data.split == "folds" else data.split
     lines["scaling"] = data.scaling.kind
-    lines["epochs"] = _epochs(folder, record.training.epochs, complete="test" in folder.evaluations)
+    lines["epochs"] = _describe_epochs(folder, record.training.epochs, complete="test" in folder.evaluations)
     return lines
 
 
-def _columns(table: TableFormat) -> dict[str, str]:
+def _describe_columns(table: TableFormat) -> dict[str, str]:
     """What the columns of a table are that are no features."""
     named = {"label column": table.label_column, "id column": table.id_column, "left out": ", ".join(table.drop)}
     return {title: name for title, name in named.items() if name}
 
 
-def _features(names: tuple[str, ...] | None, shape: Any) -> str:
+def _describe_features(names: tuple[str, ...] | None, shape: Any) -> str:
     if names is not None:
-        return f"{len(names)}: {_names(names)}"
+        return f"{len(names)}: {_abbreviate(names)}"
     return str(shape[0]) if len(shape) == 1 else f"images {' x '.join(map(str, shape))}"
 
 
-def _names(names: tuple[str, ...]) -> str:
+def _abbreviate(names: tuple[str, ...]) -> str:
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _epochs(folder: ResultFolder, planned: int, *, complete: bool) -> str:
+def _describe_epochs(folder: ResultFolder, planned: int, *, complete: bool) -> str:
     done = max(folder.epochs, default=0)
     if complete:
         return f"{done}"
     return f"{done} of {planned}; somvae fit --resume {folder.path} goes on"
 
 
-def _figures(evaluation: dict[str, Any]) -> str:
+def _format_figures(evaluation: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items() if isinstance(value, (int, float)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.model_options import option
+from somvae_ext.cli.model_options import option_name
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -24,4 +24,4 @@ def refuse_options_of(kind: str, options: Namespace, names: Iterable[str]) -> No
     for name in names:
         if options[name] not in (None, False):
             other = "map" if kind == "model" else "model"
-            raise ValueError(f"{option(name)} is for a {kind}, but {options.run} holds a {other}")
+            raise ValueError(f"{option_name(name)} is for a {kind}, but {options.run} holds a {other}")

@@ -1,4 +1,4 @@
-"""Trainings that go on: what their command may say, and what an interrupted one says of how to."""
+"""Resumed trainings: which options they take, and what an interrupted training says about resuming."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.fit_options import given
-from somvae_ext.cli.model_options import option
+from somvae_ext.cli.fit_options import explicit_options
+from somvae_ext.cli.model_options import option_name
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from somvae_ext.store import ResultFolder
 
 
-def check_options_of_resumed(options: Namespace, allowed: Collection[str], what: str) -> None:
+def check_resume_options(options: Namespace, allowed: Collection[str], what: str) -> None:
     """
     Args:
         options: of ``fit``, with ``--resume``.
-        allowed: what may be told anew.
+        allowed: options that may be given.
         what: ``"run"`` or ``"map"``, for the sentence.
 
     Raises:
         ValueError: another option was given.
     """
-    if others := given(options).keys() - set(allowed):
+    if others := explicit_options(options).keys() - set(allowed):
         name = min(others)
-        shown = "DATA" if name == "data" else option(name)
+        shown = "DATA" if name == "data" else option_name(name)
         raise ValueError(f"--resume goes on with the options of the {what}, so {shown} must not be given")
 
 
 @contextlib.contextmanager
-def saying_how_to_resume(folder: ResultFolder) -> Iterator[None]:
-    """Adds to Ctrl-C, SIGTERM and SIGHUP what the folder keeps, and the command that goes on from there."""
+def explain_how_to_resume(folder: ResultFolder) -> Iterator[None]:
+    """Adds to Ctrl-C, SIGTERM and SIGHUP which epoch the folder keeps, and the command that resumes from it."""
     try:
         yield
     except KeyboardInterrupt as interruption:

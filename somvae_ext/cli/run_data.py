@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from somvae_ext.training import RunRecord
 
 
-def data_of_run(folder: ResultFolder, record: RunRecord, options: Namespace) -> tuple[RunRecord, AnySplits]:
+def load_run_data(folder: ResultFolder, record: RunRecord, options: Namespace) -> tuple[RunRecord, AnySplits]:
     """The data that a run was trained on, split as they were then, and the record with the place where they are now."""
     data = record.data
     if options.data_root is not None:
         data = dataclasses.replace(data, root=str(Path(options.data_root).resolve()))
     splits = clamp_splits(record.model, data.load(download=options.download))
-    if not data.describes(splits):
+    if not data.matches(splits):
         raise ValueError(f"{data.name}: must be what {folder.path} was trained on, but its values have changed")
     return dataclasses.replace(record, data=data), splits
 

@@ -51,14 +51,14 @@ def run(options: Namespace) -> None:
             )
     models = [load_model(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
-        _check(folder, model, options.category)
+        _check_request(folder, model, options.category)
     path = Path(options.output) if options.output is not None else folders[0].path / _default_name(models, options)
     if path.suffix.lower() != ".png":
         raise ValueError(f"--output must be a .png file, got {path}")
     check_output(str(path))
-    samples = [_samples(model, options) for model in models]
+    samples = [_draw_samples(model, options) for model in models]
     if len(models) == 2:
-        figure = _side_by_side(_titles(folders, models), models, samples)
+        figure = _figure_side_by_side(_run_titles(folders, models), models, samples)
     else:
         figure = cast("Figure", _draw(models[0], samples[0]).figure)
     if options.output is None:
@@ -68,7 +68,7 @@ def run(options: Namespace) -> None:
     print(path)
 
 
-def _check(folder: ResultFolder, model: Model, category: int | None) -> None:
+def _check_request(folder: ResultFolder, model: Model, category: int | None) -> None:
     """Whether the model has what is to be drawn."""
     if not draws_images(model):
         raise ValueError(
@@ -95,7 +95,7 @@ def _default_name(models: list[Model], options: Namespace) -> str:
     return CATEGORIES_PICTURE if has_categories(models[0]) else SAMPLES_PICTURE
 
 
-def _samples(model: Any, options: Namespace) -> Tensor:
+def _draw_samples(model: Any, options: Namespace) -> Tensor:
     """A row for each category, all of the same z, ``[C, n, *image]``; or samples of one category, or of a model without
     categories, ``[n, *image]``.
     """
@@ -106,7 +106,7 @@ def _samples(model: Any, options: Namespace) -> Tensor:
         return cast("Tensor", model.sample(options.number or SAMPLES, generator=generator))
     number = options.number or PER_CATEGORY
     if options.category is None:
-        return cast("Tensor", model.sample_rows(number, generator=generator))
+        return cast("Tensor", model.sample_each_category(number, generator=generator))
     return cast("Tensor", model.sample(number, category=options.category, generator=generator))
 
 
@@ -120,11 +120,11 @@ def _are_rows(model: Model, samples: Tensor) -> bool:
     return samples.dim() == len(model.config.input_shape) + 2
 
 
-def _side_by_side(titles: list[str], models: list[Model], samples: list[Tensor]) -> Figure:
+def _figure_side_by_side(titles: list[str], models: list[Model], samples: list[Tensor]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    sizes = [_size(model, images) for model, images in zip(models, samples, strict=True)]
+    sizes = [_figure_size(model, images) for model, images in zip(models, samples, strict=True)]
     widths, height = [width for width, _ in sizes], max(height for _, height in sizes)
     layout = ConstrainedLayoutEngine(compress=True, wspace=0.04)
     scale = min(1.0, _LARGEST_SIDE / max(sum(widths), height))
@@ -136,13 +136,13 @@ def _side_by_side(titles: list[str], models: list[Model], samples: list[Tensor])
     return figure
 
 
-def _titles(folders: list[ResultFolder], models: list[Model]) -> list[str]:
+def _run_titles(folders: list[ResultFolder], models: list[Model]) -> list[str]:
     """The models' names, or, where these are the same, those of their runs."""
     names = [model.name for model in models]
     return names if len(set(names)) == len(names) else [str(folder.path) for folder in folders]
 
 
-def _size(model: Model, samples: Tensor) -> tuple[float, float]:
+def _figure_size(model: Model, samples: Tensor) -> tuple[float, float]:
     """About how wide and high a picture of samples is, in inches."""
     height, width = samples.shape[-2:]
     if _are_rows(model, samples):

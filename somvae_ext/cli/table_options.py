@@ -58,18 +58,18 @@ def table_format(options: Namespace, earlier: TableFormat | None = None) -> Tabl
     """What the options say, and else an earlier format, such as that of the training data."""
     from somvae_ext.data import TableFormat
 
-    given: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name in OPTIONS:
         value = options.get(name)
         if value is not None:
-            given[name] = tuple(value) if isinstance(value, list) else value
-    if "header" in given:
-        given["header"] = given["header"] == "yes"
-    if "separator" in given:
-        given["separator"] = _SEPARATORS.get(given["separator"].lower(), given["separator"])
-    if "decimal" in given:
-        given["decimal"] = {"point": ".", "comma": ","}.get(given["decimal"].lower(), given["decimal"])
+            fields[name] = tuple(value) if isinstance(value, list) else value
+    if "header" in fields:
+        fields["header"] = fields["header"] == "yes"
+    if "separator" in fields:
+        fields["separator"] = _SEPARATORS.get(fields["separator"].lower(), fields["separator"])
+    if "decimal" in fields:
+        fields["decimal"] = {"point": ".", "comma": ","}.get(fields["decimal"].lower(), fields["decimal"])
     for name in _ABSENT:
-        if given.get(name, "").lower() == "none":
-            given[name] = None
-    return dataclasses.replace(earlier or TableFormat(), **given)
+        if fields.get(name, "").lower() == "none":
+            fields[name] = None
+    return dataclasses.replace(earlier or TableFormat(), **fields)

@@ -14,7 +14,7 @@ from typing import Any
 
 from somvae_ext.cli.map_options import PARAMETERS
 from somvae_ext.cli.model_choice import DEFAULT, MAP
-from somvae_ext.cli.model_options import option
+from somvae_ext.cli.model_options import option_name
 
 # Whose parameter it is. What else may stand before a colon is the name of a file or of a data set, which stays.
 _OWNER = re.compile(
@@ -50,8 +50,8 @@ _ADVICE_FOR_MAPS = {
 }
 
 
-def in_words_of_command(sentence: str, options: Mapping[str, Any]) -> str:
-    """The sentence with the command's options in place of the library's parameters.
+def rephrase_for_command(sentence: str, options: Mapping[str, Any]) -> str:
+    """Rewords a sentence of the library with the command's options in place of parameters.
 
     - ``SOM: n_epochs must ...`` becomes ``--epochs must ...``, without the owner.
     - Advice written as ``name=value`` becomes ``--name value``, quoted for a shell, ``--name`` for a flag, and
@@ -96,7 +96,7 @@ class _Words:
         sentence = re.sub(
             r"(?<![\w'\"./-])(columns)(?= must (?:name|be one of its columns|not be set)\b)", self._name, sentence
         )
-        sentence = re.sub(r"(?<![\w'\"./-])(\w+) '([\w-]+)'", self._chosen, sentence)
+        sentence = re.sub(r"(?<![\w'\"./-])(\w+) '([\w-]+)'", self._choice, sentence)
         if self._owner is not None:
             sentence = re.sub(r"(?<= must differ from )(\w+)", self._name, sentence)
             uses = re.match(r"(a column must have one use, got .* in )(\w+ and \w+)$", sentence)
@@ -114,7 +114,7 @@ class _Words:
 
     def _name(self, match: re.Match[str]) -> str:
         name = self._option(match[1])
-        return match[0] if name is None else option(name)
+        return match[0] if name is None else option_name(name)
 
     def _identifier(self, match: re.Match[str]) -> str:
         """A name with an underscore, which is no word; but a file's columns may have such."""
@@ -125,15 +125,15 @@ class _Words:
             return match[0]
         return self._name(match)
 
-    def _chosen(self, match: re.Match[str]) -> str:
+    def _choice(self, match: re.Match[str]) -> str:
         """A choice, such as ``network 'identity'``."""
         name = self._option(match[1])
         is_word = match[1] in _ALSO_NOUNS | _ALSO_VERBS
-        return match[0] if name is None or is_word else f"{option(name)} {match[2]}"
+        return match[0] if name is None or is_word else f"{option_name(name)} {match[2]}"
 
     def _flag_to_set(self, match: re.Match[str]) -> str:
         name = self._option(match[1])
-        return match[0] if name is None else f"set {option(name)}"
+        return match[0] if name is None else f"set {option_name(name)}"
 
     def _flag_that_must(self, match: re.Match[str]) -> str:
         name = self._option(match[1])
@@ -141,7 +141,7 @@ class _Words:
             return match[0]
         must = "must not be given" if "must be False" in match[0] else "must be given"
         rest = re.sub(r", got (?:True|False)\b(?: and)?.*", "", match[2])
-        return f"{option(name)} {must}{rest}"
+        return f"{option_name(name)} {must}{rest}"
 
     def _advice(self, match: re.Match[str]) -> str:
         name = self._option(match[1])
@@ -149,13 +149,13 @@ class _Words:
             return match[0]
         value = ast.literal_eval(match[2])
         if name == "header":
-            return f"{option(name)} {'yes' if value else 'no'}"
+            return f"{option_name(name)} {'yes' if value else 'no'}"
         if value is True:
-            return option(name)
+            return option_name(name)
         if value in (False, None):
-            return f"no {option(name)}"
+            return f"no {option_name(name)}"
         values = value if isinstance(value, list) else [value]
-        return " ".join([option(name), *(shlex.quote(str(each)) for each in values)])
+        return " ".join([option_name(name), *(shlex.quote(str(each)) for each in values)])
 
     def _without_none(self, sentence: str) -> str:
         """An option that is not given is None: nobody can give it in a shell."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from somvae_ext.data.folds import SplitName, check_split, divide
+from somvae_ext.data.folds import SplitName, check_split, split_pool
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
 
@@ -47,5 +47,5 @@ def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Spl
 
     rest, test = held_out(bunch.target)
     pool = samples.rows(rest)
-    train, validation = divide("digits", pool, split, fold, seed, holdout=held_out(bunch.target[rest]))
+    train, validation = split_pool("digits", pool, split, fold, seed, holdout=held_out(bunch.target[rest]))
     return Splits(train, validation, samples.rows(test))

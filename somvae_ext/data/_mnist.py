@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from somvae_ext.data.folds import SplitName, check_split, divide
+from somvae_ext.data.folds import SplitName, check_split, split_pool
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
 
@@ -55,7 +55,7 @@ def mnist(
     pool = _read(name, Path(root), train=True, download=download)
     rows = torch.arange(len(pool))
     first, end = len(pool) // 12, len(pool) - len(pool) // 6
-    train, validation = divide(name, pool, split, fold, seed, holdout=(rows[first:end], rows[end:]))
+    train, validation = split_pool(name, pool, split, fold, seed, holdout=(rows[first:end], rows[end:]))
     return Splits(train, validation, _read(name, Path(root), train=False, download=download))
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from somvae_ext.data import text_table
-from somvae_ext.data.assemble_table import Assembly, source_columns
-from somvae_ext.data.descriptions import counted
+from somvae_ext.data.assemble_table import TableAssembler, source_columns
+from somvae_ext.data.descriptions import pluralize
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
-from somvae_ext.data.text_table import COMPRESSIONS, Columns, line_of_row, read_text_table
+from somvae_ext.data.text_table import COMPRESSIONS, Columns, line_number_of_row, read_text_table
 
 TABLE_ENDINGS = (*text_table.ENDINGS, ".parquet", ".arrow", ".feather")
 
 
-def is_table(path: Path) -> bool:
+def is_table_file(path: Path) -> bool:
     """Whether the name of a file is that of a table: ``.csv``, ``.csv.gz``, ``.parquet`` and so on."""
     return _ending(path) in TABLE_ENDINGS
 
@@ -57,16 +57,16 @@ def read_table(
         hint = "; save the sheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
         raise ValueError(f"{path}: must be a .csv, .tsv, .txt, .parquet, .arrow or .npy file, got {got}{hint}")
     if ending == ".npy":
-        return _checked_size(map_npy(path, how, features), features)
+        return _checked_size(memory_map_npy(path, how, features), features)
     if ending in text_table.ENDINGS:
         columns = read_text_table(path, how, source_columns(features or (), how))
-        line_of = functools.lru_cache(1)(functools.partial(line_of_row, path, how, has_names=columns.has_names))
+        line_of = functools.lru_cache(1)(functools.partial(line_number_of_row, path, how, has_names=columns.has_names))
     else:
         columns, line_of = _read_arrow(path, ending), None
-    return Assembly(path, columns, how, missing, features).table(line_of)
+    return TableAssembler(path, columns, how, missing, features).table(line_of)
 
 
-def map_npy(path: Path, how: TableFormat, features: Sequence[str] | None = None) -> Table:
+def memory_map_npy(path: Path, how: TableFormat, features: Sequence[str] | None = None) -> Table:
     """The array of an ``.npy`` file as a table that stays on disk.
 
     Raises:
@@ -86,7 +86,7 @@ def map_npy(path: Path, how: TableFormat, features: Sequence[str] | None = None)
         raise ValueError(f"{path}: must hold numbers, got dtype {x.dtype}")
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{path}: must have shape [N, D] with at least one row and one feature, got {list(x.shape)}")
-    size = f"{counted(len(x), 'row')} of {counted(x.shape[1], 'feature')}"
+    size = f"{pluralize(len(x), 'row')} of {pluralize(x.shape[1], 'feature')}"
     return Table(path, x, description={"data": f"{path}: {size}, {x.dtype}"})
 
 

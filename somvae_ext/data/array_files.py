@@ -65,7 +65,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     return arrays
 
 
-def mask_of(path: Path, arrays: dict[str, Array], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+def frame_mask(path: Path, arrays: dict[str, Array], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     """Which frames of series are real, ``[B, T]``, as ``mask`` or ``lengths`` tell; None where all are.
 
     Raises:

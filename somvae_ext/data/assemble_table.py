@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from somvae_ext.data.column_values import classes_of, fill_value_in, numbers_of, texts_of, what_it_holds
-from somvae_ext.data.descriptions import counted, listed
+from somvae_ext.data.column_values import describe_non_numeric, find_fill_value, to_classes, to_numbers, to_texts
+from somvae_ext.data.descriptions import abbreviate_names, pluralize
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
 from somvae_ext.data.text_table import Columns
@@ -35,7 +35,7 @@ class _Feature(NamedTuple):
     categories: tuple[str, ...] | None = None  # None: its numbers
 
 
-class Assembly:
+class TableAssembler:
     """A table in the making, out of the columns of a file.
 
     Args:
@@ -58,11 +58,11 @@ class Assembly:
         self.values: list[Any] = columns.values
         self.has_names, self.read_as = columns.has_names, columns.how
         self.renamed: list[str] = []
-        self.names = self._different(columns.names)
+        self.names = self._unique_names(columns.names)
         self._numbers_of_names = {name: at for at, name in reversed(list(enumerate(self.names)))}
         self.left_out: list[str] = []
         self.notes: list[str] = []
-        self.num_rows = self._without_blank_end()
+        self.num_rows = self._trim_blank_rows()
 
     def table(self, line_of: Callable[[int], int] | None) -> Table:
         """
@@ -72,41 +72,41 @@ class Assembly:
         Raises:
             ValueError: a column that is not there, or that holds what it should not.
         """
-        label_at = self._use("label_column", self.how.label_column)
-        id_at = self._use("id_column", self.how.id_column)
-        dropped = self._uses("drop", self.how.drop)
-        id_at = self._unnamed(id_at, {label_at, *dropped})
-        one_hot = self._uses("one_hot", self.how.one_hot)
-        chosen = None if self.how.columns is None else self._uses("columns", self.how.columns)
+        label_at = self._column_for("label_column", self.how.label_column)
+        id_at = self._column_for("id_column", self.how.id_column)
+        dropped = self._columns_for("drop", self.how.drop)
+        id_at = self._find_unnamed(id_at, {label_at, *dropped})
+        one_hot = self._columns_for("one_hot", self.how.one_hot)
+        chosen = None if self.how.columns is None else self._columns_for("columns", self.how.columns)
         others = {at for at in (label_at, id_at, *dropped) if at is not None}
         self._check_one_use(label_at, id_at, dropped, [*one_hot, *(chosen or [])])
-        features = self._features(others, set(one_hot), chosen)
-        label = None if label_at is None else self._label(label_at, line_of)
-        places = None if id_at is None else self._ids(id_at)
+        features = self._feature_columns(others, set(one_hot), chosen)
+        label = None if label_at is None else self._read_label(label_at, line_of)
+        row_keys = None if id_at is None else self._id_texts(id_at)
         if self.trained is None:
             self.left_out += [self.names[at] for at in dropped]
-        x, names = self._numbers(features, line_of)
+        x, names = self._feature_values(features, line_of)
         # Numbers are names where the uses of other columns are told by them.
         shown = names if self.has_names or self.how.named_columns or self.trained is not None else None
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{self.path}: features must have different names, got {twice!r} twice; rename the column")
-        table = Table(self.path, x, shown, label, places, self._description(names, id_at), line_of=line_of)
-        table.format = self._resolved(label_at, id_at, dropped, one_hot, chosen)
+        table = Table(self.path, x, shown, label, row_keys, self._describe(names, id_at), line_of=line_of)
+        table.format = self._resolve_format(label_at, id_at, dropped, one_hot, chosen)
         if label is not None:
             name = self.names[label_at] if label_at is not None else ""
-            table.add("labels", f"{name}: {_classes(label)}")
+            table.add_description("labels", f"{name}: {_describe_classes(label)}")
         if self.missing == "drop":
             is_object = label is not None and label.dtype == object
             unlabelled = np.array([value is None for value in label]) if label is not None and is_object else None
-            table = table.without_gaps(extra=unlabelled)
+            table = table.complete_rows(extra=unlabelled)
             if table.label is not None and table.label.dtype == object:
-                table.label = _as_classes(table.label)
+                table.label = _to_class_numbers(table.label)
         return table
 
-    def _uses(self, use: str, names: Sequence[str]) -> list[int]:
+    def _columns_for(self, use: str, names: Sequence[str]) -> list[int]:
         """The numbers of the columns that a use names, each once."""
-        numbers = [self._use(use, name) for name in names]
+        numbers = [self._column_for(use, name) for name in names]
         return list(dict.fromkeys(at for at in numbers if at is not None))
 
     def _check_one_use(
@@ -128,7 +128,7 @@ class Assembly:
                 if at is not None:
                     uses[at] = use
 
-    def _resolved(
+    def _resolve_format(
         self,
         label_at: int | None,
         id_at: int | None,
@@ -154,7 +154,7 @@ class Assembly:
             columns=None if chosen is None else tuple(self.names[at] for at in chosen),
         )
 
-    def _use(self, use: str, name: str | None) -> int | None:
+    def _column_for(self, use: str, name: str | None) -> int | None:
         """The number of the column that a use names."""
         if name is None:
             return None
@@ -168,7 +168,7 @@ class Assembly:
         known = ", ".join(self.names) if self.has_names else f"0 to {len(self.names) - 1}, as the file has no names"
         raise ValueError(f"{self.path}: {use} must be one of its columns {known}, got {name!r}")
 
-    def _unnamed(self, id_at: int | None, used: set[int | None]) -> int | None:
+    def _find_unnamed(self, id_at: int | None, used: set[int | None]) -> int | None:
         """Looks after columns without a name; one of text calls the rows, if no other does.
 
         pandas and R write what numbers or calls the rows as a column without a name, and lines that end with a
@@ -181,7 +181,7 @@ class Assembly:
             )
             if not is_unnamed or at == id_at or at in used:
                 continue
-            numbers = numbers_of(self.values[at], self.how)
+            numbers = to_numbers(self.values[at], self.how)
             if numbers is None and id_at is None:
                 id_at = at
             elif numbers is not None and (np.isnan(numbers).all() or _numbers_rows(numbers)):
@@ -195,7 +195,7 @@ class Assembly:
                 self.notes.append(f"column {at} has no name and is trained on as {self.names[at]!r}")
         return id_at
 
-    def _features(self, others: set[int], one_hot: set[int], chosen: Sequence[int] | None) -> list[_Feature]:
+    def _feature_columns(self, others: set[int], one_hot: set[int], chosen: Sequence[int] | None) -> list[_Feature]:
         if self.trained is not None:
             return self._trained_features(self.trained)
         if chosen is None:
@@ -206,13 +206,15 @@ class Assembly:
             rest = [name for number, name in enumerate(self.names) if number not in used and name[:1] != "\0"]
             self.left_out += rest
         if not at:
-            raise ValueError(f"{self.path}: must hold a column of features besides {self._others(others)}, got none")
+            raise ValueError(
+                f"{self.path}: must hold a column of features besides {self._describe_others(others)}, got none"
+            )
         return [
-            _Feature(column, self.names[column], self._categories(column) if column in one_hot else None)
+            _Feature(column, self.names[column], self._categories_of(column) if column in one_hot else None)
             for column in at
         ]
 
-    def _others(self, others: set[int]) -> str:
+    def _describe_others(self, others: set[int]) -> str:
         return ", ".join(repr(self.names[at]) for at in sorted(others)) or "those that are left out"
 
     def _trained_features(self, trained: Sequence[str]) -> list[_Feature]:
@@ -221,8 +223,11 @@ class Assembly:
         sources = list(found)
         categories = {name: list(values) for name, values in found.items() if name in self.how.one_hot}
         if not self.has_names:
-            numbers = self._by_their_order(sources)
-            return [_Feature(at, name, _found(categories, name)) for at, name in zip(numbers, sources, strict=True)]
+            numbers = self._features_by_position(sources)
+            return [
+                _Feature(at, name, _find_categories(categories, name))
+                for at, name in zip(numbers, sources, strict=True)
+            ]
         absent = [name for name in sources if name not in self._numbers_of_names]
         known = {*sources, *self.how.named_columns}
         unknown = [name for name in self.names if name not in known and name[:1] not in ("", "\0")]
@@ -237,9 +242,9 @@ class Assembly:
                 f"{' and '.join(parts)}"
             )
         self.left_out += unknown
-        return [_Feature(self._numbers_of_names[name], name, _found(categories, name)) for name in sources]
+        return [_Feature(self._numbers_of_names[name], name, _find_categories(categories, name)) for name in sources]
 
-    def _by_their_order(self, sources: Sequence[str]) -> list[int]:
+    def _features_by_position(self, sources: Sequence[str]) -> list[int]:
         """The columns of a file without names that are the features, by their numbers in a training file like it."""
         width = len(self.names) - sum(name.startswith("\0") for name in self.names)
         if self.how.header is False and all(name.isdecimal() for name in sources):
@@ -249,7 +254,9 @@ class Assembly:
             if max(numbers) < width and (width == trained_width or self.how.columns is not None):
                 return numbers
         named = {
-            at for use in ("label_column", "id_column") if (at := self._use(use, getattr(self.how, use))) is not None
+            at
+            for use in ("label_column", "id_column")
+            if (at := self._column_for(use, getattr(self.how, use))) is not None
         }
         for free in (list(range(width)), [at for at in range(width) if at not in named]):
             if len(free) == len(sources):
@@ -259,8 +266,8 @@ class Assembly:
             "without names"
         )
 
-    def _categories(self, at: int) -> tuple[str, ...]:
-        categories = sorted({text for text in texts_of(self._flat("one_hot", at)) if text is not None})
+    def _categories_of(self, at: int) -> tuple[str, ...]:
+        categories = sorted({text for text in to_texts(self._plain_values("one_hot", at)) if text is not None})
         if not 1 <= len(categories) <= _MOST_CATEGORIES:
             raise ValueError(
                 f"{self.path}: one_hot must name columns of 1 to {_MOST_CATEGORIES} categories, got {len(categories)} "
@@ -268,7 +275,7 @@ class Assembly:
             )
         return tuple(categories)
 
-    def _numbers(
+    def _feature_values(
         self, features: Sequence[_Feature], line_of: Callable[[int], int] | None
     ) -> tuple[NDArray[np.float64], list[str]]:
         """``x`` ``[N, D]`` and the names of its columns. What was read is let go, column by column."""
@@ -278,26 +285,26 @@ class Assembly:
         for feature in features:
             values = self.values[feature.column]
             if feature.categories is not None:
-                x[:, len(names) : len(names) + len(feature.categories)] = self._one_hot(feature, values, line_of)
+                x[:, len(names) : len(names) + len(feature.categories)] = self._one_hot_values(feature, values, line_of)
                 names += [f"{feature.name}={category}" for category in feature.categories]
                 continue
-            numbers = numbers_of(values, self.how)
+            numbers = to_numbers(values, self.how)
             if numbers is None:
-                raise self._no_numbers(features, line_of)
+                raise self._explain_non_numeric(features, line_of)
             x[:, len(names)] = numbers
             self.values[feature.column] = values.slice(0, 0)
             if self.trained is None:
-                self._look_at(feature.name, numbers)
+                self._note_suspicious(feature.name, numbers)
             names.append(feature.name)
         return x, names
 
-    def _one_hot(
+    def _one_hot_values(
         self, feature: _Feature, values: pa.ChunkedArray, line_of: Callable[[int], int] | None
     ) -> NDArray[np.float64]:
         assert feature.categories is not None
         number = {category: at for at, category in enumerate(feature.categories)}
         result = np.zeros((self.num_rows, len(number)))
-        for row, text in enumerate(texts_of(values)):
+        for row, text in enumerate(to_texts(values)):
             if text is None:
                 result[row] = np.nan
             elif text in number:
@@ -305,21 +312,21 @@ class Assembly:
             else:
                 raise ValueError(
                     f"{self.path}: column {feature.name!r} must hold one of the categories {', '.join(number)} of the "
-                    f"training data, got {text!r} in {_row(row, line_of)}"
+                    f"training data, got {text!r} in {_row_text(row, line_of)}"
                 )
         return result
 
-    def _no_numbers(self, features: Sequence[_Feature], line_of: Callable[[int], int] | None) -> ValueError:
+    def _explain_non_numeric(self, features: Sequence[_Feature], line_of: Callable[[int], int] | None) -> ValueError:
         """A sentence about all columns that hold no numbers, so that they need not be found one after the other."""
         wrong = [
             (feature, self.values[feature.column])
             for feature in features
-            if feature.categories is None and numbers_of(self.values[feature.column], self.how) is None
+            if feature.categories is None and to_numbers(self.values[feature.column], self.how) is None
         ]
         told = []
         for feature, values in wrong[:_MOST_TOLD]:
-            what, advice = what_it_holds(values, self.how)
-            place = _row(_first_that_is_none(values, self.how), line_of)
+            what, advice = describe_non_numeric(values, self.how)
+            place = _row_text(_first_that_is_none(values, self.how), line_of)
             advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
             told.append((repr(feature.name), what, place, advice))
         if len(wrong) == 1:
@@ -329,9 +336,9 @@ class Assembly:
         columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in told)
         return ValueError(f"{self.path}: columns must hold numbers, got {columns}{more}")
 
-    def _look_at(self, name: str, numbers: NDArray[np.float64]) -> None:
+    def _note_suspicious(self, name: str, numbers: NDArray[np.float64]) -> None:
         """Notes what may not be meant as a feature."""
-        if len(numbers) >= _FEW_ROWS and _counts(numbers) and (self.has_names or name == "0"):
+        if len(numbers) >= _FEW_ROWS and _counts_rows(numbers) and (self.has_names or name == "0"):
             self.notes.append(
                 f"column {name} numbers the rows and is trained on; if it is no feature, set id_column={name!r} or "
                 f"drop={[name]!r}"
@@ -341,28 +348,28 @@ class Assembly:
                 f"column {name} looks like an id and is trained on; if it is no feature, set id_column={name!r} or "
                 f"drop={[name]!r}"
             )
-        fill = fill_value_in(numbers)
+        fill = find_fill_value(numbers)
         if fill is not None:
             value, count = f"{fill[0]:g}", fill[1]
             self.notes.append(
                 f"column {name} holds {value} {count} times; if that stands for missing values, set na={[value]!r}"
             )
 
-    def _label(self, at: int, line_of: Callable[[int], int] | None) -> NDArray[Any] | None:
-        values = self._flat("label_column", at)
-        label = classes_of(values)
+    def _read_label(self, at: int, line_of: Callable[[int], int] | None) -> NDArray[Any] | None:
+        values = self._plain_values("label_column", at)
+        label = to_classes(values)
         if label is not None or self.trained is not None:  # of other data labels may be absent
             return label
-        texts = texts_of(values)
+        texts = to_texts(values)
         if self.missing == "drop":
             return np.array(texts, dtype=object)
         row = texts.index(None)
         raise ValueError(
-            f"{self.path}: every row must have a label, got none in {_row(row, line_of)}; fill it in, or leave such "
-            "rows out with missing='drop'"
+            f"{self.path}: every row must have a label, got none in {_row_text(row, line_of)}; fill it in, or leave "
+            "such rows out with missing='drop'"
         )
 
-    def _flat(self, use: str, at: int) -> pa.ChunkedArray:
+    def _plain_values(self, use: str, at: int) -> pa.ChunkedArray:
         """The values of a column that is read as text."""
         import pyarrow as pa
 
@@ -373,12 +380,12 @@ class Assembly:
             )
         return values
 
-    def _ids(self, at: int) -> dict[str, Sequence[Any]]:
+    def _id_texts(self, at: int) -> dict[str, Sequence[Any]]:
         name = self.names[at] or "id"
-        ids = ["" if text is None else text for text in texts_of(self._flat("id_column", at))]
+        ids = ["" if text is None else text for text in to_texts(self._plain_values("id_column", at))]
         return {"id" if name in _TAKEN else name: ids}
 
-    def _different(self, names: Sequence[str]) -> list[str]:
+    def _unique_names(self, names: Sequence[str]) -> list[str]:
         """The names, a number after those that come again, as pandas does."""
         result: list[str] = []
         seen, given = set(), set(names)
@@ -393,7 +400,7 @@ class Assembly:
                 self.renamed.append(new)
         return result
 
-    def _without_blank_end(self) -> int:
+    def _trim_blank_rows(self) -> int:
         """Cuts off rows at the end that hold nothing, which spreadsheets write; returns how many are left."""
         rows = len(self.values[0])
         end = rows
@@ -404,15 +411,15 @@ class Assembly:
             self.left_out.append(f"{rows - end} empty rows at the end")
         return end
 
-    def _description(self, names: Sequence[str], id_at: int | None) -> dict[str, str]:
-        text = f"{self.path}: {counted(self.num_rows, 'row')} of {counted(len(names), 'feature')}"
+    def _describe(self, names: Sequence[str], id_at: int | None) -> dict[str, str]:
+        text = f"{self.path}: {pluralize(self.num_rows, 'row')} of {pluralize(len(names), 'feature')}"
         description = {"data": f"{text}, {self.read_as}" if self.read_as else text}
         if self.has_names:
-            description["features"] = listed(names)
+            description["features"] = abbreviate_names(names)
         if id_at is not None:
             description["rows"] = f"called by column {self.names[id_at]}" if self.names[id_at] else "called by names"
         if self.left_out:
-            description["left out"] = listed(self.left_out)
+            description["left out"] = abbreviate_names(self.left_out)
         if self.renamed:
             self.notes.append(f"names that come twice have become {', '.join(self.renamed)}")
         if self.notes:
@@ -420,7 +427,7 @@ class Assembly:
         return description
 
 
-def _counts(numbers: NDArray[np.float64]) -> bool:
+def _counts_rows(numbers: NDArray[np.float64]) -> bool:
     """Whether numbers count the rows, from anywhere."""
     return len(numbers) > 1 and bool((np.diff(numbers) == 1).all()) and numbers[0] == np.floor(numbers[0])
 
@@ -442,7 +449,7 @@ def _numbers_rows(numbers: NDArray[np.float64]) -> bool:
     return bool((numbers == np.floor(numbers)).all()) and len(np.unique(numbers)) == len(numbers)
 
 
-def _found(categories: dict[str, list[str]], name: str) -> tuple[str, ...] | None:
+def _find_categories(categories: dict[str, list[str]], name: str) -> tuple[str, ...] | None:
     return tuple(categories[name]) if name in categories else None
 
 
@@ -455,26 +462,26 @@ def _first_that_is_none(values: pa.ChunkedArray, how: TableFormat) -> int:
     low, high = 0, len(values)
     while high - low > 1:  # the first half without one, again and again
         middle = (low + high) // 2
-        if numbers_of(values.slice(low, middle - low), how) is None:
+        if to_numbers(values.slice(low, middle - low), how) is None:
             high = middle
         else:
             low = middle
     return low
 
 
-def _row(row: int, line_of: Callable[[int], int] | None) -> str:
+def _row_text(row: int, line_of: Callable[[int], int] | None) -> str:
     line = 0 if line_of is None else line_of(row)
     return f"row {row} (line {line})" if line else f"row {row}"
 
 
-def _as_classes(label: NDArray[Any]) -> NDArray[Any]:
+def _to_class_numbers(label: NDArray[Any]) -> NDArray[Any]:
     import pyarrow as pa
 
-    classes = classes_of(pa.chunked_array([pa.array(label.tolist())]))
+    classes = to_classes(pa.chunked_array([pa.array(label.tolist())]))
     assert classes is not None
     return classes
 
 
-def _classes(label: NDArray[Any]) -> str:
+def _describe_classes(label: NDArray[Any]) -> str:
     classes = sorted({str(value) for value in label.tolist() if value is not None})
-    return f"{len(classes)} classes ({listed(classes)})"
+    return f"{len(classes)} classes ({abbreviate_names(classes)})"

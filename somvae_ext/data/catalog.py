@@ -13,10 +13,10 @@ import torch
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data._digits import digits
 from somvae_ext.data._mnist import MNISTName, mnist
-from somvae_ext.data._read_table import is_table
+from somvae_ext.data._read_table import is_table_file
 from somvae_ext.data.descriptions import describe_scaling, describe_shape
-from somvae_ext.data.folds import SplitName, check_split, divide
-from somvae_ext.data.own_data import read
+from somvae_ext.data.folds import SplitName, check_split, split_pool
+from somvae_ext.data.own_data import read_own_data
 from somvae_ext.data.resizing import resize
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind
@@ -100,18 +100,18 @@ def load(
     name = os.fspath(name_or_path)
     splits: Splits[Samples] | Splits[InterpolatedSeries]
     if name not in NAMES or not isinstance(name_or_path, str):
-        splits = _own_data(Path(name), seed, kind, split, fold, table, missing, scaling)
+        splits = _load_own_data(Path(name), seed, kind, split, fold, table, missing, scaling)
     else:
         _check_named(name, table, missing)
         image_name = name.removesuffix(_SERIES)
         if image_name == name:
-            splits = _scaled(_images(name, root, download, seed, split, fold), scaling)
+            splits = _rescale(_load_images(name, root, download, seed, split, fold), scaling)
         else:
             _check_split_of_series(name, split)
-            images = _scaled(_images(image_name, root, download, seed), scaling)
-            splits = _interpolated(images, recipe, num_series, seed)
-    splits = splits if image_size is None else _resized(name, splits, image_size)
-    return dataclasses.replace(splits, description=_described(name, splits))
+            images = _rescale(_load_images(image_name, root, download, seed), scaling)
+            splits = _interpolate(images, recipe, num_series, seed)
+    splits = splits if image_size is None else _resize_splits(name, splits, image_size)
+    return dataclasses.replace(splits, description=_describe_splits(name, splits))
 
 
 def _check_named(name: str, table: TableFormat, missing: Missing) -> None:
@@ -122,15 +122,15 @@ def _check_named(name: str, table: TableFormat, missing: Missing) -> None:
         raise ValueError(f"load: missing must be 'error' for {name}, in which nothing is missing, got {missing!r}")
 
 
-def _scaled(splits: Splits[Samples], kind: ScalingKind | None) -> Splits[Samples]:
+def _rescale(splits: Splits[Samples], kind: ScalingKind | None) -> Splits[Samples]:
     """Named images, which are in [0, 1] already, brought to another scale if one is asked for."""
     if kind is None or kind == "none":
         return splits
-    scaling = Scaling.for_training_data(splits.train, tabular=False, kind=kind)
-    return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to)
+    scaling = Scaling.fit_to_samples(splits.train, tabular=False, kind=kind)
+    return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to_samples)
 
 
-def _described(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries]) -> dict[str, str]:
+def _describe_splits(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries]) -> dict[str, str]:
     description = dict(splits.description)
     sizes = [f"{len(splits.train)} for training"]
     if splits.validation is not None:
@@ -145,7 +145,7 @@ def _described(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries]) 
     return description
 
 
-def _images(
+def _load_images(
     name: str,
     root: str | os.PathLike[str],
     download: bool,
@@ -164,7 +164,7 @@ def _check_split_of_series(name: str, split: SplitName) -> None:
         raise ValueError(f"{name}: split must be 'holdout' for series, got {split!r}")
 
 
-def _resized(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries], size: int) -> Splits[Samples]:
+def _resize_splits(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries], size: int) -> Splits[Samples]:
     def resized(part: Samples) -> Samples:
         return dataclasses.replace(part, x=resize(part.x, size))
 
@@ -174,7 +174,7 @@ def _resized(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries], si
     return cast(Splits[Samples], splits).map(resized)
 
 
-def _interpolated(
+def _interpolate(
     images: Splits[Samples], recipe: Recipe, num_series: int | None, seed: int
 ) -> Splits[InterpolatedSeries]:
     # The splits draw from different seeds, or series of the same number would have the same noise.
@@ -195,7 +195,7 @@ def _one_series(path: Path) -> ValueError:
     )
 
 
-def check_there(path: Path) -> None:
+def check_path_exists(path: Path) -> None:
     """
     Raises:
         ValueError: nothing is at the path, which looks like a name that is known no more than it.
@@ -206,7 +206,7 @@ def check_there(path: Path) -> None:
         raise ValueError(f"{path}: neither a file or folder nor the name of a data set; {hint}")
 
 
-def _own_data(
+def _load_own_data(
     path: Path,
     seed: int,
     kind: Kind | None,
@@ -216,11 +216,11 @@ def _own_data(
     missing: Missing,
     scaling_kind: ScalingKind | None,
 ) -> Splits[Samples]:
-    check_there(path)
+    check_path_exists(path)
     # Said of a table before it is read: mending its values would be in vain.
-    if kind == "series" and path.is_file() and is_table(path):
+    if kind == "series" and path.is_file() and is_table_file(path):
         raise _one_series(path)
-    data = read(path, kind, table, missing=missing)
+    data = read_own_data(path, kind, table, missing=missing)
     samples, kind = data.samples, data.kind
     if kind == "series":
         _check_split_of_series(str(path), split)
@@ -235,16 +235,16 @@ def _own_data(
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
     pool, test = (samples.rows(rows) for rows in order.split([len(samples) - held_out, held_out]))
     rows = torch.arange(len(pool))
-    train, validation = divide(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
+    train, validation = split_pool(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
     splits = Splits(train, validation, test, kind=kind, description=data.description, table=data.format)
     if missing == "mean":
-        splits = _filled(path, splits)
+        splits = _fill_splits(path, splits)
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    scaling = Scaling.for_training_data(splits.train, tabular=tabular, kind=scaling_kind)
-    return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to)
+    scaling = Scaling.fit_to_samples(splits.train, tabular=tabular, kind=scaling_kind)
+    return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to_samples)
 
 
-def _filled(path: Path, splits: Splits[Samples]) -> Splits[Samples]:
+def _fill_splits(path: Path, splits: Splits[Samples]) -> Splits[Samples]:
     """The splits with the means of the training data in place of what is missing."""
     x = splits.train.x if splits.train.mask is None else splits.train.x[splits.train.mask]
     means = x.double().reshape(-1, x.shape[-1]).nanmean(dim=0)
@@ -261,10 +261,10 @@ def _filled(path: Path, splits: Splits[Samples]) -> Splits[Samples]:
     if gaps:
         text = f"{gaps} gaps, by the means of their columns in the training data"
         splits = dataclasses.replace(splits, description=splits.description | {"filled in": text})
-    return dataclasses.replace(splits, fill=fill).map(lambda part: filled(part, fill))
+    return dataclasses.replace(splits, fill=fill).map(lambda part: fill_gaps(part, fill))
 
 
-def filled(samples: Samples, fill: tuple[float, ...]) -> Samples:
+def fill_gaps(samples: Samples, fill: tuple[float, ...]) -> Samples:
     """The samples ``[..., F]`` with a value of each feature ``[F]`` in place of NaN."""
     values = torch.tensor(fill, dtype=samples.x.dtype)
     return dataclasses.replace(samples, x=torch.where(samples.x.isnan(), values, samples.x))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from somvae_ext.data.header import grouped, number_of
+from somvae_ext.data.header import grouped_number_pattern, parse_number
 from somvae_ext.data.table_format import TableFormat
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SHOWN = 3
 _MOST_CATEGORIES = 50  # that are proposed as such
 
 
-def numbers_of(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64] | None:
+def to_numbers(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64] | None:
     """The numbers of a column ``[N]``, NaN where one is missing; None if some cell is no number.
 
     Booleans are 0 and 1, percentages their hundredth part.
@@ -32,20 +32,20 @@ def numbers_of(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64]
     import pyarrow as pa
     from pyarrow import compute
 
-    values = _plain(values)
+    values = _without_dictionary(values)
     kind = values.type
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
     if _is_text(kind):
         return _numbers_of_text(values, how)
     if pa.types.is_boolean(kind):
-        return _floats(compute.cast(compute.cast(values, pa.uint8()), pa.float64()))
+        return _to_float64(compute.cast(compute.cast(values, pa.uint8()), pa.float64()))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return None
-    return _without_fill(_floats(compute.cast(values, pa.float64(), safe=False)), how)
+    return _drop_fill_values(_to_float64(compute.cast(values, pa.float64(), safe=False)), how)
 
 
-def texts_of(values: pa.ChunkedArray) -> list[str | None]:
+def to_texts(values: pa.ChunkedArray) -> list[str | None]:
     """The cells as text, whole numbers without a fraction, None where one is missing."""
     import pyarrow as pa
     from pyarrow import compute
@@ -56,13 +56,16 @@ def texts_of(values: pa.ChunkedArray) -> list[str | None]:
             None if number is None or number != number else f"{number:.0f}" if number % 1 == 0 else str(number)
             for number in numbers
         ]
-    texts = [None if text is None else text.strip() for text in compute.cast(_plain(values), pa.string()).to_pylist()]
+    texts = [
+        None if text is None else text.strip()
+        for text in compute.cast(_without_dictionary(values), pa.string()).to_pylist()
+    ]
     return [None if text is not None and text.lower() in MISSING else text for text in texts]
 
 
-def classes_of(values: pa.ChunkedArray) -> NDArray[Any] | None:
+def to_classes(values: pa.ChunkedArray) -> NDArray[Any] | None:
     """Labels ``[N]``, int64 where all are whole numbers, else text; None if one is missing."""
-    texts = texts_of(values)
+    texts = to_texts(values)
     if any(text is None for text in texts):
         return None
     labels = np.array(texts)
@@ -74,7 +77,7 @@ def classes_of(values: pa.ChunkedArray) -> NDArray[Any] | None:
     return whole if [str(number) for number in whole.tolist()] == texts else labels
 
 
-def fill_value_in(numbers: NDArray[np.float64]) -> tuple[float, int] | None:
+def find_fill_value(numbers: NDArray[np.float64]) -> tuple[float, int] | None:
     """A number that may stand for missing ones, being far below all others, and how often it occurs."""
     low = np.fmin.reduce(numbers, initial=np.inf)
     if low not in _FILL_VALUES:
@@ -84,26 +87,26 @@ def fill_value_in(numbers: NDArray[np.float64]) -> tuple[float, int] | None:
     return (float(low), int((numbers == low).sum())) if rest > low / 2 else None
 
 
-class NoNumbers(NamedTuple):
-    """What a column holds that is no number, and what to do about it: advice with ``{name}`` and ``{names}`` in it."""
+class NonNumericColumn(NamedTuple):
+    """What a column holds in place of numbers, and advice with ``{name}`` and ``{names}`` in it."""
 
     what: str
     advice: str
 
 
-def what_it_holds(values: pa.ChunkedArray, how: TableFormat) -> NoNumbers:
-    """What a column without numbers holds."""
+def describe_non_numeric(values: pa.ChunkedArray, how: TableFormat) -> NonNumericColumn:
+    """Describes the values of a column that holds no numbers."""
     import pyarrow as pa
 
     kind = values.type
     if pa.types.is_temporal(kind) or (_is_text(kind) and _all_match(values, _DATE)):
         what = "times" if pa.types.is_time(kind) else "dates"
-        return NoNumbers(
-            f"{what} such as {_first(values)!r}", "leave it out with drop={names}, or set id_column={name}"
+        return NonNumericColumn(
+            f"{what} such as {_first_value(values)!r}", "leave it out with drop={names}, or set id_column={name}"
         )
     if not _is_text(kind):
-        return NoNumbers(f"values of type {kind}", "leave it out with drop={names}")
-    present = [text for text in texts_of(values) if text is not None]
+        return NonNumericColumn(f"values of type {kind}", "leave it out with drop={names}")
+    present = [text for text in to_texts(values) if text is not None]
     others = [text for text in present if _plain_number(text, how) is None]
     seen = list(dict.fromkeys(others))
     shown = " and ".join(repr(text) for text in seen[:_SHOWN]) + (" and others" if len(seen) > _SHOWN else "")
@@ -116,21 +119,21 @@ def what_it_holds(values: pa.ChunkedArray, how: TableFormat) -> NoNumbers:
                 advice = "if these are numbers, set decimal=',' thousands='.'"
             else:
                 advice = "if the comma is the decimal sign, set decimal=','"
-            return NoNumbers(shown, advice)
+            return NonNumericColumn(shown, advice)
     for sign in (",", ".", "'", " ", "\u00a0", "\u202f"):
         if sign != how.decimal and all(_plain_number(text.replace(sign, ""), how) is not None for text in seen):
-            return NoNumbers(shown, f"if it parts thousands, set thousands={sign!r}")
+            return NonNumericColumn(shown, f"if it parts thousands, set thousands={sign!r}")
     if len(seen) <= _SHOWN and len(others) < len(values) / 2:
-        return NoNumbers(shown, f"if that stands for missing values, set na={seen!r}")
+        return NonNumericColumn(shown, f"if that stands for missing values, set na={seen!r}")
     if len(seen) == len(present):
-        return NoNumbers(shown, "if it calls the rows by names, set id_column={name}, else drop={names}")
+        return NonNumericColumn(shown, "if it calls the rows by names, set id_column={name}, else drop={names}")
     if len(seen) <= _MOST_CATEGORIES:
-        return NoNumbers(
+        return NonNumericColumn(
             shown,
             "set one_hot={names} if its categories count as features, label_column={name} if they are classes, or "
             "drop={names}",
         )
-    return NoNumbers(shown, "leave it out with drop={names}, or set id_column={name}")
+    return NonNumericColumn(shown, "leave it out with drop={names}, or set id_column={name}")
 
 
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d)?")
@@ -138,7 +141,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
-def _floats(values: pa.ChunkedArray) -> NDArray[np.float64]:
+def _to_float64(values: pa.ChunkedArray) -> NDArray[np.float64]:
     """float64 of Arrow as numpy's, NaN for null. pyarrow's own conversion imports pandas, which takes a while."""
     result = np.empty(len(values))
     first = 0
@@ -160,11 +163,11 @@ def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.fl
     from pyarrow import compute
 
     texts = compute.utf8_trim_whitespace(compute.cast(values, pa.string()))
-    missing = compute.is_in(compute.utf8_lower(texts), value_set=pa.array(sorted(_missing(how))))
+    missing = compute.is_in(compute.utf8_lower(texts), value_set=pa.array(sorted(_missing_texts(how))))
     texts = compute.if_else(missing, None, texts)
     if how.thousands is not None:
-        pattern = f"^(?:{grouped(how.decimal, how.thousands).pattern}|[^{re.escape(how.thousands)}]*)$"
-        if not _all(compute.match_substring_regex(texts, pattern)):
+        pattern = f"^(?:{grouped_number_pattern(how.decimal, how.thousands).pattern}|[^{re.escape(how.thousands)}]*)$"
+        if not _all_true(compute.match_substring_regex(texts, pattern)):
             return None  # the sign stands elsewhere, where it may be a decimal one
         texts = compute.replace_substring(texts, how.thousands, "")
     if how.decimal != ".":
@@ -172,47 +175,47 @@ def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.fl
     percent = compute.ends_with(texts, "%")
     is_percent = bool(compute.any(percent).as_py())
     if is_percent:
-        if not _all(percent):
+        if not _all_true(percent):
             return None  # 50% beside 50
         texts = compute.utf8_rtrim(texts, "% \t")
     numbers: NDArray[np.float64] | None
     try:
-        numbers = _floats(compute.cast(texts, pa.float64()))
+        numbers = _to_float64(compute.cast(texts, pa.float64()))
     except pa.ArrowInvalid:
-        numbers = _slowly(texts)
+        numbers = _parse_with_python(texts)
     if numbers is None:
         return None
-    return numbers / 100 if is_percent else _without_fill(numbers, how)
+    return numbers / 100 if is_percent else _drop_fill_values(numbers, how)
 
 
-def _all(flags: pa.ChunkedArray) -> bool:
+def _all_true(flags: pa.ChunkedArray) -> bool:
     """Whether all that are not null are true."""
     from pyarrow import compute
 
     return compute.all(flags).as_py() is not False
 
 
-def _slowly(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
+def _parse_with_python(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
     """Numbers that Python reads and pyarrow does not, such as +4 and infinity."""
-    numbers = [np.nan if text is None else number_of(text, ".", None) for text in texts.to_pylist()]
+    numbers = [np.nan if text is None else parse_number(text, ".", None) for text in texts.to_pylist()]
     return None if None in numbers else np.array(numbers, dtype=np.float64)
 
 
-def _without_fill(numbers: NDArray[np.float64], how: TableFormat) -> NDArray[np.float64]:
+def _drop_fill_values(numbers: NDArray[np.float64], how: TableFormat) -> NDArray[np.float64]:
     """NaN in place of the numbers that stand for missing values."""
-    fill = [number for name in how.na if (number := number_of(name.strip(), how.decimal, how.thousands)) is not None]
+    fill = [number for name in how.na if (number := parse_number(name.strip(), how.decimal, how.thousands)) is not None]
     return np.where(np.isin(numbers, fill), np.nan, numbers) if fill else numbers
 
 
 def _plain_number(text: str, how: TableFormat) -> float | None:
-    return number_of(text.strip().rstrip("% "), how.decimal, how.thousands)
+    return parse_number(text.strip().rstrip("% "), how.decimal, how.thousands)
 
 
-def _missing(how: TableFormat) -> frozenset[str]:
+def _missing_texts(how: TableFormat) -> frozenset[str]:
     return MISSING | {name.strip().lower() for name in how.na}
 
 
-def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _without_dictionary(values: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     from pyarrow import compute
 
@@ -228,9 +231,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _all_match(values: pa.ChunkedArray, pattern: re.Pattern[str]) -> bool:
-    texts: Sequence[str | None] = texts_of(values)
+    texts: Sequence[str | None] = to_texts(values)
     return all(text is None or pattern.fullmatch(text) is not None for text in texts)
 
 
-def _first(values: pa.ChunkedArray) -> str:
-    return next((text for text in texts_of(values) if text is not None), "")
+def _first_value(values: pa.ChunkedArray) -> str:
+    return next((text for text in to_texts(values) if text is not None), "")

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 _LISTED = 8
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """``1 row``, ``2 rows``."""
     return f"{number} {noun if number == 1 or noun.endswith('s') else noun + 's'}"
 
 
-def listed(names: Sequence[str]) -> str:
+def abbreviate_names(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     return ", ".join(names[:_LISTED]) + (f", ... and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
@@ -29,7 +29,7 @@ def describe_shape(sample_shape: Sequence[int], plural: str) -> str:
         plural: what they are called if they are no images.
     """
     if len(sample_shape) == 1:
-        return f"{plural} of {counted(sample_shape[0], 'feature')}"
+        return f"{plural} of {pluralize(sample_shape[0], 'feature')}"
     channels, height, width = sample_shape
     colors = {1: "grey images", 3: "colour images"}.get(channels, f"images of {channels} channels")
     return f"{colors} of {height} x {width} pixels"

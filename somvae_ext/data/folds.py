@@ -28,7 +28,7 @@ def check_split(split: str, fold: int) -> None:
         raise ValueError(f"load: fold chooses one of split 'folds', so it must be 0 for split {split!r}, got {fold}")
 
 
-def divide(
+def split_pool(
     name: str, pool: Samples, split: SplitName, fold: int, seed: int, *, holdout: tuple[Tensor, Tensor]
 ) -> tuple[Samples, Samples | None]:
     """Training and validation data out of a pool.

@@ -77,20 +77,20 @@ def verdict_by_numbers(first: NDArray[np.float64], later: NDArray[np.float64]) -
     return "unclear" if counts else "values"
 
 
-def kind_of(cell: str, decimal: str, thousands: str | None, missing: frozenset[str]) -> Cell:
+def cell_kind(cell: str, decimal: str, thousands: str | None, missing: frozenset[str]) -> Cell:
     """What a cell holds, as far as its text tells."""
     text = cell.strip()
     if text.lower() in missing:
         return "missing"
-    if number_of(text, decimal, thousands) is not None:
+    if parse_number(text, decimal, thousands) is not None:
         return "number"
     return "value" if _VALUE.fullmatch(text) else "text"
 
 
-def number_of(text: str, decimal: str, thousands: str | None) -> float | None:
+def parse_number(text: str, decimal: str, thousands: str | None) -> float | None:
     """The number that a text is, or None."""
     if thousands is not None and thousands in text:
-        if not grouped(decimal, thousands).fullmatch(text):
+        if not grouped_number_pattern(decimal, thousands).fullmatch(text):
             return None
         text = text.replace(thousands, "")
     if decimal != ".":
@@ -102,7 +102,7 @@ def number_of(text: str, decimal: str, thousands: str | None) -> float | None:
 
 
 @functools.cache
-def grouped(decimal: str, thousands: str) -> re.Pattern[str]:
+def grouped_number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     """What a number with a sign between groups of three digits looks like, perhaps as a percentage."""
     sign, point = re.escape(thousands), re.escape(decimal)
     return re.compile(rf"[+-]?\d{{1,3}}({sign}\d{{3}})+({point}\d*)?([eE][+-]?\d+)?\s*%?")

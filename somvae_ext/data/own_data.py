@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from somvae_ext.data._read_table import is_table, map_npy, read_table
-from somvae_ext.data.array_files import mask_of, read_npy, read_npz
+from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
+from somvae_ext.data.array_files import frame_mask, read_npy, read_npz
 from somvae_ext.data.descriptions import describe_shape
-from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
+from somvae_ext.data.sample_arrays import as_finite_floats, pad_series, with_sample_axes
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Kind
 from somvae_ext.data.table_format import TableFormat
@@ -42,7 +42,7 @@ class OwnData(NamedTuple):
     samples: Samples
     kind: Kind
     description: dict[str, str]
-    places: Mapping[str, Sequence[Any]] | None = None
+    row_keys: Mapping[str, Sequence[Any]] | None = None
     format: TableFormat | None = None
 
 
@@ -90,11 +90,11 @@ def load_array(
         ValueError: whatever is wrong with what is in there, such as a value that is not a finite number and its place.
         ModuleNotFoundError: pyarrow, which reads tables, is missing.
     """
-    samples = read(Path(path), kind, table).samples
+    samples = read_own_data(Path(path), kind, table).samples
     return samples if samples.x.dtype == torch.uint8 else dataclasses.replace(samples, x=samples.x.float())
 
 
-def read(
+def read_own_data(
     path: Path,
     kind: Kind | None,
     how: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
@@ -119,7 +119,7 @@ def read(
         if kind == "static":
             raise ValueError(f"{path}: a folder holds series, so kind must be 'series', got 'static'")
         return _read_folder(path, how, missing, features)
-    if is_table(path):
+    if is_table_file(path):
         return _read_table(path, kind or "static", how, missing, features)
     if how.named_columns and features is None:
         name, use = next(iter(how.named_columns.items()))
@@ -127,10 +127,10 @@ def read(
     if path.suffix.lower() == ".npy":
         arrays = {"x": read_npy(path)}
         if missing in ("drop", "mean") and kind != "series" and arrays["x"].ndim == 2:
-            table = map_npy(path, how, features)
-            table = table.without_gaps() if missing == "drop" else table
-            table.check(missing, empty_columns=features is not None)
-            return OwnData(_samples(path, "static", _as_samples(table), None, None), "static", table.description)
+            table = memory_map_npy(path, how, features)
+            table = table.complete_rows() if missing == "drop" else table
+            table.check_values(missing, empty_columns=features is not None)
+            return OwnData(_make_samples(path, "static", _as_samples(table), None, None), "static", table.description)
     elif path.suffix.lower() == ".npz":
         arrays = read_npz(path)
     else:
@@ -150,25 +150,25 @@ def _read_arrays(path: Path, kind: Kind | None, arrays: dict[str, Array]) -> Own
         if kind == "static":
             what = "mask says" if "mask" in arrays else "lengths say"
             raise ValueError(f"{path}: {what} which frames of series are real, so kind must be 'series'")
-        mask = mask_of(path, arrays, x.shape[:2])
+        mask = frame_mask(path, arrays, x.shape[:2])
     if mask is not None:
         x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, x.dtype.type(0))  # padding may be NaN
-    samples = _samples(path, kind, finite(path, x), arrays.get("label"), mask)
-    return OwnData(samples, kind, _described(path, kind, samples, arrays["x"].dtype))
+    samples = _make_samples(path, kind, as_finite_floats(path, x), arrays.get("label"), mask)
+    return OwnData(samples, kind, _describe_arrays(path, kind, samples, arrays["x"].dtype))
 
 
 def _read_table(path: Path, kind: Kind, how: TableFormat, missing: Missing, features: Sequence[str] | None) -> OwnData:
     if kind == "series" and missing == "drop":
         raise _gaps_of_series(path)
     table = read_table(path, how, missing=missing, features=features)
-    table.check(missing, empty_columns=features is not None)
+    table.check_values(missing, empty_columns=features is not None)
     x, label = _as_samples(table), table.label
     if kind == "series":
         x, label = x[None], None if label is None else label[None]
-        table.add("read as", f"one series of {table.num_rows} frames")
-    samples = _samples(path, kind, x, label, None, table.columns)
-    places = table.places if kind == "static" else None
-    return OwnData(samples, kind, table.description, places, table.format)
+        table.add_description("read as", f"one series of {table.num_rows} frames")
+    samples = _make_samples(path, kind, x, label, None, table.columns)
+    row_keys = table.row_keys if kind == "static" else None
+    return OwnData(samples, kind, table.description, row_keys, table.format)
 
 
 def _gaps_of_series(path: Path) -> ValueError:
@@ -195,11 +195,11 @@ def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Seq
     labels: list[Array] = []
     description: dict[str, str] = {}
     for path in paths:
-        if is_table(path):
+        if is_table_file(path):
             if missing == "drop":
                 raise _gaps_of_series(folder)
             table = read_table(path, how, features=feature_names)
-            table.check(missing, empty_columns=True)
+            table.check_values(missing, empty_columns=True)
             x = _as_samples(table)
             if table.label is not None:
                 labels.append(table.label)
@@ -213,7 +213,7 @@ def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Seq
             frames = read_npy(path)
             frames = frames[:, None] if frames.ndim == 1 else frames
             # One series without its axis B has the axes of static samples.
-            x = finite(path, with_sample_axes(path, frames, "static"))
+            x = as_finite_floats(path, with_sample_axes(path, frames, "static"))
         if len(x) == 0:
             raise ValueError(f"{path}: must hold at least one frame, got none")
         if series and x.shape[1:] != series[0].shape[1:]:
@@ -226,22 +226,22 @@ def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Seq
         raise ValueError(
             f"{folder}: labels must be in all {len(series)} series or in none, got {len(labels)} with them"
         )
-    padded, mask = pad(series)
+    padded, mask = pad_series(series)
     label = None
     if labels:
         label = np.full(mask.shape, _PADDING_LABEL, dtype=np.int64)
-        label[mask] = _numbered(folder, np.concatenate(labels))
-    samples = _samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
-    description = _described(folder, "series", samples, padded.dtype) | description
+        label[mask] = _class_numbers(folder, np.concatenate(labels))
+    samples = _make_samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
+    description = _describe_arrays(folder, "series", samples, padded.dtype) | description
     return OwnData(samples, "series", description, format=how)
 
 
 def _is_series(path: Path) -> bool:
     """Whether a file in a folder of series is one; other texts are notes about them."""
-    return is_table(path) and path.suffix.lower() not in (".txt", ".dat")
+    return is_table_file(path) and path.suffix.lower() not in (".txt", ".dat")
 
 
-def _samples(
+def _make_samples(
     path: Path,
     kind: Kind,
     x: Array,
@@ -259,16 +259,16 @@ def _samples(
         )
     return Samples(
         torch.from_numpy(np.ascontiguousarray(x)),
-        None if label is None else torch.from_numpy(_numbered(path, label, mask)),
+        None if label is None else torch.from_numpy(_class_numbers(path, label, mask)),
         None if mask is None else torch.from_numpy(mask),
         feature_names,
     )
 
 
-def _numbered(path: Path, label: Array, mask: Array | None = None) -> NDArray[np.int64]:
+def _class_numbers(path: Path, label: Array, mask: Array | None = None) -> NDArray[np.int64]:
     if mask is not None and label.shape == mask.shape:  # padding may hold anything
         numbered = np.full(label.shape, _PADDING_LABEL, dtype=np.int64)
-        numbered[mask] = _numbered(path, label[mask])
+        numbered[mask] = _class_numbers(path, label[mask])
         return numbered
     if label.dtype.kind in "biu":
         return label.astype(np.int64)
@@ -279,7 +279,7 @@ def _numbered(path: Path, label: Array, mask: Array | None = None) -> NDArray[np
     return np.unique(label, return_inverse=True)[1].reshape(label.shape).astype(np.int64)
 
 
-def _described(path: Path, kind: Kind, samples: Samples, dtype: np.dtype[Any]) -> dict[str, str]:
+def _describe_arrays(path: Path, kind: Kind, samples: Samples, dtype: np.dtype[Any]) -> dict[str, str]:
     shape = tuple(samples.x.shape)
     what = describe_shape(shape[2:] if kind == "series" else shape[1:], "frames" if kind == "series" else "samples")
     if kind == "series":

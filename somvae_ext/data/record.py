@@ -11,7 +11,7 @@ from typing import Any, Self
 from somvae_ext.config_checks import Bounds, check_fields, check_object, config_from_section
 from somvae_ext.data.catalog import load
 from somvae_ext.data.folds import SplitName
-from somvae_ext.data.rows import load_rows, rows_like
+from somvae_ext.data.rows import load_matching_rows, load_rows
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.series import InterpolatedSeries, Recipe
@@ -64,7 +64,7 @@ class DataRecord:
         check_fields(self, seed=_ANY, fold=_ANY, fill=_NUMBER)
 
     @classmethod
-    def of(cls, arguments: dict[str, Any], splits: AnySplits) -> Self:
+    def from_splits(cls, arguments: dict[str, Any], splits: AnySplits) -> Self:
         """
         Args:
             arguments: of :func:`~somvae_ext.data.load`, the first one as ``name``; without ``download``.
@@ -84,11 +84,11 @@ class DataRecord:
         )
 
     def load(self, *, download: bool = False) -> AnySplits:
-        """The data, split as they were then."""
+        """Loads the recorded data, split as before."""
         return load(self.name, **self._arguments(), download=download)
 
-    def describes(self, splits: AnySplits) -> bool:
-        """Whether these are the data, value for value."""
+    def matches(self, splits: AnySplits) -> bool:
+        """Whether these splits hold the recorded data, value for value."""
         return _fingerprint({"name": self.name} | self._arguments(), splits) == self.fingerprint
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class RowsRecord:
         check_fields(self, fill=_NUMBER)
 
     @classmethod
-    def of(cls, arguments: dict[str, Any], table: Table, fill: tuple[float, ...] | None) -> Self:
+    def from_table(cls, arguments: dict[str, Any], table: Table, fill: tuple[float, ...] | None) -> Self:
         """
         Args:
             arguments: of :func:`~somvae_ext.data.rows.load_rows`, the first one as ``name``; without ``download``.
@@ -168,7 +168,7 @@ class RowsRecord:
             features: their names, where they have any.
             table: how a table is written, if not like that of the training data.
         """
-        return rows_like(
+        return load_matching_rows(
             path,
             dim,
             kind=self.kind,

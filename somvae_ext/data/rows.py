@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from somvae_ext.data._read_table import is_table, map_npy, read_table
-from somvae_ext.data.catalog import NAMES, check_there, load
-from somvae_ext.data.descriptions import counted, describe_shape
-from somvae_ext.data.own_data import OwnData, read
+from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
+from somvae_ext.data.catalog import NAMES, check_path_exists, load
+from somvae_ext.data.descriptions import describe_shape, pluralize
+from somvae_ext.data.own_data import OwnData, read_own_data
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind
 from somvae_ext.data.splits import Kind
@@ -55,16 +55,16 @@ def load_rows(
             )
         return _named_rows(name, root, download, table, missing), None
     path = Path(name)
-    check_there(path)
+    check_path_exists(path)
     rows = _own_rows(path, kind, table, missing, None)
-    rows.check(missing)
+    rows.check_values(missing)
     if missing != "mean":
         return rows, None
-    means = rows.means()
-    return rows.filled(means.tolist()), tuple(means.tolist())
+    means = rows.column_means()
+    return rows.fill_gaps(means.tolist()), tuple(means.tolist())
 
 
-def rows_like(
+def load_matching_rows(
     path: Path,
     dim: int,
     *,
@@ -74,7 +74,7 @@ def rows_like(
     features: Sequence[str] | None,
     fill: Sequence[float] | None,
 ) -> Table:
-    """Rows with the features of training data, unscaled, checked and with their gaps filled.
+    """Loads rows with the features of the training data, unscaled, checked and with their gaps filled.
 
     Args:
         path: where they are.
@@ -91,11 +91,11 @@ def rows_like(
     if rows.dim != dim:
         raise ValueError(f"{path}: rows must have {dim} features, as the training data had, got {rows.dim}")
     remedy = "the training data had no gaps, so fill it"
-    rows.check(missing, empty_columns=True, remedy=remedy)
-    return rows if fill is None else rows.filled(fill)
+    rows.check_values(missing, empty_columns=True, remedy=remedy)
+    return rows if fill is None else rows.fill_gaps(fill)
 
 
-def scaling_of(table: Table, kind: ScalingKind | None) -> Scaling:
+def fit_scaling(table: Table, kind: ScalingKind | None) -> Scaling:
     """The scaling of rows: by default each feature of a table to mean 0 and variance 1, and images to [0, 1].
 
     Images are scaled as a whole, and by default only where some value lies outside [0, 1].
@@ -129,14 +129,14 @@ def _own_rows(
     path: Path, kind: Kind | None, how: TableFormat, missing: Missing, features: Sequence[str] | None
 ) -> Table:
     if path.is_file() and kind != "series":
-        if is_table(path):
+        if is_table_file(path):
             return read_table(path, how, missing=missing, features=features)
         if path.suffix.lower() == ".npy" and _is_matrix(path):
-            rows = map_npy(path, how, features)
-            return rows.without_gaps() if missing == "drop" else rows
+            rows = memory_map_npy(path, how, features)
+            return rows.complete_rows() if missing == "drop" else rows
     if missing == "ignore" and not path.is_dir():
         raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
-    return _flattened(path, read(path, kind, how, missing=missing, features=features))
+    return _flatten(path, read_own_data(path, kind, how, missing=missing, features=features))
 
 
 def _is_matrix(path: Path) -> bool:
@@ -147,14 +147,14 @@ def _is_matrix(path: Path) -> bool:
     return not isinstance(array, np.ndarray) or array.ndim == 2 or array.dtype.kind not in "biuf"
 
 
-def _flattened(path: Path, data: OwnData) -> Table:
+def _flatten(path: Path, data: OwnData) -> Table:
     """Images, or all real frames of series, as rows."""
     samples = data.samples
-    x, label, places = samples.x.numpy(), None if samples.label is None else samples.label.numpy(), data.places
+    x, label, row_keys = samples.x.numpy(), None if samples.label is None else samples.label.numpy(), data.row_keys
     if data.kind == "series":
         real = np.ones(x.shape[:2], dtype=bool) if samples.mask is None else samples.mask.numpy()
         series, frame = np.nonzero(real)
-        places = {"series": series.tolist(), "frame": frame.tolist()}
+        row_keys = {"series": series.tolist(), "frame": frame.tolist()}
         if label is not None:
             label = (np.broadcast_to(label[:, None], real.shape) if label.ndim == 1 else label)[real]
         x = x[real]
@@ -162,5 +162,5 @@ def _flattened(path: Path, data: OwnData) -> Table:
     image_shape = tuple(shape) if len(shape) == 3 else None
     columns = samples.feature_names if image_shape is None else None
     description = dict(data.description)
-    description["data"] += f", {counted(len(x), 'row')}" if data.kind == "series" else ""
-    return Table(path, x.reshape(len(x), -1), columns, label, places, description, image_shape=image_shape)
+    description["data"] += f", {pluralize(len(x), 'row')}" if data.kind == "series" else ""
+    return Table(path, x.reshape(len(x), -1), columns, label, row_keys, description, image_shape=image_shape)

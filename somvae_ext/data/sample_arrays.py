@@ -43,7 +43,9 @@ def with_sample_axes(owner: str | Path, x: Array, kind: Kind) -> Array:
     return x
 
 
-def finite(owner: str | Path, x: Array, cell: Callable[[int, int], str] = "row {}, column {}".format) -> Array:
+def as_finite_floats(
+    owner: str | Path, x: Array, cell: Callable[[int, int], str] = "row {}, column {}".format
+) -> Array:
     """``x`` in float32, or in float64 where float32 does not hold all that its dtype can tell apart; bytes as they are.
 
     Values that differ little beside an offset are told apart only before that is taken off, so they keep their
@@ -71,7 +73,7 @@ def finite(owner: str | Path, x: Array, cell: Callable[[int, int], str] = "row {
     return single if is_short else x.astype(np.float64)
 
 
-def pad(series: Sequence[Array]) -> tuple[Array, NDArray[np.bool_]]:
+def pad_series(series: Sequence[Array]) -> tuple[Array, NDArray[np.bool_]]:
     """Series of frames of one shape, ``[T_b, *rest]``, as one array ``[B, T, *rest]`` that ends with zeros, and
     the mask ``[B, T]`` of its real frames.
     """

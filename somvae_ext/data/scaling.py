@@ -112,7 +112,7 @@ class Scaling:
         return cls(kind, tuple(shift.tolist()), tuple(width.tolist()))
 
     @classmethod
-    def for_training_data(cls, samples: Samples, *, tabular: bool, kind: ScalingKind | None = None) -> Scaling:
+    def fit_to_samples(cls, samples: Samples, *, tabular: bool, kind: ScalingKind | None = None) -> Scaling:
         """Fits a scaling to samples or series; padded frames are left out.
 
         Tables are scaled feature by feature, images as a whole. For ``"minmax"``, bytes (uint8) are divided by 255,
@@ -156,11 +156,11 @@ class Scaling:
         """
         if isinstance(x, Tensor):
             if self.kind != "none":
-                return self._to_scaled_units(x).to(_floating(x.dtype))
+                return self._to_scaled_units(x).to(_floating_dtype(x.dtype))
             return _BYTES.apply(x) if x.dtype == torch.uint8 else x
         return x if self.kind == "none" else self._to_scaled_units(x).astype(np.float32)
 
-    def apply_to(self, samples: Samples) -> Samples:
+    def apply_to_samples(self, samples: Samples) -> Samples:
         """Samples with their values scaled, in float32."""
         return dataclasses.replace(samples, x=self.apply(samples.x).float())
 
@@ -182,7 +182,7 @@ class Scaling:
             ValueError: the number of features of ``x`` is not that of the scaling.
         """
         if isinstance(x, Tensor):
-            return self._to_data_units(x).to(_floating(x.dtype))
+            return self._to_data_units(x).to(_floating_dtype(x.dtype))
         return self._to_data_units(x).astype(np.float64)
 
     def to_dict(self) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def _float64_like(x: ArrayOrTensor, values: tuple[float, ...]) -> ArrayOrTensor:
     return np.array(values, dtype=np.float64)
 
 
-def _floating(dtype: torch.dtype) -> torch.dtype:
+def _floating_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype.is_floating_point else torch.float32
 
 

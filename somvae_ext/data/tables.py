@@ -50,7 +50,7 @@ class Table:
         x: Array,
         columns: Sequence[str] | None = None,
         label: Array | None = None,
-        places: Mapping[str, Sequence[Any]] | None = None,
+        row_keys: Mapping[str, Sequence[Any]] | None = None,
         description: Mapping[str, str] | None = None,
         image_shape: tuple[int, ...] | None = None,
         row_numbers: NDArray[np.int64] | None = None,
@@ -58,7 +58,7 @@ class Table:
     ) -> None:
         self.source, self.x, self.label = source, x, label
         self.columns = None if columns is None else tuple(columns)
-        self._places = places
+        self._row_keys = row_keys
         self.description = dict(description or {})
         self.image_shape = image_shape
         self._row_numbers, self._line_of = row_numbers, line_of
@@ -73,25 +73,25 @@ class Table:
         return int(self.x.shape[1])
 
     @property
-    def is_mapped(self) -> bool:
+    def is_memory_mapped(self) -> bool:
         """Whether the rows are on disk and not in memory."""
         return mapped_file(self.x) is not None
 
     @property
-    def places(self) -> Mapping[str, Sequence[Any]]:
-        """Where each row is found again, ``[N]`` by name; by default its number in the file, from 0."""
-        if self._places is not None:
-            return self._places
+    def row_keys(self) -> Mapping[str, Sequence[Any]]:
+        """What identifies each row in its source, ``[N]`` by name; by default its number in the file, from 0."""
+        if self._row_keys is not None:
+            return self._row_keys
         return {"index": range(self.num_rows) if self._row_numbers is None else self._row_numbers.tolist()}
 
     def rows(self, first: int, last: int) -> Table:
-        """The rows from one number up to another, without a copy."""
+        """The rows from ``first`` up to, but not including, ``last``, without a copy."""
         if (first, last) == (0, self.num_rows):
             return self
         numbers = np.arange(self.num_rows) if self._row_numbers is None else self._row_numbers
         return self._with_rows(slice(first, last), numbers)
 
-    def without_gaps(self, *, extra: NDArray[np.bool_] | None = None) -> Table:
+    def complete_rows(self, *, extra: NDArray[np.bool_] | None = None) -> Table:
         """The rows that have all values, and are not among the ``extra`` ones ``[N]``.
 
         Raises:
@@ -106,10 +106,10 @@ class Table:
         if count == self.num_rows:
             raise ValueError(f"{self.source}: must hold a row without a gap for missing='drop', got none")
         kept = self._with_rows(np.flatnonzero(~gaps), np.arange(self.num_rows))
-        kept.add("left out", f"{count} of {self.num_rows} rows, which have gaps")
+        kept.add_description("left out", f"{count} of {self.num_rows} rows, which have gaps")
         return kept
 
-    def means(self) -> NDArray[np.float64]:
+    def column_means(self) -> NDArray[np.float64]:
         """The mean ``[D]`` of the values that each column has; NaN where it has none."""
         total, count = np.zeros(self.dim), np.zeros(self.dim)
         for block in self.blocks():
@@ -120,17 +120,17 @@ class Table:
         with np.errstate(invalid="ignore"):
             return total / count
 
-    def filled(self, values: Sequence[float]) -> Table:
-        """The same with a value of each column in place of its gaps."""
+    def fill_gaps(self, values: Sequence[float]) -> Table:
+        """A table whose gaps are filled with one value per column."""
         gaps = np.isnan(self.x) if self.x.dtype.kind == "f" else np.zeros(self.x.shape, dtype=bool)
         if not gaps.any():
             return self
         result = self._with_x(np.where(gaps, np.asarray(values), self.x))
-        result.add("filled in", f"{int(gaps.sum())} gaps, by the means of their columns")
+        result.add_description("filled in", f"{int(gaps.sum())} gaps, by the means of their columns")
         return result
 
-    def add(self, title: str, text: str) -> None:
-        """Adds to the description."""
+    def add_description(self, title: str, text: str) -> None:
+        """Adds an entry to the description."""
         self.description[title] = f"{self.description[title]}; {text}" if title in self.description else text
 
     def fingerprint(self) -> str:
@@ -144,7 +144,7 @@ class Table:
         return digest.hexdigest()
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, so many at a time that a copy of them takes little memory."""
+        """Iterates over all rows in blocks small enough to copy."""
         size, file = max(1, _CHUNK_VALUES // self.dim), mapped_file(self.x)
         for first in range(0, self.num_rows, size):
             yield Block(first, self.x[first : first + size])
@@ -152,7 +152,9 @@ class Table:
                 # Its pages stay in the system's cache, but count for this process no longer.
                 file.madvise(mmap.MADV_DONTNEED)
 
-    def check(self, missing: Missing = "error", *, empty_columns: bool = False, remedy: str | None = None) -> None:
+    def check_values(
+        self, missing: Missing = "error", *, empty_columns: bool = False, remedy: str | None = None
+    ) -> None:
         """Looks at every value.
 
         Args:
@@ -213,7 +215,7 @@ class Table:
 
     def _with_x(self, x: Array) -> Table:
         table = Table(
-            self.source, x, self.columns, self.label, self._places, self.description, self.image_shape,
+            self.source, x, self.columns, self.label, self._row_keys, self.description, self.image_shape,
             self._row_numbers, self._line_of,
         )  # fmt: skip
         table.format = self.format
@@ -221,12 +223,14 @@ class Table:
 
     def _with_rows(self, rows: slice | NDArray[np.int64], numbers: NDArray[np.int64]) -> Table:
         label = None if self.label is None else self.label[rows]
-        places = None
-        if self._places is not None:
-            places = {name: np.asarray(values, dtype=object)[rows].tolist() for name, values in self._places.items()}
+        row_keys = None
+        if self._row_keys is not None:
+            row_keys = {
+                name: np.asarray(values, dtype=object)[rows].tolist() for name, values in self._row_keys.items()
+            }
         numbers = numbers if self._row_numbers is None else self._row_numbers
         table = Table(
-            self.source, self.x[rows], self.columns, label, places, self.description, self.image_shape,
+            self.source, self.x[rows], self.columns, label, row_keys, self.description, self.image_shape,
             numbers[rows], self._line_of,
         )  # fmt: skip
         table.format = self.format

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from somvae_ext.data.column_values import MISSING, numbers_of
-from somvae_ext.data.header import Cell, Verdict, kind_of, number_of, verdict_by_numbers, verdict_by_text
+from somvae_ext.data.column_values import MISSING, to_numbers
+from somvae_ext.data.header import Cell, Verdict, cell_kind, parse_number, verdict_by_numbers, verdict_by_text
 from somvae_ext.data.table_format import TableFormat
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def read_text_table(path: Path, how: TableFormat, names: Collection[str] = ()) -
     head = text.head()
     first = head.records[0]
     missing = MISSING | {name.strip().lower() for name in how.na}
-    kinds = [[kind_of(cell, how.decimal, how.thousands, missing) for cell in record] for record in head.records]
+    kinds = [[cell_kind(cell, how.decimal, how.thousands, missing) for cell in record] for record in head.records]
     width = len(first)
     names_lack_one = len(head.records) > 1 and {len(record) for record in head.records[1:]} == {width + 1}
     if how.header is not False and names_lack_one and "text" in kinds[0]:
@@ -102,29 +102,29 @@ def read_text_table(path: Path, how: TableFormat, names: Collection[str] = ()) -
         else:  # R leaves out the name of the rows' names
             first, kinds[0] = ["", *first], ["missing", *kinds[0]]
     later = [record for record in kinds[1:] if len(record) == width]
-    types = _expected(first, later, how)
+    types = _expected_types(first, later, how)
     verdict: Verdict = "names" if how.header else "values"
     if how.header is None:
         verdict = verdict_by_text(kinds[0], later)
-        if names and set(names) <= set(_stripped(first)):
+        if names and set(names) <= set(_strip_cells(first)):
             verdict = "names"
-    if verdict == "unclear" and _is_called_by_name(first, how):
+    if verdict == "unclear" and _uses_first_line(first, how):
         verdict = "names"
     if verdict == "names":
-        return text.columns(_stripped(first), True, text.parsed(head.second, width, types))
+        return text.columns(_strip_cells(first), True, text.parse_columns(head.second, width, types))
     numbered = [str(column) for column in range(width)]
-    values = text.parsed(head.start, width, types)
+    values = text.parse_columns(head.start, width, types)
     if verdict == "values":
         return text.columns(numbered, False, values)
-    verdict = _by_numbers(first, kinds[0], values, how)
+    verdict = _header_by_numbers(first, kinds[0], values, how)
     if verdict == "unclear":
         raise ValueError(
-            f"{path}: the first line may name the columns or hold values, {_shown(first)}; set header=True if it holds "
-            "names, header=False if not"
+            f"{path}: the first line may name the columns or hold values, {_format_cells(first)}; set header=True if "
+            "it holds names, header=False if not"
         )
     if verdict == "values":
         return text.columns(numbered, False, values)
-    return text.columns(_stripped(first), True, text.parsed(head.second, width, types))
+    return text.columns(_strip_cells(first), True, text.parse_columns(head.second, width, types))
 
 
 class _Text:
@@ -138,7 +138,7 @@ class _Text:
 
     @classmethod
     def of(cls, path: Path, how: TableFormat) -> _Text:
-        with _opened(path) as file:
+        with _open_binary(path) as file:
             start = _read(path, file, 64)
             for magic, what in _OTHER_FILES.items():
                 if start.startswith(magic):
@@ -157,14 +157,14 @@ class _Text:
             is_plain = encoding in ("utf-8", "ascii") and how.comment is None
             if not is_plain or text._is_spaced():
                 content = start + _read(path, file, -1)
-                text._content, text._skipped = text._plain(content), 0
+                text._content, text._skipped = text._to_plain_utf8(content), 0
         return text
 
     def _is_spaced(self) -> bool:
         """Whether white space separates the cells, which pyarrow takes no more than one of."""
         return self._how.separator == " "
 
-    def _plain(self, content: bytes) -> bytes:
+    def _to_plain_utf8(self, content: bytes) -> bytes:
         """As UTF-8, without comments, and with one space where there is white space."""
         try:
             text = content.decode("utf-8-sig" if self._encoding == "utf-8" else self._encoding)
@@ -183,13 +183,13 @@ class _Text:
         return "\n".join([*lines, ""]).encode()
 
     def _stream(self) -> BinaryIO:
-        return _opened(self._path) if self._content is None else io.BytesIO(self._content)
+        return _open_binary(self._path) if self._content is None else io.BytesIO(self._content)
 
     def head(self) -> _Head:
         """The first records; decides what separates the cells."""
         with self._stream() as stream:
             lines = self._first_lines(stream)
-        texts = [self._decoded(line, number) for number, line in enumerate(lines, start=1)]
+        texts = [self._decode(line, number) for number, line in enumerate(lines, start=1)]
         if self._skipped:
             texts[0] = texts[0].removeprefix("\ufeff")
         blank = next((number for number, text in enumerate(texts) if text.strip()), len(texts))
@@ -200,7 +200,7 @@ class _Text:
             self._separator, blank = self._separator or told[1], blank + 1
             self._lines_before = blank
         if not self._separator:
-            self._separator = self._seen_separator(texts[blank:])
+            self._separator = self._detect_separator(texts[blank:])
             if self._is_spaced_by_itself():
                 return self.head()
         reader = csv.reader(texts[blank:], delimiter=self._separator)
@@ -224,7 +224,7 @@ class _Text:
             return False
         self._how = _with_separator(self._how, " ")
         with self._stream() as stream:
-            self._content = self._plain(_read(self._path, stream, -1))
+            self._content = self._to_plain_utf8(_read(self._path, stream, -1))
         self._skipped = 0
         return True
 
@@ -239,13 +239,13 @@ class _Text:
             lines = lines[:-1]  # it may go on
         return lines[:_HEAD_LINES]
 
-    def _decoded(self, line: bytes, number: int) -> str:
+    def _decode(self, line: bytes, number: int) -> str:
         try:
             return line.decode()
         except UnicodeDecodeError:
             raise _not_utf8(self._path, number, line) from None
 
-    def _seen_separator(self, lines: Sequence[str]) -> str:
+    def _detect_separator(self, lines: Sequence[str]) -> str:
         counts = {}
         for separator in _SEPARATORS:
             if separator in (self._how.decimal, self._how.thousands):
@@ -265,7 +265,7 @@ class _Text:
         cells = [line.split() for line in lines if line.strip()]
         is_spaced = len(cells[0]) > 1 and len({len(row) for row in cells}) == 1
         numbers = [
-            number_of(cell, self._how.decimal, self._how.thousands) for row in cells[1:] or cells for cell in row
+            parse_number(cell, self._how.decimal, self._how.thousands) for row in cells[1:] or cells for cell in row
         ]
         if is_spaced and all(number is not None for number in numbers):
             return " "
@@ -281,7 +281,7 @@ class _Text:
                 f"{width} cells; delete them, or begin them with # and set comment='#'"
             )
 
-    def parsed(self, start: int, width: int, types: Mapping[str, str]) -> list[pa.ChunkedArray]:
+    def parse_columns(self, start: int, width: int, types: Mapping[str, str]) -> list[pa.ChunkedArray]:
         """The columns of all records that begin at a byte.
 
         Args:
@@ -316,13 +316,15 @@ class _Text:
             if "Empty CSV file" in str(error):
                 raise ValueError(f"{self._path}: must hold at least one row, got only a line of names") from None
             if "conversion error" in str(error) and "float64" in types.values():
-                return self.parsed(start, width, {column: name for column, name in types.items() if name == "string"})
-            raise self._complaint(width, str(error)) from error
+                return self.parse_columns(
+                    start, width, {column: name for column, name in types.items() if name == "string"}
+                )
+            raise self._explain_error(width, str(error)) from error
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise ValueError(f"{self._path}: must be a complete archive, got a damaged one: {error}") from error
         values = list(table.columns)
         if any(pa.types.is_binary(column.type) for column in values):
-            raise self._complaint(width, "bytes that are no UTF-8")
+            raise self._explain_error(width, "bytes that are no UTF-8")
         return values
 
     def _may_have_quotes(self) -> bool:
@@ -337,7 +339,7 @@ class _Text:
         with self._stream() as stream:
             return any(b'"' in block for block in iter(functools.partial(stream.read, 1 << 20), b""))
 
-    def _complaint(self, width: int, otherwise: str) -> ValueError:
+    def _explain_error(self, width: int, otherwise: str) -> ValueError:
         """What is wrong, found by a look at every line."""
         with self._stream() as stream:
             number, lines = 0, iter(stream)
@@ -346,7 +348,7 @@ class _Text:
                 nonlocal number
                 for line in lines:
                     number += 1
-                    yield self._decoded(line, number)
+                    yield self._decode(line, number)
 
             reader = csv.reader(texts(), delimiter=self._separator)
             try:
@@ -387,14 +389,14 @@ class _Text:
         return 0
 
 
-def line_of_row(path: Path, how: TableFormat, row: int, has_names: bool) -> int:
+def line_number_of_row(path: Path, how: TableFormat, row: int, has_names: bool) -> int:
     """The line of a text file, from 1, that holds a row, from 0."""
     text = _Text.of(path, how)
     text.head()
     return text.line_of(row, has_names)
 
 
-def _expected(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableFormat) -> dict[str, str]:
+def _expected_types(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableFormat) -> dict[str, str]:
     """The type of the columns, by their numbers, of which it is known or can be seen.
 
     Labels, names of rows and categories are text: 007 is not 7, and a number may have more digits than float64 holds.
@@ -411,29 +413,29 @@ def _expected(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableF
     return types
 
 
-def _by_numbers(
+def _header_by_numbers(
     first: Sequence[str], kinds: Sequence[Cell], values: Sequence[pa.ChunkedArray], how: TableFormat
 ) -> Verdict:
     columns = [column for column, kind in enumerate(kinds) if kind == "number"]
-    above = np.array([number_of(first[column].strip(), how.decimal, how.thousands) for column in columns])
+    above = np.array([parse_number(first[column].strip(), how.decimal, how.thousands) for column in columns])
     later: list[NDArray[np.float64]] = []
     for column in columns:
-        read = numbers_of(values[column], how)
+        read = to_numbers(values[column], how)
         later.append(np.full(len(values[column]), np.nan) if read is None else read)
     return verdict_by_numbers(above, np.stack(later, axis=1)[1:])
 
 
-def _is_called_by_name(first: Sequence[str], how: TableFormat) -> bool:
+def _uses_first_line(first: Sequence[str], how: TableFormat) -> bool:
     """Whether a column is called by what the first line holds, and not by its number."""
     names = {cell.strip() for cell in first}
     return any(name in names and not name.isdecimal() for name in how.named_columns)
 
 
-def _stripped(cells: Sequence[str]) -> list[str]:
+def _strip_cells(cells: Sequence[str]) -> list[str]:
     return [" ".join(cell.split()) for cell in cells]
 
 
-def _shown(cells: Sequence[str]) -> str:
+def _format_cells(cells: Sequence[str]) -> str:
     return ", ".join(cell.strip() for cell in cells[:4]) + (", ..." if len(cells) > 4 else "")
 
 
@@ -441,7 +443,7 @@ def _with_separator(how: TableFormat, separator: str) -> TableFormat:
     return dataclasses.replace(how, separator=separator)
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_binary(path: Path) -> BinaryIO:
     opener = COMPRESSIONS.get(path.suffix.lower(), open)
     return cast(BinaryIO, opener(path, "rb"))
 

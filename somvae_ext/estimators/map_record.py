@@ -72,7 +72,7 @@ class MapRecord:
         return self.build_estimator()._grid()
 
     def to_config(self) -> dict[str, Any]:
-        """What :meth:`ResultFolder.begin <somvae_ext.store.ResultFolder.begin>` takes; :meth:`from_folder` reads it."""
+        """The config of the map's result folder, which :meth:`from_folder` reads."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
             "parameters": self.parameters.values,
             "scaling": self.scaling.to_dict(),

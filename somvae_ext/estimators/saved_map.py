@@ -116,8 +116,8 @@ class SavedMap:
             FileExistsError: what :meth:`ResultFolder.create <somvae_ext.store.ResultFolder.create>` refuses.
         """
         folder = ResultFolder.create(path, "map", overwrite=overwrite)
-        with folder.claim():
-            folder.begin(self.record.to_config())
+        with folder.lock():
+            folder.save_config(self.record.to_config())
             codebook = torch.as_tensor(self.som.codebook_)
             history = getattr(self.som, "history_", [])  # of which partial_fit has none
             folder.save_checkpoint(len(history), {_CODEBOOK: codebook}, {}, {METRICS: history})

@@ -21,14 +21,14 @@ from torch import Tensor
 from somvae_ext import ops, training
 from somvae_ext.arrays import as_array, table_to_array, to_kind_of
 from somvae_ext.data import Kind, Samples, Scaling
-from somvae_ext.data.sample_arrays import finite, pad, with_sample_axes
+from somvae_ext.data.sample_arrays import as_finite_floats, pad_series, with_sample_axes
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.former_names import current_preset, current_values
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.parameter_hints import hint_parameters
-from somvae_ext.recipes import DECAY_FACTOR, PRESETS, own_recipe, somvae_config, with_schedule
+from somvae_ext.recipes import DECAY_FACTOR, PRESETS, add_schedule, make_somvae_config, recipe_for_own_data
 from somvae_ext.training import AffineAugmentation, Encodings, TrainingConfig
 
 Array = NDArray[Any] | Tensor
@@ -216,8 +216,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
             parts = [samples] if self.n_init == 1 else self._split_samples(samples, seed)
             shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
-            scaling = Scaling.for_training_data(parts[0], tabular=len(shape) == 1)
-            parts = [scaling.apply_to(part) for part in parts]
+            scaling = Scaling.fit_to_samples(parts[0], tabular=len(shape) == 1)
+            parts = [scaling.apply_to_samples(part) for part in parts]
             config, recipe = self._configs(parts[0], kind, shape)
             best, losses = self._train_and_select(config, recipe, seed, *parts)
         self._kind, self._sample_shape = kind, shape
@@ -363,7 +363,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"{_OWNER}: X must hold {'series' if self._kind == 'series' else 'samples'} as the data that were "
                 f"fitted, got {'series' if kind == 'series' else 'samples'}; give kind={self._kind!r} before fit"
             )
-        return self.scaling_.apply_to(self._samples(X, kind, reset=False))
+        return self.scaling_.apply_to_samples(self._samples(X, kind, reset=False))
 
     @torch.no_grad()
     def _errors(self, samples: Samples, *, of_codes: bool) -> Tensor:
@@ -410,7 +410,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             array = self._array(X, kind, reset)
         if self.image_shape is not None:
             array = self._with_image_axes(array, kind)
-        values = finite(_OWNER, with_sample_axes(_OWNER, array, kind))
+        values = as_finite_floats(_OWNER, with_sample_axes(_OWNER, array, kind))
         x = torch.from_numpy(np.require(values, requirements=("C", "W")))  # a copy of what is read only
         if len(x) == 0:
             raise ValueError(f"{_OWNER}: X must hold at least one {'series' if kind == 'series' else 'row'}, got none")
@@ -475,7 +475,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                     f"{_OWNER}: X[{row}] must have frames of shape {list(arrays[0].shape[1:])} as X[0], got "
                     f"{list(frames.shape[1:])}"
                 )
-        return pad(arrays)
+        return pad_series(arrays)
 
     def _split_samples(self, samples: Samples, seed: int) -> list[Samples]:
         """Those to train on, and those to choose by."""
@@ -502,7 +502,9 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic
         explicit |= {"topology": self.topology, "periodic": periodic} | current_values(self.model_options or {})
         frames = train.x.numel() // math.prod(shape) if train.mask is None else int(train.mask.sum())
-        config = somvae_config(preset, data="", kind=kind, sample_shape=shape, num_samples=frames, explicit=explicit)
+        config = make_somvae_config(
+            preset, data="", kind=kind, sample_shape=shape, num_samples=frames, explicit=explicit
+        )
         if config.init == "kmeans" and frames < config.grid.num_nodes:
             held_out = "" if self.n_init == 1 else f" besides those that n_init = {self.n_init} holds out"
             raise ValueError(
@@ -510,7 +512,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"{config.grid.num_nodes} nodes, got n_samples = {frames}{held_out}; choose a smaller map"
             )
         batch_size = None if self.batch_size is None else int(self.batch_size)
-        recipe = own_recipe(kind, len(train), batch_size) | ({} if preset is None else preset.training)
+        recipe = recipe_for_own_data(kind, len(train), batch_size) | ({} if preset is None else preset.training)
         overrides = {"epochs": self.n_epochs, "batch_size": batch_size, "learning_rate": self.learning_rate}
         recipe |= {name: value for name, value in overrides.items() if value is not None}
         training_config = TrainingConfig(
@@ -521,7 +523,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             augmented_target=bool(self.augmented_target),
             **({} if self.augmentation is None else dataclasses.asdict(self.augmentation)),
         )
-        config = with_schedule(
+        config = add_schedule(
             config,
             preset,
             kind=kind,

@@ -15,7 +15,7 @@ _passing_nan = ContextVar("_passing_nan", default=False)
 
 
 @contextlib.contextmanager
-def passing_nan() -> Iterator[None]:
+def allow_nan_samples() -> Iterator[None]:
     """Lets NaN through the checks of a loss's samples, and infinities where no range is asked for.
 
     For a training loop, which looks at the value of every loss: it knows the step, and the term that is not finite.
@@ -41,7 +41,7 @@ def check_unit_range(name: str, x: Tensor) -> None:
     """Refuses samples that are not scaled to [0, 1], and NaN, of which one would spoil all weights.
 
     Raises:
-        ValueError: a value outside [0, 1], or, except within :func:`passing_nan`, NaN.
+        ValueError: a value outside [0, 1], or, except within :func:`allow_nan_samples`, NaN.
     """
     check_range(name, x, 0.0, 1.0, must="hold values in [0, 1]", advice="scale them")
 
@@ -62,7 +62,7 @@ def check_range(
         allow_nan: NaN is in range.
 
     Raises:
-        ValueError: a value outside [low, high], or, except within :func:`passing_nan`, NaN.
+        ValueError: a value outside [low, high], or, except within :func:`allow_nan_samples`, NaN.
     """
     if not _may_be_read(x) or ((x >= low) & (x <= high)).all():
         return
@@ -76,7 +76,7 @@ def check_range(
 
 
 def check_finite(name: str, x: Tensor) -> None:
-    """Refuses NaN and infinities, of which one would spoil all weights, except within :func:`passing_nan`.
+    """Refuses NaN and infinities, of which one would spoil all weights, except within :func:`allow_nan_samples`.
 
     Only on the CPU, since a step on CUDA would have to wait for the device, and not in a compiled or exported model.
 
@@ -100,60 +100,66 @@ def _may_be_read(x: Tensor) -> bool:
     return not (torch.compiler.is_compiling() or captured)
 
 
-def check_targets(model: str, x: Tensor, input_shape: Sequence[int], n: int) -> None:
+def check_targets(model: str, x: Tensor, input_shape: Sequence[int], num_samples: int) -> None:
     """
     Raises:
-        ValueError: x is not ``[n, *input_shape]``, as the output that it is compared with, leaves [0, 1] or holds NaN.
+        ValueError: x does not have the shape ``[num_samples, *input_shape]`` of the output that it is compared with,
+            leaves [0, 1] or holds NaN.
     """
     check_sample_shape(model, x, input_shape)
-    if x.shape[0] != n:  # not len, by which torch.export would take the number for a constant
-        raise ValueError(f"{model}: x must hold the {n} samples that output is of, got {x.shape[0]}")
+    if x.shape[0] != num_samples:  # not len, by which torch.export would take the number for a constant
+        raise ValueError(f"{model}: x must hold the {num_samples} samples that output is of, got {x.shape[0]}")
     check_unit_range(f"{model}: x", x)
 
 
-def check_labels(model: str, label: Tensor, n: int, count: int) -> None:
+def check_labels(model: str, label: Tensor, num_samples: int, num_classes: int) -> None:
     """Like :func:`check_unit_range`, a compiled or exported model looks at shape and dtype alone.
 
     Raises:
-        ValueError: ``label`` is not int64 ``[n]`` with values from 0 to ``count - 1``.
+        ValueError: ``label`` is not int64 ``[num_samples]`` with values from 0 to ``num_classes - 1``.
     """
-    if label.dtype != torch.int64 or label.shape != (n,):
+    if label.dtype != torch.int64 or label.shape != (num_samples,):
         raise ValueError(
-            f"{model}: label must be of dtype int64 and shape [N] = [{n}], got {label.dtype} and {list(label.shape)}"
+            f"{model}: label must be of dtype int64 and shape [N] = [{num_samples}], got {label.dtype} and "
+            f"{list(label.shape)}"
         )
-    if n == 0 or not _may_be_read(label):
+    if num_samples == 0 or not _may_be_read(label):
         return
     low, high = (int(end) for end in label.aminmax())
-    if low < 0 or high >= count:
-        raise ValueError(f"{model}: label must hold classes from 0 to {count - 1}, got {low if low < 0 else high}")
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"{model}: label must hold classes from 0 to {num_classes - 1}, got {low if low < 0 else high}"
+        )
 
 
-def draw_prior(model: str, n: int, latent_dim: int, generator: torch.Generator | None) -> Tensor:
-    """``n`` points ``[n, D]`` of N(0, 1), drawn on the CPU, so that a seed means the same on all devices.
-
-    Raises:
-        ValueError: ``n`` below 1.
-    """
-    return torch.randn(check_integer(model, "n", n), latent_dim, generator=generator)
-
-
-def draw_codes(model: str, shape: Sequence[int], count: int, generator: torch.Generator | None) -> Tensor:
-    """Codes drawn uniformly, int64 ``[n, ...]`` of the shape, on the CPU.
+def draw_prior(model: str, num_samples: int, latent_dim: int, generator: torch.Generator | None) -> Tensor:
+    """Points ``[num_samples, D]`` of N(0, 1), drawn on the CPU, so that a seed means the same on all devices.
 
     Raises:
-        ValueError: ``n`` below 1.
+        ValueError: ``num_samples`` below 1.
     """
-    n, *grid = shape
-    return torch.randint(count, (check_integer(model, "n", n), *grid), generator=generator)
+    return torch.randn(check_integer(model, "num_samples", num_samples), latent_dim, generator=generator)
 
 
-def draw_categories(model: str, n: int, category: int | None, count: int, generator: torch.Generator | None) -> Tensor:
-    """``n`` times the category, or as many drawn uniformly, int64 ``[n]`` on the CPU.
+def draw_codes(model: str, shape: Sequence[int], num_codes: int, generator: torch.Generator | None) -> Tensor:
+    """Codes drawn uniformly, int64 ``[num_samples, ...]`` of the shape, on the CPU.
+
+    Raises:
+        ValueError: ``num_samples`` below 1.
+    """
+    num_samples, *grid = shape
+    return torch.randint(num_codes, (check_integer(model, "num_samples", num_samples), *grid), generator=generator)
+
+
+def draw_categories(
+    model: str, num_samples: int, category: int | None, num_categories: int, generator: torch.Generator | None
+) -> Tensor:
+    """The category ``num_samples`` times, or as many drawn uniformly, int64 ``[num_samples]`` on the CPU.
 
     Raises:
         ValueError: a category that there is not.
     """
     if category is None:
-        return torch.randint(count, (n,), generator=generator)
-    category = check_integer(model, "category", category, Bounds(at_least=0, at_most=count - 1))
-    return torch.full((n,), category)
+        return torch.randint(num_categories, (num_samples,), generator=generator)
+    category = check_integer(model, "category", category, Bounds(at_least=0, at_most=num_categories - 1))
+    return torch.full((num_samples,), category)

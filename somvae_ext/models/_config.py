@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from somvae_ext.models.networks import strided_shape
+from somvae_ext.models.networks import strided_conv_shape
 
 Network = Literal["dense", "conv"]
 
@@ -16,7 +16,7 @@ def check_autoencoder(config: Any) -> None:
         ValueError: for ``"conv"``, images whose height and width are no multiples of 16, or several hidden sizes.
     """
     if config.network == "conv":
-        strided_shape(type(config).__name__, config.input_shape)
+        strided_conv_shape(type(config).__name__, config.input_shape)
         if len(config.hidden_sizes) > 1:
             raise ValueError(
                 f"{type(config).__name__}: hidden_sizes must be one width for network 'conv', got "

@@ -61,7 +61,7 @@ class ConditionalVAE(GaussianAutoencoder):
         >>> x, label = torch.rand(5, 1, 8, 8), torch.tensor([3, 1, 4, 1, 5])
         >>> losses = model.loss(model(x, label), x)
         >>> losses.total.backward()
-        >>> model.sample(2, category=7).shape, model.sample_rows(8).shape
+        >>> model.sample(2, category=7).shape, model.sample_each_category(8).shape
         (torch.Size([2, 1, 8, 8]), torch.Size([10, 8, 1, 8, 8]))
     """
 
@@ -80,7 +80,7 @@ class ConditionalVAE(GaussianAutoencoder):
 
     def encode(self, x: Tensor) -> Gaussian:
         """Posteriors of samples ``[N, *input_shape]``, whatever their classes."""
-        return self._posterior(self._hidden(x))
+        return self._posterior(self._encode_hidden(x))
 
     def decode(self, z: Tensor, label: Tensor) -> Tensor:
         """Samples ``[N, *input_shape]`` in [0, 1] of latent points ``[N, D]`` and classes, int64 ``[N]``.
@@ -88,7 +88,7 @@ class ConditionalVAE(GaussianAutoencoder):
         Raises:
             ValueError: labels of another shape, dtype or range.
         """
-        return self._conditioned(z, label).sigmoid()
+        return self._append_class(z, label).sigmoid()
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> VAEOutput:
         """Encodes, draws a latent point for each sample, in evaluation mode too, and decodes it with the class.
@@ -104,7 +104,7 @@ class ConditionalVAE(GaussianAutoencoder):
             raise ValueError("ConditionalVAE: label must be given, the class of each sample, got none")
         mu, logvar = self.encode(x)
         z = elbo.draw_gaussian(mu, (0.5 * logvar).exp())
-        return VAEOutput(self._conditioned(z, label), mu, logvar, z)
+        return VAEOutput(self._append_class(z, label), mu, logvar, z)
 
     def terms(self, output: VAEOutput, x: Tensor, label: Tensor | None = None) -> VAETerms:
         """The terms of each sample, as :meth:`VAE.terms <somvae_ext.models.VAE.terms>`; the label plays no part."""
@@ -130,36 +130,38 @@ class ConditionalVAE(GaussianAutoencoder):
         return self.decode(self.encode(x).mu, label)
 
     @torch.no_grad()
-    def sample(self, n: int, *, category: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+    def sample(
+        self, num_samples: int, *, category: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             category: their class; by default each has one drawn uniformly.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1, or a class that there is not.
+            ValueError: ``num_samples`` below 1, or a class that there is not.
         """
-        z = self._prior(n, generator)
-        label = draw_categories("ConditionalVAE", n, category, self.num_categories, generator)
+        z = self._draw_prior(num_samples, generator)
+        label = draw_categories("ConditionalVAE", num_samples, category, self.num_categories, generator)
         return self.decode(z, label.to(z.device))
 
     @torch.no_grad()
-    def sample_rows(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """The same ``n`` latent points decoded as each class, ``[classes, n, *input_shape]``.
+    def sample_each_category(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """The same latent points decoded as each class, ``[classes, num_samples, *input_shape]``.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1.
+            ValueError: ``num_samples`` below 1.
         """
-        z = self._prior(n, generator)
-        label = torch.arange(self.num_categories, device=z.device).repeat_interleave(n)
-        return self.decode(z.repeat(self.num_categories, 1), label).unflatten(0, (-1, n))
+        z = self._draw_prior(num_samples, generator)
+        label = torch.arange(self.num_categories, device=z.device).repeat_interleave(num_samples)
+        return self.decode(z.repeat(self.num_categories, 1), label).unflatten(0, (-1, num_samples))
 
-    def _conditioned(self, z: Tensor, label: Tensor) -> Tensor:
+    def _append_class(self, z: Tensor, label: Tensor) -> Tensor:
         check_labels("ConditionalVAE", label, z.shape[0], self.config.num_classes)
-        return self._logits(z, F.one_hot(label, self.config.num_classes).to(z.dtype))
+        return self._decode_logits(z, F.one_hot(label, self.config.num_classes).to(z.dtype))

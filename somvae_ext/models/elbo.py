@@ -25,7 +25,7 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     Returns:
         ``[N]``.
     """
-    error = F.binary_cross_entropy_with_logits(at_least_float32(logits), at_least_float32(x), reduction="none")
+    error = F.binary_cross_entropy_with_logits(promote_to_float32(logits), promote_to_float32(x), reduction="none")
     return error.flatten(1).sum(dim=1)
 
 
@@ -42,7 +42,7 @@ def gaussian_nll(mean: Tensor, x: Tensor, std: float) -> Tensor:
     Returns:
         ``[...]``.
     """
-    squares = (at_least_float32(x) - at_least_float32(mean)).square().sum(dim=-1)
+    squares = (promote_to_float32(x) - promote_to_float32(mean)).square().sum(dim=-1)
     return squares / (2 * std**2) + mean.shape[-1] * math.log(std * math.sqrt(2 * math.pi))
 
 
@@ -57,13 +57,13 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
         ``[...]``, at least 0 up to rounding: exp(v) - 1 is taken as one function, so that nothing cancels near the
         prior.
     """
-    mu, logvar = at_least_float32(mu), at_least_float32(logvar)
+    mu, logvar = promote_to_float32(mu), promote_to_float32(logvar)
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar).sum(dim=-1)
 
 
 def categorical_entropy(log_probs: Tensor) -> Tensor:
     """H = -sum p log p of categorical distributions ``[..., C]``, ``[...]``. A probability of 0 adds nothing."""
-    log_probs = at_least_float32(log_probs)
+    log_probs = promote_to_float32(log_probs)
     return -(log_probs.exp() * log_probs.clamp_min(torch.finfo(log_probs.dtype).min)).sum(dim=-1)
 
 
@@ -85,6 +85,6 @@ def draw_gaussian(mu: Tensor, std: Tensor) -> Tensor:
     return mu + std * torch.randn_like(std)
 
 
-def at_least_float32(values: Tensor) -> Tensor:
+def promote_to_float32(values: Tensor) -> Tensor:
     """float32 and float64 as they are, lower precisions as float32."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

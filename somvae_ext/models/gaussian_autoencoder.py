@@ -69,28 +69,28 @@ class GaussianAutoencoder(nn.Module):
         self.mu = nn.Linear(sizes[-1], config.latent_dim)
         self.logvar = nn.Linear(sizes[-1], config.latent_dim)
 
-    def _hidden(self, x: Tensor) -> Tensor:
+    def _encode_hidden(self, x: Tensor) -> Tensor:
         """The hidden representation ``[N, H]`` of samples ``[N, *input_shape]``."""
         check_sample_shape(type(self).__name__, x, self.config.input_shape)
         hidden: Tensor = self.trunk(x)
         return hidden
 
     def _posterior(self, hidden: Tensor) -> Gaussian:
-        return Gaussian(elbo.at_least_float32(self.mu(hidden)), elbo.at_least_float32(self.logvar(hidden)))
+        return Gaussian(elbo.promote_to_float32(self.mu(hidden)), elbo.promote_to_float32(self.logvar(hidden)))
 
-    def _logits(self, *codes: Tensor) -> Tensor:
+    def _decode_logits(self, *codes: Tensor) -> Tensor:
         """Logits ``[N, *input_shape]`` of codes ``[N, ...]``, which the decoder gets side by side.
 
         Posteriors, and so the points drawn from them, are at least float32; the decoder takes its own dtype.
         """
         logits: Tensor = self.decoder(torch.cat(codes, dim=1).to(self.mu.weight.dtype))
-        return elbo.at_least_float32(logits)
+        return elbo.promote_to_float32(logits)
 
     def _elbo_terms(self, logits: Tensor, posterior: Gaussian, x: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL of each sample, ``[N]``."""
         check_targets(type(self).__name__, x, self.config.input_shape, logits.shape[0])
         return elbo.bernoulli_nll(logits, x), elbo.gaussian_kl(*posterior)
 
-    def _prior(self, n: int, generator: torch.Generator | None) -> Tensor:
-        """``n`` latent points ``[n, D]`` of the prior."""
-        return draw_prior(type(self).__name__, n, self.config.latent_dim, generator).to(self.mu.weight)
+    def _draw_prior(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
+        """Latent points ``[num_samples, D]`` of the prior."""
+        return draw_prior(type(self).__name__, num_samples, self.config.latent_dim, generator).to(self.mu.weight)

@@ -160,7 +160,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
         >>> x = torch.rand(5, 1, 8, 8)
         >>> losses = model.loss(model(x), x)
         >>> losses.total.backward()
-        >>> model.assign(x).shape, model.sample_rows(8).shape
+        >>> model.assign(x).shape, model.sample_each_category(8).shape
         (torch.Size([5]), torch.Size([10, 8, 1, 8, 8]))
     """
 
@@ -213,15 +213,15 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
 
     def encode(self, x: Tensor) -> JointPosterior:
         """Posteriors of samples ``[N, *input_shape]``."""
-        hidden = self._hidden(x)
-        log_probs = elbo.at_least_float32(self.categories(hidden)).log_softmax(dim=1)
+        hidden = self._encode_hidden(x)
+        log_probs = elbo.promote_to_float32(self.categories(hidden)).log_softmax(dim=1)
         return JointPosterior(*self._posterior(hidden), log_probs)
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         """Samples ``[N, *input_shape]`` in [0, 1], decoded from latent points ``[N, D]`` and categories ``[N, C]``,
         one-hot or relaxed.
         """
-        return self._logits(z, y).sigmoid()
+        return self._decode_logits(z, y).sigmoid()
 
     def forward(self, x: Tensor) -> GumbelVAEOutput:
         """Encodes, draws a latent point and a relaxed category for each sample, in evaluation mode too, and decodes.
@@ -235,7 +235,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
         mu, logvar, log_probs = self.encode(x)
         z = elbo.draw_gaussian(mu, (0.5 * logvar).exp())
         y = F.gumbel_softmax(log_probs, tau=self.config.temperature)
-        return GumbelVAEOutput(self._logits(z, y), mu, logvar, log_probs, z, y, log_probs.argmax(dim=1))
+        return GumbelVAEOutput(self._decode_logits(z, y), mu, logvar, log_probs, z, y, log_probs.argmax(dim=1))
 
     def terms(self, output: GumbelVAEOutput, x: Tensor) -> GumbelVAETerms:
         """The terms of each sample.
@@ -300,34 +300,38 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
         return self.decode(mu, self._one_hot(log_probs.argmax(dim=1)))
 
     @torch.no_grad()
-    def sample(self, n: int, *, category: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+    def sample(
+        self, num_samples: int, *, category: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             category: of all of them; by default each has one drawn uniformly.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1, or a category that there is not.
+            ValueError: ``num_samples`` below 1, or a category that there is not.
         """
-        z = self._prior(n, generator)
-        return self.decode(z, self._one_hot(draw_categories("GumbelVAE", n, category, self.num_categories, generator)))
+        z = self._draw_prior(num_samples, generator)
+        return self.decode(
+            z, self._one_hot(draw_categories("GumbelVAE", num_samples, category, self.num_categories, generator))
+        )
 
     @torch.no_grad()
-    def sample_rows(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """The same ``n`` latent points decoded with each category, ``[C, n, *input_shape]``.
+    def sample_each_category(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """The same latent points decoded with each category, ``[C, num_samples, *input_shape]``.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1.
+            ValueError: ``num_samples`` below 1.
         """
-        z = self._prior(n, generator)
-        category = self._one_hot(torch.arange(self.num_categories).repeat_interleave(n))
-        return self.decode(z.repeat(self.num_categories, 1), category).unflatten(0, (-1, n))
+        z = self._draw_prior(num_samples, generator)
+        category = self._one_hot(torch.arange(self.num_categories).repeat_interleave(num_samples))
+        return self.decode(z.repeat(self.num_categories, 1), category).unflatten(0, (-1, num_samples))
 
     def _one_hot(self, category: Tensor) -> Tensor:
         return F.one_hot(category.to(self.mu.weight.device), self.num_categories).to(self.mu.weight.dtype)

@@ -23,9 +23,9 @@ def moments(z: Tensor, mask: Tensor | None) -> Tensor:
     In float64 the variance of float32 encodings survives the difference of squares, whatever their mean.
     """
     rows = z.reshape(-1, z.shape[-1]).double()
-    counted = finite_row_mask(rows) if mask is None else finite_row_mask(rows) & mask.flatten()
-    rows = torch.where(counted[:, None], rows, 0)
-    return torch.cat([counted.sum()[None], rows.sum(dim=0), rows.square().sum(dim=0)])
+    is_counted = finite_row_mask(rows) if mask is None else finite_row_mask(rows) & mask.flatten()
+    rows = torch.where(is_counted[:, None], rows, 0)
+    return torch.cat([is_counted.sum()[None], rows.sum(dim=0), rows.square().sum(dim=0)])
 
 
 def variance_scale(variance: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def variance_scale(variance: Tensor) -> Tensor:
     return VARIANCE_WITHOUT_WARM_UP / snapshot(variance).clamp_min(VARIANCE_WITHOUT_WARM_UP)
 
 
-def follow_variance(variance: Tensor, moments: Tensor, rate: float = _RATE) -> None:
+def update_running_variance(variance: Tensor, moments: Tensor, rate: float = _RATE) -> None:
     """v <- (1 - rate) v + rate s^2 in place, without waiting for the device.
 
     Args:
@@ -44,6 +44,6 @@ def follow_variance(variance: Tensor, moments: Tensor, rate: float = _RATE) -> N
     """
     dim = len(moments) // 2
     n, sums, squares = moments.split([1, dim, dim])
-    found = ((squares - sums * sums / n) / (n - 1)).mean().clamp_min(0).to(variance)
-    known = (n[0] > 1) & found.isfinite()
-    variance.copy_(torch.where(known, variance.lerp(found, rate), variance))
+    batch_variance = ((squares - sums * sums / n) / (n - 1)).mean().clamp_min(0).to(variance)
+    is_defined = (n[0] > 1) & batch_variance.isfinite()
+    variance.copy_(torch.where(is_defined, variance.lerp(batch_variance, rate), variance))

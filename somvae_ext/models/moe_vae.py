@@ -112,7 +112,7 @@ class MoEVAE(nn.Module):
         >>> x = torch.rand(5, 1, 8, 8)
         >>> losses = model.loss(model(x), x)
         >>> losses.total.backward()
-        >>> model.assign(x).shape, model.sample_rows(1).shape
+        >>> model.assign(x).shape, model.sample_each_category(1).shape
         (torch.Size([5]), torch.Size([10, 1, 1, 8, 8]))
     """
 
@@ -151,9 +151,9 @@ class MoEVAE(nn.Module):
         config = self.config
         check_sample_shape("MoEVAE", x, config.input_shape)
         flat = x.flatten(1)
-        log_probs = elbo.at_least_float32(self.manager(flat)).log_softmax(dim=1)
+        log_probs = elbo.promote_to_float32(self.manager(flat)).log_softmax(dim=1)
         hidden = self.encoder_hidden(flat).sigmoid().unflatten(1, (config.num_experts, config.hidden_size))
-        mu, logvar = elbo.at_least_float32(self.posterior(hidden.transpose(0, 1))).chunk(2, dim=2)
+        mu, logvar = elbo.promote_to_float32(self.posterior(hidden.transpose(0, 1))).chunk(2, dim=2)
         return ExpertPosteriors(log_probs, mu, logvar)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class MoEVAE(nn.Module):
         if z.dim() == 2:
             z = z.expand(self.config.num_experts, *z.shape)
         # Posteriors, and so the points drawn from them, are at least float32; the decoder takes its own dtype.
-        x: Tensor = elbo.at_least_float32(self.decoder(z.to(self.encoder_hidden.weight.dtype)))
+        x: Tensor = elbo.promote_to_float32(self.decoder(z.to(self.encoder_hidden.weight.dtype)))
         return x.unflatten(2, self.config.input_shape)
 
     def forward(self, x: Tensor) -> MoEVAEOutput:
@@ -233,36 +233,38 @@ class MoEVAE(nn.Module):
         return (share * decoded).sum(dim=0)
 
     @torch.no_grad()
-    def sample(self, n: int, *, category: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+    def sample(
+        self, num_samples: int, *, category: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             category: the expert that decodes them; by default each has one drawn uniformly.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1, or an expert that there is not.
+            ValueError: ``num_samples`` below 1, or an expert that there is not.
         """
-        z = self._prior(n, generator)
-        expert = draw_categories("MoEVAE", n, category, self.num_categories, generator).to(z.device)
-        return self.decode(z)[expert, torch.arange(n, device=z.device)]
+        z = self._draw_prior(num_samples, generator)
+        expert = draw_categories("MoEVAE", num_samples, category, self.num_categories, generator).to(z.device)
+        return self.decode(z)[expert, torch.arange(num_samples, device=z.device)]
 
     @torch.no_grad()
-    def sample_rows(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """The same ``n`` latent points decoded by each expert, ``[E, n, *input_shape]``.
+    def sample_each_category(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """The same latent points decoded by each expert, ``[E, num_samples, *input_shape]``.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1.
+            ValueError: ``num_samples`` below 1.
         """
-        return self.decode(self._prior(n, generator))
+        return self.decode(self._draw_prior(num_samples, generator))
 
-    def _prior(self, n: int, generator: torch.Generator | None) -> Tensor:
-        return draw_prior("MoEVAE", n, self.config.latent_dim, generator).to(self.encoder_hidden.weight)
+    def _draw_prior(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
+        return draw_prior("MoEVAE", num_samples, self.config.latent_dim, generator).to(self.encoder_hidden.weight)
 
 
 class ExpertLinear(nn.Module):
@@ -271,15 +273,15 @@ class ExpertLinear(nn.Module):
     Each starts as :class:`torch.nn.Linear` does, uniform in +-1/sqrt(in_features).
 
     Args:
-        experts: their number E.
+        num_experts: their number E.
         in_features, out_features: as in :class:`torch.nn.Linear`.
     """
 
-    def __init__(self, experts: int, in_features: int, out_features: int) -> None:
+    def __init__(self, num_experts: int, in_features: int, out_features: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(in_features)
-        self.weight = nn.Parameter(torch.empty(experts, in_features, out_features).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(experts, 1, out_features).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(num_experts, in_features, out_features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(num_experts, 1, out_features).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)

@@ -207,7 +207,7 @@ class StridedConvEncoder(nn.Sequential):
     """
 
     def __init__(self, input_shape: Sequence[int], hidden_size: int = 256) -> None:
-        channels, inner = strided_shape("StridedConvEncoder", input_shape)
+        channels, inner = strided_conv_shape("StridedConvEncoder", input_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise((channels, *_STRIDED_CHANNELS)):
             layers += [nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1), nn.ReLU()]
@@ -230,7 +230,7 @@ class StridedConvDecoder(nn.Sequential):
     """
 
     def __init__(self, code_size: int, input_shape: Sequence[int], hidden_size: int = 256) -> None:
-        channels, inner = strided_shape("StridedConvDecoder", input_shape)
+        channels, inner = strided_conv_shape("StridedConvDecoder", input_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise((*_STRIDED_CHANNELS[::-1], channels)):
             layers += [nn.ReLU(), nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1)]
@@ -332,7 +332,7 @@ def conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
     return input_shape
 
 
-def strided_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[int, int, int]]:
+def strided_conv_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[int, int, int]]:
     """Channels of an image, and the shape (C, H, W) that the strided convolutions leave of it."""
     channels, height, width = _image_shape(network, input_shape)
     if height % 16 or width % 16:

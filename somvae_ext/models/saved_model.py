@@ -48,10 +48,10 @@ def load_model(folder: ResultFolder, *, device: torch.device | str = "cpu", epoc
         make, config = model_from_section(folder.config.get("model"))
     except ValueError as error:
         raise ValueError(f"{folder.path}: its config must describe a model, but {error}") from error
-    return rebuild(folder, make, config, device=device, epoch=epoch)
+    return rebuild_model(folder, make, config, device=device, epoch=epoch)
 
 
-def rebuild(
+def rebuild_model(
     folder: ResultFolder,
     make: type[Model],
     config: Any,
@@ -62,7 +62,7 @@ def rebuild(
     """:func:`load_model` for those who have parsed what model it is."""
     weights = folder.load_weights(epoch)
     try:
-        model = _rebuilt(make, config, weights)
+        model = _build_from_weights(make, config, weights)
     except ValueError as error:
         raise ValueError(
             f"{folder.path}: weights must be those of the model that its config describes, but {error}"
@@ -70,7 +70,7 @@ def rebuild(
     return model.to(device).eval()
 
 
-def _rebuilt(make: type[Model], config: Any, weights: dict[str, Tensor]) -> Model:
+def _build_from_weights(make: type[Model], config: Any, weights: dict[str, Tensor]) -> Model:
     dtype = _floating_dtype(weights)
     # First without memory: a config that is not that of the weights may ask for more than there is.
     with torch.device("meta"):
@@ -97,8 +97,8 @@ def check_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
         value = weights[name]
         if (value.dtype, value.shape) != (expected.dtype, expected.shape):
             raise ValueError(
-                f"{name} must be {_name(expected.dtype)} of shape {list(expected.shape)}, got {_name(value.dtype)} of "
-                f"{list(value.shape)}"
+                f"{name} must be {_dtype_name(expected.dtype)} of shape {list(expected.shape)}, got "
+                f"{_dtype_name(value.dtype)} of {list(value.shape)}"
             )
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinity")
@@ -110,5 +110,5 @@ def _floating_dtype(weights: dict[str, Tensor]) -> torch.dtype:
     return max(_DTYPES, key=dtypes.count) if dtypes else torch.float32
 
 
-def _name(dtype: torch.dtype) -> str:
+def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

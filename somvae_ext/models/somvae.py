@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
 from somvae_ext.models._arguments import draw_codes
-from somvae_ext.models.latent_variance import VARIANCE_WITHOUT_WARM_UP, follow_variance, moments, variance_scale
+from somvae_ext.models.latent_variance import VARIANCE_WITHOUT_WARM_UP, moments, update_running_variance, variance_scale
 from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_networks import make_decoder, make_encoder, make_transitions
-from somvae_ext.models.somvae_objectives import margin_term, soft_terms
+from somvae_ext.models.somvae_objectives import neighbor_margin_term, soft_assignment_terms
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.nn import SOMQuantizer, previous_nodes
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
@@ -122,8 +122,8 @@ class SOMVAE(FullPrecisionBuffers):
 
         - ``set_progress`` before each step;
         - in the warm-up no update of an ``"ema"`` codebook and no :meth:`revive`;
-        - :meth:`initialize` when it is over, before the next step, whatever ``config.init``: it measures the variance
-          of the encodings, too;
+        - :meth:`initialize_codebook` when it is over, before the next step, whatever ``config.init``: it measures the
+          variance of the encodings, too;
         - after each step from then on ``update_latent_variance(latent_moments(output))``.
 
         Args:
@@ -253,8 +253,8 @@ class SOMVAE(FullPrecisionBuffers):
             output.som,
             transition,
             smoothness,
-            *soft_terms(config, self.quantizer, output, mask, targets, idle=self.warming_up),
-            margin_term(config, self.quantizer, output, idle=self.warming_up or self.unplaced),
+            *soft_assignment_terms(config, self.quantizer, output, mask, targets, idle=self.warming_up),
+            neighbor_margin_term(config, self.quantizer, output, idle=self.warming_up or self.unplaced),
         )
         return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
 
@@ -320,8 +320,8 @@ class SOMVAE(FullPrecisionBuffers):
             s^2 = 1/D * sum over the features d of 1/(n - 1) * sum_i (z_id - mean_i z_id)^2
             v  <- 0.99 v + 0.01 s^2
 
-        :meth:`initialize` sets v to the s^2 of its samples. A batch of fewer than two encodings, or of a variance that
-        the buffer cannot hold, leaves v, and so does a model whose config has no warm-up.
+        :meth:`initialize_codebook` sets v to the s^2 of its samples. A batch of fewer than two encodings, or of a
+        variance that the buffer cannot hold, leaves v, and so does a model whose config has no warm-up.
 
         Args:
             moments: :meth:`latent_moments` of the batch, float64 ``[1 + 2D]``; of a batch that several processes share,
@@ -337,7 +337,7 @@ class SOMVAE(FullPrecisionBuffers):
                 f"got {list(moments.shape)}"
             )
         if self.config.warm_up_epochs > 0:
-            follow_variance(self.latent_variance, moments)
+            update_running_variance(self.latent_variance, moments)
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> Tensor:
@@ -350,17 +350,17 @@ class SOMVAE(FullPrecisionBuffers):
         return self.decode(self.quantizer.lookup(self.assign(x)))
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` decoded nodes ``[n, *input_shape]``, drawn uniformly, with repetition.
+    def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Decoded nodes ``[num_samples, *input_shape]``, drawn uniformly, with repetition.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1.
+            ValueError: ``num_samples`` below 1.
         """
-        nodes = draw_codes("SOMVAE.sample", (n,), self.num_clusters, generator)
+        nodes = draw_codes("SOMVAE.sample", (num_samples,), self.num_clusters, generator)
         return self.decode(self.quantizer.lookup(nodes.to(self.quantizer.codebook.device)))
 
     @torch.no_grad()
@@ -369,7 +369,7 @@ class SOMVAE(FullPrecisionBuffers):
         return self.decode(self.quantizer.codebook.view(self.config.rows, self.config.cols, -1))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> None:
+    def initialize_codebook(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> None:
         """Prepares the codebook before its first step, from the first samples.
 
         With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings, laid out on the
@@ -399,7 +399,7 @@ class SOMVAE(FullPrecisionBuffers):
         elif self.config.init == "som":
             self.quantizer.initialize_som(z, mask=mask)
         if self.config.warm_up_epochs > 0:
-            follow_variance(self.latent_variance, moments(z, mask), rate=1.0)
+            update_running_variance(self.latent_variance, moments(z, mask), rate=1.0)
             learned = cast(nn.Module, self.decoder_e).state_dict()
             if _shapes(learned) == _shapes(self.decoder_q.state_dict()):
                 self.decoder_q.load_state_dict(learned)
@@ -430,8 +430,8 @@ class SOMVAE(FullPrecisionBuffers):
         return [(codebook, rows)] if isinstance(codebook, nn.Parameter) else []
 
     @torch.no_grad()
-    def find_places(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """An order of the nodes in which as many second best nodes as possible are neighbours of the best ones.
+    def find_relabeling(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> Tensor:
+        """Finds an order of the nodes that makes as many second best nodes as possible neighbours of the best ones.
 
         Args:
             x: samples that show which nodes are best and second best, as in :meth:`forward`; those whose encodings are
@@ -455,11 +455,11 @@ class SOMVAE(FullPrecisionBuffers):
 
     @torch.no_grad()
     def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:
-        """Lets nodes change places: node v becomes what ``order[v]`` was. Clusters stay as they are but for their
+        """Reorders the nodes: node v becomes what ``order[v]`` was. Clusters stay as they are but for their
         numbers, and so do reconstructions and the transitions between clusters.
 
         Args:
-            order: int64 ``[K]``, a permutation, such as :meth:`find_places` gives.
+            order: int64 ``[K]``, a permutation, such as :meth:`find_relabeling` gives.
 
         Returns:
             The parameters that were rearranged, with how many first axes of each: a training loop rearranges the

@@ -57,7 +57,7 @@ class SOMVAEConfig:
         sigma_final: for ``"ema"``: its width at the end, the dial between order and clusters; by default 0.7.
         sigma_steps: for ``"ema"``: steps until then, best 70 % of the training's; by default 2000.
         init: the codebook's start: ``"normal"`` as published, ``"kmeans"`` centres of the first encodings, or the codes
-            of a batch SOM of them, ``"som"``, see :meth:`SOMVAE.initialize`.
+            of a batch SOM of them, ``"som"``, see :meth:`SOMVAE.initialize_codebook`.
         reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
             in [0, 1] and the decoders' sigmoid. Samples a little outside count as 0 and 1, see :meth:`SOMVAE.loss`.
         gradient: what the encoder learns from besides commitment and smoothness. ``"som"``: the reconstruction from
@@ -76,7 +76,7 @@ class SOMVAEConfig:
         soft_som: weight of their SOM loss, which draws the neighbours of the likely nodes along; for
             ``codebook_update="gradient"``.
         relabel_after: after how many epochs the nodes change places, so that as many second best nodes as possible are
-            neighbours of the best ones (:meth:`SOMVAE.find_places`); 0: never. Clusters stay as they are, and the
+            neighbours of the best ones (:meth:`SOMVAE.find_relabeling`); 0: never. Clusters stay as they are, and the
             decoded nodes as unordered as they were.
         neighbor_margin: weight, in the epochs after ``relabel_after``, of what a sample's second best node is nearer
             than the neighbours of its best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like

@@ -12,7 +12,7 @@ from somvae_ext.nn.neighbor_margin import neighbor_margin
 from somvae_ext.nn.soft_assignment import hardening_loss, log_soft_assignment, sharpened_assignment, soft_som_loss
 
 
-def soft_terms(
+def soft_assignment_terms(
     config: SOMVAEConfig,
     quantizer: SOMQuantizer,
     output: SOMVAEOutput,
@@ -36,8 +36,8 @@ def soft_terms(
     if config.hardening > 0:
         log_s = log_soft_assignment(z, codebook)
         if targets is None:
-            counted = log_s.exp() if mask is None else torch.where(mask.flatten()[:, None], log_s.exp(), 0)
-            targets = sharpened_assignment(log_s, counted.detach().double().sum(dim=0))
+            shares = log_s.exp() if mask is None else torch.where(mask.flatten()[:, None], log_s.exp(), 0)
+            targets = sharpened_assignment(log_s, shares.detach().double().sum(dim=0))
         elif targets.shape != (*shape, nodes):
             raise ValueError(f"SOMVAE.loss: targets must have shape {[*shape, nodes]}, got {list(targets.shape)}")
         hardening = hardening_loss(log_s, targets.reshape(log_s.shape).to(log_s)).view(shape)
@@ -46,7 +46,7 @@ def soft_terms(
     return hardening, soft_som
 
 
-def margin_term(config: SOMVAEConfig, quantizer: SOMQuantizer, output: SOMVAEOutput, *, idle: bool) -> Tensor:
+def neighbor_margin_term(config: SOMVAEConfig, quantizer: SOMQuantizer, output: SOMVAEOutput, *, idle: bool) -> Tensor:
     """The margin of each sample or frame; zeros where it weighs nothing, or is ``idle``."""
     if idle or config.neighbor_margin == 0:
         return torch.zeros_like(output.commitment)

@@ -100,11 +100,11 @@ class VAE(GaussianAutoencoder):
 
     def encode(self, x: Tensor) -> Gaussian:
         """Posteriors of samples ``[N, *input_shape]``."""
-        return self._posterior(self._hidden(x))
+        return self._posterior(self._encode_hidden(x))
 
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``[N, *input_shape]`` in [0, 1], decoded from latent points ``[N, D]``."""
-        return self._logits(z).sigmoid()
+        return self._decode_logits(z).sigmoid()
 
     def forward(self, x: Tensor) -> VAEOutput:
         """Encodes, draws a latent point for each sample, in evaluation mode too, and decodes it.
@@ -117,7 +117,7 @@ class VAE(GaussianAutoencoder):
         """
         mu, logvar = self.encode(x)
         z = elbo.draw_gaussian(mu, (0.5 * logvar).exp())
-        return VAEOutput(self._logits(z), mu, logvar, z)
+        return VAEOutput(self._decode_logits(z), mu, logvar, z)
 
     def terms(self, output: VAEOutput, x: Tensor) -> VAETerms:
         """The terms of each sample.
@@ -153,14 +153,14 @@ class VAE(GaussianAutoencoder):
         return self.decode(self.encode(x).mu)
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` samples ``[n, *input_shape]`` decoded from the prior.
+    def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1.
+            ValueError: ``num_samples`` below 1.
         """
-        return self.decode(self._prior(n, generator))
+        return self.decode(self._draw_prior(num_samples, generator))

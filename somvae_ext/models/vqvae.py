@@ -202,23 +202,24 @@ class VQVAE(nn.Module):
         return self.decode(self.quantizer.lookup(self.assign(x)))
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` samples ``[n, *input_shape]`` decoded from codes drawn uniformly, the prior of the training (section
-        3). The codes of a grid are drawn independently of each other, as those of a picture are not: the paper trains a
-        second model for that.
+    def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Samples ``[num_samples, *input_shape]`` decoded from uniformly drawn codes, the training prior (section 3).
+
+        The codes of a grid are drawn independently, which those of an image are not: the paper trains a second model
+        for that.
 
         Args:
-            n: their number, at least 1.
+            num_samples: at least 1.
             generator: what to draw from, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``n`` below 1.
+            ValueError: ``num_samples`` below 1.
         """
-        codes = draw_codes("VQVAE.sample", (n, *self.config.code_shape), self.num_clusters, generator)
+        codes = draw_codes("VQVAE.sample", (num_samples, *self.config.code_shape), self.num_clusters, generator)
         return self.decode(self.quantizer.lookup(codes.to(self.quantizer.codebook.device)))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, *, seed: int = 0) -> None:
+    def initialize_codebook(self, x: Tensor, *, seed: int = 0) -> None:
         """Prepares the codebook before the first step, from the first samples.
 
         With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings. With

@@ -29,7 +29,8 @@ class VQVAEConfig:
             residual blocks and a grid of H / 4 x W / 4 codes, see :mod:`somvae_ext.models.residual_networks`.
         hidden_sizes: widths of the dense encoder's hidden layers; the decoder has the same in reverse.
         output: how the decoder ends: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others.
-        init: the codebook's start: ``"normal"``, or ``"kmeans"`` of the first encodings, see :meth:`VQVAE.initialize`.
+        init: the codebook's start: ``"normal"``, or ``"kmeans"`` of the first encodings, see
+            :meth:`VQVAE.initialize_codebook`.
         reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
             in [0, 1] and the decoder's sigmoid. Samples a little outside count as 0 and 1.
         codebook_update: how codes learn: ``"gradient"``, from the codebook loss, or ``"ema"``, as moving averages of

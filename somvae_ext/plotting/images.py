@@ -79,7 +79,7 @@ def plot_image_rows(
 
     Args:
         images: ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; clipped to [0, 1]; numpy
-            or torch on any device. A model's ``sample_rows`` gives such.
+            or torch on any device. A model's ``sample_each_category`` gives such.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         row_labels: what stands beside each of the R rows.
         column_labels: what stands above each of the C columns.

@@ -21,7 +21,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of ``path`` when all went well; else what was there stays.
+    """Opens a file that replaces ``path`` when the block succeeds; otherwise ``path`` stays as it was.
 
     What killed processes left of earlier attempts at the same file is removed.
 
@@ -32,7 +32,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     # In the same folder, because a rename is atomic only within a file system.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with full_disk_named(path):
+        with explain_full_disk(path):
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
                 with contextlib.suppress(OSError):  # a file system without locks
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,8 +53,8 @@ def save_figure(path: Path, figure: Figure, **options: Any) -> Path:
 
 
 @contextlib.contextmanager
-def full_disk_named(path: Path) -> Iterator[None]:
-    """Says in a sentence that ``path`` has no room, and leaves other errors as they are."""
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turns the error of a full disk into a sentence about ``path``; other errors pass unchanged."""
     try:
         yield
     except OSError as error:

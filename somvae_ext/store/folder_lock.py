@@ -1,4 +1,4 @@
-"""The claim of one process on a folder that it writes to."""
+"""The lock of the one process that writes to a folder."""
 
 from __future__ import annotations
 

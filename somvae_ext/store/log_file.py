@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from somvae_ext.store._atomic_file import full_disk_named
-from somvae_ext.store.manifest import File, measured
+from somvae_ext.store._atomic_file import explain_full_disk
+from somvae_ext.store.manifest import FileDigest, file_digest
 
 
 class LogFile:
@@ -23,24 +23,24 @@ class LogFile:
         ValueError: the file is damaged.
     """
 
-    def __init__(self, path: Path, file: File) -> None:
+    def __init__(self, path: Path, file: FileDigest) -> None:
         self._path = path
         with path.open("rb") as stream:
             content = stream.read(file.size)
-        if measured(content) != file:
+        if file_digest(content) != file:
             raise ValueError(f"{path} is damaged: it does not have the SHA-256 in the manifest")
         self._size, self._hash = len(content), hashlib.sha256(content)
 
-    def append(self, lines: bytes) -> File:
+    def append(self, lines: bytes) -> FileDigest:
         """Appends lines to what counts, and gives what counts from then on."""
-        with full_disk_named(self._path), self._path.open("ab") as stream:
+        with explain_full_disk(self._path), self._path.open("ab") as stream:
             stream.truncate(self._size)
             stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())
         self._size += len(lines)
         self._hash.update(lines)
-        return File(self._size, self._hash.hexdigest())
+        return FileDigest(self._size, self._hash.hexdigest())
 
 
 def parse_records(content: bytes) -> list[dict[str, Any]]:

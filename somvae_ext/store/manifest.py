@@ -24,16 +24,16 @@ _MOST_BYTES = 1 << 28
 _KINDS = ("map", "model")
 
 
-class File(NamedTuple):
-    """What a file must hold: its first ``size`` bytes, and their SHA-256 in hexadecimal digits."""
+class FileDigest(NamedTuple):
+    """Size and SHA-256 (hexadecimal) of a file's content. A log may have grown since."""
 
     size: int
     sha256: str
 
 
-def measured(content: bytes) -> File:
-    """What a file with this content is."""
-    return File(len(content), hashlib.sha256(content).hexdigest())
+def file_digest(content: bytes) -> FileDigest:
+    """The digest of a file with this content."""
+    return FileDigest(len(content), hashlib.sha256(content).hexdigest())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Checkpoint:
     """The files of a training as of an epoch; logs may have grown since."""
 
     epoch: int
-    files: dict[str, File]
+    files: dict[str, FileDigest]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Manifest:
 
     kind: str
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
-    files: dict[str, File] = dataclasses.field(default_factory=dict)
+    files: dict[str, FileDigest] = dataclasses.field(default_factory=dict)
     checkpoints: list[Checkpoint] = dataclasses.field(default_factory=list)
     evaluations: dict[str, Any] = dataclasses.field(default_factory=dict)
     pictures: list[str] = dataclasses.field(default_factory=list)
     obsolete: list[str] = dataclasses.field(default_factory=list)
     version: str = __version__
 
-    def named(self) -> dict[str, File]:
-        """The files that it names, but for pictures; of logs as much as the last checkpoint has."""
+    def named_files(self) -> dict[str, FileDigest]:
+        """All files of the result but its pictures; logs as long as the last checkpoint has them."""
         return {name: file for checkpoint in self.checkpoints for name, file in checkpoint.files.items()} | self.files
 
     def to_bytes(self) -> bytes:
@@ -93,13 +93,13 @@ class Manifest:
             "obsolete": self.obsolete,
         }
         try:
-            sealed = content | {"sha256": seal(content)}
+            sealed = content | {"sha256": content_hash(content)}
             return (json.dumps(sealed, indent=2, allow_nan=False) + "\n").encode()
         except (TypeError, ValueError) as error:
             raise ValueError(f"a config and evaluations must be what JSON can hold, but {error}") from error
 
 
-def read_manifest(folder: Path) -> tuple[Manifest, File]:
+def read_manifest(folder: Path) -> tuple[Manifest, FileDigest]:
     """The manifest of a folder, and what its file was when it was read.
 
     Raises:
@@ -116,30 +116,31 @@ def read_manifest(folder: Path) -> tuple[Manifest, File]:
             )
         raise FileNotFoundError(f"{folder} must be the folder of a trained map or model, but it has no {NAME}")
     if path.stat().st_size > _MOST_BYTES:
-        _damaged(path, "it is too large")
+        _raise_damaged(path, "it is too large")
     text = path.read_bytes()
     content = parse_json(path, text)
     if not isinstance(content, dict) or "format" not in content:
-        _damaged(path, "the field 'format' is missing")
+        _raise_damaged(path, "the field 'format' is missing")
     if content["format"] != FORMAT:
         raise ValueError(
-            f"{path} must have format {FORMAT}, got {_shown(content['format'])}, written by somvae_ext "
-            f"{_shown(content.get('somvae_ext', 'of unknown version'))}; this is {__version__}"
+            f"{path} must have format {FORMAT}, got {_abbreviate(content['format'])}, written by somvae_ext "
+            f"{_abbreviate(content.get('somvae_ext', 'of unknown version'))}; this is {__version__}"
         )
     expected = content.pop("sha256", None)
     try:
-        is_sealed = expected == seal(content)
+        is_sealed = expected == content_hash(content)
     except (ValueError, RecursionError):  # of text that is no Unicode, or nesting at the limit
         is_sealed = False
     if not is_sealed:
-        _damaged(path, "its contents do not have the SHA-256 that stands in it")
+        _raise_damaged(path, "its contents do not have the SHA-256 that stands in it")
     try:
         manifest = Manifest(
             kind=content["kind"],
             config=content["config"],
-            files=_files(content["files"]),
+            files=_parse_files(content["files"]),
             checkpoints=[
-                Checkpoint(_count("epoch", entry["epoch"]), _files(entry["files"])) for entry in content["checkpoints"]
+                Checkpoint(_parse_count("epoch", entry["epoch"]), _parse_files(entry["files"]))
+                for entry in content["checkpoints"]
             ],
             evaluations=content["evaluations"],
             pictures=[str(name) for name in content["pictures"]],
@@ -147,18 +148,18 @@ def read_manifest(folder: Path) -> tuple[Manifest, File]:
             version=content["somvae_ext"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        _damaged(path, f"it lacks or misspells {error}")
+        _raise_damaged(path, f"it lacks or misspells {error}")
     if (
         manifest.kind not in _KINDS
         or not isinstance(manifest.config, dict)
         or not isinstance(manifest.evaluations, dict)
         or not isinstance(manifest.version, str)
     ):
-        _damaged(path, "kind, config, evaluations or version have the wrong type")
-    return manifest, measured(text)
+        _raise_damaged(path, "kind, config, evaluations or version have the wrong type")
+    return manifest, file_digest(text)
 
 
-def is_result(folder: Path) -> bool:
+def is_result_folder(folder: Path) -> bool:
     """Whether the folder holds a result of this version, even a damaged one, or of an earlier one."""
     try:
         with (folder / NAME).open("rb") as file:
@@ -174,7 +175,7 @@ def parse_json(path: Path, text: bytes) -> Any:
         ValueError: it is not JSON.
     """
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{path} must be JSON, but it is damaged: {reason}") from error
@@ -190,11 +191,11 @@ def _earlier_version(folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     is_earlier = isinstance(config, dict) and ("format" in config or "map_format" in config)
-    return _shown(config["somvae_ext"]) if is_earlier and "somvae_ext" in config else None
+    return _abbreviate(config["somvae_ext"]) if is_earlier and "somvae_ext" in config else None
 
 
-def seal(content: dict[str, Any]) -> str:
-    """A hash that does not depend on how the JSON is laid out.
+def content_hash(content: dict[str, Any]) -> str:
+    """The SHA-256 of a JSON object, whatever its layout.
 
     Raises:
         ValueError: text that is no Unicode, such as half a surrogate pair.
@@ -203,25 +204,27 @@ def seal(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _files(values: dict[str, Any]) -> dict[str, File]:
-    return {str(name): File(_count("size", file["size"]), str(file["sha256"])) for name, file in values.items()}
+def _parse_files(values: dict[str, Any]) -> dict[str, FileDigest]:
+    return {
+        str(name): FileDigest(_parse_count("size", file["size"]), str(file["sha256"])) for name, file in values.items()
+    }
 
 
-def _count(name: str, value: Any) -> int:
+def _parse_count(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(repr(name))
     return value
 
 
-def _shown(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     """A value of an unknown file, short enough for a sentence."""
     text = str(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def _no_number(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
 
 
-def _damaged(path: Path, reason: str) -> NoReturn:
+def _raise_damaged(path: Path, reason: str) -> NoReturn:
     raise ValueError(f"{path} must be the manifest of a trained map or model, but it is damaged: {reason}")

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from somvae_ext.store import manifest as manifests
-from somvae_ext.store._atomic_file import atomic_file, full_disk_named, remove_partial_files, save_figure, sync_folder
+from somvae_ext.store._atomic_file import atomic_file, explain_full_disk, remove_partial_files, save_figure, sync_folder
+from somvae_ext.store.destination import CHOICE, EVALUATION, FORMAT_1_FILES, SUFFIXES, check_destination, is_occupied
 from somvae_ext.store.folder_lock import NAME as LOCK
 from somvae_ext.store.folder_lock import FolderLock
 from somvae_ext.store.log_file import LogFile, parse_records
-from somvae_ext.store.manifest import Checkpoint, File, Manifest, measured
-from somvae_ext.store.place import CHOICE, EARLIER_VERSION, EVALUATION, SUFFIXES, check_place, is_occupied
+from somvae_ext.store.manifest import Checkpoint, FileDigest, Manifest, file_digest
 from somvae_ext.store.tensor_file import tensors_from_bytes, tensors_to_bytes, tree_from_bytes, tree_to_bytes
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _KEPT = 2  # checkpoints: the last one, and the one to fall back on
 
 
 class ResultFolder:
-    """What a training produced, and all that it takes to use it or to go on.
+    """A folder with what a training produced, and all that is needed to use it or to resume the training.
 
     ============================  ======================================================================================
     ``manifest.json``             kind, version, config, evaluations, and size and SHA-256 of the files below
@@ -42,8 +42,8 @@ class ResultFolder:
     ``<name>-E.safetensors``      other tensors that grow with the epochs
     ``<name>.safetensors``        tensors of a completed result
     ``<name>.jsonl``              logs: a record per epoch and line
-    ``evaluation.json``           the evaluations, for people and their scripts; only written here
-    ``choice.json``               which of several seeds this is, and by what it was chosen; only written here
+    ``evaluation.json``           the evaluations, for people and their scripts; written, never read
+    ``choice.json``               which of several seeds was chosen, and how; written, never read
     ``*.png``                     pictures
     ============================  ======================================================================================
 
@@ -52,18 +52,20 @@ class ResultFolder:
     says how much of them counts. So a process may be killed at any moment. Every file is checked against its SHA-256
     before it is used, and none holds code.
 
-    One process at a time may write, which :meth:`claim` ensures. Every method that writes claims the folder for itself
+    One process at a time may write, which :meth:`lock` ensures. Every method that writes locks the folder for itself
     where its caller has not.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, seen: File | None, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, manifest: Manifest, seen: FileDigest | None, *, overwrite: bool = False) -> None:
         self.path = path
         self._current = manifest
-        self._pending: tuple[Manifest, File] | None = None  # the manifest that a commit is writing, and its file
-        self._seen = seen  # the manifest's file when it was read or written; None: nothing of this result is on disk
+        self._pending: tuple[Manifest, FileDigest] | None = None  # the manifest that a commit is writing, and its file
+        self._last_seen = (
+            seen  # the manifest's file when it was read or written; None: nothing of this result is on disk
+        )
         self._on_disk = Manifest(manifest.kind) if seen is None else manifest
         self._overwrite = overwrite
-        self._claims = 0
+        self._lock_depth = 0
         self._staged: dict[str, bytes] = {}
         self._logs: dict[str, LogFile] = {}
 
@@ -82,7 +84,7 @@ class ResultFolder:
                 overwritten is no result: files of such names without our manifest.
             PermissionError: it, or the folder to make it in, must not be written to.
         """
-        check_place(Path(path), overwrite=overwrite)
+        check_destination(Path(path), overwrite=overwrite)
         return cls(Path(path), Manifest(kind), None, overwrite=overwrite)
 
     @classmethod
@@ -112,12 +114,12 @@ class ResultFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What was trained, on what and how, as :meth:`begin` was given it."""
+        """What was trained, on what and how: the config that :meth:`save_config` wrote."""
         return self._manifest.config
 
     @property
     def epochs(self) -> list[int]:
-        """The epochs that there are checkpoints of, ascending."""
+        """The epochs that have a checkpoint, ascending."""
         return [checkpoint.epoch for checkpoint in self._manifest.checkpoints]
 
     @property
@@ -131,12 +133,12 @@ class ResultFolder:
 
     @property
     def files(self) -> list[str]:
-        """Names of the files of a completed result that :meth:`save_file` wrote."""
+        """Names of the files that :meth:`save_file` wrote for a completed result."""
         return list(self._manifest.files)
 
     @property
     def evaluations(self) -> dict[str, Any]:
-        """The evaluations of the last checkpoint, by the splits' names."""
+        """The evaluations of the last checkpoint, by name of the split."""
         return self._manifest.evaluations
 
     def load_weights(self, epoch: int | None = None) -> dict[str, Tensor]:
@@ -146,18 +148,18 @@ class ResultFolder:
             FileNotFoundError: no epoch was completed, or the file is gone.
             ValueError: there is no checkpoint of that epoch, or its file is damaged.
         """
-        return self._load_of_epoch(_WEIGHTS, epoch, tensors_from_bytes)
+        return self._load_epoch_file(_WEIGHTS, epoch, tensors_from_bytes)
 
     def load_state(self, epoch: int | None = None) -> Any:
-        """What it takes to go on after an epoch, likewise."""
-        return self._load_of_epoch(_STATE, epoch, tree_from_bytes)
+        """The state needed to resume after an epoch, by default the last one; errors as for :meth:`load_weights`."""
+        return self._load_epoch_file(_STATE, epoch, tree_from_bytes)
 
     def load_tensors(self, name: str, epoch: int | None = None) -> dict[str, Tensor] | None:
-        """Other tensors as of an epoch, or None where there are none of this name, likewise."""
+        """Other tensors saved with an epoch, or None without any of this name; errors as for :meth:`load_weights`."""
         checkpoint = self._checkpoint(epoch) if self.epochs else None
-        if checkpoint is None or _of_epoch(name, checkpoint.epoch) not in checkpoint.files:
+        if checkpoint is None or _epoch_file(name, checkpoint.epoch) not in checkpoint.files:
             return None
-        return self._load_of_epoch(name, epoch, tensors_from_bytes)
+        return self._load_epoch_file(name, epoch, tensors_from_bytes)
 
     def load_file(self, name: str) -> dict[str, Tensor]:
         """The tensors of a completed result that :meth:`save_file` wrote under this name.
@@ -169,10 +171,10 @@ class ResultFolder:
         file = f"{name}.safetensors"
         if file not in self._manifest.files:
             raise FileNotFoundError(f"{self.path / file} does not exist")
-        return self._parsed(file, self._manifest.files[file], tensors_from_bytes, None)
+        return self._read_parsed(file, self._manifest.files[file], tensors_from_bytes, None)
 
     def load_log(self, name: str, epoch: int | None = None) -> list[dict[str, Any]]:
-        """The records of a log up to an epoch, by default the last one that was completed; none without such a log.
+        """The records of a log up to an epoch, by default the last completed one; empty if there is no such log.
 
         Raises:
             FileNotFoundError: the file is gone.
@@ -181,70 +183,70 @@ class ResultFolder:
         if not self.epochs:
             return []
         checkpoint = self._checkpoint(epoch)
-        file = checkpoint.files.get(_log(name))
-        return [] if file is None else self._parsed(_log(name), file, parse_records, checkpoint.epoch)
+        file = checkpoint.files.get(_log_file(name))
+        return [] if file is None else self._read_parsed(_log_file(name), file, parse_records, checkpoint.epoch)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def claim(self) -> Iterator[None]:
-        """Makes this process the only one that writes to the folder, and clears away what killed ones left.
+    def lock(self) -> Iterator[None]:
+        """Locks the folder for this process, and clears away what killed processes have left.
 
-        A folder that was made for it is removed where an error ends it before anything was completed.
+        A folder created for the lock is removed again if an error ends the block before an epoch was completed.
 
         Raises:
-            BlockingIOError: another process writes to it, or has done so since it was opened.
+            BlockingIOError: another process writes to the folder, or has done so since it was opened.
             FileNotFoundError: it has been removed since it was opened.
             OSError: it must not be written to.
         """
-        if self._claims:
-            self._claims += 1
+        if self._lock_depth:
+            self._lock_depth += 1
             try:
                 yield
             finally:
-                self._claims -= 1
+                self._lock_depth -= 1
             return
         self._settle_commit()
-        created = self._make()
+        created = self._make_folder()
         lock = FolderLock(self.path)
         lock.acquire()
         try:
-            self._claims = 1
+            self._lock_depth = 1
             self._recover()
             yield
         except BaseException:
             if not self.epochs:
-                self._remove(created)
+                self._remove_empty(created)
             raise
         else:
-            if self._seen is None:
-                self._remove(created)
+            if self._last_seen is None:
+                self._remove_empty(created)
         finally:
-            self._claims = 0
+            self._lock_depth = 0
             lock.release()
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Says what is about to be trained; where an earlier result is overwritten, it waits for the first epoch.
+    def save_config(self, config: dict[str, Any]) -> None:
+        """Saves what is about to be trained. If an earlier result is overwritten, the first checkpoint saves it.
 
         Args:
             config: JSON's types.
         """
         manifest = dataclasses.replace(self._manifest, config=config)
         manifest.to_bytes()  # refuses what JSON cannot hold
-        with self.claim():
-            if self._seen is None and is_occupied(self.path):
+        with self.lock():
+            if self._last_seen is None and is_occupied(self.path):
                 self._current = manifest
             else:
                 self._commit(manifest)
 
-    def stage(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Queues tensors for the next checkpoint."""
+    def add_to_next_checkpoint(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Adds tensors to the next checkpoint, under a name that :meth:`load_tensors` takes."""
         self._staged[name] = tensors_to_bytes(tensors)
 
     def save_checkpoint(
         self, epoch: int, weights: dict[str, Tensor], state: Any, records: Mapping[str, Sequence[dict[str, Any]]]
     ) -> None:
-        """Writes what an epoch has made, and removes what is older than the checkpoint before it.
+        """Saves an epoch, and removes checkpoints older than the one before it.
 
         Args:
             epoch: its number, above that of the last checkpoint.
@@ -262,12 +264,12 @@ class ResultFolder:
                 f"{epoch}"
             )
         contents = {_WEIGHTS: tensors_to_bytes(weights), _STATE: tree_to_bytes(state)} | self._staged
-        contents = {_of_epoch(name, epoch): content for name, content in contents.items()}
-        with self.claim():
+        contents = {_epoch_file(name, epoch): content for name, content in contents.items()}
+        with self.lock():
             try:
-                logs, more = self._append(records)
+                logs, more = self._append_to_logs(records)
                 contents |= more
-                files = logs | {name: measured(content) for name, content in contents.items()}
+                files = logs | {name: file_digest(content) for name, content in contents.items()}
                 kept = [*self._manifest.checkpoints[1 - _KEPT :], Checkpoint(epoch, files)]
                 self._commit(dataclasses.replace(self._manifest, checkpoints=kept, evaluations={}), contents)
             except BaseException as error:
@@ -278,8 +280,8 @@ class ResultFolder:
                 raise OSError(error.errno, f"{error.strerror or error}{kept_epoch}") from error
             self._staged = {}
 
-    def go_back(self, epoch: int) -> None:
-        """Forgets checkpoints of later epochs, and what was made of them; their files go with the next checkpoint.
+    def rewind_to(self, epoch: int) -> None:
+        """Discards later checkpoints and what was made from them; the next checkpoint removes their files.
 
         Raises:
             ValueError: there is no checkpoint of that epoch.
@@ -292,36 +294,36 @@ class ResultFolder:
         self._logs = {}
 
     def save_file(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Writes tensors of a completed result, under a name that :meth:`load_file` takes."""
+        """Saves tensors of a completed result, under a name that :meth:`load_file` takes."""
         content, name = tensors_to_bytes(tensors), f"{name}.safetensors"
-        with self.claim():
-            files = self._manifest.files | {name: measured(content)}
+        with self.lock():
+            files = self._manifest.files | {name: file_digest(content)}
             self._commit(dataclasses.replace(self._manifest, files=files), {name: content})
 
     def save_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
-        """Keeps the evaluation of the last checkpoint on a split, in ``evaluation.json`` too; JSON's types."""
+        """Saves an evaluation of the last checkpoint on a split, in ``evaluation.json`` too; it holds JSON's types."""
         evaluations = self._manifest.evaluations | {split: evaluation}
-        with self.claim():
+        with self.lock():
             self._commit(dataclasses.replace(self._manifest, evaluations=evaluations))
             self._write_text(EVALUATION, evaluations)
 
     def save_figure(self, name: str, figure: Figure, **options: Any) -> Path:
         """Writes a picture as PNG and returns its path; options are those of matplotlib's ``savefig``."""
-        with self.claim():
+        with self.lock():
             if name not in self._manifest.pictures:
                 self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
             return save_figure(self.path / name, figure, **options)
 
-    def adopt(self, other: ResultFolder, choice: dict[str, Any]) -> None:
-        """Takes over the last checkpoint of another folder: it was chosen among several.
+    def copy_last_checkpoint(self, other: ResultFolder, choice: dict[str, Any]) -> None:
+        """Copies the last checkpoint of another folder, which was chosen among several.
 
         Args:
-            other: the one that was chosen, with a checkpoint.
-            choice: how, for ``choice.json``.
+            other: the chosen folder, which has a checkpoint.
+            choice: how it was chosen, for ``choice.json``.
         """
         checkpoint = other._checkpoint(None)
-        contents = {name: other._content(name, file, checkpoint.epoch) for name, file in checkpoint.files.items()}
-        with self.claim():
+        contents = {name: other._read_content(name, file, checkpoint.epoch) for name, file in checkpoint.files.items()}
+        with self.lock():
             self._logs = {}
             manifest = dataclasses.replace(
                 self._manifest, config=other.config, checkpoints=[checkpoint], evaluations={}
@@ -339,11 +341,11 @@ class ResultFolder:
             contents: of new files that it names.
         """
         contents = {} if contents is None else contents
-        kept = {*manifest.named(), *manifest.pictures}
+        kept = {*manifest.named_files(), *manifest.pictures}
         obsolete = sorted(name for name in self._names_on_disk(manifest) if name not in kept)
         manifest = dataclasses.replace(manifest, obsolete=obsolete)
         text = manifest.to_bytes()
-        self._pending = (manifest, measured(text))
+        self._pending = (manifest, file_digest(text))
         try:
             for name, content in contents.items():
                 self._write_next(name, content)
@@ -354,9 +356,9 @@ class ResultFolder:
             self._settle_commit()
             if self._on_disk is not manifest:  # what was written may be what fills the disk
                 for name in contents:
-                    self._next(name).unlink(missing_ok=True)
+                    self._waiting_path(name).unlink(missing_ok=True)
         for name in contents:
-            self._next(name).replace(self.path / name)
+            self._waiting_path(name).replace(self.path / name)
         self._remove_obsolete()
 
     @property
@@ -376,41 +378,43 @@ class ResultFolder:
         manifest, file = self._pending
         if self._has_manifest(file):
             self._current = self._on_disk = manifest
-            self._seen = file
+            self._last_seen = file
         self._pending = None
 
     def _write_next(self, name: str, content: bytes) -> None:
-        with full_disk_named(self.path / name), self._next(name).open("wb") as file:
+        with explain_full_disk(self.path / name), self._waiting_path(name).open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
-    def _has_manifest(self, file: File) -> bool:
+    def _has_manifest(self, file: FileDigest) -> bool:
         """Whether the manifest on disk is this file, and not that of an earlier result."""
         try:
-            return measured((self.path / manifests.NAME).read_bytes()) == file
+            return file_digest((self.path / manifests.NAME).read_bytes()) == file
         except OSError:
             return False
 
-    def _next(self, name: str) -> Path:
+    def _waiting_path(self, name: str) -> Path:
         """Where the content of a file waits for the manifest that names it."""
         return self.path / f".{name}.next"
 
     def _names_on_disk(self, manifest: Manifest) -> set[str]:
         """Names of files that the state on disk has, or an earlier result that is overwritten."""
         evaluated = set() if manifest.evaluations else {EVALUATION}
-        if self._seen is not None:
-            return {*self._on_disk.named(), *self._on_disk.pictures, *evaluated}
+        if self._last_seen is not None:
+            return {*self._on_disk.named_files(), *self._on_disk.pictures, *evaluated}
         names = {EVALUATION, CHOICE}
         try:
             earlier, _ = manifests.read_manifest(self.path)
-            names |= {*earlier.named(), *earlier.pictures}
+            names |= {*earlier.named_files(), *earlier.pictures}
         except (ValueError, OSError):
-            if manifests.is_result(self.path) and not (self.path / manifests.NAME).exists():
-                names |= set(EARLIER_VERSION)
+            if manifests.is_result_folder(self.path) and not (self.path / manifests.NAME).exists():
+                names |= set(FORMAT_1_FILES)
         return names
 
-    def _append(self, records: Mapping[str, Sequence[dict[str, Any]]]) -> tuple[dict[str, File], dict[str, bytes]]:
+    def _append_to_logs(
+        self, records: Mapping[str, Sequence[dict[str, Any]]]
+    ) -> tuple[dict[str, FileDigest], dict[str, bytes]]:
         """Appends to the logs of the last checkpoint.
 
         Returns:
@@ -421,11 +425,11 @@ class ResultFolder:
         logs = {name: file for name, file in logs.items() if _is_log(name)}
         beginning: dict[str, bytes] = {}
         for log, values in records.items():
-            name = _log(log)
+            name = _log_file(log)
             lines = "".join(json.dumps(record) + "\n" for record in values).encode()
             if name not in logs:
                 beginning[name] = lines
-                logs[name] = measured(lines)
+                logs[name] = file_digest(lines)
                 continue
             if name not in self._logs:
                 self._logs[name] = LogFile(self.path / name, logs[name])
@@ -436,15 +440,15 @@ class ResultFolder:
         with atomic_file(self.path / name) as file:
             file.write((json.dumps(values, indent=2) + "\n").encode())
 
-    def _make(self) -> list[Path]:
+    def _make_folder(self) -> list[Path]:
         """Makes the folder if it is not there; the folders that it took, the outermost first."""
         missing = [place for place in (self.path, *self.path.parents) if not place.exists()]
-        if missing and self._seen is not None:
+        if missing and self._last_seen is not None:
             raise FileNotFoundError(f"{self.path} has been removed since it was opened")
         self.path.mkdir(parents=True, exist_ok=True)
         return missing[::-1]
 
-    def _remove(self, created: list[Path]) -> None:
+    def _remove_empty(self, created: list[Path]) -> None:
         """Removes folders that were made for a result of which nothing was completed."""
         if not created:
             return
@@ -455,15 +459,15 @@ class ResultFolder:
                 place.rmdir()
 
     def _recover(self) -> None:
-        """Looks at a folder that has just been claimed, and completes or clears away what killed processes left."""
-        if self._seen is None:
-            check_place(self.path, overwrite=self._overwrite)
+        """Looks at a folder that has just been locked, and completes or clears away what killed processes left."""
+        if self._last_seen is None:
+            check_destination(self.path, overwrite=self._overwrite)
         else:
             self._check_unchanged()
-            named = self._on_disk.named()
+            named = self._on_disk.named_files()
             for path in self.path.glob(".*.next"):
                 name = path.name.removeprefix(".").removesuffix(".next")
-                if name in named and measured(path.read_bytes()) == named[name]:
+                if name in named and file_digest(path.read_bytes()) == named[name]:
                     path.replace(self.path / name)
             self._remove_obsolete()
         for path in self.path.glob(".*.next"):
@@ -476,17 +480,17 @@ class ResultFolder:
             BlockingIOError: another process has written to the folder since it was opened.
         """
         try:
-            now = measured((self.path / manifests.NAME).read_bytes())
+            now = file_digest((self.path / manifests.NAME).read_bytes())
         except FileNotFoundError:
             now = None
-        if now != self._seen:
+        if now != self._last_seen:
             raise BlockingIOError(
                 f"{self.path} has been written to by another process since it was opened; run the command again"
             )
 
     def _remove_obsolete(self) -> None:
         for name in self._on_disk.obsolete:
-            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, *EARLIER_VERSION)
+            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, *FORMAT_1_FILES)
             if of_results and Path(name).name == name:  # whatever somebody has written into the manifest
                 (self.path / name).unlink(missing_ok=True)
 
@@ -503,24 +507,27 @@ class ResultFolder:
         known = " and ".join(map(str, self.epochs))
         raise ValueError(f"{self.path} has checkpoints of epoch {known}, and none of epoch {epoch}")
 
-    def _load_of_epoch(self, name: str, epoch: int | None, parse: Any) -> Any:
+    def _load_epoch_file(self, name: str, epoch: int | None, parse: Any) -> Any:
         checkpoint = self._checkpoint(epoch)
-        file = _of_epoch(name, checkpoint.epoch)
+        file = _epoch_file(name, checkpoint.epoch)
         if file not in checkpoint.files:
             raise ValueError(f"{self.path / manifests.NAME} names no {file}, so this checkpoint cannot be used")
-        return self._parsed(file, checkpoint.files[file], parse, checkpoint.epoch)
+        return self._read_parsed(file, checkpoint.files[file], parse, checkpoint.epoch)
 
-    def _parsed(self, name: str, file: File, parse: Any, epoch: int | None) -> Any:
-        content = self._content(name, file, epoch)
+    def _read_parsed(self, name: str, file: FileDigest, parse: Any, epoch: int | None) -> Any:
+        content = self._read_content(name, file, epoch)
         try:
             return parse(content)
         except ValueError as error:
-            raise self._damage(name, f"is damaged: {error}", epoch) from error
+            raise self._damage_error(name, f"is damaged: {error}", epoch) from error
 
-    def _content(self, name: str, file: File, epoch: int | None) -> bytes:
+    def _read_content(self, name: str, file: FileDigest, epoch: int | None) -> bytes:
         """The first bytes of a file, as many as belong to it, which have its SHA-256."""
         reason = ""
-        for path in (self.path / name, self._next(name)):  # a killed process may have left it in its waiting place
+        for path in (
+            self.path / name,
+            self._waiting_path(name),
+        ):  # a killed process may have left it in its waiting place
             try:
                 size = path.stat().st_size
                 with path.open("rb") as stream:
@@ -532,16 +539,16 @@ class ResultFolder:
                 reason = reason or "is a folder"
                 continue
             is_whole = size >= file.size if _is_log(name) else size == file.size
-            if is_whole and measured(content) == file:
+            if is_whole and file_digest(content) == file:
                 return content
             reason = reason or (
                 f"is damaged: it does not have the SHA-256 in {manifests.NAME}"
                 if is_whole
                 else f"is damaged: it has {size} bytes, expected {file.size}"
             )
-        raise self._damage(name, reason, epoch)
+        raise self._damage_error(name, reason, epoch)
 
-    def _damage(self, name: str, reason: str, epoch: int | None) -> Exception:
+    def _damage_error(self, name: str, reason: str, epoch: int | None) -> Exception:
         kind = FileNotFoundError if reason == "is missing" else ValueError
         return kind(f"{self.path / name} {reason}{self._fallback(epoch)}")
 
@@ -551,16 +558,16 @@ class ResultFolder:
             if epoch is not None and checkpoint.epoch < epoch:
                 with contextlib.suppress(ValueError, OSError):
                     for name, file in checkpoint.files.items():
-                        self._content(name, file, 0)
+                        self._read_content(name, file, 0)
                     return f"; the checkpoint of epoch {checkpoint.epoch} is whole"
         return ""
 
 
-def _of_epoch(name: str, epoch: int) -> str:
+def _epoch_file(name: str, epoch: int) -> str:
     return f"{name}-{epoch}.safetensors"
 
 
-def _log(name: str) -> str:
+def _log_file(name: str) -> str:
     return f"{name}.jsonl"
 
 

@@ -16,7 +16,7 @@ def tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
     """The content of a safetensors file."""
     from safetensors.torch import save
 
-    return save({name: _own(tensor) for name, tensor in tensors.items()})
+    return save({name: _copy_to_cpu(tensor) for name, tensor in tensors.items()})
 
 
 def tensors_from_bytes(content: bytes) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ def _to_json(tree: Any, tensors: dict[str, Tensor]) -> Any:
     """What JSON can hold: plain values as they are, all else as ``{kind: content}``."""
     if isinstance(tree, Tensor):
         name = str(len(tensors))
-        tensors[name] = _own(tree)
+        tensors[name] = _copy_to_cpu(tree)
         return {"tensor": name}
     if isinstance(tree, _PLAIN):
         return tree
@@ -99,6 +99,6 @@ def _from_json(structure: Any, tensors: dict[str, Tensor]) -> Any:
     return {"list": list, "tuple": tuple}[kind](_from_json(value, tensors) for value in content)
 
 
-def _own(tensor: Tensor) -> Tensor:
+def _copy_to_cpu(tensor: Tensor) -> Tensor:
     """The tensor in memory of its own on the CPU: safetensors writes none that share theirs."""
     return torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format).copy_(tensor.detach())

@@ -17,8 +17,8 @@ from somvae_ext.grid import Grid
 from somvae_ext.models import Model
 from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.nn import TransitionModel
-from somvae_ext.training.batches import FittingSamples, batches
-from somvae_ext.training.trainable import Clusters
+from somvae_ext.training.batches import CastSamples, batch_loader
+from somvae_ext.training.trainable import ClusteringModel
 
 _EACH_EPOCH = ("nmi_arithmetic", "acc", "purity", "usage", "perplexity")
 _STATIC = ("purity", "nmi_arithmetic", "nmi_geometric", "ari")  # that are measured on the images of series, too
@@ -28,7 +28,7 @@ _LOSS_SEED = 0  # of what a model draws while its losses are measured
 
 
 class Encodings(NamedTuple):
-    """What a model makes of a data set, on the CPU. ``...`` is ``N`` for samples and ``B, T`` for series.
+    """The encodings of a data set, on the CPU. ``...`` is ``N`` for samples and ``B, T`` for series.
 
     ``z`` ``[..., D]`` are the encodings, for models with a posterior its means, and for mixtures those of each expert,
     ``[N, E, D]``. ``indices`` int64 ``[...]`` are the clusters, or where a sample is a grid of codes, these ``[N, h,
@@ -45,8 +45,8 @@ class Encodings(NamedTuple):
     mask: Tensor | None
     shape: torch.Size
 
-    def real(self, values: Tensor) -> Tensor:
-        """Those of ``values`` ``[..., *rest]`` that belong to a sample or real frame, ``[M, *rest]``."""
+    def drop_padding(self, values: Tensor) -> Tensor:
+        """``values`` ``[..., *rest]`` without those of padded frames, ``[M, *rest]``."""
         return values[self.mask] if self.mask is not None else values.flatten(0, len(self.shape) - 1)
 
 
@@ -103,7 +103,7 @@ def _encode(model: Model, x: Tensor) -> dict[str, Tensor]:
 def clustering_metrics(
     model: Model, data: Dataset[dict[str, Tensor]], *, limit: int = 10_000, seed: int = 0
 ) -> dict[str, float]:
-    """What is to be known after each epoch of how a model clusters and, if it has a map, of the map's order.
+    """Metrics of a model's clustering and, if it has a map, of the map's order, cheap enough for every epoch.
 
     Args:
         model: a model that clusters, with one cluster for each sample or frame where there are labels.
@@ -123,21 +123,21 @@ def clustering_metrics(
     Raises:
         ValueError: a model that does not cluster; see also :func:`encode`.
     """
-    if not isinstance(model, Clusters):
+    if not isinstance(model, ClusteringModel):
         raise ValueError(f"clustering_metrics: model must be one that clusters, got {type(model).__name__}")
     count = len(data)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
-    encodings = encode(model, data, rows=_drawn(count, limit, seed))
-    measured = _clustering(encodings, model.num_clusters)
+    encodings = encode(model, data, rows=_random_rows(count, limit, seed))
+    measured = _clustering_figures(encodings, model.num_clusters)
     metrics = {name: measured[name] for name in _EACH_EPOCH if name in measured}
     if isinstance(data, InterpolatedSeries):
-        static = _static_clustering(model, data, _drawn(len(data.images), limit, seed))
+        static = _static_clustering_figures(model, data, _random_rows(len(data.images), limit, seed))
         metrics |= {name: static[name] for name in _STATIC_EACH_EPOCH if name in static}
-    grid = _grid(model)
+    grid = _grid_of(model)
     if grid is not None:
-        z = encodings.real(encodings.z)
-        rows = _drawn(len(z), limit, seed)
+        z = encodings.drop_padding(encodings.z)
+        rows = _random_rows(len(z), limit, seed)
         metrics |= _topographic_errors(model, grid, z if rows is None else z[rows])
-        metrics |= _order(model, grid) | _moves(model, grid, encodings)
+        metrics |= _order_figures(model, grid) | _move_figures(model, grid, encodings)
     return metrics
 
 
@@ -184,36 +184,36 @@ def evaluate(
         ValueError: see :func:`encode`, or data that the model's loss refuses.
     """
     encodings = encode(model, data)
-    result: dict[str, float] = {"samples": len(encodings.real(encodings.z))}
+    result: dict[str, float] = {"samples": len(encodings.drop_padding(encodings.z))}
     result |= _mean_loss_terms(model, data)
-    if isinstance(model, Clusters):
-        result |= _clustering(encodings, model.num_clusters)
-    if isinstance(data, InterpolatedSeries) and isinstance(model, Clusters):
-        result |= _static_clustering(model, data)
+    if isinstance(model, ClusteringModel):
+        result |= _clustering_figures(encodings, model.num_clusters)
+    if isinstance(data, InterpolatedSeries) and isinstance(model, ClusteringModel):
+        result |= _static_clustering_figures(model, data)
     quantizer: Any = getattr(model, "quantizer", None)
     if quantizer is not None:
-        z, codebook = encodings.real(encodings.z), quantizer.codebook.detach().cpu()
+        z, codebook = encodings.drop_padding(encodings.z), quantizer.codebook.detach().cpu()
         result["quantization_error"] = evaluation.quantization_error(z.flatten(0, -2), codebook)
-    grid = _grid(model)
+    grid = _grid_of(model)
     if grid is not None:
-        result |= _topographic_errors(model, grid, encodings.real(encodings.z))
-        result |= _order(model, grid) | _moves(model, grid, encodings)
+        result |= _topographic_errors(model, grid, encodings.drop_padding(encodings.z))
+        result |= _order_figures(model, grid) | _move_figures(model, grid, encodings)
     transitions: TransitionModel | None = getattr(model, "transitions", None)
     if transitions is not None and len(encodings.shape) == 2:
-        result |= _transitions(transitions, encodings, None if train is None else encode(model, train))
+        result |= _transition_figures(transitions, encodings, None if train is None else encode(model, train))
     return result
 
 
-def _clustering(encodings: Encodings, num_clusters: int) -> dict[str, float]:
+def _clustering_figures(encodings: Encodings, num_clusters: int) -> dict[str, float]:
     assert encodings.indices is not None
-    index = encodings.real(encodings.indices)
+    index = encodings.drop_padding(encodings.indices)
     result = {
         "usage": evaluation.used_node_share(index, num_clusters),
         "perplexity": evaluation.perplexity(index, num_clusters),
     }
     if encodings.label is None or index.dim() > 1:  # several clusters for each sample have no class
         return result
-    label = encodings.real(encodings.label)
+    label = encodings.drop_padding(encodings.label)
     result["purity"] = evaluation.purity(label, index)
     result["nmi_arithmetic"] = evaluation.nmi(label, index, average="arithmetic")
     result["nmi_geometric"] = evaluation.nmi(label, index, average="geometric")
@@ -223,15 +223,15 @@ def _clustering(encodings: Encodings, num_clusters: int) -> dict[str, float]:
     return result
 
 
-def _static_clustering(model: Any, data: InterpolatedSeries, rows: Tensor | None = None) -> dict[str, float]:
+def _static_clustering_figures(model: Any, data: InterpolatedSeries, rows: Tensor | None = None) -> dict[str, float]:
     """How the images of series, of which ``rows`` int64 ``[N]`` are taken, are clustered one by one."""
     encodings = encode(model, data.images, rows=rows)
-    measured = _clustering(encodings, model.num_clusters)
+    measured = _clustering_figures(encodings, model.num_clusters)
     scores = {f"static_{name}": measured[name] for name in _STATIC if name in measured}
     return {"static_samples": len(encodings.z)} | scores if scores else {}
 
 
-def _grid(model: Model) -> Grid | None:
+def _grid_of(model: Model) -> Grid | None:
     """The grid of a map of two nodes or more, on which nodes have neighbours."""
     grid: Grid | None = getattr(getattr(model, "quantizer", None), "grid", None)
     return grid if grid is not None and grid.num_nodes > 1 else None
@@ -246,16 +246,16 @@ def _topographic_errors(model: Any, grid: Grid, z: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _order(model: Any, grid: Grid) -> dict[str, float]:
+def _order_figures(model: Any, grid: Grid) -> dict[str, float]:
     """The order of the decoded nodes, left out where all of them are the same."""
     codes = model.quantizer.codebook.detach()
     # In parts, as samples are encoded: decoded_map would hold the hidden layers of all nodes at once.
     prototypes = torch.cat([model.decode(part) for part in codes.split(FRAMES_AT_ONCE)])
-    return _numbers({"order": evaluation.prototype_order(prototypes, grid)})
+    return _drop_nan({"order": evaluation.prototype_order(prototypes, grid)})
 
 
 @torch.no_grad()
-def _moves(model: Any, grid: Grid, encodings: Encodings) -> dict[str, float]:
+def _move_figures(model: Any, grid: Grid, encodings: Encodings) -> dict[str, float]:
     """Shares of near moves, of series and as the learned transitions expect them."""
     if len(encodings.shape) < 2:
         return {}
@@ -271,15 +271,15 @@ def _moves(model: Any, grid: Grid, encodings: Encodings) -> dict[str, float]:
             figures[f"transition_mass_within_{distance}"] = evaluation.transition_mass_within(
                 transitions.rows, indices, grid, distance, encodings.mask
             )
-    return _numbers(figures)
+    return _drop_nan(figures)
 
 
-def _numbers(figures: dict[str, float]) -> dict[str, float]:
+def _drop_nan(figures: dict[str, float]) -> dict[str, float]:
     """Drops figures that are not defined: JSON has no NaN."""
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
-def _drawn(count: int, limit: int, seed: int) -> Tensor | None:
+def _random_rows(count: int, limit: int, seed: int) -> Tensor | None:
     """As many random ones of more than ``limit``, int64, or None: all."""
     if count <= limit:
         return None
@@ -310,7 +310,9 @@ def _batches(model: Model, data: Dataset[dict[str, Tensor]], rows: Tensor | None
     length = len(data[0]["x"]) if _leading_dims(model, data) == 2 else 1
     size = max(1, FRAMES_AT_ONCE // max(1, length))
     # A loader draws a seed for its workers; with a generator of its own, not from the training's random numbers.
-    return iter(batches(FittingSamples(data, model), size, None if rows is None else rows.tolist(), torch.Generator()))
+    return iter(
+        batch_loader(CastSamples(data, model), size, None if rows is None else rows.tolist(), torch.Generator())
+    )
 
 
 def _leading_dims(model: Model, data: Dataset[dict[str, Tensor]]) -> int:
@@ -323,7 +325,7 @@ def _check_not_empty(function: str, data: Dataset[dict[str, Tensor]]) -> None:
         raise ValueError(f"{function}: data must hold at least one sample, got none")
 
 
-def _transitions(learned: TransitionModel, held_out: Encodings, train: Encodings | None) -> dict[str, float]:
+def _transition_figures(learned: TransitionModel, held_out: Encodings, train: Encodings | None) -> dict[str, float]:
     assert held_out.indices is not None
     steps = held_out.indices[:, 1:] if held_out.mask is None else held_out.mask[:, 1:] & held_out.mask[:, :-1]
     if steps.numel() == 0 or (held_out.mask is not None and not steps.any()):

@@ -69,7 +69,7 @@ class AffineAugmentation:
         check_fields(self, may_be_empty=(), **AUGMENTATION_BOUNDS)
 
     @property
-    def first_bound(self) -> str | None:
+    def first_nonzero_bound(self) -> str | None:
         """The name of the first bound that is not 0; None if images are left as they are."""
         return next((name for name in AUGMENTATION_BOUNDS if getattr(self, name) > 0), None)
 
@@ -95,15 +95,15 @@ class AffineAugmentation:
             return x
         return warp(x, self.draw(len(x)))
 
-    def draw(self, n: int) -> Tensor:
-        """Draws ``n`` transforms from torch's global generator of the CPU, whatever the device of the images is.
+    def draw(self, num_transforms: int) -> Tensor:
+        """Draws transforms from torch's global CPU generator, whatever the device of the images is.
 
         Returns:
-            Their inverses ``[n, 2, 3]`` in float64 on the CPU, as :func:`warp` takes them: where in the image the value
-            of an output pixel comes from.
+            Their inverses ``[num_transforms, 2, 3]`` in float64 on the CPU, as :func:`warp` takes them: where in the
+            image the value of an output pixel comes from.
         """
         # All six even if some bounds are 0, so that one bound does not change what is drawn for another.
-        unit = 2 * torch.rand(n, 6, dtype=torch.float64) - 1
+        unit = 2 * torch.rand(num_transforms, 6, dtype=torch.float64) - 1
         scale = 1 + self.max_scale * unit[:, :2]
         shear = self.max_shear * unit[:, 2]
         angle = math.radians(self.max_rotation) * unit[:, 3]
@@ -149,7 +149,7 @@ def augmentation_for(augmentation: AffineAugmentation, model: object) -> AffineA
         ValueError: a bound that is not 0, and a model without a ``config.input_shape`` (C, H, W); the message names the
             field.
     """
-    name = augmentation.first_bound
+    name = augmentation.first_nonzero_bound
     if name is None:
         return None
     shape = getattr(getattr(model, "config", None), "input_shape", None)

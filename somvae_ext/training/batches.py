@@ -13,7 +13,7 @@ from somvae_ext.arrays import check_dense
 from somvae_ext.data import Samples
 
 
-class FittingSamples(Dataset[dict[str, Tensor]]):
+class CastSamples(Dataset[dict[str, Tensor]]):
     """The items of a data set in dtypes that a model takes.
 
     Samples get the dtype of its weights: floating ones of any precision, as torch casts them, integers and bools where
@@ -30,7 +30,7 @@ class FittingSamples(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, data: Dataset[dict[str, Tensor]], model: object) -> None:
-        self.data: Dataset[dict[str, Tensor]] = data.data if isinstance(data, FittingSamples) else data
+        self.data: Dataset[dict[str, Tensor]] = data.data if isinstance(data, CastSamples) else data
         self._name = type(model).__name__
         self._takes_labels = "label" in getattr(model, "batch_fields", ())
         self._dtype: torch.dtype | None = None
@@ -42,7 +42,7 @@ class FittingSamples(Dataset[dict[str, Tensor]]):
         return len(self.data)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
 
     def __getitem__(self, row: Any) -> dict[str, Tensor]:
-        return self._fitting(self.data[row])
+        return self._cast_item(self.data[row])
 
     @property
     def __getitems__(self) -> Callable[[list[int]], list[dict[str, Tensor]]]:
@@ -50,9 +50,9 @@ class FittingSamples(Dataset[dict[str, Tensor]]):
         items = getattr(self.data, "__getitems__", None)
         if items is None:
             raise AttributeError(f"{type(self.data).__name__} has no __getitems__")
-        return lambda rows: [self._fitting(item) for item in items(rows)]
+        return lambda rows: [self._cast_item(item) for item in items(rows)]
 
-    def _fitting(self, item: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _cast_item(self, item: dict[str, Tensor]) -> dict[str, Tensor]:
         fields = dict(item)
         if self._dtype is not None:
             fields["x"] = _cast(self._name, torch.as_tensor(fields["x"]), self._dtype)
@@ -70,7 +70,7 @@ class FittingSamples(Dataset[dict[str, Tensor]]):
         return label
 
 
-def batches(
+def batch_loader(
     data: Dataset[dict[str, Tensor]],
     batch_size: int,
     sampler: Iterable[int] | None = None,
@@ -86,7 +86,7 @@ def batches(
         sampler: which items, in which order; by default each of them in its place.
         generator: what the loader draws from, torch's global one by default.
     """
-    held = data.data if isinstance(data, FittingSamples) else data
+    held = data.data if isinstance(data, CastSamples) else data
     if type(held) is not Samples:  # items of its subclasses may be others
         return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=generator)
     order = SequentialSampler(held) if sampler is None else sampler

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from somvae_ext.nn import Quantizer, SOMQuantizer
 from somvae_ext.processes import Processes
-from somvae_ext.training.trainable import Relabelled, WithLatentVariance
+from somvae_ext.training.trainable import HasLatentVariance, Relabelable
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
 _ENCODINGS_PER_CODE = 32
@@ -53,7 +53,7 @@ class CodebookModel(Protocol):
     def codes_per_sample(self) -> int:
         """How many encodings a sample, or a frame, has."""
 
-    def initialize(self, x: Tensor, *, seed: int = 0) -> None:
+    def initialize_codebook(self, x: Tensor, *, seed: int = 0) -> None:
         """Prepares the codebook before the first step."""
 
     def revive(
@@ -65,8 +65,8 @@ class CodebookModel(Protocol):
         """
 
 
-def model_with_codebook(model: object) -> CodebookModel | None:
-    """The model, if it has a codebook."""
+def as_codebook_model(model: object) -> CodebookModel | None:
+    """The model as a :class:`CodebookModel`; None if it has no codebook."""
     # Not a runtime protocol: from Python 3.12 on these do not see the submodules of a module.
     return cast(CodebookModel, model) if isinstance(getattr(model, "quantizer", None), Quantizer) else None
 
@@ -76,7 +76,7 @@ def warm_up_epochs(model: CodebookModel) -> int:
     return int(getattr(model.config, "warm_up_epochs", 0))
 
 
-def initialize(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed: int) -> None:
+def initialize_codebook(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed: int) -> None:
     """Prepares the codebook from random training samples, if the model's config asks for it.
 
     A model with a warm-up measures the variance of their encodings, too, and so looks at them whatever its codes do.
@@ -89,7 +89,7 @@ def initialize(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed:
     count = -(-_ENCODINGS_PER_CODE * model.quantizer.num_codes // model.codes_per_sample)
     if warm_up_epochs(model) > 0:
         count = max(count, _ENCODINGS_AFTER_WARM_UP)
-    model.initialize(_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
+    model.initialize_codebook(_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
 
 
 def revive(
@@ -126,7 +126,7 @@ def revive(
     x = _random_samples(model, train, len(unused), generator)
     for parameter, rows in model.revive(unused, x, generator):
         for optimizer in optimizers:
-            reset_rows(optimizer, parameter, rows)
+            reset_optimizer_rows(optimizer, parameter, rows)
     return len(unused)
 
 
@@ -146,7 +146,7 @@ def relabel(
     """Lets nodes change places on the map, and what optimizers know of them too.
 
     Args:
-        model: a :class:`~somvae_ext.training.trainable.Relabelled` one.
+        model: a :class:`~somvae_ext.training.trainable.Relabelable` one.
         optimizers: their moments of the codes and of the transitions move along.
         train: where the samples come from that show which nodes should be neighbours.
         processes: those that train the model; the first decides.
@@ -155,9 +155,9 @@ def relabel(
     Returns:
         The order, int64 ``[K]`` on the CPU: node v is what ``order[v]`` was.
     """
-    assert isinstance(model, Relabelled)
+    assert isinstance(model, Relabelable)
     x = _random_samples(model, train, _ENCODINGS_FOR_PLACES, torch.Generator().manual_seed(seed))
-    order = processes.call_on_first(lambda: model.find_places(x, seed=seed))
+    order = processes.call_on_first(lambda: model.find_relabeling(x, seed=seed))
     for parameter, axes in model.relabel(order):
         for optimizer in optimizers:
             for name, value in optimizer.state.get(parameter, {}).items():
@@ -193,13 +193,13 @@ def update_latent_variance(model: CodebookModel, output: Any, processes: Process
         output: what its forward pass gave for this process's batch.
         processes: those that train the model.
     """
-    if warm_up_epochs(model) > 0 and isinstance(model, WithLatentVariance):
+    if warm_up_epochs(model) > 0 and isinstance(model, HasLatentVariance):
         (moments,) = processes.sum(model.latent_moments(output))
         model.update_latent_variance(moments)
 
 
-def warn_of_wide_neighborhood(model: CodebookModel, steps: int) -> None:
-    """Warns at the end of a training whose map is still smoothed by a neighbourhood that narrows."""
+def warn_if_neighborhood_is_wide(model: CodebookModel, steps: int) -> None:
+    """Warns at the end of a training if the neighbourhood has not narrowed to its final width."""
     quantizer = model.quantizer
     if isinstance(quantizer, SOMQuantizer) and quantizer.is_narrowing:
         warnings.warn(
@@ -210,7 +210,7 @@ def warn_of_wide_neighborhood(model: CodebookModel, steps: int) -> None:
         )
 
 
-def reset_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Tensor) -> None:
+def reset_optimizer_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Tensor) -> None:
     """Zeroes the optimizer's state of some rows of a parameter, such as Adam's moments, and of nothing else.
 
     A code that was moved by hand would otherwise be pushed on as its predecessor was. Adam's number of steps, one for

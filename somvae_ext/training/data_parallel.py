@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 from somvae_ext.processes import Processes
 
 
-def launch(accelerator: str) -> tuple[Fabric, Processes]:
+def launch_fabric(accelerator: str) -> tuple[Fabric, Processes]:
     """One process on one device, or, where ``torchrun`` started this one, all of its processes under DDP."""
     if not dist.is_torchelastic_launched():
         fabric = Fabric(accelerator=accelerator, devices=1)
@@ -27,36 +27,36 @@ def launch(accelerator: str) -> tuple[Fabric, Processes]:
     return fabric, Processes.join_group(fabric.device, owner="fit")
 
 
-class ShuffledShare(Sampler[int]):
+class ShuffledShardSampler(Sampler[int]):
     """This process's share of the samples, in a random order that all processes draw alike.
 
     As DDP needs equally many steps of all of them, the first samples of an order are taken again at its end where their
     number is not a multiple of that of the processes.
 
     Args:
-        samples: their number.
+        num_samples: of the whole data set.
         processes: which process of how many this is.
         generator: draws an order for each epoch, in the same state in all processes.
     """
 
-    def __init__(self, samples: int, processes: Processes, generator: torch.Generator) -> None:
-        self._samples = samples
+    def __init__(self, num_samples: int, processes: Processes, generator: torch.Generator) -> None:
+        self._num_samples = num_samples
         self._processes = processes
         self._generator = generator
 
     def __len__(self) -> int:
-        return -(-self._samples // self._processes.world_size)
+        return -(-self._num_samples // self._processes.world_size)
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(self._samples, generator=self._generator)
-        places = torch.arange(len(self)) * self._processes.world_size + self._processes.rank
-        yield from order[places % self._samples].tolist()
+        order = torch.randperm(self._num_samples, generator=self._generator)
+        positions = torch.arange(len(self)) * self._processes.world_size + self._processes.rank
+        yield from order[positions % self._num_samples].tolist()
 
 
-def leave_to_rows(model: nn.Module, tables: Iterable[nn.Parameter]) -> None:
+def exclude_from_ddp(model: nn.Module, tables: Iterable[nn.Parameter]) -> None:
     """Keeps tables with sparse gradients out of DDP, to be called before it wraps the model.
 
-    DDP would send the whole table around for each step. :func:`average_rows` sends its rows.
+    DDP would send the whole table around for each step. :func:`average_row_gradients` sends its rows.
     """
     ignored = {id(table) for table in tables}
     names = [name for name, parameter in model.named_parameters() if id(parameter) in ignored]
@@ -65,7 +65,7 @@ def leave_to_rows(model: nn.Module, tables: Iterable[nn.Parameter]) -> None:
 
 
 @torch.no_grad()
-def average_rows(processes: Processes, tables: Iterable[nn.Parameter]) -> None:
+def average_row_gradients(processes: Processes, tables: Iterable[nn.Parameter]) -> None:
     """Replaces each table's sparse gradient by the mean over the processes, as DDP does with dense ones.
 
     The processes may hold different numbers of rows, or no gradient. The rows of all are put side by side, and not
@@ -83,7 +83,7 @@ def average_rows(processes: Processes, tables: Iterable[nn.Parameter]) -> None:
 
 
 @torch.no_grad()
-def average_gradients(processes: Processes, parameters: Iterable[nn.Parameter]) -> None:
+def average_dense_gradients(processes: Processes, parameters: Iterable[nn.Parameter]) -> None:
     """Replaces each dense gradient by the mean over the processes, for a step that DDP does not synchronize.
 
     DDP waits for a gradient of every parameter. Here parameters may have none, the same ones in all processes.

@@ -11,20 +11,20 @@ from torch import Tensor
 from somvae_ext.evaluation import NodeUsage
 from somvae_ext.progress import Progress
 from somvae_ext.training.codebook import (
-    initialize,
+    initialize_codebook,
     relabel,
     relabel_after,
     revive,
     update_ema_codebook,
     update_latent_variance,
 )
-from somvae_ext.training.data_parallel import average_gradients, average_rows
+from somvae_ext.training.data_parallel import average_dense_gradients, average_row_gradients
 from somvae_ext.training.gradients import clip_gradients, gradient_norm
-from somvae_ext.training.hardening import HardeningTargets, hardening_targets
+from somvae_ext.training.hardening import HardeningTargets, make_hardening_targets
 from somvae_ext.training.losses import RunningMeans, batch_losses, means_over_processes
 from somvae_ext.training.setup import TrainingSetup
-from somvae_ext.training.state import last_checkpoint
-from somvae_ext.training.trainable import Clusters, Scheduled
+from somvae_ext.training.state import describe_last_checkpoint
+from somvae_ext.training.trainable import ClusteringModel, HasSchedule
 
 
 class EpochResult(NamedTuple):
@@ -54,8 +54,8 @@ def run_epoch(training: TrainingSetup, epoch: int, progress: Progress) -> EpochR
     """
     model, state = training.model, training.state
     revived = _prepare_codebook(training, epoch)
-    targets = None if epoch <= training.warm_up else hardening_targets(model, training.train, training.processes)
-    usage = NodeUsage(model.num_clusters) if isinstance(model, Clusters) else None
+    targets = None if epoch <= training.warm_up else make_hardening_targets(model, training.train, training.processes)
+    usage = NodeUsage(model.num_clusters) if isinstance(model, ClusteringModel) else None
     means, first_step = RunningMeans(), state.step + 1
     losses_by_step: dict[str, list[float]] = {}
     training.module.train()
@@ -69,14 +69,14 @@ def run_epoch(training: TrainingSetup, epoch: int, progress: Progress) -> EpochR
         if usage is not None:
             usage.update(output.indices, batch.get("mask"))
         if progress.shows_batches:
-            progress.after_batch(_shown(means, usage))
+            progress.after_batch(_progress_values(means, usage))
     training.module.eval()
     # Each process's batch norm has statistics of its own samples.
     training.processes.broadcast_in_place(*training.network.buffers())
     if usage is not None:
         usage.counts = torch.stack(training.processes.gather_objects(usage.counts)).sum(dim=0)
         _relabel(training, epoch, usage)
-    progress.after_epoch(_shown(means, usage))
+    progress.after_epoch(_progress_values(means, usage))
     iterations = {"epoch": epoch, "step": first_step, "losses": losses_by_step}
     return EpochResult(means.values(), usage, revived, iterations)
 
@@ -87,7 +87,7 @@ def _prepare_codebook(training: TrainingSetup, epoch: int) -> int:
     if model is None:
         return 0
     if epoch == training.warm_up + 1:
-        initialize(model, training.train, seed=seed)
+        initialize_codebook(model, training.train, seed=seed)
         training.processes.broadcast_in_place(*training.network.state_dict().values())
         for optimizer in training.optimizers:
             optimizer.state.clear()  # which knew another loss
@@ -109,7 +109,7 @@ def _step(
     """
     model, processes, state = training.model, training.processes, training.state
     warming_up = epoch <= training.warm_up
-    if isinstance(model, Scheduled):
+    if isinstance(model, HasSchedule):
         model.set_progress(state.step, epoch)
     # DDP would wait for gradients of codes, their decoder and transitions, which have none in a warm-up.
     with training.fabric.no_backward_sync(training.module, enabled=warming_up):
@@ -141,12 +141,12 @@ def _finish_gradients(training: TrainingSetup, warming_up: bool) -> None:
     """Averages over the processes the gradients that DDP has not, and clips the norm of all."""
     parameters, max_norm = list(training.network.parameters()), training.config.max_grad_norm
     if warming_up:
-        average_gradients(training.processes, parameters)
+        average_dense_gradients(training.processes, parameters)
     else:
-        average_rows(training.processes, training.tables)
+        average_row_gradients(training.processes, training.tables)
     norm = clip_gradients(parameters, max_norm) if max_norm else gradient_norm(parameters)
     if not math.isfinite(norm):
-        _stop(training, f"the norm of the gradients is {norm}")
+        _raise_not_finite(training, f"the norm of the gradients is {norm}")
 
 
 def _relabel(training: TrainingSetup, epoch: int, usage: NodeUsage) -> None:
@@ -160,7 +160,7 @@ def _relabel(training: TrainingSetup, epoch: int, usage: NodeUsage) -> None:
     training.state.unused = usage.unused_nodes
 
 
-def _shown(means: RunningMeans, usage: NodeUsage | None) -> dict[str, float | str]:
+def _progress_values(means: RunningMeans, usage: NodeUsage | None) -> dict[str, float | str]:
     return means.values() | ({} if usage is None else {"usage": f"{usage.used_share:.0%}"})
 
 
@@ -170,12 +170,12 @@ def _check_finite(training: TrainingSetup, values: dict[str, float]) -> None:
         return
     # The total is broken whenever a term is; the term says more.
     name = next((name for name in broken if name != "total"), "total")
-    _stop(training, f"the {name} loss is {values[name]}")
+    _raise_not_finite(training, f"the {name} loss is {values[name]}")
 
 
-def _stop(training: TrainingSetup, reason: str) -> NoReturn:
+def _raise_not_finite(training: TrainingSetup, reason: str) -> NoReturn:
     state = training.state
     raise FloatingPointError(
         f"fit: {reason} at step {state.step} (epoch {state.epoch + 1}), so training stopped; look for values in the "
-        f"data that are not finite, or lower the learning rate{last_checkpoint(state, training.run_folder)}"
+        f"data that are not finite, or lower the learning rate{describe_last_checkpoint(state, training.run_folder)}"
     )

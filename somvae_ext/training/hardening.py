@@ -16,7 +16,7 @@ from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.nn.quantizer import finite_row_mask
 from somvae_ext.nn.soft_assignment import log_soft_assignment, sharpened_assignment
 from somvae_ext.processes import Processes
-from somvae_ext.training.batches import batches
+from somvae_ext.training.batches import batch_loader
 
 
 class HardeningTargets:
@@ -39,7 +39,7 @@ class HardeningTargets:
         length = max(1, train[0]["x"].numel() // math.prod(self._shape))  # frames of a series
         share = range(processes.rank, len(train), processes.world_size)  # type: ignore[arg-type]
         # With a generator of its own: a loader draws a seed, which must not be of the training's random numbers.
-        for batch in batches(train, max(1, FRAMES_AT_ONCE // length), share, torch.Generator()):
+        for batch in batch_loader(train, max(1, FRAMES_AT_ONCE // length), share, torch.Generator()):
             log_s = self._log_shares(batch)
             # An encoding that is not finite would make a target of nothing of all others.
             frequencies += log_s[finite_row_mask(log_s)].exp().double().sum(dim=0)
@@ -65,8 +65,10 @@ class HardeningTargets:
         return log_soft_assignment(self._encoder(frames).reshape(-1, self._codebook.shape[1]), self._codebook)
 
 
-def hardening_targets(model: Any, train: Dataset[dict[str, Tensor]], processes: Processes) -> HardeningTargets | None:
-    """The targets of an epoch that begins, of a model whose loss has a use for them."""
+def make_hardening_targets(
+    model: Any, train: Dataset[dict[str, Tensor]], processes: Processes
+) -> HardeningTargets | None:
+    """The targets of the coming epoch; None for a model whose loss has no hardening term."""
     if getattr(getattr(model, "config", None), "hardening", 0) > 0:
         return HardeningTargets(model, train, processes)
     return None

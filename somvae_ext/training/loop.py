@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 
 from somvae_ext.progress import Progress
 from somvae_ext.store import ResultFolder
-from somvae_ext.training.codebook import warn_of_wide_neighborhood
+from somvae_ext.training.codebook import warn_if_neighborhood_is_wide
 from somvae_ext.training.epoch import EpochResult, run_epoch
 from somvae_ext.training.losses import mean_losses
-from somvae_ext.training.setup import TrainingSetup, seed_generators, set_up
+from somvae_ext.training.setup import TrainingSetup, seed_generators, set_up_training
 from somvae_ext.training.state import save_epoch
 from somvae_ext.training.trainable import Trainable
 from somvae_ext.training.training_config import TrainingConfig
@@ -92,22 +92,22 @@ def fit(
             same bits at the end, and in the others an error that one process alone has met.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
-    training = set_up(
+    training = set_up_training(
         model,
         train,
         config,
         validation=validation,
         run_folder=run_folder,
-        resume_run=resume,
+        resume=resume,
         accelerator=accelerator,
     )
     state, history, processes = training.state, training.history, training.processes
     seconds_before = history[-1].get("seconds", 0.0) if history else 0.0
     start = time.perf_counter()
     shown = show_progress if processes.is_first else False
-    claim = contextlib.nullcontext() if training.run_folder is None else training.run_folder.claim()
+    lock = contextlib.nullcontext() if training.run_folder is None else training.run_folder.lock()
     progress = Progress(config.epochs, show=shown, completed_epochs=state.epoch, num_batches=len(training.train_loader))
-    with processes.enter_on_first(claim), progress:
+    with processes.enter_on_first(lock), progress:
         for epoch in range(state.epoch + 1, config.epochs + 1):
             result = run_epoch(training, epoch, progress)
             seconds = round(seconds_before + time.perf_counter() - start, 3)
@@ -118,7 +118,7 @@ def fit(
     training.module.eval()
     processes.check_same_bits("the model", training.network.state_dict().values())
     if training.codebook_model is not None:
-        warn_of_wide_neighborhood(training.codebook_model, state.step)
+        warn_if_neighborhood_is_wide(training.codebook_model, state.step)
     return history
 
 
@@ -146,19 +146,19 @@ def _measure(
     after_epoch: Callable[[int], None] | None,
 ) -> dict[str, Any]:
     """The part of an epoch's record that is measured after it; then the user's ``after_epoch``."""
-    measured: dict[str, Any] = {}
-    with _undisturbed(training.config.seed, training.processes.rank):
+    figures: dict[str, Any] = {}
+    with _separate_random_numbers(training.config.seed, training.processes.rank):
         if training.validation_loader is not None:
-            measured["validation"] = mean_losses(training.processes, training.model, training.validation_loader)
+            figures["validation"] = mean_losses(training.processes, training.model, training.validation_loader)
         if metrics is not None:
-            measured["metrics"] = training.processes.call_on_first(metrics)
+            figures["metrics"] = training.processes.call_on_first(metrics)
         if after_epoch is not None:
             training.processes.call_on_first(functools.partial(after_epoch, epoch))
-    return measured
+    return figures
 
 
 @contextlib.contextmanager
-def _undisturbed(seed: int, rank: int) -> Iterator[None]:
+def _separate_random_numbers(seed: int, rank: int) -> Iterator[None]:
     """Random numbers of their own, the same after each epoch, that leave those of the training where they are.
 
     So the losses of a model that draws can be compared between epochs, and a training learns the same whether or not

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from somvae_ext.models._arguments import passing_nan
+from somvae_ext.models._arguments import allow_nan_samples
 from somvae_ext.processes import Processes
 from somvae_ext.training.augmentation import AffineAugmentation
 from somvae_ext.training.hardening import HardeningTargets
@@ -46,11 +46,11 @@ def batch_losses(
         augmented_target: give the loss the transformed samples, too.
     """
     fields = {name: batch[name] for name in model.batch_fields if name in batch}
-    seen = fields if augment is None else fields | {"x": augment(fields["x"])}
-    output = module(**seen)
+    inputs = fields if augment is None else fields | {"x": augment(fields["x"])}
+    output = module(**inputs)
     goals = {} if targets is None else {"targets": targets(fields)}
-    with passing_nan():  # the loop stops at it with the step and the term
-        losses = model.loss(output, **(seen if augmented_target else fields), **goals)
+    with allow_nan_samples():  # the loop stops at it with the step and the term
+        losses = model.loss(output, **(inputs if augmented_target else fields), **goals)
     # One copy from the device for all terms.
     values = dict(zip(losses._fields, torch.stack([term.detach() for term in losses]).tolist(), strict=True))
     mask = fields.get("mask")
@@ -78,7 +78,7 @@ def mean_losses(processes: Processes, model: Trainable, batches: Iterable[dict[s
         # Not through DDP, which expects every process to have as many batches.
         losses = batch_losses(cast(nn.Module, model), model, batch)
         means.add(losses.values, losses.frames)
-    return means.over_processes(processes).values()
+    return means.reduce_over_processes(processes).values()
 
 
 class RunningMeans:
@@ -94,7 +94,7 @@ class RunningMeans:
             self._sums[name] = self._sums.get(name, 0.0) + value * count
         self._count += count
 
-    def over_processes(self, processes: Processes) -> RunningMeans:
+    def reduce_over_processes(self, processes: Processes) -> RunningMeans:
         """The same over the batches of all processes."""
         joined = RunningMeans()
         for sums, count in processes.gather_objects((self._sums, self._count)):

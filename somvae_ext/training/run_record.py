@@ -8,7 +8,7 @@ from typing import Any, Self
 from somvae_ext.config_checks import Bounds, check_integer, config_from_section
 from somvae_ext.data.record import DataRecord
 from somvae_ext.models import Model
-from somvae_ext.models.saved_model import model_from_section, model_section, rebuild
+from somvae_ext.models.saved_model import model_from_section, model_section, rebuild_model
 from somvae_ext.store import ResultFolder
 from somvae_ext.training.training_config import TrainingConfig
 
@@ -31,10 +31,10 @@ class RunRecord:
 
     def load_model(self, folder: ResultFolder) -> Model:
         """The model of the folder that this record is of, see :func:`~somvae_ext.models.saved_model.load_model`."""
-        return rebuild(folder, self.model, self.config)
+        return rebuild_model(folder, self.model, self.config)
 
     def to_config(self) -> dict[str, Any]:
-        """What :meth:`ResultFolder.begin <somvae_ext.store.ResultFolder.begin>` takes; :meth:`of` reads it."""
+        """The config of the run's result folder, which :meth:`from_folder` reads."""
         return {
             "model": model_section(self.model, self.config),
             "training": dataclasses.asdict(self.training),
@@ -44,7 +44,7 @@ class RunRecord:
         }
 
     @classmethod
-    def of(cls, folder: ResultFolder) -> Self:
+    def from_folder(cls, folder: ResultFolder) -> Self:
         """The record of a folder.
 
         Raises:
@@ -63,15 +63,15 @@ class RunRecord:
         return cls(model, config, *(sections[name] for name in names))
 
 
-def _training(section: Any) -> TrainingConfig:
+def _parse_training(section: Any) -> TrainingConfig:
     return config_from_section(TrainingConfig, section)
 
 
-def _threads(section: Any) -> int:
+def _parse_threads(section: Any) -> int:
     return check_integer(None, "it", section, Bounds(at_least=1, at_most=_MOST_THREADS))
 
 
-def _accelerator(section: Any) -> str:
+def _parse_accelerator(section: Any) -> str:
     if section not in ("auto", "cpu", "cuda"):
         raise ValueError(f"it must be auto, cpu or cuda, got {section!r}")
     return str(section)
@@ -79,8 +79,8 @@ def _accelerator(section: Any) -> str:
 
 _PARSERS: dict[str, Any] = {
     "model": model_from_section,
-    "training": _training,
+    "training": _parse_training,
     "data": DataRecord.from_dict,
-    "threads": _threads,
-    "accelerator": _accelerator,
+    "threads": _parse_threads,
+    "accelerator": _parse_accelerator,
 }

@@ -16,11 +16,11 @@ from somvae_ext.optim import build_adam_optimizers
 from somvae_ext.processes import Processes
 from somvae_ext.store import ResultFolder
 from somvae_ext.training.augmentation import AffineAugmentation, augmentation_for
-from somvae_ext.training.batches import FittingSamples, batches
-from somvae_ext.training.codebook import CodebookModel, model_with_codebook, relabel_after, warm_up_epochs
-from somvae_ext.training.data_parallel import ShuffledShare, launch, leave_to_rows
-from somvae_ext.training.state import TrainingState, begin, resume
-from somvae_ext.training.trainable import InParameterGroups, Trainable
+from somvae_ext.training.batches import CastSamples, batch_loader
+from somvae_ext.training.codebook import CodebookModel, as_codebook_model, relabel_after, warm_up_epochs
+from somvae_ext.training.data_parallel import ShuffledShardSampler, exclude_from_ddp, launch_fabric
+from somvae_ext.training.state import TrainingState, resume_run, start_run
+from somvae_ext.training.trainable import HasParameterGroups, Trainable
 from somvae_ext.training.training_config import TrainingConfig
 
 
@@ -63,45 +63,45 @@ class TrainingSetup:
         return cast(nn.Module, self.model)
 
 
-def set_up(
+def set_up_training(
     model: Trainable,
     train: Dataset[dict[str, Tensor]],
     config: TrainingConfig,
     *,
     validation: Dataset[dict[str, Tensor]] | None,
     run_folder: ResultFolder | None,
-    resume_run: bool,
+    resume: bool,
     accelerator: str,
 ) -> TrainingSetup:
     """Prepares a training, or the rest of one that was interrupted; arguments and errors are those of ``fit``."""
     _check(model, train, config, accelerator)
     augment = augmentation_for(config.augmentation, model)
-    train = FittingSamples(train, model)
-    fabric, processes = launch(accelerator)
+    train = CastSamples(train, model)
+    fabric, processes = launch_fabric(accelerator)
     run_folder = run_folder if processes.is_first else None
     seed_generators(config.seed, processes.rank)
     # The order has a generator of its own, so that it does not depend on what a model draws.
     order = torch.Generator().manual_seed(config.seed)
-    share = ShuffledShare(len(train), processes, order)
+    share = ShuffledShardSampler(len(train), processes, order)
     train_loader = _loader(fabric, train, config.batch_size, share, order)
     validation_loader = None
     if validation is not None:
-        validation_loader = _validation_loader(fabric, processes, FittingSamples(validation, model), config)
+        validation_loader = _validation_loader(fabric, processes, CastSamples(validation, model), config)
 
     network = cast(nn.Module, model)
     groups = _parameter_groups(network, config)
     tables = [parameter for group in groups if group.get("rows", False) for parameter in group["params"]]
     optimizers = build_adam_optimizers(groups)
     network.eval()  # between epochs: the codebook's initialization must not move a batch norm
-    leave_to_rows(network, tables)
+    exclude_from_ddp(network, tables)
     module, *fabric_optimizers = fabric.setup(network, *optimizers)
     schedules: list[LRScheduler] = [
         StepLR(optimizer, config.decay_steps, gamma=config.decay_factor) for optimizer in optimizers
     ]
     state = TrainingState(processes, network, optimizers, schedules, order)
-    history = resume(state, run_folder, processes) if resume_run else begin(run_folder, processes)
+    history = resume_run(state, run_folder, processes) if resume else start_run(run_folder, processes)
     processes.broadcast_in_place(*network.state_dict().values())
-    codebook_model = model_with_codebook(model)
+    codebook_model = as_codebook_model(model)
     return TrainingSetup(
         config=config,
         model=model,
@@ -146,7 +146,7 @@ def _check(model: Trainable, train: Dataset[dict[str, Tensor]], config: Training
                 "fit: model must have weights of float64, float32 or bfloat16, because float16 rounds Adam's epsilon "
                 f"to 0, got float16 in {name}; convert it, as model.bfloat16() does"
             )
-    codebook_model = model_with_codebook(model)
+    codebook_model = as_codebook_model(model)
     if codebook_model is None:
         return
     warm_up, relabelling = warm_up_epochs(codebook_model), relabel_after(codebook_model)
@@ -166,11 +166,11 @@ def _loader(
     sampler: Iterable[int],
     generator: torch.Generator | None = None,
 ) -> Any:
-    loader = batches(data, batch_size, sampler, generator)
+    loader = batch_loader(data, batch_size, sampler, generator)
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
 
-def _validation_loader(fabric: Fabric, processes: Processes, data: FittingSamples, config: TrainingConfig) -> Any:
+def _validation_loader(fabric: Fabric, processes: Processes, data: CastSamples, config: TrainingConfig) -> Any:
     """This process's share of the validation data, shuffled once.
 
     Batch-level terms are biased when similar samples are adjacent in the file.
@@ -180,6 +180,6 @@ def _validation_loader(fabric: Fabric, processes: Processes, data: FittingSample
 
 
 def _parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    if isinstance(network, InParameterGroups):
+    if isinstance(network, HasParameterGroups):
         return network.parameter_groups(config.learning_rate, config.transition_rate_factor)
     return [{"params": list(network.parameters()), "lr": config.learning_rate, "rows": False}]

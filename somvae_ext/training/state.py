@@ -109,7 +109,7 @@ def save_epoch(
     run_folder: ResultFolder | None,
     processes: Processes,
 ) -> None:
-    """Writes what belongs to an epoch that is complete. All processes call it.
+    """Saves a completed epoch. All processes call it.
 
     Args:
         state: after the epoch.
@@ -123,20 +123,20 @@ def save_epoch(
 
     def write() -> None:
         if run_folder is not None:
-            records = {METRICS: [record], ITERATIONS: [_rounded(iterations)]}
+            records = {METRICS: [record], ITERATIONS: [_round_losses(iterations)]}
             run_folder.save_checkpoint(state.epoch, weights, values, records)
 
     processes.call_on_first(write)
 
 
-def _rounded(iterations: dict[str, Any]) -> dict[str, Any]:
+def _round_losses(iterations: dict[str, Any]) -> dict[str, Any]:
     """The losses of the steps to six significant digits."""
     losses = {term: [float(f"{value:.6g}") for value in values] for term, values in iterations["losses"].items()}
     return iterations | {"losses": losses}
 
 
-def begin(run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:
-    """The records of a training that begins, which are none. All processes call it.
+def start_run(run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:
+    """The records of a new run, an empty list. All processes call it.
 
     Raises:
         ValueError: the run folder holds epochs of another training.
@@ -153,8 +153,8 @@ def begin(run_folder: ResultFolder | None, processes: Processes) -> list[dict[st
     return []
 
 
-def resume(state: TrainingState, run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:
-    """Puts the state where the run folder's checkpoint is, and returns the records so far. All processes call it.
+def resume_run(state: TrainingState, run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:
+    """Restores the state from the run folder's checkpoint, and returns the records so far. All processes call it.
 
     Raises:
         ValueError: no run folder, or a checkpoint of another training.
@@ -175,8 +175,8 @@ def resume(state: TrainingState, run_folder: ResultFolder | None, processes: Pro
     return processes.call_on_first(lambda: [] if run_folder is None else run_folder.load_log(METRICS))
 
 
-def last_checkpoint(state: TrainingState, run_folder: ResultFolder | None) -> str:
-    """The end of a sentence about a training that stopped: where it can go on from."""
+def describe_last_checkpoint(state: TrainingState, run_folder: ResultFolder | None) -> str:
+    """The end of a sentence about a training that stopped: the checkpoint it can resume from."""
     if run_folder is None:
         return ""
     if state.epoch == 0:

@@ -26,8 +26,8 @@ class Trainable(Protocol):
 
 
 @runtime_checkable
-class InParameterGroups(Protocol):
-    """A model whose parameters do not all learn alike."""
+class HasParameterGroups(Protocol):
+    """A model whose parameters have learning rates of their own."""
 
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float) -> list[dict[str, Any]]:
         """Parameter groups for the optimizers, each with its ``lr``.
@@ -37,15 +37,15 @@ class InParameterGroups(Protocol):
 
 
 @runtime_checkable
-class Scheduled(Protocol):
-    """A model whose loss changes in the course of a training."""
+class HasSchedule(Protocol):
+    """A model whose loss follows a schedule."""
 
     def set_progress(self, step: int, epoch: int) -> None:
         """Called before each step with its number and that of its epoch, both from 1."""
 
 
 @runtime_checkable
-class WithLatentVariance(Protocol):
+class HasLatentVariance(Protocol):
     """A model whose loss is scaled by a running variance of its encodings, once its warm-up is over."""
 
     def latent_moments(self, output: Any) -> Tensor:
@@ -56,10 +56,10 @@ class WithLatentVariance(Protocol):
 
 
 @runtime_checkable
-class Relabelled(Protocol):
-    """A model whose nodes can change places on its map."""
+class Relabelable(Protocol):
+    """A model whose nodes can be reordered on its map."""
 
-    def find_places(self, x: Tensor, *, seed: int) -> Tensor:
+    def find_relabeling(self, x: Tensor, *, seed: int) -> Tensor:
         """An order of the nodes, int64 ``[K]``, under which second best nodes are neighbours of the best ones."""
 
     def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:
@@ -70,7 +70,7 @@ class Relabelled(Protocol):
 
 
 @runtime_checkable
-class Clusters(Protocol):
+class ClusteringModel(Protocol):
     """A model whose output says as ``indices`` which cluster each sample belongs to."""
 
     @property

@@ -64,7 +64,7 @@ class TrainingConfig:
             seed=Bounds(at_least=0, at_most=2**63 - 1),
             **AUGMENTATION_BOUNDS,
         )
-        if self.augmented_target and self.augmentation.first_bound is None:
+        if self.augmented_target and self.augmentation.first_nonzero_bound is None:
             raise ValueError(
                 "TrainingConfig: augmented_target must be False where images are left as they are, got True and "
                 f"{', '.join(AUGMENTATION_BOUNDS)} of 0"

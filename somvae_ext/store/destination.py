@@ -9,7 +9,7 @@ from somvae_ext.store import manifest as manifests
 from somvae_ext.store.folder_lock import NAME as LOCK
 
 EVALUATION, CHOICE = "evaluation.json", "choice.json"
-EARLIER_VERSION = (
+FORMAT_1_FILES = (
     "config.json",
     "checkpoint.pt",
     "experts.pt",
@@ -53,7 +53,7 @@ def check_writable(folder: Path, what: str = "") -> None:
         raise PermissionError(f"{what}{folder} must be a folder to write to, but {place} does not allow it")
 
 
-def check_place(folder: Path, *, overwrite: bool) -> None:
+def check_destination(folder: Path, *, overwrite: bool) -> None:
     """Whether a new result may be written into a folder.
 
     Raises:
@@ -66,9 +66,9 @@ def check_place(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{folder} is not empty; choose another folder, or set overwrite")
-    ours = (EVALUATION, CHOICE, *EARLIER_VERSION)
+    ours = (EVALUATION, CHOICE, *FORMAT_1_FILES)
     conflicts = [path.name for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIXES) or path.name in ours]
-    if conflicts and not manifests.is_result(folder):
+    if conflicts and not manifests.is_result_folder(folder):
         raise FileExistsError(
             f"{folder} holds {conflicts[0]} but no {manifests.NAME} of ours, so it is not overwritten; choose another "
             "folder"

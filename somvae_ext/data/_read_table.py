@@ -25,7 +25,7 @@ def is_table_file(path: Path) -> bool:
 
 def read_table(
     path: Path,
-    how: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
+    table_format: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
     *,
     missing: Missing = "error",
     features: Sequence[str] | None = None,
@@ -38,7 +38,7 @@ def read_table(
 
     Args:
         path: of the file.
-        how: how it is written, and what its columns are.
+        table_format: how it is written, and what its columns are.
         missing: ``"drop"`` leaves out rows with a gap, or without a label.
         features: names of the features of a model's training data, for rows that it is used on. They are taken in this
             order; labels, names and columns that were left out may be absent, and others are left out.
@@ -57,22 +57,24 @@ def read_table(
         hint = "; save the sheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
         raise ValueError(f"{path}: must be a .csv, .tsv, .txt, .parquet, .arrow or .npy file, got {got}{hint}")
     if ending == ".npy":
-        return _checked_size(memory_map_npy(path, how, features), features)
+        return _checked_size(memory_map_npy(path, table_format, features), features)
     if ending in text_table.ENDINGS:
-        columns = read_text_table(path, how, source_columns(features or (), how))
-        line_of = functools.lru_cache(1)(functools.partial(line_number_of_row, path, how, has_names=columns.has_names))
+        columns = read_text_table(path, table_format, source_columns(features or (), table_format))
+        line_of = functools.lru_cache(1)(
+            functools.partial(line_number_of_row, path, table_format, has_names=columns.has_names)
+        )
     else:
         columns, line_of = _read_arrow(path, ending), None
-    return TableAssembler(path, columns, how, missing, features).table(line_of)
+    return TableAssembler(path, columns, table_format, missing, features).table(line_of)
 
 
-def memory_map_npy(path: Path, how: TableFormat, features: Sequence[str] | None = None) -> Table:
+def memory_map_npy(path: Path, table_format: TableFormat, features: Sequence[str] | None = None) -> Table:
     """The array of an ``.npy`` file as a table that stays on disk.
 
     Raises:
         ValueError: it is no array ``[N, D]`` of numbers, or columns are called by a name.
     """
-    uses = how.named_columns if features is None else {}
+    uses = table_format.named_columns if features is None else {}
     if uses:
         name, use = next(iter(uses.items()))
         raise ValueError(f"{path}: {use} must not be set for a .npy file, whose columns have no names, got {name!r}")

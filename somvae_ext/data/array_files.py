@@ -43,23 +43,23 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise ValueError(f"{path}: must be an archive that numpy.savez wrote, got a single array; name it .npy")
     arrays = {}
     with archive:
-        held = ", ".join(repr(name) for name in archive.files) or "none"
+        names_held = ", ".join(repr(name) for name in archive.files) or "none"
         if "x" not in archive.files:
-            raise ValueError(f"{path}: must hold an array named 'x', got {held}")
+            raise ValueError(f"{path}: must hold an array named 'x', got {names_held}")
         for field, names in _NAMES.items():
-            found = [name for name in names if name in archive.files]
-            if len(found) > 1:
-                raise ValueError(f"{path}: labels must be in one array, got {' and '.join(map(repr, found))}")
-            if found:
+            keys = [name for name in names if name in archive.files]
+            if len(keys) > 1:
+                raise ValueError(f"{path}: labels must be in one array, got {' and '.join(map(repr, keys))}")
+            if keys:
                 try:
-                    arrays[field] = archive[found[0]]
+                    arrays[field] = archive[keys[0]]
                 except (ValueError, EOFError, zipfile.BadZipFile) as error:
-                    raise ValueError(f"{path}: the array {found[0]!r} could not be read: {error}") from error
+                    raise ValueError(f"{path}: the array {keys[0]!r} could not be read: {error}") from error
         known = {name for names in _NAMES.values() for name in names}
         unknown = [name for name in archive.files if name not in known]
         if unknown:
             raise ValueError(
-                f"{path}: must hold 'x' and at most 'label' or 'y', 'mask' and 'lengths', got {held}; leave out "
+                f"{path}: must hold 'x' and at most 'label' or 'y', 'mask' and 'lengths', got {names_held}; leave out "
                 f"{', '.join(map(repr, unknown))}"
             )
     return arrays

@@ -41,7 +41,7 @@ class TableAssembler:
     Args:
         path: of the file.
         columns: what it holds; their values are let go as they become numbers.
-        how: what the columns are.
+        table_format: what the columns are.
         missing: ``"drop"`` leaves out rows with a gap or without a label.
         features: names of those of a model's training data, see :func:`~somvae_ext.data.read_table`.
     """
@@ -50,13 +50,13 @@ class TableAssembler:
         self,
         path: Path,
         columns: Columns,
-        how: TableFormat,
+        table_format: TableFormat,
         missing: Missing,
         features: Sequence[str] | None,
     ) -> None:
-        self.path, self.how, self.missing, self.trained = path, how, missing, features
+        self.path, self.table_format, self.missing, self.trained = path, table_format, missing, features
         self.values: list[Any] = columns.values
-        self.has_names, self.read_as = columns.has_names, columns.how
+        self.has_names, self.read_as = columns.has_names, columns.read_as
         self.renamed: list[str] = []
         self.names = self._unique_names(columns.names)
         self._numbers_of_names = {name: at for at, name in reversed(list(enumerate(self.names)))}
@@ -72,12 +72,12 @@ class TableAssembler:
         Raises:
             ValueError: a column that is not there, or that holds what it should not.
         """
-        label_at = self._column_for("label_column", self.how.label_column)
-        id_at = self._column_for("id_column", self.how.id_column)
-        dropped = self._columns_for("drop", self.how.drop)
+        label_at = self._column_for("label_column", self.table_format.label_column)
+        id_at = self._column_for("id_column", self.table_format.id_column)
+        dropped = self._columns_for("drop", self.table_format.drop)
         id_at = self._find_unnamed(id_at, {label_at, *dropped})
-        one_hot = self._columns_for("one_hot", self.how.one_hot)
-        chosen = None if self.how.columns is None else self._columns_for("columns", self.how.columns)
+        one_hot = self._columns_for("one_hot", self.table_format.one_hot)
+        chosen = None if self.table_format.columns is None else self._columns_for("columns", self.table_format.columns)
         others = {at for at in (label_at, id_at, *dropped) if at is not None}
         self._check_one_use(label_at, id_at, dropped, [*one_hot, *(chosen or [])])
         features = self._feature_columns(others, set(one_hot), chosen)
@@ -87,7 +87,7 @@ class TableAssembler:
             self.left_out += [self.names[at] for at in dropped]
         x, names = self._feature_values(features, line_of)
         # Numbers are names where the uses of other columns are told by them.
-        shown = names if self.has_names or self.how.named_columns or self.trained is not None else None
+        shown = names if self.has_names or self.table_format.named_columns or self.trained is not None else None
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{self.path}: features must have different names, got {twice!r} twice; rename the column")
@@ -138,15 +138,15 @@ class TableAssembler:
     ) -> TableFormat:
         """The format with what was seen of the file, so that others are read alike: whether it has names, and these."""
         if self.trained is not None:
-            return self.how
+            return self.table_format
 
         def name(at: int | None) -> str | None:
             return None if at is None else self.names[at] or None
 
         return dataclasses.replace(
-            self.how,
+            self.table_format,
             # Files with names are looked at anew: others like it may have none.
-            header=self.how.header if self.has_names else False,
+            header=self.table_format.header if self.has_names else False,
             label_column=name(label_at),
             id_column=name(id_at),
             drop=tuple(self.names[at] for at in dropped),
@@ -181,7 +181,7 @@ class TableAssembler:
             )
             if not is_unnamed or at == id_at or at in used:
                 continue
-            numbers = to_numbers(self.values[at], self.how)
+            numbers = to_numbers(self.values[at], self.table_format)
             if numbers is None and id_at is None:
                 id_at = at
             elif numbers is not None and (np.isnan(numbers).all() or _numbers_rows(numbers)):
@@ -219,9 +219,11 @@ class TableAssembler:
 
     def _trained_features(self, trained: Sequence[str]) -> list[_Feature]:
         """The columns of the features that a model was trained on, whatever their order."""
-        found = source_columns(trained, self.how)
-        sources = list(found)
-        categories = {name: list(values) for name, values in found.items() if name in self.how.one_hot}
+        categories_by_source = source_columns(trained, self.table_format)
+        sources = list(categories_by_source)
+        categories = {
+            name: list(values) for name, values in categories_by_source.items() if name in self.table_format.one_hot
+        }
         if not self.has_names:
             numbers = self._features_by_position(sources)
             return [
@@ -229,8 +231,8 @@ class TableAssembler:
                 for at, name in zip(numbers, sources, strict=True)
             ]
         absent = [name for name in sources if name not in self._numbers_of_names]
-        known = {*sources, *self.how.named_columns}
-        unknown = [name for name in self.names if name not in known and name[:1] not in ("", "\0")]
+        known_names = {*sources, *self.table_format.named_columns}
+        unknown = [name for name in self.names if name not in known_names and name[:1] not in ("", "\0")]
         if absent:
             parts = [
                 f"{what} {', '.join(map(repr, names))}"
@@ -247,18 +249,18 @@ class TableAssembler:
     def _features_by_position(self, sources: Sequence[str]) -> list[int]:
         """The columns of a file without names that are the features, by their numbers in a training file like it."""
         width = len(self.names) - sum(name.startswith("\0") for name in self.names)
-        if self.how.header is False and all(name.isdecimal() for name in sources):
+        if self.table_format.header is False and all(name.isdecimal() for name in sources):
             numbers = [int(name) for name in sources]
-            others = [self.how.label_column, self.how.id_column, *self.how.drop]
+            others = [self.table_format.label_column, self.table_format.id_column, *self.table_format.drop]
             trained_width = len(sources) + sum(name is not None for name in others)
-            if max(numbers) < width and (width == trained_width or self.how.columns is not None):
+            if max(numbers) < width and (width == trained_width or self.table_format.columns is not None):
                 return numbers
-        named = {
+        labelled_columns = {
             at
             for use in ("label_column", "id_column")
-            if (at := self._column_for(use, getattr(self.how, use))) is not None
+            if (at := self._column_for(use, getattr(self.table_format, use))) is not None
         }
-        for free in (list(range(width)), [at for at in range(width) if at not in named]):
+        for free in (list(range(width)), [at for at in range(width) if at not in labelled_columns]):
             if len(free) == len(sources):
                 return free
         raise ValueError(
@@ -288,7 +290,7 @@ class TableAssembler:
                 x[:, len(names) : len(names) + len(feature.categories)] = self._one_hot_values(feature, values, line_of)
                 names += [f"{feature.name}={category}" for category in feature.categories]
                 continue
-            numbers = to_numbers(values, self.how)
+            numbers = to_numbers(values, self.table_format)
             if numbers is None:
                 raise self._explain_non_numeric(features, line_of)
             x[:, len(names)] = numbers
@@ -318,22 +320,22 @@ class TableAssembler:
 
     def _explain_non_numeric(self, features: Sequence[_Feature], line_of: Callable[[int], int] | None) -> ValueError:
         """A sentence about all columns that hold no numbers, so that they need not be found one after the other."""
-        wrong = [
+        non_numeric = [
             (feature, self.values[feature.column])
             for feature in features
-            if feature.categories is None and to_numbers(self.values[feature.column], self.how) is None
+            if feature.categories is None and to_numbers(self.values[feature.column], self.table_format) is None
         ]
-        told = []
-        for feature, values in wrong[:_MOST_TOLD]:
-            what, advice = describe_non_numeric(values, self.how)
-            place = _row_text(_first_that_is_none(values, self.how), line_of)
+        descriptions = []
+        for feature, values in non_numeric[:_MOST_TOLD]:
+            what, advice = describe_non_numeric(values, self.table_format)
+            place = _row_text(_first_that_is_none(values, self.table_format), line_of)
             advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
-            told.append((repr(feature.name), what, place, advice))
-        if len(wrong) == 1:
-            ((name, what, place, advice),) = told
+            descriptions.append((repr(feature.name), what, place, advice))
+        if len(non_numeric) == 1:
+            ((name, what, place, advice),) = descriptions
             return ValueError(f"{self.path}: column {name} must hold numbers, got {what}, first in {place}; {advice}")
-        more = f"; and {len(wrong) - _MOST_TOLD} more columns" if len(wrong) > _MOST_TOLD else ""
-        columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in told)
+        more = f"; and {len(non_numeric) - _MOST_TOLD} more columns" if len(non_numeric) > _MOST_TOLD else ""
+        columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in descriptions)
         return ValueError(f"{self.path}: columns must hold numbers, got {columns}{more}")
 
     def _note_suspicious(self, name: str, numbers: NDArray[np.float64]) -> None:
@@ -388,13 +390,13 @@ class TableAssembler:
     def _unique_names(self, names: Sequence[str]) -> list[str]:
         """The names, a number after those that come again, as pandas does."""
         result: list[str] = []
-        seen, given = set(), set(names)
+        used, original = set(), set(names)
         for name in names:
             new, count = name, 0
-            while name and (new in seen or (new != name and new in given)):
+            while name and (new in used or (new != name and new in original)):
                 count += 1
                 new = f"{name}.{count}"
-            seen.add(new)
+            used.add(new)
             result.append(new)
             if new != name:
                 self.renamed.append(new)
@@ -432,11 +434,13 @@ def _counts_rows(numbers: NDArray[np.float64]) -> bool:
     return len(numbers) > 1 and bool((np.diff(numbers) == 1).all()) and numbers[0] == np.floor(numbers[0])
 
 
-def source_columns(features: Sequence[str], how: TableFormat) -> dict[str, list[str]]:
+def source_columns(features: Sequence[str], table_format: TableFormat) -> dict[str, list[str]]:
     """The columns that features come from, in their order, and the categories of those that have some."""
     sources: dict[str, list[str]] = {}
     for name in features:
-        source = max((column for column in how.one_hot if name.startswith(f"{column}=")), key=len, default=None)
+        source = max(
+            (column for column in table_format.one_hot if name.startswith(f"{column}=")), key=len, default=None
+        )
         if source is None:
             sources[name] = []
         else:
@@ -453,7 +457,7 @@ def _find_categories(categories: dict[str, list[str]], name: str) -> tuple[str, 
     return tuple(categories[name]) if name in categories else None
 
 
-def _first_that_is_none(values: pa.ChunkedArray, how: TableFormat) -> int:
+def _first_that_is_none(values: pa.ChunkedArray, table_format: TableFormat) -> int:
     """The first row whose cell is no number."""
     import pyarrow as pa
 
@@ -462,7 +466,7 @@ def _first_that_is_none(values: pa.ChunkedArray, how: TableFormat) -> int:
     low, high = 0, len(values)
     while high - low > 1:  # the first half without one, again and again
         middle = (low + high) // 2
-        if to_numbers(values.slice(low, middle - low), how) is None:
+        if to_numbers(values.slice(low, middle - low), table_format) is None:
             high = middle
         else:
             low = middle

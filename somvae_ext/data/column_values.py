@@ -24,7 +24,7 @@ _SHOWN = 3
 _MOST_CATEGORIES = 50  # that are proposed as such
 
 
-def to_numbers(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64] | None:
+def to_numbers(values: pa.ChunkedArray, table_format: TableFormat) -> NDArray[np.float64] | None:
     """The numbers of a column ``[N]``, NaN where one is missing; None if some cell is no number.
 
     Booleans are 0 and 1, percentages their hundredth part.
@@ -37,12 +37,12 @@ def to_numbers(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64]
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
     if _is_text(kind):
-        return _numbers_of_text(values, how)
+        return _numbers_of_text(values, table_format)
     if pa.types.is_boolean(kind):
         return _to_float64(compute.cast(compute.cast(values, pa.uint8()), pa.float64()))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return None
-    return _drop_fill_values(_to_float64(compute.cast(values, pa.float64(), safe=False)), how)
+    return _drop_fill_values(_to_float64(compute.cast(values, pa.float64(), safe=False)), table_format)
 
 
 def to_texts(values: pa.ChunkedArray) -> list[str | None]:
@@ -94,7 +94,7 @@ class NonNumericColumn(NamedTuple):
     advice: str
 
 
-def describe_non_numeric(values: pa.ChunkedArray, how: TableFormat) -> NonNumericColumn:
+def describe_non_numeric(values: pa.ChunkedArray, table_format: TableFormat) -> NonNumericColumn:
     """Describes the values of a column that holds no numbers."""
     import pyarrow as pa
 
@@ -107,10 +107,10 @@ def describe_non_numeric(values: pa.ChunkedArray, how: TableFormat) -> NonNumeri
     if not _is_text(kind):
         return NonNumericColumn(f"values of type {kind}", "leave it out with drop={names}")
     present = [text for text in to_texts(values) if text is not None]
-    others = [text for text in present if _plain_number(text, how) is None]
+    others = [text for text in present if _plain_number(text, table_format) is None]
     seen = list(dict.fromkeys(others))
     shown = " and ".join(repr(text) for text in seen[:_SHOWN]) + (" and others" if len(seen) > _SHOWN else "")
-    if how.decimal == ".":
+    if table_format.decimal == ".":
         with_comma = [text for text in seen if _DECIMAL_COMMA.fullmatch(text)]
         if 2 * len(with_comma) > len(seen):
             if all(_THOUSANDS_COMMA.fullmatch(text) for text in with_comma):
@@ -121,7 +121,9 @@ def describe_non_numeric(values: pa.ChunkedArray, how: TableFormat) -> NonNumeri
                 advice = "if the comma is the decimal sign, set decimal=','"
             return NonNumericColumn(shown, advice)
     for sign in (",", ".", "'", " ", "\u00a0", "\u202f"):
-        if sign != how.decimal and all(_plain_number(text.replace(sign, ""), how) is not None for text in seen):
+        if sign != table_format.decimal and all(
+            _plain_number(text.replace(sign, ""), table_format) is not None for text in seen
+        ):
             return NonNumericColumn(shown, f"if it parts thousands, set thousands={sign!r}")
     if len(seen) <= _SHOWN and len(others) < len(values) / 2:
         return NonNumericColumn(shown, f"if that stands for missing values, set na={seen!r}")
@@ -158,20 +160,21 @@ def _to_float64(values: pa.ChunkedArray) -> NDArray[np.float64]:
     return result
 
 
-def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.float64] | None:
+def _numbers_of_text(values: pa.ChunkedArray, table_format: TableFormat) -> NDArray[np.float64] | None:
     import pyarrow as pa
     from pyarrow import compute
 
     texts = compute.utf8_trim_whitespace(compute.cast(values, pa.string()))
-    missing = compute.is_in(compute.utf8_lower(texts), value_set=pa.array(sorted(_missing_texts(how))))
+    missing = compute.is_in(compute.utf8_lower(texts), value_set=pa.array(sorted(_missing_texts(table_format))))
     texts = compute.if_else(missing, None, texts)
-    if how.thousands is not None:
-        pattern = f"^(?:{grouped_number_pattern(how.decimal, how.thousands).pattern}|[^{re.escape(how.thousands)}]*)$"
+    if table_format.thousands is not None:
+        grouped = grouped_number_pattern(table_format.decimal, table_format.thousands).pattern
+        pattern = f"^(?:{grouped}|[^{re.escape(table_format.thousands)}]*)$"
         if not _all_true(compute.match_substring_regex(texts, pattern)):
             return None  # the sign stands elsewhere, where it may be a decimal one
-        texts = compute.replace_substring(texts, how.thousands, "")
-    if how.decimal != ".":
-        texts = compute.replace_substring(compute.replace_substring(texts, ".", "x"), how.decimal, ".")
+        texts = compute.replace_substring(texts, table_format.thousands, "")
+    if table_format.decimal != ".":
+        texts = compute.replace_substring(compute.replace_substring(texts, ".", "x"), table_format.decimal, ".")
     percent = compute.ends_with(texts, "%")
     is_percent = bool(compute.any(percent).as_py())
     if is_percent:
@@ -185,7 +188,7 @@ def _numbers_of_text(values: pa.ChunkedArray, how: TableFormat) -> NDArray[np.fl
         numbers = _parse_with_python(texts)
     if numbers is None:
         return None
-    return numbers / 100 if is_percent else _drop_fill_values(numbers, how)
+    return numbers / 100 if is_percent else _drop_fill_values(numbers, table_format)
 
 
 def _all_true(flags: pa.ChunkedArray) -> bool:
@@ -201,18 +204,22 @@ def _parse_with_python(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
     return None if None in numbers else np.array(numbers, dtype=np.float64)
 
 
-def _drop_fill_values(numbers: NDArray[np.float64], how: TableFormat) -> NDArray[np.float64]:
+def _drop_fill_values(numbers: NDArray[np.float64], table_format: TableFormat) -> NDArray[np.float64]:
     """NaN in place of the numbers that stand for missing values."""
-    fill = [number for name in how.na if (number := parse_number(name.strip(), how.decimal, how.thousands)) is not None]
+    fill = [
+        number
+        for name in table_format.na
+        if (number := parse_number(name.strip(), table_format.decimal, table_format.thousands)) is not None
+    ]
     return np.where(np.isin(numbers, fill), np.nan, numbers) if fill else numbers
 
 
-def _plain_number(text: str, how: TableFormat) -> float | None:
-    return parse_number(text.strip().rstrip("% "), how.decimal, how.thousands)
+def _plain_number(text: str, table_format: TableFormat) -> float | None:
+    return parse_number(text.strip().rstrip("% "), table_format.decimal, table_format.thousands)
 
 
-def _missing_texts(how: TableFormat) -> frozenset[str]:
-    return MISSING | {name.strip().lower() for name in how.na}
+def _missing_texts(table_format: TableFormat) -> frozenset[str]:
+    return MISSING | {name.strip().lower() for name in table_format.na}
 
 
 def _without_dictionary(values: pa.ChunkedArray) -> pa.ChunkedArray:

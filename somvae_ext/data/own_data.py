@@ -97,7 +97,7 @@ def load_array(
 def read_own_data(
     path: Path,
     kind: Kind | None,
-    how: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
+    table_format: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
     *,
     missing: Missing = "error",
     features: Sequence[str] | None = None,
@@ -106,7 +106,7 @@ def read_own_data(
 
     Args:
         path, kind: see :func:`load_array`.
-        how: of tables.
+        table_format: of tables.
         missing: ``"drop"`` leaves out rows of a table that have a gap; ``"mean"`` and ``"ignore"`` leave NaN where a
             value of a table is missing.
         features: of the training data, see :func:`read_table`.
@@ -118,16 +118,16 @@ def read_own_data(
     if path.is_dir():
         if kind == "static":
             raise ValueError(f"{path}: a folder holds series, so kind must be 'series', got 'static'")
-        return _read_folder(path, how, missing, features)
+        return _read_folder(path, table_format, missing, features)
     if is_table_file(path):
-        return _read_table(path, kind or "static", how, missing, features)
-    if how.named_columns and features is None:
-        name, use = next(iter(how.named_columns.items()))
+        return _read_table(path, kind or "static", table_format, missing, features)
+    if table_format.named_columns and features is None:
+        name, use = next(iter(table_format.named_columns.items()))
         raise ValueError(f"{path}: {use} must name a column of a table, got {name!r} for a {path.suffix} file")
     if path.suffix.lower() == ".npy":
         arrays = {"x": read_npy(path)}
         if missing in ("drop", "mean") and kind != "series" and arrays["x"].ndim == 2:
-            table = memory_map_npy(path, how, features)
+            table = memory_map_npy(path, table_format, features)
             table = table.complete_rows() if missing == "drop" else table
             table.check_values(missing, empty_columns=features is not None)
             return OwnData(_make_samples(path, "static", _as_samples(table), None, None), "static", table.description)
@@ -157,10 +157,12 @@ def _read_arrays(path: Path, kind: Kind | None, arrays: dict[str, Array]) -> Own
     return OwnData(samples, kind, _describe_arrays(path, kind, samples, arrays["x"].dtype))
 
 
-def _read_table(path: Path, kind: Kind, how: TableFormat, missing: Missing, features: Sequence[str] | None) -> OwnData:
+def _read_table(
+    path: Path, kind: Kind, table_format: TableFormat, missing: Missing, features: Sequence[str] | None
+) -> OwnData:
     if kind == "series" and missing == "drop":
         raise _gaps_of_series(path)
-    table = read_table(path, how, missing=missing, features=features)
+    table = read_table(path, table_format, missing=missing, features=features)
     table.check_values(missing, empty_columns=features is not None)
     x, label = _as_samples(table), table.label
     if kind == "series":
@@ -184,7 +186,7 @@ def _as_samples(table: Table) -> Array:
     return x.astype(np.float32 if is_short else np.float64)
 
 
-def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Sequence[str] | None) -> OwnData:
+def _read_folder(folder: Path, table_format: TableFormat, missing: Missing, features: Sequence[str] | None) -> OwnData:
     paths = sorted(
         path for path in folder.iterdir() if path.is_file() and (path.suffix.lower() == ".npy" or _is_series(path))
     )
@@ -198,13 +200,13 @@ def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Seq
         if is_table_file(path):
             if missing == "drop":
                 raise _gaps_of_series(folder)
-            table = read_table(path, how, features=feature_names)
+            table = read_table(path, table_format, features=feature_names)
             table.check_values(missing, empty_columns=True)
             x = _as_samples(table)
             if table.label is not None:
                 labels.append(table.label)
             if feature_names is None and table.format is not None:
-                how = table.format
+                table_format = table.format
             feature_names = feature_names or table.columns
             description = description or {
                 title: text for title, text in table.description.items() if title in ("left out", "note")
@@ -233,7 +235,7 @@ def _read_folder(folder: Path, how: TableFormat, missing: Missing, features: Seq
         label[mask] = _class_numbers(folder, np.concatenate(labels))
     samples = _make_samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
     description = _describe_arrays(folder, "series", samples, padded.dtype) | description
-    return OwnData(samples, "series", description, format=how)
+    return OwnData(samples, "series", description, format=table_format)
 
 
 def _is_series(path: Path) -> bool:

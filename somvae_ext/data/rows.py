@@ -126,17 +126,17 @@ def _named_rows(name: str, root: str | os.PathLike[str], download: bool, table: 
 
 
 def _own_rows(
-    path: Path, kind: Kind | None, how: TableFormat, missing: Missing, features: Sequence[str] | None
+    path: Path, kind: Kind | None, table_format: TableFormat, missing: Missing, features: Sequence[str] | None
 ) -> Table:
     if path.is_file() and kind != "series":
         if is_table_file(path):
-            return read_table(path, how, missing=missing, features=features)
+            return read_table(path, table_format, missing=missing, features=features)
         if path.suffix.lower() == ".npy" and _is_matrix(path):
-            rows = memory_map_npy(path, how, features)
+            rows = memory_map_npy(path, table_format, features)
             return rows.complete_rows() if missing == "drop" else rows
     if missing == "ignore" and not path.is_dir():
         raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
-    return _flatten(path, read_own_data(path, kind, how, missing=missing, features=features))
+    return _flatten(path, read_own_data(path, kind, table_format, missing=missing, features=features))
 
 
 def _is_matrix(path: Path) -> bool:

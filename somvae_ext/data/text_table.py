@@ -59,13 +59,13 @@ _OTHER_FILES = {
 class Columns(NamedTuple):
     """The columns of a file as they were read, their texts not yet numbers.
 
-    ``names`` are those of the file, or numbers from 0 where it has none; ``how`` says what was understood.
+    ``names`` are those of the file, or numbers from 0 where it has none; ``read_as`` says what was understood.
     """
 
     names: list[str]
     has_names: bool
     values: list[pa.ChunkedArray]
-    how: str
+    read_as: str
 
 
 class _Head(NamedTuple):
@@ -76,11 +76,11 @@ class _Head(NamedTuple):
     second: int
 
 
-def read_text_table(path: Path, how: TableFormat, names: Collection[str] = ()) -> Columns:
+def read_text_table(path: Path, table_format: TableFormat, names: Collection[str] = ()) -> Columns:
     """
     Args:
         path: of the file.
-        how: how it is written.
+        table_format: how it is written.
         names: of columns, where some are expected: a first line that holds them all names the columns.
 
     Raises:
@@ -88,27 +88,30 @@ def read_text_table(path: Path, how: TableFormat, names: Collection[str] = ()) -
         ValueError: it is no table, or whether its first line names the columns cannot be told; the message says what
             is wrong in which line.
     """
-    text = _Text.of(path, how)
+    text = _Text.of(path, table_format)
     head = text.head()
     first = head.records[0]
-    missing = MISSING | {name.strip().lower() for name in how.na}
-    kinds = [[cell_kind(cell, how.decimal, how.thousands, missing) for cell in record] for record in head.records]
+    missing = MISSING | {name.strip().lower() for name in table_format.na}
+    kinds = [
+        [cell_kind(cell, table_format.decimal, table_format.thousands, missing) for cell in record]
+        for record in head.records
+    ]
     width = len(first)
     names_lack_one = len(head.records) > 1 and {len(record) for record in head.records[1:]} == {width + 1}
-    if how.header is not False and names_lack_one and "text" in kinds[0]:
+    if table_format.header is not False and names_lack_one and "text" in kinds[0]:
         width += 1
         if all(record[-1] == "missing" for record in kinds[1:]):  # the lines below end with a separator
             first, kinds[0] = [*first, ""], [*kinds[0], "missing"]
         else:  # R leaves out the name of the rows' names
             first, kinds[0] = ["", *first], ["missing", *kinds[0]]
     later = [record for record in kinds[1:] if len(record) == width]
-    types = _expected_types(first, later, how)
-    verdict: Verdict = "names" if how.header else "values"
-    if how.header is None:
+    types = _expected_types(first, later, table_format)
+    verdict: Verdict = "names" if table_format.header else "values"
+    if table_format.header is None:
         verdict = verdict_by_text(kinds[0], later)
         if names and set(names) <= set(_strip_cells(first)):
             verdict = "names"
-    if verdict == "unclear" and _uses_first_line(first, how):
+    if verdict == "unclear" and _uses_first_line(first, table_format):
         verdict = "names"
     if verdict == "names":
         return text.columns(_strip_cells(first), True, text.parse_columns(head.second, width, types))
@@ -116,7 +119,7 @@ def read_text_table(path: Path, how: TableFormat, names: Collection[str] = ()) -
     values = text.parse_columns(head.start, width, types)
     if verdict == "values":
         return text.columns(numbered, False, values)
-    verdict = _header_by_numbers(first, kinds[0], values, how)
+    verdict = _header_by_numbers(first, kinds[0], values, table_format)
     if verdict == "unclear":
         raise ValueError(
             f"{path}: the first line may name the columns or hold values, {_format_cells(first)}; set header=True if "
@@ -130,14 +133,16 @@ def read_text_table(path: Path, how: TableFormat, names: Collection[str] = ()) -
 class _Text:
     """A file as UTF-8 text without comments."""
 
-    def __init__(self, path: Path, how: TableFormat, encoding: str, content: bytes | None, skipped: int) -> None:
-        self._path, self._how, self._encoding, self._content = path, how, encoding, content
+    def __init__(
+        self, path: Path, table_format: TableFormat, encoding: str, content: bytes | None, skipped: int
+    ) -> None:
+        self._path, self._table_format, self._encoding, self._content = path, table_format, encoding, content
         self._skipped = skipped  # bytes of a byte order mark
-        self._separator = how.separator or ""
+        self._separator = table_format.separator or ""
         self._lines_before = 0  # the first record
 
     @classmethod
-    def of(cls, path: Path, how: TableFormat) -> _Text:
+    def of(cls, path: Path, table_format: TableFormat) -> _Text:
         with _open_binary(path) as file:
             start = _read(path, file, 64)
             for magic, what in _OTHER_FILES.items():
@@ -146,15 +151,15 @@ class _Text:
             mark, encoding = next(
                 ((mark, name) for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), (b"", "utf-8")
             )
-            if how.encoding is not None and not mark:
-                encoding = codecs.lookup(how.encoding).name
+            if table_format.encoding is not None and not mark:
+                encoding = codecs.lookup(table_format.encoding).name
             if encoding == "utf-8" and b"\0" in start:
                 raise ValueError(
                     f"{path}: must be a text file of rows and columns, got bytes that are no text; if it is UTF-16, "
                     "set encoding='utf-16'"
                 )
-            text = cls(path, how, encoding, None, len(mark) if encoding == "utf-8" else 0)
-            is_plain = encoding in ("utf-8", "ascii") and how.comment is None
+            text = cls(path, table_format, encoding, None, len(mark) if encoding == "utf-8" else 0)
+            is_plain = encoding in ("utf-8", "ascii") and table_format.comment is None
             if not is_plain or text._is_spaced():
                 content = start + _read(path, file, -1)
                 text._content, text._skipped = text._to_plain_utf8(content), 0
@@ -162,7 +167,7 @@ class _Text:
 
     def _is_spaced(self) -> bool:
         """Whether white space separates the cells, which pyarrow takes no more than one of."""
-        return self._how.separator == " "
+        return self._table_format.separator == " "
 
     def _to_plain_utf8(self, content: bytes) -> bytes:
         """As UTF-8, without comments, and with one space where there is white space."""
@@ -170,7 +175,7 @@ class _Text:
             text = content.decode("utf-8-sig" if self._encoding == "utf-8" else self._encoding)
         except UnicodeError as error:
             raise ValueError(f"{self._path}: must be text in {self._encoding}, got {error}") from error
-        mark = self._how.comment
+        mark = self._table_format.comment
         lines = re.split(r"\r\n|\r|\n", text)
         if mark is not None:
             # A mark within quotes is no comment, and a line with quotes may have one: only a whole comment goes there.
@@ -222,7 +227,7 @@ class _Text:
         """Turns to white space, found by a look at the lines, as what separates the cells."""
         if self._separator != " " or self._is_spaced():
             return False
-        self._how = _with_separator(self._how, " ")
+        self._table_format = _with_separator(self._table_format, " ")
         with self._stream() as stream:
             self._content = self._to_plain_utf8(_read(self._path, stream, -1))
         self._skipped = 0
@@ -248,7 +253,7 @@ class _Text:
     def _detect_separator(self, lines: Sequence[str]) -> str:
         counts = {}
         for separator in _SEPARATORS:
-            if separator in (self._how.decimal, self._how.thousands):
+            if separator in (self._table_format.decimal, self._table_format.thousands):
                 continue
             try:
                 records = list(csv.reader(lines, delimiter=separator))
@@ -265,11 +270,17 @@ class _Text:
         cells = [line.split() for line in lines if line.strip()]
         is_spaced = len(cells[0]) > 1 and len({len(row) for row in cells}) == 1
         numbers = [
-            parse_number(cell, self._how.decimal, self._how.thousands) for row in cells[1:] or cells for cell in row
+            parse_number(cell, self._table_format.decimal, self._table_format.thousands)
+            for row in cells[1:] or cells
+            for cell in row
         ]
         if is_spaced and all(number is not None for number in numbers):
             return " "
-        return next(separator for separator in ",;|" if separator not in (self._how.decimal, self._how.thousands))
+        return next(
+            separator
+            for separator in ",;|"
+            if separator not in (self._table_format.decimal, self._table_format.thousands)
+        )
 
     def _refuse_preamble(self, widths: Sequence[int]) -> None:
         """Refuses lines above a table that are none of its rows."""
@@ -293,9 +304,9 @@ class _Text:
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        how = self._how
+        table_format = self._table_format
         spellings = {spelling for name in MISSING for spelling in (name, name.upper(), name.title())}
-        spellings |= {"NaN", "N/a", *how.na}
+        spellings |= {"NaN", "N/a", *table_format.na}
         try:
             with self._stream() as stream:
                 stream.seek(start)
@@ -309,7 +320,7 @@ class _Text:
                         column_types={column: pa.type_for_alias(name) for column, name in types.items()},
                         null_values=sorted(spellings),
                         strings_can_be_null=True,
-                        decimal_point=how.decimal,
+                        decimal_point=table_format.decimal,
                     ),
                 )
         except pa.ArrowInvalid as error:
@@ -389,46 +400,48 @@ class _Text:
         return 0
 
 
-def line_number_of_row(path: Path, how: TableFormat, row: int, has_names: bool) -> int:
+def line_number_of_row(path: Path, table_format: TableFormat, row: int, has_names: bool) -> int:
     """The line of a text file, from 1, that holds a row, from 0."""
-    text = _Text.of(path, how)
+    text = _Text.of(path, table_format)
     text.head()
     return text.line_of(row, has_names)
 
 
-def _expected_types(first: Sequence[str], later: Sequence[Sequence[Cell]], how: TableFormat) -> dict[str, str]:
+def _expected_types(first: Sequence[str], later: Sequence[Sequence[Cell]], table_format: TableFormat) -> dict[str, str]:
     """The type of the columns, by their numbers, of which it is known or can be seen.
 
     Labels, names of rows and categories are text: 007 is not 7, and a number may have more digits than float64 holds.
     Others are numbers where all cells are as far as one has looked.
     """
-    texts = {how.label_column, how.id_column, *how.one_hot}
+    texts = {table_format.label_column, table_format.id_column, *table_format.one_hot}
     types = {}
     for column, name in enumerate(first):
         kinds = {row[column] for row in later} - {"missing"}
         if {" ".join(name.split()), str(column)} & texts or "text" in kinds:
             types[str(column)] = "string"
-        elif how.thousands is None and kinds == {"number"}:
+        elif table_format.thousands is None and kinds == {"number"}:
             types[str(column)] = "float64"
     return types
 
 
 def _header_by_numbers(
-    first: Sequence[str], kinds: Sequence[Cell], values: Sequence[pa.ChunkedArray], how: TableFormat
+    first: Sequence[str], kinds: Sequence[Cell], values: Sequence[pa.ChunkedArray], table_format: TableFormat
 ) -> Verdict:
     columns = [column for column, kind in enumerate(kinds) if kind == "number"]
-    above = np.array([parse_number(first[column].strip(), how.decimal, how.thousands) for column in columns])
+    above = np.array(
+        [parse_number(first[column].strip(), table_format.decimal, table_format.thousands) for column in columns]
+    )
     later: list[NDArray[np.float64]] = []
     for column in columns:
-        read = to_numbers(values[column], how)
+        read = to_numbers(values[column], table_format)
         later.append(np.full(len(values[column]), np.nan) if read is None else read)
     return verdict_by_numbers(above, np.stack(later, axis=1)[1:])
 
 
-def _uses_first_line(first: Sequence[str], how: TableFormat) -> bool:
+def _uses_first_line(first: Sequence[str], table_format: TableFormat) -> bool:
     """Whether a column is called by what the first line holds, and not by its number."""
     names = {cell.strip() for cell in first}
-    return any(name in names and not name.isdecimal() for name in how.named_columns)
+    return any(name in names and not name.isdecimal() for name in table_format.named_columns)
 
 
 def _strip_cells(cells: Sequence[str]) -> list[str]:
@@ -439,8 +452,8 @@ def _format_cells(cells: Sequence[str]) -> str:
     return ", ".join(cell.strip() for cell in cells[:4]) + (", ..." if len(cells) > 4 else "")
 
 
-def _with_separator(how: TableFormat, separator: str) -> TableFormat:
-    return dataclasses.replace(how, separator=separator)
+def _with_separator(table_format: TableFormat, separator: str) -> TableFormat:
+    return dataclasses.replace(table_format, separator=separator)
 
 
 def _open_binary(path: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""What an array, a label and a node are: the one place that takes array-likes from callers.
+"""Conversion of what callers give: arrays, labels and indices from array-likes of any kind.
 
 Array-likes are numpy arrays, nested lists and tuples, torch tensors on any device, and whatever numpy can convert, such
 as columns and tables of pandas, polars and pyarrow. Every error is a ValueError that reads
@@ -248,7 +248,7 @@ def _without_objects(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _describe_values(array: NDArray[Any]) -> str:
-    """What is wrong with values that are not integers (or strings), for the end of an error's sentence."""
+    """Describes values that are not integers (or strings), for the end of an error's sentence."""
     values = array.ravel().tolist() if array.dtype.kind in "fOT" else []
     missing = next((at for at, value in enumerate(values) if _is_missing(value)), None)
     if missing is not None:

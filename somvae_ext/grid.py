@@ -320,7 +320,7 @@ def _build_neighbor_table(key: str, connectivity: int) -> Tensor:
 
 
 def _build_step_distances(key: str) -> Tensor:
-    """Of 0 to R - 1 rows, then of 0 to 2 C - 1 halves of a column."""
+    """Distances of 0 to R - 1 rows, then of 0 to 2 C - 1 halves of a column."""
     grid = Grid(*json.loads(key))
     spacing = _HEXAGON_ROW_SPACING if grid.topology == "hexagonal" else 1.0
     rows = spacing * torch.arange(grid.rows, dtype=torch.float64, device="cpu")

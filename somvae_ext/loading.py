@@ -1,4 +1,4 @@
-"""Whatever was trained, back from its folder."""
+"""Loads a trained model or map from its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def load(
     path: str | os.PathLike[str], *, device: torch.device | str = "cpu", epoch: int | None = None
 ) -> Model | SavedMap:
-    """What ``somvae fit`` has trained: a model or a map.
+    """Loads what ``somvae fit`` has trained: a model or a map.
 
     Args:
         path: the folder that it wrote.

@@ -24,7 +24,7 @@ PIECE_ELEMENTS = 2**22
 """Elements of a tensor that :meth:`Processes.sum` gathers at a time; the same in all processes."""
 
 
-# What gloo, NCCL and torch's store say where the process at the other end of a connection is gone, in lower case.
+# Phrases of gloo, NCCL and torch's store, in lower case, for a process that is gone at the other end of a connection.
 _LOST_CONNECTIONS = (
     "connection closed",
     "connection reset",
@@ -38,7 +38,7 @@ _LOST_CONNECTIONS = (
 
 
 class OtherProcessFailed(ValueError):
-    """What the other processes raise where one has failed, so that they end with it."""
+    """Raised in the other processes where one has failed, so that they end with it."""
 
 
 class OtherProcessEnded(OtherProcessFailed):

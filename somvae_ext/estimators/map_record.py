@@ -14,13 +14,13 @@ from somvae_ext.estimators.som import SOM
 from somvae_ext.grid import Grid
 from somvae_ext.store import ResultFolder
 
-# How an estimator runs, and not what came of it.
+# Parameters that say how an estimator runs, and do not change its result.
 _RUN_PARAMETERS = ("compute_labels", "device", "distributed", "verbose")
 
 
 @dataclasses.dataclass(frozen=True)
 class MapRecord:
-    """What map was trained, and on what.
+    """The parameters of a trained map, and the data that it was trained on.
 
     Args:
         parameters: of the estimator, by name; only what JSON can hold: no functions and no arrays.

@@ -22,7 +22,7 @@ from somvae_ext.store import METRICS, ResultFolder
 
 Array = NDArray[Any]
 
-# Of the time of a training that may go into its checkpoints: on a small map an epoch takes less than writing one.
+# Largest share of a training's time that goes into checkpoints: on a small map an epoch takes less than writing one.
 MAX_CHECKPOINT_SHARE = 0.1
 _CODEBOOK = "codebook"
 _NODES, _HITS, _LABELS = "nodes", "hits", "labels"

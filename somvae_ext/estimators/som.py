@@ -658,7 +658,7 @@ class SOM(TransformerMixin, BaseEstimator):
         return som.schedule_value(self.alpha_schedule, step, self.n_epochs, self.alpha_initial, self.alpha_final)
 
     def check_parameters(self) -> None:
-        """What :meth:`fit` checks before it looks at data.
+        """Checks the parameters, as :meth:`fit` does before it looks at data.
 
         Raises
         ------

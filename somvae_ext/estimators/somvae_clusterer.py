@@ -233,7 +233,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _train_and_select(
         self, config: SOMVAEConfig, recipe: TrainingConfig, seed: int, train: Samples, held_out: Samples | None = None
     ) -> tuple[_TrainedCandidate, dict[int, float]]:
-        """Of ``n_init`` trainings the one that reconstructs best, and the losses of all."""
+        """Trains ``n_init`` models; returns the one that reconstructs best, and the losses of all."""
         best: _TrainedCandidate | None = None
         losses: dict[int, float] = {}
         for number in range(seed, seed + self.n_init):
@@ -478,7 +478,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         return pad_series(arrays)
 
     def _split_samples(self, samples: Samples, seed: int) -> list[Samples]:
-        """Those to train on, and those to choose by."""
+        """Splits the samples into those to train on and those to choose a training by."""
         count = max(1, round(self.validation_fraction * len(samples)))
         if count >= len(samples):
             raise ValueError(
@@ -489,7 +489,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         return [samples.rows(order[count:]), samples.rows(order[:count])]
 
     def _configs(self, train: Samples, kind: Kind, shape: tuple[int, ...]) -> tuple[SOMVAEConfig, TrainingConfig]:
-        """What to train, and how."""
+        """The configs of the model and of its training."""
         if self.augmentation is not None and len(shape) != 3:
             raise ValueError(
                 f"{_OWNER}: augmentation must be None for samples of shape {list(shape)}, which are no images, got "

@@ -1,4 +1,4 @@
-"""What map qualities are computed from: rows and codes of one dtype, a metric, and who counts as a neighbour."""
+"""Arguments of map qualities: rows and codes of one dtype, a metric, and a number of neighbours."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _random_pairs(num_nodes: int, seed: int) -> Tensor:
 
 
 def _mean_distance(codes: Tensor, pairs: Tensor) -> float:
-    """Of the rows ``[K, D]`` at each pair; differences are taken in float64."""
+    """Mean distance between the codes of each pair; differences are taken in float64."""
     total = 0.0
     for first, second in pairs.to(codes.device).split(max(1, _TILE_VALUES // max(1, codes.shape[1])), dim=1):
         total += (codes[first].double() - codes[second].double()).square().sum(dim=1).sqrt().sum().item()

@@ -64,7 +64,7 @@ def transition_mass_within(
     distance: float,
     mask: ArrayLike | Tensor | None = None,
 ) -> float:
-    """Of the probability that a chain leaves its node, the share that leads no further than ``distance`` on the grid::
+    """Share of the probability of leaving a node that leads no further than ``distance`` on the grid::
 
         sum_i n_i sum_{j != i, d(i, j) <= distance} P(j | i)  /  sum_i n_i sum_{j != i} P(j | i)
 
@@ -115,7 +115,7 @@ def transition_mass_within(
 
 
 def _sum_within(values: Tensor, nodes: Tensor, grid: Grid, distance: float) -> Tensor:
-    """Of each row ``[K]`` of ``values``, the sum over what is near the row's node, float64 ``[M]``."""
+    """Sums each row ``[K]`` of ``values`` over the nodes near the row's own, float64 ``[M]``."""
     # A window holds what is within so many steps. On hexagons a step gets ahead by sqrt(3) / 2 at least.
     steps = distance * 2 / math.sqrt(3) if grid.topology == "hexagonal" else distance
     window = grid.window_nodes(math.ceil(min(steps, grid.num_nodes)), nodes)

@@ -1,4 +1,4 @@
-"""What makes the second best node of an encoding a neighbour of the best."""
+"""A loss that makes the second best node of an encoding a neighbour of the best."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def neighbor_margin(z: Tensor, codebook: Tensor, index: Tensor, grid: Grid) -> T
     rows = z.to(wide)
     neighbor_distance = (rows[:, None] - ops.som_gather(codes, index, grid)[:, 1:].to(wide)).square().sum(dim=2)
     two_best = ops.bmu(z.detach(), codes, k=2).index
-    # Of equally near codes the search may give another than w first.
+    # Where codes are equally near, the first of the search may be another than w.
     second_node = torch.where(two_best[:, 0] == index, two_best[:, 1], two_best[:, 0])
     second_distance = (rows - codes[second_node].to(wide)).square().sum(dim=1)
     margin = neighbor_distance.masked_fill(~is_present, torch.inf).amin(dim=1) - second_distance

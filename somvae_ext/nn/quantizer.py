@@ -24,7 +24,7 @@ CodebookUpdate = Literal["gradient", "ema"]
 
 @exportable
 class CodeStatistics(NamedTuple):
-    """What each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
+    """Statistics of what each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
 
     Statistics of several batches, or processes, are added up.
     """
@@ -39,7 +39,7 @@ def finite_row_mask(x: Tensor) -> Tensor:
 
 
 class Quantizer(FullPrecisionBuffers):
-    """What :class:`~somvae_ext.nn.SOMQuantizer` and :class:`~somvae_ext.nn.VectorQuantizer` have in common.
+    """Base class of :class:`~somvae_ext.nn.SOMQuantizer` and :class:`~somvae_ext.nn.VectorQuantizer`.
 
     They draw the codebook themselves, by :meth:`reset_parameters`, when they have all that belongs to it.
 

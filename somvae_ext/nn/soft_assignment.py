@@ -67,7 +67,7 @@ def hardening_loss(log_s: Tensor, targets: Tensor) -> Tensor:
 
 
 def soft_som_loss(log_s: Tensor, grid: Grid) -> Tensor:
-    """What draws the neighbours of the likely nodes to an encoding (the S-SOM loss of T-DPSOM), ``[M]``::
+    """Draws the neighbours of the likely nodes to an encoding (the S-SOM loss of T-DPSOM), ``[M]``::
 
         - sum over the nodes j of sg[s_ij] * sum over the neighbours n of j of log s_in
 

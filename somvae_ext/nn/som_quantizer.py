@@ -43,7 +43,7 @@ class QuantizerLosses(NamedTuple):
 
 @exportable
 class QuantizerOutput(NamedTuple):
-    """What :class:`SOMQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
+    """Result of :class:`SOMQuantizer` for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 
     ``quantized`` are the winners' codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or
     ``[N, *spatial]``) their nodes, ``losses`` what pulls codes and encodings together. Where an encoding is masked they
@@ -268,7 +268,7 @@ class SOMQuantizer(Quantizer):
         return QuantizerOutput(quantized, indices, QuantizerLosses(*losses))
 
     def _quantize_by_gradient(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``."""
+        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``, where codes are a parameter."""
         codebook = self.snapshot()
         head = ops.som_head(rows, codebook, self.grid, border=self.border, straight_through=self.straight_through)
         slots: Tensor | int = self.grid.num_slots
@@ -284,7 +284,7 @@ class SOMQuantizer(Quantizer):
         return head.quantized, head.index, head.commitment / self.dim, som / (self.dim * slots)
 
     def _quantize_by_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same of a map that follows moving averages."""
+        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``, where codes are moving averages."""
         index = ops.bmu(rows.detach(), self.codebook).index
         # The gathered codes are copies, so that the codebook may move before the backward pass. A compiled graph may
         # gather once more in the backward pass, unless it gathers from a snapshot.

@@ -275,7 +275,7 @@ class TransitionModel(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        """What the ops compute in, and give."""
+        """The dtype in which the ops compute, and that of their results."""
         return torch.promote_types(self.logits.dtype, torch.float32)
 
     def _rows(self, nodes: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the logits of a transition model mean: a full table, or one of the nodes near each node."""
+"""Logits of a transition model: a full table, or one of the nodes near each node."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class VectorQuantizerLosses(NamedTuple):
 
 @exportable
 class VectorQuantizerOutput(NamedTuple):
-    """What :class:`VectorQuantizer` gives for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
+    """Result of :class:`VectorQuantizer` for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 
     ``quantized`` are the nearest codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or ``[N,
     *spatial]``) their places in the codebook, ``losses`` what pulls codes and encodings together. Where an encoding is
@@ -203,7 +203,7 @@ class VectorQuantizer(Quantizer):
         return f"num_codes={self.num_codes}, dim={self.dim}, update={self.update!r}{averages}{layout}"
 
     def _restart_averages(self, rows: Tensor | slice) -> None:
-        """As if each of these codes had won one encoding, itself."""
+        """Sets the averages of these codes to those of a code that has won one encoding, itself."""
         if self.update == "ema":
             self.ema_counts[rows] = 1
             self.ema_sums[rows] = self.codebook[rows].to(self.ema_sums)

@@ -1,4 +1,4 @@
-"""What the pictures of a map are made of: values and codes of its nodes.
+"""Arguments of the pictures of a map: values and codes of its nodes.
 
 Every error is a ValueError that reads "<plot>: <argument> must <expectation>, got <what came>".
 """

@@ -17,7 +17,7 @@ _SIZE = (6, 3.5)  # inches
 _MOST_POINTS = 1000  # of a line: about as many as there are pixels
 _DECADES = 6  # that a logarithmic scale shows at most
 
-# What metrics are called in pictures; NMI comes first and is drawn boldly.
+# Labels of metrics in pictures; NMI comes first and is drawn boldly.
 _METRICS = {
     "nmi_arithmetic": "NMI (arithmetic mean of the entropies)",
     "nmi_geometric": "NMI (geometric mean of the entropies)",
@@ -29,7 +29,7 @@ _METRICS = {
     "usage": "usage",
 }
 
-# What is known of the order of a map, in the order of the legend.
+# Metrics of a map's order, in the order of the legend.
 _ORDER = {
     "topographic_error_4": "topographic error, 4 neighbours",
     "topographic_error_6": "topographic error, 6 neighbours",
@@ -217,7 +217,7 @@ def _metric_values(history: Sequence[dict[str, Any]], name: str) -> NDArray[np.f
 
 
 def _data_name(history: Sequence[dict[str, Any]]) -> str:
-    """What metrics were measured on."""
+    """Name of the data that metrics were measured on."""
     return "validation" if "validation" in history[0] else "training"
 
 

@@ -24,7 +24,7 @@ from somvae_ext.plotting._cells import (
 
 
 class Clusterer(Protocol):
-    """What scikit-learn's clusterers have in common."""
+    """The interface of scikit-learn's clusterers."""
 
     def fit_predict(self, X: NDArray[np.float64], /) -> Any:
         """The cluster of each row, integer ``[K]``; -1 for none."""

@@ -112,7 +112,7 @@ def _plane_codes(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
     directions, deviations = _principal_components(rows)
     # A plane of width 2 sqrt(3) deviations has the data's variance.
     steps = math.sqrt(3.0) * deviations[:, None] * directions
-    # What is smaller vanishes in squared distances, or beside the values themselves.
+    # Smaller deviations vanish in squared distances, or beside the values themselves.
     eps = torch.finfo(x.dtype).eps
     vanishing = math.sqrt(eps) * deviations[0] + 4 * eps * mean.abs().max()
     coordinates = _line_coordinates(grid) if deviations[1] <= vanishing else _plane_coordinates(grid)
@@ -129,7 +129,7 @@ def _plane_coordinates(grid: Grid) -> Tensor:
 
 
 def _line_coordinates(grid: Grid) -> Tensor:
-    """The same for data without a second axis: the nodes across the longer side share out what lies between its nodes.
+    """Coordinates for data without a second axis: a line on which no two nodes have the same place.
 
     In a plane they would have equal codes, of which only the first ever wins. A neighbourhood that separates along the
     axes would keep them equal for ever.
@@ -309,7 +309,7 @@ def grid_order(centers: Tensor, grid: Grid) -> Tensor:
     rows = centers.detach().cpu().double()
     # Sorted by value, so that sums and ties do not depend on the order that the centres came in.
     order = torch.from_numpy(np.lexsort(rows.numpy().T[::-1]))
-    # Of a size whose squares neither overflow nor vanish, and without an offset, which would cost digits.
+    # Scaled so that squares neither overflow nor vanish, and centred, because an offset would cost digits.
     rows = rows[order] / (float(rows.abs().max()) or 1.0)
     rows = rows - rows.mean(dim=0)
     codes = _train_batch_som(rows, grid, final_sigma=1.0)

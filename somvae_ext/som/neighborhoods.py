@@ -52,8 +52,8 @@ def mexican_hat(distance: Tensor, sigma: float) -> Tensor:
     return (1 - squared) * torch.exp(-squared / 2)
 
 
-# Those that are a product of one function of the distance along the rows and the same along the columns. The square
-# bubble is one only of these two distances, not of the distance on the grid.
+# Neighbourhoods that are a product of one function of the distance along the rows and the same along the columns. The
+# square bubble is a function of these two distances, not of the distance on the grid.
 _SEPARABLE: dict[str, Neighborhood] = {"gaussian": gaussian, "fastsom_gaussian": fastsom_gaussian, "square": bubble}
 _RADIAL: dict[str, Neighborhood] = {"bubble": bubble, "triangle": triangle, "mexican_hat": mexican_hat}
 

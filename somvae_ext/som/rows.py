@@ -64,7 +64,7 @@ Array = Tensor | NDArray[Any] | SlicedArray
 
 # Values of a chunk (256 MiB of float32): many rows for one pass over a large map, few enough to copy.
 _CHUNK_VALUES = 1 << 26
-# Of one in which values may be missing, which takes copies and masks in float64.
+# The same where values may be missing, which takes copies and masks in float64.
 _CHUNK_VALUES_WITH_GAPS = 1 << 23
 
 # Rows that are fetched at a time from all over a file: each maps a whole stretch of it around itself.
@@ -75,7 +75,7 @@ _SCATTERED_ROWS = 1024
 _SPACING_ROWS = 8192
 _FEWEST_STEPS = 100
 
-# Of the largest: a row that counts less would only cost digits.
+# Least weight, as a share of the largest: a row that counts less would only cost digits.
 _LEAST_WEIGHT = 1e-18
 
 
@@ -346,7 +346,7 @@ class StreamRows:
             raise ValueError("SOM: X must give at least one row in every epoch, got none")
 
     def chunks(self) -> Iterator[Chunk]:
-        """The same rows in chunks of the length that arrays come in."""
+        """The rows in chunks as long as those of an array."""
         rows, pending, count = _chunk_rows(self.dim, self.format), [], 0
         for batch in self.batches():
             pending.append(batch.x)

@@ -112,7 +112,7 @@ def check_schedule(owner: str, name: str, schedule: str | Schedule) -> None:
 
 
 def schedule_value(schedule: str | Schedule, step: int, num_steps: int, initial: float, final: float) -> float:
-    """What a schedule gives at a step, from 0; beyond the last step what it gives there.
+    """Value of a schedule at a step, from 0; steps beyond the last have its value.
 
     Raises:
         ValueError: a function that gives something else than a finite number.

@@ -44,7 +44,7 @@ class NodeSums(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """What a pass over all rows found: the winner of each, int64 ``[N]`` on the CPU, the mean distance to it, and the
+    """Result of a pass over all rows: the winner of each, int64 ``[N]`` on the CPU, the mean distance to it, and the
     share of rows whose two best units are no neighbours (0 unless asked for)."""
 
     index: Tensor  # type: ignore[assignment]
@@ -86,7 +86,7 @@ def node_sums(
 
 
 class _EpochSums:
-    """What an epoch adds up over chunks and processes."""
+    """Sums of an epoch over chunks and processes."""
 
     def __init__(self, codebook: Tensor) -> None:
         self.sums: NodeSums | None = None

@@ -28,8 +28,9 @@ def log_soft_assignment(z: Tensor, codebook: Tensor) -> Tensor:
         ``[M, K]``, float32, or float64 if ``z`` is, differentiable in both arguments.
 
     Example:
-        >>> log_soft_assignment(torch.tensor([[1.0]]), torch.tensor([[1.0], [2.0]])).exp().tolist()[0]
-        [0.6666666865348816, 0.3333333432674408]
+        >>> share = log_soft_assignment(torch.tensor([[1.0]]), torch.tensor([[1.0], [2.0]])).exp()
+        >>> [round(value, 4) for value in share[0].tolist()]
+        [0.6667, 0.3333]
     """
     dtype = torch.promote_types(z.dtype, torch.float32)
     with torch.autocast(z.device.type, enabled=False):

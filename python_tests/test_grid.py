@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import itertools
 import math
 from collections.abc import Callable
@@ -339,25 +337,6 @@ def test_compiled_graph_holds_the_table(table: Callable[..., Tensor]) -> None:
 def test_errors_name_argument_expectation_and_what_came(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^Grid: {message}$"):
         Grid(**{"rows": 2, "cols": 2, **arguments})
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "evaluation.clustering",
-        "evaluation.map_quality",
-        "evaluation.node_usage",
-        "evaluation._u_matrix",
-        "grid",
-        "ops._bmu",
-        "ops._neighborhood",
-        "ops._transition",
-    ],
-)
-def test_examples_in_docstrings(module: str) -> None:
-    failed, tried = doctest.testmod(importlib.import_module(f"somvae_ext.{module}"))
-    assert failed == 0
-    assert tried > 0 or module not in ("grid", "ops._bmu")
 
 
 def test_hexagonal_rows_are_half_the_root_of_three_apart() -> None:

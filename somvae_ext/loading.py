@@ -32,8 +32,10 @@ def load(
             read. Folders of somvae_ext 0.1 are such.
 
     Example:
-        >>> model = somvae_ext.load("runs/digits")  # doctest: +SKIP
-        >>> model.assign(x)  # doctest: +SKIP
+        >>> import somvae_ext, torch
+        >>> model = somvae_ext.load("runs/digits")  # written by 'somvae fit digits'
+        >>> model.assign(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5])
     """
     from somvae_ext.store import ResultFolder
 

@@ -52,8 +52,11 @@ class SavedMap:
         evaluation: errors on the training data.
 
     Example:
-        >>> saved = somvae_ext.load("runs/som-flowers")  # doctest: +SKIP
-        >>> saved.som.predict(saved.scaling.apply(x))  # doctest: +SKIP
+        >>> import somvae_ext
+        >>> saved = somvae_ext.load("runs/som-digits")  # written by 'somvae fit digits --model som'
+        >>> x = np.random.default_rng(0).uniform(0, 16, (5, 64))
+        >>> saved.som.predict(saved.scaling.apply(x)).shape
+        (5,)
     """
 
     som: SOM

@@ -49,7 +49,7 @@ def plot_contingency(
 
     Example:
         >>> ax = plot_contingency([0, 0, 1, 1], [2, 2, 0, 2], num_clusters=3)
-        >>> ax.figure.savefig("contingency.png")  # doctest: +SKIP
+        >>> ax.figure.savefig("contingency.png")
     """
     labels, indices = as_array("plot_contingency", "label", label), as_array("plot_contingency", "index", index)
     if labels.ndim != 1 or len(labels) == 0:

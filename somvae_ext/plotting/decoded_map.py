@@ -44,7 +44,7 @@ def plot_decoded_map(
     Example:
         >>> import torch
         >>> ax = plot_decoded_map(torch.rand(4, 4, 8, 8))
-        >>> ax.figure.savefig("map.png")  # doctest: +SKIP
+        >>> ax.figure.savefig("map.png")
     """
     pictures = as_images("plot_decoded_map", "images", images, "R", "C")
     rows, cols, _, height, width = pictures.shape

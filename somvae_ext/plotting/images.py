@@ -30,7 +30,7 @@ def plot_images(images: ArrayLike | Tensor, ax: Axes | None = None) -> Axes:
     Example:
         >>> import torch
         >>> ax = plot_images(torch.rand(24, 1, 8, 8))
-        >>> ax.figure.savefig("samples.png")  # doctest: +SKIP
+        >>> ax.figure.savefig("samples.png")
     """
     pictures = as_images("plot_images", "images", images, "N")
     return draw_sheet(ax, pictures, min(_COLUMNS, len(pictures)))

@@ -64,7 +64,7 @@ def plot_node_values(
     Example:
         >>> import torch
         >>> ax = plot_node_values(torch.arange(6.0), Grid(2, 3, topology="hexagonal"))
-        >>> ax.figure.savefig("map.png")  # doctest: +SKIP
+        >>> ax.figure.savefig("map.png")
     """
     array = as_node_values("plot_node_values", "values", values, grid)
     cells = cell_polygons(cell_centers(grid), grid.topology)

@@ -19,8 +19,8 @@ from training_runs import mean_and_deviation, trained_with
 MOVED = ["--max-shift", "2", "--max-rotation", "10", "--max-scale", "0.1", "--max-shear", "0.1"]
 SETTINGS: dict[str, list[str]] = {
     "VQ-VAE, 16 codes": ["--model", "vqvae", "--num-codes", "16", "--epochs", "10"],
-    "VAE": ["--model", "vae", "--preset", "standard", "--split", "holdout"],
-    "conditional VAE": ["--model", "conditional-vae", "--preset", "standard", "--split", "holdout"],
+    "VAE": ["--model", "vae", "--preset", "mnist", "--split", "holdout"],
+    "conditional VAE": ["--model", "conditional-vae", "--preset", "mnist", "--split", "holdout"],
     "Gumbel VAE, dupont": ["--model", "gumbel-vae", "--preset", "dupont", "--split", "holdout"],
 }
 # What is said of each, where its evaluation has it.

@@ -45,7 +45,7 @@ from som_training import CENTRES, blobs
 from torch import Tensor
 
 from somvae_ext import Grid
-from somvae_ext.som import Metric, WinnerSearch, initial_codebook, node_sums, schedule_value, update_codebook
+from somvae_ext.som import Metric, WinnerSearch, initial_codebook, neighborhood_update, node_sums, schedule_value
 
 TILE = 64  # consecutive codes
 TILE_OF_DIFFERENCES = 128
@@ -278,7 +278,7 @@ def training(x: Tensor, side: int, epochs: int = EPOCHS, sigma_final: float = SI
         winners = WinnerSearch(codebook, grid, Metric()).search(x, hint=winners).index
         total, count = node_sums(x, winners, grid.num_nodes)
         sigma = schedule_value("exponential", epoch, epochs, side / 4, sigma_final)
-        codebook = update_codebook(codebook, total, count, grid, "gaussian", sigma)
+        codebook = neighborhood_update(codebook, total, count, grid, "gaussian", sigma)
         yield Trained(epoch + 1, sigma, codebook)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from somvae_ext import Grid
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.models.networks import DenseDecoder, DenseEncoder
-from somvae_ext.nn import SOMQuantizer, TransitionModel, previous_nodes
+from somvae_ext.nn import SOMQuantizer, TransitionModel, previous_in_series
 from somvae_ext.optim import RowAdam
 
 FRAMES = 32  # of a series, as in the published code
@@ -218,7 +218,7 @@ class OurHead(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         quantized, winners, losses = self.quantizer(z)
         commitment, som = losses.commitment.mean(), losses.som.mean()
-        steps = self.transitions.losses(previous_nodes(winners), winners, z, self.quantizer.codebook)
+        steps = self.transitions.losses(previous_in_series(winners), winners, z, self.quantizer.codebook)
         smoothness = steps.expected_distance.mean() / self.quantizer.grid.num_nodes
         loss = ALPHA * commitment + BETA * som - GAMMA * steps.log_prob.mean() + TAU * smoothness
         return quantized, loss

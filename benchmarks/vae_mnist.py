@@ -20,12 +20,12 @@ from machine import describe
 from training_runs import evaluation, records, train
 
 SETTINGS: dict[str, list[str]] = {
-    "vae": ["--model", "vae", "--preset", "standard"],
-    "conditional-vae": ["--model", "conditional-vae", "--preset", "standard"],
+    "vae": ["--model", "vae", "--preset", "mnist"],
+    "conditional-vae": ["--model", "conditional-vae", "--preset", "mnist"],
     "gumbel-vae, plain": ["--model", "gumbel-vae", "--preset", "plain"],
     "gumbel-vae, entropy-capacity": ["--model", "gumbel-vae", "--preset", "entropy-capacity"],
     "gumbel-vae, dupont": ["--model", "gumbel-vae", "--preset", "dupont"],
-    "moe-vae": ["--model", "moe-vae", "--preset", "standard", "--epochs", "30"],
+    "moe-vae": ["--model", "moe-vae", "--preset", "mnist", "--epochs", "30"],
     "gumbel-vae, dupont-conv": ["--model", "gumbel-vae", "--preset", "dupont-conv", "--epochs", "27"],
 }
 

@@ -91,7 +91,7 @@ def case(name: str) -> tuple[Any, Callable[[Any], Any]]:
         if name == "InterpolatedSeries":
             return InterpolatedSeries(images), lambda series: series[2]
         if name == "Scaling":
-            scaling = Scaling.fit_to_samples(images, tabular=False, kind="standard")
+            scaling = Scaling.from_samples(images, tabular=False, kind="standard")
             return scaling, lambda scaling: scaling.apply(images.x)
         return images, lambda samples: samples[3]
     x = np.random.default_rng(0).random((60, 3))

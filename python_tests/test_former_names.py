@@ -55,7 +55,7 @@ def test_a_config_file_may_use_former_names(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("data: digits\nimage_size: 28\nnetwork: notebook\npreset: notebook\n")
     record = configure(parse(["fit", "--config", str(file)])["fit"]).record
-    assert record.config == dataclasses.replace(SOMVAEConfig.published_small(), gamma=0.0, tau=0.0)
+    assert record.config == dataclasses.replace(SOMVAEConfig.unpadded_conv(), gamma=0.0, tau=0.0)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -71,7 +71,7 @@ def test_help_and_errors_name_todays_names_alone(model: str, capsys: pytest.Capt
 
 
 def test_a_folder_whose_config_has_a_former_value_loads(tmp_path: Path) -> None:
-    config = dataclasses.replace(SOMVAEConfig.published_small(), rows=2, cols=2, latent_dim=4)
+    config = dataclasses.replace(SOMVAEConfig.unpadded_conv(), rows=2, cols=2, latent_dim=4)
     model = SOMVAE(config)
     folder = ResultFolder.create(tmp_path, "model")
     folder.save_config({"model": model_section(SOMVAE, config) | {"network": "notebook"}})

@@ -94,7 +94,7 @@ def as_real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]
     return array
 
 
-def to_kind_of(result: Tensor, like: Any) -> Tensor | NDArray[Any]:
+def match_input_type(result: Tensor, like: Any) -> Tensor | NDArray[Any]:
     """The result in the form of ``like``: a tensor on its device where that is a tensor, else a numpy array."""
     return result.to(like.device) if isinstance(like, Tensor) else result.cpu().numpy()
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 _FORMER_PRESETS = {
-    "somvae": {"notebook": "published-small"},
-    "vae": {"notebook": "standard"},
-    "conditional-vae": {"notebook": "standard"},
+    "somvae": {"notebook": "unpadded-conv"},
+    "vae": {"notebook": "mnist"},
+    "conditional-vae": {"notebook": "mnist"},
     "gumbel-vae": {"notebook": "entropy-capacity"},
-    "moe-vae": {"tutorial": "standard"},
+    "moe-vae": {"tutorial": "mnist"},
 }
 _FORMER_VALUES = {
     "network": {"notebook": "unpadded-conv"},

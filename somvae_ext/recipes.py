@@ -70,7 +70,7 @@ class Preset:
         strided: whether images large enough for it get the network ``small-conv``.
         narrowing: when the neighbourhood is narrow, as a share of the steps after the warm-up, by kind of data.
         warm_up: how long the autoencoder trains alone, as a share of the epochs; at least one of two or more.
-        relabelling: when nodes are relabelled, as a share of the epochs after the warm-up; 0: never.
+        relabeling: when nodes are relabeled, as a share of the epochs after the warm-up; 0: never.
         expected: what came of it, for the help: means of README's tables.
     """
 
@@ -83,7 +83,7 @@ class Preset:
     strided: bool = False
     narrowing: dict[str, float] = dataclasses.field(default_factory=lambda: SHARES_TO_NARROW)
     warm_up: float = 0.0
-    relabelling: float = 0.0
+    relabeling: float = 0.0
     expected: str = ""
 
     def make_somvae_config(self, data: str, sample_shape: tuple[int, ...]) -> SOMVAEConfig:
@@ -163,7 +163,7 @@ def add_schedule(
     steps_per_epoch: int,
     explicit: Collection[str] = (),
 ) -> SOMVAEConfig:
-    """Adds to a config what depends on the length of the training: warm-up, narrowing and relabelling.
+    """Adds to a config what depends on the length of the training: warm-up, narrowing and relabeling.
 
     Args:
         config: the config without them.
@@ -183,13 +183,13 @@ def add_schedule(
         steps = round(preset.narrowing[kind] * learning * steps_per_epoch)
         config = dataclasses.replace(config, sigma_steps=max(1, steps))
     # A local table has no place for nodes that move away.
-    if preset.relabelling > 0 and "relabel_after" not in explicit and config.transitions != "local":
-        after = config.warm_up_epochs + max(1, round(preset.relabelling * learning))
+    if preset.relabeling > 0 and "relabel_after" not in explicit and config.transitions != "local":
+        after = config.warm_up_epochs + max(1, round(preset.relabeling * learning))
         config = dataclasses.replace(config, relabel_after=after)
     return config
 
 
-_STANDARD = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
+_MNIST = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
 _VAN_DEN_OORD = {"batch_size": 128, "learning_rate": 2e-4}
 _DUPONT_CONV = {"epochs": 100, "batch_size": 64, "learning_rate": 5e-4}
 
@@ -249,7 +249,7 @@ _CLUSTERS = Preset(
     },
     strided=True,
     warm_up=1 / 3,
-    relabelling=1.0,
+    relabeling=1.0,
     expected="pure clusters, on MNIST of 4 x 4 nodes NMI .70, purity .79, topographic error .07 in 5 CPU minutes",
 )
 
@@ -266,7 +266,7 @@ _OWN_LOSS = Preset(
         "fashion-mnist": _ORDERED_IMAGES | _CLOTHES_MOVED,
     },
     strided=True,
-    relabelling=0.8,
+    relabeling=0.8,
     expected="no hardening, on MNIST of 4 x 4 nodes NMI .68, purity .77, topographic error .14 in 3 CPU minutes",
 )
 
@@ -280,7 +280,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "own-loss": _OWN_LOSS,
         "augmented": _AUGMENTED,
         "published": Preset(SOMVAEConfig.published),
-        "published-small": Preset(SOMVAEConfig.published_small),
+        "unpadded-conv": Preset(SOMVAEConfig.unpadded_conv),
     },
     "vqvae": {
         "published": Preset(functools.partial(VQVAEConfig, network="conv", num_codes=512), _VAN_DEN_OORD),
@@ -288,16 +288,16 @@ PRESETS: dict[str, dict[str, Preset]] = {
             functools.partial(VQVAEConfig, network="conv", num_codes=512, codebook_update="ema"), _VAN_DEN_OORD
         ),
     },
-    "vae": {"standard": Preset(VAEConfig, _STANDARD, split="all")},
-    "conditional-vae": {"standard": Preset(ConditionalVAEConfig, _STANDARD, split="all")},
+    "vae": {"mnist": Preset(VAEConfig, _MNIST, split="all")},
+    "conditional-vae": {"mnist": Preset(ConditionalVAEConfig, _MNIST, split="all")},
     "gumbel-vae": {
-        "plain": Preset(GumbelVAEConfig.plain, _STANDARD | {"epochs": 20}, split="all"),
-        "dupont": Preset(GumbelVAEConfig.dupont, _STANDARD | {"epochs": 25}, split="all"),
+        "plain": Preset(GumbelVAEConfig.plain, _MNIST | {"epochs": 20}, split="all"),
+        "dupont": Preset(GumbelVAEConfig.dupont, _MNIST | {"epochs": 25}, split="all"),
         "dupont-conv": Preset(GumbelVAEConfig.dupont_conv, _DUPONT_CONV, split="all", image_size=32),
-        "entropy-capacity": Preset(GumbelVAEConfig.entropy_capacity, _STANDARD | {"epochs": 40}, split="all"),
+        "entropy-capacity": Preset(GumbelVAEConfig.with_entropy_capacity, _MNIST | {"epochs": 40}, split="all"),
     },
     "moe-vae": {
-        "standard": Preset(MoEVAEConfig, {"epochs": 100, "batch_size": 100, "learning_rate": 1e-3}, split="folds")
+        "mnist": Preset(MoEVAEConfig, {"epochs": 100, "batch_size": 100, "learning_rate": 1e-3}, split="folds")
     },
 }
 """By model and name."""

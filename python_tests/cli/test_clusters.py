@@ -141,7 +141,7 @@ def test_hidden_sizes_ask_for_the_dense_network_of_large_images() -> None:
     [
         (["--best-of", "1"], "--best-of must be at least 2, got 1"),
         (["--best-of", "2", "--split", "all"], "--best-of chooses by the validation loss, but no validation data are"),
-        (["--model", "vae", "--preset", "standard", "--best-of", "2"], "--best-of chooses by the validation loss"),
+        (["--model", "vae", "--preset", "mnist", "--best-of", "2"], "--best-of chooses by the validation loss"),
         (["--preset", "own-loss", "--codebook-update", "gradient"], "--codebook-update must be ema for this preset"),
         (["--codebook-update", "ema", "--neighbors-only"], "--neighbors-only is for --codebook-update gradient"),
         (["--preset", "own-loss", "--soft-som", "0.1"], "--soft-som is for --codebook-update gradient"),

@@ -76,8 +76,8 @@ def test_options_go_before_the_preset() -> None:
 
 def test_augmentation_comes_from_the_preset_and_options_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Preset(VAEConfig, {"max_shift": 2.0, "max_shear": 0.1})
-    monkeypatch.setitem(PRESETS["vae"], "standard", preset)
-    options = ["fit", "digits", "--model", "vae", "--preset", "standard", "--max-shift", "0", "--max-scale", "0.2"]
+    monkeypatch.setitem(PRESETS["vae"], "mnist", preset)
+    options = ["fit", "digits", "--model", "vae", "--preset", "mnist", "--max-shift", "0", "--max-scale", "0.2"]
     training = configure(parse(options)["fit"]).record.training
     assert (training.max_shift, training.max_scale, training.max_shear) == (0.0, 0.2, 0.1)
 
@@ -149,7 +149,7 @@ def test_a_model_of_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str
             "--objective must be 'dupont' or 'entropy-capacity' for --gamma",
         ),
         (["own.npy", "--model", "vae", "--network", "conv"], "multiples of 16"),
-        (["digits", "--model", "vae", "--preset", "dupont"], "--preset must be standard for --model vae, got 'dupont'"),
+        (["digits", "--model", "vae", "--preset", "dupont"], "--preset must be mnist for --model vae, got 'dupont'"),
         (["digits", "--model", "moe-vae", "--std", "0"], "--std must be a finite number above 0, got 0.0"),
         (
             ["digits", "--model", "gumbel-vae", "--temperature", "0"],

@@ -141,7 +141,7 @@ IMAGE_BYTES = torch.tensor([[[3, 200]]], dtype=torch.uint8)
 def test_tables_are_scaled_by_feature_and_images_as_a_whole(
     kind: ScalingKind | None, x: Tensor, tabular: bool, expected: Scaling
 ) -> None:
-    scaling = Scaling.fit_to_samples(Samples(x), tabular=tabular, kind=kind)
+    scaling = Scaling.from_samples(Samples(x), tabular=tabular, kind=kind)
     assert (scaling.kind, scaling.shift) == (expected.kind, expected.shift)
     assert scaling.width == pytest.approx(expected.width, rel=gamma(4, torch.float64))
 
@@ -150,7 +150,7 @@ def test_tables_are_scaled_by_feature_and_images_as_a_whole(
 def test_padding_does_not_count(tabular: bool) -> None:
     x = torch.tensor([[[1.0], [2.0]], [[3.0], [-99.0]]])
     mask = torch.tensor([[True, True], [True, False]])
-    scaling = Scaling.fit_to_samples(Samples(x, mask=mask), tabular=tabular)
+    scaling = Scaling.from_samples(Samples(x, mask=mask), tabular=tabular)
     assert scaling == Scaling("minmax", (1.0,), (2.0,))
 
 
@@ -159,9 +159,9 @@ def test_samples_of_many_blocks_are_fitted_like_those_of_one(
     kind: ScalingKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    whole = Scaling.fit_to_samples(Samples(x), tabular=True, kind=kind)
+    whole = Scaling.from_samples(Samples(x), tabular=True, kind=kind)
     monkeypatch.setattr("somvae_ext.data.scaling._VALUES_PER_BLOCK", 10)
-    blocks = Scaling.fit_to_samples(Samples(x), tabular=True, kind=kind)
+    blocks = Scaling.from_samples(Samples(x), tabular=True, kind=kind)
     tolerance = gamma(200, torch.float64) * x.abs().max().item()
     assert blocks.shift == pytest.approx(whole.shift, rel=0, abs=tolerance)
     assert blocks.width == pytest.approx(whole.width, rel=0, abs=tolerance)
@@ -170,7 +170,7 @@ def test_samples_of_many_blocks_are_fitted_like_those_of_one(
 @given(st.lists(FINITE, min_size=1, max_size=20))
 def test_minmax_brings_training_data_to_the_unit_interval(values: list[float]) -> None:
     x = torch.tensor(values)[:, None]
-    scaled = Scaling.fit_to_samples(Samples(x), tabular=True).apply_to_samples(Samples(x)).x
+    scaled = Scaling.from_samples(Samples(x), tabular=True).apply_to_samples(Samples(x)).x
     assert scaled.dtype == torch.float32
     assert ((scaled >= 0) & (scaled <= 1)).all()
     assert len(x.unique()) == 1 or (scaled.min(), scaled.max()) == (0, 1)
@@ -274,8 +274,8 @@ def test_bytes_are_values_from_0_to_255_and_only_without_scaling_are_they_brough
 @pytest.mark.cuda
 def test_tensors_stay_on_their_device() -> None:
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    scaling = Scaling.fit_to_samples(Samples(x), tabular=True, kind="standard")
-    assert scaling == Scaling.fit_to_samples(Samples(x.cuda()), tabular=True, kind="standard")
+    scaling = Scaling.from_samples(Samples(x), tabular=True, kind="standard")
+    assert scaling == Scaling.from_samples(Samples(x.cuda()), tabular=True, kind="standard")
     scaled = scaling.apply(x.cuda())
     assert scaled.is_cuda
     assert scaling.undo(scaled).is_cuda

@@ -370,7 +370,7 @@ def test_the_training_sets_the_capacities() -> None:
     model = make("gumbel-vae", objective="dupont", capacity_ramp=10, capacity_z=4.0)
     fit(model, samples(), RECIPE, accelerator="cpu")
     assert model.capacity_z.item() == pytest.approx(4.0 * 6 / 10)  # six steps
-    other = make("gumbel-vae", **_without_shape(GumbelVAEConfig.entropy_capacity()))
+    other = make("gumbel-vae", **_without_shape(GumbelVAEConfig.with_entropy_capacity()))
     fit(other, samples(), RECIPE, accelerator="cpu")
     assert other.capacity_z.item() == pytest.approx(2 * 100 / 40)  # two epochs
 

@@ -139,7 +139,7 @@ def test_experts_start_as_linear_layers_do() -> None:
 
 
 def test_without_balance_one_expert_takes_all_and_with_it_none_does() -> None:
-    """The standard preset on images of 28 x 28; ten passes over 1,527 digits are a quarter of one over MNIST."""
+    """The preset on images of 28 x 28; ten passes over 1,527 digits are a quarter of one over MNIST."""
     digits = load("digits", split="all", image_size=28)
     recipe = TrainingConfig(epochs=10, batch_size=100, learning_rate=1e-3, decay_factor=1.0)
     largest = {}

@@ -33,7 +33,7 @@ def test_the_published_model_has_the_published_number_of_parameters() -> None:
 
 
 def test_the_smaller_published_setting_has_its_number_of_parameters() -> None:
-    model = SOMVAE(SOMVAEConfig.published_small())
+    model = SOMVAE(SOMVAEConfig.unpadded_conv())
     assert scalars(model) == 1_291_746
     assert (model.config.alpha, model.config.beta, model.config.gamma, model.config.tau) == (1.0, 0.9, 1.8, 1.4)
 
@@ -47,7 +47,7 @@ def test_the_small_convolutions_have_their_number_of_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    "preset", [SOMVAEConfig.published(), SOMVAEConfig.published_small()], ids=["published", "published-small"]
+    "preset", [SOMVAEConfig.published(), SOMVAEConfig.unpadded_conv()], ids=["published", "unpadded-conv"]
 )
 def test_every_parameter_of_a_preset_learns(preset: SOMVAEConfig) -> None:
     torch.manual_seed(0)

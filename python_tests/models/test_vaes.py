@@ -177,7 +177,7 @@ def test_capacities_of_the_paper_rise_with_the_steps_and_that_of_categories_ends
 
 
 def test_capacities_for_the_entropy_are_raised_once_an_epoch() -> None:
-    config = dataclasses.replace(GumbelVAEConfig.entropy_capacity(), **SMALL)
+    config = dataclasses.replace(GumbelVAEConfig.with_entropy_capacity(), **SMALL)
     model = GumbelVAE(config)
     shown = []
     for step, epoch in ((1, 1), (469, 1), (470, 2), (18_760, 40), (90_000, 60)):
@@ -319,7 +319,7 @@ def test_the_strided_networks_are_those_of_the_paper() -> None:
 
 def test_the_presets_have_their_settings() -> None:
     assert sum(p.numel() for p in VAE(VAEConfig()).parameters()) == 784 * 400 + 400 + 2 * 8020 + 8400 + 401 * 784
-    entropy, dupont = GumbelVAEConfig.entropy_capacity(), GumbelVAEConfig.dupont()
+    entropy, dupont = GumbelVAEConfig.with_entropy_capacity(), GumbelVAEConfig.dupont()
     assert (entropy.gamma, entropy.capacity_z, entropy.capacity_c, entropy.capacity_ramp) == (20, 100, 100, 40)
     assert (dupont.gamma, dupont.capacity_z, dupont.capacity_c, dupont.capacity_ramp) == (30, 5, 5, 6_000)
     conv = GumbelVAE(GumbelVAEConfig.dupont_conv())

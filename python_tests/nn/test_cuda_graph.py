@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext import Grid
-from somvae_ext.nn import SOMQuantizer, TransitionModel, previous_nodes
+from somvae_ext.nn import SOMQuantizer, TransitionModel, previous_in_series
 from somvae_ext.optim import RowAdam
 
 DIM, SERIES, FRAMES = 24, 6, 9
@@ -31,7 +31,7 @@ class Head:
         self.adam.zero_grad()
         self.row_adam.zero_grad()
         output = self.quantizer(z)
-        prev = previous_nodes(output.indices)
+        prev = previous_in_series(output.indices)
         steps = self.transitions.losses(prev, output.indices, z, self.quantizer.codebook)
         loss = (output.losses.commitment + output.losses.som - steps.log_prob + steps.expected_distance).mean()
         loss.backward()

@@ -346,7 +346,7 @@ def test_codes_are_revived_once_the_neighbourhood_is_narrow() -> None:
 
 def test_codes_of_a_map_that_never_narrows_are_revived_at_once() -> None:
     quantizer = make(sigma_initial=0.5, sigma_final=0.5)
-    assert not quantizer.is_narrowing
+    assert not quantizer.is_neighborhood_narrowing
     z = encodings(30, seed=0)
     quantizer.revive(torch.tensor([3]), z)
     assert (z == quantizer.codebook[3]).all(dim=1).any()

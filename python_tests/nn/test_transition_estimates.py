@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext import Grid
-from somvae_ext.nn import TransitionModel, previous_nodes
+from somvae_ext.nn import TransitionModel, previous_in_series
 
 EPS = torch.finfo(torch.float64).eps
 # Two series of nodes; the second ends after two frames, and what stands behind means nothing.
@@ -30,10 +30,10 @@ def chain(matrix: list[list[float]]) -> TransitionModel:
 
 
 def test_a_frame_without_a_predecessor_is_its_own() -> None:
-    assert previous_nodes(SERIES).tolist() == [[0, 0, 0, 1], [2, 2, 1, 7]]
+    assert previous_in_series(SERIES).tolist() == [[0, 0, 0, 1], [2, 2, 1, 7]]
     hole = torch.tensor([[True, False, True, True], [True] * 4])
-    assert previous_nodes(SERIES, hole).tolist() == [[0, 0, 1, 1], [2, 2, 1, 7]]
-    assert previous_nodes(SERIES[:, :1]).tolist() == [[0], [2]]
+    assert previous_in_series(SERIES, hole).tolist() == [[0, 0, 1, 1], [2, 2, 1, 7]]
+    assert previous_in_series(SERIES[:, :1]).tolist() == [[0], [2]]
 
 
 # ---- counts and likelihood -------------------------------------------------------------------------------------------

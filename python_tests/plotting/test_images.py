@@ -89,7 +89,7 @@ def test_reconstructions_stand_right_of_their_originals_nearer_than_other_pairs(
 def test_of_many_pairs_the_first_24_are_shown() -> None:
     x = torch.rand(30, 8, 8)
     assert len(tiles(plot_reconstructions(x, x), 8, 8)) == 48
-    drawn = tiles(plot_reconstructions(x, x, count=2), 8, 8)
+    drawn = tiles(plot_reconstructions(x, x, num_pairs=2), 8, 8)
     assert len(drawn) == 4
     np.testing.assert_array_equal(drawn[2], x[1].numpy())
 
@@ -139,8 +139,8 @@ def test_two_tables_stand_side_by_side_on_one_figure() -> None:
             r"reconstruction must have the shape of x, \[4, 8, 8\], got \[3, 8, 8\]",
         ),
         (
-            lambda: plot_reconstructions(torch.rand(1, 8, 8), torch.rand(1, 8, 8), count=0),
-            "count must be an integer of at least 1, got 0",
+            lambda: plot_reconstructions(torch.rand(1, 8, 8), torch.rand(1, 8, 8), num_pairs=0),
+            "num_pairs must be an integer of at least 1, got 0",
         ),
         (lambda: plot_image_rows(torch.rand(4, 8, 8)), r"images must have shape \[R, C, H, W\], .*, got \[4, 8, 8\]"),
         (

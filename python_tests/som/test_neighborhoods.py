@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from somvae_ext import Grid
-from somvae_ext.som import Neighborhood, update_codebook
+from somvae_ext.som import Neighborhood, neighborhood_update
 from somvae_ext.som.neighborhoods import NEIGHBORHOOD_NAMES, axis_weights
 
 EPS = torch.finfo(torch.float64).eps
@@ -35,7 +35,7 @@ def weights_between_nodes(grid: Grid, neighborhood: str | Neighborhood, sigma: f
     one_each = torch.eye(nodes, dtype=torch.float64)
     zeros = torch.zeros(nodes, nodes, dtype=torch.float64)
     count = torch.ones(nodes, dtype=torch.int64)
-    return update_codebook(zeros, one_each, count, grid, neighborhood, sigma, rate=1.0).T
+    return neighborhood_update(zeros, one_each, count, grid, neighborhood, sigma, rate=1.0).T
 
 
 @pytest.mark.parametrize("name", [name for name in NEIGHBORHOOD_NAMES if name != "square"])
@@ -76,12 +76,12 @@ def test_a_bubble_of_hexagons_ends_exactly_at_its_radius(radius: int, periodic: 
 
 def test_a_function_that_gives_booleans_is_taken_and_one_that_gives_no_numbers_is_not() -> None:
     count, total = torch.tensor([2, 0, 0, 0]), torch.tensor([[4.0], [0.0], [0.0], [0.0]])
-    codes = update_codebook(
+    codes = neighborhood_update(
         torch.full((4, 1), 9.0), total, count, Grid(2, 2), lambda distance, sigma: distance <= sigma, 1.0
     )
     assert codes.flatten().tolist() == [2, 2, 2, 9]
     with pytest.raises(ValueError, match="neighborhood must give finite weights, got NaN or infinity"):
-        update_codebook(codes, total, count, Grid(2, 2), lambda distance, sigma: distance / distance, 1.0)
+        neighborhood_update(codes, total, count, Grid(2, 2), lambda distance, sigma: distance / distance, 1.0)
 
 
 def test_which_names_separate() -> None:
@@ -99,7 +99,7 @@ def test_the_separable_way_gives_what_the_general_one_does(grid: Grid, sigma: fl
     codebook, total = torch.randn(2, grid.num_nodes, 3, dtype=torch.float64, generator=generator)
     count = torch.randint(0, 3, (grid.num_nodes,), generator=generator)
     total = total * (count > 0)[:, None]
-    a, b = (update_codebook(codebook, total, count, grid, h, sigma) for h in ("gaussian", general))
+    a, b = (neighborhood_update(codebook, total, count, grid, h, sigma) for h in ("gaussian", general))
     # Both divide sums of positive weights times values, of at most 36 terms; means of values of size up to 5.
     reached = map_oracle.neighborhood(
         "gaussian", map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic), sigma
@@ -117,7 +117,7 @@ def test_a_function_sees_nodes_and_winners_and_may_be_of_any_shape() -> None:
 
     count = torch.tensor([0, 2, 0, 1, 0, 0])
     total = torch.tensor([[0.0], [4.0], [0.0], [7.0], [0.0], [0.0]])
-    codes = update_codebook(torch.full((6, 1), 9.0), total, count, Grid(2, 3), only_itself, 1.5)
+    codes = neighborhood_update(torch.full((6, 1), 9.0), total, count, Grid(2, 3), only_itself, 1.5)
     assert codes.flatten().tolist() == [9, 2, 9, 7, 9, 9]
     assert seen == [((6, 2), 1.5)]
 
@@ -126,7 +126,7 @@ def test_a_function_sees_nodes_and_winners_and_may_be_of_any_shape() -> None:
 def test_a_width_that_is_none_is_refused(sigma: float) -> None:
     ones = torch.ones(4, 1)
     with pytest.raises(ValueError, match="sigma must be a finite number above 0"):
-        update_codebook(ones, ones, torch.ones(4, dtype=torch.int64), Grid(2, 2), "gaussian", sigma)
+        neighborhood_update(ones, ones, torch.ones(4, dtype=torch.int64), Grid(2, 2), "gaussian", sigma)
 
 
 @pytest.mark.parametrize("name", ["bubble", "square", "triangle"])

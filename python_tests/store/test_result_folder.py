@@ -129,7 +129,7 @@ def test_files_of_a_complete_result(tmp_path: Path) -> None:
 def test_a_chosen_candidate_is_adopted(tmp_path: Path) -> None:
     candidate = new(tmp_path / "run" / "seeds" / "3", 1, 2)
     folder = ResultFolder.create(tmp_path / "run", "model", overwrite=True)
-    folder.copy_last_checkpoint(candidate, {"chosen": 3})
+    folder.copy_checkpoint_from(candidate, {"chosen": 3})
     folder = ResultFolder.open(tmp_path / "run")
     assert (folder.epochs, folder.config) == ([2], {"a": 1})
     assert same(folder.load_weights(), weights(2))

@@ -243,7 +243,7 @@ def test_nodes_that_change_places_lower_the_topographic_error() -> None:
     assert errors[1] < 0.8 * errors[0]
 
 
-def test_a_training_too_short_for_its_relabelling_is_refused() -> None:
+def test_a_training_too_short_for_its_relabeling_is_refused() -> None:
     with pytest.raises(ValueError, match="epochs must be at least the model's relabel_after, 5, got 4"):
         train(make(relabel_after=5), images())
 

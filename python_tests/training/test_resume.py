@@ -119,7 +119,7 @@ WARMED = {
     | {"sigma_initial": 0.7, "alpha": 0.2, "beta": 0.0, "relabel_after": 3, "neighbor_margin": 1.0, "gamma": 1.0},
     "gradient": {"init": "kmeans"},
     "ema": ORDERED | {"init": "som"},
-    "hardened and relabelled": {
+    "hardened and relabeled": {
         "init": "kmeans",
         "hardening": 1.0,
         "soft_som": 0.1,

@@ -140,7 +140,7 @@ def configure(options: Namespace) -> Setting:
             explicit=explicit,
         )
     _check_warm_up(config, training)
-    _check_relabelling(config, training)
+    _check_relabeling(config, training)
     if options.best_of is not None and splits.validation is None:
         raise ValueError(
             "--best-of chooses by the validation loss, but no validation data are held back; give --split holdout"
@@ -167,7 +167,7 @@ def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_comple
     if not may_be_complete and is_complete:
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
     _check_warm_up(record.config, training)
-    _check_relabelling(record.config, training)
+    _check_relabeling(record.config, training)
     record = dataclasses.replace(
         record,
         training=training,
@@ -226,7 +226,7 @@ def _check_warm_up(config: Any, training: TrainingConfig) -> None:
         )
 
 
-def _check_relabelling(config: Any, training: TrainingConfig) -> None:
+def _check_relabeling(config: Any, training: TrainingConfig) -> None:
     after = getattr(config, "relabel_after", 0)
     if after > training.epochs:
         raise ValueError(f"--relabel-after must be at most --epochs, got {after} of {training.epochs} epochs")

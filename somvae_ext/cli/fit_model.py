@@ -145,7 +145,7 @@ def _train_best(
     def copy_chosen() -> None:
         candidate, _ = _candidate(folder, chosen, go_on=True)
         choice = {"chosen": chosen, "by": f"least {kind} on validation data", "seeds": losses}
-        folder.copy_last_checkpoint(candidate, choice)
+        folder.copy_checkpoint_from(candidate, choice)
         print_table({"chosen": f"seed {chosen} of {len(losses)}, by the least {kind} on validation data"})
 
     processes.call_on_first(copy_chosen)

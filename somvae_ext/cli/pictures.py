@@ -73,7 +73,7 @@ def make_figures(
     any_model: Any = model  # what it offers is asked for by name
     if draws_images(model):
         x, reconstruction = _sample_pairs(any_model, splits)
-        yield RECONSTRUCTIONS_PICTURE, _figure_of(plotting.plot_reconstructions(x, reconstruction, count=PAIRS))
+        yield RECONSTRUCTIONS_PICTURE, _figure_of(plotting.plot_reconstructions(x, reconstruction, num_pairs=PAIRS))
         samples = any_model.sample(SAMPLES, generator=torch.Generator().manual_seed(_SEED))
         yield SAMPLES_PICTURE, _figure_of(plotting.plot_images(samples))
         if has_categories(model):

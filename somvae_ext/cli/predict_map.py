@@ -29,10 +29,10 @@ def write_map_predictions(folder: ResultFolder, options: Namespace) -> None:
     with open_output(options.output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*row_keys, "node", "row", "column", "distance"])
-        row_places = zip(*row_keys.values(), strict=True)
+        key_of_each_row = zip(*row_keys.values(), strict=True)
         for node, distance in saved.assign(block.x for block in table.blocks()):
-            for winner, far in zip(node.tolist(), distance.tolist(), strict=True):
-                writer.writerow([*next(row_places), winner, *divmod(winner, saved.grid.cols), f"{far:.6g}"])
+            for winner, to_code in zip(node.tolist(), distance.tolist(), strict=True):
+                writer.writerow([*next(key_of_each_row), winner, *divmod(winner, saved.grid.cols), f"{to_code:.6g}"])
 
 
 def _rows(saved: SavedMap, options: Namespace) -> Table:

@@ -33,14 +33,14 @@ def write_model_predictions(folder: ResultFolder, options: Namespace) -> None:
     encodings = encode(model, clamp_to_unit_interval(type(model), samples))
     columns = _output_columns(model, encodings)
     shape = next(iter(columns.values())).shape
-    places = [*(data.row_keys or {"index": ()})] if len(encodings.shape) == 1 else ["series", "frame"]
+    key_names = [*(data.row_keys or {"index": ()})] if len(encodings.shape) == 1 else ["series", "frame"]
     names_of_rows = None if data.row_keys is None else list(zip(*data.row_keys.values(), strict=True))
     if len(shape) > len(encodings.shape):  # several codes for each sample
-        places += ["row", "column"]
+        key_names += ["row", "column"]
     real = samples.x.new_ones(shape).bool() if samples.mask is None else samples.mask
     with open_output(options.output) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*places, *columns])
+        writer.writerow([*key_names, *columns])
         cells = [_to_cells(values[real]) for values in columns.values()]
         for place, *row in zip(real.nonzero().tolist(), *cells, strict=True):
             first = [place[0]] if names_of_rows is None else names_of_rows[place[0]]

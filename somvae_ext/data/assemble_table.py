@@ -98,8 +98,8 @@ class TableAssembler:
             table.add_description("labels", f"{name}: {_describe_classes(label)}")
         if self.missing == "drop":
             is_object = label is not None and label.dtype == object
-            unlabelled = np.array([value is None for value in label]) if label is not None and is_object else None
-            table = table.complete_rows(extra=unlabelled)
+            unlabeled = np.array([value is None for value in label]) if label is not None and is_object else None
+            table = table.drop_incomplete_rows(extra=unlabeled)
             if table.label is not None and table.label.dtype == object:
                 table.label = _to_class_numbers(table.label)
         return table
@@ -255,12 +255,12 @@ class TableAssembler:
             trained_width = len(sources) + sum(name is not None for name in others)
             if max(numbers) < width and (width == trained_width or self.table_format.columns is not None):
                 return numbers
-        labelled_columns = {
+        reserved_columns = {
             at
             for use in ("label_column", "id_column")
             if (at := self._column_for(use, getattr(self.table_format, use))) is not None
         }
-        for free in (list(range(width)), [at for at in range(width) if at not in labelled_columns]):
+        for free in (list(range(width)), [at for at in range(width) if at not in reserved_columns]):
             if len(free) == len(sources):
                 return free
         raise ValueError(

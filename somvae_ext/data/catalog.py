@@ -126,7 +126,7 @@ def _rescale(splits: Splits[Samples], kind: ScalingKind | None) -> Splits[Sample
     """Named images, which are in [0, 1] already, brought to another scale if one is asked for."""
     if kind is None or kind == "none":
         return splits
-    scaling = Scaling.fit_to_samples(splits.train, tabular=False, kind=kind)
+    scaling = Scaling.from_samples(splits.train, tabular=False, kind=kind)
     return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to_samples)
 
 
@@ -240,7 +240,7 @@ def _load_own_data(
     if missing == "mean":
         splits = _fill_splits(path, splits)
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    scaling = Scaling.fit_to_samples(splits.train, tabular=tabular, kind=scaling_kind)
+    scaling = Scaling.from_samples(splits.train, tabular=tabular, kind=scaling_kind)
     return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to_samples)
 
 

@@ -128,7 +128,7 @@ def read_own_data(
         arrays = {"x": read_npy(path)}
         if missing in ("drop", "mean") and kind != "series" and arrays["x"].ndim == 2:
             table = memory_map_npy(path, table_format, features)
-            table = table.complete_rows() if missing == "drop" else table
+            table = table.drop_incomplete_rows() if missing == "drop" else table
             table.check_values(missing, empty_columns=features is not None)
             return OwnData(_make_samples(path, "static", _as_samples(table), None, None), "static", table.description)
     elif path.suffix.lower() == ".npz":

@@ -133,7 +133,7 @@ def _own_rows(
             return read_table(path, table_format, missing=missing, features=features)
         if path.suffix.lower() == ".npy" and _is_matrix(path):
             rows = memory_map_npy(path, table_format, features)
-            return rows.complete_rows() if missing == "drop" else rows
+            return rows.drop_incomplete_rows() if missing == "drop" else rows
     if missing == "ignore" and not path.is_dir():
         raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
     return _flatten(path, read_own_data(path, kind, table_format, missing=missing, features=features))

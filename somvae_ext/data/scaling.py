@@ -112,7 +112,7 @@ class Scaling:
         return cls(kind, tuple(shift.tolist()), tuple(width.tolist()))
 
     @classmethod
-    def fit_to_samples(cls, samples: Samples, *, tabular: bool, kind: ScalingKind | None = None) -> Scaling:
+    def from_samples(cls, samples: Samples, *, tabular: bool, kind: ScalingKind | None = None) -> Scaling:
         """Fits a scaling to samples or series; padded frames are left out.
 
         Tables are scaled feature by feature, images as a whole. For ``"minmax"``, bytes (uint8) are divided by 255,

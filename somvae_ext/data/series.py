@@ -40,7 +40,7 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
     A frame's label is the class of the image that has the larger weight in it; half way it is that of the later one.
 
     Args:
-        images: labelled images, ``x`` ``[N, ...]`` and ``label`` 0 to C - 1, each class present.
+        images: labeled images, ``x`` ``[N, ...]`` and ``label`` 0 to C - 1, each class present.
         recipe: see above.
         num_series: how many series; start images are taken in a random order and again from its beginning when they
             run out. By default one per image.

@@ -91,7 +91,7 @@ class Table:
         numbers = np.arange(self.num_rows) if self._row_numbers is None else self._row_numbers
         return self._with_rows(slice(first, last), numbers)
 
-    def complete_rows(self, *, extra: NDArray[np.bool_] | None = None) -> Table:
+    def drop_incomplete_rows(self, *, extra: NDArray[np.bool_] | None = None) -> Table:
         """The rows that have all values, and are not among the ``extra`` ones ``[N]``.
 
         Raises:

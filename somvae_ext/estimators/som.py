@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import som
-from somvae_ext.arrays import as_array, as_floats, as_real_numbers, table_to_array, to_kind_of
+from somvae_ext.arrays import as_array, as_floats, as_real_numbers, match_input_type, table_to_array
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.parameter_hints import hint_parameters
@@ -324,18 +324,19 @@ class SOM(TransformerMixin, BaseEstimator):
         self.history_ = history
         self.n_epochs_ = len(history)
         self._steps = self.n_epochs
-        self.codebook_ = to_kind_of(codebook, X)
+        self.codebook_ = match_input_type(codebook, X)
         for stale in ("labels_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
             assignment = som.assign(rows, codebook, grid, self._metric(), processes=processes)
-            self.labels_, self.quantization_error_ = to_kind_of(assignment.index, X), assignment.quantization_error
+            self.labels_ = match_input_type(assignment.index, X)
+            self.quantization_error_ = assignment.quantization_error
         return self
 
     def _check_agreement(self, rows: Rows, processes: Processes) -> None:
         """Whether all processes train the same map on rows of the same kind."""
         processes.check_same("the number of features", rows.dim)
-        processes.check_same("the dtype of the rows", str(rows.format.dtype))
+        processes.check_same("the dtype of the rows", str(rows.row_format.dtype))
         init = self.init if isinstance(self.init, str) else "an array"
         processes.check_same("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
         processes.check_same("tol and patience", (self.tol, self.patience))
@@ -404,18 +405,18 @@ class SOM(TransformerMixin, BaseEstimator):
         with features_restored_on_failure(self):
             rows = self._rows(X, sample_weight, reset=is_first_call)
             assert isinstance(rows, ArrayRows)
-            alone = Processes.single(rows.format.device)
+            alone = Processes.single(rows.row_format.device)
             rows.normalize_weights(alone)
             return self._partial_fit(rows, X, alone)
 
     def _partial_fit(self, rows: ArrayRows, X: Data, alone: Processes) -> Self:
         if not hasattr(self, "codebook_"):
-            rows.format.check_no_empty_columns(rows.observed_features)
+            rows.row_format.check_no_empty_columns(rows.observed_features)
             codebook, grid = self._initial_codebook(rows, alone, self._seed())
             self._starts_on_a_line = self._is_ordered_line(codebook)
             steps = 0
         else:
-            codebook, grid, steps = rows.format.to_tensor(self.codebook_), self.grid_, self._steps
+            codebook, grid, steps = rows.row_format.to_tensor(self.codebook_), self.grid_, self._steps
         for x, weight in rows.chunks():
             codebook = som.minibatch_step(
                 codebook,
@@ -430,7 +431,7 @@ class SOM(TransformerMixin, BaseEstimator):
             ).codebook
         self.grid_ = grid
         self._steps = steps + 1
-        self.codebook_ = to_kind_of(codebook, X)
+        self.codebook_ = match_input_type(codebook, X)
         return self
 
     def fit_predict(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Array:
@@ -444,11 +445,11 @@ class SOM(TransformerMixin, BaseEstimator):
 
     def predict(self, X: Data) -> Array:
         """The best matching unit of each row: its node, int64 ``(N,)``, from 0 to K - 1 in row-major order."""
-        return to_kind_of(self._assign(X).index, X)
+        return match_input_type(self._assign(X).index, X)
 
     def transform(self, X: ArrayLike | Tensor) -> Array:
         """Row and column of each row's best matching unit, int64 ``(N, 2)``."""
-        return to_kind_of(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
+        return match_input_type(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
@@ -458,9 +459,9 @@ class SOM(TransformerMixin, BaseEstimator):
     def distances(self, X: ArrayLike | Tensor) -> Array:
         """Distance of each row to each code in the map's metric, ``(N, K)``, which is large for a large map."""
         rows = self._rows_to_assign(X)
-        codebook = rows.format.to_tensor(self.codebook_)
+        codebook = rows.row_format.to_tensor(self.codebook_)
         parts = [self._metric().pairwise(chunk.x, codebook) for chunk in rows.chunks()]
-        return to_kind_of(torch.cat(parts), X)
+        return match_input_type(torch.cat(parts), X)
 
     def quantization_error(self, X: ArrayLike | Tensor, sample_weight: ArrayLike | Tensor | None = None) -> float:
         """Mean distance of the rows to their best matching units, in the map's metric."""
@@ -500,8 +501,8 @@ class SOM(TransformerMixin, BaseEstimator):
         connectivity: Connectivity | None = None,
     ) -> som.Assignment:
         rows = self._rows_to_assign(X, sample_weight)
-        rows.normalize_weights(Processes.single(rows.format.device))
-        codebook = rows.format.to_tensor(self.codebook_)
+        rows.normalize_weights(Processes.single(rows.row_format.device))
+        codebook = rows.row_format.to_tensor(self.codebook_)
         return som.assign(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
 
     def _rows_to_assign(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
@@ -533,7 +534,7 @@ class SOM(TransformerMixin, BaseEstimator):
             self._check_width(x.shape[1], reset)
             rows = StreamRows(X, x.shape[1], self._row_format(x))  # type: ignore[arg-type]
         if reset:
-            rows.format.warn_if_coarse(x, 2 + num_calls)
+            rows.row_format.warn_if_coarse(x, 2 + num_calls)
         return rows
 
     def _as_numeric_array(self, X: Any, reset: bool) -> Array | SlicedArray:
@@ -610,7 +611,7 @@ class SOM(TransformerMixin, BaseEstimator):
                 f"SOM: init must be an array of shape [K, D] = {shapes[0]} or [R, C, D] = {shapes[1]}, got "
                 f"{list(init.shape)}"
             )
-        codebook = rows.format.to_tensor(init.reshape(grid.num_nodes, rows.dim)).clone()
+        codebook = rows.row_format.to_tensor(init.reshape(grid.num_nodes, rows.dim)).clone()
         if not codebook.isfinite().all():
             raise ValueError("SOM: init must hold finite values, got NaN or infinity")
         return codebook, grid
@@ -618,9 +619,9 @@ class SOM(TransformerMixin, BaseEstimator):
     def _resume(self, state: MapState, rows: Rows, generator: torch.Generator) -> tuple[Tensor, Grid]:
         """The codes of an interrupted training, and the grid; the generator is put where it was."""
         grid = self._grid()
-        if list(state.codebook.shape) != [grid.num_nodes, rows.dim] or state.codebook.dtype != rows.format.dtype:
+        if list(state.codebook.shape) != [grid.num_nodes, rows.dim] or state.codebook.dtype != rows.row_format.dtype:
             raise ValueError(
-                f"SOM: the codes to go on from must be {rows.format.dtype} of shape [K, D] = "
+                f"SOM: the codes to go on from must be {rows.row_format.dtype} of shape [K, D] = "
                 f"{[grid.num_nodes, rows.dim]}, got {state.codebook.dtype} of {list(state.codebook.shape)}"
             )
         try:
@@ -628,7 +629,7 @@ class SOM(TransformerMixin, BaseEstimator):
         except (RuntimeError, TypeError) as error:
             raise ValueError("SOM: the generator's state to go on from must be one of torch, got another") from error
         self._starts_on_a_line = bool(state.starts_on_a_line)
-        return rows.format.to_tensor(state.codebook), grid
+        return rows.row_format.to_tensor(state.codebook), grid
 
     def _grid(self) -> Grid:
         periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic
@@ -739,9 +740,9 @@ def _check_squares(rows: ArrayRows) -> None:
     Raises:
         ValueError: the squares of differences of such values would vanish.
     """
-    smallest = 1e4 * torch.finfo(rows.format.dtype).tiny ** 0.5
+    smallest = 1e4 * torch.finfo(rows.row_format.dtype).tiny ** 0.5
     if 0 < rows.max_abs < smallest:
         raise ValueError(
             f"SOM: X must hold values above {smallest:.1e} in size, so that their squares do not vanish in "
-            f"{str(rows.format.dtype).removeprefix('torch.')}, got at most {rows.max_abs:.3e}; rescale the data"
+            f"{str(rows.row_format.dtype).removeprefix('torch.')}, got at most {rows.max_abs:.3e}; rescale the data"
         )

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from torch import Tensor
 
 from somvae_ext import ops, training
-from somvae_ext.arrays import as_array, table_to_array, to_kind_of
+from somvae_ext.arrays import as_array, match_input_type, table_to_array
 from somvae_ext.data import Kind, Samples, Scaling
 from somvae_ext.data.sample_arrays import as_finite_floats, pad_series, with_sample_axes
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
@@ -61,7 +61,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     preset : str or None
         ``"clusters"``: pure clusters, with the hardening of SOM-VAE's successors; ``"own-loss"``: the loss of SOM-VAE
         alone; ``"ordered"``: a map whose neighbours look alike; ``"augmented"``, ``"published"``,
-        ``"published-small"``: the published loss. They are those of ``somvae fit``. None: the defaults of
+        ``"unpadded-conv"``: the published loss. They are those of ``somvae fit``. None: the defaults of
         :class:`~somvae_ext.models.SOMVAEConfig`.
     topology : {"rectangular", "hexagonal"}
         On hexagons all six neighbours are at distance 1.
@@ -216,7 +216,7 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
             parts = [samples] if self.n_init == 1 else self._split_samples(samples, seed)
             shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
-            scaling = Scaling.fit_to_samples(parts[0], tabular=len(shape) == 1)
+            scaling = Scaling.from_samples(parts[0], tabular=len(shape) == 1)
             parts = [scaling.apply_to_samples(part) for part in parts]
             config, recipe = self._configs(parts[0], kind, shape)
             best, losses = self._train_and_select(config, recipe, seed, *parts)
@@ -225,8 +225,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.n_iter_ = len(best.history)
         self.seed_, self.candidates_ = best.seed, losses if self.n_init > 1 else {}
         example: Any = X[0] if self._is_list_of_series(X) else X  # type: ignore[index]
-        self.codebook_ = to_kind_of(best.model.quantizer.codebook.detach(), example)
-        self.prototypes_ = to_kind_of(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), example)
+        self.codebook_ = match_input_type(best.model.quantizer.codebook.detach(), example)
+        self.prototypes_ = match_input_type(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), example)
         self.labels_ = self.predict(X)
         return self
 
@@ -390,8 +390,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Values ``[N, ...]`` or ``[B, T, ...]`` as the caller expects them."""
         assert values is not None
         if not self._is_list_of_series(X):
-            return to_kind_of(values, X)
-        return [to_kind_of(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
+            return match_input_type(values, X)
+        return [match_input_type(values[row, : len(series)], series) for row, series in enumerate(X)]  # type: ignore[arg-type]
 
     def _data_kind(self, X: Any) -> Kind:
         return self.kind or ("series" if getattr(X, "ndim", 0) == 5 else "static")

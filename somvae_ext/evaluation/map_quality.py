@@ -101,7 +101,7 @@ def distortion(
         codebook: codes ``[K, D]`` in the grid's order.
         grid: the map's grid, of K nodes.
         sigma: width of the neighbourhood h, in units of the grid.
-        neighborhood: a name or a function, as for :func:`~somvae_ext.som.update_codebook`.
+        neighborhood: a name or a function, as for :func:`~somvae_ext.som.neighborhood_update`.
         metric: d, which also finds the winners c(n); as for :func:`quantization_error`.
 
     Raises:

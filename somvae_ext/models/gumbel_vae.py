@@ -30,7 +30,7 @@ Objective = Literal["plain", "dupont", "entropy-capacity"]
 class GumbelVAEConfig:
     """What a :class:`GumbelVAE` is made of.
 
-    :meth:`plain`, :meth:`dupont`, :meth:`dupont_conv` and :meth:`entropy_capacity` are known settings.
+    :meth:`plain`, :meth:`dupont`, :meth:`dupont_conv` and :meth:`with_entropy_capacity` are known settings.
 
     Args:
         input_shape: shape of one sample.
@@ -96,8 +96,8 @@ class GumbelVAEConfig:
         )
 
     @classmethod
-    def entropy_capacity(cls) -> GumbelVAEConfig:
-        """A capacity for the entropy of the categories: weight 20, capacities of 100 nats per batch after 40 epochs."""
+    def with_entropy_capacity(cls) -> GumbelVAEConfig:
+        """Objective ``"entropy-capacity"`` with weight 20 and capacities of 100 nats per batch after 40 epochs."""
         return cls(objective="entropy-capacity", gamma=20.0, capacity_z=100.0, capacity_c=100.0, capacity_ramp=40)
 
 

@@ -22,7 +22,7 @@ from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_networks import make_decoder, make_encoder, make_transitions
 from somvae_ext.models.somvae_objectives import neighbor_margin_term, soft_assignment_terms
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
-from somvae_ext.nn import SOMQuantizer, previous_nodes
+from somvae_ext.nn import SOMQuantizer, previous_in_series
 from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dtype
 from somvae_ext.nn.quantizer import MASKED
 from somvae_ext.som import find_relabeling
@@ -46,7 +46,7 @@ class SOMVAE(FullPrecisionBuffers):
             tau = 0, so that a large map without transitions does not pay for a table.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
         warming_up: whether the loss is that of the warm-up, see :meth:`set_progress`.
-        unplaced: whether the nodes are yet to be relabelled, likewise.
+        needs_relabeling: whether the nodes are yet to be relabeled, likewise.
         latent_variance: scalar buffer in float32 or float64, only where ``config.warm_up_epochs`` is above 0: the
             running variance of the encodings v, see :meth:`update_latent_variance`.
 
@@ -101,7 +101,7 @@ class SOMVAE(FullPrecisionBuffers):
         )
         has_transitions = config.gamma > 0 or config.tau > 0
         self.transitions = make_transitions(config) if has_transitions else None
-        self.warming_up = self.unplaced = False
+        self.warming_up = self.needs_relabeling = False
         if config.warm_up_epochs > 0:
             self.register_buffer(
                 "latent_variance", torch.tensor(VARIANCE_WITHOUT_WARM_UP, dtype=full_precision_dtype())
@@ -114,7 +114,7 @@ class SOMVAE(FullPrecisionBuffers):
 
     def set_progress(self, step: int, epoch: int) -> None:
         """Says whether the next losses are those of the warm-up, the first ``config.warm_up_epochs`` epochs, and of
-        nodes that are yet to be relabelled.
+        nodes that are yet to be relabeled.
 
         :func:`~somvae_ext.training.fit` calls it before each step. A model of which it was never called, such as one
         that was loaded, is past its warm-up. A training loop of one's own has a warm-up only if it does all that
@@ -135,7 +135,7 @@ class SOMVAE(FullPrecisionBuffers):
         """
         check_integer("SOMVAE.set_progress", "step", step)
         self.warming_up = check_integer("SOMVAE.set_progress", "epoch", epoch) <= self.config.warm_up_epochs
-        self.unplaced = epoch <= self.config.relabel_after
+        self.needs_relabeling = epoch <= self.config.relabel_after
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""
@@ -237,7 +237,7 @@ class SOMVAE(FullPrecisionBuffers):
             reconstruction_e = reconstruction_error(config.reconstruction, output.reconstruction_e, x, dims)
         if self.transitions is not None:
             cur = output.indices
-            prev = previous_nodes(cur, mask)
+            prev = previous_in_series(cur, mask)
             if mask is not None and prev.numel() > 0:
                 # Masked frames count nowhere, but a row of the table that they named would be touched: by its
                 # optimizer's momentum. So they repeat the step of a real frame, or name node 0 where there is none.
@@ -254,7 +254,7 @@ class SOMVAE(FullPrecisionBuffers):
             transition,
             smoothness,
             *soft_assignment_terms(config, self.quantizer, output, mask, targets, idle=self.warming_up),
-            neighbor_margin_term(config, self.quantizer, output, idle=self.warming_up or self.unplaced),
+            neighbor_margin_term(config, self.quantizer, output, idle=self.warming_up or self.needs_relabeling),
         )
         return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
 
@@ -474,7 +474,7 @@ class SOMVAE(FullPrecisionBuffers):
         codebook = self.quantizer.codebook
         order = order.to(codebook.device)
         self.quantizer.relabel(order)
-        self.unplaced = False
+        self.needs_relabeling = False
         rearranged = [(codebook, 1)] if isinstance(codebook, nn.Parameter) else []
         if self.transitions is not None:
             logits = self.transitions.logits

@@ -80,7 +80,7 @@ class SOMVAEConfig:
             decoded nodes as unordered as they were.
         neighbor_margin: weight, in the epochs after ``relabel_after``, of what a sample's second best node is nearer
             than the neighbours of its best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like
-            relabelling it optimizes the topographic error itself.
+            relabeling it optimizes the topographic error itself.
         transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
             ``"local"``, the nodes near each node and a remainder, for large maps.
         transition_radius: how far near is, for ``"local"``.
@@ -213,7 +213,7 @@ class SOMVAEConfig:
         return cls(network="conv", beta=_BETA, gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
 
     @classmethod
-    def published_small(cls) -> SOMVAEConfig:
+    def unpadded_conv(cls) -> SOMVAEConfig:
         """The published loss and its weights, with smaller convolutional networks: 1,291,746 trainable numbers."""
         return dataclasses.replace(cls.published(), network="unpadded-conv")
 

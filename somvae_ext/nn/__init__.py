@@ -3,7 +3,7 @@
 from somvae_ext.nn.quantizer import CodeStatistics, Quantizer
 from somvae_ext.nn.som import SOM
 from somvae_ext.nn.som_quantizer import QuantizerLosses, QuantizerOutput, SOMQuantizer
-from somvae_ext.nn.transition import TransitionModel, previous_nodes
+from somvae_ext.nn.transition import TransitionModel, previous_in_series
 from somvae_ext.nn.vector_quantizer import (
     VectorQuantizer,
     VectorQuantizerLosses,
@@ -21,5 +21,5 @@ __all__ = [
     "VectorQuantizer",
     "VectorQuantizerLosses",
     "VectorQuantizerOutput",
-    "previous_nodes",
+    "previous_in_series",
 ]

@@ -38,7 +38,7 @@ class SOM(nn.Module):
         periodic: whether the map wraps around.
         metric: a :class:`~somvae_ext.som.Metric`, a name that it knows, or a function as above; any monotonic function
             of a distance finds the same winners.
-        neighborhood: a name that :func:`~somvae_ext.som.update_codebook` knows, such as ``"gaussian"``
+        neighborhood: a name that :func:`~somvae_ext.som.neighborhood_update` knows, such as ``"gaussian"``
             (exp(-d^2 / (2 sigma^2))) and ``"fastsom_gaussian"`` (without the 2), or a function as above, of distances
             on the grid and of sigma, one element at a time.
 

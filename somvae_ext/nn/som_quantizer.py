@@ -234,7 +234,7 @@ class SOMQuantizer(Quantizer):
         return self._sigma().item()
 
     @property
-    def is_narrowing(self) -> bool:
+    def is_neighborhood_narrowing(self) -> bool:
         """Whether sigma is still above ``sigma_final``. On CUDA this waits for the device."""
         can_narrow = self.update == "ema" and self.sigma_initial > self.sigma_final
         return can_narrow and int(self.num_updates) < self.sigma_steps
@@ -376,7 +376,7 @@ class SOMQuantizer(Quantizer):
         Raises:
             ValueError: also while sigma narrows: a wide neighbourhood would draw them back at once.
         """
-        if self.is_narrowing:
+        if self.is_neighborhood_narrowing:
             raise ValueError(
                 f"SOMQuantizer.revive: sigma must have reached sigma_final = {self.sigma_final}, because a wide "
                 f"neighbourhood draws moved codes back at once, got {self.sigma:.3g} after {int(self.num_updates)} of "

@@ -21,8 +21,8 @@ Kind = Literal["dense", "local"]
 _RESTART = 1e-280
 
 
-def previous_nodes(indices: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Node at t - 1 of each frame of some series.
+def previous_in_series(indices: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The node one frame earlier in the series, for each frame of some series.
 
     Args:
         indices: nodes, int64 ``[B, T]``.
@@ -36,10 +36,10 @@ def previous_nodes(indices: Tensor, mask: Tensor | None = None) -> Tensor:
         ValueError: ``indices`` are not int64 ``[B, T]``, or the mask is not bool of their shape.
 
     Example:
-        >>> previous_nodes(torch.tensor([[3, 1, 2], [5, 5, 4]])).tolist()
+        >>> previous_in_series(torch.tensor([[3, 1, 2], [5, 5, 4]])).tolist()
         [[3, 3, 1], [5, 5, 5]]
     """
-    _check_series("previous_nodes", indices, mask)
+    _check_series("previous_in_series", indices, mask)
     previous = torch.cat([indices[:, :1], indices[:, :-1]], dim=1)
     if mask is None:
         return previous
@@ -189,7 +189,7 @@ class TransitionModel(nn.Module):
             )
         prev, cur = _steps("TransitionModel.fit_counts", indices, mask)
         self._check_range("fit_counts", "indices", indices if mask is None else indices[mask])
-        self.logits.copy_(self.table.logits_from_counts(prev, cur, pseudocount))
+        self.logits.copy_(self.table.logits_from_steps(prev, cur, pseudocount))
         return self
 
     def rows(self, nodes: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class TransitionTable(Protocol):
         """P(j | i) for all j, ``[N, K]``, from the rows of logits ``[N, ...]`` of ``nodes``."""
         ...
 
-    def logits_from_counts(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
+    def logits_from_steps(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
         """The logits, float64, under which the steps, with ``pseudocount`` more of each, are the likeliest."""
         ...
 
@@ -74,7 +74,7 @@ class DenseTable:
     def probabilities(self, logits: Tensor, nodes: Tensor) -> Tensor:
         return logits.softmax(dim=1)
 
-    def logits_from_counts(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
+    def logits_from_steps(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
         size = self.num_nodes
         step, times = torch.unique(prev * size + cur, return_counts=True)
         # In place from here on: a large table should exist once.
@@ -128,7 +128,7 @@ class LocalTable:
     def probabilities(self, logits: Tensor, nodes: Tensor) -> Tensor:
         return local_probabilities(logits, nodes, self.grid, self.radius)
 
-    def logits_from_counts(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
+    def logits_from_steps(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
         size, outside = self.num_nodes, self._num_outside.to(prev.device)
         step, times = torch.unique(prev * size + cur, return_counts=True)
         prev, cur = step // size, step % size

@@ -37,8 +37,8 @@ def draw_categories(
         add_legend(ax, [names[category] for category in occurring], colors[occurring], title)
 
 
-def category_colors(count: int) -> NDArray[np.float64]:
-    """RGBA ``[count, 4]``: as different as so many can be."""
-    if count <= 20:
-        return to_rgba_array(mpl.colormaps["tab10" if count <= 10 else "tab20"].colors[:count])  # type: ignore[attr-defined]
-    return mpl.colormaps["turbo"](np.linspace(0, 1, count))
+def category_colors(num_categories: int) -> NDArray[np.float64]:
+    """RGBA ``[num_categories, 4]``: as different as so many can be."""
+    if num_categories <= 20:
+        return to_rgba_array(mpl.colormaps["tab10" if num_categories <= 10 else "tab20"].colors[:num_categories])  # type: ignore[attr-defined]
+    return mpl.colormaps["turbo"](np.linspace(0, 1, num_categories))

@@ -119,7 +119,7 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
     Args:
         history: the records that :func:`somvae_ext.training.fit` returns, at least one. What ``metrics`` returned and
             ``usage``, the share of clusters in use while training, are drawn, where they are there: a metric that one
-            epoch lacks leaves a gap. They are labelled as measured on validation data where the run has any, else on
+            epoch lacks leaves a gap. They are labeled as measured on validation data where the run has any, else on
             training data. The order of a map is left to :func:`plot_order`. Scores of the still images that series are
             made of are dashed, in the colour of those of the frames.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.

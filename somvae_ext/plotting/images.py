@@ -37,7 +37,7 @@ def plot_images(images: ArrayLike | Tensor, ax: Axes | None = None) -> Axes:
 
 
 def plot_reconstructions(
-    x: ArrayLike | Tensor, reconstruction: ArrayLike | Tensor, ax: Axes | None = None, *, count: int = 24
+    x: ArrayLike | Tensor, reconstruction: ArrayLike | Tensor, ax: Axes | None = None, *, num_pairs: int = 24
 ) -> Axes:
     """Shows what a model makes of its input: pairs of an original, left, and its reconstruction, right beside it.
 
@@ -45,13 +45,13 @@ def plot_reconstructions(
         x: originals, as in :func:`plot_images`.
         reconstruction: what became of them, of the shape of ``x``.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        count: as many pairs are shown, the first ones, where there are more.
+        num_pairs: as many pairs are shown, the first ones, where there are more.
 
     Raises:
-        ValueError: images as in :func:`plot_images`, reconstructions of another shape than the originals, or a count
-            below 1.
+        ValueError: images as in :func:`plot_images`, reconstructions of another shape than the originals, or
+            ``num_pairs`` below 1.
     """
-    count = check_integer("plot_reconstructions", "count", count)
+    num_pairs = check_integer("plot_reconstructions", "num_pairs", num_pairs)
     originals = as_images("plot_reconstructions", "x", x, "N")
     reconstructions = as_images("plot_reconstructions", "reconstruction", reconstruction, "N")
     if originals.shape != reconstructions.shape:
@@ -60,7 +60,7 @@ def plot_reconstructions(
             f"{list(as_array('plot_reconstructions', 'x', x).shape)}, got "
             f"{list(as_array('plot_reconstructions', 'reconstruction', reconstruction).shape)}"
         )
-    pairs = np.stack([originals[:count], reconstructions[:count]], axis=1)
+    pairs = np.stack([originals[:num_pairs], reconstructions[:num_pairs]], axis=1)
     columns = 2 * min(_COLUMNS // 2, len(pairs))
     return draw_sheet(ax, pairs.reshape(-1, *pairs.shape[2:]), columns, group=2)
 

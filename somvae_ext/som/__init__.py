@@ -21,8 +21,8 @@ from somvae_ext.som.neighborhoods import (
     gaussian,
     mexican_hat,
     neighborhood_sums,
+    neighborhood_update,
     triangle,
-    update_codebook,
 )
 from somvae_ext.som.relabeling import find_relabeling
 from somvae_ext.som.rows import ArrayRows, Chunk, Missing, RowFormat, Rows, SlicedArray, StreamRows, read_first_batch
@@ -76,6 +76,7 @@ __all__ = [
     "mexican_hat",
     "minibatch_step",
     "neighborhood_sums",
+    "neighborhood_update",
     "node_sums",
     "read_first_batch",
     "schedule_value",
@@ -83,5 +84,4 @@ __all__ = [
     "train_batch",
     "train_minibatch",
     "triangle",
-    "update_codebook",
 ]

@@ -114,10 +114,10 @@ def neighborhood_sums(
     values: Tensor, count: Tensor, grid: Grid, neighborhood: str | Neighborhood, sigma: float
 ) -> Tensor:
     """sum_u h(u, v) values_u for each node v, ``[K, J]``; nodes u whose ``count`` is 0 hold zeros and are left out."""
-    return update_codebook(torch.zeros_like(values), values, count, grid, neighborhood, sigma, rate=1.0)
+    return neighborhood_update(torch.zeros_like(values), values, count, grid, neighborhood, sigma, rate=1.0)
 
 
-def update_codebook(
+def neighborhood_update(
     codebook: Tensor,
     total: Tensor,
     count: Tensor,

@@ -224,7 +224,7 @@ class ArrayRows:
 
     def __init__(self, x: Array, row_format: RowFormat, weight: Tensor | NDArray[Any] | None = None) -> None:
         self._x = x
-        self.format = row_format
+        self.row_format = row_format
         self.has_fixed_order = True
         self._weight: Tensor | None = None
         if weight is not None:
@@ -261,7 +261,7 @@ class ArrayRows:
         self._weight = weight.masked_fill(weight < _LEAST_WEIGHT, 0.0)
 
     def chunks(self) -> Iterator[Chunk]:
-        rows = _chunk_rows(self.dim, self.format)
+        rows = _chunk_rows(self.dim, self.row_format)
         for first in range(0, self.num_rows, rows):
             yield self._chunk(slice(first, first + rows))
             self._release()
@@ -290,16 +290,16 @@ class ArrayRows:
 
     def _chunk(self, rows: slice | Tensor) -> Chunk:
         if isinstance(rows, slice):
-            x = self.format.to_tensor(self._x[rows])
+            x = self.row_format.to_tensor(self._x[rows])
         elif isinstance(self._x, Tensor):
-            x = self.format.to_tensor(self._x[rows.to(self._x.device)])
+            x = self.row_format.to_tensor(self._x[rows.to(self._x.device)])
         else:
             x = torch.cat([self._read_scattered_rows(part) for part in rows.split(_SCATTERED_ROWS)])
-        weight = None if self._weight is None else self._weight[rows].to(self.format.device)
+        weight = None if self._weight is None else self._weight[rows].to(self.row_format.device)
         return Chunk(x, weight)
 
     def _read_scattered_rows(self, rows: Tensor) -> Tensor:
-        x = self.format.to_tensor(self._x[rows.numpy()])
+        x = self.row_format.to_tensor(self._x[rows.numpy()])
         self._release()
         return x
 
@@ -326,7 +326,7 @@ class StreamRows:
 
     def __init__(self, batches: Iterable[Any], dim: int, row_format: RowFormat) -> None:
         self._batches = batches
-        self.format = row_format
+        self.row_format = row_format
         self.has_fixed_order = False  # a loader may shuffle
         self.has_gaps = row_format.missing == "ignore"
         self.dim = dim
@@ -336,8 +336,8 @@ class StreamRows:
         """The batches as they come."""
         first = 0
         for item in self._batches:
-            x = self.format.to_tensor(_rows_of_batch(item, self.dim))
-            has_gaps, _ = self.format.check_values(x, first)
+            x = self.row_format.to_tensor(_rows_of_batch(item, self.dim))
+            has_gaps, _ = self.row_format.check_values(x, first)
             first += len(x)
             if len(x):
                 self.observed_features |= _observed_features(Chunk(x, None), has_gaps)
@@ -347,7 +347,7 @@ class StreamRows:
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows in chunks as long as those of an array."""
-        rows, pending, count = _chunk_rows(self.dim, self.format), [], 0
+        rows, pending, count = _chunk_rows(self.dim, self.row_format), [], 0
         for batch in self.batches():
             pending.append(batch.x)
             count += len(batch.x)

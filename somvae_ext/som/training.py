@@ -10,7 +10,7 @@ On-line rule (Kohonen 1990), averaged over a mini-batch, with a learning rate al
     W_v += alpha mean_b h(c(b), v) (x_b - W_v).
 
 In both, rows are first added up by winner, so that the neighbourhood works on nodes and not on rows. An epoch costs the
-search, O(N D) for the sums and :func:`~somvae_ext.som.update_codebook`; nothing of size N x K or K x K is held.
+search, O(N D) for the sums and :func:`~somvae_ext.som.neighborhood_update`; nothing of size N x K or K x K is held.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from somvae_ext import ops
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.processes import Processes
 from somvae_ext.som.metrics import Metric, WinnerSearch
-from somvae_ext.som.neighborhoods import Neighborhood, update_codebook
+from somvae_ext.som.neighborhoods import Neighborhood, neighborhood_update
 from somvae_ext.som.rows import Chunk, Rows
 
 EpochRecord = dict[str, float]
@@ -137,7 +137,7 @@ def train_batch(
         codebook: to start from, ``[K, D]``, dtype and device of the rows.
         grid: of K nodes.
         metric: what is near.
-        neighborhood: as for :func:`~somvae_ext.som.update_codebook`.
+        neighborhood: as for :func:`~somvae_ext.som.neighborhood_update`.
         num_epochs: passes over the rows, at least 1.
         sigma: width of the neighbourhood in an epoch, from 0.
         track_topographic_error: search the second best units, too.
@@ -167,7 +167,7 @@ def train_batch(
                 hints[number] = winners
         total, count = epoch_sums.reduce(processes)
         width = sigma(epoch)
-        codebook = update_codebook(codebook, total, count, grid, neighborhood, width)
+        codebook = neighborhood_update(codebook, total, count, grid, neighborhood, width)
         history.append(_epoch_record(epoch, width, epoch_sums.scalars, tracked_connectivity))
         if on_epoch_end is not None:
             on_epoch_end(history[-1], codebook)
@@ -179,7 +179,7 @@ def train_batch(
 def check_no_empty_columns(rows: Rows, processes: Processes) -> None:
     """Refuses features without a value in the rows of any process, see :meth:`RowFormat.check_no_empty_columns`."""
     (num_observed,) = processes.sum(rows.observed_features.double())
-    rows.format.check_no_empty_columns(num_observed > 0)
+    rows.row_format.check_no_empty_columns(num_observed > 0)
 
 
 def _find_winners(
@@ -223,7 +223,7 @@ def minibatch_step(
         x: a batch ``[N, D]``, finite, but for NaN where a value is missing and ``has_gaps`` says so.
         grid: of K nodes.
         metric: what is near.
-        neighborhood: as for :func:`~somvae_ext.som.update_codebook`.
+        neighborhood: as for :func:`~somvae_ext.som.neighborhood_update`.
         alpha: learning rate, at least 0; up to 1 a neighbourhood of at most 1 never overshoots.
         sigma: width of the neighbourhood in units of the grid, above 0.
         weight: of each row, float64 ``[N]``.
@@ -238,7 +238,7 @@ def minibatch_step(
     mass = float(len(x)) if weight is None else float(weight.sum())
     if mass > 0:
         total, count = node_sums(x, index, grid.num_nodes, weight, has_gaps)
-        codebook = update_codebook(codebook, total, count, grid, neighborhood, sigma, rate=alpha / mass)
+        codebook = neighborhood_update(codebook, total, count, grid, neighborhood, sigma, rate=alpha / mass)
     return StepResult(codebook, distance, index)
 
 

@@ -314,7 +314,7 @@ class ResultFolder:
                 self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
             return save_figure(self.path / name, figure, **options)
 
-    def copy_last_checkpoint(self, other: ResultFolder, choice: dict[str, Any]) -> None:
+    def copy_checkpoint_from(self, other: ResultFolder, choice: dict[str, Any]) -> None:
         """Copies the last checkpoint of another folder, which was chosen among several.
 
         Args:

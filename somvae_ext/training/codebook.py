@@ -18,7 +18,7 @@ from somvae_ext.training.trainable import HasLatentVariance, Relabelable
 _ENCODINGS_PER_CODE = 32
 # After a warm-up the start decides on the clusters: no fewer than these.
 _ENCODINGS_AFTER_WARM_UP = 15_000
-_ENCODINGS_FOR_PLACES = 10_000
+_RELABELING_SAMPLES = 10_000
 _SEEDS = 2**63 - 1  # randint's bound must fit int64
 
 
@@ -118,7 +118,7 @@ def revive(
     """
     if len(unused) == 0:
         return 0
-    if isinstance(model.quantizer, SOMQuantizer) and model.quantizer.is_narrowing:
+    if isinstance(model.quantizer, SOMQuantizer) and model.quantizer.is_neighborhood_narrowing:
         return 0  # a wide neighbourhood would draw them back at once
     # Not seed + epoch, by which the second epoch of one seed would draw like the first of the next.
     epoch_seeds = torch.randint(_SEEDS, (epoch,), generator=torch.Generator().manual_seed(seed))
@@ -156,7 +156,7 @@ def relabel(
         The order, int64 ``[K]`` on the CPU: node v is what ``order[v]`` was.
     """
     assert isinstance(model, Relabelable)
-    x = _random_samples(model, train, _ENCODINGS_FOR_PLACES, torch.Generator().manual_seed(seed))
+    x = _random_samples(model, train, _RELABELING_SAMPLES, torch.Generator().manual_seed(seed))
     order = processes.call_on_first(lambda: model.find_relabeling(x, seed=seed))
     for parameter, axes in model.relabel(order):
         for optimizer in optimizers:
@@ -201,7 +201,7 @@ def update_latent_variance(model: CodebookModel, output: Any, processes: Process
 def warn_if_neighborhood_is_wide(model: CodebookModel, steps: int) -> None:
     """Warns at the end of a training if the neighbourhood has not narrowed to its final width."""
     quantizer = model.quantizer
-    if isinstance(quantizer, SOMQuantizer) and quantizer.is_narrowing:
+    if isinstance(quantizer, SOMQuantizer) and quantizer.is_neighborhood_narrowing:
         warnings.warn(
             f"fit: sigma_steps should be below the steps of the training, {steps}, so that the neighbourhood reaches "
             f"its final width; it is {quantizer.sigma_steps}, and nodes are still averaged over a width of "

@@ -155,8 +155,8 @@ def _relabel(training: TrainingSetup, epoch: int, usage: NodeUsage) -> None:
     if model is None:
         return
     if epoch == relabel_after(model):
-        places = relabel(model, training.optimizers, training.train, training.processes, seed=training.config.seed)
-        usage.counts = usage.counts[places]
+        order = relabel(model, training.optimizers, training.train, training.processes, seed=training.config.seed)
+        usage.counts = usage.counts[order]
     training.state.unused = usage.unused_nodes
 
 

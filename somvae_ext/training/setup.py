@@ -19,7 +19,7 @@ from somvae_ext.training.augmentation import AffineAugmentation, augmentation_fo
 from somvae_ext.training.batches import CastSamples, batch_loader
 from somvae_ext.training.codebook import CodebookModel, as_codebook_model, relabel_after, warm_up_epochs
 from somvae_ext.training.data_parallel import ShuffledShardSampler, exclude_from_ddp, launch_fabric
-from somvae_ext.training.state import TrainingState, resume_run, start_run
+from somvae_ext.training.state import TrainingState, check_new_run, resume_run
 from somvae_ext.training.trainable import HasParameterGroups, Trainable
 from somvae_ext.training.training_config import TrainingConfig
 
@@ -99,7 +99,11 @@ def set_up_training(
         StepLR(optimizer, config.decay_steps, gamma=config.decay_factor) for optimizer in optimizers
     ]
     state = TrainingState(processes, network, optimizers, schedules, order)
-    history = resume_run(state, run_folder, processes) if resume else start_run(run_folder, processes)
+    if resume:
+        history = resume_run(state, run_folder, processes)
+    else:
+        check_new_run(run_folder, processes)
+        history = []
     processes.broadcast_in_place(*network.state_dict().values())
     codebook_model = as_codebook_model(model)
     return TrainingSetup(
@@ -149,14 +153,14 @@ def _check(model: Trainable, train: Dataset[dict[str, Tensor]], config: Training
     codebook_model = as_codebook_model(model)
     if codebook_model is None:
         return
-    warm_up, relabelling = warm_up_epochs(codebook_model), relabel_after(codebook_model)
+    warm_up, relabeling = warm_up_epochs(codebook_model), relabel_after(codebook_model)
     if warm_up >= config.epochs:
         raise ValueError(
             f"fit: epochs must be above the model's warm_up_epochs, {warm_up}, because the codebook learns after them, "
             f"got {config.epochs}"
         )
-    if relabelling > config.epochs:
-        raise ValueError(f"fit: epochs must be at least the model's relabel_after, {relabelling}, got {config.epochs}")
+    if relabeling > config.epochs:
+        raise ValueError(f"fit: epochs must be at least the model's relabel_after, {relabeling}, got {config.epochs}")
 
 
 def _loader(

@@ -135,8 +135,8 @@ def _round_losses(iterations: dict[str, Any]) -> dict[str, Any]:
     return iterations | {"losses": losses}
 
 
-def start_run(run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:
-    """The records of a new run, an empty list. All processes call it.
+def check_new_run(run_folder: ResultFolder | None, processes: Processes) -> None:
+    """Checks that a new run has a run folder without epochs, or none. All processes call it.
 
     Raises:
         ValueError: the run folder holds epochs of another training.
@@ -150,7 +150,6 @@ def start_run(run_folder: ResultFolder | None, processes: Processes) -> list[dic
             )
 
     processes.call_on_first(check)
-    return []
 
 
 def resume_run(state: TrainingState, run_folder: ResultFolder | None, processes: Processes) -> list[dict[str, Any]]:

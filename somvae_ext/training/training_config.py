@@ -15,7 +15,8 @@ class TrainingConfig:
     Parameters whose gradients are rows of a table learn by :class:`~somvae_ext.optim.RowAdam`, at the same rates.
 
     Args:
-        epochs: passes over the training data.
+        epochs: passes over the training data; named like the option of ``somvae fit`` and the key in ``manifest.json``,
+            without the ``num_`` of the functions of ``somvae_ext.som``.
         batch_size: samples, or series, per step and process.
         learning_rate: Adam's rate at the start.
         transition_rate_factor: the transition logits learn at this multiple of the rate.

@@ -58,6 +58,16 @@ def test_a_config_file_may_use_former_names(tmp_path: Path) -> None:
     assert record.config == dataclasses.replace(SOMVAEConfig.unpadded_conv(), gamma=0.0, tau=0.0)
 
 
+@pytest.mark.parametrize("option", ["preset", "network"])
+def test_a_list_where_a_former_name_may_stand_is_refused_in_a_sentence(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(f"data: digits\n{option}: [notebook]\n")
+    assert main(["fit", "--config", str(file)]) == 2
+    assert f"{option} must be" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_help_and_errors_name_todays_names_alone(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

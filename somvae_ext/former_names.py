@@ -21,16 +21,21 @@ _FORMER_VALUES = {
 }
 
 
-def current_preset(model: str, preset: str) -> str:
-    """Today's name of a preset of a model; any other text is returned as it is."""
-    return _FORMER_PRESETS.get(model, {}).get(preset, preset)
+def current_preset(model: str, preset: Any) -> Any:
+    """Today's name of a preset of a model; any other value is returned as it is."""
+    return _current_name(_FORMER_PRESETS.get(model, {}), preset)
 
 
 def current_value(field: str, value: Any) -> Any:
     """Today's name of a value of a config's field; any other value is returned as it is."""
-    return _FORMER_VALUES.get(field, {}).get(value, value) if isinstance(value, str) else value
+    return _current_name(_FORMER_VALUES.get(field, {}), value)
 
 
 def current_values(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a config, with today's names of their values."""
     return {field: current_value(field, value) for field, value in fields.items()}
+
+
+def _current_name(current_names: Mapping[str, str], value: Any) -> Any:
+    # A config file may have a list here, which is not hashable; the check of the preset or config refuses it.
+    return current_names.get(value, value) if isinstance(value, str) else value

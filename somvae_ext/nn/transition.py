@@ -257,7 +257,7 @@ class TransitionModel(nn.Module):
         """
         device = self.logits.device
         node = torch.as_tensor(start, device=device)
-        self._check_nodes("sample", "start", node)
+        self._check_nodes("sample_paths", "start", node)
         if num_steps < 0:
             raise ValueError(f"TransitionModel.sample_paths: num_steps must be at least 0, got {num_steps}")
         draws = torch.rand((*node.shape, num_steps), dtype=torch.float64, generator=generator).to(device)

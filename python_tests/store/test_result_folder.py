@@ -365,6 +365,101 @@ def test_an_interruption_while_a_commit_is_settled_leaves_memory_and_disk_alike(
     assert same(folder.load_weights(), weights(2))
 
 
+def interrupt_settling(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Lets the next look at the manifest of a commit end in an error, and those after it pass."""
+    has_manifest = ResultFolder._has_manifest
+
+    def interrupted(self: ResultFolder, file: manifest.FileDigest) -> bool:
+        monkeypatch.setattr(ResultFolder, "_has_manifest", has_manifest)
+        raise error
+
+    monkeypatch.setattr(ResultFolder, "_has_manifest", interrupted)
+
+
+def test_a_commit_whose_interruption_is_caught_while_the_folder_is_locked_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ResultFolder.create(tmp_path / "run", "model")
+    with folder.lock():
+        interrupt_settling(monkeypatch, KeyboardInterrupt())
+        with contextlib.suppress(KeyboardInterrupt):
+            folder.save_config({"is": "new"})
+    assert ResultFolder.open(tmp_path / "run").config == folder.config == {"is": "new"}
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_commit_whose_manifest_cannot_be_read_back_is_settled_by_the_next_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_interrupted: bool
+) -> None:
+    folder = new(tmp_path / "run", 1)
+    unreadable = OSError(errno.EIO, "Input/output error")
+
+    def failing(self: ResultFolder, file: manifest.FileDigest) -> bool:
+        raise unreadable
+
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResultFolder, "_has_manifest", failing)
+    if is_interrupted:
+        monkeypatch.setattr("somvae_ext.store.result_folder.sync_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt if is_interrupted else OSError), folder.lock():
+        folder.save_config({"is": "newer"})
+    with pytest.raises(OSError, match="Input/output error"):
+        _ = folder.epochs
+    with pytest.raises(OSError, match="Input/output error"):
+        train(folder, 2)
+    monkeypatch.undo()
+    assert ResultFolder.open(tmp_path / "run").config == folder.config == {"is": "newer"}
+    train(folder, 2)
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(), weights(2))
+
+
+def test_a_checkpoint_whose_manifest_cannot_be_read_back_keeps_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = new(tmp_path / "run", 1)
+    interrupt_settling(monkeypatch, OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(OSError, match="Input/output error"):
+        train(folder, 2)
+    assert ResultFolder.open(tmp_path / "run").epochs == folder.epochs == [1, 2]
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(), weights(2))
+    train(folder, 3)
+    assert same(ResultFolder.open(tmp_path / "run").load_weights(2), weights(2))
+
+
+@pytest.mark.parametrize("moment", ["before the disk is looked at", "after the step"])
+def test_tensors_that_went_with_an_interrupted_checkpoint_do_not_go_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    folder = new(tmp_path / "run", 1)
+    folder.add_to_next_checkpoint("experts", {"images": torch.ones(2)})
+    if moment == "after the step":
+        monkeypatch.setattr("somvae_ext.store.result_folder.sync_folder", interrupted)
+    else:
+        interrupt_settling(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, 2)
+    monkeypatch.undo()
+    folder.add_to_next_checkpoint("means", {"images": torch.zeros(3)})
+    train(folder, 3)
+    assert folder.epochs == [2, 3]
+    assert folder.load_tensors("experts", 2) is not None
+    assert folder.load_tensors("experts", 3) is None
+    assert folder.load_tensors("means", 3) is not None
+
+
+def test_tensors_wait_for_the_next_checkpoint_whatever_else_is_saved(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    folder.add_to_next_checkpoint("experts", {"images": torch.ones(2)})
+    folder.save_evaluation("test", {"purity": 1.0})
+    train(folder, 2)
+    assert folder.load_tensors("experts") is not None
+
+
 def test_an_evaluation_that_json_cannot_hold_changes_nothing(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     with pytest.raises(ValueError, match="must be what JSON can hold"):

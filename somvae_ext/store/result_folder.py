@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
@@ -30,6 +30,14 @@ METRICS = "metrics"
 
 _WEIGHTS, _STATE = "weights", "state"
 _KEPT = 2  # checkpoints: the last one, and the one to fall back on
+
+
+class _Commit(NamedTuple):
+    """A commit that has begun, and of which it is not known yet whether it reached the disk."""
+
+    manifest: Manifest
+    file: FileDigest  # that the manifest becomes
+    has_staged: bool  # whether the tensors that waited for the next checkpoint go with it
 
 
 class ResultFolder:
@@ -59,10 +67,9 @@ class ResultFolder:
     def __init__(self, path: Path, manifest: Manifest, seen: FileDigest | None, *, overwrite: bool = False) -> None:
         self.path = path
         self._current = manifest
-        self._pending: tuple[Manifest, FileDigest] | None = None  # the manifest that a commit is writing, and its file
-        self._last_seen = (
-            seen  # the manifest's file when it was read or written; None: nothing of this result is on disk
-        )
+        self._pending: _Commit | None = None
+        # The manifest's file when it was read or written; None: nothing of this result is on disk.
+        self._last_seen = seen
         self._on_disk = Manifest(manifest.kind) if seen is None else manifest
         self._overwrite = overwrite
         self._lock_depth = 0
@@ -215,10 +222,12 @@ class ResultFolder:
             self._recover()
             yield
         except BaseException:
-            if not self.epochs:
-                self._remove_empty(created)
+            with contextlib.suppress(OSError):  # of a manifest that cannot be read, and may be one of ours
+                if not self.epochs:
+                    self._remove_empty(created)
             raise
         else:
+            self._settle_commit()  # the block may have caught an interruption of its own commit
             if self._last_seen is None:
                 self._remove_empty(created)
         finally:
@@ -241,6 +250,7 @@ class ResultFolder:
 
     def add_to_next_checkpoint(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Adds tensors to the next checkpoint, under a name that :meth:`load_tensors` takes."""
+        self._settle_commit()  # which may forget those of the checkpoint before
         self._staged[name] = tensors_to_bytes(tensors)
 
     def save_checkpoint(
@@ -271,14 +281,14 @@ class ResultFolder:
                 contents |= more
                 files = logs | {name: file_digest(content) for name, content in contents.items()}
                 kept = [*self._manifest.checkpoints[1 - _KEPT :], Checkpoint(epoch, files)]
-                self._commit(dataclasses.replace(self._manifest, checkpoints=kept, evaluations={}), contents)
+                manifest = dataclasses.replace(self._manifest, checkpoints=kept, evaluations={})
+                self._commit(manifest, contents, has_staged=True)
             except BaseException as error:
                 self._logs = {}  # which may be ahead of the manifest
                 if not isinstance(error, OSError):
                     raise
                 kept_epoch = f"; {self.path} keeps the checkpoint of epoch {self.epochs[-1]}" if self.epochs else ""
                 raise OSError(error.errno, f"{error.strerror or error}{kept_epoch}") from error
-            self._staged = {}
 
     def rewind_to(self, epoch: int) -> None:
         """Discards later checkpoints and what was made from them; the next checkpoint removes their files.
@@ -333,30 +343,39 @@ class ResultFolder:
 
     # ---- how it is written -------------------------------------------------------------------------------------------
 
-    def _commit(self, manifest: Manifest, contents: Mapping[str, bytes] | None = None) -> None:
+    def _commit(
+        self, manifest: Manifest, contents: Mapping[str, bytes] | None = None, *, has_staged: bool = False
+    ) -> None:
         """Takes the folder from the state on disk to that of a manifest, in a single step.
 
         Args:
             manifest: the new one.
             contents: of new files that it names.
+            has_staged: the contents have the tensors that waited for the next checkpoint.
+
+        Raises:
+            OSError: a file cannot be written, or the manifest cannot be read back.
         """
         contents = {} if contents is None else contents
         kept = {*manifest.named_files(), *manifest.pictures}
         obsolete = sorted(name for name in self._names_on_disk(manifest) if name not in kept)
         manifest = dataclasses.replace(manifest, obsolete=obsolete)
         text = manifest.to_bytes()
-        self._pending = (manifest, file_digest(text))
+        self._pending = _Commit(manifest, file_digest(text), has_staged)
         try:
             for name, content in contents.items():
                 self._write_next(name, content)
             with atomic_file(self.path / manifests.NAME) as file:
                 file.write(text)
             sync_folder(self.path)
-        finally:  # an interruption may come right after the step
-            self._settle_commit()
-            if self._on_disk is not manifest:  # what was written may be what fills the disk
-                for name in contents:
-                    self._waiting_path(name).unlink(missing_ok=True)
+        except BaseException:  # an interruption may come right after the step
+            with contextlib.suppress(OSError):
+                self._settle_commit()
+                if self._on_disk is not manifest:  # what was written may be what fills the disk
+                    for name in contents:
+                        self._waiting_path(name).unlink(missing_ok=True)
+            raise
+        self._settle_commit()
         for name in contents:
             self._waiting_path(name).replace(self.path / name)
         self._remove_obsolete()
@@ -372,13 +391,18 @@ class ResultFolder:
 
         An interruption may come anywhere in here. The commit is therefore forgotten last: until then, whoever reads
         the manifest settles it.
+
+        Raises:
+            OSError: the manifest on disk cannot be read, so that nobody knows; the commit stays to be settled.
         """
         if self._pending is None:
             return
-        manifest, file = self._pending
-        if self._has_manifest(file):
-            self._current = self._on_disk = manifest
-            self._last_seen = file
+        commit = self._pending
+        if self._has_manifest(commit.file):
+            if commit.has_staged:
+                self._staged = {}
+            self._current = self._on_disk = commit.manifest
+            self._last_seen = commit.file
         self._pending = None
 
     def _write_next(self, name: str, content: bytes) -> None:
@@ -391,7 +415,7 @@ class ResultFolder:
         """Whether the manifest on disk is this file, and not that of an earlier result."""
         try:
             return file_digest((self.path / manifests.NAME).read_bytes()) == file
-        except OSError:
+        except FileNotFoundError:
             return False
 
     def _waiting_path(self, name: str) -> Path:
@@ -524,10 +548,8 @@ class ResultFolder:
     def _read_content(self, name: str, file: FileDigest, epoch: int | None) -> bytes:
         """The first bytes of a file, as many as belong to it, which have its SHA-256."""
         reason = ""
-        for path in (
-            self.path / name,
-            self._waiting_path(name),
-        ):  # a killed process may have left it in its waiting place
+        # A killed process may have left it in its waiting place.
+        for path in (self.path / name, self._waiting_path(name)):
             try:
                 size = path.stat().st_size
                 with path.open("rb") as stream:

@@ -29,8 +29,8 @@ MAP = ["fit", "table.csv", "--model", "som", "--rows", "5", "--cols", "6", "--la
 def images() -> None:
     """280 of 400 images are for training: a number that two processes share evenly."""
     generator = np.random.default_rng(0)
-    centers, which = generator.random((5, 8, 8)), generator.integers(5, size=400)
-    np.save("images.npy", (centers[which] + 0.1 * generator.random((400, 8, 8))).astype(np.float32))
+    centers, blob = generator.random((5, 8, 8)), generator.integers(5, size=400)
+    np.save("images.npy", (centers[blob] + 0.1 * generator.random((400, 8, 8))).astype(np.float32))
 
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -90,7 +90,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
         _flush(sys.stdout)
         return _Outcome(0)
     except OtherProcessFailed as error:
-        return _peer_ended() if is_lost_connection(error) else _Outcome(_USER_ERROR)  # the other one says why
+        return _peer_exit_outcome() if is_lost_connection(error) else _Outcome(_USER_ERROR)  # the other one says why
     except OSError as error:
         _flush(sys.stdout)
         return _user_error(_rephrase(_sentence(error), options))
@@ -98,7 +98,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
         return _user_error(_rephrase(str(error), options))
     except (RuntimeError, MemoryError) as error:
         if torchrun_rank() is not None and is_lost_connection(error):
-            return _peer_ended()
+            return _peer_exit_outcome()
         if not _is_out_of_memory(error):
             raise
         return _user_error("there is not enough memory for this; choose smaller sizes, numbers or batches")
@@ -115,7 +115,7 @@ def _user_error(sentence: str) -> _Outcome:
     return _Outcome(_USER_ERROR, sentence)
 
 
-def _peer_ended() -> _Outcome:
+def _peer_exit_outcome() -> _Outcome:
     """That of a process which waited for another one that has ended."""
     return _Outcome(_USER_ERROR, "another process has ended, so this one ends too" if torchrun_rank() == 0 else None)
 

@@ -151,7 +151,7 @@ def configure(options: Namespace) -> Setting:
     )
 
 
-def configure_resumed(options: Namespace, folder: ResultFolder, *, may_be_complete: bool = False) -> Setting:
+def configure_resume(options: Namespace, folder: ResultFolder, *, may_be_complete: bool = False) -> Setting:
     """The setting of an earlier run, which is to go on unless it ``may_be_complete``."""
     from somvae_ext.training import RunRecord
 

@@ -258,6 +258,6 @@ def _count_classes(table: Table, node: NDArray[np.int64]) -> NDArray[np.int64] |
 
     if table.label is None:
         return None
-    _, which = np.unique(table.label, return_inverse=True)
-    pairs, count = np.unique(np.stack([node, which.astype(np.int64)], axis=1), axis=0, return_counts=True)
+    _, class_of_row = np.unique(table.label, return_inverse=True)
+    pairs, count = np.unique(np.stack([node, class_of_row.astype(np.int64)], axis=1), axis=0, return_counts=True)
     return np.column_stack([pairs, count]).astype(np.int64)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.configure import Setting, configure, configure_resumed
+from somvae_ext.cli.configure import Setting, configure, configure_resume
 from somvae_ext.cli.devices import check_device
 from somvae_ext.cli.evaluate_model import print_evaluation
 from somvae_ext.cli.pictures import save_expert_samples, save_pictures
@@ -62,12 +62,12 @@ def _open_setting(options: Namespace) -> tuple[Setting, ResultFolder]:
         return setting, ResultFolder.create(path, "model", overwrite=options.overwrite)
     if options.best_of is not None:
         first = _first_candidate(Path(options.resume), options.best_of)
-        setting = configure_resumed(options, first, may_be_complete=True)
+        setting = configure_resume(options, first, may_be_complete=True)
         return setting, ResultFolder.create(options.resume, "model", overwrite=True)
     folder = options.resumed or ResultFolder.open(options.resume, "model")
     if options.from_epoch is not None:
         folder.rewind_to(options.from_epoch)
-    return configure_resumed(options, folder), folder
+    return configure_resume(options, folder), folder
 
 
 def _report(setting: Setting, folder: ResultFolder, model: Any, history: list[dict[str, Any]], seconds: float) -> None:

@@ -24,7 +24,7 @@ def refuse_former_options(argv: Sequence[str]) -> None:
         name = arguments[0] if arguments else ""
         if name in _MAP_COMMANDS:
             raise ValueError(f"'somvae som {name}' is now '{_MAP_COMMANDS[name]}'")
-        raise ValueError(f"'somvae som' has become {', '.join(repr(now) for now in _MAP_COMMANDS.values())}")
+        raise ValueError(f"'somvae som' has become {', '.join(repr(command) for command in _MAP_COMMANDS.values())}")
     if command != "fit":
         return
     data = last_value(arguments, "--data")

@@ -30,8 +30,8 @@ def plot_model(folder: ResultFolder, options: Namespace) -> None:
         with folder.lock():
             pictures = save_pictures(model, splits, history, folder)
     else:
-        drawn = list(make_figures(model, splits, history, folder))  # all of them before anything is written
+        figures = list(make_figures(model, splits, history, folder))  # all of them before anything is written
         out.mkdir(parents=True, exist_ok=True)
-        pictures = [save_figure(out / name, figure) for name, figure in drawn]
+        pictures = [save_figure(out / name, figure) for name, figure in figures]
     for picture in pictures:
         print(picture)

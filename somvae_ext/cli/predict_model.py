@@ -42,9 +42,9 @@ def write_model_predictions(folder: ResultFolder, options: Namespace) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*key_names, *columns])
         cells = [_to_cells(values[real]) for values in columns.values()]
-        for place, *row in zip(real.nonzero().tolist(), *cells, strict=True):
-            first = [place[0]] if names_of_rows is None else names_of_rows[place[0]]
-            writer.writerow([*first, *place[1:], *row])
+        for position, *row in zip(real.nonzero().tolist(), *cells, strict=True):
+            key = [position[0]] if names_of_rows is None else names_of_rows[position[0]]
+            writer.writerow([*key, *position[1:], *row])
 
 
 def _prepare_samples(options: Namespace, data: DataRecord, input_shape: tuple[int, ...], run: Path) -> OwnData:
@@ -56,9 +56,9 @@ def _prepare_samples(options: Namespace, data: DataRecord, input_shape: tuple[in
     path, kind, size = Path(options.data), data.kind, data.image_size
     if kind == "static" and path.is_dir():
         raise ValueError(f"{path}: must be a file, because {run} was trained on single samples, got a folder")
-    how = table_format(options, data.table)
-    new = read_own_data(path, kind, how, missing=data.missing, features=data.feature_names)
-    samples = new.samples
+    data_format = table_format(options, data.table)
+    own_data = read_own_data(path, kind, data_format, missing=data.missing, features=data.feature_names)
+    samples = own_data.samples
     shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
     # Where images are resized, they may come in any height and width.
     fits = shape == input_shape or (size is not None and len(shape) == 3 and shape[0] == input_shape[0])
@@ -71,9 +71,9 @@ def _prepare_samples(options: Namespace, data: DataRecord, input_shape: tuple[in
         )
     if data.fill is not None:
         samples = fill_gaps(samples, data.fill)
-    report_omitted_rows(new.description)
+    report_omitted_rows(own_data.description)
     x = data.scaling.apply(samples.x).float()
-    return new._replace(samples=Samples(x if size is None else resize(x, size), mask=samples.mask))
+    return own_data._replace(samples=Samples(x if size is None else resize(x, size), mask=samples.mask))
 
 
 def _output_columns(model: Model, encodings: Encodings) -> dict[str, Tensor]:

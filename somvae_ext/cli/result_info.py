@@ -82,8 +82,8 @@ def _describe_features(names: tuple[str, ...] | None, shape: Any) -> str:
 
 
 def _abbreviate(names: tuple[str, ...]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    num_omitted = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {num_omitted} more" if num_omitted > 0 else "")
 
 
 def _describe_epochs(folder: ResultFolder, planned: int, *, complete: bool) -> str:

@@ -31,10 +31,10 @@ def clamp_splits(model: type[Model], splits: AnySplits) -> AnySplits:
     """The splits with the values that a model can take, see :func:`clamp_to_unit_interval`."""
     from somvae_ext.data import Samples
 
-    def clamped(part: Any) -> Any:
+    def clamp_part(part: Any) -> Any:
         return clamp_to_unit_interval(model, part) if isinstance(part, Samples) else part
 
-    return splits.map(clamped)
+    return splits.map(clamp_part)
 
 
 def clamp_to_unit_interval(model: type[Model], samples: Samples) -> Samples:

@@ -41,11 +41,11 @@ def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Spl
     images = (bunch.images / 16).astype(np.float32)[:, None]
     samples = Samples(torch.from_numpy(images), torch.from_numpy(bunch.target.astype(np.int64)))
 
-    def held_out(label: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def hold_out(label: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         rest, part = train_test_split(np.arange(len(label)), test_size=_HELD_OUT, stratify=label, random_state=seed)
         return torch.from_numpy(rest), torch.from_numpy(part)
 
-    rest, test = held_out(bunch.target)
+    rest, test = hold_out(bunch.target)
     pool = samples.rows(rest)
-    train, validation = split_pool("digits", pool, split, fold, seed, holdout=held_out(bunch.target[rest]))
+    train, validation = split_pool("digits", pool, split, fold, seed, holdout=hold_out(bunch.target[rest]))
     return Splits(train, validation, samples.rows(test))

@@ -43,9 +43,9 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise ValueError(f"{path}: must be an archive that numpy.savez wrote, got a single array; name it .npy")
     arrays = {}
     with archive:
-        names_held = ", ".join(repr(name) for name in archive.files) or "none"
+        array_names = ", ".join(repr(name) for name in archive.files) or "none"
         if "x" not in archive.files:
-            raise ValueError(f"{path}: must hold an array named 'x', got {names_held}")
+            raise ValueError(f"{path}: must hold an array named 'x', got {array_names}")
         for field, names in _NAMES.items():
             keys = [name for name in names if name in archive.files]
             if len(keys) > 1:
@@ -59,7 +59,7 @@ def read_npz(path: Path) -> dict[str, Array]:
         unknown = [name for name in archive.files if name not in known]
         if unknown:
             raise ValueError(
-                f"{path}: must hold 'x' and at most 'label' or 'y', 'mask' and 'lengths', got {names_held}; leave out "
+                f"{path}: must hold 'x' and at most 'label' or 'y', 'mask' and 'lengths', got {array_names}; leave out "
                 f"{', '.join(map(repr, unknown))}"
             )
     return arrays

@@ -54,7 +54,7 @@ class TableAssembler:
         missing: Missing,
         features: Sequence[str] | None,
     ) -> None:
-        self.path, self.table_format, self.missing, self.trained = path, table_format, missing, features
+        self.path, self.table_format, self.missing, self.training_features = path, table_format, missing, features
         self.values: list[Any] = columns.values
         self.has_names, self.read_as = columns.has_names, columns.read_as
         self.renamed: list[str] = []
@@ -75,7 +75,7 @@ class TableAssembler:
         label_at = self._column_for("label_column", self.table_format.label_column)
         id_at = self._column_for("id_column", self.table_format.id_column)
         dropped = self._columns_for("drop", self.table_format.drop)
-        id_at = self._find_unnamed(id_at, {label_at, *dropped})
+        id_at = self._choose_unnamed_id(id_at, {label_at, *dropped})
         one_hot = self._columns_for("one_hot", self.table_format.one_hot)
         chosen = None if self.table_format.columns is None else self._columns_for("columns", self.table_format.columns)
         others = {at for at in (label_at, id_at, *dropped) if at is not None}
@@ -83,15 +83,23 @@ class TableAssembler:
         features = self._feature_columns(others, set(one_hot), chosen)
         label = None if label_at is None else self._read_label(label_at, line_of)
         row_keys = None if id_at is None else self._id_texts(id_at)
-        if self.trained is None:
+        if self.training_features is None:
             self.left_out += [self.names[at] for at in dropped]
         x, names = self._feature_values(features, line_of)
         # Numbers are names where the uses of other columns are told by them.
-        shown = names if self.has_names or self.table_format.named_columns or self.trained is not None else None
+        has_known_names = self.has_names or self.table_format.named_columns or self.training_features is not None
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{self.path}: features must have different names, got {twice!r} twice; rename the column")
-        table = Table(self.path, x, shown, label, row_keys, self._describe(names, id_at), line_of=line_of)
+        table = Table(
+            self.path,
+            x,
+            names if has_known_names else None,
+            label,
+            row_keys,
+            self._describe(names, id_at),
+            line_of=line_of,
+        )
         table.format = self._resolve_format(label_at, id_at, dropped, one_hot, chosen)
         if label is not None:
             name = self.names[label_at] if label_at is not None else ""
@@ -137,7 +145,7 @@ class TableAssembler:
         chosen: Sequence[int] | None,
     ) -> TableFormat:
         """The format with what was seen of the file, so that others are read alike: whether it has names, and these."""
-        if self.trained is not None:
+        if self.training_features is not None:
             return self.table_format
 
         def name(at: int | None) -> str | None:
@@ -160,15 +168,15 @@ class TableAssembler:
             return None
         if name in self._numbers_of_names:
             return self._numbers_of_names[name]
-        may_be_numbers = self.trained is None or not self.has_names
+        may_be_numbers = self.training_features is None or not self.has_names
         if may_be_numbers and name.isdecimal() and int(name) < len(self.names):
             return int(name)
-        if self.trained is not None:
+        if self.training_features is not None:
             return None
         known = ", ".join(self.names) if self.has_names else f"0 to {len(self.names) - 1}, as the file has no names"
         raise ValueError(f"{self.path}: {use} must be one of its columns {known}, got {name!r}")
 
-    def _find_unnamed(self, id_at: int | None, used: set[int | None]) -> int | None:
+    def _choose_unnamed_id(self, id_at: int | None, used: set[int | None]) -> int | None:
         """Looks after columns without a name; one of text calls the rows, if no other does.
 
         pandas and R write what numbers or calls the rows as a column without a name, and lines that end with a
@@ -186,7 +194,7 @@ class TableAssembler:
                 id_at = at
             elif numbers is not None and (np.isnan(numbers).all() or _numbers_rows(numbers)):
                 what = "is empty" if np.isnan(numbers).all() else "numbers the rows"
-                if self.trained is None:
+                if self.training_features is None:
                     self.left_out.append(f"column {at}, which has no name and {what}")
                 self.names[at] = f"\0{at}"
             else:
@@ -196,8 +204,8 @@ class TableAssembler:
         return id_at
 
     def _feature_columns(self, others: set[int], one_hot: set[int], chosen: Sequence[int] | None) -> list[_Feature]:
-        if self.trained is not None:
-            return self._trained_features(self.trained)
+        if self.training_features is not None:
+            return self._trained_features(self.training_features)
         if chosen is None:
             at = [at for at in range(len(self.names)) if at not in others and not self.names[at].startswith("\0")]
         else:
@@ -217,9 +225,9 @@ class TableAssembler:
     def _describe_others(self, others: set[int]) -> str:
         return ", ".join(repr(self.names[at]) for at in sorted(others)) or "those that are left out"
 
-    def _trained_features(self, trained: Sequence[str]) -> list[_Feature]:
+    def _trained_features(self, training_features: Sequence[str]) -> list[_Feature]:
         """The columns of the features that a model was trained on, whatever their order."""
-        categories_by_source = source_columns(trained, self.table_format)
+        categories_by_source = source_columns(training_features, self.table_format)
         sources = list(categories_by_source)
         categories = {
             name: list(values) for name, values in categories_by_source.items() if name in self.table_format.one_hot
@@ -295,7 +303,7 @@ class TableAssembler:
                 raise self._explain_non_numeric(features, line_of)
             x[:, len(names)] = numbers
             self.values[feature.column] = values.slice(0, 0)
-            if self.trained is None:
+            if self.training_features is None:
                 self._note_suspicious(feature.name, numbers)
             names.append(feature.name)
         return x, names
@@ -328,15 +336,15 @@ class TableAssembler:
         descriptions = []
         for feature, values in non_numeric[:_MOST_TOLD]:
             what, advice = describe_non_numeric(values, self.table_format)
-            place = _row_text(_first_that_is_none(values, self.table_format), line_of)
+            place = _row_text(_first_non_number(values, self.table_format), line_of)
             advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
             descriptions.append((repr(feature.name), what, place, advice))
         if len(non_numeric) == 1:
             ((name, what, place, advice),) = descriptions
             return ValueError(f"{self.path}: column {name} must hold numbers, got {what}, first in {place}; {advice}")
-        more = f"; and {len(non_numeric) - _MOST_TOLD} more columns" if len(non_numeric) > _MOST_TOLD else ""
+        omitted_columns = f"; and {len(non_numeric) - _MOST_TOLD} more columns" if len(non_numeric) > _MOST_TOLD else ""
         columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in descriptions)
-        return ValueError(f"{self.path}: columns must hold numbers, got {columns}{more}")
+        return ValueError(f"{self.path}: columns must hold numbers, got {columns}{omitted_columns}")
 
     def _note_suspicious(self, name: str, numbers: NDArray[np.float64]) -> None:
         """Notes what may not be meant as a feature."""
@@ -360,7 +368,7 @@ class TableAssembler:
     def _read_label(self, at: int, line_of: Callable[[int], int] | None) -> NDArray[Any] | None:
         values = self._plain_values("label_column", at)
         label = to_classes(values)
-        if label is not None or self.trained is not None:  # of other data labels may be absent
+        if label is not None or self.training_features is not None:  # of other data labels may be absent
             return label
         texts = to_texts(values)
         if self.missing == "drop":
@@ -457,7 +465,7 @@ def _find_categories(categories: dict[str, list[str]], name: str) -> tuple[str, 
     return tuple(categories[name]) if name in categories else None
 
 
-def _first_that_is_none(values: pa.ChunkedArray, table_format: TableFormat) -> int:
+def _first_non_number(values: pa.ChunkedArray, table_format: TableFormat) -> int:
     """The first row whose cell is no number."""
     import pyarrow as pa
 

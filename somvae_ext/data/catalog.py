@@ -102,7 +102,7 @@ def load(
     if name not in NAMES or not isinstance(name_or_path, str):
         splits = _load_own_data(Path(name), seed, kind, split, fold, table, missing, scaling)
     else:
-        _check_named(name, table, missing)
+        _check_built_in_options(name, table, missing)
         image_name = name.removesuffix(_SERIES)
         if image_name == name:
             splits = _rescale(_load_images(name, root, download, seed, split, fold), scaling)
@@ -114,7 +114,7 @@ def load(
     return dataclasses.replace(splits, description=_describe_splits(name, splits))
 
 
-def _check_named(name: str, table: TableFormat, missing: Missing) -> None:
+def _check_built_in_options(name: str, table: TableFormat, missing: Missing) -> None:
     if table != TableFormat():
         changed = next(field.name for field in dataclasses.fields(table) if getattr(table, field.name) != field.default)
         raise ValueError(f"load: {changed} must not be set for {name}, which is no table")
@@ -165,13 +165,13 @@ def _check_split_of_series(name: str, split: SplitName) -> None:
 
 
 def _resize_splits(name: str, splits: Splits[Samples] | Splits[InterpolatedSeries], size: int) -> Splits[Samples]:
-    def resized(part: Samples) -> Samples:
+    def resize_part(part: Samples) -> Samples:
         return dataclasses.replace(part, x=resize(part.x, size))
 
     if splits.kind == "series" or len(splits.sample_shape) != 3:
         what = "series" if splits.kind == "series" else "tables"
         raise ValueError(f"{name}: image_size is for still images, so it must be None for {what}, got {size}")
-    return cast(Splits[Samples], splits).map(resized)
+    return cast(Splits[Samples], splits).map(resize_part)
 
 
 def _interpolate(

@@ -108,11 +108,11 @@ def describe_non_numeric(values: pa.ChunkedArray, table_format: TableFormat) -> 
         return NonNumericColumn(f"values of type {kind}", "leave it out with drop={names}")
     present = [text for text in to_texts(values) if text is not None]
     others = [text for text in present if _plain_number(text, table_format) is None]
-    seen = list(dict.fromkeys(others))
-    shown = " and ".join(repr(text) for text in seen[:_SHOWN]) + (" and others" if len(seen) > _SHOWN else "")
+    distinct = list(dict.fromkeys(others))
+    shown = " and ".join(repr(text) for text in distinct[:_SHOWN]) + (" and others" if len(distinct) > _SHOWN else "")
     if table_format.decimal == ".":
-        with_comma = [text for text in seen if _DECIMAL_COMMA.fullmatch(text)]
-        if 2 * len(with_comma) > len(seen):
+        with_comma = [text for text in distinct if _DECIMAL_COMMA.fullmatch(text)]
+        if 2 * len(with_comma) > len(distinct):
             if all(_THOUSANDS_COMMA.fullmatch(text) for text in with_comma):
                 advice = "set decimal=',' if the comma is the decimal sign, thousands=',' if it parts thousands"
             elif any("." in text for text in with_comma):
@@ -122,14 +122,14 @@ def describe_non_numeric(values: pa.ChunkedArray, table_format: TableFormat) -> 
             return NonNumericColumn(shown, advice)
     for sign in (",", ".", "'", " ", "\u00a0", "\u202f"):
         if sign != table_format.decimal and all(
-            _plain_number(text.replace(sign, ""), table_format) is not None for text in seen
+            _plain_number(text.replace(sign, ""), table_format) is not None for text in distinct
         ):
             return NonNumericColumn(shown, f"if it parts thousands, set thousands={sign!r}")
-    if len(seen) <= _SHOWN and len(others) < len(values) / 2:
-        return NonNumericColumn(shown, f"if that stands for missing values, set na={seen!r}")
-    if len(seen) == len(present):
+    if len(distinct) <= _SHOWN and len(others) < len(values) / 2:
+        return NonNumericColumn(shown, f"if that stands for missing values, set na={distinct!r}")
+    if len(distinct) == len(present):
         return NonNumericColumn(shown, "if it calls the rows by names, set id_column={name}, else drop={names}")
-    if len(seen) <= _MOST_CATEGORIES:
+    if len(distinct) <= _MOST_CATEGORIES:
         return NonNumericColumn(
             shown,
             "set one_hot={names} if its categories count as features, label_column={name} if they are classes, or "

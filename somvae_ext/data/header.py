@@ -55,25 +55,25 @@ def verdict_by_numbers(first: NDArray[np.float64], later: NDArray[np.float64]) -
     counts = bool((first == np.arange(len(first))).all())
     if len(later) == 0 or (bool((later == first).all(axis=1).any()) and not (counts and len(first) > 2)):
         return "values"
-    whole, (outside, far) = _is_whole_above_fractions(first, later), _is_out_of_range(first, later)
-    apart = whole | outside
+    is_whole, (is_outside, is_far) = _is_whole_above_fractions(first, later), _is_out_of_range(first, later)
+    is_unlike = is_whole | is_outside
     if len(first) == 1:
         # A column of pandas without a name is called 0, and few measurements begin with a whole number.
-        return "unclear" if first[0] == 0 and bool(whole.all()) else "values"
+        return "unclear" if first[0] == 0 and bool(is_whole.all()) else "values"
     steps = np.diff(first)
     if not (steps > 0).all():
         return "values"
-    even = len(first) > 2 and bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
+    is_even = len(first) > 2 and bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
     if not (np.diff(later, axis=1) > 0).all(axis=1).any():
         # A few numbers increase by chance, and a trend puts the first row beside all others, so that more has to speak
         # for names.
-        many = len(first) >= _MANY and (even or apart.mean() > 0.5)
-        if many or whole.all() or (even and apart.all()):
+        has_many = len(first) >= _MANY and (is_even or is_unlike.mean() > 0.5)
+        if has_many or is_whole.all() or (is_even and is_unlike.all()):
             return "names"
-        return "unclear" if counts or bool(apart.all()) else "values"
+        return "unclear" if counts or bool(is_unlike.all()) else "values"
     rows_are_even = bool(np.allclose(np.diff(later, axis=1), np.diff(later[:, :2], axis=1), rtol=1e-6, atol=0))
-    if len(first) > 2 and (far.all() or counts) and apart.all() and not rows_are_even:
-        return "names" if whole.all() or counts else "unclear"
+    if len(first) > 2 and (is_far.all() or counts) and is_unlike.all() and not rows_are_even:
+        return "names" if is_whole.all() or counts else "unclear"
     return "unclear" if counts else "values"
 
 
@@ -109,17 +109,17 @@ def grouped_number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
 
 
 def _mostly_numbers(kinds: Sequence[Cell]) -> bool:
-    seen = [kind for kind in kinds if kind != "missing"]
-    return sum(kind in ("number", "value") for kind in seen) > len(seen) / 2
+    present = [kind for kind in kinds if kind != "missing"]
+    return sum(kind in ("number", "value") for kind in present) > len(present) / 2
 
 
 def _is_out_of_range(
     first: NDArray[np.float64], later: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Per column whether the first number is below or above all others, and whether by more than their range."""
-    seen = ~np.isnan(later)
-    low = np.where(seen, later, np.inf).min(axis=0)
-    high = np.where(seen, later, -np.inf).max(axis=0)
+    present = ~np.isnan(later)
+    low = np.where(present, later, np.inf).min(axis=0)
+    high = np.where(present, later, -np.inf).max(axis=0)
     with np.errstate(invalid="ignore"):  # of infinity, which is refused later
         distance, spread = np.maximum(low - first, first - high), high - low
     # A few rows have hardly a range.
@@ -128,7 +128,7 @@ def _is_out_of_range(
 
 def _is_whole_above_fractions(first: NDArray[np.float64], later: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Per column whether the first number is an integer and most others are none."""
-    seen = ~np.isnan(later)
-    fractions = ((later != np.floor(later)) & seen).sum(axis=0) > 0.5 * seen.sum(axis=0)
+    present = ~np.isnan(later)
+    fractions = ((later != np.floor(later)) & present).sum(axis=0) > 0.5 * present.sum(axis=0)
     is_whole: NDArray[np.bool_] = first == np.floor(first)
     return is_whole & fractions & (len(later) >= _FEW)

@@ -70,15 +70,15 @@ class DataRecord:
             arguments: of :func:`~somvae_ext.data.load`, the first one as ``name``; without ``download``.
             splits: what it gave.
         """
-        given: dict[str, Any] = {"table": TableFormat(), "missing": "error"} | arguments
+        load_arguments: dict[str, Any] = {"table": TableFormat(), "missing": "error"} | arguments
         return cls(
-            **given
+            **load_arguments
             | {
                 "kind": splits.kind,
                 "scaling": splits.scaling,
                 "feature_names": splits.train.feature_names,
                 "fill": splits.fill,
-                "table": splits.table or given["table"],
+                "table": splits.table or load_arguments["table"],
                 "fingerprint": _fingerprint(arguments, splits),
             }
         )

@@ -114,9 +114,9 @@ class Table:
         total, count = np.zeros(self.dim), np.zeros(self.dim)
         for block in self.blocks():
             x = block.x.astype(np.float64)
-            seen = ~np.isnan(x)
-            total += np.where(seen, x, 0).sum(axis=0)
-            count += seen.sum(axis=0)
+            present = ~np.isnan(x)
+            total += np.where(present, x, 0).sum(axis=0)
+            count += present.sum(axis=0)
         with np.errstate(invalid="ignore"):
             return total / count
 
@@ -172,13 +172,13 @@ class Table:
             if remedy is None
             else remedy
         )
-        seen = np.zeros(self.dim, dtype=bool)
+        has_values = np.zeros(self.dim, dtype=bool)
         for first, x in self.blocks():
             with np.errstate(over="ignore"):  # to infinity, which is refused
                 single = x.astype(np.float32)
             finite = np.isfinite(single)
             if finite.all():
-                seen[:] = True
+                has_values[:] = True
                 continue
             absent = np.isnan(single)
             broken = ~finite & ~absent if gaps else ~finite
@@ -196,9 +196,9 @@ class Table:
                     f"{self.source}: every row must hold at least one value, got none in {self.row_name(row)}; drop "
                     "the row"
                 )
-            seen |= finite.any(axis=0)
-        if not (seen.all() or empty_columns):
-            empty = self._column(int((~seen).argmax()))
+            has_values |= finite.any(axis=0)
+        if not (has_values.all() or empty_columns):
+            empty = self._column(int((~has_values).argmax()))
             advice = f"; leave it out with drop=[{empty}]" if self.columns is not None else ""
             raise ValueError(
                 f"{self.source}: every column must hold at least one value, got none in column {empty}{advice}"

@@ -390,12 +390,12 @@ class _Text:
         """The line that a row begins in, for messages."""
         with self._stream() as stream:
             reader = csv.reader(io.TextIOWrapper(stream, "utf-8", errors="replace"), delimiter=self._separator)
-            seen, begin = -1 if has_names else 0, 1
+            record_row, begin = -1 if has_names else 0, 1
             for record in reader:
                 if record and reader.line_num > self._lines_before:
-                    if seen == row:
+                    if record_row == row:
                         return begin
-                    seen += 1
+                    record_row += 1
                 begin = reader.line_num + 1
         return 0
 

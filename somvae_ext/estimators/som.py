@@ -405,14 +405,14 @@ class SOM(TransformerMixin, BaseEstimator):
         with features_restored_on_failure(self):
             rows = self._rows(X, sample_weight, reset=is_first_call)
             assert isinstance(rows, ArrayRows)
-            alone = Processes.single(rows.row_format.device)
-            rows.normalize_weights(alone)
-            return self._partial_fit(rows, X, alone)
+            processes = Processes.single(rows.row_format.device)
+            rows.normalize_weights(processes)
+            return self._partial_fit(rows, X, processes)
 
-    def _partial_fit(self, rows: ArrayRows, X: Data, alone: Processes) -> Self:
+    def _partial_fit(self, rows: ArrayRows, X: Data, processes: Processes) -> Self:
         if not hasattr(self, "codebook_"):
             rows.row_format.check_no_empty_columns(rows.observed_features)
-            codebook, grid = self._initial_codebook(rows, alone, self._seed())
+            codebook, grid = self._initial_codebook(rows, processes, self._seed())
             self._starts_on_a_line = self._is_ordered_line(codebook)
             steps = 0
         else:
@@ -581,8 +581,8 @@ class SOM(TransformerMixin, BaseEstimator):
         )
 
     def _device(self, X: Any) -> torch.device:
-        place = self.device if self.device is not None else X.device if isinstance(X, Tensor) else "cpu"
-        device = torch.device(place)
+        requested = self.device if self.device is not None else X.device if isinstance(X, Tensor) else "cpu"
+        device = torch.device(requested)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"SOM: device must be one that torch can use, got {str(device)!r} where it finds no GPU")
         return local_device(device, owner="SOM") if self.distributed else device

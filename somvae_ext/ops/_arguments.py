@@ -50,8 +50,8 @@ def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[st
         for letter, size in zip(letters, tensor.shape, strict=True):
             fits = fits and sizes.setdefault(letter, size) == size
     if not fits:
-        given = ", ".join(f"{letter} = {size}" for letter, size in known.items())
-        expected = f"[{', '.join(letters)}]" + (f" with {given}" if given else "")
+        known_sizes = ", ".join(f"{letter} = {size}" for letter, size in known.items())
+        expected = f"[{', '.join(letters)}]" + (f" with {known_sizes}" if known_sizes else "")
         raise ValueError(f"{op}: {name} must have shape {expected}, got {list(tensor.shape)}")
 
 
@@ -73,10 +73,10 @@ def check_index_range(op: str, name: str, index: Tensor, size: int) -> None:
 
 def check_magnitude(op: str, name: str, tensor: Tensor, limit: float, because: str) -> None:
     """Finite values of at most ``limit`` in magnitude; NaN and infinities pass. Reads the values."""
-    beyond = finite_beyond(tensor, limit)
-    if beyond:
+    largest = finite_beyond(tensor, limit)
+    if largest:
         raise ValueError(
-            f"{op}: {name} must hold values of at most {limit:.6g} in magnitude, {because}, got {beyond:.6g}"
+            f"{op}: {name} must hold values of at most {limit:.6g} in magnitude, {because}, got {largest:.6g}"
         )
 
 

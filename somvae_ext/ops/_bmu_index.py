@@ -140,8 +140,8 @@ class BMUIndex:
             if not self._can_be_built or _roughness(self.codebook.detach(), self.grid) > _ROUGHEST:
                 self._pays[k] = False
             else:
-                some = slice(None, None, len(z) // _PROBE_ROWS)
-                self._pays[k] = self.work(z[some], k, None if hint is None else hint[some]) < 0.9
+                probe = slice(None, None, len(z) // _PROBE_ROWS)
+                self._pays[k] = self.work(z[probe], k, None if hint is None else hint[probe]) < 0.9
         return self._pays[k]
 
     def work(self, z: Tensor, k: int = 1, hint: Tensor | None = None) -> float:
@@ -187,7 +187,7 @@ def _index_parts(codebook: Tensor, grid: Grid) -> _IndexParts:
     rank = basis.shape[1]
     basis_error = _basis_error(basis)
     projections, code_error = _project(codebook, mean, basis, basis_error)
-    columns = torch.zeros(dim, _padded(rank), dtype=dtype)
+    columns = torch.zeros(dim, _round_up_to_tile(rank), dtype=dtype)
     columns[:, :rank] = basis
     tile_boxes, tile_centers = _boxes(projections, tiles)
     group_boxes, group_centers = _boxes(projections, groups)
@@ -198,17 +198,17 @@ def _index_parts(codebook: Tensor, grid: Grid) -> _IndexParts:
         mean=mean,
         basis=columns.view(dim, -1, _TILE).transpose(0, 1).contiguous(),
         projections=_panels(projections, tiles, dtype),
-        tile_boxes=_in_panels(tile_boxes),
-        group_boxes=_in_panels(group_boxes),
-        tile_centers=_in_panels(tile_centers),
-        group_centers=_in_panels(group_centers),
+        tile_boxes=_to_panels(tile_boxes),
+        group_boxes=_to_panels(group_boxes),
+        tile_centers=_to_panels(tile_centers),
+        group_centers=_to_panels(group_centers),
         errors=torch.tensor([basis_error, code_error, torch.finfo(dtype).max / 64], dtype=torch.float64),
     )
 
 
 def _rank(dim: int) -> int:
     """Directions to project on: enough for the bounds to be close, few enough to be cheap. All of a few features."""
-    return dim if dim <= _TILE else min(_LARGEST_RANK, _padded(int(1.5 * math.sqrt(dim))))
+    return dim if dim <= _TILE else min(_LARGEST_RANK, _round_up_to_tile(int(1.5 * math.sqrt(dim))))
 
 
 def _tile_table(grid: Grid) -> Tensor:
@@ -242,9 +242,9 @@ def _roughness(codebook: Tensor, grid: Grid) -> float:
         return 1.0
     pair = torch.arange(256) * (lines * starts) // 256
     line, start = pair // starts, pair % starts
-    here = line * grid.cols + start if along_rows else start * grid.cols + line
-    codes = codebook[here].double()
-    neighbors = codebook[here + (1 if along_rows else grid.cols)].double()
+    node = line * grid.cols + start if along_rows else start * grid.cols + line
+    codes = codebook[node].double()
+    neighbors = codebook[node + (1 if along_rows else grid.cols)].double()
     spread = 2 * codes.var(dim=0, correction=0).sum()
     return ((neighbors - codes).square().sum(dim=1).mean() / spread).nan_to_num(1.0).item()
 
@@ -257,15 +257,15 @@ def _principal_directions(codebook: Tensor, rank: int) -> Tensor:
     dim = codebook.shape[1]
     if rank == dim:
         return torch.eye(dim, dtype=torch.float64)
-    some = codebook[:: max(1, len(codebook) // 1024)]
-    some = some.to(torch.promote_types(some.dtype, torch.float32))
-    some = some / some.abs().amax().clamp_min(torch.finfo(some.dtype).tiny)  # so that no square overflows
-    some = some - some.mean(dim=0)
-    start = torch.randn(dim, rank + 8, dtype=some.dtype, generator=torch.Generator().manual_seed(0))
+    sample = codebook[:: max(1, len(codebook) // 1024)]
+    sample = sample.to(torch.promote_types(sample.dtype, torch.float32))
+    sample = sample / sample.abs().amax().clamp_min(torch.finfo(sample.dtype).tiny)  # so that no square overflows
+    sample = sample - sample.mean(dim=0)
+    start = torch.randn(dim, rank + 8, dtype=sample.dtype, generator=torch.Generator().manual_seed(0))
     directions = torch.linalg.qr(start).Q
     for _ in range(3):
-        directions = torch.linalg.qr(some.T @ (some @ directions)).Q
-    reduced = (some @ directions).double()
+        directions = torch.linalg.qr(sample.T @ (sample @ directions)).Q
+    reduced = (sample @ directions).double()
     main = torch.linalg.eigh(reduced.T @ reduced).eigenvectors[:, -rank:].flip(1)
     return torch.linalg.qr(directions.double() @ main).Q
 
@@ -309,8 +309,8 @@ def _project(codebook: Tensor, mean: Tensor, basis: Tensor, basis_error: float) 
 def _panels(values: Tensor, tiles: Tensor, dtype: torch.dtype) -> Tensor:
     """A panel of 16 codes per tile: ``[tiles, features, 16]``."""
     panels = torch.empty(len(tiles), values.shape[1], _TILE, dtype=dtype)
-    some = max(1, _BLOCK_VALUES // (_TILE * values.shape[1]))
-    for out, members in zip(panels.split(some), tiles.split(some), strict=True):
+    tiles_at_once = max(1, _BLOCK_VALUES // (_TILE * values.shape[1]))
+    for out, members in zip(panels.split(tiles_at_once), tiles.split(tiles_at_once), strict=True):
         out.copy_(_gather(values, members).transpose(1, 2))
     return panels
 
@@ -322,9 +322,9 @@ def _gather(values: Tensor, tiles: Tensor) -> Tensor:
     return members.masked_fill_(missing[..., None], torch.nan) if missing.any() else members
 
 
-def _in_panels(values: Tensor) -> Tensor:
+def _to_panels(values: Tensor) -> Tensor:
     """Rows 16 at a time: ``[rows / 16, features, 16]``, missing ones NaN."""
-    padded = values.new_full((_padded(len(values)), values.shape[1]), torch.nan)
+    padded = values.new_full((_round_up_to_tile(len(values)), values.shape[1]), torch.nan)
     padded[: len(values)] = values
     return padded.view(-1, _TILE, values.shape[1]).transpose(1, 2).contiguous()
 
@@ -340,7 +340,7 @@ def _boxes(projections: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
     return box.masked_fill(empty, torch.nan), (lo[:, 2:] / 2 + hi[:, 2:] / 2).masked_fill(empty, torch.nan)
 
 
-def _padded(count: int) -> int:
+def _round_up_to_tile(count: int) -> int:
     return -(-count // _TILE) * _TILE
 
 

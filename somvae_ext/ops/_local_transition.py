@@ -125,22 +125,22 @@ def local_transition_losses_reference(
     distance = distances(op, z, codebook)
     rows = _rows(logits, prev, sparse_grad).to(distance.dtype)
     expected = (local_probabilities(rows, prev, grid, radius) * distance).sum(dim=1)
-    near, outside = _window(prev, grid, radius)
-    log_probs = F.log_softmax(_masked(rows, near, outside), dim=1)
-    here = near == cur[:, None]
-    inside = (torch.where(here, log_probs[:, :-1], 0)).sum(dim=1)
-    beyond = log_probs[:, -1] - outside.clamp_min(1).to(rows.dtype).log()
-    losses = torch.where(here.any(dim=1), inside, beyond), expected
+    near_nodes, num_outside = _window(prev, grid, radius)
+    log_probs = F.log_softmax(_masked(rows, near_nodes, num_outside), dim=1)
+    is_target = near_nodes == cur[:, None]
+    log_prob_inside = torch.where(is_target, log_probs[:, :-1], 0).sum(dim=1)
+    log_prob_outside = log_probs[:, -1] - num_outside.clamp_min(1).to(rows.dtype).log()
+    losses = torch.where(is_target.any(dim=1), log_prob_inside, log_prob_outside), expected
     return TransitionLosses(*(loss.to(_arguments.full_precision(z).dtype) for loss in losses))
 
 
 def local_probabilities(rows: Tensor, nodes: Tensor, grid: Grid, radius: int) -> Tensor:
     """P(j | i) for all j, ``[N, K]``, from the rows ``[N, W + 1]`` of a local table of ``nodes``, int64 ``[N]``."""
-    near, outside = _window(nodes, grid, radius)
-    share = _masked(rows, near, outside).softmax(dim=1)
-    spread = (share[:, -1] / outside.clamp_min(1))[:, None].expand(-1, grid.num_nodes + 1)
+    near_nodes, num_outside = _window(nodes, grid, radius)
+    share = _masked(rows, near_nodes, num_outside).softmax(dim=1)
+    spread = (share[:, -1] / num_outside.clamp_min(1))[:, None].expand(-1, grid.num_nodes + 1)
     # What the absent slots hold goes to a column of their own.
-    return spread.scatter(1, torch.where(near >= 0, near, grid.num_nodes), share[:, :-1])[:, :-1]
+    return spread.scatter(1, torch.where(near_nodes >= 0, near_nodes, grid.num_nodes), share[:, :-1])[:, :-1]
 
 
 def _check_sums(op: str, z: Tensor, codebook: Tensor) -> None:
@@ -154,11 +154,11 @@ def _check_sums(op: str, z: Tensor, codebook: Tensor) -> None:
 
 def _window(nodes: Tensor, grid: Grid, radius: int) -> tuple[Tensor, Tensor]:
     """The windows of nodes ``[N]``, ``[N, W]`` with -1 for absent slots, and how many nodes are outside, ``[N]``."""
-    near = grid.window_nodes(radius, nodes)
-    return near, grid.num_nodes - (near >= 0).sum(dim=1)
+    near_nodes = grid.window_nodes(radius, nodes)
+    return near_nodes, grid.num_nodes - (near_nodes >= 0).sum(dim=1)
 
 
-def _masked(rows: Tensor, near: Tensor, outside: Tensor) -> Tensor:
+def _masked(rows: Tensor, near_nodes: Tensor, num_outside: Tensor) -> Tensor:
     """The logits ``[N, W + 1]``, minus infinity where a slot is absent or nothing is outside."""
-    takes_part = torch.cat([near >= 0, outside[:, None] > 0], dim=1)
+    takes_part = torch.cat([near_nodes >= 0, num_outside[:, None] > 0], dim=1)
     return torch.where(takes_part, rows, -math.inf)

@@ -93,8 +93,8 @@ def som_ema_update_reference(
     ema_sums.mul_(decay).add_(s.where(finite[:, None], 0), alpha=1 - decay)
     num = neighborhood_sum(weights, ema_sums.double())  # (K, D)
     den = neighborhood_sum(weights, ema_counts.double()[:, None])  # (K, 1)
-    reached = (den >= SMALLEST_NORMAL) & (den > least_share * ema_counts.double().mean())
-    codebook.copy_(torch.where(reached, num / den, codebook.double()))
+    has_mass = (den >= SMALLEST_NORMAL) & (den > least_share * ema_counts.double().mean())
+    codebook.copy_(torch.where(has_mass, num / den, codebook.double()))
 
 
 def _check(

@@ -128,8 +128,8 @@ def neighborhood_sum(weights: Tensor | AxisWeights, values: Tensor) -> Tensor:
 def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     """``weights @ values``, but where a weight is zero what it is multiplied with may be NaN or infinite."""
     finite = values.isfinite()
-    spoiled = (weights != 0).double() @ (~finite).double() > 0
-    return (weights @ values.where(finite, 0)).masked_fill(spoiled, torch.nan)
+    has_bad_term = (weights != 0).double() @ (~finite).double() > 0
+    return (weights @ values.where(finite, 0)).masked_fill(has_bad_term, torch.nan)
 
 
 def _check(codebook: Tensor, total: Tensor, count: Tensor, weights: Tensor | AxisWeights, rate: float | None) -> None:

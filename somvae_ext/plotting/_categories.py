@@ -16,7 +16,7 @@ from somvae_ext.plotting._cells import add_legend, draw_colors
 def draw_categories(
     ax: Axes,
     cells: NDArray[np.floating],
-    which: NDArray[np.int64],
+    categories: NDArray[np.int64],
     names: Sequence[str],
     *,
     title: str | None = None,
@@ -27,12 +27,12 @@ def draw_categories(
     ``strength [K]`` from 0 to 1 is how much of the colour is left beside white.
     """
     colors = category_colors(len(names))
-    drawn = np.zeros((len(which), 4))
-    drawn[which >= 0] = colors[which[which >= 0]]
+    rgba = np.zeros((len(categories), 4))
+    rgba[categories >= 0] = colors[categories[categories >= 0]]
     if strength is not None:
-        drawn[:, :3] = 1 - strength[:, None] * (1 - drawn[:, :3])
-    draw_colors(ax, cells, drawn)
-    occurring = [category for category in np.unique(which).tolist() if category >= 0]
+        rgba[:, :3] = 1 - strength[:, None] * (1 - rgba[:, :3])
+    draw_colors(ax, cells, rgba)
+    occurring = [category for category in np.unique(categories).tolist() if category >= 0]
     if occurring:
         add_legend(ax, [names[category] for category in occurring], colors[occurring], title)
 

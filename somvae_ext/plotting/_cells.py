@@ -65,13 +65,13 @@ def shared_sides(grid: Grid, pairs: NDArray[np.int64]) -> Array:
     return np.stack([middle - half, middle + half], axis=1)
 
 
-def sheet_axes(ax: Axes | None, cells: Array, *, beside: bool = True) -> Axes:
-    """Axes that hold these cells and no more, row 0 on top; ``beside``: a colour bar or a legend is to come."""
+def sheet_axes(ax: Axes | None, cells: Array, *, leave_room: bool = True) -> Axes:
+    """Axes that hold these cells and no more, row 0 on top; ``leave_room``: a colour bar or a legend is to come."""
     low, high = cells.min(axis=(0, 1)), cells.max(axis=(0, 1))
     width, height = high - low
     if ax is None:
         side = min(max(_CELL * max(width, height), _SMALLEST_SHEET), _LARGEST_SHEET) / max(width, height)
-        room = _ROOM_BESIDE if beside else 0.0
+        room = _ROOM_BESIDE if leave_room else 0.0
         wide = is_wide(width, height)
         size = side * width + _MARGIN + room * (not wide), side * height + _MARGIN + room * wide
         ax = axes_or_new(ax, size)

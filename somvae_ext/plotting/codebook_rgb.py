@@ -31,7 +31,7 @@ def plot_codebook_rgb(codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None 
     is_rgb = codes.shape[1] == 3 and codes.min() >= 0 and codes.max() <= 1
     colors = codes if is_rgb else _principal_colors(codes)
     cells = cell_polygons(cell_centers(grid), grid.topology)
-    ax = sheet_axes(ax, cells, beside=False)
+    ax = sheet_axes(ax, cells, leave_room=False)
     draw_colors(ax, cells, np.concatenate([colors, np.ones((len(colors), 1))], axis=1))
     return ax
 

@@ -117,7 +117,7 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
     largest = array.max() or 1.0
     if by == "area":
         is_alone = ax is None or not ax.has_data()
-        ax = sheet_axes(ax, cells, beside=False)
+        ax = sheet_axes(ax, cells, leave_room=False)
         if is_alone:
             draw_outlines(ax, cells)
         has_hits = array > 0

@@ -86,10 +86,10 @@ def batch_loader(
         sampler: which items, in which order; by default each of them in its place.
         generator: what the loader draws from, torch's global one by default.
     """
-    held = data.data if isinstance(data, CastSamples) else data
-    if type(held) is not Samples:  # items of its subclasses may be others
+    samples = data.data if isinstance(data, CastSamples) else data
+    if type(samples) is not Samples:  # items of its subclasses may be others
         return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=generator)
-    order = SequentialSampler(held) if sampler is None else sampler
+    order = SequentialSampler(samples) if sampler is None else sampler
     # Without a batch size the loader hands the sampler's lists to the data set as they are.
     rows = BatchSampler(order, batch_size, drop_last=False)
     return DataLoader(data, batch_size=None, sampler=rows, generator=generator)

@@ -230,7 +230,7 @@ def _random_samples(
     """
     frames: list[Tensor] = []
     turns: list[Tensor] = []  # for each frame, how many of its own series go before it
-    held = 0
+    num_frames = 0
     order = torch.randperm(len(train), generator=generator)[:count]  # type: ignore[arg-type]
     for row in order.tolist():
         x, mask = train[row]["x"], train[row].get("mask")
@@ -240,12 +240,12 @@ def _random_samples(
         real = real[torch.randperm(len(real), generator=generator)[:count]]
         frames.append(x[real])
         turns.append(torch.arange(len(real)))
-        held += len(real)
-        if held > 2 * count:  # so that never much more is held than is asked for
+        num_frames += len(real)
+        if num_frames > 2 * count:  # so that never much more is held than is asked for
             frames, turns = _first_turns(frames, turns, count)
-            held = count
-    (drawn,), _ = _first_turns(frames, turns, count)
-    return drawn.to(model.quantizer.codebook.device)
+            num_frames = count
+    (result,), _ = _first_turns(frames, turns, count)
+    return result.to(model.quantizer.codebook.device)
 
 
 def _first_turns(frames: list[Tensor], turns: list[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:

@@ -104,9 +104,9 @@ def fit(
     state, history, processes = training.state, training.history, training.processes
     seconds_before = history[-1].get("seconds", 0.0) if history else 0.0
     start = time.perf_counter()
-    shown = show_progress if processes.is_first else False
+    show = show_progress if processes.is_first else False
     lock = contextlib.nullcontext() if training.run_folder is None else training.run_folder.lock()
-    progress = Progress(config.epochs, show=shown, completed_epochs=state.epoch, num_batches=len(training.train_loader))
+    progress = Progress(config.epochs, show=show, completed_epochs=state.epoch, num_batches=len(training.train_loader))
     with processes.enter_on_first(lock), progress:
         for epoch in range(state.epoch + 1, config.epochs + 1):
             result = run_epoch(training, epoch, progress)

@@ -179,8 +179,8 @@ def _validation_loader(fabric: Fabric, processes: Processes, data: CastSamples, 
 
     Batch-level terms are biased when similar samples are adjacent in the file.
     """
-    mixed = torch.randperm(len(data), generator=torch.Generator().manual_seed(config.seed))
-    return _loader(fabric, data, config.batch_size, mixed[processes.rank :: processes.world_size].tolist())
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(config.seed))
+    return _loader(fabric, data, config.batch_size, order[processes.rank :: processes.world_size].tolist())
 
 
 def _parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:

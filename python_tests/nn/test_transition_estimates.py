@@ -268,7 +268,9 @@ def test_what_cannot_be_is_refused() -> None:
         transitions.fit_counts(SERIES, MASK[:1], pseudocount=1)
     with pytest.raises(ValueError, match="TransitionModel.sample_paths: start must hold nodes from 0 to 2, got -1"):
         transitions.sample_paths(-1, 2)
-    with pytest.raises(ValueError, match=r"TransitionModel\.sample_paths: start must be of dtype int64, got torch\.float32"):
+    with pytest.raises(
+        ValueError, match=r"TransitionModel\.sample_paths: start must be of dtype int64, got torch\.float32"
+    ):
         transitions.sample_paths(torch.zeros(2), 2)
     with pytest.raises(ValueError, match="num_steps must be at least 0, got -2"):
         transitions.sample_paths(0, -2)

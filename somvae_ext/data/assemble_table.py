@@ -91,15 +91,8 @@ class TableAssembler:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{self.path}: features must have different names, got {twice!r} twice; rename the column")
-        table = Table(
-            self.path,
-            x,
-            names if has_known_names else None,
-            label,
-            row_keys,
-            self._describe(names, id_at),
-            line_of=line_of,
-        )
+        table_names = names if has_known_names else None
+        table = Table(self.path, x, table_names, label, row_keys, self._describe(names, id_at), line_of=line_of)
         table.format = self._resolve_format(label_at, id_at, dropped, one_hot, chosen)
         if label is not None:
             name = self.names[label_at] if label_at is not None else ""

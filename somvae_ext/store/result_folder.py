@@ -64,13 +64,15 @@ class ResultFolder:
     where its caller has not.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, seen: FileDigest | None, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, manifest_digest: FileDigest | None, *, overwrite: bool = False
+    ) -> None:
         self.path = path
         self._current = manifest
         self._pending: _Commit | None = None
         # The manifest's file when it was read or written; None: nothing of this result is on disk.
-        self._last_seen = seen
-        self._on_disk = Manifest(manifest.kind) if seen is None else manifest
+        self._last_seen = manifest_digest
+        self._on_disk = Manifest(manifest.kind) if manifest_digest is None else manifest
         self._overwrite = overwrite
         self._lock_depth = 0
         self._staged: dict[str, bytes] = {}
@@ -107,10 +109,10 @@ class ResultFolder:
             ValueError: its manifest is damaged, or it is of the other kind, or of a version that this one cannot read.
         """
         folder = Path(path)
-        manifest, seen = manifests.read_manifest(folder)
+        manifest, manifest_digest = manifests.read_manifest(folder)
         if kind is not None and manifest.kind != kind:
             raise ValueError(f"{folder} must hold a trained {kind}, but it holds a {manifest.kind}")
-        return cls(folder, manifest, seen)
+        return cls(folder, manifest, manifest_digest)
 
     # ---- what it holds -----------------------------------------------------------------------------------------------
 
@@ -277,8 +279,8 @@ class ResultFolder:
         contents = {_epoch_file(name, epoch): content for name, content in contents.items()}
         with self.lock():
             try:
-                logs, more = self._append_to_logs(records)
-                contents |= more
+                logs, new_logs = self._append_to_logs(records)
+                contents |= new_logs
                 files = logs | {name: file_digest(content) for name, content in contents.items()}
                 kept = [*self._manifest.checkpoints[1 - _KEPT :], Checkpoint(epoch, files)]
                 manifest = dataclasses.replace(self._manifest, checkpoints=kept, evaluations={})
@@ -504,10 +506,10 @@ class ResultFolder:
             BlockingIOError: another process has written to the folder since it was opened.
         """
         try:
-            now = file_digest((self.path / manifests.NAME).read_bytes())
+            digest_on_disk = file_digest((self.path / manifests.NAME).read_bytes())
         except FileNotFoundError:
-            now = None
-        if now != self._last_seen:
+            digest_on_disk = None
+        if digest_on_disk != self._last_seen:
             raise BlockingIOError(
                 f"{self.path} has been written to by another process since it was opened; run the command again"
             )

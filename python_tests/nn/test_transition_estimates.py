@@ -266,7 +266,7 @@ def test_what_cannot_be_is_refused() -> None:
         transitions.negative_log_likelihood(SERIES[0])
     with pytest.raises(ValueError, match=r"mask must be of dtype bool and the shape of indices, \[2, 4\]"):
         transitions.fit_counts(SERIES, MASK[:1], pseudocount=1)
-    with pytest.raises(ValueError, match="TransitionModel.sample_paths: start must hold nodes from 0 to 2, got -1"):
+    with pytest.raises(ValueError, match=r"TransitionModel\.sample_paths: start must hold nodes from 0 to 2, got -1"):
         transitions.sample_paths(-1, 2)
     with pytest.raises(
         ValueError, match=r"TransitionModel\.sample_paths: start must be of dtype int64, got torch\.float32"

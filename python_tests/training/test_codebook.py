@@ -208,3 +208,30 @@ def test_kmeans_of_series_takes_their_real_frames() -> None:
     mask = torch.arange(8) < torch.arange(30)[:, None] % 8 + 1
     initialize_codebook(model, Samples(torch.where(mask[..., None], x, torch.nan), mask=mask), seed=0)
     assert torch.isfinite(model.quantizer.codebook).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "reason"),
+    [
+        ("initialize_codebook", {"init": "kmeans"}, "its config's init is 'kmeans'"),
+        ("initialize_codebook", {"warm_up_epochs": 1}, "its config's warm_up_epochs is 1"),
+        ("find_relabeling", {"relabel_after": 2}, "its config's relabel_after is 2"),
+        ("relabel", {"relabel_after": 2}, "its config's relabel_after is 2"),
+        ("revive", {}, "TrainingConfig.revive is set"),
+    ],
+)
+def test_a_model_without_a_method_that_the_training_would_call_is_refused(
+    method: str, options: dict[str, object], reason: str
+) -> None:
+    """As is one of one's own that has the method under a former name."""
+    model = make(**{"init": "normal"} | options)
+    setattr(model, method, None)
+    with pytest.raises(ValueError, match=f"fit: model must have a method {method}, because {reason}, got SOMVAE"):
+        fit(model, samples(), dataclasses.replace(RECIPE, revive=method == "revive"), accelerator="cpu")
+
+
+def test_methods_that_the_training_does_not_call_may_be_missing() -> None:
+    model = make(init="normal")
+    for method in ("initialize_codebook", "find_relabeling", "relabel", "revive"):
+        setattr(model, method, None)
+    fit(model, samples(), RECIPE, accelerator="cpu")

@@ -71,6 +71,31 @@ def as_codebook_model(model: object) -> CodebookModel | None:
     return cast(CodebookModel, model) if isinstance(getattr(model, "quantizer", None), Quantizer) else None
 
 
+def check_codebook_methods(model: CodebookModel, *, revives: bool) -> None:
+    """Checks before a training that the model has the methods that it will call.
+
+    Args:
+        model: the model with the codebook.
+        revives: the training moves unused codes.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    init, warm_up, after = model.config.init, warm_up_epochs(model), relabel_after(model)
+    reasons = []
+    if init != "normal":
+        reasons.append(("initialize_codebook", f"its config's init is {init!r}"))
+    if warm_up > 0:
+        reasons.append(("initialize_codebook", f"its config's warm_up_epochs is {warm_up}"))
+    if after > 0:
+        reasons += [(method, f"its config's relabel_after is {after}") for method in ("find_relabeling", "relabel")]
+    if revives:
+        reasons.append(("revive", "TrainingConfig.revive is set"))
+    for method, reason in reasons:
+        if not callable(getattr(model, method, None)):
+            raise ValueError(f"fit: model must have a method {method}, because {reason}, got {type(model).__name__}")
+
+
 def warm_up_epochs(model: CodebookModel) -> int:
     """How many first epochs the codebook does not take part in: it starts after them."""
     return int(getattr(model.config, "warm_up_epochs", 0))
@@ -155,10 +180,10 @@ def relabel(
     Returns:
         The order, int64 ``[K]`` on the CPU: node v is what ``order[v]`` was.
     """
-    assert isinstance(model, Relabelable)
+    relabelable = cast(Relabelable, model)  # as check_codebook_methods has found
     x = _random_samples(model, train, _RELABELING_SAMPLES, torch.Generator().manual_seed(seed))
-    order = processes.call_on_first(lambda: model.find_relabeling(x, seed=seed))
-    for parameter, axes in model.relabel(order):
+    order = processes.call_on_first(lambda: relabelable.find_relabeling(x, seed=seed))
+    for parameter, axes in relabelable.relabel(order):
         for optimizer in optimizers:
             for name, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -85,11 +85,12 @@ def fit(
         FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
             the last checkpoint. The weights are those before that step.
         BlockingIOError: another process writes to the run folder.
-        ValueError: no training samples, no epoch after the model's warm-up, or too few for its relabeling, weights of
-            float16, samples that the model's dtype cannot hold, no GPU although ``accelerator`` is ``"cuda"``,
-            augmentation for a model that is not one of images, ``resume`` without a run folder, or a checkpoint of
-            another model, or of another number of processes; of several processes also models that do not hold the
-            same bits at the end, and in the others an error that one process alone has met.
+        ValueError: no training samples, no epoch after the model's warm-up, or too few for its relabeling, a model
+            without a method that its config or ``revive`` asks for, weights of float16, samples that the model's dtype
+            cannot hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model that is not one of
+            images, ``resume`` without a run folder, or a checkpoint of another model, or of another number of
+            processes; of several processes also models that do not hold the same bits at the end, and in the others an
+            error that one process alone has met.
         FileNotFoundError: ``resume``, and the run folder has no checkpoint.
     """
     training = set_up_training(

@@ -17,7 +17,13 @@ from somvae_ext.processes import Processes
 from somvae_ext.store import ResultFolder
 from somvae_ext.training.augmentation import AffineAugmentation, augmentation_for
 from somvae_ext.training.batches import CastSamples, batch_loader
-from somvae_ext.training.codebook import CodebookModel, as_codebook_model, relabel_after, warm_up_epochs
+from somvae_ext.training.codebook import (
+    CodebookModel,
+    as_codebook_model,
+    check_codebook_methods,
+    relabel_after,
+    warm_up_epochs,
+)
 from somvae_ext.training.data_parallel import ShuffledShardSampler, exclude_from_ddp, launch_fabric
 from somvae_ext.training.state import TrainingState, check_new_run, resume_run
 from somvae_ext.training.trainable import HasParameterGroups, Trainable
@@ -153,6 +159,7 @@ def _check(model: Trainable, train: Dataset[dict[str, Tensor]], config: Training
     codebook_model = as_codebook_model(model)
     if codebook_model is None:
         return
+    check_codebook_methods(codebook_model, revives=config.revive)
     warm_up, relabeling = warm_up_epochs(codebook_model), relabel_after(codebook_model)
     if warm_up >= config.epochs:
         raise ValueError(

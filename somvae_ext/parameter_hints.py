@@ -15,7 +15,8 @@ def hint_parameters(**names: str) -> Callable[[Callable[P, None]], Callable[P, N
     The signature stays as it is, and with it what scikit-learn's ``get_params`` and ``clone`` read.
 
     Args:
-        names: the parameter to use, by the name that others give it.
+        names: the parameter to use, by the name that others give it; what else must be said of it may follow the
+            parameter and a space.
 
     Example:
         >>> class Map:

@@ -49,8 +49,9 @@ _ORDERED_STARTS = ("pca", "kmeans")
 _OTHER_NAMES = {
     **dict.fromkeys(("rows", "num_rows", "x", "m"), "n_rows"),
     **dict.fromkeys(("cols", "num_cols", "n_columns", "y", "n"), "n_cols"),
-    **dict.fromkeys(("epochs", "num_epochs", "n_epoch", "n_iter", "max_iter"), "n_epochs"),
-    **dict.fromkeys(("alpha", "lr", "learning_rate"), "alpha_initial"),
+    # Not of iterations, which are updates by one row elsewhere.
+    **dict.fromkeys(("epochs", "num_epochs", "n_epoch"), "n_epochs"),
+    **dict.fromkeys(("alpha", "lr", "learning_rate"), "alpha_initial (with algorithm='minibatch')"),
     **dict.fromkeys(("distance", "activation_distance"), "metric"),
     **dict.fromkeys(("seed", "random_seed"), "random_state"),
     "neighborhood_function": "neighborhood",

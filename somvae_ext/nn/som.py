@@ -13,6 +13,14 @@ from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.som import Distance, Metric, MetricName, Neighborhood
 from somvae_ext.som.neighborhoods import check_neighborhood, check_sigma
 
+# What a parameter is called by estimators.SOM, by the trainers and by other libraries.
+_OTHER_NAMES = {
+    **dict.fromkeys(("n_rows", "num_rows", "x", "m"), "rows"),
+    **dict.fromkeys(("n_cols", "num_cols", "n_columns", "y", "n"), "cols"),
+    **dict.fromkeys(("n_features", "num_features", "input_len"), "dim"),
+    "distance": "metric",
+}
+
 
 class SOM(nn.Module):
     """A self-organizing map (Kohonen 1990) with interchangeable distance and neighbourhood.
@@ -62,9 +70,7 @@ class SOM(nn.Module):
 
     codebook: Tensor
 
-    @hint_parameters(
-        n_rows="rows", n_cols="cols", x="rows", y="cols", m="rows", n="cols", input_len="dim", distance="metric"
-    )
+    @hint_parameters(**_OTHER_NAMES)
     def __init__(
         self,
         rows: int,

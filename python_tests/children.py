@@ -2,7 +2,10 @@
 
 Python needs seconds of a processor for importing torch and as many again for Lightning, and the tests start two hundred
 children. A child that is forked starts at once and is otherwise what ``python`` starts: it has its own ``__main__``,
-arguments, environment, folder and streams, and it ends as an interpreter ends.
+arguments, environment, folder and streams, and it ends as an interpreter ends. Three things differ: all children have
+one seed of hashes, which is set before an interpreter runs, whatever PYTHONHASHSEED says; what the environment tells a
+library while it is imported comes too late; and a child has one thread where OMP_NUM_THREADS says nothing. Tests of
+these start ``sys.executable``.
 
 Each process of a test session keeps two interpreters to fork from. One has imported torch and nothing of ours, for
 tests of what an import brings or lacks. The other has imported the package and all that a training needs.
@@ -73,7 +76,8 @@ IMPORTS = {
 class Child:
     """A forked child, with the methods of :class:`subprocess.Popen` that the tests need.
 
-    What it writes goes to files, so that it never waits for its reader. It is killed where nobody holds it any more.
+    What it writes goes to files, so that it never waits for its reader. It is killed when its last reference is
+    dropped.
     """
 
     def __init__(
@@ -158,14 +162,15 @@ def start(
     Args:
         imported: what the interpreter has imported that the child is forked from, TORCH or TRAINING.
         cwd: its folder, otherwise the present one.
-        env: its environment, otherwise the present one. It finds the package in any case.
+        env: its environment, otherwise the present one. It finds the package in any case. Without OMP_NUM_THREADS it
+            has one thread, where Python would take all cores, which the workers of the tests share.
         stdout, stderr: where it writes to; otherwise :meth:`Child.communicate` gives it.
     """
     environment = dict(os.environ if env is None else env)
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
-    words = [str(argument) for argument in arguments]
-    with open(os.devnull) as nothing:
-        return Child(words, server(imported), environment, str(cwd or Path.cwd()), nothing.fileno(), stdout, stderr)
+    command = [str(argument) for argument in arguments]
+    with open(os.devnull) as devnull:
+        return Child(command, server(imported), environment, str(cwd or Path.cwd()), devnull.fileno(), stdout, stderr)
 
 
 def run(*arguments: str | Path, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -195,9 +200,13 @@ def server(imported: str) -> str:
     """The socket of an interpreter that has imported ``imported``; it ends with this process."""
     folder = tempfile.mkdtemp(prefix="somvae_ext_")
     path = os.path.join(folder, "socket")
-    command = [sys.executable, "-W", "ignore", __file__, "--serve", path, imported]
-    # One thread for each child, as the workers that wait for it have their own processor.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # Children cannot see what warns during an import, so our own warnings are errors.
+    command = [sys.executable, "-W", "ignore", "-W", "error:somvae_ext", __file__, "--serve", path, imported]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",  # for each child, as the workers that wait for it have their own processor
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's only thread: see check_threads
+    }
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -222,12 +231,13 @@ def serve(path: str, imported: str) -> dict[str, Any]:
     """Forks a child for each connection until stdin ends. Returns in the children only: what each is asked to be."""
     for name in IMPORTS[imported]:
         importlib.import_module(name)
-    gc.freeze()  # so that children leave in peace, and shared, what they will not change
+    check_threads()
+    gc.freeze()  # so that children share these objects and do not copy them
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(path)
     listener.listen(64)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end this process
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have said nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for children
     print("ready", flush=True)
     while True:
@@ -241,6 +251,14 @@ def serve(path: str, imported: str) -> dict[str, Any]:
             connection.close()
             return request
         connection.close()
+
+
+def check_threads() -> None:
+    """A child has the forking thread alone, and waits for ever for a lock that another one held."""
+    for thread in os.listdir("/proc/self/task"):
+        if int(thread) != os.getpid():
+            name = Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+            raise RuntimeError(f"children cannot be forked, because an import has started the thread {name}")
 
 
 def fork_and_wait(connection: socket.socket) -> dict[str, Any]:
@@ -281,40 +299,47 @@ def become(arguments: list[str], environment: dict[str, str], folder: str) -> No
         errors="backslashreplace",
         line_buffering=True,
     )
-    warnings.resetwarnings()
-    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-        warnings.simplefilter("ignore", category)
-    for option in filter(None, environment.get("PYTHONWARNINGS", "").split(",")):
-        filter_warnings(option)
-    words = iter(arguments)
-    word = next(words)
-    while word == "-W":
-        filter_warnings(next(words))
-        word = next(words)
-    if word == "-u":
-        word = next(words)
+    rest = iter(arguments)
+    option = next(rest)
+    warning_options = list(filter(None, environment.get("PYTHONWARNINGS", "").split(",")))
+    while option in ("-W", "-u"):
+        if option == "-W":
+            warning_options.append(next(rest))
+        option = next(rest)
+    filter_warnings(warning_options)
     threads = environment.get("OMP_NUM_THREADS", "1")
     if threads != "1" and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(threads))
+    if "numpy" in sys.modules:  # as a new interpreter does; Python itself seeds random after a fork
+        sys.modules["numpy"].random.seed()
     path = list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
-    if word in ("-c", "-m"):
-        word, what = word, next(words)
-        sys.argv = [word, *words]
-        sys.path[0:1] = ["" if word == "-c" else folder, *path]
-        if word == "-m":
-            runpy.run_module(what, run_name="__main__", alter_sys=True)
+    if option in ("-c", "-m"):
+        code_or_module = next(rest)
+        sys.argv = [option, *rest]
+        sys.path[0:1] = ["" if option == "-c" else folder, *path]
+        if option == "-m":
+            runpy.run_module(code_or_module, run_name="__main__", alter_sys=True)
             return
         sys.modules["__main__"] = main = types.ModuleType("__main__")
-        exec(compile(what, "<string>", "exec"), vars(main))
+        exec(compile(code_or_module, "<string>", "exec"), vars(main))
     else:
-        sys.argv = [word, *words]
-        sys.path[0:1] = [str(Path(word).resolve().parent), *path]
-        runpy.run_path(word, run_name="__main__")
+        sys.argv = [option, *rest]
+        sys.path[0:1] = [str(Path(option).resolve().parent), *path]
+        runpy.run_path(option, run_name="__main__")
 
 
-def filter_warnings(option: str) -> None:
-    action, _, message = option.partition(":")
-    warnings.filterwarnings(action, re.escape(message))  # type: ignore[arg-type]
+def filter_warnings(options: list[str]) -> None:
+    """Sets Python's default filters, and before them those of ``-W ACTION`` and ``-W ACTION:MESSAGE``."""
+    warnings.resetwarnings()
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
+    warnings.filterwarnings("default", category=DeprecationWarning, module="__main__")
+    sys.warnoptions[:] = options
+    for option in options:
+        action, _, message = option.partition(":")
+        if ":" in message:
+            raise ValueError(f"a child takes -W ACTION or -W ACTION:MESSAGE, got -W {option}")
+        warnings.filterwarnings(action, re.escape(message))  # type: ignore[arg-type]
 
 
 # ---- in the stand-in of a child --------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +303,28 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(capsys: pytest.CaptureFixt
     assert "part has completed its 3 epochs; for more of them, give a larger --epochs" in capsys.readouterr().err
     assert main(["fit", "--resume", "part", "--epochs", "4", "--rows", "9"]) == 2
     assert "so --rows must not be given" in capsys.readouterr().err
+
+
+def test_a_new_interpreter_resumes_with_the_bits_of_an_uninterrupted_run() -> None:
+    """Children of other tests are forked, and their strings have the same hashes."""
+    assert main([*DIGITS, "--epochs", "2", "--threads", "1", "--out", "whole"]) == 0
+    assert main([*DIGITS, "--threads", "1", "--out", "part"]) == 0
+    command = [sys.executable, "-m", "somvae_ext", "fit", "--resume", "part", "--epochs", "2", "--device", "cpu"]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    whole, part = (somvae_ext.load(run).state_dict() for run in ("whole", "part"))
+    assert all(whole[name].equal(part[name]) for name in whole)
+
+
+def test_a_map_is_trained_by_the_threads_that_the_environment_asks_for() -> None:
+    np.save("table.npy", np.random.default_rng(0).random((2_000, 20), dtype=np.float32))
+    fit = ["fit", "table.npy", "--model", "som", "--epochs", "2", "--device", "cpu", "--out"]
+    code = "import sys, torch; from somvae_ext.cli import main; print(main(sys.argv[1:]), torch.get_num_threads())"
+    for number in ("1", "2"):
+        environment = os.environ | {"OMP_NUM_THREADS": number}
+        run = children.run("-W", "ignore", "-c", code, *fit, f"threads{number}", env=environment)
+        assert run.stdout.endswith(f"\n0 {number}\n"), run.stderr
+    one, two = (somvae_ext.load(run).codebook for run in ("threads1", "threads2"))
+    np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
 def test_a_resumed_run_keeps_its_augmentation() -> None:

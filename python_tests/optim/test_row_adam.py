@@ -532,19 +532,14 @@ def test_autograd_notices_that_the_table_has_changed() -> None:
         product.backward()
 
 
-@pytest.mark.parametrize("level", build_info()["simd_available"])
-def test_every_instruction_level_steps_by_the_definition(level: str) -> None:
-    options = [
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        "(definition or threads or coalesced) and not level",
-        "-m",
-        "not cuda",
-    ]
-    if level == build_info()["simd"]:
-        return  # the level at which this session runs these tests anyway
+# All but the one at which this session runs these tests anyway.
+OTHER_LEVELS = [level for level in build_info()["simd_available"] if level != build_info()["simd"]]
+
+
+@pytest.mark.parametrize("level", OTHER_LEVELS)
+def test_the_other_instruction_levels_step_by_the_definition(level: str) -> None:
+    names = "(definition or threads or coalesced) and not level"
+    options = ["-q", "-p", "no:cacheprovider", "-m", "not cuda", "-k", names]
     environment = os.environ | {"SOMVAE_EXT_SIMD": level}
     done = children.run("-m", "pytest", __file__, *options, imported=children.TORCH, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

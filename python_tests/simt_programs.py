@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,14 @@ def build_programs() -> None:
 
 
 def built_objects() -> Path | None:
-    """Where setup.py left the library's objects, if they are there and newer than everything that they are made of."""
+    """Where setup.py left the library's objects, if it has linked them since the last change of a source."""
     folder = ROOT / "build" / sys.implementation.cache_tag
-    sources = [path for path in ROOT.glob("csrc/**/*") if path.is_file() and "simt" not in path.parts]
+    library = ROOT / "somvae_ext" / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
+    sources = [path for path in ROOT.glob("csrc/**/*") if path.suffix in (".cpp", ".h") and "simt" not in path.parts]
     objects = [folder / path.relative_to(ROOT).with_suffix(".o") for path in sources if path.suffix == ".cpp"]
-    if not all(path.exists() for path in objects):
+    if not all(path.exists() for path in [library, *objects]):
         return None
-    newest = max(path.stat().st_mtime for path in sources)
-    return folder if min(path.stat().st_mtime for path in objects) > newest else None
+    return folder if library.stat().st_mtime > max(path.stat().st_mtime for path in sources) else None
 
 
 def need(command: str, reason: str) -> None:

@@ -10,7 +10,7 @@ BIN := $(CURDIR)/.venv/bin
 NATIVE := $(filter-out csrc/simt/%,$(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh'))
 FORMATTED = $(shell find csrc python_tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: build demo test test-all lint bench clean
+.PHONY: build demo test test-all pytest lint bench clean
 
 build: .venv/built
 
@@ -22,7 +22,9 @@ demo: build
 PYTEST = PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
 	--no-loadscope-reorder
 
-test: lint
+test: lint pytest
+
+pytest: build
 	$(PYTEST) -m "not slow"
 
 test-all: lint

@@ -39,12 +39,18 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts what takes minutes first, since a worker that starts it last keeps the others waiting."""
-    items.sort(key=lambda item: [item.path.parent.name != "simt", item.path.name != "test_fallback.py"])
+    # The first and the last need the same programs. While one worker compiles them, another has something else to do.
+    first = ["test_simt.py", "test_fallback.py", "test_search_bounds.py"]
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The one reason to skip: a test marked ``cuda``, and no GPU."""
+    """Skips tests marked ``cuda`` where there is no GPU.
+
+    Nothing else is skipped, except for what python_tests/build/test_cuda_compile.py reads in a library with CUDA where
+    the library was built without.
+    """
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU")
 

@@ -4,9 +4,9 @@
 #include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/extension.h>
 
-#include <limits>
 #include <sstream>
 
+#include "bmu/bmu.h"
 #include "cpu/simd_level.h"
 #include "ops.h"
 #include "tensor/registration.h"
@@ -48,7 +48,7 @@ py::dict build_info() {
 
 py::dict launch_limits() {
   py::dict limits;
-  limits["codes"] = std::numeric_limits<int32_t>::max();  // bmu keeps indices of codes in 32 bits while it searches
+  limits["codes"] = kMaxCodes;
   return limits;
 }
 
@@ -85,9 +85,9 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("bmu_work", &somvae::work_of_bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1);
 
   for (const somvae::NativeFunction& function : somvae::native_functions()) {
-    const auto call = [&function](const py::args& args, const py::kwargs& kwargs) {
+    const auto bound = [&function](const py::args& args, const py::kwargs& kwargs) {
       return somvae::call(function, args, kwargs);
     };
-    module.def(function.name.c_str(), call, c10::toString(function.op.schema()).c_str());
+    module.def(function.name.c_str(), bound, c10::toString(function.op.schema()).c_str());
   }
 }

@@ -39,8 +39,8 @@ std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& cod
 std::tuple<Tensor, Tensor> bmu_backward(const Tensor& grad, const Tensor& z, const Tensor& codebook,
                                         const Tensor& index, std::array<bool, 2> output_mask);
 
-// codebook floating [K, D], index [N], neighbors [K, S] (symmetric, no repeats; outside [0, K): none) -> floating [N, 1
-// + S, D]
+// codebook floating [K, D], index [N], neighbors [K, S] (symmetric, no repeats; outside [0, K): none)
+// -> floating [N, 1 + S, D]
 Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors);
 // grad floating [N, 1 + S, D] -> grad_codebook [K, D]
 Tensor som_gather_backward(const Tensor& grad, const Tensor& index, const Tensor& neighbors);
@@ -122,6 +122,7 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     const Tensor& expectation, const Tensor& log_normalizer, const Tensor& outside, const Tensor& moments,
     const Tensor& touched_node, const Tensor& touched_order, const Tensor& touched_offsets, int64_t rows, int64_t cols,
     bool periodic, std::optional<c10::SymInt> sparse_rows, std::array<bool, 3> output_mask);
+
 // One step of Adam on rows index [M] of param floating [K, ...], in place, with their gradients grad [M, ...], which
 // are added up where a row repeats. exp_avg, exp_avg_sq compute [K, ...]; step int64 [], which is 1 in the first step
 void adam_rows_(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& step,

@@ -6,7 +6,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "cpu/codebook_panels.h"
 #include "ops.h"
@@ -66,8 +65,8 @@ Search find_best_codes(const Tensor& z, const Tensor& codebook, int64_t k) {
   if (check.size('K') < k) {
     check.fail("codebook", "have at least k = " + std::to_string(k) + " rows", std::to_string(codebook.size(0)));
   }
-  if (check.size('K') > std::numeric_limits<int32_t>::max()) {
-    check.fail("codebook", "have at most 2147483647 rows", std::to_string(codebook.size(0)));
+  if (check.size('K') > kMaxCodes) {
+    check.fail("codebook", "have at most " + std::to_string(kMaxCodes) + " rows", std::to_string(codebook.size(0)));
   }
 
   std::vector<c10::SymInt> shape{check.size('N')};

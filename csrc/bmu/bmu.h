@@ -1,11 +1,14 @@
 // Best matching unit: squared distance and argmin. Launchers for CPU and CUDA; no torch here.
 #pragma once
 #include <cstdint>
+#include <limits>
 
 #include "bmu/bmu_policy.h"
 #include "dtypes.h"
 
 namespace somvae {
+
+constexpr int64_t kMaxCodes = std::numeric_limits<int32_t>::max();  // the search keeps indices of codes in 32 bits
 
 // The score of (row, code) is sum_d (z_d - e_d)^2 in float64: t = z_d - e_d, s = s + t * t, for d ascending, each of
 // the three operations rounded by itself, never fused. The code with the smallest score wins; equal scores go to the

@@ -119,7 +119,7 @@ TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
                  "-> ()")
       .on_all_devices(&adam_rows_);
   OpRegistration(library,
-                 "adam_rows_.tensor_lr(Tensor(a!) param, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor step, "
+                 "adam_rows_tensor_lr_(Tensor(a!) param, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor step, "
                  "Tensor index, Tensor grad, Tensor lr, float beta1, float beta2, float eps) "
                  "-> ()")
       .on_all_devices(&adam_rows_tensor_lr_);

@@ -66,15 +66,14 @@ void OpRegistration::implement(c10::DispatchKey key, torch::CppFunction&& functi
 
 void OpRegistration::bind(c10::KernelFunction function, bool is_differentiable) {
   std::vector<NativeFunction>& functions = mutable_native_functions();
-  const std::string name = op_.name + (op_.overload_name.empty() ? "" : "_" + op_.overload_name);
-  if (is_differentiable) {
-    const auto plain =
-        std::find_if(functions.begin(), functions.end(), [&](const NativeFunction& f) { return f.name == name; });
-    if (plain != functions.end()) plain->name += "_forward";
-  }
-  const c10::OperatorHandle op =
-      c10::Dispatcher::singleton().findSchemaOrThrow(("somvae_ext::" + op_.name).c_str(), op_.overload_name.c_str());
-  functions.push_back({name, op, std::move(function)});
+  NativeFunction bound{op_.name,
+                       c10::Dispatcher::singleton().findSchemaOrThrow(("somvae_ext::" + op_.name).c_str(), ""),
+                       std::move(function)};
+  // Of the two functions of an op, the one below autograd gives way, whichever comes first.
+  const auto other =
+      std::find_if(functions.begin(), functions.end(), [&](const NativeFunction& f) { return f.name == bound.name; });
+  if (other != functions.end()) (is_differentiable ? *other : bound).name += "_forward";
+  functions.push_back(std::move(bound));
 }
 
 }  // namespace somvae

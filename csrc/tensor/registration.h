@@ -11,7 +11,8 @@
 //   }
 //
 // The same block makes the functions callable from Python without the dispatcher (bindings.cpp): the differentiable one
-// as _C.row_norm, the one below it as _C.row_norm_forward. An op that has but one is bound by its own name.
+// as _C.row_norm, the one below it as _C.row_norm_forward. An op with only one function is bound under its own
+// name.
 #pragma once
 #include <torch/library.h>
 
@@ -32,8 +33,8 @@ class OpRegistration {
  public:
   OpRegistration(torch::Library& library, const char* schema);
 
-  // The op below autograd. A function that stops before it reads elements of a meta tensor is the op's shape function,
-  // too.
+  // The op below autograd. A function that stops before it reads elements of a meta tensor also serves as its shape
+  // function.
   template <class Function>
   OpRegistration& on_all_devices(Function* function) {
     implement(c10::DispatchKey::CUDA, torch::CppFunction(function));

@@ -44,7 +44,8 @@ inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touch
                                        const std::optional<c10::SymInt>& sparse_rows) {
   if (!sparse_rows) return at::zeros_symint(logits.sym_sizes(), logits.options());
   const Tensor values = at::empty_symint({*sparse_rows, logits.sym_size(1)}, logits.options());
-  if (const std::optional<int64_t> touched = touched_row_count(touched_offsets)) values.slice(0, *touched).zero_();
+  const std::optional<int64_t> touched_count = touched_row_count(touched_offsets);
+  if (touched_count) values.slice(0, *touched_count).zero_();
   return values;
 }
 
@@ -59,18 +60,18 @@ inline void check_touched(ArgumentChecks& check, const Tensor& node, const Tenso
     check.dtype(name, tensor, at::kLong);
     if (!tensor.is_contiguous()) check.fail(name, "be contiguous, as the forward pass gives it", "strides");
   }
-  const std::optional<int64_t> touched = touched_row_count(offsets);
-  if (!touched) return;
+  const std::optional<int64_t> touched_count = touched_row_count(offsets);
+  if (!touched_count) return;
   const int64_t rows = offsets.numel() - 1, nodes = check.size('K').expect_int();
   const int64_t *const u = elements<int64_t>(node), *const o = elements<int64_t>(order);
   const int64_t* const place = elements<int64_t>(offsets);
   bool intact = place[0] == 0 && std::is_sorted(place, place + rows + 1) && place[rows] == rows;
   for (int64_t i = 0; intact && i < rows; ++i) intact = in_range(u[i], nodes) && in_range(o[i], rows);
-  for (int64_t g = 1; intact && g < *touched; ++g) intact = u[g - 1] < u[g];
+  for (int64_t g = 1; intact && g < *touched_count; ++g) intact = u[g - 1] < u[g];
   if (!intact) check.fail("touched_node, touched_order and touched_offsets", "be what the forward pass gave", "others");
-  if (sparse_rows && (*sparse_rows < *touched || *sparse_rows > rows)) {
+  if (sparse_rows && (*sparse_rows < *touched_count || *sparse_rows > rows)) {
     check.fail("sparse_rows",
-               "be from " + std::to_string(*touched) + ", the rows touched, to N = " + std::to_string(rows),
+               "be from " + std::to_string(*touched_count) + ", the rows touched, to N = " + std::to_string(rows),
                std::to_string(sparse_rows->expect_int()));
   }
 }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import torch
+
 from calls.call import Call, Tensors
 from somvae_ext import Grid
 
@@ -10,6 +12,9 @@ def calls(grid: Grid) -> dict[str, Call]:
 
 
 def native_arguments(t: Tensors, grid: Grid) -> dict[str, list[tuple[object, ...]]]:
-    param, grad, index = t["codebook"], t["z"], t["index"]
-    moments = t["ema_sums"], t["total"].square()
-    return {"adam_rows_": [(param, *moments, t["count"][0] + 1, index, grad, 0.1, 0.9, 0.999, 1e-8)]}
+    tensors = t["codebook"], t["total"], t["total"].square(), t["count"][0] + 1, t["index"], t["z"]
+    lr = torch.tensor(0.1, device=t["z"].device)
+    return {
+        "adam_rows_": [(*tensors, 0.1, 0.9, 0.999, 1e-8)],
+        "adam_rows_tensor_lr_": [(*tensors, lr, 0.9, 0.999, 1e-8)],
+    }

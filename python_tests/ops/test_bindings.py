@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 import torch
-from calls import native_arguments
+from calls import DIFFERENTIABLE_CALLS, native_arguments
 
 from somvae_ext import Grid
 
@@ -26,7 +26,7 @@ def inputs():
 
 
 NATIVE_ARGUMENTS = native_arguments(ROWS)
-DIFFERENTIABLE = [op for op in NATIVE_ARGUMENTS if hasattr(native, f"{op}_forward")]
+DIFFERENTIABLE = [op for op in NATIVE_ARGUMENTS if op in {name.split(",")[0] for name in DIFFERENTIABLE_CALLS}]
 OTHERS = [op for op in NATIVE_ARGUMENTS if op not in DIFFERENTIABLE]
 
 
@@ -61,6 +61,27 @@ def test_an_op_without_derivatives_is_bound_by_its_own_name(op):
         outputs, expected = getattr(native, op)(*ours), getattr(registered, op)(*theirs)
         pairs = zip([outputs, *ours], [expected, *theirs], strict=True)
         assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def test_each_function_has_a_name_of_its_own():
+    """A differentiable op has a raw function beside it, which is ``_forward``."""
+    raw = {name.removesuffix("_forward") for name in dir(native) if name.endswith("_forward")}
+    assert raw - {"bmu_pruned"} == {*DIFFERENTIABLE}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((1, torch.zeros(2, 3)), {}, r"bmu\(\) Expected a value of type 'Tensor' for argument 'z'"),
+        ((torch.zeros(2, 3),), {}, r"bmu\(\) is missing value for argument 'codebook'"),
+        ((torch.zeros(2, 3),) * 2, {"K": 1}, r"Unknown keyword argument 'K' for operator 'somvae_ext::bmu'"),
+    ],
+    ids=["type", "missing", "unknown"],
+)
+def test_arguments_that_do_not_fit_the_schema_are_refused_as_by_the_registered_op(args, kwargs, message):
+    for function in (native.bmu, native.bmu_forward, registered.bmu):
+        with pytest.raises(RuntimeError, match=message):
+            function(*args, **kwargs)
 
 
 def test_a_function_is_documented_by_the_schema_of_its_op():

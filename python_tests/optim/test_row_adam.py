@@ -483,7 +483,7 @@ def test_opcheck(dtype: torch.dtype, count: int, device: torch.device) -> None:
     arguments = op_arguments(dtype, device, count)
     torch.library.opcheck(torch.ops.somvae_ext.adam_rows_.default, tuple(arguments.values()))
     arguments["lr"] = torch.tensor(0.1, device=device)
-    torch.library.opcheck(torch.ops.somvae_ext.adam_rows_.tensor_lr, tuple(arguments.values()))
+    torch.library.opcheck(torch.ops.somvae_ext.adam_rows_tensor_lr_.default, tuple(arguments.values()))
 
 
 def test_the_binding_is_the_registered_op() -> None:
@@ -518,9 +518,9 @@ def test_the_binding_is_the_registered_op() -> None:
 )
 def test_wrong_arguments_of_the_op_are_refused(name: str, wrong: Tensor, message: str) -> None:
     arguments = op_arguments(torch.float32, torch.device("cpu")) | {name: wrong}
-    op = torch.ops.somvae_ext.adam_rows_
+    op = torch.ops.somvae_ext.adam_rows_tensor_lr_ if name == "lr" else torch.ops.somvae_ext.adam_rows_
     with pytest.raises(ValueError, match=f"^adam_rows_: {name} must {message}"):
-        (op.tensor_lr if name == "lr" else op.default)(**arguments)
+        op(**arguments)
 
 
 def test_autograd_notices_that_the_table_has_changed() -> None:

@@ -161,8 +161,8 @@ def _update_rows(
     grad = cast(Tensor, param.grad)
     mean, square, step = state["exp_avg"], state["exp_avg_sq"], state["step"]
     if _native.available and param.is_contiguous():
-        op = torch.ops.somvae_ext.adam_rows_
-        update = op.tensor_lr if isinstance(lr, Tensor) else op.default
+        ops = torch.ops.somvae_ext
+        update = ops.adam_rows_tensor_lr_ if isinstance(lr, Tensor) else ops.adam_rows_
         update(param, mean, square, step, grad._indices()[0], grad._values(), lr, beta1, beta2, eps)
     else:
         adam_rows_reference(param, mean, square, step, grad, lr, beta1, beta2, eps)

@@ -17,7 +17,7 @@
 //
 //   ffma          clear, difference_search, list_certain, rescore, decide, exact_search, join_pieces
 //   tensor_core   prepare_rows, tensor_core_search, find_limits, rescore (best tile), rescore (others), decide,
-//                 exact_search, join_pieces; and once codebook_centre (float32 alone), codebook_norm, pack_codebook
+//                 exact_search, join_pieces; and once codebook_center (float32 alone), codebook_norm, pack_codebook
 //   exact         exact_search, join_pieces, for all rows
 //
 // and one to clear the counters. Only the device knows the work of the later steps: without any, exact_search returns
@@ -112,7 +112,7 @@ Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspa
                     stages = stages_of<T>(args.dim);
       search.codes = workspace.take<TensorCoreStage>(padded_codes / kTensorCoreTile * stages);
       search.rows = workspace.take<TensorCoreStage>(search.pitch / kTensorCoreTile * stages);
-      if constexpr (std::is_same_v<T, float>) search.centre = workspace.take<float>(args.dim);
+      if constexpr (std::is_same_v<T, float>) search.center = workspace.take<float>(args.dim);
       search.maxima = workspace.take<uint32_t>(2 * padded_codes / kRescoredCodes);
       search.code_radius = workspace.take<float>(padded_codes / kRescoredCodes);
       search.norm = workspace.take<float>(padded_codes);
@@ -163,7 +163,7 @@ template <class T>
 void prepare_codes(const TensorCoreSearch<T>& search, void* stream) {
   const BmuArgs<T>& args = search.args;
   if constexpr (std::is_same_v<T, float>) {
-    LAUNCH((codebook_centre_kernel<T>), blocks_for(args.dim, kCentreFeatures), kCentreFeatures * kCentreGroups, 0,
+    LAUNCH((codebook_center_kernel<T>), blocks_for(args.dim, kCenterFeatures), kCenterFeatures * kCenterGroups, 0,
            stream, search);
   }
   LAUNCH((codebook_norm_kernel<T>), blocks_for(args.codes, kWarpsPerBlock), kThreads, 0, stream, search);

@@ -27,6 +27,7 @@ constexpr int kDecidedRows = 64;
 
 // One thread per row. Its features and those of a candidate pass through shared memory, one stage ahead of the
 // arithmetic, so that warps read whole cache lines.
+// Budget: 96 registers.
 template <class T, int k>
 __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) {
   using Stage = FeatureStage<Compute<T>>;

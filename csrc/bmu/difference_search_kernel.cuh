@@ -30,6 +30,7 @@ struct DifferenceSearch {
 
 // Three blocks share a multiprocessor, each thread with up to 168 registers: 64 scores, 32 features of codes, and the
 // search for the smallest.
+// Budget: 168 registers, 32 KiB of shared memory.
 template <class T, int k, int rows>
 __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
     difference_search_kernel(DifferenceSearch<T> search) {

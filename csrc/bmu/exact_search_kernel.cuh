@@ -40,6 +40,7 @@ struct ExactSearch {
   }
 };
 
+// Budget: 128 registers, 24 KiB of shared memory.
 template <class T, int k>
 __global__ void __launch_bounds__(kScoreThreads, kExactBlocks) exact_search_kernel(ExactSearch<T> search) {
   using Tiles = ScoreTiles<double, kExactRows, kExactCodes>;

@@ -102,6 +102,7 @@ __device__ inline void list_candidates(const CandidateLists& lists, int64_t row,
   }
 }
 
+// Budget: 128 registers, 24 KiB of shared memory.
 template <class T, int k, Rescored which>
 __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(Rescore<T> rescore) {
   using Tiles = ScoreTiles<float, kRescoredRows, kRescoredCodes>;

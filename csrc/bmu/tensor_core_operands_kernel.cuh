@@ -43,7 +43,7 @@ struct TensorCoreSearch {
   bool rows_stay;          // in shared memory while codes pass by
   TensorCoreStage* rows;   // [tiles of rows, stages]
   TensorCoreStage* codes;  // [tiles of codes, stages]
-  float* centre;           // [dim], float32 only
+  float* center;           // [dim], float32 only
   // Maxima of |e'|^2 and |e'_d|, as bits of floats, over the codes of a tile of kRescoredCodes whose features are all
   // finite. Per tile, so that an outlier widens only the bound of its own tile.
   uint32_t* maxima;    // [2, tiles of kTensorCoreTile codes, 2]
@@ -62,7 +62,7 @@ struct TensorCoreSearch {
   __device__ inline float code_scale(int64_t tile) const { return half_scale(bits_to_float(largest_feature()[tile])); }
 };
 
-// Packs an item into an operand, by the lanes of a warp. value(d) is its feature d, of type T, centred and scaled.
+// Packs an item into an operand, by the lanes of a warp. value(d) is its feature d, of type T, centered and scaled.
 template <class T, class Value>
 __device__ inline void pack_item(TensorCoreStage* operand, int64_t item, int64_t dim, Value value) {
   const int stages = stages_of<T>(dim), lane = threadIdx.x % 32, in_tile = static_cast<int>(item % kTensorCoreTile);
@@ -91,23 +91,23 @@ __device__ inline void pack_item(TensorCoreStage* operand, int64_t item, int64_t
 
 // --- Codes, once per search ------------------------------------------------------------------------------------------
 
-// The centre of the codes: per feature the median of eight means, each over the finite features of up to 32 codes, so
-// that outliers do not move it. The bound holds for any centre, and is tight for one amid the codes. A block has 32
+// The center of the codes: per feature the median of eight means, each over the finite features of up to 32 codes, so
+// that outliers do not move it. The bound holds for any center, and is tight for one amid the codes. A block has 32
 // features, with eight threads for each.
-constexpr int kCentreFeatures = 32, kCentreGroups = 8, kCentreCodes = 256;
+constexpr int kCenterFeatures = 32, kCenterGroups = 8, kCenterCodes = 256;
 
 template <class T>
-__global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centre_kernel(TensorCoreSearch<T> search) {
-  __shared__ float means[kCentreGroups][kCentreFeatures];
+__global__ void __launch_bounds__(kCenterFeatures* kCenterGroups) codebook_center_kernel(TensorCoreSearch<T> search) {
+  __shared__ float means[kCenterGroups][kCenterFeatures];
   const BmuArgs<T>& args = search.args;
-  const int x = threadIdx.x % kCentreFeatures, y = threadIdx.x / kCentreFeatures;
-  const int64_t sample_size = args.codes < kCentreCodes ? args.codes : kCentreCodes;
-  for (int64_t d0 = int64_t(blockIdx.x) * kCentreFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kCentreFeatures) {
+  const int x = threadIdx.x % kCenterFeatures, y = threadIdx.x / kCenterFeatures;
+  const int64_t sample_size = args.codes < kCenterCodes ? args.codes : kCenterCodes;
+  for (int64_t d0 = int64_t(blockIdx.x) * kCenterFeatures; d0 < args.dim; d0 += int64_t(gridDim.x) * kCenterFeatures) {
     const int64_t d = d0 + x;
     double sum = 0;
     int count = 0;
-    for (int64_t i = y; i < sample_size && d < args.dim; i += kCentreGroups) {
-      const int64_t code = args.codes < kCentreCodes ? i : i * args.codes / kCentreCodes;  // evenly spread
+    for (int64_t i = y; i < sample_size && d < args.dim; i += kCenterGroups) {
+      const int64_t code = args.codes < kCenterCodes ? i : i * args.codes / kCenterCodes;  // evenly spread
       const float value = load(args.codebook[code * args.dim + d]);
       if (!(fabsf(value) < INFINITY)) continue;
       sum += value;
@@ -118,16 +118,16 @@ __global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centr
     if (y == 0 && d < args.dim) {
       // The lower median of the finite means.
       int present = 0;
-      for (int group = 0; group < kCentreGroups; ++group) present += means[group][x] < INFINITY;
+      for (int group = 0; group < kCenterGroups; ++group) present += means[group][x] < INFINITY;
       float median = 0;
-      for (int group = 0; group < kCentreGroups; ++group) {
+      for (int group = 0; group < kCenterGroups; ++group) {
         int before = 0;
-        for (int other = 0; other < kCentreGroups; ++other) {
+        for (int other = 0; other < kCenterGroups; ++other) {
           before += means[other][x] < means[group][x] || (means[other][x] == means[group][x] && other < group);
         }
         if (before == (present - 1) / 2 && present > 0) median = means[group][x];
       }
-      search.centre[d] = median;
+      search.center[d] = median;
     }
     __syncthreads();
   }
@@ -135,9 +135,9 @@ __global__ void __launch_bounds__(kCentreFeatures* kCentreGroups) codebook_centr
 
 // Feature d of z' or e', times scale.
 template <class T>
-__device__ inline T centred(const TensorCoreSearch<T>& search, const T* item, int64_t d, float scale = 1) {
+__device__ inline T centered(const TensorCoreSearch<T>& search, const T* item, int64_t d, float scale = 1) {
   if constexpr (std::is_same_v<T, float>) {
-    return (item[d] - search.centre[d]) * scale;
+    return (item[d] - search.center[d]) * scale;
   } else {
     return item[d];
   }
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreads) codebook_norm_kernel(TensorCoreSearc
     double sum = 0;
     float largest = 0;
     for (int64_t d = lane; d < args.dim && code < args.codes; d += 32) {
-      const float value = load(centred(search, args.codebook + code * args.dim, d));
+      const float value = load(centered(search, args.codebook + code * args.dim, d));
       sum += double(value) * value;
       largest = fmaxf(largest, fabsf(value));
     }
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(kThreads) pack_codebook_kernel(TensorCoreSearc
       search.code_radius[tile] = sqrtf(bits_to_float(search.largest_norm()[tile]));
     }
     pack_item<T>(search.codes, code, args.dim,
-                 [&](int64_t d) { return code < args.codes ? centred(search, features, d, scale) : T{}; });
+                 [&](int64_t d) { return code < args.codes ? centered(search, features, d, scale) : T{}; });
   }
 }
 
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(TensorCoreSearch
     const T* z = args.z + row * args.dim;
     float sum = 0, largest = 0;
     for (int64_t d = lane; d < args.dim && row < args.rows; d += 32) {
-      const float value = load(centred(search, z, d));
+      const float value = load(centered(search, z, d));
       sum = fmaf(value, value, sum);
       largest = fmaxf(largest, fabsf(value));
     }
@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(TensorCoreSearch
     largest = warp_reduce<Maximum>(largest);
     const float scale = half_scale(largest);
     pack_item<T>(search.rows, row, args.dim,
-                 [&](int64_t d) { return row < args.rows ? centred(search, z, d, scale) : T{}; });
+                 [&](int64_t d) { return row < args.rows ? centered(search, z, d, scale) : T{}; });
     if (lane != 0) continue;
     search.row_norm[row] = sum;
     search.row_radius[row] = sqrtf(sum * (1.0f + (static_cast<float>(args.dim) / 32 + 8) * 0x1p-24f));

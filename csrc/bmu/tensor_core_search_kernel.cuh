@@ -2,10 +2,10 @@
 // kRescoredCodes codes. Tiles that can hold the winner are scored again (rescore_kernel.cuh).
 //
 // An approximate score a(row, code) = |e'|^2 - 2 z'.e' differs from the true distance S by |z'|^2, the same for all
-// codes, and an error of at most beta. For float32, z' = z - centre and e' = e - centre, so that an offset that data
+// codes, and an error of at most beta. For float32, z' = z - center and e' = e - center, so that an offset that data
 // and codes share costs nothing, and every number is hi + lo, two float16 numbers, after scaling by a power of two, one
 // for each row and one for the codes of a tile: z'.e' = hi hi + hi lo + lo hi. For 16-bit types, whose products are
-// exact, z' = z and e' = e: centred numbers would no longer be of the type.
+// exact, z' = z and e' = e: centered numbers would no longer be of the type.
 //
 // The bound, for a row and a tile. u = 2^-24, R = |z'|, E = max |e'| over the tile's codes, Q = (R + E)^2,
 // P = sum_d |z'_d e'_d| <= R E <= Q / 4, D features. To first order; the constants below have room for the rest.
@@ -68,6 +68,7 @@ __device__ inline void copy_stage(TensorCoreStage& to, const TensorCoreStage& fr
   }
 }
 
+// Budget: 128 registers.
 template <class T>
 __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
     tensor_core_search_kernel(TensorCoreSearch<T> search) {

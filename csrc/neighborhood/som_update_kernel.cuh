@@ -86,6 +86,7 @@ struct RowPass {
   }
 };
 
+// Budget: 128 registers.
 template <class Pass>
 __global__ void __launch_bounds__(kSumThreads, 2) weighted_sum_kernel(Pass pass) {
   __shared__ double weights[kSumDepth][kSumTile + 1];  // one more: its transposing stores fall into different banks

@@ -61,10 +61,10 @@ void backward_cpu(const TransitionLossesBackwardArgs<T>& args, const Tensor& z) 
   const int64_t chunks = chunk_count(args.nodes, groups, pitch);
   const auto doubles = z.options().dtype(at::kDouble);
   const Tensor center = at::empty({args.dim}, doubles), weight = at::empty({groups}, doubles);
-  const Tensor pull = at::empty({groups, pitch}, z.options().dtype(compute_dtype(z.scalar_type())));
+  const Tensor weighted_rows = at::empty({groups, pitch}, z.options().dtype(compute_dtype(z.scalar_type())));
   const Tensor mean = args.grad_z ? at::empty({chunks, groups, pitch}, doubles) : Tensor();
   const TransitionBackwardWorkspace<C> workspace{mutable_elements<double>(center),
-                                                 mutable_elements<C>(pull),
+                                                 mutable_elements<C>(weighted_rows),
                                                  mutable_elements<double>(weight),
                                                  mutable_elements<double>(mean),
                                                  pitch,

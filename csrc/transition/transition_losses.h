@@ -61,16 +61,16 @@ void transition_losses_cpu(const TransitionLossesArgs<T>& args, const Compute<T>
 // The number of chunks, and so the order of these sums, depends on the sizes alone.
 template <class C>
 struct TransitionBackwardWorkspace {
-  double* center;  // [dim] mean of the codes
-  C* pull;         // [groups, pitch] sum over a group's rows of ge_n (z_n - center)
-  double* weight;  // [groups] and of ge_n
-  double* mean;    // [chunks, groups, pitch] sum over a chunk's codes of p_gj (e_j - center)
-  int64_t pitch;   // dim, rounded up to full vectors
+  double* center;    // [dim] mean of the codes
+  C* weighted_rows;  // [groups, pitch] sum over a group's rows of ge_n (z_n - center)
+  double* weight;    // [groups] and of ge_n
+  double* mean;      // [chunks, groups, pitch] sum over a chunk's codes of p_gj (e_j - center)
+  int64_t pitch;     // dim, rounded up to full vectors
   int64_t chunks;
 };
 constexpr int64_t kChunkStep = 256;  // a chunk is a multiple of so many codes
 
-template <class T>  // first: center, pull and weight
+template <class T>  // first: center, weighted_rows and weight
 void transition_losses_backward_prepare_cpu(const TransitionLossesBackwardArgs<T>& args,
                                             const TransitionBackwardWorkspace<Compute<T>>& workspace);
 template <class T>  // then: chunks of the gradients of logits and codes, and of the means

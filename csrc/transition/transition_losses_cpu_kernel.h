@@ -122,20 +122,20 @@ void transition_losses_backward_prepare(const TransitionLossesBackwardArgs<T>& a
     for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] += double(load(args.codebook[node * args.dim + d]));
   }
   for (int64_t d = 0; d < args.dim; ++d) workspace.center[d] /= double(args.nodes);
-  const Scratch<double> pull(args.dim);
+  const Scratch<double> weighted_rows(args.dim);
   for (int64_t group = 0; group < args.groups.count; ++group) {
     workspace.weight[group] = 0;
-    for (int64_t d = 0; d < args.dim; ++d) pull[d] = 0;
+    for (int64_t d = 0; d < args.dim; ++d) weighted_rows[d] = 0;
     for (int64_t i = args.groups.offsets[group]; takes_part(args, group) && i < args.groups.offsets[group + 1]; ++i) {
       const int64_t row = args.groups.order[i];
       const double grad = args.grad_expectation[row];
       workspace.weight[group] += grad;
       for (int64_t d = 0; d < args.dim; ++d) {
-        pull[d] += grad * (double(load(args.z[row * args.dim + d])) - workspace.center[d]);
+        weighted_rows[d] += grad * (double(load(args.z[row * args.dim + d])) - workspace.center[d]);
       }
     }
-    Compute<T>* out = workspace.pull + group * workspace.pitch;
-    for (int64_t d = 0; d < workspace.pitch; ++d) out[d] = d < args.dim ? static_cast<Compute<T>>(pull[d]) : 0;
+    Compute<T>* out = workspace.weighted_rows + group * workspace.pitch;
+    for (int64_t d = 0; d < workspace.pitch; ++d) out[d] = d < args.dim ? static_cast<Compute<T>>(weighted_rows[d]) : 0;
   }
 }
 
@@ -166,9 +166,9 @@ class CodeBlock {
         panels_(args.grad_logits ? kDepth * args.dim : 0),
         centered_(args.grad_z ? kDepth * workspace.pitch : 0),
         probability_(kDepth * kRowPitch),
-        pull_(kDepth * workspace.pitch),
+        weighted_rows_(kDepth * workspace.pitch),
         code_weight_(kDepth),
-        code_pull_(kDepth * workspace.pitch) {}
+        weighted_rows_of_code_(kDepth * workspace.pitch) {}
 
   void load(int64_t node0) {
     node0_ = node0;
@@ -186,13 +186,13 @@ class CodeBlock {
       }
     }
     for (int64_t j = 0; j < kDepth; ++j) code_weight_[j] = 0;
-    for (int64_t i = 0; i < kDepth * workspace_.pitch; ++i) code_pull_[i] = 0;
+    for (int64_t i = 0; i < kDepth * workspace_.pitch; ++i) weighted_rows_of_code_[i] = 0;
   }
 
   // Processes groups [first, last), at most kDepth. Adds this block's share to the `mean` [pitch] of each.
   void visit(int64_t first, int64_t last, double* mean) {
     fill_probabilities(first, last);
-    if (args_.grad_codebook) pull_codes(first, last);
+    if (args_.grad_codebook) sum_weighted_rows(first, last);
     if (args_.grad_z) add_means(first, last, mean);
   }
 
@@ -201,10 +201,10 @@ class CodeBlock {
       const int n = static_cast<int>(std::min<int64_t>(lanes, args_.dim - d));
       for (int64_t j = 0; j < codes_; ++j) {
         const int64_t place = (node0_ + j) * args_.dim + d;
-        const double* pull = code_pull_.data + (d * kDepth + j * lanes);
+        const double* weighted_rows = weighted_rows_of_code_.data + (d * kDepth + j * lanes);
         for (int l = 0; l < n; ++l) {
           const double code = double(somvae::load(args_.codebook[place + l])) - workspace_.center[d + l];
-          args_.grad_codebook[place + l] = store<T>(2 * (code * code_weight_[j] - pull[l]));
+          args_.grad_codebook[place + l] = store<T>(2 * (code * code_weight_[j] - weighted_rows[l]));
         }
       }
     }
@@ -286,22 +286,23 @@ class CodeBlock {
     }
   };
 
-  // Adds to code_weight the sum over groups of p_gj W_g, and to code_pull that of p_gj V_g.
-  void pull_codes(int64_t first, int64_t last) {
+  // Adds to code_weight the sum over groups of p_gj W_g, and to weighted_rows_of_code that of p_gj V_g.
+  void sum_weighted_rows(int64_t first, int64_t last) {
     const int64_t groups = last - first;
     for (int64_t g = 0; g < groups; ++g) {
       const C* p = probability_.data + g * kRowPitch;
       const double weight = workspace_.weight[first + g];
       for (int64_t j = 0; j < codes_; ++j) code_weight_[j] += double(p[j]) * weight;
-      const C* pull = workspace_.pull + (first + g) * workspace_.pitch;
-      for (int64_t d = 0; d < workspace_.pitch; ++d) pull_[(d / lanes * kDepth + g) * lanes + d % lanes] = pull[d];
+      const C* weighted_rows = workspace_.weighted_rows + (first + g) * workspace_.pitch;
+      for (int64_t d = 0; d < workspace_.pitch; ++d)
+        weighted_rows_[(d / lanes * kDepth + g) * lanes + d % lanes] = weighted_rows[d];
     }
     for_each_tile<C>(0, codes_, [&]<int tile>(int64_t j) {
       for (int64_t f = 0; f < feature_panels_; ++f) {
         PanelScores<C, tile> sum;
-        sum.accumulate(TransposedProbabilities<C>{probability_.data + j}, pull_.data + f * kDepth * lanes, groups,
-                       Product());
-        add_sums(sum, code_pull_.data + (f * kDepth + j) * lanes, lanes);
+        sum.accumulate(TransposedProbabilities<C>{probability_.data + j}, weighted_rows_.data + f * kDepth * lanes,
+                       groups, Product());
+        add_sums(sum, weighted_rows_of_code_.data + (f * kDepth + j) * lanes, lanes);
       }
     });
   }
@@ -331,12 +332,12 @@ class CodeBlock {
   const TransitionBackwardWorkspace<C>& workspace_;
   int64_t feature_panels_;
   int64_t node0_ = 0, codes_ = 0;
-  Scratch<C> panels_;            // as in cpu/codebook_panels.h, for distances
-  Scratch<C> centered_;          // [feature panel][code][16 features], less the center
-  Scratch<C> probability_;       // [group][kRowPitch]
-  Scratch<C> pull_;              // [feature panel][group][16 features]
-  Scratch<double> code_weight_;  // [code]
-  Scratch<double> code_pull_;    // [feature panel][code][16 features]
+  Scratch<C> panels_;                      // as in cpu/codebook_panels.h, for distances
+  Scratch<C> centered_;                    // [feature panel][code][16 features], less the center
+  Scratch<C> probability_;                 // [group][kRowPitch]
+  Scratch<C> weighted_rows_;               // [feature panel][group][16 features]
+  Scratch<double> code_weight_;            // [code]
+  Scratch<double> weighted_rows_of_code_;  // [feature panel][code][16 features]
 };
 
 template <class T>

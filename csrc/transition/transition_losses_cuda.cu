@@ -21,7 +21,7 @@ TransitionLossesBackwardPlan<T> plan_for(const TransitionLossesBackwardArgs<T>& 
   plan.args = args;
   plan.slices = slices;
   plan.center = workspace.take<double>(args.dim);
-  plan.pull = workspace.take<Compute<T>>(args.grad_codebook ? count * args.dim : 0);
+  plan.weighted_rows = workspace.take<Compute<T>>(args.grad_codebook ? count * args.dim : 0);
   plan.weight = workspace.take<double>(args.grad_codebook ? count : 0);
   plan.mean = workspace.take<double>(args.grad_z ? slices * count * args.dim : 0);
   return plan;
@@ -68,7 +68,8 @@ void transition_losses_backward_cuda(const TransitionLossesBackwardArgs<T>& args
          plan);
   if (args.grad_codebook != nullptr) {
     if (elements > 0) {
-      LAUNCH((transition_losses_backward_pull_kernel<T>), blocks_for(elements, kThreads), kThreads, 0, stream, plan);
+      LAUNCH((transition_losses_backward_weighted_rows_kernel<T>), blocks_for(elements, kThreads), kThreads, 0, stream,
+             plan);
     }
     LAUNCH((transition_losses_backward_codebook_kernel<T>), blocks_for(tiles(args.nodes) * tiles(args.dim), 1),
            kTileThreads, 0, stream, plan);

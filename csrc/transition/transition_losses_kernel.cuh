@@ -25,6 +25,7 @@ struct TransitionLossesPlan {
 };
 
 // One block per 64 places in `order` and slice of codes.
+// Budget: 128 registers.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads) transition_losses_partial_kernel(TransitionLossesPlan<T> plan) {
   using C = Compute<T>;
@@ -126,11 +127,11 @@ __global__ void transition_losses_join_kernel(TransitionLossesPlan<T> plan) {
 template <class T>
 struct TransitionLossesBackwardPlan {
   TransitionLossesBackwardArgs<T> args;
-  double* center;    // [dim] mean of the codes
-  Compute<T>* pull;  // [groups, dim] sum over a group's rows of ge_n (z_n - center)
-  double* weight;    // [groups] and of ge_n
-  double* mean;      // [slices, groups, dim] sum over a slice's codes of p_gj (e_j - center)
-  int64_t slices;    // of blocks of kSliceCodes
+  double* center;             // [dim] mean of the codes
+  Compute<T>* weighted_rows;  // [groups, dim] sum over a group's rows of ge_n (z_n - center)
+  double* weight;             // [groups] and of ge_n
+  double* mean;               // [slices, groups, dim] sum over a slice's codes of p_gj (e_j - center)
+  int64_t slices;             // of blocks of kSliceCodes
 };
 
 // Whether a group takes part in sums over the batch: it has rows, and logits.
@@ -168,20 +169,20 @@ __global__ void __launch_bounds__(kThreads)
 
 // One thread per group and feature.
 template <class T>
-__global__ void transition_losses_backward_pull_kernel(TransitionLossesBackwardPlan<T> plan) {
+__global__ void transition_losses_backward_weighted_rows_kernel(TransitionLossesBackwardPlan<T> plan) {
   const TransitionLossesBackwardArgs<T>& args = plan.args;
   for (int64_t i = global_thread(); i < args.groups.count * args.dim; i += total_threads()) {
     const int64_t group = i / args.dim, d = i % args.dim;
-    double pull = 0, weight = 0;
+    double weighted_rows = 0, weight = 0;
     if (takes_part(args, group)) {
       for (int64_t place = args.groups.offsets[group]; place < args.groups.offsets[group + 1]; ++place) {
         const int64_t row = args.groups.order[place];
         const double grad = args.grad_expectation[row];
         weight += grad;
-        pull += grad * (double(load(args.z[row * args.dim + d])) - plan.center[d]);
+        weighted_rows += grad * (double(load(args.z[row * args.dim + d])) - plan.center[d]);
       }
     }
-    plan.pull[i] = static_cast<Compute<T>>(pull);
+    plan.weighted_rows[i] = static_cast<Compute<T>>(weighted_rows);
     if (d == 0) plan.weight[group] = weight;
   }
 }
@@ -202,6 +203,7 @@ __device__ inline int64_t group_from(const TouchedGroups& groups, int64_t place)
 
 // One block per 64 codes and the groups that begin in 64 places. Groups that begin after the last place are empty:
 // their zeros in a sparse gradient are written by the block with the same places in the list of groups.
+// Budget: 128 registers.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads)
     transition_losses_backward_logits_kernel(TransitionLossesBackwardPlan<T> plan) {
@@ -282,6 +284,7 @@ __device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T
 
 // One block per 64 groups, 64 features and share of the codes. Two blocks fill a multiprocessor: with three, ptxas
 // spills.
+// Budget: 128 registers.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads, 2)
     transition_losses_backward_means_kernel(TransitionLossesBackwardPlan<T> plan) {
@@ -340,14 +343,15 @@ __global__ void __launch_bounds__(kTileThreads, 2)
 }
 
 // One block per 64 codes and 64 features, which passes over the groups. Two blocks per multiprocessor, as above.
+// Budget: 128 registers.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads, 2)
     transition_losses_backward_codebook_kernel(TransitionLossesBackwardPlan<T> plan) {
   using C = Compute<T>;
   const TransitionLossesBackwardArgs<T>& args = plan.args;
-  __shared__ C p[kProductDepth][kTile + 1];     // [group][code]
-  __shared__ C pull[kProductDepth][kTile + 1];  // [group][feature]
-  __shared__ double code_weight[kTile];         // sum over groups of p_gj W_g
+  __shared__ C p[kProductDepth][kTile + 1];              // [group][code]
+  __shared__ C weighted_rows[kProductDepth][kTile + 1];  // [group][feature]
+  __shared__ double code_weight[kTile];                  // sum over groups of p_gj W_g
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
   const int64_t code_tiles = (args.nodes + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
   for (int64_t block = blockIdx.x; block < code_tiles * feature_tiles; block += gridDim.x) {
@@ -361,8 +365,8 @@ __global__ void __launch_bounds__(kTileThreads, 2)
         for (int e = threadIdx.x; e < kTile * kProductDepth; e += kTileThreads) {
           const int64_t group = group0 + e / kTile, d = d0 + e % kTile;
           p[e / kTile][e % kTile] = probability_of(args, group, node0 + e % kTile);
-          pull[e / kTile][e % kTile] =
-              group < args.groups.count && d < args.dim ? plan.pull[group * args.dim + d] : C(0);
+          weighted_rows[e / kTile][e % kTile] =
+              group < args.groups.count && d < args.dim ? plan.weighted_rows[group * args.dim + d] : C(0);
         }
         __syncthreads();
         for (int k = 0; k < kProductDepth; ++k) {
@@ -370,7 +374,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
           for (int i = 0; i < kPerThread; ++i) {
 #pragma unroll
             for (int j = 0; j < kPerThread; ++j) {
-              sum[i][j] = fused_multiply_add(p[k][y + kTileSide * i], pull[k][x + kTileSide * j], sum[i][j]);
+              sum[i][j] = fused_multiply_add(p[k][y + kTileSide * i], weighted_rows[k][x + kTileSide * j], sum[i][j]);
             }
           }
           if (threadIdx.x < kTile && group0 + k < args.groups.count) {

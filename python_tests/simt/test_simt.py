@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from calls import OPS
-from simt_programs import BUILD, ROOT
+from cuda_kernels import kernel_budgets
+from simt_programs import BUILD
 
 from somvae_ext import build_info
 
@@ -44,24 +45,13 @@ def output_of(program: str, size: str, simd: str | None = None) -> str:
     return done.stdout
 
 
-def kernels_in_source() -> set[str]:
-    """The names of all ``__global__`` functions in csrc."""
-    names: set[str] = set()
-    for path in [*ROOT.glob("csrc/**/*.cu"), *ROOT.glob("csrc/**/*.cuh")]:
-        source = re.sub(r"//[^\n]*|/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-        for declaration in re.findall(r"__global__([^;{]*)[;{]", source):
-            declaration = re.sub(r"__launch_bounds__\s*\([^)]*\)", "", declaration)
-            names.add(re.search(r"(\w+)\s*\(", declaration)[1])  # type: ignore[index]
-    return names
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_twin_keeps_what_cuda_promises(variant: str) -> None:
-    output_of(f"simt_{variant}_twin", "normal")
+def test_simulator_keeps_what_cuda_promises(variant: str) -> None:
+    output_of(f"simt_{variant}_simulator", "normal")
 
 
-def test_twin_works_without_assembly() -> None:
-    output_of("simt_ucontext_twin", "normal")
+def test_simulator_works_without_assembly() -> None:
+    output_of("simt_ucontext_simulator", "normal")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -117,7 +107,7 @@ def test_every_kernel_is_launched() -> None:
         for op in OPS
         for name in re.findall(r"^launched: (\w+)$", output_of(f"simt_plain_{op}", SIZE["plain"]), re.MULTILINE)
     }
-    assert launched == kernels_in_source()
+    assert launched == kernel_budgets().keys()
 
 
 def test_ctest_runs_the_same_programs() -> None:
@@ -125,5 +115,5 @@ def test_ctest_runs_the_same_programs() -> None:
         ["ctest", "--test-dir", BUILD, "--show-only=json-v1"], capture_output=True, text=True, check=True
     )
     commands = {Path(test["command"][0]).name for test in json.loads(listing.stdout)["tests"]}
-    simt = {f"simt_{variant}_{test}" for variant in VARIANTS for test in ["twin", "planted", *OPS]}
-    assert commands == simt | {f"cpu_{op}" for op in OPS} | {*PRUNED_SEARCH, "cpu_dtypes", "simt_ucontext_twin"}
+    simt = {f"simt_{variant}_{test}" for variant in VARIANTS for test in ["simulator", "planted", *OPS]}
+    assert commands == simt | {f"cpu_{op}" for op in OPS} | {*PRUNED_SEARCH, "cpu_dtypes", "simt_ucontext_simulator"}

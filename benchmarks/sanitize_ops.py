@@ -3,8 +3,8 @@
     compute-sanitizer --tool memcheck python benchmarks/sanitize_ops.py
 
 Sizes are one element, odd ones, one beyond a tile, and codes enough to be shared out among blocks. Every op is called
-in each of its modes, as the tests call it (python_tests/calls); the search makes both of its first passes. Results are
-not compared: the tests do that.
+in each of its modes, as the tests call it (python_tests/calls, which needs the extra ``dev``); the search makes both of
+its first passes. Results are not compared: the tests do that.
 With ``--device cpu`` it shows no more than that the script itself runs.
 """
 
@@ -31,7 +31,7 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device
     inputs = make_inputs(n, d, grid, dtype, device)
     k = grid.num_nodes
     for name, call in make_calls(grid).items():
-        if name == "bmu, two codes" and k == 1:
+        if k < call.min_codes:
             continue
         for kernel in KERNELS.values() if name.startswith("bmu") else [None]:
             with forcing(kernel) if kernel else nullcontext():

@@ -1,4 +1,4 @@
-"""What benchmarks/ops.py times: for each op of csrc/ops.txt a module of its name, whose ``CASES`` say it.
+"""What benchmarks/ops.py times: for each op of csrc/ops.txt a module of the same name, whose ``CASES`` list it.
 
 Its keys name what is timed, which is what users call: ``row_adam`` and not ``adam_rows``.
 """

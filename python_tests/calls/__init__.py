@@ -1,9 +1,10 @@
 """Every op in every mode, as a function of one dictionary of tensors: for claims that all ops share.
 
-Each op of csrc/ops.txt has a module of its name here, from which the claims learn how it is called:
+Each op of csrc/ops.txt has a module of the same name here, from which the claims learn how it is called:
 
 - ``calls(grid)``: the public functions, a :class:`Call` for each mode, named after the function;
 - ``native_arguments(tensors, grid)``: lists of arguments for each of its functions in ``torch.ops.somvae_ext``;
+- ``tensors(sizes)``: the tensors that only this op takes, if there are any, beside those of ``call.py``;
 - ``VALID``: valid arguments of each public function for K = 6 codes on a 2 x 3 grid, D = 4 features and N = 5 rows,
   where a tuple stands for zeros of that shape and a list for an index; and
 - ``WRONG_SHAPES``: a function, an argument, a wrong value for it, and the shape that the error asks for.
@@ -22,7 +23,7 @@ import torch
 from cases import normal
 from torch import Tensor
 
-from calls.call import Call, Tensors, make_tensors
+from calls.call import Call, Sizes, Tensors, shared_tensors
 from somvae_ext import Grid
 
 OPS = (Path(__file__).parents[2] / "csrc" / "ops.txt").read_text().split()
@@ -52,7 +53,12 @@ def make_inputs(
     device: torch.device | str = "cpu",
 ) -> Tensors:
     """What any of the calls takes."""
-    return make_tensors(rows, dim, grid, dtype, device)
+    sizes = Sizes(rows, dim, grid, dtype, device)
+    inputs = shared_tensors(sizes)
+    for module in _MODULES:
+        if hasattr(module, "tensors"):
+            inputs |= module.tensors(sizes)
+    return inputs
 
 
 def native_arguments(

@@ -6,7 +6,8 @@ from somvae_ext import Grid, ops
 
 def calls(grid: Grid) -> dict[str, Call]:
     def bmu(k: int) -> Call:
-        return Call(lambda t: tuple(ops.bmu(t["z"], t["codebook"], k)), ("z", "codebook"), ("z", "codebook"))
+        inputs = ("z", "codebook")
+        return Call(lambda t: tuple(ops.bmu(t["z"], t["codebook"], k)), inputs, differentiable=inputs, min_codes=k)
 
     return {"bmu": bmu(1), "bmu, two codes": bmu(2)}
 

@@ -1,4 +1,4 @@
-"""What a module of this package says about its op, and the tensors that the ops are called with."""
+"""What a module of this package says about its op, and the tensors that several ops are called with."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from somvae_ext import Grid
 
 Tensors = dict[str, Tensor]
 
-RADIUS = 1  # of local transitions
-
 
 class Call(NamedTuple):
     """``function`` takes a dictionary that holds ``inputs``; some of them, or none, are ``differentiable``."""
@@ -23,23 +21,31 @@ class Call(NamedTuple):
     function: Callable[[Tensors], tuple[Tensor, ...]]
     inputs: tuple[str, ...]
     differentiable: tuple[str, ...]
+    min_codes: int = 1
 
 
-def make_tensors(rows: int, dim: int, grid: Grid, dtype: torch.dtype, device: torch.device | str) -> Tensors:
-    """Tensors for any op, by the names that the calls use."""
+class Sizes(NamedTuple):
+    """What tensors are made for."""
+
+    rows: int
+    dim: int
+    grid: Grid
+    dtype: torch.dtype
+    device: torch.device | str
+
+
+def shared_tensors(sizes: Sizes) -> Tensors:
+    """The tensors that more than one op takes, by the names that the calls use."""
+    rows, dim, grid, dtype, device = sizes
     nodes = grid.num_nodes
     return {
         "z": normal(rows, dim, seed=1, dtype=dtype, device=device),
         "codebook": normal(nodes, dim, seed=2, dtype=dtype, device=device),
         "logits": normal(nodes, nodes, seed=3, dtype=dtype, device=device),
-        "local_logits": normal(nodes, len(grid.window(RADIUS).mirror) + 1, seed=6, dtype=dtype, device=device),
         "index": integers(rows, seed=4, below=nodes, device=device),
         "prev": integers(rows, seed=5, below=nodes, device=device),
         "total": normal(nodes, dim, seed=7, dtype=compute_dtype(dtype), device=device),
         "count": integers(nodes, seed=8, below=9, device=device),
-        "ema_counts": normal(nodes, seed=12, dtype=compute_dtype(dtype), device=device).abs(),
-        "ema_sums": normal(nodes, dim, seed=13, dtype=compute_dtype(dtype), device=device),
-        "weights": normal(nodes, nodes, seed=9, dtype=torch.float64, device=device).abs(),
         "row_weights": normal(grid.rows, grid.rows, seed=10, dtype=torch.float64, device=device).abs(),
         "column_weights": normal(2, 2, grid.cols, grid.cols, seed=11, dtype=torch.float64, device=device).abs(),
     }

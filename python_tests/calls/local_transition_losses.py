@@ -1,18 +1,27 @@
 from __future__ import annotations
 
+from cases import normal
 from torch import Tensor
 
-from calls.call import RADIUS, Call, Tensors
+from calls.call import Call, Sizes, Tensors
 from somvae_ext import Grid, ops
 
 TENSORS = ("local_logits", "prev", "index", "z", "codebook")
+RADIUS = 2
+
+
+def tensors(sizes: Sizes) -> Tensors:
+    slots = len(sizes.grid.window(RADIUS).mirror)
+    return {
+        "local_logits": normal(sizes.grid.num_nodes, slots + 1, seed=6, dtype=sizes.dtype, device=sizes.device),
+    }
 
 
 def calls(grid: Grid) -> dict[str, Call]:
     def local_transition_losses(sparse_grad: bool) -> Call:
         def function(t: Tensors) -> tuple[Tensor, ...]:
-            tensors = (t[name] for name in TENSORS)
-            return tuple(ops.local_transition_losses(*tensors, grid, RADIUS, sparse_grad=sparse_grad))
+            arguments = (t[name] for name in TENSORS)
+            return tuple(ops.local_transition_losses(*arguments, grid, RADIUS, sparse_grad=sparse_grad))
 
         return Call(function, TENSORS, ("local_logits", "z", "codebook"))
 
@@ -25,8 +34,8 @@ def calls(grid: Grid) -> dict[str, Call]:
 def native_arguments(t: Tensors, grid: Grid) -> dict[str, list[tuple[object, ...]]]:
     window = grid.window(RADIUS, t["z"].device)
     map_of_nodes = window.offsets, window.mirror, grid.rows, grid.cols, grid.periodic
-    tensors = tuple(t[name] for name in TENSORS)
-    return {"local_transition_losses": [(*tensors, *map_of_nodes, sparse) for sparse in (False, True)]}
+    arguments = tuple(t[name] for name in TENSORS)
+    return {"local_transition_losses": [(*arguments, *map_of_nodes, sparse) for sparse in (False, True)]}
 
 
 VALID = {

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+from cases import normal
+from rounding import compute_dtype
 from torch import Tensor
 
-from calls.call import Call, Tensors
+from calls.call import Call, Sizes, Tensors
 from somvae_ext import Grid, ops
+
+
+def tensors(sizes: Sizes) -> Tensors:
+    nodes, dtype = sizes.grid.num_nodes, compute_dtype(sizes.dtype)
+    return {
+        "ema_counts": normal(nodes, seed=12, dtype=dtype, device=sizes.device).abs(),
+        "ema_sums": normal(nodes, sizes.dim, seed=13, dtype=dtype, device=sizes.device),
+    }
 
 
 def calls(grid: Grid) -> dict[str, Call]:

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import torch
+from cases import normal
 from torch import Tensor
 
-from calls.call import Call, Tensors
+from calls.call import Call, Sizes, Tensors
 from somvae_ext import Grid, ops
+
+
+def tensors(sizes: Sizes) -> Tensors:
+    nodes = sizes.grid.num_nodes
+    return {"weights": normal(nodes, nodes, seed=9, dtype=torch.float64, device=sizes.device).abs()}
 
 
 def calls(grid: Grid) -> dict[str, Call]:

@@ -82,24 +82,24 @@ def nvcc_candidates() -> list[str]:
 def nvcc_version(nvcc: str) -> str | None:
     """``"13.0"``, or None if it does not run."""
     try:
-        answer = subprocess.run([nvcc, "--version"], capture_output=True, text=True)
+        output = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
     except OSError:
         return None
-    found = re.search(r"release (\d+\.\d+)", answer.stdout)
-    return found[1] if found else None
+    version = re.search(r"release (\d+\.\d+)", output)
+    return version[1] if version else None
 
 
 def toolkit_of(nvcc: str) -> str:
     """The toolkit's root. nvcc on PATH may be a wrapper script or a link, so nvcc itself is asked."""
-    answer = subprocess.run([nvcc, "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True)
-    top = re.search(r"^#\$ TOP=(.+)$", answer.stderr, re.MULTILINE)
+    dry_run = subprocess.run([nvcc, "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True)
+    top = re.search(r"^#\$ TOP=(.+)$", dry_run.stderr, re.MULTILINE)
     return os.path.realpath(top[1]) if top else os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))
 
 
 def known_archs(nvcc: str) -> set[str]:
     """Architectures that nvcc can compile for, written as in TORCH_CUDA_ARCH_LIST: ``{"9.0", "12.0", ...}``."""
-    answer = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True)
-    return {f"{number[:-1]}.{number[-1]}" for number in re.findall(r"compute_(\d+)", answer.stdout)}
+    output = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True).stdout
+    return {f"{number[:-1]}.{number[-1]}" for number in re.findall(r"compute_(\d+)", output)}
 
 
 def arch_list(requested: str | None, known: Iterable[str]) -> str:
@@ -112,17 +112,17 @@ def arch_list(requested: str | None, known: Iterable[str]) -> str:
     return ";".join(archs) + "+PTX"
 
 
-def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], wish: str | None) -> str | None:
+def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], requested: str | None) -> str | None:
     """The nvcc to use, or None for a CPU-only build.
 
     Args:
         torch_cuda: the CUDA version that torch was built with, None for a CPU-only torch.
         candidates: paths of nvccs, the preferred one first.
-        wish: the value of SOMVAE_EXT_CUDA.
+        requested: the value of SOMVAE_EXT_CUDA.
     """
-    if wish not in (None, "", "0", "1"):
-        stop(f"SOMVAE_EXT_CUDA must be 0 (no CUDA), 1 (CUDA or nothing) or unset, and is {wish!r}.")
-    if wish == "0":
+    if requested not in (None, "", "0", "1"):
+        stop(f"SOMVAE_EXT_CUDA must be 0 (no CUDA), 1 (CUDA or nothing) or unset, and is {requested!r}.")
+    if requested == "0":
         return None
     if torch_cuda is None:
         reason = "the installed torch is a build without CUDA"
@@ -132,24 +132,16 @@ def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], wish: str | N
             if version and release(version)[0] == release(torch_cuda)[0]:
                 return nvcc
         needed = f"torch was built with CUDA {torch_cuda}, which needs an nvcc {release(torch_cuda)[0]}.x"
-        found = ", ".join(f"{nvcc} of CUDA {version}" for nvcc, version in versions.items()) or "no nvcc"
-        reason = f"{needed}, and {found} was found"
-    if wish == "1":
+        others = ", ".join(f"{nvcc} of CUDA {version}" for nvcc, version in versions.items()) or "no nvcc"
+        reason = f"{needed}, and {others} was found"
+    if requested == "1":
         stop(f"SOMVAE_EXT_CUDA=1 asks for CUDA, but {reason}.")
     print(f"somvae_ext: building for the CPU only, because {reason}.")
     return None
 
 
-def sources(with_cuda: bool) -> list[str]:
-    """Everything that goes into the library, relative to this file. csrc/simt is for tests only."""
-    return native_files("cpp", "cu") if with_cuda else native_files("cpp")
-
-
-def headers() -> list[str]:
-    return native_files("h", "cuh")
-
-
 def native_files(*suffixes: str) -> list[str]:
+    """The library's files with these suffixes, relative to this file. Those of csrc/simt are for tests only."""
     paths = [path for suffix in suffixes for path in glob.glob(f"csrc/**/*.{suffix}", recursive=True)]
     return sorted(path for path in paths if not path.startswith("csrc/simt/"))
 
@@ -193,8 +185,8 @@ def native_library():
     cuda += ["-Xcompiler=-fvisibility=hidden,-Wall"]
     extension = (CUDAExtension if nvcc else CppExtension)(
         "somvae_ext._C",
-        sources(with_cuda=nvcc is not None),
-        depends=[*headers(), "setup.py"],
+        native_files("cpp", "cu") if nvcc else native_files("cpp"),
+        depends=[*native_files("h", "cuh"), "setup.py"],
         include_dirs=[str(Path(__file__).resolve().parent / "csrc")],
         define_macros=macros,
         extra_compile_args={"cxx": cxx, "nvcc": cuda} if nvcc else {"cxx": cxx},

@@ -1,4 +1,4 @@
-"""Who may include what in csrc: kernels build without torch, and one file knows Python."""
+"""Who may include what in csrc: kernels build without torch, and one file includes Python."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FAMILIES = sorted({path.parent.name for path in Path(__file__).parents[2].glob("
 
 def reached(file: Path, csrc: Path) -> dict[str, Path]:
     """Every header that ``file`` includes, directly or through headers of ours, and the file that names it."""
-    found: dict[str, Path] = {}
+    headers: dict[str, Path] = {}
     waiting = [file]
     while waiting:
         current = waiting.pop()
         for name in INCLUDE.findall(current.read_text()):
-            if name not in found:
-                found[name] = current
+            if name not in headers:
+                headers[name] = current
                 waiting += [path for path in (csrc / name, current.parent / name) if path.is_file()][:1]
-    return found
+    return headers
 
 
 def native_files(root: Path) -> list[Path]:
@@ -59,7 +59,7 @@ def test_only_bindings_includes_python(root: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_cpu_twin_has_its_cuda_twin(root: Path, family: str) -> None:
+def test_every_cpu_file_has_its_cuda_file(root: Path, family: str) -> None:
     folder = root / "csrc" / family
     cpu = {file.name.removesuffix("_cpu.cpp") for file in folder.glob("*_cpu.cpp")}
     cuda = {file.name.removesuffix("_cuda.cu") for file in folder.glob("*_cuda.cu")}

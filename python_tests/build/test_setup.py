@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -67,7 +66,7 @@ def test_a_wrapper_script_leads_to_the_toolkit_behind_it(setup_py: ModuleType, t
 
 def test_the_first_nvcc_of_torchs_major_version_is_chosen(setup_py: ModuleType, tmp_path: Path) -> None:
     older, fitting, newer = (write_nvcc(tmp_path / version, version) for version in ("12.8", "13.0", "13.2"))
-    assert setup_py.choose_nvcc("13.1", [older, fitting, newer], wish=None) == fitting
+    assert setup_py.choose_nvcc("13.1", [older, fitting, newer], requested=None) == fitting
 
 
 def test_cuda_home_comes_before_path(setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,14 +78,14 @@ def test_cuda_home_comes_before_path(setup_py: ModuleType, tmp_path: Path, monke
 
 
 def test_cuda_can_be_left_out(setup_py: ModuleType, tmp_path: Path) -> None:
-    assert setup_py.choose_nvcc("13.0", [write_nvcc(tmp_path, "13.0")], wish="0") is None
+    assert setup_py.choose_nvcc("13.0", [write_nvcc(tmp_path, "13.0")], requested="0") is None
 
 
 def test_without_a_fitting_nvcc_the_build_is_for_the_cpu_and_says_why(
     setup_py: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nvcc = write_nvcc(tmp_path, "12.8")
-    assert setup_py.choose_nvcc("13.0", [nvcc], wish=None) is None
+    assert setup_py.choose_nvcc("13.0", [nvcc], requested=None) is None
     assert capsys.readouterr().out == (
         "somvae_ext: building for the CPU only, because torch was built with CUDA 13.0, which needs an nvcc 13.x, "
         f"and {nvcc} of CUDA 12.8 was found.\n"
@@ -112,17 +111,17 @@ def test_insisting_on_cuda_with_an_nvcc_of_another_major_version_names_both(
 ) -> None:
     nvcc = write_nvcc(tmp_path, "12.8")
     with pytest.raises(SystemExit, match=rf"needs an nvcc 13\.x, and {nvcc} of CUDA 12\.8 was found\.$"):
-        setup_py.choose_nvcc("13.0", [nvcc], wish="1")
+        setup_py.choose_nvcc("13.0", [nvcc], requested="1")
 
 
 def test_insisting_on_cuda_with_a_cpu_only_torch_is_one_sentence(setup_py: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"but the installed torch is a build without CUDA\.$"):
-        setup_py.choose_nvcc(None, [write_nvcc(tmp_path, "13.0")], wish="1")
+        setup_py.choose_nvcc(None, [write_nvcc(tmp_path, "13.0")], requested="1")
 
 
-def test_an_unknown_wish_is_one_sentence(setup_py: ModuleType) -> None:
+def test_an_unknown_value_of_the_environment_variable_is_one_sentence(setup_py: ModuleType) -> None:
     with pytest.raises(SystemExit, match=r"^somvae_ext: SOMVAE_EXT_CUDA must be 0 .*, 1 .* or unset, and is 'yes'\.$"):
-        setup_py.choose_nvcc("13.0", [], wish="yes")
+        setup_py.choose_nvcc("13.0", [], requested="yes")
 
 
 def test_a_torch_that_is_too_old_is_one_sentence(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,14 +151,12 @@ def test_gxx_will_do_where_there_is_no_cxx(
     assert setup_py.find_compiler() == "g++"
 
 
-def test_every_source_but_those_of_simt_is_compiled(
-    setup_py: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("suffixes", [("cpp",), ("cpp", "cu"), ("h", "cuh")])
+def test_every_file_of_the_library_is_found_and_none_of_the_simulator(
+    setup_py: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch, suffixes: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(root)
-    expected = sorted(
-        os.path.relpath(path, root)
-        for path in (root / "csrc").rglob("*")
-        if path.suffix in (".cpp", ".cu") and "simt" not in path.parts
-    )
-    assert setup_py.sources(with_cuda=True) == expected
-    assert setup_py.sources(with_cuda=False) == [path for path in expected if not path.endswith(".cu")]
+    paths = [path.relative_to(root) for path in (root / "csrc").rglob("*") if path.is_file()]
+    expected = [str(path) for path in paths if path.suffix[1:] in suffixes and "simt" not in path.parts]
+    assert expected
+    assert setup_py.native_files(*suffixes) == sorted(expected)

@@ -552,7 +552,7 @@ def test_k(k: int, prune: bool | None) -> None:
 
 
 @pytest.mark.parametrize("prune", [None, False, True])
-def test_two_units_need_two_codes(prune: bool | None) -> None:
+def test_two_winners_need_two_codes(prune: bool | None) -> None:
     with pytest.raises(ValueError, match="codebook must have at least k = 2 rows, got 1"):
         BMUIndex(torch.zeros(1, 4), Grid(1, 1)).search(torch.zeros(3, 4), 2, prune=prune)
 

@@ -95,13 +95,13 @@ def test_index_range(ops: SimpleNamespace, op: str, name: str, wrong: int) -> No
 @pytest.mark.parametrize(("op", "name"), [*FLOATING_ARGUMENTS, *INDEX_ARGUMENTS])
 def test_device(ops: SimpleNamespace, device: torch.device, op: str, name: str) -> None:
     """The first tensor sets the expectation: where that one is elsewhere, the next is blamed."""
-    given = arguments(op, device)
-    tensors = [key for key, value in given.items() if isinstance(value, Tensor)]
+    arguments_of_op = arguments(op, device)
+    tensors = [key for key, value in arguments_of_op.items() if isinstance(value, Tensor)]
     if len(tensors) > 1:
-        given[name] = given[name].to("meta")
+        arguments_of_op[name] = arguments_of_op[name].to("meta")
         sentence = rf"^{speaker(ops, op)}: \w+ must be on the device of \w+, .*, got (meta|{device})"
         with pytest.raises(ValueError, match=sentence):
-            getattr(ops, op)(**given)
+            getattr(ops, op)(**arguments_of_op)
 
 
 @pytest.mark.parametrize("wrong", [0, 3, -1])

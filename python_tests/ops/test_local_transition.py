@@ -168,12 +168,12 @@ def test_gradcheck(ops: SimpleNamespace, device: torch.device) -> None:
 def test_gradient_of_one_input_alone(ops: SimpleNamespace, device: torch.device, wanted: str) -> None:
     grid = Grid(5, 4)
     names = ("logits", "prev", "cur", "z", "codebook")
-    given_inputs = dict(zip(names, inputs(grid, 1, 6, 3, device), strict=True))
+    all_inputs = dict(zip(names, inputs(grid, 1, 6, 3, device), strict=True))
 
     def gradient(*differentiable: str) -> Tensor:
         tensors = {
             name: tensor.clone().requires_grad_(name in differentiable) if tensor.is_floating_point() else tensor
-            for name, tensor in given_inputs.items()
+            for name, tensor in all_inputs.items()
         }
         sum(loss.sum() for loss in ops.local_transition_losses(**tensors, grid=grid, radius=1)).backward()
         return tensors[wanted].grad

@@ -260,10 +260,10 @@ def test_opposite_extremes_do_not_overflow(ops: SimpleNamespace, device: torch.d
 
 def test_statistics_and_weights_are_left_as_they_are(ops: SimpleNamespace, device: torch.device) -> None:
     before = random_map(12, 5, 1, device)
-    given = [*random_statistics(12, 5, 5, device), *axis_weights(3, 4, 2, seed=9, device=device)]
-    copies = [tensor.clone() for tensor in given]
-    ops.som_ema_update(*before, *given[:2], AxisWeights(*given[2:]), decay=0.9)
-    assert all(torch.equal(a, b) for a, b in zip(given, copies, strict=True))
+    inputs = [*random_statistics(12, 5, 5, device), *axis_weights(3, 4, 2, seed=9, device=device)]
+    copies = [tensor.clone() for tensor in inputs]
+    ops.som_ema_update(*before, *inputs[:2], AxisWeights(*inputs[2:]), decay=0.9)
+    assert all(torch.equal(a, b) for a, b in zip(inputs, copies, strict=True))
 
 
 def test_a_saved_tensor_that_has_changed_is_noticed(ops: SimpleNamespace, device: torch.device) -> None:
@@ -304,9 +304,9 @@ SHAPES = {
 def update(
     ops: SimpleNamespace, device: torch.device, decay: float = 0.9, least_share: float = 0.0, **wrong: Tensor
 ) -> None:
-    given = {name: wrong.get(name, torch.zeros(shape, device=device)) for name, shape in SHAPES.items()}
-    weights = AxisWeights(given.pop("rows"), given.pop("columns"))
-    ops.som_ema_update(*given.values(), weights, decay=decay, least_share=least_share)
+    tensors = {name: wrong.get(name, torch.zeros(shape, device=device)) for name, shape in SHAPES.items()}
+    weights = AxisWeights(tensors.pop("rows"), tensors.pop("columns"))
+    ops.som_ema_update(*tensors.values(), weights, decay=decay, least_share=least_share)
 
 
 @pytest.mark.parametrize(

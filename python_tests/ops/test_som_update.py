@@ -367,10 +367,10 @@ WRONG_SHAPES = [
 
 
 def update(ops: SimpleNamespace, device: torch.device, rate: float | None = None, **wrong: Tensor) -> Tensor:
-    given = {name: wrong.get(name, torch.zeros(shape, device=device)) for name, shape in SHAPES.items()}
-    axes = AxisWeights(given["rows"], given["columns"])
-    weights = given["weights"] if "weights" in wrong else axes
-    return ops.som_update(given["codebook"], given["total"], given["count"], weights, rate=rate)
+    tensors = {name: wrong.get(name, torch.zeros(shape, device=device)) for name, shape in SHAPES.items()}
+    axes = AxisWeights(tensors["rows"], tensors["columns"])
+    weights = tensors["weights"] if "weights" in wrong else axes
+    return ops.som_update(tensors["codebook"], tensors["total"], tensors["count"], weights, rate=rate)
 
 
 @pytest.mark.parametrize(("name", "shape", "sentence"), WRONG_SHAPES)

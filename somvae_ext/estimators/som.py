@@ -137,8 +137,8 @@ class SOM(TransformerMixin, BaseEstimator):
     patience : int
         Epochs to wait.
     track_topographic_error : bool
-        Also record the share of rows whose two best units are none of each other's neighbours (8 on rectangles, 6 on
-        hexagons), for which second best units are searched.
+        Also record the share of rows whose best and second best matching units are not neighbours (8 on rectangles, 6
+        on hexagons). The second best is searched for this only.
     compute_labels : bool
         Whether :meth:`fit` ends with a search of every row's node; iterables get no labels.
     distributed : bool

@@ -54,7 +54,7 @@ def topographic_error(
     *,
     connectivity: Connectivity | None = None,
 ) -> float:
-    """Share of the rows whose best and second best units are not neighbours on the grid (Kiviluoto 1996).
+    """Share of the rows whose best and second best matching units are not neighbours on the grid (Kiviluoto 1996).
 
     0 where the map keeps the order of the data. Name the connectivity with the number: on rectangular grids the error
     of 4 neighbours is never below that of 8, and often twice as large.

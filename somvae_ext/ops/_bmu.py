@@ -31,7 +31,7 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
     Args:
         z: rows, ``[N, D]``; float32, float64, float16 or bfloat16. N may be 0.
         codebook: codes, ``[K, D]``, same dtype and device as ``z``. K is at least ``k``.
-        k: 1 for the best unit, 2 for the best and the second best (which the topographic error needs).
+        k: 1 for the nearest code, 2 for the nearest two (which the topographic error needs).
 
     Returns:
         ``distance``, float32 (float64 for float64 inputs), and ``index``, int64; ``[N]`` for k = 1, ``[N, 2]`` sorted

@@ -79,7 +79,7 @@ class BMUIndex:
 
         Args:
             z: rows, ``[N, D]``, dtype and device of the codebook.
-            k: 1 for the best unit, 2 for the best and the second best.
+            k: 1 for the nearest code, 2 for the nearest two.
             hint: a node that is likely to be near each row, such as its winner of the epoch before, int64 ``[N]``.
                 Saves looking for a place to begin; a wrong hint costs time, never the result.
             prune: True to prune, False not to; by default it is decided by how rough the map is and a trial on a few
@@ -112,7 +112,7 @@ class BMUIndex:
         return bmu(z, self.codebook, k)
 
     def prunes(self, k: int = 1) -> bool | None:
-        """Whether searches of the ``k`` best units are pruned; None while that is undecided."""
+        """Whether searches for the ``k`` nearest codes are pruned; None while that is undecided."""
         return self._pays.get(k)
 
     def _possible(self, z: Tensor) -> bool:

@@ -108,9 +108,8 @@ def configure(options: Namespace) -> Setting:
         )
     splits = clamp_splits(model, load(name, **others, scaling=options.scaling, download=options.download))
 
-    preset = _select_preset(
-        options, model, explicit, is_series=splits.kind == "series"
-    )  # of one's own, not known before
+    # Of one's own data it is known only now whether they are series.
+    preset = _select_preset(options, model, explicit, is_series=splits.kind == "series")
     recipe = recipe_for_own_data(splits.kind, len(splits.train), options.batch_size) | _recipe_for_name(name, preset)
     if model is SOMVAE:
         config = _somvae_config(name, is_named, preset, explicit, splits)

@@ -35,7 +35,7 @@ class OwnData(NamedTuple):
             value is missing and may be.
         kind: how the axes were read.
         description: what was understood, line by line with a title.
-        places: where a row of a table is found again, see :class:`~somvae_ext.data.Table`; None of other data.
+        row_keys: where a row of a table is found again, see :class:`~somvae_ext.data.Table`; None of other data.
         format: of tables, with what was seen of the file.
     """
 

@@ -37,7 +37,7 @@ class Table:
         x: ``[N, D]``, numbers; may be mapped from a file.
         columns: names of the features, where there are any.
         label: of each row, ``[N]``, integers or text.
-        places: where a row is found again, by name: its number, what it is called, or series and frame; ``[N]`` each.
+        row_keys: where a row is found again, by name: its number, what it is called, or series and frame; ``[N]`` each.
         description: what was understood of the file, line by line with a title.
         image_shape: ``(C, H, W)`` where the rows are images.
         row_numbers: those that the rows have in the file, ``[N]``, where some were left out.

@@ -273,11 +273,8 @@ class Quantizer(FullPrecisionBuffers):
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Results of the rows of z ``[..., D]``, shaped as the caller's; masked encodings get zeros and index -1."""
         shape = z.shape[:-1]
-        quantized, index, reshaped_losses = (
-            quantized.view(z.shape),
-            index.view(shape),
-            [loss.view(shape) for loss in losses],
-        )
+        quantized, index = quantized.view(z.shape), index.view(shape)
+        reshaped_losses = [loss.view(shape) for loss in losses]
         if mask is not None:
             quantized = torch.where(mask[..., None], quantized, 0)
             index = torch.where(mask, index, MASKED)

@@ -261,9 +261,8 @@ class SOMQuantizer(Quantizer):
         """
         z = self._move_channels_last(z)
         rows = self._zero_masked_rows(z, mask)
-        quantized, index, *losses = (
-            self._quantize_by_averages(rows) if self.update == "ema" else self._quantize_by_gradient(rows)
-        )
+        quantize = self._quantize_by_averages if self.update == "ema" else self._quantize_by_gradient
+        quantized, index, *losses = quantize(rows)
         quantized, indices, losses = self._shape_results(z, mask, quantized, index, *losses)
         return QuantizerOutput(quantized, indices, QuantizerLosses(*losses))
 

@@ -194,7 +194,8 @@ def kmeans_centers(
         ``[K, D]`` of the dtype of ``z``, in no particular order; without gradient.
 
     Raises:
-        ValueError: a wrong shape or dtype, fewer rows than centres, values that are not finite, or ``tries`` below 1.
+        ValueError: a wrong shape or dtype, fewer rows than centres, values that are not finite, or ``num_tries`` below
+            1.
 
     Example:
         >>> z = torch.tensor([[0.0], [0.2], [5.0], [5.2]])

@@ -48,8 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips tests marked ``cuda`` where there is no GPU.
 
-    Nothing else is skipped, except for what python_tests/build/test_cuda_compile.py reads in a library with CUDA where
-    the library was built without.
+    All other skips are of tests with nothing to look at: the kernels in a library that was built without CUDA
+    (python_tests/build/test_cuda_compile.py), and further instruction levels of a processor with a single one.
     """
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU")

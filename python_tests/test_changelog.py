@@ -1,0 +1,74 @@
+"""The CHANGELOG's tables of renamed names: what stands under "now" exists, and what stands before it does not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEXT = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
+SECTION = TEXT.partition("### Renamed names\n")[2].partition("\n## ")[0]
+TABLES = re.findall(r"^\| (\S+) \| now \|\n\|---\|---\|\n((?:\|.*\n)+)", SECTION, re.MULTILINE)
+
+
+def renamed() -> list[tuple[str, str, str]]:
+    """Module, former name and today's name of each thing that was renamed."""
+    names = []
+    for head, rows in TABLES:
+        if head == "module":
+            continue
+        for row in rows.splitlines():
+            former, today = (re.findall(r"`([^`]+)`", cell) for cell in row.strip("|").split("|"))
+            if len(today) < len(former):  # one name, that of each
+                assert len(today) == 1, row
+                today = [shared_name(name, today[0]) for name in former]
+            names += [(head.strip("`"), *pair) for pair in zip(former, today, strict=True)]
+    return names
+
+
+def shared_name(former: str, today: str) -> str:
+    """Of ``Rows.gaps`` and ``has_gaps``, ``Rows.has_gaps``; of ``f(stop=)`` and ``halt=``, ``f(halt=)``."""
+    if today.endswith("="):
+        return f"{former.partition('(')[0]}({today})"
+    return f"{former.partition('(')[0].rpartition('.')[0]}.{today}"
+
+
+def exists(module: str, name: str) -> bool:
+    """Whether a module has a name such as ``f``, ``Class.member``, ``submodule.f`` or, of a parameter, ``f(x=)``."""
+    path, _, parameter = name.removesuffix("=)").partition("(")
+    owner: Any = importlib.import_module(module)
+    for part in path.split("."):
+        if hasattr(owner, "__path__") and importlib.util.find_spec(f"{owner.__name__}.{part}"):
+            importlib.import_module(f"{owner.__name__}.{part}")
+        if hasattr(owner, part):
+            owner = getattr(owner, part)
+        else:
+            return inspect.isclass(owner) and is_attribute(owner, part)
+    if parameter:
+        return parameter in inspect.signature(owner).parameters
+    return not inspect.ismodule(owner)
+
+
+def is_attribute(owner: type, name: str) -> bool:
+    """Whether objects of a class have an attribute that the class has not."""
+    sources = [inspect.getsource(kind) for kind in owner.__mro__ if kind.__module__.startswith("somvae_ext")]
+    return any(re.search(rf"self\.{name}\b.* = |^    {name}: ", source, re.MULTILINE) for source in sources)
+
+
+@pytest.mark.parametrize(("module", "former", "today"), renamed())
+def test_a_renamed_name_is_as_the_changelog_has_it(module: str, former: str, today: str) -> None:
+    assert exists(module, today)
+    assert not exists(module, former)
+
+
+def test_modules_that_the_changelog_has_moved_are_gone() -> None:
+    (rows,) = (rows for head, rows in TABLES if head == "module")
+    for row in rows.splitlines():
+        former, today = (re.findall(r"`(somvae_ext[^`]+)`", cell) for cell in row.strip("|").split("|"))
+        assert [name for name in former if importlib.util.find_spec(name)] == []
+        assert [name for name in today if not importlib.util.find_spec(name)] == []

@@ -201,9 +201,8 @@ class XPySom(Contestant):
         )
         # Since numpy 2 its float64 scalars would make all neighbourhoods float64; it was written for float32.
         self.map._decay_function = lambda *arguments: float(exponential_decay(*arguments))
-        self.map._weights = (
-            codebook.view(grid.rows, grid.cols, -1).numpy().copy()
-        )  # it has no public way to start from codes
+        # It has no public way to start from codes.
+        self.map._weights = codebook.view(grid.rows, grid.cols, -1).numpy().copy()
 
     def fit(self) -> None:
         self.map.train(self.x, self.epochs)
@@ -304,9 +303,8 @@ class MiniSom(Contestant):
 
         self.x, self.sigmas = x.numpy(), sigmas
         self.map = Map(grid.rows, grid.cols, x.shape[1], sigma=sigmas[0], learning_rate=1)
-        self.map._weights = (
-            codebook.view(grid.rows, grid.cols, -1).double().numpy()
-        )  # it has no public way to start from codes
+        # It has no public way to start from codes.
+        self.map._weights = codebook.view(grid.rows, grid.cols, -1).double().numpy()
 
     def epoch(self) -> None:
         self.map.train_batch_offline(self.x, 1)

@@ -84,9 +84,8 @@ def test_the_rates_fall_by_steps_and_the_logits_learn_at_their_own() -> None:
     model = make(gamma=1.0)
     assert model.transitions is not None
     data = Samples(series().x.nan_to_num())
-    recipe = TrainingConfig(
-        epochs=4, batch_size=12, learning_rate=1e-3, decay_factor=0.5, decay_steps=2
-    )  # a step an epoch
+    # An epoch has one step.
+    recipe = TrainingConfig(epochs=4, batch_size=12, learning_rate=1e-3, decay_factor=0.5, decay_steps=2)
     history = train(model, data, recipe)
     assert [record["step"] for record in history] == [1, 2, 3, 4]
     assert [record["learning_rate"] for record in history] == pytest.approx([1e-3, 5e-4, 5e-4, 2.5e-4])

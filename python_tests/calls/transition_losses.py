@@ -5,14 +5,16 @@ from torch import Tensor
 from calls.call import Call, Tensors
 from somvae_ext import Grid, ops
 
+TENSORS = ("logits", "prev", "index", "z", "codebook")
+
 
 def calls(grid: Grid) -> dict[str, Call]:
     def transition_losses(sparse_grad: bool) -> Call:
         def function(t: Tensors) -> tuple[Tensor, ...]:
-            tensors = (t[name] for name in ("logits", "prev", "index", "z", "codebook"))
+            tensors = (t[name] for name in TENSORS)
             return tuple(ops.transition_losses(*tensors, sparse_grad=sparse_grad))
 
-        return Call(function, ("logits", "prev", "index", "z", "codebook"), ("logits", "z", "codebook"))
+        return Call(function, TENSORS, ("logits", "z", "codebook"))
 
     def expected_distance(sparse_grad: bool) -> Call:
         return Call(
@@ -30,7 +32,7 @@ def calls(grid: Grid) -> dict[str, Call]:
 
 
 def native_arguments(t: Tensors, grid: Grid) -> dict[str, list[tuple[object, ...]]]:
-    tensors = tuple(t[name] for name in ("logits", "prev", "index", "z", "codebook"))
+    tensors = tuple(t[name] for name in TENSORS)
     return {"transition_losses": [(*tensors, sparse) for sparse in (False, True)]}
 
 

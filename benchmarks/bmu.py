@@ -34,11 +34,12 @@ import torch
 from bmu_contestants import KERNELS, ON_CPU, ON_CUDA, OURS, Contestant, Winners, forcing, somvae_ext, version
 from bmu_problems import SWEEPS, Problem, floor, problems, products
 from claims import Claim, conclude
-from machine import describe
 from memory import peak_memory
 from record import Record
 from timing import captured, checked_device, cpu_threads, interleaved, threads_text
 from torch import Tensor
+
+from somvae_ext.machine import describe
 
 # --- Measuring -------------------------------------------------------------------------------------------------------
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe
 from record import Record
 from timing import interleaved, square_product
+
+from somvae_ext.machine import describe
 
 REPETITIONS = 7
 

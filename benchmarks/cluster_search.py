@@ -17,12 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from machine import describe
 from record import Record
 from scipy.stats import spearmanr
 from training_runs import records, run_folder, stability, trained_with
 
 from somvae_ext.data import Samples, load
+from somvae_ext.machine import describe
 
 DIALS: dict[str, dict[str, list[str]]] = {
     "clusters": {

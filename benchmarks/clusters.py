@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import describe
 from record import Record
 from sklearn.cluster import KMeans
 from torch import from_numpy
@@ -25,6 +24,7 @@ from training_runs import NOT_MOVED, mean_and_deviation, run_folder, stability, 
 
 from somvae_ext import evaluation as metrics
 from somvae_ext.data import Samples, load
+from somvae_ext.machine import describe
 
 PAPER = {"mnist": (0.731, 0.594), "fashion-mnist": (0.678, 0.590)}  # purity and NMI at 4 x 4 (Fortuin et al. 2019)
 SMALL = ["--rows", "4", "--cols", "4"]

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe
 from op_cases import all_cases
 from op_cases.case import Case
 from record import Record
 from timing import checked_device, interleaved, square_product
 from torch import Tensor
+
+from somvae_ext.machine import describe
 
 
 def forward(contestant: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[[], Any]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe
 from record import Record
 from sklearn.cluster import KMeans
 from torch import Tensor
@@ -28,6 +27,7 @@ from somvae_ext import Grid
 from somvae_ext import evaluation as metrics
 from somvae_ext.data import Samples, load
 from somvae_ext.estimators import SOM
+from somvae_ext.machine import describe
 from somvae_ext.plotting import plot_decoded_map
 
 SIDE = 8

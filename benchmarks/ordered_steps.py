@@ -16,10 +16,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from machine import describe
 from record import Record
 from timing import checked_device, cpu_threads
 
+from somvae_ext.machine import describe
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.optim import build_adam_optimizers
 

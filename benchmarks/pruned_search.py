@@ -24,7 +24,6 @@ from time import perf_counter
 from typing import Any, cast
 
 import torch
-from machine import describe
 from maps import pixels, principal_components
 from record import Record
 from timing import interleaved
@@ -32,6 +31,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from somvae_ext import Grid, ops
+from somvae_ext.machine import describe
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.ops import BMUIndex
 

@@ -38,13 +38,13 @@ from typing import Any, NamedTuple
 
 import torch
 from claims import Claim, conclude
-from machine import describe
 from maps import pixels, principal_components
 from record import Record
 from som_training import CENTRES, blobs
 from torch import Tensor
 
 from somvae_ext import Grid
+from somvae_ext.machine import describe
 from somvae_ext.som import Metric, WinnerSearch, initial_codebook, neighborhood_update, node_sums, schedule_value
 
 TILE = 64  # consecutive codes

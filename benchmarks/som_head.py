@@ -54,7 +54,6 @@ from typing import Any
 
 import torch
 from claims import Claim, conclude
-from machine import describe
 from memory import available, peak_memory, resident
 from record import Record
 from som_head_contestants import (
@@ -85,6 +84,7 @@ from torch import Tensor
 
 from somvae_ext import ops
 from somvae_ext.data import InterpolatedSeries, mnist
+from somvae_ext.machine import describe
 from somvae_ext.models import SOMVAE
 from somvae_ext.optim import RowAdam
 

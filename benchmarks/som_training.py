@@ -48,7 +48,6 @@ from typing import Any
 import numpy as np
 import torch
 from claims import Claim, conclude
-from machine import describe
 from memory import peak_memory
 from record import Record
 from som_training_contestants import CONTESTANTS, OURS, RIVAL, Contestant, absent, version
@@ -59,6 +58,7 @@ from somvae_ext import Grid
 from somvae_ext.estimators import SOM
 from somvae_ext.evaluation import quantization_error, topographic_error
 from somvae_ext.grid import Topology
+from somvae_ext.machine import describe
 from somvae_ext.som import initial_codebook
 
 CPU = torch.device("cpu")

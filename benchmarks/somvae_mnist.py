@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from machine import describe
 from training_runs import NOT_MOVED, trained
+
+from somvae_ext.machine import describe
 
 DENSE = [
     *["--network", "dense", "--batch-size", "128", "--learning-rate", "1e-3", "--rows", "4", "--cols", "4"],

@@ -17,8 +17,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from machine import describe
 from record import Record
+
+from somvae_ext.machine import describe
 
 READERS = {
     "somvae_ext": (

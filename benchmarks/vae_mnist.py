@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from machine import describe
 from training_runs import evaluation, records, train
+
+from somvae_ext.machine import describe
 
 SETTINGS: dict[str, list[str]] = {
     "vae": ["--model", "vae", "--preset", "mnist"],

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "somvae_ext"
 STOREYS = [
     {"__init__", "__main__"},
     {"cli", "loading"},
+    {"experiments"},
     {"estimators"},
     {"training", "recipes"},
     {"plotting"},
@@ -21,7 +22,7 @@ STOREYS = [
     {"data", "nn"},
     {"som"},
     {"optim"},
-    {"ops"},
+    {"ops", "machine"},
     {
         "grid",
         "arrays",

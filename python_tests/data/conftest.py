@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from idx_files import write_idx
 
 IDXFiles = Callable[..., Path]
-
-
-def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    """The format of yann.lecun.com/exdb/mnist: two zeros, the type (8: bytes), the number of axes, sizes, values."""
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    path.write_bytes(header + array.tobytes())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import evaluate, fit, info, plot, predict, sample
+from somvae_ext.cli import evaluate, experiment, fit, info, plot, predict, sample
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
@@ -23,6 +23,7 @@ _COMMANDS = {
     "predict": predict,
     "sample": sample,
     "plot": plot,
+    "experiment": experiment,
     "info": info,
 }
 
@@ -37,7 +38,9 @@ _EXTRA_OF_MODULE = {
     "torchvision": "train",
     "tqdm": "train",
     "scipy": "train",
+    "joblib": "experiments",
     "matplotlib": "plot",
+    "minisom": "experiments",
     "pyarrow": "train",
 }
 

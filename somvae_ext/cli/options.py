@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from somvae_ext._version import __version__
+from somvae_ext.cli.experiment import DEFAULT_FOLDER, EXPERIMENTS
 from somvae_ext.cli.fit_options import add_fit_options, explain_foreign_option, quote_config_text
 from somvae_ext.cli.former_options import refuse_former_options
 from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, ModelChoice, choose_model, last_value
@@ -155,6 +156,16 @@ def _commands(model: str) -> dict[str, _Command]:
             ],
             add_options=_add_plot_options,
         ),
+        "experiment": _Command(
+            summary="reproduce a table or figure of the literature",
+            description="Measures a table or figure of the SOM-VAE paper or of its successor on MNIST and "
+            "Fashion-MNIST, in as many trainings at once as there are cores, and writes JSON, pictures and a page. "
+            "Interrupted, the same command goes on where it was.\n\n"
+            + "\n".join(f"  {name:<10} {meaning}" for name, meaning in EXPERIMENTS.items()),
+            usage="somvae experiment NAME [options]",
+            examples=["somvae experiment table1 --quick --download"],
+            add_options=_add_experiment_options,
+        ),
         "info": _Command(
             summary="what a folder holds, or what this installation can do",
             description="Says what a folder holds: model, data, scaling, epochs, figures and files; without a folder, "
@@ -271,6 +282,27 @@ def _add_plot_options(parser: ArgumentParser) -> None:
         metavar="SIDE",
     )
     _add_data_place(parser.add_argument_group("of a model"))
+
+
+def _add_experiment_options(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", choices=list(EXPERIMENTS), help=f"one of {', '.join(EXPERIMENTS)}")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="train on 15,000 images; without it, what is reported is trained on all 45,000, which takes hours",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=str,
+        help="folder for JSON and pictures of all experiments; their page is beside it, FOLDER.md (default: "
+        f"{DEFAULT_FOLDER})",
+    )
+    parser.add_argument("--data-root", type=str, help="folder of MNIST and Fashion-MNIST, as in fit (default: data)")
+    parser.add_argument("--download", action="store_true", help="fetch the data if they are not there")
+    parser.add_argument("--workers", type=int, help="trainings at once (default: cores, or one on a GPU)")
+    parser.add_argument("--device", type=str, help="where to train: auto, cpu or cuda (default: cpu)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def _add_info_options(parser: ArgumentParser) -> None:

@@ -1,9 +1,7 @@
-"""What a measurement was taken on: every result file says so. As a script it prints the description as JSON."""
+"""What a measurement was taken on: every result file says so."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import subprocess
@@ -14,14 +12,17 @@ from typing import Any
 import numpy
 import torch
 
-import somvae_ext
+from somvae_ext._native import build_info
+from somvae_ext._version import __version__
+
+_SOURCE = Path(__file__).parent.parent
 
 
 def describe(device: str = "cpu") -> dict[str, Any]:
     """Machine, versions and build; with ``device="cuda"`` also the GPU and its driver."""
     description: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _output(["git", "describe", "--always", "--dirty"]),
+        "commit": _commit(),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -30,7 +31,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda,
         "numpy": numpy.__version__,
-        "somvae_ext": {"version": somvae_ext.__version__, **somvae_ext.build_info()},
+        "somvae_ext": {"version": __version__, **build_info()},
     }
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
@@ -45,6 +46,13 @@ def describe(device: str = "cpu") -> dict[str, Any]:
     return description
 
 
+def _commit() -> str | None:
+    """The commit of the package's own working tree; None for an installed package, whatever lies around it."""
+    if _output(["git", "rev-parse", "--show-toplevel"]) != str(_SOURCE):
+        return None
+    return _output(["git", "describe", "--always", "--dirty"])
+
+
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
@@ -53,15 +61,9 @@ def _cpu_name() -> str:
 
 
 def _output(command: list[str]) -> str | None:
-    """What a command prints; None where it is missing or fails."""
+    """What a command prints in the package's folder; None where it is missing or fails."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=_SOURCE)
     except OSError:
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    print(json.dumps(describe(parser.parse_args().device), indent=2))

@@ -1,0 +1,32 @@
+"""scikit-learn's digits in the files of MNIST and Fashion-MNIST, so that experiments run everywhere, in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from idx_files import write_idx
+from sklearn.datasets import load_digits
+
+from somvae_ext.experiments.datasets import load_choice, load_images
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 240 training images and 60 test images of each data set, 28 x 28."""
+    folder = tmp_path_factory.mktemp("data")
+    digits = load_digits()
+    images = np.pad(
+        (digits.images * 15.9).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2))
+    )
+    for name, start in (("MNIST", 0), ("FashionMNIST", 400)):
+        raw = folder / name / "raw"
+        raw.mkdir(parents=True)
+        for part, first, count in (("train", start, 240), ("t10k", start + 240, 60)):
+            rows = slice(first, first + count)
+            write_idx(raw / f"{part}-images-idx3-ubyte", images[rows])
+            write_idx(raw / f"{part}-labels-idx1-ubyte", digits.target[rows].astype(np.uint8))
+    load_images.cache_clear()
+    load_choice.cache_clear()
+    return folder

@@ -1,0 +1,205 @@
+"""Experiments run at tiny size: every row is trained, chosen on validation data, and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from somvae_ext.experiments import EXPERIMENTS, Budget, Experiment, Size, run_experiment
+from somvae_ext.experiments.datasets import load_choice
+from somvae_ext.experiments.networks import SOMVAEMethod
+
+TINY_SIZE = Size(images=160, series=8, epochs=0.01)
+TINY = Budget(TINY_SIZE, TINY_SIZE, seeds=(0, 1))
+
+
+def run(experiment: Experiment, folder: Path, root: Path, **options: Any) -> dict[str, Any]:
+    path = run_experiment(
+        experiment, TINY, folder, experiment.name, root=root, **{"workers": 1, "report": ignore, **options}
+    )
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
+def ignore(line: str) -> None:
+    pass
+
+
+def first_rows(name: str, *titles: str) -> Experiment:
+    """An experiment with some of its rows of MNIST alone."""
+    experiment = EXPERIMENTS[name]
+    rows = tuple(row for row in experiment.rows if row.data == "mnist" and row.method.title in titles)
+    return dataclasses.replace(experiment, rows=rows)
+
+
+def without_times(results: dict[str, Any]) -> dict[str, Any]:
+    configs = results["configs"]
+    trials = [{**trial, "cpu_minutes": 0, "config": configs[trial["config"]]} for trial in results["trials"]]
+    rows = [{**row, "summary": {**row["summary"], "cpu_minutes": 0}} for row in results["rows"]]
+    by_name = sorted(trials, key=lambda trial: (trial["row"], trial["setting"], trial["seed"]))
+    return {**results, "trials": by_name, "rows": rows, "machines": None, "configs": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("table1", "fashion-mnist"), ("table2", "mnist"), ("map512", "fashion-mnist"), ("hardening", "mnist")],
+)
+def test_every_row_is_measured_and_drawn(name: str, data: str, tmp_path: Path, root: Path) -> None:
+    experiment = EXPERIMENTS[name]
+    experiment = dataclasses.replace(experiment, rows=tuple(row for row in experiment.rows if row.data == data))
+    budget = dataclasses.replace(TINY, seeds=(0,))
+    path = run_experiment(experiment, budget, tmp_path, name, root=root, workers=1, report=ignore)
+    results = json.loads(path.read_text())
+    columns = {column.figure for column in experiment.columns}
+    for row in results["rows"]:
+        assert row["summary"] is not None, row["key"]
+        assert columns & row["summary"]["figures"].keys(), row["key"]
+        assert len(row["summary"]["validation"]) == 4
+    assert columns <= {figure for row in results["rows"] for figure in row["summary"]["figures"]}
+    pictures = {"-".join(filter(None, (name, row["data"], row["recipe"]))) + ".png" for row in results["rows"]}
+    assert pictures == {path.name for path in tmp_path.glob("*.png")}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_row_has_the_same_budget(name: str) -> None:
+    assert {len(row.method.settings) for row in EXPERIMENTS[name].rows} == {4}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_rows_with_a_network_share_layers_and_transforms(name: str, root: Path, tmp_path: Path) -> None:
+    """GB-SOM alone has no layers, by its definition; its images move like the others'."""
+    shared: dict[tuple[str, str | None], set[tuple[float, ...]]] = {}
+    for row in EXPERIMENTS[name].rows:
+        if not isinstance(row.method, SOMVAEMethod):
+            continue
+        data = row.choose_data(TINY.tuning)
+        for setting in row.method.settings:
+            config = row.method.resolve(setting, data, load_choice(data, str(root)), 1.0)
+            network = "identity" if row.method.title == "GB-SOM" else "small-conv"
+            assert config["model"]["network"] == network
+            moved = tuple(config["training"][f"max_{name}"] for name in ("shift", "rotation", "scale", "shear"))
+            shared.setdefault((row.data, row.recipe), set()).add(moved)
+    for (transforms,) in map(tuple, shared.values()):
+        assert min(transforms) > 0
+
+
+def test_settings_are_chosen_on_validation_data_and_reported_on_test_data(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+    results = run(experiment, tmp_path, root)
+    (row,) = results["rows"]
+    tuned = {t["setting"]: t["figures"]["nmi_arithmetic"] for t in results["trials"] if t["held_out"] == "validation"}
+    reported = [trial for trial in results["trials"] if trial["held_out"] == "test"]
+    assert row["summary"]["setting"] == max(tuned, key=lambda name: tuned[name])
+    assert {trial["setting"] for trial in reported} == {row["summary"]["setting"]}
+    assert {trial["seed"] for trial in reported} == set(TINY.seeds)
+    assert {t["seed"] for t in results["trials"] if t["held_out"] == "validation"} == {TINY.tuning_seed}
+
+
+def test_means_and_standard_errors_are_those_of_the_seeds(tmp_path: Path, root: Path) -> None:
+    results = run(first_rows("table1", "minisom"), tmp_path, root)
+    values = [t["figures"]["purity"] for t in results["trials"] if t["held_out"] == "test"]
+    figure = results["rows"][0]["summary"]["figures"]["purity"]
+    assert figure["mean"] == pytest.approx(np.mean(values), abs=1e-6)
+    assert figure["standard_error"] == pytest.approx(np.std(values, ddof=1) / np.sqrt(len(values)), abs=1e-6)
+
+
+def test_an_interrupted_experiment_goes_on_to_the_same_results(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM", "gradcopy")
+    whole = run(experiment, tmp_path / "whole", root)
+    lines: list[str] = []
+
+    def stop_after_three(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment, tmp_path / "parts", root, report=stop_after_three)
+    kept = json.loads((tmp_path / "parts" / "table1.json").read_text())["trials"]
+    assert len(kept) == 3
+    again = run(experiment, tmp_path / "parts", root)
+    assert without_times(again) == without_times(whole)
+    assert [trial["cpu_minutes"] for trial in again["trials"][:3]] == [trial["cpu_minutes"] for trial in kept]
+
+
+def test_several_processes_give_the_results_of_one(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM", "gradcopy")
+    one, two = (run(experiment, tmp_path / str(workers), root, workers=workers) for workers in (1, 2))
+    assert without_times(one) == without_times(two)
+
+
+def test_a_changed_setting_is_trained_again(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+    run(experiment, tmp_path, root)
+    row = experiment.rows[0]
+    changed = dataclasses.replace(row.method.settings[0], options={"sigma_final": 0.9})  # type: ignore[type-var]
+    method = dataclasses.replace(row.method, settings=(changed, *row.method.settings[1:]))  # type: ignore[type-var]
+    lines: list[str] = []
+    run(
+        dataclasses.replace(experiment, rows=(dataclasses.replace(row, method=method),)),
+        tmp_path,
+        root,
+        report=lines.append,
+    )
+    assert sum(line.startswith("tuning 1/1") for line in lines) == 1
+
+
+def test_the_full_experiment_takes_over_what_the_quick_one_has_tuned(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+    run_experiment(experiment, TINY, tmp_path, "table1-quick", root=root, workers=1, report=ignore)
+    lines: list[str] = []
+    larger = dataclasses.replace(TINY, reported=dataclasses.replace(TINY.reported, images=200))
+    run_experiment(experiment, larger, tmp_path, "table1", root=root, workers=1, report=lines.append)
+    assert lines[0] == "tuning: 4 of 4 trainings are there already"
+    assert any(line.startswith("chosen settings 1/2") for line in lines)
+
+
+def test_a_setting_whose_loss_is_not_finite_is_not_chosen(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = first_rows("table1", "gradcopy")
+    best = run(experiment, tmp_path / "before", root)["rows"][0]["summary"]["setting"]
+    train = SOMVAEMethod.train
+
+    def fail(self: Any, setting: Any, *arguments: Any, **options: Any) -> Any:
+        if setting.name == best:
+            raise FloatingPointError("the loss is not finite")
+        return train(self, setting, *arguments, **options)
+
+    monkeypatch.setattr(SOMVAEMethod, "train", fail)
+    (row,) = run(experiment, tmp_path / "after", root)["rows"]
+    assert row["summary"]["setting"] != best
+    assert best not in row["summary"]["validation"]
+
+
+def test_two_commands_do_not_share_a_folder(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+
+    def start_another(line: str) -> None:
+        run(experiment, tmp_path, root)
+
+    with pytest.raises(BlockingIOError, match="being written to by another process"):
+        run(experiment, tmp_path, root, report=start_another)
+
+
+@pytest.mark.parametrize("contents", [b"", b"[1]", b'{"format": 99, "configs": []}', b"[" * 100_000])
+def test_a_file_that_holds_something_else_is_refused(contents: bytes, tmp_path: Path, root: Path) -> None:
+    (tmp_path / "table1.json").write_bytes(contents)
+    with pytest.raises(ValueError, match=r"table1\.json: must be the JSON of an experiment.*move it away"):
+        run(first_rows("table1", "batch SOM"), tmp_path, root)
+    assert (tmp_path / "table1.json").read_bytes() == contents
+
+
+def test_a_missing_library_is_known_before_the_first_training(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "minisom", None)
+    with pytest.raises(ModuleNotFoundError, match="minisom"):
+        run(EXPERIMENTS["table1"], tmp_path, root)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,60 @@
+"""``somvae experiment``: the tables and figures of the literature, on real data."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from somvae_ext.cli.devices import check_device
+from somvae_ext.models import SOMVAE
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+DEFAULT_FOLDER = "runs/experiments"
+EXPERIMENTS = {
+    "table1": "still images in 16 clusters, beside k-means, maps, VQ-VAE and the paper's ablations",
+    "table2": "interpolated series in 64 clusters, with transitions and without, ordered and not",
+    "map512": "maps of 512 nodes, as pictures",
+    "hardening": "still images on 8 x 8 nodes, beside SOM-VAE's successor",
+}
+"""What each experiment is, for the help, which is shown without importing them."""
+
+
+def run(options: Namespace) -> None:
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}")
+    check_device(options.device, SOMVAE.name)
+    from somvae_ext.experiments import EXPERIMENTS as KNOWN
+    from somvae_ext.experiments import FULL, QUICK, run_experiment, write_page
+
+    experiment = KNOWN[options.name]
+    folder = Path(options.out or DEFAULT_FOLDER)
+    name = f"{experiment.name}-quick" if options.quick else experiment.name
+    try:
+        results = run_experiment(
+            experiment,
+            QUICK if options.quick else FULL,
+            folder,
+            name,
+            root=Path(options.data_root or "data").resolve(),
+            download=options.download,
+            workers=options.workers,
+            device=options.device or "cpu",
+            report=_ignore if options.quiet else _print_line,
+        )
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)(f"interrupted; the same command goes on, with what {folder}/{name}.json holds") from None
+    page = write_page(folder, list(KNOWN))
+    print(f"results in {results}, with pictures beside it; all of {folder} in {page}")
+
+
+def _print_line(line: str) -> None:
+    """Whoever reads our output may have had enough of it, for which the trainings are not given up."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
+
+
+def _ignore(line: str) -> None:
+    """For ``--quiet``."""

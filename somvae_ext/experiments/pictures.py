@@ -1,0 +1,51 @@
+"""Pictures of experiments: what the nodes of each row stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from somvae_ext.experiments.protocol import Experiment, Row
+from somvae_ext.store import save_figure
+
+_COLUMNS = 3
+_LEAST_INCHES, _INCHES_PER_NODE = 3.2, 0.33  # height of a map
+
+
+def draw_prototypes(experiment: Experiment, kept: Path, folder: Path, name: str) -> list[Path]:
+    """Draws the nodes of all rows on the same data in one picture.
+
+    Args:
+        experiment: the rows, and their titles.
+        kept: folder with ``KEY.npy`` of each row, uint8 ``[R, C, H, W]``; rows without one are left out.
+        folder: where the pictures go.
+        name: of the pictures; ``-DATA.png`` is added, and the recipe where there are several.
+
+    Returns:
+        Their paths.
+    """
+    from matplotlib.figure import Figure
+
+    from somvae_ext.plotting import plot_decoded_map
+
+    groups: dict[str, list[Row]] = {}
+    for row in experiment.rows:
+        if (kept / f"{row.key}.npy").is_file():
+            groups.setdefault("-".join(filter(None, (row.data, row.recipe))), []).append(row)
+    paths = []
+    for group, rows in groups.items():
+        maps = [np.load(kept / f"{row.key}.npy") / 255 for row in rows]
+        columns = min(_COLUMNS, len(rows))
+        height = -(-len(rows) // columns)
+        inches = max(_LEAST_INCHES, _INCHES_PER_NODE * max(each.shape[0] for each in maps))
+        aspect = max(each.shape[1] / each.shape[0] for each in maps)
+        figure = Figure(figsize=(columns * inches * aspect, height * (inches + 0.3)), layout="constrained")
+        axes = figure.subplots(height, columns, squeeze=False).ravel()
+        for ax, row, images in zip(axes, rows, maps, strict=False):
+            plot_decoded_map(images, ax=ax)
+            ax.set_title(row.method.title)
+        for ax in axes[len(rows) :]:
+            ax.set_axis_off()
+        paths.append(save_figure(folder / f"{name}-{group}.png", figure))
+    return paths

@@ -1,0 +1,207 @@
+"""What an experiment is: rows, each a method on some data, tuned on validation data and reported on test data.
+
+Every row has the same budget. Each of its settings is trained once, with a seed of its own, and measured on the
+validation split; the setting of the best figure there is trained with all seeds and measured on the test split. No test
+figure takes part in a choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.data import InterpolatedSeries, Samples, Splits
+from somvae_ext.data.series import Recipe
+
+AnySplits = Splits[Samples] | Splits[InterpolatedSeries]
+HeldOut = Literal["validation", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much a training is.
+
+    Args:
+        images: training images, the first ones of the training split.
+        series: how many series of the published length are made of them, or half as many of the paper's, which are
+            twice as long.
+        epochs: share of the epochs of its recipe, at least one of them.
+    """
+
+    images: int
+    series: int
+    epochs: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much a row is trained.
+
+    Args:
+        tuning: the trainings that choose a setting.
+        reported: those of the chosen setting, which are reported.
+        seeds: of these.
+        tuning_seed: of those that choose, none of ``seeds``.
+    """
+
+    tuning: Size
+    reported: Size
+    seeds: tuple[int, ...] = (0, 1, 2)
+    tuning_seed: int = 10
+
+
+_SMALL = Size(images=15_000, series=750, epochs=0.8)
+QUICK = Budget(_SMALL, _SMALL)
+FULL = Budget(_SMALL, Size(images=45_000, series=2_000))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataChoice:
+    """Which training data, of a data set that :func:`somvae_ext.data.load` knows.
+
+    Args:
+        name: ``"mnist"`` or ``"fashion-mnist"``.
+        images: how many training images, the first ones; None for all.
+        recipe: how series are interpolated between the images; None for still images.
+        num_series: how many for training; validation and test have as many in proportion to their images.
+    """
+
+    name: str
+    images: int | None = None
+    recipe: Recipe | None = None
+    num_series: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One of the values that a method is tried with: a name to show, and the options that differ."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What a training came to: figures on the held-out split, and what each node stands for, uint8 ``[R, C, H, W]``."""
+
+    figures: dict[str, float]
+    prototypes: NDArray[np.uint8] | None = None
+
+
+class Method(Protocol):
+    """A way to cluster. Objects go to other processes, so they are picklable."""
+
+    @property
+    def title(self) -> str:
+        """As tables show it."""
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """What it is tried with."""
+
+    @property
+    def takes_all_images(self) -> bool:
+        """Whether it is trained on the whole training split, whatever the budget."""
+
+    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epochs: float) -> dict[str, Any]:
+        """All that decides what a training with this setting comes to, but for its seed; as JSON has it.
+
+        ``epochs`` is the share of those of the recipe, see :class:`Size`.
+        """
+
+    def train(
+        self,
+        setting: Setting,
+        data: DataChoice,
+        splits: AnySplits,
+        epochs: float,
+        *,
+        seed: int,
+        held_out: HeldOut,
+        device: str,
+    ) -> Outcome:
+        """Trains with a setting, and measures on the validation or the test split."""
+
+    def check_installed(self) -> None:
+        """
+        Raises:
+            ModuleNotFoundError: a library that the method needs is missing.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table: a method on some data.
+
+    Args:
+        data: ``"mnist"`` or ``"fashion-mnist"``.
+        method: what is trained.
+        recipe: how series are made of the images; None for still images.
+        paper: figures that the literature reports, by their names here.
+    """
+
+    data: str
+    method: Method
+    recipe: Recipe | None = None
+    paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Names the row in files."""
+        parts = [self.data, self.recipe, self.method.title]
+        return re.sub(r"[^a-z0-9]+", "-", " ".join(part for part in parts if part).lower())
+
+    def choose_data(self, size: Size) -> DataChoice:
+        """The training data of this row."""
+        taken = None if self.method.takes_all_images else size.images
+        if self.recipe is None:
+            return DataChoice(self.data, taken)
+        return DataChoice(
+            self.data, taken, self.recipe, size.series if self.recipe == "published" else size.series // 2
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A figure that a table shows.
+
+    Args:
+        figure: its name in the results.
+        title: as the table shows it.
+        digits: after the point.
+    """
+
+    figure: str
+    title: str
+    digits: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A table or figure that is reproduced.
+
+    Args:
+        name: of the command.
+        title: of its section on the page.
+        about: what is compared, and how; a sentence or more in markdown, without any figure.
+        source: what the column of cited figures is called.
+        rows: see :class:`Row`.
+        columns: what the table shows of the test split.
+        chosen_by: the figure on the validation split that chooses a setting.
+        lower_is_better: of that figure.
+        notes: what was found out about it, by data; markdown without any figure.
+    """
+
+    name: str
+    title: str
+    about: str
+    source: str
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    chosen_by: str
+    lower_is_better: bool = False
+    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)

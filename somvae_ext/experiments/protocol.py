@@ -55,9 +55,9 @@ class Budget:
     tuning_seed: int = 10
 
 
-_SMALL = Size(images=15_000, series=750, epochs=0.8)
+_SMALL = Size(images=15_000, series=3_000, epochs=0.8)
 QUICK = Budget(_SMALL, _SMALL)
-FULL = Budget(_SMALL, Size(images=45_000, series=2_000))
+FULL = Budget(_SMALL, Size(images=45_000, series=8_000))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
 import platform
 import subprocess
@@ -31,6 +33,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda,
         "numpy": numpy.__version__,
+        "packages": _package_versions(),
         "somvae_ext": {"version": __version__, **build_info()},
     }
     if device == "cuda":
@@ -44,6 +47,15 @@ def describe(device: str = "cpu") -> dict[str, Any]:
             "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
         }
     return description
+
+
+def _package_versions() -> dict[str, str]:
+    """Versions of the libraries that have a part in results, where they are installed."""
+    versions = {}
+    for name in ("lightning", "minisom", "scikit-learn", "scipy", "torchvision"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _commit() -> str | None:

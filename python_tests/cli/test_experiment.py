@@ -63,7 +63,13 @@ def test_quiet_prints_the_last_line_alone(
         ([], "NAME is missing"),
         (["tabel1"], "NAME must be table1 or table2 or map512 or hardening, got 'tabel1'; did you mean table1?"),
         (["table1", "--workers", "0"], "--workers must be at least 1, got 0"),
-        (["table1", "--device", "gpu"], "--device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
+        (["table1", "--device", "gpu"], "--device must be auto or cpu or cuda, got 'gpu'"),
+        (["table1", "--out", "file"], "file must be a folder, but a file is there"),
+        (["table1", "--out", "file/out"], "file must be a folder, but a file is there"),
+        (
+            ["table1", "--out", "README"],
+            "README.md is where the page of the results should be, but holds something else",
+        ),
         (["table1", "--epochs", "3"], "--epochs"),
     ],
 )
@@ -75,12 +81,15 @@ def test_a_mistake_is_said_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("file", "README.md"):
+        Path(name).write_text("of one's own")
     assert main(["experiment", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("somvae: ")
     assert sentence in error
     assert len(error.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "file"]
+    assert Path("README.md").read_text() == "of one's own"
 
 
 def test_missing_data_are_said_before_anything_is_written(
@@ -102,6 +111,5 @@ def test_an_interruption_says_how_to_go_on(
 
     monkeypatch.setattr(experiments, "run_experiment", interrupt)
     assert main(["experiment", "table2", "-o", str(tmp_path / "out")]) == 130
-    assert capsys.readouterr().err == (
-        f"somvae: interrupted; the same command goes on, with what {tmp_path}/out/table2.json holds\n"
-    )
+    said = capsys.readouterr().err
+    assert said == "somvae: interrupted; the same command goes on with the trainings that are done\n"

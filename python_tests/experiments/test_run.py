@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def without_times(results: dict[str, Any]) -> dict[str, Any]:
     trials = [{**trial, "cpu_minutes": 0, "config": configs[trial["config"]]} for trial in results["trials"]]
     rows = [{**row, "summary": {**row["summary"], "cpu_minutes": 0}} for row in results["rows"]]
     by_name = sorted(trials, key=lambda trial: (trial["row"], trial["setting"], trial["seed"]))
-    return {**results, "trials": by_name, "rows": rows, "machines": None, "configs": None}
+    return {**results, "trials": by_name, "rows": rows, "machines": None, "configs": None, "commands": None}
 
 
 @pytest.mark.parametrize(
@@ -134,20 +135,41 @@ def test_several_processes_give_the_results_of_one(tmp_path: Path, root: Path) -
     assert without_times(one) == without_times(two)
 
 
-def test_a_changed_setting_is_trained_again(tmp_path: Path, root: Path) -> None:
+def test_a_changed_setting_is_trained_again_and_its_former_results_are_gone(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+    before = run(experiment, tmp_path, root)
+    (row,) = experiment.rows
+    chosen = before["rows"][0]["summary"]["setting"]
+    settings = [
+        dataclasses.replace(setting, options={"sigma_final": 0.9}) if setting.name == chosen else setting
+        for setting in row.method.settings
+    ]
+    method = dataclasses.replace(row.method, settings=tuple(settings))  # type: ignore[type-var]
+    changed = dataclasses.replace(experiment, rows=(dataclasses.replace(row, method=method),))
+
+    def stop(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(changed, tmp_path, root, report=stop)
+    between = json.loads((tmp_path / "table1.json").read_text())
+    assert len(between["trials"]) == 3  # the other settings
+    assert between["rows"][0]["summary"] is None
+    lines: list[str] = []
+    run(changed, tmp_path, root, report=lines.append)
+    assert sum(line.startswith("tuning 1/1") for line in lines) == 1
+
+
+def test_what_the_nodes_stand_for_is_made_again_where_it_is_lost(tmp_path: Path, root: Path) -> None:
     experiment = first_rows("table1", "batch SOM")
     run(experiment, tmp_path, root)
-    row = experiment.rows[0]
-    changed = dataclasses.replace(row.method.settings[0], options={"sigma_final": 0.9})  # type: ignore[type-var]
-    method = dataclasses.replace(row.method, settings=(changed, *row.method.settings[1:]))  # type: ignore[type-var]
+    (prototypes,) = (tmp_path / "table1").glob("*.npy")
+    kept = prototypes.read_bytes()
+    prototypes.unlink()
     lines: list[str] = []
-    run(
-        dataclasses.replace(experiment, rows=(dataclasses.replace(row, method=method),)),
-        tmp_path,
-        root,
-        report=lines.append,
-    )
-    assert sum(line.startswith("tuning 1/1") for line in lines) == 1
+    run(experiment, tmp_path, root, report=lines.append)
+    assert prototypes.read_bytes() == kept
+    assert sum(line.startswith("chosen settings 1/1") for line in lines) == 1
 
 
 def test_the_full_experiment_takes_over_what_the_quick_one_has_tuned(tmp_path: Path, root: Path) -> None:
@@ -188,12 +210,94 @@ def test_two_commands_do_not_share_a_folder(tmp_path: Path, root: Path) -> None:
         run(experiment, tmp_path, root, report=start_another)
 
 
-@pytest.mark.parametrize("contents", [b"", b"[1]", b'{"format": 99, "configs": []}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "contents", [b"", b"[1]", b'{"format": 99, "configs": []}', b"[" * 100_000, b'{"format": NaN}']
+)
 def test_a_file_that_holds_something_else_is_refused(contents: bytes, tmp_path: Path, root: Path) -> None:
     (tmp_path / "table1.json").write_bytes(contents)
-    with pytest.raises(ValueError, match=r"table1\.json: must be the JSON of an experiment.*move it away"):
+    with pytest.raises(ValueError, match=r"table1\.json: must be what somvae experiment has written.*move it away"):
         run(first_rows("table1", "batch SOM"), tmp_path, root)
     assert (tmp_path / "table1.json").read_bytes() == contents
+
+
+@pytest.mark.parametrize("part", ["machines", "rows", "trials", "configs", "commands", "budget"])
+def test_a_file_whose_parts_are_not_whole_is_refused(part: str, tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+    run(experiment, tmp_path, root)
+    path = tmp_path / "table1.json"
+    whole = json.loads(path.read_text())
+    for damaged in ({}, [], [7], [{"unknown": 1}], None):
+        path.write_text(json.dumps({**whole, part: damaged}))
+        if damaged == [] and part in ("rows", "commands"):
+            continue  # as before the first training
+        if damaged == [] and part == "trials":
+            continue
+        with pytest.raises(ValueError, match="must be what somvae experiment has written"):
+            run(experiment, tmp_path, root)
+
+
+def test_the_file_of_another_experiment_is_refused(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+    run(experiment, tmp_path, root)
+    (tmp_path / "map512.json").write_bytes((tmp_path / "table1.json").read_bytes())
+    with pytest.raises(ValueError, match="must hold the experiment map512, got 'table1'"):
+        run(EXPERIMENTS["map512"], tmp_path, root)
+
+
+def test_other_data_under_the_same_name_are_trained_on_anew(tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", "batch SOM")
+    run(experiment, tmp_path / "out", root)
+    other = shutil.copytree(root, tmp_path / "data")
+    images = other / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    contents = bytearray(images.read_bytes())
+    contents[-1] ^= 255
+    images.write_bytes(contents)
+    lines: list[str] = []
+    run(experiment, tmp_path / "out", other, report=lines.append)
+    assert lines[0].startswith("tuning 1/4")
+
+
+def swap_labels(root: Path, folder: Path, part: str, rows: slice) -> Path:
+    """A copy of the data in which some labels of MNIST are others."""
+    other = shutil.copytree(root, folder)
+    labels = other / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte"
+    contents = bytearray(labels.read_bytes())
+    header = 8
+    values = contents[header:]
+    values[rows] = bytes(reversed(values[rows]))
+    labels.write_bytes(contents[:header] + values)
+    return other
+
+
+TITLES = ["k-means", "minisom", "batch SOM", "SOM-VAE with hardening"]
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_no_test_label_takes_part_in_a_choice(title: str, tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", title)
+    whole = run(experiment, tmp_path / "whole", root)
+    other = run(experiment, tmp_path / "other", swap_labels(root, tmp_path / "data", "t10k", slice(0, 60)))
+    assert nmi(other, "validation") == nmi(whole, "validation")
+    assert other["rows"][0]["summary"]["setting"] == whole["rows"][0]["summary"]["setting"]
+    assert nmi(other, "test") != nmi(whole, "test")
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_no_validation_label_takes_part_in_what_is_reported(title: str, tmp_path: Path, root: Path) -> None:
+    experiment = first_rows("table1", title)
+    (row,) = experiment.rows
+    method = dataclasses.replace(row.method, settings=row.method.settings[:1])  # type: ignore[type-var]
+    experiment = dataclasses.replace(experiment, rows=(dataclasses.replace(row, method=method),))
+    whole = run(experiment, tmp_path / "whole", root)
+    other = run(experiment, tmp_path / "other", swap_labels(root, tmp_path / "data", "train", slice(200, 240)))
+    assert nmi(other, "test") == nmi(whole, "test")
+    assert nmi(other, "validation") != nmi(whole, "validation")
+
+
+def nmi(results: dict[str, Any], held_out: str) -> dict[tuple[str, int], float]:
+    """By setting and seed."""
+    trials = [trial for trial in results["trials"] if trial["held_out"] == held_out]
+    return {(trial["setting"], trial["seed"]): trial["figures"]["nmi_arithmetic"] for trial in trials}
 
 
 def test_a_missing_library_is_known_before_the_first_training(

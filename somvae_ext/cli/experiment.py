@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 DEFAULT_FOLDER = "runs/experiments"
-EXPERIMENTS = {
+SUMMARIES = {
     "table1": "still images in 16 clusters, beside k-means, maps, VQ-VAE and the paper's ablations",
     "table2": "interpolated series in 64 clusters, with transitions and without, ordered and not",
     "map512": "maps of 512 nodes, as pictures",
@@ -26,12 +26,14 @@ def run(options: Namespace) -> None:
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}")
     check_device(options.device, SOMVAE.name)
-    from somvae_ext.experiments import EXPERIMENTS as KNOWN
-    from somvae_ext.experiments import FULL, QUICK, run_experiment, write_page
+    from somvae_ext.experiments import EXPERIMENTS, FULL, QUICK, page_path, render_page, run_experiment, write_page
 
-    experiment = KNOWN[options.name]
+    experiment = EXPERIMENTS[options.name]
     folder = Path(options.out or DEFAULT_FOLDER)
     name = f"{experiment.name}-quick" if options.quick else experiment.name
+    # Hours later would be late to learn that the page cannot be written.
+    page_path(folder)
+    render_page(folder, list(EXPERIMENTS))
     try:
         results = run_experiment(
             experiment,
@@ -45,9 +47,9 @@ def run(options: Namespace) -> None:
             report=_ignore if options.quiet else _print_line,
         )
     except KeyboardInterrupt as interrupt:
-        raise type(interrupt)(f"interrupted; the same command goes on, with what {folder}/{name}.json holds") from None
-    page = write_page(folder, list(KNOWN))
-    print(f"results in {results}, with pictures beside it; all of {folder} in {page}")
+        raise type(interrupt)("interrupted; the same command goes on with the trainings that are done") from None
+    page = write_page(folder, list(EXPERIMENTS))
+    print(f"results: {results}, with pictures beside it; page of all experiments there: {page}")
 
 
 def _print_line(line: str) -> None:

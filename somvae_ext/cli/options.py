@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from somvae_ext._version import __version__
-from somvae_ext.cli.experiment import DEFAULT_FOLDER, EXPERIMENTS
+from somvae_ext.cli.experiment import DEFAULT_FOLDER, SUMMARIES
 from somvae_ext.cli.fit_options import add_fit_options, explain_foreign_option, quote_config_text
 from somvae_ext.cli.former_options import refuse_former_options
 from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, ModelChoice, choose_model, last_value
@@ -160,8 +160,8 @@ def _commands(model: str) -> dict[str, _Command]:
             summary="reproduce a table or figure of the literature",
             description="Measures a table or figure of the SOM-VAE paper or of its successor on MNIST and "
             "Fashion-MNIST, in as many trainings at once as there are cores, and writes JSON, pictures and a page. "
-            "Interrupted, the same command goes on where it was.\n\n"
-            + "\n".join(f"  {name:<10} {meaning}" for name, meaning in EXPERIMENTS.items()),
+            "After an interruption the same command goes on.\n\n"
+            + "\n".join(f"  {name:<10} {meaning}" for name, meaning in SUMMARIES.items()),
             usage="somvae experiment NAME [options]",
             examples=["somvae experiment table1 --quick --download"],
             add_options=_add_experiment_options,
@@ -285,7 +285,7 @@ def _add_plot_options(parser: ArgumentParser) -> None:
 
 
 def _add_experiment_options(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", choices=list(EXPERIMENTS), help=f"one of {', '.join(EXPERIMENTS)}")
+    parser.add_argument("name", metavar="NAME", choices=list(SUMMARIES), help=f"one of {', '.join(SUMMARIES)}")
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -298,10 +298,10 @@ def _add_experiment_options(parser: ArgumentParser) -> None:
         help="folder for JSON and pictures of all experiments; their page is beside it, FOLDER.md (default: "
         f"{DEFAULT_FOLDER})",
     )
-    parser.add_argument("--data-root", type=str, help="folder of MNIST and Fashion-MNIST, as in fit (default: data)")
+    parser.add_argument("--data-root", type=str, help="folder of MNIST and Fashion-MNIST (default: data)")
     parser.add_argument("--download", action="store_true", help="fetch the data if they are not there")
     parser.add_argument("--workers", type=int, help="trainings at once (default: cores, or one on a GPU)")
-    parser.add_argument("--device", type=str, help="where to train: auto, cpu or cuda (default: cpu)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to train (default: cpu)")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 

@@ -5,7 +5,7 @@ Needs the extra ``experiments``.
 
 from somvae_ext.experiments.hardening import HARDENING
 from somvae_ext.experiments.map512 import MAP512
-from somvae_ext.experiments.page import render_page, write_page
+from somvae_ext.experiments.page import page_path, render_page, write_page
 from somvae_ext.experiments.protocol import FULL, QUICK, Budget, Experiment, Row, Setting, Size
 from somvae_ext.experiments.run import run_experiment
 from somvae_ext.experiments.table1 import TABLE1
@@ -23,6 +23,7 @@ __all__ = [
     "Row",
     "Setting",
     "Size",
+    "page_path",
     "render_page",
     "run_experiment",
     "write_page",

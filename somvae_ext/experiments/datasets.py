@@ -8,15 +8,22 @@ from typing import cast
 import torch
 
 from somvae_ext.data import InterpolatedSeries, Samples, Splits, load
-from somvae_ext.experiments.protocol import AnySplits, DataChoice
+from somvae_ext.data.record import AnySplits, fingerprint
+from somvae_ext.experiments.protocol import DataChoice
 
 _SEEDS = {"train": 1, "validation": 2, "test": 3}  # of the series: each split has noise of its own
 
 
 @functools.lru_cache(maxsize=2)
-def load_images(name: str, root: str, *, download: bool = False) -> Splits[Samples]:
+def load_images(name: str, root: str) -> Splits[Samples]:
     """All images of a data set, read once in each process."""
-    return cast(Splits[Samples], load(name, root=root, download=download))
+    return cast(Splits[Samples], load(name, root=root))
+
+
+@functools.lru_cache(maxsize=2)
+def fingerprint_images(name: str, root: str) -> str:
+    """A hash of all values and labels of a data set."""
+    return fingerprint(load_images(name, root))
 
 
 @functools.lru_cache(maxsize=4)

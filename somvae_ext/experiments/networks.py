@@ -8,43 +8,47 @@ from typing import Any
 
 import torch
 
-from somvae_ext.experiments.protocol import AnySplits, DataChoice, HeldOut, Outcome, Setting
+from somvae_ext.data.record import AnySplits
+from somvae_ext.experiments.protocol import DataChoice, HeldOut, Outcome, Setting
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.recipes import DECAY_FACTOR, PRESETS, add_schedule, make_somvae_config
+from somvae_ext.recipes import DECAY_FACTOR, PRESETS, RECIPES, add_schedule, make_somvae_config
 from somvae_ext.training import TrainingConfig, clustering_metrics, evaluate, fit
 
-# Shared by all rows with a network, so that a table compares losses and not what images they see. Frames of series move
-# less, because transitions are learned from moved images.
-MOVED: dict[str, dict[str, float]] = {
-    "mnist": {"max_shift": 2.0, "max_rotation": 15.0, "max_scale": 0.2, "max_shear": 0.4},
-    "fashion-mnist": {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.2, "max_shear": 0.2},
-}
-FRAMES_MOVED: dict[str, dict[str, float]] = {
-    "mnist": {"max_shift": 1.0, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1},
-    "fashion-mnist": {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.1, "max_shear": 0.1},
-}
-_IMAGES = {"epochs": 5, "batch_size": 64, "learning_rate": 2e-3}
-_SERIES = {"epochs": 1, "learning_rate": 1e-3}  # every series once: other images tell more than the same ones again
-_FRAMES = 128  # of a step, whatever the length of series
+_PRESETS = PRESETS[SOMVAE.name]
 _CONFIG_FIELDS = {field.name for field in dataclasses.fields(SOMVAEConfig)}
+_TRAINING_FIELDS = {field.name for field in dataclasses.fields(TrainingConfig)}
+_BY_PRESET = ("epochs", "augmented_target")  # of the training; all else is shared
+_FRAMES = 128  # of a step, whatever the length of series
+
+HARDENING_SETTINGS = tuple(
+    Setting(f"hardening {weight}, latent {size}", {"hardening": weight, "latent_dim": size})
+    for weight, size in ((1.0, 16), (0.5, 16), (2.0, 16), (1.0, 32))
+)
+"""Of the loss with hardening, on any map."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SOMVAEMethod:
-    """A SOM-VAE with some preset of ``somvae fit``, on strided convolutions of few channels.
+    """A SOM-VAE on strided convolutions of few channels, with the images moved as for ordered maps.
+
+    Batch size, learning rate and the random transforms of the images are those of the preset ``"ordered"`` for these
+    data, so that a table compares losses. Still images are trained on for as many epochs as the method's own preset has
+    for them, series for a single one: other images tell more than the same ones again.
 
     Args:
-        title: as tables show it.
+        title: the name in tables.
         settings: options of each are fields of :class:`~somvae_ext.models.SOMVAEConfig` and of
             :class:`~somvae_ext.training.TrainingConfig`.
-        options: those that all settings share.
-        preset: what they change.
+        options: those that all settings share; a setting goes before them.
+        preset: of ``somvae fit``, which both change.
+        is_map: whether its nodes have neighbours; without, topographic error and order mean nothing.
     """
 
     title: str
     settings: tuple[Setting, ...]
     options: Mapping[str, Any]
     preset: str = "augmented"
+    is_map: bool = True
 
     takes_all_images = False
 
@@ -68,45 +72,43 @@ class SOMVAEMethod:
         config, training = self._configs(setting, data, splits, epochs)
         torch.manual_seed(seed)
         model = SOMVAE(config)
-        fit(
-            model,
-            splits.train,
-            dataclasses.replace(training, seed=seed),
-            accelerator=device,
-            show_progress=False,
-        )
-        if held_out == "validation":  # where figures of clusters are all that chooses
+        training = dataclasses.replace(training, seed=seed)
+        fit(model, splits.train, training, accelerator=device, show_progress=False)
+        if held_out == "validation":  # where a figure of clusters is all that is needed
             assert splits.validation is not None
             return Outcome(clustering_metrics(model, splits.validation))
-        measured = evaluate(model, splits.test, train=splits.train)
-        if config.gamma == 0:  # nothing has trained the transitions
-            measured = {name: value for name, value in measured.items() if not name.startswith("transition_")}
         decoded = model.decoded_map().detach().cpu()[:, :, 0]
-        return Outcome(measured, (decoded.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+        prototypes = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        return Outcome(self._figures(model, splits), prototypes)
 
     def check_installed(self) -> None:
-        """Nothing but the extra ``train``, which this module has imported already."""
+        """Its libraries are those that this module imports."""
+
+    def _figures(self, model: SOMVAE, splits: AnySplits) -> dict[str, float]:
+        """All figures on the test split that mean something for this method."""
+        meaningless: tuple[str, ...] = () if self.is_map else ("topographic_", "order", "moves_")
+        if model.config.gamma == 0:  # nothing has trained the transitions
+            meaningless += ("transition_",)
+        figures = evaluate(model, splits.test, train=splits.train)
+        return {name: value for name, value in figures.items() if not name.startswith(meaningless)}
 
     def _configs(
         self, setting: Setting, data: DataChoice, splits: AnySplits, epochs: float
     ) -> tuple[SOMVAEConfig, TrainingConfig]:
-        preset = PRESETS[SOMVAE.name][self.preset]
+        preset = _PRESETS[self.preset]
         options = {**self.options, **setting.options}
         explicit = {name: value for name, value in options.items() if name in _CONFIG_FIELDS}
-        recipe: dict[str, Any]
+        name, num_samples = data.name, len(splits.train)
         if splits.kind == "series":
-            length = len(splits.train[0]["x"])
-            name = f"{data.name}-series"
-            recipe = _SERIES | {"batch_size": max(1, _FRAMES // length)} | FRAMES_MOVED[data.name]
-            num_samples = len(splits.train) * length
+            name, length = f"{data.name}-series", len(splits.train[0]["x"])
+            num_samples *= length
+            preferred = {"epochs": 1, "batch_size": max(1, _FRAMES // length)}
         else:
-            name = data.name
-            recipe = _IMAGES | MOVED[data.name]
-            num_samples = len(splits.train)
-        if splits.kind == "static":
-            by_preset = preset.training_on.get(data.name, {})
-            recipe |= {field: by_preset[field] for field in ("epochs", "augmented_target") if field in by_preset}
-        fields = recipe | {name: value for name, value in options.items() if name not in _CONFIG_FIELDS}
+            on_these = preset.training_on.get(name, {})
+            preferred = {field: on_these[field] for field in _BY_PRESET if field in on_these}
+        shared = RECIPES[name] | _PRESETS["ordered"].training_on[name]
+        fields = {**shared, **preferred, **options}
+        fields = {field: value for field, value in fields.items() if field in _TRAINING_FIELDS}
         fields["epochs"] = max(1, round(epochs * fields["epochs"]))
         training = TrainingConfig(decay_factor=DECAY_FACTOR, **fields)
         config = make_somvae_config(
@@ -117,12 +119,8 @@ class SOMVAEMethod:
             num_samples=num_samples,
             explicit=explicit,
         )
+        steps = -(-len(splits.train) // training.batch_size)
         config = add_schedule(
-            config,
-            preset,
-            kind=splits.kind,
-            epochs=training.epochs,
-            steps_per_epoch=-(-len(splits.train) // training.batch_size),
-            explicit=explicit,
+            config, preset, kind=splits.kind, epochs=training.epochs, steps_per_epoch=steps, explicit=explicit
         )
         return config, training

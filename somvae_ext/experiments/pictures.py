@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ _COLUMNS = 3
 _LEAST_INCHES, _INCHES_PER_NODE = 3.2, 0.33  # height of a map
 
 
-def draw_prototypes(experiment: Experiment, kept: Path, folder: Path, name: str) -> list[Path]:
+def draw_prototypes(experiment: Experiment, prototypes: Mapping[str, Path], folder: Path, name: str) -> list[Path]:
     """Draws the nodes of all rows on the same data in one picture.
 
     Args:
         experiment: the rows, and their titles.
-        kept: folder with ``KEY.npy`` of each row, uint8 ``[R, C, H, W]``; rows without one are left out.
+        prototypes: by the key of a row a ``.npy`` file, uint8 ``[R, C, H, W]``; rows without one are left out.
         folder: where the pictures go.
         name: of the pictures; ``-DATA.png`` is added, and the recipe where there are several.
 
@@ -31,11 +32,11 @@ def draw_prototypes(experiment: Experiment, kept: Path, folder: Path, name: str)
 
     groups: dict[str, list[Row]] = {}
     for row in experiment.rows:
-        if (kept / f"{row.key}.npy").is_file():
+        if row.key in prototypes:
             groups.setdefault("-".join(filter(None, (row.data, row.recipe))), []).append(row)
     paths = []
     for group, rows in groups.items():
-        maps = [np.load(kept / f"{row.key}.npy") / 255 for row in rows]
+        maps = [np.load(prototypes[row.key]) / 255 for row in rows]
         columns = min(_COLUMNS, len(rows))
         height = -(-len(rows) // columns)
         inches = max(_LEAST_INCHES, _INCHES_PER_NODE * max(each.shape[0] for each in maps))

@@ -14,12 +14,9 @@ from torch import Tensor
 
 from somvae_ext import evaluation, ops
 from somvae_ext.data import InterpolatedSeries, Samples
-from somvae_ext.estimators import SOM
-from somvae_ext.experiments.protocol import AnySplits, DataChoice, HeldOut, Outcome, Setting
+from somvae_ext.data.record import AnySplits
+from somvae_ext.experiments.protocol import DataChoice, HeldOut, Outcome, Setting
 from somvae_ext.grid import Grid
-
-_STARTS = 10  # of k-means
-_PASSES = 5  # of minisom over the samples
 
 
 class Fitted(NamedTuple):
@@ -38,7 +35,7 @@ class PixelMethod:
     """A method that takes images, or frames of series, as rows of pixels.
 
     Args:
-        title: as tables show it.
+        title: the name in tables.
         settings: their options go to ``fit``.
         fit: what learns.
         rows, cols: size of the map, or of the sheet on which clusters without an order are shown.
@@ -90,18 +87,23 @@ class PixelMethod:
 
 
 def kmeans(rows: int, cols: int) -> PixelMethod:
-    """k-means++ by scikit-learn, the best of ten starts, on the whole training split, as in the paper."""
-    settings = (
-        Setting("pixels", {"components": None}),
-        *(Setting(f"{number} principal components", {"components": number}) for number in (128, 64, 32)),
+    """k-means++ by scikit-learn, the best of ten starts, on the whole training split of still images."""
+    settings = tuple(
+        Setting(
+            "pixels" if components is None else f"{components} principal components",
+            {"components": components, "n_init": 10},
+        )
+        for components in (None, 128, 64, 32)
     )
-    return PixelMethod("k-means", settings, _fit_kmeans, rows, cols, is_map=False, takes_all_images=True)
+    return PixelMethod(
+        "k-means", settings, _fit_kmeans, rows, cols, is_map=False, takes_all_images=True, needs="sklearn"
+    )
 
 
 def minisom(rows: int, cols: int) -> PixelMethod:
-    """The package MiniSom, on-line, five passes over the samples in a random order."""
+    """The package MiniSom: on-line, five passes over the samples in a random order."""
     settings = tuple(
-        Setting(f"sigma {sigma}, rate {rate}", {"sigma": sigma, "learning_rate": rate})
+        Setting(f"sigma {sigma}, rate {rate}", {"sigma": sigma, "learning_rate": rate, "passes": 5})
         for sigma in (0.5, 1.0)
         for rate in (0.1, 0.5)
     )
@@ -110,15 +112,18 @@ def minisom(rows: int, cols: int) -> PixelMethod:
 
 def batch_som(rows: int, cols: int) -> PixelMethod:
     """This package's batch map, :class:`~somvae_ext.estimators.SOM`."""
-    settings = tuple(Setting(f"sigma {sigma}", {"sigma_final": sigma}) for sigma in (0.3, 0.5, 0.7, 1.0))
-    return PixelMethod("batch SOM", settings, _fit_batch_som, rows, cols)
+    settings = tuple(
+        Setting(f"sigma {sigma}", {"sigma_final": sigma, "init": "random", "n_epochs": 20})
+        for sigma in (0.3, 0.5, 0.7, 1.0)
+    )
+    return PixelMethod("batch SOM", settings, _fit_batch_som, rows, cols, needs="sklearn")
 
 
 def _fit_kmeans(x: NDArray[np.float32], grid: Grid, options: dict[str, Any], seed: int) -> Fitted:
     from sklearn.cluster import KMeans  # type: ignore[import-untyped]
     from sklearn.decomposition import PCA  # type: ignore[import-untyped]
 
-    kmeans = KMeans(grid.num_nodes, init="k-means++", n_init=_STARTS, random_state=seed)
+    kmeans = KMeans(grid.num_nodes, init="k-means++", n_init=options["n_init"], random_state=seed)
     if options["components"] is None:
         kmeans.fit(x)
         return Fitted(kmeans.cluster_centers_, kmeans.predict)
@@ -130,16 +135,19 @@ def _fit_kmeans(x: NDArray[np.float32], grid: Grid, options: dict[str, Any], see
 def _fit_minisom(x: NDArray[np.float32], grid: Grid, options: dict[str, Any], seed: int) -> Fitted:
     from minisom import MiniSom  # type: ignore[import-untyped]
 
+    passes = options.pop("passes")
     som = MiniSom(grid.rows, grid.cols, x.shape[1], random_seed=seed, **options)
     som.random_weights_init(x)
-    som.train(x, _PASSES * len(x), random_order=True)
+    som.train(x, passes * len(x), random_order=True)
     codes = som.get_weights().reshape(-1, x.shape[1])
     codebook = torch.as_tensor(codes, dtype=torch.float32)
     return Fitted(codes, lambda rows: ops.bmu(torch.as_tensor(rows), codebook).index.numpy())
 
 
 def _fit_batch_som(x: NDArray[np.float32], grid: Grid, options: dict[str, Any], seed: int) -> Fitted:
-    som = SOM(grid.rows, grid.cols, init="random", random_state=seed, **options).fit(x)
+    from somvae_ext.estimators import SOM
+
+    som = SOM(grid.rows, grid.cols, random_state=seed, **options).fit(x)
     return Fitted(np.asarray(som.codebook_), lambda rows: np.asarray(som.predict(rows)))
 
 

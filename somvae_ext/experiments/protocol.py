@@ -1,24 +1,22 @@
 """What an experiment is: rows, each a method on some data, tuned on validation data and reported on test data.
 
-Every row has the same budget. Each of its settings is trained once, with a seed of its own, and measured on the
-validation split; the setting of the best figure there is trained with all seeds and measured on the test split. No test
-figure takes part in a choice.
+Every row has the same tuning budget. Each of its settings is trained once, with a seed of its own, and measured on the
+validation split; the setting of the best figure there is trained with all seeds and measured on the test split.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from somvae_ext.data import InterpolatedSeries, Samples, Splits
+from somvae_ext.data.record import AnySplits
 from somvae_ext.data.series import Recipe
 
-AnySplits = Splits[Samples] | Splits[InterpolatedSeries]
 HeldOut = Literal["validation", "test"]
 
 
@@ -45,7 +43,7 @@ class Budget:
     Args:
         tuning: the trainings that choose a setting.
         reported: those of the chosen setting, which are reported.
-        seeds: of these.
+        seeds: of the trainings that are reported.
         tuning_seed: of those that choose, none of ``seeds``.
     """
 
@@ -79,7 +77,7 @@ class DataChoice:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One of the values that a method is tried with: a name to show, and the options that differ."""
+    """One of the values that a method is tried with: a name to show, and the options that it stands for."""
 
     name: str
     options: Mapping[str, Any]
@@ -93,11 +91,11 @@ class Outcome(NamedTuple):
 
 
 class Method(Protocol):
-    """A way to cluster. Objects go to other processes, so they are picklable."""
+    """A way to cluster. Objects go to other processes, so they must be picklable."""
 
     @property
     def title(self) -> str:
-        """As tables show it."""
+        """The name in tables."""
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -105,10 +103,10 @@ class Method(Protocol):
 
     @property
     def takes_all_images(self) -> bool:
-        """Whether it is trained on the whole training split, whatever the budget."""
+        """Whether it is trained on the whole training split of still images, whatever the budget."""
 
     def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epochs: float) -> dict[str, Any]:
-        """All that decides what a training with this setting comes to, but for its seed; as JSON has it.
+        """The options of a training with this setting, defaults included, in types that JSON has.
 
         ``epochs`` is the share of those of the recipe, see :class:`Size`.
         """
@@ -141,43 +139,32 @@ class Row:
         data: ``"mnist"`` or ``"fashion-mnist"``.
         method: what is trained.
         recipe: how series are made of the images; None for still images.
-        paper: figures that the literature reports, by their names here.
+        cited: figures that the literature reports, under the names that they have here.
     """
 
     data: str
     method: Method
     recipe: Recipe | None = None
-    paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    cited: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """Names the row in files."""
-        parts = [self.data, self.recipe, self.method.title]
-        return re.sub(r"[^a-z0-9]+", "-", " ".join(part for part in parts if part).lower())
+        return as_file_name(*(part for part in (self.data, self.recipe, self.method.title) if part))
 
     def choose_data(self, size: Size) -> DataChoice:
         """The training data of this row."""
-        taken = None if self.method.takes_all_images else size.images
         if self.recipe is None:
-            return DataChoice(self.data, taken)
-        return DataChoice(
-            self.data, taken, self.recipe, size.series if self.recipe == "published" else size.series // 2
-        )
+            return DataChoice(self.data, None if self.method.takes_all_images else size.images)
+        num_series = size.series if self.recipe == "published" else size.series // 2
+        return DataChoice(self.data, size.images, self.recipe, num_series)
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A figure that a table shows.
-
-    Args:
-        figure: its name in the results.
-        title: as the table shows it.
-        digits: after the point.
-    """
+class Column(NamedTuple):
+    """A figure that a table shows: its name in the results, and its title."""
 
     figure: str
     title: str
-    digits: int = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,15 +172,14 @@ class Experiment:
     """A table or figure that is reproduced.
 
     Args:
-        name: of the command.
-        title: of its section on the page.
-        about: what is compared, and how; a sentence or more in markdown, without any figure.
-        source: what the column of cited figures is called.
+        name: the NAME of the command.
+        title: heading on the page.
+        about: what is compared, and how; markdown without any figure.
+        source: heading of the columns of cited figures.
         rows: see :class:`Row`.
         columns: what the table shows of the test split.
-        chosen_by: the figure on the validation split that chooses a setting.
-        lower_is_better: of that figure.
-        notes: what was found out about it, by data; markdown without any figure.
+        chosen_by: the figure on the validation split whose greatest value chooses a setting.
+        notes: what was found out about a kind of data, by its name; markdown without any figure.
     """
 
     name: str
@@ -203,5 +189,21 @@ class Experiment:
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     chosen_by: str
-    lower_is_better: bool = False
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def cite(names: Sequence[str], figures: Mapping[str, Sequence[float]], method: Method) -> dict[str, float]:
+    """The cited figures of a method under these names; none where the literature has no such row.
+
+    Args:
+        names: of the figures.
+        figures: by the title of the method.
+        method: the method.
+    """
+    values = figures.get(method.title)
+    return {} if values is None else dict(zip(names, values, strict=True))
+
+
+def as_file_name(*parts: object) -> str:
+    """Small letters and digits with dashes between them."""
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(map(str, parts)).lower()).strip("-")

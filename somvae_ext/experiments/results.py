@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import statistics
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ class Trial:
         row: key of the row.
         setting: its name.
         seed: of the training.
-        held_out: what it was measured on.
-        config: all else that decides what it comes to.
+        held_out: the split that it was measured on.
+        config: data and options.
         figures: by name; none where the training failed.
-        cpu_minutes: of one process: training and measuring.
+        cpu_minutes: of its process, for training and measuring.
         machine: number of the machine in the file's list.
         error: why the training failed.
     """
@@ -43,19 +44,30 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
+class Command:
+    """A run of the command: how many trainings it did, in how many processes and minutes on the clock."""
+
+    trainings: int
+    workers: int
+    minutes: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Summary:
     """A row of the table: the setting that was chosen, and its figures over the seeds.
 
     Args:
         setting: name of the setting.
-        validation: the figure that chose it, of each setting.
-        figures: by name the ``mean``, ``deviation`` and ``standard_error`` over the seeds. Of a single seed the last
-            two are None.
-        cpu_minutes: of one training that is reported, mean.
+        validation: the figure that chose it, of each setting whose training did not fail.
+        epochs: of a training that is reported; None where there are none.
+        figures: by name ``mean``, ``deviation`` and ``standard_error`` over the ``seeds`` that have it. The middle two
+            are None for a single one.
+        cpu_minutes: of a training that is reported, mean.
     """
 
     setting: str
     validation: dict[str, float]
+    epochs: int | None
     figures: dict[str, dict[str, float | None]]
     cpu_minutes: float
 
@@ -65,73 +77,100 @@ class Results:
 
     Args:
         path: the file. What it holds is taken over; a missing one is begun.
+        experiment: whose it is.
 
     Raises:
-        ValueError: the file is none of these results.
+        ValueError: the file holds something else.
+        OSError: the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, experiment: str) -> None:
         self.path = path
         self.trials: list[Trial] = []
         self.machines: list[dict[str, Any]] = []
+        self.commands: list[Command] = []
         if path.is_file():
             contents = read_results(path)
+            if contents["experiment"] != experiment:
+                raise ValueError(f"{path}: must hold the experiment {experiment}, got {contents['experiment']!r}")
             self.machines = contents["machines"]
+            self.commands = [Command(**command) for command in contents["commands"]]
             configs = contents["configs"]
             self.trials = [Trial(**{**trial, "config": configs[trial["config"]]}) for trial in contents["trials"]]
 
     def find(self, row: Row, setting: str, seed: int, held_out: HeldOut, config: dict[str, Any]) -> Trial | None:
         """The training that has been done with exactly this; None if there is none."""
-        plain = json.loads(json.dumps(config))  # tuples become lists
+        plain = _as_json(config)
         for trial in self.trials:
             if (trial.row, trial.setting, trial.seed, trial.held_out) == (row.key, setting, seed, held_out):
                 return trial if trial.config == plain else None
         return None
 
-    def add(self, trial: Trial) -> None:
-        """Takes a training in, in place of an earlier one that was another setting of the same name."""
-        same = (trial.row, trial.setting, trial.seed, trial.held_out)
-        self.trials = [each for each in self.trials if (each.row, each.setting, each.seed, each.held_out) != same]
-        self.trials.append(dataclasses.replace(trial, config=json.loads(json.dumps(trial.config))))
+    def keep_only(self, configs: Mapping[tuple[str, str, HeldOut], dict[str, Any]]) -> None:
+        """Drops the trainings that today's experiment does not have.
 
-    def adopt(self, trial: Trial, machine: dict[str, Any]) -> None:
-        """Takes in a training of another file, which was done on a machine."""
-        self.add(dataclasses.replace(trial, machine=self.machine(machine)))
+        Args:
+            configs: of all that it has, by row, setting and held-out split.
+        """
+        plain = {key: _as_json(config) for key, config in configs.items()}
+        self.trials = [
+            trial for trial in self.trials if plain.get((trial.row, trial.setting, trial.held_out)) == trial.config
+        ]
 
-    def machine(self, description: dict[str, Any]) -> int:
-        """The number of a machine in the file, which is added unless it is there already, whatever the time."""
-        known = [_timeless(machine) for machine in self.machines]
-        if _timeless(description) not in known:
-            self.machines.append(description)
-            return len(known)
-        return known.index(_timeless(description))
+    def add(self, trial: Trial, machine: dict[str, Any]) -> None:
+        """Takes in a training and the machine that did it, in place of an earlier one of the same setting and seed."""
+        place = (trial.row, trial.setting, trial.seed, trial.held_out)
+        self.trials = [each for each in self.trials if (each.row, each.setting, each.seed, each.held_out) != place]
+        self.trials.append(
+            dataclasses.replace(trial, config=_as_json(trial.config), machine=self._number_machine(machine))
+        )
 
-    def summarize(self, experiment: Experiment, row: Row, budget: Budget) -> Summary | None:
-        """What the table shows of a row; None while a training is missing."""
-        tuned = self._of(row, "validation")
-        validation = {
-            setting.name: trial.figures[experiment.chosen_by]
-            for setting in row.method.settings
-            for trial in tuned
-            if trial.setting == setting.name and experiment.chosen_by in trial.figures
+    def tuned(self, experiment: Experiment, row: Row, budget: Budget) -> dict[str, float]:
+        """The figure on the validation split by which a row's setting is chosen, of each setting that has one."""
+        figures = {
+            trial.setting: trial.figures[experiment.chosen_by]
+            for trial in self._tuning_trials(row, budget)
+            if experiment.chosen_by in trial.figures
         }
-        if len({trial.setting for trial in tuned}) < len(row.method.settings) or not validation:
-            return None
-        setting = choose(validation, lower_is_better=experiment.lower_is_better)
-        reported = {trial.seed: trial for trial in self._of(row, "test") if trial.setting == setting}
-        runs = [reported[seed] for seed in budget.seeds if seed in reported]
-        if len(runs) < len(budget.seeds) or any(run.error for run in runs):
-            return None
-        names = [name for name in runs[0].figures if all(name in run.figures for run in runs)]
-        figures = {name: _statistics([run.figures[name] for run in runs]) for name in names}
+        return {setting.name: figures[setting.name] for setting in row.method.settings if setting.name in figures}
+
+    def reported(self, row: Row, setting: str, budget: Budget) -> list[Trial]:
+        """The trainings of a setting that are reported, in the order of the seeds."""
+        trials = {
+            trial.seed: trial
+            for trial in self.trials
+            if (trial.row, trial.held_out, trial.setting) == (row.key, "test", setting)
+        }
+        return [trials[seed] for seed in budget.seeds if seed in trials]
+
+    def summarize(self, experiment: Experiment, row: Row, budget: Budget) -> Summary | str:
+        """What the table shows of a row, or why it shows nothing."""
+        tried = {trial.setting for trial in self._tuning_trials(row, budget)}
+        if tried != {setting.name for setting in row.method.settings}:
+            return "not measured yet"
+        validation = self.tuned(experiment, row, budget)
+        if not validation:
+            return "no setting could be trained, because a loss was not finite"
+        setting = choose(validation)
+        runs = self.reported(row, setting, budget)
+        if len(runs) < len(budget.seeds):
+            return "not measured yet"
+        failed = [str(run.seed) for run in runs if run.error is not None]
+        if failed:
+            return f"with seed {', '.join(failed)} a loss was not finite"
+        names = dict.fromkeys(name for run in runs for name in run.figures)
+        figures = {name: _statistics(run.figures[name] for run in runs if name in run.figures) for name in names}
         minutes = round(statistics.mean(run.cpu_minutes for run in runs), 3)
-        return Summary(setting, validation, figures, minutes)
+        return Summary(setting, validation, runs[0].config.get("training", {}).get("epochs"), figures, minutes)
 
-    def _of(self, row: Row, held_out: HeldOut) -> list[Trial]:
-        return [trial for trial in self.trials if trial.row == row.key and trial.held_out == held_out]
+    def save(self, experiment: Experiment, budget: Budget, command: Command | None = None) -> None:
+        """Writes the file, with a summary of each row that is complete.
 
-    def save(self, experiment: Experiment, budget: Budget) -> None:
-        """Writes the file, with a summary of each row that is complete."""
+        Args:
+            experiment: what is measured.
+            budget: how much of it.
+            command: that is running; it joins those before it in the file.
+        """
         rows = []
         for row in experiment.rows:
             summary = self.summarize(experiment, row, budget)
@@ -142,17 +181,20 @@ class Results:
                     "recipe": row.recipe,
                     "method": row.method.title,
                     "settings": [setting.name for setting in row.method.settings],
-                    "takes_all_images": row.method.takes_all_images,
-                    "paper": dict(row.paper),
-                    "summary": None if summary is None else dataclasses.asdict(summary),
+                    "takes_all_images": row.method.takes_all_images and row.recipe is None,
+                    "cited": dict(row.cited),
+                    "missing": summary if isinstance(summary, str) else None,
+                    "summary": None if isinstance(summary, str) else dataclasses.asdict(summary),
                 }
             )
         configs: list[dict[str, Any]] = []
+        machines: list[dict[str, Any]] = []  # without those whose trainings have been replaced
         trials = []
         for trial in self.trials:
-            if trial.config not in configs:
-                configs.append(trial.config)
-            trials.append({**dataclasses.asdict(trial), "config": configs.index(trial.config)})
+            config = _number(trial.config, configs)
+            machine = _number(self.machines[trial.machine], machines)
+            trials.append({**dataclasses.asdict(trial), "config": config, "machine": machine})
+        commands = [*self.commands, *([] if command is None else [command])]
         contents = {
             "format": FORMAT,
             "experiment": experiment.name,
@@ -162,8 +204,9 @@ class Results:
             "source": experiment.source,
             "budget": dataclasses.asdict(budget),
             "chosen_by": experiment.chosen_by,
-            "columns": [dataclasses.asdict(column) for column in experiment.columns],
-            "machines": self.machines,
+            "columns": [column._asdict() for column in experiment.columns],
+            "machines": machines,
+            "commands": [dataclasses.asdict(each) for each in commands],
             "rows": rows,
             "trials": trials,
             "configs": configs,
@@ -171,48 +214,123 @@ class Results:
         with atomic_file(self.path) as file:
             file.write(_to_json(contents).encode())
 
+    def _tuning_trials(self, row: Row, budget: Budget) -> list[Trial]:
+        place = (row.key, "validation", budget.tuning_seed)
+        return [trial for trial in self.trials if (trial.row, trial.held_out, trial.seed) == place]
+
+    def _number_machine(self, description: dict[str, Any]) -> int:
+        """The number of a machine, which is added unless it is there already, whatever the time."""
+        for number, machine in enumerate(self.machines):
+            if {**machine, "time": None} == {**description, "time": None}:
+                return number
+        self.machines.append(description)
+        return len(self.machines) - 1
+
+
+def choose(figures: Mapping[str, float]) -> str:
+    """The setting with the greatest figure on the validation split, the first among equals."""
+    return max(figures, key=figures.__getitem__)
+
 
 def read_results(path: Path) -> dict[str, Any]:
     """The contents of a file of results.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it holds something else.
         OSError: it cannot be read.
     """
     try:
-        contents = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: must be the JSON of an experiment; move it away to begin anew") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT or "configs" not in contents:
-        raise ValueError(f"{path}: must be the JSON of an experiment, of format {FORMAT}; move it away to begin anew")
-    return contents
+        contents = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        _check_contents(contents)
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: must be what somvae experiment has written, of format {FORMAT}; move it away to begin anew"
+        ) from error
+    result: dict[str, Any] = contents
+    return result
+
+
+_TYPES: dict[str, type] = {
+    "experiment": str,
+    "title": str,
+    "about": str,
+    "notes": dict,
+    "source": str,
+    "budget": dict,
+    "chosen_by": str,
+    "columns": list,
+    "machines": list,
+    "commands": list,
+    "rows": list,
+    "trials": list,
+    "configs": list,
+}
+_ROW = {"key", "data", "recipe", "method", "settings", "takes_all_images", "cited", "missing", "summary"}
+
+
+def _check_contents(contents: dict[str, Any]) -> None:
+    """
+    Raises:
+        ValueError, KeyError, IndexError, TypeError, AttributeError: something is not as :meth:`Results.save` writes it.
+    """
+    complete = (
+        contents["format"] == FORMAT
+        and all(isinstance(contents[name], kind) for name, kind in _TYPES.items())
+        and all(row.keys() == _ROW for row in contents["rows"])
+        and all(column.keys() == {"figure", "title"} for column in contents["columns"])
+        and all(command.keys() == _names(Command) for command in contents["commands"])
+        and all({"cpu", "torch", "commit", "time"} <= machine.keys() for machine in contents["machines"])
+        and all(row["summary"] is None or row["summary"].keys() == _names(Summary) for row in contents["rows"])
+        and _names(Budget) == contents["budget"].keys()
+    )
+    if not complete:
+        raise ValueError("incomplete")
+    for trial in contents["trials"]:
+        if trial.keys() != _names(Trial):
+            raise ValueError("a training with other fields")
+        for name, items in (("config", contents["configs"]), ("machine", contents["machines"])):
+            if not isinstance(items[trial[name]], dict):
+                raise ValueError(f"no such {name}")
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _names(kind: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
 
 
 def _to_json(contents: dict[str, Any]) -> str:
     """JSON with a line for each item of its lists, so that a change shows what has changed."""
     parts = []
     for name, value in contents.items():
-        items = value if isinstance(value, list) else None
         text = json.dumps(value, allow_nan=False)
-        if items:
-            text = "[\n" + ",\n".join(f"  {json.dumps(item, allow_nan=False)}" for item in items) + "\n ]"
+        if isinstance(value, list) and value:
+            text = "[\n" + ",\n".join(f"  {json.dumps(item, allow_nan=False)}" for item in value) + "\n ]"
         parts.append(f" {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def choose(figures: dict[str, float], *, lower_is_better: bool) -> str:
-    """The setting of the best figure, the first among equals."""
-    return (min if lower_is_better else max)(figures, key=figures.__getitem__)
+def _as_json(config: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of a config in a file: tuples are lists there."""
+    result: dict[str, Any] = json.loads(json.dumps(config))
+    return result
 
 
-def _timeless(machine: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in machine.items() if name != "time"}
+def _number(item: dict[str, Any], items: list[dict[str, Any]]) -> int:
+    """The place of an item in a list, which it joins if it is not there."""
+    if item not in items:
+        items.append(item)
+    return items.index(item)
 
 
-def _statistics(values: list[float]) -> dict[str, float | None]:
+def _statistics(figures: Iterable[float]) -> dict[str, float | None]:
+    values = list(figures)
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {
         "mean": round(statistics.mean(values), 6),
         "deviation": None if deviation is None else round(deviation, 6),
         "standard_error": None if deviation is None else round(deviation / math.sqrt(len(values)), 6),
+        "seeds": len(values),
     }

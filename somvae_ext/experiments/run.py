@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from somvae_ext.experiments.datasets import load_choice, load_images
+from somvae_ext.experiments.datasets import fingerprint_images, load_choice, load_images
 from somvae_ext.experiments.pictures import draw_prototypes
-from somvae_ext.experiments.protocol import Budget, DataChoice, Experiment, HeldOut, Row, Setting
-from somvae_ext.experiments.results import Results, Trial, choose
+from somvae_ext.experiments.protocol import Budget, DataChoice, Experiment, HeldOut, Row, Setting, as_file_name
+from somvae_ext.experiments.results import Command, Results, Trial, choose
 from somvae_ext.machine import describe
-from somvae_ext.store import FolderLock
+from somvae_ext.store import FolderLock, atomic_file, check_writable
 
 _DIGITS = 6  # of a figure that are kept
 
@@ -38,7 +41,7 @@ class _Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Done:
+class _Result:
     """What came of a job."""
 
     job: _Job
@@ -68,9 +71,9 @@ def run_experiment(
     Args:
         experiment: what to run.
         budget: how much of it.
-        folder: gets ``name.json`` after every training, and ``name-DATA.png`` of what the nodes stand for. Trainings
-            that are in the file already, with the same settings, are not done again; those which chose the settings of
-            the quick budget serve the full one, too.
+        folder: gets ``name.json`` after every training, and ``name-DATA.png`` of what the nodes stand for; what that is
+            made of is in the folder ``name`` there. Trainings that are in the file already, with the same data and
+            options, are not done again; nor are the tunings of the file of the quick experiment beside it.
         name: of the files.
         root: the folder of MNIST and Fashion-MNIST, see :func:`somvae_ext.data.load`.
         download: fetch them if they are not there.
@@ -84,25 +87,35 @@ def run_experiment(
     Raises:
         BlockingIOError: another process runs the same experiment there.
         FileNotFoundError: the data are not there.
-        ModuleNotFoundError: a library that a row needs is missing.
-        OSError: the folder cannot be written to.
-        ValueError: the file there holds something else, or a row none of whose settings can be trained.
+        ModuleNotFoundError: a library that is needed is missing.
+        OSError: the folder cannot be written to, or the system has ended a process.
+        ValueError: the file there holds something else.
     """
+    import joblib  # type: ignore[import-untyped]  # noqa: F401  # what is missing is said before the first training
+    import matplotlib  # noqa: F401
+
     for row in experiment.rows:
         row.method.check_installed()
-    for data in {row.data for row in experiment.rows}:
-        load_images(data, str(root), download=download)
+    check_writable(folder)
+    results = Results(folder / f"{name}.json", experiment.name)
+    earlier = Results(folder / f"{experiment.name}-quick.json", experiment.name)
+    for data in dict.fromkeys(row.data for row in experiment.rows):
+        if download:
+            from somvae_ext.data import load
+
+            load(data, root=root, download=True)
+        load_images(data, str(root))
     kept = folder / name
     kept.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(kept)
     lock.acquire()
     try:
-        results = Results(folder / f"{name}.json")
         runner = _Runner(experiment, budget, results, kept, str(root), device, workers, report)
-        runner.adopt(folder / f"{experiment.name}-quick.json")
+        runner.discard_outdated()
+        runner.take_over(earlier)
         runner.tune()
         runner.train_chosen()
-        draw_prototypes(experiment, kept, folder, name)
+        draw_prototypes(experiment, runner.prototypes(), folder, name)
     finally:
         lock.release()
     return results.path
@@ -122,136 +135,177 @@ class _Runner:
         workers: int | None,
         report: Callable[[str], None],
     ) -> None:
-        self.experiment, self.budget, self.results, self.kept = experiment, budget, results, kept
-        self.root, self.device, self.workers, self.report = root, device, workers, report
-        self.earlier: list[Results] = []
-        self.machine = results.machine(describe("cuda" if _takes_gpu(device) else "cpu"))
+        from joblib import cpu_count
 
-    def adopt(self, path: Path) -> None:
-        """Lets the trainings of another file count, too, where they are just those that would be done."""
-        if path.is_file() and path != self.results.path:
-            self.earlier.append(Results(path))
+        takes_gpu = device != "cpu" and torch.cuda.is_available()
+        self.experiment, self.budget, self.results, self.kept = experiment, budget, results, kept
+        self.root, self.device, self.report = root, "cuda" if takes_gpu else "cpu", report
+        self.workers: int = workers or (1 if takes_gpu else cpu_count())
+        self.machine = {**describe(self.device), "threads": 1}
+        self.start, self.trainings = time.perf_counter(), 0
+
+    def discard_outdated(self) -> None:
+        """Drops trainings of other data, settings or sizes than today's."""
+        jobs = [
+            self._job(row, setting, seed=0, held_out=held_out)
+            for row in self.experiment.rows
+            for setting in row.method.settings
+            for held_out in get_args(HeldOut)
+        ]
+        self.results.keep_only({(job.row.key, job.setting.name, job.held_out): job.config for job in jobs})
+
+    def take_over(self, earlier: Results) -> None:
+        """Takes from another file the tunings that are just those of today."""
+        if earlier.path == self.results.path:
+            return
+        for job in self._tuning_jobs():
+            trial = earlier.find(job.row, job.setting.name, job.seed, job.held_out, job.config)
+            if trial is not None and not self._is_kept(job):
+                self.results.add(trial, earlier.machines[trial.machine])
 
     def tune(self) -> None:
         """Trains each setting of each row once."""
+        self._train(self._tuning_jobs(), "tuning")
+
+    def train_chosen(self) -> None:
+        """Trains the chosen setting of each row with all seeds; rows without one are left out."""
         jobs = [
+            self._job(row, setting, seed, "test")
+            for row in self.experiment.rows
+            for setting in self._chosen(row)
+            for seed in self.budget.seeds
+        ]
+        self._train(jobs, "chosen settings")
+
+    def prototypes(self) -> dict[str, Path]:
+        """By the key of the row a file with what its nodes stand for, of the first seed."""
+        seed = self.budget.seeds[0]
+        files = {
+            row.key: self._prototype_file(row, setting, seed)
+            for row in self.experiment.rows
+            for setting in self._chosen(row)
+        }
+        return {key: path for key, path in files.items() if path.is_file()}
+
+    def _tuning_jobs(self) -> list[_Job]:
+        return [
             self._job(row, setting, self.budget.tuning_seed, "validation")
             for row in self.experiment.rows
             for setting in row.method.settings
         ]
-        self._do(jobs, "tuning")
 
-    def train_chosen(self) -> None:
-        """Trains the chosen setting of each row with all seeds."""
-        jobs = [
-            self._job(row, self._chosen(row), seed, "test")
-            for row in self.experiment.rows
-            for seed in self.budget.seeds
-        ]
-        self._do(jobs, "chosen settings")
-
-    def _chosen(self, row: Row) -> Setting:
-        by = self.experiment.chosen_by
-        figures = {
-            trial.setting: trial.figures[by]
-            for trial in self.results.trials
-            if (trial.row, trial.held_out) == (row.key, "validation") and by in trial.figures
-        }
-        figures = {setting.name: figures[setting.name] for setting in row.method.settings if setting.name in figures}
-        if not figures:
-            raise ValueError(f"{self.experiment.name}: no setting of {row.key} could be trained; see the JSON for why")
-        name = choose(figures, lower_is_better=self.experiment.lower_is_better)
-        return next(setting for setting in row.method.settings if setting.name == name)
+    def _chosen(self, row: Row) -> list[Setting]:
+        """The setting that is reported, or none where no training was finite."""
+        figures = self.results.tuned(self.experiment, row, self.budget)
+        name = choose(figures) if figures else None
+        return [setting for setting in row.method.settings if setting.name == name]
 
     def _job(self, row: Row, setting: Setting, seed: int, held_out: HeldOut) -> _Job:
         size = self.budget.reported if held_out == "test" else self.budget.tuning
         data = row.choose_data(size)
-        config = row.method.resolve(setting, data, load_choice(data, self.root), size.epochs)
-        recorded = {"data": dataclasses.asdict(data)} | config
-        return _Job(row, setting, data, size.epochs, seed, held_out, recorded, self.root, self.device)
+        splits = load_choice(data, self.root)
+        source = {
+            **dataclasses.asdict(data),
+            "fingerprint": fingerprint_images(row.data, self.root),
+            "train": len(splits.train),
+        }
+        options = row.method.resolve(setting, data, splits, size.epochs)
+        config = {"data": source, "device": self.device, **options}
+        return _Job(row, setting, data, size.epochs, seed, held_out, config, self.root, self.device)
 
-    def _do(self, jobs: list[_Job], what: str) -> None:
-        """Does those jobs whose results are not there yet, and keeps each as soon as it is done."""
+    def _train(self, jobs: list[_Job], what: str) -> None:
+        """Does the jobs whose results are not there yet, and keeps each as soon as it is done."""
         missing = [job for job in jobs if not self._is_kept(job)]
-        self.results.save(self.experiment, self.budget)
+        self._save()
         if len(missing) < len(jobs):
             self.report(f"{what}: {len(jobs) - len(missing)} of {len(jobs)} trainings are there already")
         start = time.perf_counter()
-        for number, done in enumerate(_work(missing, self.workers, self.device), 1):
-            self._keep(done)
-            left = (time.perf_counter() - start) / number * (len(missing) - number) / 60
-            self.report(f"{what} {number}/{len(missing)}: {_line(done, self.experiment)}; about {left:.0f} min left")
+        with contextlib.closing(_results(missing, self.workers)) as results:
+            for number, result in enumerate(results, 1):
+                self._keep(result)
+                left = (time.perf_counter() - start) / number * (len(missing) - number) / 60
+                line = _describe(result, self.experiment.chosen_by)
+                self.report(f"{what} {number}/{len(missing)}: {line}; about {left:.0f} min left")
 
     def _is_kept(self, job: _Job) -> bool:
-        arguments = job.row, job.setting.name, job.seed, job.held_out, job.config
-        if self.results.find(*arguments) is not None:
-            return True
-        for results in self.earlier:
-            trial = results.find(*arguments)
-            if trial is not None:
-                self.results.adopt(trial, results.machines[trial.machine])
-                return True
-        return False
+        if self._is_drawn(job) and not self._prototype_file(job.row, job.setting, job.seed).is_file():
+            return False
+        return self.results.find(job.row, job.setting.name, job.seed, job.held_out, job.config) is not None
 
-    def _keep(self, done: _Done) -> None:
-        job = done.job
-        self.results.add(
-            Trial(
-                job.row.key,
-                job.setting.name,
-                job.seed,
-                job.held_out,
-                job.config,
-                {name: round(value, _DIGITS) for name, value in done.figures.items()},
-                round(done.cpu_minutes, 3),
-                self.machine,
-                done.error,
-            )
+    def _is_drawn(self, job: _Job) -> bool:
+        """Whether the picture shows what its nodes stand for."""
+        return job.held_out == "test" and job.seed == self.budget.seeds[0]
+
+    def _prototype_file(self, row: Row, setting: Setting, seed: int) -> Path:
+        return self.kept / f"{row.key}-{as_file_name(setting.name)}-{seed}.npy"
+
+    def _keep(self, result: _Result) -> None:
+        job = result.job
+        if self._is_drawn(job) and result.prototypes is not None:
+            with atomic_file(self._prototype_file(job.row, job.setting, job.seed)) as file:
+                np.save(file, result.prototypes)
+        trial = Trial(
+            job.row.key,
+            job.setting.name,
+            job.seed,
+            job.held_out,
+            job.config,
+            {name: round(value, _DIGITS) for name, value in result.figures.items() if not math.isnan(value)},
+            round(result.cpu_minutes, 3),
+            machine=-1,  # add numbers it
+            error=result.error,
         )
-        if done.prototypes is not None and job.held_out == "test" and job.seed == self.budget.seeds[0]:
-            np.save(self.kept / f"{job.row.key}.npy", done.prototypes)
-        self.results.save(self.experiment, self.budget)
+        self.results.add(trial, self.machine)
+        self.trainings += 1
+        self._save()
+
+    def _save(self) -> None:
+        minutes = round((time.perf_counter() - self.start) / 60, 2)
+        command = Command(self.trainings, self.workers, minutes) if self.trainings else None
+        self.results.save(self.experiment, self.budget, command)
 
 
-def _work(jobs: list[_Job], workers: int | None, device: str) -> Iterator[_Done]:
-    """The outcomes of jobs, in the order in which they come."""
-    from joblib import Parallel, cpu_count, delayed  # type: ignore[import-untyped]
+def _results(jobs: list[_Job], workers: int) -> Generator[_Result, None, None]:
+    """The results of jobs, in the order in which they are done."""
+    from joblib import Parallel, delayed
 
-    if workers is None:
-        workers = 1 if _takes_gpu(device) else cpu_count()
-    workers = max(1, min(workers, len(jobs)))
-    if workers == 1:
+    workers = min(workers, len(jobs))
+    if workers <= 1:
         yield from map(_do_job, jobs)
         return
     parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    yield from parallel(delayed(_do_job)(job) for job in jobs)
+    try:
+        yield from parallel(delayed(_do_job)(job) for job in jobs)
+    except BrokenProcessPool as error:
+        raise OSError(
+            f"the system has ended one of {workers} trainings that ran at once, perhaps for want of memory; take fewer "
+            "workers"
+        ) from error
 
 
-def _takes_gpu(device: str) -> bool:
-    return device != "cpu" and torch.cuda.is_available()
+def _do_job(job: _Job) -> _Result:
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-
-def _do_job(job: _Job) -> _Done:
+    splits = load_choice(job.data, job.root)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     start = time.process_time()
     try:
-        splits = load_choice(job.data, job.root)
-        outcome = job.row.method.train(
-            job.setting, job.data, splits, job.epochs, seed=job.seed, held_out=job.held_out, device=job.device
-        )
+        with threadpool_limits(limits=1):  # scikit-learn's, numpy's
+            outcome = job.row.method.train(
+                job.setting, job.data, splits, job.epochs, seed=job.seed, held_out=job.held_out, device=job.device
+            )
     except FloatingPointError as error:  # a setting with which the loss does not stay finite
-        return _Done(job, {}, (time.process_time() - start) / 60, error=str(error))
+        return _Result(job, {}, (time.process_time() - start) / 60, error=str(error))
     finally:
         torch.set_num_threads(threads)
-    return _Done(job, outcome.figures, (time.process_time() - start) / 60, outcome.prototypes)
+    return _Result(job, outcome.figures, (time.process_time() - start) / 60, outcome.prototypes)
 
 
-def _line(done: _Done, experiment: Experiment) -> str:
-    job = done.job
-    if done.error is None:
-        by = experiment.chosen_by
-        outcome = f"{by} {done.figures[by]:.3f} on {job.held_out} data" if by in done.figures else "done"
-    else:
+def _describe(result: _Result, chosen_by: str) -> str:
+    job = result.job
+    figure = result.figures.get(chosen_by)
+    outcome = "done" if figure is None else f"{chosen_by} {figure:.3f} on {job.held_out} data"
+    if result.error is not None:
         outcome = "failed, because a loss was not finite"
-    return f"{job.row.key}, {job.setting.name}, seed {job.seed}: {outcome}, {done.cpu_minutes:.1f} CPU min"
+    return f"{job.row.key}, {job.setting.name}, seed {job.seed}: {outcome}, {result.cpu_minutes:.1f} CPU min"

@@ -11,7 +11,7 @@ from typing import get_args
 from somvae_ext.data.series import Recipe
 from somvae_ext.experiments.networks import SOMVAEMethod
 from somvae_ext.experiments.pixels import kmeans
-from somvae_ext.experiments.protocol import Column, Experiment, Row, Setting
+from somvae_ext.experiments.protocol import Column, Experiment, Row, Setting, cite
 
 _SIDE = 8
 _SIZE = {"rows": _SIDE, "cols": _SIDE}
@@ -23,11 +23,10 @@ _BY_GRADIENTS = (
     Setting("alpha 0.2, beta 0.18", {"alpha": 0.2, "beta": 0.18}),
     Setting("alpha 1, beta 0.9, from k-means", {"alpha": 1.0, "beta": 0.9, "init": "kmeans"}),
 )
-_ORDERED = (
-    Setting("alpha 0.05, sigma 0.7", {}),
-    Setting("alpha 0.05, sigma 0.5", {"sigma_final": 0.5}),
-    Setting("alpha 0.2, sigma 0.7", {"alpha": 0.2}),
-    Setting("alpha 0.2, sigma 0.5", {"alpha": 0.2, "sigma_final": 0.5}),
+_ORDERED = tuple(
+    Setting(f"alpha {alpha}, sigma {sigma}", {"alpha": alpha, "sigma_final": sigma})
+    for alpha in (0.05, 0.2)
+    for sigma in (0.7, 0.5)
 )
 _METHODS = (
     kmeans(_SIDE, _SIDE),
@@ -36,17 +35,10 @@ _METHODS = (
     SOMVAEMethod("SOM-VAE, ordered", _ORDERED, _SIZE | _STATIC, preset="ordered"),
     SOMVAEMethod("SOM-VAE-prob, ordered", _ORDERED, _SIZE, preset="ordered"),
 )
-_PAPER = {
+_CITED = {
     "mnist": {"k-means": (0.791, 0.537), "SOM-VAE": (0.868, 0.595), "SOM-VAE-prob": (0.858, 0.596)},
     "fashion-mnist": {"k-means": (0.703, 0.492), "SOM-VAE": (0.739, 0.520), "SOM-VAE-prob": (0.724, 0.525)},
 }
-
-
-def _cited(data: str, method: str) -> dict[str, float]:
-    figures = _PAPER[data].get(method.removesuffix(", ordered"))
-    assert figures is not None
-    return dict(zip(("static_purity", "static_nmi_arithmetic"), figures, strict=True))
-
 
 TABLE2 = Experiment(
     name="table2",
@@ -59,8 +51,8 @@ TABLE2 = Experiment(
     ),
     source="paper, as cited",
     rows=tuple(
-        Row(data, method, recipe, _cited(data, method.title))
-        for data in _PAPER
+        Row(data, method, recipe, cite(("static_purity", "static_nmi_arithmetic"), cited, method))
+        for data, cited in _CITED.items()
         for recipe in get_args(Recipe)
         for method in _METHODS
     ),

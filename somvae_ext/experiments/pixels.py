@@ -114,7 +114,7 @@ def batch_som(rows: int, cols: int) -> PixelMethod:
     """This package's batch map, :class:`~somvae_ext.estimators.SOM`."""
     settings = tuple(
         Setting(f"sigma {sigma}", {"sigma_final": sigma, "init": "random", "n_epochs": 20})
-        for sigma in (0.3, 0.5, 0.7, 1.0)
+        for sigma in (0.2, 0.3, 0.5, 0.7)
     )
     return PixelMethod("batch SOM", settings, _fit_batch_som, rows, cols, needs="sklearn")
 

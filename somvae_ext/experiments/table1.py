@@ -14,8 +14,13 @@ def _weigh(alpha: float, beta: float) -> Setting:
     return Setting(f"alpha {alpha:g}, beta {beta:g}", {"alpha": alpha, "beta": beta})
 
 
-# Weights of commitment and SOM loss: as published, smaller and larger by a factor of five, and another start.
-_WEIGHTS = (_weigh(1.0, 0.9), _weigh(5.0, 4.5), _weigh(0.2, 0.18))
+# Weights of commitment and SOM loss: as published, and smaller and larger by a factor of five; and another start.
+_AS_PUBLISHED, _LARGER, _SMALLER, _SMALLEST = (
+    _weigh(1.0, 0.9),
+    _weigh(5.0, 4.5),
+    _weigh(0.2, 0.18),
+    _weigh(0.04, 0.036),
+)
 _FROM_KMEANS = Setting("alpha 1, beta 0.9, from k-means", {"alpha": 1.0, "beta": 0.9, "init": "kmeans"})
 
 _GB_SOM = SOMVAEMethod(
@@ -23,23 +28,22 @@ _GB_SOM = SOMVAEMethod(
     tuple(
         Setting(f"beta {beta}, rate {rate}", {"beta": beta, "learning_rate": rate})
         for beta in (0.9, 0.1)
-        for rate in (2e-3, 1e-2)
+        for rate in (1e-2, 5e-2)
     ),
     {**_SIZE, "network": "identity"},
 )
 _VQ_VAE = SOMVAEMethod(
     "VQ-VAE",
-    tuple(
-        Setting(f"alpha {alpha:g}{start}", {"alpha": alpha, "init": init})
-        for alpha in (1.0, 0.25)
-        for init, start in (("normal", ""), ("kmeans", ", from k-means"))
+    (
+        *(Setting(f"alpha {alpha:g}", {"alpha": alpha}) for alpha in (1.0, 0.25, 0.05)),
+        Setting("alpha 0.25, from k-means", {"alpha": 0.25, "init": "kmeans"}),
     ),
     {**_SIZE, "gradient": "copy", "beta": 0.0},
     is_map=False,
 )
-_NO_GRADS = SOMVAEMethod("no_grads", (*_WEIGHTS, _FROM_KMEANS), {**_SIZE, "gradient": "none"})
-_GRADCOPY = SOMVAEMethod("gradcopy", (*_WEIGHTS, _FROM_KMEANS), {**_SIZE, "gradient": "copy"})
-_PUBLISHED = SOMVAEMethod("SOM-VAE", (*_WEIGHTS, _FROM_KMEANS), _SIZE)
+_NO_GRADS = SOMVAEMethod("no_grads", (_AS_PUBLISHED, _LARGER, _SMALLER, _FROM_KMEANS), {**_SIZE, "gradient": "none"})
+_GRADCOPY = SOMVAEMethod("gradcopy", (_AS_PUBLISHED, _SMALLER, _SMALLEST, _FROM_KMEANS), {**_SIZE, "gradient": "copy"})
+_PUBLISHED = SOMVAEMethod("SOM-VAE", (_AS_PUBLISHED, _LARGER, _SMALLER, _FROM_KMEANS), _SIZE)
 _OWN_LOSS = SOMVAEMethod(
     "SOM-VAE by averages",
     tuple(

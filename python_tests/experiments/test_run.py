@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from somvae_ext.experiments import EXPERIMENTS, Budget, Experiment, Size, run_experiment
+from somvae_ext.experiments import EXPERIMENTS, Budget, Experiment, Row, Size, run_experiment
 from somvae_ext.experiments.datasets import load_choice
 from somvae_ext.experiments.networks import SOMVAEMethod
 
@@ -39,6 +39,12 @@ def first_rows(name: str, *titles: str) -> Experiment:
     return dataclasses.replace(experiment, rows=rows)
 
 
+def with_settings(row: Row, count: int) -> Row:
+    """The row with the first settings of its method alone."""
+    method: Any = row.method
+    return dataclasses.replace(row, method=dataclasses.replace(method, settings=method.settings[:count]))
+
+
 def without_times(results: dict[str, Any]) -> dict[str, Any]:
     configs = results["configs"]
     trials = [{**trial, "cpu_minutes": 0, "config": configs[trial["config"]]} for trial in results["trials"]]
@@ -52,16 +58,16 @@ def without_times(results: dict[str, Any]) -> dict[str, Any]:
     [("table1", "fashion-mnist"), ("table2", "mnist"), ("map512", "fashion-mnist"), ("hardening", "mnist")],
 )
 def test_every_row_is_measured_and_drawn(name: str, data: str, tmp_path: Path, root: Path) -> None:
-    experiment = EXPERIMENTS[name]
-    experiment = dataclasses.replace(experiment, rows=tuple(row for row in experiment.rows if row.data == data))
+    rows = tuple(with_settings(row, 2) for row in EXPERIMENTS[name].rows if row.data == data)
+    experiment = dataclasses.replace(EXPERIMENTS[name], rows=rows)
     budget = dataclasses.replace(TINY, seeds=(0,))
-    path = run_experiment(experiment, budget, tmp_path, name, root=root, workers=1, report=ignore)
+    path = run_experiment(experiment, budget, tmp_path, name, root=root, workers=1, device="cpu", report=ignore)
     results = json.loads(path.read_text())
     columns = {column.figure for column in experiment.columns}
     for row in results["rows"]:
         assert row["summary"] is not None, row["key"]
         assert columns & row["summary"]["figures"].keys(), row["key"]
-        assert len(row["summary"]["validation"]) == 4
+        assert len(row["summary"]["validation"]) == 2
     assert columns <= {figure for row in results["rows"] for figure in row["summary"]["figures"]}
     pictures = {"-".join(filter(None, (name, row["data"], row["recipe"]))) + ".png" for row in results["rows"]}
     assert pictures == {path.name for path in tmp_path.glob("*.png")}
@@ -135,6 +141,13 @@ def test_several_processes_give_the_results_of_one(tmp_path: Path, root: Path) -
     assert without_times(one) == without_times(two)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_networks_train_on_each_device(device: str, tmp_path: Path, root: Path) -> None:
+    results = run(first_rows("table1", "SOM-VAE with hardening"), tmp_path, root, device=device)
+    assert results["rows"][0]["missing"] is None
+    assert {config["device"] for config in results["configs"]} == {device}
+
+
 def test_a_changed_setting_is_trained_again_and_its_former_results_are_gone(tmp_path: Path, root: Path) -> None:
     experiment = first_rows("table1", "batch SOM")
     before = run(experiment, tmp_path, root)
@@ -174,10 +187,10 @@ def test_what_the_nodes_stand_for_is_made_again_where_it_is_lost(tmp_path: Path,
 
 def test_the_full_experiment_takes_over_what_the_quick_one_has_tuned(tmp_path: Path, root: Path) -> None:
     experiment = first_rows("table1", "batch SOM")
-    run_experiment(experiment, TINY, tmp_path, "table1-quick", root=root, workers=1, report=ignore)
+    run_experiment(experiment, TINY, tmp_path, "table1-quick", root=root, workers=1, device="cpu", report=ignore)
     lines: list[str] = []
     larger = dataclasses.replace(TINY, reported=dataclasses.replace(TINY.reported, images=200))
-    run_experiment(experiment, larger, tmp_path, "table1", root=root, workers=1, report=lines.append)
+    run_experiment(experiment, larger, tmp_path, "table1", root=root, workers=1, device="cpu", report=lines.append)
     assert lines[0] == "tuning: 4 of 4 trainings are there already"
     assert any(line.startswith("chosen settings 1/2") for line in lines)
 
@@ -285,9 +298,7 @@ def test_no_test_label_takes_part_in_a_choice(title: str, tmp_path: Path, root: 
 @pytest.mark.parametrize("title", TITLES)
 def test_no_validation_label_takes_part_in_what_is_reported(title: str, tmp_path: Path, root: Path) -> None:
     experiment = first_rows("table1", title)
-    (row,) = experiment.rows
-    method = dataclasses.replace(row.method, settings=row.method.settings[:1])  # type: ignore[type-var]
-    experiment = dataclasses.replace(experiment, rows=(dataclasses.replace(row, method=method),))
+    experiment = dataclasses.replace(experiment, rows=tuple(with_settings(row, 1) for row in experiment.rows))
     whole = run(experiment, tmp_path / "whole", root)
     other = run(experiment, tmp_path / "other", swap_labels(root, tmp_path / "data", "train", slice(200, 240)))
     assert nmi(other, "test") == nmi(whole, "test")

@@ -43,7 +43,7 @@ def run(options: Namespace) -> None:
             root=Path(options.data_root or "data").resolve(),
             download=options.download,
             workers=options.workers,
-            device=options.device or "cpu",
+            device=options.device or "auto",
             report=_ignore if options.quiet else _print_line,
         )
     except KeyboardInterrupt as interrupt:

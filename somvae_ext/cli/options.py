@@ -301,7 +301,9 @@ def _add_experiment_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data-root", type=str, help="folder of MNIST and Fashion-MNIST (default: data)")
     parser.add_argument("--download", action="store_true", help="fetch the data if they are not there")
     parser.add_argument("--workers", type=int, help="trainings at once (default: cores, or one on a GPU)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to train (default: cpu)")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], help="where to train (default: auto, a GPU where there is one)"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from somvae_ext.data import load
 from somvae_ext.experiments.datasets import fingerprint_images, load_choice, load_images
 from somvae_ext.experiments.pictures import draw_prototypes
 from somvae_ext.experiments.protocol import Budget, DataChoice, Experiment, HeldOut, Row, Setting, as_file_name
@@ -60,7 +61,7 @@ def run_experiment(
     root: Path,
     download: bool = False,
     workers: int | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     report: Callable[[str], None] = print,
 ) -> Path:
     """Runs what is missing of an experiment.
@@ -78,7 +79,7 @@ def run_experiment(
         root: the folder of MNIST and Fashion-MNIST, see :func:`somvae_ext.data.load`.
         download: fetch them if they are not there.
         workers: processes; by default as many as there are cores, and one on a GPU.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``, a GPU where there is one. Pixels are clustered on the CPU.
         report: gets a line after each training.
 
     Returns:
@@ -101,8 +102,6 @@ def run_experiment(
     earlier = Results(folder / f"{experiment.name}-quick.json", experiment.name)
     for data in dict.fromkeys(row.data for row in experiment.rows):
         if download:
-            from somvae_ext.data import load
-
             load(data, root=root, download=True)
         load_images(data, str(root))
     kept = folder / name

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from somvae_ext.experiments import EXPERIMENTS, Budget, Experiment, Row, Size, r
 from somvae_ext.experiments.datasets import load_choice
 from somvae_ext.experiments.networks import SOMVAEMethod
 
-TINY_SIZE = Size(images=160, series=8, epochs=0.01)
+TINY_SIZE = Size(images=160, series=8, epoch_share=0.01)
 TINY = Budget(TINY_SIZE, TINY_SIZE, seeds=(0, 1))
 
 
@@ -32,7 +34,7 @@ def ignore(line: str) -> None:
     pass
 
 
-def first_rows(name: str, *titles: str) -> Experiment:
+def rows_titled(name: str, *titles: str) -> Experiment:
     """An experiment with some of its rows of MNIST alone."""
     experiment = EXPERIMENTS[name]
     rows = tuple(row for row in experiment.rows if row.data == "mnist" and row.method.title in titles)
@@ -63,41 +65,48 @@ def test_every_row_is_measured_and_drawn(name: str, data: str, tmp_path: Path, r
     budget = dataclasses.replace(TINY, seeds=(0,))
     path = run_experiment(experiment, budget, tmp_path, name, root=root, workers=1, device="cpu", report=ignore)
     results = json.loads(path.read_text())
-    columns = {column.figure for column in experiment.columns}
-    for row in results["rows"]:
-        assert row["summary"] is not None, row["key"]
-        assert columns & row["summary"]["figures"].keys(), row["key"]
-        assert len(row["summary"]["validation"]) == 2
-    assert columns <= {figure for row in results["rows"] for figure in row["summary"]["figures"]}
+    for row, result in zip(experiment.rows, results["rows"], strict=True):
+        method: Any = row.method
+        figures = result["summary"]["figures"]
+        assert {"purity", "nmi_arithmetic"} <= figures.keys(), row.key
+        assert ("topographic_error_4" in figures) == method.is_map, row.key
+        assert ("order" in figures) <= method.is_map, row.key  # a map whose codes are all the same has none
+        assert len(result["summary"]["validation"]) == 2
+    assert {column.figure for column in experiment.columns} <= {
+        figure for row in results["rows"] for figure in row["summary"]["figures"]
+    }
     pictures = {"-".join(filter(None, (name, row["data"], row["recipe"]))) + ".png" for row in results["rows"]}
     assert pictures == {path.name for path in tmp_path.glob("*.png")}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_row_has_the_same_budget(name: str) -> None:
-    assert {len(row.method.settings) for row in EXPERIMENTS[name].rows} == {4}
+    for row in EXPERIMENTS[name].rows:
+        assert len({setting.name for setting in row.method.settings}) == 4
+        assert len({str(setting.options) for setting in row.method.settings}) == 4
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_rows_with_a_network_share_layers_and_transforms(name: str, root: Path, tmp_path: Path) -> None:
-    """GB-SOM alone has no layers, by its definition; its images move like the others'."""
-    shared: dict[tuple[str, str | None], set[tuple[float, ...]]] = {}
+def test_rows_with_a_network_share_layers_steps_and_transforms(name: str, root: Path) -> None:
+    """GB-SOM alone has no layers, by its definition, and rates of its own; its images move like those of the others."""
+    shared = ("batch_size", "decay_factor", "max_shift", "max_rotation", "max_scale", "max_shear")
+    seen: dict[tuple[str, str | None], Any] = {}
     for row in EXPERIMENTS[name].rows:
         if not isinstance(row.method, SOMVAEMethod):
             continue
         data = row.choose_data(TINY.tuning)
         for setting in row.method.settings:
             config = row.method.resolve(setting, data, load_choice(data, str(root)), 1.0)
-            network = "identity" if row.method.title == "GB-SOM" else "small-conv"
-            assert config["model"]["network"] == network
-            moved = tuple(config["training"][f"max_{name}"] for name in ("shift", "rotation", "scale", "shear"))
-            shared.setdefault((row.data, row.recipe), set()).add(moved)
-    for (transforms,) in map(tuple, shared.values()):
-        assert min(transforms) > 0
+            training = {field: config["training"][field] for field in shared}
+            assert min(training.values()) > 0
+            assert seen.setdefault((row.data, row.recipe), training) == training, (row.key, setting.name)
+            has_layers = row.method.title != "GB-SOM"
+            assert config["model"]["network"] == ("small-conv" if has_layers else "identity")
+            assert not has_layers or config["training"]["learning_rate"] == (2e-3 if row.recipe is None else 1e-3)
 
 
 def test_settings_are_chosen_on_validation_data_and_reported_on_test_data(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
     results = run(experiment, tmp_path, root)
     (row,) = results["rows"]
     tuned = {t["setting"]: t["figures"]["nmi_arithmetic"] for t in results["trials"] if t["held_out"] == "validation"}
@@ -109,15 +118,16 @@ def test_settings_are_chosen_on_validation_data_and_reported_on_test_data(tmp_pa
 
 
 def test_means_and_standard_errors_are_those_of_the_seeds(tmp_path: Path, root: Path) -> None:
-    results = run(first_rows("table1", "minisom"), tmp_path, root)
+    results = run(rows_titled("table1", "minisom"), tmp_path, root)
     values = [t["figures"]["purity"] for t in results["trials"] if t["held_out"] == "test"]
     figure = results["rows"][0]["summary"]["figures"]["purity"]
     assert figure["mean"] == pytest.approx(np.mean(values), abs=1e-6)
     assert figure["standard_error"] == pytest.approx(np.std(values, ddof=1) / np.sqrt(len(values)), abs=1e-6)
 
 
-def test_an_interrupted_experiment_goes_on_to_the_same_results(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM", "gradcopy")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_experiment_goes_on_to_the_same_results(workers: int, tmp_path: Path, root: Path) -> None:
+    experiment = rows_titled("table1", "batch SOM", "gradcopy")
     whole = run(experiment, tmp_path / "whole", root)
     lines: list[str] = []
 
@@ -127,7 +137,7 @@ def test_an_interrupted_experiment_goes_on_to_the_same_results(tmp_path: Path, r
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(experiment, tmp_path / "parts", root, report=stop_after_three)
+        run(experiment, tmp_path / "parts", root, report=stop_after_three, workers=workers)
     kept = json.loads((tmp_path / "parts" / "table1.json").read_text())["trials"]
     assert len(kept) == 3
     again = run(experiment, tmp_path / "parts", root)
@@ -136,20 +146,20 @@ def test_an_interrupted_experiment_goes_on_to_the_same_results(tmp_path: Path, r
 
 
 def test_several_processes_give_the_results_of_one(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM", "gradcopy")
+    experiment = rows_titled("table1", "batch SOM", "gradcopy")
     one, two = (run(experiment, tmp_path / str(workers), root, workers=workers) for workers in (1, 2))
     assert without_times(one) == without_times(two)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_networks_train_on_each_device(device: str, tmp_path: Path, root: Path) -> None:
-    results = run(first_rows("table1", "SOM-VAE with hardening"), tmp_path, root, device=device)
+    results = run(rows_titled("table1", "SOM-VAE with hardening"), tmp_path, root, device=device)
     assert results["rows"][0]["missing"] is None
     assert {config["device"] for config in results["configs"]} == {device}
 
 
 def test_a_changed_setting_is_trained_again_and_its_former_results_are_gone(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
     before = run(experiment, tmp_path, root)
     (row,) = experiment.rows
     chosen = before["rows"][0]["summary"]["setting"]
@@ -160,21 +170,25 @@ def test_a_changed_setting_is_trained_again_and_its_former_results_are_gone(tmp_
     method = dataclasses.replace(row.method, settings=tuple(settings))  # type: ignore[type-var]
     changed = dataclasses.replace(experiment, rows=(dataclasses.replace(row, method=method),))
 
-    def stop(line: str) -> None:
-        raise KeyboardInterrupt
+    def stop_before_training(line: str) -> None:
+        lines.append(line)
+        if line.startswith("tuning"):
+            raise KeyboardInterrupt
 
+    lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        run(changed, tmp_path, root, report=stop)
+        run(changed, tmp_path, root, report=stop_before_training)
+    assert lines[0] == "3 trainings are dropped, which had other data, options or sizes"
     between = json.loads((tmp_path / "table1.json").read_text())
     assert len(between["trials"]) == 3  # the other settings
     assert between["rows"][0]["summary"] is None
-    lines: list[str] = []
+    lines = []
     run(changed, tmp_path, root, report=lines.append)
     assert sum(line.startswith("tuning 1/1") for line in lines) == 1
 
 
 def test_what_the_nodes_stand_for_is_made_again_where_it_is_lost(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path, root)
     (prototypes,) = (tmp_path / "table1").glob("*.npy")
     kept = prototypes.read_bytes()
@@ -186,7 +200,7 @@ def test_what_the_nodes_stand_for_is_made_again_where_it_is_lost(tmp_path: Path,
 
 
 def test_the_full_experiment_takes_over_what_the_quick_one_has_tuned(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
     run_experiment(experiment, TINY, tmp_path, "table1-quick", root=root, workers=1, device="cpu", report=ignore)
     lines: list[str] = []
     larger = dataclasses.replace(TINY, reported=dataclasses.replace(TINY.reported, images=200))
@@ -195,26 +209,104 @@ def test_the_full_experiment_takes_over_what_the_quick_one_has_tuned(tmp_path: P
     assert any(line.startswith("chosen settings 1/2") for line in lines)
 
 
-def test_a_setting_whose_loss_is_not_finite_is_not_chosen(
-    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = first_rows("table1", "gradcopy")
-    best = run(experiment, tmp_path / "before", root)["rows"][0]["summary"]["setting"]
+def break_training(monkeypatch: pytest.MonkeyPatch, name: str, held_out: str) -> None:
+    """Lets trainings with a setting fail."""
     train = SOMVAEMethod.train
 
     def fail(self: Any, setting: Any, *arguments: Any, **options: Any) -> Any:
-        if setting.name == best:
+        if setting.name == name and options["held_out"] == held_out:
             raise FloatingPointError("the loss is not finite")
         return train(self, setting, *arguments, **options)
 
     monkeypatch.setattr(SOMVAEMethod, "train", fail)
+
+
+def test_a_setting_whose_loss_is_not_finite_is_not_chosen(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = rows_titled("table1", "gradcopy")
+    best = run(experiment, tmp_path / "before", root)["rows"][0]["summary"]["setting"]
+    break_training(monkeypatch, best, "validation")
     (row,) = run(experiment, tmp_path / "after", root)["rows"]
     assert row["summary"]["setting"] != best
     assert best not in row["summary"]["validation"]
 
 
+def test_a_chosen_setting_that_fails_is_said_and_not_trained_again(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = rows_titled("table1", "gradcopy")
+    best = run(experiment, tmp_path / "before", root)["rows"][0]["summary"]["setting"]
+    break_training(monkeypatch, best, "test")
+    lines: list[str] = []
+    for _ in range(2):
+        (row,) = run(experiment, tmp_path / "after", root, report=lines.append)["rows"]
+        assert row["summary"] is None
+        assert row["missing"] == "with seed 0, 1 a loss was not finite"
+    assert sum(line.startswith("chosen settings 1/") for line in lines) == 1
+    assert not list((tmp_path / "after").glob("*.png"))
+
+
+def test_a_row_none_of_whose_settings_can_be_trained_does_not_stop_the_others(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr(SOMVAEMethod, "train", fail)
+    results = run(rows_titled("table1", "gradcopy", "batch SOM"), tmp_path, root)
+    missing = {row["method"]: row["missing"] for row in results["rows"]}
+    assert missing == {"batch SOM": None, "gradcopy": "no setting could be trained, because a loss was not finite"}
+
+
+def test_an_infinite_figure_is_left_out(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = SOMVAEMethod.train
+
+    def diverge(*arguments: Any, **options: Any) -> Any:
+        outcome = train(*arguments, **options)
+        return outcome._replace(figures=outcome.figures | {"commitment": float("inf"), "order": float("nan")})
+
+    monkeypatch.setattr(SOMVAEMethod, "train", diverge)
+    (row,) = run(rows_titled("table1", "gradcopy"), tmp_path, root)["rows"]
+    assert {"purity"} == {"purity", "commitment", "order"} & row["summary"]["figures"].keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device": "gpu"}, "device must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ({"workers": 0}, "workers must be an integer of at least 1, got 0"),
+        ({"workers": 1.5}, "workers must be an integer of at least 1, got 1.5"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], sentence: str, tmp_path: Path, root: Path) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        run(rows_titled("table1", "batch SOM"), tmp_path / "out", root, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_the_system_ends_is_said_in_a_sentence(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = rows_titled("table1", "batch SOM")
+    (row,) = experiment.rows
+    method = dataclasses.replace(row.method, fit=_end_process)  # type: ignore[type-var]
+    experiment = dataclasses.replace(experiment, rows=(dataclasses.replace(row, method=method),))
+    with pytest.raises(OSError, match="the system has ended one of 2 trainings"):
+        run(experiment, tmp_path, root, workers=2)
+
+
+def _end_process(*arguments: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_budgets_do_not_tune_with_a_seed_that_is_reported() -> None:
+    with pytest.raises(ValueError, match="without tuning_seed = 1"):
+        Budget(TINY_SIZE, TINY_SIZE, seeds=(0, 1), tuning_seed=1)
+
+
 def test_two_commands_do_not_share_a_folder(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
 
     def start_another(line: str) -> None:
         run(experiment, tmp_path, root)
@@ -229,13 +321,13 @@ def test_two_commands_do_not_share_a_folder(tmp_path: Path, root: Path) -> None:
 def test_a_file_that_holds_something_else_is_refused(contents: bytes, tmp_path: Path, root: Path) -> None:
     (tmp_path / "table1.json").write_bytes(contents)
     with pytest.raises(ValueError, match=r"table1\.json: must be what somvae experiment has written.*move it away"):
-        run(first_rows("table1", "batch SOM"), tmp_path, root)
+        run(rows_titled("table1", "batch SOM"), tmp_path, root)
     assert (tmp_path / "table1.json").read_bytes() == contents
 
 
 @pytest.mark.parametrize("part", ["machines", "rows", "trials", "configs", "commands", "budget"])
 def test_a_file_whose_parts_are_not_whole_is_refused(part: str, tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path, root)
     path = tmp_path / "table1.json"
     whole = json.loads(path.read_text())
@@ -250,7 +342,7 @@ def test_a_file_whose_parts_are_not_whole_is_refused(part: str, tmp_path: Path, 
 
 
 def test_the_file_of_another_experiment_is_refused(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path, root)
     (tmp_path / "map512.json").write_bytes((tmp_path / "table1.json").read_bytes())
     with pytest.raises(ValueError, match="must hold the experiment map512, got 'table1'"):
@@ -258,7 +350,7 @@ def test_the_file_of_another_experiment_is_refused(tmp_path: Path, root: Path) -
 
 
 def test_other_data_under_the_same_name_are_trained_on_anew(tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", "batch SOM")
+    experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path / "out", root)
     other = shutil.copytree(root, tmp_path / "data")
     images = other / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
@@ -267,7 +359,8 @@ def test_other_data_under_the_same_name_are_trained_on_anew(tmp_path: Path, root
     images.write_bytes(contents)
     lines: list[str] = []
     run(experiment, tmp_path / "out", other, report=lines.append)
-    assert lines[0].startswith("tuning 1/4")
+    assert lines[0] == "6 trainings are dropped, which had other data, options or sizes"
+    assert lines[1].startswith("tuning 1/4")
 
 
 def swap_labels(root: Path, folder: Path, part: str, rows: slice) -> Path:
@@ -287,7 +380,7 @@ TITLES = ["k-means", "minisom", "batch SOM", "SOM-VAE with hardening"]
 
 @pytest.mark.parametrize("title", TITLES)
 def test_no_test_label_takes_part_in_a_choice(title: str, tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", title)
+    experiment = rows_titled("table1", title)
     whole = run(experiment, tmp_path / "whole", root)
     other = run(experiment, tmp_path / "other", swap_labels(root, tmp_path / "data", "t10k", slice(0, 60)))
     assert nmi(other, "validation") == nmi(whole, "validation")
@@ -297,7 +390,7 @@ def test_no_test_label_takes_part_in_a_choice(title: str, tmp_path: Path, root: 
 
 @pytest.mark.parametrize("title", TITLES)
 def test_no_validation_label_takes_part_in_what_is_reported(title: str, tmp_path: Path, root: Path) -> None:
-    experiment = first_rows("table1", title)
+    experiment = rows_titled("table1", title)
     experiment = dataclasses.replace(experiment, rows=tuple(with_settings(row, 1) for row in experiment.rows))
     whole = run(experiment, tmp_path / "whole", root)
     other = run(experiment, tmp_path / "other", swap_labels(root, tmp_path / "data", "train", slice(200, 240)))

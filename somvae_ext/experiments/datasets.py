@@ -37,14 +37,15 @@ def load_choice(choice: DataChoice, root: str) -> AnySplits:
         train = train.rows(torch.arange(choice.images))
     if choice.recipe is None:
         return Splits(train, splits.validation, splits.test)
-    share = 1.0 if choice.num_series is None else choice.num_series / num_all
+    assert choice.num_series is not None
+    share = choice.num_series / num_all
 
     def interpolate(images: Samples, part: str, num_series: int) -> InterpolatedSeries:
         assert choice.recipe is not None
         return InterpolatedSeries(images, recipe=choice.recipe, num_series=num_series, seed=_SEEDS[part])
 
     return Splits(
-        interpolate(train, "train", len(train) if choice.num_series is None else choice.num_series),
+        interpolate(train, "train", choice.num_series),
         interpolate(splits.validation, "validation", max(1, round(share * len(splits.validation)))),
         interpolate(splits.test, "test", max(1, round(share * len(splits.test)))),
         kind="series",

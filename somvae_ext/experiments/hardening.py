@@ -30,7 +30,7 @@ _METHODS = (
         preset="ordered",
     ),
     SOMVAEMethod(
-        "SOM-VAE by averages",
+        "SOM-VAE, own loss",
         tuple(
             Setting(
                 f"sigma {sigma}, margin {margin:g}, alpha {alpha}",
@@ -43,7 +43,7 @@ _METHODS = (
     ),
     SOMVAEMethod("SOM-VAE with hardening", HARDENING_SETTINGS, _SIZE, preset="clusters"),
 )
-# Of DPSOM, which is SOM-VAE with hardening on far larger networks.
+# DPSOM is SOM-VAE with hardening, on far larger networks.
 _CITED = {
     "mnist": {"SOM-VAE with hardening": (0.96, 0.70)},
     "fashion-mnist": {"SOM-VAE with hardening": (0.77, 0.57)},
@@ -54,8 +54,9 @@ HARDENING = Experiment(
     title="Hardening: still images on 8 x 8 nodes",
     about=(
         "The loss of SOM-VAE beside that of its successors, in which a further term hardens the assignment of samples "
-        "to clusters. Cited is what others got when they ran DPSOM again, with far larger networks. `by averages` and "
-        "`with hardening` have nodes change places to lower the topographic error, which is no evidence of order there."
+        "to clusters. Cited is what others got when they ran DPSOM again, with far larger networks. In the rows `own "
+        "loss` and `with hardening` nodes change places to lower the topographic error, which therefore is no evidence "
+        "of order there."
     ),
     source="DPSOM, rerun by others",
     rows=tuple(

@@ -17,14 +17,14 @@ from somvae_ext.training import TrainingConfig, clustering_metrics, evaluate, fi
 _PRESETS = PRESETS[SOMVAE.name]
 _CONFIG_FIELDS = {field.name for field in dataclasses.fields(SOMVAEConfig)}
 _TRAINING_FIELDS = {field.name for field in dataclasses.fields(TrainingConfig)}
-_BY_PRESET = ("epochs", "augmented_target")  # of the training; all else is shared
-_FRAMES = 128  # of a step, whatever the length of series
+_SET_BY_PRESET = ("epochs", "augmented_target")  # fields of the training; all others are shared
+_FRAMES_PER_STEP = 128  # whatever the length of series
 
 HARDENING_SETTINGS = tuple(
     Setting(f"hardening {weight}, latent {size}", {"hardening": weight, "latent_dim": size})
     for weight, size in ((1.0, 16), (0.5, 16), (2.0, 16), (1.0, 32))
 )
-"""Of the loss with hardening, on any map."""
+"""What the loss with hardening is tried with, on maps of any size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,9 @@ class SOMVAEMethod:
     """A SOM-VAE on strided convolutions of few channels, with the images moved as for ordered maps.
 
     Batch size, learning rate and the random transforms of the images are those of the preset ``"ordered"`` for these
-    data, so that a table compares losses. Still images are trained on for as many epochs as the method's own preset has
-    for them, series for a single one: other images tell more than the same ones again.
+    data, so that a table compares losses; a learning rate among the options goes before. For still images, the number
+    of epochs and whether the transformed image is to be reconstructed come from the method's own preset. Series are
+    trained on for one epoch, because new images tell more than the same ones again.
 
     Args:
         title: the name in tables.
@@ -51,9 +52,11 @@ class SOMVAEMethod:
     is_map: bool = True
 
     takes_all_images = False
+    takes_gpu = True
 
-    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epochs: float) -> dict[str, Any]:
-        config, training = self._configs(setting, data, splits, epochs)
+    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float) -> dict[str, Any]:
+        training = self._training_config(setting, data, splits, epoch_share)
+        config = self._model_config(setting, data, splits, training)
         recorded = dataclasses.asdict(training)
         del recorded["seed"]
         return {"model": dataclasses.asdict(config), "training": recorded}
@@ -63,16 +66,15 @@ class SOMVAEMethod:
         setting: Setting,
         data: DataChoice,
         splits: AnySplits,
-        epochs: float,
+        epoch_share: float,
         *,
         seed: int,
         held_out: HeldOut,
         device: str,
     ) -> Outcome:
-        config, training = self._configs(setting, data, splits, epochs)
+        training = dataclasses.replace(self._training_config(setting, data, splits, epoch_share), seed=seed)
         torch.manual_seed(seed)
-        model = SOMVAE(config)
-        training = dataclasses.replace(training, seed=seed)
+        model = SOMVAE(self._model_config(setting, data, splits, training))
         fit(model, splits.train, training, accelerator=device, show_progress=False)
         if held_out == "validation":  # where a figure of clusters is all that is needed
             assert splits.validation is not None
@@ -92,35 +94,41 @@ class SOMVAEMethod:
         figures = evaluate(model, splits.test, train=splits.train)
         return {name: value for name, value in figures.items() if not name.startswith(meaningless)}
 
-    def _configs(
-        self, setting: Setting, data: DataChoice, splits: AnySplits, epochs: float
-    ) -> tuple[SOMVAEConfig, TrainingConfig]:
-        preset = _PRESETS[self.preset]
-        options = {**self.options, **setting.options}
-        explicit = {name: value for name, value in options.items() if name in _CONFIG_FIELDS}
-        name, num_samples = data.name, len(splits.train)
-        if splits.kind == "series":
-            name, length = f"{data.name}-series", len(splits.train[0]["x"])
-            num_samples *= length
-            preferred = {"epochs": 1, "batch_size": max(1, _FRAMES // length)}
+    def _training_config(
+        self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float
+    ) -> TrainingConfig:
+        """How to train, with the seed 0."""
+        name = _recipe_name(data)
+        fields: dict[str, Any] = RECIPES[name] | _PRESETS["ordered"].training_on[name]
+        if data.recipe is None:
+            own = _PRESETS[self.preset].training_on.get(name, {})
+            fields |= {field: own[field] for field in _SET_BY_PRESET if field in own}
         else:
-            on_these = preset.training_on.get(name, {})
-            preferred = {field: on_these[field] for field in _BY_PRESET if field in on_these}
-        shared = RECIPES[name] | _PRESETS["ordered"].training_on[name]
-        fields = {**shared, **preferred, **options}
-        fields = {field: value for field, value in fields.items() if field in _TRAINING_FIELDS}
-        fields["epochs"] = max(1, round(epochs * fields["epochs"]))
-        training = TrainingConfig(decay_factor=DECAY_FACTOR, **fields)
+            fields |= {"epochs": 1, "batch_size": max(1, _FRAMES_PER_STEP // len(splits.train[0]["x"]))}
+        fields |= {**self.options, **setting.options}
+        fields["epochs"] = max(1, round(epoch_share * fields["epochs"]))
+        known = {field: value for field, value in fields.items() if field in _TRAINING_FIELDS}
+        return TrainingConfig(decay_factor=DECAY_FACTOR, **known)
+
+    def _model_config(
+        self, setting: Setting, data: DataChoice, splits: AnySplits, training: TrainingConfig
+    ) -> SOMVAEConfig:
+        preset, kind = _PRESETS[self.preset], splits.kind
+        options = {**self.options, **setting.options}
+        explicit = {field: value for field, value in options.items() if field in _CONFIG_FIELDS}
+        frames = 1 if kind == "static" else len(splits.train[0]["x"])
         config = make_somvae_config(
             preset,
-            data=name,
-            kind=splits.kind,
+            data=_recipe_name(data),
+            kind=kind,
             sample_shape=splits.sample_shape,
-            num_samples=num_samples,
+            num_samples=len(splits.train) * frames,
             explicit=explicit,
         )
         steps = -(-len(splits.train) // training.batch_size)
-        config = add_schedule(
-            config, preset, kind=splits.kind, epochs=training.epochs, steps_per_epoch=steps, explicit=explicit
-        )
-        return config, training
+        return add_schedule(config, preset, kind=kind, epochs=training.epochs, steps_per_epoch=steps, explicit=explicit)
+
+
+def _recipe_name(data: DataChoice) -> str:
+    """The name under which :mod:`somvae_ext.recipes` knows these data."""
+    return data.name if data.recipe is None else f"{data.name}-series"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,16 @@ _INTRODUCTION = (
     "The tables and figures of the SOM-VAE paper and of its successor on real data. `somvae experiment NAME` measures "
     "them and writes this page from its JSON files. Every row has the same tuning budget: each of its settings is "
     "trained once and measured on the validation split, and the best one there is trained again with other seeds and "
-    "reported on the test split, as mean ± standard error.",
+    "reported on the test split, as mean ± standard error. Cited figures are those of the literature, with larger "
+    "networks and longer training.",
     "Rows with a network share its convolutions, batch size, learning rate and the random transforms of the training "
-    "images; GB-SOM, by its definition, has no layers. Size of the encodings, length of the training and, with "
-    "hardening on MNIST, whether the transformed image is to be reconstructed belong to the method: they are in the "
-    "JSON. The values from which settings are chosen stand around those of the presets of `somvae fit`, which were "
-    "found earlier, when test figures were in sight. Cited figures are those of the literature, with larger networks "
-    "and longer training.",
+    "images; GB-SOM has no layers, and its learning rate is among its settings. Size of the encodings, number of "
+    "epochs and, with hardening on MNIST, whether the transformed image is to be reconstructed belong to the method. "
+    "Settings lie around the presets of `somvae fit`, which were found earlier, when test figures were in sight; after "
+    "a first complete run, the ranges of the rows whose best setting was at an end were widened once.",
+    "The topographic error is the share of test samples whose second best node is not a neighbour of the best, among "
+    "pixels for maps of pixels and among encodings for networks. The order is the mean distance between the decoded "
+    "codes of neighbours, divided by that between all nodes: the lower the better, and without any order about one.",
 )
 
 
@@ -33,8 +38,8 @@ def page_path(folder: Path) -> Path:
         FileExistsError: another file is there, or a file where a folder should be.
         PermissionError: it must not be written.
     """
-    folder = folder.absolute()
-    path = folder.with_name(f"{folder.name}.md") if folder.name else folder / "results.md"
+    folder = _normalize(folder)
+    path = folder.with_name(f"{folder.name or 'results'}.md")
     check_writable(path.parent)
     if path.exists() and (path.is_dir() or _MARK.encode() not in path.read_bytes()):
         raise FileExistsError(f"{path} is where the page of the results should be, but holds something else")
@@ -64,6 +69,7 @@ def write_page(folder: Path, names: list[str]) -> Path:
 
 def render_page(folder: Path, names: list[str]) -> str:
     """The text of the page, see :func:`write_page`."""
+    folder = _normalize(folder)
     parts = ["# Results", _MARK, *_INTRODUCTION]
     for name in names:
         paths = [path for path in (folder / f"{name}.json", folder / f"{name}-quick.json") if path.is_file()]
@@ -73,6 +79,11 @@ def render_page(folder: Path, names: list[str]) -> str:
         for stem, results in sections:
             parts += _render_section(stem, results, folder)
     return "\n\n".join(parts) + "\n"
+
+
+def _normalize(folder: Path) -> Path:
+    """The folder under its own name, whatever dots the path has."""
+    return Path(os.path.abspath(folder))
 
 
 def _render_section(stem: str, results: dict[str, Any], folder: Path) -> Iterator[str]:
@@ -90,12 +101,11 @@ def _render_section(stem: str, results: dict[str, Any], folder: Path) -> Iterato
             yield _render_table(done, results)
         yield from (f"{row['method']}: {row['missing']}." for row in group if row["summary"] is None)
         yield from _compare_orders(done, results)
-        note = results["notes"].get(f"{data}, {recipe}" if recipe else data)
-        if note is not None:
-            yield note
+        yield from (note["text"] for note in results["notes"] if (note["data"], note["recipe"]) == (data, recipe))
         picture = folder / f"{stem}-{'-'.join(part for part in (data, recipe) if part)}.png"
         if picture.is_file():
-            yield f"![{title}: what the nodes of each row stand for]({folder.name}/{picture.name})"
+            link = urllib.parse.quote(f"{folder.name}/{picture.name}")
+            yield f"![{title}: what the nodes of each row stand for]({link})"
         if done:
             yield _list_settings(done, results)
 
@@ -104,25 +114,30 @@ def _describe_budget(results: dict[str, Any]) -> str:
     budget, rows = results["budget"], results["rows"]
     tuning, reported = budget["tuning"], budget["reported"]
     sentences = [
-        f"Settings are trained on {tuning['images']} images with seed {budget['tuning_seed']} and chosen by "
-        f"`{results['chosen_by']}` on the validation split; the chosen one is trained on {reported['images']} images "
-        f"with seeds {', '.join(str(seed) for seed in budget['seeds'])}."
+        f"Settings are trained on {_describe_size(tuning)} with seed {budget['tuning_seed']}; the one with the "
+        f"greatest `{results['chosen_by']}` on the validation split is trained on {_describe_size(reported)} with "
+        f"seeds {', '.join(str(seed) for seed in budget['seeds'])}."
     ]
     if any(row["recipe"] for row in rows):
         sentences.append(
-            f"Of the images are made {tuning['series']} and {reported['series']} series by the published recipe, or "
-            "half as many by that of the paper, which are twice as long."
+            f"{tuning['series']} series are made of these images for tuning and {reported['series']} for what is "
+            "reported, by the paper's recipe half as many, which are twice as long."
         )
     on_all = sorted({row["method"] for row in rows if row["takes_all_images"]})
     if on_all:
-        sentences.append(f"All images of the training split are taken for {', '.join(on_all)}.")
+        sentences.append(f"{', '.join(on_all)} always trains on the whole training split.")
     return " ".join(sentences)
+
+
+def _describe_size(size: dict[str, Any]) -> str:
+    epochs = "" if size["epoch_share"] == 1 else f" and {size['epoch_share']:g} of the epochs"
+    return f"{size['images']} images{epochs}"
 
 
 def _describe_machines(results: dict[str, Any]) -> str:
     machines = "; ".join(dict.fromkeys(_describe_machine(machine) for machine in results["machines"]))
     spent = "; ".join(
-        f"{command['trainings']} trainings, {command['workers']} at once, in {command['minutes']:.0f} minutes"
+        f"{command['trainings']} trainings, {command['workers']} at once, in {command['minutes']:.1f} minutes"
         for command in results["commands"]
     )
     return (
@@ -152,7 +167,7 @@ def _render_table(rows: list[dict[str, Any]], results: dict[str, Any]) -> str:
         cells = [row["method"]]
         cells += [_format_mean(summary["figures"].get(column["figure"]), num_seeds) for column in columns]
         cells += [_format(row["cited"].get(column["figure"])) for column in cited]
-        cells += [summary["setting"], str(summary["epochs"] or ""), _format(summary["cpu_minutes"], 1)]
+        cells += [summary["setting"], str(summary["epochs"] or ""), _format(summary["cpu_minutes"], 2)]
         lines.append(_render_line(cells))
     return "\n".join(lines)
 
@@ -180,23 +195,23 @@ def _format(value: float | None, digits: int = 3) -> str:
 
 
 def _compare_orders(rows: list[dict[str, Any]], results: dict[str, Any]) -> Iterator[str]:
-    """For each cited figure, which rows stand the other way round here than where they are cited from."""
+    """For each cited figure, which pairs of rows are ordered differently than cited."""
     for column in results["columns"]:
         figure = column["figure"]
         both = [row for row in rows if figure in row["cited"] and figure in row["summary"]["figures"]]
         if len(both) < 2:
             continue
-        turned = []
+        differing = []
         for first, second in itertools.combinations(both, 2):
             means, errors = zip(*(_mean_and_error(row, figure) for row in (first, second)), strict=True)
             if (first["cited"][figure] - second["cited"][figure]) * (means[0] - means[1]) < 0:
                 above, below = (first, second) if means[0] > means[1] else (second, first)
-                within = ", within the errors" if abs(means[0] - means[1]) <= sum(errors) else ""
-                turned.append(f"{above['method']} above {below['method']}{within}")
-        if turned:
-            yield f"By {column['title']}, other than where they are cited from, there are {'; '.join(turned)}."
+                close = " (by less than the sum of the errors)" if abs(means[0] - means[1]) <= sum(errors) else ""
+                differing.append(f"{above['method']} above {below['method']}{close}")
+        if differing:
+            yield f"By {column['title']} these pairs are ordered differently than cited: {'; '.join(differing)}."
         else:
-            yield f"By {column['title']} the rows stand in the order in which they are cited."
+            yield f"By {column['title']} all of these rows are ordered as cited."
 
 
 def _mean_and_error(row: dict[str, Any], figure: str) -> tuple[float, float]:

@@ -14,17 +14,14 @@ _COLUMNS = 3
 _LEAST_INCHES, _INCHES_PER_NODE = 3.2, 0.33  # height of a map
 
 
-def draw_prototypes(experiment: Experiment, prototypes: Mapping[str, Path], folder: Path, name: str) -> list[Path]:
+def draw_prototypes(experiment: Experiment, prototypes: Mapping[str, Path], folder: Path, name: str) -> None:
     """Draws the nodes of all rows on the same data in one picture.
 
     Args:
         experiment: the rows, and their titles.
         prototypes: by the key of a row a ``.npy`` file, uint8 ``[R, C, H, W]``; rows without one are left out.
         folder: where the pictures go.
-        name: of the pictures; ``-DATA.png`` is added, and the recipe where there are several.
-
-    Returns:
-        Their paths.
+        name: of the pictures; ``-DATA.png`` is added, for series ``-DATA-RECIPE.png``.
     """
     from matplotlib.figure import Figure
 
@@ -34,7 +31,6 @@ def draw_prototypes(experiment: Experiment, prototypes: Mapping[str, Path], fold
     for row in experiment.rows:
         if row.key in prototypes:
             groups.setdefault("-".join(filter(None, (row.data, row.recipe))), []).append(row)
-    paths = []
     for group, rows in groups.items():
         maps = [np.load(prototypes[row.key]) / 255 for row in rows]
         columns = min(_COLUMNS, len(rows))
@@ -48,5 +44,4 @@ def draw_prototypes(experiment: Experiment, prototypes: Mapping[str, Path], fold
             ax.set_title(row.method.title)
         for ax in axes[len(rows) :]:
             ax.set_axis_off()
-        paths.append(save_figure(folder / f"{name}-{group}.png", figure))
-    return paths
+        save_figure(folder / f"{name}-{group}.png", figure)

@@ -53,11 +53,13 @@ class PixelMethod:
     takes_all_images: bool = False
     needs: str | None = None
 
+    takes_gpu = False
+
     def check_installed(self) -> None:
         if self.needs is not None:
             importlib.import_module(self.needs)
 
-    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epochs: float) -> dict[str, Any]:
+    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float) -> dict[str, Any]:
         return {"rows": self.rows, "cols": self.cols, **setting.options, "samples": len(splits.train)}
 
     def train(
@@ -65,7 +67,7 @@ class PixelMethod:
         setting: Setting,
         data: DataChoice,
         splits: AnySplits,
-        epochs: float,
+        epoch_share: float,
         *,
         seed: int,
         held_out: HeldOut,
@@ -87,7 +89,7 @@ class PixelMethod:
 
 
 def kmeans(rows: int, cols: int) -> PixelMethod:
-    """k-means++ by scikit-learn, the best of ten starts, on the whole training split of still images."""
+    """k-means++ by scikit-learn, the best of ten starts; of still images on the whole training split."""
     settings = tuple(
         Setting(
             "pixels" if components is None else f"{components} principal components",

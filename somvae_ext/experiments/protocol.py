@@ -22,18 +22,18 @@ HeldOut = Literal["validation", "test"]
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much a training is.
+    """Amount of training data and epochs of one training.
 
     Args:
         images: training images, the first ones of the training split.
         series: how many series of the published length are made of them, or half as many of the paper's, which are
             twice as long.
-        epochs: share of the epochs of its recipe, at least one of them.
+        epoch_share: share of the epochs of its recipe; at least one epoch.
     """
 
     images: int
     series: int
-    epochs: float = 1.0
+    epoch_share: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,14 @@ class Budget:
     seeds: tuple[int, ...] = (0, 1, 2)
     tuning_seed: int = 10
 
+    def __post_init__(self) -> None:
+        if self.tuning_seed in self.seeds or len(set(self.seeds)) < len(self.seeds) or not self.seeds:
+            raise ValueError(
+                f"Budget: seeds must be different ones, without tuning_seed = {self.tuning_seed}, got {self.seeds}"
+            )
 
-_SMALL = Size(images=15_000, series=3_000, epochs=0.8)
+
+_SMALL = Size(images=15_000, series=3_000, epoch_share=0.8)
 QUICK = Budget(_SMALL, _SMALL)
 FULL = Budget(_SMALL, Size(images=45_000, series=8_000))
 
@@ -66,7 +72,8 @@ class DataChoice:
         name: ``"mnist"`` or ``"fashion-mnist"``.
         images: how many training images, the first ones; None for all.
         recipe: how series are interpolated between the images; None for still images.
-        num_series: how many for training; validation and test have as many in proportion to their images.
+        num_series: how many for training, None for still images; validation and test have as many in proportion to
+            their images.
     """
 
     name: str
@@ -105,18 +112,19 @@ class Method(Protocol):
     def takes_all_images(self) -> bool:
         """Whether it is trained on the whole training split of still images, whatever the budget."""
 
-    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epochs: float) -> dict[str, Any]:
-        """The options of a training with this setting, defaults included, in types that JSON has.
+    @property
+    def takes_gpu(self) -> bool:
+        """Whether it trains on a GPU where there is one."""
 
-        ``epochs`` is the share of those of the recipe, see :class:`Size`.
-        """
+    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float) -> dict[str, Any]:
+        """The options of a training with this setting, defaults included, in types that JSON has."""
 
     def train(
         self,
         setting: Setting,
         data: DataChoice,
         splits: AnySplits,
-        epochs: float,
+        epoch_share: float,
         *,
         seed: int,
         held_out: HeldOut,
@@ -179,7 +187,7 @@ class Experiment:
         rows: see :class:`Row`.
         columns: what the table shows of the test split.
         chosen_by: the figure on the validation split whose greatest value chooses a setting.
-        notes: what was found out about a kind of data, by its name; markdown without any figure.
+        notes: what was found out about a group of rows, by data and recipe; markdown without any figure.
     """
 
     name: str
@@ -189,7 +197,7 @@ class Experiment:
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     chosen_by: str
-    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: Mapping[tuple[str, Recipe | None], str] = dataclasses.field(default_factory=dict)
 
 
 def cite(names: Sequence[str], figures: Mapping[str, Sequence[float]], method: Method) -> dict[str, float]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from somvae_ext.experiments.protocol import Budget, Experiment, HeldOut, Row
+from somvae_ext.experiments.protocol import Budget, Experiment, HeldOut, Row, Size
 from somvae_ext.store import atomic_file
 
 FORMAT = 1
@@ -45,7 +45,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A run of the command: how many trainings it did, in how many processes and minutes on the clock."""
+    """One run of the command: how many trainings it did, how many at once, and in how many minutes on the clock."""
 
     trainings: int
     workers: int
@@ -60,8 +60,8 @@ class Summary:
         setting: name of the setting.
         validation: the figure that chose it, of each setting whose training did not fail.
         epochs: of a training that is reported; None where there are none.
-        figures: by name ``mean``, ``deviation`` and ``standard_error`` over the ``seeds`` that have it. The middle two
-            are None for a single one.
+        figures: by name ``mean``, ``deviation`` and ``standard_error`` over the ``seeds`` that have it. Deviation and
+            error are None where a single seed has it.
         cpu_minutes: of a training that is reported, mean.
     """
 
@@ -106,16 +106,17 @@ class Results:
                 return trial if trial.config == plain else None
         return None
 
-    def keep_only(self, configs: Mapping[tuple[str, str, HeldOut], dict[str, Any]]) -> None:
-        """Drops the trainings that today's experiment does not have.
+    def keep_only(self, configs: Mapping[tuple[str, str, HeldOut], dict[str, Any]]) -> int:
+        """Drops trainings with other settings, data or options than these, and returns how many.
 
         Args:
-            configs: of all that it has, by row, setting and held-out split.
+            configs: data and options by row, setting and held-out split.
         """
         plain = {key: _as_json(config) for key, config in configs.items()}
-        self.trials = [
-            trial for trial in self.trials if plain.get((trial.row, trial.setting, trial.held_out)) == trial.config
-        ]
+        kept = [trial for trial in self.trials if plain.get((trial.row, trial.setting, trial.held_out)) == trial.config]
+        dropped = len(self.trials) - len(kept)
+        self.trials = kept
+        return dropped
 
     def add(self, trial: Trial, machine: dict[str, Any]) -> None:
         """Takes in a training and the machine that did it, in place of an earlier one of the same setting and seed."""
@@ -161,7 +162,7 @@ class Results:
         names = dict.fromkeys(name for run in runs for name in run.figures)
         figures = {name: _statistics(run.figures[name] for run in runs if name in run.figures) for name in names}
         minutes = round(statistics.mean(run.cpu_minutes for run in runs), 3)
-        return Summary(setting, validation, runs[0].config.get("training", {}).get("epochs"), figures, minutes)
+        return Summary(setting, validation, _epochs(runs[0].config), figures, minutes)
 
     def save(self, experiment: Experiment, budget: Budget, command: Command | None = None) -> None:
         """Writes the file, with a summary of each row that is complete.
@@ -200,7 +201,9 @@ class Results:
             "experiment": experiment.name,
             "title": experiment.title,
             "about": experiment.about,
-            "notes": dict(experiment.notes),
+            "notes": [
+                {"data": data, "recipe": recipe, "text": text} for (data, recipe), text in experiment.notes.items()
+            ],
             "source": experiment.source,
             "budget": dataclasses.asdict(budget),
             "chosen_by": experiment.chosen_by,
@@ -254,7 +257,7 @@ _TYPES: dict[str, type] = {
     "experiment": str,
     "title": str,
     "about": str,
-    "notes": dict,
+    "notes": list,
     "source": str,
     "budget": dict,
     "chosen_by": str,
@@ -282,6 +285,8 @@ def _check_contents(contents: dict[str, Any]) -> None:
         and all({"cpu", "torch", "commit", "time"} <= machine.keys() for machine in contents["machines"])
         and all(row["summary"] is None or row["summary"].keys() == _names(Summary) for row in contents["rows"])
         and _names(Budget) == contents["budget"].keys()
+        and all(contents["budget"][name].keys() == _names(Size) for name in ("tuning", "reported"))
+        and all(note.keys() == {"data", "recipe", "text"} for note in contents["notes"])
     )
     if not complete:
         raise ValueError("incomplete")
@@ -316,6 +321,12 @@ def _as_json(config: dict[str, Any]) -> dict[str, Any]:
     """What becomes of a config in a file: tuples are lists there."""
     result: dict[str, Any] = json.loads(json.dumps(config))
     return result
+
+
+def _epochs(config: dict[str, Any]) -> int | None:
+    """How often a training goes through its data, where it is told how often."""
+    options: dict[str, Any] = config.get("training", config)
+    return next((options[name] for name in ("epochs", "n_epochs", "passes") if name in options), None)
 
 
 def _number(item: dict[str, Any], items: list[dict[str, Any]]) -> int:

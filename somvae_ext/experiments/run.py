@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from somvae_ext.config_checks import check_integer
 from somvae_ext.data import load
 from somvae_ext.experiments.datasets import fingerprint_images, load_choice, load_images
 from somvae_ext.experiments.pictures import draw_prototypes
@@ -33,7 +34,7 @@ class _Job:
     row: Row
     setting: Setting
     data: DataChoice
-    epochs: float
+    epoch_share: float
     seed: int
     held_out: HeldOut
     config: dict[str, Any]
@@ -42,7 +43,7 @@ class _Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Result:
+class _FinishedJob:
     """What came of a job."""
 
     job: _Job
@@ -90,16 +91,24 @@ def run_experiment(
         FileNotFoundError: the data are not there.
         ModuleNotFoundError: a library that is needed is missing.
         OSError: the folder cannot be written to, or the system has ended a process.
-        ValueError: the file there holds something else.
+        ValueError: an unknown device, a GPU that is not there, less than one worker, or a file that holds something
+            else.
     """
     import joblib  # type: ignore[import-untyped]  # noqa: F401  # what is missing is said before the first training
     import matplotlib  # noqa: F401
 
+    start = time.perf_counter()
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"run_experiment: device must be 'auto', 'cpu' or 'cuda', got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("run_experiment: device must be 'auto' or 'cpu', because torch sees no GPU, got 'cuda'")
+    if workers is not None:
+        workers = check_integer("run_experiment", "workers", workers)
     for row in experiment.rows:
         row.method.check_installed()
     check_writable(folder)
-    results = Results(folder / f"{name}.json", experiment.name)
-    earlier = Results(folder / f"{experiment.name}-quick.json", experiment.name)
+    for file in (name, f"{experiment.name}-quick"):
+        Results(folder / f"{file}.json", experiment.name)  # which refuses what is none of ours before data are read
     for data in dict.fromkeys(row.data for row in experiment.rows):
         if download:
             load(data, root=root, download=True)
@@ -109,12 +118,14 @@ def run_experiment(
     lock = FolderLock(kept)
     lock.acquire()
     try:
-        runner = _Runner(experiment, budget, results, kept, str(root), device, workers, report)
+        results = Results(folder / f"{name}.json", experiment.name)
+        runner = _Runner(experiment, budget, results, kept, str(root), device, workers, report, start)
         runner.discard_outdated()
-        runner.take_over(earlier)
+        runner.take_over(Results(folder / f"{experiment.name}-quick.json", experiment.name))
         runner.tune()
         runner.train_chosen()
         draw_prototypes(experiment, runner.prototypes(), folder, name)
+        runner.save()
     finally:
         lock.release()
     return results.path
@@ -133,6 +144,7 @@ class _Runner:
         device: str,
         workers: int | None,
         report: Callable[[str], None],
+        start: float,
     ) -> None:
         from joblib import cpu_count
 
@@ -141,17 +153,20 @@ class _Runner:
         self.root, self.device, self.report = root, "cuda" if takes_gpu else "cpu", report
         self.workers: int = workers or (1 if takes_gpu else cpu_count())
         self.machine = {**describe(self.device), "threads": 1}
-        self.start, self.trainings = time.perf_counter(), 0
+        self.start, self.trainings = start, 0
 
     def discard_outdated(self) -> None:
-        """Drops trainings of other data, settings or sizes than today's."""
+        """Drops trainings with other data, options or sizes than today's, and says so."""
         jobs = [
             self._job(row, setting, seed=0, held_out=held_out)
             for row in self.experiment.rows
             for setting in row.method.settings
             for held_out in get_args(HeldOut)
         ]
-        self.results.keep_only({(job.row.key, job.setting.name, job.held_out): job.config for job in jobs})
+        today = {(job.row.key, job.setting.name, job.held_out): job.config for job in jobs}
+        dropped = self.results.keep_only(today)
+        if dropped:
+            self.report(f"{dropped} trainings are dropped, which had other data, options or sizes")
 
     def take_over(self, earlier: Results) -> None:
         """Takes from another file the tunings that are just those of today."""
@@ -178,13 +193,16 @@ class _Runner:
 
     def prototypes(self) -> dict[str, Path]:
         """By the key of the row a file with what its nodes stand for, of the first seed."""
-        seed = self.budget.seeds[0]
-        files = {
-            row.key: self._prototype_file(row, setting, seed)
+        jobs = [
+            self._job(row, setting, self.budget.seeds[0], "test")
             for row in self.experiment.rows
             for setting in self._chosen(row)
+        ]
+        return {
+            job.row.key: self._prototype_file(job)
+            for job in jobs
+            if self._is_kept(job) and self._prototype_file(job).is_file()
         }
-        return {key: path for key, path in files.items() if path.is_file()}
 
     def _tuning_jobs(self) -> list[_Job]:
         return [
@@ -208,64 +226,69 @@ class _Runner:
             "fingerprint": fingerprint_images(row.data, self.root),
             "train": len(splits.train),
         }
-        options = row.method.resolve(setting, data, splits, size.epochs)
-        config = {"data": source, "device": self.device, **options}
-        return _Job(row, setting, data, size.epochs, seed, held_out, config, self.root, self.device)
+        options = row.method.resolve(setting, data, splits, size.epoch_share)
+        device = self.device if row.method.takes_gpu else "cpu"
+        config = {"data": source, "device": device, **options}
+        return _Job(row, setting, data, size.epoch_share, seed, held_out, config, self.root, device)
 
     def _train(self, jobs: list[_Job], what: str) -> None:
         """Does the jobs whose results are not there yet, and keeps each as soon as it is done."""
         missing = [job for job in jobs if not self._is_kept(job)]
-        self._save()
+        self.save()
         if len(missing) < len(jobs):
             self.report(f"{what}: {len(jobs) - len(missing)} of {len(jobs)} trainings are there already")
         start = time.perf_counter()
-        with contextlib.closing(_results(missing, self.workers)) as results:
-            for number, result in enumerate(results, 1):
-                self._keep(result)
+        with contextlib.closing(_run_jobs(missing, self.workers)) as jobs_done:
+            for number, finished in enumerate(jobs_done, 1):
+                self._keep(finished)
                 left = (time.perf_counter() - start) / number * (len(missing) - number) / 60
-                line = _describe(result, self.experiment.chosen_by)
+                line = _describe(finished, self.experiment.chosen_by)
                 self.report(f"{what} {number}/{len(missing)}: {line}; about {left:.0f} min left")
 
     def _is_kept(self, job: _Job) -> bool:
-        if self._is_drawn(job) and not self._prototype_file(job.row, job.setting, job.seed).is_file():
+        trial = self.results.find(job.row, job.setting.name, job.seed, job.held_out, job.config)
+        if trial is None:
             return False
-        return self.results.find(job.row, job.setting.name, job.seed, job.held_out, job.config) is not None
+        return trial.error is not None or not self._is_drawn(job) or self._prototype_file(job).is_file()
 
     def _is_drawn(self, job: _Job) -> bool:
         """Whether the picture shows what its nodes stand for."""
         return job.held_out == "test" and job.seed == self.budget.seeds[0]
 
-    def _prototype_file(self, row: Row, setting: Setting, seed: int) -> Path:
-        return self.kept / f"{row.key}-{as_file_name(setting.name)}-{seed}.npy"
+    def _prototype_file(self, job: _Job) -> Path:
+        return self.kept / f"{job.row.key}-{as_file_name(job.setting.name)}-{job.seed}.npy"
 
-    def _keep(self, result: _Result) -> None:
-        job = result.job
-        if self._is_drawn(job) and result.prototypes is not None:
-            with atomic_file(self._prototype_file(job.row, job.setting, job.seed)) as file:
-                np.save(file, result.prototypes)
+    def _keep(self, finished: _FinishedJob) -> None:
+        job = finished.job
+        if self._is_drawn(job):
+            self._prototype_file(job).unlink(missing_ok=True)
+            if finished.prototypes is not None:
+                with atomic_file(self._prototype_file(job)) as file:
+                    np.save(file, finished.prototypes)
         trial = Trial(
             job.row.key,
             job.setting.name,
             job.seed,
             job.held_out,
             job.config,
-            {name: round(value, _DIGITS) for name, value in result.figures.items() if not math.isnan(value)},
-            round(result.cpu_minutes, 3),
+            {name: round(value, _DIGITS) for name, value in finished.figures.items() if math.isfinite(value)},
+            round(finished.cpu_minutes, 3),
             machine=-1,  # add numbers it
-            error=result.error,
+            error=finished.error,
         )
         self.results.add(trial, self.machine)
         self.trainings += 1
-        self._save()
+        self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes the file, with what this command has done so far."""
         minutes = round((time.perf_counter() - self.start) / 60, 2)
         command = Command(self.trainings, self.workers, minutes) if self.trainings else None
         self.results.save(self.experiment, self.budget, command)
 
 
-def _results(jobs: list[_Job], workers: int) -> Generator[_Result, None, None]:
-    """The results of jobs, in the order in which they are done."""
+def _run_jobs(jobs: list[_Job], workers: int) -> Generator[_FinishedJob, None, None]:
+    """Does the jobs, several at once; yields them in the order in which they end."""
     from joblib import Parallel, delayed
 
     workers = min(workers, len(jobs))
@@ -282,7 +305,7 @@ def _results(jobs: list[_Job], workers: int) -> Generator[_Result, None, None]:
         ) from error
 
 
-def _do_job(job: _Job) -> _Result:
+def _do_job(job: _Job) -> _FinishedJob:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     splits = load_choice(job.data, job.root)
@@ -292,19 +315,19 @@ def _do_job(job: _Job) -> _Result:
     try:
         with threadpool_limits(limits=1):  # scikit-learn's, numpy's
             outcome = job.row.method.train(
-                job.setting, job.data, splits, job.epochs, seed=job.seed, held_out=job.held_out, device=job.device
+                job.setting, job.data, splits, job.epoch_share, seed=job.seed, held_out=job.held_out, device=job.device
             )
     except FloatingPointError as error:  # a setting with which the loss does not stay finite
-        return _Result(job, {}, (time.process_time() - start) / 60, error=str(error))
+        return _FinishedJob(job, {}, (time.process_time() - start) / 60, error=str(error))
     finally:
         torch.set_num_threads(threads)
-    return _Result(job, outcome.figures, (time.process_time() - start) / 60, outcome.prototypes)
+    return _FinishedJob(job, outcome.figures, (time.process_time() - start) / 60, outcome.prototypes)
 
 
-def _describe(result: _Result, chosen_by: str) -> str:
-    job = result.job
-    figure = result.figures.get(chosen_by)
+def _describe(finished: _FinishedJob, chosen_by: str) -> str:
+    job = finished.job
+    figure = finished.figures.get(chosen_by)
     outcome = "done" if figure is None else f"{chosen_by} {figure:.3f} on {job.held_out} data"
-    if result.error is not None:
+    if finished.error is not None:
         outcome = "failed, because a loss was not finite"
-    return f"{job.row.key}, {job.setting.name}, seed {job.seed}: {outcome}, {result.cpu_minutes:.1f} CPU min"
+    return f"{job.row.key}, {job.setting.name}, seed {job.seed}: {outcome}, {finished.cpu_minutes:.1f} CPU min"

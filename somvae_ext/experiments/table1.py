@@ -14,7 +14,7 @@ def _weigh(alpha: float, beta: float) -> Setting:
     return Setting(f"alpha {alpha:g}, beta {beta:g}", {"alpha": alpha, "beta": beta})
 
 
-# Weights of commitment and SOM loss: as published, and smaller and larger by a factor of five; and another start.
+# Weights of commitment and SOM loss: as published, and larger and smaller by factors of five; and another start.
 _AS_PUBLISHED, _LARGER, _SMALLER, _SMALLEST = (
     _weigh(1.0, 0.9),
     _weigh(5.0, 4.5),
@@ -45,7 +45,7 @@ _NO_GRADS = SOMVAEMethod("no_grads", (_AS_PUBLISHED, _LARGER, _SMALLER, _FROM_KM
 _GRADCOPY = SOMVAEMethod("gradcopy", (_AS_PUBLISHED, _SMALLER, _SMALLEST, _FROM_KMEANS), {**_SIZE, "gradient": "copy"})
 _PUBLISHED = SOMVAEMethod("SOM-VAE", (_AS_PUBLISHED, _LARGER, _SMALLER, _FROM_KMEANS), _SIZE)
 _OWN_LOSS = SOMVAEMethod(
-    "SOM-VAE by averages",
+    "SOM-VAE, own loss",
     tuple(
         Setting(
             f"sigma {sigma}, margin {margin:g}, alpha {alpha}",
@@ -96,10 +96,10 @@ TABLE1 = Experiment(
     title="Table 1: still images",
     about=(
         "Still images in as many clusters in every row. `SOM-VAE` is the published loss, whose codes learn by "
-        "gradients. `by averages` has the same terms, but its codes are smoothed averages of what their nodes win; at "
-        "the end nodes change places, and a margin keeps the second best node beside the best. `with hardening` adds "
-        "the loss of SOM-VAE's successors and has nodes change places, too. Both optimize the topographic error, which "
-        "is no evidence of order there."
+        "gradients. `own loss` has its reconstruction and commitment, codes that are smoothed averages of what their "
+        "nodes win (the preset `own-loss`), and, where a margin is named, a term that keeps the second best node "
+        "beside the best. `with hardening` adds the loss of SOM-VAE's successors. In the last two, nodes change places "
+        "to lower the topographic error, which therefore is no evidence of order there."
     ),
     source="paper, as cited",
     rows=tuple(

@@ -17,6 +17,7 @@ import pytest
 from somvae_ext.experiments import EXPERIMENTS, Budget, Experiment, Row, Size, run_experiment
 from somvae_ext.experiments.datasets import load_choice
 from somvae_ext.experiments.networks import SOMVAEMethod
+from somvae_ext.experiments.protocol import Task
 
 TINY_SIZE = Size(images=160, series=8, epoch_share=0.01)
 TINY = Budget(TINY_SIZE, TINY_SIZE, seeds=(0, 1))
@@ -96,7 +97,8 @@ def test_rows_with_a_network_share_layers_steps_and_transforms(name: str, root: 
             continue
         data = row.choose_data(TINY.tuning)
         for setting in row.method.settings:
-            config = row.method.resolve(setting, data, load_choice(data, str(root)), 1.0)
+            task = Task(data, load_choice(data, str(root)), 1.0, 0, "test", "cpu")
+            config = row.method.resolve(setting, task)
             training = {field: config["training"][field] for field in shared}
             assert min(training.values()) > 0
             assert seen.setdefault((row.data, row.recipe), training) == training, (row.key, setting.name)
@@ -213,10 +215,10 @@ def break_training(monkeypatch: pytest.MonkeyPatch, name: str, held_out: str) ->
     """Lets trainings with a setting fail."""
     train = SOMVAEMethod.train
 
-    def fail(self: Any, setting: Any, *arguments: Any, **options: Any) -> Any:
-        if setting.name == name and options["held_out"] == held_out:
+    def fail(self: Any, setting: Any, task: Any) -> Any:
+        if (setting.name, task.held_out) == (name, held_out):
             raise FloatingPointError("the loss is not finite")
-        return train(self, setting, *arguments, **options)
+        return train(self, setting, task)
 
     monkeypatch.setattr(SOMVAEMethod, "train", fail)
 
@@ -250,7 +252,7 @@ def test_a_chosen_setting_that_fails_is_said_and_not_trained_again(
 def test_a_row_none_of_whose_settings_can_be_trained_does_not_stop_the_others(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: Any, **options: Any) -> Any:
+    def fail(*arguments: Any) -> Any:
         raise FloatingPointError("the loss is not finite")
 
     monkeypatch.setattr(SOMVAEMethod, "train", fail)
@@ -262,8 +264,8 @@ def test_a_row_none_of_whose_settings_can_be_trained_does_not_stop_the_others(
 def test_an_infinite_figure_is_left_out(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = SOMVAEMethod.train
 
-    def diverge(*arguments: Any, **options: Any) -> Any:
-        outcome = train(*arguments, **options)
+    def diverge(*arguments: Any) -> Any:
+        outcome = train(*arguments)
         return outcome._replace(figures=outcome.figures | {"commitment": float("inf"), "order": float("nan")})
 
     monkeypatch.setattr(SOMVAEMethod, "train", diverge)

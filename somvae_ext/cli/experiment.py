@@ -29,7 +29,7 @@ def run(options: Namespace) -> None:
     from somvae_ext.experiments import EXPERIMENTS, FULL, QUICK, page_path, render_page, run_experiment, write_page
 
     experiment = EXPERIMENTS[options.name]
-    folder = Path(options.out or DEFAULT_FOLDER)
+    folder = Path(options.out or DEFAULT_FOLDER).absolute()
     name = f"{experiment.name}-quick" if options.quick else experiment.name
     # Hours later would be late to learn that the page cannot be written.
     page_path(folder)

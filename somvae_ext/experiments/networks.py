@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from somvae_ext.data.record import AnySplits
-from somvae_ext.experiments.protocol import DataChoice, HeldOut, Outcome, Setting
+from somvae_ext.experiments.protocol import DataChoice, Outcome, Setting, Task
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.recipes import DECAY_FACTOR, PRESETS, RECIPES, add_schedule, make_somvae_config
 from somvae_ext.training import TrainingConfig, clustering_metrics, evaluate, fit
@@ -54,29 +54,19 @@ class SOMVAEMethod:
     takes_all_images = False
     takes_gpu = True
 
-    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float) -> dict[str, Any]:
-        training = self._training_config(setting, data, splits, epoch_share)
-        config = self._model_config(setting, data, splits, training)
+    def resolve(self, setting: Setting, task: Task) -> dict[str, Any]:
+        training = self._training_config(setting, task)
+        config = self._model_config(setting, task, training)
         recorded = dataclasses.asdict(training)
         del recorded["seed"]
         return {"model": dataclasses.asdict(config), "training": recorded}
 
-    def train(
-        self,
-        setting: Setting,
-        data: DataChoice,
-        splits: AnySplits,
-        epoch_share: float,
-        *,
-        seed: int,
-        held_out: HeldOut,
-        device: str,
-    ) -> Outcome:
-        training = dataclasses.replace(self._training_config(setting, data, splits, epoch_share), seed=seed)
-        torch.manual_seed(seed)
-        model = SOMVAE(self._model_config(setting, data, splits, training))
-        fit(model, splits.train, training, accelerator=device, show_progress=False)
-        if held_out == "validation":  # where a figure of clusters is all that is needed
+    def train(self, setting: Setting, task: Task) -> Outcome:
+        training, splits = self._training_config(setting, task), task.splits
+        torch.manual_seed(task.seed)
+        model = SOMVAE(self._model_config(setting, task, training))
+        fit(model, splits.train, training, accelerator=task.device, show_progress=False)
+        if task.held_out == "validation":  # where a figure of clusters is all that is needed
             assert splits.validation is not None
             return Outcome(clustering_metrics(model, splits.validation))
         decoded = model.decoded_map().detach().cpu()[:, :, 0]
@@ -94,39 +84,36 @@ class SOMVAEMethod:
         figures = evaluate(model, splits.test, train=splits.train)
         return {name: value for name, value in figures.items() if not name.startswith(meaningless)}
 
-    def _training_config(
-        self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float
-    ) -> TrainingConfig:
-        """How to train, with the seed 0."""
-        name = _recipe_name(data)
+    def _training_config(self, setting: Setting, task: Task) -> TrainingConfig:
+        name, splits = _recipe_name(task.data), task.splits
         fields: dict[str, Any] = RECIPES[name] | _PRESETS["ordered"].training_on[name]
-        if data.recipe is None:
+        if splits.kind == "static":
             own = _PRESETS[self.preset].training_on.get(name, {})
             fields |= {field: own[field] for field in _SET_BY_PRESET if field in own}
         else:
             fields |= {"epochs": 1, "batch_size": max(1, _FRAMES_PER_STEP // len(splits.train[0]["x"]))}
         fields |= {**self.options, **setting.options}
-        fields["epochs"] = max(1, round(epoch_share * fields["epochs"]))
+        fields["epochs"] = max(1, round(task.epoch_share * fields["epochs"]))
         known = {field: value for field, value in fields.items() if field in _TRAINING_FIELDS}
-        return TrainingConfig(decay_factor=DECAY_FACTOR, **known)
+        return TrainingConfig(**known, decay_factor=DECAY_FACTOR, seed=task.seed)
 
-    def _model_config(
-        self, setting: Setting, data: DataChoice, splits: AnySplits, training: TrainingConfig
-    ) -> SOMVAEConfig:
-        preset, kind = _PRESETS[self.preset], splits.kind
+    def _model_config(self, setting: Setting, task: Task, training: TrainingConfig) -> SOMVAEConfig:
+        preset, splits = _PRESETS[self.preset], task.splits
         options = {**self.options, **setting.options}
         explicit = {field: value for field, value in options.items() if field in _CONFIG_FIELDS}
-        frames = 1 if kind == "static" else len(splits.train[0]["x"])
+        frames = 1 if splits.kind == "static" else len(splits.train[0]["x"])
         config = make_somvae_config(
             preset,
-            data=_recipe_name(data),
-            kind=kind,
+            data=_recipe_name(task.data),
+            kind=splits.kind,
             sample_shape=splits.sample_shape,
             num_samples=len(splits.train) * frames,
             explicit=explicit,
         )
         steps = -(-len(splits.train) // training.batch_size)
-        return add_schedule(config, preset, kind=kind, epochs=training.epochs, steps_per_epoch=steps, explicit=explicit)
+        return add_schedule(
+            config, preset, kind=splits.kind, epochs=training.epochs, steps_per_epoch=steps, explicit=explicit
+        )
 
 
 def _recipe_name(data: DataChoice) -> str:

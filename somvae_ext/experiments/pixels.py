@@ -14,8 +14,7 @@ from torch import Tensor
 
 from somvae_ext import evaluation, ops
 from somvae_ext.data import InterpolatedSeries, Samples
-from somvae_ext.data.record import AnySplits
-from somvae_ext.experiments.protocol import DataChoice, HeldOut, Outcome, Setting
+from somvae_ext.experiments.protocol import Outcome, Setting, Task
 from somvae_ext.grid import Grid
 
 
@@ -59,23 +58,13 @@ class PixelMethod:
         if self.needs is not None:
             importlib.import_module(self.needs)
 
-    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float) -> dict[str, Any]:
-        return {"rows": self.rows, "cols": self.cols, **setting.options, "samples": len(splits.train)}
+    def resolve(self, setting: Setting, task: Task) -> dict[str, Any]:
+        return {"rows": self.rows, "cols": self.cols, **setting.options, "samples": len(task.splits.train)}
 
-    def train(
-        self,
-        setting: Setting,
-        data: DataChoice,
-        splits: AnySplits,
-        epoch_share: float,
-        *,
-        seed: int,
-        held_out: HeldOut,
-        device: str,
-    ) -> Outcome:
-        grid = Grid(self.rows, self.cols)
-        fitted = self.fit(_pixels(splits.train), grid, dict(setting.options), seed)
-        part: Any = splits.test if held_out == "test" else splits.validation
+    def train(self, setting: Setting, task: Task) -> Outcome:
+        grid, splits = Grid(self.rows, self.cols), task.splits
+        fitted = self.fit(_pixels(splits.train), grid, dict(setting.options), task.seed)
+        part: Any = splits.test if task.held_out == "test" else splits.validation
         x = _pixels(part)
         figures = _cluster_figures(_labels(part), fitted.predict(x), grid)
         if self.is_map:

@@ -90,6 +90,26 @@ class Setting:
     options: Mapping[str, Any]
 
 
+class Task(NamedTuple):
+    """What a method is to be trained on, and what is asked of it.
+
+    Args:
+        data: which data.
+        splits: the data.
+        epoch_share: see :class:`Size`.
+        seed: of the training.
+        held_out: the split to measure on.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+
+    data: DataChoice
+    splits: AnySplits
+    epoch_share: float
+    seed: int
+    held_out: HeldOut
+    device: str
+
+
 class Outcome(NamedTuple):
     """What a training came to: figures on the held-out split, and what each node stands for, uint8 ``[R, C, H, W]``."""
 
@@ -116,20 +136,10 @@ class Method(Protocol):
     def takes_gpu(self) -> bool:
         """Whether it trains on a GPU where there is one."""
 
-    def resolve(self, setting: Setting, data: DataChoice, splits: AnySplits, epoch_share: float) -> dict[str, Any]:
-        """The options of a training with this setting, defaults included, in types that JSON has."""
+    def resolve(self, setting: Setting, task: Task) -> dict[str, Any]:
+        """The options of a training but for its seed, defaults included, in types that JSON has."""
 
-    def train(
-        self,
-        setting: Setting,
-        data: DataChoice,
-        splits: AnySplits,
-        epoch_share: float,
-        *,
-        seed: int,
-        held_out: HeldOut,
-        device: str,
-    ) -> Outcome:
+    def train(self, setting: Setting, task: Task) -> Outcome:
         """Trains with a setting, and measures on the validation or the test split."""
 
     def check_installed(self) -> None:

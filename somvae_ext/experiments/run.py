@@ -19,7 +19,7 @@ from somvae_ext.config_checks import check_integer
 from somvae_ext.data import load
 from somvae_ext.experiments.datasets import fingerprint_images, load_choice, load_images
 from somvae_ext.experiments.pictures import draw_prototypes
-from somvae_ext.experiments.protocol import Budget, DataChoice, Experiment, HeldOut, Row, Setting, as_file_name
+from somvae_ext.experiments.protocol import Budget, DataChoice, Experiment, HeldOut, Row, Setting, Task, as_file_name
 from somvae_ext.experiments.results import Command, Results, Trial, choose
 from somvae_ext.machine import describe
 from somvae_ext.store import FolderLock, atomic_file, check_writable
@@ -226,8 +226,8 @@ class _Runner:
             "fingerprint": fingerprint_images(row.data, self.root),
             "train": len(splits.train),
         }
-        options = row.method.resolve(setting, data, splits, size.epoch_share)
         device = self.device if row.method.takes_gpu else "cpu"
+        options = row.method.resolve(setting, Task(data, splits, size.epoch_share, seed, held_out, device))
         config = {"data": source, "device": device, **options}
         return _Job(row, setting, data, size.epoch_share, seed, held_out, config, self.root, device)
 
@@ -309,14 +309,13 @@ def _do_job(job: _Job) -> _FinishedJob:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     splits = load_choice(job.data, job.root)
+    task = Task(job.data, splits, job.epoch_share, job.seed, job.held_out, job.device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     start = time.process_time()
     try:
         with threadpool_limits(limits=1):  # scikit-learn's, numpy's
-            outcome = job.row.method.train(
-                job.setting, job.data, splits, job.epoch_share, seed=job.seed, held_out=job.held_out, device=job.device
-            )
+            outcome = job.row.method.train(job.setting, task)
     except FloatingPointError as error:  # a setting with which the loss does not stay finite
         return _FinishedJob(job, {}, (time.process_time() - start) / 60, error=str(error))
     finally:

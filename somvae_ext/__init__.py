@@ -20,6 +20,7 @@ _SUBPACKAGES = (
     "data",
     "estimators",
     "evaluation",
+    "experiments",
     "models",
     "nn",
     "optim",

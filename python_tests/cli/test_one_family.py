@@ -268,7 +268,8 @@ def test_examples_of_the_help_work_when_pasted(arguments: list[str], capsys: pyt
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# That of experiment takes half an hour, and fetches its data.
+@pytest.mark.parametrize("name", [*COMMANDS, "experiment"])
 def test_every_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = help_of(name, capsys=capsys)
     assert shown.rstrip().endswith(examples_of(shown)[-1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from somvae_ext.experiments.networks import HARDENING_SETTINGS, SOMVAEMethod
+from somvae_ext.experiments.networks import SOMVAEMethod, own_loss, weigh, with_hardening
 from somvae_ext.experiments.pixels import kmeans
 from somvae_ext.experiments.protocol import Column, Experiment, Row, Setting, cite
 
@@ -11,14 +11,7 @@ _SIZE = {"rows": _SIDE, "cols": _SIDE}
 
 _METHODS = (
     kmeans(_SIDE, _SIDE),
-    SOMVAEMethod(
-        "SOM-VAE",
-        tuple(
-            Setting(f"alpha {alpha:g}, beta {beta:g}", {"alpha": alpha, "beta": beta})
-            for alpha, beta in ((1.0, 0.9), (2.5, 2.25), (5.0, 4.5), (10.0, 9.0))
-        ),
-        _SIZE,
-    ),
+    SOMVAEMethod("SOM-VAE", (weigh(1.0, 0.9), weigh(2.5, 2.25), weigh(5.0, 4.5), weigh(10.0, 9.0)), _SIZE),
     SOMVAEMethod(
         "SOM-VAE, ordered",
         tuple(
@@ -29,19 +22,8 @@ _METHODS = (
         _SIZE,
         preset="ordered",
     ),
-    SOMVAEMethod(
-        "SOM-VAE, own loss",
-        tuple(
-            Setting(
-                f"sigma {sigma}, margin {margin:g}, alpha {alpha}",
-                {"sigma_final": sigma, "neighbor_margin": margin, "alpha": alpha},
-            )
-            for sigma, margin, alpha in ((0.4, 5.0, 0.05), (0.4, 0.0, 0.05), (0.3, 5.0, 0.05), (0.4, 5.0, 0.2))
-        ),
-        _SIZE,
-        preset="own-loss",
-    ),
-    SOMVAEMethod("SOM-VAE with hardening", HARDENING_SETTINGS, _SIZE, preset="clusters"),
+    own_loss(_SIZE, margin=5.0),
+    with_hardening(_SIZE),
 )
 # DPSOM is SOM-VAE with hardening, on far larger networks.
 _CITED = {

@@ -20,12 +20,6 @@ _TRAINING_FIELDS = {field.name for field in dataclasses.fields(TrainingConfig)}
 _SET_BY_PRESET = ("epochs", "augmented_target")  # fields of the training; all others are shared
 _FRAMES_PER_STEP = 128  # whatever the length of series
 
-HARDENING_SETTINGS = tuple(
-    Setting(f"hardening {weight}, latent {size}", {"hardening": weight, "latent_dim": size})
-    for weight, size in ((1.0, 16), (0.5, 16), (2.0, 16), (1.0, 32))
-)
-"""What the loss with hardening is tried with, on maps of any size."""
-
 
 @dataclasses.dataclass(frozen=True)
 class SOMVAEMethod:
@@ -114,6 +108,37 @@ class SOMVAEMethod:
         return add_schedule(
             config, preset, kind=splits.kind, epochs=training.epochs, steps_per_epoch=steps, explicit=explicit
         )
+
+
+def weigh(alpha: float, beta: float) -> Setting:
+    """Weights of commitment and SOM loss, for codes that learn by gradients."""
+    return Setting(f"alpha {alpha:g}, beta {beta:g}", {"alpha": alpha, "beta": beta})
+
+
+def own_loss(size: Mapping[str, int], *, margin: float) -> SOMVAEMethod:
+    """The preset ``"own-loss"``.
+
+    Args:
+        size: ``rows`` and ``cols`` of the map.
+        margin: weight of the neighbour margin, which is also tried without.
+    """
+    settings = tuple(
+        Setting(
+            f"sigma {sigma}, margin {weight:g}, alpha {alpha}",
+            {"sigma_final": sigma, "neighbor_margin": weight, "alpha": alpha},
+        )
+        for sigma, weight, alpha in ((0.4, margin, 0.05), (0.4, 0.0, 0.05), (0.3, margin, 0.05), (0.4, margin, 0.2))
+    )
+    return SOMVAEMethod("SOM-VAE, own loss", settings, size, preset="own-loss")
+
+
+def with_hardening(size: Mapping[str, int]) -> SOMVAEMethod:
+    """The preset ``"clusters"``, on a map of these ``rows`` and ``cols``."""
+    settings = tuple(
+        Setting(f"hardening {weight}, latent {latent}", {"hardening": weight, "latent_dim": latent})
+        for weight, latent in ((1.0, 16), (0.5, 16), (2.0, 16), (1.0, 32))
+    )
+    return SOMVAEMethod("SOM-VAE with hardening", settings, size, preset="clusters")
 
 
 def _recipe_name(data: DataChoice) -> str:

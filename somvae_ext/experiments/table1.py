@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from somvae_ext.experiments.networks import HARDENING_SETTINGS, SOMVAEMethod
+from somvae_ext.experiments.networks import SOMVAEMethod, own_loss, weigh, with_hardening
 from somvae_ext.experiments.pixels import batch_som, kmeans, minisom
 from somvae_ext.experiments.protocol import Column, Experiment, Row, Setting, cite
 
@@ -10,16 +10,12 @@ _SIDE = 4
 _SIZE = {"rows": _SIDE, "cols": _SIDE}
 
 
-def _weigh(alpha: float, beta: float) -> Setting:
-    return Setting(f"alpha {alpha:g}, beta {beta:g}", {"alpha": alpha, "beta": beta})
-
-
 # Weights of commitment and SOM loss: as published, and larger and smaller by factors of five; and another start.
 _AS_PUBLISHED, _LARGER, _SMALLER, _SMALLEST = (
-    _weigh(1.0, 0.9),
-    _weigh(5.0, 4.5),
-    _weigh(0.2, 0.18),
-    _weigh(0.04, 0.036),
+    weigh(1.0, 0.9),
+    weigh(5.0, 4.5),
+    weigh(0.2, 0.18),
+    weigh(0.04, 0.036),
 )
 _FROM_KMEANS = Setting("alpha 1, beta 0.9, from k-means", {"alpha": 1.0, "beta": 0.9, "init": "kmeans"})
 
@@ -44,19 +40,6 @@ _VQ_VAE = SOMVAEMethod(
 _NO_GRADS = SOMVAEMethod("no_grads", (_AS_PUBLISHED, _LARGER, _SMALLER, _FROM_KMEANS), {**_SIZE, "gradient": "none"})
 _GRADCOPY = SOMVAEMethod("gradcopy", (_AS_PUBLISHED, _SMALLER, _SMALLEST, _FROM_KMEANS), {**_SIZE, "gradient": "copy"})
 _PUBLISHED = SOMVAEMethod("SOM-VAE", (_AS_PUBLISHED, _LARGER, _SMALLER, _FROM_KMEANS), _SIZE)
-_OWN_LOSS = SOMVAEMethod(
-    "SOM-VAE, own loss",
-    tuple(
-        Setting(
-            f"sigma {sigma}, margin {margin:g}, alpha {alpha}",
-            {"sigma_final": sigma, "neighbor_margin": margin, "alpha": alpha},
-        )
-        for sigma, margin, alpha in ((0.4, 1.0, 0.05), (0.4, 0.0, 0.05), (0.3, 1.0, 0.05), (0.4, 1.0, 0.2))
-    ),
-    _SIZE,
-    preset="own-loss",
-)
-_HARDENING = SOMVAEMethod("SOM-VAE with hardening", HARDENING_SETTINGS, _SIZE, preset="clusters")
 
 _METHODS = (
     kmeans(_SIDE, _SIDE),
@@ -67,8 +50,8 @@ _METHODS = (
     _NO_GRADS,
     _GRADCOPY,
     _PUBLISHED,
-    _OWN_LOSS,
-    _HARDENING,
+    own_loss(_SIZE, margin=1.0),
+    with_hardening(_SIZE),
 )
 _CITED = {
     "mnist": {

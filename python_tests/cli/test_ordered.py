@@ -127,3 +127,21 @@ def test_fields_that_a_config_lacks_have_their_defaults() -> None:
     write_config("run", whole)
     assert somvae_ext.load("run").assign(x).equal(expected)
     assert somvae_ext.load("run").config.som_weight == 0.9
+
+
+def test_encodings_of_series_may_see_a_window_of_frames(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SERIES, *SMALL, "--window", "4"]) == 0
+    assert config("model")["window"] == 4
+    model = somvae_ext.load("run")
+    assert model.window.projection.weight.abs().max() > 0  # which starts at zero
+    assert {"moves_within_1", "static_nmi_arithmetic"} <= ResultFolder.open("run").evaluations["test"].keys()
+    assert main(["evaluate", "run"]) == 0
+    assert main([*DIGITS[:2], "--window", "4", "--out", "other"]) == 2
+    assert "--window must be 1 for digits, whose samples have no order in time" in capsys.readouterr().err
+    assert not Path("other").exists()
+
+
+@pytest.mark.pictures
+def test_pictures_show_frames_as_a_model_sees_them_that_sees_a_window() -> None:
+    assert main([*SERIES, *SMALL, "--window", "4"]) == 0
+    assert {"reconstructions", "map", "transitions", "contingency"} <= {path.stem for path in Path("run").glob("*.png")}

@@ -420,3 +420,56 @@ def test_the_other_objectives_compile_in_one_graph(options: dict[str, float]) ->
     plain = somvae.loss(somvae(x), x)
     compiled = torch.compile(lambda x: somvae.loss(somvae(x), x), backend="aot_eager", fullgraph=True)(x)
     torch.testing.assert_close(compiled.total, plain.total)
+
+
+def with_window(window: int = 3, **options: object) -> SOMVAE:
+    """A model whose window no longer is as it starts."""
+    somvae = model(window=window, **options)
+    assert somvae.window is not None
+    nn.init.normal_(somvae.window.projection.weight)
+    return somvae
+
+
+def test_encodings_see_the_frames_of_a_window_before_them_and_none_after() -> None:
+    somvae, x = with_window(3), torch.rand(2, 7, 1, 3, 3)
+    with torch.no_grad():
+        whole = somvae.encode(x)
+        for end in range(1, 8):
+            torch.testing.assert_close(somvae.encode(x[:, max(0, end - 3) : end])[:, -1], whole[:, end - 1])
+        others = x.clone()
+        others[:, 3] += 1
+        differs = (somvae.encode(others) - whole).abs().amax(dim=(0, 2)) > 1e-6
+    assert differs.tolist() == [False, False, False, True, True, True, False]
+
+
+def test_a_new_window_changes_nothing_but_what_is_learned() -> None:
+    x = torch.rand(2, 4, 1, 3, 3)
+    assert model(window=5).window is not None
+    torch.manual_seed(0)
+    alone = SOMVAE(CONFIG)
+    somvae = SOMVAE(dataclasses.replace(CONFIG, window=5))
+    somvae.load_state_dict(alone.state_dict(), strict=False)
+    assert somvae.encode(x).equal(alone.encode(x))
+
+
+def test_all_methods_of_a_window_take_the_mask_of_series_of_different_lengths() -> None:
+    somvae, x = with_window(3, gamma=1.0), torch.rand(2, 5, 1, 3, 3)
+    mask = torch.tensor([[True, False, True, True, True], [True, True, True, False, False]])
+    x[~mask] = torch.nan
+    output = somvae(x, mask)
+    assert output.z_e[mask].equal(somvae.encode(x, mask)[mask])
+    assert output.indices[mask].equal(somvae.assign(x, mask)[mask])
+    assert output.reconstruction_q[mask].equal(somvae.reconstruct(x, mask)[mask])
+    torch.testing.assert_close(somvae.encode_in_parts(x, mask)[mask], output.z_e[mask])
+    assert all(term.isfinite() for term in somvae.loss(output, x, mask))
+
+
+def test_a_window_needs_series_and_a_network_with_weights() -> None:
+    with pytest.raises(
+        ValueError, match=r"because encodings see a window of 3 frames, got \[5, 1, 3, 3\]; give one series"
+    ):
+        with_window(3).encode(torch.rand(5, 1, 3, 3))
+    with pytest.raises(ValueError, match="network must not be 'identity' for window to mean anything, got 2"):
+        dataclasses.replace(CONFIG, network="identity", latent_dim=9, window=2)
+    with pytest.raises(ValueError, match="window must be an integer of at least 1, got 0"):
+        dataclasses.replace(CONFIG, window=0)

@@ -90,6 +90,10 @@ CASES = {
     "series of different lengths": Case(config(**SERIES), (3, 5), HOLES),
     "series of different lengths, mask at the border": Case(config(border="mask", **SERIES), (3, 5), HOLES),
     "series of one frame": Case(config(**SERIES), (4, 1)),
+    "a window": Case(config(window=3, **SERIES), (3, 5)),
+    "a window, series of different lengths": Case(config(window=3, **SERIES), (3, 5), HOLES),
+    "a window, longer than the series, ordered": Case(config(window=8, **ORDERED), (3, 5), HOLES, updates=5),
+    "a window, hardened": Case(config(window=2, **HARDENED, **SERIES), (3, 5), HOLES),
     "transitions without smoothness": Case(config(gamma=0.6), (3, 5)),
     "smoothness without transitions": Case(config(tau=0.9), (3, 5)),
     "published": Case(published(), (3, 5)),
@@ -162,6 +166,17 @@ def dense(x: Tensor, parameters: dict[str, Tensor], prefix: str, *, last: str) -
     return 1 / (1 + torch.exp(-x)) if last == "sigmoid" else x
 
 
+def look_back(alone: list[Tensor | None], t: int, parameters: dict[str, Tensor], window: int) -> Tensor:
+    """Encoding of frame t that sees those before it, from the encodings of single frames; None stands for no frame."""
+    hidden = torch.zeros(LATENT, dtype=torch.float64)
+    for lag in range(min(window, t + 1)):
+        f = alone[t - lag]
+        if f is not None:
+            weight = parameters["window.convolution.weight"][:, :, window - 1 - lag]
+            hidden = hidden + weight @ torch.cat([f, torch.ones(1, dtype=torch.float64)])
+    return alone[t] + parameters["window.projection.weight"] @ hidden.clamp(min=0)
+
+
 def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], case: Case) -> dict[str, Tensor]:
     """The losses of somvae-spec, from the definitions."""
     c, mask = model.config, case.mask
@@ -176,12 +191,19 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
     targets: list[Tensor] = []  # as given
     for b, frames in enumerate(series):
         previous = None
+        last_layer = "relu" if c.latent_relu else "none"
+        alone = [
+            None
+            if mask is not None and not mask[b, t]
+            else dense(frame.reshape(-1), parameters, "encoder.", last=last_layer)
+            for t, frame in enumerate(frames)
+        ]
         for t, frame in enumerate(frames):
             if mask is not None and not mask[b, t]:
                 previous = None
                 continue
             pixels = frame.reshape(-1)
-            z = dense(pixels, parameters, "encoder.", last="relu" if c.latent_relu else "none")
+            z = alone[t] if c.window == 1 else look_back(alone, t, parameters, c.window)
             distances = [((z - code) ** 2).sum() for code in codebook]
             k = min(range(num_nodes), key=lambda node: distances[node].item())
             latents = {"q": codebook[k]}
@@ -277,6 +299,8 @@ def make(case: Case, seed: int = 0) -> tuple[SOMVAE, Tensor]:
     """A model in float64 whose codes lie among the encodings, so that many nodes win; and its input."""
     torch.manual_seed(seed)
     model = SOMVAE(case.config).double()
+    if model.window is not None:
+        torch.nn.init.normal_(model.window.projection.weight)  # which starts at zero
     x = torch.rand(*case.leading, *SHAPE, dtype=torch.float64)
     with torch.no_grad():
         z = model.encode(x).reshape(-1, case.config.latent_dim)

@@ -418,3 +418,38 @@ def test_a_conditional_model_encodes_without_labels_but_has_no_losses_without() 
     assert encode(model, Samples(data.x)).z.equal(encode(model, data).z)
     with pytest.raises(ValueError, match="ConditionalVAE: label must be given"):
         evaluate(model, Samples(data.x))
+
+
+def with_window(**options: object) -> SOMVAE:
+    torch.manual_seed(0)
+    config = SOMVAEConfig(input_shape=(1, 2, 2), rows=2, cols=3, latent_dim=3, hidden_sizes=(5,), window=3, **options)  # type: ignore[arg-type]
+    model = SOMVAE(config).eval()
+    assert model.window is not None
+    torch.nn.init.normal_(model.window.projection.weight)
+    torch.nn.init.normal_(model.quantizer.codebook)
+    return model
+
+
+def test_encodings_that_see_a_window_are_those_of_whole_series_whatever_the_batches() -> None:
+    model, x = with_window(), torch.rand(2, 700, 1, 2, 2)
+    mask = torch.arange(700) < torch.tensor([700, 400])[:, None]
+    sizes: list[int] = []
+    model.encoder.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    encodings = encode(model, Samples(x, mask=mask))
+    assert max(sizes) <= 256
+    with torch.no_grad():
+        expected = torch.cat([model.encode(x[:1]), model.encode(x[1:], mask[1:])])
+    torch.testing.assert_close(encodings.z[mask], expected[mask])
+    assert encodings.indices is not None
+    assert encodings.indices[mask].equal(model.quantizer.assign(encodings.z)[mask])
+
+
+def test_still_images_are_series_of_one_frame_for_encodings_that_see_a_window() -> None:
+    generator = torch.Generator().manual_seed(3)
+    images = Samples(torch.rand(60, 1, 2, 2, generator=generator), torch.arange(60) % 3)
+    model = with_window(gamma=1.0)
+    evaluation = evaluate(model, InterpolatedSeries(images, num_series=9))
+    alone = evaluate(with_window(), Samples(images.x[:, None], images.label[:, None]))  # type: ignore[index]
+    for name in ("purity", "nmi_arithmetic", "nmi_geometric", "ari"):
+        assert evaluation[f"static_{name}"] == alone[name]
+    assert evaluation["static_samples"] == 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.training import TrainingConfig, fit
-from somvae_ext.training.codebook import initialize_codebook, reset_optimizer_rows, revive
+from somvae_ext.training.codebook import _random_series, initialize_codebook, reset_optimizer_rows, revive
 
 CONFIG = SOMVAEConfig(input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,))
 RECIPE = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3)
@@ -235,3 +236,25 @@ def test_methods_that_the_training_does_not_call_may_be_missing() -> None:
     for method in ("initialize_codebook", "find_relabeling", "relabel", "revive"):
         setattr(model, method, None)
     fit(model, samples(), RECIPE, accelerator="cpu")
+
+
+@pytest.mark.parametrize("options", [{"init": "kmeans"}, {"init": "som"}, {"warm_up_epochs": 1}, {"relabel_after": 1}])
+def test_codes_start_and_move_by_encodings_that_have_seen_their_window(options: dict) -> None:
+    shape, mask = (40, 6, 3), torch.arange(6) < torch.arange(40)[:, None] % 6 + 1
+    x = torch.where(mask[..., None], torch.rand(shape, generator=torch.Generator().manual_seed(0)), torch.nan)
+    torch.manual_seed(0)
+    config = SOMVAEConfig(input_shape=(3,), rows=2, cols=2, latent_dim=2, hidden_sizes=(4,), window=3, **options)
+    model, seen = SOMVAE(config), []
+    model.encoder.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
+    training = TrainingConfig(epochs=2, batch_size=8, revive=True)
+    history = fit(model, Samples(x, mask=mask), training, accelerator="cpu")
+    assert all(math.isfinite(record["train"]["total"]) for record in history)
+    assert max(seen) >= 32 * 6  # whole series, as many as have frames enough, where batches have 8
+
+
+def test_no_fewer_than_32_series_prepare_codes_that_see_a_window() -> None:
+    series = Samples(torch.rand(500, 50, 3))
+    drawn = _random_series(series, 10, torch.Generator().manual_seed(0))
+    assert drawn["x"].shape == (32, 50, 3)
+    assert _random_series(series, 5000, torch.Generator().manual_seed(0))["x"].shape == (100, 50, 3)
+    assert _random_series(series, 10**6, torch.Generator().manual_seed(0))["x"].shape == (500, 50, 3)

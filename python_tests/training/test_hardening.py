@@ -258,3 +258,17 @@ def test_transitions_of_near_nodes_cannot_change_places() -> None:
 def test_only_permutations_are_orders(order: Tensor) -> None:
     with pytest.raises(ValueError, match="order must be an int64 permutation of the 12 nodes"):
         make().relabel(order)
+
+
+def test_targets_of_encodings_that_see_a_window_are_those_of_whole_series() -> None:
+    model, data = make(hardening=1.0, window=3), series()
+    assert model.window is not None
+    assert data.mask is not None
+    torch.nn.init.normal_(model.window.projection.weight)
+    targets = HardeningTargets(model, data, Processes.single())
+    with torch.no_grad():
+        z = model.encode(data.x, data.mask)[data.mask]
+    s = log_soft_assignment(z, model.quantizer.codebook.detach()).exp()
+    sharp = s.square() / s.sum(dim=0)
+    got = targets({"x": data.x, "mask": data.mask})
+    torch.testing.assert_close(got[data.mask], sharp / sharp.sum(dim=1, keepdim=True))

@@ -69,22 +69,26 @@ def state_of(path: Path) -> dict:
     return {**folder.load_weights(), **moments, "order": order, "cpu": cpu}
 
 
-@pytest.mark.parametrize("updates", ["dense", "rows"])
+@pytest.mark.parametrize(("updates", "window"), [("dense", 1), ("rows", 1), ("dense", 3)])
 @pytest.mark.parametrize("steps", [3, 7, 11])  # three steps an epoch: after one, in the middle of two others
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, steps: int, updates: str) -> None:
-    def train(model: SOMVAE, folder: ResultFolder, **options: bool) -> list[dict]:
-        options = {"validation": walks(seed=1), "run_folder": folder, "accelerator": "cpu", **options}
-        return fit(model, walks(), RECIPE, **options)
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
+    tmp_path: Path, steps: int, updates: str, window: int
+) -> None:
+    def train(model: SOMVAE, folder: ResultFolder, *, resume: bool = False) -> list[dict]:
+        return fit(
+            model, walks(), RECIPE, validation=walks(seed=1), run_folder=folder, accelerator="cpu", resume=resume
+        )
 
-    whole = train(make(transition_updates=updates), new_run(tmp_path / "a"))
+    options: dict = {"transition_updates": updates, "window": window}
+    whole = train(make(**options), new_run(tmp_path / "a"))
     torch.manual_seed(0)
-    config = dataclasses.replace(CONFIG, transition_updates=updates)  # type: ignore[arg-type]
+    config = dataclasses.replace(CONFIG, **options)
     interrupted = InterruptedSOMVAE(config, encoder=NoisyEncoder())
     interrupted.left = steps
     with pytest.raises(KeyboardInterrupt):
         train(interrupted, new_run(tmp_path / "b"))
     torch.rand(13)  # a new process starts with other generators
-    resumed = train(make(transition_updates=updates), ResultFolder.open(tmp_path / "b"), resume=True)
+    resumed = train(make(**options), ResultFolder.open(tmp_path / "b"), resume=True)
 
     def without_time(history: list[dict]) -> list[dict]:
         return [{name: value for name, value in record.items() if name != "seconds"} for record in history]

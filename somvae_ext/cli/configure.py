@@ -308,6 +308,8 @@ def _somvae_config(
         )
         if explicit.get("gamma") or explicit.get("tau"):
             raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
+        if explicit.get("window", 1) > 1:
+            raise ValueError(f"--window must be 1 for {name}, whose samples have no order in time{hint}")
         if explicit.get("transitions") == "local":
             raise ValueError(f"--transitions local is for series, and {name} has no order in time{hint}")
     by_averages = preset is not None and preset.config().codebook_update == "ema"

@@ -48,6 +48,7 @@ _MEANINGS_IN = {
         "neighbors_only": "let the SOM loss move the winner's neighbours alone, as the paper has it",
         "network": "encoder and decoders; of the presets ordered, clusters, own-loss and augmented small-conv for "
         f"images of at least {SMALL_CONV_MIN_SIDE} x {SMALL_CONV_MIN_SIDE} pixels",
+        "window": "how many frames of a series an encoding sees, its own and those before it",
         "latent_relu": "end the dense encoder with a ReLU, as the published one does",
         "init": "where codes start (default: kmeans for one's own data, if there are samples enough, else normal)",
         "gradient": "what the encoder learns from",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
@@ -200,22 +201,27 @@ def _sample_pairs(model: Any, splits: AnySplits) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    test = splits.test
-    is_series = splits.kind == "series"
-    count = PAIRS if is_series else min(PAIRS, len(test))
-    fields: dict[str, list[Tensor]] = {}
-    for pair in range(count):
-        item = dict(test[pair * len(test) // count])
-        if is_series:  # later frames of later series
-            mask = item.pop("mask", torch.ones(len(item["x"]), dtype=torch.bool))
-            frame = mask.nonzero()[pair * int(mask.sum()) // count, 0]
-            item = {name: values[frame] if values.dim() > 0 else values for name, values in item.items()}
-        for name, value in item.items():
-            fields.setdefault(name, []).append(value)
-    device = next(model.parameters()).device
-    inputs = [torch.stack(fields[name]).to(device) for name in model.batch_fields if name in fields]
+    test, device = splits.test, next(model.parameters()).device
+    if splits.kind == "series":
+        pairs = [_frame_pair(model, test[pair * len(test) // PAIRS], pair / PAIRS, device) for pair in range(PAIRS)]
+        x, reconstruction = zip(*pairs, strict=True)
+        return torch.stack(x), torch.stack(reconstruction)
+    count = min(PAIRS, len(test))
+    items = [test[pair * len(test) // count] for pair in range(count)]
+    inputs = [torch.stack([item[name] for item in items]).to(device) for name in model.batch_fields if name in items[0]]
     with torch.no_grad():
         return inputs[0], model.reconstruct(*inputs)
+
+
+def _frame_pair(model: Any, series: dict[str, Tensor], position: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The real frame at a position from 0 to 1 of a series, and what a model makes of it."""
+    import torch
+
+    x, mask = series["x"], series.get("mask", torch.ones(len(series["x"]), dtype=torch.bool))
+    frame = int(mask.nonzero()[int(position * int(mask.sum())), 0])
+    seen = slice(max(0, frame + 1 - model.config.window), frame + 1)
+    reconstruction = model.reconstruct(x[None, seen].to(device), mask[None, seen].to(device))
+    return x[frame], reconstruction[0, -1].cpu()
 
 
 def _figure_of(axes: Axes) -> Figure:

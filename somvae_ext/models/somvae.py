@@ -19,7 +19,7 @@ from somvae_ext.models.latent_variance import VARIANCE_WITHOUT_WARM_UP, moments,
 from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.somvae_config import SOMVAEConfig
-from somvae_ext.models.somvae_networks import make_decoder, make_encoder, make_transitions
+from somvae_ext.models.somvae_networks import make_decoder, make_encoder, make_transitions, make_window
 from somvae_ext.models.somvae_objectives import neighbor_margin_term, soft_assignment_terms
 from somvae_ext.models.somvae_output import SOMVAELosses, SOMVAEOutput, SOMVAETerms
 from somvae_ext.nn import SOMQuantizer, previous_in_series
@@ -35,7 +35,8 @@ class SOMVAE(FullPrecisionBuffers):
 
     Args:
         config: sizes, weights and modes.
-        encoder: module from ``[N, *input_shape]`` to ``[N, D]``; by default that of ``config.network``.
+        encoder: module from samples or frames ``[N, *input_shape]`` to ``[N, D]``; by default that of
+            ``config.network``.
         decoder_q: module from ``[N, D]`` to ``[N, *input_shape]`` that decodes codes, likewise. Where the
             reconstruction loss is ``"bce"`` it gives logits.
         decoder_e: the same for encodings, with weights of its own; only where ``config.gradient`` is ``"som"``.
@@ -44,6 +45,7 @@ class SOMVAE(FullPrecisionBuffers):
         quantizer: the map, a :class:`~somvae_ext.nn.SOMQuantizer`.
         transitions: a :class:`~somvae_ext.nn.TransitionModel` of the kind that the config names, or None where gamma =
             tau = 0, so that a large map without transitions does not pay for a table.
+        window: a :class:`~somvae_ext.nn.CausalWindow`, or None where ``config.window`` is 1.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
         warming_up: whether the loss is that of the warm-up, see :meth:`set_progress`.
         needs_relabeling: whether the nodes are yet to be relabeled, likewise.
@@ -85,6 +87,7 @@ class SOMVAE(FullPrecisionBuffers):
             )
         self.config = config
         self.encoder = make_encoder(config) if encoder is None else encoder
+        self.window = make_window(config)
         self.decoder_q = make_decoder(config) if decoder_q is None else decoder_q
         self.decoder_e = make_decoder(config) if decoder_e is None and config.gradient == "som" else decoder_e
         self.quantizer = SOMQuantizer(
@@ -137,12 +140,27 @@ class SOMVAE(FullPrecisionBuffers):
         self.warming_up = check_integer("SOMVAE.set_progress", "epoch", epoch) <= self.config.warm_up_epochs
         self.needs_relabeling = epoch <= self.config.relabel_after
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``."""
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``.
+
+        Args:
+            x: as in :meth:`forward`.
+            mask: as in :meth:`forward`; the encodings of masked frames have no meaning.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
         leading = self._leading_shape(x)
-        z: Tensor = self.encoder(x.reshape(-1, *self.config.input_shape))
-        self._check_network("encoder", z, math.prod(leading), [self.config.latent_dim])
-        return z.reshape(*leading, self.config.latent_dim)
+        z = self._encode_frames(self._without_masked(x, mask).reshape(-1, *self.config.input_shape))
+        return self._look_back(z.reshape(*leading, self.config.latent_dim), mask)
+
+    @torch.no_grad()
+    def encode_in_parts(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same without a gradient, for many samples and long series: the encoder gets a few hundred frames at once,
+        whose hidden layers take far more memory than their encodings."""
+        frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
+        z = torch.cat([self._encode_frames(part) for part in frames.split(FRAMES_AT_ONCE)])
+        return self._look_back(z.view(*self._leading_shape(x), self.config.latent_dim), mask)
 
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``[..., *input_shape]`` decoded from codes ``[..., D]`` by the codes' decoder."""
@@ -158,9 +176,10 @@ class SOMVAE(FullPrecisionBuffers):
                 NaN too.
 
         Raises:
-            ValueError: shapes that do not fit, a mask that is not bool, or networks whose output does not fit.
+            ValueError: shapes that do not fit, single samples although ``config.window`` is above 1, a mask that is not
+                bool, or networks whose output does not fit.
         """
-        z_e = self.encode(self._without_masked(x, mask))
+        z_e = self.encode(x, mask)
         z_q, indices, losses = self.quantizer(z_e, mask)
         return SOMVAEOutput(
             reconstruction_q=self._decode("decoder_q", z_q),
@@ -340,14 +359,14 @@ class SOMVAE(FullPrecisionBuffers):
             update_running_variance(self.latent_variance, moments)
 
     @torch.no_grad()
-    def assign(self, x: Tensor) -> Tensor:
-        """Node of each sample or frame: int64 ``[N]`` or ``[B, T]``."""
-        return self.quantizer.assign(self.encode(x))
+    def assign(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Node of each sample or frame: int64 ``[N]`` or ``[B, T]``; some node for masked frames."""
+        return self.quantizer.assign(self.encode(x, mask))
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Samples as the map sees them, decoded from their winners' codes; the shape of ``x``."""
-        return self.decode(self.quantizer.lookup(self.assign(x)))
+        return self.decode(self.quantizer.lookup(self.assign(x, mask)))
 
     @torch.no_grad()
     def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -392,7 +411,7 @@ class SOMVAE(FullPrecisionBuffers):
         """
         if self.config.init == "normal" and self.config.warm_up_epochs == 0:
             return
-        z = self._encode_in_parts(x, mask)
+        z = self.encode_in_parts(x, mask)
         if self.config.init == "kmeans":
             tries = _KMEANS_TRIES if self.config.warm_up_epochs > 0 else 1
             self.quantizer.initialize_kmeans(z, seed=seed, mask=mask, num_tries=tries)
@@ -425,7 +444,7 @@ class SOMVAE(FullPrecisionBuffers):
             ValueError: shapes that do not fit, a node out of range, no sample to draw from, or a neighbourhood that is
                 still narrowing.
         """
-        rows = self.quantizer.revive(unused, self._encode_in_parts(x, mask), generator=generator, mask=mask)
+        rows = self.quantizer.revive(unused, self.encode_in_parts(x, mask), generator=generator, mask=mask)
         codebook = self.quantizer.codebook
         return [(codebook, rows)] if isinstance(codebook, nn.Parameter) else []
 
@@ -449,7 +468,7 @@ class SOMVAE(FullPrecisionBuffers):
         nodes, codebook = self.num_clusters, self.quantizer.codebook.detach()
         if nodes == 1:
             return torch.zeros(1, dtype=torch.int64)
-        best = ops.bmu(self.quantizer.valid_rows(self._encode_in_parts(x, mask), mask), codebook, k=2).index
+        best = ops.bmu(self.quantizer.valid_rows(self.encode_in_parts(x, mask), mask), codebook, k=2).index
         pairs = (best[:, 0] * nodes + best[:, 1]).bincount(minlength=nodes * nodes).view(nodes, nodes)
         return find_relabeling(pairs, self.quantizer.grid, seed=seed)
 
@@ -514,11 +533,15 @@ class SOMVAE(FullPrecisionBuffers):
         self._check_network(name, x, math.prod(leading), shape)
         return x.view(*leading, *shape)
 
-    def _encode_in_parts(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Encodings ``[..., D]``; what stands at masked frames has no meaning."""
-        frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
-        z = torch.cat([self.encode(part) for part in frames.split(FRAMES_AT_ONCE)])
-        return z.view(*self._leading_shape(x), self.config.latent_dim)
+    def _encode_frames(self, x: Tensor) -> Tensor:
+        """Encodings ``[N, D]`` of samples or frames ``[N, *input_shape]`` one by one."""
+        z: Tensor = self.encoder(x)
+        self._check_network("encoder", z, len(x), [self.config.latent_dim])
+        return z
+
+    def _look_back(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        """Encodings that see the frames before them, if the config asks for it."""
+        return z if self.window is None else self.window(z, mask)
 
     def _leading_shape(self, x: Tensor) -> torch.Size:
         """[N] or [B, T]: the shape of x without that of a sample."""
@@ -527,6 +550,11 @@ class SOMVAE(FullPrecisionBuffers):
         if len(leading) not in (1, 2) or x.shape[len(leading) :] != shape:
             sizes = ", ".join(str(size) for size in shape)
             raise ValueError(f"SOMVAE: x must have shape [N, {sizes}] or [B, T, {sizes}], got {list(x.shape)}")
+        if self.window is not None and len(leading) == 1:
+            raise ValueError(
+                f"SOMVAE: x must be series [B, T, ...] because encodings see a window of {self.config.window} frames, "
+                f"got {list(x.shape)}; give one series as x[None]"
+            )
         return leading
 
     def _without_masked(self, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -42,6 +42,9 @@ class SOMVAEConfig:
             encodings are the samples themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by
             gradients.
         hidden_sizes: widths of the dense encoder's hidden layers; the decoders have the same in reverse.
+        window: how many frames of a series an encoding sees, its own and those before it, see
+            :class:`~somvae_ext.nn.CausalWindow`. 1, as published: each frame is encoded alone, so that encodings tell
+            nothing of how a series moves. Above 1 samples must be series, and the network must have weights.
         latent_relu: whether the dense encoder ends with a ReLU, as the published dense variant does.
         output: how the decoders end: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others. (Identity
             decoders give back what they get.)
@@ -115,6 +118,7 @@ class SOMVAEConfig:
     latent_dim: int = 64
     network: Network = "dense"
     hidden_sizes: tuple[int, ...] = (256, 128)
+    window: int = 1
     latent_relu: bool = False
     output: Output = "sigmoid"
     codebook_update: CodebookUpdate = "gradient"
@@ -181,7 +185,7 @@ class SOMVAEConfig:
         if self.gradient != "som":
             check_unused(self, "gradient must be 'som'", "warm_up_epochs")
         if self.network == "identity":
-            check_unused(self, "network must not be 'identity'", "warm_up_epochs")
+            check_unused(self, "network must not be 'identity'", "warm_up_epochs", "window")
             if self.latent_dim != math.prod(self.input_shape):
                 raise ValueError(
                     "SOMVAEConfig: latent_dim must be the size of a sample for network 'identity', "

@@ -15,7 +15,7 @@ from somvae_ext.models.networks import (
     UnpaddedConvEncoder,
 )
 from somvae_ext.models.somvae_config import SOMVAEConfig
-from somvae_ext.nn import TransitionModel
+from somvae_ext.nn import CausalWindow, TransitionModel
 
 
 def make_transitions(config: SOMVAEConfig) -> TransitionModel:
@@ -35,6 +35,11 @@ def make_encoder(config: SOMVAEConfig) -> nn.Module:
     if config.network == "small-conv":
         return SmallConvEncoder(shape, dim)
     return UnpaddedConvEncoder(shape, dim) if config.network == "unpadded-conv" else nn.Flatten()
+
+
+def make_window(config: SOMVAEConfig) -> CausalWindow | None:
+    """What lets encodings see the frames before them; None where each frame is encoded alone."""
+    return None if config.window == 1 else CausalWindow(config.latent_dim, config.window)
 
 
 def make_decoder(config: SOMVAEConfig) -> nn.Module:

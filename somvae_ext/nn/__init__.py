@@ -1,5 +1,6 @@
 """Layers that others build into their own models. Needs only torch."""
 
+from somvae_ext.nn.causal_window import CausalWindow
 from somvae_ext.nn.quantizer import CodeStatistics, Quantizer
 from somvae_ext.nn.som import SOM
 from somvae_ext.nn.som_quantizer import QuantizerLosses, QuantizerOutput, SOMQuantizer
@@ -12,6 +13,7 @@ from somvae_ext.nn.vector_quantizer import (
 
 __all__ = [
     "SOM",
+    "CausalWindow",
     "CodeStatistics",
     "Quantizer",
     "QuantizerLosses",

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from somvae_ext import evaluation
-from somvae_ext.data import InterpolatedSeries
+from somvae_ext.data import InterpolatedSeries, Samples
 from somvae_ext.grid import Grid
 from somvae_ext.models import Model
 from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training.batches import CastSamples, batch_loader
-from somvae_ext.training.trainable import ClusteringModel
+from somvae_ext.training.trainable import ClusteringModel, EncodesSeries
 
 _EACH_EPOCH = ("nmi_arithmetic", "acc", "purity", "usage", "perplexity")
 _STATIC = ("purity", "nmi_arithmetic", "nmi_geometric", "ari")  # that are measured on the images of series, too
@@ -68,13 +68,9 @@ def encode(model: Model, data: Dataset[dict[str, Tensor]], *, rows: Tensor | Non
     device = next(model.parameters()).device
     parts: dict[str, list[Tensor]] = {"label": [], "mask": []}
     for batch in _batches(model, data, rows):
-        x = batch["x"].to(device)
-        shape = x.shape[:dims]
-        frames = x.flatten(0, dims - 1)
-        codes = [_encode(model, part) for part in frames.split(FRAMES_AT_ONCE)]  # a single series may be longer
-        for name in codes[0]:
-            values = torch.cat([code[name] for code in codes])
-            parts.setdefault(name, []).append(values.view(*shape, *values.shape[1:]).cpu())
+        x, mask = batch["x"].to(device), batch.get("mask")
+        for name, values in _encode(model, x, None if mask is None else mask.to(device), dims).items():
+            parts.setdefault(name, []).append(values.cpu())
         for name in ("label", "mask"):
             if name in batch:
                 parts[name].append(batch[name])
@@ -85,8 +81,20 @@ def encode(model: Model, data: Dataset[dict[str, Tensor]], *, rows: Tensor | Non
     return Encodings(z, whole.get("indices"), whole.get("log_probs"), label, whole.get("mask"), z.shape[:dims])
 
 
-def _encode(model: Model, x: Tensor) -> dict[str, Tensor]:
-    """Of samples or frames ``[M, *input_shape]`` the fields of :class:`Encodings` that the model knows."""
+def _encode(model: Model, x: Tensor, mask: Tensor | None, dims: int) -> dict[str, Tensor]:
+    """Of samples or series ``[..., *input_shape]`` with so many leading axes the fields of :class:`Encodings` that the
+    model knows."""
+    if isinstance(model, EncodesSeries):
+        z = model.encode_in_parts(x, mask)
+        return {"z": z, "indices": model.quantizer.assign(z)}
+    # A single series may have many frames.
+    codes = [_encode_frames(model, part) for part in x.flatten(0, dims - 1).split(FRAMES_AT_ONCE)]
+    whole = {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
+    return {name: values.view(*x.shape[:dims], *values.shape[1:]) for name, values in whole.items()}
+
+
+def _encode_frames(model: Model, x: Tensor) -> dict[str, Tensor]:
+    """The same of samples or frames ``[M, *input_shape]``."""
     code = model.encode(x)
     if isinstance(code, Tensor):
         quantizer: Any = model.quantizer
@@ -173,6 +181,7 @@ def evaluate(
           the number of these images, and how well the images are clustered one by one: ``static_purity``,
           ``static_nmi_arithmetic``, ``static_nmi_geometric`` and ``static_ari``. The published SOM-VAE code scores
           these; the scores without ``static`` are those of the frames, many of which are mixtures of two classes.
+          Where encodings see a window of frames, each image is a series of one frame.
         - with transitions, in nats per step from frame to frame: ``transition_nll``, the negative log-likelihood of
           ``data`` under the learned matrix; ``counted_nll``, under one counted on ``train`` (with one step spread over
           each row beforehand, so that no step is impossible); ``lowest_nll``, under one counted on ``data`` itself, the
@@ -225,7 +234,11 @@ def _clustering_figures(encodings: Encodings, num_clusters: int) -> dict[str, fl
 
 def _static_clustering_figures(model: Any, data: InterpolatedSeries, rows: Tensor | None = None) -> dict[str, float]:
     """How the images of series, of which ``rows`` int64 ``[N]`` are taken, are clustered one by one."""
-    encodings = encode(model, data.images, rows=rows)
+    images = data.images
+    if model.config.window > 1:  # an image is a series of one frame
+        assert images.label is not None
+        images = Samples(images.x[:, None], images.label[:, None])
+    encodings = encode(model, images, rows=rows)
     measured = _clustering_figures(encodings, model.num_clusters)
     scores = {f"static_{name}": measured[name] for name in _STATIC if name in measured}
     return {"static_samples": len(encodings.z)} | scores if scores else {}

@@ -19,6 +19,7 @@ _ENCODINGS_PER_CODE = 32
 # After a warm-up the start decides on the clusters: no fewer than these.
 _ENCODINGS_AFTER_WARM_UP = 15_000
 _RELABELING_SAMPLES = 10_000
+_LEAST_SERIES = 32  # that frames are taken of, where series are encoded as a whole
 _SEEDS = 2**63 - 1  # randint's bound must fit int64
 
 
@@ -38,7 +39,8 @@ class CodebookModel(Protocol):
     """What training asks of a model with a codebook, whose forward pass gives the winners as ``indices``.
 
     Where the codebook follows moving averages, it gives the encodings as ``z_e`` too. ``x`` are samples, or frames of
-    series, ``[N, *input_shape]``.
+    series, ``[N, *input_shape]``. A model whose encodings see the frames before them, as its config's ``window`` says,
+    gets series ``[B, T, *input_shape]`` instead, and their ``mask`` where they have one.
     """
 
     @property
@@ -114,7 +116,7 @@ def initialize_codebook(model: CodebookModel, train: Dataset[dict[str, Tensor]],
     count = -(-_ENCODINGS_PER_CODE * model.quantizer.num_codes // model.codes_per_sample)
     if warm_up_epochs(model) > 0:
         count = max(count, _ENCODINGS_AFTER_WARM_UP)
-    model.initialize_codebook(_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
+    model.initialize_codebook(**_random_samples(model, train, count, torch.Generator().manual_seed(seed)), seed=seed)
 
 
 def revive(
@@ -148,8 +150,8 @@ def revive(
     # Not seed + epoch, by which the second epoch of one seed would draw like the first of the next.
     epoch_seeds = torch.randint(_SEEDS, (epoch,), generator=torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(int(epoch_seeds[-1]))
-    x = _random_samples(model, train, len(unused), generator)
-    for parameter, rows in model.revive(unused, x, generator):
+    samples = _random_samples(model, train, len(unused), generator)
+    for parameter, rows in model.revive(unused, generator=generator, **samples):
         for optimizer in optimizers:
             reset_optimizer_rows(optimizer, parameter, rows)
     return len(unused)
@@ -181,8 +183,8 @@ def relabel(
         The order, int64 ``[K]`` on the CPU: node v is what ``order[v]`` was.
     """
     relabelable = cast(Relabelable, model)  # as check_codebook_methods has found
-    x = _random_samples(model, train, _RELABELING_SAMPLES, torch.Generator().manual_seed(seed))
-    order = processes.call_on_first(lambda: relabelable.find_relabeling(x, seed=seed))
+    samples = _random_samples(model, train, _RELABELING_SAMPLES, torch.Generator().manual_seed(seed))
+    order = processes.call_on_first(lambda: relabelable.find_relabeling(**samples, seed=seed))
     for parameter, axes in relabelable.relabel(order):
         for optimizer in optimizers:
             for name, value in optimizer.state.get(parameter, {}).items():
@@ -248,6 +250,29 @@ def reset_optimizer_rows(optimizer: torch.optim.Optimizer, parameter: nn.Paramet
 
 def _random_samples(
     model: CodebookModel, train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """``x``, and ``mask`` of whole series: what a model looks at to prepare or move codes."""
+    device = model.quantizer.codebook.device
+    if getattr(model.config, "window", 1) > 1:
+        return {name: values.to(device) for name, values in _random_series(train, count, generator).items()}
+    return {"x": _random_frames(model, train, count, generator).to(device)}
+
+
+def _random_series(train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """As many random series as have ``count`` real frames, and no fewer than 32, or all of them."""
+    items: list[dict[str, Tensor]] = []
+    num_frames = 0
+    for row in torch.randperm(len(train), generator=generator).tolist():  # type: ignore[arg-type]
+        item = train[row]
+        items.append({name: item[name] for name in ("x", "mask") if name in item})
+        num_frames += int(item["mask"].sum()) if "mask" in item else len(item["x"])
+        if num_frames >= count and len(items) >= _LEAST_SERIES:
+            break
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+def _random_frames(
+    model: CodebookModel, train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator
 ) -> Tensor:
     """``count`` random samples or real frames ``[M, *input_shape]``, or all where there are fewer.
 
@@ -270,7 +295,7 @@ def _random_samples(
             frames, turns = _first_turns(frames, turns, count)
             num_frames = count
     (result,), _ = _first_turns(frames, turns, count)
-    return result.to(model.quantizer.codebook.device)
+    return result
 
 
 def _first_turns(frames: list[Tensor], turns: list[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:

@@ -34,6 +34,7 @@ class HardeningTargets:
     def __init__(self, model: SOMVAE, train: Dataset[dict[str, Tensor]], processes: Processes) -> None:
         self._shape = model.config.input_shape
         self._encoder = copy.deepcopy(model.encoder).eval().requires_grad_(False)
+        self._window = None if model.window is None else copy.deepcopy(model.window).requires_grad_(False)
         self._codebook = model.quantizer.codebook.detach().clone()
         frequencies = torch.zeros(model.num_clusters, dtype=torch.float64, device=self._codebook.device)
         length = max(1, train[0]["x"].numel() // math.prod(self._shape))  # frames of a series
@@ -61,8 +62,12 @@ class HardeningTargets:
         """Logarithms of the shares of all nodes in each sample or real frame, ``[M, K]``."""
         device = self._codebook.device
         x, mask = fields["x"].to(device), fields.get("mask")
-        frames = x.reshape(-1, *self._shape) if mask is None else x[mask.to(device)]
-        return log_soft_assignment(self._encoder(frames).reshape(-1, self._codebook.shape[1]), self._codebook)
+        if mask is not None:
+            mask = mask.to(device)
+            x = torch.where(mask.view(*mask.shape, *(1 for _ in self._shape)), x, 0)  # of padding, which may be NaN
+        z = self._encoder(x.reshape(-1, *self._shape)).view(*x.shape[: x.dim() - len(self._shape)], -1)
+        z = z if self._window is None else self._window(z, mask)
+        return log_soft_assignment(z.flatten(0, -2) if mask is None else z[mask], self._codebook)
 
 
 def make_hardening_targets(

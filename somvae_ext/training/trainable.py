@@ -56,6 +56,14 @@ class HasLatentVariance(Protocol):
 
 
 @runtime_checkable
+class EncodesSeries(Protocol):
+    """A model that encodes series as a whole, because an encoding may depend on the frames before it."""
+
+    def encode_in_parts(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Encodings ``[..., D]`` of samples or series, in bounded memory."""
+
+
+@runtime_checkable
 class Relabelable(Protocol):
     """A model whose nodes can be reordered on its map."""
 

@@ -130,14 +130,16 @@ def test_fields_that_a_config_lacks_have_their_defaults() -> None:
 
 
 def test_encodings_of_series_may_see_a_window_of_frames(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SERIES, *SMALL, "--window", "4"]) == 0
-    assert config("model")["window"] == 4
+    assert main([*SERIES, *SMALL, "--window", "4", "--prediction", "10"]) == 0
+    assert (config("model")["window"], config("model")["prediction"]) == (4, 10.0)
     model = somvae_ext.load("run")
     assert model.window.projection.weight.abs().max() > 0  # which starts at zero
     assert {"moves_within_1", "static_nmi_arithmetic"} <= ResultFolder.open("run").evaluations["test"].keys()
     assert main(["evaluate", "run"]) == 0
     assert main([*DIGITS[:2], "--window", "4", "--out", "other"]) == 2
     assert "--window must be 1 for digits, whose samples have no order in time" in capsys.readouterr().err
+    assert main([*DIGITS[:2], "--prediction", "1", "--out", "other"]) == 2
+    assert "--prediction must be 0 for digits, whose samples have no order in time" in capsys.readouterr().err
     assert not Path("other").exists()
 
 

@@ -116,7 +116,7 @@ def test_a_named_set_gives_what_is_not_for_the_test() -> None:
     assert rows.label is not None
     assert rows.label.tolist() == train.label.tolist()  # type: ignore[union-attr]
     assert fit_scaling(rows, None) == Scaling()
-    with pytest.raises(ValueError, match="digits-series: must be a set of still images or one's own file, such as"):
+    with pytest.raises(ValueError, match="digits-series: holds series, but a map takes single samples; name a set of"):
         load_rows("digits-series")
 
 

@@ -170,7 +170,7 @@ def test_the_terms_of_a_sample_are_its_losses_alone() -> None:
 
 
 def test_the_terms_of_masked_frames_are_zero() -> None:
-    somvae = model(gamma=1.0, tau=1.0, hardening=1.0, soft_som=1.0, neighbor_margin=1.0)
+    somvae = model(gamma=1.0, tau=1.0, hardening=1.0, soft_som=1.0, neighbor_margin=1.0, prediction=1.0)
     x, mask = torch.rand(2, 4, 1, 3, 3), torch.arange(4) < torch.tensor([[4], [2]])
     x[~mask] = torch.nan
     output = somvae(x, mask)
@@ -178,7 +178,11 @@ def test_the_terms_of_masked_frames_are_zero() -> None:
     for name, values in terms._asdict().items():
         assert values.shape == (2, 4)
         assert (values[~mask] == 0).all()
-        assert (values[mask] > 0).all() or name == "neighbor_margin"  # which is 0 without topographic errors
+        if name == "prediction":
+            assert (values[:, :-1][mask[:, 1:]] > 0).all()
+            assert (values[[0, 1], [3, 1]] == 0).all()  # no frame follows
+        else:
+            assert (values[mask] > 0).all() or name == "neighbor_margin"  # which is 0 without topographic errors
         torch.testing.assert_close(values.sum() / 6, getattr(losses, name))
 
 
@@ -473,3 +477,27 @@ def test_a_window_needs_series_and_a_network_with_weights() -> None:
         dataclasses.replace(CONFIG, network="identity", latent_dim=9, window=2)
     with pytest.raises(ValueError, match="window must be an integer of at least 1, got 0"):
         dataclasses.replace(CONFIG, window=0)
+
+
+def test_what_follows_is_predicted_from_the_frames_up_to_it() -> None:
+    somvae, x = with_window(2, prediction=1.0, reconstruction="bce"), torch.rand(2, 5, 1, 3, 3)
+    following = somvae.predict_next(x)
+    assert following.shape == x.shape
+    assert ((following > 0) & (following < 1)).all()
+    others = x.clone()
+    others[:, 3] += 1
+    differs = (somvae.predict_next(others) - following).abs().amax(dim=(0, 2, 3, 4)) > 0
+    assert differs.tolist() == [False, False, False, True, True]
+    expected = -(x[:, 1:] * following[:, :-1].log() + (1 - x[:, 1:]) * (1 - following[:, :-1]).log())
+    torch.testing.assert_close(somvae.loss(somvae(x), x).prediction, expected.mean() * 4 / 5)  # of five frames four
+
+
+def test_a_prediction_needs_series_a_network_with_weights_and_its_weight() -> None:
+    somvae, x = model(prediction=1.0), torch.rand(5, 1, 3, 3)
+    output = somvae(x)
+    with pytest.raises(ValueError, match=r"because prediction = 1.0 weighs that of the next frame, got \[5, 1, 3, 3\]"):
+        somvae.loss(output, x)
+    with pytest.raises(ValueError, match=r"network must not be 'identity' for prediction to mean anything, got 1.0"):
+        dataclasses.replace(CONFIG, network="identity", latent_dim=9, prediction=1.0)
+    with pytest.raises(ValueError, match=r"SOMVAE\.predict_next: the config's prediction must be above 0, got 0"):
+        model().predict_next(torch.rand(2, 5, 1, 3, 3))

@@ -30,6 +30,7 @@ TERMS = [
     "hardening",
     "soft_som",
     "neighbor_margin",
+    "prediction",
 ]
 
 
@@ -94,6 +95,12 @@ CASES = {
     "a window, series of different lengths": Case(config(window=3, **SERIES), (3, 5), HOLES),
     "a window, longer than the series, ordered": Case(config(window=8, **ORDERED), (3, 5), HOLES, updates=5),
     "a window, hardened": Case(config(window=2, **HARDENED, **SERIES), (3, 5), HOLES),
+    "a prediction": Case(config(prediction=1.7, **SERIES), (3, 5)),
+    "a prediction, series of different lengths, a window": Case(config(prediction=1.7, window=3), (3, 5), HOLES),
+    "a prediction, cross entropy": Case(config(prediction=1.7, reconstruction="bce"), (3, 5), HOLES),
+    "a prediction, linear, ordered": Case(config(prediction=0.4, output="linear", **ORDERED), (3, 5), updates=5),
+    "a prediction, warm-up": Case(config(prediction=1.7, **WARMED), (3, 5), HOLES, epoch=1),
+    "a prediction, series of one frame": Case(config(prediction=1.7), (4, 1)),
     "transitions without smoothness": Case(config(gamma=0.6), (3, 5)),
     "smoothness without transitions": Case(config(tau=0.9), (3, 5)),
     "published": Case(published(), (3, 5)),
@@ -166,6 +173,18 @@ def dense(x: Tensor, parameters: dict[str, Tensor], prefix: str, *, last: str) -
     return 1 / (1 + torch.exp(-x)) if last == "sigmoid" else x
 
 
+def pixel_errors(
+    c: SOMVAEConfig, pixels: Tensor, latent: Tensor, parameters: dict[str, Tensor], decoder: str
+) -> Tensor:
+    """Mean error of what a decoder makes of one latent."""
+    last = "none" if c.network == "identity" or c.output == "linear" else "sigmoid"
+    decoded = dense(latent, parameters, decoder, last=last)
+    errors = (pixels - decoded) ** 2
+    if c.reconstruction == "bce":
+        errors = -pixels * torch.log(decoded) - (1 - pixels) * torch.log(1 - decoded)
+    return sum(errors) / len(pixels)
+
+
 def look_back(alone: list[Tensor | None], t: int, parameters: dict[str, Tensor], window: int) -> Tensor:
     """Encoding of frame t that sees those before it, from the encodings of single frames; None stands for no frame."""
     hidden = torch.zeros(LATENT, dtype=torch.float64)
@@ -212,12 +231,16 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
             if c.gradient == "som":
                 latents["e"] = z
             for name, latent in latents.items():
-                last = "none" if c.network == "identity" or c.output == "linear" else "sigmoid"
-                decoded = dense(latent, parameters, f"decoder_{name}.", last=last)
-                errors = (pixels - decoded) ** 2
-                if c.reconstruction == "bce":
-                    errors = -pixels * torch.log(decoded) - (1 - pixels) * torch.log(1 - decoded)
-                terms[f"reconstruction_{name}"].append(sum(errors) / len(pixels))
+                error = pixel_errors(c, pixels, latent, parameters, f"decoder_{name}.")
+                terms[f"reconstruction_{name}"].append(error)
+            if c.prediction:
+                follows = t + 1 < len(frames) and (mask is None or bool(mask[b, t + 1]))
+                error = (
+                    pixel_errors(c, frames[t + 1].reshape(-1), z, parameters, "predictor.")
+                    if follows
+                    else x.new_zeros(())
+                )
+                terms["prediction"].append(error)
             encodings.append(z)
             if case.targets is not None:
                 targets.append(case.targets[b, t] if case.targets.dim() == 3 else case.targets[b])
@@ -260,10 +283,11 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
     weights = {"commitment": alpha, "som": 0.9 if c.beta is None else c.beta, "transition": gamma, "smoothness": c.tau}
     weights |= {"hardening": c.hardening, "soft_som": c.soft_som}
     weights["neighbor_margin"] = c.neighbor_margin * scale
+    weights["prediction"] = c.prediction
     if ordered and c.beta is None:
         weights |= {"commitment": alpha / 2, "som": alpha / 2}
     if case.epoch <= c.warm_up_epochs:
-        weights = {name: float(name == "reconstruction_e") for name in TERMS}
+        weights = {name: float(name == "reconstruction_e") for name in TERMS} | {"prediction": c.prediction}
     return {"total": sum(weights.get(name, 1.0) * mean for name, mean in means.items())} | means
 
 
@@ -419,10 +443,11 @@ def moved(model: SOMVAE, loss: Tensor) -> set[str]:
         ("hardening", {"encoder", "quantizer"}),
         ("soft_som", {"quantizer"}),
         ("neighbor_margin", {"encoder"}),
+        ("prediction", {"encoder", "predictor"}),
     ],
 )
 def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> None:
-    model, x = make(Case(config(neighbor_margin=1.7, **HARDENED, **SERIES), (3, 5)))
+    model, x = make(Case(config(neighbor_margin=1.7, prediction=0.3, **HARDENED, **SERIES), (3, 5)))
     assert moved(model, getattr(model.loss(model(x), x), term)) == parts
 
 
@@ -544,7 +569,7 @@ def test_transitions_never_cross_the_borders_of_series() -> None:
 
 def test_a_padded_batch_equals_its_series_one_by_one() -> None:
     lengths = [5, 2, 4]
-    model, x = make(Case(config(soft_som=0.2, neighbor_margin=1.7, **SERIES), (3, 5)))
+    model, x = make(Case(config(soft_som=0.2, neighbor_margin=1.7, window=3, prediction=0.6, **SERIES), (3, 5)))
     mask = torch.arange(5) < torch.tensor(lengths)[:, None]
     padded = torch.where(mask[..., None, None, None], x, torch.nan)  # whatever stands there
     parameters = dict(model.named_parameters())

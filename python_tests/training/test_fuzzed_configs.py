@@ -70,6 +70,8 @@ def drawn_options(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
             relabel_after=[0, 1, 2],
             neighbor_margin=[0.0, 1.5],
             warm_up_epochs=[0, 1],
+            window=[1, 2, 5],
+            prediction=[0.0, 2.0],
         )
     )
     training = {"epochs": 2, "batch_size": draw.choice([3, 20])} | some(
@@ -107,6 +109,6 @@ def test_a_config_trains_or_is_refused_in_a_sentence(part: int) -> None:
         last = history[-1]["train"]
         assert all(abs(value) < 1e6 for value in last.values()), (number, options, last)
         assert all(values.isfinite().all() for values in model.state_dict().values()), (number, options)
-        index = model.assign(x if mask is None else x[mask])
+        index = model.assign(x) if mask is None else model.assign(x, mask)[mask]
         assert 0 <= index.min() <= index.max() < model.num_clusters
     assert trained >= CONFIGS / PARTS / 4  # refusals are not all there is

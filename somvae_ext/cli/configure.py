@@ -65,6 +65,7 @@ class Setting(NamedTuple):
 def configure(options: Namespace) -> Setting:
     """The setting that the options, the preset, and the recipe for the data, in this order, ask for."""
     from somvae_ext.data import NAMES, load
+    from somvae_ext.data.catalog import SERIES
     from somvae_ext.data.record import DataRecord
     from somvae_ext.training import RunRecord, TrainingConfig
     from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
@@ -79,7 +80,7 @@ def configure(options: Namespace) -> Setting:
     report_shadowed_file(name)
     model = MODELS[options.model or DEFAULT]
     explicit = _explicit_fields(options, model)
-    preset = _select_preset(options, model, explicit, is_series=is_named and name.endswith("-series"))
+    preset = _select_preset(options, model, explicit, is_series=name in SERIES)
     data = {
         # Absolute, so that the run can be evaluated from anywhere.
         "name": name if is_named or not Path(name).exists() else str(Path(name).resolve()),
@@ -94,7 +95,7 @@ def configure(options: Namespace) -> Setting:
         "fold": options.fold or 0,
         "image_size": options.image_size,
     }
-    if is_named and not name.endswith("-series") and preset is not None:
+    if is_named and name not in SERIES and preset is not None:
         if options.split is None and options.fold is None:
             data["split"] = preset.split
         if options.image_size is None:
@@ -177,6 +178,7 @@ def configure_resume(options: Namespace, folder: ResultFolder, *, may_be_complet
 
 
 def _check_options(options: Namespace, name: str, is_named: bool) -> None:
+    from somvae_ext.data.catalog import INTERPOLATED
     from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS
 
     if options.threads is not None and options.threads < 1:
@@ -184,9 +186,10 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
     for seed in ("seed", "split_seed"):
         if options[seed] is not None:
             check_seed(option_name(seed), options[seed])
-    for of_series in ("recipe", "num_series"):
-        if options.get(of_series) is not None and not (is_named and name.endswith("-series")):
-            raise ValueError(f"{option_name(of_series)} is for series made of images, such as mnist-series")
+    for of_series, names in (("recipe", INTERPOLATED), ("num_series", (*INTERPOLATED, "lorenz"))):
+        if options.get(of_series) is not None and name not in names:
+            or_lorenz = " and for lorenz" if "lorenz" in names else ""
+            raise ValueError(f"{option_name(of_series)} is for series made of images, such as mnist-series{or_lorenz}")
     for of_files in ("kind", "missing", *TABLE_OPTIONS):
         if options.get(of_files) is not None and is_named:
             raise ValueError(f"{option_name(of_files)} is for one's own files, not for {name}")
@@ -308,6 +311,8 @@ def _somvae_config(
         )
         if explicit.get("gamma") or explicit.get("tau"):
             raise ValueError(f"--gamma and --tau must be 0 for {name}, whose samples have no order in time{hint}")
+        if explicit.get("prediction"):
+            raise ValueError(f"--prediction must be 0 for {name}, whose samples have no order in time{hint}")
         if explicit.get("window", 1) > 1:
             raise ValueError(f"--window must be 1 for {name}, whose samples have no order in time{hint}")
         if explicit.get("transitions") == "local":

@@ -218,14 +218,14 @@ def _add_training_options(add: Callable[..., None], model: str) -> None:
 
 def _recipes(model: str) -> dict[str, dict[str, Any]]:
     """Recipes by the data that they are for, as they are where no preset is given."""
-    recipes = {"own data": STATIC_RECIPE} | {
-        data: recipe for data, recipe in RECIPES.items() if not data.endswith("-series")
-    }
+    from somvae_ext.data.catalog import SERIES
+
+    recipes = {"own data": STATIC_RECIPE} | {data: recipe for data, recipe in RECIPES.items() if data not in SERIES}
     if model != DEFAULT:
         return recipes
     recipes |= {"own series": SERIES_RECIPE} | RECIPES
     by_default = dict.fromkeys(AUGMENTED_BY_DEFAULT, "augmented")
-    by_default |= {data: "ordered" for data in RECIPES if data.endswith("-series")}
+    by_default |= dict.fromkeys(SERIES, "ordered")
     return recipes | {data: recipes[data] | PRESETS[model][name].training_on[data] for data, name in by_default.items()}
 
 

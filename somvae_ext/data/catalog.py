@@ -12,7 +12,9 @@ import torch
 
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data._digits import digits
+from somvae_ext.data._lorenz import NUM_SERIES, lorenz
 from somvae_ext.data._mnist import MNISTName, mnist
+from somvae_ext.data._pig_cvp import pig_cvp
 from somvae_ext.data._read_table import is_table_file
 from somvae_ext.data.descriptions import describe_scaling, describe_shape
 from somvae_ext.data.folds import SplitName, check_split, split_pool
@@ -25,10 +27,15 @@ from somvae_ext.data.splits import Kind, Splits
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing
 
-NAMES = ("digits", "mnist", "fashion-mnist", "digits-series", "mnist-series", "fashion-mnist-series")
+_SERIES = "-series"
+_IMAGES = ("digits", "mnist", "fashion-mnist")
+INTERPOLATED = tuple(f"{name}{_SERIES}" for name in _IMAGES)
+"""Those whose series are made of images."""
+SERIES = (*INTERPOLATED, "lorenz", "pig-cvp")
+"""Those that hold series."""
+NAMES = (*_IMAGES, *SERIES)
 """The data sets that :func:`load` knows by name."""
 
-_SERIES = "-series"
 _HELD_OUT = 0.15  # share of one's own data for validation, and again for the test
 
 
@@ -52,6 +59,8 @@ def load(
 
     - ``"digits"``, ``"mnist"``, ``"fashion-mnist"``: see :func:`digits` and :func:`mnist`.
     - ``"digits-series"`` and so on: :class:`InterpolatedSeries`, each split from its own images only.
+    - ``"lorenz"``, ``"pig-cvp"``: see :func:`lorenz` and :func:`pig_cvp`. The coordinates of the first are scaled one
+      by one, the pressures of the second as a whole.
     - a path: one's own data, as :func:`load_array` reads it. Rows, or whole series, are shuffled with ``seed`` and
       split 70 : 15 : 15, so a single series is refused. Features are scaled one by one, images as a whole and by
       default only where some lie outside [0, 1]; in both cases by the training split, so that others may lie a little
@@ -69,10 +78,11 @@ def load(
             ``Path`` means.
         root: where MNIST and Fashion-MNIST are, see :func:`mnist`.
         download: fetch MNIST or Fashion-MNIST if absent.
-        seed: draws the splits of the digits and of one's own data, the folds, and the interpolated series.
+        seed: draws the splits of the digits, of the pigs and of one's own data, the folds, the interpolated series, and
+            the trajectories of the Lorenz system.
         recipe: of the interpolated series.
         num_series: how many of them for training; validation and test get as many in proportion to their images. By
-            default each image starts one.
+            default each image starts one. Of the Lorenz system, how many trajectories for training.
         kind: see :func:`load_array`.
         split: see above.
         fold: which one is for validation, 0 to 9.
@@ -103,13 +113,17 @@ def load(
         splits = _load_own_data(Path(name), seed, kind, split, fold, table, missing, scaling)
     else:
         _check_built_in_options(name, table, missing)
-        image_name = name.removesuffix(_SERIES)
-        if image_name == name:
-            splits = _rescale(_load_images(name, root, download, seed, split, fold), scaling)
-        else:
+        if name in SERIES:
             _check_split_of_series(name, split)
-            images = _rescale(_load_images(image_name, root, download, seed), scaling)
+        if name in INTERPOLATED:
+            images = _rescale(_load_images(name.removesuffix(_SERIES), root, download, seed), scaling)
             splits = _interpolate(images, recipe, num_series, seed)
+        elif name == "lorenz":
+            splits = _scale(lorenz(seed, num_series=num_series or NUM_SERIES), scaling, tabular=True)
+        elif name == "pig-cvp":
+            splits = _scale(pig_cvp(seed), scaling, tabular=False)
+        else:
+            splits = _rescale(_load_images(name, root, download, seed, split, fold), scaling)
     splits = splits if image_size is None else _resize_splits(name, splits, image_size)
     return dataclasses.replace(splits, description=_describe_splits(name, splits))
 
@@ -124,9 +138,12 @@ def _check_built_in_options(name: str, table: TableFormat, missing: Missing) -> 
 
 def _rescale(splits: Splits[Samples], kind: ScalingKind | None) -> Splits[Samples]:
     """Named images, which are in [0, 1] already, brought to another scale if one is asked for."""
-    if kind is None or kind == "none":
-        return splits
-    scaling = Scaling.from_samples(splits.train, tabular=False, kind=kind)
+    return splits if kind is None or kind == "none" else _scale(splits, kind, tabular=False)
+
+
+def _scale(splits: Splits[Samples], kind: ScalingKind | None, *, tabular: bool) -> Splits[Samples]:
+    """All parts scaled by the training data: feature by feature, or as a whole."""
+    scaling = Scaling.from_samples(splits.train, tabular=tabular, kind=kind)
     return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to_samples)
 
 
@@ -240,8 +257,7 @@ def _load_own_data(
     if missing == "mean":
         splits = _fill_splits(path, splits)
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
-    scaling = Scaling.from_samples(splits.train, tabular=tabular, kind=scaling_kind)
-    return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to_samples)
+    return _scale(splits, scaling_kind, tabular=tabular)
 
 
 def _fill_splits(path: Path, splits: Splits[Samples]) -> Splits[Samples]:

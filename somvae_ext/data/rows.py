@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
-from somvae_ext.data.catalog import NAMES, check_path_exists, load
+from somvae_ext.data.catalog import NAMES, SERIES, check_path_exists, load
 from somvae_ext.data.descriptions import describe_shape, pluralize
 from somvae_ext.data.own_data import OwnData, read_own_data
 from somvae_ext.data.samples import Samples
@@ -17,8 +17,6 @@ from somvae_ext.data.scaling import Scaling, ScalingKind
 from somvae_ext.data.splits import Kind
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
-
-_SERIES = "-series"
 
 
 def load_rows(
@@ -49,9 +47,10 @@ def load_rows(
     """
     name = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and name in NAMES:
-        if name.endswith(_SERIES):
+        if name in SERIES:
             raise ValueError(
-                f"{name}: must be a set of still images or one's own file, such as {name[: -len(_SERIES)]}"
+                f"{name}: holds series, but a map takes single samples; name a set of still images, such as digits, or "
+                "a file"
             )
         return _named_rows(name, root, download, table, missing), None
     path = Path(name)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
@@ -47,6 +48,8 @@ class SOMVAE(FullPrecisionBuffers):
             tau = 0, so that a large map without transitions does not pay for a table.
         window: a :class:`~somvae_ext.nn.CausalWindow`, or None where ``config.window`` is 1.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
+        predictor: a decoder of the same kind, from encodings to the frames that follow; None unless
+            ``config.prediction`` is above 0.
         warming_up: whether the loss is that of the warm-up, see :meth:`set_progress`.
         needs_relabeling: whether the nodes are yet to be relabeled, likewise.
         latent_variance: scalar buffer in float32 or float64, only where ``config.warm_up_epochs`` is above 0: the
@@ -90,6 +93,7 @@ class SOMVAE(FullPrecisionBuffers):
         self.window = make_window(config)
         self.decoder_q = make_decoder(config) if decoder_q is None else decoder_q
         self.decoder_e = make_decoder(config) if decoder_e is None and config.gradient == "som" else decoder_e
+        self.predictor = make_decoder(config) if config.prediction > 0 else None
         self.quantizer = SOMQuantizer(
             config.grid,
             config.latent_dim,
@@ -208,9 +212,12 @@ class SOMVAE(FullPrecisionBuffers):
             soft_som         = see nn.soft_assignment.soft_som_loss
                                                                moves codes alone
             neighbor_margin  = see nn.neighbor_margin          moves the encoder alone
+            prediction       = mean (x_t+1 - predictor(z_e,t))^2
+                                                               moves encoder and predictor
 
-        The last three are zeros where they weigh nothing, in a warm-up, and the margin also until nodes have changed
-        places (``relabel_after``). s is Student's t between an encoding and the codes
+        The last four are zeros where they weigh nothing, all but the prediction in a warm-up, and the margin also until
+        nodes have changed places (``relabel_after``). The prediction of a frame that none follows, because its series
+        ends or the next one is masked, is 0. s is Student's t between an encoding and the codes
         (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
         (:func:`~somvae_ext.nn.soft_assignment.sharpened_assignment`).
 
@@ -248,6 +255,11 @@ class SOMVAE(FullPrecisionBuffers):
                 f"SOMVAE.loss: x must be series [B, T, ...] because gamma = {config.gamma} and tau = {config.tau} "
                 f"weigh transitions, got {list(x.shape)}; give one series as x[None]; for static samples set both to 0"
             )
+        if self.predictor is not None and len(leading) == 1:
+            raise ValueError(
+                f"SOMVAE.loss: x must be series [B, T, ...] because prediction = {config.prediction} weighs that of "
+                f"the next frame, got {list(x.shape)}; give one series as x[None]; for static samples set it to 0"
+            )
         x = reconstruction_target(config.reconstruction, self._without_masked(x, mask), "SOMVAE.loss: x")
         dims = len(config.input_shape)
         reconstruction_q = reconstruction_error(config.reconstruction, output.reconstruction_q, x, dims)
@@ -274,6 +286,7 @@ class SOMVAE(FullPrecisionBuffers):
             smoothness,
             *soft_assignment_terms(config, self.quantizer, output, mask, targets, idle=self.warming_up),
             neighbor_margin_term(config, self.quantizer, output, idle=self.warming_up or self.needs_relabeling),
+            self._prediction_term(output, x, mask),
         )
         return terms if mask is None else SOMVAETerms(*(torch.where(mask, term, 0) for term in terms))
 
@@ -286,11 +299,13 @@ class SOMVAE(FullPrecisionBuffers):
                     + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
                     + hardening * KL(t | s) + soft_som * their SOM loss
                     + neighbor_margin * margin    (in the epochs after ``relabel_after``)
+                    + prediction * prediction
 
         With ``codebook_update="ema"`` and without a beta commitment and som weigh alpha / 2 each.
 
-        In the warm-up (:meth:`set_progress`) the total is reconstruction_e alone: codes, codes' decoder and transitions
-        get no gradient. With ``config.warm_up_epochs`` above 0, alpha and neighbor_margin are multiplied after it by::
+        In the warm-up (:meth:`set_progress`) the total is that of reconstruction_e and prediction alone: codes, codes'
+        decoder and transitions get no gradient. With ``config.warm_up_epochs`` above 0, alpha and neighbor_margin are
+        multiplied after it by::
 
             0.05^2 / max(0.05^2, v)
 
@@ -307,7 +322,10 @@ class SOMVAE(FullPrecisionBuffers):
         means = SOMVAETerms(*(term.sum() / count for term in terms))
         if self.warming_up:
             # Not the sum with weights of 0: an optimizer's step on gradients of zeros would count for Adam's averages.
-            return SOMVAELosses(means.reconstruction_e.clone(), *means)
+            total = means.reconstruction_e.clone()
+            if self.predictor is not None:
+                total = total + config.prediction * means.prediction
+            return SOMVAELosses(total, *means)
         scale = variance_scale(self.latent_variance) if config.warm_up_epochs > 0 else 1.0
         som_scale = scale if config.codebook_update == "ema" else 1.0  # beta is not scaled: it moves codes alone
         total = means.reconstruction_q + means.reconstruction_e
@@ -315,7 +333,7 @@ class SOMVAE(FullPrecisionBuffers):
         total = total + config.som_weight * som_scale * means.som
         total = total + config.transition_weight * means.transition + config.tau * means.smoothness
         total = total + config.hardening * means.hardening + config.soft_som * means.soft_som
-        total = total + config.neighbor_margin * scale * means.neighbor_margin
+        total = total + config.neighbor_margin * scale * means.neighbor_margin + config.prediction * means.prediction
         return SOMVAELosses(total, *means)
 
     @torch.no_grad()
@@ -367,6 +385,22 @@ class SOMVAE(FullPrecisionBuffers):
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Samples as the map sees them, decoded from their winners' codes; the shape of ``x``."""
         return self.decode(self.quantizer.lookup(self.assign(x, mask)))
+
+    @torch.no_grad()
+    def predict_next(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What is expected to follow each frame of series, in the shape of ``x``.
+
+        Args:
+            x: as in :meth:`forward`.
+            mask: as in :meth:`forward`; what is expected after masked frames has no meaning.
+
+        Raises:
+            ValueError: a model without a predictor, or shapes that do not fit.
+        """
+        if self.predictor is None:
+            raise ValueError("SOMVAE.predict_next: the config's prediction must be above 0, got 0")
+        following = self._decode("predictor", self.encode(x, mask))
+        return following.sigmoid() if self.config.reconstruction == "bce" else following
 
     @torch.no_grad()
     def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -526,6 +560,18 @@ class SOMVAE(FullPrecisionBuffers):
             },
             {"params": table, "lr": learning_rate * transition_rate_factor, "rows": self.transitions.sparse_grad},
         ]
+
+    def _prediction_term(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Error of the prediction of the next frame for each frame ``[B, T]``; 0 where none follows."""
+        errors = torch.zeros_like(output.commitment)
+        if self.predictor is None or errors.shape[1] < 2:
+            return errors
+        config, following = self.config, x[:, 1:]
+        expected = self._decode("predictor", output.z_e[:, :-1])
+        error = reconstruction_error(config.reconstruction, expected, following, len(config.input_shape))
+        if mask is not None:
+            error = torch.where(mask[:, :-1] & mask[:, 1:], error, 0)
+        return functional.pad(error, (0, 1))
 
     def _decode(self, name: str, z: Tensor) -> Tensor:
         leading, shape = z.shape[:-1], self.config.input_shape

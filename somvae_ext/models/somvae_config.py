@@ -84,6 +84,10 @@ class SOMVAEConfig:
         neighbor_margin: weight, in the epochs after ``relabel_after``, of what a sample's second best node is nearer
             than the neighbours of its best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like
             relabeling it optimizes the topographic error itself.
+        prediction: weight of the prediction of the next frame of a series from the encoding of the one before, by a
+            decoder of its own. Reconstruction alone asks encodings for nothing of how a series moves, however many
+            frames they see. T-DPSOM (Manduchi et al. 2021) predicts the next encoding instead, by an LSTM. 0 for data
+            without an order in time.
         transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
             ``"local"``, the nodes near each node and a remainder, for large maps.
         transition_radius: how far near is, for ``"local"``.
@@ -139,6 +143,7 @@ class SOMVAEConfig:
     soft_som: float = 0.0
     relabel_after: int = 0
     neighbor_margin: float = 0.0
+    prediction: float = 0.0
     square_gamma: bool = False
     transitions: Transitions = "dense"
     transition_radius: int = _TRANSITION_RADIUS
@@ -185,7 +190,7 @@ class SOMVAEConfig:
         if self.gradient != "som":
             check_unused(self, "gradient must be 'som'", "warm_up_epochs")
         if self.network == "identity":
-            check_unused(self, "network must not be 'identity'", "warm_up_epochs", "window")
+            check_unused(self, "network must not be 'identity'", "warm_up_epochs", "window", "prediction")
             if self.latent_dim != math.prod(self.input_shape):
                 raise ValueError(
                     "SOMVAEConfig: latent_dim must be the size of a sample for network 'identity', "

@@ -42,6 +42,7 @@ class SOMVAETerms(NamedTuple):
     hardening: Tensor
     soft_som: Tensor
     neighbor_margin: Tensor
+    prediction: Tensor
 
 
 @exportable
@@ -58,3 +59,4 @@ class SOMVAELosses(NamedTuple):
     hardening: Tensor
     soft_som: Tensor
     neighbor_margin: Tensor
+    prediction: Tensor

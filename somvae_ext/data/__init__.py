@@ -8,6 +8,7 @@ from somvae_ext.data._digits import digits
 from somvae_ext.data._mnist import mnist
 from somvae_ext.data._read_table import read_table
 from somvae_ext.data.catalog import NAMES, load
+from somvae_ext.data.eicu import EICUStays, read_eicu
 from somvae_ext.data.folds import NUM_FOLDS, SplitName
 from somvae_ext.data.own_data import load_array
 from somvae_ext.data.resizing import resize
@@ -21,6 +22,7 @@ from somvae_ext.data.tables import Missing, Table
 __all__ = [
     "NAMES",
     "NUM_FOLDS",
+    "EICUStays",
     "InterpolatedSeries",
     "Kind",
     "Missing",
@@ -35,6 +37,7 @@ __all__ = [
     "load",
     "load_array",
     "mnist",
+    "read_eicu",
     "read_table",
     "resize",
 ]

@@ -111,7 +111,7 @@ def _find_columns(path: Path, names: list[str], columns: Mapping[str, ColumnType
         noun = "column" if len(missing) == 1 else "columns"
         raise ValueError(
             f"{path}: must have the {noun} {', '.join(missing)} in a first line with commas, got "
-            f"{abbreviate_names([repr(name) for name in names])}"
+            f"{abbreviate_names([repr(_shorten(name)) for name in names])}"
         )
     repeated = next((name for name in columns if names.count(name) > 1), None)
     if repeated is not None:
@@ -176,7 +176,7 @@ def _to_array(column: Any) -> NDArray[Any]:
 
 def _explain_os_error(path: Path, error: OSError) -> Exception:
     if error.errno is None:  # of pyarrow, about the contents of the archive
-        return ValueError(f"{path}: must be a complete gzip archive, got a damaged one: {_one_line(str(error))}")
+        return ValueError(f"{path}: must be a complete gzip archive, got a damaged one: {_shorten(str(error))}")
     return error
 
 
@@ -186,15 +186,16 @@ def _explain_arrow_error(path: Path, names: list[str], message: str) -> ValueErr
     value = re.search(r"In CSV column #(\d+):.* conversion error to (\w+): invalid value '(.*)'", message, re.DOTALL)
     if value is not None:
         expected = _TYPE_NAMES.get(value[2], value[2])
-        return ValueError(f"{path}: {names[int(value[1])]} must be {expected}, got {_one_line(value[3])!r}{where}")
+        return ValueError(f"{path}: {names[int(value[1])]} must be {expected}, got {_shorten(value[3])!r}{where}")
     if "invalid UTF8" in message:
         return ValueError(f"{path}: must be text in UTF-8, got other bytes{where}")
     width = re.search(r"Expected (\d+) columns, got (\d+)", message)
     if width is not None:
         return ValueError(f"{path}: every row must hold {width[1]} cells like the first line, got {width[2]}{where}")
-    return ValueError(f"{path}: must be a CSV file with a row in each line, got {_one_line(message)}")
+    return ValueError(f"{path}: must be a CSV file with a row in each line, got {_shorten(message)}")
 
 
-def _one_line(text: str) -> str:
+def _shorten(text: str) -> str:
+    """In one line of at most 80 characters, for messages."""
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:80]}..."

@@ -155,6 +155,7 @@ def read_eicu(
     num_steps = -(-max_hours * 60 // step_minutes)
     max_steps = num_steps + SCORE_HOURS[-1] * 60 // step_minutes
     patients = _read_patients(paths.patient)
+    stay_score, num_impossible_scores = _read_stay_scores(paths.score, patients.stay_ids)
     sums = _StepSums(patients, step_minutes, max_steps)
     columns: dict[str, ColumnType] = {"patientunitstayid": "int64", "observationoffset": "int64"}
     columns |= dict.fromkeys(VITAL_SIGNS, "float64")
@@ -172,7 +173,7 @@ def read_eicu(
     mask = mask[kept]
     score_steps = [hours * 60 // step_minutes for hours in SCORE_HOURS]
     x, worst_score, filled_in = _series(sums, kept, mask, carry_steps, score_steps)
-    stay_score, score_text = _read_stay_scores(paths.score, patients.stay_ids[kept])
+    stay_score = stay_score[kept]
     patient = np.unique(patients.patient[kept], return_inverse=True)[1].astype(np.int64)
     lengths = mask.sum(axis=1)
     description = {
@@ -184,7 +185,7 @@ def read_eicu(
         "temperatures": f"{sums.num_fahrenheit} were converted from degrees Fahrenheit",
         "impossible values": sums.describe_impossible(),
         "filled in": filled_in,
-        "scores of stays": score_text,
+        "scores of stays": _describe_stay_scores(paths.score, stay_score, num_impossible_scores),
     }
     return EICUStays(
         x=torch.from_numpy(x),
@@ -303,11 +304,11 @@ def _refuse_empty(path: Path, column: str, is_empty: NDArray[np.bool_]) -> None:
         raise ValueError(f"{path}: {column} must be in every row, got an empty cell in row {row}")
 
 
-def _read_stay_scores(path: Path | None, stay_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], str]:
-    """The acute physiology score of each stay, -1 where it is unknown, and a sentence about it."""
+def _read_stay_scores(path: Path | None, stay_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """The acute physiology score of each stay, -1 where it is unknown, and how many rows have an impossible one."""
     score = np.full(len(stay_ids), UNKNOWN, dtype=np.int64)
     if path is None:
-        return score, "unknown, because there is no apachePatientResult.csv"
+        return score, 0
     blocks = list(
         read_blocks(path, {"patientunitstayid": "int64", "acutephysiologyscore": "int64", "apacheversion": "string"})
     )
@@ -318,7 +319,7 @@ def _read_stay_scores(path: Path | None, stay_ids: NDArray[np.int64]) -> tuple[N
         row = int(is_other.argmax())
         raise ValueError(f"{path}: apacheversion must be IV or IVa, got {versions[row][:20]!r} in row {row + 2}")
     is_score = (values >= 0) & (values <= _LARGEST_SCORE)
-    num_others = int((~is_score & (values != UNKNOWN) & (values != NO_INTEGER)).sum())
+    num_impossible = int((~is_score & (values != UNKNOWN) & (values != NO_INTEGER)).sum())
     stay, is_known = _find_sorted(stay_ids, ids)
     for version in ("IV", "IVA"):  # the later one overwrites
         rows = is_known & is_score & (versions == version)
@@ -330,8 +331,16 @@ def _read_stay_scores(path: Path | None, stay_ids: NDArray[np.int64]) -> tuple[N
                 f"{stay_ids[repeated[0]]}"
             )
         score[pairs[:, 0]] = pairs[:, 1]
-    text = f"known of {int((score != UNKNOWN).sum())} of {pluralize(len(score), 'stay')}"
-    return score, f"{text}, {num_others} outside 0 to {_LARGEST_SCORE} were left out" if num_others else text
+    return score, num_impossible
+
+
+def _describe_stay_scores(path: Path | None, stay_score: NDArray[np.int64], num_impossible: int) -> str:
+    if path is None:
+        return "unknown, because there is no apachePatientResult.csv"
+    text = f"known of {int((stay_score != UNKNOWN).sum())} of {pluralize(len(stay_score), 'stay')}"
+    if num_impossible:
+        text += f", {pluralize(num_impossible, 'row')} with a score outside 0 to {_LARGEST_SCORE} left out"
+    return text
 
 
 class _StepSums:
@@ -347,7 +356,9 @@ class _StepSums:
         self._patients, self._step_minutes, self._max_steps = patients, step_minutes, max_steps
         # The step of the discharge is a step of the stay. Where the discharge is unknown, all steps are.
         until_discharge = np.where(
-            patients.discharge == NO_INTEGER, max_steps, np.maximum(patients.discharge, -1) // step_minutes + 1
+            patients.discharge == NO_INTEGER,
+            max_steps,
+            np.clip(patients.discharge, -1, max_steps * step_minutes) // step_minutes + 1,
         )
         self._num_steps = np.minimum(until_discharge, max_steps)
         self._start = np.cumsum(self._num_steps) - self._num_steps

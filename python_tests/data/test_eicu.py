@@ -353,7 +353,7 @@ def test_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
     stays = read_eicu(write_tables(tmp_path, vitals, [patient(1, discharge=720)]))
     assert stays.description["rows"] == (
         "21 rows of vitalPeriodic, of which 2 without a stay or a time, 3 of stays that are not in the table of "
-        "patients, 1 before the admission, 1 after the discharge, 1 later than what is read were left out"
+        "patients, 1 before the admission, 1 later than what is read, 1 after the discharge were left out"
     )
     assert stays.x[0, :, SIGNS.index("heartrate")].tolist()[:14] == [80] * 12 + [31, 0]
 

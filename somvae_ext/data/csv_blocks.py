@@ -28,7 +28,7 @@ NO_INTEGER = int(np.iinfo(np.int64).min)
 """What stands for an empty cell in a column of integers; a float64 column has NaN, and a string column None."""
 
 _HEADER_BYTES = 1 << 16
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 20
 _TYPE_NAMES = {"int64": "an integer", "double": "a number"}
 
 

@@ -419,7 +419,7 @@ class _StepSums:
             means = np.full((len(rows), self._max_steps, len(VITAL_SIGNS)), np.nan)
             count = self._counts[:, cell].T
             sums = self._sums[:, cell].T
-            means[exists] = np.where(count > 0, sums / (np.maximum(count, 1) * _PER_UNIT), np.nan)
+            means[exists] = np.where(count > 0, sums / (np.maximum(count, 1, dtype=np.int64) * _PER_UNIT), np.nan)
             yield rows, means
 
     def describe_rows(self) -> str:

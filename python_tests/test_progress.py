@@ -16,7 +16,7 @@ from pathlib import Path
 import children
 import pytest
 
-from somvae_ext.progress import Progress
+from somvae_ext.progress import FileProgress, Progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -178,3 +178,22 @@ def test_a_bar_ends_when_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> N
         progress.after_epoch({"error": 0.25})
         os.close(master)
         progress.after_epoch({"error": 0.125})
+
+
+def test_a_file_gets_a_line_for_each_tenth_that_was_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with FileProgress("rows.csv", 1000, show=True) as progress:
+        for position in (50, 150, 160, 420, 1000):
+            progress.advance_to(position)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["rows.csv: 10%", "rows.csv: 40%", "rows.csv: 100%"]
+
+
+def test_a_file_on_a_terminal_gets_a_bar() -> None:
+    program = """
+from somvae_ext.progress import FileProgress
+with FileProgress("rows.csv", 1000, show={shown}) as progress:
+    progress.advance_to(400)
+    progress.advance_to(1000)
+"""
+    assert re.search(r"rows\.csv: 100%.* 1\.00k/1\.00k \[", on_a_terminal(program, None))
+    assert on_a_terminal(program, False) == ""

@@ -1,4 +1,4 @@
-"""The progress of a training on stderr, for maps and models."""
+"""Progress on stderr: of the training of a map or model, and of reading a long file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,53 @@ from types import TracebackType
 from typing import Any, Self
 
 
-class Progress:
+class _Display:
+    """A tqdm bar on a terminal, elsewhere lines; a context, which closes the bar.
+
+    Args:
+        show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
+    """
+
+    def __init__(self, show: bool | None) -> None:
+        terminal = is_terminal(sys.stderr)
+        self._bars = terminal and show is not False
+        self._lines = not terminal and show is True and sys.stderr is not None
+        self._bar: Any = None
+        self._start = time.perf_counter()
+
+    def _open_bar(self, **options: Any) -> None:
+        with self._while_writable():
+            self._bar = _bar(**options)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            with self._while_writable():
+                self._bar.close()
+
+    def _print_line(self, text: str) -> None:
+        with self._while_writable():
+            print(text, file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def _while_writable(self) -> Iterator[None]:
+        """Switches the display off where stderr fails; the work that it shows must not end with it."""
+        try:
+            yield
+        except (OSError, ValueError):  # the reader or the terminal is gone; the stream is closed
+            self._bars = self._lines = False
+            if self._bar is not None:
+                self._bar.disable = True  # tqdm closes its bars again when they are deleted
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._close_bar()
+
+
+class Progress(_Display):
     """Shows the epochs of a training: tqdm's bars on a terminal, elsewhere one line per epoch.
 
     Without ``num_batches`` one bar advances by epoch. With it each epoch has a bar that advances by batch; only the bar
@@ -30,12 +76,8 @@ class Progress:
     def __init__(
         self, num_epochs: int, *, show: bool | None, completed_epochs: int = 0, num_batches: int | None = None
     ) -> None:
-        terminal = is_terminal(sys.stderr)
-        self._bars = terminal and show is not False
-        self._lines = not terminal and show is True and sys.stderr is not None
+        super().__init__(show)
         self._num_epochs, self._epoch, self._num_batches = num_epochs, completed_epochs, num_batches
-        self._bar: Any = None
-        self._start = time.perf_counter()
         if self._bars and num_batches is None:
             self._open_bar(total=num_epochs, initial=completed_epochs, unit="epoch")
 
@@ -67,13 +109,8 @@ class Progress:
         elif self._lines:
             parts = [f"{name} {text}" for name, text in _format_values(values).items()]
             parts.append(f"{time.perf_counter() - self._start:.1f} s")
-            with self._while_writable():
-                print(f"epoch {self._epoch}/{self._num_epochs}: {', '.join(parts)}", file=sys.stderr, flush=True)
+            self._print_line(f"epoch {self._epoch}/{self._num_epochs}: {', '.join(parts)}")
         self._start = time.perf_counter()
-
-    def _open_bar(self, **options: Any) -> None:
-        with self._while_writable():
-            self._bar = _bar(**options)
 
     def _advance(self, values: Mapping[str, float | str]) -> None:
         texts = _format_values(values)
@@ -81,28 +118,37 @@ class Progress:
             self._bar.set_postfix(texts, refresh=False)
             self._bar.update()
 
-    def _close_bar(self) -> None:
-        if self._bar is not None:
+
+class FileProgress(_Display):
+    """Shows how much of a file has been read: a tqdm bar on a terminal, elsewhere a line for each tenth of the file.
+
+    Enter it as a context, which closes the bar. Once stderr can no longer be written to, nothing more is shown.
+
+    Args:
+        name: of the file, which the bar or line begins with.
+        num_bytes: size of the file.
+        show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
+
+    Raises:
+        ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
+    """
+
+    def __init__(self, name: str, num_bytes: int, *, show: bool | None) -> None:
+        super().__init__(show)
+        self._name, self._num_bytes, self._position, self._tenths = name, num_bytes, 0, 0
+        if self._bars:
+            self._open_bar(total=num_bytes, desc=name, unit="B", unit_scale=True)
+
+    def advance_to(self, position: int) -> None:
+        """Shows that the file has been read up to a byte."""
+        advance, self._position = position - self._position, position
+        tenths = 10 * position // max(1, self._num_bytes)
+        if self._bars:
             with self._while_writable():
-                self._bar.close()
-
-    @contextlib.contextmanager
-    def _while_writable(self) -> Iterator[None]:
-        """Switches the display off where stderr fails; the training must not end with it."""
-        try:
-            yield
-        except (OSError, ValueError):  # the reader or the terminal is gone; the stream is closed
-            self._bars = self._lines = False
-            if self._bar is not None:
-                self._bar.disable = True  # tqdm closes its bars again when they are deleted
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._close_bar()
+                self._bar.update(advance)
+        elif self._lines and tenths > self._tenths:
+            self._tenths = tenths
+            self._print_line(f"{self._name}: {10 * tenths}%, {time.perf_counter() - self._start:.1f} s")
 
 
 def is_terminal(stream: Any) -> bool:

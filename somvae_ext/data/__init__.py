@@ -10,6 +10,7 @@ from somvae_ext.data._mnist import mnist
 from somvae_ext.data._pig_cvp import pig_cvp
 from somvae_ext.data._read_table import read_table
 from somvae_ext.data.catalog import NAMES, load
+from somvae_ext.data.eicu import EICUStays, read_eicu
 from somvae_ext.data.folds import NUM_FOLDS, SplitName
 from somvae_ext.data.own_data import load_array
 from somvae_ext.data.resizing import resize
@@ -23,6 +24,7 @@ from somvae_ext.data.tables import Missing, Table
 __all__ = [
     "NAMES",
     "NUM_FOLDS",
+    "EICUStays",
     "InterpolatedSeries",
     "Kind",
     "Missing",
@@ -39,6 +41,7 @@ __all__ = [
     "lorenz",
     "mnist",
     "pig_cvp",
+    "read_eicu",
     "read_table",
     "resize",
 ]

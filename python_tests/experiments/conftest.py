@@ -9,7 +9,7 @@ import pytest
 from idx_files import write_idx
 from sklearn.datasets import load_digits
 
-from somvae_ext.experiments.datasets import load_choice, load_images
+from somvae_ext.experiments.datasets import fingerprint_source, load_choice, load_source
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows = slice(first, first + count)
             write_idx(raw / f"{part}-images-idx3-ubyte", images[rows])
             write_idx(raw / f"{part}-labels-idx1-ubyte", digits.target[rows].astype(np.uint8))
-    load_images.cache_clear()
-    load_choice.cache_clear()
+    for cached in (load_source, fingerprint_source, load_choice):
+        cached.cache_clear()
     return folder

@@ -192,7 +192,7 @@ def test_a_changed_setting_is_trained_again_and_its_former_results_are_gone(tmp_
 def test_what_the_nodes_stand_for_is_made_again_where_it_is_lost(tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path, root)
-    (prototypes,) = (tmp_path / "table1").glob("*.npy")
+    (prototypes,) = (tmp_path / "table1").glob("*.npz")
     kept = prototypes.read_bytes()
     prototypes.unlink()
     lines: list[str] = []

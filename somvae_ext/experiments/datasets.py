@@ -1,35 +1,65 @@
-"""The data of experiments: the first images of a training split, and series made of them."""
+"""The data of experiments: images, the first of a training split, series made of them, and series of other origin."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from somvae_ext.data import InterpolatedSeries, Samples, Splits, load
+from somvae_ext.data.eicu import SCORE_HOURS, EICUStays, read_eicu, rows_by_patient, split_eicu
 from somvae_ext.data.record import AnySplits, fingerprint
-from somvae_ext.experiments.protocol import DataChoice
+from somvae_ext.experiments.protocol import IMAGES, DataChoice, HeldOut
 
+EICU = "eicu"
 _SEEDS = {"train": 1, "validation": 2, "test": 3}  # of the series: each split has noise of its own
 
 
 @functools.lru_cache(maxsize=2)
-def load_images(name: str, root: str) -> Splits[Samples]:
-    """All images of a data set, read once in each process."""
+def load_source(name: str, root: str) -> Splits[Samples]:
+    """All of a data set, read once in each process.
+
+    Args:
+        name: ``"eicu"``, or a name that :func:`somvae_ext.data.load` knows, but for those of interpolated series.
+        root: the folder of MNIST and Fashion-MNIST, or of eICU's tables.
+    """
+    if name == EICU:
+        return split_eicu(_load_stays(root))
     return cast(Splits[Samples], load(name, root=root))
 
 
+def download_source(name: str, root: str) -> None:
+    """Fetches MNIST or Fashion-MNIST if it is not there."""
+    if name in IMAGES:
+        load(name, root=root, download=True)
+
+
 @functools.lru_cache(maxsize=2)
-def fingerprint_images(name: str, root: str) -> str:
+def fingerprint_source(name: str, root: str) -> str:
     """A hash of all values and labels of a data set."""
-    return fingerprint(load_images(name, root))
+    return fingerprint(load_source(name, root))
+
+
+def load_labels(name: str, root: str, held_out: HeldOut) -> dict[str, Tensor]:
+    """Further labels of a split: of eICU the worst scores of the next hours, ``[B, T]``, and the score of the stay."""
+    if name != EICU:
+        return {}
+    stays = _load_stays(root)
+    _, validation, test = rows_by_patient(stays)
+    rows = test if held_out == "test" else validation
+    scores = {f"score_{hours}h": stays.worst_score[rows, :, number] for number, hours in enumerate(SCORE_HOURS)}
+    return scores | {"stay_score": stays.stay_score[rows]}
 
 
 @functools.lru_cache(maxsize=4)
 def load_choice(choice: DataChoice, root: str) -> AnySplits:
     """The splits of a choice; validation and test are always of all their images."""
-    splits = load_images(choice.name, root)
+    splits = load_source(choice.name, root)
+    if choice.images is None and choice.recipe is None:
+        return splits
     assert splits.validation is not None
     num_all = len(splits.train)
     train = splits.train
@@ -50,3 +80,8 @@ def load_choice(choice: DataChoice, root: str) -> AnySplits:
         interpolate(splits.test, "test", max(1, round(share * len(splits.test)))),
         kind="series",
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _load_stays(root: str) -> EICUStays:
+    return read_eicu(Path(root))

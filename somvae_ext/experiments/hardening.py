@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from somvae_ext.experiments.networks import SOMVAEMethod, own_loss, weigh, with_hardening
+from somvae_ext.experiments.pictures import draw_prototypes
 from somvae_ext.experiments.pixels import kmeans
 from somvae_ext.experiments.protocol import Column, Experiment, Row, Setting, cite
 
@@ -54,4 +55,5 @@ HARDENING = Experiment(
         Column("order", "order"),
     ),
     chosen_by="nmi_arithmetic",
+    draw=draw_prototypes,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from somvae_ext.experiments.networks import SOMVAEMethod
+from somvae_ext.experiments.pictures import draw_prototypes
 from somvae_ext.experiments.protocol import Column, Experiment, Row, Setting
 
 _ROWS, _COLS = 16, 32
@@ -33,4 +34,5 @@ MAP512 = Experiment(
         Column("usage", "nodes in use"),
     ),
     chosen_by="nmi_arithmetic",
+    draw=draw_prototypes,
 )

@@ -65,7 +65,7 @@ class SOMVAEMethod:
             return Outcome(clustering_metrics(model, splits.validation))
         decoded = model.decoded_map().detach().cpu()[:, :, 0]
         prototypes = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        return Outcome(self._figures(model, splits), prototypes)
+        return Outcome(self._figures(model, splits), {"prototypes": prototypes})
 
     def check_installed(self) -> None:
         """Its libraries are those that this module imports."""

@@ -1,47 +1,60 @@
-"""Pictures of experiments: what the nodes of each row stand for."""
+"""Pictures of experiments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from somvae_ext.experiments.protocol import Experiment, Row
+from somvae_ext.experiments.protocol import Arrays, Experiment, Row
 from somvae_ext.store import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLUMNS = 3
 _LEAST_INCHES, _INCHES_PER_NODE = 3.2, 0.33  # height of a map
 
 
-def draw_prototypes(experiment: Experiment, prototypes: Mapping[str, Path], folder: Path, name: str) -> None:
-    """Draws the nodes of all rows on the same data in one picture.
+def save_pictures(experiment: Experiment, shown: Mapping[str, Path], folder: Path, name: str) -> None:
+    """Draws a picture of all rows on the same data.
 
     Args:
-        experiment: the rows, and their titles.
-        prototypes: by the key of a row a ``.npy`` file, uint8 ``[R, C, H, W]``; rows without one are left out.
+        experiment: the rows, and what draws them.
+        shown: by the key of a row a ``.npz`` file with what is shown of it; rows without one are left out.
         folder: where the pictures go.
-        name: of the pictures; ``-DATA.png`` is added, for series ``-DATA-RECIPE.png``.
+        name: of the pictures; ``-DATA.png`` is added, for series of images ``-DATA-RECIPE.png``.
     """
+    groups: dict[str, list[Row]] = {}
+    for row in experiment.rows:
+        if row.key in shown:
+            groups.setdefault("-".join(filter(None, (row.data, row.recipe))), []).append(row)
+    for group, rows in groups.items():
+        drawn: list[tuple[Row, Arrays]] = []
+        for row in rows:
+            with np.load(shown[row.key]) as arrays:
+                drawn.append((row, dict(arrays)))
+        save_figure(folder / f"{name}-{group}.png", experiment.draw(drawn))
+
+
+def draw_prototypes(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
+    """What the nodes of each row stand for: its ``prototypes``, uint8 ``[R, C, H, W]``."""
     from matplotlib.figure import Figure
 
     from somvae_ext.plotting import plot_decoded_map
 
-    groups: dict[str, list[Row]] = {}
-    for row in experiment.rows:
-        if row.key in prototypes:
-            groups.setdefault("-".join(filter(None, (row.data, row.recipe))), []).append(row)
-    for group, rows in groups.items():
-        maps = [np.load(prototypes[row.key]) / 255 for row in rows]
-        columns = min(_COLUMNS, len(rows))
-        height = -(-len(rows) // columns)
-        inches = max(_LEAST_INCHES, _INCHES_PER_NODE * max(each.shape[0] for each in maps))
-        aspect = max(each.shape[1] / each.shape[0] for each in maps)
-        figure = Figure(figsize=(columns * inches * aspect, height * (inches + 0.3)), layout="constrained")
-        axes = figure.subplots(height, columns, squeeze=False).ravel()
-        for ax, row, images in zip(axes, rows, maps, strict=False):
-            plot_decoded_map(images, ax=ax)
-            ax.set_title(row.method.title)
-        for ax in axes[len(rows) :]:
-            ax.set_axis_off()
-        save_figure(folder / f"{name}-{group}.png", figure)
+    maps = [arrays["prototypes"] / 255 for _, arrays in rows]
+    columns = min(_COLUMNS, len(rows))
+    height = -(-len(rows) // columns)
+    inches = max(_LEAST_INCHES, _INCHES_PER_NODE * max(each.shape[0] for each in maps))
+    aspect = max(each.shape[1] / each.shape[0] for each in maps)
+    figure = Figure(figsize=(columns * inches * aspect, height * (inches + 0.3)), layout="constrained")
+    axes = figure.subplots(height, columns, squeeze=False).ravel()
+    for ax, (row, _), images in zip(axes, rows, maps, strict=False):
+        plot_decoded_map(images, ax=ax)
+        ax.set_title(row.method.title)
+    for ax in axes[len(rows) :]:
+        ax.set_axis_off()
+    return figure

@@ -64,7 +64,7 @@ class PixelMethod:
     def train(self, setting: Setting, task: Task) -> Outcome:
         grid, splits = Grid(self.rows, self.cols), task.splits
         fitted = self.fit(_pixels(splits.train), grid, dict(setting.options), task.seed)
-        part: Any = splits.test if task.held_out == "test" else splits.validation
+        part: Any = task.held_out_data
         x = _pixels(part)
         figures = _cluster_figures(_labels(part), fitted.predict(x), grid)
         if self.is_map:
@@ -74,7 +74,7 @@ class PixelMethod:
             figures |= {f"static_{name}": value for name, value in static.items()}
         sheet = (self.rows, self.cols, *splits.sample_shape[-2:])
         prototypes = (fitted.codes.reshape(sheet).clip(0, 1) * 255).round().astype(np.uint8)
-        return Outcome(figures, prototypes)
+        return Outcome(figures, {"prototypes": prototypes})
 
 
 def kmeans(rows: int, cols: int) -> PixelMethod:

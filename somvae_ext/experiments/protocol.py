@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from somvae_ext.data.record import AnySplits
 from somvae_ext.data.series import Recipe
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 HeldOut = Literal["validation", "test"]
+Arrays = Mapping[str, NDArray[Any]]
+IMAGES = ("mnist", "fashion-mnist")
+"""Data of which the budget says how many training images are taken; of others all training data are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +72,10 @@ FULL = Budget(_SMALL, Size(images=45_000, series=8_000))
 
 @dataclasses.dataclass(frozen=True)
 class DataChoice:
-    """Which training data, of a data set that :func:`somvae_ext.data.load` knows.
+    """Which training data.
 
     Args:
-        name: ``"mnist"`` or ``"fashion-mnist"``.
+        name: of a data set, see :func:`~somvae_ext.experiments.datasets.load_source`.
         images: how many training images, the first ones; None for all.
         recipe: how series are interpolated between the images; None for still images.
         num_series: how many for training, None for still images; validation and test have as many in proportion to
@@ -100,6 +106,7 @@ class Task(NamedTuple):
         seed: of the training.
         held_out: the split to measure on.
         device: ``"cpu"`` or ``"cuda"``.
+        labels: further labels of the held-out split by name, int64, -1 where unknown.
     """
 
     data: DataChoice
@@ -108,13 +115,19 @@ class Task(NamedTuple):
     seed: int
     held_out: HeldOut
     device: str
+    labels: Mapping[str, Tensor] = {}  # of a named tuple, whose default nothing changes
+
+    @property
+    def held_out_data(self) -> Any:
+        """The split to measure on."""
+        return self.splits.test if self.held_out == "test" else self.splits.validation
 
 
 class Outcome(NamedTuple):
-    """What a training came to: figures on the held-out split, and what each node stands for, uint8 ``[R, C, H, W]``."""
+    """What a training came to: figures on the held-out split, and what its pictures are drawn from."""
 
     figures: dict[str, float]
-    prototypes: NDArray[np.uint8] | None = None
+    shown: Arrays = {}  # noqa: RUF012
 
 
 class Method(Protocol):
@@ -154,7 +167,7 @@ class Row:
     """A row of a table: a method on some data.
 
     Args:
-        data: ``"mnist"`` or ``"fashion-mnist"``.
+        data: name of the data.
         method: what is trained.
         recipe: how series are made of the images; None for still images.
         cited: figures that the literature reports, under the names that they have here.
@@ -172,6 +185,8 @@ class Row:
 
     def choose_data(self, size: Size) -> DataChoice:
         """The training data of this row."""
+        if self.data not in IMAGES:
+            return DataChoice(self.data)
         if self.recipe is None:
             return DataChoice(self.data, None if self.method.takes_all_images else size.images)
         num_series = size.series if self.recipe == "published" else size.series // 2
@@ -197,6 +212,7 @@ class Experiment:
         rows: see :class:`Row`.
         columns: what the table shows of the test split.
         chosen_by: the figure on the validation split whose greatest value chooses a setting.
+        draw: makes the picture of the rows on the same data, from the ``shown`` of each one's outcome.
         notes: what was found out about a group of rows, by data and recipe; markdown without any figure.
     """
 
@@ -207,6 +223,7 @@ class Experiment:
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     chosen_by: str
+    draw: Callable[[Sequence[tuple[Row, Arrays]]], Figure]
     notes: Mapping[tuple[str, Recipe | None], str] = dataclasses.field(default_factory=dict)
 
 

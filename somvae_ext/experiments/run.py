@@ -13,13 +13,21 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from somvae_ext.config_checks import check_integer
-from somvae_ext.data import load
-from somvae_ext.experiments.datasets import fingerprint_images, load_choice, load_images
-from somvae_ext.experiments.pictures import draw_prototypes
-from somvae_ext.experiments.protocol import Budget, DataChoice, Experiment, HeldOut, Row, Setting, Task, as_file_name
+from somvae_ext.experiments.datasets import download_source, fingerprint_source, load_choice, load_labels, load_source
+from somvae_ext.experiments.pictures import save_pictures
+from somvae_ext.experiments.protocol import (
+    Arrays,
+    Budget,
+    DataChoice,
+    Experiment,
+    HeldOut,
+    Row,
+    Setting,
+    Task,
+    as_file_name,
+)
 from somvae_ext.experiments.results import Command, Results, Trial, choose
 from somvae_ext.machine import describe
 from somvae_ext.store import FolderLock, atomic_file, check_writable
@@ -49,7 +57,7 @@ class _FinishedJob:
     job: _Job
     figures: dict[str, float]
     cpu_minutes: float
-    prototypes: NDArray[np.uint8] | None = None
+    shown: Arrays = dataclasses.field(default_factory=dict)
     error: str | None = None
 
 
@@ -73,12 +81,12 @@ def run_experiment(
     Args:
         experiment: what to run.
         budget: how much of it.
-        folder: gets ``name.json`` after every training, and ``name-DATA.png`` of what the nodes stand for; what that is
-            made of is in the folder ``name`` there. Trainings that are in the file already, with the same data and
+        folder: gets ``name.json`` after every training, and pictures ``name-DATA.png``; what these are made of is in
+            the folder ``name`` there. Trainings that are in the file already, with the same data and
             options, are not done again; nor are the tunings of the file of the quick experiment beside it.
         name: of the files.
-        root: the folder of MNIST and Fashion-MNIST, see :func:`somvae_ext.data.load`.
-        download: fetch them if they are not there.
+        root: the folder of MNIST and Fashion-MNIST, see :func:`somvae_ext.data.load`, or of eICU.
+        download: fetch MNIST or Fashion-MNIST if it is not there.
         workers: processes; by default as many as there are cores, and one on a GPU.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``, a GPU where there is one. Pixels are clustered on the CPU.
         report: gets a line after each training.
@@ -111,8 +119,8 @@ def run_experiment(
         Results(folder / f"{file}.json", experiment.name)  # which refuses what is none of ours before data are read
     for data in dict.fromkeys(row.data for row in experiment.rows):
         if download:
-            load(data, root=root, download=True)
-        load_images(data, str(root))
+            download_source(data, str(root))
+        load_source(data, str(root))
     kept = folder / name
     kept.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(kept)
@@ -124,7 +132,7 @@ def run_experiment(
         runner.take_over(Results(folder / f"{experiment.name}-quick.json", experiment.name))
         runner.tune()
         runner.train_chosen()
-        draw_prototypes(experiment, runner.prototypes(), folder, name)
+        save_pictures(experiment, runner.shown(), folder, name)
         runner.save()
     finally:
         lock.release()
@@ -191,17 +199,15 @@ class _Runner:
         ]
         self._train(jobs, "chosen settings")
 
-    def prototypes(self) -> dict[str, Path]:
-        """By the key of the row a file with what its nodes stand for, of the first seed."""
+    def shown(self) -> dict[str, Path]:
+        """By the key of the row a file with what is shown of it, of the first seed."""
         jobs = [
             self._job(row, setting, self.budget.seeds[0], "test")
             for row in self.experiment.rows
             for setting in self._chosen(row)
         ]
         return {
-            job.row.key: self._prototype_file(job)
-            for job in jobs
-            if self._is_kept(job) and self._prototype_file(job).is_file()
+            job.row.key: self._shown_file(job) for job in jobs if self._is_kept(job) and self._shown_file(job).is_file()
         }
 
     def _tuning_jobs(self) -> list[_Job]:
@@ -223,7 +229,7 @@ class _Runner:
         splits = load_choice(data, self.root)
         source = {
             **dataclasses.asdict(data),
-            "fingerprint": fingerprint_images(row.data, self.root),
+            "fingerprint": fingerprint_source(row.data, self.root),
             "train": len(splits.train),
         }
         device = self.device if row.method.takes_gpu else "cpu"
@@ -249,22 +255,22 @@ class _Runner:
         trial = self.results.find(job.row, job.setting.name, job.seed, job.held_out, job.config)
         if trial is None:
             return False
-        return trial.error is not None or not self._is_drawn(job) or self._prototype_file(job).is_file()
+        return trial.error is not None or not self._is_drawn(job) or self._shown_file(job).is_file()
 
     def _is_drawn(self, job: _Job) -> bool:
-        """Whether the picture shows what its nodes stand for."""
+        """Whether the picture shows something of it."""
         return job.held_out == "test" and job.seed == self.budget.seeds[0]
 
-    def _prototype_file(self, job: _Job) -> Path:
-        return self.kept / f"{job.row.key}-{as_file_name(job.setting.name)}-{job.seed}.npy"
+    def _shown_file(self, job: _Job) -> Path:
+        return self.kept / f"{job.row.key}-{as_file_name(job.setting.name)}-{job.seed}.npz"
 
     def _keep(self, finished: _FinishedJob) -> None:
         job = finished.job
         if self._is_drawn(job):
-            self._prototype_file(job).unlink(missing_ok=True)
-            if finished.prototypes is not None:
-                with atomic_file(self._prototype_file(job)) as file:
-                    np.save(file, finished.prototypes)
+            self._shown_file(job).unlink(missing_ok=True)
+            if finished.shown:
+                with atomic_file(self._shown_file(job)) as file:
+                    np.savez_compressed(file, **finished.shown)  # type: ignore[arg-type]  # no array is allow_pickle
         trial = Trial(
             job.row.key,
             job.setting.name,
@@ -308,8 +314,8 @@ def _run_jobs(jobs: list[_Job], workers: int) -> Generator[_FinishedJob, None, N
 def _do_job(job: _Job) -> _FinishedJob:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    splits = load_choice(job.data, job.root)
-    task = Task(job.data, splits, job.epoch_share, job.seed, job.held_out, job.device)
+    splits, labels = load_choice(job.data, job.root), load_labels(job.data.name, job.root, job.held_out)
+    task = Task(job.data, splits, job.epoch_share, job.seed, job.held_out, job.device, labels)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     start = time.process_time()
@@ -320,7 +326,7 @@ def _do_job(job: _Job) -> _FinishedJob:
         return _FinishedJob(job, {}, (time.process_time() - start) / 60, error=str(error))
     finally:
         torch.set_num_threads(threads)
-    return _FinishedJob(job, outcome.figures, (time.process_time() - start) / 60, outcome.prototypes)
+    return _FinishedJob(job, outcome.figures, (time.process_time() - start) / 60, outcome.shown)
 
 
 def _describe(finished: _FinishedJob, chosen_by: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from somvae_ext.experiments.networks import SOMVAEMethod, own_loss, weigh, with_hardening
+from somvae_ext.experiments.pictures import draw_prototypes
 from somvae_ext.experiments.pixels import batch_som, kmeans, minisom
 from somvae_ext.experiments.protocol import Column, Experiment, Row, Setting, cite
 
@@ -114,5 +115,6 @@ TABLE1 = Experiment(
         Column("order", "order"),
     ),
     chosen_by="nmi_arithmetic",
+    draw=draw_prototypes,
     notes={(data, None): text for data, text in _NOTES.items()},
 )

@@ -10,6 +10,7 @@ from typing import get_args
 
 from somvae_ext.data.series import Recipe
 from somvae_ext.experiments.networks import SOMVAEMethod
+from somvae_ext.experiments.pictures import draw_prototypes
 from somvae_ext.experiments.pixels import kmeans
 from somvae_ext.experiments.protocol import Column, Experiment, Method, Row, Setting, cite
 
@@ -111,4 +112,5 @@ TABLE2 = Experiment(
         Column("counted_nll", "counted"),
     ),
     chosen_by="static_nmi_arithmetic",
+    draw=draw_prototypes,
 )

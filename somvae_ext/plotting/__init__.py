@@ -9,6 +9,7 @@ from somvae_ext.plotting.durations import plot_durations
 from somvae_ext.plotting.images import plot_image_rows, plot_images, plot_reconstructions
 from somvae_ext.plotting.map_clusters import plot_map_clusters
 from somvae_ext.plotting.node_labels import plot_labels
+from somvae_ext.plotting.node_purity import plot_node_purity
 from somvae_ext.plotting.node_values import plot_hits, plot_node_values
 from somvae_ext.plotting.trajectory import plot_trajectory
 from somvae_ext.plotting.transition_graph import plot_transition_graph
@@ -29,6 +30,7 @@ __all__ = [
     "plot_labels",
     "plot_losses",
     "plot_map_clusters",
+    "plot_node_purity",
     "plot_node_values",
     "plot_order",
     "plot_quality",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
@@ -12,8 +15,9 @@ from saved_configs import contents
 
 import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.cli.pictures import _plot_curves
+from somvae_ext.cli.pictures import _plot_curves, make_figures
 from somvae_ext.cli.sample import _draw, _figure_side_by_side
+from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.store import ResultFolder
 
 pytestmark = pytest.mark.pictures
@@ -101,7 +105,36 @@ def test_plot_draws_into_another_folder_and_replaces_nothing_there_unasked(
 def test_frames_of_series_are_drawn_too() -> None:
     sizes = ["--rows", "2", "--cols", "2", "--latent-dim", "4", "--num-series", "20", "--out", "run"]
     assert main(["fit", "digits-series", *QUICK, *sizes]) == 0
-    assert pictures_in(Path("run")).keys() == ALWAYS | {"contingency", "map", "transitions"}
+    before = pictures_in(Path("run"))
+    of_series = {"transitions", "transition-graph", "trajectory"}
+    # Whether series move at all, and so have durations, is up to the training.
+    assert before.keys() - {"durations"} == ALWAYS | {"contingency", "map"} | of_series
+    for picture in Path("run").glob("*.png"):
+        picture.unlink()
+    assert main(["plot", "run"]) == 0
+    assert pictures_in(Path("run")) == before
+
+
+def test_moves_of_series_are_drawn_without_learned_transitions_and_without_images() -> None:
+    np.save("series.npy", np.random.default_rng(0).random((20, 12, 3)))
+    sizes = ["--rows", "2", "--cols", "6", "--latent-dim", "4", "--gamma", "0", "--tau", "0", "--out", "run"]
+    assert main(["fit", "series.npy", "--kind", "series", *QUICK, *sizes]) == 0
+    pictures = pictures_in(Path("run")).keys() - {"durations"}
+    assert pictures == {"curves", "iterations", "transition-graph", "trajectory"}
+
+
+def test_series_have_durations_where_they_move_and_then_stay() -> None:
+    model = SOMVAE(SOMVAEConfig(input_shape=(3,), rows=2, cols=2, latent_dim=2))
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.quantizer.codebook.copy_(model.encode(x))  # so that x[k] is at node k
+    for nodes, has_durations in (([0, 0, 0, 0], False), ([0, 0, 0, 1], False), ([0, 3, 3, 1], True)):
+        series = [{"x": x[nodes], "mask": torch.tensor(real)} for real in ([True] * 4, [False] * 4)]
+        splits: Any = SimpleNamespace(kind="series", train=series, test=series)
+        figures = dict(make_figures(model, splits, [], ResultFolder.create("run", "model")))
+        assert figures.keys() == {"transition-graph.png", "trajectory.png", *["durations.png"] * has_durations}
+        # Of the series without a real frame there is no path.
+        assert [ax.get_title() for ax in figures["trajectory.png"].axes] == ["test series 0"]
 
 
 def test_curves_have_a_panel_for_what_was_measured(runs: Path) -> None:

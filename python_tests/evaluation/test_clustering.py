@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from somvae_ext.estimators import SOM
-from somvae_ext.evaluation import NMIAverage, ari, clustering_accuracy, nmi, purity
+from somvae_ext.evaluation import NMIAverage, ari, clustering_accuracy, nmi, node_purity, purity
 
 # Manning et al., "Introduction to Information Retrieval", figure 16.4: three clusters, x = 0, o = 1, diamond = 2.
 LABEL = torch.tensor([0, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1, 2, 0, 0, 2, 2, 2])
@@ -41,6 +41,30 @@ def test_the_textbook_example() -> None:
     # Of the 136 pairs 20 are together in both, 20 only in a cluster, 24 only in a class (table 16.2 of the same book).
     together, expected, largest = 20, 40 * 44 / 136, (40 + 44) / 2
     assert ari(LABEL, INDEX) == pytest.approx((together - expected) / (largest - expected))
+
+
+def test_the_purity_of_each_node_by_hand() -> None:
+    assert node_purity(LABEL, INDEX, 3).tolist() == pytest.approx([5 / 6, 4 / 6, 3 / 5])
+    unused = node_purity(["x", "o", "x"], [3, 1, 1], 5)
+    assert unused.dtype == torch.float64
+    np.testing.assert_array_equal(unused, [math.nan, 0.5, math.nan, 1.0, math.nan])
+
+
+@given(assignments())
+def test_purity_is_the_mean_of_that_of_the_nodes_over_the_samples(pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    label, index = pairs
+    each = node_purity(label, index, 6)
+    assert each[index].mean().item() == pytest.approx(purity(label, index), rel=1e-12)
+    assert each.isnan().tolist() == [node not in index.tolist() for node in range(6)]
+
+
+def test_nodes_beyond_their_number_have_no_purity() -> None:
+    with pytest.raises(ValueError, match="node_purity: index must hold values from 0 to 1, got 2"):
+        node_purity(LABEL, INDEX, 2)
+    with pytest.raises(ValueError, match="node_purity: num_clusters must be an integer of at least 1, got 0"):
+        node_purity(LABEL, INDEX, 0)
+    with pytest.raises(ValueError, match=r"node_purity: label and index must have the same shape \[N\]"):
+        node_purity(LABEL, INDEX[1:], 3)
 
 
 def test_nmi_of_a_small_table_by_hand() -> None:

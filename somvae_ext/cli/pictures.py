@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from somvae_ext.data.record import AnySplits
+    from somvae_ext.grid import Grid
     from somvae_ext.models import Model, MoEVAE
     from somvae_ext.store import ResultFolder
+    from somvae_ext.training import Encodings
 
 RECONSTRUCTIONS_PICTURE = "reconstructions.png"
 SAMPLES_PICTURE = "samples.png"
@@ -25,6 +29,9 @@ EXPERTS_PICTURE = "experts.png"
 CONTINGENCY_PICTURE = "contingency.png"
 MAP_PICTURE = "map.png"
 TRANSITIONS_PICTURE = "transitions.png"
+TRANSITION_GRAPH_PICTURE = "transition-graph.png"
+TRAJECTORY_PICTURE = "trajectory.png"
+DURATIONS_PICTURE = "durations.png"
 CURVES_PICTURE = "curves.png"
 ITERATIONS_PICTURE = "iterations.png"
 PICTURES = (
@@ -37,6 +44,9 @@ PICTURES = (
     CONTINGENCY_PICTURE,
     MAP_PICTURE,
     TRANSITIONS_PICTURE,
+    TRANSITION_GRAPH_PICTURE,
+    TRAJECTORY_PICTURE,
+    DURATIONS_PICTURE,
     CURVES_PICTURE,
     ITERATIONS_PICTURE,
 )
@@ -47,9 +57,14 @@ PER_CATEGORY = 8
 
 # Nodes of the largest map whose K x K transition matrix is drawn: on a larger one a step is less than a pixel.
 _LARGEST_MATRIX = 4096
+# Nodes of the largest map on which paths and arrows can be made out.
+_LARGEST_GRAPH = 1024
 # Clusters, or classes, of the largest table of both; larger ones are no longer read.
 _LARGEST_TABLE = 100
 _MOST_WITH_UNUSED = 20
+_TRAJECTORIES = 4
+_SHEET, _TITLE, _BAR = 4.0, 0.4, 0.8  # of a trajectory, inches
+_LEAST_PROBABILITY = 0.02  # of a move with an arrow: frames follow each other so fast that most steps stay
 _MOST_EPOCHS = 30  # with a row of what the experts made of one z
 _EXPERTS = "experts"  # tensors: what each made of one z, epoch by epoch
 _SEED = 0  # of whatever is drawn from the prior, in each picture
@@ -69,7 +84,7 @@ def make_figures(
     import torch
 
     from somvae_ext import plotting
-    from somvae_ext.training import ITERATIONS
+    from somvae_ext.training import ITERATIONS, encode
 
     any_model: Any = model  # what it offers is asked for by name
     if draws_images(model):
@@ -86,7 +101,11 @@ def make_figures(
         if experts is not None:
             yield EXPERTS_PICTURE, _plot_experts(experts["epochs"].tolist(), experts["images"])
     if hasattr(model, "num_clusters"):
-        yield from _cluster_figures(any_model, splits)
+        # Each part is encoded once, for all pictures that need it.
+        encode_part = functools.cache(lambda part: encode(model, getattr(splits, part)))
+        yield from _cluster_figures(any_model, encode_part)
+        if splits.kind == "series" and hasattr(model, "decoded_map"):
+            yield from _series_figures(any_model, encode_part)
     transitions = getattr(model, "transitions", None)
     if transitions is not None and transitions.num_nodes <= _LARGEST_MATRIX:
         yield TRANSITIONS_PICTURE, _figure_of(plotting.plot_transitions(transitions.matrix()))
@@ -149,14 +168,11 @@ def _plot_experts(epochs: Sequence[int], images: Tensor) -> Figure:
     return _figure_of(axes)
 
 
-def _cluster_figures(model: Any, splits: AnySplits) -> Iterator[tuple[str, Figure]]:
-    import torch
-
+def _cluster_figures(model: Any, encode_part: Callable[[str], Encodings]) -> Iterator[tuple[str, Figure]]:
     from somvae_ext import plotting
-    from somvae_ext.training import encode
 
     if model.num_clusters <= _LARGEST_TABLE:
-        encodings = encode(model, splits.test)
+        encodings = encode_part("test")
         assert encodings.indices is not None
         index = encodings.drop_padding(encodings.indices)
         label = None if encodings.label is None else encodings.drop_padding(encodings.label)
@@ -165,13 +181,83 @@ def _cluster_figures(model: Any, splits: AnySplits) -> Iterator[tuple[str, Figur
             shown = model.num_clusters if model.num_clusters <= _MOST_WITH_UNUSED else None
             yield CONTINGENCY_PICTURE, _figure_of(plotting.plot_contingency(label, index, num_clusters=shown))
     if draws_images(model) and hasattr(model, "decoded_map"):
-        encodings, config = encode(model, splits.train), model.config
-        assert encodings.indices is not None
-        hits = torch.bincount(encodings.drop_padding(encodings.indices), minlength=model.num_clusters)
+        hits, config = _count_hits(model, encode_part("train")), model.config
         axes = plotting.plot_decoded_map(
             model.decoded_map(), hits.view(config.rows, config.cols), topology=config.topology
         )
         yield MAP_PICTURE, _figure_of(axes)
+
+
+def _series_figures(model: Any, encode_part: Callable[[str], Encodings]) -> Iterator[tuple[str, Figure]]:
+    """How series move over the map of a model."""
+    from somvae_ext import evaluation, plotting
+
+    grid, test = model.quantizer.grid, encode_part("test")
+    assert test.indices is not None
+    if grid.num_nodes <= _LARGEST_GRAPH:
+        train = encode_part("train")
+        yield TRANSITION_GRAPH_PICTURE, _figure_of(_plot_transition_graph(model, grid, train))
+        if test.mask is None or test.mask.any():
+            yield TRAJECTORY_PICTURE, _plot_trajectories(grid, test, _count_hits(model, train))
+    durations = evaluation.state_durations(test.indices, grid.num_nodes, test.mask)
+    if durations.complete.any():
+        yield DURATIONS_PICTURE, _figure_of(plotting.plot_durations(durations))
+
+
+def _count_hits(model: Any, encodings: Encodings) -> Tensor:
+    """How many samples or frames each node won, int64 ``[K]``."""
+    import torch
+
+    assert encodings.indices is not None
+    return torch.bincount(encodings.drop_padding(encodings.indices), minlength=model.num_clusters)
+
+
+def _plot_transition_graph(model: Any, grid: Grid, train: Encodings) -> Axes:
+    """The learned chain; of a model without one, that which is counted on the training series."""
+    import torch
+
+    from somvae_ext import plotting
+    from somvae_ext.nn import TransitionModel
+
+    assert train.indices is not None
+    mask = torch.ones_like(train.indices, dtype=torch.bool) if train.mask is None else train.mask
+    # Frames that a step starts at: of a node without any, no probabilities can be counted.
+    starts = train.indices[:, :-1][mask[:, :-1] & mask[:, 1:]]
+    chain = model.transitions
+    if chain is None:
+        chain = TransitionModel(grid.num_nodes).fit_counts(train.indices, mask, pseudocount=0)
+    return plotting.plot_transition_graph(chain.matrix(), grid, visits=torch.bincount(starts, minlength=grid.num_nodes))
+
+
+def _plot_trajectories(grid: Grid, test: Encodings, hits: Tensor) -> Figure:
+    """Series of the test split from its beginning to its end, 4 or all of fewer, on cells shaded by training hits."""
+    import torch
+    from matplotlib.figure import Figure
+
+    from somvae_ext import plotting
+
+    assert test.indices is not None
+    mask = torch.ones_like(test.indices, dtype=torch.bool) if test.mask is None else test.mask
+    with_frames = mask.any(dim=1).nonzero()[:, 0].tolist()
+    count = min(_TRAJECTORIES, len(with_frames))
+    width, height = (grid.coordinates().amax(dim=0) + 1).tolist()
+    is_wide = width > 2 * height  # with the colour bar below
+    columns = min(count, 1 if is_wide else 2)
+    rows = math.ceil(count / columns)
+    inches = _SHEET * (1.5 if is_wide else 1) / max(width, height)
+    size = (
+        columns * (inches * width + _BAR * (not is_wide)),
+        rows * (inches * height + _TITLE + _BAR * is_wide),
+    )
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[count:]:
+        ax.remove()
+    for number, ax in enumerate(axes[:count]):
+        series = with_frames[number * len(with_frames) // count]
+        plotting.plot_trajectory(test.indices[series][mask[series]], grid, ax, hits=hits)
+        ax.set_title(f"test series {series}", fontsize="medium")
+    return figure
 
 
 def _plot_curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:

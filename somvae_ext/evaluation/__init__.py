@@ -1,29 +1,37 @@
 """How well a map clusters, how evenly it uses its nodes, how well it fits and orders the data, and how series move.
 
-Normalized mutual information, adjusted Rand index and accuracy, and trustworthiness, need scikit-learn, and what it
-brings.
+Normalized mutual information, adjusted Rand index and accuracy, trustworthiness and macro-states need scikit-learn, and
+what it brings.
 """
 
+from somvae_ext.evaluation._macro_states import macro_states
 from somvae_ext.evaluation._prototype_order import prototype_order
 from somvae_ext.evaluation._u_matrix import UMatrix, u_matrix
-from somvae_ext.evaluation.clustering import NMIAverage, ari, clustering_accuracy, nmi, purity
+from somvae_ext.evaluation.clustering import NMIAverage, ari, clustering_accuracy, nmi, node_purity, purity
+from somvae_ext.evaluation.durations import StateDurations, state_durations
 from somvae_ext.evaluation.map_quality import distortion, quantization_error, topographic_error, trustworthiness
 from somvae_ext.evaluation.moves import share_of_moves_within, transition_mass_within
 from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, used_node_share
+from somvae_ext.evaluation.persistence import persistence_nll
 
 __all__ = [
     "NMIAverage",
     "NodeUsage",
+    "StateDurations",
     "UMatrix",
     "ari",
     "clustering_accuracy",
     "distortion",
+    "macro_states",
     "nmi",
+    "node_purity",
     "perplexity",
+    "persistence_nll",
     "prototype_order",
     "purity",
     "quantization_error",
     "share_of_moves_within",
+    "state_durations",
     "topographic_error",
     "transition_mass_within",
     "trustworthiness",

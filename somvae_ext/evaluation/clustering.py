@@ -1,7 +1,6 @@
 """Agreement of nodes with known classes.
 
-All four metrics look only at which samples share a class and which share a node, never at the numbers or names of
-either.
+The metrics look only at which samples share a class and which share a node, never at the numbers or names of either.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_array, as_integers, as_label_numbers
+from somvae_ext.arrays import as_array, as_indices, as_integers, as_label_numbers
 from somvae_ext.config_checks import check_integer
 
 NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
@@ -37,6 +37,35 @@ def purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
     """
     classes, nodes = _classes_and_nodes("purity", label, index)
     return _contingency_table(classes, nodes).amax(dim=1).sum().item() / len(classes)
+
+
+def node_purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor, num_clusters: int) -> Tensor:
+    """Share of the samples of each node that belong to the node's most frequent class: max_c n_kc / n_k.
+
+    :func:`purity` is the mean of it over the samples, so that large nodes count more there.
+
+    Args:
+        label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
+        index: node of each sample ``[N]``: integers, 0 to K - 1, an array-like or a tensor on any device.
+        num_clusters: number of nodes K, those without a sample included.
+
+    Returns:
+        float64 ``[K]`` on the device of ``index``, from 1 / number of classes to 1; NaN for nodes without a sample.
+
+    Raises:
+        ValueError: what :func:`purity` refuses, or a node out of range.
+
+    Example:
+        >>> node_purity(["cat", "cat", "dog", "dog"], [1, 1, 1, 2], 3).tolist()
+        [nan, 0.6666666666666666, 1.0]
+    """
+    num_clusters = check_integer("node_purity", "num_clusters", num_clusters)
+    classes, nodes = _classes_and_nodes("node_purity", label, index)
+    as_indices("node_purity", "index", nodes, num_clusters)
+    counts = _contingency_table(classes, nodes)
+    share = torch.full((num_clusters,), torch.nan, dtype=torch.float64, device=nodes.device)
+    share[nodes.unique()] = counts.amax(dim=1).double() / counts.sum(dim=1)
+    return share
 
 
 def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAverage = "arithmetic") -> float:

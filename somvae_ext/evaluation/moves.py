@@ -9,8 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from somvae_ext.arrays import as_booleans, as_floats, as_indices, as_integers
+from somvae_ext.arrays import as_floats
 from somvae_ext.config_checks import check_number
+from somvae_ext.evaluation._series import as_series, steps_between
 from somvae_ext.grid import Grid
 
 # Far above the rounding of a distance that was computed in another order than the grid's, and far below the difference
@@ -50,7 +51,7 @@ def share_of_moves_within(
         0.5
     """
     distance = check_number("share_of_moves_within", "distance", distance)
-    origin, target = _steps("share_of_moves_within", indices, grid, mask)
+    origin, target = steps_between(*as_series("share_of_moves_within", indices, grid.num_nodes, mask))
     is_move = origin != target
     if not is_move.any():
         return math.nan
@@ -95,7 +96,7 @@ def transition_mass_within(
         0.6
     """
     distance = check_number("transition_mass_within", "distance", distance)
-    origin, _ = _steps("transition_mass_within", indices, grid, mask)
+    origin, _ = steps_between(*as_series("transition_mass_within", indices, grid.num_nodes, mask))
     rows = transitions if callable(transitions) else _rows_of_matrix(transitions, grid.num_nodes)
     nodes, times = origin.unique(return_counts=True)
     tile = max(1, _TILE_VALUES // grid.num_nodes)
@@ -131,23 +132,3 @@ def _rows_of_matrix(transitions: ArrayLike | Tensor, num_nodes: int) -> Transiti
             f"{list(matrix.shape)}"
         )
     return lambda nodes: matrix[nodes.to(matrix.device)]
-
-
-def _steps(
-    metric: str, indices: ArrayLike | Tensor, grid: Grid, mask: ArrayLike | Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The nodes before and after each step between two real frames, int64 ``[number of steps]`` each."""
-    nodes = as_integers(metric, "indices", indices)
-    if nodes.dim() != 2:
-        raise ValueError(f"{metric}: indices must have shape [B, T], got {list(nodes.shape)}")
-    if mask is None:
-        as_indices(metric, "indices", nodes, grid.num_nodes)
-        return nodes[:, :-1].flatten(), nodes[:, 1:].flatten()
-    is_real = as_booleans(metric, "mask", mask).to(nodes.device)
-    if is_real.shape != nodes.shape:
-        raise ValueError(
-            f"{metric}: mask must have the shape of indices, {list(nodes.shape)}, got {list(is_real.shape)}"
-        )
-    as_indices(metric, "indices", nodes[is_real], grid.num_nodes)
-    is_step = is_real[:, :-1] & is_real[:, 1:]
-    return nodes[:, :-1][is_step], nodes[:, 1:][is_step]

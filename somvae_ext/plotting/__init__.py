@@ -5,10 +5,14 @@ from somvae_ext.plotting.component_planes import plot_component_planes
 from somvae_ext.plotting.contingency import plot_contingency
 from somvae_ext.plotting.curves import plot_iterations, plot_losses, plot_order, plot_quality
 from somvae_ext.plotting.decoded_map import plot_codebook_images, plot_decoded_map
+from somvae_ext.plotting.durations import plot_durations
 from somvae_ext.plotting.images import plot_image_rows, plot_images, plot_reconstructions
 from somvae_ext.plotting.map_clusters import plot_map_clusters
 from somvae_ext.plotting.node_labels import plot_labels
+from somvae_ext.plotting.node_purity import plot_node_purity
 from somvae_ext.plotting.node_values import plot_hits, plot_node_values
+from somvae_ext.plotting.trajectory import plot_trajectory
+from somvae_ext.plotting.transition_graph import plot_transition_graph
 from somvae_ext.plotting.transitions import plot_transitions
 from somvae_ext.plotting.u_matrix import plot_u_matrix
 
@@ -18,6 +22,7 @@ __all__ = [
     "plot_component_planes",
     "plot_contingency",
     "plot_decoded_map",
+    "plot_durations",
     "plot_hits",
     "plot_image_rows",
     "plot_images",
@@ -25,10 +30,13 @@ __all__ = [
     "plot_labels",
     "plot_losses",
     "plot_map_clusters",
+    "plot_node_purity",
     "plot_node_values",
     "plot_order",
     "plot_quality",
     "plot_reconstructions",
+    "plot_trajectory",
+    "plot_transition_graph",
     "plot_transitions",
     "plot_u_matrix",
 ]

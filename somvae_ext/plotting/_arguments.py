@@ -26,6 +26,14 @@ def as_node_values(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid)
     return array
 
 
+def as_counts(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid) -> NDArray[np.float64]:
+    """A finite number of at least 0 for each node, ``[K]``."""
+    array = as_node_values(plot, name, values, grid).astype(np.float64)
+    if (wrong := np.flatnonzero(~(np.isfinite(array) & (array >= 0)))).size:
+        raise ValueError(f"{plot}: {name} must be finite and not negative, got {array[wrong[0]]} at node {wrong[0]}")
+    return array
+
+
 def as_finite_codes(plot: str, codebook: ArrayLike | Tensor, grid: Grid) -> NDArray[np.float64]:
     """One finite code for each node, ``[K, D]``."""
     array = as_array(plot, "codebook", codebook)

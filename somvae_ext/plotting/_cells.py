@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -63,6 +64,22 @@ def shared_sides(grid: Grid, pairs: NDArray[np.int64]) -> Array:
     half = along * (0.5 if grid.topology == "rectangular" else 0.5 / math.sqrt(3))
     middle = (a + b) / 2
     return np.stack([middle - half, middle + half], axis=1)
+
+
+def wrap_shift(grid: Grid, origin: NDArray[np.int64], target: NDArray[np.int64]) -> Array:
+    """Where the shortest way on the grid leads over its edge, ``[M, 2]``: 0 where it does not, as on an open grid.
+
+    The way from ``origin [M]`` ends at ``target [M]`` shifted by so much: at the image of the target beyond the edge.
+    Of two ways as long as each other it is the one that crosses no edge.
+    """
+    if not grid.periodic:
+        return np.zeros((len(origin), 2))
+    (row, col), (to_row, to_col) = np.divmod(origin, grid.cols), np.divmod(target, grid.cols)
+    shift = (to_row % 2 - row % 2) / 2 if grid.topology == "hexagonal" else 0.0
+    # A half is rounded to 0, because no way is longer than the map.
+    around = np.stack([np.rint((to_col - col + shift) / grid.cols), np.rint((to_row - row) / grid.rows)], axis=1)
+    spacing = math.sqrt(3) / 2 if grid.topology == "hexagonal" else 1.0
+    return -around * (grid.cols, grid.rows * spacing)
 
 
 def sheet_axes(ax: Axes | None, cells: Array, *, leave_room: bool = True) -> Axes:
@@ -144,7 +161,7 @@ def points_per_unit(ax: Axes) -> float:
     return pixels * 72 / ax.figure.dpi
 
 
-def add_colorbar(ax: Axes, mappable: PolyCollection, label: str | None = None, *, integer_ticks: bool = False) -> None:
+def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str | None = None, *, integer_ticks: bool = False) -> None:
     """Adds a colour bar as long as the sheet, beside it or, where the sheet is wide, below."""
     width, height = _axes_extent(ax)
     thickness, gap = 0.035 * max(width, height), 0.03 * max(width, height)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._arguments import as_node_values
+from somvae_ext.plotting._arguments import as_counts, as_node_values
 from somvae_ext.plotting._categories import draw_categories
 from somvae_ext.plotting._cells import (
     add_colorbar,
@@ -109,9 +109,7 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
     """
     if by not in get_args(HitStyle):
         raise ValueError(f"plot_hits: by must be 'color' or 'area', got {by!r}")
-    array = as_node_values("plot_hits", "count", count, grid).astype(np.float64)
-    if wrong := np.flatnonzero(~(np.isfinite(array) & (array >= 0))).tolist():
-        raise ValueError(f"plot_hits: count must be finite and not negative, got {array[wrong[0]]} at node {wrong[0]}")
+    array = as_counts("plot_hits", "count", count, grid)
     centers = cell_centers(grid)
     cells = cell_polygons(centers, grid.topology)
     largest = array.max() or 1.0

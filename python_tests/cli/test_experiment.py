@@ -61,7 +61,10 @@ def test_quiet_prints_the_last_line_alone(
     ("arguments", "sentence"),
     [
         ([], "NAME is missing"),
-        (["tabel1"], "NAME must be table1 or table2 or map512 or hardening, got 'tabel1'; did you mean table1?"),
+        (
+            ["tabel1"],
+            "or map512 or hardening or lorenz or vitals or eicu, got 'tabel1'; did you mean table1?",
+        ),
         (["table1", "--workers", "0"], "--workers must be at least 1, got 0"),
         (["table1", "--device", "gpu"], "--device must be auto or cpu or cuda, got 'gpu'"),
         (["table1", "--out", "file"], "file must be a folder, but a file is there"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from eicu_files import write_eicu_folder
 from idx_files import write_idx
 from sklearn.datasets import load_digits
 
+from somvae_ext.data import _lorenz, catalog, pig_cvp
 from somvae_ext.experiments.datasets import fingerprint_source, load_choice, load_source
 
 
@@ -27,6 +31,32 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows = slice(first, first + count)
             write_idx(raw / f"{part}-images-idx3-ubyte", images[rows])
             write_idx(raw / f"{part}-labels-idx1-ubyte", digits.target[rows].astype(np.uint8))
+    forget_data()
+    return folder
+
+
+@pytest.fixture
+def few_series(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lorenz systems and pigs of few series."""
+    monkeypatch.setattr(catalog, "NUM_SERIES", 12)
+    monkeypatch.setattr(_lorenz, "_HELD_OUT", 3)
+    monkeypatch.setattr(
+        catalog, "pig_cvp", lambda seed: pig_cvp(seed).map(lambda part: part.rows(torch.arange(0, len(part), 6)))
+    )
+    forget_data()
+    yield
+    forget_data()
+
+
+@pytest.fixture(scope="module")
+def eicu_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the layout of eICU, of made-up patients."""
+    folder = tmp_path_factory.mktemp("eicu")
+    write_eicu_folder(folder, num_patients=30, hours=30)
+    return folder
+
+
+def forget_data() -> None:
+    """Clears what was read from folders of the same name, or made of other numbers."""
     for cached in (load_source, fingerprint_source, load_choice):
         cached.cache_clear()
-    return folder

@@ -70,7 +70,7 @@ def sections(page: str) -> Iterator[tuple[str, bool, str]]:
 
 
 def title(row: dict[str, Any]) -> str:
-    data = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}[row["data"]]
+    data = page_module._DATA[row["data"]]
     return f"{data}, recipe `{row['recipe']}`" if row["recipe"] else data
 
 

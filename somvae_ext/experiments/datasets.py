@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import cast
@@ -27,7 +28,8 @@ def load_source(name: str, root: str) -> Splits[Samples]:
         root: the folder of MNIST and Fashion-MNIST, or of eICU's tables.
     """
     if name == EICU:
-        return split_eicu(_load_stays(root))
+        # Without labels, which for some steps are unknown: load_labels has them.
+        return split_eicu(_load_stays(root)).map(lambda part: dataclasses.replace(part, label=None))
     return cast(Splits[Samples], load(name, root=root))
 
 

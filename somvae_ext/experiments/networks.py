@@ -9,9 +9,17 @@ from typing import Any
 import torch
 
 from somvae_ext.data.record import AnySplits
+from somvae_ext.experiments.nodes import Measure, Nodes
 from somvae_ext.experiments.protocol import DataChoice, Outcome, Setting, Task
 from somvae_ext.models import SOMVAE, SOMVAEConfig
-from somvae_ext.recipes import DECAY_FACTOR, PRESETS, RECIPES, add_schedule, make_somvae_config
+from somvae_ext.recipes import (
+    DECAY_FACTOR,
+    PRESETS,
+    RECIPES,
+    add_schedule,
+    make_somvae_config,
+    recipe_for_own_data,
+)
 from somvae_ext.training import TrainingConfig, clustering_metrics, evaluate, fit
 
 _PRESETS = PRESETS[SOMVAE.name]
@@ -23,12 +31,12 @@ _FRAMES_PER_STEP = 128  # whatever the length of series
 
 @dataclasses.dataclass(frozen=True)
 class SOMVAEMethod:
-    """A SOM-VAE on strided convolutions of few channels, with the images moved as for ordered maps.
+    """A SOM-VAE, of images on strided convolutions of few channels, with the images moved as for ordered maps.
 
     Batch size, learning rate and the random transforms of the images are those of the preset ``"ordered"`` for these
     data, so that a table compares losses; a learning rate among the options goes before. For still images, the number
-    of epochs and whether the transformed image is to be reconstructed come from the method's own preset. Series are
-    trained on for one epoch, because new images tell more than the same ones again.
+    of epochs and whether the transformed image is to be reconstructed come from the method's own preset. Series that
+    are made of images are trained on for one epoch, because new images tell more than the same ones again.
 
     Args:
         title: the name in tables.
@@ -37,6 +45,7 @@ class SOMVAEMethod:
         options: those that all settings share; a setting goes before them.
         preset: of ``somvae fit``, which both change.
         is_map: whether its nodes have neighbours; without, topographic error and order mean nothing.
+        measure: further figures of series, and what is shown of them; by default the decoded nodes are shown.
     """
 
     title: str
@@ -44,6 +53,7 @@ class SOMVAEMethod:
     options: Mapping[str, Any]
     preset: str = "augmented"
     is_map: bool = True
+    measure: Measure | None = None
 
     takes_all_images = False
     takes_gpu = True
@@ -61,11 +71,14 @@ class SOMVAEMethod:
         model = SOMVAE(self._model_config(setting, task, training))
         fit(model, splits.train, training, accelerator=task.device, show_progress=False)
         if task.held_out == "validation":  # where a figure of clusters is all that is needed
-            assert splits.validation is not None
-            return Outcome(clustering_metrics(model, splits.validation))
+            figures = clustering_metrics(model, task.held_out_data)
+        else:
+            figures = self._figures(model, splits)
+        if self.measure is not None:
+            more = self.measure(Nodes.from_model(model, task), task)
+            return Outcome(figures | more.figures, more.shown)
         decoded = model.decoded_map().detach().cpu()[:, :, 0]
-        prototypes = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        return Outcome(self._figures(model, splits), {"prototypes": prototypes})
+        return Outcome(figures, {"prototypes": (decoded.clamp(0, 1) * 255).round().to(torch.uint8).numpy()})
 
     def check_installed(self) -> None:
         """Its libraries are those that this module imports."""
@@ -80,11 +93,12 @@ class SOMVAEMethod:
 
     def _training_config(self, setting: Setting, task: Task) -> TrainingConfig:
         name, splits = _recipe_name(task.data), task.splits
-        fields: dict[str, Any] = RECIPES[name] | _PRESETS["ordered"].training_on[name]
+        recipe = RECIPES.get(name) or recipe_for_own_data(splits.kind, len(splits.train))
+        fields: dict[str, Any] = recipe | _PRESETS["ordered"].training_on.get(name, {})
         if splits.kind == "static":
             own = _PRESETS[self.preset].training_on.get(name, {})
             fields |= {field: own[field] for field in _SET_BY_PRESET if field in own}
-        else:
+        elif task.data.recipe is not None:
             fields |= {"epochs": 1, "batch_size": max(1, _FRAMES_PER_STEP // len(splits.train[0]["x"]))}
         fields |= {**self.options, **setting.options}
         fields["epochs"] = max(1, round(task.epoch_share * fields["epochs"]))
@@ -115,12 +129,13 @@ def weigh(alpha: float, beta: float) -> Setting:
     return Setting(f"alpha {alpha:g}, beta {beta:g}", {"alpha": alpha, "beta": beta})
 
 
-def own_loss(size: Mapping[str, int], *, margin: float) -> SOMVAEMethod:
+def own_loss(size: Mapping[str, int], *, margin: float, measure: Measure | None = None) -> SOMVAEMethod:
     """The preset ``"own-loss"``.
 
     Args:
         size: ``rows`` and ``cols`` of the map.
         margin: weight of the neighbour margin, which is also tried without.
+        measure: see :class:`SOMVAEMethod`.
     """
     settings = tuple(
         Setting(
@@ -129,7 +144,7 @@ def own_loss(size: Mapping[str, int], *, margin: float) -> SOMVAEMethod:
         )
         for sigma, weight, alpha in ((0.4, margin, 0.05), (0.4, 0.0, 0.05), (0.3, margin, 0.05), (0.4, margin, 0.2))
     )
-    return SOMVAEMethod("SOM-VAE, own loss", settings, size, preset="own-loss")
+    return SOMVAEMethod("SOM-VAE, own loss", settings, size, preset="own-loss", measure=measure)
 
 
 def with_hardening(size: Mapping[str, int]) -> SOMVAEMethod:

@@ -9,10 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from somvae_ext.experiments.protocol import IMAGES
 from somvae_ext.experiments.results import read_results
 from somvae_ext.store import atomic_file, check_writable
 
-_DATA = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+_DATA = {
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "lorenz": "Lorenz system",
+    "pig-cvp": "PigCVP",
+    "eicu": "eICU",
+}
 _MARK = "<!-- written by somvae experiment -->"
 _INTRODUCTION = (
     "The tables and figures of the SOM-VAE paper and of its successor on real data. `somvae experiment NAME` measures "
@@ -20,11 +27,11 @@ _INTRODUCTION = (
     "trained once and measured on the validation split, and the best one there is trained again with other seeds and "
     "reported on the test split, as mean ± standard error. Cited figures are those of the literature, with larger "
     "networks and longer training.",
-    "Rows with a network share its convolutions, batch size, learning rate and the random transforms of the training "
-    "images; GB-SOM has no layers, and its learning rate is among its settings. Size of the encodings, number of "
-    "epochs and, with hardening on MNIST, whether the transformed image is to be reconstructed belong to the method. "
-    "Settings lie around the presets of `somvae fit`, which were found earlier, when test figures were in sight; after "
-    "a first complete run, the ranges of the rows whose best setting was at an end were widened once.",
+    "On images, rows with a network share its convolutions, batch size, learning rate and the random transforms of the "
+    "training images; GB-SOM has no layers, and its learning rate is among its settings. Size of the encodings, number "
+    "of epochs and, with hardening on MNIST, whether the transformed image is to be reconstructed belong to the "
+    "method. Settings lie around the presets of `somvae fit`, which were found earlier, when test figures were in "
+    "sight; after a first complete run, the ranges of the rows whose best setting was at an end were widened once.",
     "The topographic error is the share of test samples whose second best node is not a neighbour of the best, among "
     "pixels for maps of pixels and among encodings for networks. The order is the mean distance between the decoded "
     "codes of neighbours, divided by that between all nodes: the lower the better, and without any order about one.",
@@ -105,7 +112,10 @@ def _render_section(stem: str, results: dict[str, Any], folder: Path) -> Iterato
         picture = folder / f"{stem}-{'-'.join(part for part in (data, recipe) if part)}.png"
         if picture.is_file():
             link = urllib.parse.quote(f"{folder.name}/{picture.name}")
-            yield f"![{title}: what the nodes of each row stand for]({link})"
+            shown = (
+                "what the nodes of each row stand for" if data in IMAGES else "how series move on the nodes of each row"
+            )
+            yield f"![{title}: {shown}]({link})"
         if done:
             yield _list_settings(done, results)
 
@@ -113,10 +123,11 @@ def _render_section(stem: str, results: dict[str, Any], folder: Path) -> Iterato
 def _describe_budget(results: dict[str, Any]) -> str:
     budget, rows = results["budget"], results["rows"]
     tuning, reported = budget["tuning"], budget["reported"]
+    of_images = any(row["data"] in IMAGES for row in rows)
     sentences = [
-        f"Settings are trained on {_describe_size(tuning)} with seed {budget['tuning_seed']}; the one with the "
-        f"greatest `{results['chosen_by']}` on the validation split is trained on {_describe_size(reported)} with "
-        f"seeds {', '.join(str(seed) for seed in budget['seeds'])}."
+        f"Settings are trained on {_describe_size(tuning, of_images)} with seed {budget['tuning_seed']}; the one with "
+        f"the greatest `{results['chosen_by']}` on the validation split is trained on "
+        f"{_describe_size(reported, of_images)} with seeds {', '.join(str(seed) for seed in budget['seeds'])}."
     ]
     if any(row["recipe"] for row in rows):
         sentences.append(
@@ -129,9 +140,11 @@ def _describe_budget(results: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _describe_size(size: dict[str, Any]) -> str:
-    epochs = "" if size["epoch_share"] == 1 else f" and {size['epoch_share']:g} of the epochs"
-    return f"{size['images']} images{epochs}"
+def _describe_size(size: dict[str, Any], of_images: bool) -> str:
+    share = "" if size["epoch_share"] == 1 else f"{size['epoch_share']:g} of the epochs"
+    if of_images:
+        return f"{size['images']} images{share and f' and {share}'}"
+    return f"all training series{share and f' for {share}'}"
 
 
 def _describe_machines(results: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from somvae_ext.experiments.protocol import Arrays, Experiment, Row
+from somvae_ext.grid import Grid
 from somvae_ext.store import save_figure
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = 3
 _LEAST_INCHES, _INCHES_PER_NODE = 3.2, 0.33  # height of a map
+_PANEL = 4.2  # inches
+_LOBES = 2
 
 
 def save_pictures(experiment: Experiment, shown: Mapping[str, Path], folder: Path, name: str) -> None:
@@ -57,4 +60,42 @@ def draw_prototypes(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
         ax.set_title(row.method.title)
     for ax in axes[len(rows) :]:
         ax.set_axis_off()
+    return figure
+
+
+def draw_moves(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
+    """How series move on the nodes of each row: a test series, the chain of the nodes, and what belongs to it.
+
+    That is how pure the nodes are, for rows that have a ``purity`` and one of ``noise``, and else how long series stay.
+    See :meth:`~somvae_ext.experiments.nodes.Nodes.shown`.
+    """
+    from matplotlib.figure import Figure
+
+    from somvae_ext import plotting
+    from somvae_ext.evaluation import state_durations
+
+    figure = Figure(figsize=(3 * _PANEL, len(rows) * (_PANEL + 0.4)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for (row, arrays), part in zip(rows, parts, strict=True):
+        part.suptitle(row.method.title)
+        path, graph, last = part.subplots(1, 3)
+        grid = Grid(int(arrays["rows"]), int(arrays["cols"]))
+        plotting.plot_trajectory(arrays["trajectory"], grid, path, hits=arrays["visits"])
+        plotting.plot_transition_graph(
+            arrays["matrix"], grid, graph, visits=arrays["visits"], states=arrays.get("states")
+        )
+        if "purity" in arrays:
+            purities = {"nodes": arrays["purity"], "noise": arrays["noise"]}
+            plotting.plot_node_purity(purities, last, num_classes=_LOBES)
+            last.set_xlabel("purity of a node (dashed: median)")
+            last.set_title("purity of the nodes", fontsize="medium")
+        else:
+            index = arrays["held_out"]
+            durations = state_durations(np.maximum(index, 0), grid.num_nodes, index >= 0)
+            if durations.complete.any():
+                plotting.plot_durations(durations, last)
+            last.set_title("how long series stay in a node", fontsize="medium")
+        path.set_title("a test series", fontsize="medium")
+        # The legend of the states stands where the title would.
+        graph.set_title("" if "states" in arrays else "transitions", fontsize="medium")
     return figure

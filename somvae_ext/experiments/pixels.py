@@ -14,6 +14,7 @@ from torch import Tensor
 
 from somvae_ext import evaluation, ops
 from somvae_ext.data import InterpolatedSeries, Samples
+from somvae_ext.experiments.nodes import cluster_figures
 from somvae_ext.experiments.protocol import Outcome, Setting, Task
 from somvae_ext.grid import Grid
 
@@ -66,11 +67,11 @@ class PixelMethod:
         fitted = self.fit(_pixels(splits.train), grid, dict(setting.options), task.seed)
         part: Any = task.held_out_data
         x = _pixels(part)
-        figures = _cluster_figures(_labels(part), fitted.predict(x), grid)
+        figures = cluster_figures(_labels(part), fitted.predict(x), grid.num_nodes)
         if self.is_map:
             figures |= _map_figures(torch.as_tensor(x), torch.as_tensor(fitted.codes), grid)
         if isinstance(part, InterpolatedSeries):
-            static = _cluster_figures(_labels(part.images), fitted.predict(_pixels(part.images)), grid)
+            static = cluster_figures(_labels(part.images), fitted.predict(_pixels(part.images)), grid.num_nodes)
             figures |= {f"static_{name}": value for name, value in static.items()}
         sheet = (self.rows, self.cols, *splits.sample_shape[-2:])
         prototypes = (fitted.codes.reshape(sheet).clip(0, 1) * 255).round().astype(np.uint8)
@@ -154,15 +155,6 @@ def _labels(part: Samples | InterpolatedSeries) -> Tensor:
     """The class of each row of :func:`_pixels`."""
     assert part.label is not None
     return part.label.flatten()
-
-
-def _cluster_figures(label: Tensor, index: NDArray[np.integer], grid: Grid) -> dict[str, float]:
-    return {
-        "purity": evaluation.purity(label, index),
-        "nmi_arithmetic": evaluation.nmi(label, index, average="arithmetic"),
-        "nmi_geometric": evaluation.nmi(label, index, average="geometric"),
-        "usage": evaluation.used_node_share(index, grid.num_nodes),
-    }
 
 
 def _map_figures(x: Tensor, codes: Tensor, grid: Grid) -> dict[str, float]:

@@ -12,63 +12,23 @@ from somvae_ext.data.series import Recipe
 from somvae_ext.experiments.networks import SOMVAEMethod
 from somvae_ext.experiments.pictures import draw_prototypes
 from somvae_ext.experiments.pixels import kmeans
-from somvae_ext.experiments.protocol import Column, Experiment, Method, Row, Setting, cite
+from somvae_ext.experiments.protocol import Column, Experiment, Method, Row, cite
+from somvae_ext.experiments.series_settings import (
+    BY_GRADIENTS,
+    BY_GRADIENTS_WITH_TRANSITIONS,
+    ORDERED,
+    ORDERED_WITH_TRANSITIONS,
+    STATIC,
+)
 
 _SIDE = 8
 _SIZE = {"rows": _SIDE, "cols": _SIDE}
-_STATIC = {"gamma": 0.0, "tau": 0.0}  # no transitions
-
-
-def _by_gradients(alpha: float, init: str = "normal", *, tau: float | None = None) -> Setting:
-    """The SOM loss weighs nine tenths of the commitment, as published."""
-    start = ", from k-means" if init == "kmeans" else ""
-    weights = {"alpha": alpha, "beta": 0.9 * alpha, "init": init}
-    return _with_tau(Setting(f"alpha {alpha:g}, beta {0.9 * alpha:g}{start}", weights), tau)
-
-
-def _ordered(alpha: float, sigma: float, *, tau: float | None = None) -> Setting:
-    return _with_tau(Setting(f"alpha {alpha}, sigma {sigma}", {"alpha": alpha, "sigma_final": sigma}), tau)
-
-
-def _with_tau(setting: Setting, tau: float | None) -> Setting:
-    return setting if tau is None else Setting(f"{setting.name}, tau {tau}", {**setting.options, "tau": tau})
-
-
-# tau 1.4 is the published weight of the smoothness, gamma 1.8 that of the transitions.
 _METHODS = (
     kmeans(_SIDE, _SIDE),
-    SOMVAEMethod(
-        "SOM-VAE",
-        (_by_gradients(1.0), _by_gradients(0.5), _by_gradients(0.2), _by_gradients(1.0, "kmeans")),
-        _SIZE | _STATIC,
-    ),
-    SOMVAEMethod(
-        "SOM-VAE-prob",
-        (
-            _by_gradients(1.0, tau=1.4),
-            _by_gradients(1.0, tau=0.14),
-            _by_gradients(0.2, tau=0.14),
-            _by_gradients(1.0, "kmeans", tau=0.14),
-        ),
-        _SIZE,
-    ),
-    SOMVAEMethod(
-        "SOM-VAE, ordered",
-        (_ordered(0.05, 0.7), _ordered(0.05, 0.5), _ordered(0.2, 0.7), _ordered(0.2, 0.5)),
-        _SIZE | _STATIC,
-        preset="ordered",
-    ),
-    SOMVAEMethod(
-        "SOM-VAE-prob, ordered",
-        (
-            _ordered(0.05, 0.5, tau=1.4),
-            _ordered(0.05, 0.5, tau=0.14),
-            _ordered(0.05, 0.7, tau=0.14),
-            _ordered(0.2, 0.5, tau=0.14),
-        ),
-        _SIZE,
-        preset="ordered",
-    ),
+    SOMVAEMethod("SOM-VAE", BY_GRADIENTS, _SIZE | STATIC),
+    SOMVAEMethod("SOM-VAE-prob", BY_GRADIENTS_WITH_TRANSITIONS, _SIZE),
+    SOMVAEMethod("SOM-VAE, ordered", ORDERED, _SIZE | STATIC, preset="ordered"),
+    SOMVAEMethod("SOM-VAE-prob, ordered", ORDERED_WITH_TRANSITIONS, _SIZE, preset="ordered"),
 )
 _STATIC_FIGURES = ("static_purity", "static_nmi_arithmetic")
 _CITED = {

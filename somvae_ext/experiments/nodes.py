@@ -1,0 +1,160 @@
+"""What series do on the nodes of a map or of a clustering, and the figures of it that networks and k-means share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from somvae_ext import evaluation
+from somvae_ext.experiments.protocol import Outcome, Task
+from somvae_ext.grid import Grid
+from somvae_ext.models import SOMVAE
+from somvae_ext.nn import TransitionModel
+from somvae_ext.training import encode
+
+_SHUFFLE_SEED = 0  # of the noise that nodes are compared with
+
+
+@dataclasses.dataclass(frozen=True)
+class Nodes:
+    """The node of each frame of the training series and of those that are measured.
+
+    Args:
+        grid: of the nodes; those of k-means have the places of their numbers.
+        train: int64 ``[B, T]``.
+        train_mask: which frames are real, bool ``[B, T]``.
+        held_out: int64 ``[B', T]``.
+        mask: bool ``[B', T]``.
+        learned: the learned transitions, or None.
+    """
+
+    grid: Grid
+    train: Tensor
+    train_mask: Tensor
+    held_out: Tensor
+    mask: Tensor
+    learned: TransitionModel | None = None
+
+    @classmethod
+    def from_model(cls, model: SOMVAE, task: Task) -> Nodes:
+        """The nodes that a model finds."""
+        train, train_mask = _assign(model, task.splits.train)
+        held_out, mask = _assign(model, task.held_out_data)
+        learned = None if model.transitions is None else model.transitions.cpu()
+        return cls(model.quantizer.grid, train, train_mask, held_out, mask, learned)
+
+    @property
+    def visits(self) -> Tensor:
+        """How many training frames each node won, int64 ``[K]``."""
+        return torch.bincount(self.train[self.train_mask], minlength=self.grid.num_nodes)
+
+    def count_chain(self) -> TransitionModel:
+        """The chain that is counted on the training series, with one step spread over each row beforehand."""
+        nodes = self.grid.num_nodes
+        return TransitionModel(nodes).fit_counts(self.train, self.train_mask, pseudocount=1 / nodes)
+
+    @property
+    def matrix(self) -> Tensor:
+        """The transition matrix ``[K, K]``: the learned one, or else the counted one."""
+        return (self.count_chain() if self.learned is None else self.learned).matrix().detach().double()
+
+    def forecast_figures(self) -> dict[str, float]:
+        """Log-losses of forecasts of the next node of the measured series, in nats per step."""
+        counted = self.count_chain().negative_log_likelihood(self.held_out, self.mask).item()
+        nodes = self.grid.num_nodes
+        persistence = evaluation.persistence_nll(self.train, self.held_out, nodes, self.train_mask, self.mask)
+        figures = {"counted_nll": counted, "persistence_nll": persistence}
+        if self.learned is not None:
+            figures["transition_nll"] = self.learned.negative_log_likelihood(self.held_out, self.mask).item()
+        return figures
+
+    def shown(self) -> dict[str, NDArray[Any]]:
+        """Arrays for the pictures of how series move."""
+        middle = len(self.held_out) // 2
+        return {
+            "rows": np.array(self.grid.rows),
+            "cols": np.array(self.grid.cols),
+            "matrix": self.matrix.float().numpy(),
+            "visits": self.visits.numpy(),
+            "trajectory": self.held_out[middle][self.mask[middle]].numpy(),
+            "held_out": np.where(self.mask, self.held_out, -1).astype(np.int32),
+        }
+
+
+def _assign(model: SOMVAE, series: Any) -> tuple[Tensor, Tensor]:
+    """The node of each frame, int64 ``[B, T]``, and which frames are real."""
+    encodings = encode(model, series)
+    assert encodings.indices is not None
+    is_real = torch.ones_like(encodings.indices, dtype=torch.bool)
+    return encodings.indices, is_real if encodings.mask is None else encodings.mask
+
+
+Measure = Callable[[Nodes, Task], Outcome]
+"""Figures, and what is shown, of the nodes of a method; for another process, so a function of a module."""
+
+
+def measure_lobes(nodes: Nodes, task: Task) -> Outcome:
+    """How the nodes of the Lorenz system, and the two macro-states of the chain on them, agree with its lobes.
+
+    Nodes are compared with noise: the same numbers of frames in each node, drawn at random.
+    """
+    label, index = task.held_out_data.label.flatten(), nodes.held_out.flatten()
+    visited = nodes.visits > 0
+    if visited.sum() >= 2:
+        states = evaluation.macro_states(nodes.matrix, nodes.visits, 2)
+    else:  # of a map that has collapsed
+        states = visited.long() - 1
+    # A node that no training frame came to has no state; its frames count as wrong.
+    state = states[index]
+    found = state >= 0
+    accuracy = evaluation.clustering_accuracy(label[found], state[found], num_clusters=2) * found.double().mean().item()
+    shuffled = label[torch.randperm(len(label), generator=torch.Generator().manual_seed(_SHUFFLE_SEED))]
+    num_nodes = nodes.grid.num_nodes
+    figures = {
+        "macro_accuracy": accuracy,
+        "noise_purity": evaluation.purity(shuffled, index),
+        **cluster_figures(label, index, num_nodes),
+        **nodes.forecast_figures(),
+    }
+    shown = {
+        **nodes.shown(),
+        "states": states.numpy(),
+        "purity": evaluation.node_purity(label, index, num_nodes).numpy(),
+        "noise": evaluation.node_purity(shuffled, index, num_nodes).numpy(),
+    }
+    return Outcome(figures, shown)
+
+
+def measure_animals(nodes: Nodes, task: Task) -> Outcome:
+    """How far nodes tell animals apart, and forecasts of the next node."""
+    label = task.held_out_data.label[:, None].expand(nodes.held_out.shape)
+    figures = cluster_figures(label[nodes.mask], nodes.held_out[nodes.mask], nodes.grid.num_nodes)
+    return Outcome(figures | nodes.forecast_figures(), nodes.shown())
+
+
+def measure_scores(nodes: Nodes, task: Task) -> Outcome:
+    """NMI of the nodes with each label of the task, over the frames where it is known, and forecasts."""
+    figures = nodes.forecast_figures()
+    for name, label in task.labels.items():
+        label = label if label.dim() == 2 else label[:, None].expand(nodes.held_out.shape)
+        known = nodes.mask & (label >= 0)
+        if known.any():
+            figures[f"nmi_{name}"] = evaluation.nmi(label[known], nodes.held_out[known], average="arithmetic")
+    usage = evaluation.used_node_share(nodes.held_out[nodes.mask], nodes.grid.num_nodes)
+    return Outcome(figures | {"usage": usage}, nodes.shown())
+
+
+def cluster_figures(label: Tensor, index: Tensor | NDArray[np.integer], num_nodes: int) -> dict[str, float]:
+    """Agreement of the nodes ``[N]`` with the classes ``[N]``, and how many nodes are in use."""
+    return {
+        "purity": evaluation.purity(label, index),
+        "nmi_arithmetic": evaluation.nmi(label, index, average="arithmetic"),
+        "nmi_geometric": evaluation.nmi(label, index, average="geometric"),
+        "usage": evaluation.used_node_share(index, num_nodes),
+    }

@@ -1,0 +1,49 @@
+"""What SOM-VAEs are tried with on series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from somvae_ext.experiments.protocol import Setting
+
+STATIC = {"gamma": 0.0, "tau": 0.0}
+"""Options of a model without transitions."""
+
+
+def weigh_gradients(alpha: float, init: str = "normal", *, tau: float | None = None) -> Setting:
+    """Codes that learn by gradients; the SOM loss weighs nine tenths of the commitment, as published."""
+    start = ", from k-means" if init == "kmeans" else ""
+    weights = {"alpha": alpha, "beta": 0.9 * alpha, "init": init}
+    return _with_tau(f"alpha {alpha:g}, beta {0.9 * alpha:g}{start}", weights, tau)
+
+
+def order(alpha: float, sigma: float, *, tau: float | None = None) -> Setting:
+    """Codes that follow averages, under a neighbourhood that ends at a width of sigma."""
+    return _with_tau(f"alpha {alpha}, sigma {sigma}", {"alpha": alpha, "sigma_final": sigma}, tau)
+
+
+def see_window(window: int, prediction: float) -> Setting:
+    """Encodings that see so many frames and predict the next one."""
+    return Setting(f"window {window}, prediction {prediction:g}", {"window": window, "prediction": prediction})
+
+
+def _with_tau(name: str, options: dict[str, Any], tau: float | None) -> Setting:
+    return Setting(name, options) if tau is None else Setting(f"{name}, tau {tau}", {**options, "tau": tau})
+
+
+# tau 1.4 is the published weight of the smoothness, gamma 1.8 that of the transitions.
+BY_GRADIENTS = (weigh_gradients(1.0), weigh_gradients(0.5), weigh_gradients(0.2), weigh_gradients(1.0, "kmeans"))
+BY_GRADIENTS_WITH_TRANSITIONS = (
+    weigh_gradients(1.0, tau=1.4),
+    weigh_gradients(1.0, tau=0.14),
+    weigh_gradients(0.2, tau=0.14),
+    weigh_gradients(1.0, "kmeans", tau=0.14),
+)
+ORDERED = (order(0.05, 0.7), order(0.05, 0.5), order(0.2, 0.7), order(0.2, 0.5))
+ORDERED_WITH_TRANSITIONS = (
+    order(0.05, 0.5, tau=1.4),
+    order(0.05, 0.5, tau=0.14),
+    order(0.05, 0.7, tau=0.14),
+    order(0.2, 0.5, tau=0.14),
+)
+WITH_WINDOW = tuple(see_window(window, prediction) for window in (16, 32) for prediction in (10.0, 100.0))

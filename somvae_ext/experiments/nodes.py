@@ -106,10 +106,8 @@ def measure_lobes(nodes: Nodes, task: Task) -> Outcome:
     """
     label, index = task.held_out_data.label.flatten(), nodes.held_out.flatten()
     visited = nodes.visits > 0
-    if visited.sum() >= 2:
-        states = evaluation.macro_states(nodes.matrix, nodes.visits, 2)
-    else:  # of a map that has collapsed
-        states = visited.long() - 1
+    has_two = visited.sum() >= 2  # a map that has collapsed has not
+    states = evaluation.macro_states(nodes.matrix, nodes.visits, 2) if has_two else visited.long() - 1
     # A node that no training frame came to has no state; its frames count as wrong.
     state = states[index]
     found = state >= 0

@@ -117,10 +117,10 @@ def warmed() -> dict[str, object]:
 
 
 def hardened() -> dict[str, object]:
-    """An autoencoder whose assignments harden after a warm-up, and whose nodes change places after that."""
+    """An autoencoder of windows that predicts, hardens after a warm-up, and whose nodes change places after that."""
     torch.manual_seed(RANK)
-    options = {"hardening": 1.0, "soft_som": 0.1, "relabel_after": 2, "neighbor_margin": 0.5}
-    trained = SOMVAE(dataclasses.replace(CONFIG, warm_up_epochs=1, init="kmeans", **options)).double()  # type: ignore[arg-type]
+    options = {"hardening": 1.0, "soft_som": 0.1, "relabel_after": 2, "neighbor_margin": 0.5, "prediction": 0.3}
+    trained = SOMVAE(dataclasses.replace(CONFIG, warm_up_epochs=1, init="kmeans", window=2, **options)).double()  # type: ignore[arg-type]
     history = fit(trained, series(12, seed=9), RECIPE, validation=ragged(7), accelerator="cpu")
     return {"model": trained.state_dict(), "history": history}
 

@@ -74,6 +74,7 @@ def test_quiet_prints_the_last_line_alone(
             "README.md is where the page of the results should be, but holds something else",
         ),
         (["table1", "--epochs", "3"], "--epochs"),
+        (["lorenz", "--download"], "--download is for experiments on mnist and fashion-mnist, which lorenz is not"),
     ],
 )
 def test_a_mistake_is_said_in_a_sentence(

@@ -143,12 +143,12 @@ def possible(sign: str, text: str) -> float | None:
     """What a cell tells of a sign."""
     low, high = {
         "temperature": (25, 45),
-        "sao2": (0, 100),
-        "heartrate": (0, 300),
-        "respiration": (0, 100),
-        "systemicsystolic": (0, 300),
-        "systemicdiastolic": (0, 200),
-        "systemicmean": (0, 250),
+        "sao2": (20, 100),
+        "heartrate": (10, 300),
+        "respiration": (1, 100),
+        "systemicsystolic": (20, 300),
+        "systemicdiastolic": (5, 200),
+        "systemicmean": (10, 250),
     }[sign]
     value = float(text or "nan")
     if sign == "temperature" and 86 <= value <= 113:
@@ -340,7 +340,7 @@ def test_impossible_values_count_as_missing_and_fahrenheit_is_converted(tmp_path
     assert (first["heartrate"], first["sao2"], first["temperature"]) == (80, 98, 37)
     assert stays.description["temperatures"] == "1 were converted from degrees Fahrenheit"
     assert stays.description["impossible values"] == (
-        "2 of sao2 outside 0 to 100, 2 of heartrate outside 0 to 300 count as missing"
+        "2 of sao2 outside 20 to 100, 2 of heartrate outside 10 to 300 count as missing"
     )
 
 
@@ -422,10 +422,14 @@ def test_splits_are_series_scaled_by_the_real_steps_for_training(tmp_path: Path)
         assert part.label is not None
         assert part.label.equal(stays.worst_score[rows][:, :, 1])
         assert part.mask is not None
-        assert part.mask.equal(stays.mask[rows])
+        assert part.mask.equal(stays.mask[rows] & (part.label >= 0))  # steps with a known score
         undone = splits.scaling.undo(part.x.double())
         np.testing.assert_allclose(undone[part.mask], stays.x[rows][part.mask], rtol=1e-6)
     assert splits.fill == tuple(NORMAL.values())
+    unlabeled = split_eicu(stays, seed=1)
+    assert unlabeled.train.label is None
+    assert unlabeled.test.mask is not None
+    assert unlabeled.test.mask.equal(stays.mask[rows_by_patient(stays, seed=1)[2]])
 
 
 def test_splits_need_three_patients_and_known_hours(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from idx_files import write_idx
 from sklearn.datasets import load_digits
 
 from somvae_ext.data import _lorenz, catalog, pig_cvp
-from somvae_ext.experiments.datasets import fingerprint_source, load_choice, load_source
+from somvae_ext.experiments.datasets import forget_data
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,3 @@ def eicu_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("eicu")
     write_eicu_folder(folder, num_patients=30, hours=30)
     return folder
-
-
-def forget_data() -> None:
-    """Clears what was read from folders of the same name, or made of other numbers."""
-    for cached in (load_source, fingerprint_source, load_choice):
-        cached.cache_clear()

@@ -453,3 +453,10 @@ def test_still_images_are_series_of_one_frame_for_encodings_that_see_a_window() 
     for name in ("purity", "nmi_arithmetic", "nmi_geometric", "ari"):
         assert evaluation[f"static_{name}"] == alone[name]
     assert evaluation["static_samples"] == 60
+
+
+def test_models_without_windows_are_scored_on_still_images_too() -> None:
+    images = Samples(torch.rand(30, 1, 8, 8), torch.arange(30) % 3)
+    vqvae = VQVAE(VQVAEConfig(input_shape=(1, 8, 8), num_codes=8)).eval()
+    measured = clustering_metrics(vqvae, InterpolatedSeries(images, num_series=4))
+    assert {"static_purity", "static_nmi_arithmetic"} <= measured.keys()

@@ -12,7 +12,7 @@ from torch import Tensor
 from somvae_ext.data import Samples
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.training import TrainingConfig, fit
-from somvae_ext.training.codebook import _random_series, initialize_codebook, reset_optimizer_rows, revive
+from somvae_ext.training.codebook import _random_pieces, initialize_codebook, reset_optimizer_rows, revive
 
 CONFIG = SOMVAEConfig(input_shape=(3,), rows=3, cols=4, latent_dim=4, hidden_sizes=(8,))
 RECIPE = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3)
@@ -249,12 +249,23 @@ def test_codes_start_and_move_by_encodings_that_have_seen_their_window(options: 
     training = TrainingConfig(epochs=2, batch_size=8, revive=True)
     history = fit(model, Samples(x, mask=mask), training, accelerator="cpu")
     assert all(math.isfinite(record["train"]["total"]) for record in history)
-    assert max(seen) >= 32 * 6  # whole series, as many as have frames enough, where batches have 8
+    assert max(seen) == 40 * 6  # all series, which are few, where batches have 8
 
 
-def test_no_fewer_than_32_series_prepare_codes_that_see_a_window() -> None:
-    series = Samples(torch.rand(500, 50, 3))
-    drawn = _random_series(series, 10, torch.Generator().manual_seed(0))
-    assert drawn["x"].shape == (32, 50, 3)
-    assert _random_series(series, 5000, torch.Generator().manual_seed(0))["x"].shape == (100, 50, 3)
-    assert _random_series(series, 10**6, torch.Generator().manual_seed(0))["x"].shape == (500, 50, 3)
+def test_pieces_of_many_series_prepare_codes_that_see_a_window() -> None:
+    series = Samples(torch.arange(500 * 50.0).view(500, 50, 1))
+    drawn = _random_pieces(series, 10, 3, torch.Generator().manual_seed(0))["x"]
+    assert drawn.shape == (128, 12, 1)  # four windows each
+    assert (drawn.diff(dim=1) == 1).all()  # in one piece
+    assert len((drawn[:, 0, 0] // 50).unique()) == 128  # each of another series
+    assert len((drawn[:, 0, 0] % 50).unique()) > 20  # from anywhere in it
+    assert _random_pieces(series, 5000, 3, torch.Generator().manual_seed(0))["x"].shape == (417, 12, 1)
+    assert _random_pieces(series, 10**6, 20, torch.Generator().manual_seed(0))["x"].shape == (500, 50, 1)
+
+
+def test_pieces_end_before_the_padding() -> None:
+    mask = torch.arange(40) < torch.tensor([[40], [20], [3], [0]])
+    series = Samples(torch.rand(4, 40, 2), mask=mask)
+    drawn = _random_pieces(series, 99, 2, torch.Generator().manual_seed(1))
+    assert drawn["x"].shape == (4, 8, 2)
+    assert sorted(drawn["mask"].sum(dim=1).tolist()) == [0, 3, 8, 8]

@@ -188,8 +188,7 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
             check_seed(option_name(seed), options[seed])
     for of_series, names in (("recipe", INTERPOLATED), ("num_series", (*INTERPOLATED, "lorenz"))):
         if options.get(of_series) is not None and name not in names:
-            or_lorenz = " and for lorenz" if "lorenz" in names else ""
-            raise ValueError(f"{option_name(of_series)} is for series made of images, such as mnist-series{or_lorenz}")
+            raise ValueError(f"{option_name(of_series)} is for {', '.join(names)}, got {name}")
     for of_files in ("kind", "missing", *TABLE_OPTIONS):
         if options.get(of_files) is not None and is_named:
             raise ValueError(f"{option_name(of_files)} is for one's own files, not for {name}")

@@ -30,8 +30,11 @@ def run(options: Namespace) -> None:
         raise ValueError(f"--workers must be at least 1, got {options.workers}")
     check_device(options.device, SOMVAE.name)
     from somvae_ext.experiments import EXPERIMENTS, FULL, QUICK, page_path, render_page, run_experiment, write_page
+    from somvae_ext.experiments.protocol import IMAGES
 
     experiment = EXPERIMENTS[options.name]
+    if options.download and not any(row.data in IMAGES for row in experiment.rows):
+        raise ValueError(f"--download is for experiments on {' and '.join(IMAGES)}, which {experiment.name} is not")
     folder = Path(options.out or DEFAULT_FOLDER).absolute()
     name = f"{experiment.name}-quick" if options.quick else experiment.name
     # Hours later would be late to learn that the page cannot be written.

@@ -220,24 +220,24 @@ def _plot_transition_graph(model: Any, grid: Grid, train: Encodings) -> Axes:
     from somvae_ext.nn import TransitionModel
 
     assert train.indices is not None
-    mask = torch.ones_like(train.indices, dtype=torch.bool) if train.mask is None else train.mask
+    mask = train.is_real
     # Frames that a step starts at: of a node without any, no probabilities can be counted.
     starts = train.indices[:, :-1][mask[:, :-1] & mask[:, 1:]]
     chain = model.transitions
     if chain is None:
         chain = TransitionModel(grid.num_nodes).fit_counts(train.indices, mask, pseudocount=0)
-    return plotting.plot_transition_graph(chain.matrix(), grid, visits=torch.bincount(starts, minlength=grid.num_nodes))
+    visits = torch.bincount(starts, minlength=grid.num_nodes)
+    return plotting.plot_transition_graph(chain.matrix(), grid, visits=visits, min_probability=_LEAST_PROBABILITY)
 
 
 def _plot_trajectories(grid: Grid, test: Encodings, hits: Tensor) -> Figure:
     """Series of the test split from its beginning to its end, 4 or all of fewer, on cells shaded by training hits."""
-    import torch
     from matplotlib.figure import Figure
 
     from somvae_ext import plotting
 
     assert test.indices is not None
-    mask = torch.ones_like(test.indices, dtype=torch.bool) if test.mask is None else test.mask
+    mask = test.is_real
     with_frames = mask.any(dim=1).nonzero()[:, 0].tolist()
     count = min(_TRAJECTORIES, len(with_frames))
     width, height = (grid.coordinates().amax(dim=0) + 1).tolist()
@@ -305,8 +305,8 @@ def _frame_pair(model: Any, series: dict[str, Tensor], position: float, device: 
 
     x, mask = series["x"], series.get("mask", torch.ones(len(series["x"]), dtype=torch.bool))
     frame = int(mask.nonzero()[int(position * int(mask.sum())), 0])
-    seen = slice(max(0, frame + 1 - model.config.window), frame + 1)
-    reconstruction = model.reconstruct(x[None, seen].to(device), mask[None, seen].to(device))
+    window = slice(max(0, frame + 1 - model.config.window), frame + 1)
+    reconstruction = model.reconstruct(x[None, window].to(device), mask[None, window].to(device))
     return x[frame], reconstruction[0, -1].cpu()
 
 

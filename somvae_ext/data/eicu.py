@@ -34,7 +34,8 @@ class VitalSign(NamedTuple):
     """A column of ``vitalPeriodic``.
 
     Args:
-        low, high: the least and the largest value that a living patient may have; others are errors of the monitor.
+        low, high: the least and the largest value that is believed. Others are taken for errors of the monitor: it
+            writes zeros where a sensor has come off, and a heart that stands still can't be told from that.
         normal: what stands for a value that is not known: the normal values of Harutyunyan et al., Multitask learning
             and benchmarking with clinical time series data, Scientific Data 6 (2019), 96.
     """
@@ -46,12 +47,12 @@ class VitalSign(NamedTuple):
 
 VITAL_SIGNS = {
     "temperature": VitalSign(25, 45, 36.6),  # degrees Celsius
-    "sao2": VitalSign(0, 100, 98),  # per cent
-    "heartrate": VitalSign(0, 300, 86),  # per minute
-    "respiration": VitalSign(0, 100, 19),  # per minute
-    "systemicsystolic": VitalSign(0, 300, 118),  # mmHg
-    "systemicdiastolic": VitalSign(0, 200, 59),  # mmHg
-    "systemicmean": VitalSign(0, 250, 77),  # mmHg
+    "sao2": VitalSign(20, 100, 98),  # per cent
+    "heartrate": VitalSign(10, 300, 86),  # per minute
+    "respiration": VitalSign(1, 100, 19),  # per minute
+    "systemicsystolic": VitalSign(20, 300, 118),  # mmHg
+    "systemicdiastolic": VitalSign(5, 200, 59),  # mmHg
+    "systemicmean": VitalSign(10, 250, 77),  # mmHg
 }
 
 SCORE_HOURS = (6, 12, 24)
@@ -112,7 +113,7 @@ def read_eicu(
 
     - A step has the mean of the values measured in it. Rows that are there twice count twice, so a file whose rows are
       all doubled gives the same means.
-    - Temperatures from 86 to 113 are taken for degrees Fahrenheit. Values that no living patient has, see
+    - Temperatures from 86 to 113 are taken for degrees Fahrenheit. Values that are not believed, see
       :data:`VITAL_SIGNS`, and ``nan`` and ``inf`` count as missing.
     - A sign that is missing in a step keeps its last value for up to ``carry_hours``. Where there is none it has its
       normal value, as missing signs have in the APACHE score.
@@ -226,23 +227,28 @@ def rows_by_patient(stays: EICUStays, *, seed: int = 0) -> tuple[Tensor, Tensor,
     return train, validation, test
 
 
-def split_eicu(stays: EICUStays, *, score_hours: int = 24, seed: int = 0) -> Splits[Samples]:
-    """The stays as series for training, validation and test, scaled to mean 0 and variance 1 in the training steps.
+def split_eicu(stays: EICUStays, *, score_hours: int | None = None, seed: int = 0) -> Splits[Samples]:
+    """Splits the stays into series for training, validation and test, scaled to mean 0 and variance 1 in the training
+    steps.
 
     The parts hold the stays of :func:`rows_by_patient`, so other scores of them can be found.
 
     Args:
         stays: see :func:`read_eicu`.
-        score_hours: 6, 12 or 24: the label of a step is its worst score in so many hours, -1 where that is unknown.
+        score_hours: 6, 12 or 24: the label of a step is its worst score in so many hours, and steps where that is
+            unknown are masked. By default there are no labels.
         seed: draws the patients.
 
     Raises:
         ValueError: other hours, and what :func:`rows_by_patient` refuses.
     """
-    if score_hours not in SCORE_HOURS:
-        raise ValueError(f"split_eicu: score_hours must be 6, 12 or 24, got {score_hours!r}")
-    label = stays.worst_score[:, :, SCORE_HOURS.index(score_hours)]
-    samples = Samples(stays.x, label, stays.mask, stays.feature_names)
+    label, mask = None, stays.mask
+    if score_hours is not None:
+        if score_hours not in SCORE_HOURS:
+            raise ValueError(f"split_eicu: score_hours must be 6, 12 or 24, got {score_hours!r}")
+        label = stays.worst_score[:, :, SCORE_HOURS.index(score_hours)]
+        mask = mask & (label >= 0)
+    samples = Samples(stays.x, label, mask, stays.feature_names)
     train, validation, test = (samples.rows(rows) for rows in rows_by_patient(stays, seed=seed))
     scaling = Scaling.from_samples(train, tabular=True, kind="standard")
     fill = tuple(sign.normal for sign in VITAL_SIGNS.values())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from torch import Tensor
@@ -28,8 +27,7 @@ def load_source(name: str, root: str) -> Splits[Samples]:
         root: the folder of MNIST and Fashion-MNIST, or of eICU's tables.
     """
     if name == EICU:
-        # Without labels, which for some steps are unknown: load_labels has them.
-        return split_eicu(_load_stays(root)).map(lambda part: dataclasses.replace(part, label=None))
+        return split_eicu(_load_stays(root))
     return cast(Splits[Samples], load(name, root=root))
 
 
@@ -41,8 +39,9 @@ def download_source(name: str, root: str) -> None:
 
 @functools.lru_cache(maxsize=2)
 def fingerprint_source(name: str, root: str) -> str:
-    """A hash of all values and labels of a data set."""
-    return fingerprint(load_source(name, root))
+    """A hash of all values and labels of a data set, further labels included."""
+    labels = [load_labels(name, root, held_out) for held_out in get_args(HeldOut)]
+    return fingerprint([*load_source(name, root), *(Samples(label) for part in labels for label in part.values())])
 
 
 def load_labels(name: str, root: str, held_out: HeldOut) -> dict[str, Tensor]:
@@ -87,3 +86,9 @@ def load_choice(choice: DataChoice, root: str) -> AnySplits:
 @functools.lru_cache(maxsize=1)
 def _load_stays(root: str) -> EICUStays:
     return read_eicu(Path(root))
+
+
+def forget_data() -> None:
+    """Forgets all that was read, which may have changed since."""
+    for cached in (load_source, fingerprint_source, load_choice, _load_stays):
+        cached.cache_clear()

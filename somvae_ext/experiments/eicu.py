@@ -5,28 +5,25 @@ The database is not free to pass on: its tables are read from the folder of some
 
 from __future__ import annotations
 
-from somvae_ext.experiments.networks import SOMVAEMethod
+from somvae_ext.experiments.networks import SOMVAEMethod, ordered_on_series
 from somvae_ext.experiments.nodes import measure_scores
 from somvae_ext.experiments.pictures import draw_moves
-from somvae_ext.experiments.protocol import Column, Experiment, Row, cite
+from somvae_ext.experiments.protocol import Column, Experiment, Method, Row, cite
 from somvae_ext.experiments.series_settings import (
     BY_GRADIENTS,
     BY_GRADIENTS_WITH_TRANSITIONS,
-    ORDERED_WITH_TRANSITIONS,
     STATIC,
-    WITH_WINDOW,
 )
 from somvae_ext.experiments.windows import WindowKMeans
 
 _SIDE = 8
 _FRAMES = {"rows": _SIDE, "cols": _SIDE, "output": "linear"}  # of vital signs of mean 0 and variance 1
 
-_METHODS = (
+_METHODS: tuple[Method, ...] = (
     WindowKMeans(_SIDE, _SIDE, measure_scores),
     SOMVAEMethod("SOM-VAE", BY_GRADIENTS, _FRAMES | STATIC, measure=measure_scores),
     SOMVAEMethod("SOM-VAE-prob", BY_GRADIENTS_WITH_TRANSITIONS, _FRAMES, measure=measure_scores),
-    SOMVAEMethod("SOM-VAE-prob, ordered", ORDERED_WITH_TRANSITIONS, _FRAMES, preset="ordered", measure=measure_scores),
-    SOMVAEMethod("SOM-VAE-prob, ordered, window", WITH_WINDOW, _FRAMES, preset="ordered", measure=measure_scores),
+    *ordered_on_series(_FRAMES, measure_scores, window=16, prediction=10.0),
 )
 _FIGURES = ("nmi_score_6h", "nmi_score_12h", "nmi_score_24h")
 _CITED = {"k-means": (0.0411, 0.0384, 0.0366), "SOM-VAE-prob": (0.0474, 0.0444, 0.0421)}

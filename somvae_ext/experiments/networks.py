@@ -11,6 +11,7 @@ import torch
 from somvae_ext.data.record import AnySplits
 from somvae_ext.experiments.nodes import Measure, Nodes
 from somvae_ext.experiments.protocol import DataChoice, Outcome, Setting, Task
+from somvae_ext.experiments.series_settings import ORDERED_WITH_TRANSITIONS
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.recipes import (
     DECAY_FACTOR,
@@ -31,7 +32,7 @@ _FRAMES_PER_STEP = 128  # whatever the length of series
 
 @dataclasses.dataclass(frozen=True)
 class SOMVAEMethod:
-    """A SOM-VAE, of images on strided convolutions of few channels, with the images moved as for ordered maps.
+    """A SOM-VAE: of images, on strided convolutions of few channels and with moved images; of other series, dense.
 
     Batch size, learning rate and the random transforms of the images are those of the preset ``"ordered"`` for these
     data, so that a table compares losses; a learning rate among the options goes before. For still images, the number
@@ -75,8 +76,8 @@ class SOMVAEMethod:
         else:
             figures = self._figures(model, splits)
         if self.measure is not None:
-            more = self.measure(Nodes.from_model(model, task), task)
-            return Outcome(figures | more.figures, more.shown)
+            measured = self.measure(Nodes.from_model(model, task), task)
+            return Outcome(figures | measured.figures, measured.shown)
         decoded = model.decoded_map().detach().cpu()[:, :, 0]
         return Outcome(figures, {"prototypes": (decoded.clamp(0, 1) * 255).round().to(torch.uint8).numpy()})
 
@@ -154,6 +155,32 @@ def with_hardening(size: Mapping[str, int]) -> SOMVAEMethod:
         for weight, latent in ((1.0, 16), (0.5, 16), (2.0, 16), (1.0, 32))
     )
     return SOMVAEMethod("SOM-VAE with hardening", settings, size, preset="clusters")
+
+
+def ordered_on_series(
+    options: Mapping[str, Any], measure: Measure, *, window: int, prediction: float
+) -> tuple[SOMVAEMethod, ...]:
+    """Ordered maps of series with transitions: of frames alone, of windows of frames, and of windows that predict.
+
+    All three are tuned over the same settings.
+
+    Args:
+        options: those that all of them share.
+        measure: see :class:`SOMVAEMethod`.
+        window: how many frames an encoding of a window sees.
+        prediction: weight of the prediction of the next frame.
+    """
+    added: dict[str, dict[str, Any]] = {
+        "": {},
+        ", window": {"window": window},
+        ", window, prediction": {"window": window, "prediction": prediction},
+    }
+    return tuple(
+        SOMVAEMethod(
+            f"SOM-VAE-prob, ordered{name}", ORDERED_WITH_TRANSITIONS, {**options, **fields}, "ordered", measure=measure
+        )
+        for name, fields in added.items()
+    )
 
 
 def _recipe_name(data: DataChoice) -> str:

@@ -1,8 +1,10 @@
-"""What series do on the nodes of a map or of a clustering, and the figures of it that networks and k-means share."""
+"""Figures of series on the nodes of a map or of a clustering, for networks and k-means alike."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from somvae_ext.models import SOMVAE
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training import encode
 
+_SERIES_AT_ONCE = 1000
 _SHUFFLE_SEED = 0  # of the noise that nodes are compared with
 
 
@@ -26,12 +29,13 @@ class Nodes:
     """The node of each frame of the training series and of those that are measured.
 
     Args:
-        grid: of the nodes; those of k-means have the places of their numbers.
+        grid: of the nodes; where they are no map, the places of their numbers.
         train: int64 ``[B, T]``.
         train_mask: which frames are real, bool ``[B, T]``.
         held_out: int64 ``[B', T]``.
         mask: bool ``[B', T]``.
         learned: the learned transitions, or None.
+        is_map: whether the nodes have neighbours.
     """
 
     grid: Grid
@@ -40,13 +44,14 @@ class Nodes:
     held_out: Tensor
     mask: Tensor
     learned: TransitionModel | None = None
+    is_map: bool = True
 
     @classmethod
     def from_model(cls, model: SOMVAE, task: Task) -> Nodes:
         """The nodes that a model finds."""
         train, train_mask = _assign(model, task.splits.train)
         held_out, mask = _assign(model, task.held_out_data)
-        learned = None if model.transitions is None else model.transitions.cpu()
+        learned = None if model.transitions is None else copy.deepcopy(model.transitions).cpu()
         return cls(model.quantizer.grid, train, train_mask, held_out, mask, learned)
 
     @property
@@ -54,7 +59,8 @@ class Nodes:
         """How many training frames each node won, int64 ``[K]``."""
         return torch.bincount(self.train[self.train_mask], minlength=self.grid.num_nodes)
 
-    def count_chain(self) -> TransitionModel:
+    @functools.cached_property
+    def counted(self) -> TransitionModel:
         """The chain that is counted on the training series, with one step spread over each row beforehand."""
         nodes = self.grid.num_nodes
         return TransitionModel(nodes).fit_counts(self.train, self.train_mask, pseudocount=1 / nodes)
@@ -62,17 +68,14 @@ class Nodes:
     @property
     def matrix(self) -> Tensor:
         """The transition matrix ``[K, K]``: the learned one, or else the counted one."""
-        return (self.count_chain() if self.learned is None else self.learned).matrix().detach().double()
+        return (self.counted if self.learned is None else self.learned).matrix().detach().double()
 
     def forecast_figures(self) -> dict[str, float]:
         """Log-losses of forecasts of the next node of the measured series, in nats per step."""
-        counted = self.count_chain().negative_log_likelihood(self.held_out, self.mask).item()
         nodes = self.grid.num_nodes
         persistence = evaluation.persistence_nll(self.train, self.held_out, nodes, self.train_mask, self.mask)
-        figures = {"counted_nll": counted, "persistence_nll": persistence}
-        if self.learned is not None:
-            figures["transition_nll"] = self.learned.negative_log_likelihood(self.held_out, self.mask).item()
-        return figures
+        counted = self.counted.negative_log_likelihood(self.held_out, self.mask).item()
+        return {"counted_nll": counted, "persistence_nll": persistence}
 
     def shown(self) -> dict[str, NDArray[Any]]:
         """Arrays for the pictures of how series move."""
@@ -80,6 +83,7 @@ class Nodes:
         return {
             "rows": np.array(self.grid.rows),
             "cols": np.array(self.grid.cols),
+            "is_map": np.array(self.is_map),
             "matrix": self.matrix.float().numpy(),
             "visits": self.visits.numpy(),
             "trajectory": self.held_out[middle][self.mask[middle]].numpy(),
@@ -89,10 +93,13 @@ class Nodes:
 
 def _assign(model: SOMVAE, series: Any) -> tuple[Tensor, Tensor]:
     """The node of each frame, int64 ``[B, T]``, and which frames are real."""
-    encodings = encode(model, series)
-    assert encodings.indices is not None
-    is_real = torch.ones_like(encodings.indices, dtype=torch.bool)
-    return encodings.indices, is_real if encodings.mask is None else encodings.mask
+    parts = []
+    for rows in torch.arange(len(series)).split(_SERIES_AT_ONCE):  # encodings take far more memory than nodes
+        encodings = encode(model, series, rows=rows)
+        assert encodings.indices is not None
+        parts.append((encodings.indices, encodings.is_real))
+    indices, masks = zip(*parts, strict=True)
+    return torch.cat(indices), torch.cat(masks)
 
 
 Measure = Callable[[Nodes, Task], Outcome]
@@ -106,12 +113,13 @@ def measure_lobes(nodes: Nodes, task: Task) -> Outcome:
     """
     label, index = task.held_out_data.label.flatten(), nodes.held_out.flatten()
     visited = nodes.visits > 0
-    has_two = visited.sum() >= 2  # a map that has collapsed has not
-    states = evaluation.macro_states(nodes.matrix, nodes.visits, 2) if has_two else visited.long() - 1
+    is_divisible = visited.sum() >= 2  # which a map that has collapsed is not
+    states = evaluation.macro_states(nodes.matrix, nodes.visits, 2) if is_divisible else visited.long() - 1
     # A node that no training frame came to has no state; its frames count as wrong.
     state = states[index]
-    found = state >= 0
-    accuracy = evaluation.clustering_accuracy(label[found], state[found], num_clusters=2) * found.double().mean().item()
+    has_state = state >= 0
+    accuracy = evaluation.clustering_accuracy(label[has_state], state[has_state], num_clusters=2)
+    accuracy *= has_state.double().mean().item()
     shuffled = label[torch.randperm(len(label), generator=torch.Generator().manual_seed(_SHUFFLE_SEED))]
     num_nodes = nodes.grid.num_nodes
     figures = {

@@ -22,7 +22,8 @@ _DATA = {
 }
 _MARK = "<!-- written by somvae experiment -->"
 _INTRODUCTION = (
-    "The tables and figures of the SOM-VAE paper and of its successor on real data. `somvae experiment NAME` measures "
+    "The tables and figures of the SOM-VAE paper and of its successor, on real data where these may be had. `somvae "
+    "experiment NAME` measures "
     "them and writes this page from its JSON files. Every row has the same tuning budget: each of its settings is "
     "trained once and measured on the validation split, and the best one there is trained again with other seeds and "
     "reported on the test split, as mean ± standard error. Cited figures are those of the literature, with larger "

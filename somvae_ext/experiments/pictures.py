@@ -95,7 +95,8 @@ def draw_moves(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
             if durations.complete.any():
                 plotting.plot_durations(durations, last)
             last.set_title("how long series stay in a node", fontsize="medium")
-        path.set_title("a test series", fontsize="medium")
+        is_map = bool(arrays["is_map"])
+        path.set_title("a test series" if is_map else "a test series (no map: places mean nothing)", fontsize="medium")
         # The legend of the states stands where the title would.
         graph.set_title("" if "states" in arrays else "transitions", fontsize="medium")
     return figure

@@ -151,7 +151,9 @@ class Results:
             return "not measured yet"
         validation = self.tuned(experiment, row, budget)
         if not validation:
-            return "no setting could be trained, because a loss was not finite"
+            if all(trial.error is not None for trial in self._tuning_trials(row, budget)):
+                return "no setting could be trained, because a loss was not finite"
+            return f"no setting could be chosen, because {experiment.chosen_by} is not defined on the validation data"
         setting = choose(validation)
         runs = self.reported(row, setting, budget)
         if len(runs) < len(budget.seeds):

@@ -15,9 +15,17 @@ import numpy as np
 import torch
 
 from somvae_ext.config_checks import check_integer
-from somvae_ext.experiments.datasets import download_source, fingerprint_source, load_choice, load_labels, load_source
+from somvae_ext.experiments.datasets import (
+    download_source,
+    fingerprint_source,
+    forget_data,
+    load_choice,
+    load_labels,
+    load_source,
+)
 from somvae_ext.experiments.pictures import save_pictures
 from somvae_ext.experiments.protocol import (
+    IMAGES,
     Arrays,
     Budget,
     DataChoice,
@@ -117,10 +125,14 @@ def run_experiment(
     check_writable(folder)
     for file in (name, f"{experiment.name}-quick"):
         Results(folder / f"{file}.json", experiment.name)  # which refuses what is none of ours before data are read
+    forget_data()
     for data in dict.fromkeys(row.data for row in experiment.rows):
         if download:
             download_source(data, str(root))
-        load_source(data, str(root))
+        splits = load_source(data, str(root))
+        if data not in IMAGES:
+            for title, text in splits.description.items():
+                report(f"{title}: {text}")
     kept = folder / name
     kept.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(kept)
@@ -314,6 +326,10 @@ def _run_jobs(jobs: list[_Job], workers: int) -> Generator[_FinishedJob, None, N
 def _do_job(job: _Job) -> _FinishedJob:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    if fingerprint_source(job.data.name, job.root) != job.config["data"]["fingerprint"]:
+        forget_data()  # of an earlier command that this process has worked for
+        if fingerprint_source(job.data.name, job.root) != job.config["data"]["fingerprint"]:
+            raise OSError(f"{job.root}: the data of {job.data.name} must not change while an experiment runs")
     splits, labels = load_choice(job.data, job.root), load_labels(job.data.name, job.root, job.held_out)
     task = Task(job.data, splits, job.epoch_share, job.seed, job.held_out, job.device, labels)
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What SOM-VAEs are tried with on series."""
+"""Settings that rows of SOM-VAEs on series are tuned over."""
 
 from __future__ import annotations
 
@@ -17,14 +17,9 @@ def weigh_gradients(alpha: float, init: str = "normal", *, tau: float | None = N
     return _with_tau(f"alpha {alpha:g}, beta {0.9 * alpha:g}{start}", weights, tau)
 
 
-def order(alpha: float, sigma: float, *, tau: float | None = None) -> Setting:
+def narrow_to(alpha: float, sigma: float, *, tau: float | None = None) -> Setting:
     """Codes that follow averages, under a neighbourhood that ends at a width of sigma."""
     return _with_tau(f"alpha {alpha}, sigma {sigma}", {"alpha": alpha, "sigma_final": sigma}, tau)
-
-
-def see_window(window: int, prediction: float) -> Setting:
-    """Encodings that see so many frames and predict the next one."""
-    return Setting(f"window {window}, prediction {prediction:g}", {"window": window, "prediction": prediction})
 
 
 def _with_tau(name: str, options: dict[str, Any], tau: float | None) -> Setting:
@@ -39,11 +34,10 @@ BY_GRADIENTS_WITH_TRANSITIONS = (
     weigh_gradients(0.2, tau=0.14),
     weigh_gradients(1.0, "kmeans", tau=0.14),
 )
-ORDERED = (order(0.05, 0.7), order(0.05, 0.5), order(0.2, 0.7), order(0.2, 0.5))
+ORDERED = (narrow_to(0.05, 0.7), narrow_to(0.05, 0.5), narrow_to(0.2, 0.7), narrow_to(0.2, 0.5))
 ORDERED_WITH_TRANSITIONS = (
-    order(0.05, 0.5, tau=1.4),
-    order(0.05, 0.5, tau=0.14),
-    order(0.05, 0.7, tau=0.14),
-    order(0.2, 0.5, tau=0.14),
+    narrow_to(0.05, 0.5, tau=1.4),
+    narrow_to(0.05, 0.5, tau=0.14),
+    narrow_to(0.05, 0.7, tau=0.14),
+    narrow_to(0.2, 0.5, tau=0.14),
 )
-WITH_WINDOW = tuple(see_window(window, prediction) for window in (16, 32) for prediction in (10.0, 100.0))

@@ -14,13 +14,16 @@ from somvae_ext.experiments.protocol import Outcome, Setting, Task
 from somvae_ext.grid import Grid
 
 _STARTS = 10
+_MOST_WINDOWS = 200_000  # that centres are computed from
+_SERIES_AT_ONCE = 500
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowKMeans:
     """k-means++ by scikit-learn, the best of ten starts, on windows of frames.
 
-    A window that begins before its series, or holds a masked frame, has the frame after it in its place.
+    A window that begins before its series, or holds a masked frame, has the frame after it in its place. Centres are
+    computed from at most 200,000 random windows.
 
     Args:
         rows, cols: their product is the number of clusters.
@@ -50,20 +53,37 @@ class WindowKMeans:
 
         window = setting.options["window"]
         grid = Grid(self.rows, self.cols)
-        x, mask = _cut_windows(task.splits.train, window)
-        kmeans = KMeans(grid.num_nodes, init="k-means++", n_init=_STARTS, random_state=task.seed).fit(x[mask].numpy())
+        kmeans = KMeans(grid.num_nodes, init="k-means++", n_init=_STARTS, random_state=task.seed)
+        train: Any = task.splits.train
+        kmeans.fit(_draw_windows(train, window, task.seed).numpy())
 
-        def assign(x: Tensor, mask: Tensor) -> Tensor:
-            index = torch.zeros(mask.shape, dtype=torch.int64)
-            index[mask] = torch.as_tensor(kmeans.predict(x[mask].numpy())).long()
-            return index
+        def assign(series: Samples) -> tuple[Tensor, Tensor]:
+            parts = []
+            for rows in torch.arange(len(series)).split(_SERIES_AT_ONCE):
+                x, mask = _cut_windows(series.rows(rows), window)
+                index = torch.zeros(mask.shape, dtype=torch.int64)
+                index[mask] = torch.as_tensor(kmeans.predict(x[mask].numpy())).long()
+                parts.append((index, mask))
+            indices, masks = zip(*parts, strict=True)
+            return torch.cat(indices), torch.cat(masks)
 
-        held_out, held_out_mask = _cut_windows(task.held_out_data, window)
-        nodes = Nodes(grid, assign(x, mask), mask, assign(held_out, held_out_mask), held_out_mask)
+        nodes = Nodes(grid, *assign(train), *assign(task.held_out_data), is_map=False)
         return self.measure(nodes, task)
 
     def check_installed(self) -> None:
         import sklearn  # type: ignore[import-untyped]  # noqa: F401
+
+
+def _draw_windows(series: Samples, window: int, seed: int) -> Tensor:
+    """Windows ``[N, window * D]`` of random series, as many as have enough of them together; all of few."""
+    order = torch.randperm(len(series), generator=torch.Generator().manual_seed(seed))
+    windows: list[Tensor] = []
+    for rows in order.split(_SERIES_AT_ONCE):
+        x, mask = _cut_windows(series.rows(rows), window)
+        windows.append(x[mask])
+        if sum(map(len, windows)) >= _MOST_WINDOWS:
+            break
+    return torch.cat(windows)[:_MOST_WINDOWS]
 
 
 def _cut_windows(series: Any, window: int) -> tuple[Tensor, Tensor]:
@@ -71,10 +91,10 @@ def _cut_windows(series: Any, window: int) -> tuple[Tensor, Tensor]:
     assert isinstance(series, Samples)
     x = series.x.flatten(2)
     mask = torch.ones(x.shape[:2], dtype=torch.bool) if series.mask is None else series.mask
-    lags, seen = [x], mask
+    lags, in_series = [x], mask
     for lag in range(1, window):
         earlier = torch.cat([x[:, :1].expand(-1, min(lag, x.shape[1]), -1), x[:, :-lag]], dim=1)
         is_real = torch.cat([mask.new_zeros(len(mask), min(lag, x.shape[1])), mask[:, :-lag]], dim=1)
-        seen = seen & is_real  # once a frame is missing, so are those before it
-        lags.append(torch.where(seen[..., None], earlier, lags[-1]))
+        in_series = in_series & is_real  # once a frame is missing, so are those before it
+        lags.append(torch.where(in_series[..., None], earlier, lags[-1]))
     return torch.cat(lags[::-1], dim=2), mask

@@ -149,22 +149,26 @@ class SOMVAE(FullPrecisionBuffers):
 
         Args:
             x: as in :meth:`forward`.
-            mask: as in :meth:`forward`; the encodings of masked frames have no meaning.
+            mask: as in :meth:`forward`; the encodings of masked frames have no meaning. Where encodings see a window,
+                a real frame that is not finite spoils all whose windows hold it: mask such frames.
 
         Raises:
             ValueError: as :meth:`forward`.
         """
         leading = self._leading_shape(x)
         z = self._encode_frames(self._without_masked(x, mask).reshape(-1, *self.config.input_shape))
-        return self._look_back(z.reshape(*leading, self.config.latent_dim), mask)
+        return self._apply_window(z.reshape(*leading, self.config.latent_dim), mask)
 
     @torch.no_grad()
     def encode_in_parts(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The same without a gradient, for many samples and long series: the encoder gets a few hundred frames at once,
-        whose hidden layers take far more memory than their encodings."""
+        """Encodes many samples or long series without a gradient.
+
+        The encoder gets a few hundred frames at once, because its hidden layers take far more memory than encodings.
+        Arguments, result and errors are those of :meth:`encode`.
+        """
         frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
         z = torch.cat([self._encode_frames(part) for part in frames.split(FRAMES_AT_ONCE)])
-        return self._look_back(z.view(*self._leading_shape(x), self.config.latent_dim), mask)
+        return self._apply_window(z.view(*self._leading_shape(x), self.config.latent_dim), mask)
 
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``[..., *input_shape]`` decoded from codes ``[..., D]`` by the codes' decoder."""
@@ -314,12 +318,15 @@ class SOMVAE(FullPrecisionBuffers):
         would outweigh the reconstruction, and all encodings would fall together. The factor is never above 1, so that
         the weights do not grow without bounds while encodings shrink.
 
-        Where no frame is left the losses are zero. Arguments and errors are those of :meth:`terms`.
+        The mean of the prediction is that over the steps from a frame to the next. Where no frame, or no step, is left
+        the losses are zero. Arguments and errors are those of :meth:`terms`.
         """
         config = self.config
         terms = self.terms(output, x, mask, targets)
         count = max(1, output.indices.numel()) if mask is None else mask.sum().clamp_min(1)
         means = SOMVAETerms(*(term.sum() / count for term in terms))
+        if self.predictor is not None:
+            means = means._replace(prediction=terms.prediction.sum() / self._count_steps(output, mask))
         if self.warming_up:
             # Not the sum with weights of 0: an optimizer's step on gradients of zeros would count for Adam's averages.
             total = means.reconstruction_e.clone()
@@ -573,6 +580,14 @@ class SOMVAE(FullPrecisionBuffers):
             error = torch.where(mask[:, :-1] & mask[:, 1:], error, 0)
         return functional.pad(error, (0, 1))
 
+    @staticmethod
+    def _count_steps(output: SOMVAEOutput, mask: Tensor | None) -> Tensor | int:
+        """How many frames another one follows, at least 1."""
+        if mask is None:
+            batch, length = output.indices.shape
+            return max(1, batch * (length - 1))
+        return (mask[:, :-1] & mask[:, 1:]).sum().clamp_min(1)
+
     def _decode(self, name: str, z: Tensor) -> Tensor:
         leading, shape = z.shape[:-1], self.config.input_shape
         x: Tensor = self.get_submodule(name)(z.reshape(-1, z.shape[-1]))
@@ -582,11 +597,11 @@ class SOMVAE(FullPrecisionBuffers):
     def _encode_frames(self, x: Tensor) -> Tensor:
         """Encodings ``[N, D]`` of samples or frames ``[N, *input_shape]`` one by one."""
         z: Tensor = self.encoder(x)
-        self._check_network("encoder", z, len(x), [self.config.latent_dim])
+        self._check_network("encoder", z, x.shape[0], [self.config.latent_dim])
         return z
 
-    def _look_back(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        """Encodings that see the frames before them, if the config asks for it."""
+    def _apply_window(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        """Lets encodings see the frames before them, if the config asks for it."""
         return z if self.window is None else self.window(z, mask)
 
     def _leading_shape(self, x: Tensor) -> torch.Size:

@@ -86,8 +86,9 @@ class SOMVAEConfig:
             relabeling it optimizes the topographic error itself.
         prediction: weight of the prediction of the next frame of a series from the encoding of the one before, by a
             decoder of its own. Reconstruction alone asks encodings for nothing of how a series moves, however many
-            frames they see. T-DPSOM (Manduchi et al. 2021) predicts the next encoding instead, by an LSTM. 0 for data
-            without an order in time.
+            frames they see. T-DPSOM (Manduchi et al. 2021) predicts the next encoding instead, by an LSTM; its
+            smoothness of soft assignments is not implemented, and tau weighs that of SOM-VAE. 0 for data without an
+            order in time.
         transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
             ``"local"``, the nodes near each node and a remainder, for large maps.
         transition_radius: how far near is, for ``"local"``.

@@ -1,4 +1,4 @@
-"""Encodings of frames that see the frames before them."""
+"""A causal convolution over the encodings of a series."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from somvae_ext.config_checks import Bounds, check_integer
 
 
 class CausalWindow(nn.Module):
-    """Adds to the encoding of each frame what the frames before it tell: a causal convolution over time.
+    """Adds what earlier frames tell to the encoding of each frame, by a causal convolution over time.
 
     With the encodings f of single frames, the window W and r = 1 for a real frame, 0 for none::
 
@@ -39,12 +39,14 @@ class CausalWindow(nn.Module):
         super().__init__()
         self.dim = check_integer("CausalWindow", "dim", dim)
         self.window = check_integer("CausalWindow", "window", window, Bounds(at_least=2))
-        self.convolution = nn.Conv1d(self.dim + 1, self.dim, self.window, bias=False)  # r has the biases of each lag
+        self.convolution = nn.Conv1d(
+            self.dim + 1, self.dim, self.window, bias=False
+        )  # the channel r carries a bias per lag
         self.projection = nn.Linear(self.dim, self.dim, bias=False)
         nn.init.zeros_(self.projection.weight)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Encodings that see the frames before them, ``[B, T, D]``.
+        """Computes encodings that see the frames before them, ``[B, T, D]``.
 
         Args:
             z: encodings of single frames, ``[B, T, D]``.

@@ -18,7 +18,7 @@ from somvae_ext.models import Model
 from somvae_ext.models.networks import FRAMES_AT_ONCE
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training.batches import CastSamples, batch_loader
-from somvae_ext.training.trainable import ClusteringModel, EncodesSeries
+from somvae_ext.training.trainable import ClusteringModel, sees_window
 
 _EACH_EPOCH = ("nmi_arithmetic", "acc", "purity", "usage", "perplexity")
 _STATIC = ("purity", "nmi_arithmetic", "nmi_geometric", "ari")  # that are measured on the images of series, too
@@ -44,6 +44,11 @@ class Encodings(NamedTuple):
     label: Tensor | None
     mask: Tensor | None
     shape: torch.Size
+
+    @property
+    def is_real(self) -> Tensor:
+        """Which samples or frames are real, bool ``[...]``."""
+        return torch.ones(self.shape, dtype=torch.bool) if self.mask is None else self.mask
 
     def drop_padding(self, values: Tensor) -> Tensor:
         """``values`` ``[..., *rest]`` without those of padded frames, ``[M, *rest]``."""
@@ -84,9 +89,10 @@ def encode(model: Model, data: Dataset[dict[str, Tensor]], *, rows: Tensor | Non
 def _encode(model: Model, x: Tensor, mask: Tensor | None, dims: int) -> dict[str, Tensor]:
     """Of samples or series ``[..., *input_shape]`` with so many leading axes the fields of :class:`Encodings` that the
     model knows."""
-    if isinstance(model, EncodesSeries):
-        z = model.encode_in_parts(x, mask)
-        return {"z": z, "indices": model.quantizer.assign(z)}
+    if sees_window(model):
+        windowed: Any = model
+        z = windowed.encode_in_parts(x, mask)
+        return {"z": z, "indices": windowed.quantizer.assign(z)}
     # A single series may have many frames.
     codes = [_encode_frames(model, part) for part in x.flatten(0, dims - 1).split(FRAMES_AT_ONCE)]
     whole = {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
@@ -235,7 +241,7 @@ def _clustering_figures(encodings: Encodings, num_clusters: int) -> dict[str, fl
 def _static_clustering_figures(model: Any, data: InterpolatedSeries, rows: Tensor | None = None) -> dict[str, float]:
     """How the images of series, of which ``rows`` int64 ``[N]`` are taken, are clustered one by one."""
     images = data.images
-    if model.config.window > 1:  # an image is a series of one frame
+    if sees_window(model):  # an image is a series of one frame
         assert images.label is not None
         images = Samples(images.x[:, None], images.label[:, None])
     encodings = encode(model, images, rows=rows)

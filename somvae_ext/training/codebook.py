@@ -12,14 +12,17 @@ from torch.utils.data import Dataset
 
 from somvae_ext.nn import Quantizer, SOMQuantizer
 from somvae_ext.processes import Processes
-from somvae_ext.training.trainable import HasLatentVariance, Relabelable
+from somvae_ext.training.trainable import HasLatentVariance, Relabelable, sees_window
 
 # Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
 _ENCODINGS_PER_CODE = 32
 # After a warm-up the start decides on the clusters: no fewer than these.
 _ENCODINGS_AFTER_WARM_UP = 15_000
 _RELABELING_SAMPLES = 10_000
-_LEAST_SERIES = 32  # that frames are taken of, where series are encoded as a whole
+# Where encodings see a window, they come from pieces of so many windows, whose first encodings see less than a window,
+# and of at least so many series, because encodings of one series are alike.
+_WINDOWS_PER_PIECE = 4
+_LEAST_PIECES = 128
 _SEEDS = 2**63 - 1  # randint's bound must fit int64
 
 
@@ -40,7 +43,8 @@ class CodebookModel(Protocol):
 
     Where the codebook follows moving averages, it gives the encodings as ``z_e`` too. ``x`` are samples, or frames of
     series, ``[N, *input_shape]``. A model whose encodings see the frames before them, as its config's ``window`` says,
-    gets series ``[B, T, *input_shape]`` instead, and their ``mask`` where they have one.
+    gets pieces of series ``[B, T, *input_shape]`` instead, and as ``mask`` bool ``[B, T]`` which frames are real, where
+    its data have masks.
     """
 
     @property
@@ -251,24 +255,30 @@ def reset_optimizer_rows(optimizer: torch.optim.Optimizer, parameter: nn.Paramet
 def _random_samples(
     model: CodebookModel, train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """``x``, and ``mask`` of whole series: what a model looks at to prepare or move codes."""
+    """``x``, and the ``mask`` of pieces of series: what a model looks at to prepare or move codes."""
     device = model.quantizer.codebook.device
-    if getattr(model.config, "window", 1) > 1:
-        return {name: values.to(device) for name, values in _random_series(train, count, generator).items()}
+    if sees_window(model):
+        window: int = model.config.window  # type: ignore[attr-defined]
+        return {name: values.to(device) for name, values in _random_pieces(train, count, window, generator).items()}
     return {"x": _random_frames(model, train, count, generator).to(device)}
 
 
-def _random_series(train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """As many random series as have ``count`` real frames, and no fewer than 32, or all of them."""
-    items: list[dict[str, Tensor]] = []
-    num_frames = 0
-    for row in torch.randperm(len(train), generator=generator).tolist():  # type: ignore[arg-type]
+def _random_pieces(
+    train: Dataset[dict[str, Tensor]], count: int, window: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Pieces of random series with ``count`` frames together, at most one of each series."""
+    length = min(len(train[0]["x"]), _WINDOWS_PER_PIECE * window)
+    num_pieces = max(_LEAST_PIECES, -(-count // length))
+    pieces: dict[str, list[Tensor]] = {}
+    for row in torch.randperm(len(train), generator=generator)[:num_pieces].tolist():  # type: ignore[arg-type]
         item = train[row]
-        items.append({name: item[name] for name in ("x", "mask") if name in item})
-        num_frames += int(item["mask"].sum()) if "mask" in item else len(item["x"])
-        if num_frames >= count and len(items) >= _LEAST_SERIES:
-            break
-    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+        # Padding is at the end: a piece of it alone would tell nothing.
+        frames = len(item["x"]) if "mask" not in item else int(item["mask"].nonzero()[-1:].sum()) + 1
+        start = int(torch.randint(max(1, frames - length + 1), (1,), generator=generator))
+        for name in ("x", "mask"):
+            if name in item:
+                pieces.setdefault(name, []).append(item[name][start : start + length])
+    return {name: torch.stack(values) for name, values in pieces.items()}
 
 
 def _random_frames(

@@ -55,12 +55,9 @@ class HasLatentVariance(Protocol):
         """Takes the variance of a batch into the running one."""
 
 
-@runtime_checkable
-class EncodesSeries(Protocol):
-    """A model that encodes series as a whole, because an encoding may depend on the frames before it."""
-
-    def encode_in_parts(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Encodings ``[..., D]`` of samples or series, in bounded memory."""
+def sees_window(model: Any) -> bool:
+    """Whether an encoding depends on the frames before its own, so that series must be encoded as a whole."""
+    return int(getattr(getattr(model, "config", None), "window", 1)) > 1
 
 
 @runtime_checkable

@@ -209,7 +209,7 @@ _FRAMES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 10.0, "max_sc
 # Many series once rather than few of them often: new images tell more than the same ones again.
 _ORDERED_SERIES: dict[str, Any] = {"epochs": 1, "num_series": 8000}
 # With a tenth of the published weight of the smoothness, which draws encodings together.
-_ORDERED_SERIES_CONFIG = {"sigma_final": 0.5, "tau": 0.14}
+_ORDERED_SERIES_CONFIG = {"tau": 0.14}
 _ORDERED = Preset(
     functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05),
     config_on={

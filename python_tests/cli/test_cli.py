@@ -584,7 +584,10 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "digits", "--preset", "publishd"], "did you mean published?"),
         (["fit", "digits", "--kind", "series"], "--kind is for one's own files, not for digits"),
         (["fit", "digits", "--label-column", "y"], "--label-column is for one's own files, not for digits"),
-        (["fit", "digits", "--num-series", "3"], "--num-series is for digits-series, mnist-series, fashion-mnist-series, lorenz, got digits"),
+        (
+            ["fit", "digits", "--num-series", "3"],
+            "--num-series is for digits-series, mnist-series, fashion-mnist-series, lorenz, got digits",
+        ),
         (["fit", "digits-series", "--gamma", "-1"], "--gamma must be a finite number of at least 0, got -1.0"),
         (["fit", "digits-series", "--num-series", "0"], "--num-series must be at least 1, got 0"),
         (["fit", "digits", "--network", "identity", "--reconstruction", "bce"], "--reconstruction must be 'mse'"),

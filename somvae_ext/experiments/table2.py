@@ -75,10 +75,10 @@ TABLE2 = Experiment(
     draw=draw_prototypes,
     notes={
         ("mnist", "published"): (
-            "k-means, which is tuned over principal components here, holds still images more purely than cited. SOM- "
-            "VAEs whose codes learn by gradients stay below what is cited, with far smaller networks that see each "
-            "series once; ordered ones come nearest. What was tried beforehand: fewer series more often cluster worse "
-            "than many once, and the published weight of the smoothness draws encodings together, which costs "
+            "k-means, which is tuned over principal components here, holds still images more purely than cited. "
+            "SOM-VAEs whose codes learn by gradients stay below what is cited, with far smaller networks that see "
+            "each series once; ordered ones come nearest. What was tried beforehand: fewer series more often cluster "
+            "worse than many once, and the published weight of the smoothness draws encodings together, which costs "
             "clusters, of codes by gradients most."
         ),
         ("mnist", "paper"): (
@@ -86,8 +86,9 @@ TABLE2 = Experiment(
             "than by the published recipe, and still images hardly worse."
         ),
         ("fashion-mnist", "published"): (
-            "In mutual information all methods lie close together, as they do in the paper; in both figures the SOM- "
-            "VAEs stay below what is cited. Ordered maps have no purer nodes here, but far more moves to neighbours."
+            "In mutual information all methods lie close together, as they do in the paper; in both figures the "
+            "SOM-VAEs stay below what is cited. Ordered maps have no purer nodes here, but far more moves to "
+            "neighbours."
         ),
     },
 )

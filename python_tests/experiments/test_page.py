@@ -151,6 +151,15 @@ def test_maps_of_512_nodes_are_ordered(data: str) -> None:
     assert figures["order"]["mean"] <= 0.45
 
 
+@pytest.mark.parametrize(
+    "method", ["SOM-VAE-prob, ordered", "SOM-VAE-prob, ordered, window, prediction", "SOM-VAE, own loss"]
+)
+def test_macro_states_find_the_lobes_of_the_lorenz_system(method: str) -> None:
+    figures = committed("lorenz", "lorenz", method)
+    assert figures["macro_accuracy"]["mean"] >= 0.9
+    assert figures["purity"]["mean"] > 1.5 * figures["noise_purity"]["mean"]
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda experiment: experiment.name)
 def test_prose_has_no_figures(experiment: Experiment) -> None:
     texts = [experiment.about, *experiment.notes.values(), *page_module._INTRODUCTION]

@@ -31,8 +31,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mnist-series": _MNIST_SERIES,
     "fashion-mnist": _MNIST,
     "fashion-mnist-series": _MNIST_SERIES,
-    "lorenz": {"epochs": 20, "batch_size": 4, "learning_rate": 1e-3, "threads": 1},
-    "pig-cvp": {"epochs": 20, "batch_size": 4, "learning_rate": 1e-3, "threads": 1},
+    "lorenz": SERIES_RECIPE,
+    "pig-cvp": SERIES_RECIPE,
 }
 
 # Data without a name train for about this many steps: at least so many epochs, at most those of STATIC or SERIES.
@@ -225,8 +225,6 @@ _ORDERED = Preset(
         "digits-series": _SMALL_DIGITS_MOVED,
         "mnist-series": _ORDERED_SERIES | _FRAMES_MOVED,
         "fashion-mnist-series": _ORDERED_SERIES | _FRAMES_MOVED | {"max_rotation": 5.0},
-        "lorenz": {},
-        "pig-cvp": {},
     },
     strided=True,
     expected="an ordered map, on MNIST of 8 x 8 nodes NMI .61, purity .84, topographic error .11 in 3 CPU minutes",

@@ -226,7 +226,9 @@ def _recipes(model: str) -> dict[str, dict[str, Any]]:
     recipes |= {"own series": SERIES_RECIPE} | RECIPES
     by_default = dict.fromkeys(AUGMENTED_BY_DEFAULT, "augmented")
     by_default |= dict.fromkeys(SERIES, "ordered")
-    return recipes | {data: recipes[data] | PRESETS[model][name].training_on[data] for data, name in by_default.items()}
+    return recipes | {
+        data: recipes[data] | PRESETS[model][name].training_on.get(data, {}) for data, name in by_default.items()
+    }
 
 
 def _add_machine_options(add: Callable[..., None], model: str) -> None:

@@ -14,7 +14,7 @@ from somvae_ext.data.eicu import SCORE_HOURS, EICUStays, read_eicu, rows_by_pati
 from somvae_ext.data.record import AnySplits, fingerprint
 from somvae_ext.experiments.protocol import IMAGES, DataChoice, HeldOut
 
-EICU = "eicu"
+_EICU = "eicu"
 _SEEDS = {"train": 1, "validation": 2, "test": 3}  # of the series: each split has noise of its own
 
 
@@ -26,7 +26,7 @@ def load_source(name: str, root: str) -> Splits[Samples]:
         name: ``"eicu"``, or a name that :func:`somvae_ext.data.load` knows, but for those of interpolated series.
         root: the folder of MNIST and Fashion-MNIST, or of eICU's tables.
     """
-    if name == EICU:
+    if name == _EICU:
         return split_eicu(_load_stays(root))
     return cast(Splits[Samples], load(name, root=root))
 
@@ -46,7 +46,7 @@ def fingerprint_source(name: str, root: str) -> str:
 
 def load_labels(name: str, root: str, held_out: HeldOut) -> dict[str, Tensor]:
     """Further labels of a split: of eICU the worst scores of the next hours, ``[B, T]``, and the score of the stay."""
-    if name != EICU:
+    if name != _EICU:
         return {}
     stays = _load_stays(root)
     _, validation, test = rows_by_patient(stays)

@@ -6,7 +6,7 @@ The database is not free to pass on: its tables are read from the folder of some
 from __future__ import annotations
 
 from somvae_ext.experiments.networks import SOMVAEMethod, ordered_on_series
-from somvae_ext.experiments.nodes import measure_scores
+from somvae_ext.experiments.nodes import FORECASTS, measure_scores
 from somvae_ext.experiments.pictures import draw_moves
 from somvae_ext.experiments.protocol import Column, Experiment, Method, Row, cite
 from somvae_ext.experiments.series_settings import (
@@ -47,9 +47,7 @@ EICU = Experiment(
         Column("nmi_stay_score", "score of the stay"),
         Column("topographic_error_4", "topographic error (4 neighbours)"),
         Column("order", "order"),
-        Column("transition_nll", "learned transitions"),
-        Column("counted_nll", "counted"),
-        Column("persistence_nll", "last state"),
+        *FORECASTS,
     ),
     chosen_by="nmi_score_24h",
     draw=draw_moves,

@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somvae_ext import evaluation
-from somvae_ext.experiments.protocol import Outcome, Task
+from somvae_ext.experiments.protocol import Column, Outcome, Task
 from somvae_ext.grid import Grid
 from somvae_ext.models import SOMVAE
 from somvae_ext.nn import TransitionModel
 from somvae_ext.training import encode
+
+FORECASTS = (
+    Column("transition_nll", "learned transitions"),
+    Column("counted_nll", "counted"),
+    Column("persistence_nll", "last state"),
+)
+"""Log-losses of forecasts of the next node, in tables."""
 
 _SERIES_AT_ONCE = 1000
 _SHUFFLE_SEED = 0  # of the noise that nodes are compared with

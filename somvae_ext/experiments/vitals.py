@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from somvae_ext.experiments.networks import SOMVAEMethod, ordered_on_series
-from somvae_ext.experiments.nodes import measure_animals
+from somvae_ext.experiments.nodes import FORECASTS, measure_animals
 from somvae_ext.experiments.pictures import draw_moves
 from somvae_ext.experiments.protocol import Column, Experiment, Method, Row
 from somvae_ext.experiments.series_settings import BY_GRADIENTS_WITH_TRANSITIONS
@@ -37,9 +37,7 @@ VITALS = Experiment(
         Column("topographic_error_4", "topographic error (4 neighbours)"),
         Column("order", "order"),
         Column("moves_within_1", "moves to neighbours"),
-        Column("transition_nll", "learned transitions"),
-        Column("counted_nll", "counted"),
-        Column("persistence_nll", "last state"),
+        *FORECASTS,
     ),
     chosen_by="nmi_arithmetic",
     draw=draw_moves,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def test_no_subpackage_is_imported_before_it_is_used() -> None:
     unused = {f"somvae_ext.{name}" for name in SUBPACKAGES} - {"somvae_ext.ops"}
     assert not unused & set(loaded.split())
     assert fresh("import somvae_ext, sys; print('sklearn' in sys.modules, 'scipy' in sys.modules)") == "False False"
+
+
+def test_the_compiler_of_torch_is_not_imported_before_it_is_used() -> None:
+    code = "import somvae_ext, somvae_ext.ops, sys; print('torch._dynamo' in sys.modules)"
+    # In an interpreter that has imported nothing: those that children are forked from have.
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_every_subpackage_is_listed() -> None:

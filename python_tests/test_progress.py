@@ -16,7 +16,7 @@ from pathlib import Path
 import children
 import pytest
 
-from somvae_ext.progress import FileProgress, Progress
+from somvae_ext.progress import CountProgress, Progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -181,7 +181,7 @@ def test_a_bar_ends_when_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_file_gets_a_line_for_each_tenth_that_was_read(capsys: pytest.CaptureFixture[str]) -> None:
-    with FileProgress("rows.csv", 1000, show=True) as progress:
+    with CountProgress("rows.csv", 1000, "B", show=True) as progress:
         for position in (50, 150, 160, 420, 1000):
             progress.advance_to(position)
     lines = capsys.readouterr().err.splitlines()
@@ -190,8 +190,8 @@ def test_a_file_gets_a_line_for_each_tenth_that_was_read(capsys: pytest.CaptureF
 
 def test_a_file_on_a_terminal_gets_a_bar() -> None:
     program = """
-from somvae_ext.progress import FileProgress
-with FileProgress("rows.csv", 1000, show={shown}) as progress:
+from somvae_ext.progress import CountProgress
+with CountProgress("rows.csv", 1000, "B", show={shown}) as progress:
     progress.advance_to(400)
     progress.advance_to(1000)
 """

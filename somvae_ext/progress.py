@@ -1,4 +1,4 @@
-"""Progress on stderr: of the training of a map or model, and of reading a long file."""
+"""Progress on stderr: of the training of a map or model, and of going through long data."""
 
 from __future__ import annotations
 
@@ -119,30 +119,31 @@ class Progress(_Display):
             self._bar.update()
 
 
-class FileProgress(_Display):
-    """Shows how much of a file has been read: a tqdm bar on a terminal, elsewhere a line for each tenth of the file.
+class CountProgress(_Display):
+    """Shows how much of something long is done: a tqdm bar on a terminal, elsewhere a line for each tenth.
 
     Enter it as a context, which closes the bar. Once stderr can no longer be written to, nothing more is shown.
 
     Args:
-        name: of the file, which the bar or line begins with.
-        num_bytes: size of the file.
+        name: of what is gone through, which the bar or line begins with.
+        total: of its units; None where that is not known, for a bar without an end and no lines.
+        unit: ``"B"`` for bytes, or what else is counted.
         show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
 
     Raises:
         ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
     """
 
-    def __init__(self, name: str, num_bytes: int, *, show: bool | None) -> None:
+    def __init__(self, name: str, total: int | None, unit: str, *, show: bool | None) -> None:
         super().__init__(show)
-        self._name, self._num_bytes, self._position, self._tenths = name, num_bytes, 0, 0
+        self._name, self._total, self._position, self._tenths = name, total, 0, 0
         if self._bars:
-            self._open_bar(total=num_bytes, desc=name, unit="B", unit_scale=True)
+            self._open_bar(total=total, desc=name, unit=unit, unit_scale=True)
 
     def advance_to(self, position: int) -> None:
-        """Shows that the file has been read up to a byte."""
+        """Shows that so many units are done."""
         advance, self._position = position - self._position, position
-        tenths = 10 * position // max(1, self._num_bytes)
+        tenths = 0 if self._total is None else 10 * position // max(1, self._total)
         if self._bars:
             with self._while_writable():
                 self._bar.update(advance)

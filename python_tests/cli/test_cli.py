@@ -168,7 +168,7 @@ def test_a_csv_is_fitted_evaluated_and_predicted_as_the_model_itself_would() -> 
     assert {split: values["samples"] for split, values in evaluations.items()} == {"test": 6, "train": 28}
     assert main(["predict", "run", "table.csv", "-o", "out.csv"]) == 0
     rows = predicted()
-    assert list(rows[0]) == ["index", "node", "row", "column", "distance"]
+    assert list(rows[0]) == ["index", "node", "row", "column", "distance_in_latent_space", "class"]
     assert [int(row["index"]) for row in rows] == list(range(40))
 
     model = somvae_ext.load("run")
@@ -178,14 +178,14 @@ def test_a_csv_is_fitted_evaluated_and_predicted_as_the_model_itself_would() -> 
     assert [int(row["node"]) for row in rows] == node.tolist()
     assert [(int(row["row"]), int(row["column"])) for row in rows] == [divmod(n, 3) for n in node.tolist()]
     distance = (model.encode(x) - model.quantizer.codebook[node]).double().norm(dim=1)
-    # Printed with six digits; encodings of batches of another size may differ in their last bits.
-    assert [float(row["distance"]) for row in rows] == pytest.approx(distance.tolist(), rel=1e-5, abs=1e-6)
+    # Encodings of batches of another size may differ in their last bits.
+    assert [float(row["distance_in_latent_space"]) for row in rows] == pytest.approx(distance.tolist(), rel=1e-5, abs=1e-6)
 
     # The same rows as an array, and without the column of labels, land at the same nodes.
     np.save("table.npy", values)
     np.savetxt("bare.csv", values, delimiter=",")
     for data in ("table.npy", "bare.csv"):
-        assert main(["predict", "run", data, "--output", "again.csv"]) == 0
+        assert main(["predict", "run", data, "--output", "again.csv", "--overwrite"]) == 0
         assert predicted("again.csv") == rows
 
 
@@ -195,7 +195,7 @@ def test_predictions_go_to_standard_output_by_default(capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert main(["predict", "run", "table.csv"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("index,node,row,column,distance\n0,")
+    assert printed.startswith("index,node,row,column,distance_in_latent_space,class\n0,")
     assert printed.count("\n") == 41
 
 
@@ -220,7 +220,7 @@ def test_images_in_bytes_and_in_floats_are_predicted_alike(trained_on: str) -> N
     assert main(["fit", trained_on, *SMALL]) == 0
     nodes = []
     for data in ("bytes.npy", "floats.npy"):
-        assert main(["predict", "run", data, "-o", "out.csv"]) == 0
+        assert main(["predict", "run", data, "-o", "out.csv", "--overwrite"]) == 0
         nodes.append([row["node"] for row in predicted()])
     assert nodes[0] == nodes[1]
 
@@ -605,8 +605,8 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["predict", "nowhere", "x.npy"], NO_RESULT),
         (["evalute"], "did you mean evaluate?"),
         (["fit", "digits", "--config", "nowhere.yaml"], "File does not exist"),
-        (["train"], "unknown command 'train'; known are evaluate, experiment, fit, info, plot, predict, sample"),
-        ([], "the command is missing; known are evaluate, experiment, fit, info, plot, predict, sample"),
+        (["train"], "unknown command 'train'; known are evaluate, experiment, export, fit, info, plot, predict, sample"),
+        ([], "the command is missing; known are evaluate, experiment, export, fit, info, plot, predict, sample"),
         (
             ["fit", "digits", "--topology", "hexa"],
             "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa",

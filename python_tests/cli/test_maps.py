@@ -62,7 +62,7 @@ def predicted(path: str = "out.csv") -> list[dict[str, str]]:
 
 
 def nodes(data: str) -> list[int]:
-    assert main(["predict", "map", data, "-o", "out.csv"]) == 0
+    assert main(["predict", "map", data, "-o", "out.csv", "--overwrite"]) == 0
     return [int(row["node"]) for row in predicted()]
 
 
@@ -83,11 +83,12 @@ def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
     som = SOM(3, 4, n_epochs=3, random_state=0).fit(scaled)
     assert nodes(name) == som.labels_.tolist()
     rows = predicted()
-    assert list(rows[0]) == ["index", "node", "row", "column", "distance"]
+    known_class = [] if name.endswith(".npy") else ["class"]
+    assert list(rows[0]) == ["index", "node", "row", "column", "distance_in_scaled_units", *known_class]
     assert [int(row["index"]) for row in rows] == list(range(60))
     assert [[int(row["row"]), int(row["column"])] for row in rows] == som.transform(scaled).tolist()
-    mean = np.mean([float(row["distance"]) for row in rows])
-    assert mean == pytest.approx(som.quantization_error_, rel=1e-5)  # six digits are written
+    mean = np.mean([float(row["distance_in_scaled_units"]) for row in rows])
+    assert mean == pytest.approx(som.quantization_error_, rel=1e-6)
     assert printed["quantization error"] == f"{som.quantization_error_:.4g} (of the scaled data)"
     assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (8 neighbours)"
     assert ResultFolder.open("map").evaluations["train"] == {
@@ -109,10 +110,11 @@ def test_a_saved_map_is_the_estimator_with_the_scaling_of_its_data(frame: pd.Dat
     node = saved.som.predict(scaled)
     assert saved.hits.tolist() == np.bincount(node, minlength=12).tolist()
     assert saved.classes == ("a", "b")
-    assert saved.labels is not None
-    for winner, label, count in saved.labels.tolist():
+    labels = saved.nodes.labels
+    assert labels is not None
+    for winner, label, count in labels.tolist():
         assert count == ((node == winner) & (frame["kind"] == saved.classes[label])).sum()
-    assert saved.labels[:, 2].sum() == 60
+    assert labels[:, 2].sum() == 60
     assert saved.som.quantization_error_ == saved.som.quantization_error(scaled)
     # In the data's units a code lies among the rows around it.
     assert (saved.codebook >= values.min(axis=0) - 1e-3).all()
@@ -234,11 +236,11 @@ def test_predictions_go_to_standard_output_or_replace_a_file_only_when_complete(
     capsys.readouterr()
     assert main(["predict", "map", "table.csv"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("index,node,row,column,distance\n0,")
+    assert printed.startswith("index,node,row,column,distance_in_scaled_units,class\n0,")
     assert printed.count("\n") == 61
     Path("out.csv").write_text("earlier")
     write(frame.assign(depth=np.nan), "broken.csv")
-    assert main(["predict", "map", "broken.csv", "-o", "out.csv"]) == 2
+    assert main(["predict", "map", "broken.csv", "-o", "out.csv", "--overwrite"]) == 2
     assert "the training data had no gaps, so fill it" in capsys.readouterr().err
     assert Path("out.csv").read_text() == "earlier"
     assert main(["predict", "map", "table.csv", "-o", "nowhere/out.csv"]) == 2
@@ -327,7 +329,7 @@ def test_a_model_replaces_a_map_only_where_that_is_asked_for(
     assert "map is not empty" in capsys.readouterr().err
     assert main([*model, "--overwrite"]) == 0
     assert ResultFolder.open("map").kind == "model"
-    assert "nodes.safetensors" not in contents("map")
+    assert ResultFolder.open("map").load_file("nodes")["hits"].shape == (4,)
     assert fit("table.csv", "--label-column", "kind") == 0  # and the other way round
     assert ResultFolder.open("map").kind == "map"
 
@@ -385,8 +387,12 @@ def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
         (lambda: with_nodes(hits=torch.zeros(11)), "nodes.safetensors must hold the hits of each of the 12 nodes"),
         (lambda: with_nodes(labels=None), "nodes.safetensors must hold nodes and classes of the map, got others"),
         (
-            lambda: with_nodes(labels=labels + 12),
+            lambda: with_nodes(labels=labels + torch.tensor([0, 12, 0])),
             "nodes.safetensors must hold nodes and classes of the map, got others",
+        ),
+        (
+            lambda: with_nodes(labels=labels + 12),
+            "nodes.safetensors must hold nodes and classes of the 12 nodes, got others",
         ),
     ):
         change()
@@ -434,7 +440,7 @@ def test_an_interrupted_map_goes_on_and_ends_like_an_uninterrupted_one(
     assert np.array_equal(resumed.som.codebook_, whole.som.codebook_)
     assert (resumed.som.history_, resumed.evaluation) == (whole.som.history_, whole.evaluation)
     assert resumed.hits.tolist() == whole.hits.tolist()
-    assert resumed.labels.tolist() == whole.labels.tolist()
+    assert resumed.nodes.labels.tolist() == whole.nodes.labels.tolist()
 
 
 @pytest.mark.usefixtures("checkpoint_after_each_epoch")

@@ -237,7 +237,7 @@ def test_an_option_of_other_models_is_refused_with_their_names(
     assert error.count("\n") == 1
 
 
-COMMANDS = ["fit", "evaluate", "predict", "sample", "plot", "info"]
+COMMANDS = ["fit", "evaluate", "predict", "export", "sample", "plot", "info"]
 
 
 def examples_of(shown: str) -> list[str]:
@@ -458,7 +458,8 @@ def test_either_kind_is_predicted_and_drawn(run: str, capsys: pytest.CaptureFixt
     (fit_map if run == "map" else fit_model)()
     assert main(["predict", run, "table.csv", "-o", "nodes.csv"]) == 0
     header, *rows = Path("nodes.csv").read_text().splitlines()
-    assert header == "index,node,row,column,distance"
+    units = {"map": "distance_in_scaled_units", "run": "distance_in_latent_space"}[run]
+    assert header == f"index,node,row,column,{units},class"
     assert len(rows) == 60
     capsys.readouterr()
     assert main(["plot", run, "-o", "pictures"]) == 0

@@ -83,7 +83,7 @@ def test_from_a_messy_table_to_the_nodes_of_new_rows(capsys: pytest.CaptureFixtu
     np.testing.assert_allclose(saved.som.codebook_, som.codebook_, atol=1e-5)
 
     new = messy_table("neu.csv", 30, 1)
-    assert main(["predict", "map", "neu.csv", "-o", "nodes.csv"]) == 0
+    assert main(["predict", "map", "neu.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert capsys.readouterr().err == ""
     expected = som.predict(((new.iloc[:, 1:].to_numpy(dtype=float) - shift) / width).astype(np.float32))
     assert [row["Kunde"] for row in written()] == new["Kunde"].tolist()
@@ -104,7 +104,7 @@ def test_numbers_above_numbers_are_names_and_not_a_row(capsys: pytest.CaptureFix
     pd.DataFrame(x, columns=[str(400 + 50 * n) for n in range(8)]).to_csv("spectra.csv", index=False)
     assert main(["fit", "spectra.csv", "--model", "som", *SMALL]) == 0
     assert "60 rows of 8 features" in capsys.readouterr().out
-    assert main(["predict", "map", "spectra.csv", "-o", "nodes.csv"]) == 0
+    assert main(["predict", "map", "spectra.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert len(written()) == 60
     pd.DataFrame(np.arange(180).reshape(60, 3) % 7).to_csv("counts.csv", index=False)
     assert main(["fit", "counts.csv", "--model", "som", *SMALL, "--overwrite"]) == 2
@@ -125,7 +125,7 @@ def test_a_column_that_looks_like_an_id_is_told_of_and_can_call_the_rows(capsys:
     )
     assert main(["fit", "table.csv", "--model", "som", *SMALL, "--overwrite", "--id-column", "id"]) == 0
     assert "note" not in capsys.readouterr().out
-    assert main(["predict", "map", "table.csv", "-o", "nodes.csv"]) == 0
+    assert main(["predict", "map", "table.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert [row["id"] for row in written()] == [str(100 + row) for row in range(40)]
     frame.rename_axis(None).to_csv("unnamed.csv")  # the index of pandas without a name
     assert main(["fit", "unnamed.csv", "--model", "som", *SMALL, "--overwrite"]) == 0
@@ -142,13 +142,13 @@ def test_models_take_the_same_tables_as_maps(capsys: pytest.CaptureFixture[str])
     assert sentence.endswith("; fill the gap, or set --missing drop or --missing mean\n")
     assert main([*fit, "--missing", "mean", "--scaling", "standard"]) == 0
     assert "gaps, by the means of their columns in the training data" in capsys.readouterr().out
-    assert main(["predict", "run", "kunden.csv", "-o", "nodes.csv"]) == 0
+    assert main(["predict", "run", "kunden.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert [row["Kunde"] for row in written()] == frame["Kunde"].tolist()
     assert main(["evaluate", "run"]) == 0
     assert main([*fit, "--missing", "drop", "--overwrite"]) == 0
     whole = frame.notna().all(axis=1)
     assert f"{90 - whole.sum()} of 90 rows, which have gaps" in capsys.readouterr().out
-    assert main(["predict", "run", "kunden.csv", "-o", "nodes.csv"]) == 0
+    assert main(["predict", "run", "kunden.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert [row["Kunde"] for row in written()] == frame["Kunde"][whole].tolist()
     assert "rows, which have gaps" in capsys.readouterr().err
 
@@ -186,7 +186,7 @@ def test_predict_takes_back_signs_that_only_the_training_data_had() -> None:
     how = ["--separator", "semicolon", "--decimal", ",", "--thousands", ".", "--comment", "#"]
     assert main(["fit", "old.csv", "--model", "som", *SMALL, *how]) == 0
     Path("new.csv").write_text("\n".join(["a;b", *(f"{row % 7 + 1}000;{row % 5}.5" for row in range(40))]) + "\n")
-    assert main(["predict", "map", "old.csv", "-o", "nodes.csv"]) == 0
+    assert main(["predict", "map", "old.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     undone = ["--decimal", "point", "--thousands", "none", "--comment", "none"]
     assert main(["predict", "map", "new.csv", *undone, "-o", "new_nodes.csv"]) == 0
     assert written("new_nodes.csv") == written()
@@ -199,7 +199,7 @@ def test_an_archive_with_lengths_is_trained_on_without_its_padding(capsys: pytes
     assert main(["fit", "walks.npz", "--model", "som", *SMALL]) == 0
     shown = capsys.readouterr().out
     assert f"walks.npz: 10 series of 1 to 5 frames of 2 features, float64, {lengths.sum()} rows" in shown
-    assert main(["predict", "map", "walks.npz", "-o", "nodes.csv"]) == 0
+    assert main(["predict", "map", "walks.npz", "-o", "nodes.csv", "--overwrite"]) == 0
     places = [(int(row["series"]), int(row["frame"])) for row in written()]
     assert places == [(series, frame) for series, length in enumerate(lengths) for frame in range(length)]
     np.savez("unknown.npz", x=rng.normal(size=(10, 2)), weights=np.ones(10))

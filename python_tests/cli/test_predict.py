@@ -62,7 +62,7 @@ def write_run(model_name: str, *, config: dict[str, Any] | None = None, **data_o
 
 
 def predicted(data: str = "images.npz") -> list[dict[str, str]]:
-    assert main(["predict", "run", data, "-o", "out.csv"]) == 0
+    assert main(["predict", "run", data, "-o", "out.csv", "--overwrite"]) == 0
     with open("out.csv", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -101,18 +101,18 @@ def test_of_models_without_clusters_the_means_of_the_latent_values_are_written(n
 def test_the_code_of_each_sample_is_written_with_its_distance() -> None:
     model = write_run("vqvae")
     rows = predicted()
-    assert list(rows[0]) == ["index", "code", "distance"]
+    assert list(rows[0]) == ["index", "code", "distance_in_latent_space"]
     code = model.assign(unit_images())
     assert column(rows, "code") == code.tolist()
     distance = (model.encode(unit_images()) - model.quantizer.codebook[code]).norm(dim=1)
-    assert column(rows, "distance") == pytest.approx(distance.tolist(), rel=1e-4)
+    assert column(rows, "distance_in_latent_space") == pytest.approx(distance.tolist(), rel=1e-4)
 
 
 def test_of_a_grid_of_codes_each_is_written_with_its_place() -> None:
     np.save("large.npy", RNG.integers(0, 256, (20, 8, 12), dtype=np.uint8))
     model = write_run("vqvae", config={"network": "conv", "num_codes": 5, "latent_dim": 3}, name="large.npy")
     rows = predicted("large.npy")
-    assert list(rows[0]) == ["index", "row", "column", "code", "distance"]
+    assert list(rows[0]) == ["index", "row", "column", "code", "distance_in_latent_space"]
     codes = model.assign(unit_images("large.npy"))
     assert codes.shape == (20, 2, 3)
     places = [[int(row["index"]), int(row["row"]), int(row["column"])] for row in rows]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from somvae_ext.data import Scaling, TableFormat, digits, load
 from somvae_ext.data.own_data import read_own_data
 from somvae_ext.data.record import RowsRecord
-from somvae_ext.data.rows import fit_scaling, load_matching_rows, load_rows
+from somvae_ext.data.row_stream import RowStream
+from somvae_ext.data.rows import fit_scaling, load_rows
 
 TABLE = """id;height;color;weight;kind
 k1;1,5;red;10;a
@@ -21,6 +25,24 @@ k3;2,5;red;30;a
 k4;3,5;green;;b
 """
 HOW = TableFormat(decimal=",", id_column="id", label_column="kind", one_hot=("color",))
+
+
+class Rows(NamedTuple):
+    """All blocks of a stream, one under the other."""
+
+    x: NDArray[np.float64]
+    row_keys: dict[str, list[Any]]
+
+
+def read_all(stream: RowStream) -> Rows:
+    blocks = list(stream)
+    keys = {name: [key for block in blocks for key in block.rows.row_keys[name]] for name in blocks[0].rows.row_keys}
+    return Rows(np.concatenate([block.rows.x for block in blocks]), keys)
+
+
+def read_like(path: Path, dim: int, table: TableFormat, features: Sequence[str] | None) -> Rows:
+    """Rows with the features of a table without gaps."""
+    return read_all(RowStream(path, dim, kind=None, table=table, missing="error", features=features, fill=None))
 
 
 @pytest.fixture
@@ -58,13 +80,14 @@ def test_other_rows_are_put_in_order_filled_and_called_by_their_names(table: Pat
         {"name": str(table), "root": "data", "kind": None, "table": HOW, "missing": "mean"}, rows, fill
     )
     assert RowsRecord.from_dict(record.to_dict()) == record
-    like = record.read(new, rows.dim, rows.columns, TableFormat(id_column="id", one_hot=("color",)))
+    stream = record.stream(new, rows.dim, rows.columns, TableFormat(id_column="id", one_hot=("color",)))
+    like = read_all(stream)
     np.testing.assert_array_equal(like.x, [[2.5, 1, 0, 0, 7], [9.5, 0, 0, 1, 8]])
     assert like.row_keys == {"id": ["n1", "n2"]}
-    assert like.description["left out"] == "extra"
+    assert stream.omitted == "extra"
     new.write_text("weight,color,height\n7,violet,1\n")
     with pytest.raises(ValueError, match=re.escape("one of the categories blue, green, red of the training data, got")):
-        record.read(new, rows.dim, rows.columns, TableFormat(one_hot=("color",)))
+        read_all(record.stream(new, rows.dim, rows.columns, TableFormat(one_hot=("color",))))
 
 
 def test_rows_without_names_keep_the_numbers_of_their_columns(tmp_path: Path) -> None:
@@ -72,23 +95,14 @@ def test_rows_without_names_keep_the_numbers_of_their_columns(tmp_path: Path) ->
     path.write_text("a,1,2\nb,5,3\na,4,9\n")
     rows, _ = load_rows(path, table=TableFormat(label_column="0", header=False))
     assert rows.columns == ("1", "2")
-    like = load_matching_rows(
-        path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error", features=rows.columns,
-        fill=None,
-    )  # fmt: skip
+    like = read_like(path, 2, TableFormat(label_column="0", header=False), rows.columns)
     np.testing.assert_array_equal(like.x, [[1, 2], [5, 3], [4, 9]])
     path.write_text("1,2\n5,3\n")  # without the labels
-    like = load_matching_rows(
-        path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error", features=rows.columns,
-        fill=None,
-    )  # fmt: skip
+    like = read_like(path, 2, TableFormat(label_column="0", header=False), rows.columns)
     np.testing.assert_array_equal(like.x, [[1, 2], [5, 3]])
     path.write_text("1,2,3,4\n5,3,2,1\n")
     with pytest.raises(ValueError, match="rows must have 2 features, as the training data had, got 4 columns"):
-        load_matching_rows(
-            path, 2, kind=None, table=TableFormat(label_column="0", header=False), missing="error",
-            features=rows.columns, fill=None,
-        )  # fmt: skip
+        read_like(path, 2, TableFormat(label_column="0", header=False), rows.columns)
 
 
 def test_images_and_frames_of_series_are_rows_too(tmp_path: Path) -> None:
@@ -175,13 +189,11 @@ def test_names_that_are_numbers_are_no_places(tmp_path: Path) -> None:
     rows, _ = load_rows(path, table=TableFormat(header=True))
     other = tmp_path / "other.csv"
     other.write_text("2,x,0,1\n3,9,1,2\n")
-    like = load_matching_rows(
-        other, 3, kind=None, table=TableFormat(header=True), missing="error", features=rows.columns, fill=None
-    )
+    like = read_like(other, 3, TableFormat(header=True), rows.columns)
     assert like.x.tolist() == [[1, 2, 3]]
     other.write_text("a,b,c\n1,2,3\n")
     with pytest.raises(ValueError, match="got a table without '0', '1', '2' and with the unknown 'a', 'b', 'c'"):
-        load_matching_rows(other, 3, kind=None, table=TableFormat(), missing="error", features=rows.columns, fill=None)
+        read_like(other, 3, TableFormat(), rows.columns)
 
 
 def test_what_calls_rows_and_classes_keeps_its_digits(tmp_path: Path) -> None:
@@ -228,8 +240,8 @@ def read_again(path: Path, how: TableFormat, text: str) -> tuple[list[list[float
     )
     other = path.with_name("other.csv")
     other.write_text(text)
-    like = record.read(other, rows.dim, rows.columns)
-    return like.x.tolist(), {name: list(values) for name, values in like.row_keys.items()}
+    like = read_all(record.stream(other, rows.dim, rows.columns))
+    return like.x.tolist(), like.row_keys
 
 
 def test_names_that_were_seen_in_training_are_names_in_other_data(tmp_path: Path) -> None:

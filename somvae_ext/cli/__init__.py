@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import evaluate, experiment, fit, info, plot, predict, sample
+from somvae_ext.cli import evaluate, experiment, export, fit, info, plot, predict, sample
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
@@ -21,6 +21,7 @@ _COMMANDS = {
     "fit": fit,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
     "sample": sample,
     "plot": plot,
     "experiment": experiment,

@@ -23,9 +23,7 @@ from somvae_ext.cli.seeds import check_seed
 from somvae_ext.cli.table_options import table_format
 
 if TYPE_CHECKING:
-    import numpy as np
     from jsonargparse import Namespace
-    from numpy.typing import NDArray
 
     from somvae_ext.data.tables import Table
     from somvae_ext.estimators import SOM
@@ -161,6 +159,7 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     import torch
 
     from somvae_ext.estimators import SavedMap, fit_in_folder
+    from somvae_ext.store import NodeHits
 
     som, table, record, folder, state = setting
     processes.call_on_first(lambda: folder.save_config(record.to_config()))  # with what a resumed one was told anew
@@ -174,9 +173,9 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
             misplaced, rows = (sum(column) for column in zip(*errors, strict=True))
             evaluation[_topographic_key(som)] = misplaced / rows
         (labels,) = processes.gather_rows(torch.as_tensor(som.labels_))
-    node = labels.cpu().numpy()
-    hits = np.bincount(node, minlength=som.grid_.num_nodes)
-    saved = SavedMap(som, record, hits, _count_classes(table, node), evaluation)
+    class_of_row = None if table.label is None else np.unique(table.label, return_inverse=True)[1].astype(np.int64)
+    nodes = NodeHits.count(labels.cpu().numpy(), som.grid_.num_nodes, class_of_row)
+    saved = SavedMap(som, record, nodes, evaluation)
     processes.call_on_first(lambda: saved.save_results(folder))
     return saved
 
@@ -250,14 +249,3 @@ def _class_names(table: Table) -> list[str] | None:
     import numpy as np
 
     return None if table.label is None else [str(name) for name in np.unique(table.label).tolist()]
-
-
-def _count_classes(table: Table, node: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Rows (node, class, count) of those that occur together."""
-    import numpy as np
-
-    if table.label is None:
-        return None
-    _, class_of_row = np.unique(table.label, return_inverse=True)
-    pairs, count = np.unique(np.stack([node, class_of_row.astype(np.int64)], axis=1), axis=0, return_counts=True)
-    return np.column_stack([pairs, count]).astype(np.int64)

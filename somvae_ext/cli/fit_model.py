@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.configure import Setting, configure, configure_resume
 from somvae_ext.cli.devices import check_device
+from somvae_ext.cli.encodings import count_node_hits, part_encoder
 from somvae_ext.cli.evaluate_model import print_evaluation
 from somvae_ext.cli.pictures import save_expert_samples, save_pictures
 from somvae_ext.cli.printing import print_description, print_table
@@ -74,10 +75,13 @@ def _report(setting: Setting, folder: ResultFolder, model: Any, history: list[di
     """Evaluates the model on the test split, and draws it."""
     from somvae_ext.training import evaluate
 
-    splits = setting.splits
+    splits, encode_part = setting.splits, part_encoder(model, setting.splits)
     evaluation = evaluate(model, splits.test, train=splits.train)
     folder.save_evaluation("test", evaluation)
-    pictures = save_pictures(model, splits, history, folder)
+    nodes = count_node_hits(model, encode_part)
+    if nodes is not None:
+        nodes.save(folder)
+    pictures = save_pictures(model, splits, history, folder, encode_part)
     print_evaluation(model, evaluation, "test", splits.kind)
     print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
 

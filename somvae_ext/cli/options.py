@@ -131,12 +131,26 @@ def _commands(model: str) -> dict[str, _Command]:
         ),
         "predict": _Command(
             summary="assign one's own data to nodes or clusters",
-            description="Writes the node, cluster, codes or latent means of each sample of one's own data as CSV.",
+            description="Writes the node of each sample of one's own data with its place, distance, class and "
+            "cluster, or its codes, category or latent means, as CSV or Parquet. Tables and .npy files of rows may be "
+            "larger than memory.",
             usage="somvae predict RUN DATA [options]",
             examples=[
                 f"{_ROWS}\n  somvae fit rows.npy --model som && somvae predict runs/som-rows rows.npy -o nodes.csv"
             ],
             add_options=_add_predict_options,
+        ),
+        "export": _Command(
+            summary="write what was learned as a table",
+            description="Writes the codes of a map or model as CSV or Parquet, in the units of the data with the names "
+            "of the features, and beside each what is known of its node: hits, class, cluster. With --scaling writes "
+            "what is subtracted from each feature and by what it is divided before distances are taken.",
+            usage="somvae export RUN --codes [options]",
+            examples=[
+                f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/codes && somvae export runs/codes --codes -o "
+                "codes.csv"
+            ],
+            add_options=_add_export_options,
         ),
         "sample": _Command(
             summary="draw samples from a model's prior",
@@ -223,9 +237,19 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
 def _add_predict_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
     parser.add_argument(
-        "data", metavar="DATA", type=str, help="file, or folder of series, with the features of the training"
+        "data",
+        metavar="DATA",
+        type=str,
+        help="file, or folder of series, with the features of the training; - for CSV on standard input",
     )
-    parser.add_argument("-o", "--output", type=str, help="CSV file to write (default: standard output)")
+    _add_table_output(parser)
+    parser.add_argument("--with-input", action="store_true", help="also write the columns of DATA, if it is a table")
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="also write the share of each class among the training samples of the node, or of a model with categories "
+        "the probability of each",
+    )
     group = parser.add_argument_group("how its table is written, if not like that of the training data")
 
     def add(name: str, help: str, **options: Any) -> None:
@@ -233,6 +257,21 @@ def _add_predict_options(parser: ArgumentParser) -> None:
 
     add_written_options(add)
     add("--id-column", "column that says what rows are called", type=str, metavar="COLUMN")
+
+
+def _add_export_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
+    parser.add_argument("--codes", action="store_true", help="the codes, of a model decoded, in the units of the data")
+    parser.add_argument("--latent-codes", action="store_true", help="the codes of a model as they are in latent space")
+    parser.add_argument("--scaling", action="store_true", help="how features were scaled, a row for each")
+    _add_table_output(parser)
+
+
+def _add_table_output(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", type=str, help=".csv or .parquet file to write (default: standard output, as CSV)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it is there")
 
 
 def _add_sample_options(parser: ArgumentParser) -> None:

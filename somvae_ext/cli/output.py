@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 
-def check_output(path: str | None) -> None:
+def check_output(path: str | None, *, may_replace: bool = True) -> None:
     """Whether ``--output`` can be a file, before it takes long to make what comes into it.
 
     Raises:
+        FileExistsError: it is there and may not be replaced.
         FileNotFoundError: its folder is not there.
         IsADirectoryError: it is a folder.
         PermissionError: its folder cannot be written to.
@@ -30,6 +31,8 @@ def check_output(path: str | None) -> None:
         raise FileNotFoundError(f"--output must be a file in a folder that exists, but {Path(path).parent} does not")
     if Path(path).is_dir():
         raise IsADirectoryError(f"--output must be a file, but {path} is a folder")
+    if Path(path).is_file() and not is_special(path) and not may_replace:
+        raise FileExistsError(f"{path} is there already; choose another --output, or set --overwrite")
     if not Path(path).exists() and not os.access(Path(path).parent, os.W_OK | os.X_OK):
         raise PermissionError(f"--output must be a file in a folder to write to, but {path} is not")
 
@@ -53,7 +56,7 @@ def open_output(path: str | None) -> Iterator[TextIO]:
     check_output(path)
     if path is None:
         yield sys.stdout
-    elif Path(path).exists() and not Path(path).is_file():  # such as /dev/stdout, which nothing can replace
+    elif is_special(path):
         with open(path, "w", newline="", encoding="utf-8") as file:
             yield file
     else:
@@ -64,10 +67,19 @@ def open_output(path: str | None) -> Iterator[TextIO]:
             text.detach()
 
 
-def report_omitted_rows(description: Mapping[str, str]) -> None:
-    """Says on stderr which rows and columns of the data are not used, so that what is written can be matched."""
-    if "left out" in description:
-        print(f"somvae: left out: {description['left out']}", file=sys.stderr)
+def is_special(path: str) -> bool:
+    """Whether a path is no regular file, such as ``/dev/stdout``, which nothing can replace.
+
+    Where a shell has redirected standard output, ``/dev/stdout`` leads to a regular file.
+    """
+    is_of_system = Path(path).absolute().parts[1:2] in (("dev",), ("proc",))
+    return is_of_system or (Path(path).exists() and not Path(path).is_file())
+
+
+def report_omitted(omitted: str) -> None:
+    """Says on stderr which rows and columns of the data were not used, so that what was written can be matched."""
+    if omitted:
+        print(f"somvae: left out: {omitted}", file=sys.stderr)
 
 
 def check_id_column(options: Namespace, row_keys: Mapping[str, object]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from somvae_ext.cli.encodings import PartEncoder
     from somvae_ext.data.record import AnySplits
     from somvae_ext.grid import Grid
     from somvae_ext.models import Model, MoEVAE
@@ -71,20 +71,29 @@ _SEED = 0  # of whatever is drawn from the prior, in each picture
 
 
 def save_pictures(
-    model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: ResultFolder
+    model: Model,
+    splits: AnySplits,
+    history: Sequence[dict[str, Any]],
+    folder: ResultFolder,
+    encode_part: PartEncoder,
 ) -> list[Path]:
     """Writes all pictures that a model has into the folder of its run, and returns their paths."""
-    return [folder.save_figure(name, figure) for name, figure in make_figures(model, splits, history, folder)]
+    figures = make_figures(model, splits, history, folder, encode_part)
+    return [folder.save_figure(name, figure) for name, figure in figures]
 
 
 def make_figures(
-    model: Model, splits: AnySplits, history: Sequence[dict[str, Any]], folder: ResultFolder
+    model: Model,
+    splits: AnySplits,
+    history: Sequence[dict[str, Any]],
+    folder: ResultFolder,
+    encode_part: PartEncoder,
 ) -> Iterator[tuple[str, Figure]]:
     """The same, to be saved elsewhere, with the names of their files."""
     import torch
 
     from somvae_ext import plotting
-    from somvae_ext.training import ITERATIONS, encode
+    from somvae_ext.training import ITERATIONS
 
     any_model: Any = model  # what it offers is asked for by name
     if draws_images(model):
@@ -101,8 +110,6 @@ def make_figures(
         if experts is not None:
             yield EXPERTS_PICTURE, _plot_experts(experts["epochs"].tolist(), experts["images"])
     if hasattr(model, "num_clusters"):
-        # Each part is encoded once, for all pictures that need it.
-        encode_part = functools.cache(lambda part: encode(model, getattr(splits, part)))
         yield from _cluster_figures(any_model, encode_part)
         if splits.kind == "series" and hasattr(model, "decoded_map"):
             yield from _series_figures(any_model, encode_part)
@@ -168,7 +175,7 @@ def _plot_experts(epochs: Sequence[int], images: Tensor) -> Figure:
     return _figure_of(axes)
 
 
-def _cluster_figures(model: Any, encode_part: Callable[[str], Encodings]) -> Iterator[tuple[str, Figure]]:
+def _cluster_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str, Figure]]:
     from somvae_ext import plotting
 
     if model.num_clusters <= _LARGEST_TABLE:
@@ -188,7 +195,7 @@ def _cluster_figures(model: Any, encode_part: Callable[[str], Encodings]) -> Ite
         yield MAP_PICTURE, _figure_of(axes)
 
 
-def _series_figures(model: Any, encode_part: Callable[[str], Encodings]) -> Iterator[tuple[str, Figure]]:
+def _series_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str, Figure]]:
     """How series move over the map of a model."""
     from somvae_ext import evaluation, plotting
 

@@ -97,8 +97,8 @@ def _figure(
         shown = None if features is None else [_feature(saved, name) for name in features]
         axes = plotting.plot_component_planes(saved.codebook, grid, names=saved.feature_names, features=shown)[0]
     elif kind == "labels":
-        assert saved.labels is not None
-        node, label, count = saved.labels.T
+        assert saved.nodes.labels is not None
+        node, label, count = saved.nodes.labels.T
         axes = plotting.plot_labels(label.repeat(count), node.repeat(count), grid, names=saved.classes)
     elif kind == "clusters":
         assert clusters is not None

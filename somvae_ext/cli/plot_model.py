@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from somvae_ext.cli.encodings import part_encoder
 from somvae_ext.cli.output import check_picture_folder
 from somvae_ext.cli.pictures import PICTURES, make_figures, save_pictures
 from somvae_ext.cli.run_data import load_run_data
@@ -26,11 +27,13 @@ def plot_model(folder: ResultFolder, options: Namespace) -> None:
     is_run = out.resolve() == folder.path.resolve()
     check_picture_folder(out, PICTURES, may_replace=options.overwrite or is_run)
     _, splits = load_run_data(folder, record, options)
+    encode_part = part_encoder(model, splits)
     if is_run:
         with folder.lock():
-            pictures = save_pictures(model, splits, history, folder)
+            pictures = save_pictures(model, splits, history, folder, encode_part)
     else:
-        figures = list(make_figures(model, splits, history, folder))  # all of them before anything is written
+        # All of them before anything is written.
+        figures = list(make_figures(model, splits, history, folder, encode_part))
         out.mkdir(parents=True, exist_ok=True)
         pictures = [save_figure(out / name, figure) for name, figure in figures]
     for picture in pictures:

@@ -1,21 +1,48 @@
-"""``somvae predict``: the nodes, clusters or encodings of one's own data, as CSV."""
+"""``somvae predict``: the nodes, clusters or encodings of one's own data, as CSV or Parquet."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from somvae_ext.cli.output import check_output
 from somvae_ext.cli.predict_map import write_map_predictions
 from somvae_ext.cli.predict_model import write_model_predictions
+from somvae_ext.cli.table_output import check_ending
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+
+_STDIN = "-"
 
 
 def run(options: Namespace) -> None:
     from somvae_ext.store import ResultFolder
 
-    check_output(options.output)
+    check_output(options.output, may_replace=options.overwrite)
+    check_ending(options.output)
     folder = ResultFolder.open(options.run)
     predict = write_map_predictions if folder.kind == "map" else write_model_predictions
-    predict(folder, options)
+    with _data_file(options.data) as path:
+        predict(folder, options, path)
+
+
+@contextlib.contextmanager
+def _data_file(data: str) -> Iterator[Path]:
+    """The file of the data; standard input, which is CSV, goes into a temporary one: it is looked at twice."""
+    if data != _STDIN:
+        yield Path(data)
+        return
+    with tempfile.TemporaryDirectory(prefix="somvae-") as folder:
+        path = Path(folder) / "standard-input.csv"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            yield path
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), "standard input")) from error

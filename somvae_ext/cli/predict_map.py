@@ -1,48 +1,59 @@
-"""``somvae predict`` of a map: the node of each row of a table, as CSV."""
+"""``somvae predict`` of a map: the node of each row of a table."""
 
 from __future__ import annotations
 
-import csv
+import collections
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.output import check_id_column, open_output, report_omitted_rows
+from somvae_ext.cli.node_facts import NodeFacts
+from somvae_ext.cli.output import check_id_column, report_omitted
+from somvae_ext.cli.predictions import distance_name, input_kind, open_predictions, with_input_columns
 from somvae_ext.cli.table_options import table_format
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from somvae_ext.data.tables import Table
+    from somvae_ext.data.row_stream import RowBlock, RowStream
     from somvae_ext.estimators import SavedMap
     from somvae_ext.store import ResultFolder
 
 
-def write_map_predictions(folder: ResultFolder, options: Namespace) -> None:
-    """Writes the best matching unit of each row at ``options.data``."""
+def write_map_predictions(folder: ResultFolder, options: Namespace, path: Path) -> None:
+    """Writes the best matching unit of each row at a path, block by block."""
     from somvae_ext.estimators import SavedMap
 
     saved = SavedMap.from_folder(folder)
-    table = _rows(saved, options)
-    report_omitted_rows(table.description)
-    row_keys = table.row_keys
-    check_id_column(options, row_keys)
-    with open_output(options.output) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*row_keys, "node", "row", "column", "distance"])
-        key_of_each_row = zip(*row_keys.values(), strict=True)
-        for node, distance in saved.assign(block.x for block in table.blocks()):
-            for winner, to_code in zip(node.tolist(), distance.tolist(), strict=True):
-                writer.writerow([*next(key_of_each_row), winner, *divmod(winner, saved.grid.cols), f"{to_code:.6g}"])
+    facts = NodeFacts.from_folder(folder, "node", saved.grid.num_nodes, saved.grid, saved.classes)
+    rows = _open_rows(saved, options, path)
+    waiting: collections.deque[RowBlock] = collections.deque()
+
+    def values() -> Iterator[Any]:
+        for block in rows:
+            waiting.append(block)
+            yield block.rows.x
+
+    with open_predictions(options, rows) as table:
+        for node, distance in saved.assign(values()):
+            block = waiting.popleft()
+            row_keys = dict(block.rows.row_keys)
+            check_id_column(options, row_keys)
+            columns = row_keys | facts.place(node) | {distance_name(saved.scaling): distance} | facts.meaning(node)
+            if options.probabilities:
+                columns |= facts.class_shares(node)
+            table.write(with_input_columns(columns, block.columns))
+    report_omitted(rows.omitted)
 
 
-def _rows(saved: SavedMap, options: Namespace) -> Table:
-    from somvae_ext.data.rows import load_matching_rows
+def _open_rows(saved: SavedMap, options: Namespace, path: Path) -> RowStream:
+    from somvae_ext.data.row_stream import RowStream
     from somvae_ext.data.table_format import TableFormat
 
-    path, dim, data = Path(options.data), saved.record.dim, saved.record.data
+    dim, data, columns = saved.record.dim, saved.record.data, input_kind(options)
     if data is not None:
-        return data.read(path, dim, saved.feature_names, table_format(options, data.table))
-    return load_matching_rows(  # of a map that was saved from Python
+        return data.stream(path, dim, saved.feature_names, table_format(options, data.table), columns=columns)
+    return RowStream(  # of a map that was saved from Python
         path,
         dim,
         kind=None,
@@ -50,4 +61,5 @@ def _rows(saved: SavedMap, options: Namespace) -> Table:
         missing=saved.som.missing,
         features=saved.feature_names,
         fill=None,
+        columns=columns,
     )

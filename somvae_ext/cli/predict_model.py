@@ -1,12 +1,14 @@
-"""``somvae predict`` of a model: the cluster, or the encoding, of each sample of one's own data, as CSV."""
+"""``somvae predict`` of a model: the cluster, or the encoding, of each sample of one's own data."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from somvae_ext.cli.output import check_id_column, open_output, report_omitted_rows
+from somvae_ext.cli.node_facts import NodeFacts
+from somvae_ext.cli.output import check_id_column, report_omitted
+from somvae_ext.cli.predictions import input_kind, open_predictions, with_input_columns
 from somvae_ext.cli.run_data import clamp_to_unit_interval
 from somvae_ext.cli.table_options import table_format
 
@@ -14,49 +16,102 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
-    from somvae_ext.data.own_data import OwnData
+    from somvae_ext.data import Samples, TableFormat
     from somvae_ext.data.record import DataRecord
+    from somvae_ext.data.row_stream import RowStream
     from somvae_ext.models import Model
     from somvae_ext.store import ResultFolder
     from somvae_ext.training import Encodings
 
+_DISTANCE = "distance_in_latent_space"
 
-def write_model_predictions(folder: ResultFolder, options: Namespace) -> None:
-    """Writes what the model of a folder makes of each sample at ``options.data``."""
+
+class _Block(NamedTuple):
+    """Samples as the model takes them, and what there is beside them: of tables, keys and columns of the rows."""
+
+    samples: Samples
+    row_keys: dict[str, Any] | None = None
+    columns: Mapping[str, Any] = {}
+
+
+def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path) -> None:
+    """Writes what the model of a folder makes of each sample at a path; rows of tables block by block."""
     from somvae_ext.training import RunRecord, encode
 
     record = RunRecord.from_folder(folder)
     model = record.load_model(folder)
-    data = _prepare_samples(options, record.data, model.config.input_shape, folder.path)
-    samples = data.samples
-    check_id_column(options, data.row_keys or {})
-    encodings = encode(model, clamp_to_unit_interval(type(model), samples))
-    columns = _output_columns(model, encodings)
-    shape = next(iter(columns.values())).shape
-    key_names = [*(data.row_keys or {"index": ()})] if len(encodings.shape) == 1 else ["series", "frame"]
-    names_of_rows = None if data.row_keys is None else list(zip(*data.row_keys.values(), strict=True))
-    if len(shape) > len(encodings.shape):  # several codes for each sample
-        key_names += ["row", "column"]
-    real = samples.x.new_ones(shape).bool() if samples.mask is None else samples.mask
-    with open_output(options.output) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*key_names, *columns])
-        cells = [_to_cells(values[real]) for values in columns.values()]
-        for position, *row in zip(real.nonzero().tolist(), *cells, strict=True):
-            key = [position[0]] if names_of_rows is None else names_of_rows[position[0]]
-            writer.writerow([*key, *position[1:], *row])
+    facts = node_facts(folder, model, record.data)
+    if options.probabilities and facts is None:
+        raise ValueError(f"--probabilities is for results with classes or categories, which {folder.path} has not")
+    data_format = table_format(options, record.data.table)
+    rows = _open_rows(path, model.config.input_shape, record.data, data_format, options)
+    if rows is None:
+        if options.with_input:
+            raise ValueError(f"--with-input is for tables, and {options.data} is none")
+        blocks = iter([_whole(path, model.config.input_shape, record.data, data_format, folder.path)])
+    else:
+        blocks = _table_blocks(rows, record.data)
+    with open_predictions(options, rows) as table:
+        for block in blocks:
+            check_id_column(options, block.row_keys or {})
+            encodings = encode(model, clamp_to_unit_interval(type(model), block.samples))
+            columns = _output_columns(model, encodings, facts, options.probabilities)
+            columns = _keys(block, encodings, next(iter(columns.values())).shape) | _flat(block, columns)
+            table.write(with_input_columns(columns, block.columns))
+    if rows is not None:
+        report_omitted(rows.omitted)
 
 
-def _prepare_samples(options: Namespace, data: DataRecord, input_shape: tuple[int, ...], run: Path) -> OwnData:
-    """What is at ``options.data``, read, put in order, scaled and resized as the data that the run was trained on."""
+def node_facts(folder: ResultFolder, model: Model, data: DataRecord) -> NodeFacts | None:
+    """What is known of the nodes, codes or categories of a model; None where a sample has none, or many."""
+    any_model: Any = model
+    if not hasattr(model, "num_clusters") or getattr(model, "codes_per_sample", 1) > 1:
+        return None
+    quantizer = getattr(any_model, "quantizer", None)
+    grid = getattr(quantizer, "grid", None)
+    noun = "category" if quantizer is None else "code" if grid is None else "node"
+    return NodeFacts.from_folder(folder, noun, any_model.num_clusters, grid, data.class_names)
+
+
+def _open_rows(
+    path: Path, input_shape: tuple[int, ...], data: DataRecord, data_format: TableFormat, options: Namespace
+) -> RowStream | None:
+    """The rows of a table or matrix, which are read block by block; None of images and series."""
+    from somvae_ext.data.row_stream import RowStream, is_row_file
+
+    if data.kind != "static" or len(input_shape) != 1 or not is_row_file(path):
+        return None
+    return RowStream(
+        path,
+        input_shape[0],
+        kind="static",
+        table=data_format,
+        missing=data.missing,
+        features=data.feature_names,
+        fill=data.fill,
+        columns=input_kind(options),
+    )
+
+
+def _table_blocks(rows: RowStream, data: DataRecord) -> Iterator[_Block]:
+    import torch
+
+    from somvae_ext.data import Samples
+
+    for block in rows:
+        x = torch.from_numpy(data.scaling.apply(block.rows.x)).float()
+        yield _Block(Samples(x), dict(block.rows.row_keys), block.columns)
+
+
+def _whole(path: Path, input_shape: tuple[int, ...], data: DataRecord, data_format: TableFormat, run: Path) -> _Block:
+    """What is at a path, read, put in order, scaled and resized as the data that the run was trained on."""
     from somvae_ext.data import Samples, resize
     from somvae_ext.data.catalog import fill_gaps
     from somvae_ext.data.own_data import read_own_data
 
-    path, kind, size = Path(options.data), data.kind, data.image_size
+    kind, size = data.kind, data.image_size
     if kind == "static" and path.is_dir():
         raise ValueError(f"{path}: must be a file, because {run} was trained on single samples, got a folder")
-    data_format = table_format(options, data.table)
     own_data = read_own_data(path, kind, data_format, missing=data.missing, features=data.feature_names)
     samples = own_data.samples
     shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
@@ -71,26 +126,52 @@ def _prepare_samples(options: Namespace, data: DataRecord, input_shape: tuple[in
         )
     if data.fill is not None:
         samples = fill_gaps(samples, data.fill)
-    report_omitted_rows(own_data.description)
+    report_omitted(own_data.description.get("left out", ""))
     x = data.scaling.apply(samples.x).float()
-    return own_data._replace(samples=Samples(x if size is None else resize(x, size), mask=samples.mask))
+    return _Block(Samples(x if size is None else resize(x, size), mask=samples.mask))
 
 
-def _output_columns(model: Model, encodings: Encodings) -> dict[str, Tensor]:
-    """What is written of each sample, frame or code: a tensor of the same shape for each column."""
+def _output_columns(model: Model, encodings: Encodings, facts: NodeFacts | None, probabilities: bool) -> dict[str, Any]:
+    """What is written of each sample, frame or code: values of one shape for each column."""
     z, indices = encodings.z, encodings.indices
     if indices is None:
-        return {f"z{number}": values for number, values in enumerate(z.unbind(dim=-1))}
+        return {f"z{number}": values.numpy() for number, values in enumerate(z.unbind(dim=-1))}
+    node = indices.numpy()
     if encodings.log_probs is not None:
-        return {"category": indices, "probability": encodings.log_probs.amax(dim=-1).exp()}
+        of_categories = encodings.log_probs.exp()
+        assert facts is not None
+        columns = facts.place(node) | {"probability": of_categories.amax(dim=-1).numpy()} | facts.meaning(node)
+        if probabilities:
+            names = range(of_categories.shape[-1])
+            columns |= {f"probability_of_{name}": of_categories[..., name].numpy() for name in names}
+        return columns
     quantizer: Any = model.quantizer
     # As the quantization error: Euclidean, not squared, so that the mean of this column is that error.
-    distance = (z - quantizer.codebook.detach()[indices]).double().norm(dim=-1)
-    grid = getattr(quantizer, "grid", None)
-    if grid is None:
-        return {"code": indices, "distance": distance}
-    return {"node": indices, "row": indices // grid.cols, "column": indices % grid.cols, "distance": distance}
+    distance = {_DISTANCE: _distance(z, quantizer.codebook.detach()[indices]).numpy()}
+    if facts is None:  # of many codes for each sample
+        return {"code": node} | distance
+    columns = facts.place(node) | distance | facts.meaning(node)
+    return columns | (facts.class_shares(node) if probabilities else {})
 
 
-def _to_cells(values: Tensor) -> list[Any]:
-    return [f"{value:.6g}" for value in values.tolist()] if values.is_floating_point() else values.tolist()
+def _distance(z: Tensor, codes: Tensor) -> Tensor:
+    return (z - codes).double().norm(dim=-1).to(z.dtype)
+
+
+def _keys(block: _Block, encodings: Encodings, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What each row that is written is called: by its table, or the numbers of sample, series, frame and code."""
+    if block.row_keys is not None:
+        return block.row_keys
+    names = ["index"] if len(encodings.shape) == 1 else ["series", "frame"]
+    names += ["row", "column"][: len(shape) - len(encodings.shape)]  # of several codes for each sample
+    real = _real(block.samples, shape)
+    return {name: values.numpy() for name, values in zip(names, real.nonzero().unbind(dim=1), strict=True)}
+
+
+def _flat(block: _Block, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of real samples, one after the other."""
+    return {name: values[_real(block.samples, values.shape).numpy()] for name, values in columns.items()}
+
+
+def _real(samples: Samples, shape: tuple[int, ...]) -> Tensor:
+    return samples.x.new_ones(shape).bool() if samples.mask is None else samples.mask

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
 from somvae_ext.data.text_table import COMPRESSIONS, Columns, line_number_of_row, read_text_table
 
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
 TABLE_ENDINGS = (*text_table.ENDINGS, ".parquet", ".arrow", ".feather")
 
 
 def is_table_file(path: Path) -> bool:
     """Whether the name of a file is that of a table: ``.csv``, ``.csv.gz``, ``.parquet`` and so on."""
-    return _ending(path) in TABLE_ENDINGS
+    return table_ending(path) in TABLE_ENDINGS
 
 
 def read_table(
@@ -51,7 +55,7 @@ def read_table(
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    ending = _ending(path)
+    ending = table_ending(path)
     if path.is_dir() or ending not in (*TABLE_ENDINGS, ".npy"):
         got = "a folder" if path.is_dir() else repr(path.suffix) if path.suffix else "a name without an ending"
         hint = "; save the sheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
@@ -93,23 +97,77 @@ def memory_map_npy(path: Path, table_format: TableFormat, features: Sequence[str
 
 
 def _read_arrow(path: Path, ending: str) -> Columns:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
     from pyarrow import feather, parquet
 
     try:
         table = parquet.ParquetFile(path).read() if ending == ".parquet" else feather.read_table(path)
     except pa.ArrowException as error:
-        kind = "a Parquet" if ending == ".parquet" else "an Arrow"
-        raise ValueError(f"{path}: must be {kind} file, got something else") from error
+        raise _not_arrow(path, ending) from error
     if table.num_rows == 0:
-        raise ValueError(f"{path}: must hold at least one row, got none")
-    names = [" ".join(name.split()) for name in table.column_names]
-    # The index of pandas, where it has no name of its own.
-    names = ["" if name.startswith("__index_level_") else name for name in names]
-    return Columns(names, True, list(table.columns), "")
+        raise _no_row(path)
+    return Columns(_column_names(table.schema), True, list(table.columns), "")
 
 
-def _ending(path: Path) -> str:
+def stream_arrow(path: Path, ending: str, values_at_once: int) -> tuple[int | None, Iterator[Columns]]:
+    """The columns of a Parquet or Arrow file in blocks of rows.
+
+    Args:
+        path, ending: of the file.
+        values_at_once: about so many of them make a block.
+
+    Returns:
+        The number of rows, where the file tells it, and the blocks.
+
+    Raises:
+        ValueError: the file holds something else, or no row.
+    """
+    import pyarrow as pa
+    from pyarrow import ipc, parquet
+
+    try:
+        if ending == ".parquet":
+            file = parquet.ParquetFile(path)
+            size = max(1, values_at_once // max(1, file.metadata.num_columns))
+            num_rows, batches = file.metadata.num_rows, file.iter_batches(size)
+            names = _column_names(file.schema_arrow)
+        else:
+            reader = ipc.open_file(pa.memory_map(str(path)))
+            num_rows, batches = None, (reader.get_batch(number) for number in range(reader.num_record_batches))
+            names = _column_names(reader.schema)
+    except pa.ArrowException:
+        columns = _read_arrow(path, ending)  # an older format of Arrow files, or the sentence about what is wrong
+        return len(columns.values[0]), iter([columns])
+    if num_rows == 0:
+        raise _no_row(path)
+
+    def blocks() -> Iterator[Columns]:
+        try:
+            for batch in batches:
+                if batch.num_rows:
+                    yield Columns(names, True, [pa.chunked_array([column]) for column in batch.columns], "")
+        except pa.ArrowException as error:
+            raise _not_arrow(path, ending) from error
+
+    return num_rows, blocks()
+
+
+def _column_names(schema: pa.Schema) -> list[str]:
+    """Names of the columns; that of the index of pandas, where it has no name of its own, is empty."""
+    return ["" if name.startswith("__index_level_") else " ".join(name.split()) for name in schema.names]
+
+
+def _no_row(path: Path) -> ValueError:
+    return ValueError(f"{path}: must hold at least one row, got none")
+
+
+def _not_arrow(path: Path, ending: str) -> ValueError:
+    kind = "a Parquet" if ending == ".parquet" else "an Arrow"
+    return ValueError(f"{path}: must be {kind} file, got something else")
+
+
+def table_ending(path: Path) -> str:
+    """The ending of a file's name in lower case, without that of its compression."""
     suffix = path.suffix.lower()
     return Path(path.stem).suffix.lower() if suffix in COMPRESSIONS else suffix
 

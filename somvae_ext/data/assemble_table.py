@@ -24,7 +24,7 @@ _MOST_CATEGORIES = 1000
 _FEW_ROWS = 5  # in fewer, measurements may count by chance
 _ID_NAMES = {"id", "ids", "uid", "uuid", "key", "index", "idx", "nr", "no", "number", "row", "unnamed: 0", "rownames"}
 # What predictions have beside what rows are called.
-_TAKEN = {"node", "row", "column", "distance", "code", "category", "probability", "series", "frame"}
+_TAKEN = {"node", "row", "column", "code", "category", "probability", "class", "cluster", "series", "frame"}
 
 
 class _Feature(NamedTuple):
@@ -44,6 +44,7 @@ class TableAssembler:
         table_format: what the columns are.
         missing: ``"drop"`` leaves out rows with a gap or without a label.
         features: names of those of a model's training data, see :func:`~somvae_ext.data.read_table`.
+        first_row: the number in the file of the first row, where ``columns`` hold a part of it; None: all of it.
     """
 
     def __init__(
@@ -53,16 +54,19 @@ class TableAssembler:
         table_format: TableFormat,
         missing: Missing,
         features: Sequence[str] | None,
+        first_row: int | None = None,
     ) -> None:
         self.path, self.table_format, self.missing, self.training_features = path, table_format, missing, features
+        self.first_row = first_row
         self.values: list[Any] = columns.values
         self.has_names, self.read_as = columns.has_names, columns.read_as
         self.renamed: list[str] = []
         self.names = self._unique_names(columns.names)
         self._numbers_of_names = {name: at for at, name in reversed(list(enumerate(self.names)))}
+        self._id_at: int | None = None
         self.left_out: list[str] = []
         self.notes: list[str] = []
-        self.num_rows = self._trim_blank_rows()
+        self.num_rows = self._trim_blank_rows() if first_row is None else len(self.values[0])
 
     def table(self, line_of: Callable[[int], int] | None) -> Table:
         """
@@ -75,7 +79,7 @@ class TableAssembler:
         label_at = self._column_for("label_column", self.table_format.label_column)
         id_at = self._column_for("id_column", self.table_format.id_column)
         dropped = self._columns_for("drop", self.table_format.drop)
-        id_at = self._choose_unnamed_id(id_at, {label_at, *dropped})
+        id_at = self._id_at = self._choose_unnamed_id(id_at, {label_at, *dropped})
         one_hot = self._columns_for("one_hot", self.table_format.one_hot)
         chosen = None if self.table_format.columns is None else self._columns_for("columns", self.table_format.columns)
         others = {at for at in (label_at, id_at, *dropped) if at is not None}
@@ -92,7 +96,11 @@ class TableAssembler:
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{self.path}: features must have different names, got {twice!r} twice; rename the column")
         table_names = names if has_known_names else None
-        table = Table(self.path, x, table_names, label, row_keys, self._describe(names, id_at), line_of=line_of)
+        numbers = None if self.first_row is None else np.arange(self.first_row, self.first_row + self.num_rows)
+        table = Table(
+            self.path, x, table_names, label, row_keys, self._describe(names, id_at), row_numbers=numbers,
+            line_of=line_of,
+        )  # fmt: skip
         table.format = self._resolve_format(label_at, id_at, dropped, one_hot, chosen)
         if label is not None:
             name = self.names[label_at] if label_at is not None else ""
@@ -100,10 +108,20 @@ class TableAssembler:
         if self.missing == "drop":
             is_object = label is not None and label.dtype == object
             unlabeled = np.array([value is None for value in label]) if label is not None and is_object else None
-            table = table.drop_incomplete_rows(extra=unlabeled)
+            table = table.drop_incomplete_rows(extra=unlabeled, may_be_empty=self.first_row is not None)
             if table.label is not None and table.label.dtype == object:
                 table.label = _to_class_numbers(table.label)
         return table
+
+    @property
+    def id_column(self) -> str | None:
+        """The one of :attr:`column_names` that says what rows are called; known after :meth:`table`."""
+        return None if self._id_at is None else self.column_names[self._id_at]
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of all columns of the file, different ones; known after :meth:`table`."""
+        return [f"column {at}" if name[:1] in ("", "\0") else name for at, name in enumerate(self.names)]
 
     def _columns_for(self, use: str, names: Sequence[str]) -> list[int]:
         """The numbers of the columns that a use names, each once."""
@@ -182,6 +200,9 @@ class TableAssembler:
             )
             if not is_unnamed or at == id_at or at in used:
                 continue
+            if self._name_unnamed(at) in (self.training_features or ()):
+                self._set_name(at)
+                continue
             numbers = to_numbers(self.values[at], self.table_format)
             if numbers is None and id_at is None:
                 id_at = at
@@ -191,10 +212,17 @@ class TableAssembler:
                     self.left_out.append(f"column {at}, which has no name and {what}")
                 self.names[at] = f"\0{at}"
             else:
-                self.names[at] = str(at) if str(at) not in self._numbers_of_names else f"column {at}"
-                self._numbers_of_names[self.names[at]] = at
+                self._set_name(at)
                 self.notes.append(f"column {at} has no name and is trained on as {self.names[at]!r}")
         return id_at
+
+    def _name_unnamed(self, at: int) -> str:
+        """What a column without a name is called where it is a feature."""
+        return str(at) if str(at) not in self._numbers_of_names else f"column {at}"
+
+    def _set_name(self, at: int) -> None:
+        self.names[at] = self._name_unnamed(at)
+        self._numbers_of_names[self.names[at]] = at
 
     def _feature_columns(self, others: set[int], one_hot: set[int], chosen: Sequence[int] | None) -> list[_Feature]:
         if self.training_features is not None:
@@ -315,7 +343,7 @@ class TableAssembler:
             else:
                 raise ValueError(
                     f"{self.path}: column {feature.name!r} must hold one of the categories {', '.join(number)} of the "
-                    f"training data, got {text!r} in {_row_text(row, line_of)}"
+                    f"training data, got {text!r} in {self._row_text(row, line_of)}"
                 )
         return result
 
@@ -329,7 +357,7 @@ class TableAssembler:
         descriptions = []
         for feature, values in non_numeric[:_MOST_TOLD]:
             what, advice = describe_non_numeric(values, self.table_format)
-            place = _row_text(_first_non_number(values, self.table_format), line_of)
+            place = self._row_text(_first_non_number(values, self.table_format), line_of)
             advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
             descriptions.append((repr(feature.name), what, place, advice))
         if len(non_numeric) == 1:
@@ -368,8 +396,8 @@ class TableAssembler:
             return np.array(texts, dtype=object)
         row = texts.index(None)
         raise ValueError(
-            f"{self.path}: every row must have a label, got none in {_row_text(row, line_of)}; fill it in, or leave "
-            "such rows out with missing='drop'"
+            f"{self.path}: every row must have a label, got none in {self._row_text(row, line_of)}; fill it in, or "
+            "leave such rows out with missing='drop'"
         )
 
     def _plain_values(self, use: str, at: int) -> pa.ChunkedArray:
@@ -387,6 +415,11 @@ class TableAssembler:
         name = self.names[at] or "id"
         ids = ["" if text is None else text for text in to_texts(self._plain_values("id_column", at))]
         return {"id" if name in _TAKEN else name: ids}
+
+    def _row_text(self, row: int, line_of: Callable[[int], int] | None) -> str:
+        row += self.first_row or 0
+        line = 0 if line_of is None else line_of(row)
+        return f"row {row} (line {line})" if line else f"row {row}"
 
     def _unique_names(self, names: Sequence[str]) -> list[str]:
         """The names, a number after those that come again, as pandas does."""
@@ -472,11 +505,6 @@ def _first_non_number(values: pa.ChunkedArray, table_format: TableFormat) -> int
         else:
             low = middle
     return low
-
-
-def _row_text(row: int, line_of: Callable[[int], int] | None) -> str:
-    line = 0 if line_of is None else line_of(row)
-    return f"row {row} (line {line})" if line else f"row {row}"
 
 
 def _to_class_numbers(label: NDArray[Any]) -> NDArray[Any]:

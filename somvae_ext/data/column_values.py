@@ -45,6 +45,18 @@ def to_numbers(values: pa.ChunkedArray, table_format: TableFormat) -> NDArray[np
     return _drop_fill_values(_to_float64(compute.cast(values, pa.float64(), safe=False)), table_format)
 
 
+def has_percent_signs(values: pa.ChunkedArray) -> bool | None:
+    """Whether some cell of a column ends with a percent sign; None where all are missing."""
+    from pyarrow import compute
+
+    if values.null_count == len(values):
+        return None
+    values = _without_dictionary(values)
+    if not _is_text(values.type):
+        return False
+    return bool(compute.any(compute.ends_with(compute.utf8_rtrim_whitespace(values), "%")).as_py())
+
+
 def to_texts(values: pa.ChunkedArray) -> list[str | None]:
     """The cells as text, whole numbers without a fraction, None where one is missing."""
     import pyarrow as pa
@@ -109,6 +121,8 @@ def describe_non_numeric(values: pa.ChunkedArray, table_format: TableFormat) -> 
     present = [text for text in to_texts(values) if text is not None]
     others = [text for text in present if _plain_number(text, table_format) is None]
     distinct = list(dict.fromkeys(others))
+    if not distinct:
+        return NonNumericColumn("numbers with and without a percent sign", "write all of them with one, or none")
     shown = " and ".join(repr(text) for text in distinct[:_SHOWN]) + (" and others" if len(distinct) > _SHOWN else "")
     if table_format.decimal == ".":
         with_comma = [text for text in distinct if _DECIMAL_COMMA.fullmatch(text)]
@@ -167,6 +181,10 @@ def _numbers_of_text(values: pa.ChunkedArray, table_format: TableFormat) -> NDAr
     texts = compute.utf8_trim_whitespace(compute.cast(values, pa.string()))
     missing = compute.is_in(compute.utf8_lower(texts), value_set=pa.array(sorted(_missing_texts(table_format))))
     texts = compute.if_else(missing, None, texts)
+    words = compute.utf8_lower(texts)
+    has_truth = compute.any(compute.is_in(words, value_set=pa.array(["true", "false"]))).as_py()
+    if has_truth and _all_true(compute.is_in(words, value_set=pa.array(["true", "false", "1", "0", None]))):
+        return _to_float64(compute.cast(compute.cast(compute.cast(words, pa.bool_()), pa.uint8()), pa.float64()))
     if table_format.thousands is not None:
         grouped = grouped_number_pattern(table_format.decimal, table_format.thousands).pattern
         pattern = f"^(?:{grouped}|[^{re.escape(table_format.thousands)}]*)$"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somvae_ext.data.descriptions import abbreviate_names
-from somvae_ext.progress import FileProgress
+from somvae_ext.progress import CountProgress
 
 ColumnType = Literal["int64", "float64", "string"]
 Block = dict[str, NDArray[Any]]
@@ -54,7 +54,7 @@ def read_blocks(
     Args:
         path: of the file.
         columns: type by name. Names are compared without regard to case.
-        show_progress: see :class:`~somvae_ext.progress.FileProgress`.
+        show_progress: see :class:`~somvae_ext.progress.CountProgress`.
 
     Returns:
         An iterator over dicts of arrays ``[n]`` by the names in ``columns``: int64 with :data:`NO_INTEGER` for an empty
@@ -70,7 +70,7 @@ def read_blocks(
     names = _read_names(path)
     positions = _find_columns(path, names, columns)
     num_rows = 0
-    with FileProgress(path.name, os.path.getsize(path), show=show_progress) as progress:
+    with CountProgress(path.name, os.path.getsize(path), "B", show=show_progress) as progress:
         for batch, position in _stream_batches(path, names, columns, positions):
             progress.advance_to(position)
             num_rows += batch.num_rows

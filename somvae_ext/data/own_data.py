@@ -231,8 +231,9 @@ def _read_folder(folder: Path, table_format: TableFormat, missing: Missing, feat
     padded, mask = pad_series(series)
     label = None
     if labels:
-        label = np.full(mask.shape, _PADDING_LABEL, dtype=np.int64)
-        label[mask] = _class_numbers(folder, np.concatenate(labels))
+        of_frames = np.concatenate(labels)
+        label = np.full(mask.shape, "" if of_frames.dtype.kind in "SU" else _PADDING_LABEL, dtype=of_frames.dtype)
+        label[mask] = of_frames
     samples = _make_samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
     description = _describe_arrays(folder, "series", samples, padded.dtype) | description
     return OwnData(samples, "series", description, format=table_format)
@@ -259,26 +260,34 @@ def _make_samples(
             f"{path}: labels must have shape {' or '.join(str(list(shape)) for shape in shapes)} for x of shape "
             f"{list(x.shape)}, got {list(label.shape)}"
         )
+    numbers, class_names = (None, None) if label is None else _number_classes(path, label, mask)
     return Samples(
         torch.from_numpy(np.ascontiguousarray(x)),
-        None if label is None else torch.from_numpy(_class_numbers(path, label, mask)),
+        None if numbers is None else torch.from_numpy(numbers),
         None if mask is None else torch.from_numpy(mask),
         feature_names,
+        class_names,
     )
 
 
-def _class_numbers(path: Path, label: Array, mask: Array | None = None) -> NDArray[np.int64]:
+def _number_classes(
+    path: Path, label: Array, mask: Array | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """Labels as integers, and the names of those that were none."""
     if mask is not None and label.shape == mask.shape:  # padding may hold anything
-        numbered = np.full(label.shape, _PADDING_LABEL, dtype=np.int64)
-        numbered[mask] = _class_numbers(path, label[mask])
-        return numbered
+        numbers, names = _number_classes(path, label[mask])
+        padded = np.full(label.shape, _PADDING_LABEL, dtype=np.int64)
+        padded[mask] = numbers
+        return padded, names
     if label.dtype.kind in "biu":
-        return label.astype(np.int64)
+        return label.astype(np.int64), None
     if label.dtype.kind == "f" and not np.isfinite(label).all():
         raise ValueError(f"{path}: labels must be numbers or text, got {label[~np.isfinite(label)][0]}")
     if label.dtype.kind not in "fSU":
         raise ValueError(f"{path}: labels must be numbers or text, got dtype {label.dtype}")
-    return np.unique(label, return_inverse=True)[1].reshape(label.shape).astype(np.int64)
+    classes, numbers = np.unique(label, return_inverse=True)
+    names = tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in classes.tolist())
+    return numbers.reshape(label.shape).astype(np.int64), names
 
 
 def _describe_arrays(path: Path, kind: Kind, samples: Samples, dtype: np.dtype[Any]) -> dict[str, str]:

@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from somvae_ext.config_checks import Bounds, check_fields, check_object, config_from_section
 from somvae_ext.data.catalog import load
 from somvae_ext.data.folds import SplitName
-from somvae_ext.data.rows import load_matching_rows, load_rows
+from somvae_ext.data.row_stream import RowStream
+from somvae_ext.data.rows import load_rows
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.series import InterpolatedSeries, Recipe
@@ -39,6 +40,7 @@ class DataRecord:
         feature_names: of a table.
         fill: values of the features that stand in place of missing ones.
         fingerprint: a hash of all values, labels and masks.
+        class_names: of the labels 0, 1, ..., where these stand for text.
 
     Raises:
         ValueError: a field that holds something else.
@@ -59,6 +61,7 @@ class DataRecord:
     feature_names: tuple[str, ...] | None
     fill: tuple[float, ...] | None
     fingerprint: str
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, seed=_ANY, fold=_ANY, fill=_NUMBER)
@@ -80,6 +83,7 @@ class DataRecord:
                 "fill": splits.fill,
                 "table": splits.table or load_arguments["table"],
                 "fingerprint": _fingerprint(arguments, splits),
+                "class_names": getattr(splits.train, "class_names", None),
             }
         )
 
@@ -159,7 +163,15 @@ class RowsRecord:
         )
         return table
 
-    def read(self, path: Path, dim: int, features: Sequence[str] | None, table: TableFormat | None = None) -> Table:
+    def stream(
+        self,
+        path: Path,
+        dim: int,
+        features: Sequence[str] | None,
+        table: TableFormat | None = None,
+        *,
+        columns: Literal["text", "typed"] | None = None,
+    ) -> RowStream:
         """Other rows with the same features, unscaled, gaps filled.
 
         Args:
@@ -167,8 +179,9 @@ class RowsRecord:
             dim: features of the training data.
             features: their names, where they have any.
             table: how a table is written, if not like that of the training data.
+            columns: of the file that the blocks have, see :class:`RowStream`.
         """
-        return load_matching_rows(
+        return RowStream(
             path,
             dim,
             kind=self.kind,
@@ -176,6 +189,7 @@ class RowsRecord:
             missing=self.missing,
             features=features,
             fill=self.fill,
+            columns=columns,
         )
 
     def to_dict(self) -> dict[str, Any]:

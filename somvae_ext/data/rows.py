@@ -11,7 +11,7 @@ import numpy as np
 from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
 from somvae_ext.data.catalog import NAMES, SERIES, check_path_exists, load
 from somvae_ext.data.descriptions import describe_shape, pluralize
-from somvae_ext.data.own_data import OwnData, read_own_data
+from somvae_ext.data.own_data import read_own_data
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind
 from somvae_ext.data.splits import Kind
@@ -55,43 +55,12 @@ def load_rows(
         return _named_rows(name, root, download, table, missing), None
     path = Path(name)
     check_path_exists(path)
-    rows = _own_rows(path, kind, table, missing, None)
+    rows = _own_rows(path, kind, table, missing)
     rows.check_values(missing)
     if missing != "mean":
         return rows, None
     means = rows.column_means()
     return rows.fill_gaps(means.tolist()), tuple(means.tolist())
-
-
-def load_matching_rows(
-    path: Path,
-    dim: int,
-    *,
-    kind: Kind | None,
-    table: TableFormat,
-    missing: Missing,
-    features: Sequence[str] | None,
-    fill: Sequence[float] | None,
-) -> Table:
-    """Loads rows with the features of the training data, unscaled, checked and with their gaps filled.
-
-    Args:
-        path: where they are.
-        dim: D.
-        kind, table, missing: see :func:`load_rows`. Rows with gaps that were dropped are dropped here, too.
-        features: names of those of the training data, where they have any.
-        fill: what gaps are filled with, ``[D]``.
-
-    Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: what cannot be read or used; other features.
-    """
-    rows = _own_rows(path, kind, table, missing, features)
-    if rows.dim != dim:
-        raise ValueError(f"{path}: rows must have {dim} features, as the training data had, got {rows.dim}")
-    remedy = "the training data had no gaps, so fill it"
-    rows.check_values(missing, empty_columns=True, remedy=remedy)
-    return rows if fill is None else rows.fill_gaps(fill)
 
 
 def fit_scaling(table: Table, kind: ScalingKind | None) -> Scaling:
@@ -124,30 +93,43 @@ def _named_rows(name: str, root: str | os.PathLike[str], download: bool, table: 
     return Table(name, x, label=label, image_shape=shape, description=description)
 
 
-def _own_rows(
-    path: Path, kind: Kind | None, table_format: TableFormat, missing: Missing, features: Sequence[str] | None
-) -> Table:
+def _own_rows(path: Path, kind: Kind | None, table_format: TableFormat, missing: Missing) -> Table:
     if path.is_file() and kind != "series":
         if is_table_file(path):
-            return read_table(path, table_format, missing=missing, features=features)
-        if path.suffix.lower() == ".npy" and _is_matrix(path):
-            rows = memory_map_npy(path, table_format, features)
+            return read_table(path, table_format, missing=missing)
+        if path.suffix.lower() == ".npy" and is_matrix(path):
+            rows = memory_map_npy(path, table_format)
             return rows.drop_incomplete_rows() if missing == "drop" else rows
-    if missing == "ignore" and not path.is_dir():
-        raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
-    return _flatten(path, read_own_data(path, kind, table_format, missing=missing, features=features))
+    return flat_rows(path, kind, table_format, missing)
 
 
-def _is_matrix(path: Path) -> bool:
+def is_matrix(path: Path) -> bool:
+    """Whether an ``.npy`` file is to be read as rows of features; also where it cannot be read, which is said there."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError):
-        return True  # which is said where it is read
+        return True
     return not isinstance(array, np.ndarray) or array.ndim == 2 or array.dtype.kind not in "biuf"
 
 
-def _flatten(path: Path, data: OwnData) -> Table:
-    """Images, or all real frames of series, as rows."""
+def flat_rows(
+    path: Path,
+    kind: Kind | None,
+    table_format: TableFormat,
+    missing: Missing,
+    features: Sequence[str] | None = None,
+) -> Table:
+    """Images, or all real frames of series, as rows.
+
+    Args:
+        path, kind: see :func:`~somvae_ext.data.load_array`.
+        table_format: of the tables in a folder.
+        missing: what is done about missing values; ``"ignore"`` is for tables.
+        features: names of those of the training data, where they have any.
+    """
+    if missing == "ignore" and not path.is_dir():
+        raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
+    data = read_own_data(path, kind, table_format, missing=missing, features=features)
     samples = data.samples
     x, label, row_keys = samples.x.numpy(), None if samples.label is None else samples.label.numpy(), data.row_keys
     if data.kind == "series":
@@ -157,6 +139,8 @@ def _flatten(path: Path, data: OwnData) -> Table:
         if label is not None:
             label = (np.broadcast_to(label[:, None], real.shape) if label.ndim == 1 else label)[real]
         x = x[real]
+    if label is not None and samples.class_names is not None:
+        label = np.array(samples.class_names)[label]
     shape = x.shape[1:]
     image_shape = tuple(shape) if len(shape) == 3 else None
     columns = samples.feature_names if image_shape is None else None

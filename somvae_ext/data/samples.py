@@ -19,6 +19,7 @@ class Samples(Dataset[dict[str, Tensor]]):
         label: class of each sample or series, int64 ``[N]``, or of each frame, ``[N, T]``.
         mask: for series of different lengths, bool ``[N, T]``: which frames are real.
         feature_names: of the last axis of ``x``, where the data have any; not a part of the items.
+        class_names: of the labels 0, 1, ..., where these stand for text; not a part of the items.
 
     Raises:
         ValueError: a sparse tensor, fields that differ in their number of rows, a mask that does not fit the series, or
@@ -29,6 +30,7 @@ class Samples(Dataset[dict[str, Tensor]]):
     label: Tensor | None = None
     mask: Tensor | None = None
     feature_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("x", "label", "mask"):
@@ -62,4 +64,4 @@ class Samples(Dataset[dict[str, Tensor]]):
         """The samples at ``index`` (int64, or bool ``[N]``), as a copy."""
         label = None if self.label is None else self.label[index]
         mask = None if self.mask is None else self.mask[index]
-        return Samples(self.x[index], label, mask, self.feature_names)
+        return Samples(self.x[index], label, mask, self.feature_names, self.class_names)

@@ -88,14 +88,18 @@ class Table:
         """The rows from ``first`` up to, but not including, ``last``, without a copy."""
         if (first, last) == (0, self.num_rows):
             return self
-        numbers = np.arange(self.num_rows) if self._row_numbers is None else self._row_numbers
-        return self._with_rows(slice(first, last), numbers)
+        return self._with_rows(slice(first, last))
 
-    def drop_incomplete_rows(self, *, extra: NDArray[np.bool_] | None = None) -> Table:
+    @property
+    def row_numbers(self) -> NDArray[np.int64]:
+        """The numbers that the rows have in the file, ``[N]``."""
+        return np.arange(self.num_rows) if self._row_numbers is None else self._row_numbers
+
+    def drop_incomplete_rows(self, *, extra: NDArray[np.bool_] | None = None, may_be_empty: bool = False) -> Table:
         """The rows that have all values, and are not among the ``extra`` ones ``[N]``.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none, and that is not said to be possible.
         """
         gaps = np.isnan(self.x).any(axis=1) if self.x.dtype.kind == "f" else np.zeros(self.num_rows, dtype=bool)
         if extra is not None:
@@ -103,9 +107,9 @@ class Table:
         count = int(gaps.sum())
         if count == 0:
             return self
-        if count == self.num_rows:
+        if count == self.num_rows and not may_be_empty:
             raise ValueError(f"{self.source}: must hold a row without a gap for missing='drop', got none")
-        kept = self._with_rows(np.flatnonzero(~gaps), np.arange(self.num_rows))
+        kept = self._with_rows(np.flatnonzero(~gaps))
         kept.add_description("left out", f"{count} of {self.num_rows} rows, which have gaps")
         return kept
 
@@ -206,7 +210,7 @@ class Table:
 
     def row_name(self, row: int) -> str:
         """``row 3 (line 5)``: what a message calls a row."""
-        number = row if self._row_numbers is None else int(self._row_numbers[row])
+        number = int(self.row_numbers[row])
         line = 0 if self._line_of is None else self._line_of(number)
         return f"row {number} (line {line})" if line else f"row {number}"
 
@@ -221,17 +225,16 @@ class Table:
         table.format = self.format
         return table
 
-    def _with_rows(self, rows: slice | NDArray[np.int64], numbers: NDArray[np.int64]) -> Table:
+    def _with_rows(self, rows: slice | NDArray[np.int64]) -> Table:
         label = None if self.label is None else self.label[rows]
         row_keys = None
         if self._row_keys is not None:
             row_keys = {
                 name: np.asarray(values, dtype=object)[rows].tolist() for name, values in self._row_keys.items()
             }
-        numbers = numbers if self._row_numbers is None else self._row_numbers
         table = Table(
             self.source, self.x[rows], self.columns, label, row_keys, self.description, self.image_shape,
-            numbers[rows], self._line_of,
+            self.row_numbers[rows], self._line_of,
         )  # fmt: skip
         table.format = self.format
         return table

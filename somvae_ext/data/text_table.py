@@ -16,7 +16,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -56,6 +56,14 @@ _OTHER_FILES = {
 }
 
 
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)  # what archives raise that are damaged
+_BLOCK_BYTES = 1 << 23
+
+
+class _OtherType(Exception):
+    """A column of numbers holds something else from some row on."""
+
+
 class Columns(NamedTuple):
     """The columns of a file as they were read, their texts not yet numbers.
 
@@ -89,6 +97,33 @@ def read_text_table(path: Path, table_format: TableFormat, names: Collection[str
             is wrong in which line.
     """
     text = _Text.of(path, table_format)
+    layout = _find_layout(text, table_format, names)
+    if layout.is_header(lambda: text.parse_columns(layout.start, layout.width, layout.types)):
+        values = text.parse_columns(layout.second, layout.width, layout.types)
+        return text.columns(_strip_cells(layout.first), True, values)
+    values = layout.values or text.parse_columns(layout.start, layout.width, layout.types)
+    return text.columns([str(column) for column in range(layout.width)], False, values)
+
+
+def stream_text_table(
+    path: Path, table_format: TableFormat, names: Collection[str] = (), *, as_text: bool = False
+) -> Iterator[Columns]:
+    """The same in blocks of rows, for files of any length; ``as_text`` with all cells as they are written.
+
+    A file in another encoding than UTF-8, with comments or with white space between its cells is held in memory as
+    text. Whether a first line of numbers names columns of numbers is decided by the first block.
+    """
+    text = _Text.of(path, table_format)
+    layout = _find_layout(text, table_format, names)
+
+    has_names = layout.is_header(lambda: next(text.stream_columns(layout.start, layout.width, layout.types)))
+    names_of_columns = _strip_cells(layout.first) if has_names else [str(column) for column in range(layout.width)]
+    start = layout.second if has_names else layout.start
+    for values in text.stream_columns(start, layout.width, {} if as_text else layout.types):
+        yield text.columns(names_of_columns, has_names, values)
+
+
+def _find_layout(text: _Text, table_format: TableFormat, names: Collection[str]) -> _Layout:
     head = text.head()
     first = head.records[0]
     missing = MISSING | {name.strip().lower() for name in table_format.na}
@@ -105,7 +140,6 @@ def read_text_table(path: Path, table_format: TableFormat, names: Collection[str
         else:  # R leaves out the name of the rows' names
             first, kinds[0] = ["", *first], ["missing", *kinds[0]]
     later = [record for record in kinds[1:] if len(record) == width]
-    types = _expected_types(first, later, table_format)
     verdict: Verdict = "names" if table_format.header else "values"
     if table_format.header is None:
         verdict = verdict_by_text(kinds[0], later)
@@ -113,21 +147,54 @@ def read_text_table(path: Path, table_format: TableFormat, names: Collection[str
             verdict = "names"
     if verdict == "unclear" and _uses_first_line(first, table_format):
         verdict = "names"
-    if verdict == "names":
-        return text.columns(_strip_cells(first), True, text.parse_columns(head.second, width, types))
-    numbered = [str(column) for column in range(width)]
-    values = text.parse_columns(head.start, width, types)
-    if verdict == "values":
-        return text.columns(numbered, False, values)
-    verdict = _header_by_numbers(first, kinds[0], values, table_format)
-    if verdict == "unclear":
-        raise ValueError(
-            f"{path}: the first line may name the columns or hold values, {_format_cells(first)}; set header=True if "
-            "it holds names, header=False if not"
-        )
-    if verdict == "values":
-        return text.columns(numbered, False, values)
-    return text.columns(_strip_cells(first), True, text.parse_columns(head.second, width, types))
+    types = _expected_types(first, later, table_format)
+    return _Layout(text.path, table_format, first, kinds[0], head.start, head.second, width, types, verdict)
+
+
+@dataclasses.dataclass
+class _Layout:
+    """What the beginning of a file tells of its columns.
+
+    Args:
+        path, table_format: of the file.
+        first: the cells of its first record.
+        kinds: what these look like.
+        start, second: the bytes before the first and the second record.
+        width: how many columns there are.
+        types: those of the columns that can be told, by their numbers.
+        verdict: whether the first record names the columns.
+    """
+
+    path: Path
+    table_format: TableFormat
+    first: list[str]
+    kinds: list[Cell]
+    start: int
+    second: int
+    width: int
+    types: dict[str, str]
+    verdict: Verdict
+    values: list[pa.ChunkedArray] | None = None  # that were read for the verdict, the first record among them
+
+    def is_header(self, read_values: Callable[[], list[pa.ChunkedArray]]) -> bool:
+        """Whether the first record names the columns.
+
+        Args:
+            read_values: reads columns, the first record among them, for a first record that may be either.
+
+        Raises:
+            ValueError: that cannot be told.
+        """
+        verdict = self.verdict
+        if verdict == "unclear":
+            self.values = read_values()
+            verdict = _header_by_numbers(self.first, self.kinds, self.values, self.table_format)
+        if verdict == "unclear":
+            raise ValueError(
+                f"{self.path}: the first line may name the columns or hold values, {_format_cells(self.first)}; set "
+                "header=True if it holds names, header=False if not"
+            )
+        return verdict == "names"
 
 
 class _Text:
@@ -136,7 +203,7 @@ class _Text:
     def __init__(
         self, path: Path, table_format: TableFormat, encoding: str, content: bytes | None, skipped: int
     ) -> None:
-        self._path, self._table_format, self._encoding, self._content = path, table_format, encoding, content
+        self.path, self._table_format, self._encoding, self._content = path, table_format, encoding, content
         self._skipped = skipped  # bytes of a byte order mark
         self._separator = table_format.separator or ""
         self._lines_before = 0  # the first record
@@ -174,7 +241,7 @@ class _Text:
         try:
             text = content.decode("utf-8-sig" if self._encoding == "utf-8" else self._encoding)
         except UnicodeError as error:
-            raise ValueError(f"{self._path}: must be text in {self._encoding}, got {error}") from error
+            raise ValueError(f"{self.path}: must be text in {self._encoding}, got {error}") from error
         mark = self._table_format.comment
         lines = re.split(r"\r\n|\r|\n", text)
         if mark is not None:
@@ -188,7 +255,7 @@ class _Text:
         return "\n".join([*lines, ""]).encode()
 
     def _stream(self) -> BinaryIO:
-        return _open_binary(self._path) if self._content is None else io.BytesIO(self._content)
+        return _open_binary(self.path) if self._content is None else io.BytesIO(self._content)
 
     def head(self) -> _Head:
         """The first records; decides what separates the cells."""
@@ -199,7 +266,7 @@ class _Text:
             texts[0] = texts[0].removeprefix("\ufeff")
         blank = next((number for number, text in enumerate(texts) if text.strip()), len(texts))
         if blank == len(texts):
-            raise ValueError(f"{self._path}: must hold at least one row, got an empty file")
+            raise ValueError(f"{self.path}: must hold at least one row, got an empty file")
         told = _TOLD_SEPARATOR.fullmatch(texts[blank].strip())
         if told is not None and len(texts) > blank + 1:  # which Excel writes and reads
             self._separator, blank = self._separator or told[1], blank + 1
@@ -219,7 +286,7 @@ class _Text:
                 if len(records) == 1:
                     second = blank + reader.line_num
         except csv.Error as error:
-            raise ValueError(f"{self._path}: line {blank + reader.line_num} cannot be read: {error}") from error
+            raise ValueError(f"{self.path}: line {blank + reader.line_num} cannot be read: {error}") from error
         sizes = [len(line) for line in lines]
         return _Head(records, sum(sizes[:blank]) + (self._skipped if not blank else 0), sum(sizes[:second]))
 
@@ -229,15 +296,15 @@ class _Text:
             return False
         self._table_format = _with_separator(self._table_format, " ")
         with self._stream() as stream:
-            self._content = self._to_plain_utf8(_read(self._path, stream, -1))
+            self._content = self._to_plain_utf8(_read(self.path, stream, -1))
         self._skipped = 0
         return True
 
     def _first_lines(self, stream: BinaryIO) -> list[bytes]:
         size = _HEAD_BYTES
-        content = _read(self._path, stream, size)
+        content = _read(self.path, stream, size)
         while len(content) == size and size < _LONGEST_LINE and content.count(b"\n") + content.count(b"\r") < 3:
-            content += _read(self._path, stream, size)
+            content += _read(self.path, stream, size)
             size *= 2
         lines = content.splitlines(keepends=True)
         if len(content) == size and len(lines) > 1:
@@ -248,7 +315,7 @@ class _Text:
         try:
             return line.decode()
         except UnicodeDecodeError:
-            raise _not_utf8(self._path, number, line) from None
+            raise _not_utf8(self.path, number, line) from None
 
     def _detect_separator(self, lines: Sequence[str]) -> str:
         counts = {}
@@ -288,7 +355,7 @@ class _Text:
         before = next((number for number, cells in enumerate(widths) if cells == width), 0)
         if width > 1 and before and set(widths[before:]) == {width} and len(widths) - before > 2 and widths[0] == 1:
             raise ValueError(
-                f"{self._path}: every line must be a row of the table, got {before} before its first one, which has "
+                f"{self.path}: every line must be a row of the table, got {before} before its first one, which has "
                 f"{width} cells; delete them, or begin them with # and set comment='#'"
             )
 
@@ -304,39 +371,93 @@ class _Text:
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        table_format = self._table_format
-        spellings = {spelling for name in MISSING for spelling in (name, name.upper(), name.title())}
-        spellings |= {"NaN", "N/a", *table_format.na}
         try:
             with self._stream() as stream:
                 stream.seek(start)
-                table = arrow_csv.read_csv(
-                    stream,
-                    read_options=arrow_csv.ReadOptions(column_names=[str(column) for column in range(width)]),
-                    parse_options=arrow_csv.ParseOptions(
-                        delimiter=self._separator, newlines_in_values=self._may_have_quotes()
-                    ),
-                    convert_options=arrow_csv.ConvertOptions(
-                        column_types={column: pa.type_for_alias(name) for column, name in types.items()},
-                        null_values=sorted(spellings),
-                        strings_can_be_null=True,
-                        decimal_point=table_format.decimal,
-                    ),
-                )
+                table = arrow_csv.read_csv(stream, **self._options(width, types))
         except pa.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
-                raise ValueError(f"{self._path}: must hold at least one row, got only a line of names") from None
-            if "conversion error" in str(error) and "float64" in types.values():
+                raise self._no_row() from None
+            if _is_conversion_error(error) and "float64" in types.values():
                 return self.parse_columns(
                     start, width, {column: name for column, name in types.items() if name == "string"}
                 )
             raise self._explain_error(width, str(error)) from error
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            raise ValueError(f"{self._path}: must be a complete archive, got a damaged one: {error}") from error
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from error
         values = list(table.columns)
         if any(pa.types.is_binary(column.type) for column in values):
             raise self._explain_error(width, "bytes that are no UTF-8")
         return values
+
+    def stream_columns(self, start: int, width: int, types: Mapping[str, str]) -> Iterator[list[pa.ChunkedArray]]:
+        """The same in blocks of rows; at least one.
+
+        Columns are read as numbers as long as they hold such. From the first cell on that holds something else, all
+        are read as text.
+        """
+        num_rows = 0
+        texts = {str(column): "string" for column in range(width)}
+        try:
+            for values in self._stream_blocks(start, width, types if set(types) == set(texts) else texts):
+                num_rows += len(values[0])
+                yield values
+        except _OtherType:
+            num_skipped = num_rows
+            for values in self._stream_blocks(start, width, texts):
+                count = len(values[0])
+                if num_skipped < count:
+                    num_rows += count - num_skipped
+                    yield [column.slice(num_skipped) for column in values]
+                num_skipped = max(0, num_skipped - count)
+        if num_rows == 0:
+            raise self._no_row()
+
+    def _stream_blocks(self, start: int, width: int, types: Mapping[str, str]) -> Iterator[list[pa.ChunkedArray]]:
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        options = self._options(width, types)
+        options["read_options"].block_size = _BLOCK_BYTES
+        with self._stream() as stream:
+            stream.seek(start)
+            try:
+                with arrow_csv.open_csv(stream, **options) as reader:
+                    for batch in reader:
+                        if batch.num_rows:
+                            yield [pa.chunked_array([column]) for column in batch.columns]
+            except pa.ArrowInvalid as error:
+                if "Empty CSV file" in str(error):
+                    return
+                if _is_conversion_error(error) and "float64" in types.values():
+                    raise _OtherType from error
+                raise self._explain_error(width, str(error)) from error
+            except _DAMAGE as error:
+                raise _damaged(self.path, error) from error
+
+    def _options(self, width: int, types: Mapping[str, str]) -> dict[str, Any]:
+        """How pyarrow is to read the records, as arguments of its functions."""
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        table_format = self._table_format
+        spellings = {spelling for name in MISSING for spelling in (name, name.upper(), name.title())}
+        spellings |= {"NaN", "N/a", *table_format.na}
+        return {
+            "read_options": arrow_csv.ReadOptions(column_names=[str(column) for column in range(width)]),
+            "parse_options": arrow_csv.ParseOptions(
+                delimiter=self._separator, newlines_in_values=self._may_have_quotes()
+            ),
+            "convert_options": arrow_csv.ConvertOptions(
+                column_types={column: pa.type_for_alias(name) for column, name in types.items()},
+                null_values=sorted(spellings),
+                strings_can_be_null=True,
+                decimal_point=table_format.decimal,
+            ),
+        }
+
+    def _no_row(self) -> ValueError:
+        return ValueError(f"{self.path}: must hold at least one row, got only a line of names")
 
     def _may_have_quotes(self) -> bool:
         """Whether a cell may hold a newline, which pyarrow expects only when told so, at the price of time.
@@ -345,7 +466,7 @@ class _Text:
         """
         if self._content is not None:
             return b'"' in self._content
-        if self._path.suffix.lower() in COMPRESSIONS:  # to look for one would take longer
+        if self.path.suffix.lower() in COMPRESSIONS:  # to look for one would take longer
             return True
         with self._stream() as stream:
             return any(b'"' in block for block in iter(functools.partial(stream.read, 1 << 20), b""))
@@ -366,16 +487,16 @@ class _Text:
                 for record in reader:
                     if reader.line_num > self._lines_before and len(record) not in (0, width):
                         return ValueError(
-                            f"{self._path}: every line must hold {width} values like the first one, got {len(record)} "
+                            f"{self.path}: every line must hold {width} values like the first one, got {len(record)} "
                             f"in line {reader.line_num}; cells are taken to be separated by "
                             f"{SEPARATOR_NAMES.get(self._separator, repr(self._separator))}, if that is wrong, set "
                             "separator=';' or what it is"
                         )
             except csv.Error as error:
-                return ValueError(f"{self._path}: line {reader.line_num} cannot be read: {error}")
+                return ValueError(f"{self.path}: line {reader.line_num} cannot be read: {error}")
             except ValueError as error:
                 return error
-        return ValueError(f"{self._path}: must be a text file of rows and columns, got {otherwise}")
+        return ValueError(f"{self.path}: must be a text file of rows and columns, got {otherwise}")
 
     def columns(self, names: list[str], has_names: bool, values: list[pa.ChunkedArray]) -> Columns:
         parts = [f"separated by {SEPARATOR_NAMES.get(self._separator, repr(self._separator))}"]
@@ -464,12 +585,20 @@ def _open_binary(path: Path) -> BinaryIO:
 def _read(path: Path, file: BinaryIO, size: int) -> bytes:
     try:
         return file.read(size)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: must be a complete archive, got a damaged one: {error}") from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
     except OSError as error:
         if error.errno is None:  # of bz2
-            raise ValueError(f"{path}: must be a complete archive, got a damaged one: {error}") from error
+            raise _damaged(path, error) from error
         raise
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: must be a complete archive, got a damaged one: {error}")
+
+
+def _is_conversion_error(error: Exception) -> bool:
+    return "conversion error" in str(error)
 
 
 def _not_utf8(path: Path, number: int, line: bytes) -> ValueError:

@@ -18,14 +18,13 @@ from somvae_ext.estimators.map_record import MapRecord
 from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
 from somvae_ext.som import Metric, RowFormat, WinnerSearch
-from somvae_ext.store import METRICS, ResultFolder
+from somvae_ext.store import METRICS, NodeClasses, NodeHits, ResultFolder
 
 Array = NDArray[Any]
 
 # Largest share of a training's time that goes into checkpoints: on a small map an epoch takes less than writing one.
 MAX_CHECKPOINT_SHARE = 0.1
 _CODEBOOK = "codebook"
-_NODES, _HITS, _LABELS = "nodes", "hits", "labels"
 _SPLIT = "train"
 
 
@@ -47,8 +46,7 @@ class SavedMap:
     Args:
         som: a fitted estimator.
         record: its parameters, and what it was trained on.
-        hits: training rows that each node won, int64 ``[K]``.
-        labels: rows (node, class, count), int64 ``[M, 3]``, of those that occur; where the data had labels.
+        nodes: the training rows of each node; its classes are numbers of :attr:`classes`.
         evaluation: errors on the training data.
 
     Example:
@@ -61,8 +59,7 @@ class SavedMap:
 
     som: SOM
     record: MapRecord
-    hits: NDArray[np.int64]
-    labels: NDArray[np.int64] | None = None
+    nodes: NodeHits
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -77,6 +74,16 @@ class SavedMap:
     def classes(self) -> tuple[str, ...] | None:
         """Names of the labels 0, 1, ..."""
         return self.record.classes
+
+    @property
+    def hits(self) -> NDArray[np.int64]:
+        """Training rows that each node won, int64 ``[K]``."""
+        return self.nodes.hits
+
+    @property
+    def node_classes(self) -> NodeClasses | None:
+        """The classes of the training rows of each node; None without labels."""
+        return self.nodes.classes(self.classes)
 
     @property
     def grid(self) -> Grid:
@@ -128,10 +135,7 @@ class SavedMap:
 
     def save_results(self, folder: ResultFolder) -> None:
         """Writes into the folder of its training what came of it, by which the map is complete."""
-        arrays = {_HITS: torch.as_tensor(self.hits)}
-        if self.labels is not None:
-            arrays[_LABELS] = torch.as_tensor(self.labels)
-        folder.save_file(_NODES, arrays)
+        self.nodes.save(folder)
         folder.save_evaluation(_SPLIT, self.evaluation)
 
     @classmethod
@@ -164,20 +168,15 @@ class SavedMap:
         evaluation = folder.evaluations.get(_SPLIT, {})
         if "quantization_error" in evaluation:
             som.quantization_error_ = evaluation["quantization_error"]
-        arrays = folder.load_file(_NODES)
-        path = folder.path / f"{_NODES}.safetensors"
-        hits = arrays.get(_HITS)
-        if hits is None or hits.dtype != torch.int64 or hits.shape != (grid.num_nodes,):
-            raise ValueError(f"{path} must hold the hits of each of the {grid.num_nodes} nodes, got others")
-        labels = arrays.get(_LABELS)
+        nodes = NodeHits.load(folder, grid.num_nodes)
         if record.classes is not None:
-            _check_labels(labels, grid.num_nodes, len(record.classes), str(path))
-        return cls(som, record, hits.numpy(), None if labels is None else labels.numpy(), evaluation)
+            _check_classes(nodes, len(record.classes), folder)
+        return cls(som, record, nodes, evaluation)
 
 
 def is_complete(folder: ResultFolder) -> bool:
     """Whether the training of the map in a folder was completed."""
-    return f"{_NODES}.safetensors" in folder.files
+    return NodeHits.is_in(folder)
 
 
 def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, resume_from: MapState | None = None) -> SOM:
@@ -257,14 +256,10 @@ def load_map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = 
     return MapState(codebook, history, generator, on_a_line is True)
 
 
-def _check_labels(labels: Tensor | None, num_nodes: int, num_classes: int, path: str) -> None:
-    is_valid = labels is not None and labels.dtype == torch.int64 and labels.dim() == 2 and labels.shape[1] == 3
-    if is_valid:
-        assert labels is not None
-        limits = torch.tensor([num_nodes, num_classes])
-        is_valid = bool((labels >= 0).all() and (labels[:, :2] < limits).all())
-    if not is_valid:
-        raise ValueError(f"{path} must hold nodes and classes of the map, got others")
+def _check_classes(nodes: NodeHits, num_classes: int, folder: ResultFolder) -> None:
+    labels = nodes.labels
+    if labels is None or (labels[:, 1] < 0).any() or (labels[:, 1] >= num_classes).any():
+        raise ValueError(f"{folder.path / 'nodes.safetensors'} must hold nodes and classes of the map, got others")
 
 
 def _as_numpy(codebook: Any) -> Array:

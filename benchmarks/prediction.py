@@ -1,0 +1,108 @@
+"""What ``somvae predict`` costs on long tables: seconds and peak memory of the process, by format and number of rows.
+
+    python benchmarks/prediction.py --json build/benchmarks/prediction.json
+
+A map of 20 x 20 nodes is trained on 20,000 of the rows, and each file is written to Parquet with its nodes. The memory
+is that of the whole process, imports included: it must not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv, parquet
+from record import Record
+
+from somvae_ext.machine import describe
+
+FORMATS = ("npy", "parquet", "csv")
+_ROWS_AT_ONCE = 100_000
+
+
+def make_rows(rng: np.random.Generator, count: int, dim: int) -> NDArray[np.float32]:
+    """Rows near a curved sheet, with six digits."""
+    plane = rng.random((count, 2), dtype=np.float32) * 3
+    waves = np.arange(1, dim + 1, dtype=np.float32)
+    x = np.sin(plane[:, :1] * waves / 8) + np.cos(plane[:, 1:] * waves / 11)
+    noisy: NDArray[np.float32] = np.round(x + 0.1 * rng.standard_normal((count, dim), dtype=np.float32), 6)
+    return noisy
+
+
+def write(path: Path, count: int, dim: int) -> None:
+    """Writes the rows in blocks, the same for each format."""
+    rng = np.random.default_rng(0)
+    blocks = [min(_ROWS_AT_ONCE, count - first) for first in range(0, count, _ROWS_AT_ONCE)]
+    if path.suffix == ".npy":
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, dim))
+        for number, size in enumerate(blocks):
+            first = number * _ROWS_AT_ONCE
+            array[first : first + size] = make_rows(rng, size, dim)
+        array.flush()
+        return
+    names = [f"column{number}" for number in range(dim)]
+    schema = pa.schema([(name, pa.float32()) for name in names])
+    writer = parquet.ParquetWriter(path, schema) if path.suffix == ".parquet" else csv.CSVWriter(path, schema)
+    with writer:
+        for size in blocks:
+            writer.write_table(pa.table(list(make_rows(rng, size, dim).T), schema=schema))
+
+
+def run(arguments: list[str]) -> dict[str, float]:
+    """Seconds, CPU seconds and peak memory in MiB of a command."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "somvae_ext", *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"wall_s": time.perf_counter() - start, "cpu_s": cpu, "peak_mib": usage.ru_maxrss / 1024}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 500_000, 5_000_000])
+    parser.add_argument("--columns", type=int, default=32)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="file for the results")
+    options = parser.parse_args()
+    record = Record(options.json, machine=describe(), columns=options.columns, results=[])
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for ending in FORMATS:
+            sample, run_folder = place / f"sample.{ending}", str(place / ending)
+            write(sample, 20_000, options.columns)
+            run(["fit", str(sample), "--model", "som", "--rows", "20", "--cols", "20", "--out", run_folder, "--quiet"])
+            for count in options.rows:
+                path, output = place / f"rows.{ending}", place / "nodes.parquet"
+                write(path, count, options.columns)
+                repeated = [
+                    run(["predict", run_folder, str(path), "-o", str(output), "--overwrite"])
+                    for _ in range(options.repetitions)
+                ]
+                if parquet.ParquetFile(output).metadata.num_rows != count:
+                    raise SystemExit(f"{output} has not {count} rows")
+                figures: dict[str, Any] = {"format": ending, "rows": count, "file_mib": path.stat().st_size / 2**20}
+                figures |= {name: statistics.median(each[name] for each in repeated) for name in repeated[0]}
+                record.add("results", figures)
+                print(
+                    f"{ending:7}  {count:9,} rows, {figures['file_mib']:7.1f} MiB: {figures['wall_s']:6.1f} s, "
+                    f"{figures['cpu_s']:6.1f} s of CPU, {figures['peak_mib']:.0f} MiB"
+                )
+                path.unlink()
+    record.say_where()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""``somvae predict`` of tables: what is written beside the node, in which format, and of data of any length."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import somvae_ext
+from somvae_ext.cli import main
+from somvae_ext.store import NodeHits, ResultFolder
+
+RNG = np.random.default_rng(0)
+SPECIES = ["blue", "green", "red"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    monkeypatch.chdir(tmp_path)
+    kind = np.arange(120) % 3
+    frame = pd.DataFrame(
+        {
+            "id": [f"K{row:03}" for row in range(120)],
+            "size": 5.0 * kind + RNG.normal(size=120),
+            "weight": 900.0 - 50 * kind + RNG.normal(size=120),
+            "species": np.array(SPECIES)[kind],
+        }
+    )
+    frame.to_csv("table.csv", index=False)
+    return frame
+
+
+def fit_map(*options: str, data: str = "table.csv") -> None:
+    names = ["--label-column", "species", "--id-column", "id"] if data.endswith(".csv") else []
+    small = ["--rows", "3", "--cols", "4", "--epochs", "3", "--out", "run", "--quiet", "--overwrite"]
+    assert main(["fit", data, "--model", "som", *names, *small, *options]) == 0
+
+
+def predict(*options: str, data: str = "table.csv", output: str = "out.csv") -> pd.DataFrame:
+    assert main(["predict", "run", data, "-o", output, "--overwrite", *options]) == 0
+    return pd.read_parquet(output) if output.endswith(".parquet") else pd.read_csv(output)
+
+
+def test_each_row_has_the_majority_class_of_its_node(in_a_folder_with_a_table: pd.DataFrame) -> None:
+    fit_map()
+    rows = predict()
+    assert list(rows) == ["id", "node", "row", "column", "distance_in_scaled_units", "class"]
+    assert rows["id"].tolist() == in_a_folder_with_a_table["id"].tolist()
+    of_nodes = in_a_folder_with_a_table["species"].groupby(rows["node"]).agg(lambda names: names.mode()[0])
+    assert rows["class"].tolist() == of_nodes[rows["node"]].tolist()
+
+
+def test_a_node_that_won_nothing_has_no_class_and_no_shares() -> None:
+    fit_map("--rows", "6", "--cols", "7")
+    hits = somvae_ext.load("run").hits  # type: ignore[union-attr]
+    empty = int((hits == 0).argmax())
+    assert hits[empty] == 0
+    assert main(["export", "run", "--codes", "-o", "codes.csv"]) == 0
+    code = pd.read_csv("codes.csv").iloc[empty]
+    pd.DataFrame({"size": [code["size"]], "weight": [code["weight"]]}).to_csv("new.csv", index=False)
+    for output in ("out.csv", "out.parquet"):
+        rows = predict("--probabilities", data="new.csv", output=output)
+        assert rows["node"].tolist() == [empty]
+        assert rows[["class", *(f"share_of_{name}" for name in SPECIES)]].isna().all(axis=None)
+
+
+def test_shares_of_classes_are_those_of_the_training_rows_of_the_node(in_a_folder_with_a_table: pd.DataFrame) -> None:
+    fit_map("--rows", "1", "--cols", "2")
+    rows = predict("--probabilities")
+    shares = pd.crosstab(rows["node"], in_a_folder_with_a_table["species"], normalize="index")
+    for name in SPECIES:
+        np.testing.assert_allclose(rows[f"share_of_{name}"], shares[name][rows["node"]], rtol=1e-12)
+
+
+def test_distances_say_their_units(in_a_folder_with_a_table: pd.DataFrame) -> None:
+    fit_map("--scaling", "none", "--metric", "manhattan")
+    rows = predict()
+    saved: Any = somvae_ext.load("run")
+    x = in_a_folder_with_a_table[["size", "weight"]].to_numpy()
+    distance = np.abs(x - saved.codebook[rows["node"]]).sum(axis=1)
+    # The codes are float32, and so is the sum: of values of 900, 2 ** -24 relatively each.
+    np.testing.assert_allclose(rows["distance_in_data_units"], distance, atol=900 * 2**-22)
+
+
+def test_parquet_and_csv_hold_the_same() -> None:
+    fit_map()
+    text, binary = predict("--probabilities"), predict("--probabilities", output="out.parquet")
+    pd.testing.assert_frame_equal(text, binary, check_dtype=False, rtol=1e-6)
+    assert binary["distance_in_scaled_units"].dtype == np.float32
+    assert binary["node"].dtype == np.int64
+
+
+def test_the_input_is_copied_as_it_is_written_or_with_its_types(in_a_folder_with_a_table: pd.DataFrame) -> None:
+    fit_map()
+    frame = in_a_folder_with_a_table
+    text = "species;weight;node;id;size\n" + "".join(
+        f"{row.species};0{row.weight:.2f};00{number};{row.id};{row.size:.3f}0\n".replace(".", ",")
+        for number, row in enumerate(frame.itertuples())
+    )
+    Path("german.csv").write_text(text)
+    how = ["--decimal", "comma", "--with-input"]
+    assert main(["predict", "run", "german.csv", *how, "-o", "out.csv"]) == 0
+    rows = pd.read_csv("out.csv", dtype=str)
+    assert list(rows)[6:] == ["species", "weight", "node.1", "size"]  # the ids are the key, and node has a place
+    expected = pd.read_csv("german.csv", sep=";", dtype=str)
+    for name, original in (("species", "species"), ("weight", "weight"), ("node.1", "node"), ("size", "size")):
+        assert rows[name].tolist() == expected[original].tolist()
+    typed = predict(*how, data="german.csv", output="out.parquet")
+    np.testing.assert_allclose(typed["weight"], frame["weight"].round(2))
+    assert typed["node.1"].tolist() == list(range(120))
+
+
+def test_a_file_that_is_there_is_replaced_only_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
+    fit_map()
+    Path("out.csv").write_text("mine")
+    assert main(["predict", "run", "table.csv", "-o", "out.csv"]) == 2
+    assert "out.csv is there already; choose another --output, or set --overwrite" in capsys.readouterr().err
+    assert Path("out.csv").read_text() == "mine"
+    assert main(["predict", "run", "table.csv", "-o", "out.xlsx"]) == 2
+    assert "--output must end with .csv or .parquet, got out.xlsx" in capsys.readouterr().err
+    assert len(predict()) == 120
+
+
+def test_rows_may_come_on_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit_map()
+    expected = predict()
+    for content, code in ((Path("table.csv").read_bytes(), 0), (b"a,b\n1,2\n", 2), (b"", 2)):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert main(["predict", "run", "-"]) == code
+        printed = capsys.readouterr()
+        if code == 0:
+            pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(printed.out)), expected)
+        else:
+            assert printed.err.startswith("somvae: standard input: ")
+            assert printed.err.count("\n") == 1
+
+
+def test_what_is_written_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.read_csv("table.csv")
+    frame.loc[[5, 50, 119], "size"] = np.nan
+    frame.to_csv("gaps.csv", index=False)
+    np.save("rows.npy", pd.read_csv("table.csv")[["size", "weight"]].to_numpy())
+    for data, options in (("gaps.csv", ["--missing", "drop"]), ("gaps.csv", ["--missing", "mean"]), ("rows.npy", [])):
+        fit_map(*options, data=data)
+        with_input = [] if data.endswith(".npy") else ["--with-input"]
+        whole = predict(*with_input, data=data)
+        with monkeypatch.context() as patch:
+            patch.setattr("somvae_ext.data.text_table._BLOCK_BYTES", 256)
+            patch.setattr("somvae_ext.data.tables._CHUNK_VALUES", 14)
+            pd.testing.assert_frame_equal(predict(*with_input, data=data), whole)
+        assert len(whole) == (117 if "drop" in options else 120)
+
+
+def test_rows_that_are_left_out_are_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.read_csv("table.csv").assign(extra=1)
+    frame.loc[3, "size"] = np.nan
+    frame.to_csv("table.csv", index=False)
+    fit_map("--missing", "drop", "--drop", "extra")
+    capsys.readouterr()
+    frame.rename(columns={"extra": "other"}).to_csv("new.csv", index=False)
+    assert len(predict(data="new.csv")) == 119
+    assert capsys.readouterr().err == "somvae: left out: other; 1 of 120 rows, which have gaps\n"
+
+
+def test_probabilities_need_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("rows.npy", RNG.random((50, 2)))
+    fit_map(data="rows.npy")
+    assert main(["predict", "run", "rows.npy", "--probabilities"]) == 2
+    assert "--probabilities is for results that know classes or categories" in capsys.readouterr().err
+
+
+MODEL = ["--label-column", "species", "--id-column", "id", "--epochs", "2", "--hidden-sizes", "8", "--device", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("model", "columns"),
+    [
+        ("somvae", ["id", "node", "row", "column", "distance_in_latent_space", "class"]),
+        ("vqvae", ["id", "code", "distance_in_latent_space", "class"]),
+        ("gumbel-vae", ["id", "category", "probability", "class"]),
+    ],
+)
+def test_models_know_the_classes_of_their_nodes(model: str, columns: list[str]) -> None:
+    size = {"somvae": ["--rows", "2", "--cols", "3"], "vqvae": ["--num-codes", "6"], "gumbel-vae": []}[model]
+    assert main(["fit", "table.csv", "--model", model, *MODEL, *size, "--out", "run", "--quiet"]) == 0
+    rows = predict()
+    assert list(rows) == columns
+    folder = ResultFolder.open("run")
+    num_nodes = 10 if model == "gumbel-vae" else 6
+    nodes = NodeHits.load(folder, num_nodes)
+    assert nodes.hits.sum() == 84  # of the training split
+    classes = nodes.classes(SPECIES)
+    assert classes is not None
+    known = pd.Series(classes.majority)[rows[columns[1]]]
+    assert rows["class"].where(rows["class"].notna(), None).tolist() == known.where(known.notna(), None).tolist()
+    shares = predict("--probabilities")
+    prefix = "probability_of_" if model == "gumbel-vae" else "share_of_"
+    of_columns = [name for name in shares if name.startswith(prefix)]
+    assert len(of_columns) == (10 if model == "gumbel-vae" else 3)
+    with_hits = shares.dropna(subset=of_columns)
+    np.testing.assert_allclose(with_hits[of_columns].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_model_copies_the_columns_of_tables_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("images.npy", RNG.random((40, 5, 4), dtype=np.float32))
+    assert main(["fit", "images.npy", "--model", "vae", "--epochs", "1", "--out", "run", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "run", "images.npy", "--with-input"]) == 2
+    assert "--with-input is for tables, and images.npy is none" in capsys.readouterr().err
+    assert main(["predict", "run", "images.npy", "--probabilities"]) == 2
+    assert "--probabilities is for results with classes or categories" in capsys.readouterr().err

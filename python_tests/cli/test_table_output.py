@@ -1,0 +1,80 @@
+"""Tables that commands write: CSV and Parquet, complete or not there, with every digit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from somvae_ext.cli.table_output import check_ending, open_table
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    x=arrays.arrays(np.float64, st.integers(1, 20), elements=st.floats(allow_infinity=False)),
+    single=st.booleans(),
+    ending=st.sampled_from([".csv", ".parquet"]),
+)
+def test_numbers_come_back_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, x: np.ndarray, single: bool, ending: str
+) -> None:
+    path = tmp_path_factory.mktemp("table") / f"t{ending}"
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32 if single else np.float64)
+    x[np.isinf(x)] = np.nan
+    with open_table(str(path)) as table:
+        table.write({"row": np.arange(len(x)), "x": x})
+        table.write({"row": np.arange(len(x)), "x": x})
+    back = pd.read_csv(path) if ending == ".csv" else pd.read_parquet(path)
+    np.testing.assert_array_equal(back["x"].to_numpy().astype(x.dtype), np.concatenate([x, x]))
+    assert back["row"].tolist() == [*range(len(x)), *range(len(x))]
+
+
+def test_text_is_quoted_where_it_must_be_and_what_is_missing_is_empty(tmp_path: Path) -> None:
+    texts = ["plain", 'with "quotes"', "with, comma", "two\nlines", None, "ä"]
+    for ending in (".csv", ".parquet"):
+        path = tmp_path / f"t{ending}"
+        with open_table(str(path)) as table:
+            table.write({"text": np.array(texts, dtype=object), "arrow": pa.array(texts), "list": texts})
+        back = pd.read_csv(path, keep_default_na=False) if ending == ".csv" else pd.read_parquet(path)
+        for column in ("text", "arrow", "list"):
+            missing = "" if ending == ".csv" else None
+            back[column] = back[column].astype(object).where(back[column].notna(), None)
+            assert back[column].tolist() == [missing if text is None else text for text in texts]
+
+
+def test_a_table_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    for ending in (".csv", ".parquet"):
+        path = tmp_path / f"t{ending}"
+        path.write_bytes(b"before")
+        with pytest.raises(RuntimeError), open_table(str(path)) as table:
+            table.write({"x": [1, 2]})
+            raise RuntimeError
+        assert path.read_bytes() == b"before"
+        assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+def test_columns_that_change_are_refused(tmp_path: Path) -> None:
+    for ending in (".csv", ".parquet"):
+        message = "all rows must have the same columns, got y after x"
+        with pytest.raises(ValueError, match=message), open_table(str(tmp_path / f"t{ending}")) as table:
+            table.write({"x": [1]})
+            table.write({"y": [1]})
+    with pytest.raises(ValueError, match="values of one type.*write a .csv file"):
+        with open_table(str(tmp_path / "t.parquet")) as table:
+            table.write({"x": np.array([1.5])})
+            table.write({"x": ["many"]})
+
+
+def test_the_ending_says_how_a_file_is_written() -> None:
+    for path in (None, "a.csv", "b.PARQUET", "/dev/stdout"):
+        check_ending(path)
+    for path in ("a.xlsx", "nodes", "a.csv.gz"):
+        with pytest.raises(ValueError, match="--output must end with .csv or .parquet, got"):
+            check_ending(path)

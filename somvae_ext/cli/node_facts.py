@@ -1,0 +1,81 @@
+"""What a result knows of its nodes, as columns beside them: their place, class and cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from somvae_ext.grid import Grid
+    from somvae_ext.store import NodeClasses, ResultFolder
+
+
+class NodeFacts(NamedTuple):
+    """What is known of the nodes, codes or categories of a result.
+
+    Args:
+        noun: what one of them is called: ``"node"``, ``"code"`` or ``"category"``.
+        grid: on which they lie, if they lie on one.
+        hits: training samples or frames that each has won, int64 ``[K]``; None where that is not known.
+        classes: of these, where they had labels.
+        cluster: of each node, int64 ``[K]``, -1 for none; None where none have been made.
+    """
+
+    noun: str
+    grid: Grid | None = None
+    hits: NDArray[np.int64] | None = None
+    classes: NodeClasses | None = None
+    cluster: NDArray[np.int64] | None = None
+
+    @classmethod
+    def from_folder(
+        cls, folder: ResultFolder, noun: str, num_nodes: int, grid: Grid | None, class_names: Sequence[str] | None
+    ) -> Self:
+        """What the folder of a completed result holds of its nodes.
+
+        Raises:
+            ValueError: a file of the folder is damaged.
+        """
+        from somvae_ext.store import NodeHits
+
+        if not NodeHits.is_in(folder):
+            return cls(noun, grid)
+        nodes = NodeHits.load(folder, num_nodes)
+        return cls(noun, grid, nodes.hits, nodes.classes(class_names))
+
+    def place(self, node: NDArray[np.int64]) -> dict[str, Any]:
+        """The nodes ``[N]`` themselves, and their rows and columns on the map."""
+        columns = {self.noun: node}
+        if self.grid is not None:
+            columns |= {"row": node // self.grid.cols, "column": node % self.grid.cols}
+        return columns
+
+    def meaning(self, node: NDArray[np.int64]) -> dict[str, Any]:
+        """Their classes and clusters, as far as these are known; None for a node without any."""
+        import numpy as np
+
+        columns: dict[str, Any] = {}
+        if self.classes is not None:
+            columns["class"] = np.array(self.classes.majority, dtype=object)[node]
+        if self.cluster is not None:
+            cluster = self.cluster.astype(object)
+            cluster[self.cluster < 0] = None
+            columns["cluster"] = cluster[node]
+        return columns
+
+    def class_shares(self, node: NDArray[np.int64]) -> dict[str, Any]:
+        """``share_of_CLASS``: that among the labelled training samples of the node; NaN where it has won none.
+
+        Raises:
+            ValueError: there are no classes.
+        """
+        if self.classes is None:
+            raise ValueError(
+                "--probabilities is for results that know classes or categories, but this one was trained without "
+                "labels"
+            )
+        shares = self.classes.shares
+        return {f"share_of_{name}": shares[node, number] for number, name in enumerate(self.classes.names)}

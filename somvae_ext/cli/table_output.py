@@ -1,0 +1,127 @@
+"""Tables that commands write: CSV or Parquet by the name of the file, block by block."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+
+from somvae_ext.cli.output import is_special, open_output
+from somvae_ext.store import atomic_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+ENDINGS = (".csv", ".parquet")
+
+
+class TableWriter(Protocol):
+    """Writes a table in blocks of rows."""
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Adds rows.
+
+        Args:
+            columns: arrays of numpy or pyarrow, or sequences, of one length; by the same names in each block.
+        """
+
+
+def is_parquet(path: str | None) -> bool:
+    """Whether an ``--output`` is written as Parquet, and not as CSV."""
+    return path is not None and Path(path).suffix.lower() == ".parquet"
+
+
+def check_ending(path: str | None) -> None:
+    """
+    Raises:
+        ValueError: the name of an ``--output`` does not say how it is to be written.
+    """
+    if path is not None and not is_special(path) and Path(path).suffix.lower() not in ENDINGS:
+        raise ValueError(f"--output must end with {' or '.join(ENDINGS)}, got {path}")
+
+
+@contextlib.contextmanager
+def open_table(path: str | None) -> Iterator[TableWriter]:
+    """A table in a file, which is complete or not there, or on standard output."""
+    if is_parquet(path) and path is not None and not is_special(path):
+        with atomic_file(Path(path)) as file, contextlib.closing(_ParquetTable(file, path)) as table:
+            yield table
+    else:
+        with open_output(path) as text:
+            yield _CSVTable(text)
+
+
+class _CSVTable:
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._names: list[str] | None = None
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        if self._names is None:
+            self._names = list(columns)
+            self._writer.writerow(self._names)
+        _check_names(self._names, columns)
+        self._writer.writerows(zip(*map(_to_cells, columns.values()), strict=True))
+
+
+class _ParquetTable:
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        self._file, self._path = file, path
+        self._writer: Any = None
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        table = pa.table({name: _to_arrow(values) for name, values in columns.items()})
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self._file, table.schema)
+        schema = self._writer.schema
+        _check_names(schema.names, columns)
+        if table.schema != schema:
+            try:
+                table = table.cast(schema)
+            except pa.ArrowException as error:
+                raise ValueError(
+                    f"{self._path}: a column of a Parquet file must hold values of one type, but: {error}; write a "
+                    ".csv file instead"
+                ) from error
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _check_names(names: list[str], columns: Mapping[str, Any]) -> None:
+    if names != list(columns):
+        raise ValueError(
+            f"all rows must have the same columns, got {', '.join(columns)} after {', '.join(names)}; name the one "
+            "that says what rows are called with --id-column"
+        )
+
+
+def _to_cells(values: Any) -> list[Any]:
+    """What the csv module writes so that every digit counts; nothing for a missing value."""
+    import numpy as np
+
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        # Python's float has the digits of float64, of which a float32 needs fewer.
+        cells: list[Any] = values.tolist() if values.dtype == np.float64 else values.astype(str).tolist()
+        for row in np.flatnonzero(np.isnan(values)).tolist():
+            cells[row] = None
+        return cells
+    if isinstance(values, np.ndarray):
+        return values.tolist()
+    return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
+
+
+def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
+    import numpy as np
+    import pyarrow as pa
+
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    return pa.array(values, from_pandas=isinstance(values, np.ndarray))  # NaN is null

@@ -1,0 +1,221 @@
+"""Rows like those of a training, read block by block: memory does not grow with their number."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.data._read_table import is_table_file, memory_map_npy, stream_arrow, table_ending
+from somvae_ext.data.assemble_table import TableAssembler, source_columns
+from somvae_ext.data.column_values import has_percent_signs
+from somvae_ext.data.rows import flat_rows, is_matrix
+from somvae_ext.data.splits import Kind
+from somvae_ext.data.table_format import TableFormat
+from somvae_ext.data.tables import Missing, Table
+from somvae_ext.data.text_table import ENDINGS, Columns, line_number_of_row, stream_text_table
+
+_BLOCK_VALUES = 1 << 22  # 32 MiB in float64
+
+
+class RowBlock(NamedTuple):
+    """Some of the rows, and what the file holds of them.
+
+    Args:
+        rows: unscaled, checked and with their gaps filled. Their numbers in the file are ``rows.row_numbers``.
+        columns: those of the file by their names, if they were asked for: arrays of numpy or pyarrow, ``[n]`` each,
+            without the one that says what the rows are called.
+    """
+
+    rows: Table
+    columns: Mapping[str, Any]
+
+
+class RowStream:
+    """Rows with the features of the training data.
+
+    Tables and matrices in ``.npy`` files are read block by block; images, archives and series are read whole.
+
+    Args:
+        path: where they are.
+        dim: features D.
+        kind: how arrays are read, see :func:`~somvae_ext.data.load_array`.
+        table: how a table is written, and what its columns are.
+        missing: what is done about missing values. Rows with gaps that were dropped are dropped here, too.
+        features: names of the features of the training data, where they have any.
+        fill: what gaps are filled with, ``[D]``.
+        columns: ``"text"`` or ``"typed"`` for blocks with the columns of the file: those of a text file as they are
+            written, or as numbers where they are numbers.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: what cannot be read.
+
+    Attributes:
+        num_rows: how many rows the file says that it has; None where it does not.
+        omitted: what has been left out so far, for people; empty for nothing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dim: int,
+        *,
+        kind: Kind | None,
+        table: TableFormat,
+        missing: Missing,
+        features: Sequence[str] | None,
+        fill: Sequence[float] | None,
+        columns: Literal["text", "typed"] | None = None,
+    ) -> None:
+        self._path, self._dim, self._kind, self._format = path, dim, kind, table
+        self._missing, self._features, self._fill, self._columns = missing, features, fill, columns
+        self.num_rows: int | None = None
+        self._num_read = self._num_dropped = 0
+        self._columns_left_out: str | None = None
+        self._blocks = self._open()
+
+    def __iter__(self) -> Iterator[RowBlock]:
+        """The blocks, once.
+
+        Raises:
+            ValueError: what cannot be read or used; other features; the sentence says where.
+        """
+        num_kept = 0
+        for block in self._blocks:
+            rows = block.rows
+            if rows.dim != self._dim:
+                raise ValueError(
+                    f"{self._path}: rows must have {self._dim} features, as the training data had, got {rows.dim}"
+                )
+            rows.check_values(self._missing, empty_columns=True, remedy="the training data had no gaps, so fill it")
+            if self._fill is not None:
+                rows = rows.fill_gaps(self._fill)
+            num_kept += rows.num_rows
+            if rows.num_rows:
+                yield RowBlock(rows, block.columns)
+        if num_kept == 0:
+            raise ValueError(f"{self._path}: must hold a row without a gap for missing='drop', got none")
+
+    @property
+    def omitted(self) -> str:
+        parts = [] if self._columns_left_out is None else [self._columns_left_out]
+        if self._num_dropped:
+            parts.append(f"{self._num_dropped} of {self._num_read} rows, which have gaps")
+        return "; ".join(parts)
+
+    def _open(self) -> Iterator[RowBlock]:
+        path = self._path
+        if self._kind != "series" and is_row_file(path):
+            if is_table_file(path):
+                return self._table_blocks(self._table_columns())
+            matrix = memory_map_npy(path, self._format, self._features)
+            self.num_rows = matrix.num_rows
+            return self._matrix_blocks(matrix)
+        rows = flat_rows(path, self._kind, self._format, self._missing, self._features)
+        self.num_rows = rows.num_rows
+        self._columns_left_out = rows.description.get("left out")
+        return self._parts(rows)
+
+    def _parts(self, rows: Table) -> Iterator[RowBlock]:
+        """Rows that are in memory, part by part."""
+        size = max(1, _BLOCK_VALUES // rows.dim)
+        for first in range(0, rows.num_rows, size):
+            part = rows.rows(first, min(first + size, rows.num_rows))
+            yield RowBlock(part, self._array_columns(part.x))
+
+    def _matrix_blocks(self, rows: Table) -> Iterator[RowBlock]:
+        for first, x in rows.blocks():
+            columns = self._array_columns(x)
+            part = Table(self._path, x, row_numbers=np.arange(first, first + len(x)))
+            part = part.drop_incomplete_rows(may_be_empty=True) if self._missing == "drop" else part
+            yield self._kept_rows(part, columns, first, len(x))
+
+    def _table_columns(self) -> Iterator[Columns]:
+        ending = table_ending(self._path)
+        if ending in ENDINGS:
+            sources = source_columns(self._features or (), self._format)
+            return stream_text_table(self._path, self._format, sources, as_text=self._columns == "text")
+        self.num_rows, blocks = stream_arrow(self._path, ending, _BLOCK_VALUES)
+        return blocks
+
+    def _table_blocks(self, blocks: Iterator[Columns]) -> Iterator[RowBlock]:
+        ending = table_ending(self._path)
+        first = 0
+        percentages: dict[str, bool] = {}
+        for columns in _without_blank_end(blocks):
+            line_of: Callable[[int], int] | None = None
+            if ending in ENDINGS:
+                line_of = functools.partial(line_number_of_row, self._path, self._format, has_names=columns.has_names)
+            self._check_percentages(columns, percentages, first)
+            values, count = list(columns.values), len(columns.values[0])
+            assembler = TableAssembler(self._path, columns, self._format, self._missing, self._features, first)
+            part = assembler.table(line_of)
+            raw = dict(zip(assembler.column_names, values, strict=True)) if self._columns else {}
+            raw.pop(assembler.id_column or "", None)  # which is among the keys of the rows
+            if self._columns_left_out is None and assembler.left_out:
+                self._columns_left_out = ", ".join(assembler.left_out)
+            yield self._kept_rows(part, raw, first, count)
+            first += count
+
+    def _kept_rows(self, part: Table, columns: Mapping[str, Any], first: int, count: int) -> RowBlock:
+        """A block of ``count`` rows of the file from ``first`` on, of which ``part`` may have fewer."""
+        self._num_read += count
+        self._num_dropped += count - part.num_rows
+        if part.num_rows < count:
+            rows = part.row_numbers - first
+            columns = {name: _take(values, rows) for name, values in columns.items()}
+        return RowBlock(part, columns)
+
+    def _array_columns(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {str(column): x[:, column] for column in range(x.shape[1])} if self._columns else {}
+
+    def _check_percentages(self, columns: Columns, known: dict[str, bool], first: int) -> None:
+        """Refuses a column that holds percentages in some blocks only: its numbers would differ by a factor of 100."""
+        for name, values in zip(columns.names, columns.values, strict=True):
+            found = has_percent_signs(values)
+            if found is not None and known.setdefault(name, found) != found:
+                raise ValueError(
+                    f"{self._path}: column {name!r} must hold percentages in all rows or in none, got both, the change "
+                    f"not before row {first}"
+                )
+
+
+def is_row_file(path: Path) -> bool:
+    """Whether a file is a table or a matrix, which a :class:`RowStream` reads block by block."""
+    return path.is_file() and (is_table_file(path) or (path.suffix.lower() == ".npy" and is_matrix(path)))
+
+
+def _without_blank_end(blocks: Iterator[Columns]) -> Iterator[Columns]:
+    """The blocks without the rows at the end of the last that hold nothing, which spreadsheets write.
+
+    The first row stays in any case.
+    """
+    num_blank, is_first = 0, True
+    for block in blocks:
+        whole = _with_blank_start(block, num_blank)
+        end = len(whole.values[0])
+        while end > is_first and not any(column[end - 1].is_valid for column in whole.values):
+            end -= 1
+        num_blank, is_first = len(whole.values[0]) - end, False
+        if end:
+            yield whole._replace(values=[column.slice(0, end) for column in whole.values])
+
+
+def _with_blank_start(block: Columns, count: int) -> Columns:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    return block._replace(
+        values=[
+            pa.chunked_array([pa.nulls(count, column.type), *column.chunks], type=column.type)
+            for column in block.values
+        ]
+    )
+
+
+def _take(values: Any, rows: NDArray[np.int64]) -> Any:
+    return values[rows] if isinstance(values, np.ndarray) else values.take(rows)

@@ -480,9 +480,26 @@ class SOM(TransformerMixin, BaseEstimator):
         self.grid_.degree(connectivity=connectivity)  # refuses what the grid does not have
         return self._assign(X, connectivity=connectivity).topographic_error
 
+    def combined_error(self, X: ArrayLike | Tensor, *, connectivity: Connectivity | None = None) -> float:
+        """Mean distance of the rows to their best matching units, and on along the map to the second best ones.
+
+        In the map's metric, see :func:`somvae_ext.evaluation.combined_error` (Kaski and Lagus 1996). ``connectivity``
+        is as for :meth:`topographic_error`.
+        """
+        check_is_fitted(self)
+        if self.grid_.num_nodes < 2:
+            raise ValueError("SOM: the map must have at least 2 nodes for a combined error, got 1")
+        return self._combined_error(X, connectivity=connectivity)
+
     def score(self, X: ArrayLike | Tensor, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> float:
-        """Minus the quantization error: more is better, as searches over parameters need it."""
-        return -self.quantization_error(X, sample_weight)
+        """Minus the combined error (see :meth:`combined_error`): more is better, as searches over parameters need it.
+
+        The quantization error, which scored maps before, falls with every node that is added, also of rows that the map
+        has not seen, so that a search took the largest map. The combined error rises where a map folds to get nearer.
+        A search that shall have the other takes ``scoring=lambda som, X, y=None: -som.quantization_error(X)``. A map of
+        one node has no second unit and is scored by the quantization error alone: leave it out of such a search.
+        """
+        return -self._combined_error(X, sample_weight)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "codebook_")
@@ -505,6 +522,17 @@ class SOM(TransformerMixin, BaseEstimator):
         rows.normalize_weights(Processes.single(rows.row_format.device))
         codebook = rows.row_format.to_tensor(self.codebook_)
         return som.assign(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
+
+    def _combined_error(
+        self,
+        X: Data,
+        sample_weight: ArrayLike | Tensor | None = None,
+        connectivity: Connectivity | None = None,
+    ) -> float:
+        rows = self._rows_to_assign(X, sample_weight)
+        rows.normalize_weights(Processes.single(rows.row_format.device))
+        codebook = rows.row_format.to_tensor(self.codebook_)
+        return som.combined_error(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
 
     def _rows_to_assign(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
         check_is_fitted(self)

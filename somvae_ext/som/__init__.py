@@ -13,6 +13,7 @@ from somvae_ext.som.initialization import (
     kmeans_centers,
     som_codes,
 )
+from somvae_ext.som.map_paths import combined_error, path_lengths
 from somvae_ext.som.metrics import Distance, Metric, MetricName, WinnerSearch
 from somvae_ext.som.neighborhoods import (
     Neighborhood,
@@ -66,6 +67,7 @@ __all__ = [
     "assign",
     "bubble",
     "check_no_empty_columns",
+    "combined_error",
     "early_stopping",
     "fastsom_gaussian",
     "find_relabeling",
@@ -78,6 +80,7 @@ __all__ = [
     "neighborhood_sums",
     "neighborhood_update",
     "node_sums",
+    "path_lengths",
     "read_first_batch",
     "schedule_value",
     "som_codes",

@@ -15,6 +15,7 @@ from somvae_ext.cli.devices import check_device, resolve_map_device
 from somvae_ext.cli.fit_options import explicit_options
 from somvae_ext.cli.map_data import describe_sizes, load_map_table, scaled_rows
 from somvae_ext.cli.map_options import estimator_parameters
+from somvae_ext.cli.map_size import check_size_options, explain_suggestion, suggest_size
 from somvae_ext.cli.model_choice import MAP
 from somvae_ext.cli.plot_map import default_pictures, save_map_pictures
 from somvae_ext.cli.printing import print_description, print_table
@@ -93,6 +94,8 @@ def _new_setting(options: Namespace, processes: Processes) -> Setting:
     parameters = estimator_parameters({"seed": 0} | explicit_options(options))
     # What else may be done about missing values is done before the estimator sees them.
     parameters["missing"] = "ignore" if missing == "ignore" else "error"
+    if (size := check_size_options(options)) is not None:
+        parameters |= {"n_rows": size.rows, "n_cols": size.cols}
     device = resolve_map_device(options.device)
     som = SOM(**parameters | _run_options(options, device, processes))
     som.check_parameters()
@@ -113,6 +116,10 @@ def _new_setting(options: Namespace, processes: Processes) -> Setting:
     table, fill = load_rows(options.data, **others, download=options.download)
     scaling = fit_scaling(table, options.scaling)
     table.add_description("scaling", describe_scaling(scaling))
+    if options.size is not None and size is None:
+        size = suggest_size(som, table, scaling)
+        som.set_params(n_rows=size.rows, n_cols=size.cols)
+        table.add_description("size", explain_suggestion(size, table.num_rows))
     _check_number_of_rows(som, table, processes)
     if processes.is_first:
         print_description(table.description, vars(options))

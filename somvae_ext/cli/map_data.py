@@ -46,6 +46,14 @@ def describe_sizes(table: Table, grid: Grid) -> str:
     return f"{rows} of {features} on {grid.rows} x {grid.cols} nodes"
 
 
+def scaled_sample(table: Table, scaling: Scaling) -> NDArray[Any]:
+    """Some of the rows, scaled, ``[S, D]``: enough to know the data's shape, spread evenly."""
+    from somvae_ext.som import evenly_spaced_rows, init_sample_size
+
+    rows = evenly_spaced_rows(table.num_rows, init_sample_size("pca", 1, table.dim)).numpy()
+    return scaling.apply(table.x[rows])
+
+
 @contextlib.contextmanager
 def scaled_rows(table: Table, scaling: Scaling) -> Iterator[NDArray[Any]]:
     """The scaled rows ``[N, D]``; of a table on disk in a file without a name, which cannot outlive its process."""

@@ -25,15 +25,26 @@ def estimator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in by_parameter.items() if name in known}
 
 
+def add_map_size_options(add: Callable[..., None]) -> None:
+    """Adds the size of the map to a parser, by its ``add(option, help, **options)``."""
+    add = _with_defaults(add)
+    add("rows", "rows of the map", type=int)
+    add("cols", "columns of the map", type=int)
+    add(
+        "size",
+        "both at once, such as 8x12, or auto: at most 5 nodes per square root of the number of rows, with sides as the "
+        "two longest axes of the data (default: --rows and --cols)",
+        type=str,
+    )
+
+
 def add_map_options(add: Callable[..., None]) -> None:
-    """Adds what the map is to a parser, by its ``add(option, help, **options)``."""
+    """Adds what else the map is, likewise."""
     from somvae_ext.grid import Topology
     from somvae_ext.som import SCHEDULES, Init, MetricName
     from somvae_ext.som.neighborhoods import NEIGHBORHOOD_NAMES
 
     add = _with_defaults(add)
-    add("rows", "rows of the map", type=int)
-    add("cols", "columns of the map", type=int)
     add("topology", "shape of the grid", choices=list(get_args(Topology)))
     add("periodic", "let the map wrap around", action="store_true")
     add("neighborhood", "how much a node takes of the rows that another won", choices=list(NEIGHBORHOOD_NAMES))

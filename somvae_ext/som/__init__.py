@@ -14,6 +14,7 @@ from somvae_ext.som.initialization import (
     som_codes,
 )
 from somvae_ext.som.map_paths import combined_error, path_lengths
+from somvae_ext.som.map_size import MapSize, suggest_map_size
 from somvae_ext.som.metrics import Distance, Metric, MetricName, WinnerSearch
 from somvae_ext.som.neighborhoods import (
     Neighborhood,
@@ -26,7 +27,17 @@ from somvae_ext.som.neighborhoods import (
     triangle,
 )
 from somvae_ext.som.relabeling import find_relabeling
-from somvae_ext.som.rows import ArrayRows, Chunk, Missing, RowFormat, Rows, SlicedArray, StreamRows, read_first_batch
+from somvae_ext.som.rows import (
+    ArrayRows,
+    Chunk,
+    Missing,
+    RowFormat,
+    Rows,
+    SlicedArray,
+    StreamRows,
+    evenly_spaced_rows,
+    read_first_batch,
+)
 from somvae_ext.som.schedules import SCHEDULES, Schedule, schedule_value
 from somvae_ext.som.training import (
     Assignment,
@@ -51,6 +62,7 @@ __all__ = [
     "EpochCallback",
     "EpochRecord",
     "Init",
+    "MapSize",
     "Metric",
     "MetricName",
     "Missing",
@@ -69,6 +81,7 @@ __all__ = [
     "check_no_empty_columns",
     "combined_error",
     "early_stopping",
+    "evenly_spaced_rows",
     "fastsom_gaussian",
     "find_relabeling",
     "gaussian",
@@ -84,6 +97,7 @@ __all__ = [
     "read_first_batch",
     "schedule_value",
     "som_codes",
+    "suggest_map_size",
     "train_batch",
     "train_minibatch",
     "triangle",

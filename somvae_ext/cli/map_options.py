@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
+
+from somvae_ext.cli.devices import check_device
+from somvae_ext.cli.model_choice import MAP
+from somvae_ext.cli.seeds import check_seed
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from somvae_ext.estimators import SOM
 
 # Options that are not called like the estimator's parameters.
 PARAMETERS = {
@@ -23,6 +32,34 @@ def estimator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     known = inspect.signature(SOM).parameters
     by_parameter = {PARAMETERS.get(option, option): value for option, value in options.items()}
     return {name: value for name, value in by_parameter.items() if name in known}
+
+
+def build_estimator(options: dict[str, Any], **others: Any) -> SOM:
+    """The estimator for the options that were given, checked; other parameters by name.
+
+    Raises:
+        ValueError: a parameter out of range, or one that does not go with another.
+    """
+    from somvae_ext.estimators import SOM
+
+    parameters = estimator_parameters({"seed": 0} | options)
+    # What else may be done about missing values is done before the estimator sees them.
+    parameters["missing"] = "ignore" if options.get("missing") == "ignore" else "error"
+    som = SOM(**parameters | others)
+    som.check_parameters()
+    return som
+
+
+def check_map_options(options: Namespace) -> None:
+    """
+    Raises:
+        ValueError: threads, a seed or a device that cannot be.
+    """
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    if options.seed is not None:
+        check_seed("--seed", options.seed)
+    check_device(options.device, MAP)
 
 
 def add_map_size_options(add: Callable[..., None]) -> None:
@@ -78,8 +115,12 @@ def add_map_training_options(add: Callable[..., None]) -> None:
         type=float,
     )
     add("patience", "how many epochs that are", type=int)
-    add("topographic_error", "record it in every epoch, too, which takes longer", action="store_true")
     add("seed", "draws the start and the mini-batches (default: 0)", type=int)
+
+
+def add_map_record_options(add: Callable[..., None]) -> None:
+    """Adds what is recorded of a single training, likewise."""
+    _with_defaults(add)("topographic_error", "record it in every epoch, too, which takes longer", action="store_true")
 
 
 def _with_defaults(add: Callable[..., None]) -> Callable[..., None]:

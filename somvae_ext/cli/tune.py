@@ -144,8 +144,12 @@ def _save(comparison: SizeComparison, folder: Path) -> list[Path]:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_csv_rows(comparison))
     errors: dict[str, Any] = {name: [getattr(row, name) for row in comparison.table] for name in _ERRORS}
-    marks = {"chosen": comparison.best.size, "suggested": comparison.suggested}
-    figure: Any = plot_map_sizes([row.size for row in comparison.table], **errors, **marks).figure
+    figure: Any = plot_map_sizes(
+        [row.size for row in comparison.table],
+        **errors,
+        chosen=comparison.best.size,
+        suggested=comparison.suggested,
+    ).figure
     folder.mkdir(parents=True, exist_ok=True)
     drawn = save_figure(folder / PICTURE, figure)
     with atomic_file(folder / TABLE) as file:

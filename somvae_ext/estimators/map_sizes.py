@@ -77,15 +77,17 @@ class SizeComparison:
     def reason(self) -> str:
         """A sentence about why that is the best."""
         best, least = self.best, self.least
-        error = f"combined error, {best.combined_error.mean:.4g},"
-        if best is least:
-            text = f"{_format(best.size)} has the least {error} and no smaller map comes within its standard error"
-        else:
+        error, size = f"combined error, {best.combined_error.mean:.4g}", _format(best.size)
+        if best is not least:
             text = (
-                f"{_format(best.size)} is the smallest map whose {error} is within a standard error, "
+                f"{size} is the smallest map whose {error}, is within a standard error, "
                 f"{least.combined_error.standard_error:.2g}, of the least, {least.combined_error.mean:.4g} of "
                 f"{_format(least.size)}"
             )
+        elif best is self.table[0]:
+            text = f"{size} has the least {error}"
+        else:
+            text = f"{size} has the least {error}, and no smaller map comes within its standard error"
         if len(self.table) > 1 and best is self.table[-1]:
             return f"{text}; it is the largest one tried, and a larger one may be better"
         if len(self.table) > 1 and best is self.table[0]:

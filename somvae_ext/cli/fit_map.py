@@ -16,6 +16,7 @@ from somvae_ext.cli.fit_options import explicit_options
 from somvae_ext.cli.map_data import describe_sizes, load_map_table, load_training_rows, scaled_rows
 from somvae_ext.cli.map_options import build_estimator, check_map_options
 from somvae_ext.cli.map_size import check_size_options, explain_suggestion, suggest_size
+from somvae_ext.cli.map_warnings import warn_of_collapse, warn_of_many_nodes
 from somvae_ext.cli.plot_map import default_pictures, save_map_pictures
 from somvae_ext.cli.printing import print_description, print_table
 from somvae_ext.cli.resuming import check_resume_options, explain_how_to_resume
@@ -66,6 +67,7 @@ def run(options: Namespace) -> None:
         saved = _train(setting, processes)
         if processes.is_first:
             _report(setting, saved, time.perf_counter() - start)
+            warn_of_collapse(saved, setting.table, options)
 
 
 def _new_setting(options: Namespace, processes: Processes) -> Setting:
@@ -105,6 +107,7 @@ def _new_setting(options: Namespace, processes: Processes) -> Setting:
     _check_number_of_rows(som, table, processes)
     if processes.is_first:
         print_description(table.description, vars(options))
+        warn_of_many_nodes(som, table, scaling, options)
     record = MapRecord.from_estimator(
         som,
         table.dim,

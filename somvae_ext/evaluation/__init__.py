@@ -8,6 +8,7 @@ from somvae_ext.evaluation._macro_states import macro_states
 from somvae_ext.evaluation._prototype_order import prototype_order
 from somvae_ext.evaluation._u_matrix import UMatrix, u_matrix
 from somvae_ext.evaluation.clustering import NMIAverage, ari, clustering_accuracy, nmi, node_purity, purity
+from somvae_ext.evaluation.collapse import distinct_rows, has_collapsed, share_of_perplexity
 from somvae_ext.evaluation.durations import StateDurations, state_durations
 from somvae_ext.evaluation.map_quality import (
     combined_error,
@@ -28,7 +29,9 @@ __all__ = [
     "ari",
     "clustering_accuracy",
     "combined_error",
+    "distinct_rows",
     "distortion",
+    "has_collapsed",
     "macro_states",
     "nmi",
     "node_purity",
@@ -38,6 +41,7 @@ __all__ = [
     "purity",
     "quantization_error",
     "share_of_moves_within",
+    "share_of_perplexity",
     "state_durations",
     "topographic_error",
     "transition_mass_within",

@@ -13,9 +13,9 @@ COLLAPSED_BELOW = 0.1
 """A map counts as collapsed below this :func:`share_of_perplexity`.
 
 Maps with their default training, of 2 x 2 nodes up to one for each row, had .21 and more on twenty kinds of data:
-tables of scikit-learn, noise of 100 and 500 dimensions, blobs as tight as 1e-5 of their distances, counts, rows that mostly
-repeat, log-normal and Cauchy distributed features. A neighbourhood that stays as wide as the map, or a single epoch
-from random codes, gave .05 to .09.
+tables of scikit-learn, noise of 100 and 500 dimensions, blobs as tight as 1e-5 of their distances, counts, rows that
+mostly repeat, log-normal and Cauchy distributed features. A neighbourhood that stays as wide as the map, or a single
+epoch from random codes, gave .05 to .09.
 """
 
 

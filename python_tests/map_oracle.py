@@ -89,3 +89,23 @@ def step(x: Floats, codebook: Floats, winners: NDArray[np.int64], h: Floats, alp
     """The on-line rule (Kohonen 1990), of a mini-batch: W_v += alpha mean_b h(u_b, v) (x_b - W_v)."""
     moves = [h[winner][:, None] * (row - codebook) for row, winner in zip(x, winners, strict=True)]
     return codebook + alpha * np.mean(moves, axis=0)
+
+
+def shortest_paths(edges: Floats) -> Floats:
+    """Floyd and Warshall's lengths of all paths, ``[K, K]``, of edges that are infinite where there are none."""
+    length = np.array(edges, dtype=np.float64)
+    np.fill_diagonal(length, 0.0)
+    for middle in range(len(length)):
+        for start in range(len(length)):
+            for end in range(len(length)):
+                length[start, end] = min(length[start, end], length[start, middle] + length[middle, end])
+    return length
+
+
+def combined_error(x: Floats, codebook: Floats, apart: Floats, reach: float, metric: str = "euclidean") -> Floats:
+    """Kaski and Lagus's of each row ``[N]``; nodes that are at most ``reach`` apart on the grid share an edge."""
+    codes = distances(metric, codebook, codebook)
+    paths = shortest_paths(np.where(apart <= reach + 1e-9, codes, np.inf))
+    near = distances(metric, x, codebook)
+    best, second = near.argsort(axis=1, kind="stable")[:, :2].T
+    return near[np.arange(len(x)), best] + paths[best, second]

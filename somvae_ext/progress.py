@@ -1,4 +1,4 @@
-"""Progress on stderr: of the training of a map or model, and of going through long data."""
+"""Progress on stderr: of the training of a map or model, or of several, and of going through long data."""
 
 from __future__ import annotations
 
@@ -68,18 +68,26 @@ class Progress(_Display):
         show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
         completed_epochs: epochs that an interrupted training has completed before.
         num_batches: batches of an epoch.
+        unit: what is counted where it is no epoch but, say, a whole map of several.
 
     Raises:
         ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
     """
 
     def __init__(
-        self, num_epochs: int, *, show: bool | None, completed_epochs: int = 0, num_batches: int | None = None
+        self,
+        num_epochs: int,
+        *,
+        show: bool | None,
+        completed_epochs: int = 0,
+        num_batches: int | None = None,
+        unit: str = "epoch",
     ) -> None:
         super().__init__(show)
         self._num_epochs, self._epoch, self._num_batches = num_epochs, completed_epochs, num_batches
+        self._unit = unit
         if self._bars and num_batches is None:
-            self._open_bar(total=num_epochs, initial=completed_epochs, unit="epoch")
+            self._open_bar(total=num_epochs, initial=completed_epochs, unit=unit)
 
     @property
     def shows_batches(self) -> bool:
@@ -109,7 +117,7 @@ class Progress(_Display):
         elif self._lines:
             parts = [f"{name} {text}" for name, text in _format_values(values).items()]
             parts.append(f"{time.perf_counter() - self._start:.1f} s")
-            self._print_line(f"epoch {self._epoch}/{self._num_epochs}: {', '.join(parts)}")
+            self._print_line(f"{self._unit} {self._epoch}/{self._num_epochs}: {', '.join(parts)}")
         self._start = time.perf_counter()
 
     def _advance(self, values: Mapping[str, float | str]) -> None:

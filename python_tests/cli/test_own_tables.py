@@ -119,12 +119,13 @@ def test_a_column_that_looks_like_an_id_is_told_of_and_can_call_the_rows(capsys:
     frame.index += 100
     frame.to_csv("table.csv")
     assert main(["fit", "table.csv", "--model", "som", *SMALL]) == 0
-    assert (
-        "note      column id numbers the rows and is trained on; if it is no feature, set --id-column id or --drop id"
-        in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "somvae: column id numbers the rows and is trained on; if it is no feature, set --id-column id or --drop id\n"
     )
+    assert "column id" not in printed.out
     assert main(["fit", "table.csv", "--model", "som", *SMALL, "--overwrite", "--id-column", "id"]) == 0
-    assert "note" not in capsys.readouterr().out
+    assert capsys.readouterr().err == ""
     assert main(["predict", "map", "table.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert [row["id"] for row in written()] == [str(100 + row) for row in range(40)]
     frame.rename_axis(None).to_csv("unnamed.csv")  # the index of pandas without a name

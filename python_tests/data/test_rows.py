@@ -176,10 +176,10 @@ def test_what_was_understood_is_described(tmp_path: Path) -> None:
         "features": "nr, id, v, v.1",
         "labels": "kind: 2 classes (a, b)",
         "left out": "when",
-        "note": "column nr numbers the rows and is trained on; if it is no feature, set id_column='nr' or drop=['nr']; "
-        "column id looks like an id and is trained on; if it is no feature, set id_column='id' or drop=['id']; "
-        "column v.1 holds -999 23 times; if that stands for missing values, set na=['-999']; names that come twice "
-        "have become v.1",
+        "note": "column v.1 holds -999 23 times; if that stands for missing values, set na=['-999']\n"
+        "column nr numbers the rows and is trained on; if it is no feature, set id_column='nr' or drop=['nr']\n"
+        "column id looks like an id and is trained on; if it is no feature, set id_column='id' or drop=['id']\n"
+        "names that come twice have become v.1",
     }
 
 

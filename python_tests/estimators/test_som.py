@@ -87,7 +87,6 @@ def test_errors_are_in_the_maps_own_metric(metric: str) -> None:
     expected = quantization_error(metric, x, som.codebook_)
     assert som.quantization_error(x) == pytest.approx(expected, rel=1e-5)
     assert som.quantization_error_ == pytest.approx(expected, rel=1e-5)
-    assert som.score(x) == -som.quantization_error(x)
 
 
 def test_topographic_error_is_that_of_the_definition_on_hexagons() -> None:

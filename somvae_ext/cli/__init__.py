@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import evaluate, experiment, export, fit, info, plot, predict, sample
+from somvae_ext.cli import evaluate, experiment, export, fit, info, plot, predict, sample, tune
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "fit": fit,
+    "tune": tune,
     "evaluate": evaluate,
     "predict": predict,
     "export": export,

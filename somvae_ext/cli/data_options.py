@@ -18,7 +18,7 @@ def add_data_options(parser: ArgumentParser, model: str) -> None:
     from somvae_ext.data.folds import SplitName
     from somvae_ext.data.scaling import ScalingKind
 
-    add = _adder(parser, "data")
+    add = option_group(parser, "data")
     add("--data-root", "folder that holds MNIST/raw or FashionMNIST/raw (default: data)", type=str)
     add("--download", "fetch MNIST or Fashion-MNIST if it is not there", action="store_true")
     by_default = "standard, of images minmax; a .npy file is scaled into a temporary one" if model == MAP else "minmax"
@@ -41,11 +41,11 @@ def add_data_options(parser: ArgumentParser, model: str) -> None:
             "how to read one's own arrays (default: by their axes, see the README)",
             choices=["static", "series"],
         )
-    add_use_options(_adder(parser, "columns of a table"))
-    add_written_options(_adder(parser, "how a text file is written"))
+    add_use_options(option_group(parser, "columns of a table"))
+    add_written_options(option_group(parser, "how a text file is written"))
     if model == MAP:
         return
-    add = _adder(parser, "splits")
+    add = option_group(parser, "splits")
     if model == DEFAULT:
         add("--recipe", "how images become series (default: published)", choices=list(get_args(Recipe)))
         add(
@@ -64,7 +64,8 @@ def add_data_options(parser: ArgumentParser, model: str) -> None:
     add("--split-seed", f"draws the {what} (default: 0)", type=int)
 
 
-def _adder(parser: ArgumentParser, title: str) -> Callable[..., None]:
+def option_group(parser: ArgumentParser, title: str) -> Callable[..., None]:
+    """Adds a group of options with a title; returns its ``add(option, help, **options)``."""
     group = parser.add_argument_group(title)
 
     def add(name: str, help: str, **options: Any) -> None:

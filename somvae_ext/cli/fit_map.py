@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from somvae_ext.cli.data_names import report_shadowed_file
-from somvae_ext.cli.devices import check_device, resolve_map_device
+from somvae_ext.cli.devices import resolve_map_device
 from somvae_ext.cli.fit_options import explicit_options
-from somvae_ext.cli.map_data import describe_sizes, load_map_table, scaled_rows
-from somvae_ext.cli.map_options import estimator_parameters
-from somvae_ext.cli.model_choice import MAP
+from somvae_ext.cli.map_data import describe_sizes, load_map_table, load_training_rows, scaled_rows
+from somvae_ext.cli.map_options import build_estimator, check_map_options
+from somvae_ext.cli.map_size import check_size_options, explain_suggestion, suggest_size
+from somvae_ext.cli.map_warnings import warn_of_collapse, warn_of_many_nodes
 from somvae_ext.cli.plot_map import default_pictures, save_map_pictures
 from somvae_ext.cli.printing import print_description, print_table
 from somvae_ext.cli.resuming import check_resume_options, explain_how_to_resume
-from somvae_ext.cli.seeds import check_seed
-from somvae_ext.cli.table_options import table_format
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -55,7 +54,7 @@ def run(options: Namespace) -> None:
     from somvae_ext.processes import torchrun_processes
 
     # Whatever can be known to fail is refused before anything is written, the cheap checks before the data are read.
-    _check_options(options)
+    check_map_options(options)
     processes = torchrun_processes(resolve_map_device(options.device) or "cpu")
     with processes.fail_together():
         setting = _new_setting(options, processes) if options.resume is None else _resume_setting(options, processes)
@@ -66,14 +65,15 @@ def run(options: Namespace) -> None:
         saved = _train(setting, processes)
         if processes.is_first:
             _report(setting, saved, time.perf_counter() - start)
+            warn_of_collapse(saved, setting.table, options)
 
 
 def _new_setting(options: Namespace, processes: Processes) -> Setting:
     from somvae_ext.data import NAMES
     from somvae_ext.data.descriptions import describe_scaling
     from somvae_ext.data.record import RowsRecord
-    from somvae_ext.data.rows import fit_scaling, load_rows
-    from somvae_ext.estimators import SOM, MapRecord
+    from somvae_ext.data.rows import fit_scaling
+    from somvae_ext.estimators import MapRecord
     from somvae_ext.progress import is_terminal
     from somvae_ext.store import ResultFolder
 
@@ -87,33 +87,25 @@ def _new_setting(options: Namespace, processes: Processes) -> Setting:
         raise ValueError("--from-epoch is for --resume, which is not given")
     if processes.world_size > 1 and options.algorithm == "minibatch":
         raise ValueError("--algorithm must be batch under torchrun, got minibatch")
-    missing = options.missing or "error"
-    parameters = estimator_parameters({"seed": 0} | explicit_options(options))
-    # What else may be done about missing values is done before the estimator sees them.
-    parameters["missing"] = "ignore" if missing == "ignore" else "error"
+    size = check_size_options(options)
+    sides = {} if size is None else {"n_rows": size.rows, "n_cols": size.cols}
     device = resolve_map_device(options.device)
-    som = SOM(**parameters | _run_options(options, device, processes))
-    som.check_parameters()
+    som = build_estimator(explicit_options(options), **sides, **_run_options(options, device, processes))
     path = Path(options.data)
     folder = ResultFolder.create(options.out or Path("runs") / f"som-{path.stem}", "map", overwrite=options.overwrite)
     if not options.quiet and is_terminal(sys.stderr):
         import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
-    is_named = options.data in NAMES
-    data = {
-        # Absolute, so that the map can be evaluated from anywhere.
-        "name": options.data if is_named or not path.exists() else str(path.resolve()),
-        "root": str(Path(options.data_root or "data").resolve()),
-        "kind": options.kind,
-        "table": table_format(options),
-        "missing": missing,
-    }
-    others = {key: data[key] for key in data if key != "name"}
-    table, fill = load_rows(options.data, **others, download=options.download)
+    data, table, fill = load_training_rows(options)
     scaling = fit_scaling(table, options.scaling)
     table.add_description("scaling", describe_scaling(scaling))
+    if options.size is not None and size is None:
+        size = suggest_size(som, table, scaling)
+        som.set_params(n_rows=size.rows, n_cols=size.cols)
+        table.add_description("size", explain_suggestion(size, table.num_rows))
     _check_number_of_rows(som, table, processes)
     if processes.is_first:
         print_description(table.description, vars(options))
+        warn_of_many_nodes(som, table, scaling, options)
     record = MapRecord.from_estimator(
         som,
         table.dim,
@@ -206,14 +198,6 @@ def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
 def _topographic_key(som: SOM) -> str:
     """The name of the topographic error by the neighbours that the estimator counts."""
     return f"topographic_error_{som.grid_.connectivities[-1]}"
-
-
-def _check_options(options: Namespace) -> None:
-    if options.threads is not None and options.threads < 1:
-        raise ValueError(f"--threads must be at least 1, got {options.threads}")
-    if options.seed is not None:
-        check_seed("--seed", options.seed)
-    check_device(options.device, MAP)
 
 
 def _check_number_of_rows(som: SOM, table: Table, processes: Processes) -> None:

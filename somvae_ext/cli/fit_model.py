@@ -14,7 +14,7 @@ from somvae_ext.cli.devices import check_device
 from somvae_ext.cli.encodings import count_node_hits, part_encoder
 from somvae_ext.cli.evaluate_model import print_evaluation
 from somvae_ext.cli.pictures import save_expert_samples, save_pictures
-from somvae_ext.cli.printing import print_description, print_table
+from somvae_ext.cli.printing import print_description, print_table, print_warning
 from somvae_ext.cli.resuming import explain_how_to_resume
 from somvae_ext.models import SOMVAE, MoEVAE
 
@@ -48,7 +48,8 @@ def run(options: Namespace) -> None:
         else:
             model, history = _train_best(setting, folder, options, processes)
         if processes.is_first:
-            _report(setting, folder, model, history, time.perf_counter() - start)
+            evaluation = _report(setting, folder, model, history, time.perf_counter() - start)
+            _warn_of_collapse(model, evaluation, options)
 
 
 def _open_setting(options: Namespace) -> tuple[Setting, ResultFolder]:
@@ -71,7 +72,9 @@ def _open_setting(options: Namespace) -> tuple[Setting, ResultFolder]:
     return configure_resume(options, folder), folder
 
 
-def _report(setting: Setting, folder: ResultFolder, model: Any, history: list[dict[str, Any]], seconds: float) -> None:
+def _report(
+    setting: Setting, folder: ResultFolder, model: Any, history: list[dict[str, Any]], seconds: float
+) -> dict[str, float]:
     """Evaluates the model on the test split, and draws it."""
     from somvae_ext.training import evaluate
 
@@ -84,6 +87,23 @@ def _report(setting: Setting, folder: ResultFolder, model: Any, history: list[di
     pictures = save_pictures(model, splits, history, folder, encode_part)
     print_evaluation(model, evaluation, "test", splits.kind)
     print_table({"training": f"{seconds:.1f} s", "pictures": ", ".join(str(picture) for picture in pictures)})
+    return evaluation
+
+
+def _warn_of_collapse(model: Any, evaluation: dict[str, float], options: Namespace) -> None:
+    """Says that nearly all test samples are in a few nodes, codes or categories."""
+    from somvae_ext.evaluation import has_collapsed
+
+    if "perplexity" not in evaluation:
+        return
+    assigned = evaluation["samples"] * getattr(model, "codes_per_sample", 1)
+    if has_collapsed(evaluation["perplexity"], model.num_clusters, assigned):
+        remedy = "--revive" if hasattr(model, "revive") else "another --seed"
+        print_warning(
+            f"the model has collapsed: test samples are spread as over {evaluation['perplexity']:.1f} of "
+            f"{model.num_clusters} clusters (perplexity); try more --epochs, {remedy} or a smaller --learning-rate",
+            vars(options),
+        )
 
 
 def _train(

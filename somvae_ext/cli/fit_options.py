@@ -9,8 +9,13 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.data_options import add_data_options
-from somvae_ext.cli.map_options import add_map_options, add_map_training_options
+from somvae_ext.cli.data_options import add_data_options, option_group
+from somvae_ext.cli.map_options import (
+    add_map_options,
+    add_map_record_options,
+    add_map_size_options,
+    add_map_training_options,
+)
 from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE
 from somvae_ext.cli.model_options import add_model_options, join_names, option_name
 from somvae_ext.former_names import current_preset
@@ -42,13 +47,15 @@ def add_fit_options(parser: ArgumentParser, model: str) -> None:
     parser.add_argument("--print_config", action="store_true", help="print such a file of the options given, and exit")
     add_data_options(parser, model)
     if model == MAP:
-        add_map_options(_adder(parser, "map"))
-        add_map_training_options(add := _adder(parser, "training"))
+        add_map_size_options(add := option_group(parser, "map"))
+        add_map_options(add)
+        add_map_training_options(add := option_group(parser, "training"))
+        add_map_record_options(add)
     else:
-        add_model_options(_adder(parser, "model"), model)
-        _add_training_options(add := _adder(parser, "training"), model)
-    _add_machine_options(add, model)
-    _add_folder_options(_adder(parser, "folder"), model)
+        add_model_options(option_group(parser, "model"), model)
+        _add_training_options(add := option_group(parser, "training"), model)
+    add_machine_options(add, model)
+    _add_folder_options(option_group(parser, "folder"), model)
 
 
 def explicit_options(options: Namespace) -> dict[str, Any]:
@@ -159,15 +166,6 @@ class _StoreIfGiven(argparse.Action):
             setattr(namespace, self.dest, values)
 
 
-def _adder(parser: ArgumentParser, title: str) -> Callable[..., None]:
-    group = parser.add_argument_group(title)
-
-    def add(name: str, help: str, **options: Any) -> None:
-        group.add_argument(name, help=help, **options)
-
-    return add
-
-
 def _add_training_options(add: Callable[..., None], model: str) -> None:
     presets = PRESETS[model]
     by_default = " (default: ordered for series, augmented for mnist and fashion-mnist)" if model == DEFAULT else ""
@@ -231,7 +229,8 @@ def _recipes(model: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _add_machine_options(add: Callable[..., None], model: str) -> None:
+def add_machine_options(add: Callable[..., None], model: str) -> None:
+    """Adds where a model is trained to a parser, by its ``add(option, help, **options)``."""
     if model == MAP:
         add("--device", "where to train: auto, cpu, cuda or cuda:N (default: cpu)", type=str)
         add("--threads", "CPU threads (default: as torch does)", type=int)

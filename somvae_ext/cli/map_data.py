@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from somvae_ext.cli.table_options import table_format
+
 if TYPE_CHECKING:
     from jsonargparse import Namespace
     from numpy.typing import NDArray
@@ -18,6 +20,32 @@ if TYPE_CHECKING:
     from somvae_ext.estimators.map_record import MapRecord
     from somvae_ext.grid import Grid
     from somvae_ext.store import ResultFolder
+
+
+def load_training_rows(options: Namespace) -> tuple[dict[str, Any], Table, tuple[float, ...] | None]:
+    """The rows that the options name, unscaled.
+
+    Returns:
+        how they are found and read again, the rows, and what gaps were filled with.
+
+    Raises:
+        FileNotFoundError, ValueError: what :func:`somvae_ext.data.rows.load_rows` refuses.
+    """
+    from somvae_ext.data import NAMES
+    from somvae_ext.data.rows import load_rows
+
+    is_named, path = options.data in NAMES, Path(options.data)
+    data = {
+        # Absolute, so that the map can be evaluated from anywhere.
+        "name": options.data if is_named or not path.exists() else str(path.resolve()),
+        "root": str(Path(options.data_root or "data").resolve()),
+        "kind": options.kind,
+        "table": table_format(options),
+        "missing": options.missing or "error",
+    }
+    others = {key: data[key] for key in data if key != "name"}
+    table, fill = load_rows(options.data, **others, download=options.download)
+    return data, table, fill
 
 
 def load_map_table(folder: ResultFolder, record: MapRecord, options: Namespace) -> tuple[MapRecord, Table]:
@@ -44,6 +72,14 @@ def describe_sizes(table: Table, grid: Grid) -> str:
 
     rows, features = pluralize(table.num_rows, "row"), pluralize(table.dim, "feature")
     return f"{rows} of {features} on {grid.rows} x {grid.cols} nodes"
+
+
+def scaled_sample(table: Table, scaling: Scaling) -> NDArray[Any]:
+    """Some of the rows, scaled, ``[S, D]``: enough to know the data's shape, spread evenly."""
+    from somvae_ext.som import evenly_spaced_rows, init_sample_size
+
+    rows = evenly_spaced_rows(table.num_rows, init_sample_size("pca", 1, table.dim)).numpy()
+    return scaling.apply(table.x[rows])
 
 
 @contextlib.contextmanager

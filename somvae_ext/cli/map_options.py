@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
+
+from somvae_ext.cli.devices import check_device
+from somvae_ext.cli.model_choice import MAP
+from somvae_ext.cli.seeds import check_seed
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from somvae_ext.estimators import SOM
 
 # Options that are not called like the estimator's parameters.
 PARAMETERS = {
@@ -25,15 +34,54 @@ def estimator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in by_parameter.items() if name in known}
 
 
+def build_estimator(options: dict[str, Any], **others: Any) -> SOM:
+    """The estimator for the options that were given, checked; other parameters by name.
+
+    Raises:
+        ValueError: a parameter out of range, or one that does not go with another.
+    """
+    from somvae_ext.estimators import SOM
+
+    parameters = estimator_parameters({"seed": 0} | options)
+    # What else may be done about missing values is done before the estimator sees them.
+    parameters["missing"] = "ignore" if options.get("missing") == "ignore" else "error"
+    som = SOM(**parameters | others)
+    som.check_parameters()
+    return som
+
+
+def check_map_options(options: Namespace) -> None:
+    """
+    Raises:
+        ValueError: threads, a seed or a device that cannot be.
+    """
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    if options.seed is not None:
+        check_seed("--seed", options.seed)
+    check_device(options.device, MAP)
+
+
+def add_map_size_options(add: Callable[..., None]) -> None:
+    """Adds the size of the map to a parser, by its ``add(option, help, **options)``."""
+    add = _with_defaults(add)
+    add("rows", "rows of the map", type=int)
+    add("cols", "columns of the map", type=int)
+    add(
+        "size",
+        "both at once, such as 8x12, or auto: at most 5 nodes per square root of the number of rows, with sides as the "
+        "two longest axes of the data (default: --rows and --cols)",
+        type=str,
+    )
+
+
 def add_map_options(add: Callable[..., None]) -> None:
-    """Adds what the map is to a parser, by its ``add(option, help, **options)``."""
+    """Adds what else the map is, likewise."""
     from somvae_ext.grid import Topology
     from somvae_ext.som import SCHEDULES, Init, MetricName
     from somvae_ext.som.neighborhoods import NEIGHBORHOOD_NAMES
 
     add = _with_defaults(add)
-    add("rows", "rows of the map", type=int)
-    add("cols", "columns of the map", type=int)
     add("topology", "shape of the grid", choices=list(get_args(Topology)))
     add("periodic", "let the map wrap around", action="store_true")
     add("neighborhood", "how much a node takes of the rows that another won", choices=list(NEIGHBORHOOD_NAMES))
@@ -67,8 +115,12 @@ def add_map_training_options(add: Callable[..., None]) -> None:
         type=float,
     )
     add("patience", "how many epochs that are", type=int)
-    add("topographic_error", "record it in every epoch, too, which takes longer", action="store_true")
     add("seed", "draws the start and the mini-batches (default: 0)", type=int)
+
+
+def add_map_record_options(add: Callable[..., None]) -> None:
+    """Adds what is recorded of a single training, likewise."""
+    _with_defaults(add)("topographic_error", "record it in every epoch, too, which takes longer", action="store_true")
 
 
 def _with_defaults(add: Callable[..., None]) -> Callable[..., None]:

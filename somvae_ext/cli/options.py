@@ -14,6 +14,7 @@ from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, ModelChoice, ch
 from somvae_ext.cli.parse_errors import parse_error_sentence
 from somvae_ext.cli.plot_map import KINDS
 from somvae_ext.cli.table_options import add_written_options
+from somvae_ext.cli.tune import add_tune_options, explain_size_option
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -79,6 +80,8 @@ def parse(argv: Sequence[str]) -> Namespace:
         subcommands.add_subcommand(command_name, parsers[command_name], help=command.summary)
 
     def elsewhere(option: str) -> str | None:
+        if name == "tune":
+            return explain_size_option(option)
         return explain_foreign_option(option, choice.model) if name == "fit" else None
 
     try:
@@ -118,6 +121,16 @@ def _commands(model: str) -> dict[str, _Command]:
             usage="somvae fit DATA [--model MODEL] [options]\n       somvae fit --resume RUN [options]",
             examples=_fit_examples(model),
             add_options=lambda parser: add_fit_options(parser, model),
+        ),
+        "tune": _Command(
+            summary="how large a map should be",
+            description="Trains maps of several sizes on parts of the rows, and measures each on the rows that it has "
+            "not seen: how near their codes are, how far the map keeps their order, and both in one, the combined "
+            "error, by which it chooses: the smallest map that is within a standard error of the least. Writes a table "
+            "and a picture.",
+            usage="somvae tune DATA [--sizes SIZE ...] [options]",
+            examples=["somvae tune digits", f"{_ROWS}\n  somvae tune rows.npy --sizes 3x3 5x5 8x8 auto --folds 5"],
+            add_options=add_tune_options,
         ),
         "evaluate": _Command(
             summary="measure what was trained",

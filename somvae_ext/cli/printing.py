@@ -1,8 +1,9 @@
-"""Tables of names and values on standard output."""
+"""Tables of names and values on standard output, and warnings on stderr."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +19,19 @@ def print_table(rows: dict[str, str]) -> None:
 def print_description(description: Mapping[str, str], options: Mapping[str, Any]) -> None:
     """Prints what was understood of the data, before the training, with advice in the words of the command.
 
-    Whoever reads our output may have had enough of it, for which the training is not given up.
+    Notes, a sentence per line, are warnings. Whoever reads our output may have had enough of it, for which the training
+    is not given up.
     """
     with contextlib.suppress(BrokenPipeError):
-        print_table({title: rephrase_for_command(text, options) for title, text in description.items()})
+        print_table(
+            {title: rephrase_for_command(text, options) for title, text in description.items() if title != "note"}
+        )
         print(flush=True)
+    for note in description.get("note", "").splitlines():
+        print_warning(note, options)
+
+
+def print_warning(sentence: str, options: Mapping[str, Any]) -> None:
+    """Says on stderr, in the words of the command, what may not be meant; the command goes on."""
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(f"somvae: {rephrase_for_command(sentence, options)}", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from somvae_ext.cli.model_options import option_name
 
 # Whose parameter it is. What else may stand before a colon is the name of a file or of a data set, which stays.
 _OWNER = re.compile(
-    r"\b(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|kmeans_centers|som_codes"
+    r"\b(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|kmeans_centers|som_codes|tune_size|suggest_map_size"
     r"|\w+Config|TableFormat|(?:SOMVAE|VQVAE|VAE|ConditionalVAE|GumbelVAE|MoEVAE|SOMQuantizer|VectorQuantizer)(?:\.\w+)?"
     r"|\w*(?:Encoder|Decoder)|AffineAugmentation): "
 )

@@ -12,6 +12,7 @@ import numpy as np
 from somvae_ext.data import text_table
 from somvae_ext.data.assemble_table import TableAssembler, source_columns
 from somvae_ext.data.descriptions import pluralize
+from somvae_ext.data.id_columns import note_id_columns
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
 from somvae_ext.data.text_table import COMPRESSIONS, Columns, line_number_of_row, read_text_table
@@ -93,7 +94,10 @@ def memory_map_npy(path: Path, table_format: TableFormat, features: Sequence[str
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{path}: must have shape [N, D] with at least one row and one feature, got {list(x.shape)}")
     size = f"{pluralize(len(x), 'row')} of {pluralize(x.shape[1], 'feature')}"
-    return Table(path, x, description={"data": f"{path}: {size}, {x.dtype}"})
+    table = Table(path, x, description={"data": f"{path}: {size}, {x.dtype}"})
+    if features is None and (note := note_id_columns(x)) is not None:
+        table.add_description("note", note)
+    return table
 
 
 def _read_arrow(path: Path, ending: str) -> Columns:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from somvae_ext.data.column_values import describe_non_numeric, find_fill_value, to_classes, to_numbers, to_texts
 from somvae_ext.data.descriptions import abbreviate_names, pluralize
+from somvae_ext.data.id_columns import describe_id
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
 from somvae_ext.data.text_table import Columns
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _MOST_TOLD = 8  # columns without numbers in a sentence
 _MOST_CATEGORIES = 1000
-_FEW_ROWS = 5  # in fewer, measurements may count by chance
-_ID_NAMES = {"id", "ids", "uid", "uuid", "key", "index", "idx", "nr", "no", "number", "row", "unnamed: 0", "rownames"}
 # What predictions have beside what rows are called.
 _TAKEN = {"node", "row", "column", "code", "category", "probability", "class", "cluster", "series", "frame"}
 
@@ -66,6 +65,7 @@ class TableAssembler:
         self._id_at: int | None = None
         self.left_out: list[str] = []
         self.notes: list[str] = []
+        self.id_like: dict[str, str] = {}  # what of a column looks like an id, by its name
         self.num_rows = self._trim_blank_rows() if first_row is None else len(self.values[0])
 
     def table(self, line_of: Callable[[int], int] | None) -> Table:
@@ -327,6 +327,13 @@ class TableAssembler:
             if self.training_features is None:
                 self._note_suspicious(feature.name, numbers)
             names.append(feature.name)
+        # Of a file without names most columns may count or rise, and are features then.
+        if self.has_names or 2 * len(self.id_like) <= dim or self.id_like.keys() == {"0"}:
+            self.notes += [
+                f"column {name} {what} and is trained on; if it is no feature, set id_column={name!r} or "
+                f"drop={[name]!r}"
+                for name, what in self.id_like.items()
+            ]
         return x, names
 
     def _one_hot_values(
@@ -369,16 +376,9 @@ class TableAssembler:
 
     def _note_suspicious(self, name: str, numbers: NDArray[np.float64]) -> None:
         """Notes what may not be meant as a feature."""
-        if len(numbers) >= _FEW_ROWS and _counts_rows(numbers) and (self.has_names or name == "0"):
-            self.notes.append(
-                f"column {name} numbers the rows and is trained on; if it is no feature, set id_column={name!r} or "
-                f"drop={[name]!r}"
-            )
-        elif name.lower() in _ID_NAMES and len(np.unique(numbers)) == len(numbers) > 2:
-            self.notes.append(
-                f"column {name} looks like an id and is trained on; if it is no feature, set id_column={name!r} or "
-                f"drop={[name]!r}"
-            )
+        what = describe_id(numbers, name if self.has_names else None)
+        if what is not None:
+            self.id_like[name] = what
         fill = find_fill_value(numbers)
         if fill is not None:
             value, count = f"{fill[0]:g}", fill[1]
@@ -459,13 +459,8 @@ class TableAssembler:
         if self.renamed:
             self.notes.append(f"names that come twice have become {', '.join(self.renamed)}")
         if self.notes:
-            description["note"] = "; ".join(self.notes)
+            description["note"] = "\n".join(self.notes)  # a sentence each
         return description
-
-
-def _counts_rows(numbers: NDArray[np.float64]) -> bool:
-    """Whether numbers count the rows, from anywhere."""
-    return len(numbers) > 1 and bool((np.diff(numbers) == 1).all()) and numbers[0] == np.floor(numbers[0])
 
 
 def source_columns(features: Sequence[str], table_format: TableFormat) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
 from somvae_ext.data.array_files import frame_mask, read_npy, read_npz
 from somvae_ext.data.descriptions import describe_shape
+from somvae_ext.data.id_columns import note_id_columns
 from somvae_ext.data.sample_arrays import as_finite_floats, pad_series, with_sample_axes
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Kind
@@ -154,7 +155,10 @@ def _read_arrays(path: Path, kind: Kind | None, arrays: dict[str, Array]) -> Own
     if mask is not None:
         x = np.where(mask.reshape(*mask.shape, *(1 for _ in x.shape[2:])), x, x.dtype.type(0))  # padding may be NaN
     samples = _make_samples(path, kind, as_finite_floats(path, x), arrays.get("label"), mask)
-    return OwnData(samples, kind, _describe_arrays(path, kind, samples, arrays["x"].dtype))
+    description = _describe_arrays(path, kind, samples, arrays["x"].dtype)
+    if kind == "static" and x.ndim == 2 and (note := note_id_columns(x)) is not None:
+        description["note"] = note
+    return OwnData(samples, kind, description)
 
 
 def _read_table(

@@ -6,13 +6,24 @@ Maps need scikit-learn alone; :class:`SOMVAEClusterer` needs the extra ``train``
 from typing import TYPE_CHECKING, Any
 
 from somvae_ext.estimators.map_record import MapRecord
+from somvae_ext.estimators.map_sizes import Estimate, MeasuredSize, SizeComparison, tune_size
 from somvae_ext.estimators.saved_map import SavedMap, fit_in_folder, load_map_state
 from somvae_ext.estimators.som import SOM
 
 if TYPE_CHECKING:
     from somvae_ext.estimators.somvae_clusterer import SOMVAEClusterer as SOMVAEClusterer
 
-__all__ = ["SOM", "MapRecord", "SavedMap", "fit_in_folder", "load_map_state"]
+__all__ = [
+    "SOM",
+    "Estimate",
+    "MapRecord",
+    "MeasuredSize",
+    "SavedMap",
+    "SizeComparison",
+    "fit_in_folder",
+    "load_map_state",
+    "tune_size",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from somvae_ext import som
 from somvae_ext.arrays import as_array, as_floats, as_real_numbers, match_input_type, table_to_array
+from somvae_ext.estimators.collapse import describe_collapse
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.parameter_hints import hint_parameters
@@ -263,8 +265,24 @@ class SOM(TransformerMixin, BaseEstimator):
         ValueError
             A parameter out of range, or data that cannot be trained on; the sentence says which row and column. With
             ``distributed``, also codes that are not the same bits in all processes.
+
+        Warns
+        -----
+        UserWarning
+            The map has collapsed: see :func:`somvae_ext.evaluation.has_collapsed`. Looked for where there are labels,
+            and not with ``distributed``.
         """
-        return self._fit(X, sample_weight)
+        rows = self._fit(X, sample_weight)
+        if hasattr(self, "labels_") and isinstance(rows, ArrayRows) and not self.distributed:
+            hits = torch.as_tensor(self.labels_).bincount(minlength=self.grid_.num_nodes)
+            x = rows.sample(som.init_sample_size("pca", 1, rows.dim), Processes.single(rows.row_format.device)).x
+            if (collapse := describe_collapse(hits, x)) is not None:
+                warnings.warn(
+                    f"SOM: {collapse}; try a smaller sigma_final, a larger n_epochs or another init, and look at the "
+                    "scaling of X and for outliers",
+                    stacklevel=2,
+                )
+        return self
 
     def _fit(
         self,
@@ -273,11 +291,11 @@ class SOM(TransformerMixin, BaseEstimator):
         *,
         resume_from: MapState | None = None,
         save_state: Callable[[MapState], None] | None = None,
-    ) -> Self:
+    ) -> Rows:
         """:meth:`fit`, which can go on where an earlier training of the same rows was interrupted.
 
         ``save_state`` is called after each epoch with the state to resume from; of several processes the first alone
-        calls it.
+        calls it. Returns the rows that were trained on.
         """
         self.check_parameters()
         device = self._device(X)
@@ -298,7 +316,7 @@ class SOM(TransformerMixin, BaseEstimator):
         processes: Processes,
         resume_from: MapState | None,
         save_state: Callable[[MapState], None] | None,
-    ) -> Self:
+    ) -> Rows:
         self._check_agreement(rows, processes)
         if isinstance(rows, ArrayRows):
             rows.normalize_weights(processes)
@@ -332,7 +350,7 @@ class SOM(TransformerMixin, BaseEstimator):
             assignment = som.assign(rows, codebook, grid, self._metric(), processes=processes)
             self.labels_ = match_input_type(assignment.index, X)
             self.quantization_error_ = assignment.quantization_error
-        return self
+        return rows
 
     def _check_agreement(self, rows: Rows, processes: Processes) -> None:
         """Whether all processes train the same map on rows of the same kind."""
@@ -480,9 +498,26 @@ class SOM(TransformerMixin, BaseEstimator):
         self.grid_.degree(connectivity=connectivity)  # refuses what the grid does not have
         return self._assign(X, connectivity=connectivity).topographic_error
 
+    def combined_error(self, X: ArrayLike | Tensor, *, connectivity: Connectivity | None = None) -> float:
+        """Mean distance of the rows to their best matching units, and on along the map to the second best ones.
+
+        In the map's metric, see :func:`somvae_ext.evaluation.combined_error` (Kaski and Lagus 1996). ``connectivity``
+        is as for :meth:`topographic_error`.
+        """
+        check_is_fitted(self)
+        if self.grid_.num_nodes < 2:
+            raise ValueError("SOM: the map must have at least 2 nodes for a combined error, got 1")
+        return self._combined_error(X, connectivity=connectivity)
+
     def score(self, X: ArrayLike | Tensor, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> float:
-        """Minus the quantization error: more is better, as searches over parameters need it."""
-        return -self.quantization_error(X, sample_weight)
+        """Minus the combined error (see :meth:`combined_error`): more is better, as searches over parameters need it.
+
+        The quantization error, which scored maps before, falls with every node that is added, also of rows that the map
+        has not seen, so that a search took the largest map. The combined error rises where a map folds to get nearer.
+        A search that shall have the other takes ``scoring=lambda som, X, y=None: -som.quantization_error(X)``. A map of
+        one node has no second unit and is scored by the quantization error alone: leave it out of such a search.
+        """
+        return -self._combined_error(X, sample_weight)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "codebook_")
@@ -505,6 +540,17 @@ class SOM(TransformerMixin, BaseEstimator):
         rows.normalize_weights(Processes.single(rows.row_format.device))
         codebook = rows.row_format.to_tensor(self.codebook_)
         return som.assign(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
+
+    def _combined_error(
+        self,
+        X: Data,
+        sample_weight: ArrayLike | Tensor | None = None,
+        connectivity: Connectivity | None = None,
+    ) -> float:
+        rows = self._rows_to_assign(X, sample_weight)
+        rows.normalize_weights(Processes.single(rows.row_format.device))
+        codebook = rows.row_format.to_tensor(self.codebook_)
+        return som.combined_error(rows, codebook, self.grid_, self._metric(), connectivity=connectivity)
 
     def _rows_to_assign(self, X: Data, sample_weight: ArrayLike | Tensor | None = None) -> ArrayRows:
         check_is_fitted(self)

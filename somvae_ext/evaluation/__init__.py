@@ -8,8 +8,15 @@ from somvae_ext.evaluation._macro_states import macro_states
 from somvae_ext.evaluation._prototype_order import prototype_order
 from somvae_ext.evaluation._u_matrix import UMatrix, u_matrix
 from somvae_ext.evaluation.clustering import NMIAverage, ari, clustering_accuracy, nmi, node_purity, purity
+from somvae_ext.evaluation.collapse import distinct_rows, has_collapsed, share_of_perplexity
 from somvae_ext.evaluation.durations import StateDurations, state_durations
-from somvae_ext.evaluation.map_quality import distortion, quantization_error, topographic_error, trustworthiness
+from somvae_ext.evaluation.map_quality import (
+    combined_error,
+    distortion,
+    quantization_error,
+    topographic_error,
+    trustworthiness,
+)
 from somvae_ext.evaluation.moves import share_of_moves_within, transition_mass_within
 from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, used_node_share
 from somvae_ext.evaluation.persistence import persistence_nll
@@ -21,7 +28,10 @@ __all__ = [
     "UMatrix",
     "ari",
     "clustering_accuracy",
+    "combined_error",
+    "distinct_rows",
     "distortion",
+    "has_collapsed",
     "macro_states",
     "nmi",
     "node_purity",
@@ -31,6 +41,7 @@ __all__ = [
     "purity",
     "quantization_error",
     "share_of_moves_within",
+    "share_of_perplexity",
     "state_durations",
     "topographic_error",
     "transition_mass_within",

@@ -13,10 +13,6 @@ from somvae_ext.evaluation._arguments import as_codes_of_grid, as_connectivity, 
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import Distance, Metric, MetricName
 
-# Pairs whose distances are taken at once, as the diagonal of a square block.
-_TILE_VALUES = 1 << 20  # values of the codes that are subtracted at a time (8 MiB)
-_BLOCK = 32
-
 
 class UMatrix(NamedTuple):
     """Distances between the codes of neighbours, see :func:`u_matrix`. All float64, on the codebook's device.
@@ -68,7 +64,7 @@ def u_matrix(
     nodes = torch.arange(len(codes), device=codes.device)
     first, slot = (neighbors > nodes[:, None]).nonzero(as_tuple=True)
     second = neighbors[first, slot]
-    pair = _distances(metric, codes, first, second)
+    pair = metric.pair_distances(codes, first, second)
     # Each pair in the slots of both of its nodes: sums over slots have a fixed order, additions at an index do not.
     by_slot = pair.new_zeros(neighbors.shape)
     by_slot[first, slot] = pair
@@ -76,23 +72,9 @@ def u_matrix(
     node = by_slot.sum(dim=1) / grid.degree(codes.device, connectivity).clamp(min=1)
     if grid.topology == "rectangular":
         sheet = nodes.view(grid.rows, grid.cols)
-        falling = _distances(metric, codes, sheet[:-1, :-1].flatten(), sheet[1:, 1:].flatten())
-        rising = _distances(metric, codes, sheet[:-1, 1:].flatten(), sheet[1:, :-1].flatten())
+        falling = metric.pair_distances(codes, sheet[:-1, :-1].flatten(), sheet[1:, 1:].flatten())
+        rising = metric.pair_distances(codes, sheet[:-1, 1:].flatten(), sheet[1:, :-1].flatten())
         diagonal = ((falling + rising) / (2 * math.sqrt(2))).view(grid.rows - 1, grid.cols - 1)
     else:
         diagonal = codes.new_zeros(0, 0)
     return UMatrix(node, torch.stack([first, second], dim=1), pair, diagonal)
-
-
-def _distances(metric: Metric, codes: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Distance of each pair of nodes, ``[P]``, NaN where a code has one."""
-    if metric.distance == "euclidean":
-        scaled, tile = metric.scale_features(codes), max(1, _TILE_VALUES // max(1, codes.shape[1]))
-        parts = zip(first.split(tile), second.split(tile), strict=True)
-        return torch.cat([(scaled[a] - scaled[b]).square().sum(dim=1).sqrt() for a, b in parts])
-    is_complete = ~codes.isnan().any(dim=1)
-    pairs = (is_complete[first] & is_complete[second]).nonzero()[:, 0]
-    result = codes.new_full((len(first),), torch.nan)
-    for part in pairs.split(_BLOCK):
-        result[part] = metric.pairwise(codes[first[part]], codes[second[part]]).diagonal()
-    return result

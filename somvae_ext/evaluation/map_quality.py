@@ -13,7 +13,15 @@ from somvae_ext.arrays import as_floats, as_indices
 from somvae_ext.config_checks import check_integer
 from somvae_ext.evaluation._arguments import as_connectivity, as_metric, as_rows_and_codes, as_rows_and_codes_of_grid
 from somvae_ext.grid import Connectivity, Grid
-from somvae_ext.som import Distance, Metric, MetricName, Neighborhood, WinnerSearch, neighborhood_sums
+from somvae_ext.som import (
+    Distance,
+    Metric,
+    MetricName,
+    Neighborhood,
+    WinnerSearch,
+    neighborhood_sums,
+    path_lengths,
+)
 
 # Values of a tile of distances between rows and codes (32 MiB of float64).
 _TILE_VALUES = 1 << 22
@@ -81,6 +89,55 @@ def topographic_error(
         raise ValueError(f"topographic_error: grid must have at least 2 nodes, got {grid.rows} x {grid.cols}")
     best, second = WinnerSearch(codes, grid, as_metric(metric)).search(rows, k=2).index.unbind(dim=1)
     return 1 - grid.are_neighbors(best, second, as_connectivity(grid, connectivity)).double().mean().item()
+
+
+def combined_error(
+    x: ArrayLike | Tensor,
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    metric: MetricName | Distance | Metric = "euclidean",
+    *,
+    connectivity: Connectivity | None = None,
+) -> float:
+    """Fit and order of a map in the units of the data (Kaski and Lagus 1996, "Comparing self-organizing maps").
+
+    For each row, the distance to its best matching unit plus the length of the shortest path along the map from there
+    to the second best one, the mean over the rows: mean_n d(x_n, e_c(n)) + min_path sum_i d(e_i, e_(i+1)). An edge of
+    a path joins grid neighbours, and is as long as the distance of their codes. Where the map folds, the way from the
+    best to the second best unit is long. Unlike the quantization error it need not fall as a map grows; compare it at
+    equal metrics and connectivities only.
+
+    Args:
+        x: rows ``[N, D]``, as for :func:`quantization_error`.
+        codebook: codes ``[K, D]`` in the grid's order, finite.
+        grid: the map's grid, of K = R * C nodes, at least two.
+        metric: as for :func:`quantization_error`.
+        connectivity: neighbours of a node, as for :func:`topographic_error`: 8 or 4 on rectangles, 6 on hexagons.
+
+    Raises:
+        ValueError: no rows, a grid of one node or of another size than the codebook, codes that are not finite, a
+            connectivity that the grid does not have, or what :func:`quantization_error` refuses.
+        ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+
+    Example:
+        >>> codebook = [[0.0], [2.0], [1.0]]  # from 0 to 1, codes 0 and 2, the path leads through code 1
+        >>> combined_error([[0.25]], codebook, Grid(1, 3))  # .25 to the code, then 2 + 1
+        3.25
+    """
+    rows, codes = as_rows_and_codes_of_grid("combined_error", x, codebook, grid)
+    if grid.num_nodes < 2:
+        raise ValueError(
+            f"combined_error: grid must have at least 2 nodes, because its paths lead to a second best one, got "
+            f"{grid.rows} x {grid.cols}; take quantization_error"
+        )
+    if not codes.isfinite().all():
+        raise ValueError("combined_error: codebook must hold finite values, got NaN or infinity")
+    metric, connectivity = as_metric(metric), as_connectivity(grid, connectivity)
+    grid.degree(connectivity=connectivity)  # refuses what the grid does not have
+    distance, index = WinnerSearch(codes, grid, metric).search(rows, k=2)
+    best, second = index.unbind(dim=1)
+    path = path_lengths(codes, grid, metric, best, second, connectivity=connectivity)
+    return (distance[:, 0].double() + path).mean().item()
 
 
 def distortion(

@@ -8,6 +8,7 @@ from somvae_ext.plotting.decoded_map import plot_codebook_images, plot_decoded_m
 from somvae_ext.plotting.durations import plot_durations
 from somvae_ext.plotting.images import plot_image_rows, plot_images, plot_reconstructions
 from somvae_ext.plotting.map_clusters import plot_map_clusters
+from somvae_ext.plotting.map_sizes import plot_map_sizes
 from somvae_ext.plotting.node_labels import plot_labels
 from somvae_ext.plotting.node_purity import plot_node_purity
 from somvae_ext.plotting.node_values import plot_hits, plot_node_values
@@ -30,6 +31,7 @@ __all__ = [
     "plot_labels",
     "plot_losses",
     "plot_map_clusters",
+    "plot_map_sizes",
     "plot_node_purity",
     "plot_node_values",
     "plot_order",

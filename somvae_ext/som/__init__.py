@@ -13,6 +13,8 @@ from somvae_ext.som.initialization import (
     kmeans_centers,
     som_codes,
 )
+from somvae_ext.som.map_paths import combined_error, path_lengths
+from somvae_ext.som.map_size import MapSize, suggest_map_size
 from somvae_ext.som.metrics import Distance, Metric, MetricName, WinnerSearch
 from somvae_ext.som.neighborhoods import (
     Neighborhood,
@@ -25,7 +27,17 @@ from somvae_ext.som.neighborhoods import (
     triangle,
 )
 from somvae_ext.som.relabeling import find_relabeling
-from somvae_ext.som.rows import ArrayRows, Chunk, Missing, RowFormat, Rows, SlicedArray, StreamRows, read_first_batch
+from somvae_ext.som.rows import (
+    ArrayRows,
+    Chunk,
+    Missing,
+    RowFormat,
+    Rows,
+    SlicedArray,
+    StreamRows,
+    evenly_spaced_rows,
+    read_first_batch,
+)
 from somvae_ext.som.schedules import SCHEDULES, Schedule, schedule_value
 from somvae_ext.som.training import (
     Assignment,
@@ -50,6 +62,7 @@ __all__ = [
     "EpochCallback",
     "EpochRecord",
     "Init",
+    "MapSize",
     "Metric",
     "MetricName",
     "Missing",
@@ -66,7 +79,9 @@ __all__ = [
     "assign",
     "bubble",
     "check_no_empty_columns",
+    "combined_error",
     "early_stopping",
+    "evenly_spaced_rows",
     "fastsom_gaussian",
     "find_relabeling",
     "gaussian",
@@ -78,9 +93,11 @@ __all__ = [
     "neighborhood_sums",
     "neighborhood_update",
     "node_sums",
+    "path_lengths",
     "read_first_batch",
     "schedule_value",
     "som_codes",
+    "suggest_map_size",
     "train_batch",
     "train_minibatch",
     "triangle",

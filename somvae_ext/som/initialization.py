@@ -71,7 +71,7 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
         x, weight = x[weight > 0], weight[weight > 0]
     if len(x) == 0:
         raise ValueError("SOM: sample_weight must be above 0 for at least one row, got only zeros")
-    x = _fill_missing(x, weight)
+    x = fill_missing(x, weight)
     if init == "pca":
         return _plane_codes(x, weight, grid)
     generator = torch.Generator().manual_seed(seed)
@@ -93,7 +93,7 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
     return arrange_on_grid(kmeans_centers(x, grid.num_nodes, seed=seed), grid)
 
 
-def _fill_missing(x: Tensor, weight: Tensor | None) -> Tensor:
+def fill_missing(x: Tensor, weight: Tensor | None) -> Tensor:
     """Missing values replaced by the feature's mean, or 0 where it has no value at all."""
     missing = x.isnan()
     if not missing.any():
@@ -109,7 +109,7 @@ def _plane_codes(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
     rows = x.double()
     mean = (weights * rows).sum(dim=0)
     rows = weights.sqrt() * (rows - mean)
-    directions, deviations = _principal_components(rows)
+    directions, deviations = principal_components(rows)
     # A plane of width 2 sqrt(3) deviations has the data's variance.
     steps = math.sqrt(3.0) * deviations[:, None] * directions
     # Smaller deviations vanish in squared distances, or beside the values themselves.
@@ -151,7 +151,7 @@ def are_collinear(codebook: Tensor) -> bool:
     return bool(residuals.norm(dim=1).max() <= math.sqrt(eps) * lengths.max() + 4 * eps * codebook.abs().max())
 
 
-def _principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
+def principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
     """First two directions ``[2, D]`` of centred rows and the deviations ``[2]`` along them; 0 where there is none."""
     dim = rows.shape[1]
     if dim <= _MAX_EXACT_DIM:

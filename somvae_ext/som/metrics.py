@@ -19,7 +19,10 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 # Rows are taken in tiles whose temporaries have at most so many elements (64 MiB of float32).
 _TILE_VALUES = 1 << 24
-
+# Values of the codes of pairs that are subtracted at a time (8 MiB of float64), and pairs whose distances are taken at
+# once as the diagonal of a square block.
+_PAIR_VALUES = 1 << 20
+_PAIR_BLOCK = 32
 
 # Largest p for which (1e-4)**p does not underflow float64.
 _LARGEST_EXPONENT = 64
@@ -142,6 +145,25 @@ class Metric:
         rows_at_once = max(1, _TILE_VALUES // max(1, codebook.numel()))
         for tile in incomplete.split(rows_at_once):
             result[tile] = metric._masked_distances(x[tile, None], codebook[None])
+        return result
+
+    def pair_distances(self, codebook: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Distance between the codes of each pair of nodes, ``[P]``; NaN where a code has one.
+
+        Args:
+            codebook: codes ``[K, D]``.
+            first, second: nodes, int64 ``[P]``.
+        """
+        metric = self.with_weights_like(codebook)
+        if metric.distance == "euclidean":
+            scaled, tile = metric.scale_features(codebook), max(1, _PAIR_VALUES // max(1, codebook.shape[1]))
+            parts = zip(first.split(tile), second.split(tile), strict=True)
+            return torch.cat([(scaled[a] - scaled[b]).square().sum(dim=1).sqrt() for a, b in parts])
+        is_complete = ~codebook.isnan().any(dim=1)
+        pairs = (is_complete[first] & is_complete[second]).nonzero()[:, 0]
+        result = codebook.new_full((len(first),), torch.nan)
+        for part in pairs.split(_PAIR_BLOCK):
+            result[part] = metric.pairwise(codebook[first[part]], codebook[second[part]]).diagonal()
         return result
 
     def _complete_distances(self, x: Tensor, codebook: Tensor) -> Tensor:

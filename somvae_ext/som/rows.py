@@ -275,8 +275,7 @@ class ArrayRows:
         """At most so many rows, spread evenly over the rows of all processes, which all get the same."""
         numbers = processes.gather_objects(self.num_rows)
         first, num_all_rows = sum(numbers[: processes.rank]), sum(numbers)
-        size = min(num_rows, num_all_rows)
-        indices = torch.arange(size, device="cpu") * num_all_rows // size
+        indices = evenly_spaced_rows(num_all_rows, num_rows)
         is_own = (indices >= first) & (indices < first + self.num_rows)
         own = self._chunk(indices[is_own] - first)
         if processes.world_size == 1:
@@ -376,6 +375,12 @@ class StreamRows:
 
 
 Rows = ArrayRows | StreamRows
+
+
+def evenly_spaced_rows(num_rows: int, max_rows: int) -> Tensor:
+    """The numbers of at most so many of N rows, spread evenly, int64, ascending, on the CPU."""
+    size = min(max_rows, num_rows)
+    return torch.arange(size, device="cpu") * num_rows // size
 
 
 def read_first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:

@@ -3,7 +3,17 @@
 from somvae_ext.store._atomic_file import atomic_file, save_figure
 from somvae_ext.store.destination import check_writable
 from somvae_ext.store.folder_lock import FolderLock
+from somvae_ext.store.kept_clusters import KeptClusters
 from somvae_ext.store.manifest import is_result_folder
 from somvae_ext.store.result_folder import METRICS, ResultFolder
 
-__all__ = ["METRICS", "FolderLock", "ResultFolder", "atomic_file", "check_writable", "is_result_folder", "save_figure"]
+__all__ = [
+    "METRICS",
+    "FolderLock",
+    "KeptClusters",
+    "ResultFolder",
+    "atomic_file",
+    "check_writable",
+    "is_result_folder",
+    "save_figure",
+]

@@ -175,8 +175,7 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
             evaluation[_topographic_key(som)] = misplaced / rows
         (labels,) = processes.gather_rows(torch.as_tensor(som.labels_))
     node = labels.cpu().numpy()
-    hits = np.bincount(node, minlength=som.grid_.num_nodes)
-    saved = SavedMap(som, record, hits, _count_classes(table, node), evaluation)
+    saved = SavedMap(som, record, np.asarray(som.hits_), _count_classes(table, node), evaluation)
     processes.call_on_first(lambda: saved.save_results(folder))
     return saved
 

@@ -605,8 +605,11 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["predict", "nowhere", "x.npy"], NO_RESULT),
         (["evalute"], "did you mean evaluate?"),
         (["fit", "digits", "--config", "nowhere.yaml"], "File does not exist"),
-        (["train"], "unknown command 'train'; known are evaluate, experiment, fit, info, plot, predict, sample"),
-        ([], "the command is missing; known are evaluate, experiment, fit, info, plot, predict, sample"),
+        (
+            ["train"],
+            "unknown command 'train'; known are cluster, evaluate, experiment, fit, info, plot, predict, sample",
+        ),
+        ([], "the command is missing; known are cluster, evaluate, experiment, fit, info, plot, predict, sample"),
         (
             ["fit", "digits", "--topology", "hexa"],
             "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa",

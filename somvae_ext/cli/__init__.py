@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import evaluate, experiment, fit, info, plot, predict, sample
+from somvae_ext.cli import cluster, evaluate, experiment, fit, info, plot, predict, sample
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
@@ -22,6 +22,7 @@ _COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "sample": sample,
+    "cluster": cluster,
     "plot": plot,
     "experiment": experiment,
     "info": info,

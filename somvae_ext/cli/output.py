@@ -34,6 +34,18 @@ def check_output(path: str | None) -> None:
         raise PermissionError(f"--output must be a file in a folder to write to, but {path} is not")
 
 
+def check_new_output(path: str, *, may_replace: bool) -> None:
+    """Whether ``--output`` can be a file, and is none that may not be replaced.
+
+    Raises:
+        FileExistsError: it is a file that is there already.
+        OSError: what :func:`check_output` refuses.
+    """
+    check_output(path)
+    if Path(path).is_file() and not may_replace:
+        raise FileExistsError(f"{path} is there already; choose another --output, or set --overwrite")
+
+
 def check_picture_folder(folder: Path, names: Sequence[str], *, may_replace: bool) -> None:
     """Whether pictures of these names can be written into a folder, ``--out``, which may be yet to be made.
 

@@ -179,7 +179,8 @@ def test_a_csv_is_fitted_evaluated_and_predicted_as_the_model_itself_would() -> 
     assert [(int(row["row"]), int(row["column"])) for row in rows] == [divmod(n, 3) for n in node.tolist()]
     distance = (model.encode(x) - model.quantizer.codebook[node]).double().norm(dim=1)
     # Encodings of batches of another size may differ in their last bits.
-    assert [float(row["distance_in_latent_space"]) for row in rows] == pytest.approx(distance.tolist(), rel=1e-5, abs=1e-6)
+    written = [float(row["distance_in_latent_space"]) for row in rows]
+    assert written == pytest.approx(distance.tolist(), rel=1e-5, abs=1e-6)
 
     # The same rows as an array, and without the column of labels, land at the same nodes.
     np.save("table.npy", values)
@@ -605,8 +606,12 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["predict", "nowhere", "x.npy"], NO_RESULT),
         (["evalute"], "did you mean evaluate?"),
         (["fit", "digits", "--config", "nowhere.yaml"], "File does not exist"),
-        (["train"], "unknown command 'train'; known are evaluate, experiment, export, fit, info, plot, predict, sample, tune"),
-        ([], "the command is missing; known are evaluate, experiment, export, fit, info, plot, predict, sample, tune"),
+        (
+            ["train"],
+            "unknown command 'train'; known are cluster, evaluate, experiment, export, fit, info, plot, predict, "
+            "sample, tune",
+        ),
+        ([], "the command is missing; known are cluster, evaluate, experiment, export, fit, info, plot, predict, sam"),
         (
             ["fit", "digits", "--topology", "hexa"],
             "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa",

@@ -46,7 +46,7 @@ def test_pandas_alone_finds_the_nodes_that_predict_finds(scaling: str, ending: s
     assert features == ["row", "width", "price", "constant"]
     divisor = how["divide_by"].to_numpy()
     rows = pd.read_csv("table.csv")[features].to_numpy() / divisor
-    distance = np.sqrt((((rows[:, None] - codes[features].to_numpy() / divisor) ** 2).sum(axis=2)))
+    distance = np.sqrt(((rows[:, None] - codes[features].to_numpy() / divisor) ** 2).sum(axis=2))
     nearest = distance.argmin(axis=1)
     # The map is trained on float32: a row may lie as far from two codes but for its rounding.
     at_winner = distance[np.arange(300), predicted["node"]]
@@ -99,9 +99,7 @@ def test_codes_go_to_standard_output_by_default(capsys: pytest.CaptureFixture[st
         (["--codes", "-o", "codes.txt"], "--output must end with .csv or .parquet, got codes.txt"),
     ],
 )
-def test_what_cannot_be_exported_is_told(
-    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_exported_is_told(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     fit_map()
     capsys.readouterr()
     assert main(["export", "run", *options]) == 2

@@ -18,15 +18,12 @@ import pytest
 import torch
 from matplotlib.image import imread
 from saved_configs import config_of, contents, write_config
-from sklearn.cluster import AgglomerativeClustering
 
 import somvae_ext
 from somvae_ext import Grid, plotting
 from somvae_ext.cli import main
-from somvae_ext.cli.plot_map import _clusterer
 from somvae_ext.data import tables
 from somvae_ext.estimators import SOM
-from somvae_ext.som import Metric
 from somvae_ext.store import ResultFolder
 
 ROOT = Path(somvae_ext.__file__).parents[1]
@@ -136,20 +133,11 @@ def test_pictures_of_a_map_are_in_its_own_metric(frame: pd.DataFrame, monkeypatc
     plot_u_matrix = plotting.plot_u_matrix
     monkeypatch.setattr(plotting, "plot_u_matrix", record)
     assert fit(write(frame, "table.csv"), "--label-column", "kind", "--metric", "minkowski", "--p", "3") == 0
-    assert main(["plot", "map", "--clusters", "2"]) == 0
+    assert main(["plot", "map"]) == 0
     for axes, metric in drawn:
         assert (metric.distance, metric.p) == ("minkowski", 3)
         assert axes.child_axes[0].get_ylabel() == "minkowski distance\n(nodes: to 8 neighbours)"
     assert len(drawn) == 2
-
-
-@pytest.mark.parametrize(
-    ("metric", "linkage"), [("cosine", "average"), ("manhattan", "average"), ("euclidean", "ward")]
-)
-def test_codes_are_clustered_in_the_metric_of_the_map(metric: Any, linkage: Any) -> None:
-    codes = np.random.default_rng(0).normal(size=(20, 3))
-    expected = AgglomerativeClustering(3, metric=metric, linkage=linkage).fit_predict(codes)
-    assert _clusterer(Metric(metric), 3).fit_predict(codes).tolist() == expected.tolist()
 
 
 def test_features_that_do_not_vary_are_shifted_to_zero(frame: pd.DataFrame) -> None:
@@ -263,7 +251,8 @@ def test_every_picture_that_map_and_options_allow_is_drawn(
     assert main(["plot", "map"]) == 0
     plain = ["hits", "u_matrix", "component_planes", "labels", "rgb"]
     assert capsys.readouterr().out.split() == [f"map/{name}.png" for name in plain]
-    options = ["--clusters", "3", "--image-shape", "1", "3", "--features", "depth", "0"]
+    assert main(["cluster", "map", "-n", "3"]) == 0
+    options = ["--image-shape", "1", "3", "--features", "depth", "0"]
     assert main(["plot", "map", "--out", "pictures", *options]) == 0
     assert {path.stem for path in Path("pictures").iterdir()} == {*plain, "clusters", "codebook_images"}
     assert all(is_a_picture(str(path)) for path in Path("pictures").iterdir())
@@ -584,9 +573,10 @@ def test_a_mistake_is_answered_with_one_sentence_before_anything_is_written(
         (["predict", "nowhere", "x.npy"], "nowhere must be the folder of a trained map or model, but it has no"),
         (["plot", "map", "--kind", "hit"], "did you mean hits?"),
         (["plot", "map", "--kind", "labels"], "needs a map trained with --label-column, but map has no labels"),
-        (["plot", "map", "--kind", "clusters"], "--clusters must be from 2 to the map's 12 nodes, got none"),
-        (["plot", "map", "--clusters", "13"], "--clusters must be from 2 to the map's 12 nodes, got 13"),
-        (["plot", "map", "--clusters", "2", "--kind", "rgb"], "--clusters is for --kind clusters"),
+        (
+            ["plot", "map", "--kind", "clusters"],
+            "--kind clusters needs a map with clusters, but map has none; find some by: somvae cluster map",
+        ),
         (["plot", "map", "--image-shape", "8", "8"], "with the 70 features of the map in all, got 8 8"),
         (["plot", "map", "--image-shape", "8", "x"], "--image-shape must be an integer, got 'x'"),
         (["plot", "map", "--image-shape"], "--image-shape needs a value, got none"),

@@ -33,7 +33,9 @@ CALLS = [
     "evaluate map",
     "evaluate vae --split validation",
     "plot map --kind hits u_matrix --out pictures",
-    "plot map --clusters 2 --kind clusters --out pictures",
+    "cluster map -n 2 --clusterer KMeans --set n_init=2 -o nodes.csv",
+    "cluster map -n auto --criterion davies-bouldin",
+    "plot map --kind clusters --out pictures",
     "sample vae -n 2 --seed 1 -o picture.png",
     "info map",
     "info",
@@ -46,7 +48,8 @@ binary.csv ragged.csv loop objects.npy text.parquet digits-series som run.yaml
 ALL_OPTIONS = """
 --rows --epochs --missing --header --na --decimal --thousands --encoding --comment --columns --drop --label-column
 --id-column --one-hot --kind --scaling --model --preset --threads --device --sigma-final --init --overwrite --periodic
---split --fold --best-of --from-epoch --config --data --accelerator --image-size --warm-up-epochs --print_config --help
+--number --criterion --clusterer --set --split --fold --best-of --from-epoch --config --data --accelerator --image-size
+--warm-up-epochs --print_config --help
 """
 VALUES = [*ODD_WORDS.split(), "", "a b", "x" * 300]
 OPTIONS = ALL_OPTIONS.split()
@@ -78,6 +81,7 @@ def files() -> None:
     os.symlink("loop", "loop")
     small = ["--rows", "2", "--cols", "2", "--epochs", "1", "--quiet"]
     assert main(["fit", "table.csv", "--model", "som", "--drop", "id", "kind", *small, "--out", "map"]) == 0
+    assert main(["cluster", "map", "-n", "2"]) == 0
     vae = ["--latent-dim", "2", "--epochs", "1", "--device", "cpu", "--quiet", "--out", "vae"]
     assert main(["fit", "images.npy", "--model", "vae", *vae]) == 0
 

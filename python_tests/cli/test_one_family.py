@@ -237,7 +237,7 @@ def test_an_option_of_other_models_is_refused_with_their_names(
     assert error.count("\n") == 1
 
 
-COMMANDS = ["fit", "tune", "evaluate", "predict", "export", "sample", "plot", "info"]
+COMMANDS = ["fit", "tune", "evaluate", "predict", "export", "sample", "cluster", "plot", "info"]
 
 
 def examples_of(shown: str) -> list[str]:
@@ -426,7 +426,9 @@ def test_a_map_is_evaluated_on_its_training_data(capsys: pytest.CaptureFixture[s
         ),
         (["plot", "map", "--data-root", "x"], "--data-root is for a model, but map holds a map"),
         (["plot", "map", "--download"], "--download is for a model, but map holds a map"),
-        (["plot", "run", "--clusters", "3"], "--clusters is for a map, but run holds a model"),
+        (["plot", "run", "--kind", "clusters"], "--kind is for a map, but run holds a model"),
+        (["plot", "map", "--clusters", "3"], "--clusters is now: somvae cluster RUN -n 3"),
+        (["plot", "run", "--clusters"], "--clusters is now: somvae cluster RUN -n N"),
         (["plot", "run", "--image-shape", "2", "2"], "--image-shape is for a map, but run holds a model"),
         (
             ["sample", "map"],

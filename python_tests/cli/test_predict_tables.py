@@ -126,9 +126,7 @@ def test_a_file_that_is_there_is_replaced_only_with_overwrite(capsys: pytest.Cap
     assert len(predict()) == 120
 
 
-def test_rows_may_come_on_standard_input(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rows_may_come_on_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fit_map()
     expected = predict()
     for content, code in ((Path("table.csv").read_bytes(), 0), (b"a,b\n1,2\n", 2), (b"", 2)):

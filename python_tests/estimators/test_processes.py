@@ -48,6 +48,8 @@ def test_their_map_is_that_of_one_process(folder: Path, case: str) -> None:
         assert got == pytest.approx(expected, rel=1e-5)
     labels = np.concatenate([outcome(folder, case, 2, rank)["labels"] for rank in (0, 1)])
     np.testing.assert_array_equal(labels, one["labels"])
+    for rank in (0, 1):  # of all rows, not of a share
+        np.testing.assert_array_equal(outcome(folder, case, 2, rank)["hits"], np.bincount(labels, minlength=24))
 
 
 def test_shares_that_do_not_fit_together_are_refused_by_both(folder: Path) -> None:

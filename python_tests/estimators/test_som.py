@@ -13,7 +13,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -23,8 +25,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from somvae_ext import Grid
 from somvae_ext.estimators import SOM
+from somvae_ext.evaluation import cluster_nodes
 from somvae_ext.ops import BestMatch
-from somvae_ext.som import WinnerSearch
+from somvae_ext.som import Metric, WinnerSearch
 
 
 def blobs(rows: int = 300, dim: int = 4, seed: int = 0) -> NDArray[np.float32]:
@@ -78,6 +81,83 @@ def test_nodes_coordinates_and_distances_fit_together() -> None:
     np.testing.assert_array_equal(som.transform(x), np.stack([node // 3, node % 3], axis=1))
     np.testing.assert_array_equal(som.labels_, node)
     assert som.get_feature_names_out().tolist() == ["som_row", "som_column"]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_hits_are_the_training_rows_of_each_node(kind: Any) -> None:
+    x = kind(blobs())
+    som = SOM(4, 3).fit(x, sample_weight=np.linspace(0, 1, 300))  # weights do not count
+    expected = [int((som.labels_ == node).sum()) for node in range(12)]
+    assert som.hits_.tolist() == expected
+    assert isinstance(som.hits_, type(som.labels_))
+    assert som.hits_.dtype == som.labels_.dtype
+    som.set_params(compute_labels=False).fit(x)
+    assert not hasattr(som, "hits_")
+
+
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+def test_rows_and_columns_lead_back_to_the_codes(topology: Any) -> None:
+    x = blobs()
+    som = SOM(4, 3, topology=topology).fit(x)
+    codebook = np.asarray(som.codebook_)
+    codes = som.inverse_transform(som.transform(x))
+    assert isinstance(codes, np.ndarray)
+    np.testing.assert_array_equal(codes, codebook[som.predict(x)])
+    of_tensor = som.inverse_transform(torch.tensor([[3, 2], [0, 1]]))
+    assert isinstance(of_tensor, Tensor)
+    np.testing.assert_array_equal(of_tensor, codebook[[11, 1]])
+    np.testing.assert_array_equal(som.inverse_transform(pandas.DataFrame(som.transform(x))), codes)
+    assert som.inverse_transform(np.zeros((0, 2), int)).shape == (0, 4)
+    pipeline = make_pipeline(StandardScaler(), SOM(3, 3)).fit(x)
+    np.testing.assert_allclose(
+        pipeline.inverse_transform(pipeline.transform(x)),
+        pipeline[0].inverse_transform(pipeline[1].codebook_[pipeline[1].labels_]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ([[0, 3]], r"X must hold rows from 0 to 3 and columns from 0 to 2, got \[0, 3\]"),
+        ([[0, 0], [-1, 0]], r"X must hold rows from 0 to 3 and columns from 0 to 2, got \[-1, 0\]"),
+        ([0, 1], r"X must hold rows and columns of the map in an array \[N, 2\], got shape \[2\]"),
+        ([[0, 1, 2]], r"X must hold rows and columns of the map in an array \[N, 2\], got shape \[1, 3\]"),
+        ([[[0, 1]]], r"X must hold rows and columns of the map in an array \[N, 2\], got shape \[1, 1, 2\]"),
+        ([[0.0, 1.0]], "X must be integers, got float64; convert whole numbers to int64 first"),
+        (torch.rand(3, 2), "X must be integers, got float32"),
+        ([["a", "b"]], "X must be integers, got strings"),
+    ],
+)
+def test_places_that_are_none_are_refused(places: Any, message: str) -> None:
+    som = SOM(4, 3, n_epochs=1).fit(blobs())
+    with pytest.raises(ValueError, match=f"SOM: {message}"):
+        som.inverse_transform(places)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
+def test_nodes_are_clustered_in_the_maps_own_metric(metric: Any) -> None:
+    x = blobs()
+    som = SOM(4, 3, metric=metric, feature_weights=[1.0, 2.0, 0.5, 0.0]).fit(x)
+    weighted = Metric(metric, feature_weights=torch.tensor([1.0, 2.0, 0.5, 0.0]))
+    for options in ({}, {"n_clusters": 3}, {"n_clusters": AgglomerativeClustering(4, linkage="complete")}):
+        cluster = som.cluster_nodes(**options)
+        assert isinstance(cluster, np.ndarray)
+        expected = cluster_nodes(som.codebook_, **options, metric=weighted).cluster
+        np.testing.assert_array_equal(cluster, expected)
+    of_tensor = SOM(4, 3, metric=metric).fit(torch.from_numpy(x)).cluster_nodes(3)
+    assert isinstance(of_tensor, Tensor)
+    assert of_tensor.dtype == torch.int64
+    if metric == "euclidean":
+        by_index = som.cluster_nodes(criterion="davies-bouldin")
+        assert (
+            by_index.max() + 1 == cluster_nodes(som.codebook_, metric=weighted, criterion="davies-bouldin").n_clusters
+        )
+
+
+def test_a_map_that_is_not_fitted_has_no_clusters_and_no_codes() -> None:
+    for call in (lambda som: som.cluster_nodes(2), lambda som: som.inverse_transform([[0, 0]])):
+        with pytest.raises(NotFittedError):
+            call(SOM())
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan", "chebyshev", "minkowski"])

@@ -21,6 +21,7 @@ from torch import Tensor
 from somvae_ext import training
 from somvae_ext.data import Samples, Scaling
 from somvae_ext.estimators import SOMVAEClusterer
+from somvae_ext.evaluation import cluster_nodes
 from somvae_ext.training import AffineAugmentation
 
 QUICK: dict[str, Any] = {
@@ -75,6 +76,35 @@ def test_results_are_what_the_data_are() -> None:
             assert tuple(result.shape) == shape
     np.testing.assert_array_equal(of_numpy.labels_, of_torch.labels_.numpy())
     np.testing.assert_array_equal(of_numpy.fit_predict(x), of_numpy.labels_)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_nodes_have_hits_prototypes_and_clusters(kind: Any) -> None:
+    x = kind(blobs()[0])
+    clusterer = SOMVAEClusterer(3, 2, **QUICK).fit(x)
+    assert clusterer.hits_.tolist() == np.bincount(clusterer.labels_, minlength=6).tolist()
+    decoded = clusterer.inverse_transform(clusterer.transform(x))
+    np.testing.assert_array_equal(decoded, clusterer.prototypes_[clusterer.labels_])
+    cluster = clusterer.cluster_nodes(2)
+    np.testing.assert_array_equal(cluster, cluster_nodes(clusterer.codebook_, 2).cluster)
+    for result in (clusterer.hits_, decoded, cluster):
+        assert isinstance(result, type(x))
+    with pytest.raises(ValueError, match=r"SOMVAEClusterer: X must hold rows from 0 to 2 and columns .*, got \[3, 0\]"):
+        clusterer.inverse_transform([[3, 0]])
+
+
+def test_series_lead_back_to_prototypes_frame_by_frame() -> None:
+    series = [np.random.default_rng(row).random((length, 3), dtype=np.float32) for row, length in enumerate([5, 2, 7])]
+    ragged = SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(series)
+    assert ragged.hits_.sum() == 14
+    decoded = ragged.inverse_transform(ragged.transform(series))
+    for part, labels in zip(decoded, ragged.labels_, strict=True):
+        np.testing.assert_array_equal(part, ragged.prototypes_[labels])
+    with pytest.raises(ValueError, match=r"X\[1\] must hold rows and columns of the map in an array \[T, 2\], got"):
+        ragged.inverse_transform([[[0, 0]], [0, 0]])
+    whole = SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(np.stack([part[:2] for part in series]))
+    places = whole.transform(np.stack([part[:2] for part in series]))
+    np.testing.assert_array_equal(whole.inverse_transform(places), whole.prototypes_[whole.labels_])
 
 
 def test_places_are_rows_and_columns_of_the_nodes() -> None:

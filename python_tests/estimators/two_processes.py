@@ -52,6 +52,7 @@ def main(folder: Path) -> None:
             "codebook": som.codebook_,
             "history": som.history_,
             "labels": som.labels_,
+            "hits": som.hits_,
             "error": som.quantization_error_,
         }
         torch.save(outcome, folder / f"{case}_{WORLD_SIZE}_{RANK}.pt")

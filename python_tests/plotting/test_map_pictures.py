@@ -65,17 +65,6 @@ def blobs(grid: Grid, features: int = 4) -> torch.Tensor:
     return torch.randn(grid.num_nodes, features, generator=torch.Generator().manual_seed(0))
 
 
-class KnownClusters:
-    """A clusterer whose clusters are known."""
-
-    def __init__(self, cluster: Any) -> None:
-        self.cluster = cluster
-
-    def fit_predict(self, codes: Array) -> Any:
-        assert codes.dtype == np.float64
-        return self.cluster
-
-
 def check_nothing_is_cut_off(figure: Any) -> None:
     """All that is drawn, colour bars and legends with their texts, lies on the page."""
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
@@ -468,7 +457,7 @@ def test_labels_may_be_strings() -> None:
 
 def test_clusters_are_coloured_and_parted_by_borders() -> None:
     cluster = np.array([0, 0, 1, 0, 0, 1])
-    ax = plot_map_clusters(blobs(Grid(2, 3)), Grid(2, 3), KnownClusters(cluster))
+    ax = plot_map_clusters(cluster, Grid(2, 3))
     colors = cells_of(ax).get_facecolor()
     assert (colors[cluster == 0] == colors[0]).all()
     assert (colors[cluster == 1] == to_rgba("tab:orange")).all()
@@ -482,7 +471,7 @@ def test_clusters_are_coloured_and_parted_by_borders() -> None:
 def test_borders_of_hexagons_are_the_sides_that_cells_of_two_clusters_share(periodic: bool) -> None:
     grid = Grid(4, 5, "hexagonal", periodic)
     cluster = torch.randint(3, (20,), generator=torch.Generator().manual_seed(0)) - 1  # -1: in no cluster
-    ax = plot_map_clusters(blobs(grid), grid, KnownClusters(cluster))
+    ax = plot_map_clusters(cluster, grid)
     corners = corners_of(cells_of(ax)).round(9)
     sides: dict[frozenset[tuple[float, ...]], list[int]] = {}
     for node, polygon in enumerate(corners):
@@ -496,17 +485,6 @@ def test_borders_of_hexagons_are_the_sides_that_cells_of_two_clusters_share(peri
     assert (cells_of(ax).get_facecolor()[cluster == -1, 3] == 0).all()
 
 
-def test_a_clusterer_of_scikit_learn_finds_two_halves() -> None:
-    from sklearn.cluster import AgglomerativeClustering
-
-    grid = Grid(6, 8, "hexagonal")
-    codebook = grid.coordinates() + 100 * (grid.coordinates()[:, :1] > 4)
-    colors = cells_of(plot_map_clusters(codebook, grid, AgglomerativeClustering(2))).get_facecolor()
-    assert len(np.unique(colors, axis=0)) == 2
-    right = grid.coordinates()[:, 0].numpy() > 4
-    assert (colors[right] == colors[right][0]).all()
-
-
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 PICTURES: dict[str, Callable[[Grid, Axes | None], Axes]] = {
@@ -517,9 +495,7 @@ PICTURES: dict[str, Callable[[Grid, Axes | None], Axes]] = {
     "plot_codebook_rgb": lambda grid, ax: plot_codebook_rgb(blobs(grid), grid, ax),
     "plot_codebook_images": lambda grid, ax: plot_codebook_images(blobs(grid), grid, (2, 2), ax),
     "plot_labels": lambda grid, ax: plot_labels([0, 1], [0, 0], grid, ax),
-    "plot_map_clusters": lambda grid, ax: plot_map_clusters(
-        blobs(grid), grid, KnownClusters(torch.arange(grid.num_nodes) % 2), ax
-    ),
+    "plot_map_clusters": lambda grid, ax: plot_map_clusters(torch.arange(grid.num_nodes) % 2, grid, ax),
 }
 
 
@@ -613,14 +589,11 @@ CODEBOOK = torch.zeros(6, 4)
             r"labels must hold values from 0 to 1, got 3",
         ),
         (
-            lambda g: plot_map_clusters(CODEBOOK, g, KnownClusters(np.zeros(5, int))),
-            r"each of the 6 nodes, got int64 .*\[5\]",
+            lambda g: plot_map_clusters(np.zeros(5, int), g),
+            r"plot_map_clusters: cluster must .* 6 nodes, got \[5\]",
         ),
-        (lambda g: plot_map_clusters(CODEBOOK, g, KnownClusters(np.zeros(6))), r"each of the 6 nodes, got float64"),
-        (
-            lambda g: plot_map_clusters(CODEBOOK, g, KnownClusters(np.full(6, -2))),
-            r"each of the 6 nodes, got .* with -2",
-        ),
+        (lambda g: plot_map_clusters(np.zeros(6), g), r"plot_map_clusters: cluster must be integers, got float64"),
+        (lambda g: plot_map_clusters([0, 1, 2, 0, -2, 1], g), r"cluster must hold integers of at least -1, got -2"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_a_sentence(call: Callable[[Grid], Any], message: str) -> None:

@@ -34,6 +34,7 @@ def write(path: Path, seed: int) -> None:
         state = {"moments": torch.randn(40, generator=generator), "epoch": epoch, "rates": [0.5, 0.25]}
         folder.save_checkpoint(epoch, weights, state, {"metrics": [{"epoch": epoch, "seed": seed}]})
     folder.save_file("nodes", {"hits": torch.arange(9) + seed})
+    folder.save_tree("clusters", {"cluster": torch.arange(5) + seed, "parameters": {"eps": 0.5}})
     folder.save_evaluation("test", {"purity": 0.5 + seed})
 
 
@@ -50,6 +51,7 @@ def read(path: Path) -> Read:
         folder.load_state(),
         folder.load_log("metrics"),
         folder.load_file("nodes"),
+        folder.load_tree("clusters"),
     ]
     return tuple(comparable(value) for value in values)
 

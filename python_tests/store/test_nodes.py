@@ -27,7 +27,8 @@ def test_hits_and_classes_are_counted_by_node() -> None:
     assert classes is not None
     assert classes.names == ("-1", "0", "1", "2")
     for each in range(6):
-        assert classes.counts[each].tolist() == [int(((node == each) & (number == value)).sum()) for value in range(-1, 3)]
+        expected = [int(((node == each) & (number == value)).sum()) for value in range(-1, 3)]
+        assert classes.counts[each].tolist() == expected
     np.testing.assert_allclose(classes.shares[:5].sum(axis=1), 1)
     assert np.isnan(classes.shares[5]).all()
 
@@ -68,7 +69,7 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
 def test_nodes_of_another_result_are_refused(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
     folder = completed(tmp_path / "run")
     folder.save_file("nodes", arrays)
-    with pytest.raises(ValueError, match="nodes.safetensors must hold"):
+    with pytest.raises(ValueError, match=r"nodes\.safetensors must hold"):
         NodeHits.load(folder, 4)
 
 

@@ -126,6 +126,43 @@ def test_files_of_a_complete_result(tmp_path: Path) -> None:
         folder.load_file("labels")
 
 
+def test_a_tree_of_a_complete_result_comes_back(tmp_path: Path) -> None:
+    tree = {"text": "a", "numbers": [1, 2.5, True, None], 3: (torch.arange(4), {"nested": torch.ones(2, 2)})}
+    new(tmp_path / "run", 1).save_tree("clusters", tree)
+    folder = ResultFolder.open(tmp_path / "run")
+    assert folder.files == ["clusters.safetensors"]
+    assert same(folder.load_tree("clusters"), tree)
+    with pytest.raises(FileNotFoundError, match=r"others\.safetensors does not exist"):
+        folder.load_tree("others")
+    with pytest.raises(TypeError, match="a state must consist of containers, numbers and tensors"):
+        folder.save_tree("clusters", {"set": {1}})
+    assert same(folder.load_tree("clusters"), tree)
+
+
+def test_a_damaged_tree_is_refused(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    folder.save_tree("clusters", {"number": 1})
+    path = tmp_path / "run" / "clusters.safetensors"
+    path.write_bytes(path.read_bytes().replace(b"number", b"numbre"))
+    with pytest.raises(ValueError, match=r"clusters\.safetensors is damaged: it does not have the SHA-256"):
+        ResultFolder.open(tmp_path / "run").load_tree("clusters")
+    folder.save_file("clusters", {"no": torch.ones(1)})
+    with pytest.raises(ValueError, match=r"clusters\.safetensors is damaged: it holds no tree"):
+        folder.load_tree("clusters")
+
+
+def test_files_of_a_complete_result_end_with_the_weights_that_they_describe(tmp_path: Path) -> None:
+    folder = new(tmp_path / "run", 1)
+    folder.save_file("nodes", {"hits": torch.arange(3)})
+    folder.save_tree("clusters", {"number": 1})
+    train(folder, 2)
+    folder = ResultFolder.open(tmp_path / "run")
+    assert folder.files == []
+    assert not {"nodes.safetensors", "clusters.safetensors"} & names(tmp_path / "run")
+    folder.save_tree("clusters", {"number": 2})
+    assert ResultFolder.open(tmp_path / "run").load_tree("clusters") == {"number": 2}
+
+
 def test_a_chosen_candidate_is_adopted(tmp_path: Path) -> None:
     candidate = new(tmp_path / "run" / "seeds" / "3", 1, 2)
     folder = ResultFolder.create(tmp_path / "run", "model", overwrite=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import evaluate, experiment, export, fit, info, plot, predict, sample, tune
+from somvae_ext.cli import cluster, evaluate, experiment, export, fit, info, plot, predict, sample, tune
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
@@ -24,6 +24,7 @@ _COMMANDS = {
     "predict": predict,
     "export": export,
     "sample": sample,
+    "cluster": cluster,
     "plot": plot,
     "experiment": experiment,
     "info": info,

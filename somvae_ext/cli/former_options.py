@@ -25,6 +25,12 @@ def refuse_former_options(argv: Sequence[str]) -> None:
         if name in _MAP_COMMANDS:
             raise ValueError(f"'somvae som {name}' is now '{_MAP_COMMANDS[name]}'")
         raise ValueError(f"'somvae som' has become {', '.join(repr(command) for command in _MAP_COMMANDS.values())}")
+    if command == "plot":
+        number = last_value(arguments, "--clusters")
+        if number is not None or "--clusters" in arguments:
+            raise ValueError(
+                f"--clusters is now: somvae cluster RUN -n {'N' if number is None else shlex.quote(number)}"
+            )
     if command != "fit":
         return
     data = last_value(arguments, "--data")

@@ -32,19 +32,28 @@ class NodeFacts(NamedTuple):
 
     @classmethod
     def from_folder(
-        cls, folder: ResultFolder, noun: str, num_nodes: int, grid: Grid | None, class_names: Sequence[str] | None
+        cls,
+        folder: ResultFolder,
+        noun: str,
+        num_nodes: int,
+        grid: Grid | None,
+        class_names: Sequence[str] | None,
+        *,
+        with_clusters: bool = True,
     ) -> Self:
         """What the folder of a completed result holds of its nodes.
 
         Raises:
             ValueError: a file of the folder is damaged.
         """
-        from somvae_ext.store import NodeHits
+        from somvae_ext.store import KeptClusters, NodeHits
 
+        kept = KeptClusters.load(folder, num_nodes) if with_clusters else None
+        cluster = None if kept is None else kept.cluster
         if not NodeHits.is_in(folder):
-            return cls(noun, grid)
+            return cls(noun, grid, cluster=cluster)
         nodes = NodeHits.load(folder, num_nodes)
-        return cls(noun, grid, nodes.hits, nodes.classes(class_names))
+        return cls(noun, grid, nodes.hits, nodes.classes(class_names), cluster)
 
     def place(self, node: NDArray[np.int64]) -> dict[str, Any]:
         """The nodes ``[N]`` themselves, and their rows and columns on the map."""

@@ -173,14 +173,25 @@ def _commands(model: str) -> dict[str, _Command]:
             examples=["somvae fit digits --model vae --epochs 3 && somvae sample runs/vae-digits -n 16"],
             add_options=_add_sample_options,
         ),
+        "cluster": _Command(
+            summary="group the nodes of a map, or the codes of a model",
+            description="Groups the nodes of a map by their codes, or those of a SOM-VAE or of a VQ-VAE of dense "
+            "networks by theirs, in the space of the encodings. By default it compares 2 to 20 clusters by Ward's "
+            "method, or by average linkage where the metric of a map is not Euclidean. The clusters are kept in RUN, "
+            "in place of earlier ones, and where there is a map drawn as clusters.png.",
+            usage="somvae cluster RUN [options]",
+            examples=[
+                f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/some && somvae cluster runs/some -o nodes.csv",
+                "somvae cluster runs/some -n 5 --clusterer KMeans --set n_init=10",
+            ],
+            add_options=_add_cluster_options,
+        ),
         "plot": _Command(
             summary="draw what was trained",
-            description="Draws a map (hits, U-matrix, component planes, labels, colours, clusters, codes as images), "
-            "or all pictures of a model again.",
+            description="Draws a map (hits, U-matrix, component planes, labels, colours, the clusters of 'somvae "
+            "cluster', codes as images), or all pictures of a model again.",
             usage="somvae plot RUN [options]",
-            examples=[
-                f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae plot runs/map --clusters 3"
-            ],
+            examples=[f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae plot runs/map --kind rgb"],
             add_options=_add_plot_options,
         ),
         "experiment": _Command(
@@ -306,6 +317,43 @@ def _add_sample_options(parser: ArgumentParser) -> None:
     )
 
 
+def _add_cluster_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote, of a map, somvae or vqvae")
+    parser.add_argument(
+        "-n",
+        "--number",
+        type=str,
+        metavar="N",
+        help="how many clusters, or auto, which compares 2 to 20 (default: auto; not for a clusterer that finds the "
+        "number itself)",
+    )
+    parser.add_argument(
+        "--criterion",
+        choices=["silhouette", "davies-bouldin"],
+        help="by what auto compares: the largest silhouette, or the smallest Davies-Bouldin index (default: "
+        "silhouette)",
+    )
+    parser.add_argument(
+        "--clusterer",
+        type=str,
+        metavar="NAME",
+        help="a class of sklearn.cluster or sklearn.mixture, such as KMeans, DBSCAN or GaussianMixture (default: "
+        "AgglomerativeClustering)",
+    )
+    parser.add_argument(
+        "--set",
+        type=str,
+        nargs="+",
+        action="extend",
+        metavar="NAME=VALUE",
+        help="parameters of that class, such as linkage=average (random_state is 0 where none is set)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=str, help=".csv or .parquet file to write the cluster of each node to, too"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace that file")
+
+
 def _add_plot_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
     parser.add_argument("-o", "--out", type=str, help="folder to write the pictures into (default: RUN)")
@@ -325,7 +373,6 @@ def _add_plot_options(parser: ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
     )
-    group.add_argument("--clusters", help="into how many clusters to part the map", type=int, metavar="N")
     group.add_argument(
         "--image-shape",
         help="height and width of the images that the rows are, and 3 for colours, which come last",

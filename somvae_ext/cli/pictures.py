@@ -28,6 +28,7 @@ SIDE_BY_SIDE_PICTURE = "side-by-side.png"
 EXPERTS_PICTURE = "experts.png"
 CONTINGENCY_PICTURE = "contingency.png"
 MAP_PICTURE = "map.png"
+CLUSTERS_PICTURE = "clusters.png"
 TRANSITIONS_PICTURE = "transitions.png"
 TRANSITION_GRAPH_PICTURE = "transition-graph.png"
 TRAJECTORY_PICTURE = "trajectory.png"
@@ -43,6 +44,7 @@ PICTURES = (
     EXPERTS_PICTURE,
     CONTINGENCY_PICTURE,
     MAP_PICTURE,
+    CLUSTERS_PICTURE,
     TRANSITIONS_PICTURE,
     TRANSITION_GRAPH_PICTURE,
     TRAJECTORY_PICTURE,
@@ -93,9 +95,12 @@ def make_figures(
     import torch
 
     from somvae_ext import plotting
+    from somvae_ext.store import KeptClusters
     from somvae_ext.training import ITERATIONS
 
     any_model: Any = model  # what it offers is asked for by name
+    grid = getattr(getattr(model, "quantizer", None), "grid", None)
+    kept = None if grid is None else KeptClusters.load(folder, grid.num_nodes)
     if draws_images(model):
         x, reconstruction = _sample_pairs(any_model, splits)
         yield RECONSTRUCTIONS_PICTURE, _figure_of(plotting.plot_reconstructions(x, reconstruction, num_pairs=PAIRS))
@@ -113,6 +118,8 @@ def make_figures(
         yield from _cluster_figures(any_model, encode_part)
         if splits.kind == "series" and hasattr(model, "decoded_map"):
             yield from _series_figures(any_model, encode_part)
+    if grid is not None and kept is not None:
+        yield CLUSTERS_PICTURE, _figure_of(plotting.plot_map_clusters(kept.cluster, grid))
     transitions = getattr(model, "transitions", None)
     if transitions is not None and transitions.num_nodes <= _LARGEST_MATRIX:
         yield TRANSITIONS_PICTURE, _figure_of(plotting.plot_transitions(transitions.matrix()))

@@ -21,5 +21,5 @@ def run(options: Namespace) -> None:
         refuse_options_of("model", options, ("data_root", "download"))
         plot_map(folder, options)
     else:
-        refuse_options_of("map", options, ("kind", "features", "clusters", "image_shape"))
+        refuse_options_of("map", options, ("kind", "features", "image_shape"))
         plot_model(folder, options)

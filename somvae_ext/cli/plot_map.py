@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from somvae_ext.estimators import SavedMap
-    from somvae_ext.plotting.map_clusters import Clusterer
-    from somvae_ext.som import Metric
-    from somvae_ext.store import ResultFolder
+    from somvae_ext.store import KeptClusters, ResultFolder
 
 KINDS = ("hits", "u_matrix", "component_planes", "labels", "rgb", "clusters", "codebook_images")
 """All pictures that a map may have."""
@@ -30,12 +28,15 @@ _MOST_CLASSES = 100
 def plot_map(folder: ResultFolder, options: Namespace) -> None:
     """Draws the pictures of the map of a folder that are asked for, and prints their paths."""
     from somvae_ext.estimators import SavedMap
-    from somvae_ext.store import save_figure
+    from somvae_ext.store import KeptClusters, save_figure
 
     saved = SavedMap.from_folder(folder)
     out = Path(options.out or options.run)
-    kinds = _kinds_to_draw(saved, options)
-    _check_kinds(saved, options, kinds)
+    clusters = None
+    if options.kind is None or "clusters" in options.kind:
+        clusters = KeptClusters.load(folder, saved.grid.num_nodes)
+    kinds = _kinds_to_draw(saved, options, clusters)
+    _check_kinds(saved, options, kinds, clusters)
     is_map = out.resolve() == folder.path.resolve()
     check_picture_folder(out, [f"{kind}.png" for kind in kinds], may_replace=options.overwrite or is_map)
 
@@ -48,7 +49,7 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
         kinds,
         folder.save_figure if is_map else save,
         features=options.features,
-        clusters=options.clusters,
+        clusters=clusters,
         image_shape=options.image_shape,
     ):
         print(picture)
@@ -65,7 +66,7 @@ def save_map_pictures(
     save: Callable[..., Path],
     *,
     features: Sequence[str] | None = None,
-    clusters: int | None = None,
+    clusters: KeptClusters | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> list[Path]:
     """Saves pictures, named by their kinds, and returns their paths. All are made before the first is written."""
@@ -78,7 +79,7 @@ def _figure(
     saved: SavedMap,
     kind: str,
     features: Sequence[str] | None,
-    clusters: int | None,
+    clusters: KeptClusters | None,
     image_shape: Sequence[int] | None,
 ) -> Figure:
     import numpy as np
@@ -102,7 +103,7 @@ def _figure(
         axes = plotting.plot_labels(label.repeat(count), node.repeat(count), grid, names=saved.classes)
     elif kind == "clusters":
         assert clusters is not None
-        axes = plotting.plot_map_clusters(scaled, grid, _clusterer(saved.metric, clusters))
+        axes = plotting.plot_map_clusters(clusters.cluster, grid)
     else:
         images = _codebook_images(saved, image_shape)
         axes = plotting.plot_codebook_images(images.reshape(len(scaled), -1), grid, images.shape[1:], hits=saved.hits)
@@ -128,44 +129,28 @@ def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDAr
     return np.moveaxis(images, -1, 1) if len(image_shape) == 3 else images
 
 
-def _clusterer(metric: Metric, clusters: int) -> Clusterer:
-    """Ward's method for codes in the Euclidean metric; in others, which it does not know, by mean distances."""
-    import torch
-    from sklearn.cluster import AgglomerativeClustering  # type: ignore[import-untyped]
-
-    if metric.distance == "euclidean":
-        return AgglomerativeClustering(n_clusters=clusters)
-
-    def distances(codes: NDArray[np.float64]) -> NDArray[np.float64]:
-        rows = torch.from_numpy(codes)
-        return metric.pairwise(rows, rows).numpy()
-
-    return AgglomerativeClustering(n_clusters=clusters, metric=distances, linkage="average")
-
-
-def _kinds_to_draw(saved: SavedMap, options: Namespace) -> tuple[str, ...]:
-    """The pictures that are asked for, or all that the map and the options allow."""
+def _kinds_to_draw(saved: SavedMap, options: Namespace, clusters: KeptClusters | None) -> tuple[str, ...]:
+    """The pictures that are asked for, or all that the map, its folder and the options allow."""
     if options.kind is not None:
         return tuple(dict.fromkeys(options.kind))
     allowed = {
         "component_planes": options.features is not None or saved.som.n_features_in_ <= _MOST_PLANES,
         "labels": saved.classes is not None and len(saved.classes) <= _MOST_CLASSES,
-        "clusters": options.clusters is not None,
+        "clusters": clusters is not None,
         "codebook_images": options.image_shape is not None or _training_image_shape(saved) is not None,
     }
     return tuple(kind for kind in KINDS if allowed.get(kind, True))
 
 
-def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> None:
-    """Whether the map has what the pictures need."""
+def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str], clusters: KeptClusters | None) -> None:
+    """Whether the map and its folder have what the pictures need."""
     for kind, option, value in (
         ("component_planes", "--features", options.features),
-        ("clusters", "--clusters", options.clusters),
         ("codebook_images", "--image-shape", options.image_shape),
     ):
         if value is not None and kind not in kinds:
             raise ValueError(f"{option} is for --kind {kind}, which is not among those asked for")
-    dim, nodes = saved.som.n_features_in_, saved.grid.num_nodes
+    dim = saved.som.n_features_in_
     if "component_planes" in kinds:
         if options.features is None and dim > _MOST_PLANES:
             raise ValueError(
@@ -181,8 +166,11 @@ def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str]) -> N
                 f"--kind labels can show {_MOST_CLASSES} classes at most, got the {len(saved.classes)} of column "
                 f"{saved.record.data.table.label_column if saved.record.data else None!r}"
             )
-    if "clusters" in kinds and (options.clusters is None or not 2 <= options.clusters <= nodes):
-        raise ValueError(f"--clusters must be from 2 to the map's {nodes} nodes, got {options.clusters or 'none'}")
+    if "clusters" in kinds and clusters is None:
+        raise ValueError(
+            f"--kind clusters needs a map with clusters, but {options.run} has none; find some by: somvae cluster "
+            f"{options.run}"
+        )
     if "codebook_images" in kinds and not (options.image_shape is None and _training_image_shape(saved)):
         shape = options.image_shape or []
         is_image = len(shape) in (2, 3) and shape[2:] in ([], [1], [3]) and min(shape) > 0

@@ -62,7 +62,7 @@ def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path
         report_omitted(rows.omitted)
 
 
-def node_facts(folder: ResultFolder, model: Model, data: DataRecord) -> NodeFacts | None:
+def node_facts(folder: ResultFolder, model: Model, data: DataRecord, *, with_clusters: bool = True) -> NodeFacts | None:
     """What is known of the nodes, codes or categories of a model; None where a sample has none, or many."""
     any_model: Any = model
     if not hasattr(model, "num_clusters") or getattr(model, "codes_per_sample", 1) > 1:
@@ -70,7 +70,8 @@ def node_facts(folder: ResultFolder, model: Model, data: DataRecord) -> NodeFact
     quantizer = getattr(any_model, "quantizer", None)
     grid = getattr(quantizer, "grid", None)
     noun = "category" if quantizer is None else "code" if grid is None else "node"
-    return NodeFacts.from_folder(folder, noun, any_model.num_clusters, grid, data.class_names)
+    num_nodes, names = any_model.num_clusters, data.class_names
+    return NodeFacts.from_folder(folder, noun, num_nodes, grid, names, with_clusters=with_clusters)
 
 
 def _open_rows(

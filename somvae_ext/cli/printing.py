@@ -1,10 +1,10 @@
-"""Tables of names and values on standard output, and warnings on stderr."""
+"""Tables on standard output, of names and values and of numbers in columns, and warnings on stderr."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from somvae_ext.cli.wording import rephrase_for_command
@@ -14,6 +14,15 @@ def print_table(rows: dict[str, str]) -> None:
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         print(f"{name:<{width}}  {value}")
+
+
+def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints numbers in columns under their names."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        cells = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
 
 
 def print_description(description: Mapping[str, str], options: Mapping[str, Any]) -> None:

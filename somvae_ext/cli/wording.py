@@ -18,7 +18,8 @@ from somvae_ext.cli.model_options import option_name
 
 # Whose parameter it is. What else may stand before a colon is the name of a file or of a data set, which stays.
 _OWNER = re.compile(
-    r"\b(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|kmeans_centers|som_codes|tune_size|suggest_map_size"
+    r"\b(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|cluster_nodes|kmeans_centers"
+    r"|som_codes|tune_size|suggest_map_size"
     r"|\w+Config|TableFormat|(?:SOMVAE|VQVAE|VAE|ConditionalVAE|GumbelVAE|MoEVAE|SOMQuantizer|VectorQuantizer)(?:\.\w+)?"
     r"|\w*(?:Encoder|Decoder)|AffineAugmentation): "
 )
@@ -26,6 +27,7 @@ _OWNER = re.compile(
 _OPTION_OF_PARAMETER = {parameter: name for name, parameter in PARAMETERS.items()} | {
     "root": "data_root",
     "accelerator": "device",
+    "n_clusters": "number",
 }
 _OPTION_OF_PARAMETER_IN = {"load": {"seed": "split_seed"}}
 # Parameters that are nouns as well: of a file these are its rows and columns.

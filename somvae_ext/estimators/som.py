@@ -16,10 +16,11 @@ from sklearn.utils import Tags, check_random_state  # type: ignore[import-untype
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 from torch import Tensor
 
-from somvae_ext import som
+from somvae_ext import evaluation, som
 from somvae_ext.arrays import as_array, as_floats, as_real_numbers, match_input_type, table_to_array
 from somvae_ext.estimators.collapse import describe_collapse
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
+from somvae_ext.estimators.grid_places import nodes_at
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.processes import Processes, local_device
@@ -162,6 +163,8 @@ class SOM(TransformerMixin, BaseEstimator):
         The map's geometry.
     labels_ : array or tensor of shape (N,)
         Node of each training row, int64, if ``compute_labels``.
+    hits_ : array or tensor of shape (K,)
+        How many training rows each node won, int64, those of all processes together; if ``compute_labels``.
     quantization_error_ : float
         Mean distance of the training rows to their codes, if ``compute_labels``.
     history_ : list of dict
@@ -180,10 +183,16 @@ class SOM(TransformerMixin, BaseEstimator):
     >>> som = SOM(8, 8, topology="hexagonal", random_state=0).fit(colors)
     >>> som.predict(colors[:2]).shape, som.transform(colors[:2]).shape
     ((2,), (2, 2))
+    >>> int(som.hits_.sum()), som.inverse_transform([[0, 0], [7, 7]]).shape
+    (500, (2, 3))
+    >>> cluster = som.cluster_nodes(5)  # of each node; of each row it is
+    >>> cluster[som.labels_].shape
+    (500,)
     """
 
     codebook_: Array
     labels_: Array
+    hits_: Array
     grid_: Grid
 
     @hint_parameters(**_OTHER_NAMES)
@@ -344,11 +353,13 @@ class SOM(TransformerMixin, BaseEstimator):
         self.n_epochs_ = len(history)
         self._steps = self.n_epochs
         self.codebook_ = match_input_type(codebook, X)
-        for stale in ("labels_", "quantization_error_"):
+        for stale in ("labels_", "hits_", "quantization_error_"):
             self.__dict__.pop(stale, None)
         if self.compute_labels and isinstance(rows, ArrayRows):
             assignment = som.assign(rows, codebook, grid, self._metric(), processes=processes)
             self.labels_ = match_input_type(assignment.index, X)
+            (hits,) = processes.sum(torch.bincount(assignment.index, minlength=grid.num_nodes))
+            self.hits_ = match_input_type(hits, X)
             self.quantization_error_ = assignment.quantization_error
         return rows
 
@@ -406,8 +417,8 @@ class SOM(TransformerMixin, BaseEstimator):
         """One mini-batch step with these rows, which are not kept.
 
         The first call starts the map from them. Learning rate and width go through their schedules in ``n_epochs``
-        calls and stay at their ends; after :meth:`fit` they are there already. ``labels_`` and ``history_`` stay as
-        they are.
+        calls and stay at their ends; after :meth:`fit` they are there already. ``labels_``, ``hits_`` and ``history_``
+        stay as they are.
 
         Parameters
         ----------
@@ -469,6 +480,46 @@ class SOM(TransformerMixin, BaseEstimator):
     def transform(self, X: ArrayLike | Tensor) -> Array:
         """Row and column of each row's best matching unit, int64 ``(N, 2)``."""
         return match_input_type(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
+
+    def inverse_transform(self, X: ArrayLike | Tensor) -> Array:
+        """The codes ``(N, D)`` of the nodes at these rows and columns of the map, which :meth:`transform` gives.
+
+        Parameters
+        ----------
+        X : array of shape (N, 2)
+            Integers: rows and columns within the grid.
+
+        Raises
+        ------
+        ValueError
+            Another shape, values that are not integers, or a place outside of the grid.
+        """
+        check_is_fitted(self)
+        codebook = torch.as_tensor(self.codebook_)
+        node = nodes_at("SOM", "X", X, self.grid_)
+        return match_input_type(codebook[node.to(codebook.device)], X)
+
+    def cluster_nodes(self, n_clusters: Any = "auto", *, criterion: evaluation.Criterion = "silhouette") -> Array:
+        """Groups the nodes by their codes, in the map's own metric: the cluster of each node, int64 ``(K,)``.
+
+        A row's cluster is that of its node, ``som.cluster_nodes()[som.predict(X)]``.
+
+        Parameters
+        ----------
+        n_clusters : int, "auto", or a clusterer of scikit-learn
+            By default the best number from 2 to 20. See :func:`somvae_ext.evaluation.cluster_nodes`, which also says
+            how good each number is.
+        criterion : {"silhouette", "davies-bouldin"}
+            What is best.
+
+        Raises
+        ------
+        ValueError
+            What :func:`somvae_ext.evaluation.cluster_nodes` refuses.
+        """
+        check_is_fitted(self)
+        clusters = evaluation.cluster_nodes(self.codebook_, n_clusters, metric=self._metric(), criterion=criterion)
+        return match_input_type(clusters.cluster, self.codebook_)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""

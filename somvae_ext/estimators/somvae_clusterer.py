@@ -18,11 +18,12 @@ from sklearn.utils import Tags, check_random_state  # type: ignore[import-untype
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 from torch import Tensor
 
-from somvae_ext import ops, training
+from somvae_ext import evaluation, ops, training
 from somvae_ext.arrays import as_array, match_input_type, table_to_array
 from somvae_ext.data import Kind, Samples, Scaling
 from somvae_ext.data.sample_arrays import as_finite_floats, pad_series, with_sample_axes
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
+from somvae_ext.estimators.grid_places import nodes_at
 from somvae_ext.former_names import current_preset, current_values
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
@@ -117,6 +118,8 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         (C, H, W).
     labels_ : array, tensor or list
         Node of each training sample or frame, as :meth:`predict` gives them.
+    hits_ : array or tensor of shape (K,)
+        How many training samples or frames each node won, int64.
     history_ : list of dict
         A record of each epoch, see :func:`~somvae_ext.training.fit`.
     n_iter_ : int
@@ -138,12 +141,17 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     >>> clusterer = SOMVAEClusterer(2, 2, n_epochs=5, random_state=0).fit(x)
     >>> clusterer.predict(x[:3]).shape, clusterer.transform(x[:3]).shape
     ((3,), (3, 2))
+    >>> int(clusterer.hits_.sum()), clusterer.inverse_transform([[0, 0], [1, 1]]).shape
+    (200, (2, 6))
+    >>> clusterer.cluster_nodes(2).shape
+    (4,)
     """
 
     model_: SOMVAE
     scaling_: Scaling
     grid_: Grid
     labels_: Array | list[Array]
+    hits_: Array
 
     @hint_parameters(rows="n_rows", cols="n_cols", epochs="n_epochs", num_epochs="n_epochs", seed="random_state")
     def __init__(
@@ -228,6 +236,9 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.codebook_ = match_input_type(best.model.quantizer.codebook.detach(), example)
         self.prototypes_ = match_input_type(scaling.undo(best.model.decoded_map().detach().flatten(0, 1)), example)
         self.labels_ = self.predict(X)
+        labels = self.labels_ if isinstance(self.labels_, list) else [self.labels_]
+        node = torch.cat([torch.as_tensor(part).flatten() for part in labels])
+        self.hits_ = match_input_type(torch.bincount(node, minlength=self.grid_.num_nodes), example)
         return self
 
     def _train_and_select(
@@ -282,6 +293,42 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         indices = self._encode(X).indices
         assert indices is not None
         return self._to_caller(X, torch.stack(self.grid_.row_col(indices), dim=-1))
+
+    def inverse_transform(self, X: Data) -> Any:
+        """The prototypes ``(N, *sample_shape)`` of the nodes at rows and columns that :meth:`transform` gave.
+
+        Parameters
+        ----------
+        X : array of shape (N, 2), of series (B, T, 2) or a list of arrays (T, 2)
+            Integers: rows and columns within the grid.
+
+        Raises
+        ------
+        ValueError
+            Another shape, values that are not integers, or a place outside of the grid.
+        """
+        check_is_fitted(self)
+        prototypes = torch.as_tensor(self.prototypes_)
+
+        def prototypes_at(places: Any, name: str, shape: str) -> Array:
+            node = nodes_at(_OWNER, name, places, self.grid_, shape)
+            return match_input_type(prototypes[node.to(prototypes.device)], places)
+
+        if self._kind == "static":
+            return prototypes_at(X, "X", "[N, 2]")
+        if self._is_list_of_series(X):
+            return [prototypes_at(places, f"X[{row}]", "[T, 2]") for row, places in enumerate(X)]  # type: ignore[arg-type]
+        return prototypes_at(X, "X", "[B, T, 2]")
+
+    def cluster_nodes(self, n_clusters: Any = "auto", *, criterion: evaluation.Criterion = "silhouette") -> Array:
+        """Groups the nodes of the map by their codes, in the space of the encodings: int64 ``(K,)``.
+
+        The arguments, and what is refused, are those of :meth:`SOM.cluster_nodes
+        <somvae_ext.estimators.SOM.cluster_nodes>`.
+        """
+        check_is_fitted(self)
+        clusters = evaluation.cluster_nodes(self.codebook_, n_clusters, criterion=criterion)
+        return match_input_type(clusters.cluster, self.codebook_)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""

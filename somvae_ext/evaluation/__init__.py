@@ -1,7 +1,7 @@
 """How well a map clusters, how evenly it uses its nodes, how well it fits and orders the data, and how series move.
 
-Normalized mutual information, adjusted Rand index and accuracy, trustworthiness and macro-states need scikit-learn, and
-what it brings.
+Normalized mutual information, adjusted Rand index and accuracy, trustworthiness, macro-states and clusters of nodes
+need scikit-learn, and what it brings.
 """
 
 from somvae_ext.evaluation._macro_states import macro_states
@@ -18,15 +18,20 @@ from somvae_ext.evaluation.map_quality import (
     trustworthiness,
 )
 from somvae_ext.evaluation.moves import share_of_moves_within, transition_mass_within
+from somvae_ext.evaluation.node_clusters import ClusterCandidate, Criterion, NodeClusters, cluster_nodes
 from somvae_ext.evaluation.node_usage import NodeUsage, perplexity, used_node_share
 from somvae_ext.evaluation.persistence import persistence_nll
 
 __all__ = [
+    "ClusterCandidate",
+    "Criterion",
     "NMIAverage",
+    "NodeClusters",
     "NodeUsage",
     "StateDurations",
     "UMatrix",
     "ari",
+    "cluster_nodes",
     "clustering_accuracy",
     "combined_error",
     "distinct_rows",

@@ -3,6 +3,7 @@
 from somvae_ext.store._atomic_file import atomic_file, save_figure
 from somvae_ext.store.destination import check_writable
 from somvae_ext.store.folder_lock import FolderLock
+from somvae_ext.store.kept_clusters import KeptClusters
 from somvae_ext.store.manifest import is_result_folder
 from somvae_ext.store.nodes import NodeClasses, NodeHits
 from somvae_ext.store.result_folder import METRICS, ResultFolder
@@ -10,6 +11,7 @@ from somvae_ext.store.result_folder import METRICS, ResultFolder
 __all__ = [
     "METRICS",
     "FolderLock",
+    "KeptClusters",
     "NodeClasses",
     "NodeHits",
     "ResultFolder",

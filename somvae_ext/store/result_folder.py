@@ -48,7 +48,7 @@ class ResultFolder:
     ``weights-E.safetensors``     the trained tensors after epoch E, of the last two epochs kept
     ``state-E.safetensors``       state needed to resume after epoch E: optimizers, schedules, generators
     ``<name>-E.safetensors``      other tensors that grow with the epochs
-    ``<name>.safetensors``        tensors of a completed result
+    ``<name>.safetensors``        tensors, or trees with tensors, of a completed result
     ``<name>.jsonl``              logs: a record per epoch and line
     ``evaluation.json``           the evaluations, for people and their scripts; written, never read
     ``choice.json``               which of several seeds was chosen, and how; written, never read
@@ -142,7 +142,7 @@ class ResultFolder:
 
     @property
     def files(self) -> list[str]:
-        """Names of the files that :meth:`save_file` wrote for a completed result."""
+        """Names of the files that :meth:`save_file` and :meth:`save_tree` wrote for a completed result."""
         return list(self._manifest.files)
 
     @property
@@ -177,10 +177,16 @@ class ResultFolder:
             FileNotFoundError: there are none.
             ValueError: the file is damaged.
         """
-        file = f"{name}.safetensors"
-        if file not in self._manifest.files:
-            raise FileNotFoundError(f"{self.path / file} does not exist")
-        return self._read_parsed(file, self._manifest.files[file], tensors_from_bytes, None)
+        return self._load_result_file(name, tensors_from_bytes)
+
+    def load_tree(self, name: str) -> Any:
+        """The tree of a completed result that :meth:`save_tree` wrote under this name, its tensors on the CPU.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the file is damaged.
+        """
+        return self._load_result_file(name, tree_from_bytes)
 
     def load_log(self, name: str, epoch: int | None = None) -> list[dict[str, Any]]:
         """The records of a log up to an epoch, by default the last completed one; empty if there is no such log.
@@ -258,7 +264,7 @@ class ResultFolder:
     def save_checkpoint(
         self, epoch: int, weights: dict[str, Tensor], state: Any, records: Mapping[str, Sequence[dict[str, Any]]]
     ) -> None:
-        """Saves an epoch, and removes checkpoints older than the one before it.
+        """Saves an epoch, and removes checkpoints older than the one before it, and files of an earlier end.
 
         Args:
             epoch: its number, above that of the last checkpoint.
@@ -283,7 +289,8 @@ class ResultFolder:
                 contents |= new_logs
                 files = logs | {name: file_digest(content) for name, content in contents.items()}
                 kept = [*self._manifest.checkpoints[1 - _KEPT :], Checkpoint(epoch, files)]
-                manifest = dataclasses.replace(self._manifest, checkpoints=kept, evaluations={})
+                # What was made from the weights before describes these no longer.
+                manifest = dataclasses.replace(self._manifest, checkpoints=kept, files={}, evaluations={})
                 self._commit(manifest, contents, has_staged=True)
             except BaseException as error:
                 self._logs = {}  # which may be ahead of the manifest
@@ -307,10 +314,19 @@ class ResultFolder:
 
     def save_file(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Saves tensors of a completed result, under a name that :meth:`load_file` takes."""
-        content, name = tensors_to_bytes(tensors), f"{name}.safetensors"
-        with self.lock():
-            files = self._manifest.files | {name: file_digest(content)}
-            self._commit(dataclasses.replace(self._manifest, files=files), {name: content})
+        self._save_result_file(name, tensors_to_bytes(tensors))
+
+    def save_tree(self, name: str, tree: Any) -> None:
+        """Saves a tree of a completed result, under a name that :meth:`load_tree` takes.
+
+        Args:
+            name: none that :meth:`save_file` has taken.
+            tree: containers, numbers, text, None and tensors.
+
+        Raises:
+            TypeError: something else in the tree.
+        """
+        self._save_result_file(name, tree_to_bytes(tree))
 
     def save_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
         """Saves an evaluation of the last checkpoint on a split, in ``evaluation.json`` too; it holds JSON's types."""
@@ -338,12 +354,18 @@ class ResultFolder:
         with self.lock():
             self._logs = {}
             manifest = dataclasses.replace(
-                self._manifest, config=other.config, checkpoints=[checkpoint], evaluations={}
+                self._manifest, config=other.config, checkpoints=[checkpoint], files={}, evaluations={}
             )
             self._commit(manifest, contents)
             self._write_text(CHOICE, choice)
 
     # ---- how it is written -------------------------------------------------------------------------------------------
+
+    def _save_result_file(self, name: str, content: bytes) -> None:
+        file = _result_file(name)
+        with self.lock():
+            files = self._manifest.files | {file: file_digest(content)}
+            self._commit(dataclasses.replace(self._manifest, files=files), {file: content})
 
     def _commit(
         self, manifest: Manifest, contents: Mapping[str, bytes] | None = None, *, has_staged: bool = False
@@ -533,6 +555,12 @@ class ResultFolder:
         known = " and ".join(map(str, self.epochs))
         raise ValueError(f"{self.path} has checkpoints of epoch {known}, and none of epoch {epoch}")
 
+    def _load_result_file(self, name: str, parse: Any) -> Any:
+        file = _result_file(name)
+        if file not in self._manifest.files:
+            raise FileNotFoundError(f"{self.path / file} does not exist")
+        return self._read_parsed(file, self._manifest.files[file], parse, None)
+
     def _load_epoch_file(self, name: str, epoch: int | None, parse: Any) -> Any:
         checkpoint = self._checkpoint(epoch)
         file = _epoch_file(name, checkpoint.epoch)
@@ -589,6 +617,10 @@ class ResultFolder:
 
 def _epoch_file(name: str, epoch: int) -> str:
     return f"{name}-{epoch}.safetensors"
+
+
+def _result_file(name: str) -> str:
+    return f"{name}.safetensors"
 
 
 def _log_file(name: str) -> str:

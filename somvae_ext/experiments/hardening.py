@@ -56,4 +56,16 @@ HARDENING = Experiment(
     ),
     chosen_by="nmi_arithmetic",
     draw=draw_prototypes,
+    notes={
+        ("mnist", None): (
+            "Hardening comes near to the cited mutual information, and stays below the cited purity: on as many nodes "
+            "as here, ordered maps without it are as pure. What was tried: encodings of twice the size, which MNIST "
+            "gains most by; half and twice the weight of the hardening change nothing."
+        ),
+        ("fashion-mnist", None): (
+            "Hardening and `own loss` have the most mutual information, and all methods lie close together; what is "
+            "cited is above them. Neither the weight of the hardening nor the size of the encodings matters. `own "
+            "loss` differs most between seeds."
+        ),
+    },
 )

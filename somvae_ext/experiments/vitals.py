@@ -41,4 +41,11 @@ VITALS = Experiment(
     ),
     chosen_by="nmi_arithmetic",
     draw=draw_moves,
+    notes={
+        ("pig-cvp", None): (
+            "k-means tells animals apart best because it clusters whole stretches of the series, in which the shape of "
+            "the pressure wave shows; an encoding answers for one frame. A window alone hardly helps, as the "
+            "reconstruction of a frame asks for no more than that frame; with the prediction of the next one it does."
+        ),
+    },
 )

@@ -130,8 +130,9 @@ def test_the_clusterer_and_its_parameters_can_be_chosen(
     with open("nodes.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["node", "row", "column", "cluster"]
-    assert [list(map(int, row)) for row in rows[1:]] == [
-        [node, *divmod(node, 5), cluster] for node, cluster in enumerate(expected.cluster.tolist())
+    assert rows[1:] == [
+        [str(node), *map(str, divmod(node, 5)), str(cluster) if cluster >= 0 else ""]
+        for node, cluster in enumerate(expected.cluster.tolist())
     ]
 
 
@@ -223,8 +224,9 @@ def test_nodes_of_a_som_vae_are_clustered_by_their_codes(capsys: pytest.CaptureF
     assert kept("run", 12).cluster.tolist() == expected
     (what,), members, _ = sections(capsys.readouterr().out)
     assert what == "12 nodes of run in 3 clusters"
-    assert members[0].split() == ["cluster", "nodes"]
-    assert Path("nodes.csv").read_text().startswith("node,row,column,cluster\n0,0,0,")
+    assert members[0].split() == ["cluster", "nodes", "training", "rows"]
+    assert sum(int(line.split()[2]) for line in members[1:]) == 1257
+    assert Path("nodes.csv").read_text().startswith("node,row,column,class,cluster\n0,0,0,")
     Path("run/clusters.png").unlink()
     assert main(["plot", "run"]) == 0
     assert "run/clusters.png" in capsys.readouterr().out.split()

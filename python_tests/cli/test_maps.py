@@ -624,11 +624,12 @@ def python(*arguments: str, imported: str = children.TRAINING) -> subprocess.Com
 
 def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame: pd.DataFrame) -> None:
     write(frame, "table.csv")
-    run = python("-m", "somvae_ext", "fit", "table.csv", "--model", "som", "--label-column", "kind", "--epochs", "4")
+    options = ["--label-column", "kind", "--epochs", "4", "--size", "5x6"]
+    run = python("-m", "somvae_ext", "fit", "table.csv", "--model", "som", *options)
     assert run.returncode == 0, run.stderr
     data, _, result = run.stdout.partition("\n\n")
     assert data.startswith("data      table.csv: 60 rows of 3 features")
-    assert result.startswith("60 rows of 3 features on 10 x 10 nodes\n")
+    assert result.startswith("60 rows of 3 features on 5 x 6 nodes\n")
     lines = run.stderr.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [f"epoch {epoch}/4" for epoch in range(1, 5)]
     assert all("quantization_error 0." in line for line in lines)

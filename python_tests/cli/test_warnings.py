@@ -49,7 +49,7 @@ def test_more_nodes_than_rows_are_told_of_before_the_training(
     )
 
 
-def interrupt(*arguments: Any) -> Any:
+def interrupt(*arguments: Any, **options: Any) -> Any:
     raise KeyboardInterrupt
 
 

@@ -90,7 +90,8 @@ def run(options: Namespace) -> None:
         import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
     _, table, _ = load_training_rows(options)
     scaling = fit_scaling(table, options.scaling)
-    table.add_description("scaling", f"{describe_scaling(scaling)}, by the training rows of each fold")
+    by_fold = "" if scaling.kind == "none" else ", by the training rows of each fold"
+    table.add_description("scaling", f"{describe_scaling(scaling)}{by_fold}")
     print_description(table.description, vars(options))
     if options.threads is not None:
         torch.set_num_threads(options.threads)

@@ -7,10 +7,9 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from somvae_ext.cli.clusterer_options import describe_parameters, make_clusterer
-from somvae_ext.cli.node_facts import NodeFacts
+from somvae_ext.cli.node_facts import NodeFacts, facts_of_model
 from somvae_ext.cli.output import check_output
 from somvae_ext.cli.pictures import CLUSTERS_PICTURE
-from somvae_ext.cli.predict_model import node_facts
 from somvae_ext.cli.printing import print_columns, print_table
 from somvae_ext.cli.table_output import check_ending, open_table
 
@@ -106,7 +105,7 @@ def _load_nodes(folder: ResultFolder) -> _Nodes:
             f"{folder.path} must hold a map or a model with one code for each sample, a somvae or a vqvae of dense "
             f"networks, but it holds a {model.name}{many}"
         )
-    known = node_facts(folder, model, record.data, with_clusters=False)
+    known = facts_of_model(folder, model, record.data.class_names, with_clusters=False)
     assert known is not None
     return _Nodes(model.quantizer.codebook.detach(), Metric(), known)
 

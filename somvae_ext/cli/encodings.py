@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from somvae_ext.cli.node_facts import has_one_code_per_sample
+
 if TYPE_CHECKING:
     from somvae_ext.data.record import AnySplits
     from somvae_ext.models import Model
@@ -24,11 +26,14 @@ def part_encoder(model: Model, splits: AnySplits) -> PartEncoder:
 
 
 def count_node_hits(model: Model, encode_part: PartEncoder) -> NodeHits | None:
-    """What each node, code or category of a model won of the training data; None where a sample has none, or many."""
+    """What each node, code or category of a model won of the training data; None where a sample has none, or many.
+
+    Padded frames of series do not count.
+    """
     from somvae_ext.store import NodeHits
 
     any_model: Any = model  # what it offers is asked for by name
-    if not hasattr(model, "num_clusters") or getattr(model, "codes_per_sample", 1) > 1:
+    if not has_one_code_per_sample(model):
         return None
     train = encode_part("train")
     assert train.indices is not None

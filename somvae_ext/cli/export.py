@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.node_facts import NodeFacts
+from somvae_ext.cli.node_facts import NodeFacts, facts_of_model
 from somvae_ext.cli.output import check_output
-from somvae_ext.cli.predict_model import node_facts
 from somvae_ext.cli.table_output import check_ending, open_table
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _model_columns(folder: ResultFolder, wanted: str) -> dict[str, Any]:
     names = _feature_names(record.data.feature_names, dim)
     if wanted == "scaling":
         return _scaling_columns(record.data.scaling, names)
-    facts = node_facts(folder, model, record.data)
+    facts = facts_of_model(folder, model, record.data.class_names)
     if facts is None or not hasattr(model, "quantizer"):
         raise ValueError(
             f"--{wanted.replace('_', '-')} is for results with one code for each sample, but {folder.path} holds a "

@@ -1,4 +1,4 @@
-"""What a result knows of its nodes, as columns beside them: their place, class and cluster."""
+"""Facts about the nodes of a result, as columns of a table: their place, class and cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from somvae_ext.grid import Grid
+    from somvae_ext.models import Model
     from somvae_ext.store import NodeClasses, ResultFolder
 
 
@@ -56,23 +57,24 @@ class NodeFacts(NamedTuple):
         return cls(noun, grid, nodes.hits, nodes.classes(class_names), cluster)
 
     def place(self, node: NDArray[np.int64]) -> dict[str, Any]:
-        """The nodes ``[N]`` themselves, and their rows and columns on the map."""
+        """Columns ``[N]`` of the nodes themselves, and of their rows and columns on the map."""
         columns = {self.noun: node}
         if self.grid is not None:
             columns |= {"row": node // self.grid.cols, "column": node % self.grid.cols}
         return columns
 
     def meaning(self, node: NDArray[np.int64]) -> dict[str, Any]:
-        """Their classes and clusters, as far as these are known; None for a node without any."""
+        """Columns ``[N]`` of their classes (text) and clusters (integers), as far as these are known.
+
+        A node without a class has None, one without a cluster is masked.
+        """
         import numpy as np
 
         columns: dict[str, Any] = {}
         if self.classes is not None:
             columns["class"] = np.array(self.classes.majority, dtype=object)[node]
         if self.cluster is not None:
-            cluster = self.cluster.astype(object)
-            cluster[self.cluster < 0] = None
-            columns["cluster"] = cluster[node]
+            columns["cluster"] = np.ma.masked_less(self.cluster, 0)[node]
         return columns
 
     def class_shares(self, node: NDArray[np.int64]) -> dict[str, Any]:
@@ -88,3 +90,25 @@ class NodeFacts(NamedTuple):
             )
         shares = self.classes.shares
         return {f"share_of_{name}": shares[node, number] for number, name in enumerate(self.classes.names)}
+
+
+def has_one_code_per_sample(model: Model) -> bool:
+    """Whether a model puts each sample into one node, code or category."""
+    return hasattr(model, "num_clusters") and getattr(model, "codes_per_sample", 1) == 1
+
+
+def facts_of_model(
+    folder: ResultFolder, model: Model, class_names: Sequence[str] | None, *, with_clusters: bool = True
+) -> NodeFacts | None:
+    """What is known of the nodes, codes or categories of a model; None where a sample has none, or many.
+
+    Raises:
+        ValueError: a file of the folder is damaged.
+    """
+    if not has_one_code_per_sample(model):
+        return None
+    any_model: Any = model  # what it offers is asked for by name
+    quantizer = getattr(any_model, "quantizer", None)
+    grid = getattr(quantizer, "grid", None)
+    noun = "category" if quantizer is None else "code" if grid is None else "node"
+    return NodeFacts.from_folder(folder, noun, any_model.num_clusters, grid, class_names, with_clusters=with_clusters)

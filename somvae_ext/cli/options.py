@@ -267,7 +267,11 @@ def _add_predict_options(parser: ArgumentParser) -> None:
         help="file, or folder of series, with the features of the training; - for CSV on standard input",
     )
     _add_table_output(parser)
-    parser.add_argument("--with-input", action="store_true", help="also write the columns of DATA, if it is a table")
+    parser.add_argument(
+        "--with-input",
+        action="store_true",
+        help="also write the columns of DATA, if it is a table; those of a text file as text",
+    )
     parser.add_argument(
         "--probabilities",
         action="store_true",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,6 +15,9 @@ from somvae_ext.store import atomic_file, check_writable
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+
+
+_STREAM = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/[^/]+/fd/\d+")
 
 
 def check_output(path: str | None, *, may_replace: bool = True) -> None:
@@ -33,7 +37,7 @@ def check_output(path: str | None, *, may_replace: bool = True) -> None:
         raise IsADirectoryError(f"--output must be a file, but {path} is a folder")
     if Path(path).is_file() and not is_special(path) and not may_replace:
         raise FileExistsError(f"{path} is there already; choose another --output, or set --overwrite")
-    if not Path(path).exists() and not os.access(Path(path).parent, os.W_OK | os.X_OK):
+    if not is_special(path) and not os.access(Path(path).parent, os.W_OK | os.X_OK):  # a file is replaced in its folder
         raise PermissionError(f"--output must be a file in a folder to write to, but {path} is not")
 
 
@@ -72,8 +76,8 @@ def is_special(path: str) -> bool:
 
     Where a shell has redirected standard output, ``/dev/stdout`` leads to a regular file.
     """
-    is_of_system = Path(path).absolute().parts[1:2] in (("dev",), ("proc",))
-    return is_of_system or (Path(path).exists() and not Path(path).is_file())
+    is_stream = _STREAM.fullmatch(str(Path(path).absolute())) is not None
+    return is_stream or (Path(path).exists() and not Path(path).is_file())
 
 
 def report_omitted(omitted: str) -> None:
@@ -82,10 +86,10 @@ def report_omitted(omitted: str) -> None:
         print(f"somvae: left out: {omitted}", file=sys.stderr)
 
 
-def check_id_column(options: Namespace, row_keys: Mapping[str, object]) -> None:
+def check_id_column(options: Namespace, *, has_ids: bool) -> None:
     """
     Raises:
         ValueError: the column of ``--id-column`` is not in the data; that of the training may be absent.
     """
-    if options.id_column is not None and not row_keys.keys() - {"index", "series", "frame"}:
+    if options.id_column is not None and not has_ids:
         raise ValueError(f"--id-column must be one of the columns of {options.data}, got {options.id_column!r}")

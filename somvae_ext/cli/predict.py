@@ -26,10 +26,16 @@ def run(options: Namespace) -> None:
 
     check_output(options.output, may_replace=options.overwrite)
     check_ending(options.output)
+    if options.output is not None and _is_same_file(options.output, options.data):
+        raise ValueError(f"--output must be another file than the data, got {options.output} for both")
     folder = ResultFolder.open(options.run)
     predict = write_map_predictions if folder.kind == "map" else write_model_predictions
     with _data_file(options.data) as path:
         predict(folder, options, path)
+
+
+def _is_same_file(output: str, data: str) -> bool:
+    return Path(output).exists() and Path(data).exists() and Path(output).samefile(data)
 
 
 @contextlib.contextmanager

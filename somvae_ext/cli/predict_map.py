@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.node_facts import NodeFacts
 from somvae_ext.cli.output import check_id_column, report_omitted
-from somvae_ext.cli.predictions import distance_name, input_kind, open_predictions, with_input_columns
+from somvae_ext.cli.predictions import distance_name, join_columns, open_predictions
 from somvae_ext.cli.table_options import table_format
 
 if TYPE_CHECKING:
@@ -37,12 +37,11 @@ def write_map_predictions(folder: ResultFolder, options: Namespace, path: Path) 
     with open_predictions(options, rows) as table:
         for node, distance in saved.assign(values()):
             block = waiting.popleft()
-            row_keys = dict(block.rows.row_keys)
-            check_id_column(options, row_keys)
-            columns = row_keys | facts.place(node) | {distance_name(saved.scaling): distance} | facts.meaning(node)
+            check_id_column(options, has_ids=block.has_ids)
+            columns = facts.place(node) | {distance_name(saved): distance} | facts.meaning(node)
             if options.probabilities:
                 columns |= facts.class_shares(node)
-            table.write(with_input_columns(columns, block.columns))
+            table.write(join_columns(block.rows.row_keys, columns, block.columns))
     report_omitted(rows.omitted)
 
 
@@ -50,16 +49,16 @@ def _open_rows(saved: SavedMap, options: Namespace, path: Path) -> RowStream:
     from somvae_ext.data.row_stream import RowStream
     from somvae_ext.data.table_format import TableFormat
 
-    dim, data, columns = saved.record.dim, saved.record.data, input_kind(options)
+    dim, data, features, with_columns = saved.record.dim, saved.record.data, saved.feature_names, options.with_input
     if data is not None:
-        return data.stream(path, dim, saved.feature_names, table_format(options, data.table), columns=columns)
+        return data.stream(path, dim, features, table_format(options, data.table), with_columns=with_columns)
     return RowStream(  # of a map that was saved from Python
         path,
         dim,
         kind=None,
         table=table_format(options, TableFormat()),
         missing=saved.som.missing,
-        features=saved.feature_names,
+        features=features,
         fill=None,
-        columns=columns,
+        with_columns=with_columns,
     )

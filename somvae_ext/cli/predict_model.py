@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from somvae_ext.cli.node_facts import NodeFacts
+from somvae_ext.cli.node_facts import NodeFacts, facts_of_model
 from somvae_ext.cli.output import check_id_column, report_omitted
-from somvae_ext.cli.predictions import input_kind, open_predictions, with_input_columns
+from somvae_ext.cli.predictions import join_columns, open_predictions
 from somvae_ext.cli.run_data import clamp_to_unit_interval
 from somvae_ext.cli.table_options import table_format
 
@@ -32,6 +32,7 @@ class _Block(NamedTuple):
     samples: Samples
     row_keys: dict[str, Any] | None = None
     columns: Mapping[str, Any] = {}
+    has_ids: bool = False
 
 
 def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path) -> None:
@@ -40,7 +41,7 @@ def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path
 
     record = RunRecord.from_folder(folder)
     model = record.load_model(folder)
-    facts = node_facts(folder, model, record.data)
+    facts = facts_of_model(folder, model, record.data.class_names)
     if options.probabilities and facts is None:
         raise ValueError(f"--probabilities is for results with classes or categories, which {folder.path} has not")
     data_format = table_format(options, record.data.table)
@@ -53,25 +54,13 @@ def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path
         blocks = _table_blocks(rows, record.data)
     with open_predictions(options, rows) as table:
         for block in blocks:
-            check_id_column(options, block.row_keys or {})
+            check_id_column(options, has_ids=block.has_ids)
             encodings = encode(model, clamp_to_unit_interval(type(model), block.samples))
             columns = _output_columns(model, encodings, facts, options.probabilities)
-            columns = _keys(block, encodings, next(iter(columns.values())).shape) | _flat(block, columns)
-            table.write(with_input_columns(columns, block.columns))
+            row_keys = _keys(block, encodings, next(iter(columns.values())).shape)
+            table.write(join_columns(row_keys, _flat(block, columns), block.columns))
     if rows is not None:
         report_omitted(rows.omitted)
-
-
-def node_facts(folder: ResultFolder, model: Model, data: DataRecord, *, with_clusters: bool = True) -> NodeFacts | None:
-    """What is known of the nodes, codes or categories of a model; None where a sample has none, or many."""
-    any_model: Any = model
-    if not hasattr(model, "num_clusters") or getattr(model, "codes_per_sample", 1) > 1:
-        return None
-    quantizer = getattr(any_model, "quantizer", None)
-    grid = getattr(quantizer, "grid", None)
-    noun = "category" if quantizer is None else "code" if grid is None else "node"
-    num_nodes, names = any_model.num_clusters, data.class_names
-    return NodeFacts.from_folder(folder, noun, num_nodes, grid, names, with_clusters=with_clusters)
 
 
 def _open_rows(
@@ -90,7 +79,7 @@ def _open_rows(
         missing=data.missing,
         features=data.feature_names,
         fill=data.fill,
-        columns=input_kind(options),
+        with_columns=options.with_input,
     )
 
 
@@ -101,7 +90,7 @@ def _table_blocks(rows: RowStream, data: DataRecord) -> Iterator[_Block]:
 
     for block in rows:
         x = torch.from_numpy(data.scaling.apply(block.rows.x)).float()
-        yield _Block(Samples(x), dict(block.rows.row_keys), block.columns)
+        yield _Block(Samples(x), dict(block.rows.row_keys), block.columns, block.has_ids)
 
 
 def _whole(path: Path, input_shape: tuple[int, ...], data: DataRecord, data_format: TableFormat, run: Path) -> _Block:

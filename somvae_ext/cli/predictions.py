@@ -1,31 +1,31 @@
-"""What ``somvae predict`` writes of maps and models alike: a row for each sample, its columns, and how far it is."""
+"""The table that ``somvae predict`` writes of maps and models alike, its columns and its progress."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.table_output import TableWriter, is_parquet, open_table
+from somvae_ext.cli.table_output import TableWriter, open_table
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from somvae_ext.data.row_stream import RowStream
-    from somvae_ext.data.scaling import Scaling
+    from somvae_ext.estimators import SavedMap
     from somvae_ext.progress import CountProgress
 
 
 class PredictionTable:
-    """A table in the making, and how much of it is done."""
+    """Writes a table and reports progress."""
 
     def __init__(self, table: TableWriter, progress: CountProgress) -> None:
         self._table, self._progress = table, progress
         self._count = 0
 
     def write(self, columns: Mapping[str, Any]) -> None:
-        """Adds rows, see :meth:`TableWriter.write <somvae_ext.cli.table_output.TableWriter.write>`."""
+        """Adds rows, as many as the first column has; see :meth:`~somvae_ext.cli.table_output.TableWriter.write`."""
         self._table.write(columns)
         self._count += len(next(iter(columns.values())))
         self._progress.advance_to(self._count)
@@ -43,25 +43,27 @@ def open_predictions(options: Namespace, rows: RowStream | None) -> Iterator[Pre
         yield PredictionTable(table, progress)
 
 
-def distance_name(scaling: Scaling) -> str:
-    """What the column of distances in the space of the data is called: it says their units."""
-    return "distance_in_data_units" if scaling.kind == "none" else "distance_in_scaled_units"
+def distance_name(saved: SavedMap) -> str:
+    """The name of the column of a map's distances, which says in what they are measured."""
+    if saved.metric.distance == "cosine":
+        return "cosine_distance"
+    return "distance_in_data_units" if saved.scaling.kind == "none" else "distance_in_scaled_units"
 
 
-def input_kind(options: Namespace) -> Literal["text", "typed"] | None:
-    """How the columns of the input are read for the output: as text for CSV, so that they are copied as they are."""
-    if not options.with_input:
-        return None
-    return "typed" if is_parquet(options.output) else "text"
+def join_columns(row_keys: Mapping[str, Any], results: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a table of predictions.
 
-
-def with_input_columns(columns: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns, and behind them those of the input that are not among the keys of the rows, by different names."""
-    result = dict(columns)
-    for name, values in inputs.items():
-        new, count = name, 0
-        while new in result:
-            count += 1
-            new = f"{name}.{count}"
-        result[new] = values
-    return result
+    Args:
+        row_keys: what the rows are called, arrays ``[N]`` by name.
+        results: what was predicted, likewise. These keep their names.
+        inputs: the columns of the data; columns of a name that is taken get a number behind it.
+    """
+    joined: dict[str, Any] = {}
+    for columns, reserved in ((row_keys, results), (results, {}), (inputs, {})):
+        for name, values in columns.items():
+            new, count = name, 0
+            while new in joined or new in reserved:
+                count += 1
+                new = f"{name}.{count}"
+            joined[new] = values
+    return joined

@@ -38,14 +38,19 @@ def check_ending(path: str | None) -> None:
     Raises:
         ValueError: the name of an ``--output`` does not say how it is to be written.
     """
-    if path is not None and not is_special(path) and Path(path).suffix.lower() not in ENDINGS:
+    if path is None:
+        return
+    if is_special(path):
+        if is_parquet(path):
+            raise ValueError(f"--output must be a regular file for Parquet, got {path}")
+    elif Path(path).suffix.lower() not in ENDINGS:
         raise ValueError(f"--output must end with {' or '.join(ENDINGS)}, got {path}")
 
 
 @contextlib.contextmanager
 def open_table(path: str | None) -> Iterator[TableWriter]:
     """A table in a file, which is complete or not there, or on standard output."""
-    if is_parquet(path) and path is not None and not is_special(path):
+    if path is not None and is_parquet(path):
         with atomic_file(Path(path)) as file, contextlib.closing(_ParquetTable(file, path)) as table:
             yield table
     else:
@@ -113,7 +118,7 @@ def _to_cells(values: Any) -> list[Any]:
         for row in np.flatnonzero(np.isnan(values)).tolist():
             cells[row] = None
         return cells
-    if isinstance(values, np.ndarray):
+    if isinstance(values, np.ndarray):  # a masked one has None for what is missing
         return values.tolist()
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
 
@@ -124,4 +129,7 @@ def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
 
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
-    return pa.array(values, from_pandas=isinstance(values, np.ndarray))  # NaN is null
+    if not isinstance(values, np.ndarray):
+        return pa.array(values)
+    kind = pa.string() if values.dtype == object else None  # which a block without any text would not tell
+    return pa.array(values, type=kind, from_pandas=True)  # NaN is null

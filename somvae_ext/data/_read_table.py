@@ -146,10 +146,12 @@ def stream_arrow(path: Path, ending: str, values_at_once: int) -> tuple[int | No
         raise _no_row(path)
 
     def blocks() -> Iterator[Columns]:
+        size = max(1, values_at_once // max(1, len(names)))
         try:
             for batch in batches:
-                if batch.num_rows:
-                    yield Columns(names, True, [pa.chunked_array([column]) for column in batch.columns], "")
+                for first in range(0, batch.num_rows, size):  # a batch of an Arrow file may be all of it
+                    part = batch.slice(first, size)
+                    yield Columns(names, True, [pa.chunked_array([column]) for column in part.columns], "")
         except pa.ArrowException as error:
             raise _not_arrow(path, ending) from error
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_TOLD = 8  # columns without numbers in a sentence
 _MOST_CATEGORIES = 1000
-# What predictions have beside what rows are called.
+# Names of columns that predictions have beside what rows are called.
 _TAKEN = {"node", "row", "column", "code", "category", "probability", "class", "cluster", "series", "frame"}
 
 
@@ -44,6 +44,7 @@ class TableAssembler:
         missing: ``"drop"`` leaves out rows with a gap or without a label.
         features: names of those of a model's training data, see :func:`~somvae_ext.data.read_table`.
         first_row: the number in the file of the first row, where ``columns`` hold a part of it; None: all of it.
+        before: of the part before this one, which has decided which column says what rows are called.
     """
 
     def __init__(
@@ -54,15 +55,18 @@ class TableAssembler:
         missing: Missing,
         features: Sequence[str] | None,
         first_row: int | None = None,
+        before: TableAssembler | None = None,
     ) -> None:
         self.path, self.table_format, self.missing, self.training_features = path, table_format, missing, features
-        self.first_row = first_row
+        self.first_row, self._before = first_row, before
         self.values: list[Any] = columns.values
         self.has_names, self.read_as = columns.has_names, columns.read_as
         self.renamed: list[str] = []
         self.names = self._unique_names(columns.names)
         self._numbers_of_names = {name: at for at, name in reversed(list(enumerate(self.names)))}
         self._id_at: int | None = None
+        self.number_columns: list[int] = []
+        """The columns that features are read from as numbers; known after :meth:`table`."""
         self.left_out: list[str] = []
         self.notes: list[str] = []
         self.id_like: dict[str, str] = {}  # what of a column looks like an id, by its name
@@ -203,6 +207,12 @@ class TableAssembler:
             if self._name_unnamed(at) in (self.training_features or ()):
                 self._set_name(at)
                 continue
+            if self._before is not None:
+                if at == self._before._id_at:
+                    id_at = at
+                else:
+                    self.names[at] = f"\0{at}"
+                continue
             numbers = to_numbers(self.values[at], self.table_format)
             if numbers is None and id_at is None:
                 id_at = at
@@ -323,6 +333,7 @@ class TableAssembler:
             if numbers is None:
                 raise self._explain_non_numeric(features, line_of)
             x[:, len(names)] = numbers
+            self.number_columns.append(feature.column)
             self.values[feature.column] = values.slice(0, 0)
             if self.training_features is None:
                 self._note_suspicious(feature.name, numbers)

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from somvae_ext.config_checks import Bounds, check_fields, check_object, config_from_section
 from somvae_ext.data.catalog import load
@@ -170,7 +170,7 @@ class RowsRecord:
         features: Sequence[str] | None,
         table: TableFormat | None = None,
         *,
-        columns: Literal["text", "typed"] | None = None,
+        with_columns: bool = False,
     ) -> RowStream:
         """Other rows with the same features, unscaled, gaps filled.
 
@@ -179,7 +179,7 @@ class RowsRecord:
             dim: features of the training data.
             features: their names, where they have any.
             table: how a table is written, if not like that of the training data.
-            columns: of the file that the blocks have, see :class:`RowStream`.
+            with_columns: whether the blocks have the columns of the file.
         """
         return RowStream(
             path,
@@ -189,7 +189,7 @@ class RowsRecord:
             missing=self.missing,
             features=features,
             fill=self.fill,
-            columns=columns,
+            with_columns=with_columns,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,12 @@ class RowBlock(NamedTuple):
         rows: unscaled, checked and with their gaps filled. Their numbers in the file are ``rows.row_numbers``.
         columns: those of the file by their names, if they were asked for: arrays of numpy or pyarrow, ``[n]`` each,
             without the one that says what the rows are called.
+        has_ids: whether there is such a column.
     """
 
     rows: Table
     columns: Mapping[str, Any]
+    has_ids: bool = False
 
 
 class RowStream:
@@ -48,8 +50,8 @@ class RowStream:
         missing: what is done about missing values. Rows with gaps that were dropped are dropped here, too.
         features: names of the features of the training data, where they have any.
         fill: what gaps are filled with, ``[D]``.
-        columns: ``"text"`` or ``"typed"`` for blocks with the columns of the file: those of a text file as they are
-            written, or as numbers where they are numbers.
+        with_columns: whether the blocks have the columns of the file; those of a text file are text, cell by cell as
+            it is written.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -70,10 +72,10 @@ class RowStream:
         missing: Missing,
         features: Sequence[str] | None,
         fill: Sequence[float] | None,
-        columns: Literal["text", "typed"] | None = None,
+        with_columns: bool = False,
     ) -> None:
         self._path, self._dim, self._kind, self._format = path, dim, kind, table
-        self._missing, self._features, self._fill, self._columns = missing, features, fill, columns
+        self._missing, self._features, self._fill, self._with_columns = missing, features, fill, with_columns
         self.num_rows: int | None = None
         self._num_read = self._num_dropped = 0
         self._columns_left_out: str | None = None
@@ -97,7 +99,7 @@ class RowStream:
                 rows = rows.fill_gaps(self._fill)
             num_kept += rows.num_rows
             if rows.num_rows:
-                yield RowBlock(rows, block.columns)
+                yield block._replace(rows=rows)
         if num_kept == 0:
             raise ValueError(f"{self._path}: must hold a row without a gap for missing='drop', got none")
 
@@ -139,28 +141,29 @@ class RowStream:
         ending = table_ending(self._path)
         if ending in ENDINGS:
             sources = source_columns(self._features or (), self._format)
-            return stream_text_table(self._path, self._format, sources, as_text=self._columns == "text")
+            return stream_text_table(self._path, self._format, sources, as_written=self._with_columns)
         self.num_rows, blocks = stream_arrow(self._path, ending, _BLOCK_VALUES)
         return blocks
 
     def _table_blocks(self, blocks: Iterator[Columns]) -> Iterator[RowBlock]:
         ending = table_ending(self._path)
-        first = 0
-        percentages: dict[str, bool] = {}
+        first, before = 0, None
+        shares: dict[str, bool] = {}  # which columns hold percentages
         for columns in _without_blank_end(blocks):
             line_of: Callable[[int], int] | None = None
             if ending in ENDINGS:
                 line_of = functools.partial(line_number_of_row, self._path, self._format, has_names=columns.has_names)
-            self._check_percentages(columns, percentages, first)
             values, count = list(columns.values), len(columns.values[0])
-            assembler = TableAssembler(self._path, columns, self._format, self._missing, self._features, first)
+            assembler = TableAssembler(self._path, columns, self._format, self._missing, self._features, first, before)
             part = assembler.table(line_of)
-            raw = dict(zip(assembler.column_names, values, strict=True)) if self._columns else {}
+            self._check_percentages({assembler.names[at]: values[at] for at in assembler.number_columns}, shares, first)
+            written = values if columns.written is None else columns.written
+            raw = dict(zip(assembler.column_names, written, strict=True)) if self._with_columns else {}
             raw.pop(assembler.id_column or "", None)  # which is among the keys of the rows
             if self._columns_left_out is None and assembler.left_out:
                 self._columns_left_out = ", ".join(assembler.left_out)
-            yield self._kept_rows(part, raw, first, count)
-            first += count
+            yield self._kept_rows(part, raw, first, count)._replace(has_ids=assembler.id_column is not None)
+            first, before = first + count, before or assembler
 
     def _kept_rows(self, part: Table, columns: Mapping[str, Any], first: int, count: int) -> RowBlock:
         """A block of ``count`` rows of the file from ``first`` on, of which ``part`` may have fewer."""
@@ -172,11 +175,11 @@ class RowStream:
         return RowBlock(part, columns)
 
     def _array_columns(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        return {str(column): x[:, column] for column in range(x.shape[1])} if self._columns else {}
+        return {str(column): x[:, column] for column in range(x.shape[1])} if self._with_columns else {}
 
-    def _check_percentages(self, columns: Columns, known: dict[str, bool], first: int) -> None:
+    def _check_percentages(self, columns: Mapping[str, Any], known: dict[str, bool], first: int) -> None:
         """Refuses a column that holds percentages in some blocks only: its numbers would differ by a factor of 100."""
-        for name, values in zip(columns.names, columns.values, strict=True):
+        for name, values in columns.items():
             found = has_percent_signs(values)
             if found is not None and known.setdefault(name, found) != found:
                 raise ValueError(
@@ -203,18 +206,19 @@ def _without_blank_end(blocks: Iterator[Columns]) -> Iterator[Columns]:
             end -= 1
         num_blank, is_first = len(whole.values[0]) - end, False
         if end:
-            yield whole._replace(values=[column.slice(0, end) for column in whole.values])
+            written = whole.written and [column.slice(0, end) for column in whole.written]
+            yield whole._replace(values=[column.slice(0, end) for column in whole.values], written=written)
 
 
 def _with_blank_start(block: Columns, count: int) -> Columns:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    return block._replace(
-        values=[
-            pa.chunked_array([pa.nulls(count, column.type), *column.chunks], type=column.type)
-            for column in block.values
+    def extend(columns: Sequence[Any]) -> list[Any]:
+        return [
+            pa.chunked_array([pa.nulls(count, column.type), *column.chunks], type=column.type) for column in columns
         ]
-    )
+
+    return block._replace(values=extend(block.values), written=block.written and extend(block.written))
 
 
 def _take(values: Any, rows: NDArray[np.int64]) -> Any:

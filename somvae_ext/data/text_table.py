@@ -68,12 +68,14 @@ class Columns(NamedTuple):
     """The columns of a file as they were read, their texts not yet numbers.
 
     ``names`` are those of the file, or numbers from 0 where it has none; ``read_as`` says what was understood.
+    ``written`` are the columns cell by cell as they are in the file, where that was asked for.
     """
 
     names: list[str]
     has_names: bool
     values: list[pa.ChunkedArray]
     read_as: str
+    written: list[pa.ChunkedArray] | None = None
 
 
 class _Head(NamedTuple):
@@ -106,9 +108,9 @@ def read_text_table(path: Path, table_format: TableFormat, names: Collection[str
 
 
 def stream_text_table(
-    path: Path, table_format: TableFormat, names: Collection[str] = (), *, as_text: bool = False
+    path: Path, table_format: TableFormat, names: Collection[str] = (), *, as_written: bool = False
 ) -> Iterator[Columns]:
-    """The same in blocks of rows, for files of any length; ``as_text`` with all cells as they are written.
+    """The same in blocks of rows, for files of any length, ``as_written`` with all cells as they are in the file.
 
     A file in another encoding than UTF-8, with comments or with white space between its cells is held in memory as
     text. Whether a first line of numbers names columns of numbers is decided by the first block.
@@ -119,8 +121,13 @@ def stream_text_table(
     has_names = layout.is_header(lambda: next(text.stream_columns(layout.start, layout.width, layout.types)))
     names_of_columns = _strip_cells(layout.first) if has_names else [str(column) for column in range(layout.width)]
     start = layout.second if has_names else layout.start
-    for values in text.stream_columns(start, layout.width, {} if as_text else layout.types):
-        yield text.columns(names_of_columns, has_names, values)
+    if not as_written:
+        for values in text.stream_columns(start, layout.width, layout.types):
+            yield text.columns(names_of_columns, has_names, values)
+        return
+    for written in text.stream_columns(start, layout.width, {}, keep_missing=True):
+        values = [_drop_missing(column, table_format) for column in written]
+        yield text.columns(names_of_columns, has_names, values)._replace(written=written)
 
 
 def _find_layout(text: _Text, table_format: TableFormat, names: Collection[str]) -> _Layout:
@@ -390,21 +397,24 @@ class _Text:
             raise self._explain_error(width, "bytes that are no UTF-8")
         return values
 
-    def stream_columns(self, start: int, width: int, types: Mapping[str, str]) -> Iterator[list[pa.ChunkedArray]]:
+    def stream_columns(
+        self, start: int, width: int, types: Mapping[str, str], *, keep_missing: bool = False
+    ) -> Iterator[list[pa.ChunkedArray]]:
         """The same in blocks of rows; at least one.
 
         Columns are read as numbers as long as they hold such. From the first cell on that holds something else, all
-        are read as text.
+        are read as text. Columns of unknown type are text; with ``keep_missing``, what stands for a missing value is
+        text like any other.
         """
         num_rows = 0
         texts = {str(column): "string" for column in range(width)}
         try:
-            for values in self._stream_blocks(start, width, types if set(types) == set(texts) else texts):
+            for values in self._stream_blocks(start, width, texts | dict(types), keep_missing):
                 num_rows += len(values[0])
                 yield values
         except _OtherType:
             num_skipped = num_rows
-            for values in self._stream_blocks(start, width, texts):
+            for values in self._stream_blocks(start, width, texts, keep_missing):
                 count = len(values[0])
                 if num_skipped < count:
                     num_rows += count - num_skipped
@@ -413,11 +423,13 @@ class _Text:
         if num_rows == 0:
             raise self._no_row()
 
-    def _stream_blocks(self, start: int, width: int, types: Mapping[str, str]) -> Iterator[list[pa.ChunkedArray]]:
+    def _stream_blocks(
+        self, start: int, width: int, types: Mapping[str, str], keep_missing: bool
+    ) -> Iterator[list[pa.ChunkedArray]]:
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        options = self._options(width, types)
+        options = self._options(width, types, keep_missing=keep_missing)
         options["read_options"].block_size = _BLOCK_BYTES
         with self._stream() as stream:
             stream.seek(start)
@@ -435,14 +447,12 @@ class _Text:
             except _DAMAGE as error:
                 raise _damaged(self.path, error) from error
 
-    def _options(self, width: int, types: Mapping[str, str]) -> dict[str, Any]:
+    def _options(self, width: int, types: Mapping[str, str], *, keep_missing: bool = False) -> dict[str, Any]:
         """How pyarrow is to read the records, as arguments of its functions."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
         table_format = self._table_format
-        spellings = {spelling for name in MISSING for spelling in (name, name.upper(), name.title())}
-        spellings |= {"NaN", "N/a", *table_format.na}
         return {
             "read_options": arrow_csv.ReadOptions(column_names=[str(column) for column in range(width)]),
             "parse_options": arrow_csv.ParseOptions(
@@ -450,8 +460,8 @@ class _Text:
             ),
             "convert_options": arrow_csv.ConvertOptions(
                 column_types={column: pa.type_for_alias(name) for column, name in types.items()},
-                null_values=sorted(spellings),
-                strings_can_be_null=True,
+                null_values=sorted(_missing_spellings(table_format)),
+                strings_can_be_null=not keep_missing,
                 decimal_point=table_format.decimal,
             ),
         }
@@ -526,6 +536,21 @@ def line_number_of_row(path: Path, table_format: TableFormat, row: int, has_name
     text = _Text.of(path, table_format)
     text.head()
     return text.line_of(row, has_names)
+
+
+def _missing_spellings(table_format: TableFormat) -> set[str]:
+    """What stands for a missing value, in the cases that programs write."""
+    spellings = {spelling for name in MISSING for spelling in (name, name.upper(), name.title())}
+    return spellings | {"NaN", "N/a", *table_format.na}
+
+
+def _drop_missing(values: pa.ChunkedArray, table_format: TableFormat) -> pa.ChunkedArray:
+    """A column of text, null where a value is missing."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    missing = compute.is_in(values, value_set=pa.array(sorted(_missing_spellings(table_format))))
+    return compute.if_else(missing, None, values)
 
 
 def _expected_types(first: Sequence[str], later: Sequence[Sequence[Cell]], table_format: TableFormat) -> dict[str, str]:

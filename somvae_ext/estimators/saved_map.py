@@ -169,6 +169,7 @@ class SavedMap:
         if "quantization_error" in evaluation:
             som.quantization_error_ = evaluation["quantization_error"]
         nodes = NodeHits.load(folder, grid.num_nodes)
+        som.hits_ = nodes.hits if on_cpu else torch.from_numpy(nodes.hits).to(device)
         if record.classes is not None:
             _check_classes(nodes, len(record.classes), folder)
         return cls(som, record, nodes, evaluation)

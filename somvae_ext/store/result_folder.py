@@ -290,7 +290,7 @@ class ResultFolder:
                 files = logs | {name: file_digest(content) for name, content in contents.items()}
                 kept = [*self._manifest.checkpoints[1 - _KEPT :], Checkpoint(epoch, files)]
                 # What was made from the weights before describes these no longer.
-                manifest = dataclasses.replace(self._manifest, checkpoints=kept, files={}, evaluations={})
+                manifest = dataclasses.replace(self._manifest, checkpoints=kept, files={}, pictures=[], evaluations={})
                 self._commit(manifest, contents, has_staged=True)
             except BaseException as error:
                 self._logs = {}  # which may be ahead of the manifest
@@ -309,7 +309,7 @@ class ResultFolder:
         if epoch == self.last_epoch:
             return
         kept = [checkpoint for checkpoint in self._manifest.checkpoints if checkpoint.epoch <= epoch]
-        self._current = dataclasses.replace(self._manifest, checkpoints=kept, files={}, evaluations={})
+        self._current = dataclasses.replace(self._manifest, checkpoints=kept, files={}, pictures=[], evaluations={})
         self._logs = {}
 
     def save_file(self, name: str, tensors: dict[str, Tensor]) -> None:
@@ -354,7 +354,7 @@ class ResultFolder:
         with self.lock():
             self._logs = {}
             manifest = dataclasses.replace(
-                self._manifest, config=other.config, checkpoints=[checkpoint], files={}, evaluations={}
+                self._manifest, config=other.config, checkpoints=[checkpoint], files={}, pictures=[], evaluations={}
             )
             self._commit(manifest, contents)
             self._write_text(CHOICE, choice)

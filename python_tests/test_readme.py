@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-USES = ["ops", "colors", "digits", "search", "train", "clusterer", "relatives", "rows", "graph", "benchmark"]
+USES = ["ops", "colors", "digits", "search", "train", "clusterer", "relatives", "rows", "graph", "codes", "benchmark"]
 
 
 def test_readme_shows_every_use() -> None:
@@ -55,11 +55,8 @@ def shell_example(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_model_from_the_shell_runs_as_shown(shell_example: Run) -> None:
-    printed, folder = shell_example
+    printed = shell_example.printed
     assert "45 samples of the test split on 4 x 4 nodes" in printed
-    header, *rows = (folder / "nodes.csv").read_text().splitlines()
-    assert header == "index,node,row,column,distance"
-    assert len(rows) == 300
     # Three kinds of flowers, six standard deviations apart: a map that works tells them apart.
     purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)
     assert len(purity) == 2  # of fit and of evaluate
@@ -68,10 +65,13 @@ def test_a_model_from_the_shell_runs_as_shown(shell_example: Run) -> None:
 
 def test_a_map_from_the_shell_runs_as_shown(shell_example: Run) -> None:
     printed, folder = shell_example
-    assert "300 rows of 3 features on 8 x 10 nodes" in printed
-    header, *rows = (folder / "map_nodes.csv").read_text().splitlines()
-    assert header == "index,node,row,column,distance"
-    assert len(rows) == 300
+    assert re.search(r"^300 rows of 3 features on \d+ x \d+ nodes$", printed, re.MULTILINE)
+    header, *rows = (folder / "nodes.csv").read_text().splitlines()
+    assert header == "plant,node,row,column,distance_in_scaled_units,class,cluster"
+    assert [row.split(",")[0] for row in rows] == [f"P{row}" for row in range(40)]
+    assert [row.split(",")[5] for row in rows].count("a") == 14
+    codes = (folder / "codes.csv").read_text().splitlines()
+    assert codes[0] == "node,row,column,hits,class,cluster,length,width,height"
     pictures = {path.stem for path in (folder / "runs" / "map").glob("*.png")}
     assert pictures == {"hits", "u_matrix", "component_planes", "labels", "rgb", "clusters"}
 

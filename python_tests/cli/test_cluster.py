@@ -230,8 +230,10 @@ def test_nodes_of_a_som_vae_are_clustered_by_their_codes(capsys: pytest.CaptureF
     Path("run/clusters.png").unlink()
     assert main(["plot", "run"]) == 0
     assert "run/clusters.png" in capsys.readouterr().out.split()
+    assert Path("run/clusters.png").is_file()
     assert main(["fit", "--resume", "run", "--epochs", "2", "--device", "cpu", "--quiet"]) == 0
     assert KeptClusters.load(ResultFolder.open("run"), 12) is None  # they were those of the codes before
+    assert not Path("run/clusters.png").exists()
 
 
 def test_codes_of_a_vq_vae_are_clustered_and_have_no_picture(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.store import NodeHits, ResultFolder
+from somvae_ext.store import KeptClusters, NodeHits, ResultFolder
 
 RNG = np.random.default_rng(0)
 SPECIES = ["blue", "green", "red"]
@@ -95,24 +95,116 @@ def test_parquet_and_csv_hold_the_same() -> None:
     assert binary["node"].dtype == np.int64
 
 
-def test_the_input_is_copied_as_it_is_written_or_with_its_types(in_a_folder_with_a_table: pd.DataFrame) -> None:
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
+def test_the_input_of_a_text_file_is_copied_cell_by_cell(output: str, in_a_folder_with_a_table: pd.DataFrame) -> None:
     fit_map()
-    frame = in_a_folder_with_a_table
-    text = "species;weight;node;id;size\n" + "".join(
-        f"{row.species};0{row.weight:.2f};00{number};{row.id};{row.size:.3f}0\n".replace(".", ",")
-        for number, row in enumerate(frame.itertuples())
+    country = ["NA", "DE", "null", "None", " x ", "007", "9007199254740993"]
+    text = "species;weight;node;id;size;country;empty\n" + "".join(
+        f"{row.species};0{row.weight:.2f};00{number};{row.id};{row.size:.3f}0;{country[number % 7]};\n".replace(
+            ".", ","
+        )
+        for number, row in enumerate(in_a_folder_with_a_table.itertuples())
     )
     Path("german.csv").write_text(text)
-    how = ["--decimal", "comma", "--with-input"]
-    assert main(["predict", "run", "german.csv", *how, "-o", "out.csv"]) == 0
-    rows = pd.read_csv("out.csv", dtype=str)
-    assert list(rows)[6:] == ["species", "weight", "node.1", "size"]  # the ids are the key, and node has a place
-    expected = pd.read_csv("german.csv", sep=";", dtype=str)
-    for name, original in (("species", "species"), ("weight", "weight"), ("node.1", "node"), ("size", "size")):
-        assert rows[name].tolist() == expected[original].tolist()
-    typed = predict(*how, data="german.csv", output="out.parquet")
-    np.testing.assert_allclose(typed["weight"], frame["weight"].round(2))
-    assert typed["node.1"].tolist() == list(range(120))
+    assert main(["predict", "run", "german.csv", "--decimal", "comma", "--with-input", "-o", output]) == 0
+    plain = {"dtype": str, "keep_default_na": False}
+    rows = pd.read_parquet(output) if output.endswith(".parquet") else pd.read_csv(output, **plain)  # type: ignore[call-overload]
+    # The ids are the key already, and node has a place of its own.
+    assert list(rows)[6:] == ["species", "weight", "node.1", "size", "country", "empty"]
+    expected = pd.read_csv("german.csv", sep=";", **plain)  # type: ignore[call-overload]
+    for name in ("species", "weight", "node", "size", "country", "empty"):
+        assert rows[{"node": "node.1"}.get(name, name)].tolist() == expected[name].tolist()
+
+
+def test_columns_of_parquet_files_keep_their_types() -> None:
+    fit_map()
+    frame = pd.read_csv("table.csv").assign(big=2**53 + 1, when=pd.Timestamp("2024-01-31"))
+    frame.to_parquet("table.parquet")
+    rows = predict("--with-input", data="table.parquet", output="out.parquet")
+    assert (rows["big"] == 2**53 + 1).all()
+    pd.testing.assert_series_equal(rows["when"], frame["when"])
+
+
+def test_a_first_block_without_class_and_cluster_has_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_map("--rows", "6", "--cols", "7")
+    assert main(["cluster", "run", "--clusterer", "DBSCAN", "--set", "eps=0.4", "--set", "min_samples=2"]) == 0
+    kept = KeptClusters.load(ResultFolder.open("run"), 42)
+    assert kept is not None
+    hits, codes = somvae_ext.load("run").hits, export_codes()  # type: ignore[union-attr]
+    bare = np.flatnonzero((hits == 0) & (kept.cluster < 0))
+    known = np.flatnonzero((hits > 0) & (kept.cluster >= 0))
+    assert len(bare)
+    assert len(known)
+    codes.iloc[[*[bare[0]] * 20, known[0]]].to_csv("new.csv", index=False)
+    monkeypatch.setattr("somvae_ext.data.text_table._BLOCK_BYTES", 256)
+    rows = predict(data="new.csv", output="out.parquet")
+    assert rows[["class", "cluster"]].iloc[:20].isna().all(axis=None)
+    assert rows["cluster"].iloc[20] == kept.cluster[known[0]]
+    assert rows["class"].iloc[20] in SPECIES
+
+
+def export_codes() -> pd.DataFrame:
+    assert main(["export", "run", "--codes", "-o", "codes.csv", "--overwrite"]) == 0
+    return pd.read_csv("codes.csv")[["size", "weight"]]
+
+
+def test_from_a_messy_table_to_the_clusters_of_new_rows_in_four_commands() -> None:
+    kind = RNG.integers(0, 3, 200)
+    messy = pd.DataFrame(
+        {
+            "Kunde": [f"K{row:04}" for row in range(200)],
+            "Umsatz": [f"{900 * k + RNG.normal(scale=9):.2f}".replace(".", ",") for k in kind],
+            "Farbe": np.array(["rot", "grün", "blau"])[kind],
+            "Region": np.array(["Nord", "Süd"])[np.arange(200) % 2],
+            "Gewicht": ["" if row % 20 == 3 else f"{80 - 5 * k:.1f}".replace(".", ",") for row, k in enumerate(kind)],
+        }
+    )
+    messy[:150].to_csv("kunden.csv", sep=";", index=False, encoding="cp1252")
+    messy[150:].to_csv("neue.csv", sep=";", index=False, encoding="cp1252")
+    how = ["--encoding", "cp1252", "--decimal", ",", "--id-column", "Kunde", "--label-column", "Farbe"]
+    fit = [*how, "--one-hot", "Region", "--missing", "mean", "--rows", "5", "--cols", "6", "--out", "run", "--quiet"]
+    for command in (
+        ["fit", "kunden.csv", "--model", "som", *fit],
+        ["cluster", "run", "-n", "6"],
+        ["predict", "run", "neue.csv", "-o", "nodes.csv"],
+        ["export", "run", "--codes", "-o", "codes.csv"],
+    ):
+        assert main(command) == 0
+    rows, codes = pd.read_csv("nodes.csv"), pd.read_csv("codes.csv")
+    assert list(rows) == ["Kunde", "node", "row", "column", "distance_in_scaled_units", "class", "cluster"]
+    assert rows["Kunde"].tolist() == messy["Kunde"][150:].tolist()
+    assert (rows["class"] == messy["Farbe"][150:].to_numpy()).mean() > 0.95
+    # Six groups were planted: three colours in two regions.
+    planted = messy["Farbe"][150:].str.cat(messy["Region"][150:]).to_numpy()
+    assert (pd.crosstab(rows["cluster"], planted) > 0).sum(axis=1).tolist() == [1] * 6
+    assert rows["cluster"].tolist() == codes["cluster"][rows["node"]].tolist()
+    kept = KeptClusters.load(ResultFolder.open("run"), 30)
+    assert kept is not None
+    assert codes["cluster"].tolist() == kept.cluster.tolist()
+
+
+def test_a_column_called_index_or_like_a_result_can_say_what_rows_are_called() -> None:
+    frame = pd.read_csv("table.csv")
+    for name in ("index", "distance_in_scaled_units", "class"):
+        frame.rename(columns={"id": name}).to_csv("table.csv", index=False)
+        options = ["--label-column", "species", "--id-column", name, "--rows", "2", "--cols", "2", "--epochs", "1"]
+        assert main(["fit", "table.csv", "--model", "som", *options, "--out", "run", "--quiet", "--overwrite"]) == 0
+        rows = predict("--id-column", name)
+        assert rows.iloc[:, 0].tolist() == frame["id"].tolist()
+        assert rows["distance_in_scaled_units"].dtype == np.float64
+
+
+def test_a_distance_of_angles_has_no_units() -> None:
+    fit_map("--metric", "cosine")
+    assert "cosine_distance" in predict()
+
+
+def test_the_data_are_not_replaced_by_their_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    fit_map()
+    before = Path("table.csv").read_bytes()
+    assert main(["predict", "run", "table.csv", "-o", "./table.csv", "--overwrite"]) == 2
+    assert "--output must be another file than the data, got ./table.csv for both" in capsys.readouterr().err
+    assert Path("table.csv").read_bytes() == before
 
 
 def test_a_file_that_is_there_is_replaced_only_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +246,8 @@ def test_what_is_written_does_not_depend_on_the_blocks(monkeypatch: pytest.Monke
             patch.setattr("somvae_ext.data.text_table._BLOCK_BYTES", 256)
             patch.setattr("somvae_ext.data.tables._CHUNK_VALUES", 14)
             pd.testing.assert_frame_equal(predict(*with_input, data=data), whole)
+            in_parquet = predict(*with_input, data=data, output="out.parquet")
+            assert in_parquet["node"].tolist() == whole["node"].tolist()
         assert len(whole) == (117 if "drop" in options else 120)
 
 

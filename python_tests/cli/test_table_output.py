@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from pyarrow import parquet
 
+from somvae_ext.cli.output import is_special
 from somvae_ext.cli.table_output import check_ending, open_table
 
 
@@ -72,6 +75,30 @@ def test_columns_that_change_are_refused(tmp_path: Path) -> None:
             write_blocks(tmp_path / f"t{ending}", {"x": [1]}, {"y": [1]})
     with pytest.raises(ValueError, match=r"values of one type.*write a \.csv file"):
         write_blocks(tmp_path / "t.parquet", {"x": np.array([1.5])}, {"x": ["many"]})
+
+
+def test_a_column_without_values_in_its_first_block_has_a_type(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    none, some = np.array([None, None], dtype=object), np.array(["a", None], dtype=object)
+    masked = np.ma.masked_less(np.array([-1, -1]), 0), np.ma.masked_less(np.array([4, -1]), 0)
+    write_blocks(path, {"text": none, "number": masked[0]}, {"text": some, "number": masked[1]})
+    table = parquet.read_table(path)
+    assert [str(kind) for kind in table.schema.types] == ["string", "int64"]
+    assert table["text"].to_pylist() == [None, None, "a", None]
+    assert table["number"].to_pylist() == [None, None, 4, None]
+
+
+def test_a_stream_is_written_as_text_and_other_files_of_the_system_are_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(ValueError, match="--output must be a regular file for Parquet"):
+        check_ending(str(tmp_path / "pipe.parquet"))
+    for path, expected in (
+        ("/dev/stdout", True),
+        ("/dev/fd/1", True),
+        ("/proc/self/fd/1", True),
+        ("/dev/shm/x", False),
+    ):
+        assert is_special(path) == expected
 
 
 def test_the_ending_says_how_a_file_is_written() -> None:

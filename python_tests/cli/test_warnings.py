@@ -69,7 +69,7 @@ def test_an_id_in_an_array_is_told_of_and_no_line_of_the_table(capsys: pytest.Ca
     assert main(["fit", "rows.npy", *MAP, "--size", "2x3", "--epochs", "1"]) == 0
     printed = capsys.readouterr()
     assert printed.err == (
-        "somvae: column 0 numbers the rows and is trained on; if it is no feature, leave that out of the array\n"
+        "somvae: column 0 numbers the rows and is trained on; if it is no feature, remove that from the array\n"
     )
     assert "numbers the rows" not in printed.out
 

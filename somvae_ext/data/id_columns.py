@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 # In fewer rows measurements may do so by chance: count, rise in equal steps, or be all different whole numbers.
 _FEWEST_COUNTED, _FEWEST_STEPS, _FEWEST_DIFFERENT = 5, 10, 20
 _FEWEST_DIGITS, _MOST_DIGITS = 7, 15  # of phone and account numbers; float64 has no more
-_STEP_ERROR = 1e-9  # of equal steps, by the largest value
+_STEP_ERROR = 1e-6  # of equal steps, relatively
+_ROUNDINGS = 4  # of the largest value, which a step may differ by as well
+_SPARSEST = 4  # whole numbers on the way for each row of a count with gaps: more are those of a running total
 _ID_NAMES = {"id", "ids", "uid", "uuid", "key", "index", "idx", "nr", "no", "number", "row", "unnamed: 0", "rownames"}
 _ID_ENDING = re.compile(r".*(?:[_\s.-](?:id|uid|uuid|key|idx)|[a-z](?:Id|ID))", re.DOTALL)
 # Of clocks: how many units of each there are in a second; from the year 2000 until a 32-bit clock ends, in 2038.
@@ -27,10 +29,10 @@ def describe_id(numbers: NDArray[Any], name: str | None = None, *, is_whole_colu
     """What makes a column look like an id, a row number or a time; None where nothing does.
 
     - ``numbers the rows``: it counts up by 1, over at least 5 rows.
-    - ``looks like an id``: its name says so, and its values all differ.
+    - ``looks like an id``: its name says so, and its values are whole numbers that all differ.
     - ``rises by 60 in every row``: equal steps, over at least 10 rows.
     - ``holds each whole number from 1 to 150 once``: a shuffled count, or ranks, of at least 20 rows.
-    - ``rises in every row``, by different steps: whole numbers of at least 20 rows.
+    - ``rises in every row``, by different small steps: whole numbers of at least 20 rows.
     - ``holds times in seconds since 1970``: whole numbers of the years 2000 to 2037, also in units of 1e-3, 1e-6 and
       1e-9 seconds. ``holds dates as 20240131``.
     - ``holds a different number of 8 digits in every row``: 7 to 15 digits, without a common divisor, as of phones,
@@ -57,10 +59,11 @@ def describe_id(numbers: NDArray[Any], name: str | None = None, *, is_whole_colu
     if is_whole and count >= _FEWEST_COUNTED and (steps == 1).all():
         return "numbers the rows"
     is_distinct = len(np.unique(values)) == count
-    if name is not None and is_distinct and (name.lower() in _ID_NAMES or _ID_ENDING.fullmatch(name)):
+    if name is not None and is_whole and is_distinct and (name.lower() in _ID_NAMES or _ID_ENDING.fullmatch(name)):
         return "looks like an id"
     step = (values[-1] - values[0]) / (count - 1)
-    if count >= _FEWEST_STEPS and step != 0 and np.abs(steps - step).max() <= _STEP_ERROR * np.abs(values).max():
+    rounding = _STEP_ERROR * abs(step) + _ROUNDINGS * np.finfo(np.float64).eps * np.abs(values).max()
+    if count >= _FEWEST_STEPS and abs(step) > rounding and np.abs(steps - step).max() <= rounding:
         return f"{'rises' if step > 0 else 'falls'} by {abs(step):g} in every row"
     return _describe_whole_numbers(values, steps, is_distinct, is_whole_column) if is_whole else None
 
@@ -81,7 +84,7 @@ def _describe_whole_numbers(
         return None
     if is_whole_column and high - low == count - 1:
         return f"holds each whole number from {low:.0f} to {high:.0f} once"
-    if (steps > 0).all():
+    if (steps > 0).all() and high - low < _SPARSEST * count:
         return "rises in every row"
     digits = len(f"{low:.0f}")
     has_equal_digits = low > 0 and digits == len(f"{high:.0f}") and _FEWEST_DIGITS <= digits <= _MOST_DIGITS
@@ -105,4 +108,4 @@ def note_id_columns(x: NDArray[Any]) -> str | None:
         return None
     columns = " and ".join(f"column {column} {what}" for column, what in found)
     verb, subject = ("is", "it is") if len(found) == 1 else ("are", "they are")
-    return f"{columns} and {verb} trained on; if {subject} no feature, leave that out of the array"
+    return f"{columns} and {verb} trained on; if {subject} no feature, remove that from the array"

@@ -131,7 +131,7 @@ def stream_arrow(path: Path, ending: str, values_at_once: int) -> tuple[int | No
 
     try:
         if ending == ".parquet":
-            file = parquet.ParquetFile(path)
+            file = parquet.ParquetFile(path, pre_buffer=False)  # which would hold all that has been read
             size = max(1, values_at_once // max(1, file.metadata.num_columns))
             num_rows, batches = file.metadata.num_rows, file.iter_batches(size)
             names = _column_names(file.schema_arrow)

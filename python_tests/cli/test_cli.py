@@ -358,7 +358,7 @@ def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: py
     np.save("broken.npy", broken)
     np.savez("unlike.npz", x=np.zeros((5, 3)), label=np.zeros(4, dtype=int))
     for data, sentence in (
-        ("wide.npy", "wide.npy: samples must have shape [3], as those that run was trained on, got [4]"),
+        ("wide.npy", "wide.npy: rows must have 3 features, as the training data had, got 4"),
         ("broken.npy", "got NaN in row 2, column 1"),
         ("unlike.npz", "labels must have shape [5] for x of shape [5, 3], got [4]"),
         ("nowhere.csv", "nowhere.csv: no such file or folder"),

@@ -15,6 +15,7 @@ from saved_configs import contents
 
 import somvae_ext
 from somvae_ext.cli import main
+from somvae_ext.cli.encodings import part_encoder
 from somvae_ext.cli.pictures import _plot_curves, make_figures
 from somvae_ext.cli.sample import _draw, _figure_side_by_side
 from somvae_ext.models import SOMVAE, SOMVAEConfig
@@ -131,7 +132,9 @@ def test_series_have_durations_where_they_move_and_then_stay() -> None:
     for nodes, has_durations in (([0, 0, 0, 0], False), ([0, 0, 0, 1], False), ([0, 3, 3, 1], True)):
         series = [{"x": x[nodes], "mask": torch.tensor(real)} for real in ([True] * 4, [False] * 4)]
         splits: Any = SimpleNamespace(kind="series", train=series, test=series)
-        figures = dict(make_figures(model, splits, [], ResultFolder.create("run", "model")))
+        figures = dict(
+            make_figures(model, splits, [], ResultFolder.create("run", "model"), part_encoder(model, splits))
+        )
         assert figures.keys() == {"transition-graph.png", "trajectory.png", *["durations.png"] * has_durations}
         # Of the series without a real frame there is no path.
         assert [ax.get_title() for ax in figures["trajectory.png"].axes] == ["test series 0"]

@@ -129,7 +129,7 @@ def test_a_matrix_is_told_of_them_too(ending: str, tmp_path: Path) -> None:
     else:
         np.savez(path, x=x)
     assert load_rows(path)[0].description["note"] == (
-        "column 2 holds each whole number from 0 to 39 once and is trained on; if it is no feature, leave that out of "
+        "column 2 holds each whole number from 0 to 39 once and is trained on; if it is no feature, remove that from "
         "the array"
     )
 

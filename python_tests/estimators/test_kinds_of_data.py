@@ -190,7 +190,7 @@ def messages_of(x: Any) -> list[str]:
     ],
 )
 def test_values_that_the_dtype_cannot_tell_apart_are_warned_of(x: Any, column: str, spacing: str) -> None:
-    (message,) = messages_of(x)
+    (message,) = [message for message in messages_of(x) if "multiples" in message]
     assert f"got column {column}, whose values are multiples of {spacing} there; subtract an offset" in message
 
 

@@ -36,7 +36,7 @@ class NodeUsage:
 
     def reset(self) -> None:
         """Forgets all samples, for the next epoch."""
-        self.counts = torch.zeros(self.num_nodes, dtype=torch.int64)
+        self.counts = torch.zeros(self.num_nodes, dtype=torch.int64, device="cpu")
 
     def update(self, indices: ArrayLike | Tensor, mask: ArrayLike | Tensor | None = None) -> None:
         """Adds the winners of a batch.

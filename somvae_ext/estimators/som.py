@@ -274,7 +274,7 @@ class SOM(TransformerMixin, BaseEstimator):
         """
         rows = self._fit(X, sample_weight)
         if hasattr(self, "labels_") and isinstance(rows, ArrayRows) and not self.distributed:
-            hits = torch.as_tensor(self.labels_).bincount(minlength=self.grid_.num_nodes)
+            hits = np.bincount(as_array("SOM", "labels_", self.labels_), minlength=self.grid_.num_nodes)
             x = rows.sample(som.init_sample_size("pca", 1, rows.dim), Processes.single(rows.row_format.device)).x
             if (collapse := describe_collapse(hits, x)) is not None:
                 warnings.warn(

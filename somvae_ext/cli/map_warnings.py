@@ -30,12 +30,10 @@ def warn_of_many_nodes(som: SOM, table: Table, scaling: Scaling, options: Namesp
 
 def warn_of_collapse(saved: SavedMap, table: Table, options: Namespace) -> None:
     """Says after the training that nearly all rows are in a few nodes."""
-    import torch
-
     from somvae_ext.estimators.collapse import describe_collapse
 
-    x = torch.from_numpy(scaled_sample(table, saved.scaling))
-    if (collapse := describe_collapse(torch.from_numpy(saved.hits), x)) is not None:
+    collapse = describe_collapse(saved.hits, scaled_sample(table, saved.scaling))
+    if collapse is not None:
         print_warning(
             f"{collapse}; try a smaller --sigma-final, more --epochs or another --init, and look at --scaling and for "
             "outliers",

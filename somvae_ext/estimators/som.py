@@ -283,8 +283,7 @@ class SOM(TransformerMixin, BaseEstimator):
         """
         rows = self._fit(X, sample_weight)
         if hasattr(self, "labels_") and isinstance(rows, ArrayRows) and not self.distributed:
-            # Not by as_tensor, which takes what is on one device to the default one.
-            hits = self.hits_ if isinstance(self.hits_, Tensor) else torch.from_numpy(self.hits_)
+            hits = as_array("SOM", "hits_", self.hits_)
             x = rows.sample(som.init_sample_size("pca", 1, rows.dim), Processes.single(rows.row_format.device)).x
             if (collapse := describe_collapse(hits, x)) is not None:
                 warnings.warn(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import math
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from eicu_files import STATES, VITAL_COLUMNS, write_eicu_folder
+from physiology_oracle import PRINTED, points
 
 from somvae_ext.data import EICUStays, Splits, csv_blocks, eicu, read_eicu
 from somvae_ext.data.eicu import VITAL_SIGNS, rows_by_patient, split_eicu
-from somvae_ext.data.physiology_score import vital_sign_score, worst_following
 
 SIGNS = list(VITAL_SIGNS)
 NORMAL = {
@@ -31,22 +30,8 @@ NORMAL = {
     "systemicdiastolic": 59,
     "systemicmean": 77,
 }
-# As printed by Knaus et al. 1991: the largest value of each band, in tenths of a degree for the temperature.
-PRINTED = {
-    "heartrate": [(39, 8), (49, 5), (99, 0), (109, 1), (119, 5), (139, 7), (154, 13), (300, 17)],
-    "systemicmean": [(39, 23), (59, 15), (69, 7), (79, 6), (99, 0), (119, 4), (129, 7), (139, 9), (250, 10)],
-    "temperature": [(329, 20), (334, 16), (339, 13), (349, 8), (359, 2), (399, 0), (450, 4)],
-    "respiration": [(5, 17), (11, 8), (13, 7), (24, 0), (34, 6), (39, 9), (49, 11), (100, 18)],
-}
-
 Row = dict[str, Any]
 FieldsOf = dict[str, list[Row]]
-
-
-def points(sign: str, value: float) -> int:
-    """The points of a value as one reads the printed table: what is behind its last printed digit is dropped."""
-    printed = math.floor(round(value * 10, 6)) if sign == "temperature" else math.floor(value)
-    return next(number for largest, number in PRINTED[sign] if printed <= largest)
 
 
 def vital(stay: int, offset: int, **values: float | str) -> Row:
@@ -106,34 +91,6 @@ def folder(tmp_path: Path) -> Path:
     """Six stays of five patients over 15 hours, as the maker writes them."""
     write_eicu_folder(tmp_path / "eicu", num_patients=5, hours=15)
     return tmp_path / "eicu"
-
-
-# ---------------------------------------------------------------------------------------------------------- the scores
-
-
-@pytest.mark.parametrize("sign", PRINTED)
-def test_points_are_those_of_the_printed_table(sign: str) -> None:
-    values = np.arange(250, 451) / 10 if sign == "temperature" else np.arange(0, PRINTED[sign][-1][0] * 2 + 1) / 2
-    assert vital_sign_score(values[:, None], [sign]).tolist() == [points(sign, value) for value in values]
-
-
-def test_points_of_the_signs_that_were_measured_are_added() -> None:
-    values = np.array([[39.0, 100.0, 125.0, 30.0, np.nan], [np.nan, np.nan, 39.0, np.nan, 200.0]])
-    names = ["temperature", "sao2", "heartrate", "respiration", "systemicmean"]
-    assert vital_sign_score(values, names).tolist() == [0 + 7 + 6, 8 + 10]
-
-
-def test_a_score_is_unknown_where_none_of_its_signs_was_measured() -> None:
-    assert vital_sign_score(np.array([[np.nan, 98.0]]), ["heartrate", "sao2"]).tolist() == [-1]
-
-
-def test_the_worst_score_is_the_largest_of_the_following_steps() -> None:
-    scores = np.random.default_rng(0).integers(-1, 30, (4, 40))
-    worst = worst_following(scores, [1, 6, 50])
-    for row, values in enumerate(scores):
-        for step in range(40):
-            expected = [max(values[step + 1 : step + 1 + ahead], default=-1) for ahead in (1, 6, 50)]
-            assert worst[row, step].tolist() == expected
 
 
 # ----------------------------------------------------------------------------------------------------------- the steps

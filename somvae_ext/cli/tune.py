@@ -20,7 +20,7 @@ from somvae_ext.cli.map_size import parse_size
 from somvae_ext.cli.model_choice import MAP
 from somvae_ext.cli.model_options import option_name
 from somvae_ext.cli.output import check_picture_folder
-from somvae_ext.cli.printing import print_description, print_table
+from somvae_ext.cli.printing import print_columns, print_description, print_table
 from somvae_ext.processes import torchrun_rank
 
 if TYPE_CHECKING:
@@ -174,11 +174,7 @@ def _key(name: str, comparison: SizeComparison) -> str:
 
 def _report(comparison: SizeComparison, files: list[Path], options: Namespace) -> None:
     header = ["size", "nodes", "quantization error", f"topographic error, {comparison.connectivity}", "combined error"]
-    lines = [header, *(_cells(row, comparison) for row in comparison.table)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        cells = [f"{cell:>{width}}" for cell, width in zip(line, widths, strict=False)]
-        print("  ".join([*cells, *line[len(header) :]]).rstrip())
+    print_columns([*header, ""], [_cells(row, comparison) for row in comparison.table])
     print()
     suggested = comparison.suggested
     if suggested not in [row.size for row in comparison.table]:

@@ -106,4 +106,4 @@ def _sides(nodes: int, ratio: float, topology: Topology, *, is_even: bool) -> Ma
     if is_even:
         rows = max(2, 2 * round(rows / 2))
     rows = min(rows, nodes)
-    return MapSize(rows, max(1, min(round(nodes / rows), nodes // rows)))
+    return MapSize(rows, max(1, nodes // rows))

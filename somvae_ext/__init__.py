@@ -25,6 +25,7 @@ _SUBPACKAGES = (
     "nn",
     "optim",
     "plotting",
+    "report",
     "som",
     "store",
     "training",

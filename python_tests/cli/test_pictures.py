@@ -15,11 +15,11 @@ from saved_configs import contents
 
 import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.cli.encodings import part_encoder
-from somvae_ext.cli.pictures import _plot_curves, make_figures
 from somvae_ext.cli.sample import _draw, _figure_side_by_side
 from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.report.model_pictures import _plot_curves, make_figures
 from somvae_ext.store import ResultFolder
+from somvae_ext.training.model_nodes import part_encoder
 
 pytestmark = pytest.mark.pictures
 

@@ -7,11 +7,11 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from somvae_ext.cli.clusterer_options import describe_parameters, make_clusterer
-from somvae_ext.cli.node_facts import NodeFacts, facts_of_model
 from somvae_ext.cli.output import check_output
-from somvae_ext.cli.pictures import CLUSTERS_PICTURE
 from somvae_ext.cli.printing import print_columns, print_table
 from somvae_ext.cli.table_output import check_ending, open_table
+from somvae_ext.report.model_pictures import CLUSTERS_PICTURE
+from somvae_ext.store import NodeFacts
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -95,6 +95,7 @@ def _load_nodes(folder: ResultFolder) -> _Nodes:
         facts = NodeFacts.from_folder(folder, "node", grid.num_nodes, grid, saved.classes, with_clusters=False)
         return _Nodes(saved.som.codebook_, saved.metric, facts)
     from somvae_ext.training import RunRecord
+    from somvae_ext.training.model_nodes import facts_of_model
 
     record = RunRecord.from_folder(folder)
     model: Any = record.load_model(folder)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.node_facts import NodeFacts, facts_of_model
 from somvae_ext.cli.output import check_output
 from somvae_ext.cli.table_output import check_ending, open_table
+from somvae_ext.store import NodeFacts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,7 @@ def _model_columns(folder: ResultFolder, wanted: str) -> dict[str, Any]:
     import torch
 
     from somvae_ext.training import RunRecord
+    from somvae_ext.training.model_nodes import facts_of_model
 
     record = RunRecord.from_folder(folder)
     model: Any = record.load_model(folder)

@@ -17,9 +17,9 @@ from somvae_ext.cli.map_data import describe_sizes, load_map_table, load_trainin
 from somvae_ext.cli.map_options import build_estimator, check_map_options
 from somvae_ext.cli.map_size import check_size_options, explain_suggestion, suggest_size
 from somvae_ext.cli.map_warnings import warn_of_collapse, warn_of_many_nodes
-from somvae_ext.cli.plot_map import default_pictures, save_map_pictures
 from somvae_ext.cli.printing import print_description, print_table
 from somvae_ext.cli.resuming import check_resume_options, explain_how_to_resume
+from somvae_ext.report.map_pictures import default_pictures, save_map_pictures
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace

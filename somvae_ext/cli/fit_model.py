@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.configure import Setting, configure, configure_resume
 from somvae_ext.cli.devices import check_device
-from somvae_ext.cli.encodings import count_node_hits, part_encoder
 from somvae_ext.cli.evaluate_model import print_evaluation
-from somvae_ext.cli.pictures import save_expert_samples, save_pictures
 from somvae_ext.cli.printing import print_description, print_table, print_warning
 from somvae_ext.cli.resuming import explain_how_to_resume
 from somvae_ext.models import SOMVAE, MoEVAE
+from somvae_ext.report.model_pictures import save_expert_samples, save_pictures
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -77,6 +76,7 @@ def _report(
 ) -> dict[str, float]:
     """Evaluates the model on the test split, and draws it."""
     from somvae_ext.training import evaluate
+    from somvae_ext.training.model_nodes import count_node_hits, part_encoder
 
     splits, encode_part = setting.splits, part_encoder(model, setting.splits)
     evaluation = evaluate(model, splits.test, train=splits.train)

@@ -12,9 +12,9 @@ from somvae_ext.cli.fit_options import add_fit_options, explain_foreign_option, 
 from somvae_ext.cli.former_options import refuse_former_options
 from somvae_ext.cli.model_choice import DEFAULT, MAP, TRAINABLE, ModelChoice, choose_model, last_value
 from somvae_ext.cli.parse_errors import parse_error_sentence
-from somvae_ext.cli.plot_map import KINDS
 from somvae_ext.cli.table_options import add_written_options
 from somvae_ext.cli.tune import add_tune_options, explain_size_option
+from somvae_ext.report.map_pictures import KINDS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from somvae_ext.cli.encodings import part_encoder
 from somvae_ext.cli.output import check_picture_folder
-from somvae_ext.cli.pictures import PICTURES, make_figures, save_pictures
 from somvae_ext.cli.run_data import load_run_data
+from somvae_ext.report.model_pictures import PICTURES, make_figures, save_pictures
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -20,6 +19,7 @@ def plot_model(folder: ResultFolder, options: Namespace) -> None:
     """Draws all pictures that the model of a folder has, and prints their paths."""
     from somvae_ext.store import METRICS, save_figure
     from somvae_ext.training import RunRecord
+    from somvae_ext.training.model_nodes import part_encoder
 
     record, history = RunRecord.from_folder(folder), folder.load_log(METRICS)
     model = record.load_model(folder)

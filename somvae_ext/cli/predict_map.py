@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from somvae_ext.cli.node_facts import NodeFacts
 from somvae_ext.cli.output import check_id_column, report_omitted
 from somvae_ext.cli.predictions import distance_name, join_columns, open_predictions
 from somvae_ext.cli.table_options import table_format
+from somvae_ext.store import NodeFacts
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from somvae_ext.cli.node_facts import NodeFacts, facts_of_model
 from somvae_ext.cli.output import check_id_column, report_omitted
 from somvae_ext.cli.predictions import join_columns, open_predictions
 from somvae_ext.cli.run_data import clamp_to_unit_interval
 from somvae_ext.cli.table_options import table_format
+from somvae_ext.store import NodeFacts
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -38,6 +38,7 @@ class _Block(NamedTuple):
 def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path) -> None:
     """Writes what the model of a folder makes of each sample at a path; rows of tables block by block."""
     from somvae_ext.training import RunRecord, encode
+    from somvae_ext.training.model_nodes import facts_of_model
 
     record = RunRecord.from_folder(folder)
     model = record.load_model(folder)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from somvae_ext.cli.output import check_output
-from somvae_ext.cli.pictures import (
+from somvae_ext.cli.seeds import check_seed
+from somvae_ext.report.model_pictures import (
     CATEGORIES_PICTURE,
     CATEGORY_PICTURE,
     PER_CATEGORY,
@@ -18,7 +19,6 @@ from somvae_ext.cli.pictures import (
     has_categories,
     plot_categories,
 )
-from somvae_ext.cli.seeds import check_seed
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace

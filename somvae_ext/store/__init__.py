@@ -5,6 +5,7 @@ from somvae_ext.store.destination import check_writable
 from somvae_ext.store.folder_lock import FolderLock
 from somvae_ext.store.kept_clusters import KeptClusters
 from somvae_ext.store.manifest import is_result_folder
+from somvae_ext.store.node_facts import NodeFacts
 from somvae_ext.store.nodes import NodeClasses, NodeHits
 from somvae_ext.store.result_folder import METRICS, ResultFolder
 
@@ -13,6 +14,7 @@ __all__ = [
     "FolderLock",
     "KeptClusters",
     "NodeClasses",
+    "NodeFacts",
     "NodeHits",
     "ResultFolder",
     "atomic_file",

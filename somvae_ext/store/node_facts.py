@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from somvae_ext.grid import Grid
-    from somvae_ext.models import Model
-    from somvae_ext.store import NodeClasses, ResultFolder
+from somvae_ext.grid import Grid
+from somvae_ext.store.kept_clusters import KeptClusters
+from somvae_ext.store.nodes import NodeClasses, NodeHits
+from somvae_ext.store.result_folder import ResultFolder
 
 
 class NodeFacts(NamedTuple):
@@ -47,8 +47,6 @@ class NodeFacts(NamedTuple):
         Raises:
             ValueError: a file of the folder is damaged.
         """
-        from somvae_ext.store import KeptClusters, NodeHits
-
         kept = KeptClusters.load(folder, num_nodes) if with_clusters else None
         cluster = None if kept is None else kept.cluster
         if not NodeHits.is_in(folder):
@@ -68,8 +66,6 @@ class NodeFacts(NamedTuple):
 
         A node without a class has None, one without a cluster is masked.
         """
-        import numpy as np
-
         columns: dict[str, Any] = {}
         if self.classes is not None:
             columns["class"] = np.array(self.classes.majority, dtype=object)[node]
@@ -90,25 +86,3 @@ class NodeFacts(NamedTuple):
             )
         shares = self.classes.shares
         return {f"share_of_{name}": shares[node, number] for number, name in enumerate(self.classes.names)}
-
-
-def has_one_code_per_sample(model: Model) -> bool:
-    """Whether a model puts each sample into one node, code or category."""
-    return hasattr(model, "num_clusters") and getattr(model, "codes_per_sample", 1) == 1
-
-
-def facts_of_model(
-    folder: ResultFolder, model: Model, class_names: Sequence[str] | None, *, with_clusters: bool = True
-) -> NodeFacts | None:
-    """What is known of the nodes, codes or categories of a model; None where a sample has none, or many.
-
-    Raises:
-        ValueError: a file of the folder is damaged.
-    """
-    if not has_one_code_per_sample(model):
-        return None
-    any_model: Any = model  # what it offers is asked for by name
-    quantizer = getattr(any_model, "quantizer", None)
-    grid = getattr(quantizer, "grid", None)
-    noun = "category" if quantizer is None else "code" if grid is None else "node"
-    return NodeFacts.from_folder(folder, noun, any_model.num_clusters, grid, class_names, with_clusters=with_clusters)

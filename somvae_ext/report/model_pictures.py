@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from somvae_ext.cli.encodings import PartEncoder
     from somvae_ext.data.record import AnySplits
     from somvae_ext.grid import Grid
     from somvae_ext.models import Model, MoEVAE
     from somvae_ext.store import ResultFolder
     from somvae_ext.training import Encodings
+    from somvae_ext.training.model_nodes import PartEncoder
 
 RECONSTRUCTIONS_PICTURE = "reconstructions.png"
 SAMPLES_PICTURE = "samples.png"

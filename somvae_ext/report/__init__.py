@@ -1,0 +1,1 @@
+"""The pictures, the figures and the self-contained page of a result."""

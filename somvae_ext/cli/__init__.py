@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import cluster, evaluate, experiment, export, fit, info, plot, predict, sample, tune
+from somvae_ext.cli import cluster, evaluate, experiment, export, fit, info, plot, predict, report, sample, tune
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
@@ -26,6 +26,7 @@ _COMMANDS = {
     "sample": sample,
     "cluster": cluster,
     "plot": plot,
+    "report": report,
     "experiment": experiment,
     "info": info,
 }
@@ -35,6 +36,8 @@ _LONGEST_SENTENCE = 2000
 
 # The extra that brings a module; distributions are named like the modules but for scikit-learn.
 _EXTRA_OF_MODULE = {
+    "bokeh": "report",
+    "jinja2": "report",
     "jsonargparse": "train",
     "lightning": "train",
     "sklearn": "train",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from somvae_ext._native import build_info
 from somvae_ext._version import __version__
 from somvae_ext.cli.printing import print_table
-from somvae_ext.report.result_info import describe_result
+from somvae_ext.report.result_info import describe_folder
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -21,7 +21,7 @@ def run(options: Namespace) -> None:
         return
     from somvae_ext.store import ResultFolder
 
-    print_table(describe_result(ResultFolder.open(options.run)))
+    print_table(describe_folder(ResultFolder.open(options.run)))
 
 
 def _installation() -> dict[str, str]:

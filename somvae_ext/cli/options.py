@@ -194,6 +194,15 @@ def _commands(model: str) -> dict[str, _Command]:
             examples=[f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae plot runs/map --kind rgb"],
             add_options=_add_plot_options,
         ),
+        "report": _Command(
+            summary="a page with an explorer of what was trained",
+            description="Writes one HTML file that needs no network: config, data, metrics with their definitions, all "
+            "pictures, and the map or the codes to be looked into node by node, with the samples nearest to each, its "
+            "classes, features, neighbours and transitions. Of two results, side by side.",
+            usage="somvae report RUN [RUN2] [options]",
+            examples=[f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae report runs/map"],
+            add_options=_add_report_options,
+        ),
         "experiment": _Command(
             summary="reproduce a table or figure of the literature",
             description="Measures a table or figure of the SOM-VAE paper or of its successor on MNIST and "
@@ -385,6 +394,16 @@ def _add_plot_options(parser: ArgumentParser) -> None:
         metavar="SIDE",
     )
     _add_data_place(parser.add_argument_group("of a model"))
+
+
+def _add_report_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
+    parser.add_argument("other", metavar="RUN2", nargs="?", type=str, help="another one, to be compared with it")
+    parser.add_argument(
+        "-o", "--output", type=str, help="HTML file to write (default: in RUN, report.html, or of two comparison.html)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace that file")
+    _add_data_place(parser)
 
 
 def _add_experiment_options(parser: ArgumentParser) -> None:

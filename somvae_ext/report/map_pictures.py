@@ -102,3 +102,18 @@ def feature_of(saved: SavedMap, name: str) -> int | str:
         return int(name)
     known = f"{', '.join(names)}, or a number from 0 to {dim - 1}" if names else f"a number from 0 to {dim - 1}"
     raise ValueError(f"--features must be {known}, got {name!r}")
+
+
+def map_figures(saved: Any, history: Any, *, clusters: Any = None) -> Any:
+    """stub until the pictures branch is merged"""
+    kinds = (
+        ["hits", "u_matrix", "component_planes"]
+        + (["labels"] if saved.classes else [])
+        + ["rgb"]
+        + (["clusters"] if clusters is not None else [])
+        + (["codebook_images"] if training_image_shape(saved) else [])
+    )
+    if saved.som.n_features_in_ > 64:
+        kinds.remove("component_planes")
+    for kind in kinds:
+        yield f"{kind}.png", _figure(saved, kind, None, clusters, None)

@@ -12,12 +12,17 @@ _MOST_NAMES = 20  # of features that are written out
 
 
 def describe_result(folder: ResultFolder) -> dict[str, str]:
-    """Names and values: kind, model, data, features, scaling, epochs, figures of the evaluations, and files.
+    """Names and values: kind, model, data, features, scaling and epochs.
 
     Raises:
         ValueError: the folder's config describes nothing that this version knows.
     """
-    lines = _describe_map(folder) if folder.kind == "map" else _describe_model(folder)
+    return _describe_map(folder) if folder.kind == "map" else _describe_model(folder)
+
+
+def describe_folder(folder: ResultFolder) -> dict[str, str]:
+    """The same, the figures of the evaluations, and files."""
+    lines = describe_result(folder)
     lines |= {f"on {split}": _format_figures(figures) for split, figures in folder.evaluations.items()}
     files = sorted(path.name for path in folder.path.iterdir() if path.is_file() and not path.name.startswith("."))
     return lines | {"files": ", ".join(files)}

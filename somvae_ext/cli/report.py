@@ -1,0 +1,79 @@
+"""``somvae report``: a page that shows what was trained, or two results side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from somvae_ext.cli.map_data import load_map_table
+from somvae_ext.cli.output import check_output, open_output
+from somvae_ext.cli.printing import print_table, print_warning
+from somvae_ext.cli.run_data import load_run_data
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from somvae_ext.report.content import ResultContent
+    from somvae_ext.store import ResultFolder
+
+PAGE = "report.html"
+COMPARISON = "comparison.html"
+
+
+def run(options: Namespace) -> None:
+    # All imports first: a missing extra should be known before the data are read.
+    from somvae_ext.report.page import render_page
+    from somvae_ext.store import ResultFolder
+
+    folders = [ResultFolder.open(run) for run in (options.run, options.other) if run is not None]
+    out = Path(options.output or folders[0].path / (PAGE if len(folders) == 1 else COMPARISON))
+    check_output(str(out), may_replace=options.overwrite or options.output is None)
+    names = _names(folders)
+    results = [_content(folder, name, options) for folder, name in zip(folders, names, strict=True)]
+    page = render_page(results)
+    with open_output(str(out)) as file:
+        file.write(page)
+    print_table({"report": str(out.resolve()), "size": f"{len(page.encode()) / 1e6:.1f} MB"})
+
+
+def _names(folders: list[ResultFolder]) -> list[str]:
+    """What the results are called: their folders' names, or as much of their paths as tells them apart."""
+    paths = [folder.path.resolve() for folder in folders]
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]  # twice the same
+
+
+def _content(folder: ResultFolder, name: str, options: Namespace) -> ResultContent:
+    if folder.kind == "map":
+        return _map_content(folder, name, options)
+    return _model_content(folder, name, options)
+
+
+def _map_content(folder: ResultFolder, name: str, options: Namespace) -> ResultContent:
+    from somvae_ext.estimators import SavedMap
+    from somvae_ext.report.map_content import map_content
+
+    saved = SavedMap.from_folder(folder)
+    try:
+        table = load_map_table(folder, saved.record, options)[1]
+    except (FileNotFoundError, ValueError) as error:
+        table = None
+        print_warning(f"the page of {folder.path} shows no samples: {error}", vars(options))
+    return map_content(folder, saved, table, name)
+
+
+def _model_content(folder: ResultFolder, name: str, options: Namespace) -> ResultContent:
+    from somvae_ext.report.model_content import model_content
+    from somvae_ext.training import RunRecord
+
+    record = RunRecord.from_folder(folder)
+    model = record.load_model(folder)
+    try:
+        splits = load_run_data(folder, record, options)[1]
+    except (FileNotFoundError, ValueError) as error:
+        splits = None
+        print_warning(f"the page of {folder.path} shows no samples: {error}", vars(options))
+    return model_content(folder, model, record, splits, name)

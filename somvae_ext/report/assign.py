@@ -1,0 +1,101 @@
+"""Samples and their nodes, as an explorer shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.report.explorer import SeriesPath, Transitions
+
+MOST_IDS = 100_000
+"""Samples that can be found by their names; of more, so many spread evenly."""
+
+_NEAREST = 5
+_MOST_IMAGES = 8192
+_MOST_TARGETS = 8
+_MOST_PATHS = 200
+_MOST_PATH_FRAMES = 100_000
+
+
+def evenly_spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of ``count`` numbers from 0 on, the first and the last among them."""
+    if count <= most:
+        return np.arange(count)
+    return np.linspace(0, count - 1, most).round().astype(np.int64)
+
+
+def nearest_of_each(
+    node: NDArray[np.int64], distance: NDArray[np.floating[Any]], num_nodes: int, most: int = _NEAREST
+) -> NDArray[np.int64]:
+    """The samples of each node that lie nearest to it, int64 ``[K, most]``, the nearest first; -1 where there are none.
+
+    Of samples as near as each other the first is first.
+    """
+    order = np.lexsort((distance, node))
+    first = np.searchsorted(node[order], np.arange(num_nodes))
+    rank = np.arange(len(node)) - first[node[order]]
+    kept = rank < most
+    nearest = np.full((num_nodes, most), -1, np.int64)
+    nearest[node[order][kept], rank[kept]] = order[kept]
+    return nearest
+
+
+def images_per_node(num_nodes: int) -> int:
+    """Of how many of the nearest samples of each node an explorer holds images."""
+    return min(_MOST_IMAGES // num_nodes, _NEAREST)
+
+
+def likeliest(matrix_rows: Iterable[NDArray[np.floating[Any]]], source: str) -> Transitions:
+    """The most likely next nodes, of rows of probabilities ``[K]``, one for each node.
+
+    Of those as likely as each other the one with the smallest number is first.
+    """
+    target, probability = [], []
+    for row in matrix_rows:
+        best = np.argsort(-row, kind="stable")[:_MOST_TARGETS]
+        target.append(best)
+        probability.append(row[best])
+    return Transitions(source, np.stack(target), np.stack(probability))
+
+
+def count_transitions(paths: Iterable[NDArray[np.int64]], num_nodes: int, source: str) -> Transitions:
+    """The same of the moves that are counted from frame to frame, staying included."""
+    pairs = [np.stack([path[:-1], path[1:]], axis=1) for path in paths if len(path) > 1]
+    moves = np.concatenate([np.empty((0, 2), np.int64), *pairs])
+    (move, count) = np.unique(moves, axis=0, return_counts=True)
+    start = np.bincount(moves[:, 0], minlength=num_nodes)
+    order = np.lexsort((move[:, 1], -count, move[:, 0]))
+    origin, goal, count = move[order, 0], move[order, 1], count[order]
+    rank = np.arange(len(origin)) - np.searchsorted(origin, np.arange(num_nodes))[origin]
+    kept = rank < _MOST_TARGETS
+    target = np.zeros((num_nodes, _MOST_TARGETS), np.int64)
+    probability = np.zeros((num_nodes, _MOST_TARGETS))
+    target[origin[kept], rank[kept]] = goal[kept]
+    probability[origin[kept], rank[kept]] = count[kept] / start[origin[kept]]
+    return Transitions(source, target, probability)
+
+
+def choose_paths(names: Sequence[str], paths: Sequence[NDArray[np.int64]]) -> list[SeriesPath]:
+    """Series spread evenly over all, as many as a page can hold."""
+    chosen: list[SeriesPath] = []
+    frames = 0
+    for number in evenly_spread(len(paths), _MOST_PATHS).tolist():
+        frames += len(paths[number])
+        if chosen and frames > _MOST_PATH_FRAMES:
+            break
+        chosen.append(SeriesPath(names[number], paths[number]))
+    return chosen
+
+
+def split_by_series(row_keys: Mapping[str, Sequence[Any]]) -> tuple[list[str], list[NDArray[np.int64]]] | None:
+    """The names of series and the rows of each, in their order; None for rows that are no frames of series."""
+    if list(row_keys)[:1] != ["series"] or len(row_keys) < 2:
+        return None
+    key = np.asarray(row_keys["series"], dtype=object).astype(str)
+    names, first, number = np.unique(key, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # as they come in the data
+    rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+    return [f"series {names[at]}" for at in order], [rows[at] for at in order]

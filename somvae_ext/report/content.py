@@ -1,0 +1,96 @@
+"""What a page says and shows of a result."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from somvae_ext.report.explorer import Explorer
+from somvae_ext.report.metrics import MeasuredMetric
+
+_DPI = 120
+_CSS_DPI = 96
+
+
+class Picture(NamedTuple):
+    """A picture of a result: its file's name, the PNG, and its size on the page, in CSS pixels."""
+
+    name: str
+    png: bytes
+    width: int
+    height: int
+
+    @classmethod
+    def from_figure(cls, name: str, figure: Figure) -> Picture:
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=_DPI, bbox_inches="tight")
+        return cls.from_png(name, file.getvalue())
+
+    @classmethod
+    def from_png(cls, name: str, png: bytes) -> Picture:
+        from PIL import Image
+
+        width, height = Image.open(io.BytesIO(png)).size
+        return cls(name, png, round(width * _CSS_DPI / _DPI), round(height * _CSS_DPI / _DPI))
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultContent:
+    """A result, in words, numbers and pictures.
+
+    Args:
+        name: what the page calls it.
+        summary: a sentence.
+        facts: what was trained on what, by title.
+        data: what was understood of the data, by title.
+        config: every setting, by its place in the config.
+        metrics: by the part of the data.
+        pictures: in the order in which they are shown.
+        explorer: of its map or its codes; None without any.
+        notes: sentences about what is not shown, and why.
+    """
+
+    name: str
+    summary: str
+    facts: Mapping[str, str]
+    data: Mapping[str, str]
+    config: Mapping[str, str]
+    metrics: Mapping[str, Sequence[MeasuredMetric]]
+    pictures: Sequence[Picture] = ()
+    explorer: Explorer | None = None
+    notes: Sequence[str] = ()
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested config as one level: ``{"training.epochs": "20"}``."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = _readable(value)
+    return flat
+
+
+def _readable(value: Any) -> str:
+    if value is None or value == [] or value == {} or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        shown = ", ".join(_readable(item) for item in value[:_MOST_ITEMS])
+        return shown if len(value) <= _MOST_ITEMS else f"{shown} and {len(value) - _MOST_ITEMS} more"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+_MOST_ITEMS = 20
+
+
+def pictures_of(figures: Iterable[tuple[str, Figure]]) -> list[Picture]:
+    """The pictures of named figures."""
+    return [Picture.from_figure(name, figure) for name, figure in figures]

@@ -1,0 +1,167 @@
+"""What the page of a map says and shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext import evaluation
+from somvae_ext.data.descriptions import pluralize
+from somvae_ext.data.scaling import Scaling
+from somvae_ext.data.tables import Table
+from somvae_ext.estimators import SavedMap
+from somvae_ext.report.assign import (
+    MOST_IDS,
+    choose_paths,
+    count_transitions,
+    evenly_spread,
+    images_per_node,
+    nearest_of_each,
+    split_by_series,
+)
+from somvae_ext.report.content import ResultContent, flatten, pictures_of
+from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath
+from somvae_ext.report.map_pictures import map_figures, training_image_shape
+from somvae_ext.report.metrics import EvaluationContext, measured_metrics
+from somvae_ext.report.result_info import describe_result
+from somvae_ext.report.sprites import Sprites
+from somvae_ext.store import METRICS, KeptClusters, ResultFolder
+
+_COUNTED = "Counted on the series that the map was trained on, staying in the same node included."
+
+
+def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name: str) -> ResultContent:
+    """The content of the page of a map.
+
+    Args:
+        folder: of the map.
+        saved: the map.
+        table: its training data; None where they are gone, without which samples cannot be shown.
+        name: what the page calls it.
+    """
+    clusters = KeptClusters.load(folder, saved.grid.num_nodes)
+    notes = []
+    if table is None:
+        notes.append("The data are no longer where they were, or have changed: no samples are shown.")
+    explorer = None
+    if saved.grid.num_nodes <= MOST_NODES:
+        explorer = _explorer(saved, table, clusters)
+    else:
+        notes.append(f"Maps of more than {MOST_NODES} nodes have pictures, but no explorer.")
+    facts = describe_result(folder)
+    return ResultContent(
+        name=name,
+        summary=_summary(saved),
+        facts=facts,
+        data={} if table is None else dict(table.description),
+        config=flatten(saved.record.to_config()),
+        metrics={
+            split: measured_metrics(figures, EvaluationContext.of_map(saved, split))
+            for split, figures in folder.evaluations.items()
+        },
+        pictures=pictures_of(map_figures(saved, folder.load_log(METRICS), clusters=clusters)),
+        explorer=explorer,
+        notes=notes,
+    )
+
+
+def _summary(saved: SavedMap) -> str:
+    grid = saved.grid
+    shape = f"{'periodic ' if grid.periodic else ''}{grid.topology}"
+    rows = pluralize(int(saved.hits.sum()), "row")
+    return (
+        f"A {shape} self-organizing map of {grid.rows} x {grid.cols} nodes, trained on {rows} of "
+        f"{pluralize(saved.record.dim, 'feature')}."
+    )
+
+
+def _explorer(saved: SavedMap, table: Table | None, clusters: KeptClusters | None) -> Explorer:
+    grid, shape = saved.grid, training_image_shape(saved)
+    codes = saved.codebook
+    low, high = (0.0, 1.0) if codes.min() >= 0 and codes.max() <= 1 else (float(codes.min()), float(codes.max()))
+    samples, transitions = None, None
+    paths: list[SeriesPath] = []
+    if table is not None:
+        node, distance = _assign(saved, table)
+        samples = _samples(saved, table, node, distance, shape, (low, high))
+        series = split_by_series(table.row_keys)
+        if series is not None:
+            names, rows = series
+            walks = [node[members] for members in rows]
+            transitions, paths = count_transitions(walks, grid.num_nodes, _COUNTED), choose_paths(names, walks)
+    metric = saved.metric.distance
+    of_scaled = "" if saved.scaling.kind == "none" else " of the scaled data"
+    u_matrix = evaluation.u_matrix(saved.som.codebook_, grid, saved.metric).node.numpy() if grid.num_nodes > 1 else None
+    return Explorer(
+        noun="node",
+        grid=grid,
+        num_nodes=grid.num_nodes,
+        hits=saved.hits,
+        hits_of="training rows",
+        classes=saved.node_classes,
+        cluster=None if clusters is None else clusters.cluster,
+        u_matrix=u_matrix,
+        u_matrix_of=f"{metric if isinstance(metric, str) else 'own'} distance{of_scaled}",
+        features=None if shape is not None else _features(saved, table),
+        images=None if shape is None else Sprites.from_images(codes.reshape(-1, *shape), low=low, high=high),
+        samples=samples,
+        transitions=transitions,
+        paths=paths,
+    )
+
+
+def _assign(saved: SavedMap, table: Table) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    winners = list(saved.assign(block.x for block in table.blocks()))
+    node = np.concatenate([node for node, _ in winners])
+    return node, np.concatenate([distance for _, distance in winners])
+
+
+def _features(saved: SavedMap, table: Table | None) -> Features:
+    names = saved.feature_names or [f"feature {number}" for number in range(saved.record.dim)]
+    codes = saved.codebook
+    if table is None:  # of the map itself, whose nodes the data won
+        weight = saved.hits / saved.hits.sum()
+        mean = weight @ codes
+        deviation = np.sqrt(weight @ (codes - mean) ** 2)
+    else:
+        standard = Scaling.fit("standard", (block.x for block in table.blocks()), table.dim)
+        mean, deviation = np.array(standard.shift), np.array(standard.width)
+    return Features.choose(names, codes, mean, deviation)
+
+
+def _samples(
+    saved: SavedMap,
+    table: Table,
+    node: NDArray[np.int64],
+    distance: NDArray[Any],
+    shape: tuple[int, ...] | None,
+    limits: tuple[float, float],
+) -> AssignedSamples:
+    """The rows that can be found: all, or of many those spread evenly, and the nearest of each node in any case."""
+    num_nodes = saved.grid.num_nodes
+    nearest = nearest_of_each(node, distance, num_nodes)
+    kept = evenly_spread(len(node), max(MOST_IDS - int((nearest >= 0).sum()), 0))
+    if len(kept) < len(node):
+        kept = np.union1d(kept, nearest[nearest >= 0])
+    place = np.full(len(node) + 1, -1)
+    place[kept] = np.arange(len(kept))
+    images = None
+    each = images_per_node(num_nodes) if shape is not None else 0
+    if shape is not None and each:
+        rows = nearest[:, :each].ravel()
+        values = np.where((rows >= 0)[:, None], np.asarray(table.x[np.maximum(rows, 0)], np.float64), limits[0])
+        images = Sprites.from_images(values.reshape(-1, *shape), low=limits[0], high=limits[1])
+    keys = list(table.row_keys.values())
+    return AssignedSamples(
+        what="row",
+        key=" and ".join(table.row_keys),
+        total=len(node),
+        ids=[", ".join(str(values[row]) for values in keys) for row in kept.tolist()],
+        node=node[kept],
+        distance=distance[kept],
+        label=None if table.label is None else [str(value) for value in table.label[kept].tolist()],
+        nearest=place[nearest],
+        images=images,
+    )

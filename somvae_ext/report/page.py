@@ -1,0 +1,176 @@
+"""The page itself: one file without a reference to anything outside of it."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.resources
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import bokeh.palettes
+import bokeh.resources
+import jinja2
+
+from somvae_ext._version import __version__
+from somvae_ext.grid import Grid
+from somvae_ext.report.captions import describe_picture
+from somvae_ext.report.content import Picture, ResultContent
+from somvae_ext.report.explorer_plot import sheet_plot
+from somvae_ext.report.metrics import MeasuredMetric
+from somvae_ext.report.sprites import data_url
+
+_LONGEST_SHEET = 680  # CSS pixels
+_CATEGORICAL = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB"]
+_OTHER = "#8c8c8c"
+
+
+class _Cell(NamedTuple):
+    text: str
+    is_better: bool
+
+
+class _MetricRow(NamedTuple):
+    title: str
+    cells: list[_Cell]
+    definition: str
+
+
+def render_page(results: Sequence[ResultContent]) -> str:
+    """The HTML of one result, or of several side by side."""
+    compared = len(results) > 1
+    explorers = [
+        (
+            f"run-{number}",
+            result.explorer.to_json(),
+            sheet_plot(result.explorer),
+        )
+        for number, result in enumerate(results, start=1)
+        if result.explorer is not None
+    ]
+    context = {
+        "title": " and ".join(result.name for result in results),
+        "results": results,
+        "compared": compared,
+        "sections": list(_sections(results)),
+        "facts": _side_by_side([result.facts for result in results]),
+        "data": _side_by_side([result.data for result in results]),
+        "config": _side_by_side([result.config for result in results], differing_first=compared),
+        "metrics": list(_metrics(results)),
+        "pictures": list(_pictures(results)),
+        "explorers": explorers,
+        "palettes": _palettes(),
+        "bokeh": _bokeh_scripts() if explorers else "",
+        "script": _resource("explorer.js"),
+        "css": _resource("page.css"),
+        "version": __version__,
+        "date": datetime.date.today().isoformat(),
+        "json": _script_json,
+        "data_url": data_url,
+        "sheet_width": _sheet_width,
+    }
+    return _template().render(context)
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html")
+
+
+def _resource(name: str) -> Any:
+    text = importlib.resources.files("somvae_ext.report").joinpath(name).read_text(encoding="utf-8")
+    # Of the page's own scripts and styles nothing is to be escaped.
+    return text if name.endswith(".html") else _markup(text)
+
+
+def _markup(text: str) -> Any:
+    import markupsafe
+
+    return markupsafe.Markup(text)
+
+
+def _script_json(values: Any) -> Any:
+    """JSON that can stand in a script: no text of a user's can end it."""
+    text = json.dumps(values, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _bokeh_scripts() -> Any:
+    resources = bokeh.resources.Resources(mode="inline", components=["bokeh"])
+    return _markup(resources.render_js())
+
+
+def _palettes() -> dict[str, Any]:
+    return {
+        "sequential": list(bokeh.palettes.Viridis256),
+        "time": list(bokeh.palettes.Plasma256[:231]),
+        "categorical": _CATEGORICAL,
+        "other": _OTHER,
+    }
+
+
+def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:
+    yield "summary", "Summary"
+    if any(result.metrics for result in results):
+        yield "metrics", "Metrics"
+    for number, result in enumerate(results, start=1):
+        if result.explorer is not None:
+            what = "Map" if result.explorer.is_map else "Codes"
+            yield f"explorer-{number}", what if len(results) == 1 else f"{what} of {result.name}"
+    if any(result.pictures for result in results):
+        yield "pictures", "Pictures"
+    yield "data", "Data"
+    yield "config", "Config"
+
+
+def _side_by_side(
+    columns: Sequence[Mapping[str, str]], *, differing_first: bool = False
+) -> list[tuple[str, list[str]]]:
+    """Rows of a title and a cell for each result, in the order in which the titles come up."""
+    titles = dict.fromkeys(title for column in columns for title in column)
+    rows = [(title, [column.get(title, "-") for column in columns]) for title in titles]
+    if differing_first:
+        rows.sort(key=lambda row: len(set(row[1])) == 1)  # in order otherwise
+    return rows
+
+
+def _metrics(results: Sequence[ResultContent]) -> Iterable[tuple[str, list[_MetricRow]]]:
+    splits = dict.fromkeys(split for result in results for split in result.metrics)
+    for split in splits:
+        measured = [{metric.metric.name: metric for metric in result.metrics.get(split, ())} for result in results]
+        names = dict.fromkeys(name for column in measured for name in column)
+        yield split, [_metric_row([column.get(name) for column in measured]) for name in names]
+
+
+def _metric_row(measured: Sequence[MeasuredMetric | None]) -> _MetricRow:
+    known = [metric for metric in measured if metric is not None]
+    metric = known[0].metric
+    best: Callable[..., Any] | None = {"higher": max, "lower": min}.get(metric.better or "")
+    values = [entry.value for entry in known]
+    comparable = best is not None and len(known) > 1 and len(set(values)) > 1
+    cells = [
+        _Cell("-", False)
+        if entry is None
+        else _Cell(entry.text, bool(comparable and best is not None and entry.value == best(values)))
+        for entry in measured
+    ]
+    return _MetricRow(metric.title, cells, metric.definition or metric.meaning)
+
+
+def _pictures(results: Sequence[ResultContent]) -> Iterable[tuple[str, str, list[tuple[str, Picture]]]]:
+    names = dict.fromkeys(picture.name for result in results for picture in result.pictures)
+    for name in names:
+        shown = [(result.name, picture) for result in results for picture in result.pictures if picture.name == name]
+        title, caption = describe_picture(name)
+        yield title, caption, shown
+
+
+def _sheet_width(grid: Grid) -> int:
+    """How wide a sheet is drawn at most, so that it is not higher than it may be long."""
+    width, height = (grid.coordinates().amax(dim=0) + 1).tolist()
+    return round(_LONGEST_SHEET * min(1.0, width / height))

@@ -1,4 +1,4 @@
-"""Pages in a browser.
+"""Pages in a browser, and runs to make pages of.
 
 Tests in this folder are marked ``browser``. They are skipped where there is no Chromium, and those that look for faults
 of accessibility also where there is no axe-core. With ``SOMVAE_EXT_TEST_BROWSER=1``, which .ci/run sets after it has
@@ -8,6 +8,7 @@ installed both, they fail instead.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pages
 import pytest
+from browser_runs import RUNS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -63,3 +65,9 @@ def accessibility_faults() -> Callable[[Page], list[str]]:
     if not pages.AXE.exists():
         skip_or_fail("needs axe-core, which 'npm ci' in python_tests/browser fetches")
     return pages.accessibility_faults
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``run_of(kind)`` is the folder of a run of :data:`browser_runs.RUNS`, which is trained when first asked for."""
+    return functools.cache(lambda kind: RUNS[kind](tmp_path_factory.mktemp(kind) / "run"))

@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
 NATIVE := $(filter-out csrc/simt/%,$(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh'))
+CHROMIUM := $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
+AXE := python_tests/browser/node_modules/.package-lock.json
 FORMATTED = $(shell find csrc python_tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: build demo test test-all pytest lint bench clean
@@ -30,6 +32,14 @@ pytest: build
 test-all: lint
 	$(PYTEST)
 
+# Tests in a browser look for faults of accessibility by means of axe-core. Where it cannot be fetched, these are skipped.
+ifneq ($(and $(CHROMIUM),$(shell command -v npm)),)
+pytest test-all: $(AXE)
+endif
+
+$(AXE): python_tests/browser/package-lock.json
+	-npm ci --prefix python_tests/browser
+
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +50,8 @@ bench: build
 	$(BIN)/python benchmarks/ops.py --json build/benchmarks/ops.json
 
 clean:
-	rm -rf .venv build demo *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv build demo *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache \
+		python_tests/browser/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/built: .venv/packages setup.py pyproject.toml $(NATIVE)

@@ -48,8 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips tests marked ``cuda`` where there is no GPU.
 
-    All other skips are of tests with nothing to look at: the kernels in a library that was built without CUDA
-    (python_tests/build/test_cuda_compile.py), and further instruction levels of a processor with a single one.
+    All other skips are of tests in a browser where there is none (python_tests/browser/conftest.py), and of tests with
+    nothing to look at: the kernels in a library that was built without CUDA (python_tests/build/test_cuda_compile.py),
+    and further instruction levels of a processor with a single one.
     """
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU")

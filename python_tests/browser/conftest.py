@@ -1,0 +1,73 @@
+"""Pages in a browser, and runs to make pages of.
+
+Tests in this folder are marked ``browser``. They are skipped where there is no Chromium, and those that look for faults
+of accessibility also where there is no axe-core. With ``SOMVAE_EXT_TEST_BROWSER=1``, which .ci/run sets after it has
+installed both, they fail instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pages
+import pytest
+from browser_runs import RUNS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+REQUIRED = os.environ.get("SOMVAE_EXT_TEST_BROWSER") == "1"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker("browser")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if pages.chromium() is None:
+        skip_or_fail(f"needs a Chromium, and none of {', '.join(pages.CHROMIUM_NAMES)} is on the PATH")
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    if REQUIRED:
+        pytest.fail(f"{reason}, though SOMVAE_EXT_TEST_BROWSER=1", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for a file of tests. While it runs, so does Playwright's event loop, and tests of other files that
+    call ``asyncio.run`` would be refused; hence not for the session."""
+    with pages.launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """``open_page(path, width=1280, height=900)``. After the test, errors and requests of the pages make it fail."""
+    with contextlib.ExitStack() as stack:
+
+        def open_page(path: Path, **size: int) -> Page:
+            return stack.enter_context(pages.opened(browser, path, **size))
+
+        yield open_page
+
+
+@pytest.fixture
+def accessibility_faults() -> Callable[[Page], list[str]]:
+    """:func:`pages.accessibility_faults`, where axe-core is there."""
+    if not pages.AXE.exists():
+        skip_or_fail("needs axe-core, which 'npm ci' in python_tests/browser fetches")
+    return pages.accessibility_faults
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``run_of(kind)`` is the folder of a run of :data:`browser_runs.RUNS`, which is trained when first asked for."""
+    return functools.cache(lambda kind: RUNS[kind](tmp_path_factory.mktemp(kind) / "run"))

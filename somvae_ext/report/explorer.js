@@ -10,6 +10,7 @@
   const NOT_THERE = "#e4e4e4"; // the colour of what has no value
   const MOST_ROWS = 12; // of a table, until all are asked for
   const MOST_MATCHES = 20; // of a search
+  const STRIP_CELL = 56; // pixels of a node with an image
 
   const ARRAYS = { i4: Int32Array, f4: Float32Array };
 
@@ -54,7 +55,6 @@
       this.root = root;
       this.data = data;
       this.palettes = palettes;
-      this.node = 0;
       this.hits = unpack(data.hits);
       this.cluster = unpack(data.cluster);
       this.uMatrix = unpack(data.u_matrix);
@@ -108,7 +108,7 @@
       const map = this.find(".map");
       map.addEventListener("keydown", (event) => this.press(event));
       this.recolor();
-      this.select(0, { quietly: true });
+      this.select(this.hits ? this.hits.indexOf(Math.max(...this.hits)) : 0, { quietly: true });
       this.root.dataset.ready = "yes";
     }
 
@@ -161,7 +161,8 @@
       const coloring = this.colorings.get(this.find(".color-by").value);
       const { nodes } = this.data;
       const legend = this.find(".legend");
-      let colors = new Array(nodes).fill(NOT_THERE);
+      const isImages = coloring && coloring.kind === "images";
+      let colors = new Array(nodes).fill(isImages ? "#ffffff" : NOT_THERE);
       let texts = new Array(nodes).fill("");
       legend.replaceChildren();
       if (coloring && coloring.kind === "number") {
@@ -201,7 +202,7 @@
       const column = (name) => (source.data instanceof Map ? source.data.get(name) : source.data[name]);
       const kept = Object.fromEntries(["x", "y", "node", "row", "column", "q", "r"].map((name) => [name, column(name)]));
       this.setSource("nodes", { ...kept, color: colors, hits, value: texts });
-      this.showImages(coloring && coloring.kind === "images");
+      this.showImages(isImages);
       this.find(".meaning").textContent = coloring ? (coloring.what || `what each ${this.data.noun} stands for`) : "";
     }
 
@@ -232,25 +233,28 @@
       const columns = { url: [], x: [], y: [], w: [], h: [] };
       const { width, height } = images;
       const spacing = this.data.topology === "hexagonal" ? Math.sqrt(3) / 2 : 1;
-      const side = Math.min(1, (spacing * width) / height); // of an image, in units of the grid
+      // Each image fills as much of its cell as its shape allows, less a seam. Enlarged here, pixels stay sharp.
+      const cell = { width: STRIP_CELL, height: Math.round(STRIP_CELL * spacing) };
+      const scale = (0.96 * Math.min(cell.width / width, cell.height / height));
+      const [wide, high] = [Math.round(width * scale), Math.round(height * scale)];
       for (let row = 0; row < rows; row++) {
         const count = Math.min(cols, nodes - row * cols);
         const strip = document.createElement("canvas");
-        const cell = Math.max(Math.round(width / side), width);
-        strip.width = cell * count;
-        strip.height = height;
+        strip.width = cell.width * count;
+        strip.height = cell.height;
         const context = strip.getContext("2d");
+        context.imageSmoothingEnabled = scale < 1;
         for (let at = 0; at < count; at++) {
           const image = row * cols + at;
           const [left, top] = [(image % images.per_row) * width, Math.floor(image / images.per_row) * height];
-          context.drawImage(sheet, left, top, width, height, at * cell + (cell - width) / 2, 0, width, height);
+          const [x, y] = [at * cell.width + (cell.width - wide) / 2, (cell.height - high) / 2];
+          context.drawImage(sheet, left, top, width, height, x, y, wide, high);
         }
-        const high = (side * height) / width;
         columns.url.push(strip.toDataURL());
         columns.x.push(-0.5 + (this.data.topology === "hexagonal" && row % 2 ? 0.5 : 0));
-        columns.y.push(-row * spacing + high / 2);
+        columns.y.push((0.5 - row) * spacing);
         columns.w.push(count);
-        columns.h.push(high);
+        columns.h.push(spacing);
       }
       return columns;
     }
@@ -420,7 +424,7 @@
         rows.push(cells);
       }
       const head = [key, measure, ...(label ? ["class"] : []), ...(withImages ? ["image"] : [])];
-      return table("nearest", `Nearest ${what}s`, head, rows, `no ${what} that can be found here is nearest to it`);
+      return table("nearest", `Nearest ${what}s`, head, rows, `no ${what} belongs to it`);
     }
 
     profileTable(node) {
@@ -575,7 +579,7 @@
       return section;
     }
     const body = element("tbody");
-    const row = (cells) => element("tr", {}, ...cells.map((cell, at) => element(at ? "td" : "th", at ? {} : { scope: "row" }, cell)));
+    const row = (cells) => element("tr", {}, ...cells.map((cell, at) => element(at ? "td" : "th", at ? { class: "value" } : { scope: "row" }, cell)));
     body.append(...rows.slice(0, MOST_ROWS).map(row));
     const columns = element("tr", {}, ...head.map((text) => element("th", { scope: "col", text })));
     section.append(element("table", {}, element("thead", {}, columns), body));

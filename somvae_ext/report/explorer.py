@@ -152,6 +152,16 @@ class Explorer:
     transitions: Transitions | None = None
     paths: Sequence[SeriesPath] = ()
 
+    @property
+    def nouns(self) -> str:
+        """The plural of the noun."""
+        return "categories" if self.noun == "category" else f"{self.noun}s"
+
+    @property
+    def title(self) -> str:
+        """What the section is called."""
+        return "Map" if self.is_map else self.nouns.capitalize()
+
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON can hold it."""
         grid = self.grid

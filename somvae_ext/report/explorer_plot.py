@@ -33,10 +33,10 @@ def sheet_plot(explorer: Explorer) -> Any:
     whole rows of nodes; ``path`` and ``stops``, a series; ``cursor``, the node that is looked at. y is minus the
     grid's, so that row 0 is on top.
     """
-    return json_item(_plot(explorer.grid, explorer.num_nodes, explorer.noun))
+    return json_item(_plot(explorer.grid, explorer.num_nodes, explorer.noun, is_map=explorer.is_map))
 
 
-def _plot(grid: Grid, num_nodes: int, noun: str) -> Plot:
+def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
     centers = grid.coordinates().numpy()
     x, y = centers[:num_nodes, 0], -centers[:num_nodes, 1]
     node = np.arange(num_nodes)
@@ -44,8 +44,9 @@ def _plot(grid: Grid, num_nodes: int, noun: str) -> Plot:
     half_height = 0.5 if grid.topology == "rectangular" else 1 / math.sqrt(3)
     left, right = centers[:, 0].min() - 0.5 - _MARGIN, centers[:, 0].max() + 0.5 + _MARGIN
     bottom, top = -centers[:, 1].max() - half_height - _MARGIN, half_height + _MARGIN
+    place = [("row, column", "@row, @column")] if is_map else []
     hover = HoverTool(
-        tooltips=[(noun, "@node"), ("row, column", "@row, @column"), ("hits", "@hits"), ("colour", "@value")],
+        tooltips=[(noun, "@node"), *place, ("hits", "@hits"), ("colour", "@value")],
         point_policy="follow_mouse",
     )
     plot = figure(
@@ -64,8 +65,11 @@ def _plot(grid: Grid, num_nodes: int, noun: str) -> Plot:
     plot.grid.visible = False
     plot.axis.minor_tick_line_color = None
     plot.axis.axis_line_color = None
-    _label_axis(plot.xaxis, centers[: grid.cols, 0], "column")
-    _label_axis(plot.yaxis, -centers[:: grid.cols, 1], "row")
+    if is_map:
+        _label_axis(plot.xaxis, centers[: grid.cols, 0], "column")
+        _label_axis(plot.yaxis, -centers[:: grid.cols, 1], "row")
+    else:
+        plot.axis.visible = False
     nodes = ColumnDataSource(
         {
             "x": x, "y": y, "node": node, "row": row, "column": column,

@@ -120,8 +120,8 @@ def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:
         yield "metrics", "Metrics"
     for number, result in enumerate(results, start=1):
         if result.explorer is not None:
-            what = "Map" if result.explorer.is_map else "Codes"
-            yield f"explorer-{number}", what if len(results) == 1 else f"{what} of {result.name}"
+            title = result.explorer.title
+            yield f"explorer-{number}", title if len(results) == 1 else f"{title} of {result.name}"
     if any(result.pictures for result in results):
         yield "pictures", "Pictures"
     yield "data", "Data"

@@ -18,6 +18,7 @@ build: .venv/built
 
 demo: build
 	$(BIN)/somvae fit digits --preset ordered --out demo --overwrite
+	$(BIN)/somvae report demo
 
 # PATH: the tests call cmake, and the build that they try out calls ninja. Each file's tests are run by one worker, because
 # they share what they build and train; python_tests/conftest.py says which files come first.

@@ -35,6 +35,7 @@ def _installation() -> dict[str, str]:
         "scikit-learn",
         "tqdm",
         "matplotlib",
+        "bokeh",
         "pyarrow",
     ):
         try:

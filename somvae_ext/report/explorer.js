@@ -437,7 +437,7 @@
       });
       rows.sort((a, b) => b.size - a.size);
       const title = total > names.length ? `Features (the ${names.length} of ${total} that vary most over the map)` : "Features";
-      return table("profile", title, ["feature", "value", "mean of the data", "standard deviations from it"], rows.map((row) => row.cells), "none");
+      return table("profile", title, ["feature", "value", "data mean", "deviations from it"], rows.map((row) => row.cells), "none");
     }
 
     neighborList(node) {
@@ -600,7 +600,7 @@
   }
 
   function deviationBar(z) {
-    const width = Math.min(Math.abs(z), 4) * 0.8;
+    const width = (Math.min(Math.abs(z), 4) * 2.5) / 4; // em, half of the bar's place
     const filled = element("span", { class: z < 0 ? "below" : "above", style: { width: `${width}em` } });
     const space = element("span", { class: "deviation", "aria-hidden": "true" }, filled);
     return element("span", { class: "bar-cell" }, space, `${z < 0 ? "−" : "+"}${Math.abs(z).toFixed(2)}`);

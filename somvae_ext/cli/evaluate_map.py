@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.map_data import describe_sizes, load_map_table, scaled_rows
-from somvae_ext.cli.printing import print_table
+from somvae_ext.cli.printing import print_metrics
+from somvae_ext.report.metrics import EvaluationContext
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -26,7 +27,8 @@ def evaluate_map(folder: ResultFolder, options: Namespace) -> None:
         _, table = load_map_table(folder, saved.record, options)
         evaluation = _measure(saved, table)
         folder.save_evaluation(_SPLIT, evaluation)
-    _print(saved, table, evaluation)
+    print(describe_sizes(table, saved.grid))
+    print_metrics(evaluation, EvaluationContext.of_map(saved, _SPLIT))
 
 
 def _measure(saved: SavedMap, table: Table) -> dict[str, Any]:
@@ -44,19 +46,3 @@ def _measure(saved: SavedMap, table: Table) -> dict[str, Any]:
         for average in ("arithmetic", "geometric"):
             figures[f"nmi_{average}"] = evaluation.nmi(table.label, node, average=average)
     return figures
-
-
-def _print(saved: SavedMap, table: Table, evaluation: dict[str, Any]) -> None:
-    grid = saved.grid
-    print(describe_sizes(table, grid))
-    units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
-    shown = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
-    for connectivity in (4, 6, 8):
-        if (value := evaluation.get(f"topographic_error_{connectivity}")) is not None:
-            shown[f"topographic error, {connectivity}"] = f"{value:.3f} ({connectivity} neighbours)"
-    shown["nodes used"] = f"{round(evaluation['usage'] * grid.num_nodes)} of {grid.num_nodes}"
-    if "purity" in evaluation:
-        shown["purity"] = f"{evaluation['purity']:.3f}"
-        for average in ("arithmetic", "geometric"):
-            shown[f"NMI, {average}"] = f"{evaluation[f'nmi_{average}']:.3f} ({average} mean of the entropies)"
-    print_table(shown)

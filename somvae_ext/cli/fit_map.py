@@ -20,6 +20,7 @@ from somvae_ext.cli.map_warnings import warn_of_collapse, warn_of_many_nodes
 from somvae_ext.cli.printing import print_description, print_table
 from somvae_ext.cli.resuming import check_resume_options, explain_how_to_resume
 from somvae_ext.report.map_pictures import default_pictures, save_map_pictures
+from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -175,15 +176,13 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
 def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
     import numpy as np
 
-    som, evaluation = saved.som, saved.evaluation
+    som = saved.som
     pictures = save_map_pictures(saved, default_pictures(saved), setting.folder.save_figure)
-    units = "" if saved.scaling.kind == "none" else " (of the scaled data)"
+    metrics = {item.metric.name: item for item in measured_metrics(saved.evaluation, EvaluationContext.of_map(saved))}
+    lines = {"quantization error": metrics["quantization_error"].describe()}
+    if _topographic_key(som) in metrics:
+        lines["topographic error"] = metrics[_topographic_key(som)].describe()
     print(describe_sizes(setting.table, saved.grid))
-    lines = {"quantization error": f"{evaluation['quantization_error']:.4g}{units}"}
-    if _topographic_key(som) in evaluation:
-        lines["topographic error"] = (
-            f"{evaluation[_topographic_key(som)]:.3f} ({som.grid_.connectivities[-1]} neighbours)"
-        )
     print_table(
         lines
         | {

@@ -8,12 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from somvae_ext.cli.wording import rephrase_for_command
+from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 
 
 def print_table(rows: dict[str, str]) -> None:
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         print(f"{name:<{width}}  {value}")
+
+
+def print_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> None:
+    """Prints the figures of an evaluation that belong into a summary, a line each.
+
+    Two of them may share a title, such as the NMI by each of its means.
+    """
+    shown = [item for item in measured_metrics(evaluation, context) if item.metric.in_summary]
+    width = max((len(item.metric.title) for item in shown), default=0)
+    for item in shown:
+        print(f"{item.metric.title:<{width}}  {item.describe()}")
 
 
 def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

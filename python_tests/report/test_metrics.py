@@ -1,0 +1,147 @@
+"""Every figure that an evaluation gives has a title and a definition."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import somvae_ext
+from somvae_ext.cli import main
+from somvae_ext.data import InterpolatedSeries, Samples
+from somvae_ext.models import MODELS, SOMVAE, SOMVAEConfig
+from somvae_ext.report.metrics import EvaluationContext, MeasuredMetric, measured_metrics
+from somvae_ext.store import ResultFolder
+from somvae_ext.training import clustering_metrics, evaluate
+
+SHAPE = (1, 4, 4)
+SIZES = {"somvae": {"rows": 2, "cols": 2, "latent_dim": 2}, "vqvae": {"num_codes": 4, "latent_dim": 2}}
+
+Evaluation = dict[str, Any]
+
+
+def make(name: str, **options: Any) -> Any:
+    torch.manual_seed(0)
+    return MODELS[name](MODELS[name].config_type(input_shape=SHAPE, **SIZES.get(name, {}), **options)).eval()  # type: ignore[call-arg]
+
+
+def samples(num_classes: int = 4) -> Samples:
+    generator = torch.Generator().manual_seed(0)
+    return Samples(torch.rand(40, *SHAPE, generator=generator), torch.arange(40) % num_classes)
+
+
+def evaluate_static(name: str, **options: Any) -> tuple[Evaluation, EvaluationContext]:
+    model = make(name, **options)
+    return evaluate(model, samples(model.config.num_classes if name == "conditional-vae" else 4)), (
+        EvaluationContext.of_model(model, "test", "static")
+    )
+
+
+@functools.cache
+def evaluate_series() -> tuple[Evaluation, EvaluationContext]:
+    model = SOMVAE(SOMVAEConfig(input_shape=SHAPE, **SIZES["somvae"], gamma=1.0, tau=1.0)).eval()
+    torch.nn.init.uniform_(model.quantizer.codebook)
+    series = InterpolatedSeries(samples(), num_series=12)
+    return evaluate(model, series, train=series) | clustering_metrics(model, series), (
+        EvaluationContext.of_model(model, "test", "series")
+    )
+
+
+def evaluate_map(folder: Path, *options: str) -> tuple[Evaluation, EvaluationContext]:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(folder / "table.npz", x=x, label=np.arange(60) % 3)
+    path = str(folder / "map")
+    assert main(["fit", str(folder / "table.npz"), "--model", "som", "--size", "3x4", "--out", path, *options]) == 0
+    assert main(["evaluate", path]) == 0
+    saved = somvae_ext.load(path)
+    return ResultFolder.open(path).evaluations["train"], EvaluationContext.of_map(saved)  # type: ignore[arg-type]
+
+
+def by_name(evaluation: Evaluation, context: EvaluationContext) -> dict[str, MeasuredMetric]:
+    return {item.metric.name: item for item in measured_metrics(evaluation, context)}
+
+
+def check_definitions(evaluation: Evaluation, context: EvaluationContext) -> None:
+    items = by_name(evaluation, context)
+    assert items.keys() == evaluation.keys()
+    for name, (metric, value, text) in items.items():
+        assert value == evaluation[name]
+        assert text in (f"{value:.3f}", f"{value:.4g}", str(value)) or " of " in text
+        assert re.match(r"[A-Z].*[^.]\.$", metric.definition), metric
+        assert re.search(r"\b(is|are|were|ranges|measured)\b|^Mean |^Share |^Negative ", metric.definition), metric
+        assert "{" not in metric.title + metric.meaning + metric.definition
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_figures_of_each_model_are_defined(name: str) -> None:
+    check_definitions(*evaluate_static(name))
+
+
+def test_figures_of_hexagons_grids_of_codes_and_series_are_defined() -> None:
+    check_definitions(*evaluate_static("somvae", topology="hexagonal"))
+    check_definitions(*evaluate_static("vqvae", network="conv"))
+    check_definitions(*evaluate_series())
+
+
+@pytest.mark.parametrize("options", [[], ["--topology", "hexagonal", "--scaling", "none"]], ids=["scaled", "hexagonal"])
+def test_figures_of_a_map_are_defined(options: list[str], tmp_path: Path) -> None:
+    evaluation, context = evaluate_map(tmp_path, *options)
+    check_definitions(evaluation, context)
+    items = by_name(evaluation, context)
+    error = items["quantization_error"]
+    assert error.describe() == f"{evaluation['quantization_error']:.4g}" + (" (of the scaled data)" * (not options))
+    assert re.fullmatch(r"\d+ of 12", items["usage"].describe())
+
+
+def test_titles_are_unique_among_what_a_summary_leaves_out_and_names_keep_their_order() -> None:
+    evaluation, context = evaluate_series()
+    forward = measured_metrics(evaluation, context)
+    backward = measured_metrics(dict(reversed(evaluation.items())), context)
+    assert forward == backward
+    terms = [item.metric.title for item in forward if not item.metric.in_summary]
+    assert len(set(terms)) == len(terms) > 10
+
+
+def test_names_that_are_not_known_are_shown_as_they_are() -> None:
+    context = EvaluationContext("test", clusters="nodes", num_clusters=4)
+    purity, *others = measured_metrics({"novelty": 0.25, "note": "none", "purity": 1.0}, context)
+    assert purity.describe() == "1.000"
+    assert [(item.metric.title, item.metric.definition, item.describe()) for item in others] == [
+        ("novelty", "", "0.250"),
+        ("note", "", "none"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("purity", "higher"),
+        ("nmi_geometric", "higher"),
+        ("moves_within_1", "higher"),
+        ("usage", "higher"),
+        ("order", "lower"),
+        ("quantization_error", "lower"),
+        ("topographic_error_8", "lower"),
+        ("transition_nll", "lower"),
+        ("reconstruction_q", "lower"),
+        ("lowest_nll", None),
+        ("perplexity", None),
+        ("samples", None),
+    ],
+)
+def test_which_values_are_better(name: str, better: str | None) -> None:
+    assert by_name(*evaluate_series())[name].metric.better == better
+
+
+def test_frames_with_scores_of_still_images_say_which_score_is_whose() -> None:
+    evaluation, context = evaluate_series()
+    items = by_name(evaluation, context)
+    assert items["purity"].metric.meaning == "of frames"
+    assert items["static_purity"].metric.meaning == "of the 40 images that the series are made of"
+    assert items["acc"].metric.meaning == "of frames, nodes matched with classes"
+    assert "frames" in items["purity"].metric.definition

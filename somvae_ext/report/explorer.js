@@ -567,7 +567,7 @@
         color: [time[0], time[time.length - 1], "white"],
         size: [10, 10, 15],
       });
-      this.find(".series output").textContent = `frame ${frame} of ${node.length}: ${this.data.noun} ${node[frame]}`;
+      this.find(".series output").textContent = `frame ${frame} (of 0 to ${node.length - 1}): ${this.data.noun} ${node[frame]}; the path goes from dark to light`;
       this.select(node[frame], { quietly: true });
     }
   }

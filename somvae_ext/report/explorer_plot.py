@@ -15,7 +15,6 @@ from bokeh.models import (
     Plot,
     Range1d,
     TapTool,
-    WheelZoomTool,
 )
 from bokeh.plotting import figure
 
@@ -23,6 +22,7 @@ from somvae_ext.grid import Grid
 from somvae_ext.report.explorer import Explorer
 
 _MOST_TICKS = 12
+_MOST_WITH_LINES = 40
 _MARGIN = 0.1
 
 
@@ -55,7 +55,7 @@ def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
         aspect_ratio=(right - left) / (top - bottom),
         sizing_mode="scale_width",
         match_aspect=True,
-        tools=[hover, TapTool(renderers=[]), PanTool(name="pan"), WheelZoomTool(name="wheel")],
+        tools=[hover, TapTool(renderers=[]), PanTool(name="pan")],
         toolbar_location=None,
         name="sheet",
         min_border=0,
@@ -78,13 +78,14 @@ def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
         },
         name="nodes",
     )  # fmt: skip
-    line = 1.0 if max(grid.rows, grid.cols) <= 40 else 0.0
-    drawn = _draw_cells(plot, nodes, grid, fill_color="color", line_color="white", line_width=line, name="cells")
+    # Lines between the cells; of many small ones their own colour, which covers what antialiasing lets through.
+    line = ("white", 1.0) if max(grid.rows, grid.cols) <= _MOST_WITH_LINES else ("color", 0.7)
+    drawn = _draw_cells(plot, nodes, grid, fill_color="color", line_color=line[0], line_width=line[1], name="cells")
     hover.renderers = [drawn]
     strips = ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="strips")
     plot.image_url("url", "x", "y", "w", "h", source=strips, anchor="top_left", name="images")
     path = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": [], "color": []}, name="path")
-    for color, width in (("white", 5), ("color", 2.5)):
+    for color, width in (("white", 6), ("color", 3.5)):
         plot.segment("x0", "y0", "x1", "y1", source=path, line_color=color, line_width=width, line_cap="round")
     stops = ColumnDataSource({"x": [], "y": [], "color": [], "size": []}, name="stops")
     plot.scatter("x", "y", size="size", source=stops, fill_color="color", line_color="black", line_width=1.5)

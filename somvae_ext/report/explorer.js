@@ -92,7 +92,11 @@
         nearest: unpack(samples.nearest),
         label: samples.labels ? unpack(samples.labels.number) : null,
       };
-      this.sampleOf = new Map(samples.ids.map((id, at) => [id, at]));
+      this.placesOf = new Map(); // of samples with a name, which need not be its only one
+      samples.ids.forEach((id, at) => {
+        if (this.placesOf.has(id)) this.placesOf.get(id).push(at);
+        else this.placesOf.set(id, [at]);
+      });
     }
 
     async start() {
@@ -478,20 +482,26 @@
       const text = this.find(".search input").value.trim();
       const result = this.find(".search-result");
       const { what, key, ids } = this.samples;
-      const at = this.sampleOf.get(text);
+      const exact = this.placesOf.get(text) ?? [];
       if (text === "") result.replaceChildren(`Type the ${key} of a ${what}.`);
-      else if (at !== undefined) this.showFound(at);
+      else if (exact.length === 1) this.showFound(exact[0]);
       else {
-        const matches = ids.map((id, place) => [id, place]).filter(([id]) => id.toLowerCase().includes(text.toLowerCase()));
-        const list = matches.slice(0, MOST_MATCHES).map(([id, place]) =>
-          element("button", { type: "button", class: "match", text: id, onclick: () => this.showFound(place) }),
+        const matches = exact.length ? exact : ids.flatMap((id, at) => (id.toLowerCase().includes(text.toLowerCase()) ? [at] : []));
+        const list = matches.slice(0, MOST_MATCHES).map((at) =>
+          element("button", { type: "button", class: "match", text: exact.length ? this.name(this.samples.node[at]) : ids[at], onclick: () => this.showFound(at) }),
         );
         const more = matches.length > MOST_MATCHES ? `, the first ${MOST_MATCHES} of them` : "";
-        result.replaceChildren(
-          matches.length ? `No ${what} is called “${text}”; ${matches.length} contain it${more}: ` : `No ${what} is called “${text}”.`,
-          ...list,
-        );
+        let sentence = `No ${what} is called “${text}”${this.amongHowMany()}.`;
+        if (exact.length) sentence = `${exact.length} ${what}s are called “${text}”${more}: `;
+        else if (matches.length) sentence = `No ${what} is called “${text}”; ${matches.length} contain it${more}: `;
+        result.replaceChildren(sentence, ...list);
       }
+    }
+
+    amongHowMany() {
+      // Of very many samples the page holds some.
+      const { ids, total, what } = this.samples;
+      return ids.length < total ? ` among the ${ids.length} of ${total} ${what}s that can be found here` : "";
     }
 
     showFound(at) {

@@ -17,6 +17,11 @@ from somvae_ext.data.splits import Kind
 Array = NDArray[Any]
 
 
+def is_image_shape(shape: Sequence[int]) -> bool:
+    """Whether samples of this shape are images that can be drawn: ``(H, W)``, ``(1, H, W)`` or ``(3, H, W)``."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
+
+
 def with_sample_axes(owner: str | Path, x: Array, kind: Kind) -> Array:
     """``[N, F]``, ``[N, C, H, W]`` or, for series, the same with ``[B, T]`` in place of N.
 

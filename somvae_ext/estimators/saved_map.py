@@ -11,12 +11,16 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import estimator_html_repr  # type: ignore[import-untyped]
 from torch import Tensor
 
+from somvae_ext.data.sample_arrays import is_image_shape
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.estimators.map_record import MapRecord
+from somvae_ext.estimators.notebook import describe_grid, describe_hits, describe_names, map_pictures
 from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
+from somvae_ext.notebook_html import View, render
 from somvae_ext.som import Metric, RowFormat, WinnerSearch
 from somvae_ext.store import METRICS, NodeClasses, NodeHits, ResultFolder
 
@@ -95,6 +99,16 @@ class SavedMap:
         return self.scaling.undo(_as_numpy(self.som.codebook_))
 
     @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Shape ``(C, H, W)`` of the images that the map was trained on; None of other data, and where it is not known.
+
+        C is 1 or 3.
+        """
+        data = self.record.data
+        shape = None if data is None else data.image_shape
+        return shape if shape is not None and is_image_shape(shape) else None
+
+    @property
     def metric(self) -> Metric:
         """The map's own, of the scaled data."""
         return self.som._metric()
@@ -114,6 +128,26 @@ class SavedMap:
             distance, index = search.search(x, has_gaps=row_format.check_values(x, first)[0])
             first += len(x)
             yield Winners(index.cpu().numpy(), distance.cpu().numpy())
+
+    def _repr_html_(self) -> str:
+        return render(self._notebook_view, below=estimator_html_repr(self.som))
+
+    def _notebook_view(self) -> View:
+        data, error = self.record.data, self.evaluation.get("quantization_error")
+        shape, scaled = self.image_shape, "" if self.scaling.kind == "none" else " of the scaled data"
+        rows, used = describe_hits(self.hits, "row")
+        facts = [
+            describe_grid(self.grid),
+            rows if data is None else f"{rows} of {data.name}",
+            describe_names("features", self.som.n_features_in_, self.feature_names),
+        ]
+        if self.classes is not None:
+            facts.append(describe_names("classes", len(self.classes), self.classes))
+        if error is not None:
+            facts.append(f"quantization error{scaled} {error:.4g}")
+        images = None if shape is None else self.codebook.reshape(-1, *shape)
+        pictures = map_pictures(self.som.codebook_, self.grid, self.hits, self.metric, images)
+        return View("SavedMap", [*facts, used], pictures)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Writes the map into a folder that :func:`somvae_ext.load` reads.

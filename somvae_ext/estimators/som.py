@@ -21,7 +21,9 @@ from somvae_ext.arrays import as_array, as_floats, as_real_numbers, match_input_
 from somvae_ext.estimators.collapse import describe_collapse
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.estimators.grid_places import nodes_at
+from somvae_ext.estimators.notebook import ShownInNotebooks, describe_grid, describe_hits, describe_names, map_pictures
 from somvae_ext.grid import Connectivity, Grid, Topology
+from somvae_ext.notebook_html import View
 from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.processes import Processes, local_device
 from somvae_ext.progress import Progress
@@ -78,7 +80,7 @@ class MapState(NamedTuple):
     starts_on_a_line: bool
 
 
-class SOM(TransformerMixin, BaseEstimator):
+class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
     """A self-organizing map (Kohonen 1990): a grid of codes that comes to lie over the data like a sheet.
 
     Data may be numpy arrays, tables of pandas, polars or pyarrow, torch tensors on any device, arrays on disk that are
@@ -578,6 +580,19 @@ class SOM(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = self.missing == "ignore"
         tags.transformer_tags.preserves_dtype = []  # coordinates are integers
         return tags
+
+    def _notebook_view(self) -> View:
+        hits = getattr(self, "hits_", None)
+        rows, used = describe_hits(hits, "row") if hits is not None else ("", "")
+        error = getattr(self, "quantization_error_", None)
+        facts = (
+            describe_grid(self.grid_),
+            rows,
+            describe_names("features", self.n_features_in_, getattr(self, "feature_names_in_", None)),
+            "" if error is None else f"quantization error {error:.4g}",
+            used,
+        )
+        return View("SOM", tuple(filter(None, facts)), map_pictures(self.codebook_, self.grid_, hits, self._metric()))
 
     # ---- what these are made of --------------------------------------------------------------------------------------
 

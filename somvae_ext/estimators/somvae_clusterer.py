@@ -21,13 +21,15 @@ from torch import Tensor
 from somvae_ext import evaluation, ops, training
 from somvae_ext.arrays import as_array, match_input_type, table_to_array
 from somvae_ext.data import Kind, Samples, Scaling
-from somvae_ext.data.sample_arrays import as_finite_floats, pad_series, with_sample_axes
+from somvae_ext.data.sample_arrays import as_finite_floats, is_image_shape, pad_series, with_sample_axes
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.estimators.grid_places import nodes_at
+from somvae_ext.estimators.notebook import ShownInNotebooks, describe_grid, describe_hits, describe_names, map_pictures
 from somvae_ext.former_names import current_preset, current_values
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.models.networks import FRAMES_AT_ONCE
+from somvae_ext.notebook_html import View
 from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.recipes import DECAY_FACTOR, PRESETS, add_schedule, make_somvae_config, recipe_for_own_data
 from somvae_ext.training import AffineAugmentation, Encodings, TrainingConfig
@@ -48,7 +50,7 @@ _PARAMETERS = {
 }
 
 
-class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
+class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEstimator):
     """Clusters samples, or frames of series, by a SOM-VAE (Fortuin et al. 2019): an autoencoder whose codes are a map.
 
     What goes in as a tensor comes out as a tensor on the same device, all else as numpy arrays. Values are scaled to
@@ -395,6 +397,17 @@ class SOMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []  # coordinates are integers
         tags.non_deterministic = self.random_state is None
         return tags
+
+    def _notebook_view(self) -> View:
+        sample, shape = "frame" if self._kind == "series" else "sample", self._sample_shape
+        samples, used = describe_hits(self.hits_, sample)
+        if is_image_shape(shape):
+            values = f"images {' x '.join(map(str, shape))}"
+        else:
+            values = describe_names("features", self.n_features_in_, getattr(self, "feature_names_in_", None))
+        facts = describe_grid(self.grid_), samples, values, used, f"{self.n_iter_} epochs"
+        images = self.prototypes_ if is_image_shape(shape) else None
+        return View("SOMVAEClusterer", facts, map_pictures(self.codebook_, self.grid_, self.hits_, images=images))
 
     # ---- what these are made of --------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from somvae_ext.models import elbo
 from somvae_ext.models._arguments import check_sample_shape, check_targets, draw_prior
 from somvae_ext.models._config import Network
 from somvae_ext.models.networks import DenseDecoder, DenseEncoder, StridedConvDecoder, StridedConvEncoder
+from somvae_ext.models.notebook import ShownInNotebooks
 
 
 class AutoencoderConfig(Protocol):
@@ -42,7 +43,7 @@ class Gaussian(NamedTuple):
     logvar: Tensor
 
 
-class GaussianAutoencoder(nn.Module):
+class GaussianAutoencoder(ShownInNotebooks, nn.Module):
     """Encoder with a shared hidden representation, heads of the Gaussian posterior, and decoder to logits of pixels.
 
     Args:

@@ -17,6 +17,7 @@ from somvae_ext.config_checks import Bounds, check_fields
 from somvae_ext.exportable import exportable
 from somvae_ext.models import elbo
 from somvae_ext.models._arguments import check_sample_shape, check_targets, draw_categories, draw_prior
+from somvae_ext.models.notebook import ShownInNotebooks
 
 _VARIANCE_FLOOR = 1e-5
 _BALANCE_BATCH = 100  # the batch that `balance` is given for
@@ -98,7 +99,7 @@ class MoEVAELosses(NamedTuple):
     balance: Tensor
 
 
-class MoEVAE(nn.Module):
+class MoEVAE(ShownInNotebooks, nn.Module):
     """Mixture of VAEs of samples in [0, 1], with a manager that says which of them is to explain a sample.
 
     All experts are computed at once, by batched matrix products.

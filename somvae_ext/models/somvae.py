@@ -18,6 +18,7 @@ from somvae_ext.config_checks import check_integer
 from somvae_ext.models._arguments import draw_codes
 from somvae_ext.models.latent_variance import VARIANCE_WITHOUT_WARM_UP, moments, update_running_variance, variance_scale
 from somvae_ext.models.networks import FRAMES_AT_ONCE
+from somvae_ext.models.notebook import ShownInNotebooks
 from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.somvae_config import SOMVAEConfig
 from somvae_ext.models.somvae_networks import make_decoder, make_encoder, make_transitions, make_window
@@ -31,7 +32,7 @@ from somvae_ext.som import find_relabeling
 _KMEANS_TRIES = 4
 
 
-class SOMVAE(FullPrecisionBuffers):
+class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
     """SOM-VAE for static samples ``[N, *input_shape]`` and for series ``[B, T, *input_shape]``.
 
     Args:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from somvae_ext.exportable import exportable
 from somvae_ext.models._arguments import check_sample_shape, draw_codes
 from somvae_ext.models.networks import DenseDecoder, DenseEncoder
+from somvae_ext.models.notebook import ShownInNotebooks
 from somvae_ext.models.reconstruction import reconstruction_error, reconstruction_target
 from somvae_ext.models.residual_networks import ResidualDecoder, ResidualEncoder
 from somvae_ext.models.vqvae_config import VQVAEConfig
@@ -59,7 +60,7 @@ class VQVAELosses(NamedTuple):
     commitment: Tensor
 
 
-class VQVAE(nn.Module):
+class VQVAE(ShownInNotebooks, nn.Module):
     """VQ-VAE for samples ``[N, *input_shape]``.
 
     With dense networks a sample has one code, by which it is clustered. With convolutional ones it has a grid of ``h =

@@ -76,9 +76,7 @@ def _figure(
 
 def training_image_shape(saved: SavedMap) -> tuple[int, ...] | None:
     """The shape ``(C, H, W)`` of the images that a map was trained on, where it is known."""
-    data = saved.record.data
-    shape = None if data is None else data.image_shape
-    return shape if shape is not None and shape[0] in (1, 3) else None
+    return saved.image_shape
 
 
 def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDArray[np.float64]:

@@ -132,8 +132,9 @@ def make_figures(
 
 def draws_images(model: Model) -> bool:
     """Whether the samples of a model are images."""
-    shape = model.config.input_shape
-    return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
+    from somvae_ext.data.sample_arrays import is_image_shape
+
+    return is_image_shape(model.config.input_shape)
 
 
 def has_categories(model: Model) -> bool:

@@ -1,0 +1,128 @@
+"""How a result looks in a notebook: HTML with pictures, a line of facts and a table. All text is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INSTALL_MATPLOTLIB = "Pictures need matplotlib: pip install 'somvae_ext[plot]'"
+
+_DPI, _PAGE_DPI = 144, 96  # of the file, which is sharp on fine screens too, and of the page
+# Notebooks keep their outputs: two pictures and scikit-learn's diagram stay below 300 KB.
+_LARGEST_PNG = 90_000
+_SMALLER = (256, 1.0), (64, 1.0), (64, 0.67), (64, 0.4)  # colours and scales of pictures that are larger
+
+_BOX = "font-family: sans-serif; font-size: 13px; line-height: 1.4; max-width: 70em; margin: 0 0 0.5em 0"
+_ROW = "display: flex; flex-wrap: wrap; gap: 1.5em; align-items: flex-start; margin: 0.5em 0"
+_IMAGE = "display: block; max-width: 100%; height: auto"
+_COLUMNS = "columns: 16em; column-gap: 2em; margin: 0.3em 0"
+_FIELD = "display: flex; justify-content: space-between; gap: 1em; break-inside: avoid"
+
+
+class Picture(NamedTuple):
+    """A picture: what stands below it and in its place where it cannot be seen, and what draws it."""
+
+    caption: str
+    draw: Callable[[], Figure]
+
+
+class View(NamedTuple):
+    """What is shown of a result: its name, a line of facts, pictures, and a table with a title of its own."""
+
+    title: str
+    facts: Sequence[str]
+    pictures: Sequence[Picture] = ()
+    table_title: str = ""
+    table: Mapping[str, str] = {}
+
+
+def render(make_view: Callable[[], View], *, below: str = "") -> str:
+    """The HTML of a view.
+
+    Nothing is raised, because a notebook that shows a result must not end in a traceback: what cannot be made is
+    replaced by a sentence that says so.
+
+    Args:
+        make_view: makes the view.
+        below: HTML that stands below it.
+    """
+    try:
+        parts = _render_parts(make_view())
+    except Exception as error:
+        parts = [_paragraph(f"This result cannot be shown: {_describe_error(error)}")]
+    return f'<div style="{_BOX}">{"".join(parts)}</div>{below}'
+
+
+def _render_parts(view: View) -> list[str]:
+    facts = " · ".join(html.escape(fact) for fact in view.facts)
+    parts = [f"<div><b>{html.escape(view.title)}</b>{' · ' if facts else ''}{facts}</div>"]
+    try:
+        figures = [_render_picture(picture) for picture in view.pictures]
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        parts.append(_paragraph(INSTALL_MATPLOTLIB))
+    else:
+        if figures:
+            parts.append(f'<div style="{_ROW}">{"".join(figures)}</div>')
+    if view.table:
+        parts.append(_render_table(view))
+    return parts
+
+
+def _render_picture(picture: Picture) -> str:
+    caption = html.escape(picture.caption)
+    try:
+        png, width = _draw_png(picture)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        return _paragraph(f"{picture.caption}: the picture cannot be drawn: {_describe_error(error)}")
+    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    image = f'<img src="{source}" alt="{caption}" width="{width}" style="{_IMAGE}">'
+    return f'<figure style="margin: 0">{image}<figcaption style="opacity: 0.7">{caption}</figcaption></figure>'
+
+
+def _draw_png(picture: Picture) -> tuple[bytes, int]:
+    """A file of bounded size, and the width in pixels of the page at which letters have their size."""
+    figure = picture.draw()
+    from PIL import Image  # which matplotlib brings
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.03, transparent=False)
+    sheet = Image.open(file).convert("RGB")
+    png, page_width = file.getvalue(), round(sheet.width * _PAGE_DPI / _DPI)
+    for num_colors, scale in _SMALLER:
+        if len(png) <= _LARGEST_PNG:
+            break
+        size = max(1, round(sheet.width * scale)), max(1, round(sheet.height * scale))
+        file = io.BytesIO()
+        # Rare colours count, too: those of a colour bar.
+        smaller = (sheet if scale == 1 else sheet.resize(size)).quantize(num_colors, Image.Quantize.MAXCOVERAGE)
+        smaller.save(file, "png", optimize=True)
+        png = file.getvalue()
+    return png, page_width
+
+
+def _render_table(view: View) -> str:
+    fields = "".join(
+        f'<div style="{_FIELD}"><span style="opacity: 0.7">{html.escape(name)}</span>'
+        f"<span>{html.escape(value)}</span></div>"
+        for name, value in view.table.items()
+    )
+    summary = f'<summary style="cursor: pointer">{html.escape(view.table_title)}</summary>'
+    return f'<details open>{summary}<div style="{_COLUMNS}">{fields}</div></details>'
+
+
+def _paragraph(text: str) -> str:
+    return f"<div>{html.escape(text)}</div>"
+
+
+def _describe_error(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ from somvae_ext.plotting import plot_contingency
 
 LABEL = torch.tensor([0, 0, 0, 1, 1, 2])
 INDEX = torch.tensor([3, 3, 0, 0, 0, 1])
-SHARES = [[1, 0, 0], [1 / 3, 2 / 3, 0], [0, 0, 1], [0, 0, 0]]  # of the clusters 3, 0, 1 and 2
+SHARES = [[1, 0, 0], [1 / 3, 2 / 3, 0], [0, 0, 1]]  # of the clusters 3, 0 and 1
 
 
 def written(ax: Any) -> dict[tuple[int, int], str]:
@@ -36,6 +36,8 @@ def test_cells_are_coloured_by_the_share_of_their_cluster_and_hold_the_counts() 
 def test_unused_clusters_have_rows_that_say_so() -> None:
     ax = plot_contingency(LABEL, INDEX, num_clusters=5)
     assert row_names(ax) == ["3", "0", "1", "unused  2", "unused  4"]
+    assert row_names(plot_contingency(LABEL, INDEX)) == ["3", "0", "1"]
+    assert row_names(plot_contingency(LABEL, INDEX, order="number")) == ["0", "1", "unused  2", "3"]
 
 
 def test_rows_stand_by_class_the_purest_first_or_by_number() -> None:
@@ -65,7 +67,7 @@ def test_columns_are_the_classes_that_occur_or_that_have_names() -> None:
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "20"]
     ax = plot_contingency(LABEL, INDEX, names=["shirt", "shoe", "bag", "hat"])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["shirt", "shoe", "bag", "hat"]
-    assert np.asarray(ax.images[0].get_array()).shape == (4, 4)
+    assert np.asarray(ax.images[0].get_array()).shape == (3, 4)
     yes = plot_contingency([True, False], [0, 0], names=["no", "yes"])
     assert [label.get_text() for label in yes.get_xticklabels()] == ["no", "yes"]
     assert plot_contingency(np.array(["a", "b"]), [0, 0]).get_xticklabels()[1].get_text() == "b"

@@ -116,31 +116,42 @@ def _draw_pages(
     codes: NDArray[np.float64], grid: Grid, names: Sequence[str], shown: Sequence[int], per_page: int
 ) -> Iterator[Figure]:
     count = math.ceil(len(shown) / per_page)
+    full_page = per_page if count > 1 else None
     for page in range(count):
         title = "Component planes" if count == 1 else f"Component planes, page {page + 1} of {count}"
-        figure = _draw_page(codes, grid, names, shown[page * per_page : (page + 1) * per_page], title)[0].figure
+        figure = _draw_page(codes, grid, names, shown[page * per_page : (page + 1) * per_page], title, full_page)[
+            0
+        ].figure
         assert isinstance(figure, Figure)
         yield figure
 
 
 def _draw_page(
-    codes: NDArray[np.float64], grid: Grid, names: Sequence[str], shown: Sequence[int], title: str
+    codes: NDArray[np.float64],
+    grid: Grid,
+    names: Sequence[str],
+    shown: Sequence[int],
+    title: str,
+    full_page: int | None = None,
 ) -> NDArray[np.object_]:
-    """The panels of these features, in one new figure."""
+    """The panels of these features, in one new figure, in as many columns as on a full page, if that has more."""
     cells = cell_polygons(cell_centers(grid), grid.topology)
     width, height = np.ptp(cells, axis=(0, 1))
     wide = is_wide(width, height)
     panel = np.array([width, height]) * _PANEL * (2 if wide else 1) / max(width, height)
     panel = np.maximum(panel + (_ROOM_BELOW if wide else _ROOM_BESIDE), _SMALLEST_PANEL)
     # In so many columns that the page is wider than high.
-    cols = min(max(round(math.sqrt(len(shown) * 2 * panel[1] / panel[0])), 1), len(shown))
+    count = full_page or len(shown)
+    cols = min(max(round(math.sqrt(count * 2 * panel[1] / panel[0])), 1), count)
     rows = math.ceil(len(shown) / cols)
     page = panel * (cols, rows) + (0, _PAGE_TITLE)
     figure = Figure(figsize=tuple(page * min(1.0, _LARGEST_PAGE / max(page))), layout="constrained")
     figure.suptitle(title, fontsize="medium")
     axes = figure.subplots(rows, cols, squeeze=False).ravel()
-    for ax, feature in zip(axes, shown, strict=False):
+    for place, (ax, feature) in enumerate(zip(axes, shown, strict=False)):
         sheet_axes(ax, cells, grid, title=None)
+        # Numbers of rows and columns only at the edge of the page, as all panels have the same.
+        ax.tick_params(labelleft=place % cols == 0, labeltop=place < cols)
         add_colorbar(ax, draw_values(ax, cells, codes[:, feature], cmap=VALUES))
         draw_grid_lines(ax, cells)
         ax.set_title(textwrap.fill(names[feature], _LETTERS_PER_LINE), fontsize="small")

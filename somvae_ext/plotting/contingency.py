@@ -47,7 +47,8 @@ def plot_contingency(
         label: class of each sample, ``[N]``: integers, booleans or strings, numpy or torch on any device.
         index: cluster of each sample, integers ``[N]`` from 0 on: a category, an expert or a node.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        num_clusters: how many rows there are; by default one more than the largest index. Unused ones are drawn too.
+        num_clusters: how many rows there are, unused clusters among them; by default there are none of these, or, in
+            the order of numbers, those up to the largest index.
         names: the classes' names; the labels are then integers that count them, and each has its column. By
             default the columns are the labels that occur.
         order: ``"number"`` keeps the rows in the order of the clusters' numbers.
@@ -72,6 +73,7 @@ def plot_contingency(
             f"plot_contingency: index must have the shape of label, {list(labels.shape)}, got {list(indices.shape)}"
         )
     clusters = as_integers("plot_contingency", "index", indices)
+    with_unused = num_clusters is not None or order == "number"
     if num_clusters is None:
         num_clusters = max(int(clusters.max()) + 1, 1)
     num_clusters = check_integer("plot_contingency", "num_clusters", num_clusters)
@@ -85,6 +87,8 @@ def plot_contingency(
     counts = np.zeros((num_clusters, len(class_names)), np.int64)
     np.add.at(counts, (rows, columns), 1)
     shown = _order_by_class(counts) if order == "class" else np.arange(num_clusters)
+    if not with_unused:
+        shown = shown[counts[shown].any(axis=1)]
     ax = _draw(counts[shown], shown, class_names, ax)
     if order == "class":
         _part_classes(ax, counts[shown])

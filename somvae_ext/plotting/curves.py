@@ -269,7 +269,7 @@ def plot_map_training(
             _mark_end(ax, starts[-1] + 1, trained[name], color)
         ax.set_ylabel(_MAP_TRAINING[name], fontsize="small")
         low, high = ax.dataLim.intervaly
-        ax.set_ylim(min(0.0, low), 1.15 * high if high > 0 else 1.0)
+        ax.set_ylim(min(0.0, low), 1.25 * high if high > 0 else 1.0)
         ax.tick_params(labelsize="small")
     axes[-1].set_xlabel("epochs done" if not trained else "epochs done (ring: the trained map)")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))

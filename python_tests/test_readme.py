@@ -73,7 +73,7 @@ def test_a_map_from_the_shell_runs_as_shown(shell_example: Run) -> None:
     codes = (folder / "codes.csv").read_text().splitlines()
     assert codes[0] == "node,row,column,hits,class,cluster,length,width,height"
     pictures = {path.stem for path in (folder / "runs" / "map").glob("*.png")}
-    assert pictures == {"hits", "u_matrix", "component_planes", "labels", "rgb", "clusters"}
+    assert pictures == {"hits", "u_matrix", "component_planes", "labels", "rgb", "clusters", "curves"}
 
 
 def test_commands_of_make_exist() -> None:

@@ -17,6 +17,9 @@ import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.cli.sample import _draw, _figure_side_by_side
 from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.report import map_pictures
+from somvae_ext.report.captions import CAPTIONS, caption_of
+from somvae_ext.report.model_pictures import PICTURES as MODEL_PICTURES
 from somvae_ext.report.model_pictures import _plot_curves, make_figures
 from somvae_ext.store import ResultFolder
 from somvae_ext.training.model_nodes import part_encoder
@@ -154,6 +157,68 @@ def test_curves_have_a_panel_for_what_was_measured(runs: Path) -> None:
         assert [ax.get_ylabel() for ax in figure.axes] == labels
         widths.append(figure.get_size_inches()[0])
     assert widths == [6, 10, 15]
+
+
+def fit_map(features: int, *options: str) -> None:
+    np.save("rows.npy", np.random.default_rng(0).normal(size=(40, features)))
+    sizes = ["--rows", "2", "--cols", "3", "--epochs", "2", "--quiet"]
+    assert main(["fit", "rows.npy", "--model", "som", *sizes, *options, "--out", "map"]) == 0
+
+
+def test_planes_of_many_features_are_drawn_on_several_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    fit_map(26)
+    capsys.readouterr()
+    assert main(["plot", "map"]) == 0
+    printed = capsys.readouterr()
+    assert {"map/component_planes.png", "map/component_planes-2.png"} <= set(printed.out.split())
+    assert printed.err == ""
+    assert main(["plot", "map", "--kind", "component_planes", "--features", "3", "25"]) == 0
+    assert not Path("map/component_planes-2.png").exists()  # of the earlier call
+
+
+def test_features_beyond_the_last_page_are_left_out_with_a_word_about_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_pictures, "MOST_PAGES", 1)
+    fit_map(26)
+    capsys.readouterr()
+    assert main(["plot", "map", "--kind", "component_planes"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "map/component_planes.png\n"
+    assert "component planes of the last 2 of 26 features were left out; name some by --features" in printed.err
+    assert main(["plot", "map", "--kind", "component_planes", "--features", "25"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_errors_of_a_map_are_among_its_curves() -> None:
+    fit_map(3, "--topographic-error")
+    saved: Any = somvae_ext.load("map")
+    ((name, figure),) = map_pictures.map_figures(saved, ["curves"])
+    assert name == "curves.png"
+    labels = [" ".join(ax.get_ylabel().split()) for ax in figure.axes]
+    assert labels == ["quantization error", "topographic error (8 neighbours)", "width of the neighbourhood"]
+    assert all(len(ax.lines[0].get_xdata()) >= 2 for ax in figure.axes)
+
+
+def test_labels_of_more_than_a_hundred_classes_are_drawn() -> None:
+    rows = [f"{value},{-value},kind {value}" for value in range(120)]
+    Path("table.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
+    sizes = ["--rows", "10", "--cols", "12", "--epochs", "1", "--quiet", "--label-column", "kind", "--out", "map"]
+    assert main(["fit", "table.csv", "--model", "som", *sizes]) == 0
+    assert main(["plot", "map", "--kind", "labels"]) == 0
+    assert imread("map/labels.png").shape[2] == 4
+
+
+def test_every_picture_has_a_caption_and_pages_have_that_of_the_first() -> None:
+    assert {f"{kind}.png" for kind in map_pictures.KINDS} | set(MODEL_PICTURES) == CAPTIONS.keys()
+    for caption in CAPTIONS.values():
+        assert caption.title[0].isupper()
+        assert caption.sentence.endswith(".")
+    first, second = caption_of("component_planes.png"), caption_of("component_planes-2.png")
+    assert first is not None
+    assert second == (f"{first.title}, page 2", first.sentence)
+    assert caption_of("holiday.png") is None
+    assert caption_of("holiday-2.png") is None
 
 
 def test_samples_of_several_codes_have_no_table_of_clusters() -> None:

@@ -14,7 +14,7 @@ from somvae_ext.plotting import plot_contingency
 
 LABEL = torch.tensor([0, 0, 0, 1, 1, 2])
 INDEX = torch.tensor([3, 3, 0, 0, 0, 1])
-SHARES = [[1 / 3, 2 / 3, 0], [0, 0, 1], [0, 0, 0], [1, 0, 0]]
+SHARES = [[1, 0, 0], [1 / 3, 2 / 3, 0], [0, 0, 1]]  # of the clusters 3, 0 and 1
 
 
 def written(ax: Any) -> dict[tuple[int, int], str]:
@@ -22,17 +22,44 @@ def written(ax: Any) -> dict[tuple[int, int], str]:
     return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
 
 
+def row_names(ax: Any) -> list[str]:
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
 def test_cells_are_coloured_by_the_share_of_their_cluster_and_hold_the_counts() -> None:
     ax = plot_contingency(LABEL, INDEX)
     np.testing.assert_allclose(ax.images[0].get_array(), SHARES, rtol=1e-15)
     assert ax.images[0].get_clim() == (0, 1)
-    assert written(ax) == {(0, 0): "1", (0, 1): "2", (1, 2): "1", (3, 0): "2"}
+    assert written(ax) == {(0, 0): "2", (1, 0): "1", (1, 1): "2", (2, 2): "1"}
 
 
 def test_unused_clusters_have_rows_that_say_so() -> None:
     ax = plot_contingency(LABEL, INDEX, num_clusters=5)
-    labels = [label.get_text() for label in ax.get_yticklabels()]
-    assert labels == ["0", "1", "unused  2", "3", "unused  4"]
+    assert row_names(ax) == ["3", "0", "1", "unused  2", "unused  4"]
+    assert row_names(plot_contingency(LABEL, INDEX)) == ["3", "0", "1"]
+    assert row_names(plot_contingency(LABEL, INDEX, order="number")) == ["0", "1", "unused  2", "3"]
+
+
+def test_rows_stand_by_class_the_purest_first_or_by_number() -> None:
+    label = [1, 0, 0, 1, 1, 1, 0]
+    index = [0, 1, 2, 2, 2, 3, 3]
+    ax = plot_contingency(label, index)
+    assert row_names(ax) == ["1", "3", "0", "2"]  # 3 is a tie, which goes to the first class
+    (line,) = ax.lines  # between the classes
+    assert np.asarray(line.get_ydata()).tolist() == [1.5, 1.5]
+    by_number = plot_contingency(label, index, order="number")
+    assert row_names(by_number) == ["0", "1", "2", "3"]
+    assert len(by_number.lines) == 0
+    assert np.asarray(by_number.images[0].get_array())[[1, 3, 0, 2]].tolist() == ax.images[0].get_array().tolist()  # type: ignore[union-attr]
+
+
+def test_ticks_of_many_clusters_are_some_of_their_numbers() -> None:
+    cluster = torch.arange(2000) % 1000
+    ax = plot_contingency(cluster % 2, cluster)
+    expected = [*range(0, 1000, 2), *range(1, 1000, 2)]
+    assert len(ax.get_yticks()) < 100
+    for tick, name in zip(ax.get_yticks(), row_names(ax), strict=True):
+        assert int(name) == expected[round(tick)]
 
 
 def test_columns_are_the_classes_that_occur_or_that_have_names() -> None:
@@ -40,7 +67,7 @@ def test_columns_are_the_classes_that_occur_or_that_have_names() -> None:
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "20"]
     ax = plot_contingency(LABEL, INDEX, names=["shirt", "shoe", "bag", "hat"])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["shirt", "shoe", "bag", "hat"]
-    assert np.asarray(ax.images[0].get_array()).shape == (4, 4)
+    assert np.asarray(ax.images[0].get_array()).shape == (3, 4)
     yes = plot_contingency([True, False], [0, 0], names=["no", "yes"])
     assert [label.get_text() for label in yes.get_xticklabels()] == ["no", "yes"]
     assert plot_contingency(np.array(["a", "b"]), [0, 0]).get_xticklabels()[1].get_text() == "b"
@@ -87,5 +114,7 @@ def test_numbers_beyond_what_is_named_are_refused() -> None:
         plot_contingency(LABEL, INDEX, num_clusters=3)
     with pytest.raises(ValueError, match="label must hold values from 0 to 1, got 2"):
         plot_contingency(LABEL, INDEX, names=["a", "b"])
+    with pytest.raises(ValueError, match="order must be 'class' or 'number', got 'size'"):
+        plot_contingency(LABEL, INDEX, order="size")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_clusters must be an integer of at least 1, got 0"):
         plot_contingency(LABEL, INDEX, num_clusters=0)

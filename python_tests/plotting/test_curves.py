@@ -10,7 +10,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from somvae_ext.plotting import plot_iterations, plot_losses, plot_order, plot_quality, plot_transitions
+from somvae_ext.plotting import (
+    plot_iterations,
+    plot_losses,
+    plot_map_training,
+    plot_order,
+    plot_quality,
+    plot_transitions,
+)
 from somvae_ext.plotting.curves import has_order_metrics
 
 HISTORY = [
@@ -205,6 +212,35 @@ def test_whether_there_is_an_order_to_draw_is_known_beforehand() -> None:
     assert not has_order_metrics([{"epoch": 1}, {"epoch": 2, "metrics": METRICS}])
 
 
+MAP_HISTORY: list[dict[str, Any]] = [
+    {"epoch": 1, "sigma": 4.0, "quantization_error": 2.0},
+    {"epoch": 2, "sigma": 1.0, "quantization_error": 1.5},
+]
+
+
+def test_the_training_of_a_map_has_a_panel_for_each_quantity_that_was_recorded() -> None:
+    errors, widths = plot_map_training(MAP_HISTORY)
+    assert errors.get_title() == "Training of the map"
+    # Errors are those of the codes at the start of an epoch; the width is that of the whole epoch.
+    assert errors.lines[0].get_xydata().tolist() == [[0, 2], [1, 1.5]]
+    assert widths.lines[0].get_xydata().tolist() == [[0, 4], [1, 1], [2, 1]]
+    tracked = [record | {"topographic_error_6": 0.1, "alpha": 0.5} for record in MAP_HISTORY]
+    labels = [" ".join(ax.get_ylabel().split()) for ax in plot_map_training(tracked)]
+    assert labels == [
+        "quantization error",
+        "topographic error (6 neighbours)",
+        "width of the neighbourhood",
+        "learning rate",
+    ]
+
+
+def test_errors_of_the_trained_map_are_marked_at_the_end_of_its_training() -> None:
+    errors, order, _ = plot_map_training(MAP_HISTORY, {"quantization_error": 1.2, "topographic_error_8": 0.25})
+    assert errors.lines[-1].get_xydata().tolist() == [[2, 1.2]]
+    assert [line.get_xydata().tolist() for line in order.lines] == [[[2, 0.25]]]
+    assert [text.get_text() for ax in (errors, order) for text in ax.texts] == ["1.2", "0.25"]
+
+
 def test_a_transition_matrix_has_its_row_as_row_and_probabilities_from_0_to_1() -> None:
     matrix = torch.tensor([[0.9, 0.1], [0.0, 1.0]])
     image = plot_transitions(matrix).images[0]
@@ -221,6 +257,10 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         plot_quality([{"epoch": 1, "metrics": ORDER}])
     with pytest.raises(ValueError, match="history must hold metrics of the order of a map, got records without"):
         plot_order([{"epoch": 1, "metrics": METRICS}])
+    with pytest.raises(ValueError, match="plot_map_training: history must hold at least one record, got none"):
+        plot_map_training([])
+    with pytest.raises(ValueError, match="plot_map_training: history must hold records of a map's training"):
+        plot_map_training([{"epoch": 1, "train": {"total": 1.0}}])
     with pytest.raises(ValueError, match=r"matrix must have shape \[K, K\], got \[2, 3\]"):
         plot_transitions(torch.ones(2, 3))
     assert plot_transitions(np.eye(3)).images[0].get_array().tolist() == np.eye(3).tolist()  # type: ignore[union-attr]

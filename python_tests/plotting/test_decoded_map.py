@@ -29,7 +29,7 @@ def test_it_draws_on_the_axes_that_it_is_given_and_writes_the_hits() -> None:
     given = Figure().add_subplot()
     ax = plot_decoded_map(torch.rand(2, 2, 4, 4), hits=torch.tensor([[1, 2], [30, 4]]), ax=given)
     assert ax is given
-    assert [text.get_text() for text in ax.texts] == ["1", "2", "30", "4"]
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "30", "4", "numbers: samples that the node won"]
 
 
 def test_it_leaves_pyplot_alone_and_saves_without_a_window_system(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from somvae_ext import Grid
 from somvae_ext.evaluation import u_matrix
 from somvae_ext.plotting import (
+    component_plane_pages,
     plot_codebook_images,
     plot_codebook_rgb,
     plot_component_planes,
@@ -31,6 +32,8 @@ from somvae_ext.plotting import (
     plot_node_values,
     plot_u_matrix,
 )
+from somvae_ext.plotting._cells import area_centers
+from somvae_ext.plotting._palettes import CATEGORIES, OTHERS
 
 Array = NDArray[np.float64]
 
@@ -222,7 +225,9 @@ def test_hits_can_be_drawn_over_another_picture() -> None:
     below = plot_u_matrix(blobs(grid), grid)
     ax = plot_hits(torch.ones(15), grid, below, by="area")
     assert ax is below
-    assert [len(drawn.get_paths()) for drawn in ax.collections] == [len(values_in(ax)), 15]
+    *_, hits = ax.collections
+    assert len(hits.get_paths()) == 15
+    assert ax.get_title() == "U-matrix"
 
 
 # ---- U-matrix --------------------------------------------------------------------------------------------------------
@@ -307,6 +312,72 @@ def test_u_matrix_of_any_sheet(grid: Grid) -> None:
     np.testing.assert_array_equal(values_in(simple), u_matrix(codebook.double(), grid).node)
 
 
+# ---- titles, rows and columns ----------------------------------------------------------------------------------------
+
+
+def numbers_of(ax: Axes) -> tuple[dict[str, float], dict[str, float]]:
+    """Where the numbers of the rows and those of the columns stand."""
+    return (
+        {text.get_text(): round(at, 9) for at, text in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)},
+        {text.get_text(): round(at, 9) for at, text in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)},
+    )
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_rows_and_columns_have_the_numbers_of_the_tables_where_row_0_has_its_nodes(grid: Grid) -> None:
+    rows, columns = numbers_of(plot_hits(torch.ones(15), grid))
+    places = oracle.coordinates(3, 5, grid.topology).round(9)
+    assert rows == {str(row): places[5 * row, 1] for row in range(3)}
+    assert columns == {str(column): places[column, 0] for column in range(5)}
+
+
+def test_columns_of_hexagons_say_that_odd_rows_are_shifted() -> None:
+    for grid, label in (
+        (GRIDS[0], "column"),
+        (GRIDS[1], "column (odd rows: half a cell to the right)"),
+        (Grid(1, 6, "hexagonal"), "column"),
+    ):
+        ax = plot_hits(torch.ones(grid.num_nodes), grid)
+        assert " ".join(ax.get_xlabel().split()) == label
+        assert ax.get_ylabel() == "row"
+
+
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+def test_large_maps_number_some_rows_and_columns_from_0_on(topology: Any) -> None:
+    grid = Grid(128, 128, topology)
+    for numbers in numbers_of(plot_hits(torch.ones(grid.num_nodes), grid)):
+        assert list(numbers) == [str(number) for number in range(0, 128, 10)]
+
+
+@pytest.mark.parametrize("picture", ["hits", "values", "u_matrix", "colors", "images", "labels", "clusters"])
+def test_every_picture_of_a_map_has_a_title_unless_its_axes_have_one(picture: str) -> None:
+    draw: dict[str, Callable[[Axes | None], Axes]] = {
+        "hits": lambda ax: plot_hits(torch.ones(15), GRIDS[0], ax),
+        "values": lambda ax: plot_node_values(torch.ones(15), GRIDS[0], ax),
+        "u_matrix": lambda ax: plot_u_matrix(blobs(GRIDS[0]), GRIDS[0], ax),
+        "colors": lambda ax: plot_codebook_rgb(blobs(GRIDS[0]), GRIDS[0], ax),
+        "images": lambda ax: plot_codebook_images(blobs(GRIDS[0]), GRIDS[0], (2, 2), ax),
+        "labels": lambda ax: plot_labels([0, 1], [0, 0], GRIDS[0], ax),
+        "clusters": lambda ax: plot_map_clusters(torch.arange(15) % 2, GRIDS[0], ax),
+    }
+    assert draw[picture](None).get_title()
+    mine = Figure().add_subplot()
+    mine.set_title("mine")
+    assert draw[picture](mine).get_title() == "mine"
+
+
+def test_lines_between_cells_fade_as_these_get_small_and_large_maps_have_none() -> None:
+    strengths = []
+    for side in (5, 20, 30, 128):
+        grid = Grid(side, side)
+        _, *lines = plot_node_values(torch.rand(grid.num_nodes), grid).collections
+        strengths.append([(drawn.get_linewidths()[0], drawn.get_alpha()) for drawn in lines])
+    assert [len(lines) for lines in strengths] == [1, 1, 1, 0]
+    (thick, opaque), (medium, _), (thin, pale) = (lines[0] for lines in strengths[:3])
+    assert thick > medium > thin > 0
+    assert opaque > pale > 0
+
+
 # ---- component planes ------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +416,22 @@ def test_panels_of_component_planes_fit_on_the_page(grid: Grid) -> None:
     check_nothing_is_cut_off(axes[0].figure)
     boxes = [ax.get_tightbbox() for ax in axes]
     assert not any(a.overlaps(b) for at, a in enumerate(boxes) for b in boxes[:at])
+
+
+def test_pages_of_component_planes_hold_all_features_and_say_which_page_they_are() -> None:
+    grid, codebook = GRIDS[1], blobs(GRIDS[1], 50)
+    pages = list(component_plane_pages(codebook, grid))
+    assert [page.get_suptitle() for page in pages] == [f"Component planes, page {page} of 3" for page in (1, 2, 3)]
+    panels = [[ax.get_title() for ax in page.axes] for page in pages]
+    assert [len(page) for page in panels] == [24, 24, 2]
+    assert [name for page in panels for name in page] == [f"feature {number}" for number in range(50)]
+    np.testing.assert_array_equal(values_in(pages[2].axes[1]), codebook[:, 49].double())
+
+
+def test_a_single_page_of_component_planes_is_what_plot_component_planes_draws() -> None:
+    (page,) = component_plane_pages(blobs(GRIDS[0]), GRIDS[0], names=["a", "b", "c", "d"], features=["d", 1])
+    assert page.get_suptitle() == "Component planes"
+    assert [ax.get_title() for ax in page.axes] == ["d", "b"]
 
 
 # ---- the codes themselves --------------------------------------------------------------------------------------------
@@ -426,7 +513,9 @@ def test_codes_beyond_0_and_1_are_scaled_all_alike() -> None:
 
 def test_hits_are_written_on_the_images_of_codes() -> None:
     ax = plot_codebook_images(torch.rand(6, 4), Grid(2, 3), (2, 2), hits=torch.arange(6))
-    assert [text.get_text() for text in ax.texts] == ["0", "1", "2", "3", "4", "5"]
+    *numbers, caption = [text.get_text() for text in ax.texts]
+    assert numbers == ["0", "1", "2", "3", "4", "5"]
+    assert " ".join(caption.split()) == "numbers: samples that the node won"
 
 
 # ---- labels and clusters ---------------------------------------------------------------------------------------------
@@ -455,12 +544,118 @@ def test_labels_may_be_strings() -> None:
     assert legend_of(ax) == ["a", "b"]
 
 
+def cell_texts(ax: Axes) -> dict[tuple[float, float], str]:
+    return {text.get_position(): text.get_text() for text in ax.texts}
+
+
+def test_letters_are_short_names_or_those_that_the_legend_explains() -> None:
+    short = plot_labels(["1", "7", "7"], [0, 1, 1], Grid(1, 3), by="letter")
+    assert cell_texts(short) == {(0, 0): "1", (1, 0): "7"}
+    assert legend_of(short) == ["1", "7"]
+    long = plot_labels(["trouser", "coat", "coat"], [0, 1, 1], Grid(1, 3), by="letter")
+    assert cell_texts(long) == {(0, 0): "b", (1, 0): "a"}
+    assert legend_of(long) == ["a  coat", "b  trouser"]
+
+
+def test_pies_have_pieces_of_the_shares_clockwise_from_the_top() -> None:
+    ax = plot_labels([0, 0, 0, 1, 1, 2], [0, 0, 0, 0, 1, 1], Grid(1, 3), by="pie")
+    *_, pieces = ax.collections
+    corners = corners_of(pieces)  # type: ignore[arg-type]
+    x, y = corners[..., 0], corners[..., 1]
+    area = np.abs((x * np.roll(y, 1, axis=1) - y * np.roll(x, 1, axis=1)).sum(axis=1)) / 2
+    # Chords cut off from a piece of angle a the share a^2 / 24^2 / 6 of its area.
+    np.testing.assert_allclose(area, math.pi * 0.44**2 * np.array([3 / 4, 1 / 4, 1 / 2, 1 / 2]), rtol=0.01)
+    assert corners[2, :, 0].min() >= 1 - ATOL  # the right half
+    colors = pieces.get_facecolor()
+    legend = ax.get_legend()
+    assert legend is not None
+    patches = [patch.get_facecolor() for patch in legend.get_patches()]
+    np.testing.assert_array_equal(colors, [patches[0], patches[1], patches[1], patches[2]])
+
+
+def test_a_pie_of_one_label_is_a_disc_and_small_cells_have_colours() -> None:
+    ax = plot_labels([4, 4], [0, 0], Grid(1, 2), by="pie")
+    corners = corners_of(ax.collections[-1])[0]  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.linalg.norm(corners, axis=1), 0.44)
+    large = plot_labels([0, 1], [0, 0], Grid(128, 128), by="pie")
+    assert len(cells_of(large).get_paths()) == 128 * 128
+
+
+def test_of_more_labels_than_colours_all_have_letters_or_the_rarest_are_others() -> None:
+    names = [f"class {number}" for number in range(12)]
+    nodes = np.arange(78)
+    labels = np.repeat(np.arange(12), np.arange(1, 13))  # class k at k + 1 nodes
+    ax = plot_labels(labels, nodes, Grid(6, 13), names=names)
+    assert len(cell_texts(ax)) == 78
+    assert legend_of(ax) == [f"{letter}  {name}" for letter, name in zip("abcdefghijkl", names, strict=True)]
+    large = plot_labels(labels, nodes, Grid(100, 100), names=names)
+    assert len(cell_texts(large)) == 0
+    assert legend_of(large) == [*names[2:], "2 others"]
+    assert (cells_of(large).get_facecolor()[:3] == to_rgba(OTHERS)).all()
+    pies = plot_labels(labels, nodes, Grid(6, 13), names=names, by="pie")
+    assert legend_of(pies) == [*names[2:], "2 others"]
+
+
+def test_of_very_many_labels_the_most_frequent_have_colours_and_letters() -> None:
+    labels = np.concatenate([np.arange(200), np.arange(50, 100)])
+    ax = plot_labels(labels, np.arange(250), Grid(10, 25))
+    assert legend_of(ax)[-1] == "150 others"
+    assert len(legend_of(ax)) == 51
+    assert len(cell_texts(ax)) == 100
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_each_area_of_a_cluster_has_its_number_inside(grid: Grid) -> None:
+    cluster = np.array([0, 1, 1, 1, 0, 0, 1, 1, 1, 0, 2, 1, 1, 1, -1])
+    ax = plot_map_clusters(cluster, grid)
+    places = {tuple(place): node for node, place in enumerate(oracle.coordinates(3, 5, grid.topology))}
+    nodes = {places[min(places, key=lambda at: math.dist(at, place))]: text for place, text in cell_texts(ax).items()}
+    assert all(str(cluster[node]) == text for node, text in nodes.items())
+    assert sorted(nodes.values()) == ["0", "0", "1", "2"]  # two areas of 0, and none where there is no cluster
+    if grid.topology == "rectangular":
+        assert nodes[7] == "1"  # the only node within
+
+
+def test_numbers_of_areas_are_where_these_are_widest_and_left_out_where_they_would_not_fit() -> None:
+    grid = Grid(128, 128)
+    cluster = np.zeros((128, 128), int)
+    cluster[5:8, 5:60] = 1  # wider at its right end
+    cluster[1:12, 60:71] = 1
+    cluster[100, 100] = 2
+    ax = plot_map_clusters(cluster.ravel(), grid)
+    texts = {text: place for place, text in cell_texts(ax).items()}
+    x, y = texts["1"]
+    assert x > 60
+    assert y == 6
+    assert set(texts) == {"0", "1"}
+
+
+@pytest.mark.parametrize("grid", [Grid(6, 7), Grid(6, 7, "hexagonal"), Grid(6, 8, "hexagonal", True)], ids=str)
+def test_areas_are_those_that_a_flood_fills(grid: Grid) -> None:
+    group = torch.randint(3, (grid.num_nodes,), generator=torch.Generator().manual_seed(1)).numpy()
+    table = oracle.neighbor_table(grid.rows, grid.cols, grid.topology, False)
+    expected, seen = set(), set()
+    for start in range(grid.num_nodes):
+        area, waiting = set(), [start]
+        while waiting and start not in seen:
+            node = waiting.pop()
+            if node not in area:
+                area.add(node)
+                waiting += [n for n in table[node] if n >= 0 and group[n] == group[node]]
+        seen |= area
+        if area:
+            expected.add(frozenset(area))
+    centers, _ = area_centers(grid, group)
+    assert len(centers) == len(expected)
+    assert all(sum(node in area for node in centers.tolist()) == 1 for area in expected)
+
+
 def test_clusters_are_coloured_and_parted_by_borders() -> None:
     cluster = np.array([0, 0, 1, 0, 0, 1])
     ax = plot_map_clusters(cluster, Grid(2, 3))
     colors = cells_of(ax).get_facecolor()
     assert (colors[cluster == 0] == colors[0]).all()
-    assert (colors[cluster == 1] == to_rgba("tab:orange")).all()
+    assert (colors[cluster == 1] == to_rgba(CATEGORIES[1])).all()
     assert legend_of(ax) == ["0", "1"]
     (borders,) = [drawn for drawn in ax.collections if isinstance(drawn, LineCollection)]
     ends = sorted(sorted(map(tuple, segment)) for segment in borders.get_segments())
@@ -495,6 +690,10 @@ PICTURES: dict[str, Callable[[Grid, Axes | None], Axes]] = {
     "plot_codebook_rgb": lambda grid, ax: plot_codebook_rgb(blobs(grid), grid, ax),
     "plot_codebook_images": lambda grid, ax: plot_codebook_images(blobs(grid), grid, (2, 2), ax),
     "plot_labels": lambda grid, ax: plot_labels([0, 1], [0, 0], grid, ax),
+    "plot_labels by letter": lambda grid, ax: plot_labels(
+        torch.arange(grid.num_nodes) % 20, torch.arange(grid.num_nodes), grid, ax, by="letter"
+    ),
+    "plot_labels by pie": lambda grid, ax: plot_labels([0, 1], [0, 0], grid, ax, by="pie"),
     "plot_map_clusters": lambda grid, ax: plot_map_clusters(torch.arange(grid.num_nodes) % 2, grid, ax),
 }
 
@@ -559,6 +758,9 @@ CODEBOOK = torch.zeros(6, 4)
             r"features must be among the names, got 'widht'; did you mean 'width'\?",
         ),
         (lambda g: plot_component_planes(CODEBOOK, g, features=[4]), r"names or numbers from 0 to 3, got 4"),
+        (lambda g: component_plane_pages(CODEBOOK, g, features=[]), r"component_plane_pages: .* at least one of the 4"),
+        (lambda g: component_plane_pages(CODEBOOK, g, per_page=145), r"per_page must be .* 1 to 144, got 145"),
+        (lambda g: plot_labels([0, 1], [0, 1], g, by="size"), r"by must be 'color', 'letter' or 'pie', got 'size'"),
         (lambda g: plot_component_planes(CODEBOOK, g, features=[]), r"1 to 144 of the 4 features, got 0"),
         (lambda g: plot_component_planes(torch.zeros(6, 200), g), r"1 to 144 of the 200 features, got 200"),
         (lambda g: plot_codebook_rgb(torch.zeros(6), g), r"plot_codebook_rgb: codebook must .* got \[6\]"),

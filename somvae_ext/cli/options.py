@@ -189,7 +189,7 @@ def _commands(model: str) -> dict[str, _Command]:
         "plot": _Command(
             summary="draw what was trained",
             description="Draws a map (hits, U-matrix, component planes, labels, colours, the clusters of 'somvae "
-            "cluster', codes as images), or all pictures of a model again.",
+            "cluster', codes as images, curves of the training), or all pictures of a model again.",
             usage="somvae plot RUN [options]",
             examples=[f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae plot runs/map --kind rgb"],
             add_options=_add_plot_options,
@@ -381,7 +381,7 @@ def _add_plot_options(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--features",
-        help="which component planes, by name or number (default: all, if at most 64)",
+        help="which component planes, by name or number (default: all, 240 at most)",
         type=str,
         nargs="+",
         metavar="NAME",

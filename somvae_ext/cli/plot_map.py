@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from somvae_ext.cli.output import check_picture_folder
-from somvae_ext.report.map_pictures import KINDS, feature_of, save_map_pictures, training_image_shape
+from somvae_ext.report.map_pictures import (
+    count_left_out,
+    feature_of,
+    picture_names,
+    possible_pictures,
+    save_map_pictures,
+)
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -16,8 +24,7 @@ if TYPE_CHECKING:
     from somvae_ext.estimators import SavedMap
     from somvae_ext.store import KeptClusters, ResultFolder
 
-_MOST_PLANES = 64
-_MOST_CLASSES = 100
+_FURTHER_PAGE = re.compile(r"component_planes-\d+\.png")
 
 
 def plot_map(folder: ResultFolder, options: Namespace) -> None:
@@ -33,7 +40,8 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
     kinds = _kinds_to_draw(saved, options, clusters)
     _check_kinds(saved, options, kinds, clusters)
     is_map = out.resolve() == folder.path.resolve()
-    check_picture_folder(out, [f"{kind}.png" for kind in kinds], may_replace=options.overwrite or is_map)
+    names = picture_names(saved, kinds, features=options.features)
+    check_picture_folder(out, names, may_replace=options.overwrite or is_map)
 
     def save(name: str, figure: Figure, **options: Any) -> Path:
         out.mkdir(parents=True, exist_ok=True)
@@ -48,19 +56,29 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
         image_shape=options.image_shape,
     ):
         print(picture)
+    if "component_planes" in kinds:
+        if is_map:
+            _remove_pages(out, names)
+        if left_out := count_left_out(saved, options.features):
+            print(
+                f"somvae: component planes of the last {left_out:,} of {saved.som.n_features_in_:,} features were left "
+                "out; name some by --features to draw them",
+                file=sys.stderr,
+            )
+
+
+def _remove_pages(folder: Path, names: Sequence[str]) -> None:
+    """Removes pages of component planes that are left of an earlier call which drew more of them."""
+    for path in folder.iterdir():
+        if _FURTHER_PAGE.fullmatch(path.name) and path.name not in names:
+            path.unlink(missing_ok=True)
 
 
 def _kinds_to_draw(saved: SavedMap, options: Namespace, clusters: KeptClusters | None) -> tuple[str, ...]:
     """The pictures that are asked for, or all that the map, its folder and the options allow."""
     if options.kind is not None:
         return tuple(dict.fromkeys(options.kind))
-    allowed = {
-        "component_planes": options.features is not None or saved.som.n_features_in_ <= _MOST_PLANES,
-        "labels": saved.classes is not None and len(saved.classes) <= _MOST_CLASSES,
-        "clusters": clusters is not None,
-        "codebook_images": options.image_shape is not None or training_image_shape(saved) is not None,
-    }
-    return tuple(kind for kind in KINDS if allowed.get(kind, True))
+    return possible_pictures(saved, clusters=clusters, image_shape=options.image_shape)
 
 
 def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str], clusters: KeptClusters | None) -> None:
@@ -73,26 +91,18 @@ def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str], clus
             raise ValueError(f"{option} is for --kind {kind}, which is not among those asked for")
     dim = saved.som.n_features_in_
     if "component_planes" in kinds:
-        if options.features is None and dim > _MOST_PLANES:
-            raise ValueError(
-                f"--kind component_planes needs --features for more than {_MOST_PLANES} features, got {dim}"
-            )
         for name in options.features or ():
             feature_of(saved, name)
-    if "labels" in kinds:
-        if saved.classes is None:
-            raise ValueError(f"--kind labels needs a map trained with --label-column, but {options.run} has no labels")
-        if len(saved.classes) > _MOST_CLASSES:
-            raise ValueError(
-                f"--kind labels can show {_MOST_CLASSES} classes at most, got the {len(saved.classes)} of column "
-                f"{saved.record.data.table.label_column if saved.record.data else None!r}"
-            )
+    if "labels" in kinds and saved.classes is None:
+        raise ValueError(f"--kind labels needs a map trained with --label-column, but {options.run} has no labels")
+    if "curves" in kinds and "curves" not in possible_pictures(saved):
+        raise ValueError(f"--kind curves needs a record of the training's epochs, but {options.run} has none")
     if "clusters" in kinds and clusters is None:
         raise ValueError(
             f"--kind clusters needs a map with clusters, but {options.run} has none; find some by: somvae cluster "
             f"{options.run}"
         )
-    if "codebook_images" in kinds and not (options.image_shape is None and training_image_shape(saved)):
+    if "codebook_images" in kinds and not (options.image_shape is None and saved.image_shape):
         shape = options.image_shape or []
         is_image = len(shape) in (2, 3) and shape[2:] in ([], [1], [3]) and min(shape) > 0
         size = 1

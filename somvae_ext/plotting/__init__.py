@@ -1,9 +1,9 @@
 """Pictures: functions from data to matplotlib Axes, without state and without show(). Needs the extra ``plot``."""
 
 from somvae_ext.plotting.codebook_rgb import plot_codebook_rgb
-from somvae_ext.plotting.component_planes import plot_component_planes
+from somvae_ext.plotting.component_planes import component_plane_pages, plot_component_planes
 from somvae_ext.plotting.contingency import plot_contingency
-from somvae_ext.plotting.curves import plot_iterations, plot_losses, plot_order, plot_quality
+from somvae_ext.plotting.curves import plot_iterations, plot_losses, plot_map_training, plot_order, plot_quality
 from somvae_ext.plotting.decoded_map import plot_codebook_images, plot_decoded_map
 from somvae_ext.plotting.durations import plot_durations
 from somvae_ext.plotting.images import plot_image_rows, plot_images, plot_reconstructions
@@ -18,6 +18,7 @@ from somvae_ext.plotting.transitions import plot_transitions
 from somvae_ext.plotting.u_matrix import plot_u_matrix
 
 __all__ = [
+    "component_plane_pages",
     "plot_codebook_images",
     "plot_codebook_rgb",
     "plot_component_planes",
@@ -32,6 +33,7 @@ __all__ = [
     "plot_losses",
     "plot_map_clusters",
     "plot_map_sizes",
+    "plot_map_training",
     "plot_node_purity",
     "plot_node_values",
     "plot_order",

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import string
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 
-from somvae_ext.plotting._cells import add_legend, draw_colors
+from somvae_ext.grid import Grid
+from somvae_ext.plotting._cells import (
+    add_legend,
+    draw_colors,
+    draw_grid_lines,
+    fitting_font_size,
+    legend_room,
+    write_in_cells,
+)
+from somvae_ext.plotting._palettes import CATEGORIES, MOST_CATEGORIES, OTHERS, category_colors
+
+_LETTERS = string.ascii_lowercase + string.ascii_uppercase
+_LARGEST_WITH_LETTERS = 70  # rows or columns, about
+_LONGEST_SIGN = 2  # letters of a name that stands in a cell as it is
 
 
 def draw_categories(
@@ -21,24 +35,99 @@ def draw_categories(
     *,
     title: str | None = None,
     strength: NDArray[np.float64] | None = None,
+    with_letters: bool | None = None,
 ) -> None:
     """Cells in the colours of their categories, -1 for none, and a legend of those that occur.
 
-    ``strength [K]`` from 0 to 1 is how much of the colour is left beside white.
+    Where more categories occur than there are :data:`~somvae_ext.plotting._palettes.CATEGORIES`, letters stand in the
+    cells as well; where cells are too small for them, the most frequent have colours, and the rest are others.
+
+    Args:
+        ax: those of the sheet.
+        cells: their corners ``[n, 4 or 6, 2]``.
+        categories: of each cell, ``[n]``.
+        names: of the categories.
+        title: of the legend.
+        strength: how much of the colour is left beside white, ``[n]`` from 0 to 1.
+        with_letters: True writes them in any case, where cells are large enough; False never, because numbers of areas
+            will tell categories apart.
     """
-    colors = category_colors(len(names))
-    rgba = np.zeros((len(categories), 4))
-    rgba[categories >= 0] = colors[categories[categories >= 0]]
+    occurring = np.unique(categories[categories >= 0])
+    is_readable = fitting_font_size(ax, [""]) is not None
+    if with_letters is None:
+        with_letters = len(occurring) > len(CATEGORIES)
+    most = MOST_CATEGORIES if is_readable or with_letters is False else len(CATEGORIES)
+    with_letters = with_letters and is_readable
+    palette = CategoryPalette(names, np.bincount(categories[categories >= 0], minlength=len(names)), most)
+    signs = palette.signs()
+    rgba = np.where(categories[:, None] >= 0, palette.colors[categories], 0)
     if strength is not None:
-        rgba[:, :3] = 1 - strength[:, None] * (1 - rgba[:, :3])
+        shade = np.where(palette.is_other[categories], 1, strength)
+        rgba[:, :3] = 1 - shade[:, None] * (1 - rgba[:, :3])
     draw_colors(ax, cells, rgba)
-    occurring = [category for category in np.unique(categories).tolist() if category >= 0]
-    if occurring:
-        add_legend(ax, [names[category] for category in occurring], colors[occurring], title)
+    draw_grid_lines(ax, cells)
+    if with_letters:
+        shown = (categories >= 0) & ~palette.is_other[categories]
+        texts = [signs[category] for category in categories[shown].tolist()]
+        write_in_cells(ax, cells[shown].mean(axis=1), texts, rgba[shown])
+    palette.add_legend(ax, occurring, title, signs if with_letters else None)
 
 
-def category_colors(num_categories: int) -> NDArray[np.float64]:
-    """RGBA ``[num_categories, 4]``: as different as so many can be."""
-    if num_categories <= 20:
-        return to_rgba_array(mpl.colormaps["tab10" if num_categories <= 10 else "tab20"].colors[:num_categories])  # type: ignore[attr-defined]
-    return mpl.colormaps["turbo"](np.linspace(0, 1, num_categories))
+class CategoryPalette:
+    """Colours of categories: of each its own, or, of more than can be told apart, of the most frequent.
+
+    Args:
+        names: of the C categories.
+        frequency: how often each occurs, ``[C]``.
+        most: so many that occur may have colours of their own.
+    """
+
+    def __init__(self, names: Sequence[str], frequency: NDArray[np.int64], most: int) -> None:
+        self.names = names
+        self.is_other = np.zeros(len(names), bool)
+        """Whether a category is among the others, ``[C]``."""
+        self.colors = category_colors(len(names))
+        """RGBA ``[C, 4]``."""
+        if np.count_nonzero(frequency) > most:
+            kept = np.sort(np.argsort(-frequency, kind="stable")[:most])
+            self.is_other[:] = True
+            self.is_other[kept] = False
+            self.colors[kept] = category_colors(most)
+            self.colors[self.is_other] = to_rgba(OTHERS)
+
+    def signs(self) -> list[str]:
+        """A short text for each category, to stand in cells: the names if all are short, and else letters.
+
+        Others have none.
+        """
+        if max(map(len, self.names), default=0) <= _LONGEST_SIGN:
+            return list(self.names)
+        signs = [""] * len(self.names)
+        for category, letter in zip(np.flatnonzero(~self.is_other).tolist(), itertools.cycle(_LETTERS)):
+            signs[category] = letter
+        return signs
+
+    def add_legend(
+        self, ax: Axes, occurring: NDArray[np.int64], title: str | None = None, signs: Sequence[str] | None = None
+    ) -> None:
+        """A legend of the categories that occur; with the signs that stand for them in the cells, if they do."""
+        if len(occurring) == 0:
+            return
+        named = occurring[~self.is_other[occurring]].tolist()
+        labels = [
+            self.names[category]
+            if signs is None or signs[category] == self.names[category]
+            else f"{signs[category]}  {self.names[category]}"
+            for category in named
+        ]
+        colors = self.colors[named]
+        if len(named) < len(occurring):
+            labels.append(f"{len(occurring) - len(named):,} others")
+            colors = np.concatenate([colors, [to_rgba(OTHERS)]])
+        add_legend(ax, labels, colors, title)
+
+
+def categories_room(grid: Grid, names: Sequence[str], occurring: int) -> float:
+    """Inches beside the sheet for the legend of so many categories."""
+    is_large = max(grid.rows, grid.cols) > _LARGEST_WITH_LETTERS
+    return legend_room(grid, names, min(occurring, (len(CATEGORIES) if is_large else MOST_CATEGORIES) + 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -15,25 +16,36 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import Colormap
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._palettes import INK, OUTLINE, PAPER
 
 Array = NDArray[np.floating]
 
 # Sizes in inches. Small maps get cells of this side, until the sheet is too large or too small to read.
 _CELL, _SMALLEST_SHEET, _LARGEST_SHEET = 0.6, 2.5, 6.0
-_ROOM_BESIDE = 1.0  # for a colour bar or a legend
+ROOM_BESIDE = 1.0  # for a colour bar or a short legend
+_ROOM_LEFT, _ROOM_ABOVE = 0.5, 0.75  # for the numbers of rows and columns, and the title
 _MARGIN = 0.2
+_CAPTION = 0.35  # room below for a line or two
 
 # Widths of lines, and sizes of letters, in points. The seam covers what antialiasing lets through between two cells.
 _SEAM, _OUTLINE, _BORDER = 0.7, 0.5, 2.0
 _SMALLEST_LETTER, _LARGEST_LETTER = 5.0, 10.0
+# Lines between cells: as wide and opaque as this in cells of so many points and more, and none in those of so few.
+_GRID_LINE, _GRID_OPACITY = 0.8, 0.7
+_LARGE_CELL, _TINY_CELL = 24.0, 8.0
 
-_LEGEND_ROWS = 20
+_MOST_LEGEND_ROWS, _MOST_NAMES = 20, 60
+_LEGEND_LINE, _ABOVE_AND_BELOW = 0.18, 0.4  # inches; the legend may be so much higher than the sheet
+_ROOM_PER_COLUMN = 0.8  # inches, without the names
+_INCHES_PER_LETTER = 0.068  # of small texts, about
+_TICK_HEIGHT, _TICK_WIDTH = 18.0, 5.5  # points, of a line of numbers and of a digit
 
 
 def cell_centers(grid: Grid) -> Array:
@@ -55,6 +67,44 @@ def adjacent_cell_pairs(grid: Grid) -> NDArray[np.int64]:
     table = dataclasses.replace(grid, periodic=False).neighbors().numpy()
     first, slot = np.nonzero(table > np.arange(grid.num_nodes)[:, None])
     return np.stack([first, table[first, slot]], axis=1)
+
+
+def area_centers(grid: Grid, group: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each connected area of the sheet a node deepest inside, and how many cells lie between it and the outside.
+
+    Of nodes as deep as each other it is the one nearest to the area's middle.
+
+    Args:
+        grid: the map's grid.
+        group: of each node, ``[K]``; an area is of one group.
+
+    Returns:
+        nodes ``[A]`` and their depths ``[A]``.
+    """
+    pairs = adjacent_cell_pairs(grid)
+    first, second = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]].T
+    nodes = np.arange(grid.num_nodes)
+    area, before = nodes, np.full(grid.num_nodes, -1)
+    while (area != before).any():  # each node takes the least number around it, and then that node's, and so on
+        before, area = area, area.copy()
+        np.minimum.at(area, first, before[second])
+        np.minimum.at(area, second, before[first])
+        area = np.minimum(area, area[area])
+    inner = np.bincount(np.concatenate([first, second]), minlength=grid.num_nodes) == len(grid.neighbors()[0])
+    depth = np.zeros(grid.num_nodes, np.int64)
+    while inner.any():  # peel off one layer after another
+        depth += inner
+        reached = inner.copy()
+        np.logical_and.at(reached, first, inner[second])
+        np.logical_and.at(reached, second, inner[first])
+        inner = reached
+    _, number, size = np.unique(area, return_inverse=True, return_counts=True)
+    centers = cell_centers(grid)
+    middle = np.stack([np.bincount(number, centers[:, axis]) / size for axis in (0, 1)], axis=1)
+    away = np.linalg.norm(centers - middle[number], axis=1).round(9)
+    order = np.lexsort([nodes, away, -depth, number])
+    best = order[np.unique(number[order], return_index=True)[1]]
+    return best, depth[best]
 
 
 def shared_sides(grid: Grid, pairs: NDArray[np.int64]) -> Array:
@@ -82,26 +132,116 @@ def wrap_shift(grid: Grid, origin: NDArray[np.int64], target: NDArray[np.int64])
     return -around * (grid.cols, grid.rows * spacing)
 
 
-def sheet_axes(ax: Axes | None, cells: Array, *, leave_room: bool = True) -> Axes:
-    """Axes that hold these cells and no more, row 0 on top; ``leave_room``: a colour bar or a legend is to come."""
+def sheet_axes(
+    ax: Axes | None,
+    cells: Array,
+    grid: Grid,
+    *,
+    title: str | None,
+    room: float = ROOM_BESIDE,
+    caption: str | None = None,
+) -> Axes:
+    """Axes that hold these cells and no more, row 0 on top, with the numbers of rows and columns.
+
+    Args:
+        ax: those to draw on; by default new ones.
+        cells: corners ``[n, 4 or 6, 2]``.
+        grid: whose rows and columns are numbered.
+        title: of axes that have none yet; None for a panel among many, whose rows and columns have no names either.
+        room: inches for a colour bar or a legend, beside the sheet, or below where it is wide.
+        caption: what the picture shows, below; not where a colour bar or a legend may stand there.
+    """
     low, high = cells.min(axis=(0, 1)), cells.max(axis=(0, 1))
     width, height = high - low
     if ax is None:
-        side = min(max(_CELL * max(width, height), _SMALLEST_SHEET), _LARGEST_SHEET) / max(width, height)
-        room = _ROOM_BESIDE if leave_room else 0.0
+        side = _inches_per_node(width, height)
         wide = is_wide(width, height)
-        size = side * width + _MARGIN + room * (not wide), side * height + _MARGIN + room * wide
+        below = min(room, ROOM_BESIDE) * wide + _CAPTION * (caption is not None)
+        size = (
+            max(side * width + _ROOM_LEFT + _MARGIN + room * (not wide), _SMALLEST_SHEET * (caption is not None)),
+            side * height + _ROOM_ABOVE + _MARGIN + below,
+        )
         ax = axes_or_new(ax, size)
     pad = 0.02  # so that lines at the edge are drawn in their full width
     ax.set_xlim(low[0] - pad, high[0] + pad)
     ax.set_ylim(high[1] + pad, low[1] - pad)
     ax.set_aspect("equal")
-    ax.set_axis_off()
+    number_rows_and_columns(ax, grid, names=title is not None)
+    if title is not None:
+        set_title(ax, title)
+    if caption is not None:
+        write_caption(ax, caption)
     return ax
 
 
+def _inches_per_node(width: float, height: float) -> float:
+    """On a sheet of this size, in units of the grid, on a new figure."""
+    return min(max(_CELL * max(width, height), _SMALLEST_SHEET), _LARGEST_SHEET) / max(width, height)
+
+
+def number_rows_and_columns(ax: Axes, grid: Grid, *, names: bool = True) -> None:
+    """Numbers from 0, as in tables of nodes: rows downwards at the left, columns above row 0; on large maps only some.
+
+    Columns are those of row 0, beyond which the odd rows of hexagons stand half a cell to the right.
+    """
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    per_row, per_column = _points_per_node(ax)
+    spacing = math.sqrt(3) / 2 if grid.topology == "hexagonal" else 1.0
+    digits = len(str(grid.cols - 1))
+    rows = _ticks(grid.rows, _TICK_HEIGHT / (per_row * spacing))
+    columns = _ticks(grid.cols, (digits + (1 if names else 2)) * _TICK_WIDTH / per_column)
+    ax.set_yticks([row * spacing for row in rows], [str(row) for row in rows])
+    ax.set_xticks(columns, [str(column) for column in columns])
+    ax.tick_params(
+        length=0, pad=2, labelsize="small" if names else "xx-small", top=False, labeltop=True, labelbottom=False
+    )
+    ax.xaxis.set_label_position("top")
+    if names:
+        ax.set_ylabel("row", fontsize="small", labelpad=2)
+        is_shifted = grid.topology == "hexagonal" and grid.rows > 1
+        ax.set_xlabel(
+            _fill(ax, "column (odd rows: half a cell to the right)") if is_shifted else "column",
+            fontsize="small",
+            labelpad=5,
+        )
+
+
+def _ticks(count: int, cells: float) -> list[int]:
+    """Numbers from 0 to ``count`` - 1, so many cells apart or more, at steps of 1, 2 or 5 times a power of ten."""
+    step = next(size * 10**power for power in range(9) for size in (1, 2, 5) if size * 10**power >= cells)
+    return list(range(0, count, step))
+
+
+def set_title(ax: Axes, title: str, *, pad: float | None = None) -> None:
+    """The title of axes that have none yet: of those that are drawn over, and those whose owner gave one, it stays."""
+    if not ax.get_title():
+        ax.set_title(title, fontsize="medium", pad=pad)
+
+
+def write_caption(ax: Axes, caption: str) -> None:
+    """Writes below the sheet what the picture shows."""
+    ax.annotate(
+        _fill(ax, caption),
+        (0.5, 0.0),
+        (0, -3),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize="x-small",
+        annotation_clip=False,
+    )
+
+
+def _fill(ax: Axes, text: str) -> str:
+    """A text in lines that are about as wide as the sheet, or a little wider."""
+    (left, right), inches = ax.get_xlim(), points_per_unit(ax) / 72
+    return textwrap.fill(text, max(int(abs(right - left) * inches / _INCHES_PER_LETTER) + 4, 16))
+
+
 def draw_values(
-    ax: Axes, cells: Array, values: Array, *, cmap: str, vmin: float | None = None, vmax: float | None = None
+    ax: Axes, cells: Array, values: Array, *, cmap: str | Colormap, vmin: float | None = None, vmax: float | None = None
 ) -> PolyCollection:
     """Cells coloured by their values; those of NaN stay empty."""
     collection = _add_collection(
@@ -119,10 +259,20 @@ def draw_colors(ax: Axes, cells: Array, colors: Array) -> PolyCollection:
     return collection
 
 
-def draw_outlines(ax: Axes, cells: Array, color: str = "0.8", width: float = _OUTLINE) -> None:
-    """Cells with nothing in them."""
+def draw_outlines(ax: Axes, cells: Array, color: str = OUTLINE, width: float = _OUTLINE) -> None:
+    """Cells with nothing in them; the lines are the thinner the smaller the cells."""
     if len(cells):
-        _add_collection(ax, cells, facecolors="none", edgecolors=color, linewidths=width)
+        width = min(width, 0.06 * points_per_unit(ax))
+        # Over the lines of the grid.
+        _add_collection(ax, cells, facecolors="none", edgecolors=color, linewidths=width, zorder=1.2)
+
+
+def draw_grid_lines(ax: Axes, cells: Array, color: str = PAPER) -> None:
+    """Thin lines around cells, over them, which fade as these get small, so that large maps have none."""
+    strength = min((points_per_unit(ax) - _TINY_CELL) / (_LARGE_CELL - _TINY_CELL), 1.0)
+    if strength > 0:
+        style = {"linewidths": _GRID_LINE * strength, "alpha": _GRID_OPACITY * strength, "zorder": 1.1}
+        _add_collection(ax, cells, facecolors="none", edgecolors=color, **style)
 
 
 def _add_collection(ax: Axes, cells: Array, **style: Any) -> PolyCollection:
@@ -134,7 +284,7 @@ def _add_collection(ax: Axes, cells: Array, **style: Any) -> PolyCollection:
 
 def draw_borders(ax: Axes, sides: Array) -> None:
     width = min(_BORDER, 0.2 * points_per_unit(ax))
-    ax.add_collection(LineCollection(list(sides), colors="black", linewidths=width, capstyle="round"), autolim=False)
+    ax.add_collection(LineCollection(list(sides), colors=INK, linewidths=width, capstyle="round"), autolim=False)
 
 
 def write_in_cells(ax: Axes, centers: Array, texts: Sequence[str], colors: Array) -> None:
@@ -142,23 +292,38 @@ def write_in_cells(ax: Axes, centers: Array, texts: Sequence[str], colors: Array
     size = fitting_font_size(ax, texts)
     if size is None:
         return
-    for (x, y), text, light in zip(centers, texts, _luminance(colors) > 0.5, strict=True):
-        ax.text(x, y, text, ha="center", va="center", fontsize=size, color="black" if light else "white")
+    for (x, y), text, ink in zip(centers, texts, ink_on(colors), strict=True):
+        ax.text(x, y, text, ha="center", va="center", fontsize=size, color=ink)
 
 
-def fitting_font_size(ax: Axes, texts: Sequence[str], share: float = 0.85) -> float | None:
-    """The size of letters in which the longest text fills this share of a cell's width; None if too small to read."""
+def ink_on(colors: Array) -> list[str]:
+    """Black or white for each colour, RGBA ``[n, 4]``: what stands out from it."""
+    return [INK if light else PAPER for light in _luminance(colors) > 0.5]
+
+
+def fitting_font_size(ax: Axes, texts: Sequence[str], share: float = 0.85, cells: int = 1) -> float | None:
+    """The size of letters in which the longest text fills this share of so many cells; None if too small to read."""
     longest = max(map(len, texts), default=0)
-    size = share * points_per_unit(ax) / (0.6 * max(longest, 2))
+    size = share * cells * points_per_unit(ax) / (0.6 * max(longest, 2))
     return min(size, _LARGEST_LETTER) if size >= _SMALLEST_LETTER else None
 
 
 def points_per_unit(ax: Axes) -> float:
     """Length of a cell's side, about: margins and colour bars have no place yet."""
+    return min(_points_per_node(ax))
+
+
+def _points_per_node(ax: Axes) -> tuple[float, float]:
+    """Length of the grid's unit on paper, downwards and to the right: the same where the aspect is equal."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    extent = ax.get_window_extent()
-    pixels = min(extent.width / abs(right - left), extent.height / abs(top - bottom))
-    return pixels * 72 / ax.figure.dpi
+    extent, points = ax.get_window_extent(), 72 / ax.figure.dpi
+    down, across = extent.height * points / abs(top - bottom), extent.width * points / abs(right - left)
+    aspect = ax.get_aspect()
+    if aspect == "auto":
+        return down, across
+    ratio = float(aspect)  # of a unit downwards to one across
+    across = min(across, down / ratio)
+    return across * ratio, across
 
 
 def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str | None = None, *, integer_ticks: bool = False) -> None:
@@ -182,16 +347,44 @@ def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str | None = None, *
         bar.set_label(label, size="small")
 
 
+def legend_room(grid: Grid, names: Sequence[str], count: int) -> float:
+    """Inches beside the sheet of a new figure that a legend takes which holds so many of these names."""
+    width, height = np.ptp(cell_polygons(cell_centers(grid), grid.topology), axis=(0, 1))
+    longest = max(map(len, names), default=0)
+    columns = math.ceil(min(count, _MOST_NAMES + 1) / _legend_rows(_inches_per_node(width, height) * height))
+    return max(ROOM_BESIDE, columns * (_INCHES_PER_LETTER * longest + _ROOM_PER_COLUMN))
+
+
+def _legend_rows(inches: float) -> int:
+    """Names that fit beside a sheet of this height, without those of the title."""
+    return min(max(int((inches + _ABOVE_AND_BELOW) / _LEGEND_LINE) - 2, 4), _MOST_LEGEND_ROWS)
+
+
 def add_legend(ax: Axes, names: Sequence[str], colors: Array, title: str | None = None) -> None:
-    """Names and their colours, beside the sheet, or below where it is wide."""
+    """Names and their colours, beside the sheet, or below where it is wide; of very many the first, and how many more.
+
+    Where there is a colour bar, it takes the other place.
+    """
     handles = [Patch(color=tuple(color), label=name) for name, color in zip(names, colors, strict=True)]
-    style: dict[str, Any] = {"handles": handles, "title": title, "frameon": False, "fontsize": "small"}
+    if len(handles) > _MOST_NAMES:
+        rest = Patch(color="none", label=f"and {len(handles) - _MOST_NAMES:,} more")
+        handles = [*handles[:_MOST_NAMES], rest]
+    style: dict[str, Any] = {
+        "handles": handles,
+        "title": title,
+        "frameon": False,
+        "fontsize": "small",
+        "title_fontsize": "small",
+    }
     width, height = _axes_extent(ax)
-    if is_wide(width, height):
-        across = int(ax.figure.bbox.width / ax.figure.dpi / (0.5 + 0.08 * max(map(len, names))))  # inches each
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(max(across, 1), len(names)), **style)
+    below = is_wide(width, height) != bool(ax.child_axes)
+    if below:
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        across = int(ax.figure.bbox.width / ax.figure.dpi / (0.5 + 0.08 * longest))  # inches each
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(max(across, 1), len(handles)), **style)
     else:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=math.ceil(len(names) / _LEGEND_ROWS), **style)
+        rows = _legend_rows(height * points_per_unit(ax) / 72)
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=math.ceil(len(handles) / rows), **style)
 
 
 def _axes_extent(ax: Axes) -> tuple[float, float]:

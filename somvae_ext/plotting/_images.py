@@ -14,6 +14,7 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._palettes import GREYS
 
 Array = NDArray[np.floating]
 
@@ -87,7 +88,7 @@ def draw_sheet(
     side = min(_INCHES_PER_IMAGE / max(height, width), _LARGEST_SIDE / max(height_px, width_px))
     room = _ROOM_FOR_LABELS * (row_labels is not None), _ROOM_FOR_LABELS * (column_labels is not None)
     ax = axes_or_new(ax, (width_px * side + room[0] + 0.1, height_px * side + room[1] + 0.1))
-    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width_px, height_px, 0))
+    ax.imshow(image, cmap=GREYS, vmin=0, vmax=1, interpolation="nearest", extent=(0, width_px, height_px, 0))
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0, labelsize="small", top=False, labeltop=True, labelbottom=False)
     for spine in ax.spines.values():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._arguments import as_finite_codes
-from somvae_ext.plotting._cells import cell_centers, cell_polygons, draw_colors, sheet_axes
+from somvae_ext.plotting._cells import cell_centers, cell_polygons, draw_colors, draw_grid_lines, sheet_axes
 
 
 def plot_codebook_rgb(codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None) -> Axes:
@@ -17,7 +17,8 @@ def plot_codebook_rgb(codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None 
 
     Codes of three features within [0, 1] are taken for red, green and blue. Of others the colours are the first three
     principal components of the codebook, each scaled to [0, 1] and with the sign that makes its farthest code positive;
-    components that do not vary are 0.5.
+    components that do not vary are 0.5. Who cannot tell red from green misses a part of them; the U-matrix shows where
+    codes differ in greys.
 
     Args:
         codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
@@ -31,8 +32,10 @@ def plot_codebook_rgb(codebook: ArrayLike | Tensor, grid: Grid, ax: Axes | None 
     is_rgb = codes.shape[1] == 3 and codes.min() >= 0 and codes.max() <= 1
     colors = codes if is_rgb else _principal_colors(codes)
     cells = cell_polygons(cell_centers(grid), grid.topology)
-    ax = sheet_axes(ax, cells, leave_room=False)
+    caption = "the codes as red, green and blue" if is_rgb else "first three principal components as red, green, blue"
+    ax = sheet_axes(ax, cells, grid, title="Codes as colours", room=0.0, caption=caption)
     draw_colors(ax, cells, np.concatenate([colors, np.ones((len(colors), 1))], axis=1))
+    draw_grid_lines(ax, cells)
     return ax
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,31 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._arguments import as_finite_codes
-from somvae_ext.plotting._cells import add_colorbar, cell_centers, cell_polygons, draw_values, is_wide, sheet_axes
+from somvae_ext.plotting._cells import (
+    add_colorbar,
+    cell_centers,
+    cell_polygons,
+    draw_grid_lines,
+    draw_values,
+    is_wide,
+    sheet_axes,
+)
+from somvae_ext.plotting._palettes import VALUES
 
 # Sizes in inches. Beside a sheet, or below a wide one, is room for the colour bar; above it for the title.
 _PANEL = 1.9
-_ROOM_BESIDE, _ROOM_BELOW = (0.5, 0.35), (0.1, 0.75)
+_ROOM_BESIDE, _ROOM_BELOW = (0.7, 0.45), (0.3, 0.85)
 _SMALLEST_PANEL = (1.5, 0.0)
 _LARGEST_PAGE = 16.0
+_PAGE_TITLE = 0.3
 _LETTERS_PER_LINE = 30
 _MOST_PANELS = 144
+
+PANELS_PER_PAGE = 24
+"""Component planes on a page that can be read well."""
 
 
 def plot_component_planes(
@@ -49,54 +63,127 @@ def plot_component_planes(
 
     Raises:
         ValueError: a codebook of another shape or with values that are not finite, another number of names, unknown
-            features, none of them, or more than 144.
+            features, none of them, or more than 144, of which
+            :func:`component_plane_pages` draws any number.
     """
-    codes = as_finite_codes("plot_component_planes", codebook, grid)
-    names = (
-        [f"feature {number}" for number in range(codes.shape[1])] if names is None else [str(name) for name in names]
-    )
-    if len(names) != codes.shape[1]:
-        raise ValueError(
-            f"plot_component_planes: names must hold a name for each of the codebook's {codes.shape[1]} features, got "
-            f"{len(names)}"
-        )
-    feature_indices = (
-        range(len(names)) if features is None else [_feature_index(feature, names) for feature in features]
-    )
-    if not 1 <= len(feature_indices) <= _MOST_PANELS:
+    codes, names = _as_named_codes("plot_component_planes", codebook, grid, names)
+    shown = _feature_indices("plot_component_planes", features, names)
+    if not 1 <= len(shown) <= _MOST_PANELS:
         raise ValueError(
             f"plot_component_planes: features must name 1 to {_MOST_PANELS} of the {len(names)} features, got "
-            f"{len(feature_indices)}"
+            f"{len(shown)}; component_plane_pages draws more"
         )
+    return _draw_page(codes, grid, names, shown, "Component planes")
+
+
+def component_plane_pages(
+    codebook: ArrayLike | Tensor,
+    grid: Grid,
+    *,
+    names: Sequence[str] | None = None,
+    features: Sequence[int | str] | None = None,
+    per_page: int = PANELS_PER_PAGE,
+) -> Iterator[Figure]:
+    """Yields the planes of many features as pages, each a figure as :func:`plot_component_planes` makes one.
+
+    Its title says which page of how many it is. A page is drawn when it is asked for.
+
+    Args:
+        codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
+        grid: the map's grid, of K = R * C nodes.
+        names: names of the D features; by default their numbers.
+        features: which of them to show, in this order, by name or number; by default all.
+        per_page: so many planes are on a page, 144 at most.
+
+    Raises:
+        ValueError: what :func:`plot_component_planes` refuses, but for the number of features.
+
+    Example:
+        >>> import torch
+        >>> for number, page in enumerate(component_plane_pages(torch.rand(12, 30), Grid(3, 4)), start=1):
+        ...     page.savefig(f"component-planes-{number}.png")
+    """
+    plot = "component_plane_pages"
+    codes, names = _as_named_codes(plot, codebook, grid, names)
+    shown = _feature_indices(plot, features, names)
+    if not shown:
+        raise ValueError(f"{plot}: features must name at least one of the {len(names)} features, got 0")
+    per_page = check_integer(plot, "per_page", per_page, Bounds(at_least=1, at_most=_MOST_PANELS))
+    return _draw_pages(codes, grid, names, shown, per_page)
+
+
+def _draw_pages(
+    codes: NDArray[np.float64], grid: Grid, names: Sequence[str], shown: Sequence[int], per_page: int
+) -> Iterator[Figure]:
+    count = math.ceil(len(shown) / per_page)
+    full_page = per_page if count > 1 else None
+    for page in range(count):
+        title = "Component planes" if count == 1 else f"Component planes, page {page + 1} of {count}"
+        figure = _draw_page(codes, grid, names, shown[page * per_page : (page + 1) * per_page], title, full_page)[
+            0
+        ].figure
+        assert isinstance(figure, Figure)
+        yield figure
+
+
+def _draw_page(
+    codes: NDArray[np.float64],
+    grid: Grid,
+    names: Sequence[str],
+    shown: Sequence[int],
+    title: str,
+    full_page: int | None = None,
+) -> NDArray[np.object_]:
+    """The panels of these features, in one new figure, in as many columns as on a full page, if that has more."""
     cells = cell_polygons(cell_centers(grid), grid.topology)
     width, height = np.ptp(cells, axis=(0, 1))
     wide = is_wide(width, height)
     panel = np.array([width, height]) * _PANEL * (2 if wide else 1) / max(width, height)
     panel = np.maximum(panel + (_ROOM_BELOW if wide else _ROOM_BESIDE), _SMALLEST_PANEL)
     # In so many columns that the page is wider than high.
-    cols = min(max(round(math.sqrt(len(feature_indices) * 2 * panel[1] / panel[0])), 1), len(feature_indices))
-    rows = math.ceil(len(feature_indices) / cols)
-    page = panel * (cols, rows)
+    count = full_page or len(shown)
+    cols = min(max(round(math.sqrt(count * 2 * panel[1] / panel[0])), 1), count)
+    rows = math.ceil(len(shown) / cols)
+    page = panel * (cols, rows) + (0, _PAGE_TITLE)
     figure = Figure(figsize=tuple(page * min(1.0, _LARGEST_PAGE / max(page))), layout="constrained")
+    figure.suptitle(title, fontsize="medium")
     axes = figure.subplots(rows, cols, squeeze=False).ravel()
-    for ax, feature in zip(axes, feature_indices, strict=False):
-        sheet_axes(ax, cells)
-        add_colorbar(ax, draw_values(ax, cells, codes[:, feature], cmap="viridis"))
+    for place, (ax, feature) in enumerate(zip(axes, shown, strict=False)):
+        sheet_axes(ax, cells, grid, title=None)
+        # Numbers of rows and columns only at the edge of the page, as all panels have the same.
+        ax.tick_params(labelleft=place % cols == 0, labeltop=place < cols)
+        add_colorbar(ax, draw_values(ax, cells, codes[:, feature], cmap=VALUES))
+        draw_grid_lines(ax, cells)
         ax.set_title(textwrap.fill(names[feature], _LETTERS_PER_LINE), fontsize="small")
-    for ax in axes[len(feature_indices) :]:
+    for ax in axes[len(shown) :]:
         ax.remove()
-    return axes[: len(feature_indices)]
+    return axes[: len(shown)]
 
 
-def _feature_index(feature: Any, names: Sequence[str]) -> int:
+def _as_named_codes(
+    plot: str, codebook: ArrayLike | Tensor, grid: Grid, names: Sequence[str] | None
+) -> tuple[NDArray[np.float64], list[str]]:
+    codes = as_finite_codes(plot, codebook, grid)
+    if names is None:
+        return codes, [f"feature {number}" for number in range(codes.shape[1])]
+    if len(names) != codes.shape[1]:
+        raise ValueError(
+            f"{plot}: names must hold a name for each of the codebook's {codes.shape[1]} features, got {len(names)}"
+        )
+    return codes, [str(name) for name in names]
+
+
+def _feature_indices(plot: str, features: Sequence[int | str] | None, names: Sequence[str]) -> Sequence[int]:
+    return range(len(names)) if features is None else [_feature_index(plot, feature, names) for feature in features]
+
+
+def _feature_index(plot: str, feature: Any, names: Sequence[str]) -> int:
     if isinstance(feature, str):
         if feature in names:
             return names.index(feature)
         close_matches = difflib.get_close_matches(feature, names, n=1)
         hint = f"; did you mean {close_matches[0]!r}?" if close_matches else ""
-        raise ValueError(f"plot_component_planes: features must be among the names, got {feature!r}{hint}")
+        raise ValueError(f"{plot}: features must be among the names, got {feature!r}{hint}")
     if isinstance(feature, bool) or not hasattr(feature, "__index__") or not 0 <= feature < len(names):
-        raise ValueError(
-            f"plot_component_planes: features must be names or numbers from 0 to {len(names) - 1}, got {feature!r}"
-        )
+        raise ValueError(f"{plot}: features must be names or numbers from 0 to {len(names) - 1}, got {feature!r}")
     return int(feature)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._cells import set_title
+from somvae_ext.plotting._palettes import CATEGORIES, INK, MUTED
 
 _SIZE = (6, 3.5)  # inches
+_PANEL = 1.5  # height of one of several below each other
 _MOST_POINTS = 1000  # of a line: about as many as there are pixels
 _DECADES = 6  # that a logarithmic scale shows at most
 
@@ -42,6 +46,18 @@ _ORDER = {
 }
 
 
+# What the history of a map holds, in the order of the panels.
+_MAP_TRAINING = {
+    "quantization_error": "quantization error",
+    "topographic_error_4": "topographic error\n(4 neighbours)",
+    "topographic_error_6": "topographic error\n(6 neighbours)",
+    "topographic_error_8": "topographic error\n(8 neighbours)",
+    "sigma": "width of the\nneighbourhood",
+    "alpha": "learning rate",
+}
+_OF_WHOLE_EPOCHS = {"sigma", "alpha"}
+
+
 def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
     """Losses per epoch: of training as lines, of validation as dashed lines of the same colour.
 
@@ -68,6 +84,7 @@ def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Ax
         if has_validation:
             ax.plot(epochs, [record["validation"][term] for record in history], "--", color=line.get_color())
     _scale_losses(ax, np.concatenate([line.get_ydata() for line in ax.lines]) if ax.lines else np.ones(1))
+    set_title(ax, "Losses")
     ax.set_ylabel("loss (dashed: validation)" if has_validation else "loss")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _add_legend(ax)
@@ -91,7 +108,7 @@ def plot_iterations(records: Sequence[dict[str, Any]], ax: Axes | None = None) -
             numbers of steps.
     """
     epochs, losses = _step_losses(records)
-    ax = axes_or_new(ax, _SIZE)
+    ax = _colored_axes(ax)
     width = math.ceil(len(epochs) / _MOST_POINTS)
     starts = np.arange(0, len(epochs), width)
     steps = np.diff(starts, append=len(epochs))
@@ -108,6 +125,7 @@ def plot_iterations(records: Sequence[dict[str, Any]], ax: Axes | None = None) -
     _scale_losses(ax, np.concatenate(drawn_losses) if drawn_losses else np.ones(1))
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss of a step" if width == 1 else f"loss (means and range of {width} steps)")
+    set_title(ax, "Losses of the training steps")
     ax.set_xlim(records[0]["epoch"] - 1, records[-1]["epoch"])
     _add_legend(ax)
     return ax
@@ -156,9 +174,10 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
         colors[name] = line.get_color()
     if "usage" in history[0]:
         usage = [record.get("usage", math.nan) for record in history]
-        ax.plot(epochs, usage, ":", marker=".", linewidth=1, color="0.4", label="usage in training")
+        ax.plot(epochs, usage, ":", marker=".", linewidth=1, color=MUTED, label="usage in training")
     if not ax.lines:
         raise ValueError("plot_quality: history must hold metrics or usage, got records without")
+    set_title(ax, "Quality of the clusters")
     return _finish_axes(ax)
 
 
@@ -198,8 +217,70 @@ def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axe
                 label=label,
             )
             colors[name] = line.get_color()
+    set_title(ax, "Order of the map")
     ax.set_ylabel(f"order of the map, {_data_name(history)} data")
     return _finish_axes(ax)
+
+
+def plot_map_training(
+    history: Sequence[dict[str, Any]], evaluation: Mapping[str, float] | None = None
+) -> NDArray[np.object_]:
+    """Shows how the training of a map went, in one new figure with a panel for each quantity, over the epochs done.
+
+    These are the quantization error, the topographic error where it was tracked, the width of the neighbourhood and, of
+    mini-batches, the learning rate. Errors of an epoch are those of the codes at its start.
+
+    Args:
+        history: the records of an estimator's ``history_``, at least one.
+        evaluation: errors of the trained map by the same names, such as ``SavedMap.evaluation``: a ring at the end.
+
+    Returns:
+        the panels' Axes, from top to bottom. The figure is ``axes[0].figure``.
+
+    Raises:
+        ValueError: no records, or none with anything to draw.
+
+    Example:
+        >>> history = [{"epoch": 1, "sigma": 4.0, "quantization_error": 2.0}, {"epoch": 2, "sigma": 1.0,
+        ...     "quantization_error": 1.0}]
+        >>> plot_map_training(history, {"quantization_error": 0.5})[0].figure.savefig("curves.png")
+    """
+    if len(history) == 0:
+        raise ValueError("plot_map_training: history must hold at least one record, got none")
+    trained = {} if evaluation is None else evaluation
+    recorded = {name for record in history for name in record}
+    shown = [
+        name for name in _MAP_TRAINING if name in recorded or (name in trained and name.startswith("topographic_error"))
+    ]
+    if not shown:
+        raise ValueError("plot_map_training: history must hold records of a map's training, got others")
+    figure = Figure(figsize=(_SIZE[0], 0.6 + _PANEL * len(shown)), layout="constrained")
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False).ravel()
+    set_title(axes[0], "Training of the map")
+    starts = [record["epoch"] - 1 for record in history]
+    for ax, name, color in zip(axes, shown, CATEGORIES, strict=False):
+        if name in recorded:
+            values = [record.get(name, math.nan) for record in history]
+            if name in _OF_WHOLE_EPOCHS:
+                ax.step([*starts, starts[-1] + 1], [*values, values[-1]], where="post", color=color)
+            else:
+                ax.plot(starts, values, color=color, marker=".")
+        if name in trained:
+            _mark_end(ax, starts[-1] + 1, trained[name], color)
+        ax.set_ylabel(_MAP_TRAINING[name], fontsize="small")
+        low, high = ax.dataLim.intervaly
+        ax.set_ylim(min(0.0, low), 1.25 * high if high > 0 else 1.0)
+        ax.tick_params(labelsize="small")
+    axes[-1].set_xlabel("epochs done" if not trained else "epochs done (ring: the trained map)")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return axes
+
+
+def _mark_end(ax: Axes, epoch: int, value: float, color: str) -> None:
+    ax.plot([epoch], [value], "o", markersize=7, markerfacecolor="none", markeredgecolor=color, markeredgewidth=1.5)
+    ax.annotate(
+        f"{value:.3g}", (epoch, value), (0, 7), textcoords="offset points", ha="center", fontsize="x-small", color=INK
+    )
 
 
 def has_order_metrics(history: Sequence[dict[str, Any]]) -> bool:
@@ -238,8 +319,15 @@ def _sort_key(name: str) -> tuple[int, str]:
 def _prepare_axes(name: str, history: Sequence[dict[str, Any]], ax: Axes | None) -> Axes:
     if len(history) == 0:
         raise ValueError(f"{name}: history must hold at least one record, got none")
-    ax = axes_or_new(ax, _SIZE)
+    ax = _colored_axes(ax)
     ax.set_xlabel("epoch")
+    return ax
+
+
+def _colored_axes(ax: Axes | None) -> Axes:
+    """Axes whose lines take colours that people of all colour vision tell apart."""
+    ax = axes_or_new(ax, _SIZE)
+    ax.set_prop_cycle(color=CATEGORIES)
     return ax
 
 

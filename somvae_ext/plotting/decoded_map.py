@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -14,12 +16,22 @@ from somvae_ext.arrays import as_array
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.plotting._arguments import as_finite_codes, as_node_values
 from somvae_ext.plotting._axes import axes_or_new
-from somvae_ext.plotting._cells import draw_outlines, fitting_font_size, points_per_unit
+from somvae_ext.plotting._cells import (
+    draw_outlines,
+    fitting_font_size,
+    number_rows_and_columns,
+    points_per_unit,
+    set_title,
+    write_caption,
+)
 from somvae_ext.plotting._images import as_images, mosaic
+from somvae_ext.plotting._palettes import ACCENT, GREYS, INK, MUTED
 
 _INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
 _MARGIN = 0.1
-_LINE, _LARGEST_LETTER = 2.0, 7.0  # points
+_ROOM_LEFT, _ROOM_ABOVE, _CAPTION = 0.5, 0.75, 0.25  # for numbers of rows and columns, the title, a line below
+_LEAST_WIDTH = 2.0
+_LINE, _LARGEST_LETTER, _STROKE = 2.0, 7.0, 1.2  # points
 
 
 def plot_decoded_map(
@@ -34,7 +46,8 @@ def plot_decoded_map(
     Args:
         images: decoded codes, ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; clipped
             to [0, 1]; numpy or torch on any device.
-        hits: how many samples each node won, ``[R, C]``; written into the corners where these are large enough.
+        hits: how many samples each node won, ``[R, C]``; written into the corners where these are large enough,
+            and a line below says what they are.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         topology: on a ``"hexagonal"`` map the odd rows are shifted right by half an image, like bricks.
 
@@ -47,21 +60,31 @@ def plot_decoded_map(
         >>> ax.figure.savefig("map.png")
     """
     pictures = as_images("plot_decoded_map", "images", images, "R", "C")
-    rows, cols, _, height, width = pictures.shape
+    rows, cols = pictures.shape[:2]
     count = None if hits is None else as_array("plot_decoded_map", "hits", hits)
     if count is not None and count.shape != (rows, cols):
         raise ValueError(f"plot_decoded_map: hits must have shape [R, C] = {[rows, cols]}, got {list(count.shape)}")
 
-    centers = Grid(rows, cols, topology).coordinates().numpy()
+    return _draw(pictures, count, ax, topology, "Decoded map")
+
+
+def _draw(
+    pictures: NDArray[np.floating], count: NDArray[Any] | None, ax: Axes | None, topology: Topology, title: str
+) -> Axes:
+    rows, cols, _, height, width = pictures.shape
+    grid = Grid(rows, cols, topology)
+    centers = grid.coordinates().numpy()
     spacing = math.sqrt(3) / 2 if topology == "hexagonal" else 1.0
     half = np.array([0.5, spacing / 2])
     low, high = centers.min(axis=0) - half, centers.max(axis=0) + half
     across, down = high[0] - low[0], rows * height / width  # in widths of an image
     side = min(_INCHES_PER_NODE, _LARGEST_SIDE / max(across, down))
-    ax = axes_or_new(ax, (across * side + _MARGIN, down * side + _MARGIN))
+    ax = axes_or_new(
+        ax, (max(across * side + _MARGIN + _ROOM_LEFT, _LEAST_WIDTH), down * side + _MARGIN + _ROOM_ABOVE + _CAPTION)
+    )
     ax.imshow(
         _mosaic(pictures, shifted=topology == "hexagonal"),
-        cmap="gray",
+        cmap=GREYS,
         vmin=0,
         vmax=1,
         interpolation="nearest",
@@ -70,15 +93,18 @@ def plot_decoded_map(
     )
     corner = half * [(-1, -1), (1, -1), (1, 1), (-1, 1)]
     line = min(_LINE, 0.05 * points_per_unit(ax))
-    draw_outlines(ax, centers[:, None] + corner, color="0.4", width=line)
+    draw_outlines(ax, centers[:, None] + corner, color=MUTED, width=line)
     if count is not None:
         texts = [str(int(value)) for value in count.ravel()]
         size = fitting_font_size(ax, texts, share=0.6)
         if size is not None:
             size = min(size, _LARGEST_LETTER)
+            stroke = [withStroke(linewidth=_STROKE, foreground=INK)]  # so that they are read on white, too
             for (x, y), text in zip(centers + corner[3], texts, strict=True):
-                ax.text(x + 0.05, y, text, color="tab:orange", fontsize=size, ha="left", va="bottom")
-    ax.set_axis_off()
+                ax.text(x + 0.05, y, text, color=ACCENT, fontsize=size, ha="left", va="bottom", path_effects=stroke)
+            write_caption(ax, "numbers: samples that the node won")
+    number_rows_and_columns(ax, grid)
+    set_title(ax, title)
     return ax
 
 
@@ -119,7 +145,8 @@ def plot_codebook_images(
         codes = (codes - low) / ((high - low) or 1.0)
     sheet = grid.rows, grid.cols
     count = None if hits is None else as_node_values("plot_codebook_images", "hits", hits, grid).reshape(sheet)
-    return plot_decoded_map(codes.reshape(*sheet, *shape), count, ax, topology=grid.topology)
+    pictures = as_images("plot_codebook_images", "codebook", codes.reshape(*sheet, *shape), "R", "C")
+    return _draw(pictures, count, ax, grid.topology, "Codes as images")
 
 
 def _mosaic(images: NDArray[np.floating], *, shifted: bool) -> NDArray[np.floating]:

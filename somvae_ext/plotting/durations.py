@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from somvae_ext.arrays import as_array
 from somvae_ext.evaluation import StateDurations
 from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._cells import set_title
+from somvae_ext.plotting._palettes import MUTED, PLAIN
 
 _SIZE = (6, 3.5)  # inches
 
@@ -45,13 +47,13 @@ def plot_durations(durations: StateDurations, ax: Axes | None = None) -> Axes:
         frames,
         share,
         where="pre",
-        color="tab:blue",
+        color=PLAIN,
         label=f"{len(length):,} stays, median {np.median(length):g} frames ({num_cut:,} cut off, left out)",
     )
     mean = length.mean()
     if mean > 1:
         expected = (1 - 1 / mean) ** (frames - 1.0)
-        ax.plot(frames, expected, "--", color="0.4", linewidth=1, label=f"memoryless, of the same mean {mean:.3g}")
+        ax.plot(frames, expected, "--", color=MUTED, linewidth=1, label=f"memoryless, of the same mean {mean:.3g}")
     ax.set_yscale("log")
     ax.set_ylim(0.7 / len(length), 1.3)
     ax.set_xlim(left=1 - 0.02 * frames[-1])
@@ -60,6 +62,7 @@ def plot_durations(durations: StateDurations, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("frames")
     ax.set_ylabel("share of stays that last so long")
     ax.legend(fontsize="x-small")
+    set_title(ax, "How long series stay in a node")
     return ax
 
 

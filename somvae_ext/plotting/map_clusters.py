@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from somvae_ext.arrays import as_integers
@@ -12,16 +13,24 @@ from somvae_ext.plotting._arguments import as_node_values
 from somvae_ext.plotting._categories import draw_categories
 from somvae_ext.plotting._cells import (
     adjacent_cell_pairs,
+    area_centers,
     cell_centers,
     cell_polygons,
     draw_borders,
+    fitting_font_size,
+    ink_on,
+    legend_room,
     shared_sides,
     sheet_axes,
 )
+from somvae_ext.plotting._palettes import category_colors
 
 
 def plot_map_clusters(cluster: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None) -> Axes:
-    """Shows groups of nodes on the map, with borders between them.
+    """Shows groups of nodes on the map, with borders between them, and its number in each area that is large enough.
+
+    A cluster may have several areas, and each has its number. On a periodic grid areas are those of the sheet cut open.
+    Ten clusters have colours of their own; beyond them, numbers tell.
 
     Args:
         cluster: the cluster of each node, integers ``[K]`` from 0 on, such as
@@ -39,10 +48,27 @@ def plot_map_clusters(cluster: ArrayLike | Tensor, grid: Grid, ax: Axes | None =
     clusters = as_node_values(plot, "cluster", as_integers(plot, "cluster", cluster), grid)
     if clusters.min() < -1:
         raise ValueError(f"{plot}: cluster must hold integers of at least -1, got {clusters.min()}")
-    cells = cell_polygons(cell_centers(grid), grid.topology)
-    ax = sheet_axes(ax, cells)
-    draw_categories(ax, cells, clusters, [str(name) for name in range(clusters.max() + 1)], title="cluster")
+    centers = cell_centers(grid)
+    cells = cell_polygons(centers, grid.topology)
+    names = [str(number) for number in range(clusters.max() + 1)]
+    ax = sheet_axes(ax, cells, grid, title="Clusters", room=legend_room(grid, names, len(names)))
+    draw_categories(ax, cells, clusters, names, title="cluster", with_letters=False)
     pairs = adjacent_cell_pairs(grid)
     apart = clusters[pairs[:, 0]] != clusters[pairs[:, 1]]
     draw_borders(ax, shared_sides(grid, pairs[apart]))
+    _number_areas(ax, grid, centers, clusters)
     return ax
+
+
+def _number_areas(ax: Axes, grid: Grid, centers: NDArray[np.floating], clusters: NDArray[np.int64]) -> None:
+    """Writes the number of each area where it is widest, as large as fits."""
+    node, depth = area_centers(grid, clusters)
+    is_area = clusters[node] >= 0
+    node, depth = node[is_area], depth[is_area]
+    inks = ink_on(category_colors(clusters.max() + 1)[clusters[node]])
+    for (x, y), number, cells_around, ink in zip(
+        centers[node].tolist(), clusters[node].tolist(), depth.tolist(), inks, strict=True
+    ):
+        size = fitting_font_size(ax, [str(number)], cells=2 * cells_around + 1)
+        if size is not None:
+            ax.text(x, y, str(number), ha="center", va="center", fontsize=size, fontweight="bold", color=ink)

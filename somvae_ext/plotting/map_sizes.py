@@ -13,10 +13,11 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._cells import set_title
+from somvae_ext.plotting._palettes import CATEGORIES, GUIDE
 
 _SIZE = (6.5, 4)  # inches
-# Of Okabe and Ito (2008), which people who see colours in other ways tell apart; markers and lines differ, too.
-_COMBINED, _QUANTIZATION, _TOPOGRAPHIC = "#0072B2", "#D55E00", "#009E73"
+_COMBINED, _QUANTIZATION, _TOPOGRAPHIC = CATEGORIES[:3]  # markers and lines differ, too
 _MOST_TICKS = 12
 
 
@@ -78,7 +79,7 @@ def plot_map_sizes(
     for size, line, what in ((chosen, "-", "chosen"), (suggested, "--", "auto")):
         if size is not None:
             place, label = size[0] * size[1], f"{what}: {size[0]} x {size[1]}"
-            handles.append(ax.axvline(place, color="0.5", linestyle=line, linewidth=1, zorder=0, label=label))
+            handles.append(ax.axvline(place, color=GUIDE, linestyle=line, linewidth=1, zorder=0, label=label))
     ax.set_xscale("log")
     ticks = np.unique(nodes)
     ticks = ticks[np.unique(np.linspace(0, len(ticks) - 1, _MOST_TICKS).round().astype(int))]
@@ -90,6 +91,7 @@ def plot_map_sizes(
     ax.set_xlabel("nodes")
     ax.set_ylabel("distance, of held-out rows")
     right.set_ylabel("topographic error: share of the rows")
+    set_title(ax, "Errors of maps of several sizes", pad=34)  # above the legend
     ax.legend(handles=handles, fontsize="x-small", ncols=3, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return ax
 

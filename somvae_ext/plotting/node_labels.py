@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from matplotlib.collections import PolyCollection
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from somvae_ext.arrays import as_array, as_indices, as_labels
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._categories import draw_categories
-from somvae_ext.plotting._cells import cell_centers, cell_polygons, sheet_axes
+from somvae_ext.plotting._categories import CategoryPalette, categories_room, draw_categories
+from somvae_ext.plotting._cells import cell_centers, cell_polygons, draw_outlines, points_per_unit, sheet_axes
+from somvae_ext.plotting._palettes import CATEGORIES, OUTLINE
 
 _PALEST = 0.2  # strength of the colour at purity 0, which none has
+_PIE = 0.44  # radius, in sides of a cell
+_SMALLEST_CELL = 8.0  # points, in which the pieces of a pie can be made out
+_ARC_POINTS = 25  # of each piece
+
+LabelStyle = Literal["color", "letter", "pie"]
 
 
 def plot_labels(
@@ -25,10 +33,13 @@ def plot_labels(
     ax: Axes | None = None,
     *,
     names: Sequence[Any] | None = None,
+    by: LabelStyle = "color",
 ) -> Axes:
     """Shows the most frequent label of the samples that each node won, the paler the more others there are.
 
-    Of labels as frequent as each other it is the first in order. Nodes that won no sample are empty.
+    Of labels as frequent as each other it is the first in order. Nodes that won no sample are empty. Of more than ten
+    labels, letters stand in the cells, too; where these are too small for them, the ten most frequent labels have
+    colours, and the rest are others.
 
     Args:
         labels: label of each sample, ``[N]``: integers, booleans or strings, numpy or torch on any device.
@@ -36,11 +47,20 @@ def plot_labels(
         grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         names: names of the labels, which are then the integers 0, 1, ..., with the same colours whichever occur.
+        by: ``"letter"`` writes the label into the cells as well, if no name is longer than two letters, and else a
+            letter that the legend explains. ``"pie"`` shows in each cell the shares of all labels, of the ten most
+            frequent with colours of their own, on maps whose cells are large enough; others are drawn by colour.
 
     Raises:
         ValueError: no samples, shapes that differ, labels that are missing or floats, nodes that are not integers or
-            outside of the grid, or labels without a name.
+            outside of the grid, labels without a name, or another ``by``.
+
+    Example:
+        >>> ax = plot_labels(["oak", "elm", "oak", "elm"], [0, 1, 1, 5], Grid(2, 3), by="pie")
+        >>> ax.figure.savefig("labels.png")
     """
+    if by not in get_args(LabelStyle):
+        raise ValueError(f"plot_labels: by must be 'color', 'letter' or 'pie', got {by!r}")
     label, node = as_array("plot_labels", "labels", labels), as_array("plot_labels", "nodes", nodes)
     if label.ndim != 1 or label.shape != node.shape or len(label) == 0:
         raise ValueError(
@@ -55,15 +75,42 @@ def plot_labels(
         label_index = as_indices("plot_labels", "labels", label, len(names)).numpy()
     count = np.bincount(node * len(names) + label_index, minlength=grid.num_nodes * len(names))
     count = count.reshape(grid.num_nodes, len(names))
+    texts = [str(name) for name in names]
+
+    centers = cell_centers(grid)
+    cells = cell_polygons(centers, grid.topology)
+    ax = sheet_axes(ax, cells, grid, title="Labels", room=categories_room(grid, texts, int(count.any(axis=0).sum())))
+    if by == "pie" and points_per_unit(ax) >= _SMALLEST_CELL:
+        draw_outlines(ax, cells)
+        _draw_pies(ax, centers, count, texts)
+        return ax
     total = count.sum(axis=1)
     purity = count.max(axis=1) / np.maximum(total, 1)
-    cells = cell_polygons(cell_centers(grid), grid.topology)
-    ax = sheet_axes(ax, cells)
     draw_categories(
         ax,
         cells,
         np.where(total > 0, count.argmax(axis=1), -1),
-        [str(name) for name in names],
+        texts,
+        title="most frequent label\n(paler: more others)",
         strength=_PALEST + (1 - _PALEST) * purity,
+        with_letters=True if by == "letter" else None,
     )
     return ax
+
+
+def _draw_pies(ax: Axes, centers: NDArray[np.floating], count: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Draws a pie in each cell, clockwise from the top, of the counts ``[K, C]``."""
+    palette = CategoryPalette(names, count.sum(axis=0), len(CATEGORIES))
+    order = np.argsort(palette.is_other, kind="stable")  # others last, so that they are one piece
+    count, colors = count[:, order], palette.colors[order]
+    share = count / np.maximum(count.sum(axis=1), 1)[:, None]
+    end = np.cumsum(share, axis=1)
+    node, piece = np.nonzero(share)
+    angle = 2 * math.pi * ((end - share)[node, piece, None] + share[node, piece, None] * np.linspace(0, 1, _ARC_POINTS))
+    arc = _PIE * np.stack([np.sin(angle), -np.cos(angle)], axis=2)  # y grows downwards
+    hub = np.where(share[node, piece] < 1, 0.0, _PIE)[:, None] * (0.0, -1.0)  # none in a pie of one piece
+    pieces = centers[node][:, None] + np.concatenate([hub[:, None], arc], axis=1)
+    ax.add_collection(
+        PolyCollection(list(pieces), facecolors=colors[piece], edgecolors=OUTLINE, linewidths=0.2), autolim=False
+    )
+    palette.add_legend(ax, np.flatnonzero(count[:, np.argsort(order)].sum(axis=0)), "share of the labels")

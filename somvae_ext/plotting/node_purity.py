@@ -13,7 +13,8 @@ from torch import Tensor
 from somvae_ext.arrays import as_array
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.plotting._axes import axes_or_new
-from somvae_ext.plotting._categories import category_colors
+from somvae_ext.plotting._cells import set_title
+from somvae_ext.plotting._palettes import category_colors
 
 _SIZE = (6, 3.5)  # inches
 _BINS = 10
@@ -66,6 +67,7 @@ def plot_node_purity(
     ax.set_xlabel("share of a node's most frequent class (dashed: median)")
     ax.set_ylabel("nodes")
     ax.legend(fontsize="x-small", loc="upper left")
+    set_title(ax, "Purity of the nodes")
     return ax
 
 

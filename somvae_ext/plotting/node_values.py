@@ -7,24 +7,27 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import Colormap, to_rgba
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._arguments import as_counts, as_node_values
-from somvae_ext.plotting._categories import draw_categories
+from somvae_ext.plotting._categories import categories_room, draw_categories
 from somvae_ext.plotting._cells import (
     add_colorbar,
     cell_centers,
     cell_polygons,
     draw_colors,
+    draw_grid_lines,
     draw_outlines,
     draw_values,
     sheet_axes,
     write_in_cells,
 )
+from somvae_ext.plotting._palettes import ACCENT, VALUES
 
+_VALUES_TITLE, _HITS_TITLE = "Values of the nodes", "Hits"
 _LARGEST_HIT = 0.7  # of a cell's side, so that something of a picture below is seen
 
 HitStyle = Literal["color", "area"]
@@ -37,14 +40,15 @@ def plot_node_values(
     *,
     categories: Sequence[Any] | None = None,
     label: str | None = None,
-    cmap: str = "viridis",
+    cmap: str | Colormap = VALUES,
     vmin: float | None = None,
     vmax: float | None = None,
 ) -> Axes:
     """Shows a number or a category of each node, such as a model's prediction for its code.
 
-    Numbers get a colour bar, categories a legend. Nodes lie at ``grid.coordinates()``, row 0 on top, as in all pictures
-    of a map, so that they can be drawn over each other.
+    Numbers get a colour bar, categories a legend. Of more than ten categories letters stand in the cells, too; where
+    these are too small for them, the ten most frequent have colours, and the rest are others. Nodes lie at
+    ``grid.coordinates()``, row 0 on top, as in all pictures of a map, so that they can be drawn over each other.
 
     Args:
         values: ``[K]``, numpy or torch on any device. Numbers; NaN leaves a node empty. Or strings or booleans: each is
@@ -54,7 +58,7 @@ def plot_node_values(
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         categories: names of the values 0, 1, ..., whose colours are then the same whichever occur.
         label: what the values are, written beside the colour bar or over the legend.
-        cmap: a colour map of matplotlib, for numbers.
+        cmap: a colour map of matplotlib, for numbers; the default is read alike by people of all colour vision.
         vmin: number at the lower end of the colour map; by default the least.
         vmax: number at its upper end; by default the greatest.
 
@@ -70,7 +74,8 @@ def plot_node_values(
     cells = cell_polygons(cell_centers(grid), grid.topology)
     if categories is not None or array.dtype.kind in "bOSTU":
         category, names = _categories(array, categories)
-        ax = sheet_axes(ax, cells)
+        room = categories_room(grid, names, len(np.unique(category)))
+        ax = sheet_axes(ax, cells, grid, title=_VALUES_TITLE, room=room)
         draw_categories(ax, cells, category, names, title=label)
         return ax
     array = array.astype(np.float64)
@@ -79,8 +84,9 @@ def plot_node_values(
         raise ValueError(
             f"plot_node_values: values must be finite, or NaN for no value, got {array[node]} at node {node}"
         )
-    ax = sheet_axes(ax, cells)
+    ax = sheet_axes(ax, cells, grid, title=_VALUES_TITLE)
     collection = draw_values(ax, cells, array, cmap=cmap, vmin=vmin, vmax=vmax)
+    draw_grid_lines(ax, cells)
     if not np.isnan(array).all():
         add_colorbar(ax, collection, label)
     return ax
@@ -115,18 +121,20 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
     largest = array.max() or 1.0
     if by == "area":
         is_alone = ax is None or not ax.has_data()
-        ax = sheet_axes(ax, cells, leave_room=False)
+        caption = "area: samples that the node won" if is_alone else None
+        ax = sheet_axes(ax, cells, grid, title=_HITS_TITLE, room=0.0, caption=caption)
         if is_alone:
             draw_outlines(ax, cells)
         has_hits = array > 0
         filled = cell_polygons(centers[has_hits], grid.topology, _LARGEST_HIT * np.sqrt(array[has_hits] / largest))
-        draw_colors(ax, filled, np.tile(to_rgba("tab:orange"), (len(filled), 1)))
+        draw_colors(ax, filled, np.tile(to_rgba(ACCENT), (len(filled), 1)))
         return ax
-    ax = sheet_axes(ax, cells)
+    ax = sheet_axes(ax, cells, grid, title=_HITS_TITLE)
     has_hits = array > 0
     is_integer = bool((array == np.floor(array)).all())
-    collection = draw_values(ax, cells, np.where(has_hits, array, np.nan), cmap="viridis", vmin=0, vmax=largest)
-    add_colorbar(ax, collection, "hits", integer_ticks=is_integer)
+    collection = draw_values(ax, cells, np.where(has_hits, array, np.nan), cmap=VALUES, vmin=0, vmax=largest)
+    draw_grid_lines(ax, cells)
+    add_colorbar(ax, collection, "samples that the node won", integer_ticks=is_integer)
     texts = [f"{value:.0f}" if is_integer else f"{value:.3g}" for value in array[has_hits].tolist()]
     write_in_cells(ax, centers[has_hits], texts, collection.to_rgba(array[has_hits]))
     return ax

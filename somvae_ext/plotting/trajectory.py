@@ -6,11 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection, LineCollection
-from matplotlib.colors import ListedColormap
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -23,22 +21,21 @@ from somvae_ext.plotting._cells import (
     add_colorbar,
     cell_centers,
     cell_polygons,
-    draw_outlines,
+    draw_grid_lines,
     draw_values,
     fitting_font_size,
     points_per_unit,
     sheet_axes,
     wrap_shift,
 )
+from somvae_ext.plotting._palettes import COUNTS, INK, MUTED, OUTLINE, PAPER, TIME
 
 # In units of the grid, whose cells are 1 wide: how far from its node a stay is drawn, and how large.
 _FURTHEST, _LARGEST_DOT, _SMALLEST_DOT = 0.3, 0.32, 0.09
 _LABEL_ABOVE = 0.36  # the node, where fewer lines pass
 _LINE, _THICKEST_LINE = 0.05, 2.0  # units of the grid, and points
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-# Times without the palest yellow, which is lost on white; hits without what is darker than a line.
-_TIME = ListedColormap(mpl.colormaps["plasma"](np.linspace(0, 0.9, 256)))
-_DARKEST_HITS = 0.35
+_DARKEST_HITS = 0.35  # of the scale: none is darker than a line
 
 
 def plot_trajectory(
@@ -81,12 +78,10 @@ def plot_trajectory(
 
     centers = cell_centers(grid)
     cells = cell_polygons(centers, grid.topology)
-    ax = sheet_axes(ax, cells)
-    if shade is None:
-        draw_outlines(ax, cells)
-    else:
-        draw_values(ax, cells, shade, cmap="Greys", vmin=0, vmax=(shade.max() or 1.0) / _DARKEST_HITS)
-        draw_outlines(ax, cells)
+    ax = sheet_axes(ax, cells, grid, title="Path of a series")
+    if shade is not None:
+        draw_values(ax, cells, shade, cmap=COUNTS, vmin=0, vmax=(shade.max() or 1.0) / _DARKEST_HITS)
+    draw_grid_lines(ax, cells, OUTLINE)
     if texts is not None:
         _write_labels(ax, centers, ["" if text is None else str(text) for text in texts])
 
@@ -107,15 +102,15 @@ def plot_trajectory(
         offsets=places,
         offset_transform=ax.transData,
         array=end - (length + 1) / 2,
-        cmap=_TIME,
-        edgecolors="white",
+        cmap=TIME,
+        edgecolors=PAPER,
         linewidths=0.4,
         zorder=3,
     )
     dots.set_clim(0, max(len(nodes) - 1, 1))
     ax.add_collection(dots, autolim=False)
     _mark_ends(ax, places)
-    add_colorbar(ax, dots, "frame", integer_ticks=True)
+    add_colorbar(ax, dots, "frame" if shade is None else "frame (grey cells: hits)", integer_ticks=True)
     return ax
 
 
@@ -147,7 +142,7 @@ def _draw_moves(
     lines = LineCollection(
         [*forth, *back],
         array=np.concatenate([time, time[wraps]]),
-        cmap=_TIME,
+        cmap=TIME,
         linewidths=min(_LINE * points_per_unit(ax), _THICKEST_LINE),
         capstyle="round",
         alpha=0.85,
@@ -158,19 +153,24 @@ def _draw_moves(
 
 
 def _mark_ends(ax: Axes, places: NDArray[np.floating]) -> None:
-    """Rings and names, the start's above and the end's below, so that both can be read where the path is closed."""
+    """Rings and names, the start's above and the end's below, so that both can be read where the path is closed.
+
+    In row 0, above which are the numbers of the columns, the start's name is beside it.
+    """
     for place, name, marker, above in ((places[0], "start", "o", True), (places[-1], "end", "s", False)):
-        ax.plot(*place, marker, markersize=8, markerfacecolor="none", markeredgecolor="black", zorder=4)
+        ax.plot(*place, marker, markersize=8, markerfacecolor="none", markeredgecolor=INK, zorder=4)
+        is_beside, is_left = above and place[1] < 0.5, place[0] < sum(ax.get_xlim()) / 2
+        away, side = (8, "left") if is_left else (-8, "right")
         ax.annotate(
             name,
             place,
-            (0, 6 if above else -6),
+            (away, 0) if is_beside else (0, 6 if above else -6),
             textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
+            ha=side if is_beside else "center",
+            va="center" if is_beside else "bottom" if above else "top",
             fontsize="small",
             fontweight="bold",
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
             zorder=5,
         )
 
@@ -181,4 +181,4 @@ def _write_labels(ax: Axes, centers: NDArray[np.floating], texts: Sequence[str])
         return
     for (x, y), text in zip(centers.tolist(), texts, strict=True):
         if text:
-            ax.text(x, y - _LABEL_ABOVE, text, ha="center", va="center", fontsize=size, color="0.4", zorder=1.5)
+            ax.text(x, y - _LABEL_ABOVE, text, ha="center", va="center", fontsize=size, color=MUTED, zorder=1.5)

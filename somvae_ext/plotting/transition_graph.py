@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import ListedColormap, to_rgba
-from matplotlib.patches import Patch
+from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -17,8 +15,16 @@ from somvae_ext.arrays import as_array, as_integers
 from somvae_ext.config_checks import Bounds, check_number
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._arguments import as_counts, as_node_values
-from somvae_ext.plotting._categories import category_colors
-from somvae_ext.plotting._cells import add_colorbar, cell_centers, cell_polygons, draw_outlines, sheet_axes, wrap_shift
+from somvae_ext.plotting._cells import (
+    add_colorbar,
+    add_legend,
+    cell_centers,
+    cell_polygons,
+    draw_grid_lines,
+    sheet_axes,
+    wrap_shift,
+)
+from somvae_ext.plotting._palettes import DARK, GUIDE, MOVES, OUTLINE, PALE, PAPER, PLAIN, category_colors
 
 Floats = NDArray[np.floating]
 
@@ -32,10 +38,6 @@ _CURVE_POINTS, _ARC_POINTS = 12, 48
 _MANY_NODES = 256  # on a larger map each node has only its likeliest moves
 _MOST_MOVES = 3  # of these
 _STEP_TOLERANCE = 1e-3  # by which rounding may lead a probability beyond 1
-
-_PLAIN_COLOR = to_rgba("tab:blue")
-_NO_STATE = to_rgba("0.7")
-_MOVES = ListedColormap(mpl.colormaps["Greys"](np.linspace(0.35, 1, 256)))
 
 
 def plot_transition_graph(
@@ -86,8 +88,8 @@ def plot_transition_graph(
 
     centers = cell_centers(grid)
     cells = cell_polygons(centers, grid.topology)
-    ax = sheet_axes(ax, cells)
-    draw_outlines(ax, cells, color="0.92")
+    ax = sheet_axes(ax, cells, grid, title="Moves between nodes")
+    draw_grid_lines(ax, cells, PALE)
     origin, target = _likely_moves(np.where(is_visited[:, None], probabilities, 0), least)
     _draw_moves(ax, grid, origin, target, probabilities[origin, target], radius + _RING_GAP + _RING)
     _draw_stays(ax, centers[is_visited], radius[is_visited] + _RING_GAP, probabilities.diagonal()[is_visited])
@@ -122,11 +124,11 @@ def _draw_moves(
     wraps = shift.any(axis=1)
     polygons = np.concatenate([arrows, arrows[wraps] - shift[wraps][:, None]])
     collection = PolyCollection(
-        list(polygons), array=np.concatenate([probability, probability[wraps]]), cmap=_MOVES, linewidths=0, zorder=2
+        list(polygons), array=np.concatenate([probability, probability[wraps]]), cmap=MOVES, linewidths=0, zorder=2
     )
     collection.set_clim(0, probability.max())
     ax.add_collection(collection, autolim=False)
-    add_colorbar(ax, collection, "probability of the move")
+    add_colorbar(ax, collection, "probability of the move\n(ring: of staying)")
 
 
 def _arrow_polygons(start: Floats, end: Floats, leave: Floats, arrive: Floats, width: Floats) -> Floats:
@@ -155,7 +157,7 @@ def _arrow_polygons(start: Floats, end: Floats, leave: Floats, arrive: Floats, w
 
 def _draw_stays(ax: Axes, centers: Floats, radius: Floats, probability: Floats) -> None:
     """Draws a pale ring around each node, and over it the arc of staying."""
-    for share, color in ((np.ones(len(centers)), "0.85"), (np.minimum(probability, 1), "0.25")):
+    for share, color in ((np.ones(len(centers)), OUTLINE), (np.minimum(probability, 1), DARK)):
         angle = 2 * math.pi * share[:, None] * np.linspace(0, 1, _ARC_POINTS)
         arc = np.stack([np.sin(angle), -np.cos(angle)], axis=2)  # y grows downwards: clockwise from the top
         inner, outer = arc * radius[:, None, None], arc * (radius[:, None, None] + _RING)
@@ -171,27 +173,14 @@ def _draw_nodes(
     if not is_visited.all():
         empty = centers[~is_visited][:, None] + _UNVISITED * circle
         ax.add_collection(
-            PolyCollection(list(empty), facecolors="white", edgecolors="0.6", linewidths=0.8, zorder=4), autolim=False
+            PolyCollection(list(empty), facecolors=PAPER, edgecolors=GUIDE, linewidths=0.8, zorder=4), autolim=False
         )
-    colors = np.tile(_PLAIN_COLOR, (len(centers), 1))
+    colors = np.tile(to_rgba(PLAIN), (len(centers), 1))
     if state is not None:
         palette = category_colors(max(state.max() + 1, 1))
-        colors = np.where(state[:, None] >= 0, palette[np.maximum(state, 0)], _NO_STATE)
+        colors = np.where(state[:, None] >= 0, palette[np.maximum(state, 0)], to_rgba(OUTLINE))
         occurring = np.unique(state[state >= 0]).tolist()
-        handles = [Patch(color=tuple(palette[number]), label=str(number)) for number in occurring]
-        # Above the sheet, because the colour bar stands beside or below it.
-        ax.legend(
-            handles=handles,
-            title="state",
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.0),
-            ncols=10,
-            frameon=False,
-            fontsize="small",
-            title_fontsize="small",
-            handlelength=1.0,
-            columnspacing=1.2,
-        )
+        add_legend(ax, [str(number) for number in occurring], palette[occurring], "state")
     discs = centers[is_visited][:, None] + radius[is_visited][:, None, None] * circle
     ax.add_collection(PolyCollection(list(discs), facecolors=colors[is_visited], linewidths=0, zorder=4), autolim=False)
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._cells import set_title
+from somvae_ext.plotting._palettes import VALUES
 
 _SIZE = (5, 4)  # inches
 
@@ -27,8 +29,9 @@ def plot_transitions(matrix: ArrayLike | Tensor, ax: Axes | None = None) -> Axes
     if probabilities.ndim != 2 or probabilities.shape[0] != probabilities.shape[1]:
         raise ValueError(f"plot_transitions: matrix must have shape [K, K], got {list(probabilities.shape)}")
     ax = axes_or_new(ax, _SIZE)
-    image = ax.imshow(probabilities, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-    ax.figure.colorbar(image, ax=ax, label="probability")
+    image = ax.imshow(probabilities, cmap=VALUES, vmin=0, vmax=1, interpolation="nearest")
+    ax.figure.colorbar(image, ax=ax, label="probability of the move")
+    set_title(ax, "Transitions")
     ax.set_xlabel("to node")
     ax.set_ylabel("from node")
     return ax

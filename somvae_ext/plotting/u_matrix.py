@@ -12,7 +12,15 @@ from somvae_ext.evaluation import UMatrix, u_matrix
 from somvae_ext.evaluation._arguments import as_connectivity, as_metric
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.plotting._arguments import as_finite_codes
-from somvae_ext.plotting._cells import add_colorbar, cell_centers, cell_polygons, draw_values, sheet_axes
+from somvae_ext.plotting._cells import (
+    add_colorbar,
+    cell_centers,
+    cell_polygons,
+    draw_grid_lines,
+    draw_values,
+    sheet_axes,
+)
+from somvae_ext.plotting._palettes import DISTANCES, OUTLINE
 from somvae_ext.som import Distance, Metric, MetricName
 
 
@@ -30,8 +38,9 @@ def plot_u_matrix(
     With interstitial cells (Ultsch and Siemon 1990) all cells are half as large, and between each two neighbours lies
     one that shows their distance. A node's own cell shows its mean distance to its neighbours. On rectangles these are
     (2R - 1) x (2C - 1) cells; those between four nodes show the mean of the two diagonal distances. All are distances
-    per unit of length on the grid, those along a diagonal divided by sqrt 2, so that a flat map has one colour. Without
-    interstitial cells, nodes have the colours of :func:`somvae_ext.evaluation.u_matrix`'s means.
+    per unit of length on the grid, those along a diagonal divided by sqrt 2, so that a flat map has one colour. On maps
+    that are not large, lines around the cells of nodes tell these from those between them. Without interstitial cells,
+    nodes have the colours of :func:`somvae_ext.evaluation.u_matrix`'s means.
 
     The colour bar names the metric and how many neighbours a node has. On a periodic grid the neighbours around the
     edge count in the means; the picture shows the sheet cut open.
@@ -63,8 +72,9 @@ def plot_u_matrix(
         centers = np.concatenate([centers, ends[is_adjacent].mean(axis=1), corners])
         size = 0.5
     cells = cell_polygons(centers, grid.topology, size)
-    ax = sheet_axes(ax, cells)
-    collection = draw_values(ax, cells, values, cmap="bone_r")
+    ax = sheet_axes(ax, cells, grid, title="U-matrix")
+    collection = draw_values(ax, cells, values, cmap=DISTANCES)
+    draw_grid_lines(ax, cells[: grid.num_nodes], OUTLINE)  # of the nodes alone, which so stand out
     name = metric.distance if isinstance(metric.distance, str) else "custom"
     add_colorbar(ax, collection, f"{name} distance\n(nodes: to {connectivity} neighbours)")
     return ax

@@ -12,6 +12,7 @@ from somvae_ext.data.descriptions import pluralize
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.tables import Table
 from somvae_ext.estimators import SavedMap
+from somvae_ext.plotting.component_planes import PANELS_PER_PAGE
 from somvae_ext.report.assign import (
     MOST_IDS,
     choose_paths,
@@ -23,12 +24,13 @@ from somvae_ext.report.assign import (
 )
 from somvae_ext.report.content import ResultContent, flatten, pictures_of
 from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath
-from somvae_ext.report.map_pictures import map_figures, training_image_shape
+from somvae_ext.report.map_pictures import map_figures, possible_pictures
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 from somvae_ext.report.result_info import describe_result
 from somvae_ext.report.sprites import Sprites
-from somvae_ext.store import METRICS, KeptClusters, ResultFolder
+from somvae_ext.store import KeptClusters, ResultFolder
 
+_MOST_PLANES = 2 * PANELS_PER_PAGE
 _COUNTED = "Counted on the series that the map was trained on, staying in the same node included."
 
 
@@ -50,6 +52,15 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
         explorer = _explorer(saved, table, clusters)
     else:
         notes.append(f"Maps of more than {MOST_NODES} nodes have pictures, but no explorer.")
+    kinds = possible_pictures(saved, clusters=clusters)
+    planes, dim = None, saved.record.dim
+    if saved.image_shape is not None:
+        kinds = tuple(kind for kind in kinds if kind != "component_planes")  # of pixels, which the images show at once
+    elif dim > _MOST_PLANES:
+        planes = list((saved.feature_names or [str(number) for number in range(dim)])[:_MOST_PLANES])
+        notes.append(
+            f"There are component planes of the first {_MOST_PLANES} of {dim} features; 'somvae plot' draws others."
+        )
     facts = describe_result(folder)
     return ResultContent(
         name=name,
@@ -61,7 +72,7 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
             split: measured_metrics(figures, EvaluationContext.of_map(saved, split))
             for split, figures in folder.evaluations.items()
         },
-        pictures=pictures_of(map_figures(saved, folder.load_log(METRICS), clusters=clusters)),
+        pictures=pictures_of(map_figures(saved, kinds, features=planes, clusters=clusters)),
         explorer=explorer,
         notes=notes,
     )
@@ -78,7 +89,7 @@ def _summary(saved: SavedMap) -> str:
 
 
 def _explorer(saved: SavedMap, table: Table | None, clusters: KeptClusters | None) -> Explorer:
-    grid, shape = saved.grid, training_image_shape(saved)
+    grid, shape = saved.grid, saved.image_shape
     codes = saved.codebook
     low, high = (0.0, 1.0) if codes.min() >= 0 and codes.max() <= 1 else (float(codes.min()), float(codes.max()))
     samples, transitions = None, None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,13 +16,71 @@ if TYPE_CHECKING:
     from somvae_ext.estimators import SavedMap
     from somvae_ext.store import KeptClusters
 
-KINDS = ("hits", "u_matrix", "component_planes", "labels", "rgb", "clusters", "codebook_images")
+KINDS = ("hits", "u_matrix", "component_planes", "labels", "rgb", "clusters", "codebook_images", "curves")
 """All pictures that a map may have."""
+
+MOST_PAGES = 10
+"""As many pages of component planes are drawn of a map whose features are not named."""
 
 
 def default_pictures(saved: SavedMap) -> tuple[str, ...]:
     """The pictures that are drawn when a map has been trained."""
-    return ("hits", "u_matrix", *(["codebook_images"] if training_image_shape(saved) is not None else []))
+    allowed = possible_pictures(saved)
+    return tuple(kind for kind in ("hits", "u_matrix", "codebook_images", "curves") if kind in allowed)
+
+
+def possible_pictures(
+    saved: SavedMap, *, clusters: KeptClusters | None = None, image_shape: Sequence[int] | None = None
+) -> tuple[str, ...]:
+    """All pictures that can be drawn of a map with what is known of it."""
+    allowed = {
+        "labels": saved.classes is not None,
+        "clusters": clusters is not None,
+        "codebook_images": image_shape is not None or saved.image_shape is not None,
+        "curves": bool(getattr(saved.som, "history_", [])),
+    }
+    return tuple(kind for kind in KINDS if allowed.get(kind, True))
+
+
+def map_figures(
+    saved: SavedMap,
+    kinds: Sequence[str],
+    *,
+    features: Sequence[str] | None = None,
+    clusters: KeptClusters | None = None,
+    image_shape: Sequence[int] | None = None,
+) -> Iterator[tuple[str, Figure]]:
+    """Draws pictures one after another, and yields them with the names of their files.
+
+    These are named by their kinds; second and further pages of component planes have a number, too.
+
+    Args:
+        saved: the map.
+        kinds: the pictures, all of them among :func:`possible_pictures`.
+        features: names or numbers of the features of the component planes; by default all, on :data:`MOST_PAGES` at
+            most, see :func:`count_left_out`.
+        clusters: of the map's nodes.
+        image_shape: of the images that codes are, ``(H, W)`` or ``(H, W, 3)``; by default that of the training data.
+    """
+    for kind in kinds:
+        if kind == "component_planes":
+            yield from zip(_plane_names(saved, features), _component_planes(saved, features), strict=True)
+        else:
+            yield f"{kind}.png", _figure(saved, kind, clusters, image_shape)
+
+
+def picture_names(saved: SavedMap, kinds: Sequence[str], *, features: Sequence[str] | None = None) -> list[str]:
+    """The names of the files that :func:`map_figures` makes."""
+    return [
+        name
+        for kind in kinds
+        for name in (_plane_names(saved, features) if kind == "component_planes" else [f"{kind}.png"])
+    ]
+
+
+def count_left_out(saved: SavedMap, features: Sequence[str] | None = None) -> int:
+    """How many features have no component plane, because they would take too many pages."""
+    return 0 if features is not None else saved.som.n_features_in_ - len(_shown_features(saved, None))
 
 
 def save_map_pictures(
@@ -33,19 +92,13 @@ def save_map_pictures(
     clusters: KeptClusters | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> list[Path]:
-    """Saves pictures, named by their kinds, and returns their paths. All are made before the first is written."""
-    figures = {kind: _figure(saved, kind, features, clusters, image_shape) for kind in kinds}
+    """Saves the pictures of :func:`map_figures` and returns their paths. All are made before the first is written."""
+    figures = list(map_figures(saved, kinds, features=features, clusters=clusters, image_shape=image_shape))
     # Long names make wide legends.
-    return [save(f"{kind}.png", figure, bbox_inches="tight") for kind, figure in figures.items()]
+    return [save(name, figure, bbox_inches="tight") for name, figure in figures]
 
 
-def _figure(
-    saved: SavedMap,
-    kind: str,
-    features: Sequence[str] | None,
-    clusters: KeptClusters | None,
-    image_shape: Sequence[int] | None,
-) -> Figure:
+def _figure(saved: SavedMap, kind: str, clusters: KeptClusters | None, image_shape: Sequence[int] | None) -> Figure:
     import numpy as np
 
     from somvae_ext import plotting
@@ -58,9 +111,6 @@ def _figure(
         axes = plotting.plot_u_matrix(scaled, grid, metric=saved.metric)
     elif kind == "rgb":
         axes = plotting.plot_codebook_rgb(scaled, grid)
-    elif kind == "component_planes":
-        shown = None if features is None else [feature_of(saved, name) for name in features]
-        axes = plotting.plot_component_planes(saved.codebook, grid, names=saved.feature_names, features=shown)[0]
     elif kind == "labels":
         assert saved.nodes.labels is not None
         node, label, count = saved.nodes.labels.T
@@ -68,15 +118,34 @@ def _figure(
     elif kind == "clusters":
         assert clusters is not None
         axes = plotting.plot_map_clusters(clusters.cluster, grid)
+    elif kind == "curves":
+        axes = plotting.plot_map_training(saved.som.history_, saved.evaluation)[0]
     else:
         images = _codebook_images(saved, image_shape)
         axes = plotting.plot_codebook_images(images.reshape(len(scaled), -1), grid, images.shape[1:], hits=saved.hits)
     return cast("Figure", axes.figure)
 
 
-def training_image_shape(saved: SavedMap) -> tuple[int, ...] | None:
-    """The shape ``(C, H, W)`` of the images that a map was trained on, where it is known."""
-    return saved.image_shape
+def _component_planes(saved: SavedMap, features: Sequence[str] | None) -> Iterator[Figure]:
+    from somvae_ext import plotting
+
+    shown = _shown_features(saved, features)
+    return plotting.component_plane_pages(saved.codebook, saved.grid, names=saved.feature_names, features=shown)
+
+
+def _plane_names(saved: SavedMap, features: Sequence[str] | None) -> list[str]:
+    from somvae_ext.plotting.component_planes import PANELS_PER_PAGE
+
+    pages = math.ceil(len(_shown_features(saved, features)) / PANELS_PER_PAGE)
+    return ["component_planes.png", *(f"component_planes-{page}.png" for page in range(2, pages + 1))]
+
+
+def _shown_features(saved: SavedMap, features: Sequence[str] | None) -> list[int | str]:
+    from somvae_ext.plotting.component_planes import PANELS_PER_PAGE
+
+    if features is not None:
+        return [feature_of(saved, name) for name in features]
+    return list(range(min(saved.som.n_features_in_, MOST_PAGES * PANELS_PER_PAGE)))
 
 
 def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDArray[np.float64]:
@@ -84,7 +153,7 @@ def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDAr
     import numpy as np
 
     if image_shape is None:
-        trained = training_image_shape(saved)
+        trained = saved.image_shape
         assert trained is not None
         return saved.codebook.reshape(-1, *trained)
     images = saved.codebook.reshape(-1, *image_shape)
@@ -100,18 +169,3 @@ def feature_of(saved: SavedMap, name: str) -> int | str:
         return int(name)
     known = f"{', '.join(names)}, or a number from 0 to {dim - 1}" if names else f"a number from 0 to {dim - 1}"
     raise ValueError(f"--features must be {known}, got {name!r}")
-
-
-def map_figures(saved: Any, history: Any, *, clusters: Any = None) -> Any:
-    """stub until the pictures branch is merged"""
-    kinds = (
-        ["hits", "u_matrix", "component_planes"]
-        + (["labels"] if saved.classes else [])
-        + ["rgb"]
-        + (["clusters"] if clusters is not None else [])
-        + (["codebook_images"] if training_image_shape(saved) else [])
-    )
-    if saved.som.n_features_in_ > 64:
-        kinds.remove("component_planes")
-    for kind in kinds:
-        yield f"{kind}.png", _figure(saved, kind, None, clusters, None)

@@ -194,7 +194,11 @@ def _cluster_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str
         if label is not None and index.shape == label.shape and len(label.unique()) <= _LARGEST_TABLE:
             # Of many clusters those without a sample would be most of the picture.
             shown = model.num_clusters if model.num_clusters <= _MOST_WITH_UNUSED else None
-            yield CONTINGENCY_PICTURE, _figure_of(plotting.plot_contingency(label, index, num_clusters=shown))
+            axes = plotting.plot_contingency(label, index, num_clusters=shown)
+            unused = model.num_clusters - len(index.unique())
+            if shown is None and unused:
+                axes.set_ylabel(f"cluster ({unused} of {model.num_clusters} without a test sample are left out)")
+            yield CONTINGENCY_PICTURE, _figure_of(axes)
     if draws_images(model) and hasattr(model, "decoded_map"):
         hits, config = _count_hits(model, encode_part("train")), model.config
         axes = plotting.plot_decoded_map(

@@ -15,7 +15,7 @@ import jinja2
 
 from somvae_ext._version import __version__
 from somvae_ext.grid import Grid
-from somvae_ext.report.captions import describe_picture
+from somvae_ext.report.captions import caption_of
 from somvae_ext.report.content import Picture, ResultContent
 from somvae_ext.report.explorer_plot import sheet_plot
 from somvae_ext.report.metrics import MeasuredMetric
@@ -166,8 +166,8 @@ def _pictures(results: Sequence[ResultContent]) -> Iterable[tuple[str, str, list
     names = dict.fromkeys(picture.name for result in results for picture in result.pictures)
     for name in names:
         shown = [(result.name, picture) for result in results for picture in result.pictures if picture.name == name]
-        title, caption = describe_picture(name)
-        yield title, caption, shown
+        caption = caption_of(name)
+        yield (name, "", shown) if caption is None else (*caption, shown)
 
 
 def _sheet_width(grid: Grid) -> int:

@@ -437,7 +437,8 @@
       const rows = names.map((name, at) => {
         const value = this.plane(at)[node];
         const z = deviation[at] > 0 ? (value - mean[at]) / deviation[at] : 0;
-        return { cells: [name, number(value), number(mean[at]), deviationBar(z)], size: Math.abs(z) };
+        const shown = Math.abs(value) < 1e-6 * deviation[at] ? 0 : value; // not the roundings of a mean of zeros
+        return { cells: [name, number(shown), number(mean[at]), deviationBar(z)], size: Math.abs(z) };
       });
       rows.sort((a, b) => b.size - a.size);
       const title = total > names.length ? `Features (the ${names.length} of ${total} that vary most over the map)` : "Features";

@@ -57,6 +57,7 @@ def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
         match_aspect=True,
         tools=[hover, TapTool(renderers=[]), PanTool(name="pan")],
         toolbar_location=None,
+        x_axis_location="above",  # as in the pictures
         name="sheet",
         min_border=0,
         outline_line_color=None,

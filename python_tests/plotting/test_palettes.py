@@ -13,6 +13,7 @@ from matplotlib.colors import is_color_like, to_rgb, to_rgba
 from numpy.typing import NDArray
 
 from somvae_ext import plotting
+from somvae_ext.plotting._cells import ink_on
 from somvae_ext.plotting._palettes import CATEGORIES, MOST_CATEGORIES, OTHERS, SCALES, category_colors
 
 Array = NDArray[np.float64]
@@ -93,6 +94,19 @@ def test_more_categories_are_lighter_and_darker_copies_with_the_first_ten_unchan
     np.testing.assert_array_equal(colors[:10], [to_rgba(color) for color in CATEGORIES])
     np.testing.assert_array_equal(category_colors(3), colors[:3])
     np.testing.assert_array_equal(category_colors(MOST_CATEGORIES + 2)[-2:], colors[:2])
+
+
+def test_text_in_cells_of_any_colour_can_be_read() -> None:
+    gray = np.linspace(0, 1, 256)
+    colors = np.concatenate(
+        [category_colors(MOST_CATEGORIES), mpl.colormaps["viridis"](gray), mpl.colormaps["gray"](gray)]
+    )
+    srgb = colors[:, :3]
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    ink = np.array([to_rgb(color)[0] for color in ink_on(colors)])  # the luminance of black and of white
+    contrast = (np.maximum(luminance, ink) + 0.05) / (np.minimum(luminance, ink) + 0.05)
+    assert contrast.min() >= 4.5  # what WCAG 2 asks of small text
 
 
 @pytest.mark.parametrize("path", sorted(Path(plotting.__file__).parent.glob("*.py")), ids=lambda path: path.stem)

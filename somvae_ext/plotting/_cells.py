@@ -37,6 +37,7 @@ _CAPTION = 0.35  # room below for a line or two
 # Widths of lines, and sizes of letters, in points. The seam covers what antialiasing lets through between two cells.
 _SEAM, _OUTLINE, _BORDER = 0.7, 0.5, 2.0
 _SMALLEST_LETTER, _LARGEST_LETTER = 5.0, 10.0
+_MIDDLE_LUMINANCE = math.sqrt(1.05 * 0.05) - 0.05  # whose contrast to black and to white is the same, by WCAG 2
 # Lines between cells: as wide and opaque as this in cells of so many points and more, and none in those of so few.
 _GRID_LINE, _GRID_OPACITY = 0.8, 0.7
 _LARGE_CELL, _TINY_CELL = 24.0, 8.0
@@ -297,8 +298,8 @@ def write_in_cells(ax: Axes, centers: Array, texts: Sequence[str], colors: Array
 
 
 def ink_on(colors: Array) -> list[str]:
-    """Black or white for each colour, RGBA ``[n, 4]``: what stands out from it."""
-    return [INK if light else PAPER for light in _luminance(colors) > 0.5]
+    """Black or white for each colour, RGBA ``[n, 4]``: that of the higher contrast."""
+    return [INK if light else PAPER for light in _luminance(colors) > _MIDDLE_LUMINANCE]
 
 
 def fitting_font_size(ax: Axes, texts: Sequence[str], share: float = 0.85, cells: int = 1) -> float | None:
@@ -398,5 +399,7 @@ def is_wide(width: float, height: float) -> bool:
 
 
 def _luminance(colors: Array) -> Array:
-    """Rec. 709."""
-    return colors[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
+    """Relative luminance of sRGB, from 0 to 1."""
+    srgb = colors[:, :3]
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
+from somvae_ext.plotting._cells import set_title
 from somvae_ext.plotting._palettes import GREYS
 
 Array = NDArray[np.floating]
 
 _INCHES_PER_IMAGE, _LARGEST_SIDE = 0.6, 12.0
-_ROOM_FOR_LABELS = 0.6  # inches
+_ROOM_FOR_LABELS, _ROOM_FOR_TITLE = 0.6, 0.3  # inches
 _GAP, _WIDE_GAP = 0.07, 0.35  # of an image's larger side
 
 
@@ -68,12 +69,14 @@ def draw_sheet(
     group: int | None = None,
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
+    title: str | None = None,
 ) -> Axes:
     """Draws images ``[N, 1 or 3, H, W]`` in rows of so many columns.
 
     Args:
         group: after every so many columns the gap is wide.
         row_labels, column_labels: beside the rows and above the columns.
+        title: of axes that have none yet.
     """
     height, width = images.shape[2:]
     narrow, wide = (max(1, round(share * max(height, width))) for share in (_GAP, _WIDE_GAP))
@@ -87,12 +90,16 @@ def draw_sheet(
     height_px, width_px = image.shape[:2]
     side = min(_INCHES_PER_IMAGE / max(height, width), _LARGEST_SIDE / max(height_px, width_px))
     room = _ROOM_FOR_LABELS * (row_labels is not None), _ROOM_FOR_LABELS * (column_labels is not None)
-    ax = axes_or_new(ax, (width_px * side + room[0] + 0.1, height_px * side + room[1] + 0.1))
+    ax = axes_or_new(
+        ax, (width_px * side + room[0] + 0.1, height_px * side + room[1] + _ROOM_FOR_TITLE * (title is not None) + 0.1)
+    )
     ax.imshow(image, cmap=GREYS, vmin=0, vmax=1, interpolation="nearest", extent=(0, width_px, height_px, 0))
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0, labelsize="small", top=False, labeltop=True, labelbottom=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
+    if title is not None:
+        set_title(ax, title)
     ax.set_yticks([] if row_labels is None else top[column == 0] + height / 2, row_labels)
     ax.set_xticks([] if column_labels is None else left[row == 0] + width / 2, column_labels)
     return ax

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from somvae_ext.plotting._axes import axes_or_new
@@ -18,6 +19,8 @@ from somvae_ext.plotting._palettes import CATEGORIES, INK, MUTED
 
 _SIZE = (6, 3.5)  # inches
 _PANEL = 1.5  # height of one of several below each other
+_ROOM_FOR_EPOCHS = 0.42  # below the axes
+_MOST_AMONG_LINES, _LONGEST_IN_COLUMNS = 4, 40  # entries of a legend, and letters
 _MOST_POINTS = 1000  # of a line: about as many as there are pixels
 _DECADES = 6  # that a logarithmic scale shows at most
 
@@ -380,5 +383,16 @@ class _PlainFormatter(LogFormatter):
 
 
 def _add_legend(ax: Axes) -> None:
-    if ax.lines:
+    """A legend among the lines, or, if it would hide these, below."""
+    labels = ax.get_legend_handles_labels()[1]
+    if len(labels) > _MOST_AMONG_LINES:
+        ax.legend(
+            fontsize="x-small",
+            frameon=False,
+            ncols=2 if max(map(len, labels)) <= _LONGEST_IN_COLUMNS else 1,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            bbox_transform=ax.transAxes + ScaledTranslation(0.0, -_ROOM_FOR_EPOCHS, ax.figure.dpi_scale_trans),
+        )
+    elif labels:
         ax.legend(fontsize="x-small")

@@ -62,7 +62,13 @@ def plot_reconstructions(
         )
     pairs = np.stack([originals[:num_pairs], reconstructions[:num_pairs]], axis=1)
     columns = 2 * min(_COLUMNS // 2, len(pairs))
-    return draw_sheet(ax, pairs.reshape(-1, *pairs.shape[2:]), columns, group=2)
+    return draw_sheet(
+        ax,
+        pairs.reshape(-1, *pairs.shape[2:]),
+        columns,
+        group=2,
+        title="Originals, and to the right of each its reconstruction",
+    )
 
 
 def plot_image_rows(

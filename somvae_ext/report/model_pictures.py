@@ -290,7 +290,7 @@ def _plot_curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
         return _figure_of(plotting.plot_losses(history))
     has_order = has_order_metrics(history)
     panels = 3 if has_order else 2
-    curves = Figure(figsize=(5 * panels, 4), layout="constrained")
+    curves = Figure(figsize=(5 * panels, 4.8), layout="constrained")
     losses, quality, *order = curves.subplots(1, panels)
     plotting.plot_losses(history, ax=losses)
     plotting.plot_quality(history, ax=quality, num_clusters=getattr(model, "num_clusters", None))

@@ -306,7 +306,7 @@
 
     selectAt(x, y) {
       let best = -1;
-      let least = 0.45;
+      let least = 0.51; // a corner of a square cell is at 0.5
       for (let node = 0; node < this.data.nodes; node++) {
         const [atX, atY] = this.place(node);
         const distance = (atX - x) ** 2 + (atY - y) ** 2;
@@ -382,7 +382,7 @@
       if (this.cluster) fact("cluster", this.cluster[node] < 0 ? "none" : String(this.cluster[node]));
       if (this.uMatrix) fact("mean distance to neighbours", `${number(this.uMatrix[node])} (${this.data.u_matrix_of})`);
       details.replaceChildren(
-        element("h4", { class: "node-name", text: this.name(node) }),
+        element("h3", { class: "node-name", text: this.name(node) }),
         facts,
         ...[
           this.prototypeImage(node),
@@ -448,7 +448,7 @@
         const neighbor = this.neighbors[node * slots + slot];
         if (neighbor >= 0) list.append(element("li", {}, this.nodeButton(neighbor)));
       }
-      return element("section", { class: "neighbor-part" }, element("h5", { text: "Neighbours" }), list);
+      return element("section", { class: "neighbor-part" }, element("h4", { text: "Neighbours" }), list);
     }
 
     transitionTable(node) {
@@ -573,7 +573,7 @@
   }
 
   function table(name, title, head, rows, empty) {
-    const section = element("section", { class: `table-part ${name}` }, element("h5", { text: title }));
+    const section = element("section", { class: `table-part ${name}` }, element("h4", { text: title }));
     if (!rows.length) {
       section.append(element("p", { class: "hint", text: empty }));
       return section;

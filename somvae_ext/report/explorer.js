@@ -102,7 +102,8 @@
       this.document = Bokeh.documents[Bokeh.documents.length - 1];
       this.plot = this.model("sheet");
       this.home = ["x_range", "y_range"].map((name) => [this.plot[name].start, this.plot[name].end]);
-      this.plot.on_event("tap", ({ x, y }) => this.selectAt(x, y));
+      // Of two quick taps, which may be on two nodes, the second one is a doubletap.
+      for (const name of ["tap", "doubletap"]) this.plot.on_event(name, ({ x, y }) => this.selectAt(x, y));
       this.collectColorings();
       this.buildControls();
       const map = this.find(".map");

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pages
 import pytest
-from browser_runs import RUNS
+from browser_runs import RUNS, command
+from report_oracle import ORACLES, Oracle
+from report_page import ExplorerPage
+
+from somvae_ext.report import map_content, model_content
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -71,3 +75,43 @@ def accessibility_faults() -> Callable[[Page], list[str]]:
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """``run_of(kind)`` is the folder of a run of :data:`browser_runs.RUNS`, which is trained when first asked for."""
     return functools.cache(lambda kind: RUNS[kind](tmp_path_factory.mktemp(kind) / "run"))
+
+
+DRAWN = "series"
+"""The run whose report has pictures. Drawing takes most of the time, so others go without."""
+
+
+@pytest.fixture(scope="session")
+def report_of(run_of: Callable[[str], Path]) -> Callable[[str], Path]:
+    """``report_of(kind)`` is the page of :func:`run_of`, which is written when first asked for."""
+
+    @functools.cache
+    def report_of(kind: str) -> Path:
+        run = run_of(kind)
+        with pytest.MonkeyPatch.context() as patch:
+            if kind != DRAWN:
+                for module in (map_content, model_content):
+                    patch.setattr(module, "pictures_of", lambda figures: [])
+            command("report", run)
+        return run / "report.html"
+
+    return report_of
+
+
+@pytest.fixture(scope="session")
+def oracle_of(run_of: Callable[[str], Path]) -> Callable[[str], Oracle]:
+    """``oracle_of(kind)`` is what is true of :func:`run_of`."""
+    return functools.cache(lambda kind: ORACLES[kind](run_of(kind)))
+
+
+@pytest.fixture(scope="module")
+def explorer_of(browser: Browser, report_of: Callable[[str], Path]) -> Iterator[Callable[[str], ExplorerPage]]:
+    """``explorer_of(kind)`` is the explorer of a page that the tests of a file share: each begins with an act of its
+    own, and relies on nothing that another has left."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def explorer_of(kind: str) -> ExplorerPage:
+            return ExplorerPage(stack.enter_context(pages.opened(browser, report_of(kind))))
+
+        yield explorer_of

@@ -106,7 +106,8 @@
       this.document = Bokeh.documents[Bokeh.documents.length - 1];
       this.plot = this.model("sheet");
       this.home = ["x_range", "y_range"].map((name) => [this.plot[name].start, this.plot[name].end]);
-      this.plot.on_event("tap", ({ x, y }) => this.selectAt(x, y));
+      // Of two quick taps, which may be on two nodes, the second one is a doubletap.
+      for (const name of ["tap", "doubletap"]) this.plot.on_event(name, ({ x, y }) => this.selectAt(x, y));
       this.collectColorings();
       this.buildControls();
       const map = this.find(".map");
@@ -310,7 +311,7 @@
 
     selectAt(x, y) {
       let best = -1;
-      let least = 0.45;
+      let least = 0.51; // a corner of a square cell is at 0.5
       for (let node = 0; node < this.data.nodes; node++) {
         const [atX, atY] = this.place(node);
         const distance = (atX - x) ** 2 + (atY - y) ** 2;
@@ -386,7 +387,7 @@
       if (this.cluster) fact("cluster", this.cluster[node] < 0 ? "none" : String(this.cluster[node]));
       if (this.uMatrix) fact("mean distance to neighbours", `${number(this.uMatrix[node])} (${this.data.u_matrix_of})`);
       details.replaceChildren(
-        element("h4", { class: "node-name", text: this.name(node) }),
+        element("h3", { class: "node-name", text: this.name(node) }),
         facts,
         ...[
           this.prototypeImage(node),
@@ -453,7 +454,7 @@
         const neighbor = this.neighbors[node * slots + slot];
         if (neighbor >= 0) list.append(element("li", {}, this.nodeButton(neighbor)));
       }
-      return element("section", { class: "neighbor-part" }, element("h5", { text: "Neighbours" }), list);
+      return element("section", { class: "neighbor-part" }, element("h4", { text: "Neighbours" }), list);
     }
 
     transitionTable(node) {
@@ -584,7 +585,7 @@
   }
 
   function table(name, title, head, rows, empty) {
-    const section = element("section", { class: `table-part ${name}` }, element("h5", { text: title }));
+    const section = element("section", { class: `table-part ${name}` }, element("h4", { text: title }));
     if (!rows.length) {
       section.append(element("p", { class: "hint", text: empty }));
       return section;

@@ -1,0 +1,253 @@
+"""What a report should say of the runs of :mod:`browser_runs`.
+
+Found without somvae_ext.report: from the files of the data, the codes and the model's own methods, in plain numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import browser_runs
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+import somvae_ext
+from somvae_ext.models import GumbelVAE
+from somvae_ext.store import KeptClusters, ResultFolder
+from somvae_ext.training import RunRecord
+
+MOVES = {
+    "ArrowUp": (-1, 0),
+    "ArrowDown": (1, 0),
+    "ArrowLeft": (0, -1),
+    "ArrowRight": (0, 1),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """Where nodes lie."""
+
+    rows: int
+    cols: int
+    nodes: int
+    hexagonal: bool = False
+    periodic: bool = False
+
+    def place(self, node: int) -> tuple[float, float]:
+        row, column = divmod(node, self.cols)
+        return (column + row % 2 / 2, -row * math.sqrt(3) / 2) if self.hexagonal else (column, -row)
+
+    @property
+    def period(self) -> tuple[float, float]:
+        return self.cols, self.rows * (math.sqrt(3) / 2 if self.hexagonal else 1)
+
+    def offset(self, node: int, other: int) -> tuple[float, float]:
+        """The shortest way, over the edge where the map is periodic."""
+        (x, y), (other_x, other_y) = self.place(node), self.place(other)
+        way = other_x - x, other_y - y
+        if not self.periodic:
+            return way
+        return tuple(step - size * round(step / size) for step, size in zip(way, self.period, strict=True))  # type: ignore[return-value]
+
+    def neighbors(self, node: int) -> set[int]:
+        """The 6 of a hexagon, or the 8 of a square."""
+        near = set()
+        for other in range(self.nodes):
+            x, y = self.offset(node, other)
+            if other != node and (math.hypot(x, y) < 1.01 if self.hexagonal else max(abs(x), abs(y)) < 1.01):
+                near.add(other)
+        return near
+
+    def move(self, node: int, key: str) -> int:
+        """Where an arrow leads to."""
+        row, column = (at + step for at, step in zip(divmod(node, self.cols), MOVES[key], strict=True))
+        if self.periodic:
+            row, column = row % self.rows, column % self.cols
+        is_on_map = 0 <= row < self.rows and 0 <= column < self.cols
+        return row * self.cols + column if is_on_map else node
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Samples, and the nodes that they belong to.
+
+    Args:
+        ids: what they are called.
+        node: of each.
+        measured: the distance to its code, or the probability of its category.
+        label: the class of each.
+        likelier: whether those with the larger number belong to a node the more.
+    """
+
+    ids: Sequence[str]
+    node: NDArray[np.int64]
+    measured: NDArray[Any]
+    label: Sequence[str] | None
+    likelier: bool = False
+
+    def nearest(self, node: int, most: int = 5) -> list[int]:
+        members = np.flatnonzero(self.node == node).tolist()
+        sign = -1 if self.likelier else 1
+        return sorted(members, key=lambda at: (sign * float(self.measured[at]), at))[:most]
+
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+    """What is true of a run.
+
+    Args:
+        hits: of the training data, of each node.
+        classes: of the training data of each node.
+        found: the samples that can be looked for.
+        features: their names, the codes ``[K, D]`` in the units of the data, and the training data's mean and standard
+            deviation.
+        transitions: from each node to each.
+        walks: the nodes of the frames of each test series.
+    """
+
+    noun: str
+    sheet: Sheet
+    hits: NDArray[np.int64]
+    found: Found
+    classes: list[Counter[str]] | None = None
+    cluster: NDArray[np.int64] | None = None
+    u_matrix: NDArray[np.float64] | None = None
+    features: tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None = None
+    transitions: NDArray[np.float64] | None = None
+    walks: list[NDArray[np.int64]] | None = None
+
+    def main_class(self, node: int) -> str | None:
+        """The most frequent class, of equally frequent ones the first by name."""
+        assert self.classes is not None
+        counted = self.classes[node]
+        return min(counted, key=lambda name: (-counted[name], name)) if counted else None
+
+
+def _map(run: Path, x: NDArray[Any], ids: Sequence[str], label: Sequence[str] | None, *, scaled: bool) -> Oracle:
+    saved = somvae_ext.load(run)
+    grid = saved.grid
+    sheet = Sheet(grid.rows, grid.cols, grid.num_nodes, grid.topology == "hexagonal", grid.periodic)
+    mean, deviation = np.nanmean(x, axis=0, dtype=np.float64), np.nanstd(x, axis=0, dtype=np.float64)
+    scaled_x = (x - mean) / deviation if scaled else x.astype(np.float64)
+    codes = np.asarray(saved.som.codebook_, np.float64)
+    node = np.empty(len(x), np.int64)
+    distance = np.empty(len(x))
+    for row, values in enumerate(scaled_x):  # as scikit-learn's nan_euclidean_distances
+        present = ~np.isnan(values)
+        squared = ((codes[:, present] - values[present]) ** 2).sum(axis=1) * len(values) / present.sum()
+        node[row], distance[row] = squared.argmin(), math.sqrt(squared.min())
+    classes = None
+    if label is not None:
+        classes = [Counter(name for name, at in zip(label, node, strict=True) if at == k) for k in range(len(codes))]
+    near = [sorted(sheet.neighbors(k)) for k in range(len(codes))] if len(codes) < 1000 else None
+    u_matrix = None
+    if near is not None:
+        u_matrix = np.array([np.linalg.norm(codes[near[k]] - codes[k], axis=1).mean() for k in range(len(codes))])
+    clusters = KeptClusters.load(ResultFolder.open(run), len(codes))
+    names = list(saved.feature_names or [f"feature {number}" for number in range(x.shape[1])])
+    return Oracle(
+        noun="node",
+        sheet=sheet,
+        hits=np.bincount(node, minlength=len(codes)),
+        found=Found(ids, node, distance, label),
+        classes=classes,
+        cluster=None if clusters is None else clusters.cluster,
+        u_matrix=u_matrix,
+        features=(names, codes * deviation + mean if scaled else codes, mean, deviation),
+    )
+
+
+def of_table_map(run: Path) -> Oracle:
+    path = run.with_name("patients.csv")
+    frame = pd.read_csv(path, sep=";", decimal=",", encoding="cp1252", na_values="k.A.")
+    names = somvae_ext.load(run).feature_names
+
+    def column(name: str) -> NDArray[np.float64]:
+        if name in frame:
+            return frame[name].to_numpy(np.float64)
+        return (frame[browser_runs.CATEGORY] == name.removeprefix(f"{browser_runs.CATEGORY}=")).to_numpy(np.float64)
+
+    x = np.stack([column(name) for name in names], axis=1)
+    return _map(run, x, frame[browser_runs.ID].tolist(), frame[browser_runs.CLASS].tolist(), scaled=True)
+
+
+def of_large_map(run: Path) -> Oracle:
+    x = np.load(run.with_name("rows.npy"))
+    return _map(run, x, [str(row) for row in range(len(x))], None, scaled=True)
+
+
+def of_hexagonal_map(run: Path) -> Oracle:
+    table = somvae_ext.load(run).record.data.load()
+    labels = [str(label) for label in table.label.tolist()]
+    oracle = _map(run, table.x, [str(row) for row in range(len(table.x))], labels, scaled=False)
+    return dataclasses.replace(oracle, features=None)
+
+
+def _splits(run: Path) -> tuple[RunRecord, Any]:
+    record = RunRecord.from_folder(ResultFolder.open(run))
+    return record, record.data.load()
+
+
+def of_series(run: Path) -> Oracle:
+    record, splits = _splits(run)
+    model = somvae_ext.load(run)
+    train, test = splits.train, splits.test
+    with torch.no_grad():
+        hits = model.assign(train.x, train.mask)[train.mask]
+        node, z = model.assign(test.x, test.mask), model.encode(test.x, test.mask)
+        distance = (z - model.quantizer.codebook[node]).double().norm(dim=-1)[test.mask].numpy()
+        decoded = model.decoded_map().flatten(0, 1).double().numpy()
+        transitions = model.transitions.logits.double().softmax(dim=1).numpy()
+    ids = [f"{series}, {frame}" for series, frame in test.mask.nonzero().tolist()]
+    data = np.asarray(record.data.scaling.undo(train.x[train.mask].double().numpy()))
+    codes = np.asarray(record.data.scaling.undo(decoded))
+    config = model.config
+    return Oracle(
+        noun="node",
+        sheet=Sheet(config.rows, config.cols, config.rows * config.cols),
+        hits=np.bincount(hits.numpy(), minlength=len(codes)),
+        found=Found(ids, node[test.mask].numpy(), distance, None),
+        features=(list(record.data.feature_names or ()), codes, data.mean(axis=0), data.std(axis=0)),
+        transitions=transitions,
+        walks=[indices[real].numpy() for indices, real in zip(node, test.mask, strict=True)],
+    )
+
+
+def of_gumbel_vae(run: Path) -> Oracle:
+    _, splits = _splits(run)
+    model = somvae_ext.load(run)
+    assert isinstance(model, GumbelVAE)
+    train, test = splits.train, splits.test
+    with torch.no_grad():
+        category = model.assign(train.x).tolist()
+        probability = model.encode(test.x).log_probs.double().exp()
+    classes = [Counter(str(label) for label, at in zip(train.label.tolist(), category, strict=True) if at == k)
+               for k in range(model.num_clusters)]  # fmt: skip
+    node = probability.argmax(dim=1)
+    measured = probability.amax(dim=1).numpy()
+    labels = [str(label) for label in test.label.tolist()]
+    return Oracle(
+        noun="category",
+        sheet=Sheet(3, 4, model.num_clusters),
+        hits=np.bincount(category, minlength=model.num_clusters),
+        found=Found([str(number) for number in range(len(test))], node.numpy(), measured, labels, likelier=True),
+        classes=classes,
+    )
+
+
+ORACLES: dict[str, Callable[[Path], Oracle]] = {
+    "table-map": of_table_map,
+    "large-map": of_large_map,
+    "hexagonal-map": of_hexagonal_map,
+    "series": of_series,
+    "gumbel-vae": of_gumbel_vae,
+}
+"""By kind of run."""

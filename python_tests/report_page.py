@@ -1,0 +1,169 @@
+"""A report in a browser, worked as a reader would: with clicks and keys, and by what the page then says.
+
+explorer = ExplorerPage(page)
+explorer.click_at(*oracle.sheet.place(7))
+assert explorer.node == 7
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+
+class ExplorerPage:
+    """The explorer of the page's first, or second, result."""
+
+    def __init__(self, page: Page, number: int = 1) -> None:
+        self.page = page
+        self.root: Locator = page.locator(f"#run-{number}")
+        self._document = f"Bokeh.documents[{number - 1}]"
+        page.locator(f"#run-{number}[data-ready=yes]").wait_for(timeout=20_000)
+
+    def wait_until(self, condition: str) -> None:
+        """Waits for a condition in JavaScript; Playwright's own way of waiting is refused by the page's policy."""
+        look = f"() => ({condition}) ? done(true) : Date.now() < end ? setTimeout(look, 10) : done(false)"
+        script = f"() => new Promise(done => {{ const end = Date.now() + 10_000; const look = {look}; look(); }})"
+        assert self.page.evaluate(script), f"{condition} has not come true"
+
+    def wait_for_images(self) -> list[str]:
+        """Waits until the sheet shows images, and returns the address of each row's."""
+        self.wait_until(f"{self._document}.get_model_by_name('strips').data.url.length > 0")
+        urls: list[str] = self.source("strips")["url"]
+        return urls
+
+    @property
+    def map(self) -> Locator:
+        """The sheet, which takes keys."""
+        return self.root.locator(".map")
+
+    @property
+    def details(self) -> Locator:
+        return self.root.locator(".details")
+
+    @property
+    def node(self) -> int:
+        """The node that is looked at."""
+        return int(self.root.get_attribute("data-node") or "-1")
+
+    @property
+    def heading(self) -> str:
+        return self.details.locator(".node-name").inner_text()
+
+    @property
+    def announcement(self) -> str:
+        """What a screen reader reads out when another node is looked at."""
+        return self.root.locator(".announcement").inner_text()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        terms, values = (self.details.locator(f".facts {tag}").all_inner_texts() for tag in ("dt", "dd"))
+        return dict(zip(terms, values, strict=True))
+
+    def table(self, name: str) -> list[list[str]]:
+        """The rows of a table of the details, all of them; none where a sentence stands in its place."""
+        part = self.details.locator(f".{name}")
+        if (button := part.locator(".show-all")).count():
+            button.click()
+        rows = "rows => rows.map(row => Array.from(row.cells, cell => cell.innerText.trim()))"
+        cells: list[list[str]] = part.locator("tbody tr").evaluate_all(rows)
+        return cells
+
+    def head(self, name: str) -> list[str]:
+        """The head of a table of the details."""
+        return self.details.locator(f".{name} thead th").all_inner_texts()
+
+    # Acts.
+
+    def click_at(self, x: float, y: float) -> None:
+        """Clicks a place of the sheet, given in the units of its ranges."""
+        self.map.scroll_into_view_if_needed()
+        script = f"""([x, y]) => {{
+            const plot = {self._document}.get_model_by_name("sheet");
+            const view = Bokeh.index.get_by_id(plot.id);
+            const {{ x: left, y: top }} = view.el.getBoundingClientRect();
+            const {{ bbox }} = view.frame;
+            const share = (value, {{ start, end }}) => (value - start) / (end - start);
+            return [
+                left + bbox.left + share(x, plot.x_range) * bbox.width,
+                top + bbox.top + (1 - share(y, plot.y_range)) * bbox.height,
+            ];
+        }}"""
+        before = self._taps()
+        self.page.mouse.click(*self.page.evaluate(script, [x, y]))
+        self.wait_until(f"{self._document}.taps > {before}")
+
+    def _taps(self) -> int:
+        """How often the sheet has been tapped, counted from the first time that this is asked for."""
+        taps: int = self.page.evaluate(f"""() => {{
+            const document = {self._document};
+            if (document.taps === undefined) {{
+                document.taps = 0;
+                const sheet = document.get_model_by_name("sheet");
+                for (const name of ["tap", "doubletap"]) sheet.on_event(name, () => document.taps++);
+            }}
+            return document.taps;
+        }}""")
+        return taps
+
+    def press(self, *keys: str) -> int:
+        """Presses keys on the sheet, and returns the node that is then looked at."""
+        for key in keys:
+            self.map.press(key)
+        return self.node
+
+    def select(self, node: int, cols: int) -> None:
+        """Looks at a node, by keys alone."""
+        self.press("Home", "PageUp", *["ArrowDown"] * (node // cols), *["ArrowRight"] * (node % cols))
+
+    def color_by(self, title: str) -> None:
+        self.root.locator(".color-by").select_option(label=title)
+
+    def search(self, text: str) -> str:
+        """Searches, and returns what is said of it."""
+        self.root.get_by_role("searchbox").fill(text)
+        self.root.get_by_role("searchbox").press("Enter")
+        return self.search_result
+
+    @property
+    def search_result(self) -> str:
+        return self.root.locator(".search-result").inner_text()
+
+    # What is drawn.
+
+    @property
+    def colorings(self) -> list[str]:
+        """By what nodes can be coloured."""
+        return self.root.locator(".color-by option").all_inner_texts()
+
+    @property
+    def legend(self) -> list[str]:
+        """The ends of the colours, or the names of categories."""
+        return [text for text in self.root.locator(".legend > span, .legend li").all_inner_texts() if text]
+
+    def source(self, name: str) -> dict[str, Any]:
+        """The columns of one of Bokeh's sources."""
+        columns: dict[str, Any] = self.page.evaluate(f"""() => {{
+            const {{ data }} = {self._document}.get_model_by_name("{name}");
+            const columns = data instanceof Map ? [...data] : Object.entries(data);
+            return Object.fromEntries(columns.map(([name, values]) => [name, Array.from(values)]));
+        }}""")
+        return columns
+
+    @property
+    def colors(self) -> list[str]:
+        """The colour of each node."""
+        colors: list[str] = self.source("nodes")["color"]
+        return colors
+
+    @property
+    def ranges(self) -> tuple[float, float, float, float]:
+        """What of the sheet is shown: left, right, bottom and top."""
+        script = f"""() => {{
+            const {{ x_range, y_range }} = {self._document}.get_model_by_name("sheet");
+            return [x_range.start, x_range.end, y_range.start, y_range.end];
+        }}"""
+        left, right, bottom, top = self.page.evaluate(script)
+        return left, right, bottom, top

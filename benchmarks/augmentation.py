@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from record import Record
 from training_runs import mean_and_deviation, trained_with
 
+from somvae_ext.bench.record import Record
 from somvae_ext.machine import describe
 
 MOVED = ["--max-shift", "2", "--max-rotation", "10", "--max-scale", "0.1", "--max-shear", "0.1"]

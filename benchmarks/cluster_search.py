@@ -17,10 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from record import Record
 from scipy.stats import spearmanr
 from training_runs import records, run_folder, stability, trained_with
 
+from somvae_ext.bench.record import Record
 from somvae_ext.data import Samples, load
 from somvae_ext.machine import describe
 

@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from record import Record
 from sklearn.cluster import KMeans
 from torch import from_numpy
 from training_runs import NOT_MOVED, mean_and_deviation, run_folder, stability, trained_with
 
 from somvae_ext import evaluation as metrics
+from somvae_ext.bench.record import Record
 from somvae_ext.data import Samples, load
 from somvae_ext.machine import describe
 

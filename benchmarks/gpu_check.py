@@ -144,10 +144,10 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     def measure(name: str, script: str, limit: float, real: Sequence[str], small: Sequence[str]) -> Step:
         """A benchmark, with its options for a GPU or for a rehearsal."""
         path = parts / f"{name}.json"
-        command = [sys.executable, f"benchmarks/{script}", "--device", device, *(small if toy else real)]
+        command = [sys.executable, "-m", f"somvae_ext.bench.{script}", "--device", device, *(small if toy else real)]
         return Step(name, [*command, "--json", str(path)], limit, result=(path, read_json))
 
-    yield (measure("machine", "ceilings.py", 40, [], ["--toy"]),)
+    yield (measure("machine", "ceilings", 40, [], ["--toy"]),)
 
     yield (build_step(toy, capability, skip="a library built elsewhere" if arguments.placed else None),)
 
@@ -157,7 +157,7 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     few = ["--log2-flop", "24", "--repeat", "1", "--threads", "2"]
     slow = ["--headline-only", "torch.compile", "pykeops"]  # they compile for each size
     yield (
-        measure("search", "bmu.py", 100, [*sweeps, "dtype", "--repeat", "3", *slow, *images], [*sweeps, *few, *images]),
+        measure("search", "bmu", 100, [*sweeps, "dtype", "--repeat", "3", *slow, *images], [*sweeps, *few, *images]),
     )
 
     workers = ["-n", str(min(12, os.cpu_count() or 1))] if is_installed("xdist") else []
@@ -169,16 +169,16 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     yield (counters_step(parts, device),)
 
     large = ["--parts", "large"]
-    yield (measure("maps", "som_training.py", 120, large, [*large, "--quick", "--repeat", "1"]),)
+    yield (measure("maps", "training", 120, large, [*large, "--quick", "--repeat", "1"]),)
 
     fused = ["--sweeps", "nodes", "--peers", "fused", "--sides"]
     small = ["8", "--quick", "--repeat", "1", "--threads", "2"]
-    yield (measure("head", "som_head.py", 60, [*fused, "8", "64", "128"], [*fused, *small]),)
+    yield (measure("head", "head", 60, [*fused, "8", "64", "128"], [*fused, *small]),)
 
-    yield (measure("ops", "ops.py", 120, [], ["--quick", "--repeat", "1"]),)
+    yield (measure("ops", "ops", 120, [], ["--quick", "--repeat", "1"]),)
 
     sides = ["--sides", "8", "32", "128"]
-    yield (measure("steps", "ordered_steps.py", 40, sides, ["--sides", "8", "--repeat", "1"]),)
+    yield (measure("steps", "models", 40, sides, ["--sides", "8", "--repeat", "1"]),)
 
 
 def build_step(toy: bool, capability: str | None, skip: str | None) -> Step:

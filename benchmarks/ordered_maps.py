@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import Record
 from sklearn.cluster import KMeans
 from torch import Tensor
 from training_runs import mean_and_deviation, trained_with
@@ -25,6 +24,7 @@ from training_runs import mean_and_deviation, trained_with
 import somvae_ext
 from somvae_ext import Grid
 from somvae_ext import evaluation as metrics
+from somvae_ext.bench.record import Record
 from somvae_ext.data import Samples, load
 from somvae_ext.estimators import SOM
 from somvae_ext.machine import describe

@@ -13,10 +13,10 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from bmu_contestants import forcing
-from timing import checked_device
 
 from somvae_ext import Grid, ops
+from somvae_ext.bench.bmu_contestants import forcing
+from somvae_ext.bench.timing import checked_device
 
 
 def calls(device: torch.device) -> dict[str, Callable[[], Any]]:

@@ -37,13 +37,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from claims import Claim, conclude
-from maps import pixels, principal_components
-from record import Record
-from som_training import CENTRES, blobs
 from torch import Tensor
 
 from somvae_ext import Grid
+from somvae_ext.bench.claims import Claim, conclude
+from somvae_ext.bench.maps import pixels, principal_components
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.training import CENTRES, blobs
 from somvae_ext.machine import describe
 from somvae_ext.som import Metric, WinnerSearch, initial_codebook, neighborhood_update, node_sums, schedule_value
 

@@ -16,10 +16,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from bmu_contestants import KERNELS, forcing
-from timing import checked_device
 
 from somvae_ext import Grid, ops
+from somvae_ext.bench.bmu_contestants import KERNELS, forcing
+from somvae_ext.bench.timing import checked_device
 from somvae_ext.optim import RowAdam
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "python_tests"))

@@ -16,6 +16,7 @@ from somvae_ext.loading import load
 __all__ = ["Grid", "__version__", "build_info", "load", "ops"]
 
 _SUBPACKAGES = (
+    "bench",
     "cli",
     "data",
     "estimators",

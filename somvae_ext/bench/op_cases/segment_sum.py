@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from op_cases.case import Case, Cases, nodes, normal
 from somvae_ext import ops
+from somvae_ext.bench.op_cases.case import Case, Cases, nodes, normal
 
 
 def segment_sum_case(generator: torch.Generator, device: torch.device, n: int, k: int, d: int) -> Case:

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from op_cases.bmu import torch_winners
-from op_cases.case import REFERENCE_ELEMENTS, Case, Cases, nodes, normal
-from op_cases.som_gather import torch_gather
 from somvae_ext import Grid, ops
+from somvae_ext.bench.op_cases.bmu import torch_winners
+from somvae_ext.bench.op_cases.case import REFERENCE_ELEMENTS, Case, Cases, nodes, normal
+from somvae_ext.bench.op_cases.som_gather import torch_gather
 
 
 def torch_losses(z: Tensor, codebook: Tensor, index: Tensor, neighbors: Tensor) -> Tensor:
@@ -27,14 +27,18 @@ def som_losses_case(generator: torch.Generator, device: torch.device, n: int, si
     grid = Grid(side, side)
     z, codebook = normal(generator, device, n, d), normal(generator, device, grid.num_nodes, d)
     index, neighbors = nodes(generator, device, n, grid.num_nodes), grid.neighbors(device)
+
+    def total(losses: ops.SOMLosses) -> Tensor:
+        return losses.commitment + losses.som
+
     return Case(
         "som_losses",
         {"N": n, "K": grid.num_nodes, "D": d},
         (z, codebook),
         {
-            "somvae_ext": lambda z, codebook: sum(ops.som_losses(z, codebook, index, grid)),
+            "somvae_ext": lambda z, codebook: total(ops.som_losses(z, codebook, index, grid)),
             "torch": lambda z, codebook: torch_losses(z, codebook, index, neighbors),
-            "reference": lambda z, codebook: sum(ops.reference.som_losses(z, codebook, index, grid)),
+            "reference": lambda z, codebook: total(ops.reference.som_losses(z, codebook, index, grid)),
         },
         work=1.0 * n * (2 + grid.num_slots) * d * z.element_size(),  # z and every code read
         unit="GB/s",

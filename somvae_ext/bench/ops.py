@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from op_cases import all_cases
-from op_cases.case import Case
-from record import Record
-from timing import checked_device, interleaved, square_product
 from torch import Tensor
 
+from somvae_ext.bench.op_cases import all_cases
+from somvae_ext.bench.op_cases.case import Case
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import checked_device, interleaved, square_product
 from somvae_ext.machine import describe
 
 

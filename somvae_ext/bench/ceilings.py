@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import Record
-from timing import interleaved, square_product
 
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import interleaved, square_product
 from somvae_ext.machine import describe
 
 REPETITIONS = 7

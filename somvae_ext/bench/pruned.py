@@ -24,13 +24,13 @@ from time import perf_counter
 from typing import Any, cast
 
 import torch
-from maps import pixels, principal_components
-from record import Record
-from timing import interleaved
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from somvae_ext import Grid, ops
+from somvae_ext.bench.maps import pixels, principal_components
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import interleaved
 from somvae_ext.machine import describe
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.ops import BMUIndex

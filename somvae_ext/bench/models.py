@@ -16,9 +16,9 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from record import Record
-from timing import checked_device, cpu_threads
 
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import checked_device, cpu_threads
 from somvae_ext.machine import describe
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.optim import build_adam_optimizers
@@ -33,7 +33,9 @@ class Contestant:
 
     def __init__(self, side: int, name: str, device: torch.device) -> None:
         torch.manual_seed(0)
-        ordered = {} if name == GRADIENT else {"codebook_update": "ema", "alpha": 0.05, "sigma_steps": 10**9}
+        ordered: dict[str, Any] = (
+            {} if name == GRADIENT else {"codebook_update": "ema", "alpha": 0.05, "sigma_steps": 10**9}
+        )
         self.model = SOMVAE(SOMVAEConfig(rows=side, cols=side, **ordered)).to(device)
         self.ordered = name != GRADIENT
         if name == NARROW:
@@ -78,8 +80,8 @@ def measure(
                 times[name].append(taken)
     base = statistics.median(whole for whole, _ in times[GRADIENT])
     rows = []
-    for name, taken in times.items():
-        whole, update = (statistics.median(part) for part in zip(*taken, strict=True))
+    for name, pairs in times.items():
+        whole, update = (statistics.median(part) for part in zip(*pairs, strict=True))
         rows.append(
             {
                 "side": side,

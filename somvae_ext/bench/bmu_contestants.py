@@ -137,7 +137,7 @@ def torch_compile(z: Tensor, codebook: Tensor, k: int) -> Search | None:
 
 
 def sklearn_argmin(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    from sklearn.metrics import pairwise_distances_argmin
+    from sklearn.metrics import pairwise_distances_argmin  # type: ignore[import-untyped]
 
     if k > 1 or z.dtype not in (torch.float32, torch.float64):
         return None

@@ -47,14 +47,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from claims import Claim, conclude
-from memory import peak_memory
-from record import Record
-from som_training_contestants import CONTESTANTS, OURS, RIVAL, Contestant, absent, version
-from timing import checked_device, cpu_threads, seconds, threads_text
 from torch import Tensor
 
 from somvae_ext import Grid
+from somvae_ext.bench.claims import Claim, conclude
+from somvae_ext.bench.memory import peak_memory
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import checked_device, cpu_threads, seconds, threads_text
+from somvae_ext.bench.training_contestants import CONTESTANTS, OURS, RIVAL, Contestant, absent, version
 from somvae_ext.estimators import SOM
 from somvae_ext.evaluation import quantization_error, topographic_error
 from somvae_ext.grid import Topology
@@ -482,8 +482,8 @@ def training_claims(row: Row) -> list[Claim]:
     ]
     text = f"{part}, {side} x {side}: quantization error at most that of {RIVAL}"
     found = [row.measured[name].errors.get("quantization_error") for name in (OURS, RIVAL) if name in row.measured]
-    if len(found) == 2 and None not in found:
-        ours, theirs = found
+    if len(found) == 2 and all(error is not None for error in found):
+        ours, theirs = (float(error or 0) for error in found)
         # Rounding decides ties, and from then on maps go apart: errors that agree to .1 % are equal.
         made.append(Claim(text, row.threads, ours <= 1.001 * theirs, f"{ours:.5g} and {theirs:.5g}"))
     elif part == "blobs":

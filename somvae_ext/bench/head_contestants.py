@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timing import captured
 from torch import Tensor, nn
 
 from somvae_ext import Grid
+from somvae_ext.bench.timing import captured
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.models.networks import DenseDecoder, DenseEncoder
 from somvae_ext.nn import SOMQuantizer, TransitionModel, previous_in_series
@@ -98,6 +98,8 @@ class TorchHead(nn.Module):
         self.codebook = nn.Parameter(codebook.clone())
         self.table = nn.Parameter(codebook.new_zeros(nodes, nodes))
         neighbors = problem.grid.neighbors(codebook.device)
+        self.slots: Tensor
+        self.present: Tensor
         self.register_buffer("slots", neighbors.clamp_min(0))
         self.register_buffer("present", (neighbors >= 0).to(codebook.dtype)[..., None])
 
@@ -325,7 +327,7 @@ def make_step(name: str, problem: Problem, data: Data) -> Step:
     alone, ours = problem.part == "head", name in (OURS, GRAPH, SPARSE_ADAM, LOCAL)
     if ours:
         local = name == LOCAL or kind(problem) == "local"
-        module = HeadAlone(OurHead(problem, data.codebook, local)) if alone else OurModel(problem, data, local)
+        module: Any = HeadAlone(OurHead(problem, data.codebook, local)) if alone else OurModel(problem, data, local)
     else:
         head = (LoopHead if name == LOOPS else TorchHead)(problem, data.codebook)
         module = HeadAlone(head) if alone else Autoencoder(data.networks, head)
@@ -343,6 +345,11 @@ def make_step(name: str, problem: Problem, data: Data) -> Step:
     return Step(module, optimizers, data.batches, wants_gradient=alone)
 
 
+def gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 def compare_gradients(part: str, device: torch.device) -> None:
     """Ends the program if the contestants' losses or gradients differ, on a small map with a random table."""
     problem = Problem(part, 8, 64)
@@ -357,7 +364,9 @@ def compare_gradients(part: str, device: torch.device) -> None:
                 parameter.data.copy_(logits.view_as(parameter))
         found[name] = [step()]
         for wanted in (TABLE, re.compile("codebook"), re.compile(r"encoder\.")):
-            found[name] += [p.grad.flatten() for path, p in parameters.items() if wanted.search(path)]
+            found[name] += [
+                gradient(parameter).flatten() for path, parameter in parameters.items() if wanted.search(path)
+            ]
     for name in (ADAM, LOOPS):
         for ours, theirs in zip(found[OURS], found[name], strict=True):
             # Sums of a few thousand rounded terms, in other orders.

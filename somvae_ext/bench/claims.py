@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from record import Record
-from timing import threads_text
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import threads_text
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from op_cases.case import Case, Cases, normal
+from somvae_ext.bench.op_cases.case import Case, Cases, normal
 from somvae_ext.optim import RowAdam
 
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from op_cases.case import Case, Cases, normal
 from somvae_ext import ops
+from somvae_ext.bench.op_cases.case import Case, Cases, normal
 
 
 def gaussian_axis(side: int, sigma: float, device: torch.device) -> Tensor:

@@ -8,9 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from maps import pixels, principal_components, rows_on_a_sheet, trained_codes
-from timing import Product, square_product
 from torch import Tensor
+
+from somvae_ext.bench.maps import pixels, principal_components, rows_on_a_sheet, trained_codes
+from somvae_ext.bench.timing import Product, square_product
 
 SWEEPS = ["headline", "maps", "D", "K", "small N", "dtype", "two best", "growth"]
 MOST_ROWS = {"cpu": 1 << 16, "cuda": 1 << 22}

@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from op_cases.case import Case, Cases, normal
-from op_cases.som_update import gaussian_axis, smoothed
 from somvae_ext import ops
+from somvae_ext.bench.op_cases.case import Case, Cases, normal
+from somvae_ext.bench.op_cases.som_update import gaussian_axis, smoothed
 
 
 def som_ema_update_case(generator: torch.Generator, device: torch.device, side: int, d: int, sigma: float) -> Case:
@@ -16,8 +16,8 @@ def som_ema_update_case(generator: torch.Generator, device: torch.device, side: 
     axis = gaussian_axis(side, sigma, device)
     weights = ops.AxisWeights(axis, axis[None, None])
 
-    def state() -> list[Tensor]:
-        return [sums.clone(), torch.ones(k, device=device), sums.clone()]
+    def state() -> tuple[Tensor, Tensor, Tensor]:
+        return sums.clone(), torch.ones(k, device=device), sums.clone()
 
     states = {name: state() for name in ("somvae_ext", "torch", "torch in float64", "reference")}
 

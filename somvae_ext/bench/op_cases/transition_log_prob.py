@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from op_cases.case import Case, Cases, nodes, normal
 from somvae_ext import ops
+from somvae_ext.bench.op_cases.case import Case, Cases, nodes, normal
 
 
 def torch_transition(logits: Tensor, prev: Tensor, cur: Tensor) -> Tensor:

@@ -31,14 +31,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bmu_contestants import KERNELS, ON_CPU, ON_CUDA, OURS, Contestant, Winners, forcing, somvae_ext, version
-from bmu_problems import SWEEPS, Problem, floor, problems, products
-from claims import Claim, conclude
-from memory import peak_memory
-from record import Record
-from timing import captured, checked_device, cpu_threads, interleaved, threads_text
 from torch import Tensor
 
+from somvae_ext.bench.bmu_contestants import (
+    KERNELS,
+    ON_CPU,
+    ON_CUDA,
+    OURS,
+    Contestant,
+    Winners,
+    forcing,
+    somvae_ext,
+    version,
+)
+from somvae_ext.bench.bmu_problems import SWEEPS, Problem, floor, problems, products
+from somvae_ext.bench.claims import Claim, conclude
+from somvae_ext.bench.memory import peak_memory
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import captured, checked_device, cpu_threads, interleaved, threads_text
 from somvae_ext.machine import describe
 
 # --- Measuring -------------------------------------------------------------------------------------------------------

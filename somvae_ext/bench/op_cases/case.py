@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,9 @@ class Case:
     """One op at one size: what each contestant computes from the same inputs."""
 
     op: str
-    size: dict[str, int | float | bool]
+    size: Mapping[str, float]
     inputs: tuple[Tensor, ...]  # those that receive gradients, if any
-    contestants: dict[str, Callable[..., Tensor]]  # of the inputs; the result is differentiated
+    contestants: Mapping[str, Callable[..., Any]]  # of the inputs; where there are any, a tensor to differentiate
     work: float  # floating-point operations or bytes of a forward pass
     unit: str  # "GFLOP/s" or "GB/s"
 

@@ -132,7 +132,7 @@ class SomvaeExt(Contestant):
         used = [epoch["sigma"] for epoch in self.map.history_]
         if not np.allclose(used, self.sigmas, rtol=1e-6):
             raise ValueError(f"the map was to be trained with sigma {self.sigmas}, and used {used}")
-        return self.map.codebook_
+        return torch.as_tensor(self.map.codebook_)
 
 
 # --- Batch maps, as ours ---------------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ class MiniSom(Contestant):
     differs = "float64; a loop over the rows"
 
     def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
-        from minisom import MiniSom as Map
+        from minisom import MiniSom as Map  # type: ignore[import-untyped]
 
         self.x, self.sigmas = x.numpy(), sigmas
         self.map = Map(grid.rows, grid.cols, x.shape[1], sigma=sigmas[0], learning_rate=1)

@@ -30,7 +30,8 @@ def rows_on_a_sheet(n: int, dim: int, device: torch.device) -> Tensor:
 
 def trained_codes(x: Tensor, side: int, epochs: int = 10) -> Tensor:
     """The codebook ``[side * side, D]`` of a batch map of rows ``[N, D]``, on their device."""
-    return SOM(side, side, n_epochs=epochs, compute_labels=False, random_state=0).fit(x).codebook_
+    som = SOM(side, side, n_epochs=epochs, compute_labels=False, random_state=0).fit(x)
+    return torch.as_tensor(som.codebook_)
 
 
 def pixels(name: str, root: Path) -> Tensor:

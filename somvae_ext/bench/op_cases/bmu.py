@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from maps import rows_on_a_sheet, trained_codes
 from torch import Tensor
 
-from op_cases.case import REFERENCE_ELEMENTS, Case, Cases, normal
 from somvae_ext import Grid, ops
+from somvae_ext.bench.maps import rows_on_a_sheet, trained_codes
+from somvae_ext.bench.op_cases.case import REFERENCE_ELEMENTS, Case, Cases, normal
 
 
 def torch_winners(z: Tensor, codebook: Tensor) -> Tensor:

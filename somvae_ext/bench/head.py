@@ -53,10 +53,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims import Claim, conclude
-from memory import available, peak_memory, resident
-from record import Record
-from som_head_contestants import (
+from torch import Tensor
+
+from somvae_ext import ops
+from somvae_ext.bench.claims import Claim, conclude
+from somvae_ext.bench.head_contestants import (
     ADAM,
     COMPILED,
     DIM,
@@ -79,10 +80,9 @@ from som_head_contestants import (
     our_config,
     previous,
 )
-from timing import checked_device, cpu_threads, interleaved, seconds, threads_text
-from torch import Tensor
-
-from somvae_ext import ops
+from somvae_ext.bench.memory import available, peak_memory, resident
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import checked_device, cpu_threads, interleaved, seconds, threads_text
 from somvae_ext.data import InterpolatedSeries, mnist
 from somvae_ext.machine import describe
 from somvae_ext.models import SOMVAE
@@ -354,7 +354,9 @@ def claims(rows: Sequence[Row], grown: Sequence[dict[str, Any]], threads: int | 
             least = f"at least {factor} times" if factor > 1 else "at least"
             text = f"head {side} x {side}, 256 frames: {least} as fast as {name}"
             made.append(
-                Claim(text, threads, ratio and ratio >= factor, f"{ratio:.2f} times" if ratio else "not measured")
+                Claim(
+                    text, threads, ratio >= factor if ratio else None, f"{ratio:.2f} times" if ratio else "not measured"
+                )
             )
     for entry in grown:
         if (entry["from"], entry["to"]) == (64, 128):

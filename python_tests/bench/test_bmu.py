@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import bmu
 import pytest
 import torch
-from bmu_contestants import ON_CPU, OURS, Contestant, Search
-from bmu_problems import Problem, problems
-from record import Record
 from torch import Tensor
+
+from somvae_ext.bench import bmu
+from somvae_ext.bench.bmu_contestants import ON_CPU, OURS, Contestant, Search
+from somvae_ext.bench.bmu_problems import Problem, problems
+from somvae_ext.bench.record import Record
 
 CPU = torch.device("cpu")
 CPU_HEADLINE = Problem("headline", 16384, 4096, 64)
@@ -76,5 +77,5 @@ def test_a_result_file_is_complete_after_every_row(tmp_path: Path) -> None:
 
 def test_make_bench_writes_no_file_that_is_tracked() -> None:
     makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
-    (target,) = [line for line in makefile.splitlines() if "benchmarks/ops.py --json" in line]
+    (target,) = [line for line in makefile.splitlines() if "-m somvae_ext.bench.ops --json" in line]
     assert target.split("--json ")[1].startswith("build/")

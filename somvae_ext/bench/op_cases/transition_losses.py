@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from op_cases.case import REFERENCE_ELEMENTS, Case, Cases, nodes, normal
-from op_cases.transition_log_prob import torch_transition
 from somvae_ext import ops
+from somvae_ext.bench.op_cases.case import REFERENCE_ELEMENTS, Case, Cases, nodes, normal
+from somvae_ext.bench.op_cases.transition_log_prob import torch_transition
 
 
 def torch_expected_distance(logits: Tensor, z: Tensor, codebook: Tensor, prev: Tensor) -> Tensor:

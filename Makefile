@@ -48,7 +48,7 @@ lint: build
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
 bench: build
-	$(BIN)/python -m somvae_ext.bench.ops --json build/benchmarks/ops.json
+	$(BIN)/somvae bench --quick --overwrite --out build/bench
 
 clean:
 	rm -rf .venv build demo *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache \

@@ -43,7 +43,7 @@ from somvae_ext import Grid
 from somvae_ext.bench.claims import Claim, conclude
 from somvae_ext.bench.maps import pixels, principal_components
 from somvae_ext.bench.record import Record
-from somvae_ext.bench.training import CENTRES, blobs
+from somvae_ext.bench.training_problems import CENTRES, blobs
 from somvae_ext.machine import describe
 from somvae_ext.som import Metric, WinnerSearch, initial_codebook, neighborhood_update, node_sums, schedule_value
 

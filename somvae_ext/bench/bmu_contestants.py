@@ -1,4 +1,4 @@
-"""What ``bmu.py`` measures: searches for the nearest codes, ours and those of other libraries.
+"""What the suite ``bmu`` measures: searches for the nearest codes, ours and those of other libraries.
 
 Each contestant takes rows ``[N, D]``, a codebook ``[K, D]`` and the number k of winners, and gives a Search, or None
 where it cannot take part. Whatever it derives from the codebook (norms, packed panels, a faiss index) is part of the
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from somvae_ext import ops
+from somvae_ext.bench.rows import OURS
 
 Winners = tuple[Any, ...]  # all that a contestant returns, tensors or arrays; the indices come last
 Search = Callable[[], Winners]
 
-OURS = "somvae_ext"
 KERNELS = {f"{OURS} {kernel}": kernel for kernel in ("ffma", "tensor_core")}  # contestants that force one of ours
 MOST_SCORES = {"cpu": 1 << 28, "cuda": 1 << 31}  # most scores that a contestant may hold: 1 and 8 GiB of float32
 
@@ -206,11 +206,17 @@ def fastersom(z: Tensor, codebook: Tensor, k: int) -> Search | None:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who searches, and by which package; ``captures`` unless it cannot be part of a CUDA graph."""
+    """Who searches, and by which package.
+
+    Attributes:
+        captures: whether it can be part of a CUDA graph.
+        compiles: whether it compiles for each size, which takes so long that it takes part in the headline alone.
+    """
 
     make: Callable[[Tensor, Tensor, int], Search | None]
     package: str = "torch"
     captures: bool = True
+    compiles: bool = False
 
 
 def version(package: str) -> str | None:
@@ -219,6 +225,17 @@ def version(package: str) -> str | None:
         return getattr(importlib.import_module(package), "__version__", "unknown")
     except Exception:  # such packages raise all kinds where a driver or a compiler is missing
         return None
+
+
+def known(device: torch.device) -> dict[str, Contestant]:
+    """All contestants on a device, whether installed or not; ours first."""
+    return ON_CUDA if device.type == "cuda" else ON_CPU
+
+
+def versions(device: torch.device) -> dict[str, str | None]:
+    """Of the packages of all contestants but ours."""
+    packages = {contestant.package for contestant in known(device).values()} - {OURS}
+    return {package: version(package) for package in sorted(packages)}
 
 
 ON_CPU = {
@@ -238,8 +255,8 @@ ON_CUDA = {
     "torch whole": Contestant(torch_whole),
     "torch cdist": Contestant(torch_cdist),
     "torch mm 16-bit": Contestant(torch_mm_16bit),
-    "torch.compile": Contestant(torch_compile),
-    "pykeops": Contestant(keops, "pykeops", captures=False),  # which waits for the device
+    "torch.compile": Contestant(torch_compile, compiles=True),
+    "pykeops": Contestant(keops, "pykeops", captures=False, compiles=True),  # which waits for the device
     "flash-kmeans": Contestant(flash_kmeans, "flash_kmeans"),
     "fastersom": Contestant(fastersom, "fastersom"),
 }

@@ -1,4 +1,4 @@
-"""What ``bmu.py`` searches, and the most that a kernel could do on it."""
+"""What the suite ``bmu`` searches, and the most that a kernel could do on it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from somvae_ext.bench.ceilings import QUICK_SIDE, Ceiling, square_product
 from somvae_ext.bench.maps import pixels, principal_components, rows_on_a_sheet, trained_codes
-from somvae_ext.bench.timing import Product, square_product
 
-SWEEPS = ["headline", "maps", "D", "K", "small N", "dtype", "two best", "growth"]
+PARTS = {
+    "headline": "N=16384 K=4096 D=64, on CUDA a larger one as well",
+    "maps": "codes of trained maps; with --data-root those of MNIST, too",
+    "D": "2 to 1024 features",
+    "K": "64 to 65536 codes",
+    "small-N": "1 to 64 rows",
+    "dtype": "float64, bfloat16, float16",
+    "two-best": "the two best codes",
+    "growth": "ours alone, where N, K or D doubles",
+    "memory": "the peak of N=1000000 K=65536, in minutes",
+}
+QUICK = {"maps": 1, "D": 2, "K": 2, "small-N": 2, "dtype": 1}  # problems of a part with --quick
 MOST_ROWS = {"cpu": 1 << 16, "cuda": 1 << 22}
 MNIST_IMAGES = 60000
 FEWEST_ROWS_OF_A_MAP = 16  # with fewer, nothing is trained
@@ -27,7 +38,7 @@ class Problem:
     map trained on the rows, which are ``"sheet"``, ``"mnist"`` (pixels) or ``"mnist, components"``.
     """
 
-    sweep: str
+    part: str
     n: int
     codes: int
     dim: int
@@ -73,8 +84,19 @@ def trained_map(
     return x, trained_codes(x, side)
 
 
-def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool) -> list[Problem]:
-    """The problems of a sweep, of at most ``2 ** log2_flop`` operations on the CPU and at least as many on CUDA.
+def log2_work(device: torch.device, quick: bool) -> int:
+    """Operations of a search, as a power of 2: the headline's on the CPU, and on CUDA enough to hide launches."""
+    return {"cpu": 27 if quick else 33, "cuda": 34 if quick else 38}[device.type]
+
+
+def quick_problems(part: str, device: torch.device) -> list[Problem]:
+    """The first and the last of a part's problems, or the first alone, with less work."""
+    found = problems(part, log2_work(device, quick=True), device, has_images=False)
+    return found[:1] + found[1:][-1:] * (QUICK.get(part, 1) > 1)
+
+
+def problems(part: str, log2_flop: int, device: torch.device, has_images: bool) -> list[Problem]:
+    """The problems of a part, of at most ``2 ** log2_flop`` operations on the CPU and at least as many on CUDA.
 
     Fewer than 64 features count as 64, since the work per score then sets the time.
     """
@@ -88,7 +110,7 @@ def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool)
     if device.type == "cuda":
         headline.append(Problem("headline", rows(16384, 64), 16384, 64))
     small = [(n, codes) for codes in (64, 4096) for n in (1, 4, 16, 64)]
-    others = [torch.float64, torch.bfloat16, torch.float16]
+    others = [torch.bfloat16, torch.float16, torch.float64]
     sheets = [(64, 64), (128, 64), (64, 784)]
     maps = [Problem("maps", rows(side**2, dim), side**2, dim, data="sheet") for side, dim in sheets]
     if has_images:
@@ -102,11 +124,10 @@ def problems(sweep: str, log2_flop: int, device: torch.device, has_images: bool)
         "maps": [problem for problem in maps if problem.n >= FEWEST_ROWS_OF_A_MAP],
         "D": [Problem("D", rows(4096, dim), 4096, dim) for dim in (2, 16, 64, 784, 1024)],
         "K": [Problem("K", rows(codes, 64), codes, 64) for codes in (64, 1024, 65536)],
-        "small N": [Problem("small N", n, codes, 64) for n, codes in small],
+        "small-N": [Problem("small-N", n, codes, 64) for n, codes in small],
         "dtype": [Problem("dtype", rows(4096, 64), 4096, 64, dtype) for dtype in others],
-        "two best": [Problem("two best", rows(4096, 64), 4096, 64, k=2)],
-        "growth": [],  # has problems of its own
-    }[sweep]
+        "two-best": [Problem("two-best", rows(4096, 64), 4096, 64, k=2)],
+    }[part]
 
 
 # --- Floors ----------------------------------------------------------------------------------------------------------
@@ -130,11 +151,12 @@ def floor(kernel: str, dtype: torch.dtype) -> Floor | None:
     return Floor("float16", 3) if dtype == torch.float32 else Floor(dtype_name(dtype), 1)  # products of halves
 
 
-def products(dtype: torch.dtype, device: torch.device) -> dict[str, Product]:
+def products(dtype: torch.dtype, device: torch.device, quick: bool) -> dict[str, Ceiling]:
     """The matrix products to compare with, by their number format; the first is that of the searched dtype."""
+    size = QUICK_SIDE if quick and device.type == "cpu" else None
     if device.type == "cpu":  # which computes in float32 whatever 16-bit type comes in
         dtype = torch.promote_types(dtype, torch.float32)
-    ceilings = {dtype_name(dtype): square_product(device, dtype)}
+    ceilings = {dtype_name(dtype): square_product(device, dtype, size=size)}
     if device.type == "cuda" and dtype != torch.float64:
         ceilings["float32"] = square_product(device)
     if device.type == "cuda" and dtype == torch.float32:

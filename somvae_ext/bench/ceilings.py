@@ -1,65 +1,64 @@
-"""Measures what a machine can do at most: bytes copied and matrix products per second, and describes it.
-
-    python benchmarks/ceilings.py --device cuda --json ceilings.json
-
-Every other figure of a GPU is judged by these, taken on the spot, since cards of one name differ. A copy counts the
-bytes read and those written. Products are torch's, that is cuBLAS's or the CPU's BLAS, of random matrices.
-"""
+"""What a machine can do at most, measured in the same turns as what is judged by it."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 
-from somvae_ext.bench.record import Record
-from somvae_ext.bench.timing import interleaved, square_product
-from somvae_ext.machine import describe
 
-REPETITIONS = 7
+@dataclass(frozen=True)
+class Ceiling:
+    """A call whose rate others are compared with.
+
+    Attributes:
+        name: such as ``"mm float32"``.
+        work: floating-point operations or bytes of a call.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    work: float
+
+    def rate(self, time: float) -> float:
+        """GFLOP/s or GB/s of a call that took ``time`` seconds."""
+        return self.work / time / 1e9
 
 
-def copy_rate(device: torch.device, toy: bool) -> dict[str, Any]:
-    """Of a block of memory that no cache holds."""
-    megabytes = (64 if device.type == "cpu" else 4096) // (16 if toy else 1)
-    source = torch.randn(1 << 18, device=device).repeat(megabytes)
+QUICK_SIDE = 512  # of a matrix with --quick
+
+
+@lru_cache
+def square_product(
+    device: torch.device, dtype: torch.dtype = torch.float32, *, tf32: bool = False, size: int | None = None
+) -> Ceiling:
+    """The product of two square matrices, as cuBLAS or the CPU's BLAS does it.
+
+    Args:
+        size: of a side; by default 2048 on the CPU and 8192, which fills a large GPU, on CUDA.
+    """
+    size = size or (2048 if device.type == "cpu" else 8192)
+    square = torch.randn(size, size, device=device).to(dtype)
+
+    def run() -> None:
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        square @ square
+        torch.set_float32_matmul_precision("highest")
+
+    name = "tf32" if tf32 else str(dtype).removeprefix("torch.")
+    return Ceiling(f"mm {name}", run, 2.0 * size**3)
+
+
+def quick_product(device: torch.device, quick: bool) -> Ceiling:
+    """That of float32; with ``quick`` on the CPU of 512 x 512, which takes a sixty-fourth of the time."""
+    return square_product(device, size=QUICK_SIDE if quick and device.type == "cpu" else None)
+
+
+def copy_of(count: float, device: torch.device) -> Ceiling:
+    """A copy that reads and writes ``count`` bytes together, so that it comes from the same level of the caches."""
+    source = torch.ones(max(1, round(count / 8)), device=device)
     target = torch.empty_like(source)
-    time = statistics.median(interleaved({"copy": lambda: target.copy_(source)}, device, REPETITIONS)["copy"])
-    return {"what": "copy", "seconds": time, "rate": 2 * source.nbytes / time / 1e9, "unit": "GB/s"}
-
-
-def ceilings(device: torch.device, toy: bool) -> Iterator[dict[str, Any]]:
-    """One row for each ceiling."""
-    yield copy_rate(device, toy)
-    kinds = [(torch.float32, False), (torch.float64, False)]
-    if device.type == "cuda":
-        kinds += [(torch.float32, True), (torch.float16, False), (torch.bfloat16, False)]
-    for dtype, tf32 in kinds:
-        product = square_product(device, dtype, tf32=tf32, size=256 if toy else None)
-        time = statistics.median(interleaved({"mm": product.run}, device, REPETITIONS)["mm"])
-        name = "tf32" if tf32 else str(dtype).removeprefix("torch.")
-        yield {"what": f"{name} product", "seconds": time, "rate": product.rate(time), "unit": "GFLOP/s"}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--toy", action="store_true", help="small sizes, whose figures mean nothing")
-    parser.add_argument("--json", type=Path, help="write everything there, row by row")
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda needs a GPU, and torch sees none")
-
-    record = Record(arguments.json, machine=describe(arguments.device), toy=arguments.toy, ceilings=[])
-    for row in ceilings(torch.device(arguments.device), arguments.toy):
-        record.add("ceilings", row)
-        print(f"{row['what']:16}{row['rate']:12.1f} {row['unit']}", flush=True)
-    record.say_where()
-
-
-if __name__ == "__main__":
-    main()
+    return Ceiling("copy", lambda: target.copy_(source), 2.0 * source.nbytes)

@@ -1,4 +1,4 @@
-"""What was claimed of a measurement, and what came of it."""
+"""What is claimed of a measurement, and whether it held."""
 
 from __future__ import annotations
 

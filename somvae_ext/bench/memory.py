@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,3 +51,9 @@ def available(device: torch.device) -> int:
 def _kilobytes(file: str, field: str) -> int:
     lines = Path(file).read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()

@@ -1,47 +1,50 @@
-"""What an ordered map adds to a training step: steps of a whole SOM-VAE, by gradients and ordered, up to 128 x 128.
+"""Training steps of whole models: forward, backward and optimizer.
 
-    python benchmarks/ordered_steps.py --threads 1
-
-Contestants take turns, and the figures are medians. "wide" is an ordered map at its initial width, "narrow" one at its
-final width, as in the last part of a training. `update_seconds` is the share of `statistics` and `update_codebook`.
+A SOM-VAE whose codes follow gradients, and one that keeps an ordered map by averages: "wide" at its initial width,
+"narrow" at its final one, as in the last part of a training. ``update_seconds`` is the share of ``statistics`` and
+``update_codebook``. Then the models without a map. Images are random, ``[B, 1, 28, 28]``; there are no others to be
+compared with, and a matrix product takes turns with the steps.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from somvae_ext.bench.record import Record
-from somvae_ext.bench.timing import checked_device, cpu_threads
-from somvae_ext.machine import describe
-from somvae_ext.models import SOMVAE, SOMVAEConfig
+from somvae_ext.bench.ceilings import quick_product
+from somvae_ext.bench.rows import OURS, Row
+from somvae_ext.bench.suite import BATCH, SIDE, Option, Plan, Suite
+from somvae_ext.bench.timing import seconds
+from somvae_ext.models import MODELS, SOMVAE, SOMVAEConfig
 from somvae_ext.optim import build_adam_optimizers
 
-SIDES = (8, 16, 32, 64, 128)
-BATCH = 256
-GRADIENT, WIDE, NARROW = "by gradients", "ordered, wide", "ordered, narrow"
+SHAPE = (1, 28, 28)
+CLASSES = 10
+SIDES = {"cpu": (8, 16, 32, 64, 128), "cuda": (8, 32, 128)}  # of the maps; fewer on a GPU, which is lent for minutes
+QUICK_SIDES = (8, 32)
+IMAGES, QUICK_IMAGES = 256, 64  # of a batch
+WIDE, NARROW = "ordered, wide", "ordered, narrow"
+NAMES = tuple(MODELS)
+LEARNING_RATE = 1e-3
+ORDERED: dict[str, Any] = {"codebook_update": "ema", "alpha": 0.05, "sigma_steps": 10**9}
 
 
-class Contestant:
-    """A model that can be moved on by one step."""
+class Step:
+    """A model that is moved on by one step at every call."""
 
-    def __init__(self, side: int, name: str, device: torch.device) -> None:
-        torch.manual_seed(0)
-        ordered: dict[str, Any] = (
-            {} if name == GRADIENT else {"codebook_update": "ema", "alpha": 0.05, "sigma_steps": 10**9}
-        )
-        self.model = SOMVAE(SOMVAEConfig(rows=side, cols=side, **ordered)).to(device)
-        self.ordered = name != GRADIENT
-        if name == NARROW:
-            self.model.quantizer.num_updates.fill_(10**9)
-        self.optimizers = build_adam_optimizers(self.model.parameter_groups(1e-3))
-        self.device = device
+    def __init__(self, model: Any, device: torch.device, batches: list[dict[str, Tensor]], *, ordered: bool) -> None:
+        self.model, self.device, self.ordered = model.to(device), device, ordered
+        groups = [{"params": model.parameters(), "lr": LEARNING_RATE}]
+        if isinstance(model, SOMVAE):
+            groups = model.parameter_groups(LEARNING_RATE)
+        self.optimizers = build_adam_optimizers(groups)
+        self.batches, self.count = batches, 0
+        self.update_seconds: list[float] = []
 
     def now(self) -> float:
         """Seconds, once the device has done what it was told."""
@@ -49,82 +52,114 @@ class Contestant:
             torch.cuda.synchronize(self.device)
         return perf_counter()
 
-    def step(self, x: torch.Tensor) -> tuple[float, float]:
-        """Seconds of the whole step, and of the update of the codes by averages."""
-        start = self.now()
-        output = self.model(x)
-        loss = self.model.loss(output, x).total
+    def __call__(self) -> None:
+        fields = self.batches[self.count % len(self.batches)]
+        self.count += 1
+        output = self.model(**fields)
+        loss = self.model.loss(output, **fields).total
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
-        before_update = self.now()
         if self.ordered:
+            before = self.now()
             quantizer = self.model.quantizer
             quantizer.update_codebook(*quantizer.statistics(output.z_e, output.indices))
-        end = self.now()
-        return end - start, end - before_update if self.ordered else 0.0
+            self.update_seconds.append(self.now() - before)
 
 
-def measure(
-    side: int, repetitions: int, device: torch.device, images: Callable[[], torch.Tensor]
-) -> list[dict[str, Any]]:
-    contestants = {name: Contestant(side, name, device) for name in (GRADIENT, WIDE, NARROW)}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
-    for repetition in range(repetitions + 2):
-        x = images().to(device)
-        for name, contestant in contestants.items():
-            taken = contestant.step(x)
-            if repetition >= 2:  # the first ones create the optimizers' state
-                times[name].append(taken)
-    base = statistics.median(whole for whole, _ in times[GRADIENT])
-    rows = []
-    for name, pairs in times.items():
-        whole, update = (statistics.median(part) for part in zip(*pairs, strict=True))
-        rows.append(
-            {
-                "side": side,
-                "contestant": name,
-                "seconds": whole,
-                "update_seconds": update,
-                "over_gradients": whole / base,
-            }
-        )
-    return rows
+def somvae_steps(side: int, device: torch.device, batches: list[dict[str, Tensor]]) -> dict[str, Step]:
+    steps = {}
+    for name in (OURS, WIDE, NARROW):
+        ordered = {} if name == OURS else ORDERED
+        torch.manual_seed(0)
+        model = SOMVAE(SOMVAEConfig(input_shape=SHAPE, rows=side, cols=side, **ordered))
+        if name == NARROW:
+            assert model.quantizer.num_updates is not None
+            model.quantizer.num_updates.fill_(10**9)
+        steps[name] = Step(model, device, batches, ordered=name != OURS)
+    return steps
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
-    parser.add_argument("--repeat", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="write everything there, row by row")
-    arguments = parser.parse_args()
-    device = checked_device(parser, arguments.device)
-    record = Record(arguments.json, machine=describe(arguments.device), batch=BATCH, results=[])
+def make_batches(name: str, batch: int, device: torch.device) -> list[dict[str, Tensor]]:
+    """Random images, and random labels for a model that takes them."""
     generator = torch.Generator().manual_seed(0)
-
-    def images() -> torch.Tensor:
-        return torch.rand(BATCH, 1, 28, 28, generator=generator)
-
-    for threads in arguments.threads:
-        with cpu_threads(threads):
-            print(f"{threads} threads, milliseconds of a step of {BATCH} images (of these, the codes' update)")
-            before: dict[str, float] = {}
-            for side in arguments.sides:
-                text = f"{side:4} x {side:<4}"
-                for row in measure(side, arguments.repeat, device, images):
-                    name = row["contestant"]
-                    row |= {"threads": threads, "growth": row["seconds"] / before[name] if name in before else None}
-                    before[name] = row["seconds"]
-                    record.add("results", row)
-                    growth = f", x{row['growth']:.1f}" if row["growth"] else ""
-                    text += f"  {name} {row['seconds'] * 1e3:.1f} ({row['update_seconds'] * 1e3:.1f}{growth})"
-                print(text, flush=True)
-    record.say_where()
+    batches = []
+    for _ in range(4):
+        fields = {"x": torch.rand(batch, *SHAPE, generator=generator)}
+        if "label" in MODELS[name].batch_fields:
+            fields["label"] = torch.randint(CLASSES, (batch,), generator=generator)
+        batches.append({field: values.to(device) for field, values in fields.items()})
+    return batches
 
 
-if __name__ == "__main__":
-    main()
+def measure_model(name: str, side: int | None, batch: int, plan: Plan, threads: int | None) -> Row:
+    batches = make_batches(name, batch, plan.device)
+    if side is not None:
+        steps = somvae_steps(side, plan.device, batches)
+    else:
+        torch.manual_seed(0)
+        model_type: Any = MODELS[name]
+        steps = {OURS: Step(model_type(model_type.config_type(input_shape=SHAPE)), plan.device, batches, ordered=False)}
+    product = quick_product(plan.device, plan.quick)
+    runs: dict[str, Callable[[], Any]] = {**steps, product.name: product.run}
+    samples: dict[str, list[float]] = {contestant: [] for contestant in runs}
+    for repetition in range(plan.repetitions + 2):
+        for contestant, run in runs.items():
+            taken = seconds(run, 1, plan.device)
+            if repetition >= 2:  # the first ones create the optimizers' state
+                samples[contestant].append(taken)
+    updates = {
+        contestant: statistics.median(step.update_seconds[2:]) for contestant, step in steps.items() if step.ordered
+    }
+    return Row(
+        suite="models",
+        case=f"{name}, step",
+        size={"side": side, "B": batch} if side is not None else {"B": batch},
+        device=plan.device.type,
+        threads=threads,
+        samples=samples,
+        own=list(steps),
+        ceilings={product.name: product.work},
+        extra={"update_seconds": updates} if updates else {},
+    )
+
+
+def own_shape(plan: Plan) -> tuple[str, int | None, int]:
+    """Model, side of its map and batch.
+
+    Raises:
+        ValueError: the model has no map, or the sizes do not fit into memory.
+    """
+    name, batch = plan.shape.get("model", "somvae"), plan.shape.get("batch", IMAGES)
+    side = plan.shape.get("side", 8) if name == "somvae" else None
+    if side is None and "side" in plan.shape:
+        raise ValueError(f"--side is for --model somvae, and {name} has no map")
+    nodes = (side or 0) ** 2
+    # Codes, gradients, moments and averages of three models; four batches, and each layer's outputs and gradients.
+    plan.check_memory(4.0 * (3 * 8 * nodes * 64 + batch * (4 * 784 + 16 * 784) + 6 * 64 * nodes))
+    return name, side, batch
+
+
+def measure(plan: Plan) -> Iterator[Row]:
+    own = own_shape(plan) if plan.shape else None
+    batch = QUICK_IMAGES if plan.quick else IMAGES
+    sides = QUICK_SIDES if plan.quick else SIDES[plan.device.type]
+    for threads in plan.rounds():
+        if own:
+            yield measure_model(*own, plan, threads)
+            continue
+        for name in plan.parts:
+            for side in sides if name == "somvae" else (None,):
+                yield measure_model(name, side, batch, plan, threads)
+
+
+SUITE = Suite(
+    name="models",
+    summary="training steps of SOM-VAEs, ordered and not, and of the models without a map",
+    parts=dict.fromkeys(NAMES, ""),
+    options=(Option("--model", "which model", str, NAMES), SIDE, BATCH),
+    measure=measure,
+    contestants=lambda device: (),
+)

@@ -1,43 +1,49 @@
-"""Times every op against plain torch, forward and forward + backward, in one process.
+"""Every op against plain torch, forward and forward + backward.
 
-    python benchmarks/ops.py                                   on the CPU, 5 to 10 minutes
-    python benchmarks/ops.py --device cuda --json results.json
-    python benchmarks/ops.py --quick --ops bmu som_losses      small sizes, few repetitions
-
-Three contestants: ``somvae_ext``, ``torch`` (the vectorised formula that a user of torch would write) and
-``reference`` (the op's own in ``ops.reference``, written for reading; only at sizes that it can hold). ``row_adam`` is
-a step of RowAdam beside torch's optimizers; ``bmu_index`` is a search of a trained map, its index included, beside
-``ops.bmu``. They take turns, one repetition each, so that a machine that slows down slows all of them, and the medians
-are compared. A repetition calls a fast contestant many times over. On CUDA it is timed by events.
+Contestants are ``somvae_ext``, ``torch`` (the vectorised formula that a user of torch would write) and ``reference``
+(the op's own in ``ops.reference``, written for reading; only at sizes that it can hold). ``row_adam`` is a step of
+RowAdam beside torch's optimizers; ``bmu_index`` is a search of a trained map, its index included, beside ``ops.bmu``.
+The ceiling is a matrix product for what is counted in operations, and a copy of as many bytes for the rest.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-from collections.abc import Callable
-from pathlib import Path
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from somvae_ext.bench.ceilings import Ceiling, copy_of, quick_product
 from somvae_ext.bench.op_cases import all_cases
-from somvae_ext.bench.op_cases.case import Case
-from somvae_ext.bench.record import Record
-from somvae_ext.bench.timing import checked_device, interleaved, square_product
-from somvae_ext.machine import describe
+from somvae_ext.bench.op_cases.case import Case, Cases
+from somvae_ext.bench.rows import OURS, Row
+from somvae_ext.bench.suite import CODES, DIM, ROWS, SIDE, Option, Plan, Suite
+from somvae_ext.bench.timing import interleaved
+
+SIGMA = Option("--sigma", "width of the neighbourhood, in nodes", float)
+RADIUS = Option("--radius", "of local transitions, in nodes")
+# What the functions of op_cases call these.
+PARAMETERS = {
+    "N": ("n", "rows"),
+    "K": ("k",),
+    "D": ("d",),
+    "side": ("side",),
+    "sigma": ("sigma",),
+    "radius": ("radius",),
+}
 
 
-def forward(contestant: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[[], Any]:
-    def run() -> Tensor:
+def forward(contestant: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[[], Any]:
+    def run() -> Any:
         with torch.no_grad():
             return contestant(*inputs)
 
     return run
 
 
-def forward_backward(contestant: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[[], Any]:
+def forward_backward(contestant: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[[], Any]:
     leaves = [tensor.detach().requires_grad_() for tensor in inputs]
 
     def run() -> tuple[Tensor, ...]:
@@ -47,71 +53,83 @@ def forward_backward(contestant: Callable[..., Tensor], inputs: tuple[Tensor, ..
     return run
 
 
-def measure(case: Case, backward: bool, device: torch.device, repetitions: int) -> dict[str, Any]:
-    """One row of the result: medians in seconds, how many times faster somvae_ext is, and its rate."""
+def ceiling_of(case: Case, plan: Plan) -> Ceiling:
+    return quick_product(plan.device, plan.quick) if case.unit == "GFLOP/s" else copy_of(case.work, plan.device)
+
+
+def measure_case(case: Case, backward: bool, plan: Plan, threads: int | None) -> Row:
     wrap = forward_backward if backward else forward
-    runs = {name: wrap(contestant, case.inputs) for name, contestant in case.contestants.items()}
-    product = square_product(device) if case.op == "bmu" and not backward else None
-    if product:
-        runs["mm"] = product.run
-    times = interleaved(runs, device, repetitions)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    ours = medians["somvae_ext"]
-    result: dict[str, Any] = {
-        "op": case.op,
-        "size": case.size,
-        "pass": "forward+backward" if backward else "forward",
-        "seconds": medians,
-        "fastest_and_slowest": {name: [min(values), max(values)] for name, values in times.items()},
-        "speedup": {name: median / ours for name, median in medians.items() if name not in ("somvae_ext", "mm")},
+    runs = {
+        name: wrap(contestant, case.inputs)
+        for name, contestant in case.contestants.items()
+        if name == OURS or plan.wants(name)
     }
-    if not backward:
-        result["rate"], result["unit"] = case.work / ours / 1e9, case.unit
-    if product:
-        result["mm_rate"] = product.rate(medians["mm"])
-        result["share_of_mm"] = result["rate"] / result["mm_rate"]
-    return result
+    ceiling = ceiling_of(case, plan)
+    return Row(
+        suite=SUITE.name,
+        case=f"{case.op}, {'forward and backward' if backward else 'forward'}" if case.inputs else case.op,
+        size=case.size,
+        device=plan.device.type,
+        threads=threads,
+        samples=interleaved({**runs, ceiling.name: ceiling.run}, plan.device, plan.repetitions),
+        own=[OURS, *(name for name in runs if name == "ops.bmu")],
+        work=None if backward else case.work,
+        unit=case.unit,
+        ceilings={ceiling.name: ceiling.work},
+    )
 
 
-def line(result: dict[str, Any]) -> str:
-    size = " ".join(f"{name}={value}" for name, value in result["size"].items())
-    text = f"{result['op']:24} {size:34} {result['pass']:17} {result['seconds']['somvae_ext'] * 1e3:10.3f} ms"
-    text += "".join(f"   {ratio:6.2f}x {name}" for name, ratio in result["speedup"].items())
-    if "rate" in result:
-        text += f"   {result['rate']:8.1f} {result['unit']}"
-    if "share_of_mm" in result:
-        text += f" ({result['share_of_mm']:.0%} of torch.mm)"
-    return text
+def own_size(op: str, cases: Cases, shape: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The arguments of ``cases.make`` for the own shape; what is not given is as in the first of the op's sizes.
+
+    Raises:
+        ValueError: the op has no such size.
+    """
+    names = list(inspect.signature(cases.make).parameters)[2:]
+    size = dict(zip(names, cases.full[0], strict=True))
+    for option, value in shape.items():
+        parameter = next((name for name in PARAMETERS[option] if name in size), None)
+        if parameter is None:
+            known = [flag(name) for name, spelled in PARAMETERS.items() if set(spelled) & size.keys()]
+            raise ValueError(f"{op} takes {', '.join(known)}, got {flag(option)}")
+        size[parameter] = value
+    return tuple(size.values())
 
 
-def main() -> None:
-    cases = all_cases()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--ops", nargs="+", choices=cases, default=cases, metavar="OP", help=f"of {', '.join(cases)}")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.add_argument("--repeat", type=int, help="repetitions (default: 15, 5 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="one small size per op")
-    parser.add_argument("--json", type=Path, help="write everything there, row by row")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    device = checked_device(parser, arguments.device)
-    repetitions = arguments.repeat or (5 if arguments.quick else 15)
-
-    machine = describe(arguments.device)
-    where = machine["gpu"]["name"] if arguments.device == "cuda" else f"{machine['cpu']}, {machine['threads']} threads"
-    print(f"{where}, torch {machine['torch']}: median of {repetitions}, and how many times faster than the others")
-    record = Record(arguments.json, machine=machine, repetitions=repetitions, quick=arguments.quick, results=[])
-    for name in arguments.ops:
-        for size in cases[name].quick if arguments.quick else cases[name].full:
-            case = cases[name].make(torch.Generator().manual_seed(0), device, *size)
-            for backward in (False, True) if case.inputs else (False,):
-                result = measure(case, backward, device, repetitions)
-                record.add("results", result)
-                print(line(result), flush=True)
-    record.say_where()
+def flag(name: str) -> str:
+    return f"-{name}" if len(name) == 1 else f"--{name}"
 
 
-if __name__ == "__main__":
-    main()
+def bytes_needed(size: Mapping[str, Any]) -> float:
+    """About what inputs and results of plain torch take: N x K, N x D, K x D and, of tables, K x K."""
+    n, d = size.get("n", size.get("rows", 1)), size.get("d", 1)
+    k = size.get("k", size.get("side", 1) ** 2)
+    table = k * k if "sparse" in size or "rows" in size else 0
+    return 4.0 * (4 * table + 3 * n * d + 3 * k * d)
+
+
+def measure(plan: Plan) -> Iterator[Row]:
+    cases = {name: cases for name, cases in all_cases().items() if name in plan.parts}
+    sizes = {name: made.quick if plan.quick else made.full for name, made in cases.items()}
+    if plan.shape:
+        sizes = {name: [own_size(name, made, plan.shape)] for name, made in cases.items()}
+        for name, made in cases.items():
+            names = list(inspect.signature(made.make).parameters)[2:]
+            plan.check_memory(bytes_needed(dict(zip(names, sizes[name][0], strict=True))))
+    for threads in plan.rounds():
+        for name, made in cases.items():
+            for size in sizes[name]:
+                case = made.make(torch.Generator().manual_seed(0), plan.device, *size)
+                for backward in (False, True) if case.inputs else (False,):
+                    yield measure_case(case, backward, plan, threads)
+
+
+SUITE = Suite(
+    name="ops",
+    summary="every op against plain torch, forward and backward",
+    parts=dict.fromkeys(all_cases(), ""),
+    parts_option="ops",
+    options=(ROWS, CODES, DIM, SIDE, SIGMA, RADIUS),
+    measure=measure,
+    contestants=lambda device: ("torch", "torch in float64", "reference", "SparseAdam", "Adam, fused", "ops.bmu"),
+)

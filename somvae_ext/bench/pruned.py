@@ -1,24 +1,20 @@
-"""Times BMUIndex, the exact pruned search, on real maps against the plain search, in one process.
-
-    python benchmarks/pruned_search.py --data-root DIR --json results.json     5 to 10 minutes on two cores
-    python benchmarks/pruned_search.py --data-root DIR --sides 64 --datasets mnist
+"""BMUIndex, the exact pruned search, on trained maps against the plain search.
 
 For each data set and width (784 pixels, 50 principal components) and each side of a square map:
 
 - a batch map is trained from its principal plane, the Gaussian neighbourhood shrinking from a quarter of the side to .7
-  in 12 epochs, on 60,000 rows; at each epoch both searches find the winners (``fit``: hinted by those of the epoch
-  before, index building included);
+  in 12 epochs; at each epoch both searches find the winners (``fit``: hinted by those of the epoch before, index
+  building included);
 - on the trained map the pruned search, index building included, with and without a hint, is timed against the plain
   one, and all winners and distances are compared.
 
-Then the same on latents of a SOM-VAE that was trained for an epoch, where codes follow gradients and not averages.
+Then the same on latents of a SOM-VAE that was trained for an epoch, where codes follow gradients and not averages. The
+index prunes on the CPU alone.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
@@ -28,17 +24,30 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from somvae_ext import Grid, ops
-from somvae_ext.bench.maps import pixels, principal_components
-from somvae_ext.bench.record import Record
+from somvae_ext.bench.ceilings import quick_product
+from somvae_ext.bench.maps import pixels, principal_components, rows_on_a_sheet
+from somvae_ext.bench.rows import Row
+from somvae_ext.bench.suite import DIM, ROWS, SIDE, Plan, Suite
 from somvae_ext.bench.timing import interleaved
-from somvae_ext.machine import describe
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.ops import BMUIndex
 
+HINTED = "BMUIndex, hinted"
+PLAIN = "ops.bmu"
 EPOCHS = 12
 NARROWEST = 0.7  # of the neighbourhood, in nodes
 LARGEST = 784 * 128 * 128  # values of a codebook; beyond, a plain search takes half a minute
 CPU = torch.device("cpu")
+SHEET = {"N": 60_000, "side": 64, "D": 50}  # also what is not given of an own shape
+QUICK_SHEETS = [{"N": 10_000, "side": 32, "D": 16}, {"N": 10_000, "side": 48, "D": 50}]
+SIDES, DIMS = (64, 128, 256), (50, 784)
+LATENT_SIDES = (32, 64)
+PARTS = {
+    "sheet": "rows near a smooth sheet, which need no data",
+    "mnist": "pixels and principal components",
+    "fashion-mnist": "pixels and principal components",
+    "latents": "latents of MNIST in a SOM-VAE that was trained for an epoch",
+}
 
 
 def smoothed(values: Tensor, sigma: float) -> Tensor:
@@ -58,11 +67,11 @@ def plane(x: Tensor, side: int) -> Tensor:
     return (x.mean(dim=0) + steps[:, None] * first + steps * second).view(side * side, -1)
 
 
-def fit(x: Tensor, side: int) -> tuple[Tensor, dict[str, Any]]:
+def fit(x: Tensor, side: int, epochs: int = EPOCHS) -> tuple[Tensor, dict[str, Any]]:
     """Trains a map; at every epoch both searches find the winners, one after the other."""
     grid, codebook, hint = Grid(side, side), plane(x, side), None
     plain, pruned, equal = [], [], True
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         start = perf_counter()
         found = BMUIndex(codebook, grid).search(x, hint=hint)
         middle = perf_counter()
@@ -73,7 +82,7 @@ def fit(x: Tensor, side: int) -> tuple[Tensor, dict[str, Any]]:
         hint = found.index
         sums, counts = ops.segment_sum(x, hint, grid.num_nodes)
         widest = side / 4
-        sigma = widest * (NARROWEST / widest) ** (epoch / (EPOCHS - 1))
+        sigma = widest * (NARROWEST / widest) ** (epoch / max(1, epochs - 1))
         weighted = smoothed(sums.view(side, side, -1), sigma)
         weights = smoothed(counts.to(x.dtype).view(side, side, 1), sigma)
         codebook = (weighted / weights.clamp_min(1e-12)).view(grid.num_nodes, -1)
@@ -86,25 +95,51 @@ def fit(x: Tensor, side: int) -> tuple[Tensor, dict[str, Any]]:
     }
 
 
-def compare(x: Tensor, codebook: Tensor, grid: Grid, repetitions: int) -> dict[str, Any]:
-    """Plain and pruned search of all rows, in turns."""
+def compare(data: str, x: Tensor, codebook: Tensor, side: int, plan: Plan, threads: int | None) -> Row:
+    """Plain and pruned search of all rows ``[N, D]``, in turns.
+
+    Raises:
+        AssertionError: they find other winners or distances.
+    """
+    grid = Grid(side, side)
     expected = ops.bmu(x, codebook)
     built = BMUIndex(codebook, grid)
     found = built.search(x)
+    if not (torch.equal(expected.index, found.index) and torch.equal(expected.distance, found.distance)):
+        raise AssertionError(f"the pruned search has other winners or distances than {PLAIN} on {data}")
+    product = quick_product(CPU, plan.quick)
     runs: dict[str, Callable[[], Any]] = {
-        "plain": lambda: ops.bmu(x, codebook),
-        "pruned": lambda: BMUIndex(codebook, grid).search(x),
-        "pruned, hinted": lambda: BMUIndex(codebook, grid).search(x, hint=expected.index),
-        "pruned, index at hand": lambda: built.search(x),
+        HINTED: lambda: BMUIndex(codebook, grid).search(x, hint=expected.index),
+        "BMUIndex": lambda: BMUIndex(codebook, grid).search(x),
+        "BMUIndex, built before": lambda: built.search(x),
+        PLAIN: lambda: ops.bmu(x, codebook),
     }
-    times = {name: statistics.median(t) for name, t in interleaved(runs, CPU, repetitions).items()}
-    return {
-        "seconds": times,
-        "gain": {name: times["plain"] / seconds for name, seconds in times.items() if name != "plain"},
-        "chosen": "pruned" if built.prunes() else "plain",
-        "winners_equal": torch.equal(expected.index, found.index),
-        "distances_equal": torch.equal(expected.distance, found.distance),
-    }
+    return Row(
+        suite="pruned",
+        case=data,
+        size={"N": len(x), "side": side, "D": x.shape[1]},
+        threads=threads,
+        samples=interleaved({**runs, product.name: product.run}, CPU, plan.repetitions),
+        own=list(runs),
+        work=2.0 * len(x) * len(codebook) * x.shape[1],  # of the plain search
+        ceilings={product.name: product.work},
+        extra={"chosen": "pruned" if built.prunes() else "plain"},
+    )
+
+
+def on_a_sheet(name: str, size: dict[str, int], plan: Plan, threads: int | None) -> Row:
+    n, side, dim = size["N"], size["side"], size["D"]
+    x = rows_on_a_sheet(n, dim, CPU)
+    return fitted(name, x, side, plan, threads)
+
+
+def fitted(name: str, x: Tensor, side: int, plan: Plan, threads: int | None) -> Row:
+    """Trains a map with both searches, and compares them on it."""
+    codebook, epochs = fit(x, side, EPOCHS // 4 if plan.quick else EPOCHS)
+    if not epochs["winners_equal"]:
+        raise AssertionError(f"the pruned search has other winners than {PLAIN} in an epoch on {name}")
+    row = compare(name, x, codebook, side, plan, threads)
+    return Row(**(vars(row) | {"extra": {**row.extra, "fit": epochs}}))
 
 
 def somvae_latents(root: Path, side: int) -> tuple[Tensor, Tensor]:
@@ -123,69 +158,50 @@ def somvae_latents(root: Path, side: int) -> tuple[Tensor, Tensor]:
     return latents, model.quantizer.codebook.detach()
 
 
-def show(row: dict[str, Any]) -> None:
-    gain, milliseconds = row["gain"], row["seconds"]["plain"] * 1e3
-    equal = "winners equal" if row["winners_equal"] and row["distances_equal"] else "WINNERS DIFFER"
-    print(
-        f"{row['data']:14} D={row['dim']:<4} {row['side']:3} x {row['side']:<3}  plain {milliseconds:7.0f} ms   pruned "
-        f"{gain['pruned']:5.2f}x, hinted {gain['pruned, hinted']:5.2f}x, index at hand "
-        f"{gain['pruned, index at hand']:5.2f}x  ({row['chosen']}, {equal})"
-        + (f"   whole fit {row['fit']['gain']:.2f}x" if row.get("fit") else ""),
-        flush=True,
-    )
+def measure(plan: Plan) -> Iterator[Row]:
+    if plan.device.type == "cuda":
+        raise ValueError("pruned is for --device cpu: on a GPU BMUIndex searches all codes")
+    if plan.shape:
+        size = SHEET | dict(plan.shape)
+        if size["D"] < 2 or size["side"] < 2 or size["N"] < 2:
+            raise ValueError("-N, --side and -D must be at least 2, since a map is laid along two directions of rows")
+        codes = size["side"] ** 2
+        # Rows, their centred copy, codes, sums and what smooths them; the covariance of the rows.
+        plan.check_memory(4.0 * (3 * size["N"] * size["D"] + 8 * codes * size["D"] + 3 * size["D"] ** 2))
+        for threads in plan.rounds():
+            yield on_a_sheet("own", size, plan, threads)
+        return
+    for threads in plan.rounds():
+        for part in plan.parts:
+            yield from measure_part(part, plan, threads)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True, help="folder with MNIST/raw and FashionMNIST/raw")
-    parser.add_argument("--datasets", nargs="+", default=["mnist", "fashion-mnist"])
-    parser.add_argument("--dims", type=int, nargs="+", default=[50, 784], help="784 for the pixels")
-    parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-
-    record = Record(arguments.json, machine=describe(), rows=[], growth=[])
-    rows: list[dict[str, Any]] = record.contents["rows"]
-
-    def add(row: dict[str, Any]) -> None:
-        record.add("rows", row)
-        show(row)
-
-    for name in arguments.datasets:
-        images = pixels(name, arguments.data_root)
-        for dim in arguments.dims:
-            x = images if dim == images.shape[1] else principal_components(images, dim)
-            for side in arguments.sides:
-                if dim * side * side > LARGEST:
-                    continue
-                codebook, fitted = fit(x, side)
-                compared = compare(x, codebook, Grid(side, side), arguments.repetitions)
-                add({"data": name, "dim": dim, "side": side, **compared, "fit": fitted})
-    for side in (32, 64):
-        latents, codebook = somvae_latents(arguments.data_root, side)
-        compared = compare(latents, codebook, Grid(side, side), arguments.repetitions)
-        add({"data": "SOM-VAE latent", "dim": latents.shape[1], "side": side, **compared})
-
-    growth = [
-        {
-            "data": a["data"],
-            "dim": a["dim"],
-            "codes": f"{a['side']}x{a['side']} -> {b['side']}x{b['side']}",
-            "time": {n: b["seconds"][n] / a["seconds"][n] for n in ("plain", "pruned", "pruned, hinted")},
-        }
-        for a in rows
-        for b in rows
-        if a["data"] == b["data"] and a["dim"] == b["dim"] and b["side"] == 4 * a["side"]
-    ]
-    for row in growth:
-        times = ", ".join(f"{name} {ratio:.1f}x" for name, ratio in row["time"].items())
-        print(f"{row['data']} D={row['dim']} {row['codes']}: {times} the time")
-    record.put("growth", growth)
-    record.say_where()
+def measure_part(part: str, plan: Plan, threads: int | None) -> Iterator[Row]:
+    if part == "sheet":
+        for size in QUICK_SHEETS if plan.quick else [SHEET, SHEET | {"side": 128}]:
+            yield on_a_sheet("sheet", size, plan, threads)
+        return
+    if plan.data_root is None:
+        raise ValueError(f"--only {part} needs --data-root, the folder with MNIST/raw and FashionMNIST/raw")
+    if part == "latents":
+        for side in LATENT_SIDES[: 1 if plan.quick else None]:
+            latents, codebook = somvae_latents(plan.data_root, side)
+            yield compare("latents of a SOM-VAE", latents, codebook, side, plan, threads)
+        return
+    images = pixels(part, plan.data_root)
+    for dim in DIMS:
+        x = images if dim == images.shape[1] else principal_components(images, dim)
+        for side in SIDES[: 1 if plan.quick else None]:
+            if dim * side * side <= LARGEST:
+                yield fitted(part, x, side, plan, threads)
 
 
-if __name__ == "__main__":
-    main()
+SUITE = Suite(
+    name="pruned",
+    summary="the exact pruned search of BMUIndex on trained maps against the plain search",
+    parts=PARTS,
+    default_parts=lambda device, quick, has_images: list(PARTS) if has_images else ["sheet"],
+    options=(ROWS, SIDE, DIM),
+    measure=measure,
+    contestants=lambda device: (),
+)

@@ -1,28 +1,34 @@
-"""How the benchmarks take time: contestants in turns, several calls per repetition, events on CUDA."""
+"""How the benchmarks take time: contestants in turns, several calls per repetition.
+
+With one thread on the CPU a time is the process's own, which no other process takes from it: on a machine with idle
+cores it is that of a clock on the wall, and on one that is shared it still is. With more threads it is that of the
+wall, since threads that wait for each other take time as well; on CUDA that of events.
+"""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
 
 from somvae_ext import build_info
 
-SECONDS_PER_REPETITION = 0.02
+SECONDS_PER_REPETITION = 0.005  # at least: many short ones tell noise from a difference better than few long ones
 
 
-def checked_device(parser: ArgumentParser, name: str) -> torch.device:
-    """The device to measure on; ends the program where it, or the compiled library, is missing."""
+def check_device(name: str) -> torch.device:
+    """The device to measure on.
+
+    Raises:
+        ValueError: it, or the compiled library, is missing.
+    """
     if name == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda needs a GPU, and torch sees none")
+        raise ValueError("--device cuda needs a GPU that torch can use, got none")
     if not build_info()["native"]:
-        parser.error(
+        raise ValueError(
             "the compiled library is missing, and it is what this measures: pip install --no-build-isolation ."
         )
     return torch.device(name)
@@ -58,10 +64,11 @@ def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3 / calls
-    begin = perf_counter()
+    clock = process_time if torch.get_num_threads() == 1 else perf_counter
+    begin = clock()
     for _ in range(calls):
         run()
-    return (perf_counter() - begin) / calls
+    return (clock() - begin) / calls
 
 
 def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, repetitions: int) -> dict[str, list[float]]:
@@ -96,34 +103,3 @@ def captured(run: Callable[[], Any]) -> Callable[[], Any]:
     finally:
         torch.cuda.set_stream(before)  # a capture that fails leaves its own stream behind
     return graph.replay
-
-
-# --- Ceilings --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Product:
-    """The product of two square matrices, as the vendor's library does it: the rate to compare searches with."""
-
-    run: Callable[[], Any]
-    work: float  # floating-point operations
-
-    def rate(self, time: float) -> float:
-        """GFLOP/s of a call that took ``time`` seconds."""
-        return self.work / time / 1e9
-
-
-@lru_cache
-def square_product(
-    device: torch.device, dtype: torch.dtype = torch.float32, *, tf32: bool = False, size: int | None = None
-) -> Product:
-    """``size`` defaults to 2048 on the CPU and 8192, which fills a large GPU, on CUDA."""
-    size = size or (2048 if device.type == "cpu" else 8192)
-    square = torch.randn(size, size, device=device).to(dtype)
-
-    def run() -> None:
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        square @ square
-        torch.set_float32_matmul_precision("highest")
-
-    return Product(run, 2.0 * size**3)

@@ -1,4 +1,4 @@
-"""What ``som_training.py`` measures: map training by this project and by other libraries, each made to do the same.
+"""What the suite ``training`` measures: map training by this project and by other libraries, each made to do the same.
 
 All train on a planar map, of rectangles or, where they can, of hexagons, with Euclidean distances and the Gaussian
 exp(-d^2 / (2 sigma^2)), from the same codebook, with the same sigma in every epoch. Where a library cannot do that, its
@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from somvae_ext import Grid, __version__
+from somvae_ext.bench.rows import OURS
 from somvae_ext.estimators import SOM
 
-OURS = "somvae_ext"
 RIVAL = "fastersom"  # the fastest of the others
 BATCH = 256  # of torchsom; its default of 5 is many times slower
 RATE = (
@@ -80,6 +80,12 @@ def absent(kind: type[Contestant]) -> str | None:
 
 def version(kind: type[Contestant]) -> str:
     return __version__ if kind is SomvaeExt else metadata.version(kind.package)
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages of all contestants but ours; None where one is not installed, or does not work here."""
+    kinds = {kind.package: kind for name, kind in CONTESTANTS.items() if name != OURS}
+    return {package: None if absent(kind) else version(kind) for package, kind in kinds.items()}
 
 
 @contextlib.contextmanager

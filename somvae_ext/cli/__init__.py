@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import cluster, evaluate, experiment, export, fit, info, plot, predict, report, sample, tune
+from somvae_ext.cli import bench, cluster, evaluate, experiment, export, fit, info, plot, predict, report, sample, tune
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
@@ -28,6 +28,7 @@ _COMMANDS = {
     "plot": plot,
     "report": report,
     "experiment": experiment,
+    "bench": bench,
     "info": info,
 }
 
@@ -65,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     another process has ended; a signal may reach one of them or all.
 
     Returns:
-        Its exit code: 0, 2 after one sentence on stderr about what a user can mend, or 130, 143 or 129 after Ctrl-C,
-        SIGTERM or SIGHUP.
+        Its exit code: 0, or 1 if ``bench compare`` found something slower; 2 after one sentence on stderr about what
+        a user can mend; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
     """
     rank = torchrun_rank()
     try:
@@ -87,7 +88,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
     try:
         parsed = parse(argv)
         options = parsed[parsed.command]
-        _COMMANDS[parsed.command].run(options)
+        code = _COMMANDS[parsed.command].run(options) or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is an error like any other
     except ModuleNotFoundError as error:
@@ -111,7 +112,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
         if not _is_out_of_memory(error):
             raise
         return _user_error("there is not enough memory for this; choose smaller sizes, numbers or batches")
-    return _Outcome(0)
+    return _Outcome(code)
 
 
 def _rephrase(sentence: str, options: Namespace | None) -> str:

@@ -1,0 +1,180 @@
+"""The comparison of two result files: what it finds in noise like that of a shared machine, and what it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from somvae_ext.bench import compare as comparing
+from somvae_ext.bench.compare import Comparison, compare, holm, least_repetitions, mann_whitney, shift_interval
+from somvae_ext.bench.rows import OURS, Row
+
+ROWS, REPETITIONS, PAIRS = 30, 9, 200
+NOISE = 0.04  # standard deviation of the logarithm of a repetition
+OUTLIERS = 0.1  # share of repetitions that take two to four times as long
+DRIFT = 0.3  # of the machine during a file, up or down, in its logarithm
+OFFSET = 0.01  # standard deviation between two files of the same code, as by addresses of memory
+SLOWER = 1.2
+
+
+def measured(rng: np.random.Generator, factor: float = 1.0, *, alone: bool = False) -> list[Row]:
+    """A file: ours, a peer and a product in turns, on a machine that drifts, with noise and outliers in each."""
+    rows = []
+    for number in range(ROWS):
+        drift = rng.uniform(-DRIFT, DRIFT) + rng.uniform(-DRIFT, DRIFT) * np.linspace(0, 1, REPETITIONS)
+
+        def times(seconds: float, drift: np.ndarray = drift) -> list[float]:
+            late = np.where(rng.random(REPETITIONS) < OUTLIERS, rng.uniform(2, 4, REPETITIONS), 1)
+            noise = rng.normal(0, NOISE, REPETITIONS) + rng.normal(0, OFFSET)
+            return list(seconds * late * np.exp(drift + noise))
+
+        samples = {OURS: times(0.01 * factor)}
+        if not alone:
+            samples |= {"torch": times(0.03), "mm float32": times(0.02)}
+        rows.append(Row("bmu", f"case {number}", {"N": 10}, threads=1, samples=samples, ceilings={"mm float32": 1.0}))
+    return rows
+
+
+def verdicts(compared: Comparison) -> set[str]:
+    return {row.verdict for row in compared.rows}
+
+
+def test_equal_files_are_the_same_every_time() -> None:
+    rng = np.random.default_rng(0)
+    assert all(verdicts(compare(measured(rng), measured(rng))) == {"same"} for _ in range(PAIRS))
+
+
+def test_a_slow_down_of_a_fifth_is_found_in_every_pair_of_files() -> None:
+    """In all pairs of files; and in nearly all of their rows, which is the power that the number of repetitions has."""
+    rng = np.random.default_rng(1)
+    found = [len(compare(measured(rng), measured(rng, SLOWER)).with_verdict("slower")) for _ in range(PAIRS)]
+    assert min(found) > ROWS / 2
+    assert np.mean(found) > 0.9 * ROWS
+
+
+def test_a_slow_down_of_a_fifth_in_one_row_is_found_ten_times_out_of_ten() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        first, second = measured(rng), measured(rng)
+        second[3] = measured(rng, SLOWER)[3]
+        assert [row.label for row in compare(first, second).with_verdict("slower")] == ["bmu: case 3 N=10, 1 thread"]
+
+
+def test_a_gain_is_found_as_a_loss_is() -> None:
+    rng = np.random.default_rng(3)
+    assert "faster" in verdicts(compare(measured(rng, SLOWER), measured(rng)))
+
+
+def test_the_drift_of_a_machine_hides_nothing_and_feigns_nothing() -> None:
+    """Twice as slow a machine on the second day is no slow-down, unless there is nothing to compare ours with."""
+    rng = np.random.default_rng(4)
+    first, second = measured(rng), measured(rng)
+    tired = [
+        dataclasses.replace(row, samples={name: [2 * time for time in times] for name, times in row.samples.items()})
+        for row in second
+    ]
+    assert verdicts(compare(first, tired)) == {"same"}
+    alone = compare(measured(rng, alone=True), measured(rng, 2.5, alone=True))
+    assert not any(row.relative for row in alone.rows)
+    assert "slower" in verdicts(alone)
+
+
+def test_an_interval_holds_the_true_ratio() -> None:
+    rng = np.random.default_rng(5)
+    rows = [row for _ in range(20) for row in compare(measured(rng), measured(rng, SLOWER)).rows]
+    # The offsets between files are no part of the interval, so it is asked for more than the interval alone.
+    held = [row.low * 0.95 <= SLOWER <= row.high / 0.95 for row in rows]
+    assert np.mean(held) > 0.99
+
+
+def test_the_mean_over_all_rows_has_the_planted_ratio() -> None:
+    rng = np.random.default_rng(6)
+    mean, low, high = compare(measured(rng), measured(rng, SLOWER)).mean
+    assert low < mean < high
+    assert mean == pytest.approx(SLOWER, rel=0.05)
+
+
+def test_a_difference_below_the_least_effect_does_not_count() -> None:
+    rng = np.random.default_rng(7)
+    first, second = measured(rng), measured(rng, 1.5)
+    assert verdicts(compare(first, second, least_effect=0.9)) == {"same"}
+
+
+def test_too_few_repetitions_tell_nothing() -> None:
+    rng = np.random.default_rng(8)
+    short = [
+        dataclasses.replace(row, samples={name: times[:3] for name, times in row.samples.items()})
+        for row in measured(rng)
+    ]
+    compared = compare(short, short)
+    assert verdicts(compared) == {"unknown"}
+    assert all(math.isinf(row.high) for row in compared.rows)
+    assert least_repetitions(ROWS) == 7
+
+
+def test_rows_are_matched_by_what_they_measured() -> None:
+    row = measured(np.random.default_rng(9))[0]
+    others = [
+        dataclasses.replace(row, threads=2),
+        dataclasses.replace(row, dtype="float64"),
+        dataclasses.replace(row, size={"N": 11}),
+        dataclasses.replace(row, device="cuda", threads=None),
+    ]
+    for other in others:
+        compared = compare([row], [other])
+        assert compared.rows == []
+        assert compared.only_in_first == ["bmu: case 0 N=10, 1 thread"]
+        assert len(compared.only_in_second) == 1
+
+
+def test_every_contestant_of_ours_is_compared_and_none_is_a_reference() -> None:
+    row = measured(np.random.default_rng(10))[0]
+    variants = dataclasses.replace(row, own=[OURS, "local"], samples={**row.samples, "local": row.samples[OURS]})
+    labels = [compared.label for compared in compare([variants], [variants]).rows]
+    assert labels == ["bmu: case 0 N=10, 1 thread", "bmu: case 0 N=10, 1 thread [local]"]
+
+
+# --- Statistics, beside definitions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (4, 4), (3, 6)])
+def test_the_test_is_exact(n: int, m: int) -> None:
+    """Beside all orders of n + m ranks."""
+    rng = np.random.default_rng(n * m)
+    values = rng.normal(size=n + m)
+    a, b = values[:n], values[n:]
+
+    def statistic(chosen: tuple[int, ...]) -> float:
+        rest = [i for i in range(n + m) if i not in chosen]
+        return abs(sum(values[j] > values[i] for i in chosen for j in rest) - n * m / 2)
+
+    orders = list(itertools.combinations(range(n + m), n))
+    extreme = [statistic(order) >= statistic(tuple(range(n))) for order in orders]
+    assert mann_whitney(a, b) == pytest.approx(min(1, np.mean(extreme)))
+
+
+def test_equal_values_are_no_evidence() -> None:
+    assert mann_whitney(np.ones(9), np.ones(9)) == 1
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.001])
+def test_the_interval_excludes_what_the_test_rejects(alpha: float) -> None:
+    rng = np.random.default_rng(11)
+    for _ in range(50):
+        a, b = rng.normal(size=9), rng.normal(1, 1, size=9)
+        _, low, high = shift_interval(a, b, alpha)
+        assert (mann_whitney(a, b) <= alpha) == (low > 0 or high < 0)
+
+
+def test_holm_rejects_one_after_the_other() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == pytest.approx([1, 1])
+
+
+def test_all_shares_of_orders_are_one() -> None:
+    assert comparing.rank_counts(9, 9).sum() == pytest.approx(1)
+    assert comparing.rank_counts(9, 9)[0] == pytest.approx(1 / math.comb(18, 9))

@@ -1,0 +1,207 @@
+"""Whether something has become slower between two result files, noise taken into account.
+
+What is compared is our time relative to that of the others in the same turn: the logarithm of ours less the median of
+the logarithms of all contestants that are not ours, a matrix product among them. A machine that is slower today, or
+slows down for a while, slows them all, and the difference stays. Where a row has no other contestant, raw times are
+compared.
+
+Two rows differ if a two-sided Mann-Whitney test says so, exact and corrected by Holm's method over all rows, and if the
+difference is at least ``least_effect``: between processes times differ by a few percent with the addresses of their
+memory, however often they are repeated. The difference is Hodges and Lehmann's, the median over all pairs of
+repetitions of the two files, and its interval the one that belongs to the test, with Bonferroni's correction.
+
+How many repetitions that takes follows from the test. With n in each file its smallest p-value is 2 / C(2n, n), which
+has to be below .05 divided by the number of rows. :func:`least_repetitions` gives n: 7 up to 85 rows, 9 up to 1215;
+so 9 is what ``somvae bench`` takes. ``python_tests/bench/test_compare.py`` measures the power: with noise of 4 % per
+repetition, one repetition in ten that takes two to four times as long, and drifts of 30 %, 9 repetitions of 30 rows
+find 20 % in every row in all of 200 pairs of files, and nothing in 200 pairs of equal ones.
+
+Sources: H. B. Mann and D. R. Whitney, Ann. Math. Stat. 18 (1947); S. Holm, Scand. J. Stat. 6 (1979); J. L. Hodges and
+E. L. Lehmann, Ann. Math. Stat. 34 (1963).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somvae_ext.bench.rows import Row
+from somvae_ext.bench.timing import threads_text
+
+ALPHA = 0.05  # chance that any of all rows is said to differ where none does
+LEAST_EFFECT = 0.1
+DRAWS = 2000  # of the bootstrap of the overall mean
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One contestant of ours in a row of both files.
+
+    Attributes:
+        ratio: time in the second file over that in the first; ``low`` to ``high`` its interval, infinite where there
+            are too few repetitions for one.
+        p: of the test, corrected.
+        relative: whether times are relative to other contestants'.
+        verdict: ``"slower"``, ``"faster"``, ``"same"``, or ``"unknown"`` where no difference could have counted.
+    """
+
+    label: str
+    ratio: float
+    low: float
+    high: float
+    p: float
+    relative: bool
+    repetitions: tuple[int, int]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows of two files, and the geometric mean of their ratios with its interval of 95 %."""
+
+    rows: list[Compared]
+    mean: tuple[float, float, float]
+    only_in_first: list[str]
+    only_in_second: list[str]
+
+    def with_verdict(self, verdict: str) -> list[Compared]:
+        return [row for row in self.rows if row.verdict == verdict]
+
+
+def compare(first: Sequence[Row], second: Sequence[Row], least_effect: float = LEAST_EFFECT) -> Comparison:
+    """Compares our contestants in rows of the same case, sizes, dtype, device and threads.
+
+    Args:
+        least_effect: differences below this share do not count.
+    """
+    pairs = list(matched(first, second))
+    samples = [log_times(a, b, name) for a, b, name in pairs]
+    tested = [mann_whitney(a, b) for a, b, _ in samples]
+    corrected = holm(tested)
+    rows = []
+    for (row, _, name), (a, b, relative), p in zip(pairs, samples, corrected, strict=True):
+        shift, low, high = shift_interval(a, b, ALPHA / len(pairs))
+        verdict = "same"
+        if 2 / math.comb(len(a) + len(b), len(a)) > ALPHA / len(pairs):
+            verdict = "unknown"
+        elif p <= ALPHA and abs(shift) >= math.log1p(least_effect):
+            verdict = "slower" if shift > 0 else "faster"
+        label = label_of(row) + ("" if name == row.ours else f" [{name}]")
+        times = (len(a), len(b))
+        rows.append(Compared(label, math.exp(shift), *exponentials(low, high), p, relative, times, verdict))
+    keys = [{row.key: label_of(row) for row in side if row.ours in row.samples} for side in (first, second)]
+    only = [[label for key, label in keys[i].items() if key not in keys[1 - i]] for i in (0, 1)]
+    return Comparison(rows, geometric_mean([(a, b) for a, b, _ in samples]), *only)
+
+
+def label_of(row: Row) -> str:
+    return f"{row.suite}: {row.label}" + (f", {threads_text(row.threads)}" if row.threads else "")
+
+
+def matched(first: Sequence[Row], second: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
+    """Rows of both files with one of our contestants that both have timed."""
+    others = {row.key: row for row in second}
+    for row in first:
+        other = others.get(row.key)
+        for name in row.own if other is not None else ():
+            assert other is not None
+            if row.samples.get(name) and other.samples.get(name):
+                yield row, other, name
+
+
+def log_times(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]:
+    """Logarithms of a contestant's times in both rows, relative to those of the same turns where there are others."""
+    references = [
+        other
+        for other in first.samples
+        if other not in first.own
+        and other not in second.own
+        and not {other} & (OWN_CEILINGS)
+        and len(first.samples[other]) == len(first.samples[name])
+        and len(second.samples.get(other, ())) == len(second.samples[name])
+    ]
+    values = []
+    for row in (first, second):
+        times = np.log(np.asarray(row.samples[name], dtype=np.float64))
+        if references:
+            times = times - np.median([np.log(row.samples[other]) for other in references], axis=0)
+        values.append(times)
+    return values[0], values[1], bool(references)
+
+
+OWN_CEILINGS = {"ops.bmu"}  # which is ours, too: a search that becomes slower would hide behind it
+
+
+# --- Statistics ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def rank_counts(n: int, m: int) -> Values:
+    """In how many orders of n and m values the statistic U is 0, 1, ..., n * m; as shares of all."""
+    counts = np.zeros(n * m + 1)
+    counts[0] = 1
+    for i in range(1, n + 1):  # Gaussian binomial coefficient: product of (1 - q^(m + i)) / (1 - q^i)
+        for u in range(n * m, m + i - 1, -1):
+            counts[u] -= counts[u - m - i]
+        for u in range(i, n * m + 1):
+            counts[u] += counts[u - i]
+    return counts / counts.sum()
+
+
+def mann_whitney(a: Values, b: Values) -> float:
+    """Two-sided p-value of equal distributions, exact; ties count half, rounded to the safe side."""
+    differences = b[None] - a[:, None]
+    u = (differences > 0).sum() + 0.5 * (differences == 0).sum()
+    extreme = math.floor(min(u, differences.size - u) + 0.5)
+    return min(1.0, 2 * float(rank_counts(len(a), len(b))[: extreme + 1].sum()))
+
+
+def shift_interval(a: Values, b: Values, alpha: float) -> tuple[float, float, float]:
+    """How far ``b`` lies above ``a`` by Hodges and Lehmann, and the interval of the rank test at level ``alpha``."""
+    differences = np.sort((b[None] - a[:, None]).ravel())
+    below = np.cumsum(rank_counts(len(a), len(b)))
+    cut = int(np.searchsorted(below, alpha / 2, side="right"))  # values of U that the test rejects
+    low, high = (differences[cut - 1], differences[-cut]) if cut else (-math.inf, math.inf)
+    return float(np.median(differences)), float(low), float(high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrected p-values: all that are at most alpha may be rejected with a chance of alpha that any is wrong."""
+    corrected = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def geometric_mean(samples: Sequence[tuple[Values, Values]]) -> tuple[float, float, float]:
+    """Geometric mean over the rows of the ratio of medians, and its bootstrap interval of 95 %."""
+    if not samples:
+        return 1.0, 1.0, 1.0
+    rng = np.random.default_rng(0)
+    shifts = [float(np.median(b) - np.median(a)) for a, b in samples]
+    drawn = np.zeros(DRAWS)
+    for a, b in samples:
+        drawn += np.median(rng.choice(b, (DRAWS, len(b))), axis=1) - np.median(rng.choice(a, (DRAWS, len(a))), axis=1)
+    low, high = np.quantile(drawn / len(samples), [0.025, 0.975])
+    return (math.exp(math.fsum(shifts) / len(shifts)), *exponentials(low, high))
+
+
+def exponentials(low: float, high: float) -> tuple[float, float]:
+    return math.exp(low), math.exp(high)
+
+
+def least_repetitions(rows: int) -> int:
+    """How many repetitions each of two files needs for any difference in one of so many rows to count."""
+    n = 1
+    while 2 / math.comb(2 * n, n) > ALPHA / rows:
+        n += 1
+    return n

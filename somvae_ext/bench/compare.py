@@ -1,20 +1,28 @@
 """Whether something has become slower between two result files, noise taken into account.
 
-What is compared is our time relative to that of the others in the same turn: the logarithm of ours less the median of
-the logarithms of all contestants that are not ours, a matrix product among them. A machine that is slower today, or
-slows down for a while, slows them all, and the difference stays. Where a row has no other contestant, raw times are
-compared.
+What is compared is our time relative to that of the others about the same turn: the logarithm of ours less that of all
+contestants that are not ours, a matrix product among them. Each of these has a level, the median over its file; how far
+they are from their levels in a turn and the two beside it, in the median, is what the machine did then. A machine that
+is slower today, or slows down for a while, slows them all, and the difference stays. Where a row has no other
+contestant, raw times are compared.
 
-Two rows differ if a two-sided Mann-Whitney test says so, exact and corrected by Holm's method over all rows, and if the
-difference is at least ``least_effect``: between processes times differ by a few percent with the addresses of their
-memory, however often they are repeated. The difference is Hodges and Lehmann's, the median over all pairs of
-repetitions of the two files, and its interval the one that belongs to the test, with Bonferroni's correction.
+A row is slower, or faster, if
 
-How many repetitions that takes follows from the test. With n in each file its smallest p-value is 2 / C(2n, n), which
-has to be below .05 divided by the number of rows. :func:`least_repetitions` gives n: 7 up to 85 rows, 9 up to 1215;
-so 9 is what ``somvae bench`` takes. ``python_tests/bench/test_compare.py`` measures the power: with noise of 4 % per
-repetition, one repetition in ten that takes two to four times as long, and drifts of 30 %, 9 repetitions of 30 rows
-find 20 % in every row in all of 200 pairs of files, and nothing in 200 pairs of equal ones.
+- the difference is at least ``least_effect``. It is Hodges and Lehmann's, the median over all pairs of repetitions of
+  the two files; and
+- a two-sided Mann-Whitney test, exact and corrected by Holm's method over all rows, says that it is more than half of
+  ``least_effect``: between processes times differ by a few percent with the addresses of their memory, and repeating
+  them does not show that.
+
+The interval of a row is the one that belongs to the test, with Bonferroni's correction. The geometric mean of all rows
+is judged by the same two limits and a bootstrap: a slow-down of everything is seen in it where noise hides it in each
+row.
+
+How many repetitions this takes follows from the test. With n in each file its smallest p-value is 2 / C(2n, n), which
+has to be below .05 divided by the number of rows: :func:`least_repetitions`, 7 up to 85 rows. Noise asks for more. With
+times that scatter by 3 %, 9 repetitions find 20 % in each of 30 rows. ``--quick``, whose repetitions take milliseconds,
+has 25: on two cores that others use, where a third of the repetitions take 10 to 60 % longer, they find 20 % in 7 rows
+of 10, and in some row always. ``python_tests/bench/test_compare.py`` has both.
 
 Sources: H. B. Mann and D. R. Whitney, Ann. Math. Stat. 18 (1947); S. Holm, Scand. J. Stat. 6 (1979); J. L. Hodges and
 E. L. Lehmann, Ann. Math. Stat. 34 (1963).
@@ -35,7 +43,9 @@ from somvae_ext.bench.timing import threads_text
 
 ALPHA = 0.05  # chance that any of all rows is said to differ where none does
 LEAST_EFFECT = 0.1
+WINDOW = 1  # turns before and after one that tell the machine's speed in it
 DRAWS = 2000  # of the bootstrap of the overall mean
+OWN_CEILINGS = {"ops.bmu"}  # which is ours, too: a search that becomes slower would hide behind it
 
 Values = NDArray[np.float64]
 
@@ -64,10 +74,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows of two files, and the geometric mean of their ratios with its interval of 95 %."""
+    """All rows of two files, and the geometric mean of their ratios with its interval of 95 % and its own verdict."""
 
     rows: list[Compared]
     mean: tuple[float, float, float]
+    overall: str
     only_in_first: list[str]
     only_in_second: list[str]
 
@@ -83,22 +94,27 @@ def compare(first: Sequence[Row], second: Sequence[Row], least_effect: float = L
     """
     pairs = list(matched(first, second))
     samples = [log_times(a, b, name) for a, b, name in pairs]
-    tested = [mann_whitney(a, b) for a, b, _ in samples]
-    corrected = holm(tested)
+    effect, tolerated = math.log1p(least_effect), math.log1p(least_effect / 2)
+    corrected = holm([distinct(a, b, tolerated) for a, b, _ in samples])
     rows = []
     for (row, _, name), (a, b, relative), p in zip(pairs, samples, corrected, strict=True):
         shift, low, high = shift_interval(a, b, ALPHA / len(pairs))
-        verdict = "same"
+        judged = direction(shift, effect) if p <= ALPHA else "same"
         if 2 / math.comb(len(a) + len(b), len(a)) > ALPHA / len(pairs):
-            verdict = "unknown"
-        elif p <= ALPHA and abs(shift) >= math.log1p(least_effect):
-            verdict = "slower" if shift > 0 else "faster"
+            judged = "unknown"
         label = label_of(row) + ("" if name == row.ours else f" [{name}]")
         times = (len(a), len(b))
-        rows.append(Compared(label, math.exp(shift), *exponentials(low, high), p, relative, times, verdict))
+        rows.append(Compared(label, math.exp(shift), *exponentials(low, high), p, relative, times, judged))
+    mean, low, high = geometric_mean([(a, b) for a, b, _ in samples])
+    overall = direction(mean, effect) if low > tolerated or high < -tolerated else "same"
     keys = [{row.key: label_of(row) for row in side if row.ours in row.samples} for side in (first, second)]
     only = [[label for key, label in keys[i].items() if key not in keys[1 - i]] for i in (0, 1)]
-    return Comparison(rows, geometric_mean([(a, b) for a, b, _ in samples]), *only)
+    return Comparison(rows, (math.exp(mean), *exponentials(low, high)), overall, *only)
+
+
+def direction(shift: float, effect: float) -> str:
+    """What a shift of the logarithm of times is called, if it is at least ``effect``."""
+    return "same" if abs(shift) < effect else "slower" if shift > 0 else "faster"
 
 
 def label_of(row: Row) -> str:
@@ -123,7 +139,7 @@ def log_times(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]
         for other in first.samples
         if other not in first.own
         and other not in second.own
-        and not {other} & (OWN_CEILINGS)
+        and other not in OWN_CEILINGS
         and len(first.samples[other]) == len(first.samples[name])
         and len(second.samples.get(other, ())) == len(second.samples[name])
     ]
@@ -131,12 +147,18 @@ def log_times(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]
     for row in (first, second):
         times = np.log(np.asarray(row.samples[name], dtype=np.float64))
         if references:
-            times = times - np.median([np.log(row.samples[other]) for other in references], axis=0)
+            times = times - machine_speed(np.log([row.samples[other] for other in references]))
         values.append(times)
     return values[0], values[1], bool(references)
 
 
-OWN_CEILINGS = {"ops.bmu"}  # which is ours, too: a search that becomes slower would hide behind it
+def machine_speed(references: Values) -> Values:
+    """The level of other contestants' logarithms ``[R, n]``, and how far they were from it in each turn ``[n]``."""
+    levels = np.median(references, axis=1, keepdims=True)
+    deviations = references - levels
+    turns = range(deviations.shape[1])
+    windows = [deviations[:, max(0, turn - WINDOW) : turn + WINDOW + 1] for turn in turns]
+    return np.array([np.median(window) for window in windows]) + levels.mean()
 
 
 # --- Statistics ------------------------------------------------------------------------------------------------------
@@ -163,6 +185,12 @@ def mann_whitney(a: Values, b: Values) -> float:
     return min(1.0, 2 * float(rank_counts(len(a), len(b))[: extreme + 1].sum()))
 
 
+def distinct(a: Values, b: Values, tolerated: float) -> float:
+    """The p-value of a shift between ``a`` and ``b`` of at most ``tolerated``, in the direction that it has."""
+    towards = math.copysign(tolerated, float(np.median(b[None] - a[:, None])))
+    return mann_whitney(a + towards, b)
+
+
 def shift_interval(a: Values, b: Values, alpha: float) -> tuple[float, float, float]:
     """How far ``b`` lies above ``a`` by Hodges and Lehmann, and the interval of the rank test at level ``alpha``."""
     differences = np.sort((b[None] - a[:, None]).ravel())
@@ -183,16 +211,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def geometric_mean(samples: Sequence[tuple[Values, Values]]) -> tuple[float, float, float]:
-    """Geometric mean over the rows of the ratio of medians, and its bootstrap interval of 95 %."""
+    """Mean over the rows of the shift of the median, and its bootstrap interval of 95 %; of logarithms."""
     if not samples:
-        return 1.0, 1.0, 1.0
+        return 0.0, 0.0, 0.0
     rng = np.random.default_rng(0)
     shifts = [float(np.median(b) - np.median(a)) for a, b in samples]
     drawn = np.zeros(DRAWS)
     for a, b in samples:
         drawn += np.median(rng.choice(b, (DRAWS, len(b))), axis=1) - np.median(rng.choice(a, (DRAWS, len(a))), axis=1)
     low, high = np.quantile(drawn / len(samples), [0.025, 0.975])
-    return (math.exp(math.fsum(shifts) / len(shifts)), *exponentials(low, high))
+    return math.fsum(shifts) / len(shifts), float(low), float(high)
 
 
 def exponentials(low: float, high: float) -> tuple[float, float]:

@@ -115,7 +115,7 @@ def run_compare(options: Namespace) -> int:
     for sentence in differences(first, second):
         say(f"somvae bench: {sentence}")
     print(comparison_text(compared, least_effect))
-    return SLOWER if compared.with_verdict("slower") else 0
+    return SLOWER if compared.with_verdict("slower") or compared.overall == "slower" else 0
 
 
 def comparison_text(compared: Comparison, least_effect: float) -> str:
@@ -127,9 +127,10 @@ def comparison_text(compared: Comparison, least_effect: float) -> str:
     mean, low, high = compared.mean
     counts = {verdict: len(compared.with_verdict(verdict)) for verdict in ("slower", "faster", "same", "unknown")}
     lines += [
-        f"{'geometric mean':<{width}}  {mean:.3f}  ({low:.3f} to {high:.3f}, 95 %)",
+        f"{'geometric mean':<{width}}  {mean:.3f}  ({low:.3f} to {high:.3f})  {compared.overall}",
         f"{counts['slower']} slower, {counts['faster']} faster, {counts['same']} the same: a difference counts from "
-        f"{least_effect:.0%} on, where chance explains it in any of {len(names)} rows with less than {ALPHA:.0%}",
+        f"{least_effect:.3g} of the time on, if chance gives more than half of it to any of {len(names)} rows in less "
+        f"than {ALPHA:.0%} of comparisons",
     ]
     if counts["unknown"]:
         lines.append(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from somvae_ext.bench.record import Record
 from somvae_ext.bench.rows import Row
 from somvae_ext.bench.suite import Plan, Suite
 from somvae_ext.machine import describe
@@ -16,27 +15,26 @@ from somvae_ext.machine import describe
 SCHEMA = 1
 
 
-def new_record(path: Path | None, suite: Suite, plan: Plan, command: str) -> Record:
-    """A file of one suite, without rows. Its ``tree`` is clean if nothing was changed since its ``commit``."""
+def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
+    """What a file says beside its rows. Its ``tree`` is clean if nothing was changed since its ``commit``."""
     machine = describe(plan.device.type)
     commit = machine["commit"]
     peers = dict(suite.peers(plan.device))
-    return Record(
-        path,
-        schema=SCHEMA,
-        suite=suite.name,
-        command=command,
-        commit=commit and commit.removesuffix("-dirty"),
-        tree=None if commit is None else "dirty" if commit.endswith("-dirty") else "clean",
-        machine=machine,
-        quick=plan.quick,
-        repetitions=plan.repetitions,
-        peers=peers,
-        not_installed=[name for name, version in peers.items() if version is None],
-        remarks=dict(suite.remarks),
-        rows=[],
-        claims=[],
-    )
+    return {
+        "schema": SCHEMA,
+        "suite": suite.name,
+        "command": command,
+        "commit": commit and commit.removesuffix("-dirty"),
+        "tree": None if commit is None else "dirty" if commit.endswith("-dirty") else "clean",
+        "machine": machine,
+        "quick": plan.quick,
+        "repetitions": plan.repetitions,
+        "peers": peers,
+        "not_installed": [name for name, version in peers.items() if version is None],
+        "remarks": dict(suite.remarks),
+        "rows": [],
+        "claims": [],
+    }
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from somvae_ext.bench.compare import LEAST_EFFECT
 from somvae_ext.bench.suite import Option, Plan, Suite
 from somvae_ext.bench.suites import SUITES
 from somvae_ext.bench.timing import check_device
+from somvae_ext.store import check_writable
 
 COMPARE = "compare"
 FOLDER = Path("runs/bench")
@@ -225,11 +226,13 @@ def own_shape(options: Namespace, suites: Sequence[Suite]) -> dict[str, Any]:
 def check_destination(path: Path, *, picture: bool, may_replace: bool) -> None:
     """
     Raises:
-        FileExistsError: it is there and may not be replaced.
+        FileExistsError: it is there and may not be replaced, or its folder cannot be one.
+        PermissionError: its folder cannot be written to.
         ValueError: it is no .json file, or a folder.
     """
     if path.suffix != ".json":
         raise ValueError(f"--json must be a .json file, got {path}")
+    check_writable(path.parent)
     for file in (path, *([picture_path(path)] if picture else [])):
         if file.is_dir():
             raise ValueError(f"{file} must be a file, but it is a folder")

@@ -47,6 +47,9 @@ class Row:
     notes: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", tuple(self.own))
+
     @property
     def ours(self) -> str:
         return self.own[0]

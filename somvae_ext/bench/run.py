@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from somvae_ext.bench.claims import conclude
 from somvae_ext.bench.compare import ALPHA, LEAST_EFFECT, Compared, Comparison, compare, least_repetitions
-from somvae_ext.bench.files import ResultFile, differences, new_record
+from somvae_ext.bench.files import ResultFile, differences, header
 from somvae_ext.bench.options import COMPARE, Job, jobs, picture_path
 from somvae_ext.bench.picture import save_picture
 from somvae_ext.bench.record import Record
@@ -52,44 +53,49 @@ def machine_text(machine: dict[str, Any]) -> str:
 
 
 def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
-    """Writes each row as it comes, and then prints the table."""
-    record = new_record(job.path, job.suite, job.plan, command)
+    """Writes each row as it comes, and then prints the table. Without a row there is no file."""
+    about = header(job.suite, job.plan, command)
     rows: list[Row] = []
+    record: Record | None = None
     try:
         for row in job.suite.measure(job.plan):
             rows.append(row)
+            record = record or Record(job.path, **about)
             record.add("rows", row.as_json())
             if not options.quiet:
                 say(progress_line(row, perf_counter() - start))
     except KeyboardInterrupt as interruption:
-        show(job, record, rows)
-        raise type(interruption)(f"interrupted; {len(rows)} rows are in {job.path}") from None
-    show(job, record, rows)
-    if rows and not job.plan.quick and not job.plan.shape and (made := job.suite.claims(rows)):
+        show(job, about, rows)
+        kept = f"; {len(rows)} rows are in {job.path}" if rows else ""
+        raise type(interruption)(f"interrupted{kept}") from None
+    show(job, about, rows)
+    if record is None:
+        return
+    if not job.plan.quick and not job.plan.shape and (made := job.suite.claims(rows)):
         conclude(record, made)
     files = [job.path]
-    if rows and not options.no_picture and (drawn := draw(job, rows, record)):
+    if not options.no_picture and (drawn := draw(job, about, rows)):
         files.append(drawn)
     print(f"files: {', '.join(map(str, files))}", flush=True)
 
 
-def show(job: Job, record: Record, rows: list[Row]) -> None:
+def show(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
     print(f"\n{job.suite.name}: {job.suite.summary}")
     print(table(rows) if rows else "no rows")
-    if missing := record.contents["not_installed"]:
+    if missing := about["not_installed"]:
         print(f"not installed, so not measured: {', '.join(missing)}")
 
 
-def draw(job: Job, rows: list[Row], record: Record) -> Path | None:
+def draw(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> Path | None:
     """The picture beside the file; where matplotlib is missing, that is said."""
-    contents = record.contents
-    machine = contents["machine"]
+    machine, commit = about["machine"], about["machine"]["commit"]
     where = machine["gpu"]["name"] if "gpu" in machine else machine["cpu"]
-    commit = f", commit {contents['commit']}" if contents["commit"] else ""
+    title = f"somvae bench {job.suite.name}: {where}" + (f", commit {commit}" if commit else "")
     try:
-        return save_picture(picture_path(job.path), rows, f"somvae bench {job.suite.name}: {where}{commit}")
+        return save_picture(picture_path(job.path), rows, title)
     except ModuleNotFoundError as error:
-        say(f"no picture: {error.name} is not installed; run: pip install 'somvae_ext[plot]'")
+        package = (error.name or "").partition(".")[0]
+        say(f"no picture: {package} is not installed; run: pip install 'somvae_ext[plot]'")
         return None
 
 

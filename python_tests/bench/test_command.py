@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,12 @@ import somvae_ext
 from somvae_ext.bench import run
 from somvae_ext.bench.__main__ import main as module_main
 from somvae_ext.bench.files import ResultFile
+from somvae_ext.bench.options import jobs
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import Plan
 from somvae_ext.bench.suites import SUITES
 from somvae_ext.cli import main
+from somvae_ext.cli.options import parse
 
 SMALL = {
     "ops": ["--ops", "som_losses", "-N", "20", "--side", "3", "-D", "4"],
@@ -175,6 +178,16 @@ def test_a_gpu_that_is_not_there_is_missed(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert bench("bmu", "--device", "cuda") == 2
     assert capsys.readouterr().err == "somvae: --device cuda needs a GPU that torch can use, got none\n"
+
+
+def test_the_commands_of_the_readme_are_understood() -> None:
+    lines = re.findall(
+        r"^somvae bench .*$", (Path(somvae_ext.__file__).parents[1] / "README.md").read_text(), re.MULTILINE
+    )
+    assert len(lines) == 4
+    for line in lines:
+        options = parse(shlex.split(line, comments=True)[1:]).bench
+        assert options.suite == "compare" or jobs(options)
 
 
 # --- Comparing -------------------------------------------------------------------------------------------------------

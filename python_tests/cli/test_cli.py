@@ -608,10 +608,13 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "digits", "--config", "nowhere.yaml"], "File does not exist"),
         (
             ["train"],
-            "unknown command 'train'; known are cluster, evaluate, experiment, export, fit, info, plot, predict, "
-            "sample, tune",
+            "unknown command 'train'; known are bench, cluster, evaluate, experiment, export, fit, info, plot, "
+            "predict, sample, tune",
         ),
-        ([], "the command is missing; known are cluster, evaluate, experiment, export, fit, info, plot, predict, sam"),
+        (
+            [],
+            "the command is missing; known are bench, cluster, evaluate, experiment, export, fit, info, plot, pre",
+        ),
         (
             ["fit", "digits", "--topology", "hexa"],
             "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa",

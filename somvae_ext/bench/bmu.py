@@ -112,7 +112,7 @@ def measure_problem(
     z, codebook = problem.tensors(plan.device, plan.data_root)
     ready = prepare(contestants, z, codebook, problem, plan.device)
     rescored = shares_scored_again(problem, z, codebook)
-    ceilings = products(problem.dtype, plan.device, plan.quick)
+    ceilings = products(problem, plan.device)
     for runs, notes, how in (
         (ready.runs, ready.notes, ""),
         (ready.replays, ready.notes | ready.not_captured, ", CUDA graph"),
@@ -175,7 +175,7 @@ def growth(plan: Plan, threads: int | None) -> Iterator[Row]:
         "D doubled": (n, 4096, 128),
     }
     made = {name: Problem("growth", *size) for name, size in sizes.items()}
-    product = next(iter(products(torch.float32, plan.device, plan.quick).values()))
+    product = next(iter(products(made["base"], plan.device).values()))
     runs = {name: somvae_ext(*problem.tensors(plan.device), k=1) for name, problem in made.items()}
     samples = interleaved({**runs, product.name: product.run}, plan.device, plan.repetitions)
     for name, problem in made.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from somvae_ext.bench.ceilings import QUICK_SIDE, Ceiling, square_product
+from somvae_ext.bench.ceilings import Ceiling, product_beside, square_product
 from somvae_ext.bench.maps import pixels, principal_components, rows_on_a_sheet, trained_codes
 
 PARTS = {
@@ -151,12 +151,12 @@ def floor(kernel: str, dtype: torch.dtype) -> Floor | None:
     return Floor("float16", 3) if dtype == torch.float32 else Floor(dtype_name(dtype), 1)  # products of halves
 
 
-def products(dtype: torch.dtype, device: torch.device, quick: bool) -> dict[str, Ceiling]:
+def products(problem: Problem, device: torch.device) -> dict[str, Ceiling]:
     """The matrix products to compare with, by their number format; the first is that of the searched dtype."""
-    size = QUICK_SIDE if quick and device.type == "cpu" else None
+    dtype = problem.dtype
     if device.type == "cpu":  # which computes in float32 whatever 16-bit type comes in
         dtype = torch.promote_types(dtype, torch.float32)
-    ceilings = {dtype_name(dtype): square_product(device, dtype, size=size)}
+    ceilings = {dtype_name(dtype): product_beside(problem.work, device, dtype)}
     if device.type == "cuda" and dtype != torch.float64:
         ceilings["float32"] = square_product(device)
     if device.type == "cuda" and dtype == torch.float32:

@@ -28,7 +28,7 @@ class Ceiling:
         return self.work / time / 1e9
 
 
-QUICK_SIDE = 512  # of a matrix with --quick
+SMALL_SIDE, SMALL_WORK = 512, 2.0**30  # of a matrix, beside calls of fewer operations
 
 
 @lru_cache
@@ -52,9 +52,10 @@ def square_product(
     return Ceiling(f"mm {name}", run, 2.0 * size**3)
 
 
-def quick_product(device: torch.device, quick: bool) -> Ceiling:
-    """That of float32; with ``quick`` on the CPU of 512 x 512, which takes a sixty-fourth of the time."""
-    return square_product(device, size=QUICK_SIDE if quick and device.type == "cpu" else None)
+def product_beside(work: float, device: torch.device, dtype: torch.dtype = torch.float32) -> Ceiling:
+    """The product that is measured beside a call of so many operations: on the CPU a small one beside a short call."""
+    small = device.type == "cpu" and work < SMALL_WORK
+    return square_product(device, dtype, size=SMALL_SIDE if small else None)
 
 
 def copy_of(count: float, device: torch.device) -> Ceiling:

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext import ops
-from somvae_ext.bench.ceilings import quick_product
+from somvae_ext.bench.ceilings import product_beside
 from somvae_ext.bench.claims import Claim
 from somvae_ext.bench.head_contestants import DIM, FRAMES, Data, Problem, make_data, previous
 from somvae_ext.bench.head_memory import step_memory, train_on_digits
@@ -150,7 +150,7 @@ def measure_problem(
     device = plan.device
     data = make_data(problem, device)
     predecessors = distinct_predecessors(data)
-    product = quick_product(device, plan.quick)
+    product = product_beside(0, device)
     turns = min(FEWEST, plan.repetitions) if problem.side >= FROM_SIDE else plan.repetitions
     side_by_side, too_large = groups(problem, contestants, device)
     for number, names in enumerate(side_by_side):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from somvae_ext.bench.ceilings import quick_product
+from somvae_ext.bench.ceilings import product_beside
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import BATCH, SIDE, Option, Plan, Suite
 from somvae_ext.bench.timing import seconds
@@ -102,7 +102,7 @@ def measure_model(name: str, side: int | None, batch: int, plan: Plan, threads: 
         torch.manual_seed(0)
         model_type: Any = MODELS[name]
         steps = {OURS: Step(model_type(model_type.config_type(input_shape=SHAPE)), plan.device, batches, ordered=False)}
-    product = quick_product(plan.device, plan.quick)
+    product = product_beside(0, plan.device)
     runs: dict[str, Callable[[], Any]] = {**steps, product.name: product.run}
     samples: dict[str, list[float]] = {contestant: [] for contestant in runs}
     for repetition in range(plan.repetitions + 2):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from somvae_ext.bench.ceilings import Ceiling, copy_of, quick_product
+from somvae_ext.bench.ceilings import Ceiling, copy_of, product_beside
 from somvae_ext.bench.op_cases import all_cases
 from somvae_ext.bench.op_cases.case import Case, Cases
 from somvae_ext.bench.rows import OURS, Row
@@ -54,7 +54,7 @@ def forward_backward(contestant: Callable[..., Any], inputs: tuple[Tensor, ...])
 
 
 def ceiling_of(case: Case, plan: Plan) -> Ceiling:
-    return quick_product(plan.device, plan.quick) if case.unit == "GFLOP/s" else copy_of(case.work, plan.device)
+    return product_beside(case.work, plan.device) if case.unit == "GFLOP/s" else copy_of(case.work, plan.device)
 
 
 def measure_case(case: Case, backward: bool, plan: Plan, threads: int | None) -> Row:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from somvae_ext import Grid, ops
-from somvae_ext.bench.ceilings import quick_product
+from somvae_ext.bench.ceilings import product_beside
 from somvae_ext.bench.maps import pixels, principal_components, rows_on_a_sheet
 from somvae_ext.bench.rows import Row
 from somvae_ext.bench.suite import DIM, ROWS, SIDE, Plan, Suite
@@ -107,7 +107,8 @@ def compare(data: str, x: Tensor, codebook: Tensor, side: int, plan: Plan, threa
     found = built.search(x)
     if not (torch.equal(expected.index, found.index) and torch.equal(expected.distance, found.distance)):
         raise AssertionError(f"the pruned search has other winners or distances than {PLAIN} on {data}")
-    product = quick_product(CPU, plan.quick)
+    work = 2.0 * len(x) * len(codebook) * x.shape[1]  # of the plain search
+    product = product_beside(work, CPU)
     runs: dict[str, Callable[[], Any]] = {
         HINTED: lambda: BMUIndex(codebook, grid).search(x, hint=expected.index),
         "BMUIndex": lambda: BMUIndex(codebook, grid).search(x),
@@ -121,7 +122,7 @@ def compare(data: str, x: Tensor, codebook: Tensor, side: int, plan: Plan, threa
         threads=threads,
         samples=interleaved({**runs, product.name: product.run}, CPU, plan.repetitions),
         own=list(runs),
-        work=2.0 * len(x) * len(codebook) * x.shape[1],  # of the plain search
+        work=work,
         ceilings={product.name: product.work},
         extra={"chosen": "pruned" if built.prunes() else "plain"},
     )

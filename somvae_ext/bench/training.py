@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext import ops
-from somvae_ext.bench.ceilings import quick_product
+from somvae_ext.bench.ceilings import product_beside
 from somvae_ext.bench.claims import Claim
 from somvae_ext.bench.memory import in_child, peak_memory
 from somvae_ext.bench.rows import OURS, Row
@@ -98,7 +98,8 @@ def measure_problem(problem: Problem, names: Sequence[str], data: Data, plan: Pl
             notes[name] = reason
         else:
             measured[name] = first_fits(name, problem, data, plan.repetitions)
-    product = quick_product(data.x.device, plan.quick)
+    work = 2.0 * problem.rows * problem.dim * problem.side**2  # of an epoch's search
+    product = product_beside(work, data.x.device)
     ceilings: dict[str, list[float]] = {product.name: [], SEARCH: []}
     for turn in range(plan.repetitions):
         for name, done in measured.items():
@@ -115,7 +116,6 @@ def measure_problem(problem: Problem, names: Sequence[str], data: Data, plan: Pl
             complete = Measured(problem.rows, problem.epochs, 1)
             train(name, problem, data, complete)
             done.errors, done.complete_seconds = complete.errors, complete.fits[0]
-    work = 2.0 * problem.rows * problem.dim * problem.side**2  # of an epoch's search
     return Row(
         suite="training",
         case=problem.part,

@@ -2,9 +2,9 @@
 
     python benchmarks/comparison_trials.py --json build/benchmarks/comparison_trials.json      about 20 minutes
 
-Every trial runs ``bench bmu --quick`` twice as it is, and once with our search slowed down by a fifth: after a search
-its process spins for a fifth of the time that the search took. Each run is a process of its own. The two equal runs are
-compared, and the second of them with the planted one. The exit codes should be 0 and 1.
+Every trial runs ``bench bmu --quick`` as it is, and once with our search slowed down by a fifth: after a search its
+process spins for a fifth of the time that the search took. Each run is a process of its own. It is compared with the
+run of the trial before, which should find nothing, and with the planted one: the exit codes should be 0 and 1.
 """
 
 from __future__ import annotations
@@ -47,13 +47,18 @@ def slowed_down(z: Tensor, codebook: Tensor, k: int, factor: float) -> Search:
 
 
 def measure(folder: Path, factor: float) -> None:
-    """Writes ``bmu.json``; for a process of its own."""
+    """Writes ``bmu.json``. For a process of its own."""
     if factor != 1:
         planted = dataclasses.replace(ON_CPU[OURS], make=lambda z, codes, k: slowed_down(z, codes, k, factor))
         ON_CPU[OURS] = planted
     options = ["bmu", "--quick", "--threads", "1", "--no-picture", "--quiet", "--out", str(folder)]
     if quietly(options)[0]:
         raise RuntimeError(f"{folder}: the benchmark failed")
+
+
+def measure_in_child(folder: Path, factor: float) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(measure, folder, factor).result()
 
 
 def quietly(arguments: Sequence[str]) -> tuple[int, str]:
@@ -70,19 +75,21 @@ def main() -> None:
     arguments = parser.parse_args()
     record = Record(arguments.json, machine=describe(), factor=arguments.factor, trials=[])
     right = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for trial in range(arguments.trials):
-            runs = {"first": 1.0, "second": 1.0, "planted": arguments.factor}
-            files = {name: Path(folder, f"{name}{trial}") for name in runs}
-            for name, factor in runs.items():
-                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                    pool.submit(measure, files[name], factor).result()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        measure_in_child(folder / "0", 1)
+        for trial in range(1, arguments.trials + 1):
+            measure_in_child(folder / str(trial), 1)
+            measure_in_child(folder / f"{trial} planted", arguments.factor)
             outcome: dict[str, object] = {"load": os.getloadavg()[0]}
-            for name, (a, b) in {"equal": ("first", "second"), "planted": ("second", "planted")}.items():
-                code, said = quietly(["compare", str(files[a] / "bmu.json"), str(files[b] / "bmu.json")])
+            pairs = {"equal": (f"{trial - 1}", f"{trial}"), "planted": (f"{trial}", f"{trial} planted")}
+            for name, pair in pairs.items():
+                code, said = quietly(["compare", *(str(folder / run / "bmu.json") for run in pair)])
                 right += code == (name == "planted")
                 outcome[name] = {"exit_code": code, "said": said.splitlines()}
-                print(f"{trial + 1} {name}: exit code {code}; {said.splitlines()[-1]}", flush=True)
+                print(
+                    f"{trial} {name}: exit code {code}; {said.splitlines()[-2].split('  ', 1)[1].strip()}", flush=True
+                )
             record.add("trials", outcome)
     print(f"{right} of {2 * arguments.trials} exit codes are right")
     record.say_where()

@@ -111,8 +111,10 @@ def test_without_a_suite_all_of_them_run(monkeypatch: pytest.MonkeyPatch, capsys
         monkeypatch.setitem(SUITES, name, dataclasses.replace(suite, measure=measure))
     assert main(["bench", "--quick", "--no-picture", "--quiet"]) == 0
     assert sorted(path.stem for path in Path("runs/bench").iterdir()) == sorted(SUITES)
-    assert all(plan.quick and plan.threads == [1] and plan.repetitions == 25 for plan in plans)
-    assert "memory" not in plans[1].parts
+    assert len(plans) == 8 * len(SUITES)
+    assert all(plan.quick and plan.threads == [1] and (plan.passes, plan.repetitions) == (8, 2) for plan in plans)
+    assert not any("memory" in plan.parts for plan in plans)
+    assert [ResultFile.read(path).rows[0].passes for path in Path("runs/bench").iterdir()] == [8] * len(SUITES)
     assert capsys.readouterr().out.count("case 0") == len(SUITES)
 
 

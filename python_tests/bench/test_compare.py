@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from somvae_ext.bench import compare as comparing
-from somvae_ext.bench.compare import Comparison, compare, holm, least_repetitions, mann_whitney, shift_interval
+from somvae_ext.bench.compare import Comparison, compare, holm, least_observations, mann_whitney, shift_interval
 from somvae_ext.bench.rows import OURS, Row
 
-ROWS, PAIRS = 10, 100
+ROWS, PAIRS = 10, 40
 DRIFT = 0.3  # of the machine during a file, up or down, in its logarithm
 OFFSET = 0.01  # standard deviation between two files of the same code, as by addresses of memory
 SLOWER = 1.2
@@ -22,14 +22,19 @@ SLOWER = 1.2
 
 @dataclass(frozen=True)
 class Noise:
-    """Of a repetition: the standard deviation of its logarithm, and how many take 10 to 60 % longer."""
+    """Of times' logarithms: standard deviations between repetitions, and between passes, of each contestant by itself;
+    how many repetitions take 10 to 60 % longer; and how often a row is measured."""
 
     scatter: float
+    spells: float
     busy: float
+    passes: int
+    repetitions: int
 
 
-IDLE, SHARED = Noise(0.03, 0.0), Noise(0.06, 0.3)  # a machine alone, and one that others use
-REPETITIONS = {IDLE: 9, SHARED: 25}
+IDLE = Noise(0.03, 0.0, 0.0, passes=1, repetitions=9)  # a machine alone
+QUICK = Noise(0.03, 0.0, 0.0, passes=8, repetitions=2)  # the same with --quick
+SHARED = Noise(0.06, 0.06, 0.3, passes=8, repetitions=2)  # one that others use
 
 
 def measured(
@@ -37,19 +42,20 @@ def measured(
 ) -> list[Row]:
     """A file: ours, two peers and a product in turns, on a machine that drifts, with noise in each."""
     made = []
-    repetitions = REPETITIONS[noise]
+    shape = (noise.passes, noise.repetitions)
     for number in range(rows):
-        drift = rng.uniform(-DRIFT, DRIFT) + rng.uniform(-DRIFT, DRIFT) * np.linspace(0, 1, repetitions)
+        drift = rng.uniform(-DRIFT, DRIFT) + rng.uniform(-DRIFT, DRIFT) * np.linspace(0, 1, noise.passes)[:, None]
 
         def times(seconds: float, drift: np.ndarray = drift) -> list[float]:
-            late = np.where(rng.random(repetitions) < noise.busy, rng.uniform(1.1, 1.6, repetitions), 1)
-            logarithm = drift + rng.normal(0, noise.scatter, repetitions) + rng.normal(0, OFFSET)
-            return list(seconds * late * np.exp(logarithm))
+            late = np.where(rng.random(shape) < noise.busy, rng.uniform(1.1, 1.6, shape), 1)
+            spells = rng.normal(0, OFFSET) + rng.normal(0, noise.spells, (noise.passes, 1))
+            return list((seconds * late * np.exp(drift + spells + rng.normal(0, noise.scatter, shape))).ravel())
 
         samples = {OURS: times(0.01 * factor)}
         if not alone:
             samples |= {"torch": times(0.03), "faiss": times(0.05), "mm float32": times(0.02)}
-        made.append(Row("bmu", f"case {number}", {"N": 10}, threads=1, samples=samples, ceilings={"mm float32": 1.0}))
+        row = Row("bmu", f"case {number}", {"N": 10}, threads=1, samples=samples, ceilings={"mm float32": 1.0})
+        made.append(dataclasses.replace(row, passes=noise.passes))
     return made
 
 
@@ -58,23 +64,23 @@ def verdicts(compared: Comparison) -> set[str]:
 
 
 @pytest.mark.parametrize("noise", [IDLE, SHARED])
-def test_equal_files_are_the_same_in_a_hundred_pairs(noise: Noise) -> None:
+def test_equal_files_are_the_same_in_forty_pairs(noise: Noise) -> None:
     rng = np.random.default_rng(0)
     pairs = [compare(measured(rng, noise=noise), measured(rng, noise=noise)) for _ in range(PAIRS)]
-    assert all(compared.overall == "same" for compared in pairs)
+    assert not any(compared.overall == "slower" for compared in pairs)
     # By chance any of ten rows differs in at most one pair of twenty, and by more than the least effect in fewer.
     assert sum(verdicts(compared) != {"same"} for compared in pairs) <= 1
 
 
-@pytest.mark.parametrize("noise", [IDLE, SHARED])
-def test_a_slow_down_of_a_fifth_is_found_in_a_hundred_pairs(noise: Noise) -> None:
+@pytest.mark.parametrize("noise", [IDLE, QUICK, SHARED])
+def test_a_slow_down_of_a_fifth_is_found_in_forty_pairs(noise: Noise) -> None:
     rng = np.random.default_rng(1)
     pairs = [compare(measured(rng, noise=noise), measured(rng, SLOWER, noise=noise)) for _ in range(PAIRS)]
-    assert all(compared.overall == "slower" for compared in pairs)
-    assert all("slower" in verdicts(compared) for compared in pairs)
-    # The share of rows that are found is the power that the number of repetitions has.
-    found = sum(len(compared.with_verdict("slower")) for compared in pairs) / (ROWS * PAIRS)
-    assert found > {IDLE: 0.97, SHARED: 0.6}[noise]
+    missed = sum(not compared.slower for compared in pairs)
+    assert missed <= {IDLE: 0, QUICK: 0, SHARED: 1}[noise]
+    # Whether each row shows it is the power that the number of observations has.
+    power = sum(len(compared.with_verdict("slower")) for compared in pairs) / (ROWS * PAIRS)
+    assert power > {IDLE: 0.97, QUICK: 0.97, SHARED: 0.05}[noise]
 
 
 def test_nine_repetitions_find_a_slow_down_in_each_of_thirty_rows() -> None:
@@ -84,11 +90,12 @@ def test_nine_repetitions_find_a_slow_down_in_each_of_thirty_rows() -> None:
     assert np.mean(found) > 0.97 * 30
 
 
-def test_a_slow_down_of_a_fifth_in_one_row_is_found_ten_times_out_of_ten() -> None:
+@pytest.mark.parametrize("noise", [IDLE, QUICK])
+def test_a_slow_down_of_a_fifth_in_one_row_is_found_ten_times_out_of_ten(noise: Noise) -> None:
     rng = np.random.default_rng(2)
     for _ in range(10):
-        first, second = measured(rng, noise=IDLE), measured(rng, noise=IDLE)
-        second[3] = measured(rng, SLOWER, noise=IDLE)[3]
+        first, second = measured(rng, noise=noise), measured(rng, noise=noise)
+        second[3] = measured(rng, SLOWER, noise=noise)[3]
         compared = compare(first, second)
         assert [row.label for row in compared.with_verdict("slower")] == ["bmu: case 3 N=10, 1 thread"]
         assert compared.overall == "same"
@@ -134,16 +141,16 @@ def test_a_difference_below_the_least_effect_does_not_count() -> None:
     assert verdicts(compare(first, second, least_effect=0.9)) == {"same"}
 
 
-def test_too_few_repetitions_tell_nothing() -> None:
+def test_too_few_observations_tell_nothing() -> None:
     rng = np.random.default_rng(8)
     short = [
         dataclasses.replace(row, samples={name: times[:3] for name, times in row.samples.items()})
-        for row in measured(rng)
+        for row in measured(rng, noise=IDLE)
     ]
     compared = compare(short, short)
     assert verdicts(compared) == {"unknown"}
     assert all(math.isinf(row.high) for row in compared.rows)
-    assert [least_repetitions(rows) for rows in (1, 10, 85, 86)] == [4, 6, 7, 8]
+    assert [least_observations(rows) for rows in (1, 10, 85, 86)] == [4, 6, 7, 8]
 
 
 def test_rows_are_matched_by_what_they_measured() -> None:
@@ -166,6 +173,15 @@ def test_every_contestant_of_ours_is_compared_and_none_is_a_reference() -> None:
     variants = dataclasses.replace(row, own=[OURS, "local"], samples={**row.samples, "local": row.samples[OURS]})
     labels = [compared.label for compared in compare([variants], [variants]).rows]
     assert labels == ["bmu: case 0 N=10, 1 thread", "bmu: case 0 N=10, 1 thread [local]"]
+
+
+def test_a_pass_is_one_observation() -> None:
+    """However many repetitions it has: what others do on the machine lasts longer than these."""
+    rng = np.random.default_rng(13)
+    first, second = measured(rng), measured(rng, SLOWER)
+    assert {row.observations for row in compare(first, second).rows} == {(8, 8)}
+    whole = [dataclasses.replace(row, passes=1) for row in first]
+    assert {row.observations for row in compare(whole, second).rows} == {(16, 8)}
 
 
 # --- Statistics, beside definitions ----------------------------------------------------------------------------------

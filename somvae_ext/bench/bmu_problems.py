@@ -69,11 +69,11 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def trained_map(
     data: str, n: int, side: int, dim: int, device: torch.device, root: Path | None
 ) -> tuple[Tensor, Tensor]:
-    """Rows and the codes of a map that was trained on them; kept for the next number of threads."""
+    """Rows and the codes of a map that was trained on them; kept for the next number of threads, or pass."""
     if data == "sheet":
         x = rows_on_a_sheet(n, dim, device)
     elif root is None:

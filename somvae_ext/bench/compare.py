@@ -1,14 +1,19 @@
 """Whether something has become slower between two result files, noise taken into account.
 
-What is compared is our time relative to that of the others about the same turn: the logarithm of ours less that of all
+What is compared is our time relative to that of the others in the same turns: the logarithm of ours less that of all
 contestants that are not ours, a matrix product among them. Each of these has a level, the median over its file; how far
-they are from their levels in a turn and the two beside it, in the median, is what the machine did then. A machine that
-is slower today, or slows down for a while, slows them all, and the difference stays. Where a row has no other
-contestant, raw times are compared.
+they are from their levels in a turn, in the median, is what the machine did then. A machine that is slower today, or
+slows down for a while, slows them all, and the difference stays. Where a row has no other contestant, raw times are
+compared.
+
+What others do on a machine lasts for seconds, and does not slow all calls alike: those that need the memory suffer from
+others than those that compute. The repetitions of a row, taken within a second, do not show that. So ``--quick`` goes
+through a suite in 8 passes, and the median of the repetitions in a pass is one observation; a file of one pass has its
+repetitions as observations, each relative to the others' in the turn and the two beside it.
 
 A row is slower, or faster, if
 
-- the difference is at least ``least_effect``. It is Hodges and Lehmann's, the median over all pairs of repetitions of
+- the difference is at least ``least_effect``. It is Hodges and Lehmann's, the median over all pairs of observations of
   the two files; and
 - a two-sided Mann-Whitney test, exact and corrected by Holm's method over all rows, says that it is more than half of
   ``least_effect``: between processes times differ by a few percent with the addresses of their memory, and repeating
@@ -18,11 +23,12 @@ The interval of a row is the one that belongs to the test, with Bonferroni's cor
 is judged by the same two limits and a bootstrap: a slow-down of everything is seen in it where noise hides it in each
 row.
 
-How many repetitions this takes follows from the test. With n in each file its smallest p-value is 2 / C(2n, n), which
-has to be below .05 divided by the number of rows: :func:`least_repetitions`, 7 up to 85 rows. Noise asks for more. With
-times that scatter by 3 %, 9 repetitions find 20 % in each of 30 rows. ``--quick``, whose repetitions take milliseconds,
-has 25: on two cores that others use, where a third of the repetitions take 10 to 60 % longer, they find 20 % in 7 rows
-of 10, and in some row always. ``python_tests/bench/test_compare.py`` has both.
+How many observations this takes follows from the test. With n in each file its smallest p-value is 2 / C(2n, n), which
+has to be below .05 divided by the number of rows: :func:`least_observations`, 7 up to 85 rows, 8 up to 321. The power
+is measured in ``python_tests/bench/test_compare.py``, in pairs of files with known noise. On a machine
+alone, where times scatter by 3 %, a slow-down of 20 % is found in each of 30 rows. On two cores that six processes
+want, where a third of the repetitions take 10 to 60 % longer and passes differ by 6 %, it is found in one row of ten,
+and in the mean of ten rows nearly always: what only one row shows takes an idle machine there, or more passes.
 
 Sources: H. B. Mann and D. R. Whitney, Ann. Math. Stat. 18 (1947); S. Holm, Scand. J. Stat. 6 (1979); J. L. Hodges and
 E. L. Lehmann, Ann. Math. Stat. 34 (1963).
@@ -43,7 +49,7 @@ from somvae_ext.bench.timing import threads_text
 
 ALPHA = 0.05  # chance that any of all rows is said to differ where none does
 LEAST_EFFECT = 0.1
-WINDOW = 1  # turns before and after one that tell the machine's speed in it
+WINDOW = 1  # turns before and after one of a single pass that tell the machine's speed in it
 DRAWS = 2000  # of the bootstrap of the overall mean
 OWN_CEILINGS = {"ops.bmu"}  # which is ours, too: a search that becomes slower would hide behind it
 
@@ -68,7 +74,7 @@ class Compared:
     high: float
     p: float
     relative: bool
-    repetitions: tuple[int, int]
+    observations: tuple[int, int]
     verdict: str
 
 
@@ -81,6 +87,11 @@ class Comparison:
     overall: str
     only_in_first: list[str]
     only_in_second: list[str]
+
+    @property
+    def slower(self) -> bool:
+        """Whether any row is, or all are together."""
+        return self.overall == "slower" or bool(self.with_verdict("slower"))
 
     def with_verdict(self, verdict: str) -> list[Compared]:
         return [row for row in self.rows if row.verdict == verdict]
@@ -122,18 +133,19 @@ def label_of(row: Row) -> str:
 
 
 def matched(first: Sequence[Row], second: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
-    """Rows of both files with one of our contestants that both have timed."""
+    """Rows of both files with one of our contestants that both have timed equally often in every pass."""
     others = {row.key: row for row in second}
     for row in first:
         other = others.get(row.key)
         for name in row.own if other is not None else ():
             assert other is not None
-            if row.samples.get(name) and other.samples.get(name):
+            times = [side.samples.get(name, ()) for side in (row, other)]
+            if all(times) and not any(len(part) % side.passes for part, side in zip(times, (row, other), strict=True)):
                 yield row, other, name
 
 
 def log_times(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]:
-    """Logarithms of a contestant's times in both rows, relative to those of the same turns where there are others."""
+    """Observations of a contestant in both rows: logarithms of times, relative to others' where there are others."""
     references = [
         other
         for other in first.samples
@@ -145,20 +157,25 @@ def log_times(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]
     ]
     values = []
     for row in (first, second):
-        times = np.log(np.asarray(row.samples[name], dtype=np.float64))
-        if references:
-            times = times - machine_speed(np.log([row.samples[other] for other in references]))
-        values.append(times)
+        times = np.log([row.samples[name]])
+        speed = machine_speed(np.log([row.samples[other] for other in references]), row.passes) if references else 0.0
+        values.append(np.median(blocks(times, row.passes), axis=(0, 2)) - speed)
     return values[0], values[1], bool(references)
 
 
-def machine_speed(references: Values) -> Values:
-    """The level of other contestants' logarithms ``[R, n]``, and how far they were from it in each turn ``[n]``."""
+def blocks(times: Values, passes: int) -> Values:
+    """Times ``[R, n]`` of R contestants by observation, ``[R, observations, turns]``."""
+    return times.reshape(len(times), passes if passes > 1 else times.shape[1], -1)
+
+
+def machine_speed(references: Values, passes: int) -> Values:
+    """The level of other contestants' logarithms ``[R, n]``, and how far they were from it in each observation."""
     levels = np.median(references, axis=1, keepdims=True)
-    deviations = references - levels
-    turns = range(deviations.shape[1])
-    windows = [deviations[:, max(0, turn - WINDOW) : turn + WINDOW + 1] for turn in turns]
-    return np.array([np.median(window) for window in windows]) + levels.mean()
+    deviations = blocks(references - levels, passes)
+    window = 0 if passes > 1 else WINDOW
+    observations = range(deviations.shape[1])
+    near = [deviations[:, max(0, number - window) : number + window + 1] for number in observations]
+    return np.array([np.median(part) for part in near]) + levels.mean()
 
 
 # --- Statistics ------------------------------------------------------------------------------------------------------
@@ -227,8 +244,8 @@ def exponentials(low: float, high: float) -> tuple[float, float]:
     return math.exp(low), math.exp(high)
 
 
-def least_repetitions(rows: int) -> int:
-    """How many repetitions each of two files needs for any difference in one of so many rows to count."""
+def least_observations(rows: int) -> int:
+    """How many passes, or repetitions in one pass, two files need for a difference in one of so many rows to count."""
     n = 1
     while 2 / math.comb(2 * n, n) > ALPHA / rows:
         n += 1

@@ -28,6 +28,7 @@ def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
         "tree": None if commit is None else "dirty" if commit.endswith("-dirty") else "clean",
         "machine": machine,
         "quick": plan.quick,
+        "passes": plan.passes,
         "repetitions": plan.repetitions,
         "peers": peers,
         "not_installed": [name for name, version in peers.items() if version is None],

@@ -19,7 +19,9 @@ from somvae_ext.store import check_writable
 
 COMPARE = "compare"
 FOLDER = Path("runs/bench")
-REPETITIONS, QUICK_REPETITIONS = 9, 25  # compare.py says why
+# Passes over the suite, and repetitions in each; compare.py says why.
+PASSES, REPETITIONS = 1, 9
+QUICK_PASSES, QUICK_REPETITIONS = 8, 2
 
 
 def description() -> str:
@@ -92,7 +94,14 @@ def add_options(parser: Any) -> None:
         "--repeat",
         type=int,
         metavar="NUMBER",
-        help=f"of each contestant (default: {REPETITIONS}, or {QUICK_REPETITIONS} with --quick)",
+        help=f"of each contestant in a pass (default: {REPETITIONS}, or {QUICK_REPETITIONS} with --quick)",
+    )
+    group.add_argument(
+        "--passes",
+        type=int,
+        metavar="NUMBER",
+        help="how many times to go through the suite, for comparisons on a machine that others use (default: "
+        f"{PASSES}, or {QUICK_PASSES} with --quick)",
     )
     group = parser.add_argument_group("what is written")
     group.add_argument(
@@ -131,7 +140,7 @@ def jobs(options: Namespace) -> list[Job]:
         raise ValueError(f"unexpected argument {options.files[0]!r}: files are for somvae bench {COMPARE}")
     if options.least_effect is not None:
         raise ValueError(f"--least-effect is for somvae bench {COMPARE}")
-    for name in ("repeat", "threads"):
+    for name in ("passes", "repeat", "threads"):
         values = getattr(options, name)
         for value in values if isinstance(values, list) else [] if values is None else [values]:
             if value < 1:
@@ -162,6 +171,7 @@ def plan_of(suite: Suite, options: Namespace, device: torch.device, shape: dict[
         device=device,
         threads=[None] if device.type == "cuda" else threads,
         repetitions=options.repeat or (QUICK_REPETITIONS if options.quick else REPETITIONS),
+        passes=options.passes or (QUICK_PASSES if options.quick else PASSES),
         parts=chosen_parts(suite, options, device),
         quick=options.quick,
         shape=shape,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 OURS = "somvae_ext"
@@ -25,6 +25,7 @@ class Row:
         threads: of the CPU; None on CUDA.
         samples: seconds of each repetition of each contestant. Repetitions take turns: the i-th of all contestants with
             equally many were taken one after the other. No samples where only ``extra`` was measured.
+        passes: the suite was gone through so many times, and samples have an equal part of each pass.
         own: contestants that run this project's code, ours first; :mod:`~somvae_ext.bench.compare` compares these.
         work: operations or bytes of one call of ours; None where a rate would mean nothing.
         unit: of rates: ``"GFLOP/s"`` or ``"GB/s"``.
@@ -40,6 +41,7 @@ class Row:
     device: str = "cpu"
     threads: int | None = None
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    passes: int = 1
     own: Sequence[str] = (OURS,)
     work: float | None = None
     unit: str = "GFLOP/s"
@@ -89,6 +91,11 @@ class Row:
         """Our rate over that of the first ceiling."""
         rate, name = self.rate(), next(iter(self.ceilings), None)
         return None if rate is None or name is None else rate / self.ceiling_rate(name)
+
+    def with_pass(self, row: Row) -> Row:
+        """This row with the samples of another pass, of contestants that both have timed."""
+        samples = {name: [*times, *row.samples[name]] for name, times in self.samples.items() if name in row.samples}
+        return replace(self, samples=samples, passes=self.passes + row.passes, notes={**self.notes, **row.notes})
 
     def as_json(self) -> dict[str, Any]:
         samples = {name: [float(f"{time:.{_DIGITS}g}") for time in times] for name, times in self.samples.items()}

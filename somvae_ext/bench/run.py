@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from somvae_ext.bench.claims import conclude
-from somvae_ext.bench.compare import ALPHA, LEAST_EFFECT, Compared, Comparison, compare, least_repetitions
+from somvae_ext.bench.compare import ALPHA, LEAST_EFFECT, Compared, Comparison, compare, least_observations
 from somvae_ext.bench.files import ResultFile, differences, header
 from somvae_ext.bench.options import COMPARE, Job, jobs, picture_path
 from somvae_ext.bench.picture import save_picture
@@ -55,19 +55,23 @@ def machine_text(machine: dict[str, Any]) -> str:
 def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
     """Writes each row as it comes, and then prints the table. Without a row there is no file."""
     about = header(job.suite, job.plan, command)
-    rows: list[Row] = []
+    merged: dict[tuple[object, ...], Row] = {}
     record: Record | None = None
     try:
-        for row in job.suite.measure(job.plan):
-            rows.append(row)
-            record = record or Record(job.path, **about)
-            record.add("rows", row.as_json())
-            if not options.quiet:
-                say(progress_line(row, perf_counter() - start))
+        for number in range(job.plan.passes):
+            for row in job.suite.measure(job.plan):
+                merged[row.key] = merged[row.key].with_pass(row) if number else row
+                record = record or Record(job.path, **about)
+                record.put("rows", [row.as_json() for row in merged.values()])
+                if not (number or options.quiet):
+                    say(progress_line(row, perf_counter() - start))
+            if job.plan.passes > 1 and not options.quiet:
+                say(f"{perf_counter() - start:6.1f} s  {job.suite.name}: pass {number + 1} of {job.plan.passes}")
     except KeyboardInterrupt as interruption:
-        show(job, about, rows)
-        kept = f"; {len(rows)} rows are in {job.path}" if rows else ""
+        show(job, about, list(merged.values()))
+        kept = f"; {len(merged)} rows are in {job.path}" if merged else ""
         raise type(interruption)(f"interrupted{kept}") from None
+    rows = list(merged.values())
     show(job, about, rows)
     if record is None:
         return
@@ -121,7 +125,7 @@ def run_compare(options: Namespace) -> int:
     for sentence in differences(first, second):
         say(f"somvae bench: {sentence}")
     print(comparison_text(compared, least_effect))
-    return SLOWER if compared.with_verdict("slower") or compared.overall == "slower" else 0
+    return SLOWER if compared.slower else 0
 
 
 def comparison_text(compared: Comparison, least_effect: float) -> str:
@@ -141,7 +145,7 @@ def comparison_text(compared: Comparison, least_effect: float) -> str:
     if counts["unknown"]:
         lines.append(
             f"{counts['unknown']} unknown: of {len(names)} rows none can be told apart by fewer than "
-            f"{least_repetitions(len(names))} repetitions (--repeat)"
+            f"{least_observations(len(names))} passes, or repetitions in one (--passes, --repeat)"
         )
     raw = sum(not row.relative for row in compared.rows)
     if raw:

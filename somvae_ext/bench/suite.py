@@ -42,7 +42,8 @@ class Plan:
 
     Attributes:
         threads: numbers of CPU threads, one after the other; ``(None,)`` on CUDA.
-        repetitions: of every contestant; fewer of those that take long.
+        repetitions: of every contestant in a pass; fewer of those that take long.
+        passes: how many times the suite is gone through.
         parts: of the suite.
         shape: the own shape, by the names of the options; empty for the suite's own cases.
         peers: names of the contestants, or of their packages, that take part beside ours; None for all.
@@ -54,6 +55,7 @@ class Plan:
     repetitions: int
     parts: Sequence[str]
     quick: bool = False
+    passes: int = 1
     shape: Mapping[str, Any] = field(default_factory=dict)
     peers: frozenset[str] | None = None
     data_root: Path | None = None

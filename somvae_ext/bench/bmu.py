@@ -73,9 +73,7 @@ class _Field:
     not_captured: dict[str, str] = field(default_factory=dict)
 
 
-def prepare(
-    contestants: Mapping[str, Contestant], z: Tensor, codebook: Tensor, problem: Problem, device: torch.device
-) -> _Field:
+def prepare(contestants: Mapping[str, Contestant], z: Tensor, codebook: Tensor, problem: Problem, plan: Plan) -> _Field:
     """Compares the winners of all contestants with ours, which come first."""
     ready = _Field()
     ours: Tensor | None = None
@@ -95,9 +93,10 @@ def prepare(
             raise AssertionError(f"{name} has other winners than {OURS} on {problem}")
         if reason := disagreement(winners, ours, z, codebook):
             ready.notes[name] = reason
-        ready.memory[name] = peak_memory(search, device)
+        if plan.number == 0:
+            ready.memory[name] = peak_memory(search, plan.device)
         ready.runs[name] = search
-        if device.type == "cuda" and contestant.captures:
+        if plan.device.type == "cuda" and contestant.captures:
             try:
                 ready.replays[name] = captured(search)
             except RuntimeError as error:
@@ -110,7 +109,7 @@ def measure_problem(
 ) -> Iterator[Row]:
     """A row of calls from Python, and on CUDA one of replays."""
     z, codebook = problem.tensors(plan.device, plan.data_root)
-    ready = prepare(contestants, z, codebook, problem, plan.device)
+    ready = prepare(contestants, z, codebook, problem, plan)
     rescored = shares_scored_again(problem, z, codebook)
     ceilings = products(problem, plan.device)
     for runs, notes, how in (

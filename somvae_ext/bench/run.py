@@ -6,6 +6,7 @@ import contextlib
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -59,7 +60,7 @@ def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
     record: Record | None = None
     try:
         for number in range(job.plan.passes):
-            for row in job.suite.measure(job.plan):
+            for row in job.suite.measure(replace(job.plan, number=number)):
                 merged[row.key] = merged[row.key].with_pass(row) if number else row
                 record = record or Record(job.path, **about)
                 record.put("rows", [row.as_json() for row in merged.values()])

@@ -43,7 +43,8 @@ class Plan:
     Attributes:
         threads: numbers of CPU threads, one after the other; ``(None,)`` on CUDA.
         repetitions: of every contestant in a pass; fewer of those that take long.
-        passes: how many times the suite is gone through.
+        passes: how many times the suite is gone through; ``number`` says which pass this is. What is not timed needs
+            to be measured in the first alone, whose ``extra`` is kept.
         parts: of the suite.
         shape: the own shape, by the names of the options; empty for the suite's own cases.
         peers: names of the contestants, or of their packages, that take part beside ours; None for all.
@@ -56,6 +57,7 @@ class Plan:
     parts: Sequence[str]
     quick: bool = False
     passes: int = 1
+    number: int = 0
     shape: Mapping[str, Any] = field(default_factory=dict)
     peers: frozenset[str] | None = None
     data_root: Path | None = None

@@ -144,7 +144,7 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     def measure(name: str, suite: str, limit: float, real: Sequence[str], small: Sequence[str]) -> Step:
         """A suite of ``somvae bench``, with its options for a GPU or for a rehearsal."""
         path = parts / f"{name}.json"
-        options = [*small, "--quick", "--repeat", "1", "--threads", "2"] if toy else real
+        options = [*small, "--quick", "--passes", "1", "--repeat", "1", "--threads", "1"] if toy else real
         command = [sys.executable, "-m", "somvae_ext.bench", suite, "--device", device, "--no-picture", *options]
         return Step(name, [*command, "--json", str(path)], limit, result=(path, read_json))
 

@@ -61,7 +61,8 @@ def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
     try:
         for number in range(job.plan.passes):
             for row in job.suite.measure(replace(job.plan, number=number)):
-                merged[row.key] = merged[row.key].with_pass(row) if number else row
+                before = merged.get(row.key) if number else None
+                merged[row.key] = before.with_pass(row) if before else row
                 record = record or Record(job.path, **about)
                 record.put("rows", [row.as_json() for row in merged.values()])
                 if not (number or options.quiet):

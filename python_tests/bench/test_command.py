@@ -223,6 +223,17 @@ def test_a_comparison_names_rows_and_machines_that_differ(capsys: pytest.Capture
     assert "only in the first file: bmu: case 2" in said.out
 
 
+def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    contents = json.loads(Path(write("a.json", 1, 2)).read_text())
+    for row in contents["rows"]:
+        row["samples"] = {name: times[:2] for name, times in row["samples"].items()}
+    Path("a.json").write_text(json.dumps(contents))
+    assert main(["bench", "compare", "a.json", "a.json"]) == 2
+    said = capsys.readouterr()
+    assert "2 unknown: of 2 rows none can be told apart by fewer than 5 passes, or repetitions in one" in said.out
+    assert said.err == "somvae: the files have too few repetitions for a comparison\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -150,6 +150,7 @@ def test_too_few_observations_tell_nothing() -> None:
     compared = compare(short, short)
     assert verdicts(compared) == {"unknown"}
     assert all(math.isinf(row.high) for row in compared.rows)
+    assert (compared.overall, compared.mean) == ("same", (1, 1, 1))
     assert [least_observations(rows) for rows in (1, 10, 85, 86)] == [4, 6, 7, 8]
 
 

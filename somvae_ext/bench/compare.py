@@ -80,7 +80,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows of two files, and the geometric mean of their ratios with its interval of 95 % and its own verdict."""
+    """All rows of two files; the geometric mean of the ratios of those that are not unknown, with its interval of 95 %
+    and a verdict of its own."""
 
     rows: list[Compared]
     mean: tuple[float, float, float]
@@ -116,7 +117,8 @@ def compare(first: Sequence[Row], second: Sequence[Row], least_effect: float = L
         label = label_of(row) + ("" if name == row.ours else f" [{name}]")
         times = (len(a), len(b))
         rows.append(Compared(label, math.exp(shift), *exponentials(low, high), p, relative, times, judged))
-    mean, low, high = geometric_mean([(a, b) for a, b, _ in samples])
+    known = [(a, b) for (a, b, _), row in zip(samples, rows, strict=True) if row.verdict != "unknown"]
+    mean, low, high = geometric_mean(known)
     overall = direction(mean, effect) if low > tolerated or high < -tolerated else "same"
     keys = [{row.key: label_of(row) for row in side if row.ours in row.samples} for side in (first, second)]
     only = [[label for key, label in keys[i].items() if key not in keys[1 - i]] for i in (0, 1)]

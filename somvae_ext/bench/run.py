@@ -126,7 +126,9 @@ def run_compare(options: Namespace) -> int:
         raise ValueError(f"{first.path} and {second.path} have no row in common")
     for sentence in differences(first, second):
         say(f"somvae bench: {sentence}")
-    print(comparison_text(compared, least_effect))
+    print(comparison_text(compared, least_effect), flush=True)
+    if len(compared.with_verdict("unknown")) == len(compared.rows):
+        raise ValueError("the files have too few repetitions for a comparison")
     return SLOWER if compared.slower else 0
 
 

@@ -609,7 +609,7 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (
             ["train"],
             "unknown command 'train'; known are bench, cluster, evaluate, experiment, export, fit, info, plot, "
-            "predict, sample, tune",
+            "predict, report, sample, tune",
         ),
         (
             [],

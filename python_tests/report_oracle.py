@@ -138,12 +138,7 @@ def _map(run: Path, x: NDArray[Any], ids: Sequence[str], label: Sequence[str] | 
     mean, deviation = np.nanmean(x, axis=0, dtype=np.float64), np.nanstd(x, axis=0, dtype=np.float64)
     scaled_x = (x - mean) / deviation if scaled else x.astype(np.float64)
     codes = np.asarray(saved.som.codebook_, np.float64)
-    node = np.empty(len(x), np.int64)
-    distance = np.empty(len(x))
-    for row, values in enumerate(scaled_x):  # as scikit-learn's nan_euclidean_distances
-        present = ~np.isnan(values)
-        squared = ((codes[:, present] - values[present]) ** 2).sum(axis=1) * len(values) / present.sum()
-        node[row], distance[row] = squared.argmin(), math.sqrt(squared.min())
+    node, distance = _winners(scaled_x, codes)
     classes = None
     if label is not None:
         classes = [Counter(name for name, at in zip(label, node, strict=True) if at == k) for k in range(len(codes))]
@@ -163,6 +158,16 @@ def _map(run: Path, x: NDArray[Any], ids: Sequence[str], label: Sequence[str] | 
         u_matrix=u_matrix,
         features=(names, codes * deviation + mean if scaled else codes, mean, deviation),
     )
+
+
+def _winners(x: NDArray[np.float64], codes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest code of each row, and its distance as by scikit-learn's nan_euclidean_distances."""
+    present = ~np.isnan(x)
+    values = np.where(present, x, 0)
+    squared = (values**2).sum(axis=1, keepdims=True) - 2 * values @ codes.T + present @ codes.T**2
+    squared *= x.shape[1] / present.sum(axis=1, keepdims=True)
+    node = squared.argmin(axis=1)
+    return node, np.sqrt(squared[np.arange(len(x)), node])
 
 
 def of_table_map(run: Path) -> Oracle:

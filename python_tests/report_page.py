@@ -80,6 +80,12 @@ class ExplorerPage:
     def click_at(self, x: float, y: float) -> None:
         """Clicks a place of the sheet, given in the units of its ranges."""
         self.map.scroll_into_view_if_needed()
+        before = self._taps()
+        self.page.mouse.click(*self.pixel_of(x, y))
+        self.wait_until(f"{self._document}.taps > {before}")
+
+    def pixel_of(self, x: float, y: float) -> tuple[float, float]:
+        """Where a place of the sheet is on the screen."""
         script = f"""([x, y]) => {{
             const plot = {self._document}.get_model_by_name("sheet");
             const view = Bokeh.index.get_by_id(plot.id);
@@ -91,9 +97,8 @@ class ExplorerPage:
                 top + bbox.top + (1 - share(y, plot.y_range)) * bbox.height,
             ];
         }}"""
-        before = self._taps()
-        self.page.mouse.click(*self.page.evaluate(script, [x, y]))
-        self.wait_until(f"{self._document}.taps > {before}")
+        left, top = self.page.evaluate(script, [x, y])
+        return left, top
 
     def _taps(self) -> int:
         """How often the sheet has been tapped, counted from the first time that this is asked for."""

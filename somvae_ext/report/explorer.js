@@ -139,7 +139,7 @@
         this.colorings.set("hits", { title: "hits", kind: "number", values: this.hits, what: `${this.data.hits_of} of each ${noun}` });
       }
       if (this.uMatrix) {
-        this.colorings.set("u-matrix", { title: "U-matrix", kind: "number", values: this.uMatrix, what: `mean ${this.data.u_matrix_of} to the neighbours: high values are borders` });
+        this.colorings.set("u-matrix", { title: "U-matrix", kind: "number", scale: "distances", values: this.uMatrix, what: `mean ${this.data.u_matrix_of} to the neighbours: high values are borders` });
       }
       if (this.classes) {
         const best = this.classes.of.map((counted) => (counted.length ? counted[0][0] : -1));
@@ -177,7 +177,7 @@
           if (value < low) low = value;
           if (value > high) high = value;
         }
-        const { sequential } = this.palettes;
+        const sequential = this.palettes[coloring.scale ?? "values"];
         const scale = high > low ? (sequential.length - 1) / (high - low) : 0;
         colors = Array.from(coloring.values, (value) => (Number.isNaN(value) ? NOT_THERE : sequential[Math.round((value - low) * scale)]));
         texts = Array.from(coloring.values, number);

@@ -9,12 +9,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import bokeh.palettes
 import bokeh.resources
 import jinja2
+import markupsafe
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import Colormap, to_hex
 
 from somvae_ext._version import __version__
 from somvae_ext.grid import Grid
+from somvae_ext.plotting._palettes import CATEGORIES, DISTANCES, OTHERS, TIME, VALUES
 from somvae_ext.report.captions import caption_of
 from somvae_ext.report.content import Picture, ResultContent
 from somvae_ext.report.explorer_plot import sheet_plot
@@ -22,8 +26,6 @@ from somvae_ext.report.metrics import MeasuredMetric
 from somvae_ext.report.sprites import data_url
 
 _LONGEST_SHEET = 680  # CSS pixels
-_CATEGORICAL = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB"]
-_OTHER = "#8c8c8c"
 
 
 class _Cell(NamedTuple):
@@ -89,8 +91,6 @@ def _resource(name: str) -> Any:
 
 
 def _markup(text: str) -> Any:
-    import markupsafe
-
     return markupsafe.Markup(text)
 
 
@@ -106,12 +106,18 @@ def _bokeh_scripts() -> Any:
 
 
 def _palettes() -> dict[str, Any]:
+    scales = {name: _hex_colors(mpl.colormaps[name]) for name in (VALUES, DISTANCES)}
     return {
-        "sequential": list(bokeh.palettes.Viridis256),
-        "time": list(bokeh.palettes.Plasma256[:231]),
-        "categorical": _CATEGORICAL,
-        "other": _OTHER,
+        "values": scales[VALUES],
+        "distances": scales[DISTANCES],
+        "time": _hex_colors(TIME),
+        "categorical": list(CATEGORIES),
+        "other": OTHERS,
     }
+
+
+def _hex_colors(colormap: Colormap) -> list[str]:
+    return [to_hex(color) for color in colormap(np.linspace(0, 1, 256))]
 
 
 def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:

@@ -609,9 +609,9 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (
             ["train"],
             "unknown command 'train'; known are cluster, evaluate, experiment, export, fit, info, plot, predict, "
-            "sample, tune",
+            "report, sample, tune",
         ),
-        ([], "the command is missing; known are cluster, evaluate, experiment, export, fit, info, plot, predict, sam"),
+        ([], "the command is missing; known are cluster, evaluate, experiment, export, fit, info, plot, predict, rep"),
         (
             ["fit", "digits", "--topology", "hexa"],
             "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa",
@@ -669,10 +669,19 @@ def test_a_missing_extra_is_named_before_anything_is_written(module: str, extra:
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize("module", ["bokeh", "jinja2"])
+def test_a_report_names_the_extra_that_it_needs_before_it_looks_at_the_run(module: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
+    run = python("-c", code, "report", "nowhere", imported=children.TORCH)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[report]'\n"
+
+
 def test_importing_the_package_loads_no_extra() -> None:
     # tqdm is not in the list: torch.hub loads it by itself where it is installed.
     code = """
 import sys, somvae_ext, somvae_ext.nn, somvae_ext.models, somvae_ext.data, somvae_ext.evaluation, somvae_ext.cli
-print([name for name in ("jsonargparse", "lightning", "matplotlib", "sklearn") if name in sys.modules])
+extras = ("bokeh", "jinja2", "jsonargparse", "lightning", "matplotlib", "sklearn")
+print([name for name in extras if name in sys.modules])
 """
     assert python("-c", code, imported=children.TORCH).stdout == "[]\n"

@@ -39,11 +39,13 @@ def run(options: Namespace) -> None:
 def _names(folders: list[ResultFolder]) -> list[str]:
     """What the results are called: their folders' names, or as much of their paths as tells them apart."""
     paths = [folder.path.resolve() for folder in folders]
-    for parts in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-parts:]) for path in paths]
+    if len(set(paths)) < len(paths):  # twice the same
+        return [f"{path.name} ({number})" for number, path in enumerate(paths, start=1)]
+    for parts in range(1, max(len(path.parts) for path in paths)):
+        names = [str(Path(*path.parts[-parts:])) for path in paths]
         if len(set(names)) == len(names):
             return names
-    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]  # twice the same
+    return [str(path) for path in paths]
 
 
 def _content(folder: ResultFolder, name: str, options: Namespace) -> ResultContent:

@@ -495,7 +495,7 @@
         const more = matches.length > MOST_MATCHES ? `, the first ${MOST_MATCHES} of them` : "";
         let sentence = `No ${what} is called “${text}”${this.amongHowMany()}.`;
         if (exact.length) sentence = `${exact.length} ${what}s are called “${text}”${more}: `;
-        else if (matches.length) sentence = `No ${what} is called “${text}”; ${matches.length} contain it${more}: `;
+        else if (matches.length) sentence = `No ${what} is called “${text}”; ${matches.length} contain${matches.length === 1 ? "s" : ""} it${more}: `;
         result.replaceChildren(sentence, ...list);
       }
     }

@@ -45,7 +45,9 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
     """
     clusters = KeptClusters.load(folder, saved.grid.num_nodes)
     notes = []
-    if table is None:
+    if saved.record.data is None:
+        notes.append("The map does not say which data it was trained on: no samples are shown.")
+    elif table is None:
         notes.append("The data are no longer where they were, or have changed: no samples are shown.")
     explorer = None
     if saved.grid.num_nodes <= MOST_NODES:

@@ -122,7 +122,7 @@ def _hex_colors(colormap: Colormap) -> list[str]:
 
 def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:
     yield "summary", "Summary"
-    if any(result.metrics for result in results):
+    if any(measured for result in results for measured in result.metrics.values()):
         yield "metrics", "Metrics"
     for number, result in enumerate(results, start=1):
         if result.explorer is not None:
@@ -146,7 +146,7 @@ def _side_by_side(
 
 
 def _metrics(results: Sequence[ResultContent]) -> Iterable[tuple[str, list[_MetricRow]]]:
-    splits = dict.fromkeys(split for result in results for split in result.metrics)
+    splits = dict.fromkeys(split for result in results for split, measured in result.metrics.items() if measured)
     for split in splits:
         measured = [{metric.metric.name: metric for metric in result.metrics.get(split, ())} for result in results]
         names = dict.fromkeys(name for column in measured for name in column)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 import somvae_ext
 from somvae_ext.models import GumbelVAE
@@ -162,12 +163,12 @@ def _map(run: Path, x: NDArray[Any], ids: Sequence[str], label: Sequence[str] | 
 
 def _winners(x: NDArray[np.float64], codes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The nearest code of each row, and its distance as by scikit-learn's nan_euclidean_distances."""
-    present = ~np.isnan(x)
-    values = np.where(present, x, 0)
-    squared = (values**2).sum(axis=1, keepdims=True) - 2 * values @ codes.T + present @ codes.T**2
-    squared *= x.shape[1] / present.sum(axis=1, keepdims=True)
-    node = squared.argmin(axis=1)
-    return node, np.sqrt(squared[np.arange(len(x)), node])
+    distance = cdist(x, codes)  # from the differences, so that codes that are equal are as near to the last bit
+    for row in np.flatnonzero(np.isnan(x).any(axis=1)).tolist():
+        present = ~np.isnan(x[row])
+        distance[row] = cdist(x[row : row + 1, present], codes[:, present]) * math.sqrt(len(present) / present.sum())
+    node = distance.argmin(axis=1)
+    return node, distance[np.arange(len(x)), node]
 
 
 def of_table_map(run: Path) -> Oracle:

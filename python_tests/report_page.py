@@ -136,6 +136,11 @@ class ExplorerPage:
     def search_result(self) -> str:
         return self.root.locator(".search-result").inner_text()
 
+    @property
+    def matches(self) -> Locator:
+        """The samples that a search gives to choose from."""
+        return self.root.locator(".match")
+
     # What is drawn.
 
     @property

@@ -13,11 +13,16 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from report_oracle import MOVES, Oracle
+from report_oracle import MOVES, Oracle, Sheet
 from report_page import ExplorerPage
 
 import somvae_ext
+from somvae_ext import Grid
 from somvae_ext.plotting._palettes import DISTANCES, VALUES
+from somvae_ext.report import map_content
+from somvae_ext.report.content import ResultContent
+from somvae_ext.report.explorer import Explorer, SeriesPath
+from somvae_ext.report.page import render_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 MAPS = ["table-map", "large-map", "hexagonal-map", "series"]
 KINDS = [*MAPS, "gumbel-vae"]
 DIGITS = 4  # of numbers on the page
+COLOR = 2  # steps of 256: some of these colours are alike
 MINUS = "\u2212"
 
 
@@ -338,7 +344,7 @@ def check_number_colors(explorer: ExplorerPage, values: np.ndarray) -> None:
     assert float(low) == rounded(values.min())
     assert float(high) == rounded(values.max())
     expected = (values - values.min()) / np.ptp(values) * 255
-    assert place_on(VALUES, explorer.colors) == pytest.approx(expected, abs=1)
+    assert place_on(VALUES, explorer.colors) == pytest.approx(expected, abs=COLOR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -360,7 +366,7 @@ def test_the_u_matrix_is_colours_of_distances_to_the_neighbours(
     low, high = explorer.legend
     assert (float(low), float(high)) == (rounded(u_matrix.min()), rounded(u_matrix.max()))
     expected = (u_matrix - u_matrix.min()) / np.ptp(u_matrix) * 255
-    assert place_on(DISTANCES, explorer.colors) == pytest.approx(expected, abs=1)
+    assert place_on(DISTANCES, explorer.colors) == pytest.approx(expected, abs=COLOR)
 
 
 @pytest.mark.parametrize(("kind", "feature"), [("table-map", 6), ("large-map", 17), ("series", 2)])
@@ -494,9 +500,8 @@ def test_a_part_of_an_id_gives_a_list_to_choose_from(
     said = explorer.search("p-123")
     expected = [name for name in found.ids if "P-123" in name]
     assert f"No row is called “p-123”; {len(expected)} contain it" in said
-    matches = explorer.root.locator(".match")
-    assert matches.all_inner_texts() == expected
-    matches.nth(4).click()
+    assert explorer.matches.all_inner_texts() == expected
+    explorer.matches.nth(4).click()
     assert explorer.node == found.node[found.ids.index(expected[4])]
     assert f"Row {expected[4]} is in node" in explorer.search_result
 
@@ -504,7 +509,7 @@ def test_a_part_of_an_id_gives_a_list_to_choose_from(
 def test_of_many_matches_the_first_are_listed(explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of("table-map")
     assert "; 297 contain it, the first 20 of them" in explorer.search("P-1")
-    assert explorer.root.locator(".match").count() == 20
+    assert explorer.matches.count() == 20
 
 
 def test_an_unknown_id_changes_nothing(explorer_of: Callable[[str], ExplorerPage]) -> None:
@@ -539,7 +544,7 @@ def test_each_frame_of_a_series_is_at_the_node_that_the_model_gives_it(
         slider.press("ArrowRight")
         assert explorer.node == walk[frame]
     said = explorer.root.locator(".series output").inner_text()
-    assert said == f"frame {len(walk) - 1} of {len(walk)}: node {walk[-1]}"
+    assert said.startswith(f"frame {len(walk) - 1} (of 0 to {len(walk) - 1}): node {walk[-1]};")
     slider.press("Home")
     assert explorer.node == walk[0]
 
@@ -616,3 +621,74 @@ def test_a_click_on_a_part_of_the_map_chooses_the_node_that_is_drawn_there(
     explorer.click_at(*sheet.place(67))
     explorer.root.get_by_role("button", name="Whole map").click()
     assert explorer.node == 67
+
+
+# ---- ids that are not one of a kind ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """The report of a map of 90 visits of 30 patients, of which 63 can be found, and the node of each visit."""
+    folder = tmp_path_factory.mktemp("visits")
+    values = np.random.default_rng(0).normal(size=(90, 2))
+    lines = [f"patient {row % 30},{x!r},{y!r}" for row, (x, y) in enumerate(values.tolist())]
+    (folder / "visits.csv").write_text("\n".join(["patient,x,y", *lines]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_content, "MOST_IDS", 63)
+        patch.setattr(map_content, "pictures_of", lambda figures: [])
+        options = ["--model", "som", "--size", "3x4", "--epochs", 2, "--id-column", "patient"]
+        browser_runs.command("report", browser_runs.fit(folder / "run", folder / "visits.csv", *options))
+    saved = somvae_ext.load(folder / "run")
+    return folder / "run/report.html", next(saved.assign([values])).node
+
+
+def test_all_samples_of_an_id_are_listed_with_their_nodes(
+    visits: tuple[Path, np.ndarray], open_page: Callable[..., Page]
+) -> None:
+    explorer = ExplorerPage(open_page(visits[0]))
+    assert "3 rows are called “patient 0”" in explorer.search("patient 0")
+    nodes = [explorer.matches.nth(at).inner_text().split()[1].rstrip(",") for at in range(3)]
+    assert nodes == [str(node) for node in visits[1][[0, 30, 60]]]
+    explorer.matches.nth(1).click()
+    assert explorer.node == visits[1][30]
+
+
+def test_a_search_says_among_how_many_it_looked(
+    visits: tuple[Path, np.ndarray], open_page: Callable[..., Page]
+) -> None:
+    explorer = ExplorerPage(open_page(visits[0]))
+    ids = explorer.page.evaluate("JSON.parse(document.getElementById('run-1-data').textContent).samples.ids.length")
+    assert ids < 90
+    assert f"No row is called “nobody” among the {ids} of 90 rows that can be found here." in explorer.search("nobody")
+
+
+# ---- the ways of series ----------------------------------------------------------------------------------------------
+
+
+def test_on_a_periodic_map_a_series_takes_the_shortest_way(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    """A page of a made-up explorer, whose series go over the edges of its map."""
+    sheet = Sheet(4, 6, 24, hexagonal=True, periodic=True)
+    node = np.random.default_rng(0).integers(24, size=60)
+    made_up = Explorer(
+        noun="node", grid=Grid(4, 6, "hexagonal", True), num_nodes=24, paths=[SeriesPath("series 0", node)]
+    )
+    content = ResultContent("run", "A map.", {}, {}, {}, {}, explorer=made_up)
+    (tmp_path / "page.html").write_text(render_page([content]), encoding="utf-8")
+    explorer = ExplorerPage(open_page(tmp_path / "page.html"))
+    explorer.root.get_by_role("combobox", name="Series").select_option(label="series 0")
+    path = explorer.source("path")
+    drawn = list(zip(path["x0"], path["y0"], path["x1"], path["y1"], strict=True))
+    for before, after in itertools.pairwise(node.tolist()):
+        if before == after:
+            continue
+        x, y, to_x, to_y = drawn.pop(0)
+        assert (x, y) == pytest.approx(sheet.place(before))
+        assert math.hypot(to_x - x, to_y - y) == pytest.approx(math.hypot(*sheet.offset(before, after)))
+        period_x, period_y = sheet.period
+        at_x, at_y = sheet.place(after)
+        assert ((to_x - at_x) / period_x, (to_y - at_y) / period_y) == pytest.approx(
+            (round((to_x - at_x) / period_x), round((to_y - at_y) / period_y)), abs=1e-6
+        )
+        if (to_x, to_y) != pytest.approx((at_x, at_y)):  # and the same line on the other side
+            assert drawn.pop(0)[2:] == pytest.approx((at_x, at_y))
+    assert drawn == []

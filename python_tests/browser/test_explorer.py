@@ -18,7 +18,7 @@ from report_page import ExplorerPage
 
 import somvae_ext
 from somvae_ext import Grid
-from somvae_ext.plotting._palettes import DISTANCES, VALUES
+from somvae_ext.plotting.palettes import DISTANCES, VALUES
 from somvae_ext.report import map_content
 from somvae_ext.report.content import ResultContent
 from somvae_ext.report.explorer import Explorer, SeriesPath

@@ -26,14 +26,17 @@ def run(options: Namespace) -> None:
     from somvae_ext.store import ResultFolder
 
     folders = [ResultFolder.open(run) for run in (options.run, options.other) if run is not None]
-    out = Path(options.output or folders[0].path / (PAGE if len(folders) == 1 else COMPARISON))
-    check_output(str(out), may_replace=options.overwrite or options.output is None)
+    check_output(options.output, may_replace=options.overwrite)
     names = _names(folders)
     results = [_content(folder, name, options) for folder, name in zip(folders, names, strict=True)]
     page = render_page(results)
-    with open_output(str(out)) as file:
-        file.write(page)
-    print_table({"report": str(out.resolve()), "size": f"{len(page.encode()) / 1e6:.1f} MB"})
+    if options.output is None:
+        path = folders[0].save_page(PAGE if len(folders) == 1 else COMPARISON, page)
+    else:
+        path = Path(options.output)
+        with open_output(options.output) as file:
+            file.write(page)
+    print_table({"size": f"{len(page.encode()) / 1e6:.1f} MB", "report": str(path.resolve())})
 
 
 def _names(folders: list[ResultFolder]) -> list[str]:

@@ -28,7 +28,7 @@ from somvae_ext.plotting._cells import (
     sheet_axes,
     wrap_shift,
 )
-from somvae_ext.plotting._palettes import COUNTS, INK, MUTED, OUTLINE, PAPER, TIME
+from somvae_ext.plotting.palettes import COUNTS, INK, MUTED, OUTLINE, PAPER, TIME
 
 # In units of the grid, whose cells are 1 wide: how far from its node a stay is drawn, and how large.
 _FURTHEST, _LARGEST_DOT, _SMALLEST_DOT = 0.3, 0.32, 0.09

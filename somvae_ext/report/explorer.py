@@ -21,6 +21,7 @@ from somvae_ext.store import NodeClasses
 MOST_NODES = 128 * 128
 """Nodes of the largest map that a browser draws and moves with ease."""
 
+_LEAST_DEVIATION = 1e-6
 _MOST_FEATURE_VALUES = 1 << 20  # of all nodes together: 5.6 MB in base64
 
 
@@ -57,6 +58,7 @@ class Features:
             spread = codes.std(axis=0) / np.where(deviation > 0, deviation, np.inf)
             chosen = np.sort(np.argsort(-spread, kind="stable")[:most])
         kept = codes[:, chosen].astype(np.float32)
+        kept[np.abs(kept) < _LEAST_DEVIATION * deviation[chosen]] = 0  # the rounding of a mean of zeros
         shown = tuple(names[feature] for feature in chosen.tolist())
         return cls(shown, kept, mean[chosen], deviation[chosen], total)
 

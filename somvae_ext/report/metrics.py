@@ -388,7 +388,7 @@ def _transition_metrics(context: EvaluationContext) -> Iterator[Metric]:
         "counted NLL",
         "counted on the training series",
         f"{nll} under transitions that are counted on the training series, with one step spread over each row "
-        "beforehand, in nats per step. Learned transitions are to come near to it.",
+        "beforehand, in nats per step. Learned transitions should approach it.",
     )
     yield Metric(
         "lowest_nll",

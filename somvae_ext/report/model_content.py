@@ -67,7 +67,7 @@ def model_content(
     any_model: Any = model
     if not has_one_code_per_sample(model):
         if hasattr(model, "num_clusters"):
-            notes.append("A sample has several codes in this model, so there is no node of it to be explored.")
+            notes.append("A sample has several codes in this model, so there is no explorer.")
     elif any_model.num_clusters > MOST_NODES:
         notes.append(f"Models of more than {MOST_NODES} nodes have pictures, but no explorer.")
     else:
@@ -97,9 +97,8 @@ def _summary(model: Model, record: RunRecord) -> str:
     if grid is None and hasattr(model, "num_clusters"):
         what = f"with {any_model.num_clusters} {'codes' if hasattr(model, 'quantizer') else 'categories'}"
     kind = "series of frames" if record.data.kind == "series" else "single samples"
-    return " ".join(
-        f"A model of the kind {model.name} {what} and {parameters:,} parameters, trained on {kind}.".split()
-    )
+    parts = f"{what} and" if what else "with"
+    return f"A {model.name} {parts} {parameters:,} parameters, trained on {kind}."
 
 
 def _kept_pictures(folder: ResultFolder) -> list[Picture]:

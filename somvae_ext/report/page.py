@@ -18,10 +18,10 @@ from matplotlib.colors import Colormap, to_hex
 
 from somvae_ext._version import __version__
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._palettes import CATEGORIES, DISTANCES, OTHERS, TIME, VALUES
+from somvae_ext.plotting.palettes import ACCENT, CATEGORIES, DISTANCES, OTHERS, PALE, PLAIN, TIME, VALUES
 from somvae_ext.report.captions import caption_of
 from somvae_ext.report.content import Picture, ResultContent
-from somvae_ext.report.explorer_plot import sheet_plot
+from somvae_ext.report.explorer_plot import AXIS_ROOM, sheet_plot
 from somvae_ext.report.metrics import MeasuredMetric
 from somvae_ext.report.sprites import data_url
 
@@ -65,7 +65,7 @@ def render_page(results: Sequence[ResultContent]) -> str:
         "palettes": _palettes(),
         "bokeh": _bokeh_scripts() if explorers else "",
         "script": _resource("explorer.js"),
-        "css": _resource("page.css"),
+        "css": markupsafe.Markup(f":root {{ --plain: {PLAIN}; --accent: {ACCENT}; }}\n") + _resource("page.css"),
         "version": __version__,
         "date": datetime.date.today().isoformat(),
         "json": _script_json,
@@ -113,6 +113,7 @@ def _palettes() -> dict[str, Any]:
         "time": _hex_colors(TIME),
         "categorical": list(CATEGORIES),
         "other": OTHERS,
+        "no_value": to_hex(PALE),
     }
 
 
@@ -179,4 +180,4 @@ def _pictures(results: Sequence[ResultContent]) -> Iterable[tuple[str, str, list
 def _sheet_width(grid: Grid) -> int:
     """How wide a sheet is drawn at most, so that it is not higher than it may be long."""
     width, height = (grid.coordinates().amax(dim=0) + 1).tolist()
-    return round(_LONGEST_SHEET * min(1.0, width / height))
+    return round(_LONGEST_SHEET * min(1.0, width / height)) + AXIS_ROOM

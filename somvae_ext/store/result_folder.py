@@ -52,7 +52,7 @@ class ResultFolder:
     ``<name>.jsonl``              logs: a record per epoch and line
     ``evaluation.json``           the evaluations, for people and their scripts; written, never read
     ``choice.json``               which of several seeds was chosen, and how; written, never read
-    ``*.png``                     pictures
+    ``*.png``, ``*.html``         pictures, and pages that show the result
     ============================  ======================================================================================
 
     The folder goes from one state to the next in a single step, the replacement of its manifest. New files wait beside
@@ -338,9 +338,20 @@ class ResultFolder:
     def save_figure(self, name: str, figure: Figure, **options: Any) -> Path:
         """Writes a picture as PNG and returns its path; options are those of matplotlib's ``savefig``."""
         with self.lock():
-            if name not in self._manifest.pictures:
-                self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
+            self._list_picture(name)
             return save_figure(self.path / name, figure, **options)
+
+    def save_page(self, name: str, html: str) -> Path:
+        """Writes a page that shows the result and returns its path. As a picture, it goes with the next checkpoint."""
+        with self.lock():
+            self._list_picture(name)
+            with atomic_file(self.path / name) as file:
+                file.write(html.encode())
+        return self.path / name
+
+    def _list_picture(self, name: str) -> None:
+        if name not in self._manifest.pictures:
+            self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
 
     def copy_checkpoint_from(self, other: ResultFolder, choice: dict[str, Any]) -> None:
         """Copies the last checkpoint of another folder, which was chosen among several.

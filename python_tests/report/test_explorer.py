@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from somvae_ext import Grid
 from somvae_ext.report import explorer as explorer_module
 from somvae_ext.report.explorer import AssignedSamples, Explorer, Features, SeriesPath, Transitions, pack
-from somvae_ext.report.explorer_plot import sheet_plot
+from somvae_ext.report.explorer_plot import AXIS_ROOM, sheet_plot
 from somvae_ext.report.page import _script_json, _sheet_width
 from somvae_ext.store import NodeClasses
 
@@ -150,6 +150,6 @@ def test_the_sheet_has_a_cell_where_each_node_lies(grid: Grid, nodes: int) -> No
 
 
 def test_a_high_map_is_drawn_narrow_enough_for_a_screen() -> None:
-    assert _sheet_width(Grid(10, 10)) == 680
-    assert _sheet_width(Grid(5, 50)) == 680
-    assert _sheet_width(Grid(100, 10)) == 68
+    assert _sheet_width(Grid(10, 10)) == 680 + AXIS_ROOM
+    assert _sheet_width(Grid(5, 50)) == 680 + AXIS_ROOM
+    assert _sheet_width(Grid(100, 10)) == 68 + AXIS_ROOM

@@ -33,8 +33,8 @@ _MARGIN = 0.1
 def sheet_plot(explorer: Explorer) -> Any:
     """The sheet as JSON that ``Bokeh.embed.embed_item`` draws.
 
-    Its sources, by name: ``nodes`` with a ``color`` and the ``text`` of the tooltip for each node; ``strips``, images of
-    whole rows of nodes; ``path`` and ``stops``, a series; ``cursor``, the node that is looked at. y is minus the
+    Its sources, by name: ``nodes`` with a ``color`` and the ``text`` of the tooltip for each node; ``strips``, images
+    of whole rows of nodes; ``path`` and ``stops``, a series; ``cursor``, the node that is looked at. y is minus the
     grid's, so that row 0 is on top.
     """
     return json_item(_plot(explorer.grid, explorer.num_nodes, explorer.noun, is_map=explorer.is_map))

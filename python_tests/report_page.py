@@ -177,3 +177,21 @@ class ExplorerPage:
         }}"""
         left, right, bottom, top = self.page.evaluate(script)
         return left, right, bottom, top
+
+    @property
+    def inner_size(self) -> tuple[float, float]:
+        """Width and height of the sheet without its axes, in pixels, once they fit the page."""
+        self.page.wait_for_timeout(300)
+        width, height = self.page.evaluate(f"""() => {{
+            const {{ inner_width, inner_height }} = {self._document}.get_model_by_name("sheet");
+            return [inner_width, inner_height];
+        }}""")
+        return width, height
+
+    @property
+    def ticks(self) -> tuple[list[float], list[float]]:
+        """Where columns and rows have numbers."""
+        columns, rows = self.page.evaluate(
+            f"""() => ["columns", "rows"].map(name => {self._document}.get_model_by_name(name).ticker.ticks)"""
+        )
+        return columns, rows

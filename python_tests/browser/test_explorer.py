@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import browser_runs
 import matplotlib as mpl
@@ -18,6 +18,7 @@ from report_page import ExplorerPage
 
 import somvae_ext
 from somvae_ext import Grid
+from somvae_ext.grid import Topology
 from somvae_ext.plotting.palettes import DISTANCES, PALE, VALUES
 from somvae_ext.report import map_content
 from somvae_ext.report.content import ResultContent
@@ -675,15 +676,11 @@ def test_on_a_periodic_map_a_series_takes_the_shortest_way(open_page: Callable[.
     """A page of a made-up explorer, whose series go over the edges of its map."""
     sheet = Sheet(4, 6, 24, hexagonal=True, periodic=True)
     node = np.random.default_rng(0).integers(24, size=60)
-    made_up = Explorer(
-        noun="node", grid=Grid(4, 6, "hexagonal", True), num_nodes=24, paths=[SeriesPath("series 0", node)]
-    )
-    content = ResultContent("run", "A map.", {}, {}, {}, {}, explorer=made_up)
-    (tmp_path / "page.html").write_text(render_page([content]), encoding="utf-8")
-    explorer = ExplorerPage(open_page(tmp_path / "page.html"))
+    path = made_up_page(tmp_path, grid=Grid(4, 6, "hexagonal", True), paths=[SeriesPath("series 0", node)])
+    explorer = ExplorerPage(open_page(path))
     explorer.root.get_by_role("combobox", name="Series").select_option(label="series 0")
-    path = explorer.source("path")
-    drawn = list(zip(path["x0"], path["y0"], path["x1"], path["y1"], strict=True))
+    lines = explorer.source("path")
+    drawn = list(zip(lines["x0"], lines["y0"], lines["x1"], lines["y1"], strict=True))
     for before, after in itertools.pairwise(node.tolist()):
         if before == after:
             continue
@@ -698,3 +695,50 @@ def test_on_a_periodic_map_a_series_takes_the_shortest_way(open_page: Callable[.
         if (to_x, to_y) != pytest.approx((at_x, at_y)):  # and the same line on the other side
             assert drawn.pop(0)[2:] == pytest.approx((at_x, at_y))
     assert drawn == []
+
+
+def test_of_two_ways_as_long_as_each_other_a_series_takes_the_one_that_crosses_no_edge(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    path = made_up_page(tmp_path, grid=Grid(4, 6, periodic=True), paths=[SeriesPath("series 0", np.array([0, 3, 15]))])
+    explorer = ExplorerPage(open_page(path))
+    explorer.root.get_by_role("combobox", name="Series").select_option(label="series 0")
+    drawn = explorer.source("path")
+    assert (drawn["x0"], drawn["x1"], drawn["y0"], drawn["y1"]) == ([0, 3], [3, 3], [0, 0], [0, -2])
+
+
+# ---- shapes of maps --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("rows", "cols"), [(1, 20), (20, 1), (2, 20), (30, 3)])
+def test_the_cells_of_a_thin_map_are_square(
+    rows: int, cols: int, width: int, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    explorer = ExplorerPage(open_page(made_up_page(tmp_path, grid=Grid(rows, cols)), width=width))
+    inner_width, inner_height = explorer.inner_size
+    left, right, bottom, top = explorer.ranges
+    assert inner_width / (right - left) == pytest.approx(inner_height / (top - bottom), rel=0.02, abs=0.7)
+    assert inner_height / (top - bottom) > 5  # pixels
+
+
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+def test_rows_and_columns_have_numbers_wherever_one_zooms(
+    topology: Topology, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    explorer = ExplorerPage(open_page(made_up_page(tmp_path, grid=Grid(40, 60, topology))))
+    explorer.press("End", "PageDown")
+    for _ in range(10):
+        left, right, bottom, top = explorer.ranges
+        columns, rows = explorer.ticks
+        assert 2 <= sum(left <= place <= right for place in columns) <= 12
+        assert 2 <= sum(bottom <= place <= top for place in rows) <= 12
+        explorer.root.get_by_role("button", name="Zoom in").click()
+
+
+def made_up_page(folder: Path, *, grid: Grid, **fields: Any) -> Path:
+    """The page of an explorer without a run."""
+    explorer = Explorer(noun="node", grid=grid, num_nodes=grid.num_nodes, **fields)
+    path = folder / "page.html"
+    path.write_text(render_page([ResultContent("run", "A map.", {}, {}, {}, {}, explorer=explorer)]), encoding="utf-8")
+    return path

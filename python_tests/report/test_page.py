@@ -487,3 +487,13 @@ def test_what_is_no_run_is_refused(
     for runs in ([tmp_path], [run_of("vae"), tmp_path]):
         assert "must be the folder of a trained map or model" in refusal(capsys, *runs)
     assert "RUN is missing" in refusal(capsys)
+
+
+def test_a_page_goes_with_the_training_that_it_shows(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    fit = ["fit", str(tmp_path / "rows.npy"), "--model", "som", "--quiet", "--out", str(tmp_path / "map")]
+    assert main([*fit, "--size", "2x2"]) == 0
+    assert main(["report", str(tmp_path / "map")]) == 0
+    assert (tmp_path / "map" / "report.html").is_file()
+    assert main([*fit, "--size", "3x3", "--overwrite"]) == 0
+    assert not (tmp_path / "map" / "report.html").exists()

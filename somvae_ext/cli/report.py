@@ -16,14 +16,11 @@ if TYPE_CHECKING:
     from somvae_ext.report.content import ResultContent
     from somvae_ext.store import ResultFolder
 
-PAGE = "report.html"
-COMPARISON = "comparison.html"
-
 
 def run(options: Namespace) -> None:
     # All imports first: a missing extra should be known before the data are read.
     from somvae_ext.report.page import render_page
-    from somvae_ext.store import ResultFolder
+    from somvae_ext.store import COMPARISON, REPORT, ResultFolder
 
     folders = [ResultFolder.open(run) for run in (options.run, options.other) if run is not None]
     check_output(options.output, may_replace=options.overwrite)
@@ -31,7 +28,7 @@ def run(options: Namespace) -> None:
     results = [_content(folder, name, options) for folder, name in zip(folders, names, strict=True)]
     page = render_page(results)
     if options.output is None:
-        path = folders[0].save_page(PAGE if len(folders) == 1 else COMPARISON, page)
+        path = folders[0].save_page(REPORT if len(folders) == 1 else COMPARISON, page)
     else:
         path = Path(options.output)
         with open_output(options.output) as file:

@@ -22,7 +22,7 @@ from somvae_ext.grid import Grid
 from somvae_ext.plotting.palettes import INK, PAPER
 from somvae_ext.report.explorer import Explorer
 
-AXIS_ROOM = 48
+AXIS_ROOM = 56
 """Pixels beside and above the sheet of a map for the numbers of its rows and columns."""
 
 _BORDER = 6

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from somvae_ext.store import manifest as manifests
 from somvae_ext.store._atomic_file import atomic_file, explain_full_disk, remove_partial_files, save_figure, sync_folder
-from somvae_ext.store.destination import CHOICE, EVALUATION, FORMAT_1_FILES, SUFFIXES, check_destination, is_occupied
+from somvae_ext.store.destination import (
+    CHOICE,
+    COMPARISON,
+    EVALUATION,
+    FORMAT_1_FILES,
+    REPORT,
+    SUFFIXES,
+    check_destination,
+    is_occupied,
+)
 from somvae_ext.store.folder_lock import NAME as LOCK
 from somvae_ext.store.folder_lock import FolderLock
 from somvae_ext.store.log_file import LogFile, parse_records
@@ -342,7 +351,10 @@ class ResultFolder:
             return save_figure(self.path / name, figure, **options)
 
     def save_page(self, name: str, html: str) -> Path:
-        """Writes a page that shows the result and returns its path. As a picture, it goes with the next checkpoint."""
+        """Writes a page, :data:`REPORT` or :data:`COMPARISON`, and returns its path.
+
+        As a picture, it is discarded by the next checkpoint.
+        """
         with self.lock():
             self._list_picture(name)
             with atomic_file(self.path / name) as file:
@@ -549,7 +561,7 @@ class ResultFolder:
 
     def _remove_obsolete(self) -> None:
         for name in self._on_disk.obsolete:
-            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, *FORMAT_1_FILES)
+            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, REPORT, COMPARISON, *FORMAT_1_FILES)
             if of_results and Path(name).name == name:  # whatever somebody has written into the manifest
                 (self.path / name).unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from somvae_ext.data.sample_arrays import is_image_shape
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.estimators.map_record import MapRecord
-from somvae_ext.estimators.notebook import describe_grid, describe_hits, describe_names, map_pictures
+from somvae_ext.estimators.notebook import describe_hits, describe_names, map_pictures
 from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
 from somvae_ext.notebook_html import View, render
@@ -137,7 +137,7 @@ class SavedMap:
         shape, scaled = self.image_shape, "" if self.scaling.kind == "none" else " of the scaled data"
         rows, used = describe_hits(self.hits, "row")
         facts = [
-            describe_grid(self.grid),
+            self.grid.describe(),
             rows if data is None else f"{rows} of {data.name}",
             describe_names("features", self.som.n_features_in_, self.feature_names),
         ]

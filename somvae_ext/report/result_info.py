@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,16 +34,16 @@ def _describe_map(folder: ResultFolder) -> dict[str, str]:
     from somvae_ext.estimators.saved_map import is_complete
 
     record = MapRecord.from_folder(folder)
-    grid = record.grid
     parameters = record.parameters.values
     lines = {
         "kind": "map",
-        "model": f"som, {grid.rows} x {grid.cols} nodes, {grid.topology}{', periodic' if grid.periodic else ''}",
+        "model": f"som, {record.grid.describe()}",
         "data": record.data.name if record.data is not None else "not known",
     }
     if is_complete(folder):
         lines["rows"] = str(int(folder.load_file("nodes")["hits"].sum()))
-    lines["features"] = _describe_features(record.feature_names, [record.dim])
+    image_shape = None if record.data is None else record.data.image_shape
+    lines["features"] = _describe_features(record.feature_names, image_shape or (record.dim,))
     if record.data is not None:
         lines |= _describe_columns(record.data.table)
     if record.classes is not None:
@@ -59,7 +60,7 @@ def _describe_model(folder: ResultFolder) -> dict[str, str]:
     record = RunRecord.from_folder(folder)
     data, config = record.data, record.config
     grid = getattr(config, "grid", None)
-    nodes = "" if grid is None else f", {grid.rows} x {grid.cols} nodes, {grid.topology}"
+    nodes = "" if grid is None else f", {grid.describe()}"
     lines = {
         "kind": "model",
         "model": f"{record.model.name}{nodes}",
@@ -80,7 +81,7 @@ def _describe_columns(table: TableFormat) -> dict[str, str]:
     return {title: name for title, name in named.items() if name}
 
 
-def _describe_features(names: tuple[str, ...] | None, shape: Any) -> str:
+def _describe_features(names: tuple[str, ...] | None, shape: Sequence[int]) -> str:
     if names is not None:
         return f"{len(names)}: {_abbreviate(names)}"
     return str(shape[0]) if len(shape) == 1 else f"images {' x '.join(map(str, shape))}"

@@ -71,7 +71,7 @@ def check_definitions(evaluation: Evaluation, context: EvaluationContext) -> Non
     assert items.keys() == evaluation.keys()
     for name, (metric, value, text) in items.items():
         assert value == evaluation[name]
-        assert text in (f"{value:.3f}", f"{value:.4g}", str(value)) or " of " in text
+        assert text in (f"{value:.3f}", f"{value:.3g}", f"{value:.4g}", str(value)) or " of " in text
         assert re.match(r"[A-Z].*[^.]\.$", metric.definition), metric
         assert re.search(r"\b(is|are|were|ranges|measured)\b|^Mean |^Share |^Negative ", metric.definition), metric
         assert "{" not in metric.title + metric.meaning + metric.definition
@@ -98,13 +98,31 @@ def test_figures_of_a_map_are_defined(options: list[str], tmp_path: Path) -> Non
     assert re.fullmatch(r"\d+ of 12", items["usage"].describe())
 
 
-def test_titles_are_unique_among_what_a_summary_leaves_out_and_names_keep_their_order() -> None:
+def test_titles_are_unique_and_names_keep_their_order() -> None:
     evaluation, context = evaluate_series()
     forward = measured_metrics(evaluation, context)
     backward = measured_metrics(dict(reversed(evaluation.items())), context)
     assert forward == backward
-    terms = [item.metric.title for item in forward if not item.metric.in_summary]
-    assert len(set(terms)) == len(terms) > 10
+    titles = [item.metric.title for item in forward]
+    assert len(set(titles)) == len(titles) > 20
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.000"),
+        (-1e-17, "0.000"),
+        (0.012, "0.012"),
+        (0.00996, "0.010"),
+        (0.0094, "0.0094"),
+        (-0.0012345, "-0.00123"),
+        (0.000012345, "1.23e-05"),
+        (123.45678, "123.457"),
+    ],
+)
+def test_small_values_keep_three_digits(value: float, text: str) -> None:
+    (item,) = measured_metrics({"commitment": value}, EvaluationContext("test"))
+    assert item.text == text
 
 
 def test_names_that_are_not_known_are_shown_as_they_are() -> None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Better = Literal["higher", "lower"]
 
+_NMI_TITLES = {"arithmetic": "NMI", "geometric": "NMI, geometric"}
+_SMALLEST = 1e-12  # what is nearer to 0 comes of roundings
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -116,7 +119,9 @@ def _format(name: str, value: Any, context: EvaluationContext) -> str:
         return f"{round(value * context.num_clusters)} of {context.num_clusters}"
     if context.is_map and name == "quantization_error":  # in the units of the data, of any size
         return f"{value:.4g}"
-    return f"{value:.3f}"
+    # Three decimals, or three digits where the decimals would show fewer than two: losses may be of any size.
+    value = value if abs(value) > _SMALLEST else 0.0
+    return f"{value:.3g}" if value and round(abs(value), 3) < 0.01 else f"{value:.3f}"
 
 
 def _known_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> Iterator[Metric]:
@@ -259,10 +264,8 @@ def _class_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) ->
     yield Metric("purity", "purity", of_frames, purity.format(sample, cluster, clusters), "higher")
     for average in ("arithmetic", "geometric"):
         mean = f"{average} mean of the entropies"
-        title, meaning = ("NMI", f"{of_frames}, {mean}" if of_frames else mean)
-        if context.is_map:
-            title = f"NMI, {average}"
-        yield Metric(f"nmi_{average}", title, meaning, nmi.format(clusters, average), "higher")
+        meaning = f"{of_frames}, {mean}" if of_frames else mean
+        yield Metric(f"nmi_{average}", _NMI_TITLES[average], meaning, nmi.format(clusters, average), "higher")
     yield Metric("ari", "ARI", of_frames, ari.format(clusters, sample), "higher")
     matched = f"{clusters} matched with classes"
     yield Metric(
@@ -291,7 +294,7 @@ def _class_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) ->
     for average in ("arithmetic", "geometric"):
         definition = f"{nmi.format(clusters, average)} {one_by_one}"
         mean = f"{average} mean of the entropies"
-        yield Metric(f"static_nmi_{average}", "NMI, static images", mean, definition, "higher")
+        yield Metric(f"static_nmi_{average}", f"{_NMI_TITLES[average]}, static images", mean, definition, "higher")
     yield Metric("static_ari", "ARI, static images", "", f"{ari.format(clusters, 'image')} {one_by_one}", "higher")
 
 

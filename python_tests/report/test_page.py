@@ -347,16 +347,36 @@ def test_a_map_saved_from_python_has_a_page_without_samples(
     assert "The map does not say which data it was trained on: no samples are shown." in page.text
 
 
-def test_a_result_without_an_evaluation_has_a_page_without_metrics(
+def test_a_result_without_an_evaluation_and_without_data_has_a_page_without_metrics(
     run_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     saved = somvae_ext.load(run_of("map"))
     saved.evaluation = {}
+    saved.record = dataclasses.replace(saved.record, data=None)
     saved.save(tmp_path / "own")
     page = report(tmp_path / "own")
     assert "Summary" in page.text
     assert "Metrics" not in page.text
-    assert page.explorers[0]["samples"]["total"] == ROWS
+
+
+@pytest.mark.parametrize("kind", ["map", "hexagons"])
+def test_a_map_is_measured_for_its_page_as_evaluate_does(kind: str, tmp_path: Path) -> None:
+    run = own_run(tmp_path, kind)
+    folder = ResultFolder.open(run)
+
+    def metrics() -> dict[str, Any]:
+        saved = somvae_ext.load(run)
+        content = map_content.map_content(folder, saved, saved.record.data.load(), "map")
+        return {item.metric.name: item.value for item in content.metrics["train"]}
+
+    before = metrics()
+    assert main(["evaluate", str(run)]) == 0
+    evaluated = ResultFolder.open(run).evaluations["train"]
+    assert before == evaluated
+    assert metrics() == evaluated
+    neighbors = {"topographic_error_6"} if kind == "hexagons" else {"topographic_error_4", "topographic_error_8"}
+    classes = set() if kind == "hexagons" else {"purity", "nmi_arithmetic", "nmi_geometric"}
+    assert before.keys() == {"samples", "quantization_error", "usage"} | neighbors | classes
 
 
 @pytest.mark.parametrize("kind", ["map", "somvae"])

@@ -430,6 +430,30 @@ def test_a_map_can_be_compared_with_a_model(run_of: Callable[[str], Path]) -> No
     assert len(set(ids)) == len(ids)
 
 
+def metric_rows(page: Reader) -> dict[str, str]:
+    """The row of each metric on training data, by its title."""
+    section = page.html.partition("<caption>On train data")[2].partition("</table>")[0]
+    rows = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', section, re.DOTALL)
+    return dict(rows)
+
+
+def test_only_values_that_can_be_compared_are_called_better(run_of: Callable[[str], Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    command = [str(run_of("map").with_name("table.csv")), *LABELS, "--model", "som", "--size", "2x5", "--epochs", "1"]
+    assert main(["fit", *command, "--seed", "1", "--quiet", "--out", str(other)]) == 0
+    rows = metric_rows(report(run_of("map"), other))
+    assert {title for title, row in rows.items() if "better" in row} <= {"NMI", "NMI, geometric"}
+    assert "12" not in rows["nodes used"].rpartition("<td>")[2]
+
+
+def test_definitions_that_differ_are_those_of_each_result(run_of: Callable[[str], Path]) -> None:
+    assert main(["evaluate", str(run_of("somvae")), "--split", "train"]) == 0
+    rows = metric_rows(report(run_of("map"), run_of("somvae")))
+    definition = rows["quantization error"].rpartition("<td>")[2]
+    assert definition.startswith("map: Mean distance of the rows")
+    assert "somvae: Mean Euclidean distance of the encodings" in definition
+
+
 def test_runs_of_the_same_name_are_told_apart_by_their_folders(run_of: Callable[[str], Path], tmp_path: Path) -> None:
     somvae_ext.load(run_of("map")).save(tmp_path / "other" / "map")
     assert f"{run_of('map').parent.name}/map and other/map" in report(run_of("map"), tmp_path / "other/map").text

@@ -319,13 +319,22 @@ def test_a_comparison_marks_the_better_figure(
     page_of: Callable[..., Page], run_of: Callable[[str], Path], smaller_map: Path
 ) -> None:
     page = page_of("comparison")
-    errors = [
-        ResultFolder.open(run).evaluations["train"]["quantization_error"] for run in (run_of("table-map"), smaller_map)
+    scores = [
+        ResultFolder.open(run).evaluations["train"]["nmi_arithmetic"] for run in (run_of("table-map"), smaller_map)
     ]
-    row = page.locator("#metrics tbody tr").filter(has_text="quantization error").first
+    title = page.get_by_role("rowheader", name="NMI", exact=True)
+    row = page.locator("#metrics tbody tr").filter(has=title).first
     marked = row.locator("td.number").evaluate_all("cells => cells.map(cell => cell.classList.contains('better'))")
-    assert marked == [error == min(errors) for error in errors]
+    assert marked == [score == max(scores) for score in scores]
     assert row.locator(".better .tag").inner_text() == "better"  # not by its look alone
+
+
+def test_values_that_depend_on_the_number_of_nodes_are_not_called_better(page_of: Callable[..., Page]) -> None:
+    rows = page_of("comparison").locator("#metrics tbody tr")
+    for title in ("quantization error", "purity", "nodes used"):
+        row = rows.filter(has_text=title).first
+        assert row.locator("td.number").count() == 2
+        assert row.locator(".better").count() == 0
 
 
 def test_the_explorers_of_a_comparison_do_not_disturb_each_other(

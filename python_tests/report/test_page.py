@@ -347,16 +347,36 @@ def test_a_map_saved_from_python_has_a_page_without_samples(
     assert "The map does not say which data it was trained on: no samples are shown." in page.text
 
 
-def test_a_result_without_an_evaluation_has_a_page_without_metrics(
+def test_a_result_without_an_evaluation_and_without_data_has_a_page_without_metrics(
     run_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     saved = somvae_ext.load(run_of("map"))
     saved.evaluation = {}
+    saved.record = dataclasses.replace(saved.record, data=None)
     saved.save(tmp_path / "own")
     page = report(tmp_path / "own")
     assert "Summary" in page.text
     assert "Metrics" not in page.text
-    assert page.explorers[0]["samples"]["total"] == ROWS
+
+
+@pytest.mark.parametrize("kind", ["map", "hexagons"])
+def test_a_map_is_measured_for_its_page_as_evaluate_does(kind: str, tmp_path: Path) -> None:
+    run = own_run(tmp_path, kind)
+    folder = ResultFolder.open(run)
+
+    def metrics() -> dict[str, Any]:
+        saved = somvae_ext.load(run)
+        content = map_content.map_content(folder, saved, saved.record.data.load(), "map")
+        return {item.metric.name: item.value for item in content.metrics["train"]}
+
+    before = metrics()
+    assert main(["evaluate", str(run)]) == 0
+    evaluated = ResultFolder.open(run).evaluations["train"]
+    assert before == evaluated
+    assert metrics() == evaluated
+    neighbors = {"topographic_error_6"} if kind == "hexagons" else {"topographic_error_4", "topographic_error_8"}
+    classes = set() if kind == "hexagons" else {"purity", "nmi_arithmetic", "nmi_geometric"}
+    assert before.keys() == {"samples", "quantization_error", "usage"} | neighbors | classes
 
 
 @pytest.mark.parametrize("kind", ["map", "somvae"])
@@ -408,6 +428,30 @@ def test_a_map_can_be_compared_with_a_model(run_of: Callable[[str], Path]) -> No
     assert "map and somvae" in page.text
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(set(ids)) == len(ids)
+
+
+def metric_rows(page: Reader) -> dict[str, str]:
+    """The row of each metric on training data, by its title."""
+    section = page.html.partition("<caption>On train data")[2].partition("</table>")[0]
+    rows = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', section, re.DOTALL)
+    return dict(rows)
+
+
+def test_only_values_that_can_be_compared_are_called_better(run_of: Callable[[str], Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    command = [str(run_of("map").with_name("table.csv")), *LABELS, "--model", "som", "--size", "2x5", "--epochs", "1"]
+    assert main(["fit", *command, "--seed", "1", "--quiet", "--out", str(other)]) == 0
+    rows = metric_rows(report(run_of("map"), other))
+    assert {title for title, row in rows.items() if "better" in row} <= {"NMI", "NMI, geometric"}
+    assert "12" not in rows["nodes used"].rpartition("<td>")[2]
+
+
+def test_definitions_that_differ_are_those_of_each_result(run_of: Callable[[str], Path]) -> None:
+    assert main(["evaluate", str(run_of("somvae")), "--split", "train"]) == 0
+    rows = metric_rows(report(run_of("map"), run_of("somvae")))
+    definition = rows["quantization error"].rpartition("<td>")[2]
+    assert definition.startswith("map: Mean distance of the rows")
+    assert "somvae: Mean Euclidean distance of the encodings" in definition
 
 
 def test_runs_of_the_same_name_are_told_apart_by_their_folders(run_of: Callable[[str], Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
 from somvae_ext.data.catalog import NAMES, SERIES, check_path_exists, load
-from somvae_ext.data.descriptions import describe_shape, pluralize
+from somvae_ext.data.descriptions import describe_gaps, describe_shape, pluralize
 from somvae_ext.data.own_data import read_own_data
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind
@@ -57,6 +57,8 @@ def load_rows(
     check_path_exists(path)
     rows = _own_rows(path, kind, table, missing)
     rows.check_values(missing)
+    if missing != "error" and "gaps" not in rows.description:  # of rows that are left out these are told already
+        rows.description["gaps"] = describe_gaps(rows.gaps_per_column(), rows.num_rows, missing)
     if missing != "mean":
         return rows, None
     means = rows.column_means()

@@ -12,6 +12,8 @@ from somvae_ext.data.descriptions import pluralize
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.tables import Table
 from somvae_ext.estimators import SavedMap
+from somvae_ext.estimators.map_evaluation import assign_rows, measure_map
+from somvae_ext.estimators.saved_map import Winners
 from somvae_ext.plotting.component_planes import PANELS_PER_PAGE
 from somvae_ext.report.assign import (
     MOST_IDS,
@@ -31,6 +33,7 @@ from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import KeptClusters, ResultFolder
 
 _MOST_PLANES = 2 * PANELS_PER_PAGE
+_SPLIT = "train"  # the only one that maps have
 _COUNTED = "Counted on the series that the map was trained on, staying in the same node included."
 
 
@@ -49,9 +52,14 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
         notes.append("The map does not say which data it was trained on: no samples are shown.")
     elif table is None:
         notes.append("The data are no longer where they were, or have changed: no samples are shown.")
+    evaluations, winners = folder.evaluations, None
+    if table is not None:
+        winners = assign_rows(saved, (block.x for block in table.blocks()))
+        measured = measure_map(saved.grid, winners, table.label)
+        evaluations = evaluations | {_SPLIT: evaluations.get(_SPLIT, {}) | measured}
     explorer = None
     if saved.grid.num_nodes <= MOST_NODES:
-        explorer = _explorer(saved, table, clusters)
+        explorer = _explorer(saved, table, winners, clusters)
     else:
         notes.append(f"Maps of more than {MOST_NODES} nodes have pictures, but no explorer.")
     kinds = possible_pictures(saved, clusters=clusters)
@@ -72,7 +80,7 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
         config=flatten(saved.record.to_config()),
         metrics={
             split: measured_metrics(figures, EvaluationContext.of_map(saved, split))
-            for split, figures in folder.evaluations.items()
+            for split, figures in evaluations.items()
         },
         pictures=pictures_of(map_figures(saved, kinds, features=planes, clusters=clusters)),
         explorer=explorer,
@@ -90,14 +98,14 @@ def _summary(saved: SavedMap) -> str:
     )
 
 
-def _explorer(saved: SavedMap, table: Table | None, clusters: KeptClusters | None) -> Explorer:
+def _explorer(saved: SavedMap, table: Table | None, winners: Winners | None, clusters: KeptClusters | None) -> Explorer:
     grid, shape = saved.grid, saved.image_shape
     codes = saved.codebook
     low, high = (0.0, 1.0) if codes.min() >= 0 and codes.max() <= 1 else (float(codes.min()), float(codes.max()))
     samples, transitions = None, None
     paths: list[SeriesPath] = []
-    if table is not None:
-        node, distance = _assign(saved, table)
+    if table is not None and winners is not None:
+        node, distance, _ = winners
         samples = _samples(saved, table, node, distance, shape, (low, high))
         series = split_by_series(table.row_keys)
         if series is not None:
@@ -123,12 +131,6 @@ def _explorer(saved: SavedMap, table: Table | None, clusters: KeptClusters | Non
         transitions=transitions,
         paths=paths,
     )
-
-
-def _assign(saved: SavedMap, table: Table) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    winners = list(saved.assign(block.x for block in table.blocks()))
-    node = np.concatenate([node for node, _ in winners])
-    return node, np.concatenate([distance for _, distance in winners])
 
 
 def _features(saved: SavedMap, table: Table | None) -> Features:

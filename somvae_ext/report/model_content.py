@@ -79,7 +79,7 @@ def model_content(
         data={} if splits is None else dict(splits.description),
         config=flatten(record.to_config()),
         metrics={
-            split: measured_metrics(figures, EvaluationContext.of_model(model, split, record.data.kind))
+            split: measured_metrics(figures, EvaluationContext.of_model(model, split, record.data.kind, record.data))
             for split, figures in folder.evaluations.items()
             if isinstance(figures, dict)
         },

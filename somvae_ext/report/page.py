@@ -151,22 +151,34 @@ def _metrics(results: Sequence[ResultContent]) -> Iterable[tuple[str, list[_Metr
     for split in splits:
         measured = [{metric.metric.name: metric for metric in result.metrics.get(split, ())} for result in results]
         names = dict.fromkeys(name for column in measured for name in column)
-        yield split, [_metric_row([column.get(name) for column in measured]) for name in names]
+        columns = [result.name for result in results]
+        yield split, [_metric_row(columns, [column.get(name) for column in measured]) for name in names]
 
 
-def _metric_row(measured: Sequence[MeasuredMetric | None]) -> _MetricRow:
-    known = [metric for metric in measured if metric is not None]
-    metric = known[0].metric
+def _metric_row(columns: Sequence[str], measured: Sequence[MeasuredMetric | None]) -> _MetricRow:
+    """A metric of the results in these columns; the better value is marked where they can be compared."""
+    known = [(column, entry) for column, entry in zip(columns, measured, strict=True) if entry is not None]
+    metric = known[0][1].metric
     best: Callable[..., Any] | None = {"higher": max, "lower": min}.get(metric.better or "")
-    values = [entry.value for entry in known]
-    comparable = best is not None and len(known) > 1 and len(set(values)) > 1
+    values = [entry.value for _, entry in known]
+    can_be_compared = metric.comparable is not None and {entry.metric.comparable for _, entry in known} == {
+        metric.comparable
+    }
+    is_marked = can_be_compared and best is not None and len(set(values)) > 1
     cells = [
         _Cell("-", False)
         if entry is None
-        else _Cell(entry.text, bool(comparable and best is not None and entry.value == best(values)))
+        else _Cell(entry.text, bool(is_marked and best is not None and entry.value == best(values)))
         for entry in measured
     ]
-    return _MetricRow(metric.title, cells, metric.definition or metric.meaning)
+    titles = dict.fromkeys(entry.metric.title for _, entry in known)
+    definitions: dict[str, list[str]] = {}
+    for column, entry in known:
+        definitions.setdefault(entry.metric.definition or entry.metric.meaning, []).append(column)
+    definition = metric.definition or metric.meaning
+    if len(definitions) > 1:
+        definition = " ".join(f"{' and '.join(names)}: {text}" for text, names in definitions.items())
+    return _MetricRow(" or ".join(titles), cells, definition)
 
 
 def _pictures(results: Sequence[ResultContent]) -> Iterable[tuple[str, str, list[tuple[str, Picture]]]]:

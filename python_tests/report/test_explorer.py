@@ -52,7 +52,7 @@ def test_numbers_that_json_has_no_word_for_are_refused() -> None:
 
 def choose(codes: np.ndarray, deviation: np.ndarray) -> Features:
     names = [f"feature {number}" for number in range(codes.shape[1])]
-    return Features.choose(names, codes, np.arange(codes.shape[1], dtype=np.float64), deviation)
+    return Features.choose(names, codes, (np.arange(codes.shape[1], dtype=np.float64), deviation))
 
 
 def test_few_features_are_all_shown() -> None:
@@ -75,6 +75,15 @@ def test_of_many_features_those_are_shown_that_vary_most_beside_the_data(monkeyp
     assert features.mean.tolist() == chosen
     assert features.deviation.tolist() == deviation[chosen].tolist()
     assert features.total == 7
+
+
+def test_without_the_data_features_have_values_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer_module, "_MOST_FEATURE_VALUES", 2 * 6)
+    codes = np.random.default_rng(0).normal(size=(6, 3)) * [3, 1, 2]
+    features = Features.choose(["a", "b", "c"], codes, None)
+    assert features.names == ("a", "c")
+    assert (features.mean, features.deviation) == (None, None)
+    assert features.codes.tolist() == codes[:, [0, 2]].astype(np.float32).tolist()
 
 
 def test_of_the_features_of_a_huge_map_one_is_shown_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,11 +288,11 @@ def test_a_page_is_the_same_when_it_is_written_again(run_of: Callable[[str], Pat
 # ---- data that are gone or have changed ------------------------------------------------------------------------------
 
 
-def own_run(folder: Path, kind: str) -> Path:
+def own_run(folder: Path, kind: str, *options: str) -> Path:
     write_table(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["fit", *KINDS[kind], "--out", "run"]) == 0
+        assert main(["fit", *KINDS[kind], *options, "--out", "run"]) == 0
     return folder / "run"
 
 
@@ -320,14 +320,27 @@ def test_without_its_data_a_run_has_a_page_that_says_so(
     assert [tag for tag, _ in page.tags].count("img") > 0
 
 
-def test_without_its_data_a_map_has_its_own_means(tmp_path: Path) -> None:
-    run = own_run(tmp_path, "map")
+@pytest.mark.parametrize("kind", ["map", "somvae"])
+def test_without_its_data_a_result_has_the_means_that_its_scaling_knows(kind: str, tmp_path: Path) -> None:
+    run = own_run(tmp_path, kind, "--scaling", "standard")
+    (whole,) = report(run).explorers
     (tmp_path / "table.csv").unlink()
     (explorer,) = report(run).explorers
-    saved = somvae_ext.load(run)
-    rows = np.repeat(saved.codebook, saved.hits, axis=0)  # each row as the code of its node
-    assert unpack(explorer["features"]["mean"]) == pytest.approx(rows.mean(axis=0), rel=1e-5)
-    assert unpack(explorer["features"]["deviation"]) == pytest.approx(rows.std(axis=0), rel=1e-5)
+    for name in ("names", "codes", "mean", "deviation"):
+        expected = whole["features"][name]
+        if name in ("mean", "deviation"):  # of scaled values, in float32
+            assert unpack(explorer["features"][name]) == pytest.approx(unpack(expected), rel=1e-5)
+        else:
+            assert explorer["features"][name] == expected
+
+
+@pytest.mark.parametrize("kind", ["map", "somvae"])
+def test_without_its_data_a_result_has_no_means_that_nobody_knows(kind: str, tmp_path: Path) -> None:
+    run = own_run(tmp_path, kind, "--scaling", "minmax")
+    (tmp_path / "table.csv").unlink()
+    (explorer,) = report(run).explorers
+    assert explorer["features"]["names"] == FEATURES
+    assert (explorer["features"]["mean"], explorer["features"]["deviation"]) == (None, None)
 
 
 def test_data_that_have_moved_are_found_with_data_root(run_of: Callable[[str], Path]) -> None:

@@ -474,13 +474,17 @@
     profileTable(node) {
       if (!this.features) return null;
       const { names, mean, deviation, total } = this.features;
+      const title = total > names.length ? `Features (the ${names.length} of ${total} that vary most over the map)` : "Features";
+      if (!mean) {
+        const values = names.map((name, at) => [name, number(this.plane(at)[node])]);
+        return table("profile", title, ["feature", "value"], values, "none");
+      }
       const rows = names.map((name, at) => {
         const value = this.plane(at)[node];
         const z = deviation[at] > 0 ? (value - mean[at]) / deviation[at] : 0;
         return { cells: [name, number(value), number(mean[at]), deviationBar(z)], size: Math.abs(z) };
       });
       rows.sort((a, b) => b.size - a.size);
-      const title = total > names.length ? `Features (the ${names.length} of ${total} that vary most over the map)` : "Features";
       return table("profile", title, ["feature", "value", "data mean", "difference in standard deviations"], rows.map((row) => row.cells), "none");
     }
 

@@ -25,7 +25,7 @@ from somvae_ext.report.assign import (
     split_by_series,
 )
 from somvae_ext.report.content import ResultContent, flatten, pictures_of
-from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath
+from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath, moments_of
 from somvae_ext.report.map_pictures import map_figures, possible_pictures
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 from somvae_ext.report.result_info import describe_result
@@ -135,15 +135,10 @@ def _explorer(saved: SavedMap, table: Table | None, winners: Winners | None, clu
 
 def _features(saved: SavedMap, table: Table | None) -> Features:
     names = saved.feature_names or [f"feature {number}" for number in range(saved.record.dim)]
-    codes = saved.codebook
-    if table is None:  # of the map itself, whose nodes the data won
-        weight = saved.hits / saved.hits.sum()
-        mean = weight @ codes
-        deviation = np.sqrt(weight @ (codes - mean) ** 2)
-    else:
-        standard = Scaling.fit("standard", (block.x for block in table.blocks()), table.dim)
-        mean, deviation = np.array(standard.shift), np.array(standard.width)
-    return Features.choose(names, codes, mean, deviation)
+    scaling = saved.scaling
+    if table is not None:
+        scaling = Scaling.fit("standard", (block.x for block in table.blocks()), table.dim)
+    return Features.choose(names, saved.codebook, moments_of(scaling, saved.record.dim))
 
 
 def _samples(

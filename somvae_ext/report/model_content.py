@@ -26,7 +26,15 @@ from somvae_ext.report.assign import (
     nearest_of_each,
 )
 from somvae_ext.report.content import Picture, ResultContent, flatten, pictures_of
-from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath, Transitions
+from somvae_ext.report.explorer import (
+    MOST_NODES,
+    AssignedSamples,
+    Explorer,
+    Features,
+    SeriesPath,
+    Transitions,
+    moments_of,
+)
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 from somvae_ext.report.model_pictures import PICTURES, draws_images, make_figures
 from somvae_ext.report.result_info import describe_result
@@ -182,15 +190,17 @@ def _as_images(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _features(record: RunRecord, splits: AnySplits | None, prototypes: NDArray[np.float64]) -> Features | None:
-    """The features of decoded codes, in the units of the data; None of images, and without data."""
-    if prototypes.ndim != 2 or splits is None or not isinstance(splits.train, Samples):
+    """The features of decoded codes, in the units of the data; None of images."""
+    if prototypes.ndim != 2:
         return None
-    scaling, train = record.data.scaling, splits.train
-    rows = train.x.flatten(0, -2) if train.mask is None else train.x[train.mask]
-    x = scaling.undo(rows.double().numpy())
-    standard = Scaling.fit("standard", [x], x.shape[1])
-    names = record.data.feature_names or [f"feature {number}" for number in range(x.shape[1])]
-    return Features.choose(names, scaling.undo(prototypes), np.array(standard.shift), np.array(standard.width))
+    dim, scaling = prototypes.shape[1], record.data.scaling
+    standard = scaling
+    if splits is not None and isinstance(splits.train, Samples):
+        train = splits.train
+        rows = train.x.flatten(0, -2) if train.mask is None else train.x[train.mask]
+        standard = Scaling.fit("standard", [scaling.undo(rows.double().numpy())], dim)
+    names = record.data.feature_names or [f"feature {number}" for number in range(dim)]
+    return Features.choose(names, scaling.undo(prototypes), moments_of(standard, dim))
 
 
 def _samples(model: Any, record: RunRecord, splits: AnySplits, test: Encodings) -> AssignedSamples:

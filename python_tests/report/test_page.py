@@ -27,7 +27,7 @@ ROWS, FEATURES = 60, ["height", "weight <kg>"]
 MODEL = ["--epochs", "1", "--device", "cpu", "--quiet"]
 SMALL_MAP = ["--model", "som", "--rows", "3", "--cols", "4", "--epochs", "2", "--quiet"]
 SMALL_VAE = ["--hidden-sizes", "4", "--latent-dim", "2", *MODEL]
-GONE = "The data are no longer where they were, or have changed"
+GONE = "The data cannot be read, so no samples are shown"
 
 
 def write_table(folder: Path) -> Path:
@@ -313,6 +313,13 @@ def test_without_its_data_a_run_has_a_page_that_says_so(
     assert error.startswith(f"somvae: the page of {run} shows no samples: ")
     assert error.count("\n") == 1
     assert GONE in page.text
+    reason = (
+        "no such file or folder" if change == "gone" else "must be what run was trained on, but its values have changed"
+    )
+    assert f": table.csv: {reason}." in page.text.replace("no such file.", "no such file or folder.")
+    data = page.html.partition('<section id="data"')[2].partition("</section>")[0]
+    assert "table.csv" in data
+    assert "kind" in data
     for explorer in page.explorers:
         assert "samples" not in explorer
         assert unpack(explorer["hits"]).sum() > 0
@@ -341,6 +348,38 @@ def test_without_its_data_a_result_has_no_means_that_nobody_knows(kind: str, tmp
     (explorer,) = report(run).explorers
     assert explorer["features"]["names"] == FEATURES
     assert (explorer["features"]["mean"], explorer["features"]["deviation"]) == (None, None)
+
+
+def test_a_table_with_gaps_that_is_gone_is_said_to_be_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = own_run(tmp_path, "map", "--missing", "ignore")
+    (tmp_path / "table.csv").unlink()
+    page = report(run)
+    assert f"{tmp_path / 'table.csv'}: no such file or folder\n" in capsys.readouterr().err
+    assert "table.csv: no such file or folder." in page.text
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", None], ids=["empty", "text", "cut"])
+def test_a_damaged_picture_is_named_and_left_out(content: bytes | None, tmp_path: Path) -> None:
+    run = own_run(tmp_path, "somvae")
+    (tmp_path / "table.csv").unlink()
+    whole = report(run)
+    picture = run / "curves.png"
+    picture.write_bytes(picture.read_bytes()[:-20] if content is None else content)
+    page = report(run)
+    assert "curves.png in the run's folder is damaged, and not shown." in page.text
+    images = [[tag for tag, _ in each.tags].count("img") for each in (whole, page)]
+    assert images[1] == images[0] - 1
+
+
+@pytest.mark.parametrize("kind", ["map", "somvae"])
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_the_page_names_files_without_their_folders(kind: str, is_gone: bool, tmp_path: Path) -> None:
+    run = own_run(tmp_path, kind)
+    if is_gone:
+        (tmp_path / "table.csv").unlink()
+    page = report(run)
+    assert "table.csv" in page.text
+    assert str(tmp_path) not in page.html
 
 
 def test_data_that_have_moved_are_found_with_data_root(run_of: Callable[[str], Path]) -> None:

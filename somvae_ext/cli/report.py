@@ -9,6 +9,7 @@ from somvae_ext.cli.map_data import load_map_table
 from somvae_ext.cli.output import check_output, open_output
 from somvae_ext.cli.printing import print_table, print_warning
 from somvae_ext.cli.run_data import load_run_data
+from somvae_ext.cli.wording import rephrase_for_command
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -59,12 +60,12 @@ def _map_content(folder: ResultFolder, name: str, options: Namespace) -> ResultC
     from somvae_ext.report.map_content import map_content
 
     saved = SavedMap.from_folder(folder)
+    table, reason = None, ""
     try:
         table = load_map_table(folder, saved.record, options)[1]
-    except (FileNotFoundError, ValueError) as error:
-        table = None
-        print_warning(f"the page of {folder.path} shows no samples: {error}", vars(options))
-    return map_content(folder, saved, table, name)
+    except (OSError, ValueError) as error:
+        reason = _warn_of_gone_data(folder, error, options)
+    return map_content(folder, saved, table, name, reason)
 
 
 def _model_content(folder: ResultFolder, name: str, options: Namespace) -> ResultContent:
@@ -73,9 +74,16 @@ def _model_content(folder: ResultFolder, name: str, options: Namespace) -> Resul
 
     record = RunRecord.from_folder(folder)
     model = record.load_model(folder)
+    splits, reason = None, ""
     try:
         splits = load_run_data(folder, record, options)[1]
-    except (FileNotFoundError, ValueError) as error:
-        splits = None
-        print_warning(f"the page of {folder.path} shows no samples: {error}", vars(options))
-    return model_content(folder, model, record, splits, name)
+    except (OSError, ValueError) as error:
+        reason = _warn_of_gone_data(folder, error, options)
+    return model_content(folder, model, record, splits, name, reason)
+
+
+def _warn_of_gone_data(folder: ResultFolder, error: Exception, options: Namespace) -> str:
+    """Says on stderr that the data cannot be shown, and returns why."""
+    reason = rephrase_for_command(str(error), vars(options))
+    print_warning(f"the page of {folder.path} shows no samples: {reason}", vars(options))
+    return reason

@@ -129,6 +129,8 @@ def flat_rows(
         missing: what is done about missing values; ``"ignore"`` is for tables.
         features: names of those of the training data, where they have any.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
     if missing == "ignore" and not path.is_dir():
         raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
     data = read_own_data(path, kind, table_format, missing=missing, features=features)

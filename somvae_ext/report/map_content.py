@@ -24,11 +24,11 @@ from somvae_ext.report.assign import (
     nearest_of_each,
     split_by_series,
 )
-from somvae_ext.report.content import ResultContent, flatten, pictures_of
+from somvae_ext.report.content import ResultContent, flatten, hide_folders, pictures_of
 from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath, moments_of
 from somvae_ext.report.map_pictures import map_figures, possible_pictures
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
-from somvae_ext.report.result_info import describe_result
+from somvae_ext.report.result_info import describe_data, describe_result
 from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import KeptClusters, ResultFolder
 
@@ -37,7 +37,9 @@ _SPLIT = "train"  # the only one that maps have
 _COUNTED = "Counted on the series that the map was trained on, staying in the same node included."
 
 
-def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name: str) -> ResultContent:
+def map_content(
+    folder: ResultFolder, saved: SavedMap, table: Table | None, name: str, reason: str = ""
+) -> ResultContent:
     """The content of the page of a map.
 
     Args:
@@ -45,13 +47,14 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
         saved: the map.
         table: its training data; None where they are gone, without which samples cannot be shown.
         name: what the page calls it.
+        reason: why there is no table, a sentence.
     """
     clusters = KeptClusters.load(folder, saved.grid.num_nodes)
     notes = []
     if saved.record.data is None:
         notes.append("The map does not say which data it was trained on: no samples are shown.")
     elif table is None:
-        notes.append("The data are no longer where they were, or have changed: no samples are shown.")
+        notes.append(f"The data cannot be read, so no samples are shown: {reason or 'they are gone'}.")
     evaluations, winners = folder.evaluations, None
     if table is not None:
         winners = assign_rows(saved, (block.x for block in table.blocks()))
@@ -72,11 +75,12 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
             f"There are component planes of the first {_MOST_PLANES} of {dim} features; 'somvae plot' draws others."
         )
     facts = describe_result(folder)
-    return ResultContent(
+    data = saved.record.data
+    content = ResultContent(
         name=name,
         summary=_summary(saved),
         facts=facts,
-        data={} if table is None else dict(table.description),
+        data=describe_data(facts) if table is None else dict(table.description),
         config=flatten(saved.record.to_config()),
         metrics={
             split: measured_metrics(figures, EvaluationContext.of_map(saved, split))
@@ -86,6 +90,7 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
         explorer=explorer,
         notes=notes,
     )
+    return hide_folders(content, [folder.path] if data is None else [folder.path, data.name, data.root])
 
 
 def _summary(saved: SavedMap) -> str:

@@ -25,7 +25,7 @@ from somvae_ext.report.assign import (
     likeliest,
     nearest_of_each,
 )
-from somvae_ext.report.content import Picture, ResultContent, flatten, pictures_of
+from somvae_ext.report.content import Picture, ResultContent, flatten, hide_folders, pictures_of
 from somvae_ext.report.explorer import (
     MOST_NODES,
     AssignedSamples,
@@ -37,7 +37,7 @@ from somvae_ext.report.explorer import (
 )
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 from somvae_ext.report.model_pictures import PICTURES, draws_images, make_figures
-from somvae_ext.report.result_info import describe_result
+from somvae_ext.report.result_info import describe_data, describe_result
 from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import METRICS, ResultFolder
 from somvae_ext.training import Encodings, RunRecord
@@ -50,7 +50,7 @@ _COUNTED = "Counted on the series of the test split, staying in the same node in
 
 
 def model_content(
-    folder: ResultFolder, model: Model, record: RunRecord, splits: AnySplits | None, name: str
+    folder: ResultFolder, model: Model, record: RunRecord, splits: AnySplits | None, name: str, reason: str = ""
 ) -> ResultContent:
     """The content of the page of a model.
 
@@ -60,15 +60,16 @@ def model_content(
         record: of the run.
         splits: its data; None where they are gone, without which samples cannot be shown.
         name: what the page calls it.
+        reason: why there are no splits, a sentence.
     """
     notes = []
     encode_part = None if splits is None else part_encoder(model, splits)
     if splits is None or encode_part is None:
         notes.append(
-            "The data are no longer where they were, or have changed: no samples are shown, and the pictures are those "
-            "that the run was left with."
+            "The data cannot be read, so no samples are shown, and the pictures are those in the run's folder: "
+            f"{reason or 'they are gone'}."
         )
-        pictures = _kept_pictures(folder)
+        pictures = _kept_pictures(folder, notes)
     else:
         pictures = pictures_of(make_figures(model, splits, folder.load_log(METRICS), folder, encode_part))
     explorer = None
@@ -80,11 +81,12 @@ def model_content(
         notes.append(f"Models of more than {MOST_NODES} nodes have pictures, but no explorer.")
     else:
         explorer = _explorer(folder, model, record, splits, encode_part)
-    return ResultContent(
+    facts = describe_result(folder)
+    content = ResultContent(
         name=name,
         summary=_summary(model, record),
-        facts=describe_result(folder),
-        data={} if splits is None else dict(splits.description),
+        facts=facts,
+        data=describe_data(facts) if splits is None else dict(splits.description),
         config=flatten(record.to_config()),
         metrics={
             split: measured_metrics(figures, EvaluationContext.of_model(model, split, record.data.kind, record.data))
@@ -95,6 +97,7 @@ def model_content(
         explorer=explorer,
         notes=notes,
     )
+    return hide_folders(content, [folder.path, record.data.name, record.data.root])
 
 
 def _summary(model: Model, record: RunRecord) -> str:
@@ -109,13 +112,17 @@ def _summary(model: Model, record: RunRecord) -> str:
     return f"A {model.name} {parts} {parameters:,} parameters, trained on {kind}."
 
 
-def _kept_pictures(folder: ResultFolder) -> list[Picture]:
-    """The pictures that the folder holds."""
+def _kept_pictures(folder: ResultFolder, notes: list[str]) -> list[Picture]:
+    """The pictures that the folder holds; adds a note about each that cannot be shown."""
     pictures = []
     for name in PICTURES:
         path = folder.path / name
-        if path.is_file():
+        if not path.is_file():
+            continue
+        try:
             pictures.append(Picture.from_png(name, path.read_bytes()))
+        except ValueError:
+            notes.append(f"{name} in the run's folder is damaged, and not shown.")
     return pictures
 
 

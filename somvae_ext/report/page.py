@@ -131,7 +131,8 @@ def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:
             yield f"explorer-{number}", title if len(results) == 1 else f"{title} of {result.name}"
     if any(result.pictures for result in results):
         yield "pictures", "Pictures"
-    yield "data", "Data"
+    if any(result.data for result in results):
+        yield "data", "Data"
     yield "config", "Config"
 
 

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from somvae_ext.store import ResultFolder
 
 _MOST_NAMES = 20  # of features that are written out
+_OF_DATA = {
+    "data", "read as", "rows", "features", "label column", "id column", "left out", "one-hot columns",
+    "missing values", "classes", "split", "scaling",
+}  # fmt: skip
 
 
 def describe_result(folder: ResultFolder) -> dict[str, str]:
@@ -20,6 +24,11 @@ def describe_result(folder: ResultFolder) -> dict[str, str]:
         ValueError: the folder's config describes nothing that this version knows.
     """
     return _describe_map(folder) if folder.kind == "map" else _describe_model(folder)
+
+
+def describe_data(lines: dict[str, str]) -> dict[str, str]:
+    """Those of the lines of :func:`describe_result` that are about the data."""
+    return {title: text for title, text in lines.items() if title in _OF_DATA}
 
 
 def describe_folder(folder: ResultFolder) -> dict[str, str]:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from somvae_ext.data.scaling import Scaling
-    from somvae_ext.data.tables import Missing
 
 _LISTED = 8
 
@@ -39,7 +38,7 @@ def describe_shape(sample_shape: Sequence[int], plural: str) -> str:
     return f"{colors} of {height} x {width} pixels"
 
 
-def describe_missing(missing: Missing) -> str:
+def describe_missing(missing: str) -> str:
     """What was done about missing values: ``left out of distances and means``."""
     return {
         "error": "refused",
@@ -49,7 +48,7 @@ def describe_missing(missing: Missing) -> str:
     }[missing]
 
 
-def describe_gaps(gaps: NDArray[np.integer[Any]], num_rows: int, missing: Missing) -> str:
+def describe_gaps(gaps: NDArray[np.integer[Any]], num_rows: int, missing: str) -> str:
     """``3 of 1,200 values in 2 columns: left out of distances and means (missing='ignore')``, or ``none``.
 
     Args:

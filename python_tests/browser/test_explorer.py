@@ -13,14 +13,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from report_oracle import MOVES, Oracle, Sheet
+from report_oracle import MOVES, SPLITS, Oracle, Sheet
 from report_page import ExplorerPage
 
 import somvae_ext
 from somvae_ext import Grid
 from somvae_ext.grid import Topology
 from somvae_ext.plotting.palettes import DISTANCES, PALE, VALUES
-from somvae_ext.report import map_content
+from somvae_ext.report import assign, map_content, model_content
 from somvae_ext.report.content import ResultContent
 from somvae_ext.report.explorer import Explorer, SeriesPath
 from somvae_ext.report.page import render_page
@@ -240,6 +240,10 @@ def test_the_nearest_samples_are_there_with_their_distances_and_classes(chosen: 
     assert [float(row[1]) for row in rows] == [rounded(found.measured[at]) for at in nearest]
     if found.label is not None:
         assert [row[2] for row in rows] == [found.label[at] for at in nearest]
+    head = explorer.head("nearest")
+    assert ("split" in head) == (found.split is not None and rows != [])
+    if found.split is not None and rows:
+        assert [row[head.index("split")] for row in rows] == [found.split[at] for at in nearest]
 
 
 @nodes_of("table-map", "large-map", "series")
@@ -271,7 +275,7 @@ def test_long_tables_begin_with_twelve_rows(explorer_of: Callable[[str], Explore
 def test_images_are_shown_and_described(chosen: Chosen) -> None:
     explorer, oracle, node = chosen
     labels = explorer.details.get_by_role("img").evaluate_all("images => images.map(image => image.ariaLabel)")
-    what = "row" if oracle.noun == "node" else "test sample"
+    what = "row" if oracle.noun == "node" else "sample"
     ids = [f"{what} {oracle.found.ids[at]}" for at in oracle.found.nearest(node)]
     assert labels == [f"Image of {explorer.heading}", *ids]
 
@@ -486,7 +490,9 @@ def test_a_sample_is_found_by_its_id(
     measure = "probability" if found.likelier else "distance"
     assert float(said.partition(f"{measure} ")[2].split(",")[0].rstrip(".")) == rounded(found.measured[at])
     if found.label is not None:
-        assert said.endswith(f"class {found.label[at]}.")
+        assert f", class {found.label[at]}" in said
+    if found.split is not None:
+        assert said.endswith(f", split {found.split[at]}.")
 
 
 @pytest.mark.parametrize("row", range(3))
@@ -533,8 +539,17 @@ def test_an_empty_search_says_what_to_type(explorer_of: Callable[[str], Explorer
 # ---- series ----------------------------------------------------------------------------------------------------------
 
 
-def choose_series(explorer: ExplorerPage, number: int) -> None:
-    explorer.root.get_by_role("combobox", name="Series").select_option(label=f"test series {number}")
+def choose_series(explorer: ExplorerPage, name: str) -> None:
+    explorer.root.get_by_role("combobox", name="Series").select_option(label=name)
+
+
+def test_series_are_called_by_their_files_and_splits(
+    explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
+) -> None:
+    options = explorer_of("series").root.get_by_role("combobox", name="Series").locator("option")
+    walks = oracle_of("series").walks
+    assert walks is not None
+    assert options.all_inner_texts() == ["none", *walks]
 
 
 @pytest.mark.parametrize("number", [0, 4])
@@ -543,8 +558,8 @@ def test_each_frame_of_a_series_is_at_the_node_that_the_model_gives_it(
 ) -> None:
     explorer, oracle = explorer_of("series"), oracle_of("series")
     assert oracle.walks is not None
-    walk = oracle.walks[number]
-    choose_series(explorer, number)
+    name, walk = list(oracle.walks.items())[number]
+    choose_series(explorer, name)
     slider = explorer.root.get_by_role("slider", name="Frame")
     assert explorer.node == walk[0]
     for frame in range(1, len(walk)):
@@ -561,8 +576,9 @@ def test_a_series_is_drawn_from_node_to_node(
 ) -> None:
     explorer, oracle = explorer_of("series"), oracle_of("series")
     assert oracle.walks is not None
-    choose_series(explorer, 2)
-    walk = oracle.walks[2].tolist()
+    name = list(oracle.walks)[2]
+    choose_series(explorer, name)
+    walk = oracle.walks[name].tolist()
     path = explorer.source("path")
     lines = list(zip(path["x0"], path["y0"], path["x1"], path["y1"], strict=True))
     moves = [(a, b) for a, b in itertools.pairwise(walk) if a != b]
@@ -574,7 +590,7 @@ def test_a_series_is_drawn_from_node_to_node(
 
 def test_without_a_series_nothing_is_drawn(explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of("series")
-    choose_series(explorer, 1)
+    explorer.root.get_by_role("combobox", name="Series").select_option(index=1)
     explorer.root.get_by_role("combobox", name="Series").select_option(label="none")
     assert explorer.source("path")["x0"] == []
     assert explorer.source("stops")["x"] == []
@@ -641,7 +657,7 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     lines = [f"patient {row % 30},{x!r},{y!r}" for row, (x, y) in enumerate(values.tolist())]
     (folder / "visits.csv").write_text("\n".join(["patient,x,y", *lines]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(map_content, "MOST_IDS", 63)
+        patch.setattr(assign, "MOST_IDS", 63)
         patch.setattr(map_content, "pictures_of", lambda figures: [])
         options = ["--model", "som", "--size", "3x4", "--epochs", 2, "--id-column", "patient"]
         browser_runs.command("report", browser_runs.fit(folder / "run", folder / "visits.csv", *options))
@@ -667,6 +683,26 @@ def test_a_search_says_among_how_many_it_looked(
     ids = explorer.page.evaluate("JSON.parse(document.getElementById('run-1-data').textContent).samples.ids.length")
     assert ids < 90
     assert f"No row is called “nobody” among the {ids} of 90 rows that can be found here." in explorer.search("nobody")
+
+
+def test_samples_of_an_id_are_told_apart_by_their_splits(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    lines = [f"patient {row % 3},{x!r}" for row, x in enumerate(generator.normal(size=60).tolist())]
+    (tmp_path / "visits.csv").write_text("\n".join(["patient,x", *lines]))
+    options = ["--model", "vqvae", "--num-codes", 4, "--epochs", 1, "--id-column", "patient"]
+    run = browser_runs.fit(tmp_path / "run", tmp_path / "visits.csv", *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_content, "pictures_of", lambda figures: [])
+        browser_runs.command("report", run)
+    explorer = ExplorerPage(open_page(run / "report.html"))
+    assert "20 samples are called “patient 1”" in explorer.search("patient 1")
+    shown = explorer.matches.all_inner_texts()
+    splits = [text.partition("(")[2].rstrip(")") for text in shown]
+    assert splits == sorted(splits, key=SPLITS.index)
+    assert set(splits) == set(SPLITS)
+    explorer.matches.last.click()
+    assert f"is in code {explorer.node}, " in explorer.search_result
+    assert explorer.search_result.endswith(f", split {splits[-1]}.")
 
 
 # ---- the ways of series ----------------------------------------------------------------------------------------------

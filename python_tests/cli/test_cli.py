@@ -204,13 +204,16 @@ def test_series_of_different_lengths_are_predicted_frame_by_frame(capsys: pytest
     Path("series").mkdir()
     lengths = [5, 3, 4, 2, 6, 1, 5, 5]
     for row, length in enumerate(lengths):
-        np.save(f"series/{row}.npy", np.random.default_rng(row).random((length, 2)))
+        np.save(f"series/bed-{row}.npy", np.random.default_rng(row).random((length, 2)))
     assert main(["fit", "series", *SMALL]) == 0
     printed = table(capsys.readouterr().out)
     assert "purity" not in printed  # no labels
+    expected = [(f"bed-{row}", str(frame)) for row, length in enumerate(lengths) for frame in range(length)]
     assert main(["predict", "run", "series", "-o", "out.csv"]) == 0
-    places = [(int(row["series"]), int(row["frame"])) for row in predicted()]
-    assert places == [(row, frame) for row, length in enumerate(lengths) for frame in range(length)]
+    assert [(row["series"], row["frame"]) for row in predicted()] == expected
+    assert main(["fit", "series", "--model", "som", "--size", "2x2", "--quiet", "--out", "map"]) == 0
+    assert main(["predict", "map", "series", "-o", "out.csv", "--overwrite"]) == 0
+    assert [(row["series"], row["frame"]) for row in predicted()] == expected
 
 
 @pytest.mark.parametrize("trained_on", ["bytes.npy", "floats.npy"])

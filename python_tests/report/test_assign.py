@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from somvae_ext.report import assign
+from somvae_ext.report.sprites import Sprites
 
 
 @st.composite
@@ -102,10 +103,66 @@ def test_rows_of_series_are_found_by_their_names_in_the_order_of_the_data() -> N
     found = assign.split_by_series({"series": ["b", "a", "b", "a", "c"], "frame": [0, 0, 1, 1, 0]})
     assert found is not None
     names, rows = found
-    assert names == ["series b", "series a", "series c"]
+    assert names == ["b", "a", "c"]
     assert [row.tolist() for row in rows] == [[0, 2], [1, 3], [4]]
 
 
 @pytest.mark.parametrize("keys", [{"index": [0, 1]}, {"series": [0, 1]}, {"Patient": ["a"], "frame": [0]}])
 def test_rows_that_are_no_frames_have_no_series(keys: dict[str, list[object]]) -> None:
     assert assign.split_by_series(keys) is None
+
+
+def test_series_without_names_are_called_by_their_numbers() -> None:
+    found = assign.split_by_series({"series": [3, 3, 10, 4], "frame": [0, 1, 0, 0]})
+    assert found is not None
+    assert found[0] == ["series 3", "series 10", "series 4"]
+
+
+# ---- samples that can be found ---------------------------------------------------------------------------------------
+
+
+@given(assigned(), st.integers(0, 40), st.sampled_from(["distance", "probability"]))
+def test_the_nearest_samples_can_be_found_in_any_case(
+    samples: tuple[np.ndarray, np.ndarray, int], most: int, measure: str
+) -> None:
+    node, measured, num_nodes = samples
+    number = np.arange(len(node))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assign, "MOST_IDS", most)
+        chosen = assign.choose_samples(
+            node,
+            measured,
+            num_nodes,
+            {"ward": number * 2, "bed": number},
+            what="row",
+            measure=measure,
+            label=number + 7,
+            split=np.where(number % 2, "test", "train"),
+        )
+    kept = [int(text.split(", ")[1]) for text in chosen.ids]
+    assert kept == sorted(set(kept))
+    assert len(kept) == len(node) or len(kept) <= max(most, 5 * num_nodes)
+    assert (chosen.what, chosen.key, chosen.measure, chosen.total) == ("row", "ward and bed", measure, len(node))
+    assert chosen.ids == [f"{row * 2}, {row}" for row in kept]
+    assert (chosen.node.tolist(), chosen.distance.tolist()) == (node[kept].tolist(), measured[kept].tolist())
+    assert chosen.label == [str(row + 7) for row in kept]
+    assert chosen.split == [("train", "test")[row % 2] for row in kept]
+    sign = 1 if measure == "distance" else -1
+    for at, places in enumerate(chosen.nearest.tolist()):
+        members = sorted((sign * measured[row], row) for row in range(len(node)) if node[row] == at)[:5]
+        assert [kept[place] if place >= 0 else -1 for place in places] == [row for _, row in members] + [-1] * (
+            5 - len(members)
+        )
+
+
+def test_images_are_those_of_the_nearest_samples() -> None:
+    drawn = []
+
+    def draw(rows: np.ndarray) -> Sprites:
+        drawn.append(rows.tolist())
+        return Sprites.from_images(np.zeros((len(rows), 1, 2, 2)))
+
+    node, distance, keys = np.array([1, 1, 0]), np.array([2.0, 1.0, 3.0]), {"index": range(3)}
+    assert assign.choose_samples(node, distance, 2, keys, what="row", draw=draw).images is not None
+    assert drawn == [[2, -1, -1, -1, -1, 1, 0, -1, -1, -1]]
+    assert assign.choose_samples(node, distance, 10_000, keys, what="row", draw=draw).images is None

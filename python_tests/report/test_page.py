@@ -20,7 +20,7 @@ from PIL import Image
 
 import somvae_ext
 from somvae_ext.cli import main
-from somvae_ext.report import map_content, model_content
+from somvae_ext.report import assign, map_content, model_content
 from somvae_ext.store import ResultFolder
 
 ROWS, FEATURES = 60, ["height", "weight <kg>"]
@@ -224,6 +224,70 @@ def test_the_samples_of_a_map_of_cosines_have_its_distances(run_of: Callable[[st
     cosine = x @ codes.T / norms
     assert unpack(explorer["samples"]["node"]).tolist() == cosine.argmax(axis=1).tolist()
     assert unpack(explorer["samples"]["distance"]) == pytest.approx(1 - cosine.max(axis=1), abs=1e-5)
+
+
+# ---- samples that can be found ---------------------------------------------------------------------------------------
+
+
+def test_samples_of_all_splits_are_found_by_their_ids(tmp_path: Path) -> None:
+    from somvae_ext.training import RunRecord
+
+    lines = write_table(tmp_path).read_text().splitlines()
+    ids = ["Patient", *(f"P-{row:02d}" for row in range(ROWS))]
+    (tmp_path / "patients.csv").write_text("\n".join(f"{name},{line}" for name, line in zip(ids, lines, strict=True)))
+    run = tmp_path / "run"
+    options = ["--id-column", "Patient", *LABELS, "--model", "vqvae", "--num-codes", "7", *MODEL]
+    assert main(["fit", str(tmp_path / "patients.csv"), *options, "--out", str(run)]) == 0
+    page = report(run)
+    assert "Find a sample by Patient" in page.text
+    samples = page.explorers[0]["samples"]
+    assert (samples["ids"], samples["total"]) == (ids[1:], ROWS)
+    labels = [samples["labels"]["names"][number] for number in unpack(samples["labels"]["number"])]
+    assert labels == [line.split(",")[2] for line in lines[1:]]
+    record, model = RunRecord.from_folder(ResultFolder.open(run)), somvae_ext.load(run)
+    x = np.array([[float(cell) for cell in line.split(",")[:2]] for line in lines[1:]])
+    scaled = record.data.scaling.apply(torch.from_numpy(x)).float()
+    node = model.assign(scaled).numpy()
+    assert unpack(samples["node"]).tolist() == node.tolist()
+    splits = record.data.load()
+    of_row = [samples["splits"]["names"][number] for number in unpack(samples["splits"]["number"])]
+    for split in ("train", "validation", "test"):
+        rows = {tuple(row) for row in getattr(splits, split).x.tolist()}
+        assert [name == split for name in of_row] == [tuple(row) in rows for row in scaled.tolist()]
+    # Each code that won any training data has samples that are shown.
+    hits, nearest = unpack(page.explorers[0]["hits"]), unpack(samples["nearest"])
+    assert ((nearest[:, 0] >= 0) | (hits == 0)).all()
+
+
+def test_frames_are_found_by_the_names_of_their_files(tmp_path: Path) -> None:
+    wards = tmp_path / "wards"
+    wards.mkdir()
+    for row in range(12):
+        np.save(wards / f"bed-{row:02d}.npy", np.random.default_rng(row).normal(size=(3 + row % 2, 2)))
+    ids = [f"bed-{row:02d}, {frame}" for row in range(12) for frame in range(3 + row % 2)]
+    somvae = ["--rows", "2", "--cols", "2", "--latent-dim", "2", *MODEL]
+    for name, options in (("map", SMALL_MAP), ("model", somvae)):
+        assert main(["fit", str(wards), *options, "--out", str(tmp_path / name)]) == 0
+        page = report(tmp_path / name)
+        (explorer,) = page.explorers
+        assert f"Find a {'row' if name == 'map' else 'frame'} by series and frame" in page.text
+        assert explorer["samples"]["ids"] == ids
+        paths = [path["name"].partition(" (") for path in explorer["paths"]]
+        assert [series for series, *_ in paths] == [f"bed-{row:02d}" for row in range(12)]
+        splits = [split.rstrip(")") for *_, split in paths]
+        assert set(splits) == ({""} if name == "map" else {"train", "validation", "test"})
+
+
+def test_of_series_that_are_made_of_images_those_of_the_test_split_are_found(tmp_path: Path) -> None:
+    options = ["digits-series", "--num-series", "10", "--rows", "2", "--cols", "2", "--latent-dim", "2", *MODEL]
+    assert main(["fit", *options, "--out", str(tmp_path / "run")]) == 0
+    page = report(tmp_path / "run")
+    (explorer,) = page.explorers
+    assert "Find a test frame by series and frame" in page.text
+    assert "those that can be found, are of the test split" in page.text
+    assert explorer["samples"]["ids"] == [f"{series}, {frame}" for series in range(2) for frame in range(32)]
+    assert "splits" not in explorer["samples"]
+    assert [path["name"] for path in explorer["paths"]] == ["series 0 (test)", "series 1 (test)"]
 
 
 # ---- safe texts, and nothing from outside ----------------------------------------------------------------------------
@@ -448,7 +512,7 @@ def test_of_very_many_rows_some_are_found_and_the_nearest_in_any_case(
     run_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (whole,) = report(run_of("map")).explorers
-    monkeypatch.setattr(map_content, "MOST_IDS", 50)
+    monkeypatch.setattr(assign, "MOST_IDS", 50)
     (part,) = report(run_of("map")).explorers
     assert part["samples"]["total"] == ROWS
     assert len(part["samples"]["ids"]) <= 50

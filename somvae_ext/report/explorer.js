@@ -93,6 +93,7 @@
         distance: unpack(samples.distance),
         nearest: unpack(samples.nearest),
         label: samples.labels ? unpack(samples.labels.number) : null,
+        split: samples.splits ? unpack(samples.splits.number) : null,
       };
       this.placesOf = new Map(); // of samples with a name, which need not be its only one
       samples.ids.forEach((id, at) => {
@@ -455,7 +456,7 @@
 
     nearestTable(node) {
       if (!this.samples) return null;
-      const { nearest, ids, distance, label, labels, images, what, key, measure } = this.samples;
+      const { nearest, ids, distance, label, labels, split, splits, images, what, key, measure } = this.samples;
       const each = nearest.shape[1];
       const withImages = images ? images.count / this.data.nodes : 0;
       const rows = [];
@@ -464,10 +465,11 @@
         if (at < 0) break;
         const cells = [ids[at], number(distance[at])];
         if (label) cells.push(labels.names[label[at]]);
+        if (split) cells.push(splits.names[split[at]]);
         if (withImages) cells.push(rank < withImages ? sprite(images, node * withImages + rank, 40, `${what} ${ids[at]}`) : "");
         rows.push(cells);
       }
-      const head = [key, measure, ...(label ? ["class"] : []), ...(withImages ? ["image"] : [])];
+      const head = [key, measure, ...(label ? ["class"] : []), ...(split ? ["split"] : []), ...(withImages ? ["image"] : [])];
       return table("nearest", `Nearest ${what}s`, head, rows, `no ${what} belongs to it`);
     }
 
@@ -533,7 +535,7 @@
       else {
         const matches = exact.length ? exact : ids.flatMap((id, at) => (id.toLowerCase().includes(text.toLowerCase()) ? [at] : []));
         const list = matches.slice(0, MOST_MATCHES).map((at) =>
-          element("button", { type: "button", class: "match", text: exact.length ? this.name(this.samples.node[at]) : ids[at], onclick: () => this.showFound(at) }),
+          element("button", { type: "button", class: "match", text: this.withSplit(exact.length ? this.name(this.samples.node[at]) : ids[at], at), onclick: () => this.showFound(at) }),
         );
         const more = matches.length > MOST_MATCHES ? `, the first ${MOST_MATCHES} of them` : "";
         let sentence = `No ${what} is called “${text}”${this.amongHowMany()}.`;
@@ -543,6 +545,11 @@
       }
     }
 
+    withSplit(text, at) {
+      const { split, splits } = this.samples;
+      return split ? `${text} (${splits.names[split[at]]})` : text;
+    }
+
     amongHowMany() {
       // Of very many samples the page holds some.
       const { ids, total, what } = this.samples;
@@ -550,10 +557,11 @@
     }
 
     showFound(at) {
-      const { what, ids, node, distance, measure, label, labels } = this.samples;
+      const { what, ids, node, distance, measure, label, labels, split, splits } = this.samples;
       const classText = label ? `, class ${labels.names[label[at]]}` : "";
+      const splitText = split ? `, split ${splits.names[split[at]]}` : "";
       this.find(".search-result").replaceChildren(
-        `${what[0].toUpperCase()}${what.slice(1)} ${ids[at]} is in ${this.data.noun} ${node[at]}, ${measure} ${number(distance[at])}${classText}.`,
+        `${what[0].toUpperCase()}${what.slice(1)} ${ids[at]} is in ${this.data.noun} ${node[at]}, ${measure} ${number(distance[at])}${classText}${splitText}.`,
       );
       this.select(node[at], { quietly: true });
     }

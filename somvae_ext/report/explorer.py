@@ -87,7 +87,7 @@ class AssignedSamples:
     """Samples, or frames of series, and their nodes.
 
     Args:
-        what: one of them is called, such as ``"row"``; ``"test sample"``.
+        what: one of them is called, such as ``"row"`` or ``"test frame"``.
         key: by what it is found, such as ``"index"`` or the name of the column of ids.
         total: how many there are, of which those below can be found.
         ids: of each that can be found, ``[N]``.
@@ -97,6 +97,7 @@ class AssignedSamples:
         label: the name of each one's class, ``[N]``; None without labels.
         nearest: of each node the samples among these that it won and that lie nearest to its code, int64 ``[K, n]``,
             by their place in ``ids``; -1 where there are fewer.
+        split: the name of the split that each one is of, ``[N]``; None where they are of one.
         images: of the first ``m`` nearest, node by node, ``[K * m]``.
     """
 
@@ -109,6 +110,7 @@ class AssignedSamples:
     label: Sequence[str] | None
     nearest: NDArray[np.int64]
     measure: str = "distance"
+    split: Sequence[str] | None = None
     images: Sprites | None = None
 
 
@@ -242,9 +244,16 @@ def _samples_to_json(samples: AssignedSamples) -> dict[str, Any]:
         "images": None if samples.images is None else samples.images.to_json(),
     }
     if samples.label is not None:
-        names, number = np.unique(np.asarray(samples.label, dtype=object).astype(str), return_inverse=True)
-        fields["labels"] = {"names": names.tolist(), "number": pack(number, "i4")}
+        fields["labels"] = _numbered(samples.label)
+    if samples.split is not None:
+        fields["splits"] = _numbered(samples.split)
     return fields
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, Any]:
+    """Texts of which few differ."""
+    names, number = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    return {"names": names.tolist(), "number": pack(number, "i4")}
 
 
 def pack(values: NDArray[Any], dtype: Literal["i4", "f4"]) -> dict[str, Any]:

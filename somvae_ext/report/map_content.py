@@ -16,12 +16,9 @@ from somvae_ext.estimators.map_evaluation import assign_rows, measure_map
 from somvae_ext.estimators.saved_map import Winners
 from somvae_ext.plotting.component_planes import PANELS_PER_PAGE
 from somvae_ext.report.assign import (
-    MOST_IDS,
     choose_paths,
+    choose_samples,
     count_transitions,
-    evenly_spread,
-    images_per_node,
-    nearest_of_each,
     split_by_series,
 )
 from somvae_ext.report.content import ResultContent, flatten, hide_folders, pictures_of
@@ -154,29 +151,17 @@ def _samples(
     shape: tuple[int, ...] | None,
     limits: tuple[float, float],
 ) -> AssignedSamples:
-    """The rows that can be found: all, or of many those spread evenly, and the nearest of each node in any case."""
-    num_nodes = saved.grid.num_nodes
-    nearest = nearest_of_each(node, distance, num_nodes)
-    kept = evenly_spread(len(node), max(MOST_IDS - int((nearest >= 0).sum()), 0))
-    if len(kept) < len(node):
-        kept = np.union1d(kept, nearest[nearest >= 0])
-    place = np.full(len(node) + 1, -1)
-    place[kept] = np.arange(len(kept))
-    images = None
-    each = images_per_node(num_nodes) if shape is not None else 0
-    if shape is not None and each:
-        rows = nearest[:, :each].ravel()
+    def draw(rows: NDArray[np.int64]) -> Sprites:
+        assert shape is not None
         values = np.where((rows >= 0)[:, None], np.asarray(table.x[np.maximum(rows, 0)], np.float64), limits[0])
-        images = Sprites.from_images(values.reshape(-1, *shape), low=limits[0], high=limits[1])
-    keys = list(table.row_keys.values())
-    return AssignedSamples(
+        return Sprites.from_images(values.reshape(-1, *shape), low=limits[0], high=limits[1])
+
+    return choose_samples(
+        node,
+        distance,
+        saved.grid.num_nodes,
+        table.row_keys,
         what="row",
-        key=" and ".join(table.row_keys),
-        total=len(node),
-        ids=[", ".join(str(values[row]) for values in keys) for row in kept.tolist()],
-        node=node[kept],
-        distance=distance[kept],
-        label=None if table.label is None else [str(value) for value in table.label[kept].tolist()],
-        nearest=place[nearest],
-        images=images,
+        label=table.label,
+        draw=None if shape is None else draw,
     )

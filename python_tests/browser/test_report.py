@@ -244,6 +244,12 @@ def test_settings_have_their_values(page_of: Callable[..., Page]) -> None:
     assert {setting: rows[setting] for setting in expected} == expected
 
 
+def measured(text: str) -> float:
+    """The value of a metric on the page: ``"0.912"``, or ``"78 of 80"`` for a share."""
+    part, _, whole = text.partition(" of ")
+    return float(part) / float(whole or 1)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_metric_is_shown_with_its_definition(
     name: str, page_of: Callable[..., Page], run_of: Callable[[str], Path]
@@ -251,15 +257,18 @@ def test_every_metric_is_shown_with_its_definition(
     page = page_of(name)
     for split, figures in ResultFolder.open(run_of(name)).evaluations.items():
         rows = rows_of(table(page, f"On {split} data"))
-        shown = sorted(float(value.split()[0]) for _, value, _ in rows)
-        assert shown == pytest.approx(sorted(map(float, figures.values())), abs=6e-4, rel=6e-4)
+        shown = [measured(value) for _, value, _ in rows]
+        for figure in figures.values():
+            assert any(value == pytest.approx(figure, abs=6e-4, rel=6e-4) for value in shown)
+        # What training does not measure of a map is measured for the page: the error of the other connectivity.
+        assert len(rows) - len(figures) == (name in ("table-map", "large-map"))
         assert all(definition.endswith(".") and len(definition) > 20 for _, _, definition in rows)
 
 
-def test_what_was_trained_on_what_is_shown(page_of: Callable[..., Page], run_of: Callable[[str], Path]) -> None:
+def test_what_was_trained_on_what_is_shown(page_of: Callable[..., Page]) -> None:
     page = page_of("table-map")
     facts = dict(rows_of(table(page, "What was trained, and on what")))
-    assert facts["data"] == str(run_of("table-map").with_name("patients.csv").resolve())
+    assert facts["data"] == "patients.csv"  # without its folder, which is nobody's business but its owner's
     assert facts["rows"] == "300"
     assert facts["classes"].split(", ") == sorted(browser_runs.CLASSES)
     assert facts["id column"] == browser_runs.ID
@@ -267,9 +276,9 @@ def test_what_was_trained_on_what_is_shown(page_of: Callable[..., Page], run_of:
     assert "300 rows of 8 features" in page.get_by_role("banner").inner_text()
 
 
-def test_what_was_understood_of_the_data_is_shown(page_of: Callable[..., Page]) -> None:
+def test_how_the_data_were_read_is_shown(page_of: Callable[..., Page]) -> None:
     page = page_of("table-map")
-    data = " ".join(f"{title} {text}" for title, text in rows_of(table(page, "What was understood of the data")))
+    data = " ".join(f"{title} {text}" for title, text in rows_of(table(page, "How the data were read")))
     for part in (browser_runs.ID, browser_runs.CLASS, browser_runs.CATEGORY, "300"):
         assert part in data
 

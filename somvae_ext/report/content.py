@@ -16,6 +16,7 @@ from somvae_ext.report.metrics import MeasuredMetric
 
 _DPI = 120
 _CSS_DPI = 96
+_MOST_ITEMS = 20  # of a list in the config
 
 
 class Picture(NamedTuple):
@@ -97,9 +98,6 @@ def _readable(value: Any) -> str:
         shown = ", ".join(_readable(item) for item in value[:_MOST_ITEMS])
         return shown if len(value) <= _MOST_ITEMS else f"{shown} and {len(value) - _MOST_ITEMS} more"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-_MOST_ITEMS = 20
 
 
 def hide_folders(content: ResultContent, paths: Iterable[str | Path]) -> ResultContent:

@@ -114,7 +114,6 @@ def _explorer(saved: SavedMap, table: Table | None, winners: Winners | None, clu
             names, rows = series
             walks = [node[members] for members in rows]
             transitions, paths = count_transitions(walks, grid.num_nodes, _COUNTED), choose_paths(names, walks)
-    metric = saved.metric.distance
     of_scaled = "" if saved.scaling.kind == "none" else " of the scaled data"
     u_matrix = evaluation.u_matrix(saved.som.codebook_, grid, saved.metric).node.numpy() if grid.num_nodes > 1 else None
     return Explorer(
@@ -126,7 +125,7 @@ def _explorer(saved: SavedMap, table: Table | None, winners: Winners | None, clu
         classes=saved.node_classes,
         cluster=None if clusters is None else clusters.cluster,
         u_matrix=u_matrix,
-        u_matrix_of=f"{metric if isinstance(metric, str) else 'own'} distance{of_scaled}",
+        u_matrix_of=f"{saved.metric.distance} distance{of_scaled}",
         features=None if shape is not None else _features(saved, table),
         images=None if shape is None else Sprites.from_images(codes.reshape(-1, *shape), low=low, high=high),
         samples=samples,
@@ -138,7 +137,7 @@ def _explorer(saved: SavedMap, table: Table | None, winners: Winners | None, clu
 def _features(saved: SavedMap, table: Table | None) -> Features:
     names = saved.feature_names or [f"feature {number}" for number in range(saved.record.dim)]
     scaling = saved.scaling
-    if table is not None:
+    if table is not None and moments_of(scaling, table.dim) is None:
         scaling = Scaling.fit("standard", (block.x for block in table.blocks()), table.dim)
     return Features.choose(names, saved.codebook, moments_of(scaling, saved.record.dim))
 

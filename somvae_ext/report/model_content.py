@@ -153,16 +153,16 @@ def _explorer(
     num_nodes: int = any_model.num_clusters
     is_map = facts.grid is not None
     prototypes = _prototypes(any_model)
-    samples, transitions = None, None
+    learned = getattr(model, "transitions", None)
+    samples, transitions = None, None if learned is None else _learned_transitions(learned)
     paths: Sequence[SeriesPath] = []
     if encodings:
         samples = _samples(any_model, record, parts, encodings)
         if record.data.kind == "series":
             walks = {name: _walks(part) for name, part in encodings.items()}
-            transitions, paths = count_transitions(walks["test"], num_nodes, _COUNTED), _paths(parts, walks)
-    learned = getattr(model, "transitions", None)
-    if learned is not None:
-        transitions = _learned_transitions(learned)
+            paths = _paths(parts, walks)
+            if learned is None:
+                transitions = count_transitions(walks["test"], num_nodes, _COUNTED)
     u_matrix = None
     if facts.grid is not None and num_nodes > 1:
         u_matrix = evaluation.u_matrix(any_model.quantizer.codebook.detach().cpu(), facts.grid).node.numpy()
@@ -216,7 +216,7 @@ def _features(record: RunRecord, splits: AnySplits | None, prototypes: NDArray[n
         return None
     dim, scaling = prototypes.shape[1], record.data.scaling
     standard = scaling
-    if splits is not None and isinstance(splits.train, Samples):
+    if moments_of(scaling, dim) is None and splits is not None and isinstance(splits.train, Samples):
         train = splits.train
         rows = train.x.flatten(0, -2) if train.mask is None else train.x[train.mask]
         standard = Scaling.fit("standard", [scaling.undo(rows.double().numpy())], dim)

@@ -43,11 +43,7 @@ def render_page(results: Sequence[ResultContent]) -> str:
     """The HTML of one result, or of several side by side."""
     compared = len(results) > 1
     explorers = [
-        (
-            f"run-{number}",
-            result.explorer.to_json(),
-            sheet_plot(result.explorer),
-        )
+        (f"run-{number}", result.explorer.to_json(), sheet_plot(result.explorer))
         for number, result in enumerate(results, start=1)
         if result.explorer is not None
     ]
@@ -87,22 +83,18 @@ def _template() -> jinja2.Template:
 def _resource(name: str) -> Any:
     text = importlib.resources.files("somvae_ext.report").joinpath(name).read_text(encoding="utf-8")
     # Of the page's own scripts and styles nothing is to be escaped.
-    return text if name.endswith(".html") else _markup(text)
-
-
-def _markup(text: str) -> Any:
-    return markupsafe.Markup(text)
+    return text if name.endswith(".html") else markupsafe.Markup(text)
 
 
 def _script_json(values: Any) -> Any:
     """JSON that can stand in a script: no text of a user's can end it."""
     text = json.dumps(values, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return _markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+    return markupsafe.Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _bokeh_scripts() -> Any:
     resources = bokeh.resources.Resources(mode="inline", components=["bokeh"])
-    return _markup(resources.render_js())
+    return markupsafe.Markup(resources.render_js())
 
 
 def _palettes() -> dict[str, Any]:

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from sklearn.datasets import load_digits
 
 import somvae_ext
 from somvae_ext.models import GumbelVAE
@@ -29,6 +31,9 @@ MOVES = {
     "ArrowLeft": (0, -1),
     "ArrowRight": (0, 1),
 }
+
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Found:
         measured: the distance to its code, or the probability of its category.
         label: the class of each.
         likelier: whether those with the larger number belong to a node the more.
+        split: the split of the data that each is of; None of a map, which is trained on all.
     """
 
     ids: Sequence[str]
@@ -92,6 +98,7 @@ class Found:
     measured: NDArray[Any]
     label: Sequence[str] | None
     likelier: bool = False
+    split: Sequence[str] | None = None
 
     def nearest(self, node: int, most: int = 5) -> list[int]:
         members = np.flatnonzero(self.node == node).tolist()
@@ -110,7 +117,7 @@ class Oracle:
         features: their names, the codes ``[K, D]`` in the units of the data, and the training data's mean and standard
             deviation.
         transitions: from each node to each.
-        walks: the nodes of the frames of each test series.
+        walks: the nodes of the frames of each series, by its name and split.
     """
 
     noun: str
@@ -122,7 +129,7 @@ class Oracle:
     u_matrix: NDArray[np.float64] | None = None
     features: tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None = None
     transitions: NDArray[np.float64] | None = None
-    walks: list[NDArray[np.int64]] | None = None
+    walks: dict[str, NDArray[np.int64]] | None = None
 
     def main_class(self, node: int) -> str | None:
         """The most frequent class, of equally frequent ones the first by name."""
@@ -138,12 +145,7 @@ def _map(run: Path, x: NDArray[Any], ids: Sequence[str], label: Sequence[str] | 
     mean, deviation = np.nanmean(x, axis=0, dtype=np.float64), np.nanstd(x, axis=0, dtype=np.float64)
     scaled_x = (x - mean) / deviation if scaled else x.astype(np.float64)
     codes = np.asarray(saved.som.codebook_, np.float64)
-    node = np.empty(len(x), np.int64)
-    distance = np.empty(len(x))
-    for row, values in enumerate(scaled_x):  # as scikit-learn's nan_euclidean_distances
-        present = ~np.isnan(values)
-        squared = ((codes[:, present] - values[present]) ** 2).sum(axis=1) * len(values) / present.sum()
-        node[row], distance[row] = squared.argmin(), math.sqrt(squared.min())
+    node, distance = _winners(scaled_x, codes)
     classes = None
     if label is not None:
         classes = [Counter(name for name, at in zip(label, node, strict=True) if at == k) for k in range(len(codes))]
@@ -163,6 +165,16 @@ def _map(run: Path, x: NDArray[Any], ids: Sequence[str], label: Sequence[str] | 
         u_matrix=u_matrix,
         features=(names, codes * deviation + mean if scaled else codes, mean, deviation),
     )
+
+
+def _winners(x: NDArray[np.float64], codes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest code of each row, and its distance as by scikit-learn's nan_euclidean_distances."""
+    distance = cdist(x, codes)  # from the differences, so that codes that are equal are as near to the last bit
+    for row in np.flatnonzero(np.isnan(x).any(axis=1)).tolist():
+        present = ~np.isnan(x[row])
+        distance[row] = cdist(x[row : row + 1, present], codes[:, present]) * math.sqrt(len(present) / present.sum())
+    node = distance.argmin(axis=1)
+    return node, distance[np.arange(len(x)), node]
 
 
 def of_table_map(run: Path) -> Oracle:
@@ -187,7 +199,9 @@ def of_large_map(run: Path) -> Oracle:
 def of_hexagonal_map(run: Path) -> Oracle:
     table = somvae_ext.load(run).record.data.load()
     labels = [str(label) for label in table.label.tolist()]
-    oracle = _map(run, table.x, [str(row) for row in range(len(table.x))], labels, scaled=False)
+    number_of = {image.tobytes(): str(number) for number, image in enumerate(load_digits().data / 16)}
+    ids = [number_of[image.tobytes()] for image in table.x.astype(np.float64)]
+    oracle = _map(run, table.x, ids, labels, scaled=False)
     return dataclasses.replace(oracle, features=None)
 
 
@@ -199,25 +213,43 @@ def _splits(run: Path) -> tuple[RunRecord, Any]:
 def of_series(run: Path) -> Oracle:
     record, splits = _splits(run)
     model = somvae_ext.load(run)
-    train, test = splits.train, splits.test
+    series = {  # as they are scaled, by their first frames
+        scaled[0].numpy().tobytes(): (path.stem, scaled)
+        for path in run.with_name("wards").iterdir()
+        for scaled in [record.data.scaling.apply(torch.from_numpy(pd.read_csv(path).to_numpy(np.float64))).float()]
+    }
+    walks, distances = {}, {}
+    for split in SPLITS:
+        for first in getattr(splits, split).x[:, 0]:
+            name, x = series.pop(first.numpy().tobytes())
+            with torch.no_grad():
+                node, z = model.assign(x[None])[0], model.encode(x[None])[0]
+                walks[name, split] = node.numpy()
+                distances[name, split] = (z - model.quantizer.codebook[node]).double().norm(dim=-1).numpy()
+    assert not series
+    keys = sorted(walks)
+    frames = [(name, split, frame) for name, split in keys for frame in range(len(walks[name, split]))]
+    train = splits.train
     with torch.no_grad():
-        hits = model.assign(train.x, train.mask)[train.mask]
-        node, z = model.assign(test.x, test.mask), model.encode(test.x, test.mask)
-        distance = (z - model.quantizer.codebook[node]).double().norm(dim=-1)[test.mask].numpy()
         decoded = model.decoded_map().flatten(0, 1).double().numpy()
         transitions = model.transitions.logits.double().softmax(dim=1).numpy()
-    ids = [f"{series}, {frame}" for series, frame in test.mask.nonzero().tolist()]
     data = np.asarray(record.data.scaling.undo(train.x[train.mask].double().numpy()))
     codes = np.asarray(record.data.scaling.undo(decoded))
     config = model.config
     return Oracle(
         noun="node",
         sheet=Sheet(config.rows, config.cols, config.rows * config.cols),
-        hits=np.bincount(hits.numpy(), minlength=len(codes)),
-        found=Found(ids, node[test.mask].numpy(), distance, None),
+        hits=np.bincount(np.concatenate([walks[key] for key in keys if key[1] == "train"]), minlength=len(codes)),
+        found=Found(
+            [f"{name}, {frame}" for name, _, frame in frames],
+            np.concatenate([walks[key] for key in keys]),
+            np.concatenate([distances[key] for key in keys]),
+            None,
+            split=[split for _, split, _ in frames],
+        ),
         features=(list(record.data.feature_names or ()), codes, data.mean(axis=0), data.std(axis=0)),
         transitions=transitions,
-        walks=[indices[real].numpy() for indices, real in zip(node, test.mask, strict=True)],
+        walks={f"{name} ({split})": walks[name, split] for name, split in keys},
     )
 
 
@@ -225,20 +257,21 @@ def of_gumbel_vae(run: Path) -> Oracle:
     _, splits = _splits(run)
     model = somvae_ext.load(run)
     assert isinstance(model, GumbelVAE)
-    train, test = splits.train, splits.test
+    digits = load_digits()
+    x = torch.from_numpy((digits.images / 16).astype(np.float32))[:, None]
+    split_of = {image.numpy().tobytes(): split for split in SPLITS for image in getattr(splits, split).x}
+    split = [split_of[image.numpy().tobytes()] for image in x]
     with torch.no_grad():
-        category = model.assign(train.x).tolist()
-        probability = model.encode(test.x).log_probs.double().exp()
-    classes = [Counter(str(label) for label, at in zip(train.label.tolist(), category, strict=True) if at == k)
+        probability = model.encode(x).log_probs.double().exp()
+    node, measured = probability.argmax(dim=1).numpy(), probability.amax(dim=1).numpy()
+    labels = [str(label) for label in digits.target]
+    classes = [Counter(label for label, at, part in zip(labels, node, split, strict=True) if (at, part) == (k, "train"))
                for k in range(model.num_clusters)]  # fmt: skip
-    node = probability.argmax(dim=1)
-    measured = probability.amax(dim=1).numpy()
-    labels = [str(label) for label in test.label.tolist()]
     return Oracle(
         noun="category",
         sheet=Sheet(3, 4, model.num_clusters),
-        hits=np.bincount(category, minlength=model.num_clusters),
-        found=Found([str(number) for number in range(len(test))], node.numpy(), measured, labels, likelier=True),
+        hits=np.array([counted.total() for counted in classes]),
+        found=Found([str(number) for number in range(len(x))], node, measured, labels, likelier=True, split=split),
         classes=classes,
     )
 

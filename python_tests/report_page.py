@@ -80,6 +80,12 @@ class ExplorerPage:
     def click_at(self, x: float, y: float) -> None:
         """Clicks a place of the sheet, given in the units of its ranges."""
         self.map.scroll_into_view_if_needed()
+        before = self._taps()
+        self.page.mouse.click(*self.pixel_of(x, y))
+        self.wait_until(f"{self._document}.taps > {before}")
+
+    def pixel_of(self, x: float, y: float) -> tuple[float, float]:
+        """Where a place of the sheet is on the screen."""
         script = f"""([x, y]) => {{
             const plot = {self._document}.get_model_by_name("sheet");
             const view = Bokeh.index.get_by_id(plot.id);
@@ -91,9 +97,8 @@ class ExplorerPage:
                 top + bbox.top + (1 - share(y, plot.y_range)) * bbox.height,
             ];
         }}"""
-        before = self._taps()
-        self.page.mouse.click(*self.page.evaluate(script, [x, y]))
-        self.wait_until(f"{self._document}.taps > {before}")
+        left, top = self.page.evaluate(script, [x, y])
+        return left, top
 
     def _taps(self) -> int:
         """How often the sheet has been tapped, counted from the first time that this is asked for."""
@@ -131,6 +136,11 @@ class ExplorerPage:
     def search_result(self) -> str:
         return self.root.locator(".search-result").inner_text()
 
+    @property
+    def matches(self) -> Locator:
+        """The samples that a search gives to choose from."""
+        return self.root.locator(".match")
+
     # What is drawn.
 
     @property
@@ -167,3 +177,21 @@ class ExplorerPage:
         }}"""
         left, right, bottom, top = self.page.evaluate(script)
         return left, right, bottom, top
+
+    @property
+    def inner_size(self) -> tuple[float, float]:
+        """Width and height of the sheet without its axes, in pixels, once they fit the page."""
+        self.page.wait_for_timeout(300)
+        width, height = self.page.evaluate(f"""() => {{
+            const {{ inner_width, inner_height }} = {self._document}.get_model_by_name("sheet");
+            return [inner_width, inner_height];
+        }}""")
+        return width, height
+
+    @property
+    def ticks(self) -> tuple[list[float], list[float]]:
+        """Where columns and rows have numbers."""
+        columns, rows = self.page.evaluate(
+            f"""() => ["columns", "rows"].map(name => {self._document}.get_model_by_name(name).ticker.ticks)"""
+        )
+        return columns, rows

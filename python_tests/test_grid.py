@@ -27,6 +27,11 @@ SMALL_GRIDS = [
 ]
 
 
+def test_a_grid_is_described_by_its_size_and_shape() -> None:
+    assert Grid(3, 4).describe() == "3 x 4 nodes, rectangular"
+    assert Grid(4, 3, "hexagonal", periodic=True).describe() == "4 x 3 nodes, hexagonal, periodic"
+
+
 def check_grid(grid: Grid) -> None:
     shape = grid.rows, grid.cols, grid.topology
     table = oracle.neighbor_table(*shape, grid.periodic)

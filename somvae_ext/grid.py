@@ -100,6 +100,10 @@ class Grid:
         """Number of nodes K = R * C."""
         return self.rows * self.cols
 
+    def describe(self) -> str:
+        """Size and topology for people: ``3 x 4 nodes, hexagonal, periodic``."""
+        return f"{self.rows} x {self.cols} nodes, {self.topology}{', periodic' if self.periodic else ''}"
+
     @property
     def num_slots(self) -> int:
         """Neighbour slots S per node of the ops and losses: 4 or 6. At a border some stay empty."""

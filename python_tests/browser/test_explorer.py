@@ -6,15 +6,24 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import browser_runs
+import matplotlib as mpl
 import numpy as np
 import pytest
-from report_oracle import MOVES, Oracle
+from matplotlib.colors import to_hex
+from report_oracle import MOVES, SPLITS, Oracle, Sheet
 from report_page import ExplorerPage
 
 import somvae_ext
+from somvae_ext import Grid
+from somvae_ext.grid import Topology
+from somvae_ext.plotting.palettes import DISTANCES, PALE, VALUES
+from somvae_ext.report import assign, map_content, model_content
+from somvae_ext.report.content import ResultContent
+from somvae_ext.report.explorer import Explorer, SeriesPath
+from somvae_ext.report.page import render_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 MAPS = ["table-map", "large-map", "hexagonal-map", "series"]
 KINDS = [*MAPS, "gumbel-vae"]
 DIGITS = 4  # of numbers on the page
+COLOR = 2  # steps of 256: some of these colours are alike
 MINUS = "\u2212"
 
 
@@ -230,6 +240,10 @@ def test_the_nearest_samples_are_there_with_their_distances_and_classes(chosen: 
     assert [float(row[1]) for row in rows] == [rounded(found.measured[at]) for at in nearest]
     if found.label is not None:
         assert [row[2] for row in rows] == [found.label[at] for at in nearest]
+    head = explorer.head("nearest")
+    assert ("split" in head) == (found.split is not None and rows != [])
+    if found.split is not None and rows:
+        assert [row[head.index("split")] for row in rows] == [found.split[at] for at in nearest]
 
 
 @nodes_of("table-map", "large-map", "series")
@@ -261,7 +275,7 @@ def test_long_tables_begin_with_twelve_rows(explorer_of: Callable[[str], Explore
 def test_images_are_shown_and_described(chosen: Chosen) -> None:
     explorer, oracle, node = chosen
     labels = explorer.details.get_by_role("img").evaluate_all("images => images.map(image => image.ariaLabel)")
-    what = "row" if oracle.noun == "node" else "test sample"
+    what = "row" if oracle.noun == "node" else "sample"
     ids = [f"{what} {oracle.found.ids[at]}" for at in oracle.found.nearest(node)]
     assert labels == [f"Image of {explorer.heading}", *ids]
 
@@ -324,20 +338,22 @@ def test_a_transitions_button_leads_to_its_node(
 # ---- colours ---------------------------------------------------------------------------------------------------------
 
 
-def rank_colors(colors: list[str], values: np.ndarray) -> list[int]:
-    """The places of the colours of nodes, in the order of their values, on Bokeh's Viridis."""
-    from bokeh.palettes import Viridis256
-
-    return [Viridis256.index(color) for color in np.array(colors)[np.argsort(values, kind="stable")]]
+def place_on(colormap: str, colors: list[str]) -> np.ndarray:
+    """The places of colours on one of matplotlib's maps of 256 colours."""
+    known = [to_hex(color) for color in mpl.colormaps[colormap](np.linspace(0, 1, 256))]
+    return np.array([known.index(color) for color in colors])
 
 
 def check_number_colors(explorer: ExplorerPage, values: np.ndarray) -> None:
+    """``values`` ``[K]``, NaN where a node has none."""
     low, high = explorer.legend
-    assert float(low) == rounded(values.min())
-    assert float(high) == rounded(values.max())
-    ranks = rank_colors(explorer.colors, values)
-    assert ranks == sorted(ranks)  # the larger the lighter
-    assert (ranks[0], ranks[-1]) == (0, 255)
+    assert float(low) == rounded(np.nanmin(values))
+    assert float(high) == rounded(np.nanmax(values))
+    expected = (values - np.nanmin(values)) / np.ptp(values[~np.isnan(values)]) * 255
+    colors = np.array(explorer.colors)
+    assert set(colors[np.isnan(values)].tolist()) <= {to_hex(PALE)}
+    there = ~np.isnan(values)
+    assert place_on(VALUES, colors[there].tolist()) == pytest.approx(expected[there], abs=COLOR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -346,7 +362,9 @@ def test_hits_are_colours_from_the_fewest_to_the_most(
 ) -> None:
     explorer = explorer_of(kind)
     explorer.color_by("hits")
-    check_number_colors(explorer, oracle_of(kind).hits)
+    hits = oracle_of(kind).hits.astype(float)
+    hits[hits == 0] = np.nan
+    check_number_colors(explorer, hits)
 
 
 @pytest.mark.parametrize("kind", ["table-map", "hexagonal-map"])
@@ -358,9 +376,8 @@ def test_the_u_matrix_is_colours_of_distances_to_the_neighbours(
     explorer.color_by("U-matrix")
     low, high = explorer.legend
     assert (float(low), float(high)) == (rounded(u_matrix.min()), rounded(u_matrix.max()))
-    expected = np.rint((u_matrix - u_matrix.min()) / np.ptp(u_matrix) * 255)
-    shown = np.array(rank_colors(explorer.colors, np.arange(len(u_matrix))))
-    assert np.abs(shown - expected).max() <= 1
+    expected = (u_matrix - u_matrix.min()) / np.ptp(u_matrix) * 255
+    assert place_on(DISTANCES, explorer.colors) == pytest.approx(expected, abs=COLOR)
 
 
 @pytest.mark.parametrize(("kind", "feature"), [("table-map", 6), ("large-map", 17), ("series", 2)])
@@ -387,7 +404,7 @@ def test_classes_are_colours_that_pale_where_a_node_has_several(
     pure: dict[str, set[str]] = {name: set() for name in names}
     for node, (name, color) in enumerate(zip(main, explorer.colors, strict=True)):
         if name is None:
-            assert color == "#e4e4e4"
+            assert color == to_hex(PALE)
         elif len(oracle.classes[node]) == 1:
             pure[name].add(color)
         else:
@@ -473,7 +490,9 @@ def test_a_sample_is_found_by_its_id(
     measure = "probability" if found.likelier else "distance"
     assert float(said.partition(f"{measure} ")[2].split(",")[0].rstrip(".")) == rounded(found.measured[at])
     if found.label is not None:
-        assert said.endswith(f"class {found.label[at]}.")
+        assert f", class {found.label[at]}" in said
+    if found.split is not None:
+        assert said.endswith(f", split {found.split[at]}.")
 
 
 @pytest.mark.parametrize("row", range(3))
@@ -494,9 +513,8 @@ def test_a_part_of_an_id_gives_a_list_to_choose_from(
     said = explorer.search("p-123")
     expected = [name for name in found.ids if "P-123" in name]
     assert f"No row is called “p-123”; {len(expected)} contain it" in said
-    matches = explorer.root.locator(".match")
-    assert matches.all_inner_texts() == expected
-    matches.nth(4).click()
+    assert explorer.matches.all_inner_texts() == expected
+    explorer.matches.nth(4).click()
     assert explorer.node == found.node[found.ids.index(expected[4])]
     assert f"Row {expected[4]} is in node" in explorer.search_result
 
@@ -504,7 +522,7 @@ def test_a_part_of_an_id_gives_a_list_to_choose_from(
 def test_of_many_matches_the_first_are_listed(explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of("table-map")
     assert "; 297 contain it, the first 20 of them" in explorer.search("P-1")
-    assert explorer.root.locator(".match").count() == 20
+    assert explorer.matches.count() == 20
 
 
 def test_an_unknown_id_changes_nothing(explorer_of: Callable[[str], ExplorerPage]) -> None:
@@ -515,14 +533,23 @@ def test_an_unknown_id_changes_nothing(explorer_of: Callable[[str], ExplorerPage
 
 
 def test_an_empty_search_says_what_to_type(explorer_of: Callable[[str], ExplorerPage]) -> None:
-    assert explorer_of("table-map").search("  ") == f"Type the {browser_runs.ID} of a row."
+    assert explorer_of("table-map").search("  ") == f"Enter the {browser_runs.ID} of a row."
 
 
 # ---- series ----------------------------------------------------------------------------------------------------------
 
 
-def choose_series(explorer: ExplorerPage, number: int) -> None:
-    explorer.root.get_by_role("combobox", name="Series").select_option(label=f"test series {number}")
+def choose_series(explorer: ExplorerPage, name: str) -> None:
+    explorer.root.get_by_role("combobox", name="Series").select_option(label=name)
+
+
+def test_series_are_called_by_their_files_and_splits(
+    explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
+) -> None:
+    options = explorer_of("series").root.get_by_role("combobox", name="Series").locator("option")
+    walks = oracle_of("series").walks
+    assert walks is not None
+    assert options.all_inner_texts() == ["none", *walks]
 
 
 @pytest.mark.parametrize("number", [0, 4])
@@ -531,15 +558,15 @@ def test_each_frame_of_a_series_is_at_the_node_that_the_model_gives_it(
 ) -> None:
     explorer, oracle = explorer_of("series"), oracle_of("series")
     assert oracle.walks is not None
-    walk = oracle.walks[number]
-    choose_series(explorer, number)
+    name, walk = list(oracle.walks.items())[number]
+    choose_series(explorer, name)
     slider = explorer.root.get_by_role("slider", name="Frame")
     assert explorer.node == walk[0]
     for frame in range(1, len(walk)):
         slider.press("ArrowRight")
         assert explorer.node == walk[frame]
     said = explorer.root.locator(".series output").inner_text()
-    assert said == f"frame {len(walk) - 1} of {len(walk)}: node {walk[-1]}"
+    assert said.startswith(f"frame {len(walk) - 1} (of 0 to {len(walk) - 1}): node {walk[-1]};")
     slider.press("Home")
     assert explorer.node == walk[0]
 
@@ -549,8 +576,9 @@ def test_a_series_is_drawn_from_node_to_node(
 ) -> None:
     explorer, oracle = explorer_of("series"), oracle_of("series")
     assert oracle.walks is not None
-    choose_series(explorer, 2)
-    walk = oracle.walks[2].tolist()
+    name = list(oracle.walks)[2]
+    choose_series(explorer, name)
+    walk = oracle.walks[name].tolist()
     path = explorer.source("path")
     lines = list(zip(path["x0"], path["y0"], path["x1"], path["y1"], strict=True))
     moves = [(a, b) for a, b in itertools.pairwise(walk) if a != b]
@@ -562,7 +590,7 @@ def test_a_series_is_drawn_from_node_to_node(
 
 def test_without_a_series_nothing_is_drawn(explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of("series")
-    choose_series(explorer, 1)
+    explorer.root.get_by_role("combobox", name="Series").select_option(index=1)
     explorer.root.get_by_role("combobox", name="Series").select_option(label="none")
     assert explorer.source("path")["x0"] == []
     assert explorer.source("stops")["x"] == []
@@ -587,7 +615,7 @@ def test_zooming_keeps_the_chosen_node_in_sight_and_the_cells_square(
     x, y = sheet.place(node)
     assert left <= x <= right
     assert bottom <= y <= top
-    assert right - left == pytest.approx((whole[1] - whole[0]) * 0.6**3)
+    assert right - left == pytest.approx(max((whole[1] - whole[0]) * 0.6**3, 3.0))  # a node and its neighbours
     assert (right - left) / (top - bottom) == pytest.approx((whole[1] - whole[0]) / (whole[3] - whole[2]))
     for _ in range(4):
         explorer.root.get_by_role("button", name="Zoom out").click()
@@ -616,3 +644,137 @@ def test_a_click_on_a_part_of_the_map_chooses_the_node_that_is_drawn_there(
     explorer.click_at(*sheet.place(67))
     explorer.root.get_by_role("button", name="Whole map").click()
     assert explorer.node == 67
+
+
+# ---- ids that are not one of a kind ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """The report of a map of 90 visits of 30 patients, of which 63 can be found, and the node of each visit."""
+    folder = tmp_path_factory.mktemp("visits")
+    values = np.random.default_rng(0).normal(size=(90, 2))
+    lines = [f"patient {row % 30},{x!r},{y!r}" for row, (x, y) in enumerate(values.tolist())]
+    (folder / "visits.csv").write_text("\n".join(["patient,x,y", *lines]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assign, "MOST_IDS", 63)
+        patch.setattr(map_content, "pictures_of", lambda figures: [])
+        options = ["--model", "som", "--size", "3x4", "--epochs", 2, "--id-column", "patient"]
+        browser_runs.command("report", browser_runs.fit(folder / "run", folder / "visits.csv", *options))
+    saved = somvae_ext.load(folder / "run")
+    return folder / "run/report.html", next(saved.assign([values])).node
+
+
+def test_all_samples_of_an_id_are_listed_with_their_nodes(
+    visits: tuple[Path, np.ndarray], open_page: Callable[..., Page]
+) -> None:
+    explorer = ExplorerPage(open_page(visits[0]))
+    assert "3 rows are called “patient 0”" in explorer.search("patient 0")
+    nodes = [explorer.matches.nth(at).inner_text().split()[1].rstrip(",") for at in range(3)]
+    assert nodes == [str(node) for node in visits[1][[0, 30, 60]]]
+    explorer.matches.nth(1).click()
+    assert explorer.node == visits[1][30]
+
+
+def test_a_search_says_among_how_many_it_looked(
+    visits: tuple[Path, np.ndarray], open_page: Callable[..., Page]
+) -> None:
+    explorer = ExplorerPage(open_page(visits[0]))
+    ids = explorer.page.evaluate("JSON.parse(document.getElementById('run-1-data').textContent).samples.ids.length")
+    assert ids < 90
+    assert f"No row is called “nobody” among the {ids} of 90 rows that can be found here." in explorer.search("nobody")
+
+
+def test_samples_of_an_id_are_told_apart_by_their_splits(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    lines = [f"patient {row % 3},{x!r}" for row, x in enumerate(generator.normal(size=60).tolist())]
+    (tmp_path / "visits.csv").write_text("\n".join(["patient,x", *lines]))
+    options = ["--model", "vqvae", "--num-codes", 4, "--epochs", 1, "--id-column", "patient"]
+    run = browser_runs.fit(tmp_path / "run", tmp_path / "visits.csv", *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_content, "pictures_of", lambda figures: [])
+        browser_runs.command("report", run)
+    explorer = ExplorerPage(open_page(run / "report.html"))
+    assert "20 samples are called “patient 1”" in explorer.search("patient 1")
+    shown = explorer.matches.all_inner_texts()
+    splits = [text.partition("(")[2].rstrip(")") for text in shown]
+    assert splits == sorted(splits, key=SPLITS.index)
+    assert set(splits) == set(SPLITS)
+    explorer.matches.last.click()
+    assert f"is in code {explorer.node}, " in explorer.search_result
+    assert explorer.search_result.endswith(f", split {splits[-1]}.")
+
+
+# ---- the ways of series ----------------------------------------------------------------------------------------------
+
+
+def test_on_a_periodic_map_a_series_takes_the_shortest_way(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    """A page of a made-up explorer, whose series go over the edges of its map."""
+    sheet = Sheet(4, 6, 24, hexagonal=True, periodic=True)
+    node = np.random.default_rng(0).integers(24, size=60)
+    path = made_up_page(tmp_path, grid=Grid(4, 6, "hexagonal", True), paths=[SeriesPath("series 0", node)])
+    explorer = ExplorerPage(open_page(path))
+    explorer.root.get_by_role("combobox", name="Series").select_option(label="series 0")
+    lines = explorer.source("path")
+    drawn = list(zip(lines["x0"], lines["y0"], lines["x1"], lines["y1"], strict=True))
+    for before, after in itertools.pairwise(node.tolist()):
+        if before == after:
+            continue
+        x, y, to_x, to_y = drawn.pop(0)
+        assert (x, y) == pytest.approx(sheet.place(before))
+        assert math.hypot(to_x - x, to_y - y) == pytest.approx(math.hypot(*sheet.offset(before, after)))
+        period_x, period_y = sheet.period
+        at_x, at_y = sheet.place(after)
+        assert ((to_x - at_x) / period_x, (to_y - at_y) / period_y) == pytest.approx(
+            (round((to_x - at_x) / period_x), round((to_y - at_y) / period_y)), abs=1e-6
+        )
+        if (to_x, to_y) != pytest.approx((at_x, at_y)):  # and the same line on the other side
+            assert drawn.pop(0)[2:] == pytest.approx((at_x, at_y))
+    assert drawn == []
+
+
+def test_of_two_ways_as_long_as_each_other_a_series_takes_the_one_that_crosses_no_edge(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    path = made_up_page(tmp_path, grid=Grid(4, 6, periodic=True), paths=[SeriesPath("series 0", np.array([0, 3, 15]))])
+    explorer = ExplorerPage(open_page(path))
+    explorer.root.get_by_role("combobox", name="Series").select_option(label="series 0")
+    drawn = explorer.source("path")
+    assert (drawn["x0"], drawn["x1"], drawn["y0"], drawn["y1"]) == ([0, 3], [3, 3], [0, 0], [0, -2])
+
+
+# ---- shapes of maps --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("rows", "cols"), [(1, 20), (20, 1), (2, 20), (30, 3)])
+def test_the_cells_of_a_thin_map_are_square(
+    rows: int, cols: int, width: int, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    explorer = ExplorerPage(open_page(made_up_page(tmp_path, grid=Grid(rows, cols)), width=width))
+    inner_width, inner_height = explorer.inner_size
+    left, right, bottom, top = explorer.ranges
+    assert inner_width / (right - left) == pytest.approx(inner_height / (top - bottom), rel=0.02, abs=0.7)
+    assert inner_height / (top - bottom) > 5  # pixels
+
+
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+def test_rows_and_columns_have_numbers_wherever_one_zooms(
+    topology: Topology, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    explorer = ExplorerPage(open_page(made_up_page(tmp_path, grid=Grid(40, 60, topology))))
+    explorer.press("End", "PageDown")
+    for _ in range(10):
+        left, right, bottom, top = explorer.ranges
+        columns, rows = explorer.ticks
+        assert 2 <= sum(left <= place <= right for place in columns) <= 12
+        assert 2 <= sum(bottom <= place <= top for place in rows) <= 12
+        explorer.root.get_by_role("button", name="Zoom in").click()
+
+
+def made_up_page(folder: Path, *, grid: Grid, **fields: Any) -> Path:
+    """The page of an explorer without a run."""
+    explorer = Explorer(noun="node", grid=grid, num_nodes=grid.num_nodes, **fields)
+    path = folder / "page.html"
+    path.write_text(render_page([ResultContent("run", "A map.", {}, {}, {}, {}, explorer=explorer)]), encoding="utf-8")
+    return path

@@ -204,13 +204,16 @@ def test_series_of_different_lengths_are_predicted_frame_by_frame(capsys: pytest
     Path("series").mkdir()
     lengths = [5, 3, 4, 2, 6, 1, 5, 5]
     for row, length in enumerate(lengths):
-        np.save(f"series/{row}.npy", np.random.default_rng(row).random((length, 2)))
+        np.save(f"series/bed-{row}.npy", np.random.default_rng(row).random((length, 2)))
     assert main(["fit", "series", *SMALL]) == 0
     printed = table(capsys.readouterr().out)
     assert "purity" not in printed  # no labels
+    expected = [(f"bed-{row}", str(frame)) for row, length in enumerate(lengths) for frame in range(length)]
     assert main(["predict", "run", "series", "-o", "out.csv"]) == 0
-    places = [(int(row["series"]), int(row["frame"])) for row in predicted()]
-    assert places == [(row, frame) for row, length in enumerate(lengths) for frame in range(length)]
+    assert [(row["series"], row["frame"]) for row in predicted()] == expected
+    assert main(["fit", "series", "--model", "som", "--size", "2x2", "--quiet", "--out", "map"]) == 0
+    assert main(["predict", "map", "series", "-o", "out.csv", "--overwrite"]) == 0
+    assert [(row["series"], row["frame"]) for row in predicted()] == expected
 
 
 @pytest.mark.parametrize("trained_on", ["bytes.npy", "floats.npy"])
@@ -672,10 +675,19 @@ def test_a_missing_extra_is_named_before_anything_is_written(module: str, extra:
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize("module", ["bokeh", "jinja2"])
+def test_a_report_names_the_extra_that_it_needs_before_it_looks_at_the_run(module: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
+    run = python("-c", code, "report", "nowhere", imported=children.TORCH)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[report]'\n"
+
+
 def test_importing_the_package_loads_no_extra() -> None:
     # tqdm is not in the list: torch.hub loads it by itself where it is installed.
     code = """
 import sys, somvae_ext, somvae_ext.nn, somvae_ext.models, somvae_ext.data, somvae_ext.evaluation, somvae_ext.cli
-print([name for name in ("jsonargparse", "lightning", "matplotlib", "sklearn") if name in sys.modules])
+extras = ("bokeh", "jinja2", "jsonargparse", "lightning", "matplotlib", "sklearn")
+print([name for name in extras if name in sys.modules])
 """
     assert python("-c", code, imported=children.TORCH).stdout == "[]\n"

@@ -20,7 +20,7 @@ from matplotlib.image import imread
 from saved_configs import config_of, contents, write_config
 
 import somvae_ext
-from somvae_ext import Grid, plotting
+from somvae_ext import Grid, evaluation, plotting
 from somvae_ext.cli import main
 from somvae_ext.data import tables
 from somvae_ext.estimators import SOM
@@ -88,10 +88,18 @@ def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
     assert mean == pytest.approx(som.quantization_error_, rel=1e-6)
     assert printed["quantization error"] == f"{som.quantization_error_:.4g} (of the scaled data)"
     assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (8 neighbours)"
+    kinds = frame["kind"].to_numpy()
+    classes = {
+        "purity": evaluation.purity(kinds, som.labels_),
+        "nmi_arithmetic": evaluation.nmi(kinds, som.labels_),
+        "nmi_geometric": evaluation.nmi(kinds, som.labels_, average="geometric"),
+    }
     assert ResultFolder.open("map").evaluations["train"] == {
+        "samples": 60,
         "quantization_error": som.quantization_error_,
         "topographic_error_8": som.topographic_error(scaled),
-    }
+        "usage": len(set(som.labels_.tolist())) / 12,
+    } | (classes if labels else {})
     assert printed["nodes used"] == f"{len(set(som.labels_.tolist()))} of 12"
     assert printed["map"] == "map"
 

@@ -142,7 +142,7 @@ def test_models_take_the_same_tables_as_maps(capsys: pytest.CaptureFixture[str])
     assert "got NaN in row 3 (line 5), column 'Größe'" in (sentence := capsys.readouterr().err)
     assert sentence.endswith("; fill the gap, or set --missing drop or --missing mean\n")
     assert main([*fit, "--missing", "mean", "--scaling", "standard"]) == 0
-    assert "gaps, by the means of their columns in the training data" in capsys.readouterr().out
+    assert "filled with the means of their columns in the training data (--missing mean)" in capsys.readouterr().out
     assert main(["predict", "run", "kunden.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert [row["Kunde"] for row in written()] == frame["Kunde"].tolist()
     assert main(["evaluate", "run"]) == 0

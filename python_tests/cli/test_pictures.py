@@ -16,6 +16,7 @@ from saved_configs import contents
 import somvae_ext
 from somvae_ext.cli import main
 from somvae_ext.cli.sample import _draw, _figure_side_by_side
+from somvae_ext.data import Samples, Splits
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.report import map_pictures
 from somvae_ext.report.captions import CAPTIONS, caption_of
@@ -141,6 +142,15 @@ def test_series_have_durations_where_they_move_and_then_stay() -> None:
         assert figures.keys() == {"transition-graph.png", "trajectory.png", *["durations.png"] * has_durations}
         # Of the series without a real frame there is no path.
         assert [ax.get_title() for ax in figures["trajectory.png"].axes] == ["test series 0"]
+
+
+def test_paths_are_called_by_the_files_of_their_series() -> None:
+    model = SOMVAE(SOMVAEConfig(input_shape=(3,), rows=2, cols=2, latent_dim=2))
+    series = Samples(torch.rand(2, 4, 3), row_keys={"series": np.array(["bed-07", "bed-02"], dtype=object)})
+    splits = Splits(series, None, series, kind="series")
+    figures = dict(make_figures(model, splits, [], ResultFolder.create("run", "model"), part_encoder(model, splits)))
+    titles = [ax.get_title() for ax in figures["trajectory.png"].axes]
+    assert titles[:2] == ["test series bed-07", "test series bed-02"]
 
 
 def test_curves_have_a_panel_for_what_was_measured(runs: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import children
 import numpy as np
 import pytest
 import torch
 
-from somvae_ext.data import NAMES, InterpolatedSeries, Samples, digits, load, load_array
+from somvae_ext.data import NAMES, InterpolatedSeries, Samples, TableFormat, digits, load, load_array
 from somvae_ext.data.own_data import read_own_data
+from somvae_ext.data.record import fingerprint
 
 RNG = np.random.default_rng(0)
 ROOT = Path(__file__).parents[2]
@@ -196,3 +199,59 @@ print(len(load({str(table)!r}).train))
 """
     run = children.run("-c", code, imported=children.TORCH)
     assert (run.stdout, run.returncode) == ("70\n", 0), run.stderr
+
+
+# ---- what samples are called -----------------------------------------------------------------------------------------
+
+
+def keys_of(part: Any, name: str) -> list[Any]:
+    assert isinstance(part, Samples)
+    assert part.row_keys is not None
+    assert list(part.row_keys) == [name]
+    keys: list[Any] = part.row_keys[name].tolist()
+    return keys
+
+
+@pytest.mark.parametrize("options", [{}, {"split": "folds", "fold": 3}, {"split": "all"}, {"missing": "drop"}])
+def test_ids_stay_with_their_rows(options: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    gap = options.get("missing") and 7
+    lines = [f"P-{row},{'' if row == gap else row},{row % 2}" for row in range(60)]
+    path.write_text("\n".join(["Patient,value,class", *lines]))
+    table = TableFormat(id_column="Patient", label_column="class")
+    splits = load(path, table=table, scaling="standard", **options)
+    found = []
+    for part in splits:
+        value = splits.scaling.undo(part.x.double())[:, 0].round().int().tolist()
+        assert keys_of(part, "Patient") == [f"P-{row}" for row in value]
+        found += value
+    assert sorted(found) == [row for row in range(60) if row != gap]
+
+
+def test_ids_stay_with_rows_whose_gaps_are_filled(tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    path.write_text("\n".join(["Patient,row,gaps", *(f"P-{row},{row},{row if row % 3 else ''}" for row in range(30))]))
+    splits = load(path, table=TableFormat(id_column="Patient"), missing="mean", scaling="none")
+    for part in splits:
+        assert keys_of(part, "Patient") == [f"P-{row:.0f}" for row in part.x[:, 0].tolist()]
+
+
+def test_files_stay_with_their_series(tmp_path: Path) -> None:
+    for row in range(20):
+        np.save(tmp_path / f"bed-{row:02d}.npy", np.full((3 + row % 4, 2), row))
+    for part in load(tmp_path, scaling="none"):
+        assert keys_of(part, "series") == [f"bed-{row:02.0f}" for row in part.x[:, 0, 0].tolist()]
+
+
+def test_images_keep_their_numbers_in_the_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None], (40, 8, 6)))
+    for part in load(tmp_path / "images.npy", image_size=4):
+        assert keys_of(part, "index") == (part.x[:, 0, 0, 0] * 255).round().int().tolist()
+
+
+def test_what_samples_are_called_is_no_part_of_their_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    path.write_text("\n".join(["Patient,value", *(f"P-{row},{row}" for row in range(30))]))
+    splits = load(path, table=TableFormat(id_column="Patient"))
+    nameless = splits.map(lambda part: dataclasses.replace(part, row_keys=None))
+    assert fingerprint(splits) == fingerprint(nameless)  # type: ignore[arg-type]

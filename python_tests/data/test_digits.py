@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from sklearn.datasets import load_digits
 
 from somvae_ext.data import digits
 from somvae_ext.data.samples import Samples
@@ -39,3 +41,10 @@ def test_every_split_has_the_classes_in_the_same_proportion() -> None:
 def test_the_seed_draws_the_splits() -> None:
     assert all(a.x.equal(b.x) for a, b in zip(digits(3), digits(3), strict=True))
     assert rows(digits(0).test) != rows(digits(1).test)
+
+
+def test_images_keep_their_numbers_in_the_library() -> None:
+    images = load_digits().images
+    for part in digits(3, split="folds", fold=2):
+        assert part.row_keys is not None
+        np.testing.assert_array_equal(images[part.row_keys["index"]], part.x[:, 0] * 16)

@@ -35,6 +35,8 @@ def test_a_twelfth_is_left_out_and_the_last_sixth_is_for_validation(idx_files: C
     assert numbers(splits.train) == list(range(10, 100))
     assert numbers(splits.validation) == list(range(100, 120))
     assert numbers(splits.test) == list(range(120, 150))
+    keys = [part.row_keys["index"].tolist() for part in splits if part.row_keys is not None]
+    assert keys == [list(range(10, 100)), list(range(100, 120)), list(range(30))]  # in the file of each
 
 
 def test_the_two_names_are_two_folders(idx_files: Callable[..., Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from somvae_ext.data import Samples, TableFormat, load_array
+from somvae_ext.data.own_data import read_own_data
 
 RNG = np.random.default_rng(0)
 
@@ -391,3 +393,42 @@ def test_rows_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     x = RNG.random((50, 2), dtype=np.float32)
     samples: Samples = load_array(written(tmp_path / "x.npy", x=x))
     assert samples.x.equal(torch.from_numpy(x))
+
+
+# ---- what samples are called -----------------------------------------------------------------------------------------
+
+
+def keys_of(path: Path, **options: object) -> dict[str, list[object]]:
+    row_keys = load_array(path, **options).row_keys  # type: ignore[arg-type]
+    assert row_keys is not None
+    return {name: values.tolist() for name, values in row_keys.items()}
+
+
+def test_rows_are_called_by_their_ids_or_numbers(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "Patient,v\nP-7,1\nP-3,2\n,3\n")
+    assert keys_of(path, table=TableFormat(id_column="Patient")) == {"Patient": ["P-7", "P-3", ""]}
+    assert keys_of(path, table=TableFormat(drop=("Patient",))) == {"index": [0, 1, 2]}
+    assert keys_of(written(tmp_path / "images.npy", x=np.zeros((4, 5, 6)))) == {"index": [0, 1, 2, 3]}
+    assert keys_of(written(tmp_path / "rows.npz", x=np.zeros((2, 3)))) == {"index": [0, 1]}
+
+
+@pytest.mark.parametrize("name", ["table.csv", "rows.npy"])
+def test_rows_keep_their_numbers_in_the_file_where_others_are_left_out(name: str, tmp_path: Path) -> None:
+    x = np.array([[1, np.nan], [2, 3], [np.nan, 4], [5, 6]])
+    path = written(tmp_path / name, x=x) if name == "rows.npy" else csv_file(tmp_path, "a,b\n1,\n2,3\n,4\n5,6\n")
+    samples = read_own_data(path, None, missing="drop").samples
+    assert samples.row_keys is not None
+    assert samples.row_keys["index"].tolist() == [1, 3]
+
+
+def test_series_are_called_by_their_files_or_numbers(tmp_path: Path) -> None:
+    assert keys_of(written(tmp_path / "series.npz", x=np.zeros((3, 4, 2)), lengths=[4, 1, 2])) == {"series": [0, 1, 2]}
+    assert keys_of(csv_file(tmp_path, "v\n1\n2\n"), kind="series") == {"series": [0]}
+    folder = tmp_path / "wards"
+    folder.mkdir()
+    np.save(folder / "bed-02.night.npy", np.zeros((2, 1)))
+    csv_file(folder, "v\n1\n", "bed-01.csv")
+    (folder / "bed-03.TSV.gz").write_bytes(gzip.compress(b"v\n1\n"))
+    assert keys_of(folder) == {"series": ["bed-01", "bed-02.night", "bed-03"]}
+    np.save(folder / "bed-01.npy", np.zeros((2, 1)))
+    assert keys_of(folder) == {"series": ["bed-01.csv", "bed-01.npy", "bed-02.night.npy", "bed-03.TSV.gz"]}

@@ -121,6 +121,11 @@ def test_images_and_frames_of_series_are_rows_too(tmp_path: Path) -> None:
     assert rows.row_keys == {"series": np.nonzero(mask)[0].tolist(), "frame": np.nonzero(mask)[1].tolist()}
     assert rows.label is not None
     assert rows.label.tolist() == [7] * 4 + [8] * 2 + [9] * 3
+    (tmp_path / "wards").mkdir()
+    for name, length in (("bed-1", 2), ("bed-2", 3)):
+        np.save(tmp_path / f"wards/{name}.npy", series[0, :length])
+    rows, _ = load_rows(tmp_path / "wards")
+    assert rows.row_keys == {"series": ["bed-1"] * 2 + ["bed-2"] * 3, "frame": [0, 1, 0, 1, 2]}
 
 
 def test_a_named_set_gives_what_is_not_for_the_test() -> None:
@@ -129,6 +134,7 @@ def test_a_named_set_gives_what_is_not_for_the_test() -> None:
     np.testing.assert_array_equal(rows.x, train.x.reshape(len(train), -1).numpy())
     assert rows.label is not None
     assert rows.label.tolist() == train.label.tolist()  # type: ignore[union-attr]
+    assert rows.row_keys == {"index": train.row_keys["index"].tolist()}  # type: ignore[index]
     assert fit_scaling(rows, None) == Scaling()
     with pytest.raises(ValueError, match="digits-series: holds series, but a map takes single samples; name a set of"):
         load_rows("digits-series")

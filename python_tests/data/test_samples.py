@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +31,8 @@ def test_fields_that_do_not_fit_are_refused() -> None:
             Samples(**wrong)
     with pytest.raises(ValueError, match="feature_names must name each of the 4 features, got 1 names"):
         Samples(torch.rand(3, 4), feature_names=("a",))
+    with pytest.raises(ValueError, match="row_keys must name each of the 3 rows, got 2 Patient"):
+        Samples(torch.rand(3, 4), row_keys={"Patient": np.array(["a", "b"], dtype=object)})
 
 
 def test_frames_can_have_labels_of_their_own() -> None:
@@ -45,3 +50,14 @@ def test_rows_are_taken_from_every_field() -> None:
     assert some.mask is not None
     assert some.mask.equal(mask[[2, 0]])
     assert Samples(x).rows(torch.tensor([1])).label is None
+
+
+@pytest.mark.parametrize("index", [torch.tensor([2, 0]), torch.tensor([True, False, True])])
+def test_rows_keep_what_they_are_called(index: torch.Tensor) -> None:
+    x, names = torch.rand(3, 4), np.array(["a", "b", "c"], dtype=object)
+    samples = Samples(x, row_keys={"Patient": names, "index": np.arange(3)})
+    some = dataclasses.replace(samples.rows(index), x=x[index] + 1)
+    assert some.row_keys is not None
+    assert some.row_keys["Patient"].tolist() == [names[row] for row in torch.arange(3)[index].tolist()]
+    assert some.row_keys["index"].tolist() == torch.arange(3)[index].tolist()
+    assert list(some[0]) == ["x"]

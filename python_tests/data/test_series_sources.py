@@ -94,6 +94,9 @@ def test_pressures_are_those_of_the_archive_in_its_order_within_bounds() -> None
     splits = pig_cvp()
     row = int((torch.as_tensor(animal.astype(int)) - 1 == splits.train.label[0]).nonzero()[0, 0])
     assert splits.train.x[0].flatten().equal(torch.as_tensor(x[row].clip(-5, 15), dtype=torch.float32))
+    numbers = [part.row_keys["series"] for part in splits if part.row_keys is not None]
+    assert np.sort(np.concatenate(numbers)).tolist() == list(range(312))
+    assert numbers[0][0] == row
     pressures = torch.cat([part.x.flatten() for part in splits])
     assert (pressures.min(), pressures.max()) == (-5, 15)
     assert ((pressures == -5) | (pressures == 15)).double().mean() < 0.005

@@ -33,7 +33,7 @@ from somvae_ext.plotting import (
     plot_u_matrix,
 )
 from somvae_ext.plotting._cells import area_centers
-from somvae_ext.plotting._palettes import CATEGORIES, OTHERS
+from somvae_ext.plotting.palettes import CATEGORIES, OTHERS
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from somvae_ext import plotting
 from somvae_ext.plotting._cells import ink_on
-from somvae_ext.plotting._palettes import CATEGORIES, MOST_CATEGORIES, OTHERS, SCALES, category_colors
+from somvae_ext.plotting.palettes import CATEGORIES, MOST_CATEGORIES, OTHERS, SCALES, category_colors
 
 Array = NDArray[np.float64]
 
@@ -111,7 +111,7 @@ def test_text_in_cells_of_any_colour_can_be_read() -> None:
 
 @pytest.mark.parametrize("path", sorted(Path(plotting.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
 def test_no_picture_names_a_colour_of_its_own(path: Path) -> None:
-    if path.stem == "_palettes":
+    if path.stem == "palettes":
         return
     tree = ast.parse(path.read_text())
     strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import torch
 
 import somvae_ext
+from somvae_ext import Grid
 from somvae_ext.cli import main
-from somvae_ext.data import InterpolatedSeries, Samples
+from somvae_ext.data import InterpolatedSeries, Samples, Scaling
 from somvae_ext.models import MODELS, SOMVAE, SOMVAEConfig
 from somvae_ext.report.metrics import EvaluationContext, MeasuredMetric, measured_metrics
 from somvae_ext.store import ResultFolder
@@ -44,8 +46,10 @@ def evaluate_static(name: str, **options: Any) -> tuple[Evaluation, EvaluationCo
 
 @functools.cache
 def evaluate_series() -> tuple[Evaluation, EvaluationContext]:
+    torch.manual_seed(0)
     model = SOMVAE(SOMVAEConfig(input_shape=SHAPE, **SIZES["somvae"], gamma=1.0, tau=1.0)).eval()
-    torch.nn.init.uniform_(model.quantizer.codebook)
+    with torch.no_grad():  # all nodes win something, so that series move
+        model.quantizer.codebook.copy_(model.encode(samples().x[:4]))
     series = InterpolatedSeries(samples(), num_series=12)
     return evaluate(model, series, train=series) | clustering_metrics(model, series), (
         EvaluationContext.of_model(model, "test", "series")
@@ -71,7 +75,8 @@ def check_definitions(evaluation: Evaluation, context: EvaluationContext) -> Non
     assert items.keys() == evaluation.keys()
     for name, (metric, value, text) in items.items():
         assert value == evaluation[name]
-        assert text in (f"{value:.3f}", f"{value:.4g}", str(value)) or " of " in text
+        value = value + 0  # -0.0 becomes 0.0
+        assert text in (f"{value:.3f}", f"{value:.3g}", f"{value:.4g}", str(value)) or " of " in text
         assert re.match(r"[A-Z].*[^.]\.$", metric.definition), metric
         assert re.search(r"\b(is|are|were|ranges|measured)\b|^Mean |^Share |^Negative ", metric.definition), metric
         assert "{" not in metric.title + metric.meaning + metric.definition
@@ -98,13 +103,31 @@ def test_figures_of_a_map_are_defined(options: list[str], tmp_path: Path) -> Non
     assert re.fullmatch(r"\d+ of 12", items["usage"].describe())
 
 
-def test_titles_are_unique_among_what_a_summary_leaves_out_and_names_keep_their_order() -> None:
+def test_titles_are_unique_and_names_keep_their_order() -> None:
     evaluation, context = evaluate_series()
     forward = measured_metrics(evaluation, context)
     backward = measured_metrics(dict(reversed(evaluation.items())), context)
     assert forward == backward
-    terms = [item.metric.title for item in forward if not item.metric.in_summary]
-    assert len(set(terms)) == len(terms) > 10
+    titles = [item.metric.title for item in forward]
+    assert len(set(titles)) == len(titles) > 20
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.000"),
+        (-1e-17, "0.000"),
+        (0.012, "0.012"),
+        (0.00996, "0.010"),
+        (0.0094, "0.0094"),
+        (-0.0012345, "-0.00123"),
+        (0.000012345, "1.23e-05"),
+        (123.45678, "123.457"),
+    ],
+)
+def test_small_values_keep_three_digits(value: float, text: str) -> None:
+    (item,) = measured_metrics({"commitment": value}, EvaluationContext("test"))
+    assert item.text == text
 
 
 def test_names_that_are_not_known_are_shown_as_they_are() -> None:
@@ -145,3 +168,64 @@ def test_frames_with_scores_of_still_images_say_which_score_is_whose() -> None:
     assert items["static_purity"].metric.meaning == "of the 40 images that the series are made of"
     assert items["acc"].metric.meaning == "of frames, nodes matched with classes"
     assert "frames" in items["purity"].metric.definition
+
+
+# ---- which values can be compared ------------------------------------------------------------------------------------
+
+EVERYTHING = dict.fromkeys(
+    ("reconstruction", "commitment", "purity", "nmi_arithmetic", "quantization_error", "topographic_error_8", "usage"),
+    0.5,
+)
+MAP = EvaluationContext(
+    "train",
+    clusters="nodes",
+    num_clusters=12,
+    is_map=True,
+    data=("a",),
+    grid=Grid(3, 4),
+    units=("euclidean", None, None, Scaling()),
+)
+MODEL = EvaluationContext("test", clusters="nodes", num_clusters=12, data=("a",), grid=Grid(3, 4), reconstruction="mse")
+
+
+def comparable(first: EvaluationContext, second: EvaluationContext) -> set[str]:
+    """The figures whose values can be compared."""
+    known = [{item.metric.name: item.metric for item in measured_metrics(EVERYTHING, each)} for each in (first, second)]
+    return {
+        name
+        for name in EVERYTHING
+        if known[0][name].comparable is not None and known[0][name].comparable == known[1][name].comparable
+    }
+
+
+OF_NODES = {"purity", "usage", "topographic_error_8"}
+
+
+@pytest.mark.parametrize(
+    ("context", "change", "names"),
+    [
+        (MAP, {}, EVERYTHING.keys() - {"commitment"}),
+        (MAP, {"data": ("b",)}, set()),
+        (MAP, {"data": None}, set()),
+        (MAP, {"split": "test"}, set()),
+        (MAP, {"grid": Grid(5, 4), "num_clusters": 20}, {"reconstruction", "nmi_arithmetic"}),
+        (MAP, {"units": ("cosine", None, None, Scaling())}, EVERYTHING.keys() - {"commitment", "quantization_error"}),
+        (MODEL, {}, EVERYTHING.keys() - {"commitment", "quantization_error"}),
+        (MODEL, {"reconstruction": "bce"}, OF_NODES | {"nmi_arithmetic"}),
+        (MODEL, {"grid": Grid(4, 3)}, {"purity", "usage", "nmi_arithmetic", "reconstruction"}),
+    ],
+)
+def test_values_can_be_compared_of_the_same_data_sizes_and_units(
+    context: EvaluationContext, change: dict[str, Any], names: set[str]
+) -> None:
+    assert comparable(context, dataclasses.replace(context, **change)) == names
+
+
+def test_no_value_of_a_map_can_be_compared_with_that_of_a_model() -> None:
+    assert comparable(MAP, dataclasses.replace(MODEL, split="train")) == set()
+
+
+def test_the_definitions_of_maps_of_different_sizes_are_alike() -> None:
+    other = dataclasses.replace(MAP, grid=Grid(5, 4), num_clusters=20)
+    definitions = [[item.metric.definition for item in measured_metrics(EVERYTHING, each)] for each in (MAP, other)]
+    assert definitions[0] == definitions[1]

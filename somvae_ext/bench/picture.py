@@ -27,7 +27,7 @@ def draw(rows: Sequence[Row], title: str) -> Figure | None:
     """
     from matplotlib.figure import Figure
 
-    from somvae_ext.plotting._palettes import GUIDE, INK, MUTED, PALE, category_colors
+    from somvae_ext.plotting.palettes import GUIDE, INK, MUTED, PALE, category_colors
 
     shown = [
         row for row in rows if row.ours in row.samples and (row.others or (row.rate() is not None and row.ceilings))

@@ -152,6 +152,7 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     import torch
 
     from somvae_ext.estimators import SavedMap, fit_in_folder
+    from somvae_ext.estimators.map_evaluation import measure_nodes
     from somvae_ext.store import NodeHits
 
     som, table, record, folder, state = setting
@@ -160,14 +161,16 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     with scaled_rows(table.rows(first, last), record.scaling) as x:
         with explain_how_to_resume(folder), _explain_memory_errors(som):
             fit_in_folder(som, x, folder, resume_from=state)
-        evaluation = {"quantization_error": som.quantization_error_}
+        evaluation = {"samples": table.num_rows, "quantization_error": som.quantization_error_}
         if som.grid_.num_nodes > 1:
             errors = processes.gather_numbers([som.topographic_error(x) * len(x), len(x)])
             misplaced, rows = (sum(column) for column in zip(*errors, strict=True))
             evaluation[_topographic_key(som)] = misplaced / rows
         (labels,) = processes.gather_rows(torch.as_tensor(som.labels_))
+    node = labels.cpu().numpy()
+    evaluation |= measure_nodes(som.grid_.num_nodes, node, table.label)
     class_of_row = None if table.label is None else np.unique(table.label, return_inverse=True)[1].astype(np.int64)
-    nodes = NodeHits.count(labels.cpu().numpy(), som.grid_.num_nodes, class_of_row)
+    nodes = NodeHits.count(node, som.grid_.num_nodes, class_of_row)
     saved = SavedMap(som, record, nodes, evaluation)
     processes.call_on_first(lambda: saved.save_results(folder))
     return saved

@@ -35,7 +35,7 @@ def write_map_predictions(folder: ResultFolder, options: Namespace, path: Path) 
             yield block.rows.x
 
     with open_predictions(options, rows) as table:
-        for node, distance in saved.assign(values()):
+        for node, distance, _ in saved.assign(values()):
             block = waiting.popleft()
             check_id_column(options, has_ids=block.has_ids)
             columns = facts.place(node) | {distance_name(saved): distance} | facts.meaning(node)

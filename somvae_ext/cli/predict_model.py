@@ -119,7 +119,7 @@ def _whole(path: Path, input_shape: tuple[int, ...], data: DataRecord, data_form
         samples = fill_gaps(samples, data.fill)
     report_omitted(own_data.description.get("left out", ""))
     x = data.scaling.apply(samples.x).float()
-    return _Block(Samples(x if size is None else resize(x, size), mask=samples.mask))
+    return _Block(Samples(x if size is None else resize(x, size), mask=samples.mask, row_keys=samples.row_keys))
 
 
 def _output_columns(model: Model, encodings: Encodings, facts: NodeFacts | None, probabilities: bool) -> dict[str, Any]:
@@ -150,13 +150,15 @@ def _distance(z: Tensor, codes: Tensor) -> Tensor:
 
 
 def _keys(block: _Block, encodings: Encodings, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What each row that is written is called: by its table, or the numbers of sample, series, frame and code."""
+    """What each row that is written is called: by its table, or by the source and the numbers of frame and code."""
     if block.row_keys is not None:
         return block.row_keys
-    names = ["index"] if len(encodings.shape) == 1 else ["series", "frame"]
+    sample, *places = _real(block.samples, shape).nonzero().numpy().T
+    assert block.samples.row_keys is not None  # of one's own data
+    keys = {name: values[sample] for name, values in block.samples.row_keys.items()}
+    names = ["frame"] if len(encodings.shape) > 1 else []
     names += ["row", "column"][: len(shape) - len(encodings.shape)]  # of several codes for each sample
-    real = _real(block.samples, shape)
-    return {name: values.numpy() for name, values in zip(names, real.nonzero().unbind(dim=1), strict=True)}
+    return keys | dict(zip(names, places, strict=True))
 
 
 def _flat(block: _Block, columns: Mapping[str, Any]) -> dict[str, Any]:

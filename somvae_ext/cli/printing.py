@@ -18,10 +18,7 @@ def print_table(rows: dict[str, str]) -> None:
 
 
 def print_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> None:
-    """Prints the figures of an evaluation that belong into a summary, a line each.
-
-    Two of them may share a title, such as the NMI by each of its means.
-    """
+    """Prints the figures of an evaluation that belong into a summary, a line each."""
     shown = [item for item in measured_metrics(evaluation, context) if item.metric.in_summary]
     width = max((len(item.metric.title) for item in shown), default=0)
     for item in shown:

@@ -27,7 +27,8 @@ def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Spl
         split, fold: see :func:`load`.
 
     Returns:
-        ``train``, ``validation`` and ``test``; ``x`` float32 ``[N, 1, 8, 8]``, ``label`` int64 ``[N]``.
+        ``train``, ``validation`` and ``test``; ``x`` float32 ``[N, 1, 8, 8]``, ``label`` int64 ``[N]``, and as
+        ``row_keys`` the ``index`` of each among scikit-learn's.
 
     Raises:
         ValueError: no such split or fold.
@@ -39,7 +40,8 @@ def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Spl
     check_split(split, fold)
     bunch = load_digits()
     images = (bunch.images / 16).astype(np.float32)[:, None]
-    samples = Samples(torch.from_numpy(images), torch.from_numpy(bunch.target.astype(np.int64)))
+    label = torch.from_numpy(bunch.target.astype(np.int64))
+    samples = Samples(torch.from_numpy(images), label, row_keys={"index": np.arange(len(images))})
 
     def hold_out(label: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         rest, part = train_test_split(np.arange(len(label)), test_size=_HELD_OUT, stratify=label, random_state=seed)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from somvae_ext.data.folds import SplitName, check_split, split_pool
@@ -42,7 +43,8 @@ def mnist(
         seed: draws the folds.
 
     Returns:
-        ``x`` float32 ``[N, 1, 28, 28]`` in [0, 1], ``label`` int64 ``[N]``.
+        ``x`` float32 ``[N, 1, 28, 28]`` in [0, 1], ``label`` int64 ``[N]``, and as ``row_keys`` the ``index`` of
+        each in its file, of training or of test images.
 
     Raises:
         FileNotFoundError: the files are not there, and ``download`` is not set.
@@ -81,4 +83,5 @@ def _read(name: MNISTName, root: Path, *, train: bool, download: bool) -> Sample
         raise ValueError(
             f"{name}: images and labels in {folder} must be equal in number, got {len(images)} and {len(label)}"
         )
-    return Samples(images[:, None].to(torch.float32).div_(255), label)
+    x = images[:, None].to(torch.float32).div_(255)
+    return Samples(x, label, row_keys={"index": np.arange(len(x))})

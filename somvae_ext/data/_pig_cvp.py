@@ -29,7 +29,8 @@ def pig_cvp(seed: int = 0) -> Splits[Samples]:
 
     Returns:
         ``train``, ``validation`` and ``test``; ``x`` float32 ``[B, 100, 20]`` in mmHg, ``label`` int64 ``[B]``: number
-        of the animal.
+        of the animal; and as ``row_keys`` the number of each ``series`` in the archive, its two files one after the
+        other.
 
     Raises:
         ValueError: a negative seed.
@@ -42,7 +43,11 @@ def pig_cvp(seed: int = 0) -> Splits[Samples]:
     x_train, x_test, animal_train, animal_test = data
     x = np.concatenate([x_train, x_test]).clip(*_BOUNDS).astype(np.float32)
     animal = np.unique(np.concatenate([animal_train, animal_test]), return_inverse=True)[1]
-    samples = Samples(torch.from_numpy(x.reshape(len(x), -1, FRAME_LENGTH)), torch.from_numpy(animal.astype(np.int64)))
+    samples = Samples(
+        torch.from_numpy(x.reshape(len(x), -1, FRAME_LENGTH)),
+        torch.from_numpy(animal.astype(np.int64)),
+        row_keys={"series": np.arange(len(x))},
+    )
     order = np.random.default_rng(seed).permutation(int(animal.max()) + 1)
     held_out = (order[_HELD_OUT_ANIMALS : 2 * _HELD_OUT_ANIMALS], order[:_HELD_OUT_ANIMALS])
     groups = (order[2 * _HELD_OUT_ANIMALS :], *held_out)

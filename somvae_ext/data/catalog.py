@@ -16,7 +16,7 @@ from somvae_ext.data._lorenz import NUM_SERIES, lorenz
 from somvae_ext.data._mnist import MNISTName, mnist
 from somvae_ext.data._pig_cvp import pig_cvp
 from somvae_ext.data._read_table import is_table_file
-from somvae_ext.data.descriptions import describe_scaling, describe_shape
+from somvae_ext.data.descriptions import describe_gaps, describe_scaling, describe_shape
 from somvae_ext.data.folds import SplitName, check_split, split_pool
 from somvae_ext.data.own_data import read_own_data
 from somvae_ext.data.resizing import resize
@@ -253,7 +253,13 @@ def _load_own_data(
     pool, test = (samples.rows(rows) for rows in order.split([len(samples) - held_out, held_out]))
     rows = torch.arange(len(pool))
     train, validation = split_pool(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
-    splits = Splits(train, validation, test, kind=kind, description=data.description, table=data.format)
+    description = data.description
+    if missing != "error" and "gaps" not in description:  # of rows that are left out these are told already
+        real = samples.x if samples.mask is None else samples.x[samples.mask]
+        values = real.reshape(-1, samples.x.shape[-1])
+        gaps = describe_gaps(values.isnan().sum(dim=0).numpy(), len(values), missing)
+        description = description | {"gaps": gaps}
+    splits = Splits(train, validation, test, kind=kind, description=description, table=data.format)
     if missing == "mean":
         splits = _fill_splits(path, splits)
     tabular = samples.x.dim() == (3 if kind == "series" else 2)
@@ -273,10 +279,6 @@ def _fill_splits(path: Path, splits: Splits[Samples]) -> Splits[Samples]:
             f"{shown}"
         )
     fill = tuple(means.tolist())
-    gaps = sum(int(part.x.isnan().sum()) for part in splits)
-    if gaps:
-        text = f"{gaps} gaps, by the means of their columns in the training data"
-        splits = dataclasses.replace(splits, description=splits.description | {"filled in": text})
     return dataclasses.replace(splits, fill=fill).map(lambda part: fill_gaps(part, fill))
 
 

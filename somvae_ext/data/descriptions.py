@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from somvae_ext.data.scaling import Scaling
 
 _LISTED = 8
@@ -33,6 +36,31 @@ def describe_shape(sample_shape: Sequence[int], plural: str) -> str:
     channels, height, width = sample_shape
     colors = {1: "grey images", 3: "colour images"}.get(channels, f"images of {channels} channels")
     return f"{colors} of {height} x {width} pixels"
+
+
+def describe_missing(missing: str) -> str:
+    """What was done about missing values: ``left out of distances and means``."""
+    return {
+        "error": "refused",
+        "drop": "rows with gaps left out",
+        "mean": "filled with the means of their columns in the training data",
+        "ignore": "left out of distances and means",
+    }[missing]
+
+
+def describe_gaps(gaps: NDArray[np.integer[Any]], num_rows: int, missing: str) -> str:
+    """``3 of 1,200 values in 2 columns: left out of distances and means (missing='ignore')``, or ``none``.
+
+    Args:
+        gaps: in each column, ``[D]``.
+        num_rows: N.
+        missing: what was done about them.
+    """
+    if not gaps.any():
+        return "none"
+    columns = pluralize(int((gaps > 0).sum()), "column")
+    count = f"{int(gaps.sum()):,} of {num_rows * len(gaps):,} values in {columns}"
+    return f"{count}: {describe_missing(missing)} (missing={missing!r})"
 
 
 def describe_scaling(scaling: Scaling) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
+from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table, table_ending
 from somvae_ext.data.array_files import frame_mask, read_npy, read_npz
 from somvae_ext.data.descriptions import describe_shape
 from somvae_ext.data.id_columns import note_id_columns
@@ -36,14 +36,12 @@ class OwnData(NamedTuple):
             value is missing and may be.
         kind: how the axes were read.
         description: what was understood, line by line with a title.
-        row_keys: where a row of a table is found again, see :class:`~somvae_ext.data.Table`; None of other data.
         format: of tables, with what was seen of the file.
     """
 
     samples: Samples
     kind: Kind
     description: dict[str, str]
-    row_keys: Mapping[str, Sequence[Any]] | None = None
     format: TableFormat | None = None
 
 
@@ -131,7 +129,8 @@ def read_own_data(
             table = memory_map_npy(path, table_format, features)
             table = table.drop_incomplete_rows() if missing == "drop" else table
             table.check_values(missing, empty_columns=features is not None)
-            return OwnData(_make_samples(path, "static", _as_samples(table), None, None), "static", table.description)
+            samples = _make_samples(path, "static", _as_samples(table), None, None, row_keys=table.row_keys)
+            return OwnData(samples, "static", table.description)
     elif path.suffix.lower() == ".npz":
         arrays = read_npz(path)
     else:
@@ -172,9 +171,8 @@ def _read_table(
     if kind == "series":
         x, label = x[None], None if label is None else label[None]
         table.add_description("read as", f"one series of {table.num_rows} frames")
-    samples = _make_samples(path, kind, x, label, None, table.columns)
-    row_keys = table.row_keys if kind == "static" else None
-    return OwnData(samples, kind, table.description, row_keys, table.format)
+    samples = _make_samples(path, kind, x, label, None, table.columns, table.row_keys if kind == "static" else None)
+    return OwnData(samples, kind, table.description, table.format)
 
 
 def _gaps_of_series(path: Path) -> ValueError:
@@ -238,7 +236,8 @@ def _read_folder(folder: Path, table_format: TableFormat, missing: Missing, feat
         of_frames = np.concatenate(labels)
         label = np.full(mask.shape, "" if of_frames.dtype.kind in "SU" else _PADDING_LABEL, dtype=of_frames.dtype)
         label[mask] = of_frames
-    samples = _make_samples(folder, "series", padded, label, None if mask.all() else mask, feature_names)
+    row_keys = {"series": _series_names(paths)}
+    samples = _make_samples(folder, "series", padded, label, None if mask.all() else mask, feature_names, row_keys)
     description = _describe_arrays(folder, "series", samples, padded.dtype) | description
     return OwnData(samples, "series", description, format=table_format)
 
@@ -248,6 +247,17 @@ def _is_series(path: Path) -> bool:
     return is_table_file(path) and path.suffix.lower() not in (".txt", ".dat")
 
 
+def _series_names(paths: Sequence[Path]) -> list[str]:
+    """The names of files, without endings where these do not tell them apart."""
+    names = [_stem(path) for path in paths]
+    return names if len(set(names)) == len(names) else [path.name for path in paths]
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without its ending, and without that of its compression."""
+    return path.stem if path.suffix.lower() == table_ending(path) else Path(path.stem).stem
+
+
 def _make_samples(
     path: Path,
     kind: Kind,
@@ -255,7 +265,9 @@ def _make_samples(
     label: Array | None,
     mask: Array | None,
     feature_names: tuple[str, ...] | None = None,
+    row_keys: Mapping[str, Sequence[Any]] | None = None,
 ) -> Samples:
+    """Samples that are called what ``row_keys`` say, by default by their numbers."""
     if len(x) == 0:
         raise ValueError(f"{path}: must hold at least one row, got none")
     shapes = (x.shape[:1], x.shape[:2]) if kind == "series" else (x.shape[:1],)
@@ -264,6 +276,7 @@ def _make_samples(
             f"{path}: labels must have shape {' or '.join(str(list(shape)) for shape in shapes)} for x of shape "
             f"{list(x.shape)}, got {list(label.shape)}"
         )
+    keys = row_keys or {"series" if kind == "series" else "index": range(len(x))}
     numbers, class_names = (None, None) if label is None else _number_classes(path, label, mask)
     return Samples(
         torch.from_numpy(np.ascontiguousarray(x)),
@@ -271,7 +284,13 @@ def _make_samples(
         None if mask is None else torch.from_numpy(mask),
         feature_names,
         class_names,
+        {name: _as_keys(values) for name, values in keys.items()},
     )
+
+
+def _as_keys(values: Sequence[Any]) -> Array:
+    """Numbers as int64; texts as objects, since one long text would widen all of a fixed width."""
+    return np.asarray(values, dtype=np.int64 if isinstance(values[0], int) else object)
 
 
 def _number_classes(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from somvae_ext.data._read_table import is_table_file, memory_map_npy, read_table
 from somvae_ext.data.catalog import NAMES, SERIES, check_path_exists, load
-from somvae_ext.data.descriptions import describe_shape, pluralize
+from somvae_ext.data.descriptions import describe_gaps, describe_shape, pluralize
 from somvae_ext.data.own_data import read_own_data
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling, ScalingKind
@@ -57,6 +59,8 @@ def load_rows(
     check_path_exists(path)
     rows = _own_rows(path, kind, table, missing)
     rows.check_values(missing)
+    if missing != "error" and "gaps" not in rows.description:  # of rows that are left out these are told already
+        rows.description["gaps"] = describe_gaps(rows.gaps_per_column(), rows.num_rows, missing)
     if missing != "mean":
         return rows, None
     means = rows.column_means()
@@ -90,7 +94,7 @@ def _named_rows(name: str, root: str | os.PathLike[str], download: bool, table: 
     if label is not None:
         description["labels"] = f"{len(np.unique(label))} classes"
     x = samples.x.reshape(len(samples), -1).numpy()
-    return Table(name, x, label=label, image_shape=shape, description=description)
+    return Table(name, x, label=label, row_keys=_to_lists(samples.row_keys), image_shape=shape, description=description)
 
 
 def _own_rows(path: Path, kind: Kind | None, table_format: TableFormat, missing: Missing) -> Table:
@@ -127,15 +131,19 @@ def flat_rows(
         missing: what is done about missing values; ``"ignore"`` is for tables.
         features: names of those of the training data, where they have any.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
     if missing == "ignore" and not path.is_dir():
         raise ValueError(f"{path}: missing must be 'error' for images and arrays of series, got 'ignore'")
     data = read_own_data(path, kind, table_format, missing=missing, features=features)
     samples = data.samples
-    x, label, row_keys = samples.x.numpy(), None if samples.label is None else samples.label.numpy(), data.row_keys
+    x, label = samples.x.numpy(), None if samples.label is None else samples.label.numpy()
+    row_keys = samples.row_keys
+    assert row_keys is not None  # of one's own data
     if data.kind == "series":
         real = np.ones(x.shape[:2], dtype=bool) if samples.mask is None else samples.mask.numpy()
         series, frame = np.nonzero(real)
-        row_keys = {"series": series.tolist(), "frame": frame.tolist()}
+        row_keys = {name: values[series] for name, values in row_keys.items()} | {"frame": frame}
         if label is not None:
             label = (np.broadcast_to(label[:, None], real.shape) if label.ndim == 1 else label)[real]
         x = x[real]
@@ -146,4 +154,8 @@ def flat_rows(
     columns = samples.feature_names if image_shape is None else None
     description = dict(data.description)
     description["data"] += f", {pluralize(len(x), 'row')}" if data.kind == "series" else ""
-    return Table(path, x.reshape(len(x), -1), columns, label, row_keys, description, image_shape=image_shape)
+    return Table(path, x.reshape(len(x), -1), columns, label, _to_lists(row_keys), description, image_shape=image_shape)
+
+
+def _to_lists(row_keys: Mapping[str, NDArray[Any]] | None) -> dict[str, list[Any]] | None:
+    return None if row_keys is None else {name: values.tolist() for name, values in row_keys.items()}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,6 +23,8 @@ class Samples(Dataset[dict[str, Tensor]]):
         mask: for series of different lengths, bool ``[N, T]``: which frames are real.
         feature_names: of the last axis of ``x``, where the data have any; not a part of the items.
         class_names: of the labels 0, 1, ..., where these stand for text; not a part of the items.
+        row_keys: what identifies each sample or series in its source, arrays ``[N]`` by name: its number there, as
+            ``"index"`` or ``"series"``, or what a column or a file calls it; not a part of the items.
 
     Raises:
         ValueError: a sparse tensor, fields that differ in their number of rows, a mask that does not fit the series, or
@@ -31,6 +36,7 @@ class Samples(Dataset[dict[str, Tensor]]):
     mask: Tensor | None = None
     feature_names: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    row_keys: Mapping[str, NDArray[Any]] | None = None
 
     def __post_init__(self) -> None:
         for name in ("x", "label", "mask"):
@@ -51,6 +57,11 @@ class Samples(Dataset[dict[str, Tensor]]):
                 f"Samples: feature_names must name each of the {self.x.shape[-1]} features, got "
                 f"{len(self.feature_names)} names"
             )
+        for name, values in (self.row_keys or {}).items():
+            if len(values) != len(self.x):
+                raise ValueError(
+                    f"Samples: row_keys must name each of the {len(self.x)} rows, got {len(values)} {name}"
+                )
 
     def __len__(self) -> int:
         return len(self.x)
@@ -64,4 +75,8 @@ class Samples(Dataset[dict[str, Tensor]]):
         """The samples at ``index`` (int64, or bool ``[N]``), as a copy."""
         label = None if self.label is None else self.label[index]
         mask = None if self.mask is None else self.mask[index]
-        return Samples(self.x[index], label, mask, self.feature_names, self.class_names)
+        row_keys = None
+        if self.row_keys is not None:
+            rows = index.cpu().numpy()
+            row_keys = {name: values[rows] for name, values in self.row_keys.items()}
+        return Samples(self.x[index], label, mask, self.feature_names, self.class_names, row_keys)

@@ -65,6 +65,8 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
     """All series are of one length, so none needs a mask."""
     feature_names: None = None
     """Pixels have no names."""
+    row_keys: None = None
+    """Series that are made have no source but their number."""
 
     def __init__(
         self, images: Samples, *, recipe: Recipe = "published", num_series: int | None = None, seed: int = 0

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from somvae_ext.data.descriptions import describe_gaps
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.som.rows import mapped_file
 
@@ -111,7 +112,14 @@ class Table:
             raise ValueError(f"{self.source}: must hold a row without a gap for missing='drop', got none")
         kept = self._with_rows(np.flatnonzero(~gaps))
         kept.add_description("left out", f"{count} of {self.num_rows} rows, which have gaps")
+        kept.description["gaps"] = describe_gaps(self.gaps_per_column(), self.num_rows, "drop")
         return kept
+
+    def gaps_per_column(self) -> NDArray[np.int64]:
+        """How many values of each column are missing, int64 ``[D]``."""
+        if self.x.dtype.kind != "f":
+            return np.zeros(self.dim, np.int64)
+        return sum((np.isnan(block.x).sum(axis=0) for block in self.blocks()), start=np.zeros(self.dim, np.int64))
 
     def column_means(self) -> NDArray[np.float64]:
         """The mean ``[D]`` of the values that each column has; NaN where it has none."""
@@ -129,9 +137,7 @@ class Table:
         gaps = np.isnan(self.x) if self.x.dtype.kind == "f" else np.zeros(self.x.shape, dtype=bool)
         if not gaps.any():
             return self
-        result = self._with_x(np.where(gaps, np.asarray(values), self.x))
-        result.add_description("filled in", f"{int(gaps.sum())} gaps, by the means of their columns")
-        return result
+        return self._with_x(np.where(gaps, np.asarray(values), self.x))
 
     def add_description(self, title: str, text: str) -> None:
         """Adds an entry to the description."""

@@ -41,11 +41,6 @@ class ShownInNotebooks:
         return bundle
 
 
-def describe_grid(grid: Grid) -> str:
-    """Size and topology of a map."""
-    return f"{grid.rows} x {grid.cols} nodes, {grid.topology}{', periodic' if grid.periodic else ''}"
-
-
 def describe_hits(hits: Any, sample: str) -> list[str]:
     """How many samples there were, and on how many nodes."""
     total, used = int(hits.sum()), int((hits > 0).sum())

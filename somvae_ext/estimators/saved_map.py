@@ -17,7 +17,7 @@ from torch import Tensor
 from somvae_ext.data.sample_arrays import is_image_shape
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.estimators.map_record import MapRecord
-from somvae_ext.estimators.notebook import describe_grid, describe_hits, describe_names, map_pictures
+from somvae_ext.estimators.notebook import describe_hits, describe_names, map_pictures
 from somvae_ext.estimators.som import SOM, MapState
 from somvae_ext.grid import Grid
 from somvae_ext.notebook_html import View, render
@@ -33,10 +33,12 @@ _SPLIT = "train"
 
 
 class Winners(NamedTuple):
-    """Best matching unit of each row, int64 ``[n]``, and its distance ``[n]`` in the map's metric."""
+    """Best matching unit of each row, int64 ``[n]``, its distance ``[n]`` in the map's metric, and the second best
+    unit, int64 ``[n]``, where that was asked for."""
 
     node: NDArray[np.int64]
     distance: Array
+    second: NDArray[np.int64] | None = None
 
 
 @dataclasses.dataclass
@@ -113,8 +115,12 @@ class SavedMap:
         """The map's own, of the scaled data."""
         return self.som._metric()
 
-    def assign(self, blocks: Iterable[Array]) -> Iterator[Winners]:
+    def assign(self, blocks: Iterable[Array], *, with_second: bool = False) -> Iterator[Winners]:
         """The winners of unscaled rows, ``[n, D]`` at a time, so that memory is bounded.
+
+        Args:
+            blocks: the rows.
+            with_second: look for the second best unit, too, of which the map must have one.
 
         Raises:
             ValueError: rows with values that the map does not take.
@@ -125,9 +131,12 @@ class SavedMap:
         first = 0
         for block in blocks:
             x = row_format.to_tensor(self.scaling.apply(block))
-            distance, index = search.search(x, has_gaps=row_format.check_values(x, first)[0])
+            k = 2 if with_second else 1
+            distance, index = search.search(x, k, has_gaps=row_format.check_values(x, first)[0])
             first += len(x)
-            yield Winners(index.cpu().numpy(), distance.cpu().numpy())
+            distance, index = (part.view(len(x), k).cpu() for part in (distance, index))
+            second = index[:, 1].numpy() if with_second else None
+            yield Winners(index[:, 0].numpy(), distance[:, 0].numpy(), second)
 
     def _repr_html_(self) -> str:
         return render(self._notebook_view, below=estimator_html_repr(self.som))
@@ -137,7 +146,7 @@ class SavedMap:
         shape, scaled = self.image_shape, "" if self.scaling.kind == "none" else " of the scaled data"
         rows, used = describe_hits(self.hits, "row")
         facts = [
-            describe_grid(self.grid),
+            self.grid.describe(),
             rows if data is None else f"{rows} of {data.name}",
             describe_names("features", self.som.n_features_in_, self.feature_names),
         ]

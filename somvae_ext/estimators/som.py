@@ -21,7 +21,7 @@ from somvae_ext.arrays import as_array, as_floats, as_real_numbers, match_input_
 from somvae_ext.estimators.collapse import describe_collapse
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.estimators.grid_places import nodes_at
-from somvae_ext.estimators.notebook import ShownInNotebooks, describe_grid, describe_hits, describe_names, map_pictures
+from somvae_ext.estimators.notebook import ShownInNotebooks, describe_hits, describe_names, map_pictures
 from somvae_ext.grid import Connectivity, Grid, Topology
 from somvae_ext.notebook_html import View
 from somvae_ext.parameter_hints import hint_parameters
@@ -586,7 +586,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         rows, used = describe_hits(hits, "row") if hits is not None else ("", "")
         error = getattr(self, "quantization_error_", None)
         facts = (
-            describe_grid(self.grid_),
+            self.grid_.describe(),
             rows,
             describe_names("features", self.n_features_in_, getattr(self, "feature_names_in_", None)),
             "" if error is None else f"quantization error {error:.4g}",

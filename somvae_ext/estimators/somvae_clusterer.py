@@ -24,7 +24,7 @@ from somvae_ext.data import Kind, Samples, Scaling
 from somvae_ext.data.sample_arrays import as_finite_floats, is_image_shape, pad_series, with_sample_axes
 from somvae_ext.estimators.features import check_numeric_columns, features_restored_on_failure
 from somvae_ext.estimators.grid_places import nodes_at
-from somvae_ext.estimators.notebook import ShownInNotebooks, describe_grid, describe_hits, describe_names, map_pictures
+from somvae_ext.estimators.notebook import ShownInNotebooks, describe_hits, describe_names, map_pictures
 from somvae_ext.former_names import current_preset, current_values
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.models import SOMVAE, SOMVAEConfig
@@ -405,7 +405,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
             values = f"images {' x '.join(map(str, shape))}"
         else:
             values = describe_names("features", self.n_features_in_, getattr(self, "feature_names_in_", None))
-        facts = describe_grid(self.grid_), samples, values, used, f"{self.n_iter_} epochs"
+        facts = self.grid_.describe(), samples, values, used, f"{self.n_iter_} epochs"
         images = self.prototypes_ if is_image_shape(shape) else None
         return View("SOMVAEClusterer", facts, map_pictures(self.codebook_, self.grid_, self.hits_, images=images))
 

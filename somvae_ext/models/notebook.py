@@ -36,7 +36,7 @@ def _view(model: Any) -> View:
     config = model.config
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     grid = getattr(getattr(model, "quantizer", None), "grid", None)
-    facts = [] if grid is None else [f"{grid.rows} x {grid.cols} nodes, {grid.topology}"]
+    facts = [] if grid is None else [grid.describe()]
     shape = config.input_shape
     facts.append(f"samples of {shape[0]} features" if len(shape) == 1 else f"samples {' x '.join(map(str, shape))}")
     facts.append(f"{num_parameters:,} parameters")

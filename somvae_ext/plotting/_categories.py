@@ -20,7 +20,7 @@ from somvae_ext.plotting._cells import (
     legend_room,
     write_in_cells,
 )
-from somvae_ext.plotting._palettes import CATEGORIES, MOST_CATEGORIES, OTHERS, category_colors
+from somvae_ext.plotting.palettes import CATEGORIES, MOST_CATEGORIES, OTHERS, category_colors
 
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
 _LARGEST_WITH_LETTERS = 70  # rows or columns, about
@@ -39,7 +39,7 @@ def draw_categories(
 ) -> None:
     """Cells in the colours of their categories, -1 for none, and a legend of those that occur.
 
-    Where more categories occur than there are :data:`~somvae_ext.plotting._palettes.CATEGORIES`, letters stand in the
+    Where more categories occur than there are :data:`~somvae_ext.plotting.palettes.CATEGORIES`, letters stand in the
     cells as well; where cells are too small for them, the most frequent have colours, and the rest are others.
 
     Args:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from somvae_ext.grid import Grid, Topology
 from somvae_ext.plotting._axes import axes_or_new
-from somvae_ext.plotting._palettes import INK, OUTLINE, PAPER
+from somvae_ext.plotting.palettes import INK, OUTLINE, PAPER
 
 Array = NDArray[np.floating]
 

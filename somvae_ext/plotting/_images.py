@@ -15,7 +15,7 @@ from torch import Tensor
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title
-from somvae_ext.plotting._palettes import GREYS
+from somvae_ext.plotting.palettes import GREYS
 
 Array = NDArray[np.floating]
 

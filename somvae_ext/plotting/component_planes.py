@@ -25,7 +25,7 @@ from somvae_ext.plotting._cells import (
     is_wide,
     sheet_axes,
 )
-from somvae_ext.plotting._palettes import VALUES
+from somvae_ext.plotting.palettes import VALUES
 
 # Sizes in inches. Beside a sheet, or below a wide one, is room for the colour bar; above it for the title.
 _PANEL = 1.9

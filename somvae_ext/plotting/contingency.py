@@ -15,7 +15,7 @@ from somvae_ext.arrays import as_array, as_indices, as_integers, as_labels
 from somvae_ext.config_checks import check_integer
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title, write_in_cells
-from somvae_ext.plotting._palettes import GUIDE, SHARES
+from somvae_ext.plotting.palettes import GUIDE, SHARES
 
 # Inches. Rows that are lower than a name are not named one by one.
 _WIDTH, _HEIGHT, _LOWEST_NAME, _TICKS_APART = 0.45, 0.32, 0.12, 0.2

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title
-from somvae_ext.plotting._palettes import CATEGORIES, INK, MUTED
+from somvae_ext.plotting.palettes import CATEGORIES, INK, MUTED
 
 _SIZE = (6, 3.5)  # inches
 _PANEL = 1.5  # height of one of several below each other

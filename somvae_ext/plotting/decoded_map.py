@@ -25,7 +25,7 @@ from somvae_ext.plotting._cells import (
     write_caption,
 )
 from somvae_ext.plotting._images import as_images, mosaic
-from somvae_ext.plotting._palettes import ACCENT, GREYS, INK, MUTED
+from somvae_ext.plotting.palettes import ACCENT, GREYS, INK, MUTED
 
 _INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
 _MARGIN = 0.1

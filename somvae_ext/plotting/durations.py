@@ -11,7 +11,7 @@ from somvae_ext.arrays import as_array
 from somvae_ext.evaluation import StateDurations
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title
-from somvae_ext.plotting._palettes import MUTED, PLAIN
+from somvae_ext.plotting.palettes import MUTED, PLAIN
 
 _SIZE = (6, 3.5)  # inches
 

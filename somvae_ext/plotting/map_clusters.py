@@ -23,7 +23,7 @@ from somvae_ext.plotting._cells import (
     shared_sides,
     sheet_axes,
 )
-from somvae_ext.plotting._palettes import category_colors
+from somvae_ext.plotting.palettes import category_colors
 
 
 def plot_map_clusters(cluster: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None) -> Axes:

@@ -14,7 +14,7 @@ from torch import Tensor
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title
-from somvae_ext.plotting._palettes import CATEGORIES, GUIDE
+from somvae_ext.plotting.palettes import CATEGORIES, GUIDE
 
 _SIZE = (6.5, 4)  # inches
 _COMBINED, _QUANTIZATION, _TOPOGRAPHIC = CATEGORIES[:3]  # markers and lines differ, too

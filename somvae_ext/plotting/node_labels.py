@@ -16,7 +16,7 @@ from somvae_ext.arrays import as_array, as_indices, as_labels
 from somvae_ext.grid import Grid
 from somvae_ext.plotting._categories import CategoryPalette, categories_room, draw_categories
 from somvae_ext.plotting._cells import cell_centers, cell_polygons, draw_outlines, points_per_unit, sheet_axes
-from somvae_ext.plotting._palettes import CATEGORIES, OUTLINE
+from somvae_ext.plotting.palettes import CATEGORIES, OUTLINE
 
 _PALEST = 0.2  # strength of the colour at purity 0, which none has
 _PIE = 0.44  # radius, in sides of a cell

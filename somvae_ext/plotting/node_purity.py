@@ -14,7 +14,7 @@ from somvae_ext.arrays import as_array
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title
-from somvae_ext.plotting._palettes import category_colors
+from somvae_ext.plotting.palettes import category_colors
 
 _SIZE = (6, 3.5)  # inches
 _BINS = 10

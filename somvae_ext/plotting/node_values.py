@@ -25,7 +25,7 @@ from somvae_ext.plotting._cells import (
     sheet_axes,
     write_in_cells,
 )
-from somvae_ext.plotting._palettes import ACCENT, VALUES
+from somvae_ext.plotting.palettes import ACCENT, VALUES
 
 _VALUES_TITLE, _HITS_TITLE = "Values of the nodes", "Hits"
 _LARGEST_HIT = 0.7  # of a cell's side, so that something of a picture below is seen

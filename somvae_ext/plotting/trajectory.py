@@ -28,7 +28,7 @@ from somvae_ext.plotting._cells import (
     sheet_axes,
     wrap_shift,
 )
-from somvae_ext.plotting._palettes import COUNTS, INK, MUTED, OUTLINE, PAPER, TIME
+from somvae_ext.plotting.palettes import COUNTS, INK, MUTED, OUTLINE, PAPER, TIME
 
 # In units of the grid, whose cells are 1 wide: how far from its node a stay is drawn, and how large.
 _FURTHEST, _LARGEST_DOT, _SMALLEST_DOT = 0.3, 0.32, 0.09
@@ -158,7 +158,7 @@ def _mark_ends(ax: Axes, places: NDArray[np.floating]) -> None:
     In row 0, above which are the numbers of the columns, the start's name is beside it.
     """
     for place, name, marker, above in ((places[0], "start", "o", True), (places[-1], "end", "s", False)):
-        ax.plot(*place, marker, markersize=8, markerfacecolor="none", markeredgecolor=INK, zorder=4)
+        ax.plot(*place, marker, markersize=8, markerfacecolor="none", markeredgecolor=INK, zorder=4, clip_on=False)
         is_beside, is_left = above and place[1] < 0.5, place[0] < sum(ax.get_xlim()) / 2
         away, side = (8, "left") if is_left else (-8, "right")
         ax.annotate(

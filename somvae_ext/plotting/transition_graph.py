@@ -24,7 +24,7 @@ from somvae_ext.plotting._cells import (
     sheet_axes,
     wrap_shift,
 )
-from somvae_ext.plotting._palettes import DARK, GUIDE, MOVES, OUTLINE, PALE, PAPER, PLAIN, category_colors
+from somvae_ext.plotting.palettes import DARK, GUIDE, MOVES, OUTLINE, PALE, PAPER, PLAIN, category_colors
 
 Floats = NDArray[np.floating]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title
-from somvae_ext.plotting._palettes import VALUES
+from somvae_ext.plotting.palettes import VALUES
 
 _SIZE = (5, 4)  # inches
 

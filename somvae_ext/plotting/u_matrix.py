@@ -20,7 +20,7 @@ from somvae_ext.plotting._cells import (
     draw_values,
     sheet_axes,
 )
-from somvae_ext.plotting._palettes import DISTANCES, OUTLINE
+from somvae_ext.plotting.palettes import DISTANCES, OUTLINE
 from somvae_ext.som import Distance, Metric, MetricName
 
 

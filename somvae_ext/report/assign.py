@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from somvae_ext.report.explorer import SeriesPath, Transitions
+from somvae_ext.report.explorer import AssignedSamples, SeriesPath, Transitions
+from somvae_ext.report.sprites import Sprites
 
 MOST_IDS = 100_000
 """Samples that can be found by their names; of more, so many spread evenly."""
@@ -41,6 +42,54 @@ def nearest_of_each(
     nearest = np.full((num_nodes, most), -1, np.int64)
     nearest[node[order][kept], rank[kept]] = order[kept]
     return nearest
+
+
+def choose_samples(
+    node: NDArray[np.int64],
+    measured: NDArray[np.floating[Any]],
+    num_nodes: int,
+    row_keys: Mapping[str, Sequence[Any] | NDArray[Any]],
+    *,
+    what: str,
+    measure: str = "distance",
+    label: NDArray[Any] | None = None,
+    split: NDArray[Any] | None = None,
+    draw: Callable[[NDArray[np.int64]], Sprites] | None = None,
+) -> AssignedSamples:
+    """The samples that can be found: all, or of many those spread evenly, and the nearest of each node in any case.
+
+    Args:
+        node: of each of all samples, int64 ``[N]``.
+        measured: the distance to its code, or the probability of its category, ``[N]``.
+        num_nodes: K.
+        row_keys: what they are called, ``[N]`` by name.
+        what: one of them is called.
+        measure: ``"distance"``, or ``"probability"``: the likelier, the nearer.
+        label: their classes, ``[N]``.
+        split: the names of the splits that they are of, ``[N]``.
+        draw: images of so many of them, int64 ``[M]``, black for -1; None without images.
+    """
+    nearest = nearest_of_each(node, -measured if measure == "probability" else measured, num_nodes)
+    kept = evenly_spread(len(node), max(MOST_IDS - int((nearest >= 0).sum()), 0))
+    if len(kept) < len(node):
+        kept = np.union1d(kept, nearest[nearest >= 0])
+    place = np.full(len(node) + 1, -1)
+    place[kept] = np.arange(len(kept))
+    each = images_per_node(num_nodes)
+    keys = list(row_keys.values())
+    return AssignedSamples(
+        what=what,
+        key=" and ".join(row_keys),
+        total=len(node),
+        ids=[", ".join(str(values[row]) for values in keys) for row in kept.tolist()],
+        node=node[kept],
+        distance=measured[kept],
+        label=None if label is None else [str(value) for value in label[kept].tolist()],
+        nearest=place[nearest],
+        measure=measure,
+        split=None if split is None else split[kept].tolist(),
+        images=draw(nearest[:, :each].ravel()) if draw is not None and each else None,
+    )
 
 
 def images_per_node(num_nodes: int) -> int:
@@ -95,7 +144,12 @@ def split_by_series(row_keys: Mapping[str, Sequence[Any]]) -> tuple[list[str], l
     if list(row_keys)[:1] != ["series"] or len(row_keys) < 2:
         return None
     key = np.asarray(row_keys["series"], dtype=object).astype(str)
-    names, first, number = np.unique(key, return_index=True, return_inverse=True)
+    _, first, number = np.unique(key, return_index=True, return_inverse=True)
     order = np.argsort(first)  # as they come in the data
     rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
-    return [f"series {names[at]}" for at in order], [rows[at] for at in order]
+    return [series_name(row_keys["series"][first[at]]) for at in order], [rows[at] for at in order]
+
+
+def series_name(key: Any) -> str:
+    """What a series is called that is known by the name of its file, or by its number."""
+    return key if isinstance(key, str) else f"series {key}"

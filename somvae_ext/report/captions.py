@@ -24,12 +24,12 @@ CAPTIONS = {
     ),
     "u_matrix.png": Caption(
         "U-matrix",
-        "How far apart the codes of neighbours are: dark ridges part light areas of nodes that are alike.",
+        "How far apart the codes of neighbours are: dark ridges separate light areas of similar nodes.",
     ),
     "component_planes.png": Caption(
         "Component planes",
         "The map once for each feature, coloured by the value of the codes, from dark blue for low to yellow for high; "
-        "features whose planes look alike go together in the data.",
+        "features with similar planes are correlated.",
     ),
     "labels.png": Caption(
         "Labels",
@@ -52,13 +52,15 @@ CAPTIONS = {
     model_pictures.RECONSTRUCTIONS_PICTURE: Caption(
         "Reconstructions", "Pairs of a test sample, left, and what the model made of it, right beside it."
     ),
-    model_pictures.SAMPLES_PICTURE: Caption("Samples", "Images that the model made of latent points drawn by chance."),
+    model_pictures.SAMPLES_PICTURE: Caption(
+        "Samples", "Images that the model made of latent points sampled at random."
+    ),
     model_pictures.CATEGORIES_PICTURE: Caption(
         "Samples of each category",
         "Images that the model made: a row for each class, category or expert, a column for each latent point.",
     ),
     model_pictures.CATEGORY_PICTURE: Caption(
-        "Samples of one category", "Images that the model made of latent points drawn by chance, all of one category."
+        "Samples of one category", "Images that the model made of latent points sampled at random, all of one category."
     ),
     model_pictures.SIDE_BY_SIDE_PICTURE: Caption(
         "Two models side by side", "Images that two models made of the same latent points."
@@ -83,7 +85,7 @@ CAPTIONS = {
     ),
     model_pictures.TRANSITION_GRAPH_PICTURE: Caption(
         "Moves between nodes",
-        "Arrows are the wider and darker the likelier the move is, discs the larger the more often a node was visited, "
+        "Wider, darker arrows are more likely moves, larger discs nodes that were visited more often, "
         "and the dark part of the ring around a node is the probability of staying there.",
     ),
     model_pictures.TRAJECTORY_PICTURE: Caption(

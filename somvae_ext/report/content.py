@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
@@ -14,6 +16,7 @@ from somvae_ext.report.metrics import MeasuredMetric
 
 _DPI = 120
 _CSS_DPI = 96
+_MOST_ITEMS = 20  # of a list in the config
 
 
 class Picture(NamedTuple):
@@ -32,9 +35,18 @@ class Picture(NamedTuple):
 
     @classmethod
     def from_png(cls, name: str, png: bytes) -> Picture:
+        """
+        Raises:
+            ValueError: it is none, or a damaged one.
+        """
         from PIL import Image
 
-        width, height = Image.open(io.BytesIO(png)).size
+        try:
+            with Image.open(io.BytesIO(png)) as image:
+                width, height = image.size
+                image.verify()
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"{name}: must be a PNG, got something else or a damaged one") from error
         return cls(name, png, round(width * _CSS_DPI / _DPI), round(height * _CSS_DPI / _DPI))
 
 
@@ -88,7 +100,28 @@ def _readable(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-_MOST_ITEMS = 20
+def hide_folders(content: ResultContent, paths: Iterable[str | Path]) -> ResultContent:
+    """The content with the names of these files and folders in place of their paths, which pages are passed on with."""
+    known = {Path(path) for path in paths}
+    known |= {path.resolve() for path in known}
+    names = {str(path): path.name for path in known if len(path.parts) > 1}
+    pattern = "|".join(re.escape(path) for path in sorted(names, key=len, reverse=True))
+    if not pattern:
+        return content
+
+    def hide(text: str) -> str:
+        return re.sub(rf"(?<![\w/.-])(?:{pattern})(?![\w-])", lambda match: names[match[0]], text)
+
+    def hide_all(texts: Mapping[str, str]) -> dict[str, str]:
+        return {title: hide(text) for title, text in texts.items()}
+
+    return dataclasses.replace(
+        content,
+        facts=hide_all(content.facts),
+        data=hide_all(content.data),
+        config=hide_all(content.config),
+        notes=[hide(note) for note in content.notes],
+    )
 
 
 def pictures_of(figures: Iterable[tuple[str, Figure]]) -> list[Picture]:

@@ -7,7 +7,9 @@
 "use strict";
 
 (() => {
-  const NOT_THERE = "#e4e4e4"; // the colour of what has no value
+  const MOST_TICKS = 12; // of an axis
+  const PALEST = 0.4; // how much of a category's colour is left at the least share
+  const WIDEST_CANVAS = 16384; // pixels, in any browser
   const MOST_ROWS = 12; // of a table, until all are asked for
   const MOST_MATCHES = 20; // of a search
   const STRIP_CELL = 56; // pixels of a node with an image
@@ -91,6 +93,7 @@
         distance: unpack(samples.distance),
         nearest: unpack(samples.nearest),
         label: samples.labels ? unpack(samples.labels.number) : null,
+        split: samples.splits ? unpack(samples.splits.number) : null,
       };
       this.placesOf = new Map(); // of samples with a name, which need not be its only one
       samples.ids.forEach((id, at) => {
@@ -108,13 +111,24 @@
       this.home = ["x_range", "y_range"].map((name) => [this.plot[name].start, this.plot[name].end]);
       // Of two quick taps, which may be on two nodes, the second one is a doubletap.
       for (const name of ["tap", "doubletap"]) this.plot.on_event(name, ({ x, y }) => this.selectAt(x, y));
+      new ResizeObserver(() => this.fit()).observe(target);
+      this.fit();
       this.collectColorings();
       this.buildControls();
+      this.thinTicks();
       const map = this.find(".map");
       map.addEventListener("keydown", (event) => this.press(event));
       this.recolor();
       this.select(this.hits ? this.hits.indexOf(Math.max(...this.hits)) : 0, { quietly: true });
       this.root.dataset.ready = "yes";
+    }
+
+    fit() {
+      // As high as makes cells of the same shape at every width.
+      const [[left, right], [bottom, top]] = this.home;
+      const { min_border_left: l, min_border_right: r, min_border_top: t, min_border_bottom: b } = this.plot;
+      const width = Math.max(this.find(".sheet").clientWidth - l - r, 1);
+      this.plot.height = Math.round((width * (top - bottom)) / (right - left)) + t + b;
     }
 
     find(selector) {
@@ -136,7 +150,8 @@
       const { noun } = this.data;
       if (this.data.images) this.colorings.set("images", { title: "images", kind: "images" });
       if (this.hits) {
-        this.colorings.set("hits", { title: "hits", kind: "number", values: this.hits, what: `${this.data.hits_of} of each ${noun}` });
+        const values = Float32Array.from(this.hits, (count) => count || NaN);
+        this.colorings.set("hits", { title: "hits", kind: "number", values, what: `${this.data.hits_of} of each ${noun}; grey: none` });
       }
       if (this.uMatrix) {
         this.colorings.set("u-matrix", { title: "U-matrix", kind: "number", scale: "distances", values: this.uMatrix, what: `mean ${this.data.u_matrix_of} to the neighbours: high values are borders` });
@@ -144,7 +159,7 @@
       if (this.classes) {
         const best = this.classes.of.map((counted) => (counted.length ? counted[0][0] : -1));
         const share = this.classes.of.map((counted) => (counted.length ? counted[0][1] / counted.reduce((sum, [, count]) => sum + count, 0) : 0));
-        this.colorings.set("class", { title: "class", kind: "category", values: best, names: this.classes.names, share, what: `the most frequent class of the ${this.data.hits_of}; the paler the more there are of others` });
+        this.colorings.set("class", { title: "class", kind: "category", values: best, names: this.classes.names, share, what: `most frequent class of the ${this.data.hits_of}; paler: a smaller majority; grey: none` });
       }
       if (this.cluster) {
         const names = Array.from({ length: Math.max(...this.cluster) + 1 }, (_, at) => String(at));
@@ -167,7 +182,7 @@
       const { nodes } = this.data;
       const legend = this.find(".legend");
       const isImages = coloring && coloring.kind === "images";
-      let colors = new Array(nodes).fill(isImages ? "#ffffff" : NOT_THERE);
+      let colors = new Array(nodes).fill(isImages ? "#ffffff" : this.palettes.no_value);
       let texts = new Array(nodes).fill("");
       legend.replaceChildren();
       if (coloring && coloring.kind === "number") {
@@ -177,9 +192,10 @@
           if (value < low) low = value;
           if (value > high) high = value;
         }
+        if (low > high) [low, high] = [NaN, NaN]; // no node has a value
         const sequential = this.palettes[coloring.scale ?? "values"];
         const scale = high > low ? (sequential.length - 1) / (high - low) : 0;
-        colors = Array.from(coloring.values, (value) => (Number.isNaN(value) ? NOT_THERE : sequential[Math.round((value - low) * scale)]));
+        colors = Array.from(coloring.values, (value) => (Number.isNaN(value) ? this.palettes.no_value : sequential[Math.round((value - low) * scale)]));
         texts = Array.from(coloring.values, number);
         const gradient = `linear-gradient(to right, ${sequential.filter((_, at) => at % 15 === 0).join(", ")})`;
         legend.append(
@@ -189,7 +205,7 @@
         );
       } else if (coloring && coloring.kind === "category") {
         const color = this.categoryColors(coloring);
-        colors = Array.from(coloring.values, (value, at) => (value < 0 ? NOT_THERE : mix(color(value), coloring.share ? 0.25 + 0.75 * coloring.share[at] : 1)));
+        colors = Array.from(coloring.values, (value, at) => (value < 0 ? this.palettes.no_value : mix(color(value), coloring.share ? PALEST + (1 - PALEST) * coloring.share[at] : 1)));
         texts = Array.from(coloring.values, (value) => (value < 0 ? "none" : coloring.names[value]));
         const occurring = [...new Set(coloring.values)].filter((value) => value >= 0).sort((a, b) => a - b);
         const list = element("ul", { class: "keys" });
@@ -202,13 +218,21 @@
         }
         legend.append(list);
       }
-      const hits = this.hits ? Array.from(this.hits, String) : new Array(nodes).fill("not known");
+      const tooltips = texts.map((text, node) => {
+        const hits = this.hits ? `${this.hits[node]} ${this.data.hits_of}` : "";
+        return [hits, text === "" || coloring.title === "hits" ? "" : `${coloring.title}: ${text}`].filter(Boolean).join("; ");
+      });
       const source = this.model("nodes");
       const column = (name) => (source.data instanceof Map ? source.data.get(name) : source.data[name]);
       const kept = Object.fromEntries(["x", "y", "node", "row", "column", "q", "r"].map((name) => [name, column(name)]));
-      this.setSource("nodes", { ...kept, color: colors, hits, value: texts });
+      this.setSource("nodes", { ...kept, color: colors, text: tooltips });
       this.showImages(isImages);
-      this.find(".meaning").textContent = coloring ? (coloring.what || `what each ${this.data.noun} stands for`) : "";
+      this.find(".meaning").textContent = coloring ? (coloring.what || this.meaningOfImages()) : "";
+    }
+
+    meaningOfImages() {
+      const { noun } = this.data;
+      return noun === "category" ? "one sample of each category" : `what each ${noun} stands for`;
     }
 
     categoryColors({ values, names }) {
@@ -239,7 +263,8 @@
       const { width, height } = images;
       const spacing = this.data.topology === "hexagonal" ? Math.sqrt(3) / 2 : 1;
       // Each image fills as much of its cell as its shape allows, less a seam. Enlarged here, pixels stay sharp.
-      const cell = { width: STRIP_CELL, height: Math.round(STRIP_CELL * spacing) };
+      const side = Math.min(STRIP_CELL, Math.floor(WIDEST_CANVAS / cols));
+      const cell = { width: side, height: Math.round(side * spacing) };
       const scale = (0.96 * Math.min(cell.width / width, cell.height / height));
       const [wide, high] = [Math.round(width * scale), Math.round(height * scale)];
       for (let row = 0; row < rows; row++) {
@@ -290,7 +315,8 @@
       let [[left, right], [bottom, top]] = this.home;
       if (factor !== null) {
         const whole = right - left;
-        const width = Math.min((x.end - x.start) * factor, whole);
+        const least = Math.min(3, whole); // a node and its neighbours
+        const width = Math.min(Math.max((x.end - x.start) * factor, least), whole);
         const height = (width * (top - bottom)) / whole;
         const [atX, atY] = this.place(this.node);
         left = Math.min(Math.max(atX - width / 2, left), right - width);
@@ -299,8 +325,22 @@
       }
       x.setv({ start: left, end: right });
       y.setv({ start: bottom, end: top });
+      this.thinTicks();
       const isZoomed = right - left < 0.999 * (this.home[0][1] - this.home[0][0]);
       this.model("pan").active = isZoomed;
+    }
+
+    thinTicks() {
+      // Numbers of rows and columns, at as many of them as there is room for.
+      for (const [name, range, of] of [["columns", this.plot.x_range, this.data.cols], ["rows", this.plot.y_range, this.data.rows]]) {
+        const axis = this.model(name);
+        if (!axis) continue; // a sheet without places
+        const places = Array.from({ length: of }, (_, at) => (name === "columns" ? this.place(at)[0] : this.place(at * this.data.cols)[1]));
+        const shown = places.filter((place) => place >= range.start && place <= range.end).length;
+        let step = 1;
+        for (let at = 1; shown / step > MOST_TICKS; at++) step = [1, 2, 5][at % 3] * 10 ** Math.floor(at / 3);
+        axis.ticker.ticks = places.filter((_, at) => at % step === 0);
+      }
     }
 
     place(node) {
@@ -402,7 +442,7 @@
 
     prototypeImage(node) {
       if (!this.data.images) return null;
-      const caption = element("figcaption", { text: "what it stands for" });
+      const caption = element("figcaption", { text: this.data.noun === "category" ? "a sample of it" : "what it stands for" });
       return element("figure", { class: "prototype" }, sprite(this.data.images, node, 120, `Image of ${this.name(node)}`), caption);
     }
 
@@ -416,7 +456,7 @@
 
     nearestTable(node) {
       if (!this.samples) return null;
-      const { nearest, ids, distance, label, labels, images, what, key, measure } = this.samples;
+      const { nearest, ids, distance, label, labels, split, splits, images, what, key, measure } = this.samples;
       const each = nearest.shape[1];
       const withImages = images ? images.count / this.data.nodes : 0;
       const rows = [];
@@ -425,30 +465,35 @@
         if (at < 0) break;
         const cells = [ids[at], number(distance[at])];
         if (label) cells.push(labels.names[label[at]]);
+        if (split) cells.push(splits.names[split[at]]);
         if (withImages) cells.push(rank < withImages ? sprite(images, node * withImages + rank, 40, `${what} ${ids[at]}`) : "");
         rows.push(cells);
       }
-      const head = [key, measure, ...(label ? ["class"] : []), ...(withImages ? ["image"] : [])];
+      const head = [key, measure, ...(label ? ["class"] : []), ...(split ? ["split"] : []), ...(withImages ? ["image"] : [])];
       return table("nearest", `Nearest ${what}s`, head, rows, `no ${what} belongs to it`);
     }
 
     profileTable(node) {
       if (!this.features) return null;
       const { names, mean, deviation, total } = this.features;
+      const title = total > names.length ? `Features (the ${names.length} of ${total} that vary most over the map)` : "Features";
+      if (!mean) {
+        const values = names.map((name, at) => [name, number(this.plane(at)[node])]);
+        return table("profile", title, ["feature", "value"], values, "none");
+      }
       const rows = names.map((name, at) => {
         const value = this.plane(at)[node];
         const z = deviation[at] > 0 ? (value - mean[at]) / deviation[at] : 0;
-        const shown = Math.abs(value) < 1e-6 * deviation[at] ? 0 : value; // not the roundings of a mean of zeros
-        return { cells: [name, number(shown), number(mean[at]), deviationBar(z)], size: Math.abs(z) };
+        return { cells: [name, number(value), number(mean[at]), deviationBar(z)], size: Math.abs(z) };
       });
       rows.sort((a, b) => b.size - a.size);
-      const title = total > names.length ? `Features (the ${names.length} of ${total} that vary most over the map)` : "Features";
-      return table("profile", title, ["feature", "value", "data mean", "deviations from it"], rows.map((row) => row.cells), "none");
+      return table("profile", title, ["feature", "value", "data mean", "difference in standard deviations"], rows.map((row) => row.cells), "none");
     }
 
     neighborList(node) {
       if (!this.neighbors) return null;
       const slots = this.neighbors.shape[1];
+      if (this.neighbors.subarray(node * slots, (node + 1) * slots).every((neighbor) => neighbor < 0)) return null;
       const list = element("ul", { class: "neighbors" });
       for (let slot = 0; slot < slots; slot++) {
         const neighbor = this.neighbors[node * slots + slot];
@@ -485,19 +530,24 @@
       const result = this.find(".search-result");
       const { what, key, ids } = this.samples;
       const exact = this.placesOf.get(text) ?? [];
-      if (text === "") result.replaceChildren(`Type the ${key} of a ${what}.`);
+      if (text === "") result.replaceChildren(`Enter the ${key} of a ${what}.`);
       else if (exact.length === 1) this.showFound(exact[0]);
       else {
         const matches = exact.length ? exact : ids.flatMap((id, at) => (id.toLowerCase().includes(text.toLowerCase()) ? [at] : []));
         const list = matches.slice(0, MOST_MATCHES).map((at) =>
-          element("button", { type: "button", class: "match", text: exact.length ? this.name(this.samples.node[at]) : ids[at], onclick: () => this.showFound(at) }),
+          element("button", { type: "button", class: "match", text: this.withSplit(exact.length ? this.name(this.samples.node[at]) : ids[at], at), onclick: () => this.showFound(at) }),
         );
         const more = matches.length > MOST_MATCHES ? `, the first ${MOST_MATCHES} of them` : "";
         let sentence = `No ${what} is called “${text}”${this.amongHowMany()}.`;
         if (exact.length) sentence = `${exact.length} ${what}s are called “${text}”${more}: `;
-        else if (matches.length) sentence = `No ${what} is called “${text}”; ${matches.length} contain it${more}: `;
+        else if (matches.length) sentence = `${sentence.slice(0, -1)}; ${matches.length} contain${matches.length === 1 ? "s" : ""} it${more}: `;
         result.replaceChildren(sentence, ...list);
       }
+    }
+
+    withSplit(text, at) {
+      const { split, splits } = this.samples;
+      return split ? `${text} (${splits.names[split[at]]})` : text;
     }
 
     amongHowMany() {
@@ -507,10 +557,11 @@
     }
 
     showFound(at) {
-      const { what, ids, node, distance, measure, label, labels } = this.samples;
+      const { what, ids, node, distance, measure, label, labels, split, splits } = this.samples;
       const classText = label ? `, class ${labels.names[label[at]]}` : "";
+      const splitText = split ? `, split ${splits.names[split[at]]}` : "";
       this.find(".search-result").replaceChildren(
-        `${what[0].toUpperCase()}${what.slice(1)} ${ids[at]} is in ${this.data.noun} ${node[at]}, ${measure} ${number(distance[at])}${classText}.`,
+        `${what[0].toUpperCase()}${what.slice(1)} ${ids[at]} is in ${this.data.noun} ${node[at]}, ${measure} ${number(distance[at])}${classText}${splitText}.`,
       );
       this.select(node[at], { quietly: true });
     }
@@ -565,7 +616,9 @@
       const [row, column] = [Math.floor(origin / cols), origin % cols];
       const [toRow, toColumn] = [Math.floor(target / cols), target % cols];
       const shift = hexagonal ? ((toRow % 2) - (row % 2)) / 2 : 0;
-      const around = [Math.round((toColumn - column + shift) / cols), Math.round((toRow - row) / rows)];
+      // Of two ways as long as each other the one that crosses no edge: a half is rounded to 0.
+      const turns = (value) => Math.sign(value) * Math.ceil(Math.abs(value) - 0.5);
+      const around = [turns((toColumn - column + shift) / cols), turns((toRow - row) / rows)];
       return [-around[0] * cols, around[1] * rows * (hexagonal ? Math.sqrt(3) / 2 : 1)];
     }
 
@@ -615,7 +668,7 @@
     const width = (Math.min(Math.abs(z), 4) * 2.5) / 4; // em, half of the bar's place
     const filled = element("span", { class: z < 0 ? "below" : "above", style: { width: `${width}em` } });
     const space = element("span", { class: "deviation", "aria-hidden": "true" }, filled);
-    return element("span", { class: "bar-cell" }, space, `${z < 0 ? "−" : "+"}${Math.abs(z).toFixed(2)}`);
+    return element("span", { class: "bar-cell" }, space, `${Math.abs(z) < 0.005 ? "" : z < 0 ? "−" : "+"}${Math.abs(z).toFixed(2)}`);
   }
 
   function sprite(sheet, at, size, label) {

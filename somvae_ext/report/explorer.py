@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from somvae_ext.data.scaling import Scaling
 from somvae_ext.grid import Grid
 from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import NodeClasses
@@ -21,6 +22,7 @@ from somvae_ext.store import NodeClasses
 MOST_NODES = 128 * 128
 """Nodes of the largest map that a browser draws and moves with ease."""
 
+_LEAST_DEVIATION = 1e-6
 _MOST_FEATURE_VALUES = 1 << 20  # of all nodes together: 5.6 MB in base64
 
 
@@ -31,14 +33,15 @@ class Features:
     Args:
         names: of the D features that are shown.
         codes: ``[K, D]``.
-        mean, deviation: of the training data, ``[D]``; their deviation is the standard deviation.
+        mean, deviation: of the training data, ``[D]``; their deviation is the standard deviation. None where the data
+            are gone.
         total: how many features there are, of which those are shown that vary most over the map.
     """
 
     names: tuple[str, ...]
     codes: NDArray[np.float32]
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
+    mean: NDArray[np.float64] | None
+    deviation: NDArray[np.float64] | None
     total: int
 
     @classmethod
@@ -46,19 +49,37 @@ class Features:
         cls,
         names: Sequence[str],
         codes: NDArray[np.floating[Any]],
-        mean: NDArray[np.float64],
-        deviation: NDArray[np.float64],
+        moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     ) -> Features:
-        """All features, or, of many, those whose codes vary most over the map beside the data's own deviation."""
+        """All features, or, of many, those whose codes vary most over the map, beside the data's own deviation.
+
+        Args:
+            names: of all D features.
+            codes: ``[K, D]``.
+            moments: mean and standard deviation of the training data, ``[D]`` each, where they are known.
+        """
         most = max(_MOST_FEATURE_VALUES // len(codes), 1)
         total = len(names)
         chosen = np.arange(total)
         if total > most:
-            spread = codes.std(axis=0) / np.where(deviation > 0, deviation, np.inf)
+            spread = codes.std(axis=0)
+            if moments is not None:
+                spread = spread / np.where(moments[1] > 0, moments[1], np.inf)
             chosen = np.sort(np.argsort(-spread, kind="stable")[:most])
         kept = codes[:, chosen].astype(np.float32)
         shown = tuple(names[feature] for feature in chosen.tolist())
-        return cls(shown, kept, mean[chosen], deviation[chosen], total)
+        if moments is None:
+            return cls(shown, kept, None, None, total)
+        mean, deviation = (part[chosen] for part in moments)
+        kept[np.abs(kept) < _LEAST_DEVIATION * deviation] = 0  # the rounding of a mean of zeros
+        return cls(shown, kept, mean, deviation, total)
+
+
+def moments_of(scaling: Scaling, dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Mean and standard deviation of the features that a scaling was fitted to, ``[D]`` each, where it knows them."""
+    if scaling.kind != "standard" or len(scaling.shift) != dim:
+        return None
+    return np.array(scaling.shift), np.array(scaling.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +87,7 @@ class AssignedSamples:
     """Samples, or frames of series, and their nodes.
 
     Args:
-        what: one of them is called, such as ``"row"``; ``"test sample"``.
+        what: one of them is called, such as ``"row"`` or ``"test frame"``.
         key: by what it is found, such as ``"index"`` or the name of the column of ids.
         total: how many there are, of which those below can be found.
         ids: of each that can be found, ``[N]``.
@@ -76,6 +97,7 @@ class AssignedSamples:
         label: the name of each one's class, ``[N]``; None without labels.
         nearest: of each node the samples among these that it won and that lie nearest to its code, int64 ``[K, n]``,
             by their place in ``ids``; -1 where there are fewer.
+        split: the name of the split that each one is of, ``[N]``; None where they are of one.
         images: of the first ``m`` nearest, node by node, ``[K * m]``.
     """
 
@@ -88,6 +110,7 @@ class AssignedSamples:
     label: Sequence[str] | None
     nearest: NDArray[np.int64]
     measure: str = "distance"
+    split: Sequence[str] | None = None
     images: Sprites | None = None
 
 
@@ -191,8 +214,8 @@ class Explorer:
                 "names": list(part.names),
                 "total": part.total,
                 "codes": pack(part.codes.T, "f4"),  # a plane is one run of values
-                "mean": pack(part.mean, "f4"),
-                "deviation": pack(part.deviation, "f4"),
+                "mean": None if part.mean is None else pack(part.mean, "f4"),
+                "deviation": None if part.deviation is None else pack(part.deviation, "f4"),
             }
         if self.images is not None:
             fields["images"] = self.images.to_json()
@@ -221,9 +244,16 @@ def _samples_to_json(samples: AssignedSamples) -> dict[str, Any]:
         "images": None if samples.images is None else samples.images.to_json(),
     }
     if samples.label is not None:
-        names, number = np.unique(np.asarray(samples.label, dtype=object).astype(str), return_inverse=True)
-        fields["labels"] = {"names": names.tolist(), "number": pack(number, "i4")}
+        fields["labels"] = _numbered(samples.label)
+    if samples.split is not None:
+        fields["splits"] = _numbered(samples.split)
     return fields
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, Any]:
+    """Texts of which few differ."""
+    names, number = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    return {"names": names.tolist(), "number": pack(number, "i4")}
 
 
 def pack(values: NDArray[Any], dtype: Literal["i4", "f4"]) -> dict[str, Any]:

@@ -19,9 +19,13 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from somvae_ext.grid import Grid
+from somvae_ext.plotting.palettes import INK, PAPER
 from somvae_ext.report.explorer import Explorer
 
-_MOST_TICKS = 12
+AXIS_ROOM = 56
+"""Pixels beside and above the sheet of a map for the numbers of its rows and columns."""
+
+_BORDER = 6
 _MOST_WITH_LINES = 40
 _MARGIN = 0.1
 
@@ -29,8 +33,8 @@ _MARGIN = 0.1
 def sheet_plot(explorer: Explorer) -> Any:
     """The sheet as JSON that ``Bokeh.embed.embed_item`` draws.
 
-    Its sources, by name: ``nodes`` with a ``color`` and the texts of the tooltip for each node; ``strips``, images of
-    whole rows of nodes; ``path`` and ``stops``, a series; ``cursor``, the node that is looked at. y is minus the
+    Its sources, by name: ``nodes`` with a ``color`` and the ``text`` of the tooltip for each node; ``strips``, images
+    of whole rows of nodes; ``path`` and ``stops``, a series; ``cursor``, the node that is looked at. y is minus the
     grid's, so that row 0 is on top.
     """
     return json_item(_plot(explorer.grid, explorer.num_nodes, explorer.noun, is_map=explorer.is_map))
@@ -44,22 +48,22 @@ def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
     half_height = 0.5 if grid.topology == "rectangular" else 1 / math.sqrt(3)
     left, right = centers[:, 0].min() - 0.5 - _MARGIN, centers[:, 0].max() + 0.5 + _MARGIN
     bottom, top = -centers[:, 1].max() - half_height - _MARGIN, half_height + _MARGIN
-    place = [("row, column", "@row, @column")] if is_map else []
-    hover = HoverTool(
-        tooltips=[(noun, "@node"), *place, ("hits", "@hits"), ("colour", "@value")],
-        point_policy="follow_mouse",
-    )
+    place = " (row @row, column @column)" if is_map else ""
+    hover = HoverTool(tooltips=f"<div>{noun} @node{place}<br>@text</div>", point_policy="follow_mouse")
+    axis_room = AXIS_ROOM if is_map else _BORDER
     plot = figure(
         x_range=Range1d(start=left, end=right, bounds="auto"),
         y_range=Range1d(start=bottom, end=top, bounds="auto"),
-        aspect_ratio=(right - left) / (top - bottom),
-        sizing_mode="scale_width",
-        match_aspect=True,
+        sizing_mode="stretch_width",
+        height=600,  # until explorer.js knows the width
         tools=[hover, TapTool(renderers=[]), PanTool(name="pan")],
         toolbar_location=None,
         x_axis_location="above",  # as in the pictures
         name="sheet",
-        min_border=0,
+        min_border_left=axis_room,
+        min_border_top=axis_room,
+        min_border_right=_BORDER,
+        min_border_bottom=_BORDER,
         outline_line_color=None,
     )
     plot.toolbar.active_drag = None  # a finger that scrolls the page does not move the map
@@ -75,23 +79,23 @@ def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
         {
             "x": x, "y": y, "node": node, "row": row, "column": column,
             "q": column - row // 2, "r": row,
-            "color": ["#dddddd"] * num_nodes, "hits": ["-"] * num_nodes, "value": [""] * num_nodes,
+            "color": [PAPER] * num_nodes, "text": [""] * num_nodes,
         },
         name="nodes",
     )  # fmt: skip
     # Lines between the cells; of many small ones their own colour, which covers what antialiasing lets through.
-    line = ("white", 1.0) if max(grid.rows, grid.cols) <= _MOST_WITH_LINES else ("color", 0.7)
+    line = (PAPER, 1.0) if max(grid.rows, grid.cols) <= _MOST_WITH_LINES else ("color", 0.7)
     drawn = _draw_cells(plot, nodes, grid, fill_color="color", line_color=line[0], line_width=line[1], name="cells")
     hover.renderers = [drawn]
     strips = ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="strips")
     plot.image_url("url", "x", "y", "w", "h", source=strips, anchor="top_left", name="images")
     path = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": [], "color": []}, name="path")
-    for color, width in (("white", 6), ("color", 3.5)):
+    for color, width in ((PAPER, 6), ("color", 3.5)):
         plot.segment("x0", "y0", "x1", "y1", source=path, line_color=color, line_width=width, line_cap="round")
     stops = ColumnDataSource({"x": [], "y": [], "color": [], "size": []}, name="stops")
-    plot.scatter("x", "y", size="size", source=stops, fill_color="color", line_color="black", line_width=1.5)
+    plot.scatter("x", "y", size="size", source=stops, fill_color="color", line_color=INK, line_width=1.5)
     cursor = ColumnDataSource({"x": [], "y": [], "q": [], "r": []}, name="cursor")
-    for color, width in (("white", 5.0), ("black", 2.5)):
+    for color, width in ((PAPER, 5.0), (INK, 2.5)):
         _draw_cells(plot, cursor, grid, fill_color=None, line_color=color, line_width=width)
     return plot
 
@@ -106,13 +110,9 @@ def _draw_cells(plot: Any, source: ColumnDataSource, grid: Grid, **style: Any) -
 
 
 def _label_axis(axis: Any, places: np.ndarray, title: str) -> None:
-    """Numbers of rows or columns, at as many of them as there is room for."""
-    step = next(step for step in _steps() if len(places) / step <= _MOST_TICKS)
-    numbers = range(0, len(places), step)
-    axis.ticker = FixedTicker(ticks=[float(places[number]) for number in numbers], minor_ticks=[])
-    axis.major_label_overrides = {float(places[number]): str(number) for number in numbers}
+    """Numbers of rows or columns; ``explorer.js`` leaves as many of the ticks as there is room for."""
+    ticks = places.tolist()
+    axis.name = f"{title}s"
+    axis.ticker = FixedTicker(ticks=ticks, minor_ticks=[])
+    axis.major_label_overrides = {place: str(number) for number, place in enumerate(ticks)}
     axis.axis_label = title
-
-
-def _steps() -> Any:
-    return (factor * 10**power for power in range(9) for factor in (1, 2, 5))

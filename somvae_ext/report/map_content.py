@@ -12,29 +12,31 @@ from somvae_ext.data.descriptions import pluralize
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.tables import Table
 from somvae_ext.estimators import SavedMap
+from somvae_ext.estimators.map_evaluation import assign_rows, measure_map
+from somvae_ext.estimators.saved_map import Winners
 from somvae_ext.plotting.component_planes import PANELS_PER_PAGE
 from somvae_ext.report.assign import (
-    MOST_IDS,
     choose_paths,
+    choose_samples,
     count_transitions,
-    evenly_spread,
-    images_per_node,
-    nearest_of_each,
     split_by_series,
 )
-from somvae_ext.report.content import ResultContent, flatten, pictures_of
-from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath
+from somvae_ext.report.content import ResultContent, flatten, hide_folders, pictures_of
+from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath, moments_of
 from somvae_ext.report.map_pictures import map_figures, possible_pictures
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
-from somvae_ext.report.result_info import describe_result
+from somvae_ext.report.result_info import describe_data, describe_result
 from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import KeptClusters, ResultFolder
 
 _MOST_PLANES = 2 * PANELS_PER_PAGE
+_SPLIT = "train"  # the only one that maps have
 _COUNTED = "Counted on the series that the map was trained on, staying in the same node included."
 
 
-def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name: str) -> ResultContent:
+def map_content(
+    folder: ResultFolder, saved: SavedMap, table: Table | None, name: str, reason: str = ""
+) -> ResultContent:
     """The content of the page of a map.
 
     Args:
@@ -42,14 +44,22 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
         saved: the map.
         table: its training data; None where they are gone, without which samples cannot be shown.
         name: what the page calls it.
+        reason: why there is no table, a sentence.
     """
     clusters = KeptClusters.load(folder, saved.grid.num_nodes)
     notes = []
-    if table is None:
-        notes.append("The data are no longer where they were, or have changed: no samples are shown.")
+    if saved.record.data is None:
+        notes.append("The map does not say which data it was trained on: no samples are shown.")
+    elif table is None:
+        notes.append(f"The data cannot be read, so no samples are shown: {reason or 'they are gone'}.")
+    evaluations, winners = folder.evaluations, None
+    if table is not None:
+        winners = assign_rows(saved, (block.x for block in table.blocks()))
+        measured = measure_map(saved.grid, winners, table.label)
+        evaluations = evaluations | {_SPLIT: evaluations.get(_SPLIT, {}) | measured}
     explorer = None
     if saved.grid.num_nodes <= MOST_NODES:
-        explorer = _explorer(saved, table, clusters)
+        explorer = _explorer(saved, table, winners, clusters)
     else:
         notes.append(f"Maps of more than {MOST_NODES} nodes have pictures, but no explorer.")
     kinds = possible_pictures(saved, clusters=clusters)
@@ -62,20 +72,22 @@ def map_content(folder: ResultFolder, saved: SavedMap, table: Table | None, name
             f"There are component planes of the first {_MOST_PLANES} of {dim} features; 'somvae plot' draws others."
         )
     facts = describe_result(folder)
-    return ResultContent(
+    data = saved.record.data
+    content = ResultContent(
         name=name,
         summary=_summary(saved),
         facts=facts,
-        data={} if table is None else dict(table.description),
+        data=describe_data(facts) if table is None else dict(table.description),
         config=flatten(saved.record.to_config()),
         metrics={
             split: measured_metrics(figures, EvaluationContext.of_map(saved, split))
-            for split, figures in folder.evaluations.items()
+            for split, figures in evaluations.items()
         },
         pictures=pictures_of(map_figures(saved, kinds, features=planes, clusters=clusters)),
         explorer=explorer,
         notes=notes,
     )
+    return hide_folders(content, [folder.path] if data is None else [folder.path, data.name, data.root])
 
 
 def _summary(saved: SavedMap) -> str:
@@ -88,21 +100,20 @@ def _summary(saved: SavedMap) -> str:
     )
 
 
-def _explorer(saved: SavedMap, table: Table | None, clusters: KeptClusters | None) -> Explorer:
+def _explorer(saved: SavedMap, table: Table | None, winners: Winners | None, clusters: KeptClusters | None) -> Explorer:
     grid, shape = saved.grid, saved.image_shape
     codes = saved.codebook
     low, high = (0.0, 1.0) if codes.min() >= 0 and codes.max() <= 1 else (float(codes.min()), float(codes.max()))
     samples, transitions = None, None
     paths: list[SeriesPath] = []
-    if table is not None:
-        node, distance = _assign(saved, table)
+    if table is not None and winners is not None:
+        node, distance, _ = winners
         samples = _samples(saved, table, node, distance, shape, (low, high))
         series = split_by_series(table.row_keys)
         if series is not None:
             names, rows = series
             walks = [node[members] for members in rows]
             transitions, paths = count_transitions(walks, grid.num_nodes, _COUNTED), choose_paths(names, walks)
-    metric = saved.metric.distance
     of_scaled = "" if saved.scaling.kind == "none" else " of the scaled data"
     u_matrix = evaluation.u_matrix(saved.som.codebook_, grid, saved.metric).node.numpy() if grid.num_nodes > 1 else None
     return Explorer(
@@ -114,7 +125,7 @@ def _explorer(saved: SavedMap, table: Table | None, clusters: KeptClusters | Non
         classes=saved.node_classes,
         cluster=None if clusters is None else clusters.cluster,
         u_matrix=u_matrix,
-        u_matrix_of=f"{metric if isinstance(metric, str) else 'own'} distance{of_scaled}",
+        u_matrix_of=f"{saved.metric.distance} distance{of_scaled}",
         features=None if shape is not None else _features(saved, table),
         images=None if shape is None else Sprites.from_images(codes.reshape(-1, *shape), low=low, high=high),
         samples=samples,
@@ -123,23 +134,12 @@ def _explorer(saved: SavedMap, table: Table | None, clusters: KeptClusters | Non
     )
 
 
-def _assign(saved: SavedMap, table: Table) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    winners = list(saved.assign(block.x for block in table.blocks()))
-    node = np.concatenate([node for node, _ in winners])
-    return node, np.concatenate([distance for _, distance in winners])
-
-
 def _features(saved: SavedMap, table: Table | None) -> Features:
     names = saved.feature_names or [f"feature {number}" for number in range(saved.record.dim)]
-    codes = saved.codebook
-    if table is None:  # of the map itself, whose nodes the data won
-        weight = saved.hits / saved.hits.sum()
-        mean = weight @ codes
-        deviation = np.sqrt(weight @ (codes - mean) ** 2)
-    else:
-        standard = Scaling.fit("standard", (block.x for block in table.blocks()), table.dim)
-        mean, deviation = np.array(standard.shift), np.array(standard.width)
-    return Features.choose(names, codes, mean, deviation)
+    scaling = saved.scaling
+    if table is not None and moments_of(scaling, table.dim) is None:
+        scaling = Scaling.fit("standard", (block.x for block in table.blocks()), table.dim)
+    return Features.choose(names, saved.codebook, moments_of(scaling, saved.record.dim))
 
 
 def _samples(
@@ -150,29 +150,17 @@ def _samples(
     shape: tuple[int, ...] | None,
     limits: tuple[float, float],
 ) -> AssignedSamples:
-    """The rows that can be found: all, or of many those spread evenly, and the nearest of each node in any case."""
-    num_nodes = saved.grid.num_nodes
-    nearest = nearest_of_each(node, distance, num_nodes)
-    kept = evenly_spread(len(node), max(MOST_IDS - int((nearest >= 0).sum()), 0))
-    if len(kept) < len(node):
-        kept = np.union1d(kept, nearest[nearest >= 0])
-    place = np.full(len(node) + 1, -1)
-    place[kept] = np.arange(len(kept))
-    images = None
-    each = images_per_node(num_nodes) if shape is not None else 0
-    if shape is not None and each:
-        rows = nearest[:, :each].ravel()
+    def draw(rows: NDArray[np.int64]) -> Sprites:
+        assert shape is not None
         values = np.where((rows >= 0)[:, None], np.asarray(table.x[np.maximum(rows, 0)], np.float64), limits[0])
-        images = Sprites.from_images(values.reshape(-1, *shape), low=limits[0], high=limits[1])
-    keys = list(table.row_keys.values())
-    return AssignedSamples(
+        return Sprites.from_images(values.reshape(-1, *shape), low=limits[0], high=limits[1])
+
+    return choose_samples(
+        node,
+        distance,
+        saved.grid.num_nodes,
+        table.row_keys,
         what="row",
-        key=" and ".join(table.row_keys),
-        total=len(node),
-        ids=[", ".join(str(values[row]) for values in keys) for row in kept.tolist()],
-        node=node[kept],
-        distance=distance[kept],
-        label=None if table.label is None else [str(value) for value in table.label[kept].tolist()],
-        nearest=place[nearest],
-        images=images,
+        label=table.label,
+        draw=None if shape is None else draw,
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
+    from somvae_ext.data.record import DataRecord
     from somvae_ext.estimators import SavedMap
+    from somvae_ext.grid import Grid
     from somvae_ext.models import Model
 
 Better = Literal["higher", "lower"]
+
+_NMI_TITLES = {"arithmetic": "NMI", "geometric": "NMI, geometric"}
+_SMALLEST = 1e-12  # what is nearer to 0 comes of roundings
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Metric:
         better: which values are better; None where neither end is.
         in_summary: False for the number of samples and for terms of the loss beyond those that all models share, which
             the command leaves out.
+        comparable: what the values of two results must share to be compared, such as the data and the number of nodes:
+            they can where this is equal; None for values that cannot be compared.
     """
 
     name: str
@@ -33,6 +40,7 @@ class Metric:
     definition: str = ""
     better: Better | None = None
     in_summary: bool = True
+    comparable: tuple[Any, ...] | None = None
 
 
 class MeasuredMetric(NamedTuple):
@@ -59,6 +67,10 @@ class EvaluationContext:
         num_clusters: their number; 0 for a model that does not cluster.
         is_map: whether it is a map without a model, whose codes are in the space of the data.
         is_scaled: of a map, whether its distances are those of scaled data.
+        data: what tells the data from others; None where they are not known.
+        grid: of a map.
+        units: of a map's distances: its metric, and the scaling of the data.
+        reconstruction: of a model, how its error is measured.
     """
 
     split: str
@@ -67,19 +79,50 @@ class EvaluationContext:
     num_clusters: int = 0
     is_map: bool = False
     is_scaled: bool = False
+    data: tuple[Any, ...] | None = None
+    grid: Grid | None = None
+    units: tuple[Any, ...] = ()
+    reconstruction: str = ""
 
     @classmethod
-    def of_model(cls, model: Model, split: str, kind: str) -> Self:
-        has_grid = getattr(getattr(model, "quantizer", None), "grid", None) is not None
+    def of_model(cls, model: Model, split: str, kind: str, data: DataRecord | None = None) -> Self:
+        grid = getattr(getattr(model, "quantizer", None), "grid", None)
         # A sample of a convolutional VQ-VAE has many codes, and so no cluster.
         several = getattr(model, "codes_per_sample", 1) > 1
-        clusters: Any = "nodes" if has_grid else "codes" if several else "clusters"
-        return cls(split, kind, clusters, getattr(model, "num_clusters", 0))
+        clusters: Any = "nodes" if grid is not None else "codes" if several else "clusters"
+        return cls(
+            split,
+            kind,
+            clusters,
+            getattr(model, "num_clusters", 0),
+            data=None if data is None else _identity(data),
+            grid=grid,
+            reconstruction=getattr(model.config, "reconstruction", ""),
+        )
 
     @classmethod
     def of_map(cls, saved: SavedMap, split: str = "train") -> Self:
         is_scaled = saved.scaling.kind != "none"
-        return cls(split, "static", "nodes", saved.grid.num_nodes, is_map=True, is_scaled=is_scaled)
+        values, data = saved.record.parameters.values, saved.record.data
+        weights = values.get("feature_weights")
+        p = values.get("p") if values.get("metric") == "minkowski" else None
+        return cls(
+            split,
+            "static",
+            "nodes",
+            saved.grid.num_nodes,
+            is_map=True,
+            is_scaled=is_scaled,
+            data=None if data is None else (data.fingerprint,),
+            grid=saved.grid,
+            units=(values.get("metric"), p, None if weights is None else tuple(weights), saved.scaling),
+        )
+
+
+def _identity(data: DataRecord) -> tuple[Any, ...]:
+    # The fingerprint of series that are made of images is that of the images.
+    made = (data.seed, data.recipe, data.num_series) if data.kind == "series" else ()
+    return (data.fingerprint, data.kind, *made)
 
 
 def measured_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> list[MeasuredMetric]:
@@ -100,7 +143,10 @@ def measured_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) 
         purity 0.500 higher
         order 0.250 lower
     """
-    known = {metric.name: metric for metric in _known_metrics(evaluation, context)}
+    known = {
+        metric.name: replace(metric, comparable=_comparable(metric.name, evaluation, context))
+        for metric in _known_metrics(evaluation, context)
+    }
     metrics = [metric for name, metric in known.items() if name in evaluation]
     metrics += [Metric(name, name) for name in evaluation if name not in known]
     return [
@@ -116,7 +162,39 @@ def _format(name: str, value: Any, context: EvaluationContext) -> str:
         return f"{round(value * context.num_clusters)} of {context.num_clusters}"
     if context.is_map and name == "quantization_error":  # in the units of the data, of any size
         return f"{value:.4g}"
-    return f"{value:.3f}"
+    # Three decimals, or three digits where the decimals would show fewer than two: losses may be of any size.
+    value = value if abs(value) > _SMALLEST else 0.0
+    return f"{value:.3g}" if value and round(abs(value), 3) < 0.01 else f"{value:.3f}"
+
+
+def _comparable(name: str, evaluation: Mapping[str, Any], context: EvaluationContext) -> tuple[Any, ...] | None:
+    """What two results must share for their values of a metric to be compared, see :class:`Metric`."""
+    if context.data is None or name in _OF_A_LEARNED_SPACE:
+        return None
+    key: tuple[Any, ...] = (context.data, context.split, context.is_map)
+    if name == "quantization_error":
+        return (*key, context.grid, context.units) if context.is_map else None
+    if name in ("prediction", "reconstruction", "reconstruction_e", "reconstruction_q"):
+        return (*key, context.reconstruction, _in_nats(evaluation))
+    if name.startswith(_OF_A_GRID):
+        return (*key, context.grid)
+    if name in _OF_A_NUMBER_OF_NODES:
+        return (*key, context.num_clusters)
+    return key
+
+
+# Losses in the units of a latent space, whose scale is learned, or with weights of their own.
+_OF_A_LEARNED_SPACE = {"codebook", "commitment", "som", "smoothness", "hardening", "soft_som", "neighbor_margin"}
+_OF_A_GRID = ("topographic_error", "order", "moves_within", "transition_mass_within")
+_OF_A_NUMBER_OF_NODES = {
+    "purity", "static_purity", "usage", "perplexity", "balance", "transition", "transition_nll", "counted_nll",
+    "lowest_nll",
+}  # fmt: skip
+
+
+def _in_nats(evaluation: Mapping[str, Any]) -> bool:
+    """Whether they are those of a model with a lower bound of the evidence."""
+    return bool({"kl", "kl_z"} & evaluation.keys())
 
 
 def _known_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> Iterator[Metric]:
@@ -143,7 +221,7 @@ def _sample_noun(context: EvaluationContext) -> str:
 
 def _loss_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> Iterator[Metric]:
     sample = _sample_noun(context)
-    in_nats = bool({"kl", "kl_z"} & evaluation.keys())  # of models with a lower bound of the evidence
+    in_nats = _in_nats(evaluation)
     unit = "nats per sample" if in_nats else "mean over the values of a sample"
     error = f"mean squared error, or mean binary cross entropy if the config says so, over the values of a {sample}"
     if in_nats:
@@ -259,10 +337,8 @@ def _class_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) ->
     yield Metric("purity", "purity", of_frames, purity.format(sample, cluster, clusters), "higher")
     for average in ("arithmetic", "geometric"):
         mean = f"{average} mean of the entropies"
-        title, meaning = ("NMI", f"{of_frames}, {mean}" if of_frames else mean)
-        if context.is_map:
-            title = f"NMI, {average}"
-        yield Metric(f"nmi_{average}", title, meaning, nmi.format(clusters, average), "higher")
+        meaning = f"{of_frames}, {mean}" if of_frames else mean
+        yield Metric(f"nmi_{average}", _NMI_TITLES[average], meaning, nmi.format(clusters, average), "higher")
     yield Metric("ari", "ARI", of_frames, ari.format(clusters, sample), "higher")
     matched = f"{clusters} matched with classes"
     yield Metric(
@@ -291,7 +367,7 @@ def _class_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) ->
     for average in ("arithmetic", "geometric"):
         definition = f"{nmi.format(clusters, average)} {one_by_one}"
         mean = f"{average} mean of the entropies"
-        yield Metric(f"static_nmi_{average}", "NMI, static images", mean, definition, "higher")
+        yield Metric(f"static_nmi_{average}", f"{_NMI_TITLES[average]}, static images", mean, definition, "higher")
     yield Metric("static_ari", "ARI, static images", "", f"{ari.format(clusters, 'image')} {one_by_one}", "higher")
 
 
@@ -361,7 +437,7 @@ def _usage_metrics(context: EvaluationContext) -> Iterator[Metric]:
         "usage",
         "nodes used" if context.is_map else "usage",
         "" if context.is_map else f"{clusters} with a sample of the {context.split} split",
-        f"Share of the {count} {clusters} that won at least one {sample} of the {context.split} split. It ranges from "
+        f"Share of the {clusters} that won at least one {sample} of the {context.split} split. It ranges from "
         "above 0 to 1.",
         "higher",
     )
@@ -370,7 +446,8 @@ def _usage_metrics(context: EvaluationContext) -> Iterator[Metric]:
         "perplexity",
         f"of {count} {clusters}",
         f"Effective number of {clusters} in use: the exponential of the entropy, in nats, of the shares of {sample}s "
-        f"that they won. It ranges from 1, where one takes everything, to {count}, where all are used alike.",
+        f"that they won. It ranges from 1, where one takes everything, to the number of {clusters}, where all are used "
+        "alike.",
     )
 
 
@@ -388,7 +465,7 @@ def _transition_metrics(context: EvaluationContext) -> Iterator[Metric]:
         "counted NLL",
         "counted on the training series",
         f"{nll} under transitions that are counted on the training series, with one step spread over each row "
-        "beforehand, in nats per step. Learned transitions are to come near to it.",
+        "beforehand, in nats per step. Learned transitions should approach it.",
     )
     yield Metric(
         "lowest_nll",

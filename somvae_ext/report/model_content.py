@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,23 +17,29 @@ from somvae_ext.grid import Grid
 from somvae_ext.models import Model
 from somvae_ext.nn import TransitionModel
 from somvae_ext.report.assign import (
-    MOST_IDS,
     choose_paths,
+    choose_samples,
     count_transitions,
-    evenly_spread,
-    images_per_node,
     likeliest,
-    nearest_of_each,
+    series_name,
 )
-from somvae_ext.report.content import Picture, ResultContent, flatten, pictures_of
-from somvae_ext.report.explorer import MOST_NODES, AssignedSamples, Explorer, Features, SeriesPath, Transitions
+from somvae_ext.report.content import Picture, ResultContent, flatten, hide_folders, pictures_of
+from somvae_ext.report.explorer import (
+    MOST_NODES,
+    AssignedSamples,
+    Explorer,
+    Features,
+    SeriesPath,
+    Transitions,
+    moments_of,
+)
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 from somvae_ext.report.model_pictures import PICTURES, draws_images, make_figures
-from somvae_ext.report.result_info import describe_result
+from somvae_ext.report.result_info import describe_data, describe_result
 from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import METRICS, ResultFolder
 from somvae_ext.training import Encodings, RunRecord
-from somvae_ext.training.model_nodes import PartEncoder, facts_of_model, has_one_code_per_sample, part_encoder
+from somvae_ext.training.model_nodes import facts_of_model, has_one_code_per_sample, part_encoder
 
 _SEED = 0  # of what is drawn for a category
 _LARGEST_MATRIX = 1 << 26  # values of rows of transitions that are made at once: 256 MiB
@@ -42,7 +48,7 @@ _COUNTED = "Counted on the series of the test split, staying in the same node in
 
 
 def model_content(
-    folder: ResultFolder, model: Model, record: RunRecord, splits: AnySplits | None, name: str
+    folder: ResultFolder, model: Model, record: RunRecord, splits: AnySplits | None, name: str, reason: str = ""
 ) -> ResultContent:
     """The content of the page of a model.
 
@@ -52,34 +58,43 @@ def model_content(
         record: of the run.
         splits: its data; None where they are gone, without which samples cannot be shown.
         name: what the page calls it.
+        reason: why there are no splits, a sentence.
     """
     notes = []
     encode_part = None if splits is None else part_encoder(model, splits)
     if splits is None or encode_part is None:
         notes.append(
-            "The data are no longer where they were, or have changed: no samples are shown, and the pictures are those "
-            "that the run was left with."
+            "The data cannot be read, so no samples are shown, and the pictures are those in the run's folder: "
+            f"{reason or 'they are gone'}."
         )
-        pictures = _kept_pictures(folder)
+        pictures = _kept_pictures(folder, notes)
     else:
         pictures = pictures_of(make_figures(model, splits, folder.load_log(METRICS), folder, encode_part))
     explorer = None
+    parts = {} if splits is None or encode_part is None else _shown_parts(splits)
     any_model: Any = model
     if not has_one_code_per_sample(model):
         if hasattr(model, "num_clusters"):
-            notes.append("A sample has several codes in this model, so there is no node of it to be explored.")
+            notes.append("A sample has several codes in this model, so there is no explorer.")
     elif any_model.num_clusters > MOST_NODES:
         notes.append(f"Models of more than {MOST_NODES} nodes have pictures, but no explorer.")
     else:
-        explorer = _explorer(folder, model, record, splits, encode_part)
-    return ResultContent(
+        if list(parts) == ["test"]:
+            notes.append(
+                "The nearest frames, and those that can be found, are of the test split: series that were made of "
+                "images to train on are not made again for a page."
+            )
+        encodings = {} if encode_part is None else {name: encode_part(name) for name in parts}
+        explorer = _explorer(folder, model, record, splits, parts, encodings)
+    facts = describe_result(folder)
+    content = ResultContent(
         name=name,
         summary=_summary(model, record),
-        facts=describe_result(folder),
-        data={} if splits is None else dict(splits.description),
+        facts=facts,
+        data=describe_data(facts) if splits is None else dict(splits.description),
         config=flatten(record.to_config()),
         metrics={
-            split: measured_metrics(figures, EvaluationContext.of_model(model, split, record.data.kind))
+            split: measured_metrics(figures, EvaluationContext.of_model(model, split, record.data.kind, record.data))
             for split, figures in folder.evaluations.items()
             if isinstance(figures, dict)
         },
@@ -87,6 +102,7 @@ def model_content(
         explorer=explorer,
         notes=notes,
     )
+    return hide_folders(content, [folder.path, record.data.name, record.data.root])
 
 
 def _summary(model: Model, record: RunRecord) -> str:
@@ -97,19 +113,30 @@ def _summary(model: Model, record: RunRecord) -> str:
     if grid is None and hasattr(model, "num_clusters"):
         what = f"with {any_model.num_clusters} {'codes' if hasattr(model, 'quantizer') else 'categories'}"
     kind = "series of frames" if record.data.kind == "series" else "single samples"
-    return " ".join(
-        f"A model of the kind {model.name} {what} and {parameters:,} parameters, trained on {kind}.".split()
-    )
+    parts = f"{what} and" if what else "with"
+    return f"A {model.name} {parts} {parameters:,} parameters, trained on {kind}."
 
 
-def _kept_pictures(folder: ResultFolder) -> list[Picture]:
-    """The pictures that the folder holds."""
+def _kept_pictures(folder: ResultFolder, notes: list[str]) -> list[Picture]:
+    """The pictures that the folder holds; adds a note about each that cannot be shown."""
     pictures = []
     for name in PICTURES:
         path = folder.path / name
-        if path.is_file():
+        if not path.is_file():
+            continue
+        try:
             pictures.append(Picture.from_png(name, path.read_bytes()))
+        except ValueError:
+            notes.append(f"{name} in the run's folder is damaged, and not shown.")
     return pictures
+
+
+def _shown_parts(splits: AnySplits) -> dict[str, Any]:
+    """The parts of the data whose samples are shown, by name: all but series that would have to be made again."""
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {
+        name: part for name, part in parts.items() if part is not None and (name == "test" or isinstance(part, Samples))
+    }
 
 
 def _explorer(
@@ -117,7 +144,8 @@ def _explorer(
     model: Model,
     record: RunRecord,
     splits: AnySplits | None,
-    encode_part: PartEncoder | None,
+    parts: Mapping[str, Any],
+    encodings: Mapping[str, Encodings],
 ) -> Explorer:
     facts = facts_of_model(folder, model, record.data.class_names)
     assert facts is not None
@@ -125,16 +153,16 @@ def _explorer(
     num_nodes: int = any_model.num_clusters
     is_map = facts.grid is not None
     prototypes = _prototypes(any_model)
-    samples, transitions = None, None
-    paths: Sequence[SeriesPath] = []
-    if splits is not None and encode_part is not None:
-        test = encode_part("test")
-        samples = _samples(any_model, record, splits, test)
-        if record.data.kind == "series":
-            transitions, paths = _series(test, num_nodes)
     learned = getattr(model, "transitions", None)
-    if learned is not None:
-        transitions = _learned_transitions(learned)
+    samples, transitions = None, None if learned is None else _learned_transitions(learned)
+    paths: Sequence[SeriesPath] = []
+    if encodings:
+        samples = _samples(any_model, record, parts, encodings)
+        if record.data.kind == "series":
+            walks = {name: _walks(part) for name, part in encodings.items()}
+            paths = _paths(parts, walks)
+            if learned is None:
+                transitions = count_transitions(walks["test"], num_nodes, _COUNTED)
     u_matrix = None
     if facts.grid is not None and num_nodes > 1:
         u_matrix = evaluation.u_matrix(any_model.quantizer.codebook.detach().cpu(), facts.grid).node.numpy()
@@ -183,75 +211,106 @@ def _as_images(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _features(record: RunRecord, splits: AnySplits | None, prototypes: NDArray[np.float64]) -> Features | None:
-    """The features of decoded codes, in the units of the data; None of images, and without data."""
-    if prototypes.ndim != 2 or splits is None or not isinstance(splits.train, Samples):
+    """The features of decoded codes, in the units of the data; None of images."""
+    if prototypes.ndim != 2:
         return None
-    scaling, train = record.data.scaling, splits.train
-    rows = train.x.flatten(0, -2) if train.mask is None else train.x[train.mask]
-    x = scaling.undo(rows.double().numpy())
-    standard = Scaling.fit("standard", [x], x.shape[1])
-    names = record.data.feature_names or [f"feature {number}" for number in range(x.shape[1])]
-    return Features.choose(names, scaling.undo(prototypes), np.array(standard.shift), np.array(standard.width))
+    dim, scaling = prototypes.shape[1], record.data.scaling
+    standard = scaling
+    if moments_of(scaling, dim) is None and splits is not None and isinstance(splits.train, Samples):
+        train = splits.train
+        rows = train.x.flatten(0, -2) if train.mask is None else train.x[train.mask]
+        standard = Scaling.fit("standard", [scaling.undo(rows.double().numpy())], dim)
+    names = record.data.feature_names or [f"feature {number}" for number in range(dim)]
+    return Features.choose(names, scaling.undo(prototypes), moments_of(standard, dim))
 
 
-def _samples(model: Any, record: RunRecord, splits: AnySplits, test: Encodings) -> AssignedSamples:
-    assert test.indices is not None
-    is_series = record.data.kind == "series"
-    node = test.drop_padding(test.indices).numpy()
-    z = test.drop_padding(test.z)
-    if test.log_probs is not None:
-        # The likelier, the nearer.
-        measured = test.drop_padding(test.log_probs).max(dim=1).values.exp().double().numpy()
-        measure, distance = "probability", -measured
-    else:
-        codes = model.quantizer.codebook.detach().cpu()[node]
-        measured = (z - codes).double().norm(dim=1).numpy()
-        measure, distance = "distance", measured
-    places = test.is_real.nonzero().numpy()
-    nearest = nearest_of_each(node, distance, model.num_clusters)
-    kept = evenly_spread(len(node), max(MOST_IDS - int((nearest >= 0).sum()), 0))
-    if len(kept) < len(node):
-        kept = np.union1d(kept, nearest[nearest >= 0])
-    place = np.full(len(node) + 1, -1)
-    place[kept] = np.arange(len(kept))
-    label = None
-    if test.label is not None:
-        names = record.data.class_names
-        numbers = test.drop_padding(test.label).numpy()[kept].tolist()
-        label = [str(value) if names is None else names[value] for value in numbers]
-    each = images_per_node(model.num_clusters) if draws_images(model) else 0
-    return AssignedSamples(
-        what="test frame" if is_series else "test sample",
-        key="series and frame" if is_series else "number",
-        measure=measure,
-        total=len(node),
-        ids=[", ".join(map(str, places[row].tolist())) for row in kept.tolist()],
-        node=node[kept],
-        distance=measured[kept],
-        label=label,
-        nearest=place[nearest],
-        images=_sample_images(splits.test, places, nearest[:, :each]) if each else None,
+def _samples(
+    model: Any, record: RunRecord, parts: Mapping[str, Any], encodings: Mapping[str, Encodings]
+) -> AssignedSamples:
+    """The samples of these parts of the data in the order of what they are called."""
+    what = "frame" if record.data.kind == "series" else "sample"
+    assigned = [_assigned(model, encoded) for encoded in encodings.values()]
+    places = [encoded.is_real.nonzero().numpy() for encoded in encodings.values()]  # [n, 1], or with the frame [n, 2]
+    part_keys = [_keys(part, at) for part, at in zip(parts.values(), places, strict=True)]
+    keys = {name: np.concatenate([values[name] for values in part_keys]) for name in part_keys[0]}
+    order = np.lexsort([np.unique(values, return_inverse=True)[1] for values in reversed(keys.values())])
+    number = np.repeat(np.arange(len(parts)), [len(at) for at in places])[order]  # of each one's part
+    place = np.concatenate(places)[order]
+    split = np.array(list(parts), dtype=object)[number]
+
+    def draw(rows: NDArray[np.int64]) -> Sprites:
+        return _draw_samples(list(parts.values()), number, place, rows)
+
+    label = _labels(record, encodings)
+    return choose_samples(
+        np.concatenate([node for node, _ in assigned])[order],
+        np.concatenate([measured for _, measured in assigned])[order],
+        model.num_clusters,
+        {name: values[order] for name, values in keys.items()},
+        what=what if len(parts) > 1 else f"{next(iter(parts))} {what}",
+        measure="distance" if hasattr(model, "quantizer") else "probability",
+        label=None if label is None else label[order],
+        split=split if len(parts) > 1 else None,
+        draw=draw if draws_images(model) else None,
     )
 
 
-def _sample_images(test: Any, places: NDArray[np.int64], rows: NDArray[np.int64]) -> Sprites:
-    """The images of these samples or frames of series, black where there is none."""
-    shape = test[0]["x"].shape[places.shape[1] - 1 :]
+def _labels(record: RunRecord, encodings: Mapping[str, Encodings]) -> NDArray[Any] | None:
+    """The classes of all real samples or frames, by their names where they have any."""
+    parts = [encoded.drop_padding(encoded.label).numpy() for encoded in encodings.values() if encoded.label is not None]
+    if not parts:
+        return None
+    names, label = record.data.class_names, np.concatenate(parts)
+    return label if names is None else np.array(names, dtype=object)[label]
+
+
+def _assigned(model: Any, encoded: Encodings) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The node of each real sample or frame, and how far it is from the node's code, or how probable its category."""
+    assert encoded.indices is not None
+    node = encoded.drop_padding(encoded.indices)
+    if encoded.log_probs is not None:
+        measured = encoded.drop_padding(encoded.log_probs).max(dim=1).values.exp().double()
+    else:
+        codes = model.quantizer.codebook.detach().cpu()[node]
+        measured = (encoded.drop_padding(encoded.z) - codes).double().norm(dim=1)
+    return node.numpy(), measured.numpy()
+
+
+def _keys(part: Any, places: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What the samples, or frames of series, at these places of a part of the data are called."""
+    sample, *frame = places.T
+    keys = part.row_keys or {"series" if frame else "index": np.arange(len(part))}
+    return {name: values[sample] for name, values in keys.items()} | ({"frame": frame[0]} if frame else {})
+
+
+def _draw_samples(
+    parts: Sequence[Any], number: NDArray[np.int64], places: NDArray[np.int64], rows: NDArray[np.int64]
+) -> Sprites:
+    """The images of samples or frames of series, black for -1; of each the number of its part, and its place there."""
+    shape = parts[0][0]["x"].shape[places.shape[1] - 1 :]
     images = torch.zeros(rows.size, *shape)
-    for at, row in enumerate(rows.ravel().tolist()):
+    for at, row in enumerate(rows.tolist()):
         if row >= 0:
             sample, *frame = places[row].tolist()
-            images[at] = test[sample]["x"][tuple(frame)] if frame else test[sample]["x"]
+            images[at] = parts[number[row]][sample]["x"][tuple(frame)]
     return Sprites.from_images(_as_images(images.double().numpy()))
 
 
-def _series(test: Encodings, num_nodes: int) -> tuple[Transitions, Sequence[SeriesPath]]:
-    assert test.indices is not None
-    mask = test.is_real
-    walks = [indices[real].numpy() for indices, real in zip(test.indices, mask, strict=True)]
-    numbered = [(f"test series {number}", walk) for number, walk in enumerate(walks) if len(walk)]
-    paths = choose_paths([name for name, _ in numbered], [walk for _, walk in numbered])
-    return count_transitions(walks, num_nodes, _COUNTED), paths
+def _walks(encoded: Encodings) -> list[NDArray[np.int64]]:
+    """The nodes of the frames of each series."""
+    assert encoded.indices is not None
+    return [indices[real].numpy() for indices, real in zip(encoded.indices, encoded.is_real, strict=True)]
+
+
+def _paths(parts: Mapping[str, Any], walks: Mapping[str, list[NDArray[np.int64]]]) -> list[SeriesPath]:
+    """Series of all parts that are shown, those with names or numbers of a common source in its order."""
+    named = []
+    for split, part in parts.items():
+        keys = range(len(part)) if part.row_keys is None else part.row_keys["series"].tolist()
+        named += [(key, split, walk) for key, walk in zip(keys, walks[split], strict=True) if len(walk)]
+    named.sort(key=lambda entry: entry[0])
+    names = [f"{series_name(key)} ({split})" for key, split, _ in named]
+    return choose_paths(names, [walk for *_, walk in named])
 
 
 @torch.no_grad()

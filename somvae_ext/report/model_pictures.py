@@ -117,7 +117,7 @@ def make_figures(
     if hasattr(model, "num_clusters"):
         yield from _cluster_figures(any_model, encode_part)
         if splits.kind == "series" and hasattr(model, "decoded_map"):
-            yield from _series_figures(any_model, encode_part)
+            yield from _series_figures(any_model, splits, encode_part)
     if grid is not None and kept is not None:
         yield CLUSTERS_PICTURE, _figure_of(plotting.plot_map_clusters(kept.cluster, grid))
     transitions = getattr(model, "transitions", None)
@@ -207,7 +207,7 @@ def _cluster_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str
         yield MAP_PICTURE, _figure_of(axes)
 
 
-def _series_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str, Figure]]:
+def _series_figures(model: Any, splits: AnySplits, encode_part: PartEncoder) -> Iterator[tuple[str, Figure]]:
     """How series move over the map of a model."""
     from somvae_ext import evaluation, plotting
 
@@ -217,7 +217,9 @@ def _series_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str,
         train = encode_part("train")
         yield TRANSITION_GRAPH_PICTURE, _figure_of(_plot_transition_graph(model, grid, train))
         if test.mask is None or test.mask.any():
-            yield TRAJECTORY_PICTURE, _plot_trajectories(grid, test, _count_hits(model, train))
+            row_keys = getattr(splits.test, "row_keys", None)
+            names = range(len(splits.test)) if row_keys is None else row_keys["series"]
+            yield TRAJECTORY_PICTURE, _plot_trajectories(grid, test, names, _count_hits(model, train))
     durations = evaluation.state_durations(test.indices, grid.num_nodes, test.mask)
     if durations.complete.any():
         yield DURATIONS_PICTURE, _figure_of(plotting.plot_durations(durations))
@@ -249,7 +251,7 @@ def _plot_transition_graph(model: Any, grid: Grid, train: Encodings) -> Axes:
     return plotting.plot_transition_graph(chain.matrix(), grid, visits=visits, min_probability=_LEAST_PROBABILITY)
 
 
-def _plot_trajectories(grid: Grid, test: Encodings, hits: Tensor) -> Figure:
+def _plot_trajectories(grid: Grid, test: Encodings, names: Sequence[Any], hits: Tensor) -> Figure:
     """Series of the test split from its beginning to its end, 4 or all of fewer, on cells shaded by training hits."""
     from matplotlib.figure import Figure
 
@@ -275,7 +277,7 @@ def _plot_trajectories(grid: Grid, test: Encodings, hits: Tensor) -> Figure:
     for number, ax in enumerate(axes[:count]):
         series = with_frames[number * len(with_frames) // count]
         plotting.plot_trajectory(test.indices[series][mask[series]], grid, ax, hits=hits)
-        ax.set_title(f"test series {series}", fontsize="medium")
+        ax.set_title(f"test series {names[series]}", fontsize="medium")
     return figure
 
 

@@ -18,10 +18,10 @@ from matplotlib.colors import Colormap, to_hex
 
 from somvae_ext._version import __version__
 from somvae_ext.grid import Grid
-from somvae_ext.plotting._palettes import CATEGORIES, DISTANCES, OTHERS, TIME, VALUES
+from somvae_ext.plotting.palettes import ACCENT, CATEGORIES, DISTANCES, OTHERS, PALE, PLAIN, TIME, VALUES
 from somvae_ext.report.captions import caption_of
 from somvae_ext.report.content import Picture, ResultContent
-from somvae_ext.report.explorer_plot import sheet_plot
+from somvae_ext.report.explorer_plot import AXIS_ROOM, sheet_plot
 from somvae_ext.report.metrics import MeasuredMetric
 from somvae_ext.report.sprites import data_url
 
@@ -43,11 +43,7 @@ def render_page(results: Sequence[ResultContent]) -> str:
     """The HTML of one result, or of several side by side."""
     compared = len(results) > 1
     explorers = [
-        (
-            f"run-{number}",
-            result.explorer.to_json(),
-            sheet_plot(result.explorer),
-        )
+        (f"run-{number}", result.explorer.to_json(), sheet_plot(result.explorer))
         for number, result in enumerate(results, start=1)
         if result.explorer is not None
     ]
@@ -65,7 +61,7 @@ def render_page(results: Sequence[ResultContent]) -> str:
         "palettes": _palettes(),
         "bokeh": _bokeh_scripts() if explorers else "",
         "script": _resource("explorer.js"),
-        "css": _resource("page.css"),
+        "css": markupsafe.Markup(f":root {{ --plain: {PLAIN}; --accent: {ACCENT}; }}\n") + _resource("page.css"),
         "version": __version__,
         "date": datetime.date.today().isoformat(),
         "json": _script_json,
@@ -87,22 +83,18 @@ def _template() -> jinja2.Template:
 def _resource(name: str) -> Any:
     text = importlib.resources.files("somvae_ext.report").joinpath(name).read_text(encoding="utf-8")
     # Of the page's own scripts and styles nothing is to be escaped.
-    return text if name.endswith(".html") else _markup(text)
-
-
-def _markup(text: str) -> Any:
-    return markupsafe.Markup(text)
+    return text if name.endswith(".html") else markupsafe.Markup(text)
 
 
 def _script_json(values: Any) -> Any:
     """JSON that can stand in a script: no text of a user's can end it."""
     text = json.dumps(values, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return _markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+    return markupsafe.Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _bokeh_scripts() -> Any:
     resources = bokeh.resources.Resources(mode="inline", components=["bokeh"])
-    return _markup(resources.render_js())
+    return markupsafe.Markup(resources.render_js())
 
 
 def _palettes() -> dict[str, Any]:
@@ -113,6 +105,7 @@ def _palettes() -> dict[str, Any]:
         "time": _hex_colors(TIME),
         "categorical": list(CATEGORIES),
         "other": OTHERS,
+        "no_value": to_hex(PALE),
     }
 
 
@@ -122,7 +115,7 @@ def _hex_colors(colormap: Colormap) -> list[str]:
 
 def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:
     yield "summary", "Summary"
-    if any(result.metrics for result in results):
+    if any(measured for result in results for measured in result.metrics.values()):
         yield "metrics", "Metrics"
     for number, result in enumerate(results, start=1):
         if result.explorer is not None:
@@ -130,7 +123,8 @@ def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:
             yield f"explorer-{number}", title if len(results) == 1 else f"{title} of {result.name}"
     if any(result.pictures for result in results):
         yield "pictures", "Pictures"
-    yield "data", "Data"
+    if any(result.data for result in results):
+        yield "data", "Data"
     yield "config", "Config"
 
 
@@ -146,26 +140,38 @@ def _side_by_side(
 
 
 def _metrics(results: Sequence[ResultContent]) -> Iterable[tuple[str, list[_MetricRow]]]:
-    splits = dict.fromkeys(split for result in results for split in result.metrics)
+    splits = dict.fromkeys(split for result in results for split, measured in result.metrics.items() if measured)
     for split in splits:
         measured = [{metric.metric.name: metric for metric in result.metrics.get(split, ())} for result in results]
         names = dict.fromkeys(name for column in measured for name in column)
-        yield split, [_metric_row([column.get(name) for column in measured]) for name in names]
+        columns = [result.name for result in results]
+        yield split, [_metric_row(columns, [column.get(name) for column in measured]) for name in names]
 
 
-def _metric_row(measured: Sequence[MeasuredMetric | None]) -> _MetricRow:
-    known = [metric for metric in measured if metric is not None]
-    metric = known[0].metric
+def _metric_row(columns: Sequence[str], measured: Sequence[MeasuredMetric | None]) -> _MetricRow:
+    """A metric of the results in these columns; the better value is marked where they can be compared."""
+    known = [(column, entry) for column, entry in zip(columns, measured, strict=True) if entry is not None]
+    metric = known[0][1].metric
     best: Callable[..., Any] | None = {"higher": max, "lower": min}.get(metric.better or "")
-    values = [entry.value for entry in known]
-    comparable = best is not None and len(known) > 1 and len(set(values)) > 1
+    values = [entry.value for _, entry in known]
+    can_be_compared = metric.comparable is not None and {entry.metric.comparable for _, entry in known} == {
+        metric.comparable
+    }
+    is_marked = can_be_compared and best is not None and len(set(values)) > 1
     cells = [
         _Cell("-", False)
         if entry is None
-        else _Cell(entry.text, bool(comparable and best is not None and entry.value == best(values)))
+        else _Cell(entry.text, bool(is_marked and best is not None and entry.value == best(values)))
         for entry in measured
     ]
-    return _MetricRow(metric.title, cells, metric.definition or metric.meaning)
+    titles = dict.fromkeys(entry.metric.title for _, entry in known)
+    definitions: dict[str, list[str]] = {}
+    for column, entry in known:
+        definitions.setdefault(entry.metric.definition or entry.metric.meaning, []).append(column)
+    definition = metric.definition or metric.meaning
+    if len(definitions) > 1:
+        definition = " ".join(f"{' and '.join(names)}: {text}" for text, names in definitions.items())
+    return _MetricRow(" or ".join(titles), cells, definition)
 
 
 def _pictures(results: Sequence[ResultContent]) -> Iterable[tuple[str, str, list[tuple[str, Picture]]]]:
@@ -179,4 +185,4 @@ def _pictures(results: Sequence[ResultContent]) -> Iterable[tuple[str, str, list
 def _sheet_width(grid: Grid) -> int:
     """How wide a sheet is drawn at most, so that it is not higher than it may be long."""
     width, height = (grid.coordinates().amax(dim=0) + 1).tolist()
-    return round(_LONGEST_SHEET * min(1.0, width / height))
+    return round(_LONGEST_SHEET * min(1.0, width / height)) + AXIS_ROOM

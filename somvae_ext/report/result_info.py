@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from somvae_ext.data import TableFormat
+    from somvae_ext.data.tables import Missing
     from somvae_ext.store import ResultFolder
 
 _MOST_NAMES = 20  # of features that are written out
+_OF_DATA = {
+    "data", "read as", "rows", "features", "label column", "id column", "left out", "one-hot columns",
+    "missing values", "classes", "split", "scaling",
+}  # fmt: skip
 
 
 def describe_result(folder: ResultFolder) -> dict[str, str]:
@@ -18,6 +24,11 @@ def describe_result(folder: ResultFolder) -> dict[str, str]:
         ValueError: the folder's config describes nothing that this version knows.
     """
     return _describe_map(folder) if folder.kind == "map" else _describe_model(folder)
+
+
+def describe_data(lines: dict[str, str]) -> dict[str, str]:
+    """Those of the lines of :func:`describe_result` that are about the data."""
+    return {title: text for title, text in lines.items() if title in _OF_DATA}
 
 
 def describe_folder(folder: ResultFolder) -> dict[str, str]:
@@ -33,18 +44,18 @@ def _describe_map(folder: ResultFolder) -> dict[str, str]:
     from somvae_ext.estimators.saved_map import is_complete
 
     record = MapRecord.from_folder(folder)
-    grid = record.grid
     parameters = record.parameters.values
     lines = {
         "kind": "map",
-        "model": f"som, {grid.rows} x {grid.cols} nodes, {grid.topology}{', periodic' if grid.periodic else ''}",
+        "model": f"som, {record.grid.describe()}",
         "data": record.data.name if record.data is not None else "not known",
     }
     if is_complete(folder):
         lines["rows"] = str(int(folder.load_file("nodes")["hits"].sum()))
-    lines["features"] = _describe_features(record.feature_names, [record.dim])
+    image_shape = None if record.data is None else record.data.image_shape
+    lines["features"] = _describe_features(record.feature_names, image_shape or (record.dim,))
     if record.data is not None:
-        lines |= _describe_columns(record.data.table)
+        lines |= _describe_columns(record.data.table, record.data.missing)
     if record.classes is not None:
         lines["classes"] = _abbreviate(record.classes)
     lines["scaling"] = record.scaling.kind
@@ -59,7 +70,7 @@ def _describe_model(folder: ResultFolder) -> dict[str, str]:
     record = RunRecord.from_folder(folder)
     data, config = record.data, record.config
     grid = getattr(config, "grid", None)
-    nodes = "" if grid is None else f", {grid.rows} x {grid.cols} nodes, {grid.topology}"
+    nodes = "" if grid is None else f", {grid.describe()}"
     lines = {
         "kind": "model",
         "model": f"{record.model.name}{nodes}",
@@ -67,20 +78,28 @@ def _describe_model(folder: ResultFolder) -> dict[str, str]:
         "read as": "series of frames" if data.kind == "series" else "single samples",
         "features": _describe_features(data.feature_names, config.input_shape),
     }
-    lines |= _describe_columns(data.table)
+    lines |= _describe_columns(data.table, data.missing)
     lines["split"] = f"{data.split}, fold {data.fold}" if data.split == "folds" else data.split
     lines["scaling"] = data.scaling.kind
     lines["epochs"] = _describe_epochs(folder, record.training.epochs, complete="test" in folder.evaluations)
     return lines
 
 
-def _describe_columns(table: TableFormat) -> dict[str, str]:
-    """What the columns of a table are that are no features."""
-    named = {"label column": table.label_column, "id column": table.id_column, "left out": ", ".join(table.drop)}
-    return {title: name for title, name in named.items() if name}
+def _describe_columns(table: TableFormat, missing: Missing) -> dict[str, str]:
+    """What the columns of a table are that are no features of their own, and what became of missing values."""
+    from somvae_ext.data.descriptions import describe_missing
+
+    named = {
+        "label column": table.label_column,
+        "id column": table.id_column,
+        "left out": ", ".join(table.drop),
+        "one-hot columns": ", ".join(table.one_hot),
+        "missing values": "" if missing == "error" else describe_missing(missing),
+    }
+    return {title: text for title, text in named.items() if text}
 
 
-def _describe_features(names: tuple[str, ...] | None, shape: Any) -> str:
+def _describe_features(names: tuple[str, ...] | None, shape: Sequence[int]) -> str:
     if names is not None:
         return f"{len(names)}: {_abbreviate(names)}"
     return str(shape[0]) if len(shape) == 1 else f"images {' x '.join(map(str, shape))}"

@@ -1,7 +1,7 @@
 """Result folders of maps and models: written step by step, so that nothing is lost, and checked when they are read."""
 
 from somvae_ext.store._atomic_file import atomic_file, save_figure
-from somvae_ext.store.destination import check_writable
+from somvae_ext.store.destination import COMPARISON, REPORT, check_writable
 from somvae_ext.store.folder_lock import FolderLock
 from somvae_ext.store.kept_clusters import KeptClusters
 from somvae_ext.store.manifest import is_result_folder
@@ -10,7 +10,9 @@ from somvae_ext.store.nodes import NodeClasses, NodeHits
 from somvae_ext.store.result_folder import METRICS, ResultFolder
 
 __all__ = [
+    "COMPARISON",
     "METRICS",
+    "REPORT",
     "FolderLock",
     "KeptClusters",
     "NodeClasses",

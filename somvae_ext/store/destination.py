@@ -21,6 +21,9 @@ FORMAT_1_FILES = (
 )
 """What version 1 wrote, whose folders are replaced but not read."""
 
+REPORT, COMPARISON = "report.html", "comparison.html"
+"""Pages that show a result, or two."""
+
 SUFFIXES = (".safetensors", ".jsonl", ".png")
 """Of the files that a manifest names."""
 
@@ -66,7 +69,7 @@ def check_destination(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{folder} is not empty; choose another folder, or set overwrite")
-    ours = (EVALUATION, CHOICE, *FORMAT_1_FILES)
+    ours = (EVALUATION, CHOICE, REPORT, COMPARISON, *FORMAT_1_FILES)
     conflicts = [path.name for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIXES) or path.name in ours]
     if conflicts and not manifests.is_result_folder(folder):
         raise FileExistsError(

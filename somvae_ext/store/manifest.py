@@ -54,7 +54,7 @@ class Manifest:
         files: those that belong to the result as a whole.
         checkpoints: of the last epochs, ascending.
         evaluations: figures on each split of the last checkpoint.
-        pictures: names of their files.
+        pictures: names of their files, and of those of pages.
         obsolete: names of files of the state before, which may yet be there.
         version: of the package that began the result.
     """

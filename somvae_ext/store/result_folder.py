@@ -15,7 +15,16 @@ from torch import Tensor
 
 from somvae_ext.store import manifest as manifests
 from somvae_ext.store._atomic_file import atomic_file, explain_full_disk, remove_partial_files, save_figure, sync_folder
-from somvae_ext.store.destination import CHOICE, EVALUATION, FORMAT_1_FILES, SUFFIXES, check_destination, is_occupied
+from somvae_ext.store.destination import (
+    CHOICE,
+    COMPARISON,
+    EVALUATION,
+    FORMAT_1_FILES,
+    REPORT,
+    SUFFIXES,
+    check_destination,
+    is_occupied,
+)
 from somvae_ext.store.folder_lock import NAME as LOCK
 from somvae_ext.store.folder_lock import FolderLock
 from somvae_ext.store.log_file import LogFile, parse_records
@@ -52,7 +61,7 @@ class ResultFolder:
     ``<name>.jsonl``              logs: a record per epoch and line
     ``evaluation.json``           the evaluations, for people and their scripts; written, never read
     ``choice.json``               which of several seeds was chosen, and how; written, never read
-    ``*.png``                     pictures
+    ``*.png``, ``*.html``         pictures, and pages that show the result
     ============================  ======================================================================================
 
     The folder goes from one state to the next in a single step, the replacement of its manifest. New files wait beside
@@ -338,9 +347,23 @@ class ResultFolder:
     def save_figure(self, name: str, figure: Figure, **options: Any) -> Path:
         """Writes a picture as PNG and returns its path; options are those of matplotlib's ``savefig``."""
         with self.lock():
-            if name not in self._manifest.pictures:
-                self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
+            self._list_picture(name)
             return save_figure(self.path / name, figure, **options)
+
+    def save_page(self, name: str, html: str) -> Path:
+        """Writes a page, :data:`REPORT` or :data:`COMPARISON`, and returns its path.
+
+        As a picture, it is discarded by the next checkpoint.
+        """
+        with self.lock():
+            self._list_picture(name)
+            with atomic_file(self.path / name) as file:
+                file.write(html.encode())
+        return self.path / name
+
+    def _list_picture(self, name: str) -> None:
+        if name not in self._manifest.pictures:
+            self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
 
     def copy_checkpoint_from(self, other: ResultFolder, choice: dict[str, Any]) -> None:
         """Copies the last checkpoint of another folder, which was chosen among several.
@@ -538,7 +561,7 @@ class ResultFolder:
 
     def _remove_obsolete(self) -> None:
         for name in self._on_disk.obsolete:
-            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, *FORMAT_1_FILES)
+            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, REPORT, COMPARISON, *FORMAT_1_FILES)
             if of_results and Path(name).name == name:  # whatever somebody has written into the manifest
                 (self.path / name).unlink(missing_ok=True)
 

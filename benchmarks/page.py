@@ -1,0 +1,496 @@
+"""Writes what the files in `benchmarks/results` hold as tables: docs/benchmarks.md, and the table of README.
+
+    python benchmarks/page.py
+
+Neither has a figure that is in no file: a test renders both anew and compares them with what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from somvae_ext.bench.files import ResultFile
+from somvae_ext.bench.rows import OURS, Row
+from somvae_ext.bench.table import cells, notes
+from somvae_ext.bench.timing import threads_text
+from somvae_ext.store import atomic_file
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+BEGIN, END = "<!-- begin: written by benchmarks/page.py -->", "<!-- end: written by benchmarks/page.py -->"
+PEER = "fastersom"
+
+INTRODUCTION = (
+    "Speed and memory of the ops, of maps and of whole models beside other libraries, and what the presets come to. "
+    "Each section is made of one file in `benchmarks/results`, which holds every repetition of everything that was "
+    "timed, the machine, the versions and the build.",
+    "Times are medians in milliseconds of calls that took turns in one process; a column named after another library "
+    "or formula says how many times as long as ours it took. *Of ceiling* is our rate over that of the first thing "
+    "that shows what the machine can do, a matrix product or a copy, measured in the same turns. A `~` marks a figure "
+    "that a note below its table is about. MiB is the peak of memory beyond the inputs.",
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A file of results and how it is shown.
+
+    Attributes:
+        file: its name without ``.json``.
+        command: what writes it, from the root of the repository; ``DIR`` is the folder of MNIST and Fashion-MNIST.
+        about: what is to be known of the figures; markdown without any figure.
+        render: its contents as paragraphs of markdown; None for the rows of ``somvae bench``.
+    """
+
+    file: str
+    title: str
+    command: str
+    about: str
+    render: Callable[[dict[str, Any]], Iterator[str]] | None = None
+
+    @property
+    def path(self) -> Path:
+        return RESULTS / f"{self.file}.json"
+
+
+# --- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]], *, figures: bool = True) -> str:
+    """A table of markdown without its empty columns; the first column is text, the others are figures or text."""
+    used = [column for column in range(len(header)) if column < 1 or any(line[column] for line in lines)]
+    marks = ["---" if column < 1 or not figures else "--:" for column in range(len(header))]
+    return "\n".join(f"| {' | '.join(line[column] for column in used)} |" for line in (header, marks, *lines))
+
+
+def whole_fit(row: Row) -> str:
+    return f"{row.extra['fit']['gain']:.2f}x" if "fit" in row.extra else ""
+
+
+def quantization_errors(row: Row) -> str:
+    errors = [row.extra.get("errors", {}).get(name, {}).get("quantization_error") for name in (OURS, PEER)]
+    return "" if None in errors else ", ".join(f"{error:.5g}" for error in errors)
+
+
+def memory_of_peer(row: Row) -> str:
+    peak = row.extra.get("peak_extra_bytes", {}).get(PEER)
+    return "" if peak is None else f"{peak / 2**20:.0f}"
+
+
+def update_milliseconds(row: Row) -> str:
+    return ", ".join(f"{time * 1e3:.3g}" for time in row.extra.get("update_seconds", {}).values())
+
+
+OF_SUITES: dict[str, dict[str, Callable[[Row], str]]] = {
+    "pruned": {"plain over pruned in all epochs of the training": whole_fit},
+    "training": {
+        f"quantization error, ours and {PEER}'s": quantization_errors,
+        f"MiB, {PEER}": memory_of_peer,
+    },
+    "models": {"update of the codes, wide and narrow, ms": update_milliseconds},
+}
+"""Further columns of a suite."""
+
+
+def render_rows(result: ResultFile) -> Iterator[str]:
+    """A table for each number of threads, the notes, and what is claimed."""
+    suite = result.contents["suite"]
+    further = OF_SUITES.get(suite, {})
+    others = list(dict.fromkeys(name for row in result.rows for name in row.others))
+    header = ["case", "ms", "rate", "of ceiling", "MiB", *further, *others]
+    for threads, group in groupby(sorted(result.rows, key=lambda row: row.threads or 0), key=lambda row: row.threads):
+        lines = []
+        for row in group:
+            first = cells(row, others, several=False)
+            lines.append([*first[:5], *(cell(row) for cell in further.values()), *first[5:]])
+        if threads:
+            yield f"**{threads_text(threads)}**"
+        yield table(header, lines)
+    if said := [f"-{line[1:]}" for line in notes(result.rows)]:
+        yield "\n".join(said)
+    remarks = {name: text for name, text in result.contents["remarks"].items() if name in {OURS, *others}}
+    if remarks:
+        yield "\n".join(f"- {name}: {text}" for name, text in remarks.items())
+    if missing := result.contents["not_installed"]:
+        yield f"Not installed, so not measured: {', '.join(missing)}."
+    if claims := result.contents["claims"]:
+        yield from render_claims(claims)
+
+
+def render_claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How many claims hold; those that do not, and, folded up, all the others."""
+    header, held = ["claim", "threads", "measured"], [claim for claim in claims if claim["held"]]
+    failed = [claim for claim in claims if claim["held"] is False]
+    missing = len(claims) - len(held) - len(failed)
+    yield (
+        f"Of {len(claims)} claims {len(held)} hold"
+        + (f", {missing} could not be measured" if missing else "")
+        + (f", and {len(failed)} do not:" if failed else ".")
+    )
+    if failed:
+        yield table(header, [claim_cells(claim) for claim in failed], figures=False)
+    if held:
+        holding = table(header, [claim_cells(claim) for claim in held], figures=False)
+        yield f"<details><summary>claims that hold</summary>\n\n{holding}\n\n</details>"
+
+
+def claim_cells(claim: Mapping[str, Any]) -> list[str]:
+    return [claim["claim"], str(claim["threads"] or ""), claim["figure"]]
+
+
+# --- The other files -------------------------------------------------------------------------------------------------
+
+
+def render_prediction(contents: dict[str, Any]) -> Iterator[str]:
+    yield table(
+        ["file", "rows", "MiB of the file", "seconds", "CPU seconds", "MiB of the process"],
+        [
+            [
+                row["format"],
+                f"{row['rows']:,}",
+                f"{row['file_mib']:.1f}",
+                f"{row['wall_s']:.1f}",
+                f"{row['cpu_s']:.1f}",
+                f"{row['peak_mib']:.0f}",
+            ]
+            for row in contents["results"]
+        ],
+    )
+
+
+def render_reading(contents: dict[str, Any]) -> Iterator[str]:
+    yield table(
+        ["reader", "digits of a number", "MiB of the file", "CPU seconds", "seconds", "MiB of the process"],
+        [
+            [
+                row["reader"],
+                str(row["digits"]),
+                f"{row['file_mib']:.1f}",
+                f"{row['cpu_s']:.3f}",
+                f"{row['wall_s']:.3f}",
+                f"{row['peak_mib']:.0f}",
+            ]
+            for row in contents["results"]
+        ],
+    )
+
+
+def render_rescored(contents: dict[str, Any]) -> Iterator[str]:
+    def most(epochs: Sequence[Mapping[str, Any]], name: str) -> float:
+        return max(epoch[name] for epoch in epochs)
+
+    yield table(
+        ["map", "k", "dtype", "tiles, mean", "tiles, 99th percentile", "share of all scores", "after differences"],
+        [
+            [
+                item["map"],
+                str(item["k"]),
+                item["dtype"],
+                f"{most(item['epochs'], 'mean_tiles'):.2f}",
+                f"{most(item['epochs'], 'p99_tiles'):.0f}",
+                f"{most(item['epochs'], 'share_of_the_work'):.2%}",
+                f"{most(item['epochs'], 'differences_share_of_the_work'):.2%}",
+            ]
+            for item in contents["maps"]
+        ],
+    )
+    yield from render_claims(contents["claims"])
+
+
+def render_presets(contents: dict[str, Any]) -> Iterator[str]:
+    maps = {name: runs for name, runs in contents["results"].items() if "purity" in runs[0]["test"] and is_map(runs)}
+    shown = {
+        "purity": "purity",
+        "nmi_arithmetic": "NMI",
+        "topographic_error_4": "topographic error (4 neighbours)",
+        "topographic_error_8": "(8)",
+        "topographic_error_6": "(6)",
+        "order": "order",
+    }
+    yield table(
+        ["SOM-VAE", *shown.values(), "CPU minutes"],
+        [[name, *(spread(runs, figure) for figure in shown), minutes(runs)] for name, runs in maps.items()],
+    )
+    yield table(
+        ["model", "epochs", "losses", "NMI", "ACC", "NMI after epoch 1", "CPU minutes", "others, one seed"],
+        [
+            [
+                name,
+                str(runs[0]["epochs"]),
+                losses(runs),
+                of_epoch(runs, "nmi_arithmetic", -1),
+                of_epoch(runs, "acc", -1),
+                of_epoch(runs, "nmi_arithmetic", 0),
+                minutes(runs),
+                REFERENCES.get(name, ""),
+            ]
+            for name, runs in contents["results"].items()
+            if name not in maps
+        ],
+        figures=False,
+    )
+
+
+REFERENCES = {
+    "vae": "reconstruction 78 to 81; kl 25",
+    "conditional-vae": "reconstruction 137 to 144; kl 1.7 to 2",
+    "gumbel-vae, plain": "NMI falls from .080 to .012",
+    "gumbel-vae, entropy-capacity": "NMI .445 and .48 after 20 epochs",
+    "gumbel-vae, dupont": "NMI .625",
+    "gumbel-vae, dupont-conv": "NMI .838, ACC .887 after 100 epochs (released weights of a slightly other network)",
+    "moe-vae": "NMI .631, ACC .649, purity .681",
+}
+"""What others got with one seed: earlier implementations in PyTorch, or a script of a few lines."""
+
+
+def is_map(runs: Sequence[Mapping[str, Any]]) -> bool:
+    return "order" in runs[0]["test"]
+
+
+def spread(runs: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Mean and standard deviation over the seeds."""
+    values = [run["test"][name] for run in runs if name in run["test"]]
+    if not values:
+        return ""
+    return f"{short(statistics.mean(values))} ± {short(statistics.stdev(values))}"
+
+
+def minutes(runs: Sequence[Mapping[str, Any]]) -> str:
+    return f"{statistics.mean(run['cpu_minutes'] for run in runs):.1f}"
+
+
+def losses(runs: Sequence[Mapping[str, Any]]) -> str:
+    def of_seeds(term: str) -> str:
+        return ", ".join(f"{run['train'][term]:.4g}" for run in runs)
+
+    return "; ".join(f"{term} {of_seeds(term)}" for term in runs[0]["train"] if term not in ("total", "balance"))
+
+
+def of_epoch(runs: Sequence[Mapping[str, Any]], name: str, epoch: int) -> str:
+    if name not in runs[0]["each_epoch"]:
+        return ""
+    return ", ".join(short(run["each_epoch"][name][epoch]) for run in runs)
+
+
+def short(value: float) -> str:
+    """Three digits, without the zero before the point."""
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+# --- What there is ---------------------------------------------------------------------------------------------------
+
+
+def bench(suite: str, title: str, about: str, options: str = "") -> Section:
+    command = f"somvae bench {suite}{options} --json benchmarks/results/{suite}.json --overwrite"
+    return Section(suite, title, command, about)
+
+
+WITH_DATA = " --data-root DIR"
+SECTIONS = [
+    bench(
+        "bmu",
+        "The search of best matching units",
+        "Rows and codes at random, or, in the part `maps`, of trained maps. Each contestant's winners are compared "
+        "with ours first: a difference that rounding does not explain is noted.",
+        WITH_DATA,
+    ),
+    bench(
+        "pruned",
+        "Searching maps of real data",
+        "`BMUIndex` against `ops.bmu` on batch maps of all training images, building the index included; all winners "
+        "and distances equal. The time is that of the search with hints, the winners of the epoch before; the index "
+        "without them and the plain search stand beside it.",
+        WITH_DATA,
+    ),
+    bench(
+        "training",
+        "Training maps",
+        "The time of an epoch of batch training, from the same first codes, with the same width of the neighbourhood "
+        "in each epoch. `search` is our search alone, which no epoch can be shorter than.",
+        WITH_DATA,
+    ),
+    bench(
+        "head",
+        "Training steps of the SOM head",
+        "Forward, backward and optimizer of what a SOM-VAE has between encoder and decoders, on series, against "
+        "vectorised torch with Adam as it comes and fused, under `torch.compile`, and as Python loops.",
+        WITH_DATA,
+    ),
+    bench("models", "Training steps of whole models", "Forward, backward and optimizer on random images."),
+    bench("ops", "Every op beside plain torch", "`reference` is the formula that defines the op, written for reading."),
+    Section(
+        "rescored_tiles",
+        "What the search by tensor cores scores again",
+        "python benchmarks/rescored_tiles.py --data-root DIR --json benchmarks/results/rescored_tiles.json",
+        "Counted without a GPU, in an emulation of the kernel's arithmetic, on maps at every epoch of their training; "
+        "the greatest of all epochs is shown.",
+        render_rescored,
+    ),
+    Section(
+        "table_reading",
+        "Reading tables of text",
+        "python benchmarks/table_reading.py --json benchmarks/results/table_reading.json",
+        "Each reads the file into a float64 array in a process of its own; the memory is what the process takes "
+        "beyond its imports.",
+        render_reading,
+    ),
+    Section(
+        "prediction",
+        "Predicting long tables",
+        "python benchmarks/prediction.py --json benchmarks/results/prediction.json",
+        "`somvae predict` of a map to Parquet; time and memory are those of the whole process, imports included.",
+        render_prediction,
+    ),
+    Section(
+        "presets",
+        "What the presets come to",
+        "python benchmarks/presets.py --data-root DIR --json benchmarks/results/presets.json "
+        "--picture docs/ordered_map.png",
+        "`somvae fit` with each preset, one thread, three seeds: mean and standard deviation of the test split, or "
+        "the figure of each seed. Maps have 8 x 8 nodes of the presets `ordered` and `default`, 4 x 4 of `clusters` "
+        "and `own-loss`, unless said. The topographic error counts samples whose second best node is not a neighbour "
+        "of the best; the order is the mean distance of decoded neighbours over that of all nodes, one without order. "
+        "NMI is by the arithmetic mean of the entropies. Losses are nats per training sample; of models without a "
+        "map, NMI and ACC are those after the last epoch, on training samples where the preset trains on all of them.",
+        render_presets,
+    ),
+]
+
+
+def read(section: Section) -> dict[str, Any]:
+    contents: dict[str, Any] = json.loads(section.path.read_text(encoding="utf-8"))
+    return contents
+
+
+def measured(contents: Mapping[str, Any]) -> str:
+    """Where and with which code."""
+    machine = contents["machine"]
+    return f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, commit {machine['commit']}"
+
+
+def render_page() -> str:
+    """The text of docs/benchmarks.md."""
+    parts = ["# Benchmarks", "<!-- written by benchmarks/page.py -->", *INTRODUCTION]
+    present = [section for section in SECTIONS if section.path.is_file()]
+    parts.append(
+        table(
+            ["file", "written by", "measured on"],
+            [[f"`{part.file}.json`", f"`{part.command}`", measured(read(part))] for part in present],
+            figures=False,
+        )
+    )
+    for section in present:
+        parts += [f"## {section.title}", section.about]
+        if section.path.with_suffix(".png").is_file():
+            parts.append(f"![{section.title}: times beside ours](../benchmarks/results/{section.file}.png)")
+        if section.render is not None:
+            parts += section.render(read(section))
+        else:
+            parts += render_rows(ResultFile.read(section.path))
+    return "\n\n".join(parts) + "\n"
+
+
+# --- README ----------------------------------------------------------------------------------------------------------
+
+
+def one_row(suite: str, case: str, threads: int, **size: float) -> Row:
+    """The row of a suite with these sizes.
+
+    Raises:
+        LookupError: there is not just one.
+    """
+    rows = [
+        row
+        for row in ResultFile.read(RESULTS / f"{suite}.json").rows
+        if row.case == case and row.threads == threads and size.items() <= dict(row.size).items()
+    ]
+    if len(rows) != 1:
+        raise LookupError(f"{suite}.json has {len(rows)} rows of {case} with {size} and {threads} threads, not one")
+    return rows[0]
+
+
+def beside(row: Row, names: Mapping[str, str]) -> str:
+    """How many times as long others take, by their names in the row."""
+    return ", ".join(f"{title} {row.speedup(name):.1f}x" for name, title in names.items() if name in row.samples)
+
+
+def fastest(row: Row, prefix: str) -> str:
+    return min((name for name in row.others if name.startswith(prefix)), key=row.seconds)
+
+
+def cited_by_paper() -> str:
+    """Purity and NMI of MNIST in as many clusters."""
+    rows = json.loads((ROOT / "docs" / "results" / "table1.json").read_text(encoding="utf-8"))["rows"]
+    (cited,) = (row["cited"] for row in rows if (row["data"], row["method"]) == ("mnist", "SOM-VAE"))
+    return ", ".join(short(value) for value in cited.values())
+
+
+def render_figures() -> str:
+    """The table of README: a figure of each kind."""
+    search = one_row("bmu", "headline", 1, N=16384, K=4096, D=64)
+    pruned = one_row("pruned", "mnist", 2, side=128, D=784)
+    epoch = one_row("training", "mnist", 2, side=64)
+    step = one_row("head", "nodes", 2, side=64)
+    clusters = json.loads((RESULTS / "presets.json").read_text(encoding="utf-8"))["results"]["mnist, clusters"]
+    machine = ResultFile.read(RESULTS / "bmu.json").contents["machine"]
+    torch_name = fastest(search, "torch")
+    lines = [
+        [
+            "search of 16,384 rows, 4,096 codes, 64 features, one thread",
+            f"{search.seconds() * 1e3:.0f} ms, {search.share_of_ceiling():.0%} of a matrix product's rate",
+            beside(search, {torch_name: f"best torch formula ({torch_name})", "faiss": "faiss", PEER: PEER}),
+        ],
+        [
+            "search of all MNIST images on a trained map of 128 x 128, two threads",
+            f"{pruned.seconds() * 1e3:.0f} ms with hints",
+            beside(pruned, {"ops.bmu": "our plain search"}),
+        ],
+        [
+            "an epoch of a map of 64 x 64 on MNIST, two threads",
+            f"{epoch.seconds() * 1e3:.0f} ms",
+            beside(epoch, {PEER: PEER, "minisom": "minisom"}),
+        ],
+        [
+            "a training step of the SOM head, 64 x 64 nodes, two threads",
+            f"{step.seconds() * 1e3:.1f} ms",
+            beside(step, {"torch, fused Adam": "vectorised torch", "torch.compile": "torch.compile"}),
+        ],
+        [
+            "purity and NMI of MNIST in 16 clusters, `--preset clusters`",
+            f"{spread(clusters, 'purity')}, {spread(clusters, 'nmi_arithmetic')}",
+            f"the SOM-VAE paper {cited_by_paper()}",
+        ],
+    ]
+    return "\n\n".join(
+        [
+            table(["what", "ours", "beside it"], lines, figures=False),
+            f"Measured on an {machine['cpu']} with {machine['cores']} cores, torch {machine['torch']}. "
+            "[docs/benchmarks.md](docs/benchmarks.md) has all figures, each with its file and its command.",
+        ]
+    )
+
+
+def with_figures(text: str) -> str:
+    """README with its table made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{render_figures()}\n{END}{after}"
+
+
+def main() -> None:
+    for path, text in ((PAGE, render_page()), (README, with_figures(README.read_text(encoding="utf-8")))):
+        with atomic_file(path) as file:
+            file.write(text.encode())
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

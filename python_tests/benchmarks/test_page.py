@@ -1,0 +1,86 @@
+"""No figure stands anywhere without the file that it comes from."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import page
+import pytest
+
+from somvae_ext.bench.rows import Row
+
+RESULTS = sorted(path for path in page.RESULTS.glob("*.json") if path.stem != "gpu_check")
+PROSE = ["README.md", "CHANGELOG.md", "csrc/README.md", "benchmarks/results/README.md"]
+UNIT = r"(?:ms|s|seconds?|minutes?|hours?|[KMG]i?B|[GT]FLOP/s|nats|times)\b|x\b(?! [\dA-Z])|%"
+FIGURE = re.compile(rf"(?<![\w.-])\d[\d,.]*\s?(?:{UNIT})|\+-|±|(?<![\w.])0?\.\d\d+")
+COMPUTED = {
+    "16 GiB": "float32 for each pair of 256 x 256 nodes",
+    "73 MiB": "float32 for each of 256 x 256 nodes and its window of 17 x 17, and the remainders",
+    "48 KiB": "of a GPU's shared memory, a limit",
+    "24 MiB": "of workspace, a constant of the search",
+    "5 GB": "of packages to download, by their sizes",
+    "3.2 times": "the learning rate, a constant of the warm-up",
+}
+
+
+def prose(text: str) -> str:
+    """Without code, and without what is made of files."""
+    for span in ("```.*?```", f"{re.escape(page.BEGIN)}.*?{re.escape(page.END)}", "`[^`]*`"):
+        text = re.sub(span, " ", text, flags=re.DOTALL)
+    return text
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["in 17 ms", "3.3x faster", "1.3 times faiss", "takes 40 % more", "NMI .594", "2.5 +- .1", "273 MiB", "52 GFLOP/s"],
+)
+def test_a_measured_figure_is_recognized(sentence: str) -> None:
+    assert FIGURE.search(prose(sentence))
+
+
+@pytest.mark.parametrize("sentence", ["8 x 8 nodes", "N x 5 x D", "version 0.1.0", "`0.25 s`", "64 features"])
+def test_a_size_is_no_measured_figure(sentence: str) -> None:
+    assert not FIGURE.search(prose(sentence))
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_prose_states_no_figure_that_was_measured(name: str) -> None:
+    text = prose((page.ROOT / name).read_text(encoding="utf-8"))
+    assert [found for found in FIGURE.findall(text) if found not in COMPUTED] == []
+
+
+def test_the_page_is_what_the_files_render_to() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.render_page()
+
+
+def test_the_table_of_the_readme_is_what_the_files_render_to() -> None:
+    text = page.README.read_text(encoding="utf-8")
+    assert text == page.with_figures(text)
+
+
+def test_every_file_of_results_is_on_the_page() -> None:
+    assert [path.stem for path in RESULTS] == sorted(section.file for section in page.SECTIONS)
+
+
+def test_all_files_are_of_one_commit_and_a_clean_tree() -> None:
+    commits = {json.loads(path.read_text(encoding="utf-8"))["machine"]["commit"] for path in RESULTS}
+    assert len(commits) == 1
+    assert re.fullmatch("[0-9a-f]{7,}", commits.pop())  # an unclean one ends in -dirty
+
+
+def test_a_row_that_no_file_has_is_an_error() -> None:
+    with pytest.raises(LookupError, match=r"ops.json has 0 rows of nothing with .* not one"):
+        page.one_row("ops", "nothing", 1)
+
+
+def test_the_fastest_of_several_formulas_stands_for_them() -> None:
+    samples = {"somvae_ext": [1.0], "torch, whole": [3.0], "torch, blocks": [2.0], "faiss": [1.5]}
+    row = Row("bmu", "headline", {"N": 1}, samples=samples)
+    assert page.fastest(row, "torch") == "torch, blocks"
+
+
+def test_columns_without_figures_are_left_out(tmp_path: Path) -> None:
+    made = page.table(["case", "a", "b"], [["first", "", "2"], ["second", "", ""]])
+    assert made == "| case | b |\n| --- | --: |\n| first | 2 |\n| second |  |"

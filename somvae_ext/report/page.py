@@ -9,21 +9,25 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import bokeh.resources
-import jinja2
-import markupsafe
-import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import Colormap, to_hex
 
 from somvae_ext._version import __version__
+from somvae_ext.extras import needed_by
 from somvae_ext.grid import Grid
 from somvae_ext.plotting.palettes import ACCENT, CATEGORIES, DISTANCES, OTHERS, PALE, PLAIN, TIME, VALUES
 from somvae_ext.report.captions import caption_of
 from somvae_ext.report.content import Picture, ResultContent
-from somvae_ext.report.explorer_plot import AXIS_ROOM, sheet_plot
 from somvae_ext.report.metrics import MeasuredMetric
 from somvae_ext.report.sprites import data_url
+
+with needed_by("a page"):
+    import bokeh.resources
+    import jinja2
+    import markupsafe
+    import matplotlib as mpl
+    from matplotlib.colors import Colormap, to_hex
+
+    from somvae_ext.report.explorer_plot import AXIS_ROOM, sheet_plot
 
 _LONGEST_SHEET = 680  # CSS pixels
 

@@ -201,6 +201,7 @@ WITHOUT_ANY = {
     "from somvae_ext.estimators.som import SOM": "somvae_ext.estimators needs scikit-learn, ...[som]",
     "import somvae_ext.plotting": "somvae_ext.plotting needs matplotlib, ...[plot]",
     "from somvae_ext.training import fit": "somvae_ext.training needs lightning-fabric, ...[train]",
+    "from somvae_ext.report.page import render_page": "a page needs bokeh, ...[report]",
     "data.load('table.csv')": "read_table needs pyarrow, ...[som]",
     "data.load('labeled.npz', split='folds')": "split 'folds' needs scikit-learn, ...[som]",
     "data.load('digits')": "digits needs scikit-learn, ...[som]",

@@ -11,14 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somvae_ext._version import __version__
 from somvae_ext.extras import needed_by
-from somvae_ext.grid import Grid
-from somvae_ext.plotting.palettes import ACCENT, CATEGORIES, DISTANCES, OTHERS, PALE, PLAIN, TIME, VALUES
-from somvae_ext.report.captions import caption_of
-from somvae_ext.report.content import Picture, ResultContent
-from somvae_ext.report.metrics import MeasuredMetric
-from somvae_ext.report.sprites import data_url
 
 with needed_by("a page"):
     import bokeh.resources
@@ -27,7 +20,14 @@ with needed_by("a page"):
     import matplotlib as mpl
     from matplotlib.colors import Colormap, to_hex
 
-    from somvae_ext.report.explorer_plot import AXIS_ROOM, sheet_plot
+from somvae_ext._version import __version__
+from somvae_ext.grid import Grid
+from somvae_ext.plotting.palettes import ACCENT, CATEGORIES, DISTANCES, OTHERS, PALE, PLAIN, TIME, VALUES
+from somvae_ext.report.captions import caption_of
+from somvae_ext.report.content import Picture, ResultContent
+from somvae_ext.report.explorer_plot import AXIS_ROOM, sheet_plot
+from somvae_ext.report.metrics import MeasuredMetric
+from somvae_ext.report.sprites import data_url
 
 _LONGEST_SHEET = 680  # CSS pixels
 

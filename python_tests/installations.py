@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import runpy
 import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETUP = runpy.run_path(str(ROOT / "setup.py"))
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 # Hidden modules are hidden from the search for modules, so that looking for one finds none, as importing it does.
@@ -83,5 +85,5 @@ def required_distributions(requirements: list[str]) -> set[str]:
 
 def _requirements_of(name: str, extra: str) -> list[str]:
     if name == canonicalize_name(PROJECT["name"]):  # as it is here, which the installed metadata may not be
-        return EXTRAS[extra] if extra else PROJECT["dependencies"]
+        return EXTRAS[extra] if extra else [*SETUP["DEPENDENCIES"], SETUP["torch_requirement"]()]
     return importlib.metadata.requires(name) or []

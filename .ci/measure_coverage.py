@@ -5,7 +5,7 @@ place stays as it is, and objects are reused by the next run. Counted are the wh
 CPU kernels' tests without torch, and the CUDA kernels' tests on csrc/simt.
 
 Writes ``build/coverage/index.html``, all lines by folder and file, and ``build/coverage/summary.json``, their numbers,
-and prints a table of folders. pyproject.toml says what is counted and what is left out. Ends with 1 if a test has failed.
+and prints a table of folders. pyproject.toml says what is counted and what is left out. Ends with 1 if a test failed.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def build() -> None:
 def run_tests() -> bool:
     """Whether all have passed."""
     # Without the tests of the simulator itself, and what runs under a sanitizer.
-    kernels = run("ctest", "--test-dir", SIMT, "--exclude-regex", "simulator|planted|address", check=False)
+    ctest = ["ctest", "--test-dir", SIMT, "--parallel", JOBS, "--exclude-regex", "simulator|planted|address"]
+    kernels = run(*ctest, check=False)
     pytest = ["pytest", "-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not slow"]
     suite = run(sys.executable, "-m", "coverage", "run", "-m", *pytest, "--ignore=python_tests/simt", check=False)
     return kernels and suite

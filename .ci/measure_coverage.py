@@ -66,8 +66,10 @@ def run_tests() -> bool:
     # Without the tests of the simulator itself, and what runs under a sanitizer.
     ctest = ["ctest", "--test-dir", SIMT, "--parallel", JOBS, "--exclude-regex", "simulator|planted|address"]
     kernels = run(*ctest, check=False)
-    pytest = ["pytest", "-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not slow"]
-    suite = run(sys.executable, "-m", "coverage", "run", "-m", *pytest, "--ignore=python_tests/simt", check=False)
+    coverage = [sys.executable, "-m", "coverage", "run", "-m"]
+    pytest = ["pytest", "-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder", "-p", "patient_workers"]
+    chosen = ["-m", "not slow", "--ignore=python_tests/simt"]
+    suite = run(*coverage, *pytest, *chosen, check=False, PYTHONPATH=str(TREE / ".ci"))
     return kernels and suite
 
 

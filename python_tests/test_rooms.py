@@ -36,6 +36,7 @@ STOREYS = [
         "_native",
         "_version",
     },
+    {"extras"},
 ]
 
 

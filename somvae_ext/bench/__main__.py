@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from somvae_ext.bench.options import add_options, description
 from somvae_ext.bench.run import run
+from somvae_ext.extras import MissingLibraryError
 
 PROGRAM = "python -m somvae_ext.bench"
 USER_ERROR, INTERRUPTED = 2, 130
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interruption:
         print(f"{PROGRAM}: {interruption or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingLibraryError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return USER_ERROR
 

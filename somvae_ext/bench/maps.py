@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from somvae_ext.estimators import SOM
+from somvae_ext.extras import needed_by
 
 LATENT = 4  # dimensions of the sheet that `rows_on_a_sheet` come from
 NOISE = 0.1  # around it, per feature
@@ -36,7 +37,8 @@ def trained_codes(x: Tensor, side: int, epochs: int = 10) -> Tensor:
 
 def pixels(name: str, root: Path) -> Tensor:
     """All training images of ``"mnist"`` or ``"fashion-mnist"``, ``[60000, 784]``, from 0 to 1."""
-    from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
+    with needed_by("--data-root"):
+        from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
 
     reader = {"mnist": MNIST, "fashion-mnist": FashionMNIST}[name]
     return reader(root, train=True).data.flatten(1) / 255

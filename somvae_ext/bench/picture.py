@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from somvae_ext.bench.rows import Row
 from somvae_ext.bench.timing import threads_text
+from somvae_ext.extras import needed_by
 from somvae_ext.store import save_figure
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ def draw(rows: Sequence[Row], title: str) -> Figure | None:
     A ceiling stands where a call with the same work would be at its rate.
 
     Raises:
-        ModuleNotFoundError: matplotlib is missing.
+        MissingLibraryError: matplotlib is missing.
     """
-    from matplotlib.figure import Figure
+    with needed_by("a picture"):
+        from matplotlib.figure import Figure
 
-    from somvae_ext.plotting.palettes import GUIDE, INK, MUTED, PALE, category_colors
+        from somvae_ext.plotting.palettes import GUIDE, INK, MUTED, PALE, category_colors
 
     shown = [
         row for row in rows if row.ours in row.samples and (row.others or (row.rate() is not None and row.ceilings))
@@ -78,7 +80,7 @@ def save_picture(path: Path, rows: Sequence[Row], title: str) -> Path | None:
     """The path of the picture, or None where there is nothing to draw.
 
     Raises:
-        ModuleNotFoundError: matplotlib is missing.
+        MissingLibraryError: matplotlib is missing.
     """
     figure = draw(rows, title)
     return None if figure is None else save_figure(path, figure)

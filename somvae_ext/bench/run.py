@@ -19,6 +19,7 @@ from somvae_ext.bench.picture import save_picture
 from somvae_ext.bench.record import Record
 from somvae_ext.bench.rows import Row
 from somvae_ext.bench.table import progress_line, table
+from somvae_ext.extras import MissingLibraryError
 from somvae_ext.machine import describe
 
 SLOWER = 1  # exit code of a comparison
@@ -99,9 +100,8 @@ def draw(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> Path | None
     title = f"somvae bench {job.suite.name}: {where}" + (f", commit {commit}" if commit else "")
     try:
         return save_picture(picture_path(job.path), rows, title)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        say(f"no picture: {package} is not installed; run: pip install 'somvae_ext[plot]'")
+    except MissingLibraryError as error:
+        say(f"no picture: {error}")
         return None
 
 

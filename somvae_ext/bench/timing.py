@@ -28,9 +28,7 @@ def check_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda needs a GPU that torch can use, got none")
     if not build_info()["native"]:
-        raise ValueError(
-            "the compiled library is missing, and it is what this measures: pip install --no-build-isolation ."
-        )
+        raise ValueError("the compiled library is missing, and it is what this measures: pip install .")
     return torch.device(name)
 
 

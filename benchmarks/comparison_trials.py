@@ -26,7 +26,7 @@ from torch import Tensor
 from somvae_ext.bench import bmu_contestants
 from somvae_ext.bench.__main__ import main as bench
 from somvae_ext.bench.bmu_contestants import ON_CPU, Search, Winners
-from somvae_ext.bench.record import Record
+from somvae_ext.bench.record import Record, command_line
 from somvae_ext.bench.rows import OURS
 from somvae_ext.machine import describe
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--factor", type=float, default=1.2, help="of the planted slow-down (default: 1.2)")
     parser.add_argument("--json", type=Path, help="write everything there, trial by trial")
     arguments = parser.parse_args()
-    record = Record(arguments.json, machine=describe(), factor=arguments.factor, trials=[])
+    record = Record(arguments.json, machine=describe(), command=command_line(), factor=arguments.factor, trials=[])
     right = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -44,14 +44,12 @@ class Section:
 
     Attributes:
         file: its name without ``.json``.
-        command: what writes it, from the root of the repository; ``DIR`` is the folder of MNIST and Fashion-MNIST.
         about: what is to be known of the figures; markdown without any figure.
         render: its contents as paragraphs of markdown; None for the rows of ``somvae bench``.
     """
 
     file: str
     title: str
-    command: str
     about: str
     render: Callable[[dict[str, Any]], Iterator[str]] | None = None
 
@@ -204,6 +202,17 @@ def render_rescored(contents: dict[str, Any]) -> Iterator[str]:
     yield from render_claims(contents["claims"])
 
 
+def render_trials(contents: dict[str, Any]) -> Iterator[str]:
+    trials = contents["trials"]
+    equal, planted = (
+        sum(trial[name]["exit_code"] == code for trial in trials) for name, code in (("equal", 0), ("planted", 1))
+    )
+    yield (
+        f"Nothing found between equal runs in {equal} of {len(trials)} trials; a slow-down by a factor of "
+        f"{contents['factor']:g} found in {planted} of {len(trials)}."
+    )
+
+
 def render_presets(contents: dict[str, Any]) -> Iterator[str]:
     maps = {name: runs for name, runs in contents["results"].items() if "purity" in runs[0]["test"] and is_map(runs)}
     shown = {
@@ -229,25 +238,13 @@ def render_presets(contents: dict[str, Any]) -> Iterator[str]:
                 of_epoch(runs, "acc", -1),
                 of_epoch(runs, "nmi_arithmetic", 0),
                 minutes(runs),
-                REFERENCES.get(name, ""),
+                contents["cited"].get(name, ""),
             ]
             for name, runs in contents["results"].items()
             if name not in maps
         ],
         figures=False,
     )
-
-
-REFERENCES = {
-    "vae": "reconstruction 78 to 81; kl 25",
-    "conditional-vae": "reconstruction 137 to 144; kl 1.7 to 2",
-    "gumbel-vae, plain": "NMI falls from .080 to .012",
-    "gumbel-vae, entropy-capacity": "NMI .445 and .48 after 20 epochs",
-    "gumbel-vae, dupont": "NMI .625",
-    "gumbel-vae, dupont-conv": "NMI .838, ACC .887 after 100 epochs (released weights of a slightly other network)",
-    "moe-vae": "NMI .631, ACC .649, purity .681",
-}
-"""What others got with one seed: earlier implementations in PyTorch, or a script of a few lines."""
 
 
 def is_map(runs: Sequence[Mapping[str, Any]]) -> bool:
@@ -288,48 +285,46 @@ def short(value: float) -> str:
 # --- What there is ---------------------------------------------------------------------------------------------------
 
 
-def bench(suite: str, title: str, about: str, options: str = "") -> Section:
-    command = f"somvae bench {suite}{options} --json benchmarks/results/{suite}.json --overwrite"
-    return Section(suite, title, command, about)
-
-
-WITH_DATA = " --data-root DIR"
 SECTIONS = [
-    bench(
+    Section(
         "bmu",
         "The search of best matching units",
         "Rows and codes at random, or, in the part `maps`, of trained maps. Each contestant's winners are compared "
         "with ours first: a difference that rounding does not explain is noted.",
-        WITH_DATA,
     ),
-    bench(
+    Section(
         "pruned",
         "Searching maps of real data",
         "`BMUIndex` against `ops.bmu` on batch maps of all training images, building the index included; all winners "
         "and distances equal. The time is that of the search with hints, the winners of the epoch before; the index "
         "without them and the plain search stand beside it.",
-        WITH_DATA,
     ),
-    bench(
+    Section(
         "training",
         "Training maps",
         "The time of an epoch of batch training, from the same first codes, with the same width of the neighbourhood "
         "in each epoch. `search` is our search alone, which no epoch can be shorter than.",
-        WITH_DATA,
     ),
-    bench(
+    Section(
         "head",
         "Training steps of the SOM head",
         "Forward, backward and optimizer of what a SOM-VAE has between encoder and decoders, on series, against "
         "vectorised torch with Adam as it comes and fused, under `torch.compile`, and as Python loops.",
-        WITH_DATA,
     ),
-    bench("models", "Training steps of whole models", "Forward, backward and optimizer on random images."),
-    bench("ops", "Every op beside plain torch", "`reference` is the formula that defines the op, written for reading."),
+    Section("models", "Training steps of whole models", "Forward, backward and optimizer on random images."),
+    Section(
+        "ops", "Every op beside plain torch", "`reference` is the formula that defines the op, written for reading."
+    ),
+    Section(
+        "comparison_trials",
+        "Whether `somvae bench compare` tells a slow-down from noise",
+        "Runs of `somvae bench bmu --quick`, each compared with one of the same code, which should find nothing, and "
+        "with one whose search is slowed down, which should be found.",
+        render_trials,
+    ),
     Section(
         "rescored_tiles",
         "What the search by tensor cores scores again",
-        "python benchmarks/rescored_tiles.py --data-root DIR --json benchmarks/results/rescored_tiles.json",
         "Counted without a GPU, in an emulation of the kernel's arithmetic, on maps at every epoch of their training; "
         "the greatest of all epochs is shown.",
         render_rescored,
@@ -337,7 +332,6 @@ SECTIONS = [
     Section(
         "table_reading",
         "Reading tables of text",
-        "python benchmarks/table_reading.py --json benchmarks/results/table_reading.json",
         "Each reads the file into a float64 array in a process of its own; the memory is what the process takes "
         "beyond its imports.",
         render_reading,
@@ -345,15 +339,12 @@ SECTIONS = [
     Section(
         "prediction",
         "Predicting long tables",
-        "python benchmarks/prediction.py --json benchmarks/results/prediction.json",
         "`somvae predict` of a map to Parquet; time and memory are those of the whole process, imports included.",
         render_prediction,
     ),
     Section(
         "presets",
         "What the presets come to",
-        "python benchmarks/presets.py --data-root DIR --json benchmarks/results/presets.json "
-        "--picture docs/ordered_map.png",
         "`somvae fit` with each preset, one thread, three seeds: mean and standard deviation of the test split, or "
         "the figure of each seed. Maps have 8 x 8 nodes of the presets `ordered` and `default`, 4 x 4 of `clusters` "
         "and `own-loss`, unless said. The topographic error counts samples whose second best node is not a neighbour "
@@ -383,7 +374,11 @@ def render_page() -> str:
     parts.append(
         table(
             ["file", "written by", "measured on"],
-            [[f"`{part.file}.json`", f"`{part.command}`", measured(read(part))] for part in present],
+            [
+                [f"`{part.file}.json`", f"`{contents['command']}`", measured(contents)]
+                for part in present
+                if (contents := read(part))
+            ],
             figures=False,
         )
     )
@@ -479,10 +474,12 @@ def render_figures() -> str:
 
 
 def with_figures(text: str) -> str:
-    """README with its table made anew."""
+    """README with its table made anew; where files are missing, it says so instead."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{render_figures()}\n{END}{after}"
+    complete = all(section.path.is_file() for section in SECTIONS)
+    figures = render_figures() if complete else "The figures of this version have not all been measured yet."
+    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
-from somvae_ext.bench.record import Record
+from somvae_ext.bench.record import Record, command_line
 from somvae_ext.machine import describe
 
 # The kernel's account of a process that has ended would hold the memory of the one that started it, too.
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
-    record = Record(options.json, machine=describe(), columns=options.columns, results=[])
+    record = Record(options.json, machine=describe(), command=command_line(), columns=options.columns, results=[])
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         for ending in FORMATS:

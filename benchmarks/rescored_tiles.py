@@ -42,7 +42,7 @@ from torch import Tensor
 from somvae_ext import Grid
 from somvae_ext.bench.claims import Claim, conclude
 from somvae_ext.bench.maps import pixels, principal_components
-from somvae_ext.bench.record import Record
+from somvae_ext.bench.record import Record, command_line
 from somvae_ext.bench.training_problems import CENTRES, blobs
 from somvae_ext.machine import describe
 from somvae_ext.som import Metric, WinnerSearch, initial_codebook, neighborhood_update, node_sums, schedule_value
@@ -468,7 +468,9 @@ def main() -> None:
         chosen = [problem for problem in chosen if problem.data not in IMAGES]
         print("without --data-root, maps of images are left out")
 
-    record = Record(arguments.json, machine=describe(), tile=TILE, sample=arguments.sample, maps=[])
+    record = Record(
+        arguments.json, machine=describe(), command=command_line(), tile=TILE, sample=arguments.sample, maps=[]
+    )
     made: list[Claim] = []
     for problem in chosen:
         x = training_rows(problem.data, problem.rows, problem.components, arguments.data_root)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from somvae_ext.bench.record import Record
+from somvae_ext.bench.record import Record, command_line
 from somvae_ext.machine import describe
 
 READERS = {
@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    record = Record(options.json, machine=describe(), rows=options.rows, columns=options.columns, results=[])
+    record = Record(
+        options.json, machine=describe(), command=command_line(), rows=options.rows, columns=options.columns, results=[]
+    )
     with tempfile.TemporaryDirectory() as folder:
         for digits in (4, 17):
             path = Path(folder) / f"table{digits}.csv"

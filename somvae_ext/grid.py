@@ -247,8 +247,8 @@ class Grid:
 def _constant_in_graphs(function: Function) -> Function:
     """Lets a compiled graph hold what the function gives, in place of computing it at each step.
 
-    As ``torch.compiler.assume_constant_result``, which imports the whole compiler: half of the time and 150 MiB of
-    ``import somvae_ext``.
+    As ``torch.compiler.assume_constant_result``, which imports the whole compiler and would make up much of the time
+    and memory of ``import somvae_ext``.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from somvae_ext.store import atomic_file
+
+
+def command_line() -> str:
+    """How this script was called."""
+    return f"python {shlex.join(sys.argv)}"
 
 
 class Record:

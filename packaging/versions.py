@@ -39,7 +39,7 @@ TEST_TOOLS = ["hypothesis", "pytest", "scikit-learn"]
 # The tests that are about the installed package, and what they read. All other files of python_tests/build are about
 # the source tree.
 TESTS = ["python_tests/ops", "python_tests/optim", "python_tests/build/test_build_info.py"]
-TEST_SOURCES = ["python_tests", "benchmarks", "pyproject.toml"]
+TEST_SOURCES = ["python_tests", "benchmarks", "csrc/ops.txt", "pyproject.toml"]
 
 # torch brings these, wherever it is installed; the wheel must use those and not carry copies.
 LIBRARIES_OF_TORCH = ["libc10*.so", "libtorch*.so", "libcudart.so.*"]
@@ -132,9 +132,9 @@ class Pair:
     def install(self) -> dict[str, Any]:
         """The wheel in an environment of its own, and what it says of itself there."""
         shutil.rmtree(self.folder / "build")
-        self.tests.mkdir()
         for name in TEST_SOURCES:
-            shutil.move(self.source / name, self.tests)
+            (self.tests / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.source / name, self.tests / name)
         self.python_of_tests = self.environment("installed", self.wheel, *TEST_TOOLS)
         description = json.loads(self.run(self.python_of_tests, "-c", DESCRIBE, folder=self.tests))
         if not description.pop("from_environment"):

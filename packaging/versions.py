@@ -227,9 +227,9 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def write_table(page: Path, records: list[dict[str, Any]]) -> None:
-    """Puts the records in place of the table in a page, which ends at the first empty line."""
-    before, _, rest = page.read_text().partition(HEADER)
-    page.write_text(before + table(records) + "\n" + rest.partition("\n\n")[2])
+    """Puts the records in place of the rows below the header in a page."""
+    before, _, after = page.read_text().partition(HEADER)
+    page.write_text(before + table(records) + re.sub(r"\A(\|.*\n)*", "", after))
 
 
 def try_pairs(pairs: list[Pair], file: Path, keep: bool) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -35,6 +36,16 @@ def variants(root: Path) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    return (root / "packaging" / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def records(versions: ModuleType) -> list[dict[str, Any]]:
+    return json.loads(versions.RECORDS.read_text())
+
+
+@pytest.fixture(scope="module")
 def pinned_torch(root: Path) -> str:
     return re.search(r"^torch==(.+)$", (root / "constraints.txt").read_text(), re.MULTILINE)[1]  # type: ignore[index]
 
@@ -48,6 +59,41 @@ def python_versions(pyproject: dict[str, Any]) -> list[str]:
 def names(requirements: list[Any]) -> set[str]:
     """Of the packages that are required in every variant, without their versions."""
     return {re.split(r"[ <>=~]", requirement)[0] for requirement in requirements if isinstance(requirement, str)}
+
+
+# ---- versions.json and its page --------------------------------------------------------------------------------------
+
+
+def test_the_table_of_the_page_is_that_of_the_records(
+    versions: ModuleType, page: str, records: list[dict[str, Any]]
+) -> None:
+    assert versions.table(records) + "\n" in page
+
+
+def test_the_page_names_the_libraries_that_wheels_need(page: str, records: list[dict[str, Any]]) -> None:
+    named = re.search(r"is linked to (.+?)\. ", page, re.DOTALL)[1]  # type: ignore[index]
+    needed = {name for record in records for name in record["needs"]}
+    assert set(re.findall(r"`(\S+\.so[.\d]*)`", named)) == needed
+
+
+def test_every_supported_pair_is_proven_or_said_not_to_be(
+    versions: ModuleType,
+    setup_py: ModuleType,
+    pyproject: dict[str, Any],
+    page: str,
+    records: list[dict[str, Any]],
+    pinned_torch: str,
+) -> None:
+    torches = [setup_py.OLDEST_TORCH, setup_py.release(pinned_torch)]
+    supported = {(python, "{}.{}".format(*torch)) for python in python_versions(pyproject) for torch in torches}
+    proven = {
+        (record["python"].rpartition(".")[0], "{}.{}".format(*setup_py.release(record["torch"])))
+        for record in records
+        if versions.proven(record)
+    }
+    said = set(re.findall(r"Python (3\.\d+) with torch\s(\d+\.\d+)", page))
+    assert proven | said == supported
+    assert proven & said == set()
 
 
 # ---- cibuildwheel ----------------------------------------------------------------------------------------------------

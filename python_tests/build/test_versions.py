@@ -89,8 +89,11 @@ def test_the_table_names_the_platform_and_what_went_wrong(versions: ModuleType) 
     ]
 
 
-def test_a_table_of_a_page_is_replaced_and_what_surrounds_it_stays(versions: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("former", [[], [record(passed=1)], [record(passed=1), record(passed=2)]])
+def test_a_table_of_a_page_is_replaced_and_what_surrounds_it_stays(
+    versions: ModuleType, tmp_path: Path, former: list[Record]
+) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n\n" + versions.table([record(passed=1)]) + "\nafter\n\nand more\n")
+    page.write_text("before\n\n" + versions.table(former) + "\nafter\n\nand more\n")
     versions.write_table(page, [record()])
     assert page.read_text() == "before\n\n" + versions.table([record()]) + "\nafter\n\nand more\n"

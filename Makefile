@@ -12,7 +12,7 @@ CHROMIUM := $(shell for name in chromium chromium-browser google-chrome; do comm
 AXE := python_tests/browser/node_modules/.package-lock.json
 FORMATTED = $(shell find csrc python_tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: build demo test test-all pytest lint bench clean
+.PHONY: build demo test test-all pytest lint coverage bench clean
 
 build: .venv/built
 
@@ -47,8 +47,12 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
+# The counted library is another one, in build/coverage.
+coverage: .venv/packages
+	PATH="$(BIN):$$PATH" $(BIN)/python .ci/measure_coverage.py
+
 bench: build
-	$(BIN)/python benchmarks/ops.py --json build/benchmarks/ops.json
+	$(BIN)/somvae bench --quick --overwrite --out build/bench
 
 clean:
 	rm -rf .venv build demo *.egg-info somvae_ext/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache \

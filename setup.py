@@ -16,7 +16,6 @@ import importlib.util
 import os
 import re
 import runpy
-import shlex
 import shutil
 import site
 import subprocess
@@ -94,18 +93,23 @@ def require_torch():
 
 
 def find_compiler() -> str:
-    """The C++ compiler's command: CXX, else the first of c++, g++ and clang++ on PATH."""
+    """The C++ compiler: CXX, else the first of c++, g++ and clang++ on PATH."""
     chosen = os.environ.get("CXX")
     for command in [chosen] if chosen else ["c++", "g++", "clang++"]:
-        if shutil.which(shlex.split(command)[0]):
+        if shutil.which(command):
             return command
-    if chosen:
-        stop(f"the C++ compiler that CXX names, {chosen!r}, was not found.")
-    stop("no C++ compiler was found (c++, g++ or clang++ on PATH): install one, on Debian with 'apt install g++'.")
+    if not chosen:
+        stop("no C++ compiler was found (c++, g++ or clang++ on PATH): install one, on Debian with 'apt install g++'.")
+    if any(map(shutil.which, chosen.split()[:1])):  # torch writes CXX into its build file as one quoted word
+        stop(
+            f"CXX must be the compiler alone, got {chosen!r}: put its options into CFLAGS, and leave out ccache, which "
+            "torch calls by itself where it is installed."
+        )
+    stop(f"the C++ compiler that CXX names, {chosen!r}, was not found.")
 
 
 def is_clang(compiler: str) -> bool:
-    return "clang" in subprocess.run([*shlex.split(compiler), "--version"], capture_output=True, text=True).stdout
+    return "clang" in subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
 
 
 def nvcc_candidates() -> list[str]:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import Record
-from timing import interleaved, square_product
 
+from somvae_ext.bench.ceilings import copy_of, square_product
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.timing import interleaved
 from somvae_ext.machine import describe
 
 REPETITIONS = 7
@@ -26,10 +27,9 @@ REPETITIONS = 7
 def copy_rate(device: torch.device, toy: bool) -> dict[str, Any]:
     """Of a block of memory that no cache holds."""
     megabytes = (64 if device.type == "cpu" else 4096) // (16 if toy else 1)
-    source = torch.randn(1 << 18, device=device).repeat(megabytes)
-    target = torch.empty_like(source)
-    time = statistics.median(interleaved({"copy": lambda: target.copy_(source)}, device, REPETITIONS)["copy"])
-    return {"what": "copy", "seconds": time, "rate": 2 * source.nbytes / time / 1e9, "unit": "GB/s"}
+    copy = copy_of(2.0 * (megabytes << 20), device)
+    time = statistics.median(interleaved({"copy": copy.run}, device, REPETITIONS)["copy"])
+    return {"what": "copy", "seconds": time, "rate": copy.rate(time), "unit": "GB/s"}
 
 
 def ceilings(device: torch.device, toy: bool) -> Iterator[dict[str, Any]]:

@@ -141,24 +141,23 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
     device = "cpu" if toy else "cuda"
     images = ["--data-root", str(arguments.data_root)] if arguments.data_root else []
 
-    def measure(name: str, script: str, limit: float, real: Sequence[str], small: Sequence[str]) -> Step:
-        """A benchmark, with its options for a GPU or for a rehearsal."""
+    def measure(name: str, suite: str, limit: float, real: Sequence[str], small: Sequence[str]) -> Step:
+        """A suite of ``somvae bench``, with its options for a GPU or for a rehearsal."""
         path = parts / f"{name}.json"
-        command = [sys.executable, f"benchmarks/{script}", "--device", device, *(small if toy else real)]
+        options = [*small, "--quick", "--passes", "1", "--repeat", "1", "--threads", "1"] if toy else real
+        command = [sys.executable, "-m", "somvae_ext.bench", suite, "--device", device, "--no-picture", *options]
         return Step(name, [*command, "--json", str(path)], limit, result=(path, read_json))
 
-    yield (measure("machine", "ceilings.py", 40, [], ["--toy"]),)
+    ceilings = parts / "machine.json"
+    command = [sys.executable, "benchmarks/ceilings.py", "--device", device, *(["--toy"] if toy else [])]
+    yield (Step("machine", [*command, "--json", str(ceilings)], 40, result=(ceilings, read_json)),)
 
     yield (build_step(toy, capability, skip="a library built elsewhere" if arguments.placed else None),)
 
     yield (pytest_step("kernels", FIRST_TESTS, 60, parts, device, "-x"),)
 
-    sweeps = ["--sweeps", "headline", "maps"]
-    few = ["--log2-flop", "24", "--repeat", "1", "--threads", "2"]
-    slow = ["--headline-only", "torch.compile", "pykeops"]  # they compile for each size
-    yield (
-        measure("search", "bmu.py", 100, [*sweeps, "dtype", "--repeat", "3", *slow, *images], [*sweeps, *few, *images]),
-    )
+    search = ["--only", "headline", "maps"]
+    yield (measure("search", "bmu", 100, [*search, "dtype", "--repeat", "3", *images], [*search, *images]),)
 
     workers = ["-n", str(min(12, os.cpu_count() or 1))] if is_installed("xdist") else []
     folders = ["python_tests/optim"] if toy else TESTS
@@ -168,17 +167,16 @@ def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path
 
     yield (counters_step(parts, device),)
 
-    large = ["--parts", "large"]
-    yield (measure("maps", "som_training.py", 120, large, [*large, "--quick", "--repeat", "1"]),)
+    large = ["--only", "large"]
+    yield (measure("maps", "training", 120, large, large),)
 
-    fused = ["--sweeps", "nodes", "--peers", "fused", "--sides"]
-    small = ["8", "--quick", "--repeat", "1", "--threads", "2"]
-    yield (measure("head", "som_head.py", 60, [*fused, "8", "64", "128"], [*fused, *small]),)
+    fused = ["--only", "nodes", "--peers", "torch, fused Adam"]
+    yield (measure("head", "head", 60, fused, fused),)
 
-    yield (measure("ops", "ops.py", 120, [], ["--quick", "--repeat", "1"]),)
+    yield (measure("ops", "ops", 120, [], []),)
 
-    sides = ["--sides", "8", "32", "128"]
-    yield (measure("steps", "ordered_steps.py", 40, sides, ["--sides", "8", "--repeat", "1"]),)
+    somvae = ["--only", "somvae"]
+    yield (measure("steps", "models", 40, somvae, somvae),)
 
 
 def build_step(toy: bool, capability: str | None, skip: str | None) -> Step:

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
-from record import Record
 
+from somvae_ext.bench.record import Record
 from somvae_ext.machine import describe
 
 # The kernel's account of a process that has ended would hold the memory of the one that started it, too.

@@ -13,10 +13,10 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from bmu_contestants import forcing
-from timing import checked_device
 
 from somvae_ext import Grid, ops
+from somvae_ext.bench.bmu_contestants import forcing
+from somvae_ext.bench.timing import check_device
 
 
 def calls(device: torch.device) -> dict[str, Callable[[], Any]]:
@@ -53,7 +53,7 @@ def calls(device: torch.device) -> dict[str, Callable[[], Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    device = checked_device(parser, parser.parse_args().device)
+    device = check_device(parser.parse_args().device)
     torch.manual_seed(0)
     for name, run in calls(device).items():
         run()  # whose loading of code and memory is not looked at

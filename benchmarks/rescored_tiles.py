@@ -18,7 +18,7 @@ that differences leave uncertain, and of scores that these cost.
 Maps are trained by the batch rule in ten epochs, from the plane of the principal components. The Gaussian neighbourhood
 shrinks from a quarter of the side to .5, the defaults of the estimator. The data:
 
-- ``blobs``: rows around 50 centres in 60 features, as in ``som_training.py``; also with the final width of the
+- ``blobs``: rows around 50 centres in 60 features, as in the suite ``training``; also with the final width of the
   200 x 200 map there, with the two best codes searched, and searched in float16.
 - ``mnist`` and ``fashion-mnist``: 784 pixels, or 50 principal components (with ``--data-root``).
 - ``heavy tails``: some codes are far out, which widens the bound of the approximation's error for their tiles alone.
@@ -37,13 +37,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from claims import Claim, conclude
-from maps import pixels, principal_components
-from record import Record
-from som_training import CENTRES, blobs
 from torch import Tensor
 
 from somvae_ext import Grid
+from somvae_ext.bench.claims import Claim, conclude
+from somvae_ext.bench.maps import pixels, principal_components
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.training_problems import CENTRES, blobs
 from somvae_ext.machine import describe
 from somvae_ext.som import Metric, WinnerSearch, initial_codebook, neighborhood_update, node_sums, schedule_value
 
@@ -56,7 +56,7 @@ MOST_PAIRS = 1 << 23  # of rows and codes that are scored at a time
 FEATURES = 60  # of blobs
 EPOCHS = 10
 SIGMA_FINAL = 0.5  # default of the estimator
-SIGMA_FINAL_OF_LARGE = 11.8  # of the 200 x 200 map of som_training.py
+SIGMA_FINAL_OF_LARGE = 11.8  # of the 200 x 200 map of the suite `training`
 FIRST_ROWS = 1 << 16  # that the principal components are computed of
 
 MOST_TILES = 8  # on average
@@ -283,7 +283,7 @@ def training(x: Tensor, side: int, epochs: int = EPOCHS, sigma_final: float = SI
 
 
 def blob_rows(rows: int, spread: float = 1.0) -> Tensor:
-    """Rows ``[N, 60]`` around 50 centres; ``spread`` relative to that of ``som_training.py``."""
+    """Rows ``[N, 60]`` around 50 centres; ``spread`` relative to that of the suite ``training``."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(CENTRES, FEATURES, generator=generator)
     return blobs(rows, centres / spread, generator) * spread

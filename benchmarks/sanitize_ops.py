@@ -16,10 +16,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from bmu_contestants import KERNELS, forcing
-from timing import checked_device
 
 from somvae_ext import Grid, ops
+from somvae_ext.bench.bmu_contestants import KERNELS, forcing
+from somvae_ext.bench.timing import check_device
 from somvae_ext.optim import RowAdam
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "python_tests"))
@@ -48,7 +48,7 @@ def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    device = checked_device(parser, parser.parse_args().device)
+    device = check_device(parser.parse_args().device)
     torch.manual_seed(0)
     hexagons = Grid(6, 5, topology="hexagonal", periodic=True)
     for n, grid, d in [(1, Grid(1, 1), 1), (33, hexagons, 7), (130, Grid(9, 15), 40), (20, Grid(23, 23), 3)]:

@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from record import Record
 
+from somvae_ext.bench.record import Record
 from somvae_ext.machine import describe
 
 READERS = {

@@ -39,7 +39,7 @@ TEST_TOOLS = ["hypothesis", "pytest", "scikit-learn"]
 # The tests that are about the installed package, and what they read. All other files of python_tests/build are about
 # the source tree.
 TESTS = ["python_tests/ops", "python_tests/optim", "python_tests/build/test_build_info.py"]
-TEST_SOURCES = ["python_tests", "benchmarks", "csrc/ops.txt", "pyproject.toml"]
+TEST_SOURCES = ["python_tests", "csrc/ops.txt", "pyproject.toml"]
 
 # torch brings these, wherever it is installed; the wheel must use those and not carry copies.
 LIBRARIES_OF_TORCH = ["libc10*.so", "libtorch*.so", "libcudart.so.*"]

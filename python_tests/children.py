@@ -53,7 +53,7 @@ IMPORTS = {
     TORCH: ["numpy", "torch", "torch._dynamo"],  # the last one is what operators with Python in them need
     TRAINING: [
         "jsonargparse",
-        "lightning.pytorch",
+        "lightning_fabric",
         "matplotlib.backends.backend_agg",
         "matplotlib.pyplot",
         "safetensors.torch",

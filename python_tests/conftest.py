@@ -33,7 +33,7 @@ def pytest_sessionstart() -> None:
     if not FALLBACK and not somvae_ext.build_info()["native"]:
         raise pytest.UsageError(
             "the compiled library somvae_ext._C is missing, and these tests are about it: build it with "
-            "'pip install --no-build-isolation -e .', or set SOMVAE_EXT_TEST_FALLBACK=1 to test the pure-torch fallback"
+            "'pip install -e .', or set SOMVAE_EXT_TEST_FALLBACK=1 to test the pure-torch fallback"
         )
 
 

@@ -11,12 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import children
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 import torch
+from installations import python_without
 from PIL import Image
 from sklearn.base import clone
 from sklearn.utils import estimator_html_repr
@@ -328,16 +328,15 @@ def test_a_mode_is_restored_although_the_picture_cannot_be_drawn() -> None:
 
 def test_without_matplotlib_there_is_text_that_says_what_is_missing() -> None:
     code = (
-        "import sys; sys.modules['matplotlib'] = None\n"
         "import numpy as np; from somvae_ext.estimators import SOM; from somvae_ext.models import VAE, VAEConfig\n"
         "print(SOM(2, 2, n_epochs=1).fit(np.eye(4))._repr_html_())\n"
         "print(VAE(VAEConfig(input_shape=(1, 4, 4)))._repr_html_())"
     )
-    run = children.run("-W", "ignore", "-c", code, imported=children.TORCH)
+    run = python_without(["matplotlib"], code)
     assert run.returncode == 0, run.stderr
     page = Page(run.stdout)
     assert page.pictures == []
-    assert page.text.count("Pictures need matplotlib: pip install 'somvae_ext[plot]'") == 2
+    assert page.text.count("No pictures: somvae_ext.plotting needs matplotlib, which is not installed") == 2
     assert "2 x 2 nodes, rectangular · 4 rows" in page.text
     assert "VAEConfig" in page.text
     assert CANNOT not in page.text

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "somvae_ext"
 STOREYS = [
     {"__init__", "__main__"},
     {"cli", "loading"},
-    {"experiments", "report"},
+    {"bench", "experiments", "report"},
     {"estimators"},
     {"training", "recipes"},
     {"models"},
@@ -36,6 +36,7 @@ STOREYS = [
         "_native",
         "_version",
     },
+    {"extras"},
 ]
 
 

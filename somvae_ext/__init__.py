@@ -16,6 +16,7 @@ from somvae_ext.loading import load
 __all__ = ["Grid", "__version__", "build_info", "load", "ops"]
 
 _SUBPACKAGES = (
+    "bench",
     "cli",
     "data",
     "estimators",
@@ -37,7 +38,7 @@ def __getattr__(name: str) -> ModuleType:
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except ModuleNotFoundError as error:  # as an AttributeError, so that hasattr and inspect go on
-            raise AttributeError(f"{__name__}.{name} needs {error.name}, which is not installed") from error
+            raise AttributeError(str(error)) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from somvae_ext.extras import needed_by
+
 
 def as_array(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
     """The values as a numpy array of their own dtype; without a copy where that is possible.
@@ -56,7 +58,8 @@ def table_to_array(owner: str, name: str, table: Any) -> NDArray[Any] | None:
     """
     if type(table).__module__.partition(".")[0] not in ("polars", "pyarrow"):
         return None
-    import narwhals as nw  # comes with scikit-learn
+    with needed_by(owner):
+        import narwhals as nw
 
     frame = nw.from_native(table, pass_through=True)
     if isinstance(frame, nw.LazyFrame):

@@ -52,7 +52,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
 def _package_versions() -> dict[str, str]:
     """Versions of the libraries that have a part in results, where they are installed."""
     versions = {}
-    for name in ("lightning", "minisom", "scikit-learn", "scipy", "torchvision"):
+    for name in ("lightning-fabric", "minisom", "scikit-learn", "scipy", "torchvision"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions

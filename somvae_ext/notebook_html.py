@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INSTALL_MATPLOTLIB = "Pictures need matplotlib: pip install 'somvae_ext[plot]'"
+from somvae_ext.extras import MissingLibraryError, needed_by
 
 _DPI, _PAGE_DPI = 144, 96  # of the file, which is sharp on fine screens too, and of the page
 # Notebooks keep their outputs: two pictures and scikit-learn's diagram stay below 300 KB.
@@ -64,10 +64,8 @@ def _render_parts(view: View) -> list[str]:
     parts = [f"<div><b>{html.escape(view.title)}</b>{' · ' if facts else ''}{facts}</div>"]
     try:
         figures = [_render_picture(picture) for picture in view.pictures]
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        parts.append(_paragraph(INSTALL_MATPLOTLIB))
+    except MissingLibraryError as error:
+        parts.append(_paragraph(f"No pictures: {error}"))
     else:
         if figures:
             parts.append(f'<div style="{_ROW}">{"".join(figures)}</div>')
@@ -80,7 +78,7 @@ def _render_picture(picture: Picture) -> str:
     caption = html.escape(picture.caption)
     try:
         png, width = _draw_png(picture)
-    except ModuleNotFoundError:
+    except MissingLibraryError:
         raise
     except Exception as error:
         return _paragraph(f"{picture.caption}: the picture cannot be drawn: {_describe_error(error)}")
@@ -92,7 +90,8 @@ def _render_picture(picture: Picture) -> str:
 def _draw_png(picture: Picture) -> tuple[bytes, int]:
     """A file of bounded size, and the width in pixels of the page at which letters have their size."""
     figure = picture.draw()
-    from PIL import Image  # which matplotlib brings
+    with needed_by("a picture"):
+        from PIL import Image
 
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.03, transparent=False)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from somvae_ext.extras import needed_by
+
 
 class _Display:
     """A tqdm bar on a terminal, elsewhere lines; a context, which closes the bar.
@@ -169,7 +171,8 @@ def is_terminal(stream: Any) -> bool:
 
 
 def _bar(**options: Any) -> Any:
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    with needed_by("a progress bar"):
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
     return tqdm(**options)
 

@@ -41,14 +41,13 @@ def test_rehearsal_runs_every_step_and_keeps_its_rows(tmp_path: Path, tmp_path_f
     assert all(entry["rehearsal"] for entry in report.values())
     ceilings = report["machine"]["result"]["ceilings"]
     assert [row["what"] for row in ceilings] == ["copy", "float32 product", "float64 product"]
-    searches = report["search"]["result"]["results"]
-    assert {row["data"] for row in searches} == {"random", "sheet"}
-    assert len(report["maps"]["result"]["large"]) == 4
-    assert report["head"]["result"]["results"][0]["size"]["grid"] == "8x8"
-    ops = {row["op"] for row in report["ops"]["result"]["results"]}
+    searches = report["search"]["result"]["rows"]
+    assert {row["case"] for row in searches} == {"headline", "maps, sheet"}
+    assert len(report["maps"]["result"]["rows"]) == 4
+    assert report["head"]["result"]["rows"][0]["size"]["side"] == 8
+    ops = {row["case"].split(",")[0] for row in report["ops"]["result"]["rows"]}
     assert {"local_transition_losses", "row_adam", "bmu_index", "bmu", "som_ema_update"} <= ops
-    steps = [row["contestant"] for row in report["steps"]["result"]["results"]]
-    assert steps == ["by gradients", "ordered, wide", "ordered, narrow"]
+    assert report["steps"]["result"]["rows"][0]["own"] == ["somvae_ext", "ordered, wide", "ordered, narrow"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu_check.json", "gpu_check.log"]
 
 
@@ -56,14 +55,14 @@ def test_a_check_that_is_terminated_says_what_it_knows(tmp_path: Path) -> None:
     check = subprocess.Popen(rehearsal(tmp_path, "ops"), env=environment(tmp_path), stdout=subprocess.DEVNULL)
     rows = tmp_path / "gpu_check_parts" / "ops.json"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (rows.exists() and json.loads(rows.read_text())["results"]):
+    while time.monotonic() < deadline and not (rows.exists() and json.loads(rows.read_text())["rows"]):
         time.sleep(0.1)
     check.send_signal(signal.SIGTERM)
     assert check.wait(timeout=30) == 130
 
     entry = json.loads((tmp_path / "gpu_check.json").read_text())["steps"]["ops"]
     assert (entry["outcome"], entry["reason"]) == ("stopped", "the check was interrupted")
-    assert entry["result"]["results"]
+    assert entry["result"]["rows"]
 
 
 def test_the_kernels_that_are_looked_for_in_a_profile_exist() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from calls import CALLS, OPS, native_arguments
-from op_cases import all_cases
 
 import somvae_ext.ops
+from somvae_ext.bench.op_cases import MODULES, all_cases
 from somvae_ext.ops import reference
 
 native = importlib.import_module("somvae_ext._C")
@@ -25,7 +25,7 @@ PARTS = [
     "csrc/*/{op}_cuda.cu",
     "python_tests/simt/test_{op}.cpp",
     "python_tests/calls/{op}.py",
-    "benchmarks/op_cases/{op}.py",
+    "somvae_ext/bench/op_cases/{op}.py",
 ]
 # The search behind BMUIndex has no CUDA kernels, and claims of its own in test_bmu_index.py.
 ONLY_CPU = {"bmu_pruned"}
@@ -46,12 +46,16 @@ def test_no_op_is_listed_twice() -> None:
     assert len(set(OPS)) == len(OPS)
 
 
+def test_the_benchmarks_list_every_op() -> None:
+    assert list(MODULES) == OPS
+
+
 def test_a_file_that_registers_ops_is_that_of_an_op() -> None:
     files = {path for path in ROOT.glob("csrc/**/*.cpp") if "TORCH_LIBRARY" in path.read_text()}
     assert {path.stem for path in files} == {*OPS} | ONLY_CPU
 
 
-@pytest.mark.parametrize(("folder", "shared"), [("python_tests/calls", "call"), ("benchmarks/op_cases", "case")])
+@pytest.mark.parametrize(("folder", "shared"), [("python_tests/calls", "call"), ("somvae_ext/bench/op_cases", "case")])
 def test_a_module_of_these_folders_is_that_of_an_op(folder: str, shared: str) -> None:
     assert {path.stem for path in (ROOT / folder).glob("[!_]*.py")} == {*OPS, shared}
 

@@ -186,14 +186,28 @@ def test_a_torch_that_is_too_old_is_one_sentence(setup_py: ModuleType, monkeypat
     assert str(ended.value) == "somvae_ext: torch 2.11 or newer is needed, and torch 2.10.3+cpu is installed."
 
 
-def test_cxx_names_the_compiler_arguments_included(
-    setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_cxx_names_the_compiler(setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my c++").write_text("#!/bin/sh\n")
+    (tmp_path / "my c++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "my c++")
+    assert setup_py.find_compiler() == "my c++"
+
+
+@pytest.mark.parametrize("command", ["my++ -m64", "my++ g++"])
+def test_cxx_with_arguments_which_torch_cannot_call_is_refused(
+    setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     (tmp_path / "my++").write_text("#!/bin/sh\n")
     (tmp_path / "my++").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CXX", "my++ -m64")
-    assert setup_py.find_compiler() == "my++ -m64"
+    monkeypatch.setenv("CXX", command)
+    with pytest.raises(SystemExit) as ended:
+        setup_py.find_compiler()
+    assert str(ended.value) == (
+        f"somvae_ext: CXX must be the compiler alone, got {command!r}: put its options into CFLAGS, and leave out "
+        "ccache, which torch calls by itself where it is installed."
+    )
 
 
 def test_gxx_will_do_where_there_is_no_cxx(

@@ -15,6 +15,7 @@ import children
 import numpy as np
 import pytest
 import torch
+from installations import COMMAND, python_without
 from saved_configs import config_of, contents, write_config
 
 import somvae_ext
@@ -611,10 +612,13 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         (["fit", "digits", "--config", "nowhere.yaml"], "File does not exist"),
         (
             ["train"],
-            "unknown command 'train'; known are cluster, evaluate, experiment, export, fit, info, plot, predict, "
-            "report, sample, tune",
+            "unknown command 'train'; known are bench, cluster, evaluate, experiment, export, fit, info, plot, "
+            "predict, report, sample, tune",
         ),
-        ([], "the command is missing; known are cluster, evaluate, experiment, export, fit, info, plot, predict, rep"),
+        (
+            [],
+            "the command is missing; known are bench, cluster, evaluate, experiment, export, fit, info, plot, pre",
+        ),
         (
             ["fit", "digits", "--topology", "hexa"],
             "--topology must be rectangular or hexagonal, got 'hexa'; did you mean hexa",
@@ -661,30 +665,19 @@ def test_a_mistake_ends_the_process_with_code_2_and_no_traceback() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (2, "", "somvae: --rows must be an integer, got 'many'\n")
 
 
-@pytest.mark.parametrize(
-    ("module", "extra"), [("jsonargparse", "train"), ("lightning", "train"), ("matplotlib", "plot")]
-)
-def test_a_missing_extra_is_named_before_anything_is_written(module: str, extra: str) -> None:
-    code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    run = python("-c", code, "fit", "digits", imported=children.TORCH)
-    assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[{extra}]'\n"
-    assert list(Path().iterdir()) == []
-
-
 @pytest.mark.parametrize("module", ["bokeh", "jinja2"])
 def test_a_report_names_the_extra_that_it_needs_before_it_looks_at_the_run(module: str) -> None:
-    code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    run = python("-c", code, "report", "nowhere", imported=children.TORCH)
+    run = python_without([module], COMMAND, "report", "nowhere")
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[report]'\n"
+    sentence = f"a page needs {module}, which is not installed; run: pip install 'somvae_ext[report]'"
+    assert run.stderr == f"somvae: {sentence}\n"
 
 
 def test_importing_the_package_loads_no_extra() -> None:
     # tqdm is not in the list: torch.hub loads it by itself where it is installed.
     code = """
 import sys, somvae_ext, somvae_ext.nn, somvae_ext.models, somvae_ext.data, somvae_ext.evaluation, somvae_ext.cli
-extras = ("bokeh", "jinja2", "jsonargparse", "lightning", "matplotlib", "sklearn")
+extras = ("bokeh", "jinja2", "jsonargparse", "lightning_fabric", "matplotlib", "sklearn")
 print([name for name in extras if name in sys.modules])
 """
     assert python("-c", code, imported=children.TORCH).stdout == "[]\n"

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from installations import COMMAND, python_without
 from matplotlib.image import imread
 from saved_configs import config_of, contents, write_config
 
@@ -646,22 +647,21 @@ def test_a_process_shows_its_progress_on_stderr_and_its_results_on_stdout(frame:
 
 
 @pytest.mark.parametrize(
-    ("module", "extra", "data"),
+    ("module", "need", "extra"),
     [
-        ("pyarrow", "train", "table.csv"),
-        ("matplotlib", "plot", "table.csv"),
-        ("sklearn", "train", "table.csv"),
+        ("pyarrow", "read_table needs pyarrow", "som"),
+        ("matplotlib", "somvae_ext.plotting needs matplotlib", "plot"),
+        ("sklearn", "somvae_ext.estimators needs scikit-learn", "som"),
     ],
 )
-def test_a_missing_extra_is_named_before_anything_is_written(
-    module: str, extra: str, data: str, frame: pd.DataFrame
+def test_a_missing_library_is_named_before_anything_is_written(
+    module: str, need: str, extra: str, frame: pd.DataFrame
 ) -> None:
-    write(frame.drop(columns="kind"), data)
-    code = f"import sys; sys.modules[{module!r}] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
-    run = python("-c", code, "fit", data, "--model", "som", imported=children.TORCH)
+    write(frame.drop(columns="kind"), "table.csv")
+    run = python_without([module], COMMAND, "fit", "table.csv", "--model", "som")
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr == f"somvae: {module} is not installed; run: pip install 'somvae_ext[{extra}]'\n"
-    assert [path.name for path in Path().iterdir()] == [data]
+    assert run.stderr == f"somvae: {need}, which is not installed; run: pip install 'somvae_ext[{extra}]'\n"
+    assert [path.name for path in Path().iterdir()] == ["table.csv"]
 
 
 def test_tqdm_is_needed_on_a_terminal_alone(frame: pd.DataFrame) -> None:
@@ -671,7 +671,7 @@ def test_tqdm_is_needed_on_a_terminal_alone(frame: pd.DataFrame) -> None:
     terminal, stderr = pty.openpty()
     run = children.run(*command, imported=children.TORCH, stderr=stderr)
     assert (run.returncode, run.stdout) == (2, "")
-    sentence = b"somvae: tqdm is not installed; run: pip install 'somvae_ext[train]'"
+    sentence = b"somvae: fit needs tqdm, which is not installed; run: pip install 'somvae_ext[som]'"
     assert os.read(terminal, 1000).strip() == sentence
     os.close(terminal)
     os.close(stderr)

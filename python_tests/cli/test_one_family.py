@@ -237,7 +237,7 @@ def test_an_option_of_other_models_is_refused_with_their_names(
     assert error.count("\n") == 1
 
 
-COMMANDS = ["fit", "tune", "evaluate", "predict", "export", "sample", "cluster", "plot", "report", "info"]
+COMMANDS = ["fit", "tune", "evaluate", "predict", "export", "sample", "cluster", "plot", "report", "info", "bench"]
 
 
 def examples_of(shown: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 
 import numpy as np
 import pytest
@@ -106,12 +105,6 @@ def test_pressures_are_loaded_by_name_and_scaled_as_a_whole() -> None:
     splits = load("pig-cvp")
     assert (splits.kind, splits.sample_shape) == ("series", (20,))
     assert (splits.scaling.shift, splits.scaling.width) == ((-5.0,), (20.0,))
-
-
-def test_without_pyts_the_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyts.datasets", None)
-    with pytest.raises(ModuleNotFoundError, match="pyts"):
-        load("pig-cvp")
 
 
 @pytest.mark.parametrize(

@@ -424,6 +424,6 @@ def test_a_missing_library_is_known_before_the_first_training(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "minisom", None)
-    with pytest.raises(ModuleNotFoundError, match="minisom"):
+    with pytest.raises(ModuleNotFoundError, match="run_experiment needs minisom"):
         run(EXPERIMENTS["table1"], tmp_path, root)
     assert not list(tmp_path.iterdir())

@@ -384,7 +384,7 @@ def _without_shape(config: Any) -> dict[str, Any]:
 def test_models_need_nothing_of_the_extra_train() -> None:
     script = f"""
 import sys
-for module in ("jsonargparse", "lightning", "matplotlib", "scipy", "sklearn", "torchvision", "tqdm", "pandas"):
+for module in ("jsonargparse", "lightning_fabric", "matplotlib", "scipy", "sklearn", "torchvision", "tqdm", "pandas"):
     sys.modules[module] = None  # importing it raises ModuleNotFoundError
 import torch
 from somvae_ext.models import MODELS

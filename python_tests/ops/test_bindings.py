@@ -167,6 +167,13 @@ def test_launch_limits():
     assert native.launch_limits()["codes"] == 2**31 - 1
 
 
+def test_more_codes_than_the_kernels_can_number_are_refused():
+    z, codebook = (torch.empty(rows, 1, device="meta") for rows in (1, 2**31))
+    native.bmu_forward(z, codebook[:-1], 1)
+    with pytest.raises(ValueError, match=r"^bmu: codebook must have at most 2147483647 rows, got 2147483648$"):
+        native.bmu_forward(z, codebook, 1)
+
+
 def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:
     _, _, logits, prev, cur = inputs()
     _, normalizer, node, order, offsets = native.transition_log_prob_forward(logits, prev, cur)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from typing import Any
 
 import numpy as np
@@ -273,12 +272,6 @@ def test_centres_on_a_gpu_are_laid_out_as_on_the_cpu() -> None:
 def test_what_cannot_be_laid_out_is_refused(centers: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=f"arrange_on_grid: .*{message}"):
         arrange_on_grid(centers, Grid(2, 3))
-
-
-def test_a_missing_scipy_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.optimize", None)  # importing it raises ModuleNotFoundError
-    with pytest.raises(ModuleNotFoundError, match=r"needs scipy.*run: pip install 'somvae_ext\[train\]'"):
-        arrange_on_grid(torch.zeros(4, 2), Grid(2, 2))
 
 
 def test_the_map_starts_ordered() -> None:

@@ -1,4 +1,4 @@
-"""The command ``somvae``: parse, call, print. Needs the extras ``train`` and ``plot``."""
+"""The command ``somvae``: parse, call, print. Needs the extra ``som`` for maps, ``train`` for models."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from somvae_ext.cli import cluster, evaluate, experiment, export, fit, info, plot, predict, report, sample, tune
+from somvae_ext.cli import bench, cluster, evaluate, experiment, export, fit, info, plot, predict, report, sample, tune
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
 from somvae_ext.cli.wording import rephrase_for_command
+from somvae_ext.extras import MissingLibraryError, needed_by
 from somvae_ext.processes import OtherProcessFailed, is_lost_connection, torchrun_rank
 
 if TYPE_CHECKING:
@@ -28,27 +29,12 @@ _COMMANDS = {
     "plot": plot,
     "report": report,
     "experiment": experiment,
+    "bench": bench,
     "info": info,
 }
 
 _USER_ERROR = 2
 _LONGEST_SENTENCE = 2000
-
-# The extra that brings a module; distributions are named like the modules but for scikit-learn.
-_EXTRA_OF_MODULE = {
-    "bokeh": "report",
-    "jinja2": "report",
-    "jsonargparse": "train",
-    "lightning": "train",
-    "sklearn": "train",
-    "torchvision": "train",
-    "tqdm": "train",
-    "scipy": "train",
-    "joblib": "experiments",
-    "matplotlib": "plot",
-    "minisom": "experiments",
-    "pyarrow": "train",
-}
 
 
 class _Outcome(NamedTuple):
@@ -65,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     another process has ended; a signal may reach one of them or all.
 
     Returns:
-        Its exit code: 0, 2 after one sentence on stderr about what a user can mend, or 130, 143 or 129 after Ctrl-C,
-        SIGTERM or SIGHUP.
+        Its exit code: 0, or 1 if ``bench compare`` found something slower; 2 after one sentence on stderr about what
+        a user can mend; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
     """
     rank = torchrun_rank()
     try:
@@ -85,16 +71,15 @@ def _run(argv: Sequence[str]) -> _Outcome:
     """Runs the command, and translates all errors that a user can mend."""
     options: Namespace | None = None
     try:
-        parsed = parse(argv)
+        with needed_by("the command line"):
+            parsed = parse(argv)
         options = parsed[parsed.command]
-        _COMMANDS[parsed.command].run(options)
+        with needed_by(parsed.command):
+            code = _COMMANDS[parsed.command].run(options) or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is an error like any other
-    except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module not in _EXTRA_OF_MODULE:
-            raise
-        return _user_error(f"{module} is not installed; run: pip install 'somvae_ext[{_EXTRA_OF_MODULE[module]}]'")
+    except MissingLibraryError as error:
+        return _user_error(str(error))
     except BrokenPipeError:  # whoever read our output, such as head, has had enough of it
         _flush(sys.stdout)
         return _Outcome(0)
@@ -111,7 +96,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
         if not _is_out_of_memory(error):
             raise
         return _user_error("there is not enough memory for this; choose smaller sizes, numbers or batches")
-    return _Outcome(0)
+    return _Outcome(code)
 
 
 def _rephrase(sentence: str, options: Namespace | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from somvae_ext._native import build_info
 from somvae_ext._version import __version__
 from somvae_ext.cli.printing import print_table
+from somvae_ext.extras import LIBRARIES
 from somvae_ext.report.result_info import describe_folder
 
 if TYPE_CHECKING:
@@ -26,18 +27,7 @@ def run(options: Namespace) -> None:
 
 def _installation() -> dict[str, str]:
     rows = {"somvae_ext": __version__, "python": platform.python_version()}
-    for distribution in (
-        "torch",
-        "torchvision",
-        "numpy",
-        "lightning",
-        "jsonargparse",
-        "scikit-learn",
-        "tqdm",
-        "matplotlib",
-        "bokeh",
-        "pyarrow",
-    ):
+    for distribution in ("torch", "numpy", *sorted(library.distribution for library in LIBRARIES.values())):
         try:
             rows[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _ROWS = "python -c \"import numpy; numpy.save('rows.npy', numpy.random.rand(500, 3))\""
 _EXIT_CODES = """exit codes:
   0    all went well
+  1    bench compare found something slower
   2    a mistake that can be mended; one sentence on stderr says what it is
   130  ended by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP"""
 
@@ -96,6 +97,8 @@ def parse(argv: Sequence[str]) -> Namespace:
         raise ValueError("the --config file must hold a value or a list of values for each option") from None
     if name == "fit":
         options["fit"]["resumed"] = choice.resumed
+    if name == "bench":
+        options["bench"]["arguments"] = arguments
     return options
 
 
@@ -212,6 +215,17 @@ def _commands(model: str) -> dict[str, _Command]:
             usage="somvae experiment NAME [options]",
             examples=["somvae experiment table1 --quick --download"],
             add_options=_add_experiment_options,
+        ),
+        "bench": _Command(
+            summary="time the ops, maps and models beside other libraries",
+            description="Times the ops, maps and models of this project beside other libraries.",
+            usage="somvae bench [SUITE] [options]\n       somvae bench compare A.json B.json",
+            examples=[
+                "somvae bench bmu -N 2000 -K 256 -D 16 --out runs/before",
+                "somvae bench bmu -N 2000 -K 256 -D 16 --out runs/after\n"
+                "  somvae bench compare runs/before/bmu.json runs/after/bmu.json || test $? = 1",
+            ],
+            add_options=_add_bench_options,
         ),
         "info": _Command(
             summary="what a folder holds, or what this installation can do",
@@ -427,6 +441,13 @@ def _add_experiment_options(parser: ArgumentParser) -> None:
         "--device", choices=["auto", "cpu", "cuda"], help="where to train (default: auto, a GPU where there is one)"
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_bench_options(parser: ArgumentParser) -> None:
+    from somvae_ext.bench.options import add_options, description
+
+    parser.description = description()
+    add_options(parser)
 
 
 def _add_info_options(parser: ArgumentParser) -> None:

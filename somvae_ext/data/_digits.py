@@ -10,10 +10,12 @@ from torch import Tensor
 from somvae_ext.data.folds import SplitName, check_split, split_pool
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
+from somvae_ext.extras import needed_by
 
 _HELD_OUT = 270  # images each for validation and test: 15 %
 
 
+@needed_by("digits")
 def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Splits[Samples]:
     """Images of the digits 0 to 9, split into 1257 for training, 270 for validation and 270 for the test.
 

@@ -12,12 +12,14 @@ import torch
 from somvae_ext.data.folds import SplitName, check_split, split_pool
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
+from somvae_ext.extras import needed_by
 
 MNISTName = Literal["mnist", "fashion-mnist"]
 
 _FILES = 4  # images and labels, for training and test
 
 
+@needed_by("mnist")
 def mnist(
     root: str | os.PathLike[str] = "data",
     *,
@@ -51,7 +53,7 @@ def mnist(
         OSError: the download failed.
         ValueError: a file that is not in the IDX format, images and labels that differ in number, or no such split or
             fold.
-        ModuleNotFoundError: torchvision is missing, or for folds scikit-learn.
+        ModuleNotFoundError: torchvision, which the extra ``mnist`` brings, is missing, or for folds scikit-learn.
     """
     check_split(split, fold)
     pool = _read(name, Path(root), train=True, download=download)

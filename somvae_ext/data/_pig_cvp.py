@@ -10,12 +10,14 @@ import torch
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.splits import Splits
+from somvae_ext.extras import needed_by
 
 FRAME_LENGTH = 20  # measurements
 _BOUNDS = (-5.0, 15.0)  # mmHg
 _HELD_OUT_ANIMALS = 8  # each for validation and test
 
 
+@needed_by("pig_cvp")
 def pig_cvp(seed: int = 0) -> Splits[Samples]:
     """Central venous pressure of 52 pigs before and after a bleeding, split by animal: 36, 8 and 8.
 

@@ -16,6 +16,7 @@ from somvae_ext.data.id_columns import note_id_columns
 from somvae_ext.data.table_format import TableFormat
 from somvae_ext.data.tables import Missing, Table
 from somvae_ext.data.text_table import COMPRESSIONS, Columns, line_number_of_row, read_text_table
+from somvae_ext.extras import needed_by
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -28,6 +29,7 @@ def is_table_file(path: Path) -> bool:
     return table_ending(path) in TABLE_ENDINGS
 
 
+@needed_by("read_table")
 def read_table(
     path: Path,
     table_format: TableFormat = TableFormat(),  # noqa: B008  # which is frozen

@@ -97,7 +97,7 @@ def load(
         FileNotFoundError: nothing at the path, or a named data set that is not there.
         OSError: a failed download.
         ValueError: an unknown name, or data that cannot be used; the message says what is wrong where.
-        ModuleNotFoundError: a library of the extra ``train`` that the data set needs is missing.
+        ModuleNotFoundError: a library that the data set needs is missing; the sentence names its extra.
     """
     check_split(split, fold)
     seed = check_integer("load", "seed", seed, Bounds(at_least=0, at_most=2**32 - 1))  # as scikit-learn's

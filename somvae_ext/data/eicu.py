@@ -28,6 +28,7 @@ from somvae_ext.data.physiology_score import UNKNOWN, vital_sign_score, worst_fo
 from somvae_ext.data.samples import Samples
 from somvae_ext.data.scaling import Scaling
 from somvae_ext.data.splits import Splits
+from somvae_ext.extras import needed_by
 
 
 class VitalSign(NamedTuple):
@@ -97,6 +98,7 @@ class EICUStays:
         return len(self.x)
 
 
+@needed_by("read_eicu")
 def read_eicu(
     folder: str | os.PathLike[str],
     *,

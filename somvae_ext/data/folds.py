@@ -9,6 +9,7 @@ from torch import Tensor
 
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.data.samples import Samples
+from somvae_ext.extras import needed_by
 
 SplitName = Literal["holdout", "all", "folds"]
 
@@ -66,7 +67,8 @@ def _fold(name: str, pool: Samples, fold: int, seed: int) -> tuple[Tensor, Tenso
             f"{name}: split 'folds' needs {NUM_FOLDS} samples of each class beside those of the test, one for each "
             f"fold, got {int(sizes[smallest])} of class {int(classes[smallest])}"
         )
-    from sklearn.model_selection import StratifiedKFold  # type: ignore[import-untyped]
+    with needed_by("split 'folds'"):
+        from sklearn.model_selection import StratifiedKFold  # type: ignore[import-untyped]
 
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed)
     label = pool.label.numpy()

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_floats
 from somvae_ext.config_checks import check_integer
+from somvae_ext.extras import needed_by
 
 _ROW_SUM_TOLERANCE = 1e-2  # above the rounding of bfloat16, 2^-9 of each entry and so of their sum
 _SEED = 0  # of the start vector of the eigensolver
 
 
+@needed_by("macro_states")
 def macro_states(transitions: ArrayLike | Tensor, visits: ArrayLike | Tensor, num_states: int = 2) -> Tensor:
     """Groups the nodes of a chain into metastable sets: series move within a set, and seldom from one to another.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from somvae_ext.arrays import as_array, as_indices, as_integers, as_label_numbers
 from somvae_ext.config_checks import check_integer
+from somvae_ext.extras import needed_by
 
 NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
 
@@ -68,6 +69,7 @@ def node_purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor, num_cluste
     return share
 
 
+@needed_by("nmi")
 def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAverage = "arithmetic") -> float:
     """Normalized mutual information I(class; node) / average(H(class), H(node)), by scikit-learn.
 
@@ -90,6 +92,7 @@ def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAve
     return float(score)
 
 
+@needed_by("ari")
 def ari(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
     """Adjusted Rand index, by scikit-learn (Hubert and Arabie 1985, eq. 5).
 
@@ -110,6 +113,7 @@ def ari(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
     return float(adjusted_rand_score(classes.cpu().numpy(), nodes.cpu().numpy()))
 
 
+@needed_by("clustering_accuracy")
 def clustering_accuracy(
     label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, num_clusters: int | None = None
 ) -> float:

@@ -12,6 +12,7 @@ from somvae_ext import ops
 from somvae_ext.arrays import as_floats, as_indices
 from somvae_ext.config_checks import check_integer
 from somvae_ext.evaluation._arguments import as_connectivity, as_metric, as_rows_and_codes, as_rows_and_codes_of_grid
+from somvae_ext.extras import needed_by
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som import (
     Distance,
@@ -117,7 +118,7 @@ def combined_error(
     Raises:
         ValueError: no rows, a grid of one node or of another size than the codebook, codes that are not finite, a
             connectivity that the grid does not have, or what :func:`quantization_error` refuses.
-        ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
 
     Example:
         >>> codebook = [[0.0], [2.0], [1.0]]  # from 0 to 1, codes 0 and 2, the path leads through code 1
@@ -183,6 +184,7 @@ def distortion(
     return total / len(rows)
 
 
+@needed_by("trustworthiness")
 def trustworthiness(
     x: ArrayLike | Tensor,
     index: ArrayLike | Tensor,

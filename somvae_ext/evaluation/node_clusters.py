@@ -15,6 +15,7 @@ from torch import Tensor
 from somvae_ext.arrays import as_floats
 from somvae_ext.config_checks import Bounds, check_integer, is_integer
 from somvae_ext.evaluation._arguments import as_metric
+from somvae_ext.extras import needed_by
 from somvae_ext.som import Distance, Metric, MetricName
 
 Criterion = Literal["silhouette", "davies-bouldin"]
@@ -52,6 +53,7 @@ class NodeClusters(NamedTuple):
     candidates: tuple[ClusterCandidate, ...]
 
 
+@needed_by("cluster_nodes")
 def cluster_nodes(
     codebook: ArrayLike | Tensor,
     n_clusters: Any = AUTO,

@@ -37,6 +37,7 @@ from somvae_ext.experiments.protocol import (
     as_file_name,
 )
 from somvae_ext.experiments.results import Command, Results, Trial, choose
+from somvae_ext.extras import needed_by
 from somvae_ext.machine import describe
 from somvae_ext.store import FolderLock, atomic_file, check_writable
 
@@ -69,6 +70,7 @@ class _FinishedJob:
     error: str | None = None
 
 
+@needed_by("run_experiment")
 def run_experiment(
     experiment: Experiment,
     budget: Budget,

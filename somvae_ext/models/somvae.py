@@ -505,7 +505,7 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
         Raises:
             ValueError: shapes that do not fit.
-            ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+            ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
         """
         nodes, codebook = self.num_clusters, self.quantizer.codebook.detach()
         if nodes == 1:

@@ -331,7 +331,7 @@ class SOMQuantizer(Quantizer):
 
         Raises:
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
-            ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+            ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
         """
         self._set_codebook(arrange_on_grid(self._kmeans_centers(z, seed, mask, num_tries), self.grid))
 

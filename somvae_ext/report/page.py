@@ -9,12 +9,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import bokeh.resources
-import jinja2
-import markupsafe
-import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import Colormap, to_hex
+
+from somvae_ext.extras import needed_by
+
+with needed_by("a page"):
+    import bokeh.resources
+    import jinja2
+    import markupsafe
+    import matplotlib as mpl
+    from matplotlib.colors import Colormap, to_hex
 
 from somvae_ext._version import __version__
 from somvae_ext.grid import Grid

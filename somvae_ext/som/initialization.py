@@ -5,16 +5,15 @@ codes of a batch SOM.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from somvae_ext import ops
 from somvae_ext.config_checks import check_integer
+from somvae_ext.extras import needed_by
 from somvae_ext.grid import Grid
 from somvae_ext.processes import Processes
 from somvae_ext.som.metrics import Metric
@@ -65,7 +64,7 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
 
     Raises:
         ValueError: for k-means, fewer rows than nodes; no row with a weight above 0.
-        ModuleNotFoundError: for k-means, scipy, which the extra ``train`` brings, is missing.
+        ModuleNotFoundError: for k-means, scipy, which the extra ``som`` brings, is missing.
     """
     if weight is not None:
         x, weight = x[weight > 0], weight[weight > 0]
@@ -284,7 +283,7 @@ def arrange_on_grid(centers: Tensor, grid: Grid) -> Tensor:
 
     Raises:
         ValueError: a wrong shape or dtype, or values that are not finite.
-        ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
 
     Example:
         >>> line = torch.tensor([[3.0], [1.0], [0.0], [2.0]])
@@ -294,12 +293,14 @@ def arrange_on_grid(centers: Tensor, grid: Grid) -> Tensor:
     return centers[grid_order(centers, grid).to(centers.device)]
 
 
+@needed_by("arranging codes on a grid")
 def grid_order(centers: Tensor, grid: Grid) -> Tensor:
     """The centre that each node gets in :func:`arrange_on_grid`, int64 ``[K]`` on the CPU.
 
     Arguments and errors are the same.
     """
-    _import_solver()  # a missing library should be known before the training
+    import scipy.optimize  # type: ignore[import-untyped]  # noqa: F401  # a missing library is known before the training
+
     if centers.dim() != 2 or len(centers) != grid.num_nodes or not centers.shape[1] or not centers.is_floating_point():
         raise ValueError(
             f"arrange_on_grid: centers must be floating of shape [K, D] with K = {grid.num_nodes} nodes and D >= 1, "
@@ -342,21 +343,10 @@ def _train_batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
     return codes
 
 
-def _import_solver() -> Callable[..., tuple[NDArray[Any], NDArray[Any]]]:
-    try:
-        from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "arrange_on_grid: the assignment of centres to nodes needs scipy, which is not installed; run: "
-            "pip install 'somvae_ext[train]'",
-            name=error.name,
-        ) from error
-    return linear_sum_assignment
-
-
 def _assign_to_nodes(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
     """The row that each node gets, int64 ``[K]``: a permutation, see :func:`arrange_on_grid`."""
-    solve = _import_solver()
+    from scipy.optimize import linear_sum_assignment
+
     row_of_node = torch.empty(grid.num_nodes, dtype=torch.int64, device="cpu")
     indices = torch.arange(grid.num_nodes, device="cpu")
     parts = [(indices.view(grid.rows, grid.cols), indices)]
@@ -365,7 +355,7 @@ def _assign_to_nodes(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
         if len(part_rows) <= _MAX_ASSIGNED_NODES:
             nodes = block.flatten()
             # The lengths in |e - c|^2 = |e|^2 - 2 e c + |c|^2 add up to the same whatever the assignment.
-            _, order = solve((codes[nodes] @ rows[part_rows].T).numpy(), maximize=True)
+            _, order = linear_sum_assignment((codes[nodes] @ rows[part_rows].T).numpy(), maximize=True)
             row_of_node[nodes] = part_rows[torch.from_numpy(order)]
             continue
         halves = block.tensor_split(2, dim=int(block.shape[1] > block.shape[0]))

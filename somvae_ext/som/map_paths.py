@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from somvae_ext.extras import needed_by
 from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som.metrics import Metric, WinnerSearch
 from somvae_ext.som.rows import ArrayRows
@@ -71,7 +72,7 @@ def path_lengths(
         float64 ``[N]`` on the device of ``start``; 0 from a node to itself.
 
     Raises:
-        ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
     """
     connectivity = grid.connectivities[-1] if connectivity is None else connectivity
     codes = codebook.detach().double()
@@ -93,8 +94,9 @@ def _search_paths(
     codes: Tensor, grid: Grid, metric: Metric, start: Tensor, end: Tensor, connectivity: Connectivity
 ) -> Tensor:
     """Shortest paths between pairs of nodes on the CPU, float64 ``[P]``."""
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
-    from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
+    with needed_by("the combined error"):
+        from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+        from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
 
     neighbors = grid.neighbors("cpu", connectivity)
     node, slot = (neighbors >= 0).nonzero(as_tuple=True)

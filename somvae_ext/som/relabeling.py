@@ -44,7 +44,7 @@ def find_relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
 
     Raises:
         ValueError: a wrong shape, or numbers that are negative or not finite.
-        ModuleNotFoundError: scipy, which the extra ``train`` brings, is missing.
+        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
 
     Example:
         >>> line = torch.tensor([[0, 0, 5], [0, 0, 5], [0, 0, 0]])  # code 2 lies between the others
@@ -87,13 +87,8 @@ def _embedding(counts: Tensor) -> Tensor:
 
 def _candidate_orders(weights: Floats, edges: Floats, sheet: Integers, seed: int) -> Iterator[Integers]:
     """Orders of the codes, int64 ``[K]``."""
-    try:
-        from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "find_relabeling: it needs scipy, which is not installed; run: pip install 'somvae_ext[train]'",
-            name=error.name,
-        ) from error
+    from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
+
     nodes = len(weights)
     rng = np.random.default_rng(seed)
     places = [np.argsort(sheet)]  # of the codes

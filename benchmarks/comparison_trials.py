@@ -1,0 +1,99 @@
+"""Whether ``somvae bench compare`` finds a slow-down that is there, and none that is not, in real runs of one suite.
+
+    python benchmarks/comparison_trials.py --json build/benchmarks/comparison_trials.json      about 20 minutes
+
+Every trial runs ``bench bmu --quick`` as it is, and once with our search slowed down by a fifth: after a search its
+process spins for a fifth of the time that the search took. Each run is a process of its own. It is compared with the
+run of the trial before, which should find nothing, and with the planted one: the exit codes should be 0 and 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from time import process_time
+
+from torch import Tensor
+
+from somvae_ext.bench import bmu_contestants
+from somvae_ext.bench.__main__ import main as bench
+from somvae_ext.bench.bmu_contestants import ON_CPU, Search, Winners
+from somvae_ext.bench.record import Record
+from somvae_ext.bench.rows import OURS
+from somvae_ext.machine import describe
+
+
+def slowed_down(z: Tensor, codebook: Tensor, k: int, factor: float) -> Search:
+    """Our search, in a process that spins until ``factor`` times its time is over."""
+    search = bmu_contestants.somvae_ext(z, codebook, k)
+
+    def run() -> Winners:
+        begin = process_time()
+        winners = search()
+        end = begin + factor * (process_time() - begin)
+        while process_time() < end:
+            pass
+        return winners
+
+    return run
+
+
+def measure(folder: Path, factor: float) -> None:
+    """Writes ``bmu.json``. For a process of its own."""
+    if factor != 1:
+        planted = dataclasses.replace(ON_CPU[OURS], make=lambda z, codes, k: slowed_down(z, codes, k, factor))
+        ON_CPU[OURS] = planted
+    options = ["bmu", "--quick", "--threads", "1", "--no-picture", "--quiet", "--out", str(folder)]
+    if quietly(options)[0]:
+        raise RuntimeError(f"{folder}: the benchmark failed")
+
+
+def measure_in_child(folder: Path, factor: float) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(measure, folder, factor).result()
+
+
+def quietly(arguments: Sequence[str]) -> tuple[int, str]:
+    """The exit code of the benchmark's command, and what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        return bench(arguments), said.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--factor", type=float, default=1.2, help="of the planted slow-down (default: 1.2)")
+    parser.add_argument("--json", type=Path, help="write everything there, trial by trial")
+    arguments = parser.parse_args()
+    record = Record(arguments.json, machine=describe(), factor=arguments.factor, trials=[])
+    right = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        measure_in_child(folder / "0", 1)
+        for trial in range(1, arguments.trials + 1):
+            measure_in_child(folder / str(trial), 1)
+            measure_in_child(folder / f"{trial} planted", arguments.factor)
+            outcome: dict[str, object] = {"load": os.getloadavg()[0]}
+            pairs = {"equal": (f"{trial - 1}", f"{trial}"), "planted": (f"{trial}", f"{trial} planted")}
+            for name, pair in pairs.items():
+                code, said = quietly(["compare", *(str(folder / run / "bmu.json") for run in pair)])
+                right += code == (name == "planted")
+                outcome[name] = {"exit_code": code, "said": said.splitlines()}
+                print(
+                    f"{trial} {name}: exit code {code}; {said.splitlines()[-2].split('  ', 1)[1].strip()}", flush=True
+                )
+            record.add("trials", outcome)
+    print(f"{right} of {2 * arguments.trials} exit codes are right")
+    record.say_where()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""``somvae bench`` and ``python -m somvae_ext.bench``: what they measure, write, and refuse."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import children
+import pytest
+
+import somvae_ext
+from somvae_ext.bench import run
+from somvae_ext.bench.__main__ import main as module_main
+from somvae_ext.bench.files import ResultFile
+from somvae_ext.bench.options import jobs
+from somvae_ext.bench.rows import OURS, Row
+from somvae_ext.bench.suite import Plan
+from somvae_ext.bench.suites import SUITES
+from somvae_ext.cli import main
+from somvae_ext.cli.options import parse
+
+SMALL = {
+    "ops": ["--ops", "som_losses", "-N", "20", "--side", "3", "-D", "4"],
+    "bmu": ["-N", "50", "-K", "9", "-D", "3", "--dtype", "bfloat16", "-k", "2"],
+    "pruned": ["-N", "60", "--side", "4", "-D", "3"],
+    "head": ["--side", "3", "--batch", "8", "--peers"],
+    "training": ["-N", "60", "-D", "3", "--side", "4", "--epochs", "2", "--peers"],
+    "models": ["--model", "vae", "--batch", "4"],
+}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def bench(*arguments: str) -> int:
+    return main(["bench", *arguments, "--repeat", "1", "--threads", "1"])
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench(suite, *SMALL[suite], "--no-picture") == 0
+    said = capsys.readouterr()
+    written = ResultFile.read(Path("runs/bench") / f"{suite}.json")
+    assert written.contents["suite"] == suite
+    assert written.contents["command"].startswith(f"somvae bench {suite} ")
+    assert written.contents["tree"] in ("clean", "dirty", None)
+    assert {"cpu", "torch", "somvae_ext"} <= written.contents["machine"].keys()
+    for row in written.rows:
+        assert row.ours in row.samples
+        assert {len(times) for times in row.samples.values()} == {1}
+        assert (row.suite, row.device, row.threads) == (suite, "cpu", 1)
+        for name in ("N", "D"):
+            if f"-{name}" in SMALL[suite]:
+                assert str(row.size[name]) == SMALL[suite][SMALL[suite].index(f"-{name}") + 1]
+        assert row.label in said.out
+        assert row.label in said.err
+    assert "files: runs/bench" in said.out
+
+
+def test_the_table_has_a_picture_beside_its_file() -> None:
+    assert bench("bmu", "-N", "50", "-K", "9", "-D", "3", "--json", "some/where.json", "--quiet") == 0
+    assert sorted(path.name for path in Path("some").iterdir()) == ["where.json", "where.png"]
+    assert not Path("runs").exists()
+
+
+def test_libraries_that_are_not_installed_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers = {"torch": "2", "faiss": None}
+    monkeypatch.setitem(SUITES, "bmu", dataclasses.replace(SUITES["bmu"], peers=lambda device: peers))
+    assert bench("bmu", "-N", "5", "-K", "4", "-D", "2", "--no-picture") == 0
+    assert "not installed, so not measured: faiss" in capsys.readouterr().out
+    assert json.loads(Path("runs/bench/bmu.json").read_text())["not_installed"] == ["faiss"]
+
+
+def test_files_are_replaced_only_if_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["bmu", "-N", "5", "-K", "4", "-D", "2", "--no-picture", "--quiet"]
+    assert bench(*small) == 0
+    before = Path("runs/bench/bmu.json").read_bytes()
+    assert bench(*small) == 2
+    sentence = "runs/bench/bmu.json is there already; choose another --out or --json, or set --overwrite"
+    assert sentence in capsys.readouterr().err
+    assert Path("runs/bench/bmu.json").read_bytes() == before
+    assert bench(*small, "--overwrite") == 0
+
+
+def rows(*factors: float) -> list[Row]:
+    """Rows with 9 repetitions; ours takes these times what it did."""
+    times = [1 + number / 100 for number in range(9)]
+    return [
+        Row("bmu", f"case {number}", {}, samples={OURS: [factor * time for time in times], "mm": times})
+        for number, factor in enumerate(factors)
+    ]
+
+
+def test_without_a_suite_all_of_them_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    plans: list[Plan] = []
+
+    def measure(plan: Plan) -> Iterator[Row]:
+        plans.append(plan)
+        yield from rows(1)
+
+    for name, suite in SUITES.items():
+        monkeypatch.setitem(SUITES, name, dataclasses.replace(suite, measure=measure))
+    assert main(["bench", "--quick", "--no-picture", "--quiet"]) == 0
+    assert sorted(path.stem for path in Path("runs/bench").iterdir()) == sorted(SUITES)
+    assert len(plans) == 8 * len(SUITES)
+    assert all(plan.quick and plan.threads == [1] and (plan.passes, plan.repetitions) == (8, 2) for plan in plans)
+    assert not any("memory" in plan.parts for plan in plans)
+    assert [ResultFile.read(path).rows[0].passes for path in Path("runs/bench").iterdir()] == [8] * len(SUITES)
+    assert capsys.readouterr().out.count("case 0") == len(SUITES)
+
+
+@pytest.mark.parametrize("entry", [lambda arguments: main(["bench", *arguments]), module_main])
+def test_what_was_measured_is_kept_when_it_is_interrupted(
+    entry: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(plan: Plan) -> Iterator[Row]:
+        yield from rows(1, 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(SUITES, "ops", dataclasses.replace(SUITES["ops"], measure=measure))
+    assert entry(["ops"]) == 130  # type: ignore[operator]
+    said = capsys.readouterr()
+    assert "interrupted; 2 rows are in runs/bench/ops.json" in said.err
+    assert "case 1" in said.out
+    assert len(ResultFile.read(Path("runs/bench/ops.json")).rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["bmu", "-N", "0"], "-N must be at least 1, got 0"),
+        (["bmu", "--side", "3"], "--side is not for bmu, which takes -N, -K, -D, -k, --dtype"),
+        (["-N", "3"], "-N needs a SUITE: somvae bench bmu -N 3, say"),
+        (["bmu", "-N", "many"], "must be an integer, got 'many'"),
+        (["bmu", "-k", "3"], "-k must be 1 or 2 and at most the codes, got 3 for 4096 codes"),
+        (["bmu", "--dtype", "int8"], "--dtype must be float32 or float64 or bfloat16 or float16, got 'int8'"),
+        (["bmu", "-N", "100000000000000", "-D", "4"], "-N 100000000000000 -D 4 takes about "),
+        (["pruned", "--side", "10000000"], "GiB are left"),
+        (["pruned", "-D", "1"], "-N, --side and -D must be at least 2"),
+        (["ops", "--ops", "transition_log_prob", "-K", "9000000"], "GiB are left"),
+        (["ops", "--ops", "bmu", "--side", "3"], "bmu takes -N, -K, -D, got --side"),
+        (["ops", "--ops", "sorting"], "--ops must be of bmu, "),
+        (["ops", "--only", "bmu"], "--only is for a suite that has parts, and ops has --ops, got ops"),
+        (["bmu", "--ops", "bmu"], "--ops is for ops, got bmu"),
+        (["bmu", "--only", "tails"], "--only must be of headline, maps, D, "),
+        (["bmu", "--only", "D", "-N", "3"], "--only is for a suite's own sizes, and an own shape is one case"),
+        (["head", "--side", "100000"], "GiB are left"),
+        (["training", "-N", "10000000000"], "GiB are left"),
+        (["training", "--only", "mnist"], "--only mnist needs --data-root, the folder with MNIST/raw"),
+        (["models", "--model", "vae", "--side", "3"], "--side is for --model somvae, and vae has no map"),
+        (["bmu", "--peers", "annoy"], "--peers must be of "),
+        (["bmu", "--threads", "0"], "--threads must be at least 1, got 0"),
+        (["bmu", "--repeat", "-1"], "--repeat must be at least 1, got -1"),
+        (["bmu", "--data-root", "nowhere"], "--data-root must be a folder that exists, got nowhere"),
+        (["--json", "a.json"], "--json is for one suite, and in place of --out"),
+        (["bmu", "--json", "a.txt"], "--json must be a .json file, got a.txt"),
+        (["bmu", "a.json"], "unexpected argument 'a.json': files are for somvae bench compare"),
+        (["bmu", "--least-effect", "0.2"], "--least-effect is for somvae bench compare"),
+        (["boxes"], "SUITE must be ops or bmu or pruned or head or training or models or compare, got 'boxes'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert sentence in error
+    assert not Path("runs").exists()
+
+
+def test_a_gpu_that_is_not_there_is_missed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert bench("bmu", "--device", "cuda") == 2
+    assert capsys.readouterr().err == "somvae: --device cuda needs a GPU that torch can use, got none\n"
+
+
+def test_the_commands_of_the_readme_are_understood() -> None:
+    lines = re.findall(
+        r"^somvae bench .*$", (Path(somvae_ext.__file__).parents[1] / "README.md").read_text(), re.MULTILINE
+    )
+    assert len(lines) == 4
+    for line in lines:
+        options = parse(shlex.split(line, comments=True)[1:]).bench
+        assert options.suite == "compare" or jobs(options)
+
+
+# --- Comparing -------------------------------------------------------------------------------------------------------
+
+
+def write(path: str, *factors: float, **machine: object) -> str:
+    contents = {
+        "schema": 1,
+        "machine": {"cpu": "some", "cores": 2, "threads": 1, **machine},
+        "quick": True,
+        "peers": {},
+        "rows": [row.as_json() for row in rows(*factors)],
+    }
+    Path(path).write_text(json.dumps(contents))
+    return path
+
+
+@pytest.mark.parametrize(("factors", "code"), [((1, 1), 0), ((1, 1.2), 1), ((1, 0.8), 0), ((1.2, 1.2), 1)])
+def test_the_exit_code_tells_whether_something_is_slower(factors: tuple[float, ...], code: int) -> None:
+    assert main(["bench", "compare", write("a.json", 1, 1), write("b.json", *factors)]) == code
+
+
+def test_a_comparison_names_rows_and_machines_that_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", write("a.json", 1, 1, 1), write("b.json", 1, 1.3, cpu="other", cores=4)]
+    assert module_main(arguments) == 1
+    said = capsys.readouterr()
+    assert "the processor differs: some and other" in said.err
+    assert "the number of cores differs: 2 and 4" in said.err
+    assert re.search(r"^bmu: case 1 +1\.300 .* slower$", said.out, re.MULTILINE)
+    assert "1 slower, 0 faster, 1 the same" in said.out
+    assert "only in the first file: bmu: case 2" in said.out
+
+
+def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    contents = json.loads(Path(write("a.json", 1, 2)).read_text())
+    for row in contents["rows"]:
+        row["samples"] = {name: times[:2] for name, times in row["samples"].items()}
+    Path("a.json").write_text(json.dumps(contents))
+    assert main(["bench", "compare", "a.json", "a.json"]) == 2
+    said = capsys.readouterr()
+    assert "2 unknown: of 2 rows none can be told apart by fewer than 5 passes, or repetitions in one" in said.out
+    assert said.err == "somvae: the files have too few repetitions for a comparison\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["compare", "a.json"], "compare takes two files, the earlier one and the later one, got 1"),
+        (["compare", "a.json", "none.json"], "none.json"),
+        (["compare", "a.json", "text.json"], "text.json must be a file that somvae bench has written, with schema 1"),
+        (["compare", "a.json", "empty.json"], "a.json and empty.json have no row in common"),
+        (["compare", "a.json", "a.json", "--least-effect", "-1"], "--least-effect must be a share from 0"),
+    ],
+)
+def test_files_that_cannot_be_compared_are_refused(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.json", 1)
+    write("empty.json")
+    Path("text.json").write_text("{}")
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert sentence in error
+
+
+# --- On a machine with little installed ------------------------------------------------------------------------------
+
+
+def test_no_module_of_the_benchmarks_imports_what_gpu_machines_lack() -> None:
+    package = Path(run.__file__).parent
+    imported = {
+        (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else alias.name.split(".")[0]
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    assert not imported & {"jsonargparse", "lightning_fabric", "pyarrow", "scipy"}
+
+
+def test_the_module_runs_with_torch_and_scikit_learn_alone() -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(somvae_ext.__file__).parents[1])!r})
+for name in ("jsonargparse", "lightning_fabric", "matplotlib", "torchvision", "pyarrow", "minisom", "bokeh", "jinja2"):
+    sys.modules[name] = None
+from somvae_ext.bench.__main__ import main
+sys.exit(main(["bmu", "-N", "20", "-K", "9", "-D", "3", "--repeat", "1"]))
+"""
+    done = children.run("-c", code, imported=children.TORCH)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "no picture: a picture needs matplotlib, which is not installed; run: pip install 'somvae_ext[plot]'"
+        in done.stderr
+    )
+    assert len(ResultFile.read(Path("runs/bench/bmu.json")).rows) == 1

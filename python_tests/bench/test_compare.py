@@ -1,0 +1,227 @@
+"""The comparison of two result files: what it finds in noise like that of a shared machine, and what it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from somvae_ext.bench import compare as comparing
+from somvae_ext.bench.compare import Comparison, compare, holm, least_observations, mann_whitney, shift_interval
+from somvae_ext.bench.rows import OURS, Row
+
+ROWS, PAIRS = 10, 40
+DRIFT = 0.3  # of the machine during a file, up or down, in its logarithm
+OFFSET = 0.01  # standard deviation between two files of the same code, as by addresses of memory
+SLOWER = 1.2
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Of times' logarithms: standard deviations between repetitions, and between passes, of each contestant by itself;
+    how many repetitions take 10 to 60 % longer; and how often a row is measured."""
+
+    scatter: float
+    spells: float
+    busy: float
+    passes: int
+    repetitions: int
+
+
+IDLE = Noise(0.03, 0.0, 0.0, passes=1, repetitions=9)  # a machine alone
+QUICK = Noise(0.03, 0.0, 0.0, passes=8, repetitions=2)  # the same with --quick
+SHARED = Noise(0.06, 0.06, 0.3, passes=8, repetitions=2)  # one that others use
+
+
+def measured(
+    rng: np.random.Generator, factor: float = 1.0, *, alone: bool = False, noise: Noise = SHARED, rows: int = ROWS
+) -> list[Row]:
+    """A file: ours, two peers and a product in turns, on a machine that drifts, with noise in each."""
+    made = []
+    shape = (noise.passes, noise.repetitions)
+    for number in range(rows):
+        drift = rng.uniform(-DRIFT, DRIFT) + rng.uniform(-DRIFT, DRIFT) * np.linspace(0, 1, noise.passes)[:, None]
+
+        def times(seconds: float, drift: np.ndarray = drift) -> list[float]:
+            late = np.where(rng.random(shape) < noise.busy, rng.uniform(1.1, 1.6, shape), 1)
+            spells = rng.normal(0, OFFSET) + rng.normal(0, noise.spells, (noise.passes, 1))
+            return list((seconds * late * np.exp(drift + spells + rng.normal(0, noise.scatter, shape))).ravel())
+
+        samples = {OURS: times(0.01 * factor)}
+        if not alone:
+            samples |= {"torch": times(0.03), "faiss": times(0.05), "mm float32": times(0.02)}
+        row = Row("bmu", f"case {number}", {"N": 10}, threads=1, samples=samples, ceilings={"mm float32": 1.0})
+        made.append(dataclasses.replace(row, passes=noise.passes))
+    return made
+
+
+def verdicts(compared: Comparison) -> set[str]:
+    return {row.verdict for row in compared.rows}
+
+
+@pytest.mark.parametrize("noise", [IDLE, SHARED])
+def test_equal_files_are_the_same_in_forty_pairs(noise: Noise) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [compare(measured(rng, noise=noise), measured(rng, noise=noise)) for _ in range(PAIRS)]
+    assert not any(compared.overall == "slower" for compared in pairs)
+    # By chance any of ten rows differs in at most one pair of twenty, and by more than the least effect in fewer.
+    assert sum(verdicts(compared) != {"same"} for compared in pairs) <= 1
+
+
+@pytest.mark.parametrize("noise", [IDLE, QUICK, SHARED])
+def test_a_slow_down_of_a_fifth_is_found_in_forty_pairs(noise: Noise) -> None:
+    rng = np.random.default_rng(1)
+    pairs = [compare(measured(rng, noise=noise), measured(rng, SLOWER, noise=noise)) for _ in range(PAIRS)]
+    missed = sum(not compared.slower for compared in pairs)
+    assert missed <= {IDLE: 0, QUICK: 0, SHARED: 1}[noise]
+    # Whether each row shows it is the power that the number of observations has.
+    power = sum(len(compared.with_verdict("slower")) for compared in pairs) / (ROWS * PAIRS)
+    assert power > {IDLE: 0.97, QUICK: 0.97, SHARED: 0.05}[noise]
+
+
+def test_nine_repetitions_find_a_slow_down_in_each_of_thirty_rows() -> None:
+    rng = np.random.default_rng(12)
+    files = [(measured(rng, noise=IDLE, rows=30), measured(rng, SLOWER, noise=IDLE, rows=30)) for _ in range(10)]
+    found = [len(compare(*pair).with_verdict("slower")) for pair in files]
+    assert np.mean(found) > 0.97 * 30
+
+
+@pytest.mark.parametrize("noise", [IDLE, QUICK])
+def test_a_slow_down_of_a_fifth_in_one_row_is_found_ten_times_out_of_ten(noise: Noise) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        first, second = measured(rng, noise=noise), measured(rng, noise=noise)
+        second[3] = measured(rng, SLOWER, noise=noise)[3]
+        compared = compare(first, second)
+        assert [row.label for row in compared.with_verdict("slower")] == ["bmu: case 3 N=10, 1 thread"]
+        assert compared.overall == "same"
+
+
+def test_a_gain_is_found_as_a_loss_is() -> None:
+    rng = np.random.default_rng(3)
+    assert "faster" in verdicts(compare(measured(rng, SLOWER), measured(rng)))
+
+
+def test_the_drift_of_a_machine_hides_nothing_and_feigns_nothing() -> None:
+    """Twice as slow a machine on the second day is no slow-down, unless there is nothing to compare ours with."""
+    rng = np.random.default_rng(4)
+    first, second = measured(rng), measured(rng)
+    tired = [
+        dataclasses.replace(row, samples={name: [2 * time for time in times] for name, times in row.samples.items()})
+        for row in second
+    ]
+    assert verdicts(compare(first, tired)) == {"same"}
+    alone = compare(measured(rng, alone=True), measured(rng, 2.5, alone=True))
+    assert not any(row.relative for row in alone.rows)
+    assert "slower" in verdicts(alone)
+
+
+def test_an_interval_holds_the_true_ratio() -> None:
+    rng = np.random.default_rng(5)
+    rows = [row for _ in range(30) for row in compare(measured(rng), measured(rng, SLOWER)).rows]
+    # The offsets between files are no part of the interval, so it is asked for more than the interval alone.
+    held = [row.low * 0.95 <= SLOWER <= row.high / 0.95 for row in rows]
+    assert np.mean(held) > 0.99
+
+
+def test_the_mean_over_all_rows_has_the_planted_ratio() -> None:
+    rng = np.random.default_rng(6)
+    mean, low, high = compare(measured(rng), measured(rng, SLOWER)).mean
+    assert low < mean < high
+    assert mean == pytest.approx(SLOWER, rel=0.05)
+
+
+def test_a_difference_below_the_least_effect_does_not_count() -> None:
+    rng = np.random.default_rng(7)
+    first, second = measured(rng), measured(rng, 1.5)
+    assert verdicts(compare(first, second, least_effect=0.9)) == {"same"}
+
+
+def test_too_few_observations_tell_nothing() -> None:
+    rng = np.random.default_rng(8)
+    short = [
+        dataclasses.replace(row, samples={name: times[:3] for name, times in row.samples.items()})
+        for row in measured(rng, noise=IDLE)
+    ]
+    compared = compare(short, short)
+    assert verdicts(compared) == {"unknown"}
+    assert all(math.isinf(row.high) for row in compared.rows)
+    assert (compared.overall, compared.mean) == ("same", (1, 1, 1))
+    assert [least_observations(rows) for rows in (1, 10, 85, 86)] == [4, 6, 7, 8]
+
+
+def test_rows_are_matched_by_what_they_measured() -> None:
+    row = measured(np.random.default_rng(9))[0]
+    others = [
+        dataclasses.replace(row, threads=2),
+        dataclasses.replace(row, dtype="float64"),
+        dataclasses.replace(row, size={"N": 11}),
+        dataclasses.replace(row, device="cuda", threads=None),
+    ]
+    for other in others:
+        compared = compare([row], [other])
+        assert compared.rows == []
+        assert compared.only_in_first == ["bmu: case 0 N=10, 1 thread"]
+        assert len(compared.only_in_second) == 1
+
+
+def test_every_contestant_of_ours_is_compared_and_none_is_a_reference() -> None:
+    row = measured(np.random.default_rng(10))[0]
+    variants = dataclasses.replace(row, own=[OURS, "local"], samples={**row.samples, "local": row.samples[OURS]})
+    labels = [compared.label for compared in compare([variants], [variants]).rows]
+    assert labels == ["bmu: case 0 N=10, 1 thread", "bmu: case 0 N=10, 1 thread [local]"]
+
+
+def test_a_pass_is_one_observation() -> None:
+    """However many repetitions it has: what others do on the machine lasts longer than these."""
+    rng = np.random.default_rng(13)
+    first, second = measured(rng), measured(rng, SLOWER)
+    assert {row.observations for row in compare(first, second).rows} == {(8, 8)}
+    whole = [dataclasses.replace(row, passes=1) for row in first]
+    assert {row.observations for row in compare(whole, second).rows} == {(16, 8)}
+
+
+# --- Statistics, beside definitions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (4, 4), (3, 6)])
+def test_the_test_is_exact(n: int, m: int) -> None:
+    """Beside all orders of n + m ranks."""
+    rng = np.random.default_rng(n * m)
+    values = rng.normal(size=n + m)
+    a, b = values[:n], values[n:]
+
+    def statistic(chosen: tuple[int, ...]) -> float:
+        rest = [i for i in range(n + m) if i not in chosen]
+        return abs(sum(values[j] > values[i] for i in chosen for j in rest) - n * m / 2)
+
+    orders = list(itertools.combinations(range(n + m), n))
+    extreme = [statistic(order) >= statistic(tuple(range(n))) for order in orders]
+    assert mann_whitney(a, b) == pytest.approx(min(1, np.mean(extreme)))
+
+
+def test_equal_values_are_no_evidence() -> None:
+    assert mann_whitney(np.ones(9), np.ones(9)) == 1
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.001])
+def test_the_interval_excludes_what_the_test_rejects(alpha: float) -> None:
+    rng = np.random.default_rng(11)
+    for _ in range(50):
+        a, b = rng.normal(size=9), rng.normal(1, 1, size=9)
+        _, low, high = shift_interval(a, b, alpha)
+        assert (mann_whitney(a, b) <= alpha) == (low > 0 or high < 0)
+
+
+def test_holm_rejects_one_after_the_other() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == pytest.approx([1, 1])
+
+
+def test_all_shares_of_orders_are_one() -> None:
+    assert comparing.rank_counts(9, 9).sum() == pytest.approx(1)
+    assert comparing.rank_counts(9, 9)[0] == pytest.approx(1 / math.comb(18, 9))

@@ -1,0 +1,89 @@
+"""Interpreters that find what an installation with some extras has, and nothing else, whatever is installed here."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import runpy
+import subprocess
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import children
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETUP = runpy.run_path(str(ROOT / "setup.py"))
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+# Hidden modules are hidden from the search for modules, so that looking for one finds none, as importing it does.
+_HIDE = """
+import importlib.machinery, sys
+hidden = set({hidden!r})
+class Installed(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in hidden else super().find_spec(name, path, target)
+sys.meta_path[:] = [Installed if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+for name in [name for name in sys.modules if name.partition(".")[0] in hidden]:
+    del sys.modules[name]
+"""
+COMMAND = "from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def python(extras: tuple[str, ...], code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs code where ``pip install 'somvae_ext[EXTRA,...]'`` has installed what it installs, or without extras."""
+    return python_without(hidden_modules(extras), code, *arguments)
+
+
+def python_without(modules: Iterable[str], code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs code where these top-level modules are not installed."""
+    program = _HIDE.format(hidden=sorted(modules)) + code
+    return children.run("-W", "ignore", "-c", program, *arguments, imported=children.TORCH)
+
+
+def somvae(extras: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same of the command ``somvae``."""
+    return python(extras, COMMAND, *arguments)
+
+
+@functools.cache
+def hidden_modules(extras: tuple[str, ...]) -> frozenset[str]:
+    """Top-level modules of the distributions that such an installation lacks."""
+    installed = required_distributions([f"{PROJECT['name']}[{','.join(extras)}]"])
+    return frozenset(
+        module
+        for module, distributions in _distributions_of_modules().items()
+        if module.isidentifier() and not any(canonicalize_name(name) in installed for name in distributions)
+    )
+
+
+@functools.cache
+def _distributions_of_modules() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def required_distributions(requirements: list[str]) -> set[str]:
+    """Canonical names of all distributions that requirements bring, theirs included."""
+    found: set[tuple[str, str]] = set()
+    pending = [(Requirement(requirement), "") for requirement in requirements]
+    while pending:
+        requirement, of_extra = pending.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": of_extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for extra in ("", *requirement.extras):
+            if (name, extra) not in found:
+                found.add((name, extra))
+                pending += [(Requirement(other), extra) for other in _requirements_of(name, extra)]
+    return {name for name, _ in found}
+
+
+def _requirements_of(name: str, extra: str) -> list[str]:
+    if name == canonicalize_name(PROJECT["name"]):  # as it is here, which the installed metadata may not be
+        return EXTRAS[extra] if extra else [*SETUP["DEPENDENCIES"], SETUP["torch_requirement"]()]
+    return importlib.metadata.requires(name) or []

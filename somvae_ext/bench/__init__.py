@@ -1,0 +1,1 @@
+"""Benchmarks of the ops, of maps and of models against other libraries."""

@@ -1,0 +1,335 @@
+"""The best-matching-unit search against everything else that finds nearest codes.
+
+Before anything is timed, each contestant's winners are compared with ours. Where they differ by more than rounding
+explains, the two distances taken in float64, the contestant is timed all the same and noted as less precise; no claim
+is made against it. Work counts 2 N K D operations; the ceiling is a matrix product.
+
+On the CPU: torch formulas, scikit-learn, faiss, fastersom. On CUDA: torch formulas (cuBLAS and argmin), torch.compile,
+pykeops, flash-kmeans, fastersom; ours as it chooses its kernel, and with each of its kernels forced. There every
+problem has a second row, of the replays of CUDA graphs, which leaves out what launching costs; the share of the work
+that each kernel's first pass leaves to be scored again is reported, and the rate as a share of its floor: that of a
+matrix product in its number format, divided by the instructions that it needs per multiply-add.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from somvae_ext.bench.bmu_contestants import KERNELS, Contestant, Winners, forcing, known, somvae_ext, version, versions
+from somvae_ext.bench.bmu_problems import PARTS, Problem, floor, log2_work, problems, products, quick_problems
+from somvae_ext.bench.claims import Claim
+from somvae_ext.bench.memory import peak_memory
+from somvae_ext.bench.rows import OURS, Row
+from somvae_ext.bench.suite import CODES, DIM, ROWS, Option, Plan, Suite
+from somvae_ext.bench.timing import captured, interleaved
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+OWN_SHAPE: dict[str, Any] = {"N": 16384, "K": 4096, "D": 64, "k": 1, "dtype": "float32"}
+LESS_PRECISE = "less precise: "
+
+
+def indices(winners: Winners, k: int) -> Tensor:
+    """int64 ``[N, k]`` on the CPU."""
+    return torch.as_tensor(winners[-1]).cpu().long().reshape(-1, k)
+
+
+def disagreement(theirs: Tensor, ours: Tensor, z: Tensor, codebook: Tensor) -> str | None:
+    """Why another contestant counts as less precise; None where its winners are ours but for ties and rounding.
+
+    A distance taken from |z|^2 + |e|^2 - 2 z.e, at most D + 4 roundings of terms that sum to (|z| + |e|)^2, may name a
+    code that is farther by the errors of two such distances.
+    """
+    differing, place = (theirs != ours).nonzero(as_tuple=True)
+    if len(differing) == 0:
+        return None
+    rows, codes = z[differing.to(z.device)].cpu().double(), codebook.cpu().double()
+    distance_theirs, distance_ours = (
+        (rows - codes[winners[differing, place]]).square().sum(dim=1) for winners in (theirs, ours)
+    )
+    eps = torch.finfo(torch.promote_types(z.dtype, torch.float32)).eps
+    largest = (rows.norm(dim=1) + codes.norm(dim=1).max()).square()
+    wrong = (distance_theirs - distance_ours).abs() > 2 * (z.shape[1] + 4) * eps * largest
+    if not wrong.any():
+        return None
+    count = len(differing[wrong].unique())
+    return f"{LESS_PRECISE}{count} of {len(theirs)} rows have winners that rounding does not explain"
+
+
+@dataclass
+class _Field:
+    """The contestants of one problem that can take part, and what is known of them before the clock starts."""
+
+    runs: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    replays: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)  # peak bytes
+    notes: dict[str, str] = field(default_factory=dict)
+    not_captured: dict[str, str] = field(default_factory=dict)
+
+
+def prepare(contestants: Mapping[str, Contestant], z: Tensor, codebook: Tensor, problem: Problem, plan: Plan) -> _Field:
+    """Compares the winners of all contestants with ours, which come first."""
+    ready = _Field()
+    ours: Tensor | None = None
+    for name, contestant in contestants.items():
+        try:
+            search = contestant.make(z, codebook, problem.k)
+            if search is None:
+                continue
+            winners = indices(search(), problem.k)
+        except Exception as error:
+            if name.startswith(OURS):
+                raise
+            ready.notes[name] = f"failed: {' '.join(str(error).split())[:200]}"  # another library's fault costs its row
+            continue
+        ours = winners if ours is None else ours
+        if name.startswith(OURS) and not winners.equal(ours):
+            raise AssertionError(f"{name} has other winners than {OURS} on {problem}")
+        if reason := disagreement(winners, ours, z, codebook):
+            ready.notes[name] = reason
+        if plan.number == 0:
+            ready.memory[name] = peak_memory(search, plan.device)
+        ready.runs[name] = search
+        if plan.device.type == "cuda" and contestant.captures:
+            try:
+                ready.replays[name] = captured(search)
+            except RuntimeError as error:
+                ready.not_captured[name] = f"cannot be captured: {str(error).splitlines()[0]}"
+    return ready
+
+
+def measure_problem(
+    problem: Problem, contestants: Mapping[str, Contestant], plan: Plan, threads: int | None
+) -> Iterator[Row]:
+    """A row of calls from Python, and on CUDA one of replays."""
+    z, codebook = problem.tensors(plan.device, plan.data_root)
+    ready = prepare(contestants, z, codebook, problem, plan)
+    rescored = shares_scored_again(problem, z, codebook)
+    ceilings = products(problem, plan.device)
+    for runs, notes, how in (
+        (ready.runs, ready.notes, ""),
+        (ready.replays, ready.notes | ready.not_captured, ", CUDA graph"),
+    ):
+        if OURS not in runs:
+            continue
+        timed = runs | {ceiling.name: ceiling.run for ceiling in ceilings.values()}
+        samples = interleaved(timed, plan.device, plan.repetitions)
+        rates = {kind: ceiling.rate(statistics.median(samples[ceiling.name])) for kind, ceiling in ceilings.items()}
+        yield Row(
+            suite="bmu",
+            case=(problem.part if problem.data == "random" else f"{problem.part}, {problem.data}") + how,
+            size={"N": problem.n, "K": problem.codes, "D": problem.dim, **({"k": problem.k} if problem.k > 1 else {})},
+            dtype=problem.dtype_name,
+            device=plan.device.type,
+            threads=threads,
+            samples=samples,
+            own=[name for name in runs if name.startswith(OURS)],
+            work=problem.work,
+            ceilings={ceiling.name: ceiling.work for ceiling in ceilings.values()},
+            notes={name: note for name, note in notes.items() if name in contestants},
+            extra={"peak_extra_bytes": ready.memory, **shares_of_floor(problem, samples, rates), **rescored},
+        )
+
+
+def shares_of_floor(
+    problem: Problem, samples: Mapping[str, Sequence[float]], product_rates: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """The rate of each forced kernel beside the most that it could have."""
+    shares = {}
+    for name, kernel in KERNELS.items():
+        limit = floor(kernel, problem.dtype)
+        if name in samples and limit:
+            rate = problem.work / statistics.median(samples[name]) / 1e9
+            shares[name] = rate / (product_rates[limit.product] / limit.times)
+    return {"share_of_floor": shares} if shares else {}
+
+
+def shares_scored_again(problem: Problem, z: Tensor, codebook: Tensor) -> dict[str, dict[str, float]]:
+    """What shares of all pairs each kernel's search scores again in float32, and of all rows, wholly, in float64."""
+    rescored, dense = {}, {}
+    if z.is_cuda and z.dtype != torch.float64:
+        from somvae_ext import _C
+
+        for name, kernel in KERNELS.items():
+            with forcing(kernel):
+                work = _C.bmu_work(z, codebook, problem.k)
+            rescored[name] = work["rescored"] / (len(z) * len(codebook))
+            dense[name] = work["dense"] / len(z)
+    return {"rescored": rescored, "dense": dense} if rescored else {}
+
+
+def growth(plan: Plan, threads: int | None) -> Iterator[Row]:
+    """How our time grows when N, K or D doubles, the four problems in turns."""
+    n = 2048 if plan.quick else 8192
+    sizes = {
+        "base": (n, 4096, 64),
+        "N doubled": (2 * n, 4096, 64),
+        "K doubled": (n, 8192, 64),
+        "D doubled": (n, 4096, 128),
+    }
+    made = {name: Problem("growth", *size) for name, size in sizes.items()}
+    product = next(iter(products(made["base"], plan.device).values()))
+    runs = {name: somvae_ext(*problem.tensors(plan.device), k=1) for name, problem in made.items()}
+    samples = interleaved({**runs, product.name: product.run}, plan.device, plan.repetitions)
+    for name, problem in made.items():
+        yield Row(
+            suite="bmu",
+            case=f"growth, {name}",
+            size={"N": problem.n, "K": problem.codes, "D": problem.dim},
+            device=plan.device.type,
+            threads=threads,
+            samples={OURS: samples[name], product.name: samples[product.name]},
+            work=problem.work,
+            ceilings={product.name: product.work},
+            extra={"times_of_base": statistics.median(samples[name]) / statistics.median(samples["base"])},
+        )
+
+
+def memory_at_scale(plan: Plan, threads: int | None) -> Row:
+    """Peak memory of a search whose N x K scores would take 262 GB."""
+    problem = Problem("memory", 1_000_000, 65_536, 16)
+    z, codebook = problem.tensors(plan.device)
+    somvae_ext(z[:1000], codebook, 1)()  # threads and library code come into memory once
+    begin = time.perf_counter()
+    peak = peak_memory(somvae_ext(z, codebook, 1), plan.device)
+    return Row(
+        suite="bmu",
+        case="memory",
+        size={"N": problem.n, "K": problem.codes, "D": problem.dim},
+        device=plan.device.type,
+        threads=threads,
+        samples={OURS: [time.perf_counter() - begin]},
+        work=problem.work,
+        extra={"peak_extra_bytes": {OURS: peak}, "limit_bytes": (64 << 20) + 2 * codebook.nbytes},
+    )
+
+
+def own_problem(plan: Plan) -> Problem:
+    """The problem of the own shape.
+
+    Raises:
+        ValueError: it does not fit, or asks for more codes than there are.
+    """
+    shape = OWN_SHAPE | dict(plan.shape)
+    problem = Problem("own", shape["N"], shape["K"], shape["D"], DTYPES[shape["dtype"]], shape["k"])
+    if problem.k > min(2, problem.codes):
+        raise ValueError(f"-k must be 1 or 2 and at most the codes, got {problem.k} for {problem.codes} codes")
+    # Drawn in float32, converted, and in float32 again for formulas of torch.
+    plan.check_memory((8 + problem.dtype.itemsize) * (problem.n + problem.codes) * problem.dim + 16.0 * problem.n)
+    return problem
+
+
+def measure(plan: Plan) -> Iterator[Row]:
+    contestants = {
+        name: contestant
+        for name, contestant in known(plan.device).items()
+        if contestant.package == OURS or (plan.wants(name, contestant.package) and version(contestant.package))
+    }
+    own = own_problem(plan) if plan.shape else None
+    for threads in plan.rounds():
+        if own:
+            yield from measure_problem(own, contestants, plan, threads)
+            continue
+        for part in plan.parts:
+            if part == "growth":
+                yield from growth(plan, threads)
+            elif part == "memory":
+                yield memory_at_scale(plan, threads)
+            else:
+                present = {
+                    name: contestant
+                    for name, contestant in contestants.items()
+                    if part == "headline" or not contestant.compiles
+                }
+                for problem in problems_of(part, plan):
+                    yield from measure_problem(problem, present, plan, threads)
+
+
+def problems_of(part: str, plan: Plan) -> list[Problem]:
+    if plan.quick:
+        return quick_problems(part, plan.device)
+    return problems(part, log2_work(plan.device, quick=False), plan.device, plan.data_root is not None)
+
+
+# --- Claims ----------------------------------------------------------------------------------------------------------
+
+
+def least_speedup(row: Row, *prefixes: str) -> tuple[float, str] | None:
+    """That over the fastest of the equally precise contestants named so (of all, without names)."""
+    return min(
+        (
+            (row.speedup(name), name)
+            for name in row.others
+            if name not in row.own
+            and not row.notes.get(name, "").startswith(LESS_PRECISE)
+            and (not prefixes or name.startswith(prefixes))
+        ),
+        default=None,
+    )
+
+
+def claims(rows: Sequence[Row]) -> list[Claim]:
+    return [
+        claim for threads in sorted({row.threads or 0 for row in rows}) for claim in claims_with(rows, threads or None)
+    ]
+
+
+def claims_with(rows: Sequence[Row], threads: int | None) -> Iterator[Claim]:
+    """Every claim about the rows of one number of threads."""
+
+    def of(*parts: str) -> list[Row]:
+        return [
+            row for row in rows if row.threads == threads and row.case.split(",")[0] in parts and OURS in row.samples
+        ]
+
+    def at_least(text: str, factor: float, among: Sequence[Row], *peers: str) -> Claim:
+        """In each of these rows, ``factor`` times as fast as the fastest of the peers."""
+        found = [(*least, row.label) for row in among if (least := least_speedup(row, *peers))]
+        if not found:
+            return Claim(text, threads, None, "not measured")
+        ratio, peer, label = min(found)
+        return Claim(text, threads, ratio >= factor, f"{ratio:.2f}x {peer}, {label}")
+
+    if rows[0].device == "cpu":
+        for row in of("headline"):
+            share = row.share_of_ceiling()
+            assert share is not None
+            yield Claim("headline: 90 % of torch.mm", threads, share >= 0.9, f"{row.rate():.0f} GFLOP/s, {share:.0%}")
+        yield at_least("headline: 5x faiss", 5, of("headline"), "faiss")
+        yield at_least("headline: 5x scikit-learn", 5, of("headline"), "sklearn")
+        yield at_least("headline: 2.5x the best torch formula", 2.5, of("headline"), "torch")
+    yield at_least("headline, maps, D and K: never slower than the best peer", 1, of("headline", "maps", "D", "K"))
+    yield at_least("small N: never slower than the best torch formula", 1, of("small-N"), "torch")
+    for row in of("memory"):
+        peak, limit = row.extra["peak_extra_bytes"][OURS], row.extra["limit_bytes"]
+        text = "N=1,000,000 K=65,536: extra memory below 64 MiB + 2x the codebook"
+        yield Claim(text, threads, peak < limit, f"{peak / 2**20:.1f} of {limit / 2**20:.0f} MiB")
+
+
+def default_parts(device: torch.device, quick: bool, has_images: bool) -> Sequence[str]:
+    return [name for name in PARTS if name != "memory" and not (quick and name == "growth")]
+
+
+SUITE = Suite(
+    name="bmu",
+    summary="the search of best matching units against torch, scikit-learn, faiss, fastersom and others",
+    parts=PARTS,
+    default_parts=default_parts,
+    options=(
+        ROWS,
+        CODES,
+        DIM,
+        Option("-k", "best codes of each row, 1 or 2"),
+        Option("--dtype", "of rows and codes", str, tuple(DTYPES)),
+    ),
+    measure=measure,
+    contestants=lambda device: list(known(device)),
+    peers=versions,
+    claims=claims,
+)

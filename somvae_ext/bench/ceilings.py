@@ -1,0 +1,65 @@
+"""What a machine can do at most, measured in the same turns as what is judged by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """A call whose rate others are compared with.
+
+    Attributes:
+        name: such as ``"mm float32"``.
+        work: floating-point operations or bytes of a call.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    work: float
+
+    def rate(self, time: float) -> float:
+        """GFLOP/s or GB/s of a call that took ``time`` seconds."""
+        return self.work / time / 1e9
+
+
+SMALL_SIDE, SMALL_WORK = 512, 2.0**30  # of a matrix, beside calls of fewer operations
+
+
+@lru_cache
+def square_product(
+    device: torch.device, dtype: torch.dtype = torch.float32, *, tf32: bool = False, size: int | None = None
+) -> Ceiling:
+    """The product of two square matrices, as cuBLAS or the CPU's BLAS does it.
+
+    Args:
+        size: of a side; by default 2048 on the CPU and 8192, which fills a large GPU, on CUDA.
+    """
+    size = size or (2048 if device.type == "cpu" else 8192)
+    square = torch.randn(size, size, device=device).to(dtype)
+
+    def run() -> None:
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        square @ square
+        torch.set_float32_matmul_precision("highest")
+
+    name = "tf32" if tf32 else str(dtype).removeprefix("torch.")
+    return Ceiling(f"mm {name}", run, 2.0 * size**3)
+
+
+def product_beside(work: float, device: torch.device, dtype: torch.dtype = torch.float32) -> Ceiling:
+    """The product that is measured beside a call of so many operations: on the CPU a small one beside a short call."""
+    small = device.type == "cpu" and work < SMALL_WORK
+    return square_product(device, dtype, size=SMALL_SIDE if small else None)
+
+
+def copy_of(count: float, device: torch.device) -> Ceiling:
+    """A copy that reads and writes ``count`` bytes together, so that it comes from the same level of the caches."""
+    source = torch.ones(max(1, round(count / 8)), device=device)
+    target = torch.empty_like(source)
+    return Ceiling("copy", lambda: target.copy_(source), 2.0 * source.nbytes)

@@ -1,0 +1,89 @@
+"""The result files of ``somvae bench``: what is written beside the rows, and how two files are told apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from somvae_ext.bench.rows import Row
+from somvae_ext.bench.suite import Plan, Suite
+from somvae_ext.machine import describe
+
+SCHEMA = 1
+
+
+def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
+    """What a file says beside its rows. Its ``tree`` is clean if nothing was changed since its ``commit``."""
+    machine = describe(plan.device.type)
+    commit = machine["commit"]
+    peers = dict(suite.peers(plan.device))
+    return {
+        "schema": SCHEMA,
+        "suite": suite.name,
+        "command": command,
+        "commit": commit and commit.removesuffix("-dirty"),
+        "tree": None if commit is None else "dirty" if commit.endswith("-dirty") else "clean",
+        "machine": machine,
+        "quick": plan.quick,
+        "passes": plan.passes,
+        "repetitions": plan.repetitions,
+        "peers": peers,
+        "not_installed": [name for name, version in peers.items() if version is None],
+        "remarks": dict(suite.remarks),
+        "rows": [],
+        "claims": [],
+    }
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    path: Path
+    contents: dict[str, Any]
+    rows: list[Row]
+
+    @classmethod
+    def read(cls, path: Path) -> ResultFile:
+        """
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is no file of ``somvae bench``.
+        """
+        try:
+            contents = json.loads(path.read_text(encoding="utf-8"))
+            if contents["schema"] != SCHEMA:
+                raise ValueError
+            return cls(path, contents, [Row.from_json(row) for row in contents["rows"]])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path} must be a file that somvae bench has written, with schema {SCHEMA}") from None
+
+
+def differences(first: ResultFile, second: ResultFile) -> Iterator[str]:
+    """A sentence for each thing but the code under test that is not the same in two files."""
+    named = {
+        "the processor": ("machine", "cpu"),
+        "the number of cores": ("machine", "cores"),
+        "the threads of torch": ("machine", "threads"),
+        "the GPU": ("machine", "gpu", "name"),
+        "torch": ("machine", "torch"),
+        "Python": ("machine", "python"),
+        "the instructions of the compiled library": ("machine", "somvae_ext", "simd"),
+        "--quick": ("quick",),
+    }
+    for what, path in named.items():
+        a, b = (value_at(file.contents, path) for file in (first, second))
+        if a != b:
+            yield f"{what} differs: {a} and {b}"
+    peers = [file.contents.get("peers", {}) for file in (first, second)]
+    for name in sorted(peers[0].keys() & peers[1].keys()):
+        if peers[0][name] != peers[1][name]:
+            yield f"{name} differs: {peers[0][name] or 'not installed'} and {peers[1][name] or 'not installed'}"
+
+
+def value_at(contents: dict[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = contents
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,51 @@
+"""Trained maps to search: their codes lie near their grid neighbours, which random codes do not.
+
+A row's second best code is then almost as near as its best, so whatever proves winners or prunes by bounds has another
+amount of work than on random codes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from somvae_ext.estimators import SOM
+from somvae_ext.extras import needed_by
+
+LATENT = 4  # dimensions of the sheet that `rows_on_a_sheet` come from
+NOISE = 0.1  # around it, per feature
+
+
+def rows_on_a_sheet(n: int, dim: int, device: torch.device) -> Tensor:
+    """Rows ``[n, dim]`` near a smooth, curved sheet: the data that maps are made for, at any size."""
+    generator = torch.Generator().manual_seed(0)
+    bend = 2 * torch.randn(LATENT, 32, generator=generator)
+    spread = torch.randn(32, dim, generator=generator) / 32**0.5
+    generator = torch.Generator(device).manual_seed(1)
+    latent = 2 * torch.rand(n, LATENT, generator=generator, device=device) - 1
+    sheet = torch.tanh(latent @ bend.to(device)) @ spread.to(device)
+    return sheet + NOISE * torch.randn(n, dim, generator=generator, device=device)
+
+
+def trained_codes(x: Tensor, side: int, epochs: int = 10) -> Tensor:
+    """The codebook ``[side * side, D]`` of a batch map of rows ``[N, D]``, on their device."""
+    som = SOM(side, side, n_epochs=epochs, compute_labels=False, random_state=0).fit(x)
+    return torch.as_tensor(som.codebook_)
+
+
+def pixels(name: str, root: Path) -> Tensor:
+    """All training images of ``"mnist"`` or ``"fashion-mnist"``, ``[60000, 784]``, from 0 to 1."""
+    with needed_by("--data-root"):
+        from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
+
+    reader = {"mnist": MNIST, "fashion-mnist": FashionMNIST}[name]
+    return reader(root, train=True).data.flatten(1) / 255
+
+
+def principal_components(x: Tensor, count: int) -> Tensor:
+    """The rows' ``count`` first principal components, ``[N, count]``."""
+    centered = (x - x.mean(dim=0)).double()
+    directions = torch.linalg.eigh(centered.T @ centered).eigenvectors[:, -count:].flip(1)
+    return (centered @ directions).float()

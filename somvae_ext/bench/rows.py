@@ -1,0 +1,119 @@
+"""One form for whatever a suite measures: a row has a case, and the seconds of every repetition of every contestant."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+OURS = "somvae_ext"
+_DIGITS = 6  # of a time in a file; clocks know no more
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case of a suite, measured once.
+
+    Attributes:
+        suite: name of the suite.
+        case: what is done, such as ``"som_losses, forward"``; with ``size``, ``dtype``, ``device`` and ``threads`` it
+            identifies the row.
+        size: what the case's sizes are called and what they are.
+        dtype: of the data, such as ``"float32"``.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: of the CPU; None on CUDA.
+        samples: seconds of each repetition of each contestant. Repetitions take turns: the i-th of all contestants with
+            equally many were taken one after the other. No samples where only ``extra`` was measured.
+        passes: the suite was gone through so many times, and samples have an equal part of each pass.
+        own: contestants that run this project's code, ours first; :mod:`~somvae_ext.bench.compare` compares these.
+        work: operations or bytes of one call of ours; None where a rate would mean nothing.
+        unit: of rates: ``"GFLOP/s"`` or ``"GB/s"``.
+        ceilings: contestants that show what the machine can do, such as a matrix product, with their own work.
+        notes: why a contestant is absent, or what is to be known of its samples: extrapolated, or less precise.
+        extra: what else was measured, such as bytes of memory and errors.
+    """
+
+    suite: str
+    case: str
+    size: Mapping[str, float | str]
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int | None = None
+    samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    passes: int = 1
+    own: Sequence[str] = (OURS,)
+    work: float | None = None
+    unit: str = "GFLOP/s"
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", tuple(self.own))
+
+    @property
+    def ours(self) -> str:
+        return self.own[0]
+
+    @property
+    def label(self) -> str:
+        """Case and sizes, and the dtype where it is not float32."""
+        sizes = " ".join(f"{name}={_short(value)}" for name, value in self.size.items())
+        return " ".join(filter(None, [self.case, sizes, "" if self.dtype == "float32" else self.dtype]))
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for rows of two files that measured the same."""
+        return self.suite, self.label, self.device, self.threads
+
+    @property
+    def others(self) -> list[str]:
+        """Contestants with samples, but for ours and the ceilings."""
+        return [name for name in self.samples if name != self.ours and name not in self.ceilings]
+
+    def seconds(self, name: str | None = None) -> float:
+        """Median over the repetitions of a contestant, by default of ours."""
+        return statistics.median(self.samples[self.ours if name is None else name])
+
+    def speedup(self, name: str) -> float:
+        """How many times as long as ours another contestant takes."""
+        return self.seconds(name) / self.seconds()
+
+    def rate(self) -> float | None:
+        """Ours, in ``unit``."""
+        return None if self.work is None or self.ours not in self.samples else self.work / self.seconds() / 1e9
+
+    def ceiling_rate(self, name: str) -> float:
+        return self.ceilings[name] / self.seconds(name) / 1e9
+
+    def share_of_ceiling(self) -> float | None:
+        """Our rate over that of the first ceiling."""
+        rate, name = self.rate(), next(iter(self.ceilings), None)
+        return None if rate is None or name is None else rate / self.ceiling_rate(name)
+
+    def with_pass(self, row: Row) -> Row:
+        """This row with the samples of another pass, of contestants that both have timed."""
+        samples = {name: [*times, *row.samples[name]] for name, times in self.samples.items() if name in row.samples}
+        return replace(self, samples=samples, passes=self.passes + row.passes, notes={**self.notes, **row.notes})
+
+    def as_json(self) -> dict[str, Any]:
+        samples = {name: [float(f"{time:.{_DIGITS}g}") for time in times] for name, times in self.samples.items()}
+        return asdict(self) | {"samples": samples}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Row:
+        """
+        Raises:
+            ValueError: it is no row.
+        """
+        try:
+            made = cls(**{item.name: row[item.name] for item in fields(cls)})
+            made.key  # noqa: B018  # reads the sizes
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("a row lacks a field") from None
+        return made
+
+
+def _short(value: float | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

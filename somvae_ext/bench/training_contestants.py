@@ -1,0 +1,387 @@
+"""What the suite ``training`` measures: map training by this project and by other libraries, each made to do the same.
+
+All train on a planar map, of rectangles or, where they can, of hexagons, with Euclidean distances and the Gaussian
+exp(-d^2 / (2 sigma^2)), from the same codebook, with the same sigma in every epoch. Where a library cannot do that, its
+contestant's ``differs`` says what it does instead; the JSON file repeats it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from somvae_ext import Grid, __version__
+from somvae_ext.bench.rows import OURS
+from somvae_ext.estimators import SOM
+
+RIVAL = "fastersom"  # the fastest of the others
+BATCH = 256  # of torchsom; its default of 5 is many times slower
+RATE = (
+    2.0  # of torchsom, the largest that is stable whatever the neighbourhood; its default of .5 is for smaller batches
+)
+
+
+class Contestant(ABC):
+    """One fit of one library: made with everything ready, run once, then asked for its codebook.
+
+    Attributes:
+        package: the distribution whose version is reported.
+        module: what to import to see that the library works here.
+        differs: in what its training is not what ours is.
+        quadratic_bytes: bytes that it holds for every pair of nodes.
+        hexagons: whether it trains maps of hexagons.
+    """
+
+    package: ClassVar[str]
+    module: ClassVar[str]
+    differs: ClassVar[str] = ""
+    quadratic_bytes: ClassVar[int] = 0
+    hexagons: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        """Builds a map on ``grid``, a square, for rows ``x`` ``[N, D]``; ``sigmas`` has one for every epoch."""
+
+    @abstractmethod
+    def fit(self) -> None:
+        """Trains; this is what the clock sees."""
+
+    @abstractmethod
+    def codes(self) -> Tensor:
+        """The trained codebook ``[K, D]``, rows of the grid one after the other."""
+
+    def close(self) -> None:
+        """What ``fit`` does once training is over, and ours does not: its time is taken off that of the fit."""
+        return
+
+
+def absent(kind: type[Contestant]) -> str | None:
+    """Why a library cannot take part here; None where it can."""
+    try:
+        with silence():
+            importlib.import_module(kind.module)
+    except ImportError as error:
+        return f"not installed: {error}"
+    except Exception as error:  # some raise other errors where a driver or a compiler is missing
+        return f"does not work here: {error}"
+    return None
+
+
+def version(kind: type[Contestant]) -> str:
+    return __version__ if kind is SomvaeExt else metadata.version(kind.package)
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages of all contestants but ours; None where one is not installed, or does not work here."""
+    kinds = {kind.package: kind for name, kind in CONTESTANTS.items() if name != OURS}
+    return {package: None if absent(kind) else version(kind) for package, kind in kinds.items()}
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keeps what libraries print, and what they set for the whole process when imported, from others."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def final_before_last(sigmas: Sequence[float]) -> float:
+    """The final sigma for schedules initial * (final / initial) ** (t / T), which stop a step short of it.
+
+    With it they give ``sigmas``, which fall by one factor from each epoch to the next.
+    """
+    return sigmas[-1] * (sigmas[-1] / sigmas[-2]) if len(sigmas) > 1 else sigmas[0]
+
+
+# --- Ours ------------------------------------------------------------------------------------------------------------
+
+
+class SomvaeExt(Contestant):
+    """This project's estimator."""
+
+    package = module = OURS
+    differs = "compute_labels=False: winners of the final codes are not searched"
+    hexagons = True
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        self.x, self.sigmas = x, sigmas
+        self.map = SOM(
+            grid.rows,
+            grid.cols,
+            topology=grid.topology,
+            init=codebook,
+            n_epochs=len(sigmas),
+            sigma_initial=sigmas[0],
+            sigma_final=sigmas[-1],
+            compute_labels=False,
+        )
+
+    def fit(self) -> None:
+        self.map.fit(self.x)
+
+    def codes(self) -> Tensor:
+        used = [epoch["sigma"] for epoch in self.map.history_]
+        if not np.allclose(used, self.sigmas, rtol=1e-6):
+            raise ValueError(f"the map was to be trained with sigma {self.sigmas}, and used {used}")
+        return torch.as_tensor(self.map.codebook_)
+
+
+# --- Batch maps, as ours ---------------------------------------------------------------------------------------------
+
+
+class Fastersom(Contestant):
+    """fastersom.SOM: addmm and argmin in blocks of 8192 rows, index_add_, one matrix product along each axis.
+
+    Its sigma is initial * (final / initial) ** (t / n_epochs), which never reaches the final one.
+    """
+
+    package = module = RIVAL
+    differs = "searches the winners of the final codes as well (labels_); that time is measured and taken off"
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        from fastersom import SOM as Map
+
+        def new(n_epochs: int) -> Any:
+            return Map(
+                grid.rows,
+                grid.cols,
+                n_epochs=n_epochs,
+                sigma_initial=sigmas[0],
+                sigma_final=final_before_last(sigmas),
+                init=codebook,
+                device=x.device,
+            )
+
+        self.x, self.map, self.untrained = x, new(len(sigmas)), new(0)
+
+    def fit(self) -> None:
+        self.map.fit(self.x)
+
+    def close(self) -> None:
+        self.untrained.fit(self.x)
+
+    def codes(self) -> Tensor:
+        return torch.from_numpy(self.map.weights_).to(self.x.device)
+
+
+class XPySom(Contestant):
+    """xpysom.XPySom on numpy: the whole neighbourhood ``[n, R, C]`` of every block of rows, then a product with them.
+
+    ``std_coeff=1`` gives the Gaussian above (the default of .5 halves its width). Its schedule stops short of the final
+    sigma, as fastersom's.
+    """
+
+    package = module = "xpysom"
+    differs = "the winners' neighbourhoods are summed row by row, N x K weights an epoch in blocks"
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        from xpysom import XPySom as Map
+        from xpysom.decays import exponential_decay
+
+        self.x, self.epochs = x.numpy(), len(sigmas)
+        self.map = Map(
+            grid.rows,
+            grid.cols,
+            x.shape[1],
+            sigma=sigmas[0],
+            sigmaN=final_before_last(sigmas),
+            learning_rate=1,
+            learning_rateN=1,
+            std_coeff=1,
+            xp=np,
+        )
+        # Since numpy 2 its float64 scalars would make all neighbourhoods float64; it was written for float32.
+        self.map._decay_function = lambda *arguments: float(exponential_decay(*arguments))
+        # It has no public way to start from codes.
+        self.map._weights = codebook.view(grid.rows, grid.cols, -1).numpy().copy()
+
+    def fit(self) -> None:
+        self.map.train(self.x, self.epochs)
+
+    def codes(self) -> Tensor:
+        return torch.from_numpy(self.map.get_weights()).float().flatten(0, 1)
+
+
+class IntraSOM(Contestant):
+    """IntraSOM: the search in blocks of 500 rows, segment sums by a sparse matrix, then dense K x K neighbourhoods.
+
+    ``train()`` shortens sigma linearly in two phases, starts from codes of its own and writes files; so every epoch is
+    a ``rough_train`` of one epoch, with one sigma. Its accelerated mode (``faster=True``) was slower on this data.
+    """
+
+    package = module = "intrasom"
+    differs = (
+        "codes in float64, rounded to 6 decimals, and searched in float32; K x K distances, which are made before the "
+        "clock starts; a copy of the data, the quantization error and a progress bar in every epoch"
+    )
+    quadratic_bytes = 3 * 8
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        with silence():
+            from intrasom import SOMFactory
+
+            self.map = SOMFactory.build(
+                x.numpy(),
+                mapsize=(grid.rows, grid.cols),
+                mapshape="planar",
+                lattice="rect",
+                normalization=None,
+                bmu_compute_dtype="float32",
+            )
+        self.map.codebook.matrix = codebook.double().numpy()
+        self.map.bootstrap = False  # set by train() alone
+        self.sigmas = sigmas
+
+    def fit(self) -> None:
+        with silence():
+            for sigma in self.sigmas:
+                self.map.rough_train(trainlen=1, radiusin=sigma, radiusfin=sigma, shared_memory=False)
+
+    def codes(self) -> Tensor:
+        return torch.from_numpy(np.asarray(self.map.codebook.matrix)).float()
+
+
+class Somoclu(Contestant):
+    """somoclu's dense CPU kernel (OpenMP): every row with every node, twice.
+
+    ``std_coeff=1`` and ``compactsupport=False`` give the Gaussian above. Its schedule stops short of the final sigma,
+    as fastersom's.
+    """
+
+    package = "somoclu"
+    module = "somoclu.somoclu_wrap"  # somoclu itself can be imported where its extension was not built
+    differs = "searches the winners of the final codes and a U-matrix as well; that time is measured and taken off"
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        from somoclu import Somoclu as Map
+
+        self.x, self.sigmas = x.numpy(), sigmas
+        self.map, self.untrained = (
+            Map(grid.cols, grid.rows, initialcodebook=codebook.numpy().copy(), compactsupport=False, std_coeff=1)
+            for _ in range(2)
+        )
+
+    def train(self, som: Any, epochs: int) -> None:
+        som.train(
+            self.x,
+            epochs=epochs,
+            radius0=self.sigmas[0],
+            radiusN=final_before_last(self.sigmas),
+            radiuscooling="exponential",
+            scale0=1,
+            scaleN=1,
+            scalecooling="exponential",
+        )
+
+    def fit(self) -> None:
+        self.train(self.map, len(self.sigmas))
+
+    def close(self) -> None:
+        self.train(self.untrained, 0)
+
+    def codes(self) -> Tensor:
+        return torch.from_numpy(self.map.codebook).flatten(0, 1)
+
+
+class MiniSom(Contestant):
+    """minisom's ``train_batch_offline``: the batch map, a Python loop over the rows."""
+
+    package = module = "minisom"
+    differs = "float64; a loop over the rows"
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        from minisom import MiniSom as Map  # type: ignore[import-untyped]
+
+        self.x, self.sigmas = x.numpy(), sigmas
+        self.map = Map(grid.rows, grid.cols, x.shape[1], sigma=sigmas[0], learning_rate=1)
+        # It has no public way to start from codes.
+        self.map._weights = codebook.view(grid.rows, grid.cols, -1).double().numpy()
+
+    def epoch(self) -> None:
+        self.map.train_batch_offline(self.x, 1)
+
+    def fit(self) -> None:
+        for sigma in self.sigmas:
+            self.map._sigma = sigma  # none of its schedules is exponential; in a training's first epoch all give this
+            self.epoch()
+
+    def codes(self) -> Tensor:
+        return torch.from_numpy(self.map.get_weights()).float().flatten(0, 1)
+
+
+# --- Maps that are updated more often than once an epoch -------------------------------------------------------------
+
+
+class OnlineMiniSom(MiniSom):
+    """minisom's ``train``, its usual training: the codes move after every row, as in Kohonen's first rule."""
+
+    differs = "float64; online: an update after every row, with a learning rate of .5 in the first epoch to .05"
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        super().__init__(x, codebook, grid, sigmas)
+        self.rates = iter(np.geomspace(0.5, 0.05, len(sigmas)))
+
+    def epoch(self) -> None:
+        self.map._learning_rate = next(self.rates)
+        self.map.train(self.x, 1, use_epochs=True)
+
+
+class TorchSOM(Contestant):
+    """torchsom.SOM: an update after every mini-batch, W += rate / B * sum_b h(b) (x_b - W)."""
+
+    package = module = "torchsom"
+    differs = (
+        f"mini-batches of {BATCH} in random order, with a learning rate of {RATE} / (1 + 2 t / T) in epoch t of T; "
+        "quantization and topographic error of every batch; K x K distances, which are made before the clock starts"
+    )
+    quadratic_bytes = 5 * 4
+
+    def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        from torchsom import SOM as Map
+
+        self.x = x
+        self.map = Map(
+            grid.rows,
+            grid.cols,
+            x.shape[1],
+            epochs=len(sigmas),
+            batch_size=BATCH,
+            sigma=sigmas[0],
+            learning_rate=RATE,
+            device=str(x.device),
+        )
+        self.map.sigma_schedule = torch.tensor(sigmas)  # none of its schedules is exponential
+        self.map.weights.data = codebook.view(grid.rows, grid.cols, -1).clone()
+
+    def fit(self) -> None:
+        self.map.fit(self.x, verbose=False)
+
+    def codes(self) -> Tensor:
+        return self.map.weights.detach().flatten(0, 1)
+
+
+CONTESTANTS: dict[str, type[Contestant]] = {
+    OURS: SomvaeExt,
+    RIVAL: Fastersom,
+    "IntraSOM": IntraSOM,
+    "xpysom": XPySom,
+    "torchsom": TorchSOM,
+    "somoclu": Somoclu,
+    "minisom": MiniSom,
+    "minisom, online": OnlineMiniSom,
+}

@@ -1,4 +1,4 @@
-"""The repository, and setup.py as a module."""
+"""The repository, and scripts of it as modules."""
 
 from __future__ import annotations
 
@@ -16,12 +16,22 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture(scope="session")
-def setup_py() -> ModuleType:
-    """setup.py without its last lines, which build."""
-    spec = importlib.util.spec_from_file_location("somvae_ext_setup", ROOT / "setup.py")
+def load(name: str, file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def setup_py() -> ModuleType:
+    """setup.py without its last lines, which build."""
+    return load("somvae_ext_setup", ROOT / "setup.py")
+
+
+@pytest.fixture(scope="session")
+def versions() -> ModuleType:
+    """packaging/versions.py."""
+    return load("somvae_ext_versions", ROOT / "packaging" / "versions.py")

@@ -30,7 +30,6 @@ NATIVE_ONLY = {
     "test_determinism.py",
     "test_dispatcher.py",
     "test_fallback.py",
-    "test_parts.py",
     "test_transforms.py",
 }
 # Tests run at this session's own level anyway.

@@ -68,7 +68,8 @@ def reach_torch() -> bool:
 
     if found():
         return True
-    hidden = [folder for folder in site.getsitepackages() if folder not in sys.path]
+    folders = [*site.getsitepackages(), *([site.getusersitepackages()] if sys.prefix == sys.base_prefix else [])]
+    hidden = [folder for folder in folders if folder not in sys.path]
     sys.path += hidden
     importlib.invalidate_caches()
     if found():

@@ -256,7 +256,8 @@ def spread(runs: Sequence[Mapping[str, Any]], name: str) -> str:
     values = [run["test"][name] for run in runs if name in run["test"]]
     if not values:
         return ""
-    return f"{short(statistics.mean(values))} ± {short(statistics.stdev(values))}"
+    mean = short(statistics.mean(values))
+    return mean if len(values) == 1 else f"{mean} ± {short(statistics.stdev(values))}"
 
 
 def minutes(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -14,11 +14,13 @@ from somvae_ext.bench.rows import Row
 RESULTS = sorted(path for path in page.RESULTS.glob("*.json") if path.stem != "gpu_check")
 MADE_OF_FILES = {"docs/benchmarks.md", "docs/results.md"}
 PROSE = [
-    *("README.md", "CHANGELOG.md", "csrc/README.md", "benchmarks/results/README.md"),
+    *("README.md", "CHANGELOG.md", "csrc/README.md", "benchmarks/results/README.md", "packaging/README.md"),
     *sorted(f"docs/{path.name}" for path in (page.ROOT / "docs").glob("*.md")),
 ]
 UNIT = r"(?:ms|s|(?:milli|micro)?seconds?|minutes?|hours?|[KMG]i?B|[GT]FLOP/s|nats|times)\b|x\b(?! [\dA-Z])|%"
-FIGURE = re.compile(rf"(?<![\w.-])\d[\d,.]*\s?(?:{UNIT})|\+-|±|(?<![\w.])0?\.\d+|factor of \d[\d.]*|\d\.\d+ to \d")
+FIGURE = re.compile(
+    rf"(?<![\w.-])\d[\d,.]*\s?(?:{UNIT})|\+-|±|(?<![\w.])0?\.\d+(?![\d.]*\d)|factor of \d[\d.]*|(?<![\w.])\d\.\d to \d"
+)
 COMPUTED = {
     "16 GiB": "float32 for each pair of 256 x 256 nodes",
     "73 MiB": "float32 for each of 256 x 256 nodes and its window of 17 x 17, and the remainders",

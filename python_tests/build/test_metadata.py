@@ -42,7 +42,7 @@ LEFTOVERS = (
 def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository with what work in it leaves behind."""
     copy = tmp_path_factory.mktemp("repository") / "somvae_ext"
-    folders = ("build_backend", "csrc", "somvae_ext", "python_tests", "benchmarks")
+    folders = (".ci", "build_backend", "csrc", "somvae_ext", "packaging", "python_tests", "benchmarks")
     ignored = shutil.ignore_patterns("__pycache__", "*.so", "node_modules", "results")
     for folder in folders:
         shutil.copytree(root / folder, copy / folder, ignore=ignored)
@@ -188,8 +188,10 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """As in pip's isolated build: a path without the packages of the environment, which are in the folder returned."""
     (tmp_path / "environment").mkdir()
     monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "prefix", "/venv")
     monkeypatch.setattr(sys, "path", [str(tmp_path / "build-requirements")])
     monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path / "environment")])
+    monkeypatch.setattr(site, "getusersitepackages", lambda: str(tmp_path / "user"))
     return tmp_path / "environment"
 
 
@@ -208,6 +210,16 @@ def test_requirements_of_the_build_come_before_packages_of_the_environment(
     assert sys.path == [*requirements, str(isolated)]
 
 
+@pytest.mark.parametrize("in_virtual_environment", [False, True])
+def test_torch_of_the_user_is_found_but_for_virtual_environments(
+    setup_py: ModuleType, isolated: Path, monkeypatch: pytest.MonkeyPatch, in_virtual_environment: bool
+) -> None:
+    (isolated.parent / "user").mkdir()
+    (isolated.parent / "user" / "torch.py").touch()
+    monkeypatch.setattr(sys, "prefix", "/venv" if in_virtual_environment else sys.base_prefix)
+    assert setup_py.reach_torch() is not in_virtual_environment
+
+
 def test_an_empty_folder_named_torch_is_no_torch(setup_py: ModuleType, isolated: Path) -> None:
     (isolated / "torch").mkdir()
     assert setup_py.reach_torch() is False
@@ -224,7 +236,7 @@ def test_an_environment_without_torch_is_left_out_of_the_build(setup_py: ModuleT
 
 def test_an_sdist_holds_what_builds_and_tests_the_kernels(root: Path, unpacked: Path) -> None:
     suffixes = (".cpp", ".cu", ".cuh", ".h", ".py", ".txt")
-    folders = ("build_backend", "csrc", "python_tests", "somvae_ext")
+    folders = (".ci", "build_backend", "csrc", "packaging", "python_tests", "somvae_ext")
     expected = {
         str(path.relative_to(root))
         for folder in folders

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import site
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -178,6 +179,42 @@ def test_a_library_fits_the_torch_of_its_minor_version(
 ) -> None:
     requirement = Requirement(setup_py.torch_requirement(built_with))
     assert requirement.specifier.contains(runs, prereleases=True) is fits
+
+
+def stub_wheel(folder: Path, name: str, version: str) -> None:
+    """A wheel that holds nothing."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def install_beside(wheel: Path, torch_version: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What pip says to a wheel where this torch, and no other, may be installed; it installs nothing."""
+    for name, version in (("torch", f"{MINOR}.9"), ("torch", "2.11.9"), ("numpy", "2.0"), ("safetensors", "1.0")):
+        stub_wheel(folder, name, version)
+    (folder / "constraints.txt").write_text(f"torch=={torch_version}\n")
+    options = ["--dry-run", "--ignore-installed", "--no-index", "--find-links", folder]
+    command = [sys.executable, "-m", "pip", "install", *options, "--constraint", folder / "constraints.txt", wheel]
+    unconfigured = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    environment = unconfigured | {"PIP_CONFIG_FILE": os.devnull}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("made", ["wheel", "wheel_from_sdist"])
+def test_pip_installs_a_wheel_beside_the_torch_it_was_built_with(
+    request: pytest.FixtureRequest, tmp_path: Path, made: str
+) -> None:
+    outcome = install_beside(request.getfixturevalue(made), f"{MINOR}.9", tmp_path)
+    assert f"torch-{MINOR}.9" in outcome.stdout, outcome.stderr
+
+
+@pytest.mark.parametrize("made", ["wheel", "wheel_from_sdist"])
+def test_pip_refuses_a_wheel_beside_another_torch(request: pytest.FixtureRequest, tmp_path: Path, made: str) -> None:
+    outcome = install_beside(request.getfixturevalue(made), "2.11.9", tmp_path)
+    assert outcome.returncode == 1
+    assert f"depends on torch=={MINOR}.*" in outcome.stdout + outcome.stderr
 
 
 # ---- the torch to build against --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 import somvae_ext
 from somvae_ext.bench import run
 from somvae_ext.bench.__main__ import main as module_main
-from somvae_ext.bench.files import ResultFile
+from somvae_ext.bench.files import SCHEMA, ResultFile
 from somvae_ext.bench.options import jobs
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import Plan
@@ -197,7 +197,7 @@ def test_the_commands_of_the_readme_are_understood() -> None:
 
 def write(path: str, *factors: float, **machine: object) -> str:
     contents = {
-        "schema": 1,
+        "schema": SCHEMA,
         "machine": {"cpu": "some", "cores": 2, "threads": 1, **machine},
         "quick": True,
         "peers": {},
@@ -220,7 +220,7 @@ def test_a_comparison_names_rows_and_machines_that_differ(capsys: pytest.Capture
     assert "the number of cores differs: 2 and 4" in said.err
     assert re.search(r"^bmu: case 1 +1\.300 .* slower$", said.out, re.MULTILINE)
     assert "1 slower, 0 faster, 1 the same" in said.out
-    assert "only in the first file: bmu: case 2" in said.out
+    assert "1 only in the first file: bmu: case 2" in said.out
 
 
 def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +239,10 @@ def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureF
     [
         (["compare", "a.json"], "compare takes two files, the earlier one and the later one, got 1"),
         (["compare", "a.json", "none.json"], "none.json"),
-        (["compare", "a.json", "text.json"], "text.json must be a file that somvae bench has written, with schema 1"),
+        (
+            ["compare", "a.json", "text.json"],
+            f"text.json must be a file that somvae bench has written, with schema {SCHEMA}",
+        ),
         (["compare", "a.json", "empty.json"], "a.json and empty.json have no row in common"),
         (["compare", "a.json", "a.json", "--least-effect", "-1"], "--least-effect must be a share from 0"),
     ],

@@ -37,7 +37,8 @@ E. L. Lehmann, Ann. Math. Stat. 34 (1963).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -81,7 +82,7 @@ class Compared:
 @dataclass(frozen=True)
 class Comparison:
     """All rows of two files; the geometric mean of the ratios of those that are not unknown, with its interval of 95 %
-    and a verdict of its own."""
+    and a verdict of its own; and the labels of our contestants that one file alone has timed."""
 
     rows: list[Compared]
     mean: tuple[float, float, float]
@@ -104,24 +105,25 @@ def compare(first: Sequence[Row], second: Sequence[Row], least_effect: float = L
     Args:
         least_effect: differences below this share do not count.
     """
-    pairs = list(matched(first, second))
-    samples = [log_times(a, b, name) for a, b, name in pairs]
+    sides = [own_contestants(side) for side in (first, second)]
+    pairs = [(*sides[0][key], sides[1][key][0]) for key in sides[0] if key in sides[1]]
+    samples = [observed(row, other, name) for row, name, other in pairs]
     effect, tolerated = math.log1p(least_effect), math.log1p(least_effect / 2)
     corrected = holm([distinct(a, b, tolerated) for a, b, _ in samples])
     rows = []
-    for (row, _, name), (a, b, relative), p in zip(pairs, samples, corrected, strict=True):
+    for (row, name, _), (a, b, relative), p in zip(pairs, samples, corrected, strict=True):
         shift, low, high = shift_interval(a, b, ALPHA / len(pairs))
         judged = direction(shift, effect) if p <= ALPHA else "same"
         if 2 / math.comb(len(a) + len(b), len(a)) > ALPHA / len(pairs):
             judged = "unknown"
-        label = label_of(row) + ("" if name == row.ours else f" [{name}]")
         times = (len(a), len(b))
-        rows.append(Compared(label, math.exp(shift), *exponentials(low, high), p, relative, times, judged))
+        rows.append(
+            Compared(label_of(row, name), math.exp(shift), *exponentials(low, high), p, relative, times, judged)
+        )
     known = [(a, b) for (a, b, _), row in zip(samples, rows, strict=True) if row.verdict != "unknown"]
     mean, low, high = geometric_mean(known)
     overall = direction(mean, effect) if low > tolerated or high < -tolerated else "same"
-    keys = [{row.key: label_of(row) for row in side if row.ours in row.samples} for side in (first, second)]
-    only = [[label for key, label in keys[i].items() if key not in keys[1 - i]] for i in (0, 1)]
+    only = [[label_of(*sides[i][key]) for key in sides[i] if key not in sides[1 - i]] for i in (0, 1)]
     return Comparison(rows, (math.exp(mean), *exponentials(low, high)), overall, *only)
 
 
@@ -130,23 +132,18 @@ def direction(shift: float, effect: float) -> str:
     return "same" if abs(shift) < effect else "slower" if shift > 0 else "faster"
 
 
-def label_of(row: Row) -> str:
-    return f"{row.suite}: {row.label}" + (f", {threads_text(row.threads)}" if row.threads else "")
+def label_of(row: Row, name: str) -> str:
+    """Names a row, and in it our contestant if that is a variant."""
+    threads = f", {threads_text(row.threads)}" if row.threads else ""
+    return f"{row.suite}: {row.label}{threads}" + ("" if name == row.ours else f" [{name}]")
 
 
-def matched(first: Sequence[Row], second: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
-    """Rows of both files with one of our contestants that both have timed equally often in every pass."""
-    others = {row.key: row for row in second}
-    for row in first:
-        other = others.get(row.key)
-        for name in row.own if other is not None else ():
-            assert other is not None
-            times = [side.samples.get(name, ()) for side in (row, other)]
-            if all(times) and not any(len(part) % side.passes for part, side in zip(times, (row, other), strict=True)):
-                yield row, other, name
+def own_contestants(rows: Sequence[Row]) -> dict[tuple[object, ...], tuple[Row, str]]:
+    """Our contestants of all rows that have timed them."""
+    return {(*row.key, name): (row, name) for row in rows for name in row.own if row.samples.get(name)}
 
 
-def log_times(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]:
+def observed(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]:
     """Observations of a contestant in both rows: logarithms of times, relative to others' where there are others."""
     references = [
         other
@@ -154,30 +151,34 @@ def log_times(first: Row, second: Row, name: str) -> tuple[Values, Values, bool]
         if other not in first.own
         and other not in second.own
         and other not in OWN_CEILINGS
-        and len(first.samples[other]) == len(first.samples[name])
-        and len(second.samples.get(other, ())) == len(second.samples[name])
+        and all(other in row.samples and takes_turns(row, other, name) for row in (first, second))
     ]
-    values = []
-    for row in (first, second):
-        times = np.log([row.samples[name]])
-        speed = machine_speed(np.log([row.samples[other] for other in references]), row.passes) if references else 0.0
-        values.append(np.median(blocks(times, row.passes), axis=(0, 2)) - speed)
-    return values[0], values[1], bool(references)
+    values = [observations(row, name) for row in (first, second)]
+    if not references:
+        return values[0], values[1], False
+    times = [np.array([observations(row, other) for other in references]) for row in (first, second)]
+    levels = [np.median(part, axis=1, keepdims=True) for part in times]
+    drifts = [drift(part - level, row.passes) for part, level, row in zip(times, levels, (first, second), strict=True)]
+    machine = levels[1].mean() - levels[0].mean()
+    return values[0] - drifts[0], values[1] - drifts[1] - machine, True
 
 
-def blocks(times: Values, passes: int) -> Values:
-    """Times ``[R, n]`` of R contestants by observation, ``[R, observations, turns]``."""
-    return times.reshape(len(times), passes if passes > 1 else times.shape[1], -1)
+def observations(row: Row, name: str) -> Values:
+    """Logarithms of a contestant's times: the median of each pass, or of one pass all repetitions."""
+    parts = row.by_pass(name)
+    return np.log([statistics.median(part) for part in parts] if len(parts) > 1 else parts[0])
 
 
-def machine_speed(references: Values, passes: int) -> Values:
-    """The level of other contestants' logarithms ``[R, n]``, and how far they were from it in each observation."""
-    levels = np.median(references, axis=1, keepdims=True)
-    deviations = blocks(references - levels, passes)
+def takes_turns(row: Row, other: str, name: str) -> bool:
+    """Whether each observation of another contestant was made beside one of this one."""
+    return len(observations(row, other)) == len(observations(row, name))
+
+
+def drift(deviations: Values, passes: int) -> Values:
+    """What the machine did in each observation, from how far all contestants ``[R, n]`` were from their levels."""
     window = 0 if passes > 1 else WINDOW
-    observations = range(deviations.shape[1])
-    near = [deviations[:, max(0, number - window) : number + window + 1] for number in observations]
-    return np.array([np.median(part) for part in near]) + levels.mean()
+    turns = range(deviations.shape[1])
+    return np.array([np.median(deviations[:, max(0, turn - window) : turn + window + 1]) for turn in turns])
 
 
 # --- Statistics ------------------------------------------------------------------------------------------------------

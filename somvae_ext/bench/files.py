@@ -12,7 +12,7 @@ from somvae_ext.bench.rows import Row
 from somvae_ext.bench.suite import Plan, Suite
 from somvae_ext.machine import describe
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:

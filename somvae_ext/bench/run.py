@@ -156,7 +156,7 @@ def comparison_text(compared: Comparison, least_effect: float) -> str:
         lines.append(f"{raw} by raw times, as no other contestant took turns with ours: the machine's drift is in them")
     for which, missing in (("first", compared.only_in_first), ("second", compared.only_in_second)):
         if missing:
-            lines.append(f"only in the {which} file: {'; '.join(missing)}")
+            lines.append(f"{len(missing)} only in the {which} file: {'; '.join(missing)}")
     return "\n".join(lines)
 
 

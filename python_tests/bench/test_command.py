@@ -16,7 +16,7 @@ import pytest
 import somvae_ext
 from somvae_ext.bench import run
 from somvae_ext.bench.__main__ import main as module_main
-from somvae_ext.bench.files import SCHEMA, ResultFile
+from somvae_ext.bench.files import SCHEMA, ResultFile, changed_contestants
 from somvae_ext.bench.options import jobs
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import Plan
@@ -223,6 +223,40 @@ def test_a_comparison_names_rows_and_machines_that_differ(capsys: pytest.Capture
     assert "1 only in the first file: bmu: case 2" in said.out
 
 
+def test_versions_that_differ_take_contestants_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A product is torch's: between two versions of torch, faiss alone tells of the machine."""
+    slower = [dataclasses.replace(row, samples={**row.samples, "mm": [2.0] * 9}) for row in rows(1, 1)]
+    before, after = write("a.json", 1, 1, torch="2.13"), write("b.json", 1, 1, torch="2.14")
+    contents = json.loads(Path(after).read_text())
+    Path(after).write_text(json.dumps(contents | {"rows": [row.as_json() for row in slower]}))
+    assert main(["bench", "compare", before, after]) == 0
+    said = capsys.readouterr()
+    assert "torch differs: 2.13 and 2.14" in said.err
+    assert "2 by raw times, as no other contestant of the same version took turns with ours in both files" in said.out
+
+
+def test_a_contestant_is_known_by_the_package_that_it_is_of() -> None:
+    def file(**peers: str) -> ResultFile:
+        row = Row(
+            "bmu", "case", {}, samples={OURS: [1.0], "sklearn argmin": [1.0], "faiss": [1.0], "mm float32": [1.0]}
+        )
+        packages = {"sklearn argmin": "sklearn", "faiss": "faiss"}
+        return ResultFile(Path(), {"machine": {"torch": "2"}, "peers": peers, "contestants": packages}, [row])
+
+    assert changed_contestants(file(sklearn="1.7", faiss="1"), file(sklearn="1.8", faiss="1")) == {"sklearn argmin"}
+
+
+def test_others_that_disagree_are_spoken_of(capsys: pytest.CaptureFixture[str]) -> None:
+    contents = json.loads(Path(write("a.json", 1)).read_text())
+    for name, factor in (("a.json", 1), ("b.json", 1.5)):
+        row = rows(1)[0]
+        torch = [factor * time for time in row.samples["mm"]]
+        changed = dataclasses.replace(row, samples={**row.samples, "torch": torch})
+        Path(name).write_text(json.dumps(contents | {"rows": [changed.as_json()]}))
+    assert main(["bench", "compare", "a.json", "b.json"]) == 0
+    assert "1 unknown: the other contestants changed, each in another way" in capsys.readouterr().out
+
+
 def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
     contents = json.loads(Path(write("a.json", 1, 2)).read_text())
     for row in contents["rows"]:
@@ -230,7 +264,7 @@ def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureF
     Path("a.json").write_text(json.dumps(contents))
     assert main(["bench", "compare", "a.json", "a.json"]) == 2
     said = capsys.readouterr()
-    assert "2 unknown: of 2 rows none can be told apart by fewer than 5 passes, or repetitions in one" in said.out
+    assert "2 unknown, as a row is judged from 4 passes on, or from as many repetitions in one" in said.out
     assert said.err == "somvae: the files have too few repetitions for a comparison\n"
 
 

@@ -329,7 +329,7 @@ SUITE = Suite(
         Option("--dtype", "of rows and codes", str, tuple(DTYPES)),
     ),
     measure=measure,
-    contestants=lambda device: list(known(device)),
+    contestants=lambda device: {name: contestant.package for name, contestant in known(device).items()},
     peers=versions,
     claims=claims,
 )

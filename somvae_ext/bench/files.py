@@ -31,6 +31,7 @@ def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
         "passes": plan.passes,
         "repetitions": plan.repetitions,
         "peers": peers,
+        "contestants": dict(suite.contestants(plan.device)),
         "not_installed": [name for name, version in peers.items() if version is None],
         "remarks": dict(suite.remarks),
         "rows": [],
@@ -80,6 +81,18 @@ def differences(first: ResultFile, second: ResultFile) -> Iterator[str]:
     for name in sorted(peers[0].keys() & peers[1].keys()):
         if peers[0][name] != peers[1][name]:
             yield f"{name} differs: {peers[0][name] or 'not installed'} and {peers[1][name] or 'not installed'}"
+
+
+def changed_contestants(first: ResultFile, second: ResultFile) -> set[str]:
+    """Contestants whose package has another version in the second file; what no file names is of torch."""
+    packages = first.contents.get("contestants", {}) | second.contents.get("contestants", {})
+    versions = [
+        {**file.contents.get("peers", {}), "torch": value_at(file.contents, ("machine", "torch"))}
+        for file in (first, second)
+    ]
+    names = {name for file in (first, second) for row in file.rows for name in row.samples}
+    of = {name: packages.get(name, "torch") for name in names}
+    return {name for name, package in of.items() if versions[0].get(package) != versions[1].get(package)}
 
 
 def value_at(contents: dict[str, Any], path: tuple[str, ...]) -> Any:

@@ -161,5 +161,5 @@ SUITE = Suite(
     parts=dict.fromkeys(NAMES, ""),
     options=(Option("--model", "which model", str, NAMES), SIDE, BATCH),
     measure=measure,
-    contestants=lambda device: (),
+    contestants=lambda device: {},
 )

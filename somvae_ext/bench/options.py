@@ -116,7 +116,8 @@ def add_options(parser: Any) -> None:
         "--least-effect",
         type=float,
         metavar="SHARE",
-        help=f"differences below this share do not count (default: {LEAST_EFFECT})",
+        help="differences below this share do not count: the test is whether a difference is larger "
+        f"(default: {LEAST_EFFECT})",
     )
 
 

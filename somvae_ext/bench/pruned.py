@@ -204,5 +204,5 @@ SUITE = Suite(
     default_parts=lambda device, quick, has_images: list(PARTS) if has_images else ["sheet"],
     options=(ROWS, SIDE, DIM),
     measure=measure,
-    contestants=lambda device: (),
+    contestants=lambda device: {},
 )

@@ -12,8 +12,8 @@ from time import perf_counter
 from typing import Any
 
 from somvae_ext.bench.claims import conclude
-from somvae_ext.bench.compare import ALPHA, LEAST_EFFECT, Compared, Comparison, compare, least_observations
-from somvae_ext.bench.files import ResultFile, differences, header
+from somvae_ext.bench.compare import ALPHA, LEAST_EFFECT, NOTHING, Compared, Comparison, compare, least_observations
+from somvae_ext.bench.files import ResultFile, changed_contestants, differences, header
 from somvae_ext.bench.options import COMPARE, Job, jobs, picture_path
 from somvae_ext.bench.picture import save_picture
 from somvae_ext.bench.record import Record
@@ -121,13 +121,14 @@ def run_compare(options: Namespace) -> int:
     if not 0 <= least_effect < 10:
         raise ValueError(f"--least-effect must be a share from 0, such as 0.1 for 10 %, got {least_effect}")
     first, second = (ResultFile.read(Path(path)) for path in options.files)
-    compared = compare(first.rows, second.rows, least_effect)
+    changed = changed_contestants(first, second)
+    compared = compare(first.rows, second.rows, least_effect, changed)
     if not compared.rows:
         raise ValueError(f"{first.path} and {second.path} have no row in common")
     for sentence in differences(first, second):
         say(f"somvae bench: {sentence}")
     print(comparison_text(compared, least_effect), flush=True)
-    if len(compared.with_verdict("unknown")) == len(compared.rows):
+    if not any(row.enough for row in compared.rows):
         raise ValueError("the files have too few repetitions for a comparison")
     return SLOWER if compared.slower else 0
 
@@ -142,18 +143,27 @@ def comparison_text(compared: Comparison, least_effect: float) -> str:
     counts = {verdict: len(compared.with_verdict(verdict)) for verdict in ("slower", "faster", "same", "unknown")}
     lines += [
         f"{'geometric mean':<{width}}  {mean:.3f}  ({low:.3f} to {high:.3f})  {compared.overall}",
-        f"{counts['slower']} slower, {counts['faster']} faster, {counts['same']} the same: a difference counts from "
-        f"{least_effect:.3g} of the time on, if chance gives more than half of it to any of {len(names)} rows in less "
-        f"than {ALPHA:.0%} of comparisons",
+        f"{counts['slower']} slower, {counts['faster']} faster, {counts['same']} the same: a difference counts if "
+        f"chance makes one of more than {least_effect:.3g} of the time out of a smaller one in less than {ALPHA:.0%} of "
+        f"comparisons, in any of {compared.corrected_for} rows",
     ]
-    if counts["unknown"]:
+    unjudged = sum(not row.enough for row in compared.rows)
+    if unjudged:
+        least = least_observations(max(1, compared.corrected_for))
         lines.append(
-            f"{counts['unknown']} unknown: of {len(names)} rows none can be told apart by fewer than "
-            f"{least_observations(len(names))} passes, or repetitions in one (--passes, --repeat)"
+            f"{unjudged} unknown, as a row is judged from {least} passes on, or from as many repetitions in one "
+            "(--passes, --repeat)"
         )
-    raw = sum(not row.relative for row in compared.rows)
-    if raw:
-        lines.append(f"{raw} by raw times, as no other contestant took turns with ours: the machine's drift is in them")
+    if disputed := counts["unknown"] - unjudged:
+        lines.append(
+            f"{disputed} unknown: the other contestants changed, each in another way, and the time is within what they "
+            "did, so that the machine's drift cannot be told from a difference"
+        )
+    if raw := sum(row.beside == NOTHING for row in compared.rows):
+        lines.append(
+            f"{raw} by raw times, as no other contestant of the same version took turns with ours in both files: the "
+            "machine's drift is in them"
+        )
     for which, missing in (("first", compared.only_in_first), ("second", compared.only_in_second)):
         if missing:
             lines.append(f"{len(missing)} only in the {which} file: {'; '.join(missing)}")

@@ -93,6 +93,7 @@ class Suite:
             there is a data root.
         options: of its own shape.
         measure: gives the rows as they come.
+        contestants: names of those that can take part, and the packages that they are of; ceilings are torch's.
         peers: distributions or modules that it measures against, and their versions; None where one is not installed.
         claims: what is claimed of the rows of a complete run.
         remarks: what is to be known of contestants in every row.
@@ -103,7 +104,7 @@ class Suite:
     parts: Mapping[str, str]
     options: Sequence[Option]
     measure: Callable[[Plan], Iterator[Row]]
-    contestants: Callable[[torch.device], Sequence[str]]
+    contestants: Callable[[torch.device], Mapping[str, str]]
     default_parts: Callable[[torch.device, bool, bool], Sequence[str]] | None = None
     peers: Callable[[torch.device], Mapping[str, str | None]] = lambda device: {}
     claims: Callable[[Sequence[Row]], list[Claim]] = lambda rows: []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,10 @@ import children
 import pytest
 
 import somvae_ext
-from somvae_ext.bench import run
+from somvae_ext.bench import bmu, run
 from somvae_ext.bench.__main__ import main as module_main
 from somvae_ext.bench.files import SCHEMA, ResultFile, changed_contestants
-from somvae_ext.bench.options import jobs
+from somvae_ext.bench.options import MEASURING, add_options, jobs, own_options
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import Plan
 from somvae_ext.bench.suites import SUITES
@@ -52,6 +54,9 @@ def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureF
     assert written.contents["command"].startswith(f"somvae bench {suite} ")
     assert written.contents["tree"] in ("clean", "dirty", None)
     assert {"cpu", "torch", "somvae_ext"} <= written.contents["machine"].keys()
+    assert written.contents["one_thread_clock"] == "process_time"
+    assert written.contents["seconds"] > 0
+    assert [len(load) for load in written.contents["load_average"].values()] == [3, 3]
     for row in written.rows:
         assert row.ours in row.samples
         assert {len(times) for times in row.samples.values()} == {1}
@@ -61,6 +66,7 @@ def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureF
                 assert str(row.size[name]) == SMALL[suite][SMALL[suite].index(f"-{name}") + 1]
         assert row.label in said.out
         assert row.label in said.err
+    assert f"{SUITES[suite].summary}; ms are CPU time (process_time)\n" in said.out
     assert "files: runs/bench" in said.out
 
 
@@ -113,9 +119,62 @@ def test_without_a_suite_all_of_them_run(monkeypatch: pytest.MonkeyPatch, capsys
     assert sorted(path.stem for path in Path("runs/bench").iterdir()) == sorted(SUITES)
     assert len(plans) == 8 * len(SUITES)
     assert all(plan.quick and plan.threads == [1] and (plan.passes, plan.repetitions) == (8, 2) for plan in plans)
-    assert not any("memory" in plan.parts for plan in plans)
+    assert not any({"memory", "growth"} & {*plan.parts} for plan in plans)
     assert [ResultFile.read(path).rows[0].passes for path in Path("runs/bench").iterdir()] == [8] * len(SUITES)
     assert capsys.readouterr().out.count("case 0") == len(SUITES)
+
+
+def test_a_full_run_of_the_search_measures_its_memory_once() -> None:
+    (job,) = jobs(parse(["bench", "bmu"]).bench)
+    assert "memory" in job.plan.parts
+    calls = [
+        dataclasses.replace(job.plan, parts=["memory"], threads=[1, 2], passes=2, number=number) for number in (0, 1)
+    ]
+    measured: list[int | None] = []
+
+    def memory_at_scale(plan: Plan, threads: int | None) -> Row:
+        measured.append(threads)
+        return rows(1)[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bmu, "memory_at_scale", memory_at_scale)
+        assert [len(list(bmu.measure(plan))) for plan in calls] == [1, 0]
+    assert measured == [2]
+
+
+def test_a_run_that_is_cut_short_has_said_how_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(plan: Plan) -> Iterator[Row]:
+        time.sleep(0.1)
+        yield from rows(1)
+        contents = ResultFile.read(Path("runs/bench/ops.json")).contents
+        assert contents["seconds"] >= 0.1
+        assert len(contents["load_average"]["after"]) == 3
+
+    monkeypatch.setitem(SUITES, "ops", dataclasses.replace(SUITES["ops"], measure=measure))
+    assert bench("ops", "--no-picture", "--quiet") == 0
+
+
+def test_figures_that_follow_from_times_are_those_of_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base takes 1, 1 and 4 s, its double 2, 8 and 8 s: medians of 1 and 8 s, and of the first pass 1 and 2 s."""
+    times = {"base": [1.0, 1.0, 4.0], "N doubled": [2.0, 8.0, 8.0]}
+
+    def measure(plan: Plan) -> Iterator[Row]:
+        for name, seconds in times.items():
+            yield Row("bmu", f"growth, {name}", {}, threads=1, samples={OURS: [seconds[plan.number]]})
+
+    monkeypatch.setitem(SUITES, "bmu", dataclasses.replace(SUITES["bmu"], measure=measure, claims=lambda rows: []))
+    assert main(["bench", "bmu", "--repeat", "1", "--threads", "1", "--passes", "3", "--no-picture", "--quiet"]) == 0
+    written = ResultFile.read(Path("runs/bench/bmu.json")).rows
+    assert [row.extra["times_of_base"] for row in written] == [1, 8]
+
+
+def test_shares_of_a_floor_are_those_of_all_passes() -> None:
+    def part(seconds: float) -> Row:
+        samples = {"somvae_ext": [1.0], "somvae_ext ffma": [seconds], "mm float32": [1.0]}
+        return Row("bmu", "headline", {}, device="cuda", samples=samples, work=8e9, ceilings={"mm float32": 32e9})
+
+    (row,) = bmu.derived([part(9).with_pass(part(1)).with_pass(part(1))])
+    assert row.extra["share_of_floor"] == {"somvae_ext ffma": pytest.approx(0.5)}  # 8 of 32 / 2 GFLOP/s
 
 
 @pytest.mark.parametrize("entry", [lambda arguments: main(["bench", *arguments]), module_main])
@@ -158,6 +217,15 @@ def test_what_was_measured_is_kept_when_it_is_interrupted(
         (["training", "--only", "mnist"], "--only mnist needs --data-root, the folder with MNIST/raw"),
         (["models", "--model", "vae", "--side", "3"], "--side is for --model somvae, and vae has no map"),
         (["bmu", "--peers", "annoy"], "--peers must be of "),
+        (["--peers", "faiss", "annoy"], "for all suites, got 'annoy'"),
+        (["ops", "--data-root", "."], "--data-root is for images, and ops has none"),
+        (["models", "--data-root", "."], "--data-root is for images, and models has none"),
+        (["bmu", "-N", "3", "--data-root", "."], "--data-root is for a suite's own sizes, and an own shape is drawn"),
+        (["compare", "a", "b", "--quick"], "--quick is for measuring, and somvae bench compare measures nothing"),
+        (["compare", "a", "b", "--peers"], "--peers is for measuring"),
+        (["compare", "a", "b", "-N", "3"], "-N is for measuring"),
+        (["compare", "a", "b", "--data-root", "."], "--data-root is for measuring"),
+        (["compare", "a", "b", "--no-picture"], "--no-picture is for measuring"),
         (["bmu", "--threads", "0"], "--threads must be at least 1, got 0"),
         (["bmu", "--repeat", "-1"], "--repeat must be at least 1, got -1"),
         (["bmu", "--data-root", "nowhere"], "--data-root must be a folder that exists, got nowhere"),
@@ -180,6 +248,19 @@ def test_a_gpu_that_is_not_there_is_missed(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert bench("bmu", "--device", "cuda") == 2
     assert capsys.readouterr().err == "somvae: --device cuda needs a GPU that torch can use, got none\n"
+
+
+def test_threads_are_not_for_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert bench("bmu", "--device", "cuda") == 2
+    assert capsys.readouterr().err == "somvae: --threads is for --device cpu: on a GPU it changes nothing\n"
+
+
+def test_every_option_of_measuring_is_refused_by_a_comparison() -> None:
+    of_comparing = {"suite", "files", "least_effect"}
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    assert {*vars(parser.parse_args([]))} == {*MEASURING, *own_options(), *of_comparing}
 
 
 def test_the_commands_of_the_readme_are_understood() -> None:

@@ -131,6 +131,7 @@ SUITE = Suite(
     parts_option="ops",
     options=(ROWS, CODES, DIM, SIDE, SIGMA, RADIUS),
     measure=measure,
+    reads_images=False,
     contestants=lambda device: {
         **dict.fromkeys(("torch", "torch in float64", "SparseAdam", "Adam, fused"), "torch"),
         **dict.fromkeys(("reference", "ops.bmu"), OURS),

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import children
 import pytest
+from installations import python_without
 
 import somvae_ext
 from somvae_ext.bench import bmu, run
@@ -389,19 +389,32 @@ def test_no_module_of_the_benchmarks_imports_what_gpu_machines_lack() -> None:
     assert not imported & {"jsonargparse", "lightning_fabric", "pyarrow", "scipy"}
 
 
-def test_the_module_runs_with_torch_and_scikit_learn_alone() -> None:
-    code = f"""
-import sys
+RUN = f"""
 sys.path.insert(0, {str(Path(somvae_ext.__file__).parents[1])!r})
-for name in ("jsonargparse", "lightning_fabric", "matplotlib", "torchvision", "pyarrow", "minisom", "bokeh", "jinja2"):
-    sys.modules[name] = None
 from somvae_ext.bench.__main__ import main
-sys.exit(main(["bmu", "-N", "20", "-K", "9", "-D", "3", "--repeat", "1"]))
+sys.exit(main(sys.argv[1:]))
 """
-    done = children.run("-c", code, imported=children.TORCH)
+OTHERS = {"jsonargparse", "lightning_fabric", "matplotlib", "torchvision", "pyarrow", "minisom", "bokeh", "jinja2"}
+WITHOUT_SKLEARN = {*OTHERS, "sklearn", "tqdm"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "shape"), [*SMALL.items(), ("ops", ["--ops", "bmu_index", "-N", "60", "--side", "4", "-D", "3"])]
+)
+def test_the_module_runs_with_torch_alone_and_training_with_scikit_learn(suite: str, shape: list[str]) -> None:
+    hidden = OTHERS if suite == "training" else WITHOUT_SKLEARN
+    done = python_without(hidden, RUN, suite, *shape, "--repeat", "1", "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert (
         "no picture: a picture needs matplotlib, which is not installed; run: pip install 'somvae_ext[plot]'"
         in done.stderr
     )
-    assert len(ResultFile.read(Path("runs/bench/bmu.json")).rows) == 1
+    assert ResultFile.read(Path(f"runs/bench/{suite}.json")).rows
+
+
+@pytest.mark.parametrize("arguments", [[], ["training"]])
+def test_training_says_that_it_needs_scikit_learn_before_anything_runs(arguments: list[str]) -> None:
+    done = python_without(WITHOUT_SKLEARN, RUN, *arguments)
+    sentence = "the suite training needs scikit-learn, which is not installed; run: pip install 'somvae_ext[som]'"
+    assert (done.returncode, done.stderr) == (2, f"python -m somvae_ext.bench: {sentence}\n")
+    assert not Path("runs").exists()

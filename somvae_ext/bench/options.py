@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from somvae_ext.bench.rows import OURS
 from somvae_ext.bench.suite import Option, Plan, Suite
 from somvae_ext.bench.suites import SUITES
 from somvae_ext.bench.timing import check_device
+from somvae_ext.extras import needed_by
 from somvae_ext.store import check_writable
 
 COMPARE = "compare"
@@ -168,6 +170,7 @@ def jobs(options: Namespace) -> list[Job]:
 
     Raises:
         ValueError: an option that is wrong, or of no use.
+        MissingLibraryError: a suite needs a library that is not installed.
         FileExistsError: a file is there, and ``--overwrite`` is not given.
     """
     if options.files:
@@ -180,6 +183,10 @@ def jobs(options: Namespace) -> list[Job]:
             if value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
     chosen = list(SUITES.values()) if options.suite is None else [SUITES[options.suite]]
+    for suite in chosen:
+        with needed_by(f"the suite {suite.name}"):
+            for module in suite.requires:
+                importlib.import_module(module)
     shape = own_shape(options, chosen)
     if options.json is not None and (options.suite is None or options.out is not None):
         raise ValueError("--json is for one suite, and in place of --out")

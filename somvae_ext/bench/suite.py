@@ -95,6 +95,7 @@ class Suite:
         measure: gives the rows as they come.
         contestants: names of those that can take part, and the packages that they are of; ceilings are torch's.
         peers: distributions or modules that it measures against, and their versions; None where one is not installed.
+        requires: modules that have to be there, beside torch and numpy.
         reads_images: whether any of it is measured on the images of a data root.
         derived: rows with the ``extra`` figures that follow from the times of all passes.
         claims: what is claimed of the rows of a complete run.
@@ -109,6 +110,7 @@ class Suite:
     contestants: Callable[[torch.device], Mapping[str, str]]
     default_parts: Callable[[torch.device, bool, bool], Sequence[str]] | None = None
     peers: Callable[[torch.device], Mapping[str, str | None]] = lambda device: {}
+    requires: Sequence[str] = ()
     reads_images: bool = True
     derived: Callable[[Sequence[Row]], list[Row]] = list
     claims: Callable[[Sequence[Row]], list[Claim]] = lambda rows: []

@@ -402,6 +402,7 @@ SUITE = Suite(
     default_parts=default_parts,
     options=(ROWS, DIM, SIDE, Option("--epochs", "of a training")),
     measure=measure,
+    requires=("sklearn", "tqdm"),
     contestants=lambda device: {name: kind.package for name, kind in CONTESTANTS.items()},
     peers=lambda device: versions(),
     claims=claims,

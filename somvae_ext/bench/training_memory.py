@@ -21,7 +21,6 @@ from somvae_ext.bench.memory import in_child, peak_memory
 from somvae_ext.bench.timing import cpu_threads
 from somvae_ext.bench.training_contestants import CONTESTANTS, absent
 from somvae_ext.bench.training_problems import CENTRES, CPU, Problem, blobs, make_data, start
-from somvae_ext.estimators import SOM
 
 
 def training_memory(name: str, problem: Problem, root: Path | None, threads: int) -> int:
@@ -53,6 +52,8 @@ def write_rows(path: Path, problem: Problem) -> None:
 
 def train_from_disk(path: Path, problem: Problem, threads: int) -> dict[str, Any]:
     """Trains on a file that is mapped into memory."""
+    from somvae_ext.estimators import SOM
+
     torch.set_num_threads(threads)
 
     def new(epochs: int) -> SOM:

@@ -87,9 +87,8 @@ def main() -> None:
                 code, said = quietly(["compare", *(str(folder / run / "bmu.json") for run in pair)])
                 right += code == (name == "planted")
                 outcome[name] = {"exit_code": code, "said": said.splitlines()}
-                print(
-                    f"{trial} {name}: exit code {code}; {said.splitlines()[-2].split('  ', 1)[1].strip()}", flush=True
-                )
+                mean = next(line for line in said.splitlines() if line.startswith("geometric mean"))
+                print(f"{trial} {name}: exit code {code}; {mean.split('  ', 1)[1].strip()}", flush=True)
             record.add("trials", outcome)
     print(f"{right} of {2 * arguments.trials} exit codes are right")
     record.say_where()

@@ -17,6 +17,7 @@ from typing import Any
 
 from somvae_ext.bench.files import ResultFile
 from somvae_ext.bench.rows import OURS, Row
+from somvae_ext.bench.suites import SUITES
 from somvae_ext.bench.table import cells, notes
 from somvae_ext.bench.timing import threads_text
 from somvae_ext.store import atomic_file
@@ -31,7 +32,8 @@ INTRODUCTION = (
     "Speed and memory of the ops, of maps and of whole models beside other libraries, and what the presets come to. "
     "Each section is made of one file in `benchmarks/results`, which holds every repetition of everything that was "
     "timed, the machine, the versions and the build.",
-    "Times are medians in milliseconds of calls that took turns in one process; a column named after another library "
+    "Times are medians in milliseconds of calls that took turns in one process: with one thread those of the CPU, with "
+    "more those of the wall; a column named after another library "
     "or formula says how many times as long as ours it took. *Of ceiling* is our rate over that of the first thing "
     "that shows what the machine can do, a matrix product or a copy, measured in the same turns. A `~` marks a figure "
     "that a note below its table is about. MiB is the peak of memory beyond the inputs.",
@@ -357,6 +359,17 @@ SECTIONS = [
 ]
 
 
+def render_quick() -> Iterator[str]:
+    """How long each suite took in the run of ``somvae bench --quick``."""
+    suites = [json.loads((RESULTS / "quick" / f"{name}.json").read_text(encoding="utf-8")) for name in SUITES]
+    total = sum(suite["seconds"] for suite in suites)
+    each = ", ".join(f"{suite['suite']} {suite['seconds']:.0f} s" for suite in suites)
+    yield "## The quick run"
+    yield (
+        f"`{suites[0]['command']}` went through all suites in {total / 60:.1f} minutes: {each} ({measured(suites[0])})."
+    )
+
+
 def read(section: Section) -> dict[str, Any]:
     contents: dict[str, Any] = json.loads(section.path.read_text(encoding="utf-8"))
     return contents
@@ -391,6 +404,8 @@ def render_page() -> str:
             parts += section.render(read(section))
         else:
             parts += render_rows(ResultFile.read(section.path))
+    if (RESULTS / "quick").is_dir():
+        parts += render_quick()
     return "\n\n".join(parts) + "\n"
 
 

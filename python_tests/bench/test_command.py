@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import children
 import pytest
+from installations import python_without
 
 import somvae_ext
-from somvae_ext.bench import run
+from somvae_ext.bench import bmu, run
 from somvae_ext.bench.__main__ import main as module_main
-from somvae_ext.bench.files import ResultFile
-from somvae_ext.bench.options import jobs
+from somvae_ext.bench.files import SCHEMA, ResultFile, changed_contestants
+from somvae_ext.bench.options import MEASURING, add_options, jobs, own_options
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import Plan
 from somvae_ext.bench.suites import SUITES
@@ -52,6 +54,9 @@ def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureF
     assert written.contents["command"].startswith(f"somvae bench {suite} ")
     assert written.contents["tree"] in ("clean", "dirty", None)
     assert {"cpu", "torch", "somvae_ext"} <= written.contents["machine"].keys()
+    assert written.contents["one_thread_clock"] == "process_time"
+    assert written.contents["seconds"] > 0
+    assert [len(load) for load in written.contents["load_average"].values()] == [3, 3]
     for row in written.rows:
         assert row.ours in row.samples
         assert {len(times) for times in row.samples.values()} == {1}
@@ -61,6 +66,7 @@ def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureF
                 assert str(row.size[name]) == SMALL[suite][SMALL[suite].index(f"-{name}") + 1]
         assert row.label in said.out
         assert row.label in said.err
+    assert f"{SUITES[suite].summary}; ms are CPU time (process_time)\n" in said.out
     assert "files: runs/bench" in said.out
 
 
@@ -113,9 +119,62 @@ def test_without_a_suite_all_of_them_run(monkeypatch: pytest.MonkeyPatch, capsys
     assert sorted(path.stem for path in Path("runs/bench").iterdir()) == sorted(SUITES)
     assert len(plans) == 8 * len(SUITES)
     assert all(plan.quick and plan.threads == [1] and (plan.passes, plan.repetitions) == (8, 2) for plan in plans)
-    assert not any("memory" in plan.parts for plan in plans)
+    assert not any({"memory", "growth"} & {*plan.parts} for plan in plans)
     assert [ResultFile.read(path).rows[0].passes for path in Path("runs/bench").iterdir()] == [8] * len(SUITES)
     assert capsys.readouterr().out.count("case 0") == len(SUITES)
+
+
+def test_a_full_run_of_the_search_measures_its_memory_once() -> None:
+    (job,) = jobs(parse(["bench", "bmu"]).bench)
+    assert "memory" in job.plan.parts
+    calls = [
+        dataclasses.replace(job.plan, parts=["memory"], threads=[1, 2], passes=2, number=number) for number in (0, 1)
+    ]
+    measured: list[int | None] = []
+
+    def memory_at_scale(plan: Plan, threads: int | None) -> Row:
+        measured.append(threads)
+        return rows(1)[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bmu, "memory_at_scale", memory_at_scale)
+        assert [len(list(bmu.measure(plan))) for plan in calls] == [1, 0]
+    assert measured == [2]
+
+
+def test_a_run_that_is_cut_short_has_said_how_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(plan: Plan) -> Iterator[Row]:
+        time.sleep(0.1)
+        yield from rows(1)
+        contents = ResultFile.read(Path("runs/bench/ops.json")).contents
+        assert contents["seconds"] >= 0.1
+        assert len(contents["load_average"]["after"]) == 3
+
+    monkeypatch.setitem(SUITES, "ops", dataclasses.replace(SUITES["ops"], measure=measure))
+    assert bench("ops", "--no-picture", "--quiet") == 0
+
+
+def test_figures_that_follow_from_times_are_those_of_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base takes 1, 1 and 4 s, its double 2, 8 and 8 s: medians of 1 and 8 s, and of the first pass 1 and 2 s."""
+    times = {"base": [1.0, 1.0, 4.0], "N doubled": [2.0, 8.0, 8.0]}
+
+    def measure(plan: Plan) -> Iterator[Row]:
+        for name, seconds in times.items():
+            yield Row("bmu", f"growth, {name}", {}, threads=1, samples={OURS: [seconds[plan.number]]})
+
+    monkeypatch.setitem(SUITES, "bmu", dataclasses.replace(SUITES["bmu"], measure=measure, claims=lambda rows: []))
+    assert main(["bench", "bmu", "--repeat", "1", "--threads", "1", "--passes", "3", "--no-picture", "--quiet"]) == 0
+    written = ResultFile.read(Path("runs/bench/bmu.json")).rows
+    assert [row.extra["times_of_base"] for row in written] == [1, 8]
+
+
+def test_shares_of_a_floor_are_those_of_all_passes() -> None:
+    def part(seconds: float) -> Row:
+        samples = {"somvae_ext": [1.0], "somvae_ext ffma": [seconds], "mm float32": [1.0]}
+        return Row("bmu", "headline", {}, device="cuda", samples=samples, work=8e9, ceilings={"mm float32": 32e9})
+
+    (row,) = bmu.derived([part(9).with_pass(part(1)).with_pass(part(1))])
+    assert row.extra["share_of_floor"] == {"somvae_ext ffma": pytest.approx(0.5)}  # 8 of 32 / 2 GFLOP/s
 
 
 @pytest.mark.parametrize("entry", [lambda arguments: main(["bench", *arguments]), module_main])
@@ -158,6 +217,15 @@ def test_what_was_measured_is_kept_when_it_is_interrupted(
         (["training", "--only", "mnist"], "--only mnist needs --data-root, the folder with MNIST/raw"),
         (["models", "--model", "vae", "--side", "3"], "--side is for --model somvae, and vae has no map"),
         (["bmu", "--peers", "annoy"], "--peers must be of "),
+        (["--peers", "faiss", "annoy"], "for all suites, got 'annoy'"),
+        (["ops", "--data-root", "."], "--data-root is for images, and ops has none"),
+        (["models", "--data-root", "."], "--data-root is for images, and models has none"),
+        (["bmu", "-N", "3", "--data-root", "."], "--data-root is for a suite's own sizes, and an own shape is drawn"),
+        (["compare", "a", "b", "--quick"], "--quick is for measuring, and somvae bench compare measures nothing"),
+        (["compare", "a", "b", "--peers"], "--peers is for measuring"),
+        (["compare", "a", "b", "-N", "3"], "-N is for measuring"),
+        (["compare", "a", "b", "--data-root", "."], "--data-root is for measuring"),
+        (["compare", "a", "b", "--no-picture"], "--no-picture is for measuring"),
         (["bmu", "--threads", "0"], "--threads must be at least 1, got 0"),
         (["bmu", "--repeat", "-1"], "--repeat must be at least 1, got -1"),
         (["bmu", "--data-root", "nowhere"], "--data-root must be a folder that exists, got nowhere"),
@@ -182,6 +250,19 @@ def test_a_gpu_that_is_not_there_is_missed(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == "somvae: --device cuda needs a GPU that torch can use, got none\n"
 
 
+def test_threads_are_not_for_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert bench("bmu", "--device", "cuda") == 2
+    assert capsys.readouterr().err == "somvae: --threads is for --device cpu: on a GPU it changes nothing\n"
+
+
+def test_every_option_of_measuring_is_refused_by_a_comparison() -> None:
+    of_comparing = {"suite", "files", "least_effect"}
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    assert {*vars(parser.parse_args([]))} == {*MEASURING, *own_options(), *of_comparing}
+
+
 def test_the_commands_of_the_readme_are_understood() -> None:
     lines = re.findall(
         r"^somvae bench .*$", (Path(somvae_ext.__file__).parents[1] / "README.md").read_text(), re.MULTILINE
@@ -197,7 +278,7 @@ def test_the_commands_of_the_readme_are_understood() -> None:
 
 def write(path: str, *factors: float, **machine: object) -> str:
     contents = {
-        "schema": 1,
+        "schema": SCHEMA,
         "machine": {"cpu": "some", "cores": 2, "threads": 1, **machine},
         "quick": True,
         "peers": {},
@@ -220,7 +301,41 @@ def test_a_comparison_names_rows_and_machines_that_differ(capsys: pytest.Capture
     assert "the number of cores differs: 2 and 4" in said.err
     assert re.search(r"^bmu: case 1 +1\.300 .* slower$", said.out, re.MULTILINE)
     assert "1 slower, 0 faster, 1 the same" in said.out
-    assert "only in the first file: bmu: case 2" in said.out
+    assert "1 only in the first file: bmu: case 2" in said.out
+
+
+def test_versions_that_differ_take_contestants_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A product is torch's: between two versions of torch, faiss alone tells of the machine."""
+    slower = [dataclasses.replace(row, samples={**row.samples, "mm": [2.0] * 9}) for row in rows(1, 1)]
+    before, after = write("a.json", 1, 1, torch="2.13"), write("b.json", 1, 1, torch="2.14")
+    contents = json.loads(Path(after).read_text())
+    Path(after).write_text(json.dumps(contents | {"rows": [row.as_json() for row in slower]}))
+    assert main(["bench", "compare", before, after]) == 0
+    said = capsys.readouterr()
+    assert "torch differs: 2.13 and 2.14" in said.err
+    assert "2 by raw times, as no other contestant of the same version took turns with ours in both files" in said.out
+
+
+def test_a_contestant_is_known_by_the_package_that_it_is_of() -> None:
+    def file(**peers: str) -> ResultFile:
+        row = Row(
+            "bmu", "case", {}, samples={OURS: [1.0], "sklearn argmin": [1.0], "faiss": [1.0], "mm float32": [1.0]}
+        )
+        packages = {"sklearn argmin": "sklearn", "faiss": "faiss"}
+        return ResultFile(Path(), {"machine": {"torch": "2"}, "peers": peers, "contestants": packages}, [row])
+
+    assert changed_contestants(file(sklearn="1.7", faiss="1"), file(sklearn="1.8", faiss="1")) == {"sklearn argmin"}
+
+
+def test_others_that_disagree_are_spoken_of(capsys: pytest.CaptureFixture[str]) -> None:
+    contents = json.loads(Path(write("a.json", 1)).read_text())
+    for name, factor in (("a.json", 1), ("b.json", 1.5)):
+        row = rows(1)[0]
+        torch = [factor * time for time in row.samples["mm"]]
+        changed = dataclasses.replace(row, samples={**row.samples, "torch": torch})
+        Path(name).write_text(json.dumps(contents | {"rows": [changed.as_json()]}))
+    assert main(["bench", "compare", "a.json", "b.json"]) == 0
+    assert "1 unknown: the other contestants changed, each in another way" in capsys.readouterr().out
 
 
 def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +345,7 @@ def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureF
     Path("a.json").write_text(json.dumps(contents))
     assert main(["bench", "compare", "a.json", "a.json"]) == 2
     said = capsys.readouterr()
-    assert "2 unknown: of 2 rows none can be told apart by fewer than 5 passes, or repetitions in one" in said.out
+    assert "2 unknown, as a row is judged from 4 passes on, or from as many repetitions in one" in said.out
     assert said.err == "somvae: the files have too few repetitions for a comparison\n"
 
 
@@ -239,7 +354,10 @@ def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureF
     [
         (["compare", "a.json"], "compare takes two files, the earlier one and the later one, got 1"),
         (["compare", "a.json", "none.json"], "none.json"),
-        (["compare", "a.json", "text.json"], "text.json must be a file that somvae bench has written, with schema 1"),
+        (
+            ["compare", "a.json", "text.json"],
+            f"text.json must be a file that somvae bench has written, with schema {SCHEMA}",
+        ),
         (["compare", "a.json", "empty.json"], "a.json and empty.json have no row in common"),
         (["compare", "a.json", "a.json", "--least-effect", "-1"], "--least-effect must be a share from 0"),
     ],
@@ -271,19 +389,32 @@ def test_no_module_of_the_benchmarks_imports_what_gpu_machines_lack() -> None:
     assert not imported & {"jsonargparse", "lightning_fabric", "pyarrow", "scipy"}
 
 
-def test_the_module_runs_with_torch_and_scikit_learn_alone() -> None:
-    code = f"""
-import sys
+RUN = f"""
 sys.path.insert(0, {str(Path(somvae_ext.__file__).parents[1])!r})
-for name in ("jsonargparse", "lightning_fabric", "matplotlib", "torchvision", "pyarrow", "minisom", "bokeh", "jinja2"):
-    sys.modules[name] = None
 from somvae_ext.bench.__main__ import main
-sys.exit(main(["bmu", "-N", "20", "-K", "9", "-D", "3", "--repeat", "1"]))
+sys.exit(main(sys.argv[1:]))
 """
-    done = children.run("-c", code, imported=children.TORCH)
+OTHERS = {"jsonargparse", "lightning_fabric", "matplotlib", "torchvision", "pyarrow", "minisom", "bokeh", "jinja2"}
+WITHOUT_SKLEARN = {*OTHERS, "sklearn", "tqdm"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "shape"), [*SMALL.items(), ("ops", ["--ops", "bmu_index", "-N", "60", "--side", "4", "-D", "3"])]
+)
+def test_the_module_runs_with_torch_alone_and_training_with_scikit_learn(suite: str, shape: list[str]) -> None:
+    hidden = OTHERS if suite == "training" else WITHOUT_SKLEARN
+    done = python_without(hidden, RUN, suite, *shape, "--repeat", "1", "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert (
         "no picture: a picture needs matplotlib, which is not installed; run: pip install 'somvae_ext[plot]'"
         in done.stderr
     )
-    assert len(ResultFile.read(Path("runs/bench/bmu.json")).rows) == 1
+    assert ResultFile.read(Path(f"runs/bench/{suite}.json")).rows
+
+
+@pytest.mark.parametrize("arguments", [[], ["training"]])
+def test_training_says_that_it_needs_scikit_learn_before_anything_runs(arguments: list[str]) -> None:
+    done = python_without(WITHOUT_SKLEARN, RUN, *arguments)
+    sentence = "the suite training needs scikit-learn, which is not installed; run: pip install 'somvae_ext[som]'"
+    assert (done.returncode, done.stderr) == (2, f"python -m somvae_ext.bench: {sentence}\n")
+    assert not Path("runs").exists()

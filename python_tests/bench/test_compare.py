@@ -54,9 +54,27 @@ def measured(
         samples = {OURS: times(0.01 * factor)}
         if not alone:
             samples |= {"torch": times(0.03), "faiss": times(0.05), "mm float32": times(0.02)}
-        row = Row("bmu", f"case {number}", {"N": 10}, threads=1, samples=samples, ceilings={"mm float32": 1.0})
-        made.append(dataclasses.replace(row, passes=noise.passes))
+        repetitions = {name: [noise.repetitions] * noise.passes for name in samples if noise.passes > 1}
+        made.append(
+            Row(
+                "bmu",
+                f"case {number}",
+                {"N": 10},
+                threads=1,
+                samples=samples,
+                repetitions=repetitions,
+                ceilings={"mm float32": 1.0},
+            )
+        )
     return made
+
+
+def alone(rng: np.random.Generator, ours: float, **others: float) -> Row:
+    """A row of which all know how much longer they take than in another: hardly any noise."""
+    samples = {
+        name: list(0.01 * factor * np.exp(rng.normal(0, 0.002, 9))) for name, factor in {OURS: ours, **others}.items()
+    }
+    return Row("ops", "case", {}, threads=1, samples=samples)
 
 
 def verdicts(compared: Comparison) -> set[str]:
@@ -72,15 +90,20 @@ def test_equal_files_are_the_same_in_forty_pairs(noise: Noise) -> None:
     assert sum(verdicts(compared) != {"same"} for compared in pairs) <= 1
 
 
-@pytest.mark.parametrize("noise", [IDLE, QUICK, SHARED])
+@pytest.mark.parametrize("noise", [IDLE, QUICK])
 def test_a_slow_down_of_a_fifth_is_found_in_forty_pairs(noise: Noise) -> None:
     rng = np.random.default_rng(1)
     pairs = [compare(measured(rng, noise=noise), measured(rng, SLOWER, noise=noise)) for _ in range(PAIRS)]
-    missed = sum(not compared.slower for compared in pairs)
-    assert missed <= {IDLE: 0, QUICK: 0, SHARED: 1}[noise]
+    assert all(compared.overall == "slower" for compared in pairs)
     # Whether each row shows it is the power that the number of observations has.
-    power = sum(len(compared.with_verdict("slower")) for compared in pairs) / (ROWS * PAIRS)
-    assert power > {IDLE: 0.97, QUICK: 0.97, SHARED: 0.05}[noise]
+    assert sum(len(compared.with_verdict("slower")) for compared in pairs) > 0.97 * ROWS * PAIRS
+
+
+def test_the_mean_shows_a_slow_down_of_a_fifth_on_a_shared_machine_in_most_pairs() -> None:
+    rng = np.random.default_rng(16)
+    pairs = [compare(measured(rng), measured(rng, SLOWER)) for _ in range(PAIRS)]
+    assert sum(compared.overall == "slower" for compared in pairs) > PAIRS / 2
+    assert sum(len(compared.with_verdict("slower")) for compared in pairs) < 0.1 * ROWS * PAIRS
 
 
 def test_nine_repetitions_find_a_slow_down_in_each_of_thirty_rows() -> None:
@@ -103,7 +126,7 @@ def test_a_slow_down_of_a_fifth_in_one_row_is_found_ten_times_out_of_ten(noise: 
 
 def test_a_gain_is_found_as_a_loss_is() -> None:
     rng = np.random.default_rng(3)
-    assert "faster" in verdicts(compare(measured(rng, SLOWER), measured(rng)))
+    assert verdicts(compare(measured(rng, SLOWER, noise=QUICK), measured(rng, noise=QUICK))) == {"faster"}
 
 
 def test_the_drift_of_a_machine_hides_nothing_and_feigns_nothing() -> None:
@@ -116,7 +139,7 @@ def test_the_drift_of_a_machine_hides_nothing_and_feigns_nothing() -> None:
     ]
     assert verdicts(compare(first, tired)) == {"same"}
     alone = compare(measured(rng, alone=True), measured(rng, 2.5, alone=True))
-    assert not any(row.relative for row in alone.rows)
+    assert {row.beside for row in alone.rows} == {"nothing"}
     assert "slower" in verdicts(alone)
 
 
@@ -130,15 +153,88 @@ def test_an_interval_holds_the_true_ratio() -> None:
 
 def test_the_mean_over_all_rows_has_the_planted_ratio() -> None:
     rng = np.random.default_rng(6)
-    mean, low, high = compare(measured(rng), measured(rng, SLOWER)).mean
-    assert low < mean < high
-    assert mean == pytest.approx(SLOWER, rel=0.05)
+    means = [compare(measured(rng), measured(rng, SLOWER)).mean for _ in range(20)]
+    assert all(low < mean < high for mean, low, high in means)
+    # Means scatter by 3 % between pairs of files.
+    assert np.mean([mean for mean, _, _ in means]) == pytest.approx(SLOWER, rel=3 * 0.03 / 20**0.5)
 
 
-def test_a_difference_below_the_least_effect_does_not_count() -> None:
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.08, "same"), (1.12, "slower"), (1 / 1.08, "same"), (1 / 1.12, "faster")]
+)
+@pytest.mark.parametrize("least_effect", [0.1, 0.5])
+def test_a_difference_counts_from_the_least_effect_on(factor: float, verdict: str, least_effect: float) -> None:
+    """Just below and just above it, in rows with next to no noise, and in their mean."""
     rng = np.random.default_rng(7)
-    first, second = measured(rng), measured(rng, 1.5)
-    assert verdicts(compare(first, second, least_effect=0.9)) == {"same"}
+    planted = factor if least_effect == 0.1 else factor ** (math.log(1.5) / math.log(1.1))
+    first = [alone(rng, 1, torch=1, faiss=1) for _ in range(3)]
+    compared = compare(first, [alone(rng, planted, torch=1, faiss=1) for _ in range(3)], least_effect)
+    assert verdicts(compared) == {verdict}
+    assert compared.overall == verdict
+
+
+def test_what_differs_by_less_than_the_least_effect_is_no_evidence_for_others() -> None:
+    """Holm's correction falls with every row that differs: a sure difference of 3 % is none of these."""
+    rng = np.random.default_rng(17)
+    first, second = alone(rng, 1, torch=1), alone(rng, 1.03, torch=1)
+    (row,) = compare([first], [second]).rows
+    assert row.p == 1
+
+
+@pytest.mark.parametrize("changed", [0.5, 0.8, 1.25, 1.8, 5.0])
+@pytest.mark.parametrize(("ours", "verdict"), [(1.0, "same"), (1.2, "slower"), (0.8, "faster")])
+@pytest.mark.parametrize("machine", [1.0, 1.4])
+def test_one_peer_that_changes_shifts_no_verdict(changed: float, ours: float, verdict: str, machine: float) -> None:
+    rng = np.random.default_rng(18)
+    first = alone(rng, 1, torch=1, faiss=1, mm=1)
+    second = alone(rng, machine * ours, torch=machine, faiss=machine * changed, mm=machine)
+    (row,) = compare([first], [second]).rows
+    assert (row.verdict, row.beside) == (verdict, "others")
+    assert row.ratio == pytest.approx(ours, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"), [(0.8, "faster"), (0.95, "unknown"), (1.2, "unknown"), (1.52, "unknown"), (1.8, "slower")]
+)
+def test_between_others_that_disagree_nothing_is_known(ours: float, verdict: str) -> None:
+    rng = np.random.default_rng(19)
+    first, second = alone(rng, 1, torch=1, mm=1), alone(rng, ours, torch=1.5, mm=1)
+    compared = compare([first], [second])
+    assert verdicts(compared) == {verdict}
+    assert compared.rows[0].beside == "disagreeing others"
+    assert compared.mean == (1, 1, 1)
+
+
+def test_a_peer_of_another_version_is_no_yardstick() -> None:
+    rng = np.random.default_rng(20)
+    first, second = alone(rng, 1, faiss=1, mm=1), alone(rng, 1.2, faiss=2, mm=1)
+    (row,) = compare([first], [second], changed={"faiss"}).rows
+    assert (row.verdict, row.beside) == ("slower", "others")
+    (row,) = compare([first], [second], changed={"faiss", "mm"}).rows
+    assert (row.verdict, row.beside) == ("slower", "nothing")
+    assert row.ratio == pytest.approx(1.2, rel=0.01)
+
+
+def test_a_reference_of_this_project_is_no_yardstick() -> None:
+    """It may have become slower by what made ours slower."""
+    rng = np.random.default_rng(21)
+    first = alone(rng, 1, torch=1, reference=1, **{"ops.bmu": 1})
+    second = alone(rng, 1.5, torch=1, reference=1.5, **{"ops.bmu": 1.5})
+    (row,) = compare([first], [second]).rows
+    assert (row.verdict, row.beside) == ("slower", "others")
+
+
+def test_rows_that_no_number_of_rows_could_judge_do_not_raise_the_threshold() -> None:
+    """Ten rows, of which nine have a single time: the one with five repetitions is judged as if it were alone."""
+    rng = np.random.default_rng(22)
+    single = [Row("ops", f"single {number}", {}, samples={OURS: [1.0]}) for number in range(9)]
+    first, second = alone(rng, 1, torch=1), alone(rng, 1.2, torch=1)
+    short = [
+        dataclasses.replace(row, samples={name: t[:5] for name, t in row.samples.items()}) for row in (first, second)
+    ]
+    compared = compare([short[0], *single], [short[1], *single])
+    assert compared.corrected_for == 1
+    assert [row.verdict for row in compared.rows] == ["slower", *["unknown"] * 9]
 
 
 def test_too_few_observations_tell_nothing() -> None:
@@ -169,9 +265,37 @@ def test_rows_are_matched_by_what_they_measured() -> None:
         assert len(compared.only_in_second) == 1
 
 
+def test_a_contestant_of_ours_in_one_file_alone_is_named() -> None:
+    row = measured(np.random.default_rng(14))[0]
+    more = dataclasses.replace(row, own=[OURS, "local"], samples={**row.samples, "local": row.samples[OURS][:3]})
+    more = dataclasses.replace(more, repetitions={**row.repetitions, "local": [1, 2]})
+    compared = compare([row], [more])
+    assert compared.only_in_first == []
+    assert compared.only_in_second == ["bmu: case 0 N=10, 1 thread [local]"]
+
+
+def test_a_pass_is_one_observation_with_fewer_repetitions_too() -> None:
+    """Passes choose their repetitions by themselves; 9 samples of 8 passes were never compared."""
+    row = measured(np.random.default_rng(15))[0]
+    parts = row.by_pass(OURS)
+    fewer = dataclasses.replace(
+        row,
+        samples={**row.samples, OURS: [*parts[0][:1], *(time for part in parts[1:] for time in part)]},
+        repetitions={**row.repetitions, OURS: [1, *[2] * 7]},
+    )
+    (compared,) = compare([row], [fewer]).rows
+    assert (compared.observations, compared.beside) == ((8, 8), "others")
+    assert compared.ratio == pytest.approx(1, rel=0.1)
+
+
 def test_every_contestant_of_ours_is_compared_and_none_is_a_reference() -> None:
     row = measured(np.random.default_rng(10))[0]
-    variants = dataclasses.replace(row, own=[OURS, "local"], samples={**row.samples, "local": row.samples[OURS]})
+    variants = dataclasses.replace(
+        row,
+        own=[OURS, "local"],
+        samples={**row.samples, "local": row.samples[OURS]},
+        repetitions={**row.repetitions, "local": row.repetitions[OURS]},
+    )
     labels = [compared.label for compared in compare([variants], [variants]).rows]
     assert labels == ["bmu: case 0 N=10, 1 thread", "bmu: case 0 N=10, 1 thread [local]"]
 
@@ -181,7 +305,7 @@ def test_a_pass_is_one_observation() -> None:
     rng = np.random.default_rng(13)
     first, second = measured(rng), measured(rng, SLOWER)
     assert {row.observations for row in compare(first, second).rows} == {(8, 8)}
-    whole = [dataclasses.replace(row, passes=1) for row in first]
+    whole = [dataclasses.replace(row, repetitions={}) for row in first]
     assert {row.observations for row in compare(whole, second).rows} == {(16, 8)}
 
 

@@ -41,6 +41,19 @@ def test_a_row_comes_back_from_its_file() -> None:
         Row.from_json({"suite": "bmu"})
 
 
+def test_passes_of_different_lengths_stay_apart() -> None:
+    three = ROW.with_pass(dataclasses.replace(ROW, samples={OURS: [0.004], "torch": [0.006]})).with_pass(ROW)
+    assert three.passes == 3
+    assert three.by_pass(OURS) == [[0.002, 0.001, 0.003], [0.004], [0.002, 0.001, 0.003]]
+    assert three.by_pass("torch")[1] == [0.006]
+    assert Row.from_json(json.loads(json.dumps(three.as_json()))) == three
+
+
+def test_repetitions_that_are_not_those_of_the_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="somvae_ext must have 4 samples, as its repetitions say"):
+        dataclasses.replace(ROW, repetitions={OURS: [2, 2]})
+
+
 def test_times_in_a_file_have_six_digits() -> None:
     row = dataclasses.replace(ROW, samples={OURS: [0.123456789]})
     assert row.as_json()["samples"] == {OURS: [0.123457]}

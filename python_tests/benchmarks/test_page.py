@@ -9,6 +9,7 @@ from pathlib import Path
 import page
 import pytest
 
+from somvae_ext.bench.files import SCHEMA
 from somvae_ext.bench.rows import Row
 
 RESULTS = sorted(path for path in page.RESULTS.glob("*.json") if path.stem != "gpu_check")
@@ -85,7 +86,7 @@ def test_a_file_holds_the_command_that_wrote_it() -> None:
 
 
 def test_a_row_that_no_file_has_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "ops.json").write_text('{"schema": 1, "rows": []}')
+    (tmp_path / "ops.json").write_text(json.dumps({"schema": SCHEMA, "rows": []}))
     monkeypatch.setattr(page, "RESULTS", tmp_path)
     with pytest.raises(LookupError, match=r"ops.json has 0 rows of nothing with .* not one"):
         page.one_row("ops", "nothing", 1)

@@ -1,4 +1,4 @@
-"""``python -m somvae_ext.bench`` is ``somvae bench``, and needs no more than torch, numpy, scikit-learn and tqdm."""
+"""``python -m somvae_ext.bench`` is ``somvae bench`` on torch and numpy; training needs scikit-learn and tqdm, too."""
 
 from __future__ import annotations
 

@@ -13,10 +13,8 @@ matrix product in its number format, divided by the instructions that it needs p
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,7 +26,7 @@ from somvae_ext.bench.claims import Claim
 from somvae_ext.bench.memory import peak_memory
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import CODES, DIM, ROWS, Option, Plan, Suite
-from somvae_ext.bench.timing import captured, interleaved
+from somvae_ext.bench.timing import captured, interleaved, seconds
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 OWN_SHAPE: dict[str, Any] = {"N": 16384, "K": 4096, "D": 64, "k": 1, "dtype": "float32"}
@@ -120,7 +118,6 @@ def measure_problem(
             continue
         timed = runs | {ceiling.name: ceiling.run for ceiling in ceilings.values()}
         samples = interleaved(timed, plan.device, plan.repetitions)
-        rates = {kind: ceiling.rate(statistics.median(samples[ceiling.name])) for kind, ceiling in ceilings.items()}
         yield Row(
             suite="bmu",
             case=(problem.part if problem.data == "random" else f"{problem.part}, {problem.data}") + how,
@@ -133,21 +130,8 @@ def measure_problem(
             work=problem.work,
             ceilings={ceiling.name: ceiling.work for ceiling in ceilings.values()},
             notes={name: note for name, note in notes.items() if name in contestants},
-            extra={"peak_extra_bytes": ready.memory, **shares_of_floor(problem, samples, rates), **rescored},
+            extra={"peak_extra_bytes": ready.memory, **rescored},
         )
-
-
-def shares_of_floor(
-    problem: Problem, samples: Mapping[str, Sequence[float]], product_rates: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
-    """The rate of each forced kernel beside the most that it could have."""
-    shares = {}
-    for name, kernel in KERNELS.items():
-        limit = floor(kernel, problem.dtype)
-        if name in samples and limit:
-            rate = problem.work / statistics.median(samples[name]) / 1e9
-            shares[name] = rate / (product_rates[limit.product] / limit.times)
-    return {"share_of_floor": shares} if shares else {}
 
 
 def shares_scored_again(problem: Problem, z: Tensor, codebook: Tensor) -> dict[str, dict[str, float]]:
@@ -187,7 +171,6 @@ def growth(plan: Plan, threads: int | None) -> Iterator[Row]:
             samples={OURS: samples[name], product.name: samples[product.name]},
             work=problem.work,
             ceilings={product.name: product.work},
-            extra={"times_of_base": statistics.median(samples[name]) / statistics.median(samples["base"])},
         )
 
 
@@ -195,19 +178,50 @@ def memory_at_scale(plan: Plan, threads: int | None) -> Row:
     """Peak memory of a search whose N x K scores would take 262 GB."""
     problem = Problem("memory", 1_000_000, 65_536, 16)
     z, codebook = problem.tensors(plan.device)
+    search = somvae_ext(z, codebook, 1)
     somvae_ext(z[:1000], codebook, 1)()  # threads and library code come into memory once
-    begin = time.perf_counter()
-    peak = peak_memory(somvae_ext(z, codebook, 1), plan.device)
+    taken: list[float] = []
+
+    def run() -> Sequence[Tensor]:
+        winners: list[Tensor] = []
+        taken.append(seconds(lambda: winners.extend(search()), 1, plan.device))
+        return winners
+
+    peak = peak_memory(run, plan.device)
     return Row(
         suite="bmu",
         case="memory",
         size={"N": problem.n, "K": problem.codes, "D": problem.dim},
         device=plan.device.type,
         threads=threads,
-        samples={OURS: [time.perf_counter() - begin]},
+        samples={OURS: taken},
         work=problem.work,
         extra={"peak_extra_bytes": {OURS: peak}, "limit_bytes": (64 << 20) + 2 * codebook.nbytes},
     )
+
+
+def derived(rows: Sequence[Row]) -> list[Row]:
+    """Rows with how our time grew from the base of ``growth``, and how near forced kernels come to their floors."""
+    base = {row.threads: row for row in rows if row.case == "growth, base"}
+    return [
+        replace(row, extra={**row.extra, **times_of_base(row, base.get(row.threads)), **shares_of_floor(row)})
+        for row in rows
+    ]
+
+
+def times_of_base(row: Row, base: Row | None) -> dict[str, float]:
+    return {"times_of_base": row.seconds() / base.seconds()} if base and row.case.startswith("growth, ") else {}
+
+
+def shares_of_floor(row: Row) -> dict[str, dict[str, float]]:
+    """The rate of each forced kernel beside the most that it could have."""
+    shares = {}
+    for name, kernel in KERNELS.items():
+        limit = floor(kernel, DTYPES[row.dtype])
+        if name in row.samples and limit and row.work:
+            rate = row.work / row.seconds(name) / 1e9
+            shares[name] = rate / (row.ceiling_rate(f"mm {limit.product}") / limit.times)
+    return {"share_of_floor": shares} if shares else {}
 
 
 def own_problem(plan: Plan) -> Problem:
@@ -240,7 +254,8 @@ def measure(plan: Plan) -> Iterator[Row]:
             if part == "growth":
                 yield from growth(plan, threads)
             elif part == "memory":
-                yield memory_at_scale(plan, threads)
+                if plan.number == 0 and threads == plan.threads[-1]:  # it takes minutes, and its bytes stay the same
+                    yield memory_at_scale(plan, threads)
             else:
                 present = {
                     name: contestant
@@ -313,7 +328,8 @@ def claims_with(rows: Sequence[Row], threads: int | None) -> Iterator[Claim]:
 
 
 def default_parts(device: torch.device, quick: bool, has_images: bool) -> Sequence[str]:
-    return [name for name in PARTS if name != "memory" and not (quick and name == "growth")]
+    left_out = {"growth", "memory"} if quick else {"memory"} if device.type == "cuda" else set()
+    return [name for name in PARTS if name not in left_out]
 
 
 SUITE = Suite(
@@ -329,7 +345,8 @@ SUITE = Suite(
         Option("--dtype", "of rows and codes", str, tuple(DTYPES)),
     ),
     measure=measure,
-    contestants=lambda device: list(known(device)),
+    contestants=lambda device: {name: contestant.package for name, contestant in known(device).items()},
     peers=versions,
+    derived=derived,
     claims=claims,
 )

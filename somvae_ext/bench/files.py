@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,19 @@ from typing import Any
 
 from somvae_ext.bench.rows import Row
 from somvae_ext.bench.suite import Plan, Suite
+from somvae_ext.bench.timing import ONE_THREAD_CLOCK
 from somvae_ext.machine import describe
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
-    """What a file says beside its rows. Its ``tree`` is clean if nothing was changed since its ``commit``."""
+    """What a file says beside its rows.
+
+    Its ``tree`` is clean if nothing was changed since its ``commit``. ``seconds`` is how long the suite took,
+    ``load_average`` that of 1, 5 and 15 minutes before it and after its last row, and ``one_thread_clock`` the function
+    of Python's ``time`` that times with one thread on the CPU were taken by.
+    """
     machine = describe(plan.device.type)
     commit = machine["commit"]
     peers = dict(suite.peers(plan.device))
@@ -27,10 +34,14 @@ def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
         "commit": commit and commit.removesuffix("-dirty"),
         "tree": None if commit is None else "dirty" if commit.endswith("-dirty") else "clean",
         "machine": machine,
+        "one_thread_clock": ONE_THREAD_CLOCK.__name__ if plan.device.type == "cpu" else None,
+        "seconds": 0.0,
+        "load_average": {"before": os.getloadavg(), "after": None},
         "quick": plan.quick,
         "passes": plan.passes,
         "repetitions": plan.repetitions,
         "peers": peers,
+        "contestants": dict(suite.contestants(plan.device)),
         "not_installed": [name for name, version in peers.items() if version is None],
         "remarks": dict(suite.remarks),
         "rows": [],
@@ -80,6 +91,18 @@ def differences(first: ResultFile, second: ResultFile) -> Iterator[str]:
     for name in sorted(peers[0].keys() & peers[1].keys()):
         if peers[0][name] != peers[1][name]:
             yield f"{name} differs: {peers[0][name] or 'not installed'} and {peers[1][name] or 'not installed'}"
+
+
+def changed_contestants(first: ResultFile, second: ResultFile) -> set[str]:
+    """Contestants whose package has another version in the second file; what no file names is of torch."""
+    packages = first.contents.get("contestants", {}) | second.contents.get("contestants", {})
+    versions = [
+        {**file.contents.get("peers", {}), "torch": value_at(file.contents, ("machine", "torch"))}
+        for file in (first, second)
+    ]
+    names = {name for file in (first, second) for row in file.rows for name in row.samples}
+    of = {name: packages.get(name, "torch") for name in names}
+    return {name for name, package in of.items() if versions[0].get(package) != versions[1].get(package)}
 
 
 def value_at(contents: dict[str, Any], path: tuple[str, ...]) -> Any:

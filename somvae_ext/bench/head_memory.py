@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 from somvae_ext.bench.head_contestants import FRAMES, Problem, make_data, our_config
 from somvae_ext.bench.head_steps import COMPILED, kind, make_step
 from somvae_ext.bench.memory import peak_memory, resident
+from somvae_ext.bench.timing import clock
 from somvae_ext.data import InterpolatedSeries, mnist
 from somvae_ext.models import SOMVAE
 from somvae_ext.optim import RowAdam
@@ -71,13 +71,13 @@ def train_on_digits(root: Path, steps: int, threads: int) -> dict[str, Any]:
     for step in range(steps):
         first = (2 + step) * series
         x = torch.stack([data[row]["x"].flatten(1) for row in range(first, first + series)])
-        start = time.perf_counter()
+        start = clock()
         adam.zero_grad()
         rows.zero_grad()
         model.loss(model(x), x).total.backward()
         adam.step()
         rows.step()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     parameters = sum(parameter.nbytes for parameter in model.parameters())
     return {
         "steps": steps,

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from somvae_ext.estimators import SOM
+from somvae_ext import Grid
 from somvae_ext.extras import needed_by
+from somvae_ext.som import som_codes
 
 LATENT = 4  # dimensions of the sheet that `rows_on_a_sheet` come from
 NOISE = 0.1  # around it, per feature
@@ -29,10 +30,9 @@ def rows_on_a_sheet(n: int, dim: int, device: torch.device) -> Tensor:
     return sheet + NOISE * torch.randn(n, dim, generator=generator, device=device)
 
 
-def trained_codes(x: Tensor, side: int, epochs: int = 10) -> Tensor:
+def trained_codes(x: Tensor, side: int) -> Tensor:
     """The codebook ``[side * side, D]`` of a batch map of rows ``[N, D]``, on their device."""
-    som = SOM(side, side, n_epochs=epochs, compute_labels=False, random_state=0).fit(x)
-    return torch.as_tensor(som.codebook_)
+    return som_codes(x, Grid(side, side))
 
 
 def pixels(name: str, root: Path) -> Tensor:

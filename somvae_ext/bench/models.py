@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from somvae_ext.bench.ceilings import product_beside
 from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import BATCH, SIDE, Option, Plan, Suite
-from somvae_ext.bench.timing import seconds
+from somvae_ext.bench.timing import now, seconds
 from somvae_ext.models import MODELS, SOMVAE, SOMVAEConfig
 from somvae_ext.optim import build_adam_optimizers
 
@@ -46,12 +45,6 @@ class Step:
         self.batches, self.count = batches, 0
         self.update_seconds: list[float] = []
 
-    def now(self) -> float:
-        """Seconds, once the device has done what it was told."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return perf_counter()
-
     def __call__(self) -> None:
         fields = self.batches[self.count % len(self.batches)]
         self.count += 1
@@ -63,10 +56,10 @@ class Step:
         for optimizer in self.optimizers:
             optimizer.step()
         if self.ordered:
-            before = self.now()
+            before = now(self.device)
             quantizer = self.model.quantizer
             quantizer.update_codebook(*quantizer.statistics(output.z_e, output.indices))
-            self.update_seconds.append(self.now() - before)
+            self.update_seconds.append(now(self.device) - before)
 
 
 def somvae_steps(side: int, device: torch.device, batches: list[dict[str, Tensor]]) -> dict[str, Step]:
@@ -161,5 +154,6 @@ SUITE = Suite(
     parts=dict.fromkeys(NAMES, ""),
     options=(Option("--model", "which model", str, NAMES), SIDE, BATCH),
     measure=measure,
-    contestants=lambda device: (),
+    reads_images=False,
+    contestants=lambda device: {},
 )

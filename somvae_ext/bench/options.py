@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from typing import Any
 import torch
 
 from somvae_ext.bench.compare import LEAST_EFFECT
+from somvae_ext.bench.rows import OURS
 from somvae_ext.bench.suite import Option, Plan, Suite
 from somvae_ext.bench.suites import SUITES
 from somvae_ext.bench.timing import check_device
+from somvae_ext.extras import needed_by
 from somvae_ext.store import check_writable
 
 COMPARE = "compare"
@@ -22,6 +25,22 @@ FOLDER = Path("runs/bench")
 # Passes over the suite, and repetitions in each; compare.py says why.
 PASSES, REPETITIONS = 1, 9
 QUICK_PASSES, QUICK_REPETITIONS = 8, 2
+MEASURING = (
+    "quick",
+    "only",
+    "ops",
+    "peers",
+    "data_root",
+    "device",
+    "threads",
+    "repeat",
+    "passes",
+    "out",
+    "json",
+    "overwrite",
+    "no_picture",
+    "quiet",
+)
 
 
 def description() -> str:
@@ -35,7 +54,8 @@ def description() -> str:
     compared = f"  {COMPARE:<{width}}  two files of one suite: what has become slower, noise taken into account"
     intro = textwrap.fill(
         "Times this project beside other libraries, in turns, and writes JSON, a table and a picture. Libraries that "
-        "are not installed are named. Without SUITE all suites run.",
+        "are not installed are named. Without SUITE all suites run. Times with one thread are seconds of the CPU "
+        "(time.process_time), with more of the clock on the wall, as are those of what waits for a disk.",
         100,
     )
     return "\n".join([intro, "", "suites:", *suites, compared, "", "parts of the suites, for --only:", *parts])
@@ -116,7 +136,8 @@ def add_options(parser: Any) -> None:
         "--least-effect",
         type=float,
         metavar="SHARE",
-        help=f"differences below this share do not count (default: {LEAST_EFFECT})",
+        help="differences below this share do not count: the test is whether a difference is larger "
+        f"(default: {LEAST_EFFECT})",
     )
 
 
@@ -129,11 +150,27 @@ class Job:
     path: Path
 
 
+def check_compare(options: Namespace) -> None:
+    """
+    Raises:
+        ValueError: an option that measures nothing where files are compared.
+    """
+    for name in (*MEASURING, *own_options()):
+        if getattr(options, name) not in (None, False):
+            raise ValueError(f"{flag_of(name)} is for measuring, and somvae bench {COMPARE} measures nothing")
+
+
+def flag_of(name: str) -> str:
+    own = own_options().get(name)
+    return own.flag if own else f"--{name.replace('_', '-')}"
+
+
 def jobs(options: Namespace) -> list[Job]:
     """What is to be measured, all of it checked before anything is.
 
     Raises:
         ValueError: an option that is wrong, or of no use.
+        MissingLibraryError: a suite needs a library that is not installed.
         FileExistsError: a file is there, and ``--overwrite`` is not given.
     """
     if options.files:
@@ -146,10 +183,17 @@ def jobs(options: Namespace) -> list[Job]:
             if value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
     chosen = list(SUITES.values()) if options.suite is None else [SUITES[options.suite]]
+    for suite in chosen:
+        with needed_by(f"the suite {suite.name}"):
+            for module in suite.requires:
+                importlib.import_module(module)
     shape = own_shape(options, chosen)
     if options.json is not None and (options.suite is None or options.out is not None):
         raise ValueError("--json is for one suite, and in place of --out")
     device = check_device(options.device or "cpu")
+    if device.type == "cuda" and options.threads is not None:
+        raise ValueError("--threads is for --device cpu: on a GPU it changes nothing")
+    check_peers(chosen, options, device)
     folder = FOLDER if options.out is None else Path(options.out)
     made = []
     for suite in chosen:
@@ -166,6 +210,13 @@ def plan_of(suite: Suite, options: Namespace, device: torch.device, shape: dict[
     root = None if options.data_root is None else Path(options.data_root)
     if root is not None and not root.is_dir():
         raise ValueError(f"--data-root must be a folder that exists, got {root}")
+    if root is not None and options.suite is not None and (shape or not suite.reads_images):
+        what = (
+            "a suite's own sizes, and an own shape is drawn"
+            if suite.reads_images
+            else f"images, and {suite.name} has none"
+        )
+        raise ValueError(f"--data-root is for {what}")
     threads = options.threads or sorted({1} | (set() if options.quick else {torch.get_num_threads()}))
     return Plan(
         device=device,
@@ -175,7 +226,7 @@ def plan_of(suite: Suite, options: Namespace, device: torch.device, shape: dict[
         parts=chosen_parts(suite, options, device),
         quick=options.quick,
         shape=shape,
-        peers=None if options.peers is None else checked_peers(suite, options, device),
+        peers=None if options.peers is None else frozenset(options.peers),
         data_root=root,
     )
 
@@ -199,16 +250,16 @@ def chosen_parts(suite: Suite, options: Namespace, device: torch.device) -> Sequ
     return suite.default_parts(device, options.quick, options.data_root is not None)
 
 
-def checked_peers(suite: Suite, options: Namespace, device: torch.device) -> frozenset[str]:
+def check_peers(suites: Sequence[Suite], options: Namespace, device: torch.device) -> None:
     """
     Raises:
-        ValueError: one of ``--peers`` is none of the suite's.
+        ValueError: one of ``--peers`` is known to none of the suites.
     """
-    known = {*suite.contestants(device), *suite.peers(device)}
-    for name in options.peers:
-        if name not in known and options.suite is not None:
-            raise ValueError(f"--peers must be of {', '.join(sorted(known)) or 'none'} for {suite.name}, got {name!r}")
-    return frozenset(options.peers)
+    known = {name for suite in suites for name in (*suite.contestants(device), *suite.peers(device))} - {OURS}
+    for name in options.peers or ():
+        if name not in known:
+            of = suites[0].name if options.suite is not None else "all suites"
+            raise ValueError(f"--peers must be of {', '.join(sorted(known)) or 'none'} for {of}, got {name!r}")
 
 
 def own_shape(options: Namespace, suites: Sequence[Suite]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any, cast
 
 import torch
@@ -28,7 +27,7 @@ from somvae_ext.bench.ceilings import product_beside
 from somvae_ext.bench.maps import pixels, principal_components, rows_on_a_sheet
 from somvae_ext.bench.rows import Row
 from somvae_ext.bench.suite import DIM, ROWS, SIDE, Plan, Suite
-from somvae_ext.bench.timing import interleaved
+from somvae_ext.bench.timing import interleaved, now
 from somvae_ext.models import SOMVAE, SOMVAEConfig
 from somvae_ext.ops import BMUIndex
 
@@ -72,11 +71,11 @@ def fit(x: Tensor, side: int, epochs: int = EPOCHS) -> tuple[Tensor, dict[str, A
     grid, codebook, hint = Grid(side, side), plane(x, side), None
     plain, pruned, equal = [], [], True
     for epoch in range(epochs):
-        start = perf_counter()
+        start = now(CPU)
         found = BMUIndex(codebook, grid).search(x, hint=hint)
-        middle = perf_counter()
+        middle = now(CPU)
         expected = ops.bmu(x, codebook)
-        plain.append(perf_counter() - middle)
+        plain.append(now(CPU) - middle)
         pruned.append(middle - start)
         equal = equal and torch.equal(expected.index, found.index)
         hint = found.index
@@ -204,5 +203,5 @@ SUITE = Suite(
     default_parts=lambda device, quick, has_images: list(PARTS) if has_images else ["sheet"],
     options=(ROWS, SIDE, DIM),
     measure=measure,
-    contestants=lambda device: (),
+    contestants=lambda device: {},
 )

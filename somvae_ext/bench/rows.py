@@ -25,7 +25,7 @@ class Row:
         threads: of the CPU; None on CUDA.
         samples: seconds of each repetition of each contestant. Repetitions take turns: the i-th of all contestants with
             equally many were taken one after the other. No samples where only ``extra`` was measured.
-        passes: the suite was gone through so many times, and samples have an equal part of each pass.
+        repetitions: how many of a contestant's samples are of each pass; empty where there was one pass.
         own: contestants that run this project's code, ours first; :mod:`~somvae_ext.bench.compare` compares these.
         work: operations or bytes of one call of ours; None where a rate would mean nothing.
         unit: of rates: ``"GFLOP/s"`` or ``"GB/s"``.
@@ -41,7 +41,7 @@ class Row:
     device: str = "cpu"
     threads: int | None = None
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    passes: int = 1
+    repetitions: Mapping[str, Sequence[int]] = field(default_factory=dict)
     own: Sequence[str] = (OURS,)
     work: float | None = None
     unit: str = "GFLOP/s"
@@ -51,6 +51,10 @@ class Row:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "own", tuple(self.own))
+        object.__setattr__(self, "repetitions", {name: tuple(counts) for name, counts in self.repetitions.items()})
+        for name, counts in self.repetitions.items():
+            if sum(counts) != len(self.samples[name]):
+                raise ValueError(f"{name} must have {sum(counts)} samples, as its repetitions say, got another number")
 
     @property
     def ours(self) -> str:
@@ -92,10 +96,28 @@ class Row:
         rate, name = self.rate(), next(iter(self.ceilings), None)
         return None if rate is None or name is None else rate / self.ceiling_rate(name)
 
+    @property
+    def passes(self) -> int:
+        """How many times the row was measured."""
+        return max((len(counts) for counts in self.repetitions.values()), default=1)
+
+    def by_pass(self, name: str) -> list[Sequence[float]]:
+        """The samples of a contestant, pass by pass."""
+        samples, start, parts = self.samples[name], 0, []
+        for count in self.repetitions.get(name, (len(samples),)):
+            parts.append(samples[start : start + count])
+            start += count
+        return parts
+
     def with_pass(self, row: Row) -> Row:
         """This row with the samples of another pass, of contestants that both have timed."""
-        samples = {name: [*times, *row.samples[name]] for name, times in self.samples.items() if name in row.samples}
-        return replace(self, samples=samples, passes=self.passes + row.passes, notes={**self.notes, **row.notes})
+        both = [name for name in self.samples if name in row.samples]
+        return replace(
+            self,
+            samples={name: [*self.samples[name], *row.samples[name]] for name in both},
+            repetitions={name: [len(part) for side in (self, row) for part in side.by_pass(name)] for name in both},
+            notes={**self.notes, **row.notes},
+        )
 
     def as_json(self) -> dict[str, Any]:
         samples = {name: [float(f"{time:.{_DIGITS}g}") for time in times] for name, times in self.samples.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,14 @@ from time import perf_counter
 from typing import Any
 
 from somvae_ext.bench.claims import conclude
-from somvae_ext.bench.compare import ALPHA, LEAST_EFFECT, Compared, Comparison, compare, least_observations
-from somvae_ext.bench.files import ResultFile, differences, header
-from somvae_ext.bench.options import COMPARE, Job, jobs, picture_path
+from somvae_ext.bench.compare import ALPHA, LEAST_EFFECT, NOTHING, Compared, Comparison, compare, least_observations
+from somvae_ext.bench.files import ResultFile, changed_contestants, differences, header
+from somvae_ext.bench.options import COMPARE, Job, check_compare, jobs, picture_path
 from somvae_ext.bench.picture import save_picture
 from somvae_ext.bench.record import Record
 from somvae_ext.bench.rows import Row
 from somvae_ext.bench.table import progress_line, table
+from somvae_ext.bench.timing import ONE_THREAD_CLOCK
 from somvae_ext.extras import MissingLibraryError
 from somvae_ext.machine import describe
 
@@ -57,6 +59,7 @@ def machine_text(machine: dict[str, Any]) -> str:
 def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
     """Writes each row as it comes, and then prints the table. Without a row there is no file."""
     about = header(job.suite, job.plan, command)
+    started = perf_counter()
     merged: dict[tuple[object, ...], Row] = {}
     record: Record | None = None
     try:
@@ -65,19 +68,22 @@ def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
                 before = merged.get(row.key) if number else None
                 merged[row.key] = before.with_pass(row) if before else row
                 record = record or Record(job.path, **about)
-                record.put("rows", [row.as_json() for row in merged.values()])
+                record.contents |= progress(about, started)
+                record.put("rows", [row.as_json() for row in job.suite.derived(list(merged.values()))])
                 if not (number or options.quiet):
                     say(progress_line(row, perf_counter() - start))
             if job.plan.passes > 1 and not options.quiet:
                 say(f"{perf_counter() - start:6.1f} s  {job.suite.name}: pass {number + 1} of {job.plan.passes}")
     except KeyboardInterrupt as interruption:
-        show(job, about, list(merged.values()))
+        show(job, about, job.suite.derived(list(merged.values())))
         kept = f"; {len(merged)} rows are in {job.path}" if merged else ""
         raise type(interruption)(f"interrupted{kept}") from None
-    rows = list(merged.values())
+    rows = job.suite.derived(list(merged.values()))
     show(job, about, rows)
     if record is None:
         return
+    record.contents |= progress(about, started)
+    record.write()
     if not job.plan.quick and not job.plan.shape and (made := job.suite.claims(rows)):
         conclude(record, made)
     files = [job.path]
@@ -86,11 +92,24 @@ def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
     print(f"files: {', '.join(map(str, files))}", flush=True)
 
 
+def progress(about: Mapping[str, Any], started: float) -> dict[str, Any]:
+    """What a file says of a run that has come so far."""
+    load = about["load_average"] | {"after": os.getloadavg()}
+    return {"seconds": round(perf_counter() - started, 1), "load_average": load}
+
+
 def show(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    print(f"\n{job.suite.name}: {job.suite.summary}")
+    print(f"\n{job.suite.name}: {job.suite.summary}{clock_text(job.plan.threads)}")
     print(table(rows) if rows else "no rows")
     if missing := about["not_installed"]:
         print(f"not installed, so not measured: {', '.join(missing)}")
+
+
+def clock_text(threads: Sequence[int | None]) -> str:
+    """What times are where one thread was timed, which is not what a clock on the wall shows."""
+    if 1 not in threads:
+        return ""
+    return f"; {'with 1 thread ' if len(threads) > 1 else ''}ms are CPU time ({ONE_THREAD_CLOCK.__name__})"
 
 
 def draw(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> Path | None:
@@ -115,19 +134,21 @@ def say(text: str) -> None:
 
 
 def run_compare(options: Namespace) -> int:
+    check_compare(options)
     if len(options.files) != 2:
         raise ValueError(f"compare takes two files, the earlier one and the later one, got {len(options.files)}")
     least_effect = LEAST_EFFECT if options.least_effect is None else options.least_effect
     if not 0 <= least_effect < 10:
         raise ValueError(f"--least-effect must be a share from 0, such as 0.1 for 10 %, got {least_effect}")
     first, second = (ResultFile.read(Path(path)) for path in options.files)
-    compared = compare(first.rows, second.rows, least_effect)
+    changed = changed_contestants(first, second)
+    compared = compare(first.rows, second.rows, least_effect, changed)
     if not compared.rows:
         raise ValueError(f"{first.path} and {second.path} have no row in common")
     for sentence in differences(first, second):
         say(f"somvae bench: {sentence}")
     print(comparison_text(compared, least_effect), flush=True)
-    if len(compared.with_verdict("unknown")) == len(compared.rows):
+    if not any(row.enough for row in compared.rows):
         raise ValueError("the files have too few repetitions for a comparison")
     return SLOWER if compared.slower else 0
 
@@ -142,21 +163,30 @@ def comparison_text(compared: Comparison, least_effect: float) -> str:
     counts = {verdict: len(compared.with_verdict(verdict)) for verdict in ("slower", "faster", "same", "unknown")}
     lines += [
         f"{'geometric mean':<{width}}  {mean:.3f}  ({low:.3f} to {high:.3f})  {compared.overall}",
-        f"{counts['slower']} slower, {counts['faster']} faster, {counts['same']} the same: a difference counts from "
-        f"{least_effect:.3g} of the time on, if chance gives more than half of it to any of {len(names)} rows in less "
-        f"than {ALPHA:.0%} of comparisons",
+        f"{counts['slower']} slower, {counts['faster']} faster, {counts['same']} the same: a difference counts if it "
+        f"is more than {least_effect:.3g} of the time, by a test that errs in less than {ALPHA:.0%} of comparisons of "
+        f"{compared.corrected_for} rows",
     ]
-    if counts["unknown"]:
+    unjudged = sum(not row.enough for row in compared.rows)
+    if unjudged:
+        least = least_observations(max(1, compared.corrected_for))
         lines.append(
-            f"{counts['unknown']} unknown: of {len(names)} rows none can be told apart by fewer than "
-            f"{least_observations(len(names))} passes, or repetitions in one (--passes, --repeat)"
+            f"{unjudged} unknown, as a row is judged from {least} passes on, or from as many repetitions in one "
+            "(--passes, --repeat)"
         )
-    raw = sum(not row.relative for row in compared.rows)
-    if raw:
-        lines.append(f"{raw} by raw times, as no other contestant took turns with ours: the machine's drift is in them")
+    if disputed := counts["unknown"] - unjudged:
+        lines.append(
+            f"{disputed} unknown: the other contestants changed, each in another way, and the time is within what they "
+            "did, so that the machine's drift cannot be told from a difference"
+        )
+    if raw := sum(row.beside == NOTHING for row in compared.rows):
+        lines.append(
+            f"{raw} by raw times, as no other contestant of the same version took turns with ours in both files: the "
+            "machine's drift is in them"
+        )
     for which, missing in (("first", compared.only_in_first), ("second", compared.only_in_second)):
         if missing:
-            lines.append(f"only in the {which} file: {'; '.join(missing)}")
+            lines.append(f"{len(missing)} only in the {which} file: {'; '.join(missing)}")
     return "\n".join(lines)
 
 

@@ -93,7 +93,11 @@ class Suite:
             there is a data root.
         options: of its own shape.
         measure: gives the rows as they come.
+        contestants: names of those that can take part, and the packages that they are of; ceilings are torch's.
         peers: distributions or modules that it measures against, and their versions; None where one is not installed.
+        requires: modules that have to be there, beside torch and numpy.
+        reads_images: whether any of it is measured on the images of a data root.
+        derived: rows with the ``extra`` figures that follow from the times of all passes.
         claims: what is claimed of the rows of a complete run.
         remarks: what is to be known of contestants in every row.
     """
@@ -103,9 +107,12 @@ class Suite:
     parts: Mapping[str, str]
     options: Sequence[Option]
     measure: Callable[[Plan], Iterator[Row]]
-    contestants: Callable[[torch.device], Sequence[str]]
+    contestants: Callable[[torch.device], Mapping[str, str]]
     default_parts: Callable[[torch.device, bool, bool], Sequence[str]] | None = None
     peers: Callable[[torch.device], Mapping[str, str | None]] = lambda device: {}
+    requires: Sequence[str] = ()
+    reads_images: bool = True
+    derived: Callable[[Sequence[Row]], list[Row]] = list
     claims: Callable[[Sequence[Row]], list[Claim]] = lambda rows: []
     remarks: Mapping[str, str] = field(default_factory=dict)
     parts_option: str = "only"

@@ -2,7 +2,8 @@
 
 With one thread on the CPU a time is the process's own, which no other process takes from it: on a machine with idle
 cores it is that of a clock on the wall, and on one that is shared it still is. With more threads it is that of the
-wall, since threads that wait for each other take time as well; on CUDA that of events.
+wall, since threads that wait for each other take time as well; on CUDA that of events. What waits for a disk is timed
+by the wall, whatever its threads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 
 from somvae_ext import build_info
 
+ONE_THREAD_CLOCK = process_time
 SECONDS_PER_REPETITION = 0.005  # at least: many short ones tell noise from a difference better than few long ones
 
 
@@ -48,6 +50,19 @@ def cpu_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def now(device: torch.device) -> float:
+    """Seconds on the clock that a call is timed by, once the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return perf_counter()
+    return clock()
+
+
+def clock() -> float:
+    """Seconds, on the CPU, of what runs on torch's number of threads."""
+    return ONE_THREAD_CLOCK() if torch.get_num_threads() == 1 else perf_counter()
+
+
 def threads_text(threads: int | None) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}" if threads else ""
 
@@ -62,7 +77,6 @@ def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3 / calls
-    clock = process_time if torch.get_num_threads() == 1 else perf_counter
     begin = clock()
     for _ in range(calls):
         run()

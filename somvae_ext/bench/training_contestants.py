@@ -23,7 +23,6 @@ from torch import Tensor
 
 from somvae_ext import Grid, __version__
 from somvae_ext.bench.rows import OURS
-from somvae_ext.estimators import SOM
 
 RIVAL = "fastersom"  # the fastest of the others
 BATCH = 256  # of torchsom; its default of 5 is many times slower
@@ -119,6 +118,8 @@ class SomvaeExt(Contestant):
     hexagons = True
 
     def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
+        from somvae_ext.estimators import SOM  # needs scikit-learn, and the other suites do not
+
         self.x, self.sigmas = x, sigmas
         self.map = SOM(
             grid.rows,

@@ -95,7 +95,7 @@ def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
 def progress(about: Mapping[str, Any], started: float) -> dict[str, Any]:
     """What a file says of a run that has come so far."""
     load = about["load_average"] | {"after": os.getloadavg()}
-    return {"seconds": round(perf_counter() - started, 1), "load_average": load}
+    return {"seconds": round(perf_counter() - started, 3), "load_average": load}
 
 
 def show(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> None:

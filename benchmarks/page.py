@@ -148,38 +148,33 @@ def claim_cells(claim: Mapping[str, Any]) -> list[str]:
 # --- The other files -------------------------------------------------------------------------------------------------
 
 
+def in_columns(columns: Mapping[str, tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of rows; a column is a name in them, and how its values are formatted."""
+    return table(list(columns), [[format(row[name], how) for name, how in columns.values()] for row in rows])
+
+
 def render_prediction(contents: dict[str, Any]) -> Iterator[str]:
-    yield table(
-        ["file", "rows", "MiB of the file", "seconds", "CPU seconds", "MiB of the process"],
-        [
-            [
-                row["format"],
-                f"{row['rows']:,}",
-                f"{row['file_mib']:.1f}",
-                f"{row['wall_s']:.1f}",
-                f"{row['cpu_s']:.1f}",
-                f"{row['peak_mib']:.0f}",
-            ]
-            for row in contents["results"]
-        ],
-    )
+    columns = {
+        "file": ("format", ""),
+        "rows": ("rows", ","),
+        "MiB of the file": ("file_mib", ".1f"),
+        "seconds": ("wall_s", ".1f"),
+        "CPU seconds": ("cpu_s", ".1f"),
+        "MiB of the process": ("peak_mib", ".0f"),
+    }
+    yield in_columns(columns, contents["results"])
 
 
 def render_reading(contents: dict[str, Any]) -> Iterator[str]:
-    yield table(
-        ["reader", "digits of a number", "MiB of the file", "CPU seconds", "seconds", "MiB of the process"],
-        [
-            [
-                row["reader"],
-                str(row["digits"]),
-                f"{row['file_mib']:.1f}",
-                f"{row['cpu_s']:.3f}",
-                f"{row['wall_s']:.3f}",
-                f"{row['peak_mib']:.0f}",
-            ]
-            for row in contents["results"]
-        ],
-    )
+    columns = {
+        "reader": ("reader", ""),
+        "digits of a number": ("digits", ""),
+        "MiB of the file": ("file_mib", ".1f"),
+        "CPU seconds": ("cpu_s", ".3f"),
+        "seconds": ("wall_s", ".3f"),
+        "MiB of the process": ("peak_mib", ".0f"),
+    }
+    yield in_columns(columns, contents["results"])
 
 
 def render_rescored(contents: dict[str, Any]) -> Iterator[str]:

@@ -52,8 +52,7 @@ def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureF
     written = ResultFile.read(Path("runs/bench") / f"{suite}.json")
     assert written.contents["suite"] == suite
     assert written.contents["command"].startswith(f"somvae bench {suite} ")
-    assert written.contents["tree"] in ("clean", "dirty", None)
-    assert {"cpu", "torch", "somvae_ext"} <= written.contents["machine"].keys()
+    assert {"commit", "cpu", "torch", "somvae_ext"} <= written.contents["machine"].keys()
     assert written.contents["one_thread_clock"] == "process_time"
     assert written.contents["seconds"] > 0
     assert [len(load) for load in written.contents["load_average"].values()] == [3, 3]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -33,15 +32,15 @@ class Package:
     def __init__(self, root: Path, folder: Path, compiler: str) -> None:
         self.folder = folder
         self.compiler = compiler
-        self.library = folder / "somvae_ext" / LIBRARY
-        self.library.parent.mkdir()
+        self.compiled = folder / "somvae_ext" / LIBRARY
+        self.compiled.parent.mkdir()
         for path in (root / "somvae_ext").iterdir():
             if path.suffix != ".so":
-                (self.library.parent / path.name).symlink_to(path)
+                (self.compiled.parent / path.name).symlink_to(path)
 
     def compile(self, version: str, when_loaded: str = "") -> None:
         source = SOURCE.format(version=version, when_loaded=when_loaded)
-        command = [*shlex.split(self.compiler), "-shared", "-fPIC", "-x", "c++", "-", "-o", str(self.library)]
+        command = [self.compiler, "-shared", "-fPIC", "-x", "c++", "-", "-o", str(self.compiled)]
         subprocess.run(command, input=source, text=True, check=True)
 
     def import_it(self, required: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -81,22 +80,22 @@ def test_of_a_library_that_does_not_load_the_warning_names_both_versions_and_the
     package.compile(RUNNING)
     assert package.warning() == (
         f"somvae_ext: the compiled library, built with torch {RUNNING} for CPUs, cannot be used with torch "
-        f"{torch.__version__} ({package.library}: undefined symbol: torch_function_of_another_version){FALLBACK}"
+        f"{torch.__version__} ({package.compiled}: undefined symbol: torch_function_of_another_version){FALLBACK}"
     )
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF"])
 def test_of_a_damaged_library_the_warning_says_what_is_wrong(package: Package, content: bytes) -> None:
-    package.library.write_bytes(content)
+    package.compiled.write_bytes(content)
     assert package.warning() == (
         "somvae_ext: the compiled library, built with an unknown torch, cannot be used with torch "
-        f"{torch.__version__} ({package.library}: file too short){FALLBACK}"
+        f"{torch.__version__} ({package.compiled}: file too short){FALLBACK}"
     )
 
 
 def test_without_a_library_the_warning_says_so(package: Package) -> None:
     assert package.warning() == (
-        f"somvae_ext: no compiled library for this Python is in {package.library.parent}, and torch "
+        f"somvae_ext: no compiled library for this Python is in {package.compiled.parent}, and torch "
         f"{torch.__version__} runs without it{FALLBACK}"
     )
 

@@ -20,19 +20,15 @@ SCHEMA = 2
 def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
     """What a file says beside its rows.
 
-    Its ``tree`` is clean if nothing was changed since its ``commit``. ``seconds`` is how long the suite took,
-    ``load_average`` that of 1, 5 and 15 minutes before it and after its last row, and ``one_thread_clock`` the function
-    of Python's ``time`` that times with one thread on the CPU were taken by.
+    ``seconds`` is how long the suite took, ``load_average`` that of 1, 5 and 15 minutes before it and after its last
+    row, and ``one_thread_clock`` the function of Python's ``time`` that times with one thread on the CPU were taken by.
     """
     machine = describe(plan.device.type)
-    commit = machine["commit"]
     peers = dict(suite.peers(plan.device))
     return {
         "schema": SCHEMA,
         "suite": suite.name,
         "command": command,
-        "commit": commit and commit.removesuffix("-dirty"),
-        "tree": None if commit is None else "dirty" if commit.endswith("-dirty") else "clean",
         "machine": machine,
         "one_thread_clock": ONE_THREAD_CLOCK.__name__ if plan.device.type == "cpu" else None,
         "seconds": 0.0,

@@ -4,8 +4,8 @@
 #   benchmarks/measure.sh ../data          the folder with MNIST/raw and FashionMNIST/raw, as the files are to name it
 #
 # Leave the machine alone meanwhile. Files that are there are left as they are, so that what was interrupted goes on; a
-# file of a former commit has to be removed, by a commit, first. Libraries to compare with: pip install faiss-cpu
-# fastersom intrasom xpysom torchsom minisom.
+# file of a former commit has to be removed, by a commit, first. What does not fit into one sitting can be measured in
+# another, on the same commit. Libraries to compare with: pip install faiss-cpu fastersom intrasom xpysom torchsom minisom.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -eq 1 ] && [ -d "$1/MNIST/raw" ] || { echo "usage: benchmarks/measure.sh DIR, with DIR/MNIST/raw in it" >&2; exit 2; }

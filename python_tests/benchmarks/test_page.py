@@ -74,10 +74,16 @@ def test_every_file_of_results_is_on_the_page() -> None:
     assert {path.stem for path in RESULTS} <= {section.file for section in page.SECTIONS}
 
 
-def test_all_files_are_of_one_commit_a_clean_tree_and_one_processor() -> None:
+def test_all_files_are_of_one_commit_of_a_clean_tree_and_one_torch() -> None:
     machines = [json.loads(path.read_text(encoding="utf-8"))["machine"] for path in RESULTS]
-    assert len({(machine["commit"], machine["cpu"], machine["torch"]) for machine in machines}) <= 1
+    assert len({(machine["commit"], machine["torch"]) for machine in machines}) <= 1
     assert all(re.fullmatch("[0-9a-f]{7,}", machine["commit"]) for machine in machines)  # unclean ends in -dirty
+
+
+def test_all_times_are_of_one_processor() -> None:
+    """But not the presets: training them takes hours, and what they are for, metrics, hardly depends on it."""
+    timed = [path for path in RESULTS if path.stem != "presets"]
+    assert len({json.loads(path.read_text(encoding="utf-8"))["machine"]["cpu"] for path in timed}) <= 1
 
 
 def test_a_file_holds_the_command_that_wrote_it() -> None:

@@ -46,6 +46,7 @@ void join(const BmuArgs<T>& args, const double* score, const int64_t* index, int
 
 template <class T>
 void bmu_join_cpu(const BmuArgs<T>& args, const double* score, const int64_t* index, int64_t shares) {
+  [[maybe_unused]] const KeepSubnormals exact;
   if (args.k == 1) {
     join<1>(args, score, index, shares);
   } else {

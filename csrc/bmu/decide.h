@@ -5,7 +5,8 @@
 template <int k, class T, class Row, class Take>
 void decide(const SearchedCodes<T>& codes, Candidates<Compute<T>, k>* candidates, int64_t count, Row row, Take take) {
   using Best = BestCodes<double, int64_t, k>;
-  constexpr int most_pairs = 512;  // at a time
+  [[maybe_unused]] const KeepSubnormals exact;  // take() rounds scores to distances
+  constexpr int most_pairs = 512;               // at a time
   const T *pair_row[most_pairs], *pair_code[most_pairs];
   int32_t pair_index[most_pairs];
   double score[most_pairs];

@@ -15,13 +15,13 @@ namespace somvae {
 
 template <class T>
 void pair_scores_cpu(const T* const* rows, const T* const* codes, int64_t count, int64_t dim, double* score) {
-  SIMD_DISPATCH(pair_scores, rows, codes, count, dim, score);
+  SIMD_DISPATCH_EXACT(pair_scores, rows, codes, count, dim, score);
 }
 
 template <class T>
 void exact_search_cpu(const SearchedCodes<T>& codes, const T* const* rows, int64_t count, int k, double* score,
                       int64_t* index) {
-  SIMD_DISPATCH(exact_search, codes, rows, count, k, score, index);
+  SIMD_DISPATCH_EXACT(exact_search, codes, rows, count, k, score, index);
 }
 
 #define INSTANTIATE(T)                                                                        \

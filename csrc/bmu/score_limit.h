@@ -5,7 +5,9 @@
 //
 //   F: a difference is rounded once, which counts twice in its square, the square is rounded at most once, and each
 //      of D terms takes part in at most D - 1 sums: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
-//        |F - S| <= g S + t,   t = 4 D times the smallest normal number of C: squares that vanish, flushed to 0 or not.
+//        |F - S| <= g S + t,   t = 4 D times the smallest normal number m of C: squares and sums that are flushed to 0.
+//      Rows, codes and differences below m may count as zero, too: then a difference is off by up to 3 m, and its
+//      square by 2^-60 of itself or by 2^67 m^2, which is much less than u of it or than m.
 //   E: likewise with h, the g of float64, and a t that is at most that of C.
 //
 // Let U be the least F of all codes, at code i, and j the winner. Then E_j <= E_i, and

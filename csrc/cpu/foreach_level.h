@@ -4,6 +4,8 @@
 //   #include "cpu/foreach_level.h"
 //   ... SIMD_DISPATCH(bmu<T>, args, first, last);   // calls the one that simd_level() names
 //
+// SIMD_DISPATCH flushes subnormal numbers; SIMD_DISPATCH_EXACT keeps them (cpu/subnormals.h).
+//
 // Include every standard header before this file: functions that the kernel file defines are compiled for its level,
 // and inline functions of the standard library must not be. For the same reason kernel files take scratch memory with
 // new[], not with std::vector.
@@ -13,6 +15,7 @@
 
 #include "cpu/always_inline.h"
 #include "cpu/simd_level.h"
+#include "cpu/subnormals.h"
 
 #define SIMD_PRAGMA(text) _Pragma(#text)
 
@@ -42,7 +45,8 @@ namespace somvae::v3 {
 #undef SIMD_BYTES
 SIMD_END
 
-#define SIMD_DISPATCH(kernel, ...)                    \
+#define SIMD_DISPATCH_WITH(Mode, kernel, ...)         \
+  [[maybe_unused]] const ::somvae::Mode subnormals;   \
   switch (::somvae::simd_level()) {                   \
     case ::somvae::SimdLevel::v4:                     \
       return ::somvae::v4::kernel(__VA_ARGS__);       \
@@ -54,9 +58,14 @@ SIMD_END
 
 #else
 
-#define SIMD_DISPATCH(kernel, ...) return ::somvae::baseline::kernel(__VA_ARGS__)
+#define SIMD_DISPATCH_WITH(Mode, kernel, ...)       \
+  [[maybe_unused]] const ::somvae::Mode subnormals; \
+  return ::somvae::baseline::kernel(__VA_ARGS__)
 
 #endif
+
+#define SIMD_DISPATCH(kernel, ...) SIMD_DISPATCH_WITH(FlushSubnormals, kernel, __VA_ARGS__)
+#define SIMD_DISPATCH_EXACT(kernel, ...) SIMD_DISPATCH_WITH(KeepSubnormals, kernel, __VA_ARGS__)
 
 #define SIMD_BYTES 16
 namespace somvae::baseline {

@@ -22,6 +22,9 @@
 //   interval, computed in double from |x|^2 - |p|^2 with those errors.
 // * Squares. If |p_x - p_y| came out as t and is wrong by d, then for a = 2^-11 the true square is at least
 //   (1 - a / 2) t^2 - 2 d^2 / a. The other half of a pays for the rounding of t^2.
+// * Subnormal numbers. Those below m, the smallest normal number of C, count as zero (cpu/subnormals.h), so that the
+//   bounds are those of a row and codes which are off by a few m in each feature. By the same argument as in
+//   bmu/score_limit.h, the limit of the scores and the roundings above have room for that.
 //
 // Rows with values that are not finite, or so large that squares may overflow, are scored exactly against all codes.
 // Codebooks with such values are not indexed.

@@ -27,6 +27,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 BEGIN, END = "<!-- begin: written by benchmarks/page.py -->", "<!-- end: written by benchmarks/page.py -->"
 PEER = "fastersom"
+COMPARED = ("bmu", "pruned", "training", "head")  # the suites whose times README shows
 
 INTRODUCTION = (
     "Speed and memory of the ops, of maps and of whole models beside other libraries, and what the presets come to. "
@@ -446,7 +447,8 @@ def render_figures() -> str:
     epoch = one_row("training", "mnist", 2, side=64)
     step = one_row("head", "nodes", 2, side=64)
     clusters = json.loads((RESULTS / "presets.json").read_text(encoding="utf-8"))["results"]["mnist, clusters"]
-    machine = ResultFile.read(RESULTS / "bmu.json").contents["machine"]
+    machines = [ResultFile.read(RESULTS / f"{suite}.json").contents["machine"] for suite in COMPARED]
+    processors = dict.fromkeys(f"{machine['cpu']} with {machine['cores']} cores" for machine in machines)
     torch_name = fastest(search, "torch")
     lines = [
         [
@@ -478,7 +480,7 @@ def render_figures() -> str:
     return "\n\n".join(
         [
             table(["what", "ours", "beside it"], lines, figures=False),
-            f"Measured on an {machine['cpu']} with {machine['cores']} cores, torch {machine['torch']}. "
+            f"Measured on {' and '.join(processors)}, torch {machines[0]['torch']}. "
             "[docs/benchmarks.md](docs/benchmarks.md) has all figures, each with its file and its command.",
         ]
     )

@@ -11,6 +11,7 @@ import pytest
 
 from somvae_ext.bench.files import SCHEMA
 from somvae_ext.bench.rows import Row
+from somvae_ext.recipes import PRESETS, Preset
 
 RESULTS = sorted(path for path in page.RESULTS.glob("*.json") if path.stem != "gpu_check")
 MADE_OF_FILES = {"docs/benchmarks.md", "docs/results.md"}
@@ -61,6 +62,11 @@ def test_prose_states_no_figure_that_was_measured(name: str) -> None:
     assert [found for found in FIGURE.findall(text) if found not in COMPUTED] == []
 
 
+@pytest.mark.parametrize("presets", PRESETS.values(), ids=PRESETS.keys())
+def test_presets_state_no_figure_in_the_help(presets: dict[str, Preset]) -> None:
+    assert [preset.purpose for preset in presets.values() if FIGURE.search(preset.purpose)] == []
+
+
 def test_the_page_is_what_the_files_render_to() -> None:
     assert page.PAGE.read_text(encoding="utf-8") == page.render_page()
 
@@ -78,12 +84,6 @@ def test_all_files_are_of_one_commit_of_a_clean_tree_and_one_torch() -> None:
     machines = [json.loads(path.read_text(encoding="utf-8"))["machine"] for path in RESULTS]
     assert len({(machine["commit"], machine["torch"]) for machine in machines}) <= 1
     assert all(re.fullmatch("[0-9a-f]{7,}", machine["commit"]) for machine in machines)  # unclean ends in -dirty
-
-
-def test_all_times_are_of_one_processor() -> None:
-    """But not the presets: training them takes hours, and what they are for, metrics, hardly depends on it."""
-    timed = [path for path in RESULTS if path.stem != "presets"]
-    assert len({json.loads(path.read_text(encoding="utf-8"))["machine"]["cpu"] for path in timed}) <= 1
 
 
 def test_a_file_holds_the_command_that_wrote_it() -> None:

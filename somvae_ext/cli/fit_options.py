@@ -169,10 +169,10 @@ class _StoreIfGiven(argparse.Action):
 def _add_training_options(add: Callable[..., None], model: str) -> None:
     presets = PRESETS[model]
     by_default = " (default: ordered for series, augmented for mnist and fashion-mnist)" if model == DEFAULT else ""
-    expected = [f"; {name}: {preset.expected}" for name, preset in presets.items() if preset.expected]
+    purposes = [f"; {name}: {preset.purpose}" for name, preset in presets.items() if preset.purpose]
     add(
         "--preset",
-        f"start from a known setting, with epochs, batches, rate and split of its own{by_default}{''.join(expected)}",
+        f"start from a known setting, with epochs, batches, rate and split of its own{by_default}{''.join(purposes)}",
         choices=list(presets),
         type=functools.partial(current_preset, model),
     )

@@ -20,6 +20,8 @@ inline const std::set<std::string>& launched() { return simt::launched_kernels()
 constexpr bool kShiftHasSlack = false;
 // Whether the kernels write the rows of empty groups in a sparse gradient.
 constexpr bool kWritesEmptyGroups = true;
+// Whether a subnormal number counts as zero.
+constexpr bool kFlushesSubnormals = false;
 
 template <class Launch>
 void with_workspace(int64_t bytes, Launch launch) {
@@ -36,6 +38,7 @@ inline const std::string kBackend = "cpu";
 inline std::set<std::string> launched() { return {}; }
 constexpr bool kShiftHasSlack = true;
 constexpr bool kWritesEmptyGroups = false;
+constexpr bool kFlushesSubnormals = true;  // cpu/subnormals.h; not on every processor
 
 template <class Range>
 void in_two_ranges(int64_t count, Range range) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "backend.h"
 #include "dtypes.h"
 #include "harness.h"
 
@@ -67,6 +68,12 @@ constexpr Real smallest_normal<double>() {
   return 0x1p-1022L;
 }
 
+// What a result in T loses at most where it is below the smallest normal number.
+template <class T>
+constexpr Real underflow() {
+  return kFlushesSubnormals ? std::max(smallest_normal<Compute<T>>(), subnormal_spacing<T>()) : subnormal_spacing<T>();
+}
+
 // A sum with the error that its terms may carry.
 class Sum {
  public:
@@ -85,8 +92,10 @@ class Sum {
   }
 
   Real value() const { return value_; }
-  // The error of the sum if its additions, in any order, round with `roundoff`.
-  Real error(Real roundoff) const { return error_ + terms_ * roundoff * magnitude_; }
+  // The error of the sum if its additions, in any order, round with `roundoff` and each loses at most `underflow`.
+  Real error(Real roundoff, Real underflow = 0) const {
+    return error_ + terms_ * (roundoff * magnitude_ + underflow);
+  }
 
  private:
   Real value_ = 0, magnitude_ = 0, error_ = 0;
@@ -102,7 +111,7 @@ void require_near(Report& report, T got, Real value, Real error, const std::stri
     satisfied = std::isnan(value) ? std::isnan(found) : found == value;
   } else {
     constexpr Real kSecondOrder = 1.01L;
-    error = kSecondOrder * (error + unit_roundoff<T>() * std::fabs(value)) + subnormal_spacing<T>();
+    error = kSecondOrder * (error + unit_roundoff<T>() * std::fabs(value)) + underflow<T>();
     satisfied = std::fabs(found - value) <= error;
   }
   if (satisfied) return report.require(true, {});
@@ -113,7 +122,7 @@ void require_near(Report& report, T got, Real value, Real error, const std::stri
 
 template <class T>
 void require_near(Report& report, T got, const Sum& sum, Real roundoff, const std::string& what) {
-  require_near(report, got, sum.value(), sum.error(roundoff), what);
+  require_near(report, got, sum.value(), sum.error(roundoff, underflow<T>()), what);
 }
 
 // The initial value of outputs, which shows elements that a kernel does not write.

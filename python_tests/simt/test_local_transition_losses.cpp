@@ -401,8 +401,9 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
         const int64_t slot = row.slot_of[node];
         const Real p = slot >= 0 ? std::exp(Real(load(problem.row(n)[slot])) - saved.log_normalizer[n]) : 0;
         const Real rounding = slot >= 0 ? unit_roundoff<C>() * (p + share) + p * 8 * unit_roundoff<C>() : 0;
+        // The product of v and p may be below the smallest normal number.
         want_codebook[node * dim + d].add_uncertain(
-            0, 2 * std::fabs(gv) * closed.size[d] * ((p + 2 * share) * operations + rounding));
+            0, 2 * closed.size[d] * (std::fabs(gv) * ((p + 2 * share) * operations + rounding) + underflow<C>()));
       }
     }
   }

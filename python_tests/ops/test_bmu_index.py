@@ -15,6 +15,7 @@ import pytest
 import torch
 from calls import Tensors, assert_same_bits, run
 from cases import DTYPES, integers, lay_out, layouts, normal, seeds
+from flushing import caller_flushes
 from hypothesis import given
 from hypothesis import strategies as st
 from rounding import compute_dtype
@@ -333,22 +334,11 @@ def test_second_best_of_few_codes(dtype: torch.dtype) -> None:
         check_pruned(*make(duplicates, grid, 3, 50, dtype), grid, 2)
 
 
-@pytest.fixture
-def _denormals_flushed() -> Iterator[None]:
-    """On one thread, whose mode it is. Processors without the mode keep denormals, and the test holds there too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    yield
-    torch.set_flush_denormal(False)
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("_denormals_flushed")
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.float16, 1e-5), (torch.float64, 1e-153)], ids=str)
-def test_values_near_underflow_where_denormals_are_flushed(dtype: torch.dtype, scale: float) -> None:
+def test_values_near_underflow_where_the_caller_flushes_subnormal_numbers(dtype: torch.dtype, scale: float) -> None:
     z, codebook = make(smooth, Grid(40, 64), 20, 300, torch.float64)
-    check_pruned((z * scale).to(dtype), (codebook * scale).to(dtype), Grid(40, 64), 1)
+    with caller_flushes(True):  # where the processor has no such mode, the test holds too
+        check_pruned((z * scale).to(dtype), (codebook * scale).to(dtype), Grid(40, 64), 1)
 
 
 # ---- whether to prune ------------------------------------------------------------------------------------------------

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import oracle
 import pytest
 import torch
 from cases import as_array, normal
+from flushing import caller_flushes
 from torch import Tensor
 
 import somvae_ext
@@ -22,18 +22,6 @@ ROWS = 100
 CALLERS = [False, True] if somvae_ext.build_info()["native"] else [False]
 """Whether the caller flushes; pure torch then flushes exact scores as well."""
 LARGEST_SUBNORMAL = float(np.nextafter(np.finfo(np.float32).smallest_normal, np.float32(0)))
-
-
-@contextmanager
-def caller_flushes(flush: bool) -> Iterator[bool]:
-    """Sets the mode of this thread, the only one meanwhile; whether it has one is what it yields."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield torch.set_flush_denormal(flush) and flush
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
 
 
 def mostly_subnormal(rows: int, dim: int, seed: int) -> Tensor:
